@@ -1,0 +1,209 @@
+"""The checkpoint file: weights and everything needed to use and judge them, in one `.safetensors`.
+
+Metadata is one JSON document under the key "audiotool":
+
+    format      1
+    task        "denoise"
+    model       {"name": "cleanunet", "config": {...}}
+    recipe      the resolved recipe it was trained with, or null when imported
+    sample_rate, licence, sources (data sets and their licences), metrics, version, created, notes
+
+Nothing is ever unpickled here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from audiotool.errors import CheckpointError
+from audiotool.models.base import Model
+from audiotool.models.registry import MODELS
+from audiotool.version import __version__
+
+FORMAT = 1
+MANIFEST = "SHA256SUMS"
+
+
+@dataclass
+class Metadata:
+    """What a checkpoint says of itself.
+
+    Args:
+        task: what it was trained for.
+        model: {"name": registered name, "config": every hyper-parameter}.
+        sample_rate: Hz of the waveform it works on.
+        recipe: resolved recipe, None when imported.
+        licence: of the weights.
+        sources: data sets, each {"name", "licence", ...}.
+        metrics: measured values, {"set": {"metric": value}}.
+        training: facts (seconds of audio seen, steps, hours, machine).
+        notes: free text.
+    """
+
+    task: str
+    model: dict[str, Any]
+    sample_rate: int
+    recipe: dict[str, Any] | None = None
+    licence: str = "unknown"
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    notes: str = ""
+    format: int = FORMAT
+    version: str = __version__
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+
+
+def bundled_root(kind: str) -> Path:
+    """Folder of the bundled "checkpoints" or "recipes": in the wheel, or at the top of a working copy."""
+    package = Path(__file__).parent
+    inside = package / "bundled" / kind
+    return inside if inside.is_dir() else package.parent / kind
+
+
+def bundled() -> dict[str, Path]:
+    """Bundled checkpoints by name."""
+    return {p.stem: p for p in sorted(bundled_root("checkpoints").glob("*.safetensors"))}
+
+
+def describe_model(model: Model) -> dict[str, Any]:
+    """{"name", "config"} from which `Model.from_config` builds the same model."""
+    return {"name": model.name, "config": dataclasses.asdict(model.config)}
+
+
+def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata) -> None:
+    """Write a checkpoint under a temporary name and rename it when it is complete.
+
+    Raises:
+        CheckpointError: the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    text = json.dumps(dataclasses.asdict(metadata), ensure_ascii=False)
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        save_file(plain, temporary, metadata={"audiotool": text})
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write {path}: {error}") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def read_metadata(path: Path | str) -> Metadata:
+    """Read what a checkpoint says of itself, without its weights.
+
+    Raises:
+        CheckpointError: missing, not safetensors, not made by audiotool, or of a newer format.
+    """
+    return _open(Path(path), with_tensors=False)[0]
+
+
+def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, Metadata]:
+    """Build the model a checkpoint holds, in eval mode, on `device`.
+
+    Raises:
+        CheckpointError: as `read_metadata`, or the weights do not fit their own configuration.
+    """
+    path = Path(path)
+    metadata, tensors = _open(path, with_tensors=True)
+    model = MODELS.get(metadata.model["name"]).from_config(metadata.model["config"])
+    model.load_weights(tensors, source=str(path))
+    return model.eval().to(device), metadata
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Path of a bundled checkpoint's name, or of a file.
+
+    Raises:
+        CheckpointError: neither exists; the bundled names are listed.
+    """
+    known = bundled()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    raise CheckpointError(
+        f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(known) or '(none bundled)'}"
+    )
+
+
+def default_for(task: str) -> Path:
+    """The bundled checkpoint a task uses when none is named: listed in checkpoints/defaults.json.
+
+    Raises:
+        CheckpointError: no checkpoint for that task is bundled.
+    """
+    listing = bundled_root("checkpoints") / "defaults.json"
+    names = json.loads(listing.read_text()) if listing.is_file() else {}
+    if task not in names:
+        raise CheckpointError(f"no bundled checkpoint serves the task '{task}': give --checkpoint PATH")
+    return resolve(names[task])
+
+
+def sha256(path: Path | str) -> str:
+    """Hexadecimal SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def verify() -> dict[str, str]:
+    """Check every bundled checkpoint against the manifest: name -> "ok", "changed", "missing" or "unlisted"."""
+    root = bundled_root("checkpoints")
+    manifest = root / MANIFEST
+    listed: dict[str, str] = {}
+    for line in manifest.read_text().splitlines() if manifest.is_file() else ():
+        digest, name = line.split(maxsplit=1)
+        listed[name] = digest
+    result = {}
+    for name, digest in listed.items():
+        path = root / name
+        result[name] = "missing" if not path.is_file() else "ok" if sha256(path) == digest else "changed"
+    for path in bundled().values():
+        result.setdefault(path.name, "unlisted")
+    return result
+
+
+def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            text = (file.metadata() or {}).get("audiotool")
+            tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors file ({error}): official checkpoints of other programs are"
+            " converted with `audiotool models import`"
+        ) from error
+    if text is None:
+        raise CheckpointError(f"{path} has no audiotool metadata: convert it with `audiotool models import`")
+    values = json.loads(text)
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path} has checkpoint format {values.get('format')}, this audiotool reads {FORMAT}: upgrade audiotool"
+        )
+    known = {f.name for f in dataclasses.fields(Metadata)}
+    return Metadata(**{k: v for k, v in values.items() if k in known}), tensors

@@ -1,0 +1,45 @@
+"""Every error a user can cause, in one family.
+
+AudiotoolError
+├── InputError        a file, its format, sample rate or channels
+├── CheckpointError   a checkpoint's hash, metadata, keys or shapes
+├── RecipeError       a recipe's key path or value
+├── StreamError       a stream used out of order (fed after its end, wrong shape)
+├── DependencyError   a package that is missing or does not fit
+└── DeviceError       a device that is not there or ran out of memory
+
+A message says what happened, what was expected and what to do, in one line: the command line prints it
+as it is.
+"""
+
+
+class AudiotoolError(Exception):
+    """Base of all errors that are the user's to mend; `exit_code` is what the command line leaves with."""
+
+    exit_code = 1
+
+
+class InputError(AudiotoolError):
+    """An input or output file, its format, sample rate or channel count does not fit."""
+
+
+class CheckpointError(AudiotoolError):
+    """A checkpoint cannot be read, does not match its model, or fails its hash."""
+
+
+class RecipeError(AudiotoolError):
+    """A recipe does not validate; the message names the file and the key path."""
+
+    exit_code = 2
+
+
+class StreamError(AudiotoolError):
+    """A stream was fed after its end, or with a shape that differs from its beginning."""
+
+
+class DependencyError(AudiotoolError):
+    """A package is missing or does not fit the others; the message names the fix."""
+
+
+class DeviceError(AudiotoolError):
+    """The asked device is not present or has no memory left."""

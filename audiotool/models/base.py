@@ -1,0 +1,218 @@
+"""The contract every model keeps: what it declares, and how it is called.
+
+Time is always the last axis. A waveform is (batch, channels, time); a vocoder's input is (batch, n_mels,
+frames). Output is (batch, stems * channels, time), stems in the order of `Model.stems`.
+
+A **causal** model implements `step`: chunks of any length go in, whatever is complete comes out, and all it
+must remember travels in `state`, an explicit pytree (dicts, lists and tuples of tensors, integers and None).
+`state=None` begins a stream; `final=True` says that the stream ends with this chunk and everything still held
+must come out. Whole-file inference and training are one call with one chunk, so a streamed result equals a
+whole-file one by construction.
+
+A **non-causal** model implements `process` on a whole segment and declares `context`, the input it needs on
+either side of a sample; the overlap-add streamer does the rest.
+
+`forward` takes and returns what the published model's does, and serves training and parity.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from audiotool.discovery import nearest
+from audiotool.errors import CheckpointError
+
+State = Any
+"""A pytree of tensors, integers and None: everything a causal model remembers between chunks."""
+
+ConfigT = TypeVar("ConfigT")
+
+
+@dataclass(frozen=True)
+class Level:
+    """Level of a whole recording, measured in a first pass. Each field is (batch, 1, 1) float32.
+
+    Args:
+        std: standard deviation over channels and time, unbiased, mean removed.
+        rms: root mean square over channels and time.
+        mean: mean over channels and time.
+    """
+
+    std: Tensor
+    rms: Tensor
+    mean: Tensor
+
+    @classmethod
+    def of(cls, waveform: Tensor) -> Level:
+        """Measure a whole waveform (batch, channels, time)."""
+        flat = waveform.flatten(1)
+        std = flat.std(dim=1) if flat.shape[1] > 1 else flat.new_zeros(flat.shape[0])
+        return cls(*(v.reshape(-1, 1, 1) for v in (std, flat.square().mean(1).sqrt(), flat.mean(1))))
+
+
+class Model(nn.Module):
+    """Base of every published architecture.
+
+    Class attributes:
+        name: what recipes and the command line call it.
+        tasks: the tasks it serves, its main one first.
+        config_class: a frozen dataclass with every hyper-parameter and its published default.
+        reference: author, title, venue and year, arXiv number.
+
+    Instance attributes (set in `__init__`):
+        sample_rate: Hz of the output, and of the input where that is a waveform.
+        hop_length: input items (samples, or frames for a vocoder) a step naturally consumes; chunks of any
+            other length are allowed.
+        latency: samples; output sample t never depends on input after t + latency. For a vocoder, input frame
+            f is taken to arrive as sample f * upsampling.
+        causal: True when `step` is implemented.
+        upsampling: output samples per input item: 1 for waveforms, the mel hop for vocoders.
+        channels: audio channels consumed together; 1 means that channels are processed independently,
+            None means any number (a microphone array) mixed down to one.
+        stems: names of the outputs.
+        context: for non-causal models, input items needed (before, after) an item for an exact answer; None
+            when unbounded, and the overlap-add streamer cross-fades.
+        uses_level: True when the published model normalises by the whole recording's level: files take a
+            first pass, live streams a running estimate.
+    """
+
+    name: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]]
+    config_class: ClassVar[type]
+    reference: ClassVar[str] = ""
+
+    sample_rate: int
+    hop_length: int
+    latency: int = 0
+    causal: bool = True
+    upsampling: int = 1
+    channels: int | None = 1
+    stems: tuple[str, ...] = ("speech",)
+    context: tuple[int, int] | None = None
+    uses_level: bool = False
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def from_config(cls, values: dict[str, Any] | None = None) -> Model:
+        """Build the model from plain values, as recipes and checkpoints hold them.
+
+        Raises:
+            CheckpointError: a key is unknown (the nearest valid one is named), missing or refused.
+        """
+        return cls(build_config(cls.config_class, values or {}, cls.name))
+
+    def start(self, level: Level | None = None, **conditions: Any) -> State:
+        """State at the beginning of a stream.
+
+        Args:
+            level: the whole recording's level when it is known; None asks for a running estimate.
+            conditions: what else a model may be conditioned on (an enrolment recording).
+        """
+        return None
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        """Consume one chunk and return what is complete, with the state for the next one.
+
+        Args:
+            x: (B, C, T) for any T >= 0.
+            state: from `start` or the previous step; None begins a stream.
+            final: the stream ends after x; everything still held is emitted and the state is spent.
+        Returns:
+            (B, stems * C, T') with T' >= 0, and the new state. Over a stream the outputs sum to at least
+            `output_length(total input)`; the streamer cuts what is beyond.
+        """
+        raise TypeError(f"{self.name} looks ahead without bound and is streamed by overlap-add")
+
+    def drain(self, state: State) -> Tensor:
+        """Return the tail that look-ahead and overlap still hold; the stream ends here."""
+        return self.step(self.empty_input(state), state, final=True)[0]
+
+    def empty_input(self, state: State) -> Tensor:
+        """An input of length zero that fits `state`'s batch size, device and type."""
+        reference = next(self.parameters())
+        leaves = [t for t in torch.utils._pytree.tree_leaves(state) if isinstance(t, Tensor) and t.dim() > 0]
+        batch = leaves[0].shape[0] if leaves else 1
+        return reference.new_zeros(batch, self.input_channels, 0)
+
+    @property
+    def input_channels(self) -> int:
+        """Size of the input's second axis: audio channels, or a vocoder's features."""
+        return self.channels or 1
+
+    def process(self, x: Tensor, **conditions: Any) -> Tensor:
+        """Run a whole segment (B, C, T) -> (B, stems * C, output_length(T)).
+
+        Conditions are those of `start`. Causal models need not override this.
+        """
+        y, _ = self.step(x, self.start(**conditions), final=True)
+        return y[..., : self.output_length(x.shape[-1])]
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the losses look at for one training batch.
+
+        Args:
+            batch: "input" (B, C, T), "target" (B, stems * C, T'), and what else the task's examples hold.
+        Returns:
+            "estimate", shaped as the target, and whatever a model's own published loss needs beside it
+            (spectra, log-determinants). Models whose training differs from inference override this.
+        """
+        return {"estimate": self.process(batch["input"])}
+
+    def output_length(self, length: int) -> int:
+        """Output samples that belong to `length` input items."""
+        return length * self.upsampling
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained values."""
+        return sum(p.numel() for p in self.parameters())
+
+    def load_weights(self, tensors: dict[str, Tensor], source: str) -> None:
+        """Load a state dict strictly.
+
+        Raises:
+            CheckpointError: keys are missing or unexpected, or a shape differs; `source` is named.
+        """
+        own = self.state_dict()
+        missing = sorted(own.keys() - tensors.keys())
+        unexpected = sorted(tensors.keys() - own.keys())
+        wrong = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
+        problems = [
+            f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
+            for keys, word in ((missing, "missing"), (unexpected, "unexpected"), (sorted(wrong), "of another shape"))
+            if keys
+        ]
+        if problems:
+            raise CheckpointError(
+                f"{source}: the weights do not fit {self.name} in this configuration: {'; '.join(problems)}."
+                " Check the model name and the configuration file that came with the weights."
+            )
+        self.load_state_dict(tensors, strict=True)
+
+
+def build_config(config_class: type[ConfigT], values: dict[str, Any], name: str) -> ConfigT:
+    """Turn plain values into a config dataclass, lists becoming tuples.
+
+    Raises:
+        CheckpointError: unknown or missing keys, or values that the dataclass refuses.
+    """
+    fields = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise CheckpointError(f"{name}: unknown configuration key '{key}'{nearest(key, list(fields))}")
+    try:
+        return config_class(**{k: _freeze(v) for k, v in values.items()})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{name}: bad configuration: {error}") from error
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value

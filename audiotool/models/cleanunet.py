@@ -1,0 +1,272 @@
+"""CleanUNet: causal waveform denoising with self-attention in a U-Net's bottleneck.
+
+Kong, Ping, Dantrey, Catanzaro: Speech Denoising in the Waveform Domain with Self-Attention, ICASSP 2022,
+arXiv:2202.07790.
+
+No layer pads. With kernel K, stride S and D levels, one bottleneck frame covers S^D new samples, and output
+sample t (a multiple of S^D) needs input up to t + (K-1)(S^D-1)/(S-1): that is the model's whole latency.
+In a stream the encoder's skips wait in the state until the decoder comes back up to their frame.
+
+Level: the published network divides by the standard deviation of the whole utterance. Files get exactly that
+in a first pass; a live stream gets a running estimate; `normalise="running"` trains with the estimate, so
+that files and live streams agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.models.base import Level, Model, State
+from audiotool.models.layers.attention import causal_attention
+from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
+from audiotool.models.layers.level import RunningLevel
+
+
+LEVEL_BLOCK = 32
+"""Samples over which a running level is held: 2 ms at 16 kHz."""
+
+
+@dataclass(frozen=True)
+class CleanUNetConfig:
+    """Hyper-parameters; the defaults are the published DNS-large network (46,071,937 parameters).
+
+    Args:
+        sample_rate: Hz.
+        channels_h: channels of the first level; doubled at each level up to max_channels.
+        n_layers: levels of the encoder and of the decoder.
+        attention_window: bottleneck frames a frame sees, itself included; None sees the whole past, as
+            published. 625 frames of 256 samples are 10 s at 16 kHz.
+        normalise: "utterance" (published) or "running".
+        level_seconds: time constant of the running level.
+    """
+
+    sample_rate: int = 16000
+    channels_input: int = 1
+    channels_output: int = 1
+    channels_h: int = 64
+    max_channels: int = 768
+    n_layers: int = 8
+    kernel_size: int = 4
+    stride: int = 2
+    transformer_layers: int = 5
+    transformer_heads: int = 8
+    transformer_dim: int = 512
+    transformer_inner_dim: int = 2048
+    attention_window: int | None = 625
+    normalise: Literal["utterance", "running"] = "utterance"
+    level_seconds: float = 3.0
+
+
+class CausalSelfAttention(nn.Module):
+    """Multi-head attention of a frame over itself and the past, then add and LayerNorm (B, T, D)."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.w_qs = nn.Linear(dim, dim, bias=False)
+        self.w_ks = nn.Linear(dim, dim, bias=False)
+        self.w_vs = nn.Linear(dim, dim, bias=False)
+        self.fc = nn.Linear(dim, dim, bias=False)
+        self.layer_norm = nn.LayerNorm(dim, eps=1e-6)
+
+    def forward(self, x: Tensor, window: int | None, state: State) -> tuple[Tensor, State]:
+        q, k, v = (w(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in (self.w_qs, self.w_ks, self.w_vs))
+        attended, state = causal_attention(q, k, v, window, state)
+        return self.layer_norm(x + self.fc(attended.transpose(1, 2).flatten(2))), state
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a ReLU between, then add and LayerNorm (B, T, D)."""
+
+    def __init__(self, dim: int, inner_dim: int) -> None:
+        super().__init__()
+        self.w_1 = nn.Linear(dim, inner_dim)
+        self.w_2 = nn.Linear(inner_dim, dim)
+        self.layer_norm = nn.LayerNorm(dim, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer_norm(x + self.w_2(F.relu(self.w_1(x))))
+
+
+class TransformerLayer(nn.Module):
+    """Self-attention and feed-forward, both post-norm."""
+
+    def __init__(self, config: CleanUNetConfig) -> None:
+        super().__init__()
+        self.slf_attn = CausalSelfAttention(config.transformer_dim, config.transformer_heads)
+        self.pos_ffn = FeedForward(config.transformer_dim, config.transformer_inner_dim)
+
+    def forward(self, x: Tensor, window: int | None, state: State) -> tuple[Tensor, State]:
+        x, state = self.slf_attn(x, window, state)
+        return self.pos_ffn(x), state
+
+
+class TransformerEncoder(nn.Module):
+    """LayerNorm, then the layers; no positional code. State: one key/value cache a layer."""
+
+    def __init__(self, config: CleanUNetConfig) -> None:
+        super().__init__()
+        self.window = config.attention_window
+        self.layer_norm = nn.LayerNorm(config.transformer_dim, eps=1e-6)
+        self.layer_stack = nn.ModuleList(TransformerLayer(config) for _ in range(config.transformer_layers))
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        x = self.layer_norm(x)
+        caches = []
+        for n, layer in enumerate(self.layer_stack):
+            x, cache = layer(x, self.window, None if state is None else state[n])
+            caches.append(cache)
+        return x, caches
+
+
+class CleanUNet(Model):
+    """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
+
+    name = "cleanunet"
+    tasks = ("denoise",)
+    config_class = CleanUNetConfig
+    reference = "Kong et al., Speech Denoising in the Waveform Domain with Self-Attention, ICASSP 2022, arXiv:2202.07790"
+
+    def __init__(self, config: CleanUNetConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.sample_rate = c.sample_rate
+        self.hop_length = c.stride**c.n_layers
+        level_block = min(LEVEL_BLOCK, self.hop_length)
+        lookahead = (c.kernel_size - 1) * sum(c.stride**i for i in range(c.n_layers))
+        # A running level looks to the end of its block.
+        self.latency = lookahead // level_block * level_block + level_block - 1
+        self.uses_level = c.normalise == "utterance"
+
+        self.encoder = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        inner, outer, width = c.channels_input, c.channels_output, c.channels_h
+        for level in range(c.n_layers):
+            self.encoder.append(
+                nn.Sequential(
+                    StreamingConv1d(inner, width, c.kernel_size, c.stride),
+                    nn.ReLU(),
+                    nn.Conv1d(width, 2 * width, 1),
+                    nn.GLU(dim=1),
+                )
+            )
+            up = [
+                nn.Conv1d(width, 2 * width, 1),
+                nn.GLU(dim=1),
+                StreamingConvTranspose1d(width, outer, c.kernel_size, c.stride),
+            ]
+            self.decoder.insert(0, nn.Sequential(*up, *([nn.ReLU()] if level else [])))
+            inner = outer = width
+            width = min(2 * width, c.max_channels)
+        self.tsfm_conv1 = nn.Conv1d(inner, c.transformer_dim, 1)
+        self.tsfm_encoder = TransformerEncoder(c)
+        self.tsfm_conv2 = nn.Conv1d(c.transformer_dim, inner, 1)
+        self.level = RunningLevel(level_block, c.level_seconds * c.sample_rate / level_block)
+        self.apply(_rescale)
+
+    def padded_length(self, length: int) -> int:
+        """Samples that frame exactly at every level: the official right zero padding."""
+        k, s = self.config.kernel_size, self.config.stride
+        frames = length
+        for _ in range(self.config.n_layers):
+            frames = 1 if frames < k else 1 + -(-(frames - k) // s)
+        for _ in range(self.config.n_layers):
+            frames = (frames - 1) * s + k
+        return frames
+
+    def forward(self, noisy: Tensor, level: Level | None = None) -> Tensor:
+        """Denoise whole utterances (B, 1, T) or (B, T) -> (B, 1, T), as the official network."""
+        if noisy.dim() == 2:
+            noisy = noisy[:, None]
+        if self.uses_level and level is None:
+            level = Level.of(noisy)
+        return self.process(noisy, level=level)
+
+    def start(self, level: Level | None = None, **conditions: Any) -> State:
+        depth = self.config.n_layers
+        gain = None if level is None or not self.uses_level else level.std + 1e-3
+        return {
+            "length": 0,
+            "gain": gain,
+            "level": None,
+            "pending": None,
+            "gains": None,
+            "encoder": [None] * depth,
+            "skips": [None] * depth,
+            "attention": None,
+            "decoder": [None] * depth,
+        }
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        state = dict(self.start() if state is None else state)
+        state["length"] += x.shape[-1]
+        if final:
+            length = state["length"]
+            x = F.pad(x, (0, self.padded_length(length) - length))
+        x, gains = self._normalise(x, state, final)
+        encoded, skips = x, []
+        encoder_states = list(state["encoder"])
+        for n, (conv, relu, expand, glu) in enumerate(self.encoder):
+            encoded, encoder_states[n] = conv(encoded, encoder_states[n])
+            encoded = glu(pointwise(expand, relu(encoded)))
+            waiting = state["skips"][n]
+            skips.append(encoded if waiting is None else torch.cat((waiting, encoded), dim=-1))
+        hidden = pointwise(self.tsfm_conv1, encoded).transpose(1, 2)
+        hidden, attention = self.tsfm_encoder(hidden, state["attention"])
+        y = pointwise(self.tsfm_conv2, hidden.transpose(1, 2))
+        decoder_states = list(state["decoder"])
+        for n, layers in enumerate(self.decoder):
+            skip = skips[-1 - n]
+            y = y + skip[..., : y.shape[-1]]
+            skips[-1 - n] = skip[..., y.shape[-1] :].clone()
+            expand, glu, conv = layers[:3]
+            y, decoder_states[n] = conv(glu(pointwise(expand, y)), decoder_states[n], final)
+            if len(layers) > 3:
+                y = layers[3](y)
+        y, gains = self._restore(y, gains)
+        state.update(
+            encoder=encoder_states, skips=skips, attention=attention, decoder=decoder_states, gains=gains
+        )
+        return y, state
+
+    def _normalise(self, x: Tensor, state: dict[str, Any], final: bool) -> tuple[Tensor, Tensor]:
+        """Divide by the level; return the gains of the samples that are not yet restored."""
+        if state["gain"] is not None:
+            return x / state["gain"], state["gain"]
+        if state["pending"] is not None:
+            x = torch.cat((state["pending"], x), dim=-1)
+        block, total = self.level.hop_length, x.shape[-1]
+        if final:
+            x = F.pad(x, (0, -total % block))
+        whole = x.shape[-1] // block * block
+        x, state["pending"] = x[..., :whole], x[..., whole:].clone()
+        levels, state["level"] = self.level(x, state["level"])
+        gains = (levels + 1e-3).repeat_interleave(block, dim=-1)
+        x = x / gains
+        if final:
+            x = x[..., :total]
+        if state["gains"] is not None:
+            gains = torch.cat((state["gains"], gains), dim=-1)
+        return x, gains
+
+    def _restore(self, y: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo the level on the finished samples; return the gains of those still inside."""
+        if gains.shape[-1] == 1:
+            return y * gains, gains
+        length = min(y.shape[-1], gains.shape[-1])
+        return y[..., :length] * gains[..., :length], gains[..., length:].clone()
+
+
+def _rescale(module: nn.Module) -> None:
+    """Official initialisation: divide every convolution by sqrt(10 * std of its weight)."""
+    if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+        with torch.no_grad():
+            divisor = (10 * module.weight.std()).sqrt()
+            module.weight /= divisor
+            if module.bias is not None:
+                module.bias /= divisor

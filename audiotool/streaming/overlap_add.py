@@ -1,0 +1,113 @@
+"""Stream a model that looks ahead: segments with context on both sides, cross-faded where needed.
+
+Exact context (the model declares how far it looks):
+
+    input     ....[ before |  segment  | after ]....
+    output                 |  segment  |              nothing to cross-fade: equals whole-file output
+
+Unbounded context (attention over everything, utterance norms): neighbouring segments overlap and a raised
+cosine fades one into the next; the result is close to whole-file output, and how close is documented with
+each model.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.models.base import Model
+from audiotool.streaming.streamer import Streamer
+
+SEGMENT_SECONDS = 10.0
+OVERLAP_SECONDS = 1.0
+
+
+class OverlapAddStreamer(Streamer):
+    """A non-causal model in constant memory.
+
+    Args:
+        segment: input items of new output a pass yields; None is ten seconds.
+        overlap: items of cross-fade, used only when the model has no exact context; None is one second.
+
+    Segments begin on multiples of `model.hop_length`, so that framing is the whole file's.
+    """
+
+    def __init__(
+        self, model: Model, segment: int | None = None, overlap: int | None = None, **conditions: Any
+    ) -> None:
+        hop = model.hop_length
+        items_per_second = model.sample_rate / model.upsampling
+        self.segment = _ceil(segment or round(SEGMENT_SECONDS * items_per_second), hop)
+        if model.context is None:
+            self.overlap = _ceil(round(OVERLAP_SECONDS * items_per_second) if overlap is None else overlap, hop)
+            self.overlap = min(self.overlap, self.segment)
+            # Half of the overlap again as context keeps a segment's edges out of the fade.
+            self.before = self.after = _ceil(self.overlap // 2, hop)
+        else:
+            self.overlap = 0
+            self.before, self.after = (_ceil(c, hop) for c in model.context)
+        super().__init__(model, **conditions)
+
+    @property
+    def latency(self) -> int:
+        return (self.segment + self.overlap + self.after) * self.model.upsampling
+
+    def reset(self) -> None:
+        super().reset()
+        self._window: Tensor | None = None
+        self._window_start = 0
+        self._position = 0
+        self._fading: Tensor | None = None
+
+    def _advance(self) -> Tensor:
+        outputs = []
+        self._extend()
+        while self._consumed >= self._position + self.segment + self.overlap + self.after:
+            outputs.append(self._segment(final=False))
+        return torch.cat(outputs, dim=-1) if outputs else self._nothing()
+
+    def _finish(self) -> Tensor:
+        self._extend()
+        outputs = []
+        while self._consumed > self._position + self.segment + self.overlap:
+            outputs.append(self._segment(final=False))
+        outputs.append(self._segment(final=True))
+        return torch.cat(outputs, dim=-1)
+
+    def _extend(self) -> None:
+        new = self._take(self._pending_length)
+        self._window = new if self._window is None else torch.cat((self._window, new), dim=-1)
+
+    def _segment(self, final: bool) -> Tensor:
+        """One pass of the model; moves on by one segment."""
+        assert self._window is not None
+        scale = self.model.upsampling
+        start = max(self._position - self.before, 0)
+        stop = self._consumed if final else self._position + self.segment + self.overlap + self.after
+        stop = min(stop, self._consumed)
+        x = self._window[..., start - self._window_start : stop - self._window_start]
+        y = self.model.process(x, **self.conditions)
+        y = y[..., (self._position - start) * scale :]
+        if self._fading is not None:
+            width = min(self._fading.shape[-1], y.shape[-1])
+            ramp = torch.arange(1, width + 1, device=y.device, dtype=y.dtype) / (width + 1)
+            gain = 0.5 - 0.5 * torch.cos(math.pi * ramp)
+            faded = y[..., :width] * gain + self._fading[..., :width] * (1 - gain)
+            y = torch.cat((faded, y[..., width:]), dim=-1)
+        if final:
+            return y
+        self._fading = y[..., self.segment * scale : (self.segment + self.overlap) * scale]
+        if not self.overlap:
+            self._fading = None
+        self._position += self.segment
+        keep_from = max(self._position - self.before, 0)
+        self._window = self._window[..., keep_from - self._window_start :].clone()
+        self._window_start = keep_from
+        return y[..., : self.segment * scale]
+
+
+def _ceil(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple

@@ -1,0 +1,11 @@
+"""Denoise: noisy speech in, clean speech out."""
+
+from audiotool.tasks.base import Task
+
+
+class Denoise(Task):
+    name = "denoise"
+    verb = "denoising"
+    metrics = ("pesq", "stoi", "estoi", "si_sdr")
+    selection_metric = ("pesq", True)
+    example = "noisy"
