@@ -1,0 +1,132 @@
+"""The `audiotool` command: finds its subcommands, and turns errors into one line and an exit code.
+
+A subcommand is a module of this package with `app = typer.Typer(add_completion=False)`; its name is the
+module's, with hyphens. One command in that Typer makes a command, several a group. Modules are imported when
+they are needed and import nothing heavy themselves, so that `audiotool --help` stays fast. They raise
+`AudiotoolError`, or `typer.Exit(1)` once failed jobs have been told.
+
+Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import audiotool.cli
+from audiotool.discovery import nearest
+from audiotool.errors import AudiotoolError
+from audiotool.version import __version__
+
+
+class Subcommands(TyperGroup):
+    """The modules of `audiotool.cli`, as commands."""
+
+    debug = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        modules = (m.name for m in pkgutil.iter_modules(audiotool.cli.__path__))
+        return [name.replace("_", "-") for name in sorted(modules) if self._typer(name) is not None]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = self._typer(cmd_name.replace("-", "_"))
+        if found is None:
+            return None
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"there is no command '{args[0]}'{nearest(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, *extra: Any, **options: Any) -> Any:
+        """Take `--debug` from anywhere before a `--`, then run the command."""
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        self.debug = "--debug" in words[:end]
+        words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
+        return super().main(words, *extra, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        logging.basicConfig(
+            level=logging.DEBUG if self.debug else logging.WARNING,
+            format="audiotool: %(message)s" if not self.debug else "%(asctime)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say("interrupted")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # Whoever read our output has gone; the interpreter must not try to flush it again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            raise typer.Exit(1) from None
+        except AudiotoolError as error:
+            if self.debug:
+                raise
+            _say(f"error: {error}")
+            raise typer.Exit(error.exit_code) from None
+        except Exception as error:
+            # click's own exceptions know what to do with themselves.
+            if self.debug or type(error).__module__.partition(".")[0] in ("click", "typer"):
+                raise
+            _say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
+            raise typer.Exit(1) from None
+
+    @staticmethod
+    def _typer(module: str) -> typer.Typer | None:
+        name = f"{audiotool.cli.__name__}.{module}"
+        if name == __name__ or not module.isidentifier() or importlib.util.find_spec(name) is None:
+            return None
+        found = getattr(importlib.import_module(name), "app", None)
+        return found if isinstance(found, typer.Typer) else None
+
+
+def _say(message: str) -> None:
+    """Write one line to stderr."""
+    line = " ".join(message.split())
+    sys.stderr.write(f"audiotool: {line}\n")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"audiotool {__version__}\n")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Subcommands,
+    name="audiotool",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def audiotool_(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and the log; accepted anywhere on the line.")
+    ] = False,
+) -> None:
+    """Speech enhancement and vocoding: denoise, separate, vocode, super-resolve; streaming and offline."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
