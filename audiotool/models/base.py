@@ -79,6 +79,8 @@ class Model(nn.Module):
             when unbounded, and the overlap-add streamer cross-fades.
         uses_level: True when the published model normalises by the whole recording's level: files take a
             first pass, live streams a running estimate.
+        uses_position: True when `process` takes the condition `position`, the stream's input item its segment
+            begins with: models that draw noise or follow a phase continue it from there.
     """
 
     name: ClassVar[str]
@@ -95,6 +97,7 @@ class Model(nn.Module):
     stems: tuple[str, ...] = ("speech",)
     context: tuple[int, int] | None = None
     uses_level: bool = False
+    uses_position: bool = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()

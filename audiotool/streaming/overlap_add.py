@@ -89,7 +89,8 @@ class OverlapAddStreamer(Streamer):
         stop = self._consumed if final else self._position + self.segment + self.overlap + self.after
         stop = min(stop, self._consumed)
         x = self._window[..., start - self._window_start : stop - self._window_start]
-        y = self.model.process(x, **self.conditions)
+        place = {"position": start} if self.model.uses_position else {}
+        y = self.model.process(x, **self.conditions, **place)
         y = y[..., (self._position - start) * scale :]
         if self._fading is not None:
             width = min(self._fading.shape[-1], y.shape[-1])

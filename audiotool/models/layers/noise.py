@@ -1,0 +1,69 @@
+"""Noise that depends on a seed and a position only, so that a streamed generator equals a whole-file one.
+
+Every value is a hash of (seed, channel, position): there is no generator to advance, any stretch of the noise
+can be drawn at any time, on any device, and neighbouring stretches join without a seam.
+
+    uniform(seed, 1, 0, 6)     a b c d e f
+    uniform(seed, 1, 2, 3)         c d e
+
+The hash is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
+OOPSLA 2014) in 64-bit integers that wrap; normal values come from pairs of uniform ones (Box and Muller 1958).
+All rows of a batch are given the same noise: what a recording becomes does not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def _signed(value: int) -> int:
+    """The 64-bit pattern of `value` as torch's signed integer."""
+    value %= 1 << 64
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+_STEP = 0x9E3779B97F4A7C15
+_FIRST, _SECOND = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Logical shift right: torch's own carries the sign in from the left."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    return x ^ _shifted(x, 31)
+
+
+def uniform(
+    seed: int, channels: int, start: int, length: int, device: torch.device | str | None = None
+) -> Tensor:
+    """Uniform noise in the open interval (0, 1).
+
+    Args:
+        seed: any integer.
+        channels: independent sequences.
+        start: position of the first value in its sequence, >= 0.
+        length: values a sequence.
+    Returns:
+        (1, channels, length) float32.
+    """
+    channel = torch.arange(channels, dtype=torch.int64, device=device)
+    position = torch.arange(start, start + length, dtype=torch.int64, device=device)
+    sequence = _mixed(_mixed(torch.full_like(channel, _signed(seed * _STEP))) + channel * _signed(_STEP))
+    hashed = _mixed(sequence[:, None] + (position + 1) * _signed(_STEP))
+    # 23 bits and a half step: float32 holds these exactly, and neither 0 nor 1 occurs.
+    return ((_shifted(hashed, 41).to(torch.float32) + 0.5) * 2.0**-23)[None]
+
+
+def normal(
+    seed: int, channels: int, start: int, length: int, device: torch.device | str | None = None
+) -> Tensor:
+    """Standard normal noise (1, channels, length) float32; arguments as for `uniform`."""
+    radius, angle = uniform(seed, 2 * channels, start, length, device).chunk(2, dim=1)
+    return (-2.0 * radius.log()).sqrt() * torch.cos(2.0 * math.pi * angle)
