@@ -1,0 +1,252 @@
+"""Official checkpoints of published models: how they are read safely and become ours.
+
+One file an official format, one class in it:
+
+    class CleanUNetImporter(Importer):
+        name = "cleanunet"                                # the model's registered name
+        origin = "NVIDIA/CleanUNet"
+        licence = "MIT"
+        signature = ("encoder.0.0.weight", "tsfm_conv1")  # in every file of this model, in no other's
+
+        def weights(self, official):                      # what `read` returned -> the model's own names
+            return entry(official, "model_state_dict")
+
+        def configuration(self, config, official):        # -> values of the model's config class
+            return {...}
+
+Folding of weight norm, renaming and reshaping belong to `weights`; files that are not torch's (Keras, Paddle)
+override `read`.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import yaml
+from torch import Tensor
+
+from audiotool.checkpoint import Metadata, describe_model, sha256
+from audiotool.discovery import Catalogue
+from audiotool.errors import CheckpointError
+from audiotool.models.base import Model
+from audiotool.models.registry import MODELS
+
+
+class Importer:
+    """Base of all importers.
+
+    Class attributes:
+        name: registered name of the model it builds.
+        origin: repository or page that publishes the files.
+        licence: of the published weights.
+        signature: pieces of tensor names; a file in which each of them occurs is taken for this model's.
+    """
+
+    name: ClassVar[str]
+    origin: ClassVar[str] = ""
+    licence: ClassVar[str] = "unknown: see the publisher's terms"
+    signature: ClassVar[tuple[str, ...]] = ()
+
+    def read(self, path: Path) -> Any:
+        """Contents of the official file; torch's own format unless overridden."""
+        return read_torch(path)
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        """Tensors under the names of our model.
+
+        Args:
+            official: what `read` returned.
+        Raises:
+            CheckpointError: the file does not hold what this model's files hold.
+        """
+        raise TypeError(f"{type(self).__name__} does not say where the weights are")
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        """Values for the model's config class.
+
+        Args:
+            config: the official configuration file, None when the user gave none.
+            official: what `read` returned.
+        Raises:
+            CheckpointError: no configuration was given and the format needs one (see `require`), or an entry
+                is missing.
+        """
+        raise TypeError(f"{type(self).__name__} does not say what the configuration is")
+
+    def load(
+        self, path: Path, config: Path | None, overrides: Mapping[str, Any] | None = None
+    ) -> tuple[Model, Metadata]:
+        """Build the model with the official weights, in eval mode, and say where they come from.
+
+        Args:
+            path: official checkpoint.
+            config: official configuration file, where the format has one.
+            overrides: configuration values that replace the official ones.
+        Raises:
+            CheckpointError: the file is refused, or is of another model or configuration; the message names
+                the keys and the model that the file looks like.
+        """
+        official = self.read(path)
+        try:
+            values = {**self.configuration(config, official), **(overrides or {})}
+            model = MODELS.get(self.name).from_config(values)
+            model.load_weights(self.weights(official), source=str(path))
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}{self._resemblance(official)}") from error
+        metadata = Metadata(
+            task=model.tasks[0],
+            model=describe_model(model),
+            sample_rate=model.sample_rate,
+            licence=self.licence,
+            notes=f"Imported from {path.name} (SHA-256 {sha256(path)}), published at {self.origin}.",
+        )
+        return model.eval(), metadata
+
+    def _resemblance(self, official: Any) -> str:
+        alike = [name for name in recognise(official) if name != self.name]
+        return f" The file looks like {' or '.join(alike)}: try --model {alike[0]}." if alike else ""
+
+
+IMPORTERS: Catalogue[Importer] = Catalogue("audiotool.importers", Importer, "importer", CheckpointError)
+
+
+def import_checkpoint(
+    path: Path | str,
+    model_name: str,
+    config: Path | str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[Model, Metadata]:
+    """Read an official checkpoint of the model `model_name`; see `Importer.load`."""
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file")
+    importer = IMPORTERS.get(model_name)()
+    return importer.load(path, None if config is None else Path(config), overrides)
+
+
+def recognise(official: Any) -> list[str]:
+    """Names of the models whose signature an official file's contents have, the most specific first."""
+    keys = list(tensor_names(official))
+    found = [
+        importer
+        for importer in IMPORTERS.all().values()
+        if importer.signature and all(any(piece in key for key in keys) for piece in importer.signature)
+    ]
+    return [i.name for i in sorted(found, key=lambda i: -len(i.signature))]
+
+
+def tensor_names(official: Any) -> Iterator[str]:
+    """Names of all tensors in nested dictionaries, each as its innermost dictionary has it."""
+    if isinstance(official, Mapping):
+        for key, value in official.items():
+            if isinstance(value, Tensor):
+                yield str(key)
+            else:
+                yield from tensor_names(value)
+
+
+def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
+    """Read a file of `torch.save` on the CPU without running any code in it.
+
+    Args:
+        path: zip or legacy torch file.
+        stand_ins: dotted names of classes the file mentions and may keep: each becomes an empty class, and
+            instances of it plain objects with the pickled attributes. No code of theirs runs.
+    Raises:
+        CheckpointError: missing, damaged, or it asks for code to be run; the message says what to do.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    allowed = [(type(name.rpartition(".")[2], (), {}), name) for name in stand_ins]
+    try:
+        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # bytes that are no pickle fail inside the unpickler in every possible way
+        found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted", str(error))
+        refused = isinstance(error, pickle.UnpicklingError) and found is not None
+        if not refused and not _is_plain_pickle(path):
+            raise CheckpointError(f"{path} is not a torch checkpoint, or it is damaged.") from error
+        wanted = (found.group(1) or found.group(2)) if found else None
+        raise CheckpointError(
+            f"{path} {'would' if refused else 'is a plain pickle, which could'} run code when it is opened"
+            f"{f' ({wanted})' if wanted else ''}, so it is refused."
+            " If you trust it, open it once with the program that made it, save only the tensors with"
+            " torch.save(model.state_dict(), 'weights.pt'), and import that file."
+        ) from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read an official JSON or YAML configuration, the suffix deciding which.
+
+    Raises:
+        CheckpointError: missing, of another suffix, malformed (line named), or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"cannot read the configuration {path}: {error}") from error
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".json":
+            values = json.loads(text)
+        elif suffix in (".yaml", ".yml"):
+            values = yaml.safe_load(text)
+        else:
+            raise CheckpointError(f"{path}: a configuration is .json, .yaml or .yml, not '{path.suffix}'")
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        message = " ".join(str(error).split())
+        raise CheckpointError(f"{path} is not valid {suffix[1:].upper()}: {message}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: a configuration is a mapping of names to values")
+    return values
+
+
+def require(config: Path | None, example: str) -> Path:
+    """Return the configuration path.
+
+    Args:
+        example: what the official file is called ("config.json").
+    Raises:
+        CheckpointError: none was given.
+    """
+    if config is None:
+        raise CheckpointError(
+            f"this format needs its official configuration: give it with --config {example}."
+        )
+    return config
+
+
+def entry(values: Any, *keys: str, source: str = "the checkpoint") -> Any:
+    """Return `values[keys[0]][keys[1]]…`.
+
+    Raises:
+        CheckpointError: a key is absent; those that are there are listed.
+    """
+    for key in keys:
+        if not isinstance(values, Mapping) or key not in values:
+            found = [str(k) for k in values] if isinstance(values, Mapping) else []
+            listing = ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
+            raise CheckpointError(f"{source} has no '{key}': it has {listing or 'no keys'}.")
+        values = values[key]
+    return values
+
+
+def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Drop `prefix` ("module.", "generator.") from names; those without it are left out if any has it."""
+    if not any(key.startswith(prefix) for key in tensors):
+        return dict(tensors)
+    return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _is_plain_pickle(path: Path) -> bool:
+    """Tell a pickle (protocol 2 and later) from bytes that never were one."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    return len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL
