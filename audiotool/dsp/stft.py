@@ -1,9 +1,10 @@
 """Short-time Fourier transforms as streaming layers, written once for models, losses and metrics.
 
-A spec is complex (B, F, T) with F = n_fft // 2 + 1. Two alignments:
+A spec is complex (B, F, T) with F = n_fft // 2 + 1. The alignments:
 
     padding="causal"     frame n ends with sample (n + 1) * hop - 1; zeros come before the stream
     padding="center"     frame n is centred on sample n * hop, edges reflected, as torch.stft(center=True)
+    padding="same"       frame n is centred on sample n * hop + hop / 2, edges reflected: T // hop frames
     padding="none"       frame n begins at sample n * hop
 
         causal, n_fft 4, hop 2:   0 0|0 1 2 3 4 5
@@ -24,7 +25,12 @@ from torch import Tensor, nn
 
 from audiotool.dsp.windows import make_window
 
-Padding = Literal["causal", "center", "none"]
+Padding = Literal["causal", "center", "same", "none"]
+
+
+def edge_length(padding: Padding, n_fft: int, hop_length: int) -> int:
+    """Samples reflected at either end of the stream: 0 where the alignment reflects nothing."""
+    return {"center": n_fft // 2, "same": (n_fft - hop_length) // 2}.get(padding, 0)
 
 
 class StreamingSTFT(nn.Module):
@@ -38,8 +44,8 @@ class StreamingSTFT(nn.Module):
         padding: see the module docstring.
         normalized: divide by sqrt(n_fft).
 
-    State: (buffer, offset): samples from `offset` before the next frame's first one on, or, before a centred
-    stream has begun, everything so far with offset -1.
+    State: (buffer, offset): samples from `offset` before the next frame's first one on, or, before a stream
+    with reflected edges has begun, everything so far with offset -1.
     """
 
     window: Tensor
@@ -57,6 +63,7 @@ class StreamingSTFT(nn.Module):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.padding = padding
+        self.edge = edge_length(padding, n_fft, hop_length)
         self.scale = n_fft**-0.5 if normalized else 1.0
         self.register_buffer("window", make_window(window, n_fft, win_length), persistent=False)
 
@@ -64,21 +71,20 @@ class StreamingSTFT(nn.Module):
         self, x: Tensor, state: tuple[Tensor, int] | None = None, final: bool = False
     ) -> tuple[Tensor, tuple[Tensor, int]]:
         """(B, T) -> (B, F, frames complete so far)."""
-        half = self.n_fft // 2
         if state is None:
             if self.padding == "causal":
                 x = F.pad(x, (self.n_fft - self.hop_length, 0))
-            offset = -1 if self.padding == "center" else 0
+            offset = -1 if self.edge else 0
         else:
             offset = state[1]
             x = torch.cat((state[0], x), dim=-1)
         if offset < 0:
-            if x.shape[-1] <= half and not final:
+            if x.shape[-1] <= self.edge and not final:
                 return self._no_frames(x), (x, -1)
-            if x.shape[-1] <= half:
+            if x.shape[-1] <= self.edge:
                 # Too short to reflect: torch refuses; zeros keep such a stream usable.
-                x = F.pad(x, (0, half + 1 - x.shape[-1]))
-            x = torch.cat((x[:, 1 : half + 1].flip(-1), x), dim=-1)
+                x = F.pad(x, (0, self.edge + 1 - x.shape[-1]))
+            x = torch.cat((x[:, 1 : self.edge + 1].flip(-1), x), dim=-1)
             offset = 0
         if final:
             x = self._pad_end(x, offset)
@@ -88,15 +94,14 @@ class StreamingSTFT(nn.Module):
         used = x[:, offset : offset + (frames - 1) * self.hop_length + self.n_fft]
         spec = torch.fft.rfft(used.unfold(-1, self.n_fft, self.hop_length) * (self.window * self.scale))
         start = offset + frames * self.hop_length
-        # A centred end reflects n_fft // 2 + 1 samples: keep them although their frames are done.
-        kept = min(start, x.shape[-1] - half - 1) if self.padding == "center" else start
+        # The end reflects its last edge + 1 samples: keep them although their frames are done.
+        kept = min(start, x.shape[-1] - self.edge - 1) if self.edge else start
         kept = max(kept, 0)
         return spec.transpose(1, 2), (x[:, kept:].clone(), start - kept)
 
     def _pad_end(self, x: Tensor, offset: int) -> Tensor:
-        half = self.n_fft // 2
-        if self.padding == "center":
-            return torch.cat((x, x[:, -half - 1 : -1].flip(-1)), dim=-1)
+        if self.edge:
+            return torch.cat((x, x[:, -self.edge - 1 : -1].flip(-1)), dim=-1)
         if self.padding == "causal":
             # Every frame that begins before the end is completed with zeros.
             remaining = x.shape[-1] - offset
@@ -143,7 +148,7 @@ class StreamingISTFT(nn.Module):
         """(B, F, frames) -> (B, samples that no later frame can change)."""
         overlap = self.n_fft - self.hop_length
         if state is None:
-            skip = {"causal": overlap, "center": self.n_fft // 2, "none": 0}[self.padding]
+            skip = overlap if self.padding == "causal" else edge_length(self.padding, self.n_fft, self.hop_length)
             signal = torch.zeros(spec.shape[0], overlap, dtype=spec.real.dtype, device=spec.device)
             envelope = torch.zeros(overlap, dtype=spec.real.dtype, device=spec.device)
             if self.padding == "causal":

@@ -1,0 +1,306 @@
+"""Mel spectrograms: their definition as data, the field's common ones by name, whole and as a stream.
+
+A mel is (B, n_mels, frames) float32:
+
+    waveform -> STFT -> magnitude ** power -> filterbank -> max(., floor) -> log
+
+Two programs' mels differ in any of these steps, and a vocoder fed with another definition speaks noise. So a
+definition is a value (`MelConfig`) that travels in checkpoints, and two of them can be compared.
+
+`padding` aligns frames as in `audiotool.dsp.stft`: "center" (T // hop + 1 frames), "same" (T // hop), "causal"
+(ceil(T / hop)) or "none".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from audiotool.discovery import nearest
+from audiotool.dsp.stft import Padding, StreamingSTFT, edge_length
+from audiotool.errors import CheckpointError, InputError
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """Definition of a mel spectrogram.
+
+    Args:
+        sample_rate: Hz of the analysed waveform.
+        n_fft: samples in a frame.
+        hop_length: samples between frames.
+        win_length: samples of the periodic Hann window, centred in the frame; n_fft when None.
+        n_mels: bands.
+        fmin, fmax: Hz; fmax None is half the sample rate.
+        scale: "slaney" (linear below 1 kHz, as librosa) or "htk".
+        norm: "slaney" (bands of equal area) or "none" (bands of equal peak).
+        power: of the magnitude: 1 or 2.
+        power_offset: added to the squared magnitude, under the root (1e-9 in HiFi-GAN and its kin).
+        log: "natural", "log10" or "none".
+        floor: bands are raised to it before the logarithm.
+        padding: alignment of frames.
+    """
+
+    sample_rate: int
+    n_fft: int
+    hop_length: int
+    n_mels: int
+    win_length: int | None = None
+    fmin: float = 0.0
+    fmax: float | None = None
+    scale: Literal["slaney", "htk"] = "slaney"
+    norm: Literal["slaney", "none"] = "slaney"
+    power: float = 1.0
+    power_offset: float = 0.0
+    log: Literal["natural", "log10", "none"] = "natural"
+    floor: float = 1e-5
+    padding: Padding = "center"
+
+    def __post_init__(self) -> None:
+        for field, allowed in _CHOICES.items():
+            value = getattr(self, field)
+            if value not in allowed:
+                raise ValueError(f"mel {field} is '{value}', allowed: {', '.join(allowed)}")
+        for field in ("sample_rate", "n_fft", "hop_length", "n_mels"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"mel {field} must be positive, got {getattr(self, field)}")
+        if not 0 <= self.fmin < self.top <= self.sample_rate / 2:
+            raise ValueError(
+                f"mel bands from {self.fmin} to {self.top} Hz do not fit below {self.sample_rate / 2} Hz"
+            )
+        if self.log != "none" and self.floor <= 0:
+            raise ValueError(f"mel floor must be positive under a logarithm, got {self.floor}")
+
+    @property
+    def top(self) -> float:
+        """Upper edge of the highest band in Hz."""
+        return self.sample_rate / 2 if self.fmax is None else self.fmax
+
+    def frames(self, length: int) -> int:
+        """Frames that a waveform of `length` samples gives."""
+        if self.padding == "causal":
+            return -(-length // self.hop_length)
+        padded = length + 2 * edge_length(self.padding, self.n_fft, self.hop_length)
+        return max(0, (padded - self.n_fft) // self.hop_length + 1)
+
+    @property
+    def lookahead(self) -> int:
+        """Samples after n * hop_length that frame n sees."""
+        if self.padding == "causal":
+            return self.hop_length - 1
+        return self.n_fft - 1 - edge_length(self.padding, self.n_fft, self.hop_length)
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "scale": ("slaney", "htk"),
+    "norm": ("slaney", "none"),
+    "log": ("natural", "log10", "none"),
+    "padding": ("causal", "center", "same", "none"),
+}
+
+_HIFIGAN = MelConfig(22050, 1024, 256, 80, fmax=8000.0, power_offset=1e-9, padding="same")
+_BIGVGAN_24K = dataclasses.replace(_HIFIGAN, sample_rate=24000, n_mels=100, fmax=None)
+_PARALLEL_WAVEGAN = MelConfig(22050, 1024, 256, 80, fmin=80.0, fmax=7600.0, log="log10", floor=1e-10)
+
+PRESETS: dict[str, MelConfig] = {
+    "hifigan-22k": _HIFIGAN,
+    "hifigan-22k-full": dataclasses.replace(_HIFIGAN, fmax=None),
+    "tacotron2": MelConfig(22050, 1024, 256, 80, fmax=8000.0),
+    "vocos-24k": MelConfig(24000, 1024, 256, 100, scale="htk", norm="none", floor=1e-7),
+    "bigvgan-22k-80": _HIFIGAN,
+    "bigvgan-v2-22k-80": dataclasses.replace(_HIFIGAN, fmax=None),
+    "bigvgan-24k-100": dataclasses.replace(_BIGVGAN_24K, fmax=12000.0),
+    "bigvgan-v2-24k-100": _BIGVGAN_24K,
+    "bigvgan-v2-44k-128": MelConfig(44100, 2048, 512, 128, power_offset=1e-9, padding="same"),
+    "bigvgan-v2-44k-128-256x": MelConfig(44100, 1024, 256, 128, power_offset=1e-9, padding="same"),
+    "parallel-wavegan-22k": _PARALLEL_WAVEGAN,
+    "parallel-wavegan-24k": dataclasses.replace(
+        _PARALLEL_WAVEGAN, sample_rate=24000, n_fft=2048, hop_length=300, win_length=1200
+    ),
+    "wavenet-24k": MelConfig(24000, 2048, 300, 80, win_length=1200, fmin=125.0, fmax=7600.0, floor=0.01),
+}
+"""The mels that published vocoders and speech synthesisers use, by name."""
+
+
+def mel_config(definition: str | Mapping[str, Any] | MelConfig) -> MelConfig:
+    """Return a definition from a preset's name or from plain values.
+
+    Values may hold "preset", whose fields the others then replace.
+
+    Raises:
+        CheckpointError: unknown preset or key (the nearest is named), a missing or a refused value.
+    """
+    if isinstance(definition, MelConfig):
+        return definition
+    if isinstance(definition, str):
+        if definition not in PRESETS:
+            raise CheckpointError(
+                f"no mel preset is called '{definition}'{nearest(definition, list(PRESETS))}"
+                f" Known: {', '.join(PRESETS)}."
+            )
+        return PRESETS[definition]
+    values = dict(definition)
+    base = dataclasses.asdict(mel_config(values.pop("preset"))) if "preset" in values else {}
+    known = [f.name for f in dataclasses.fields(MelConfig)]
+    for key in values:
+        if key not in known:
+            raise CheckpointError(f"unknown mel key '{key}'{nearest(key, known)}")
+    try:
+        return MelConfig(**(base | values))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"bad mel definition: {error}") from error
+
+
+def differences(found: MelConfig, expected: MelConfig) -> list[str]:
+    """Say in which fields two definitions differ: ["n_mels 100 against 80", ...]; empty when they agree."""
+    pairs = [
+        (f.name, getattr(found, f.name), getattr(expected, f.name))
+        for f in dataclasses.fields(MelConfig)
+        if f.name not in ("win_length", "fmax")
+    ]
+    pairs.append(("win_length", found.win_length or found.n_fft, expected.win_length or expected.n_fft))
+    pairs.append(("fmax", found.top, expected.top))
+    return [f"{name} {a} against {b}" for name, a, b in pairs if a != b]
+
+
+def preset_names(config: MelConfig) -> list[str]:
+    """Names of the presets equal to `config`."""
+    return [name for name, preset in PRESETS.items() if not differences(preset, config)]
+
+
+def check_definition(found: MelConfig, expected: MelConfig, source: str) -> None:
+    """Refuse a mel made by another definition than the checkpoint's.
+
+    Raises:
+        InputError: names every field that differs and the presets that would fit.
+    """
+    wrong = differences(found, expected)
+    if wrong:
+        fitting = preset_names(expected)
+        advice = f"; preset {' or '.join(fitting)} would fit" if fitting else ""
+        raise InputError(f"{source}: its mel differs from the checkpoint's: {', '.join(wrong)}{advice}")
+
+
+def value_range(config: MelConfig) -> tuple[float, float]:
+    """Smallest and largest value a band can take for a waveform in [-1, 1]."""
+    taps = float(torch.hann_window(config.win_length or config.n_fft).sum())
+    column = float(filterbank(config).sum(dim=0).max())
+    ceiling = column * (taps**2 + config.power_offset) ** (config.power / 2)
+    if config.log == "none":
+        return 0.0, ceiling
+    log = math.log if config.log == "natural" else math.log10
+    return log(config.floor), log(max(ceiling, config.floor))
+
+
+def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, source: str) -> None:
+    """Refuse an array that cannot be a mel of this definition.
+
+    Args:
+        shape: (n_mels, frames), or with a batch before it.
+        low, high: its smallest and largest value.
+        source: the file, for the message.
+    Raises:
+        InputError: what differs, and which presets have that many bands.
+    """
+    if len(shape) not in (2, 3):
+        raise InputError(f"{source}: a mel is (n_mels, frames), got shape {tuple(shape)}")
+    bands = shape[-2]
+    if bands != config.n_mels:
+        if shape[-1] == config.n_mels:
+            raise InputError(
+                f"{source}: shape {tuple(shape)} looks transposed: a mel is (n_mels, frames) = ({config.n_mels}, …)"
+            )
+        fitting = [name for name, preset in PRESETS.items() if preset.n_mels == bands]
+        advice = f"; a checkpoint with preset {' or '.join(fitting)} would fit" if fitting else ""
+        raise InputError(f"{source}: n_mels {bands} against {config.n_mels} of the checkpoint{advice}")
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"{source}: the mel holds values that are not finite")
+    bottom, top = value_range(config)
+    # Predicted mels stray a little beyond what analysis can give.
+    margin = 0.1 * (top - bottom)
+    if low < bottom - margin or high > top + margin:
+        raise InputError(
+            f"{source}: values from {low:.2f} to {high:.2f} do not fit this checkpoint's mel, which lies between"
+            f" {bottom:.2f} and {top:.2f} (log {config.log}, floor {config.floor})"
+        )
+
+
+def filterbank(config: MelConfig) -> Tensor:
+    """Triangular bands, (n_fft // 2 + 1, n_mels) float32, as librosa's and torchaudio's."""
+    from torchaudio.functional import melscale_fbanks
+
+    norm = None if config.norm == "none" else config.norm
+    return melscale_fbanks(
+        config.n_fft // 2 + 1,
+        float(config.fmin),
+        float(config.top),
+        config.n_mels,
+        config.sample_rate,
+        norm=norm,
+        mel_scale=config.scale,
+    )
+
+
+class MelSpectrogram(nn.Module):
+    """Analyse a waveform into a mel of one definition; differentiable.
+
+    Args:
+        config: the definition, a preset's name or plain values.
+    """
+
+    filterbank: Tensor
+
+    def __init__(self, config: MelConfig | str | Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = mel_config(config)
+        c = self.config
+        self.stft = StreamingSTFT(c.n_fft, c.hop_length, c.win_length, padding=c.padding)
+        self.register_buffer("filterbank", filterbank(c), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Whole waveform (B, T) or (B, 1, T) -> (B, n_mels, frames(T))."""
+        return self.step(waveform, final=True)[0]
+
+    def step(self, waveform: Tensor, state: Any = None, final: bool = False) -> tuple[Tensor, Any]:
+        """Consume a chunk of any length and return the frames that are complete.
+
+        Args:
+            waveform: (B, T) or (B, 1, T) with T >= 0.
+            state: from the previous step; None begins a stream.
+            final: the stream ends with this chunk.
+        Returns:
+            (B, n_mels, frames) and the state: (STFT state, samples so far, frames so far).
+        """
+        x = waveform[:, 0] if waveform.dim() == 3 else waveform
+        inner, length, emitted = (None, 0, 0) if state is None else state
+        length += x.shape[-1]
+        spec, inner = self.stft(x, inner, final)
+        if final:
+            # The end of a very short stream is padded before it is reflected.
+            spec = spec[..., : max(0, self.config.frames(length) - emitted)]
+        return self.from_spec(spec), (inner, length, emitted + spec.shape[-1])
+
+    def from_spec(self, spec: Tensor) -> Tensor:
+        """Complex spec (B, F, frames) -> (B, n_mels, frames)."""
+        c = self.config
+        power = spec.real.square() + spec.imag.square()
+        if c.power_offset:
+            power = power + c.power_offset
+        magnitude = power if c.power == 2 else _root(power) ** c.power
+        mel = torch.matmul(self.filterbank.T, magnitude)
+        if c.log == "none":
+            return mel
+        mel = mel.clamp(min=c.floor)
+        return mel.log() if c.log == "natural" else mel.log10()
+
+
+def _root(power: Tensor) -> Tensor:
+    """Square root whose gradient at exactly zero is zero instead of infinite."""
+    silent = power == 0
+    return torch.where(silent, 0.0, torch.where(silent, 1.0, power).sqrt())
