@@ -7,8 +7,8 @@ A mel is (B, n_mels, frames) float32:
 Two programs' mels differ in any of these steps, and a vocoder fed with another definition speaks noise. So a
 definition is a value (`MelConfig`) that travels in checkpoints, and two of them can be compared.
 
-`padding` aligns frames as in `audiotool.dsp.stft`: "center" (T // hop + 1 frames), "same" (T // hop), "causal"
-(ceil(T / hop)) or "none".
+`padding` aligns frames as in `audiotool.dsp.stft`: "center" (T // hop + 1 frames), "same" (T // hop),
+"causal" (ceil(T / hop)) or "none".
 """
 
 from __future__ import annotations
@@ -214,7 +214,8 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
     if bands != config.n_mels:
         if shape[-1] == config.n_mels:
             raise InputError(
-                f"{source}: shape {tuple(shape)} looks transposed: a mel is (n_mels, frames) = ({config.n_mels}, …)"
+                f"{source}: shape {tuple(shape)} looks transposed: a mel is (n_mels, frames),"
+                f" here ({config.n_mels}, …)"
             )
         fitting = [name for name, preset in PRESETS.items() if preset.n_mels == bands]
         advice = f"; a checkpoint with preset {' or '.join(fitting)} would fit" if fitting else ""
@@ -226,8 +227,8 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
     margin = 0.1 * (top - bottom)
     if low < bottom - margin or high > top + margin:
         raise InputError(
-            f"{source}: values from {low:.2f} to {high:.2f} do not fit this checkpoint's mel, which lies between"
-            f" {bottom:.2f} and {top:.2f} (log {config.log}, floor {config.floor})"
+            f"{source}: values from {low:.2f} to {high:.2f} do not fit this checkpoint's mel, which lies"
+            f" between {bottom:.2f} and {top:.2f} (log {config.log}, floor {config.floor})"
         )
 
 

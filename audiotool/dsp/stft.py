@@ -148,7 +148,8 @@ class StreamingISTFT(nn.Module):
         """(B, F, frames) -> (B, samples that no later frame can change)."""
         overlap = self.n_fft - self.hop_length
         if state is None:
-            skip = overlap if self.padding == "causal" else edge_length(self.padding, self.n_fft, self.hop_length)
+            edge = edge_length(self.padding, self.n_fft, self.hop_length)
+            skip = overlap if self.padding == "causal" else edge
             signal = torch.zeros(spec.shape[0], overlap, dtype=spec.real.dtype, device=spec.device)
             envelope = torch.zeros(overlap, dtype=spec.real.dtype, device=spec.device)
             if self.padding == "causal":

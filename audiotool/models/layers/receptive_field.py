@@ -1,0 +1,68 @@
+"""Which input a stretch of output needs, computed from the layers.
+
+A span is (first, last) inclusive. Walking a network from its output back to its input turns the span of one
+frame's samples into the span of frames they depend on: a vocoder's exact context.
+
+    kernel 3, dilation 2, padding 2      output  [5 6]
+                                         input   [3 . . 8]       5 - 2 … 6 - 2 + 4
+
+    transposed, kernel 4, stride 2, padding 1: input i reaches outputs 2i - 1 … 2i + 2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+from torch import nn
+
+Span = tuple[int, int]
+
+
+@runtime_checkable
+class HasInputSpan(Protocol):
+    """A module that knows which input its output needs."""
+
+    def input_span(self, span: Span) -> Span: ...
+
+
+def conv_span(span: Span, kernel_size: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Span:
+    """Input of a convolution for an output span; `padding` is the left one."""
+    return span[0] * stride - padding, span[1] * stride - padding + (kernel_size - 1) * dilation
+
+
+def conv_transpose_span(span: Span, kernel_size: int, stride: int, padding: int = 0) -> Span:
+    """Input of a transposed convolution for an output span; `padding` is what is cut on the left."""
+    return -(-(span[0] + padding - kernel_size + 1) // stride), (span[1] + padding) // stride
+
+
+def union(spans: Iterable[Span]) -> Span:
+    """Smallest span that covers all: for parallel branches."""
+    listed = list(spans)
+    return min(s[0] for s in listed), max(s[1] for s in listed)
+
+
+def input_span(layers: nn.Module | Iterable[nn.Module], span: Span) -> Span:
+    """Input that a chain of layers needs for `span` of its output.
+
+    Convolutions over the last axis are known here; modules with an `input_span` method are asked; all
+    others are taken to work sample by sample.
+    """
+    chain = [layers] if isinstance(layers, nn.Module) else list(layers)
+    for layer in reversed(chain):
+        if isinstance(layer, HasInputSpan):
+            span = layer.input_span(span)
+        elif isinstance(layer, nn.ConvTranspose1d):
+            span = conv_transpose_span(span, layer.kernel_size[0], layer.stride[0], int(layer.padding[0]))
+        elif isinstance(layer, nn.Conv1d):
+            span = conv_span(
+                span, layer.kernel_size[0], layer.stride[0], layer.dilation[0], int(layer.padding[0])
+            )
+        elif isinstance(layer, nn.Sequential):
+            span = input_span(layer.children(), span)
+    return span
+
+
+def context_of(span: Span) -> tuple[int, int]:
+    """(before, after) in input items, from the input span of item 0's outputs."""
+    return max(0, -span[0]), max(0, span[1])

@@ -1,0 +1,64 @@
+"""Weight normalisation: on while a vocoder trains, folded into plain weights when it runs.
+
+weight = g * v / ||v||, the norm over every axis but the first. Official files name the pair `weight_g` and
+`weight_v`; torch's parametrisation names it `parametrizations.weight.original0` and `.original1`.
+
+Salimans, Kingma: Weight Normalization, NeurIPS 2016, arXiv:1602.07868.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, parametrize
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+_PAIRS = (
+    ("weight_g", "weight_v"),
+    ("parametrizations.weight.original0", "parametrizations.weight.original1"),
+)
+"""Names of (g, v) in state dicts: the older hook's and the parametrisation's."""
+
+_NORMALISED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
+
+
+def weight_norm(layer: ModuleT) -> ModuleT:
+    """Normalise the weight of one layer; its output does not change."""
+    return parametrizations.weight_norm(layer)
+
+
+def normalise_weights(module: nn.Module) -> None:
+    """Normalise the weight of every convolution and linear layer in `module` that is not so already."""
+    for layer in list(module.modules()):
+        if isinstance(layer, _NORMALISED) and not parametrize.is_parametrized(layer, "weight"):
+            weight_norm(layer)
+
+
+def fold(module: ModuleT) -> ModuleT:
+    """Replace every normalised weight in `module` by its product, in place; outputs do not change."""
+    for layer in list(module.modules()):
+        if parametrize.is_parametrized(layer, "weight"):
+            parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+    return module
+
+
+def fold_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same state dict with each (g, v) pair folded to its "weight"; other tensors stay as they are.
+
+    A file whose weight norm was removed already passes unchanged.
+    """
+    folded = dict(tensors)
+    for g_name, v_name in _PAIRS:
+        for key in [k for k in folded if k == g_name or k.endswith(f".{g_name}")]:
+            prefix = key[: -len(g_name)]
+            if f"{prefix}{v_name}" in folded:
+                folded[f"{prefix}weight"] = _product(folded.pop(key), folded.pop(f"{prefix}{v_name}"))
+    return folded
+
+
+def _product(g: Tensor, v: Tensor) -> Tensor:
+    return torch._weight_norm(v, g, 0)

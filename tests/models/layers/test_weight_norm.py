@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch import nn
+
+from audiotool.models.layers.weight_norm import fold, fold_weights, normalise_weights
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv1d(3, 4, 3), nn.ConvTranspose1d(4, 2, 4, 2), nn.Conv1d(2, 1, 1, bias=False))
+
+
+def test_folding_a_module_keeps_its_output():
+    module, x = network(), torch.randn(2, 3, 9)
+    normalise_weights(module)
+    with torch.no_grad():
+        module[1].parametrizations.weight.original0.mul_(1.7)
+    expected = module(x)
+    assert "0.parametrizations.weight.original0" in module.state_dict()
+    fold(module)
+    assert set(module.state_dict()) == set(network().state_dict())
+    torch.testing.assert_close(module(x), expected)
+
+
+def test_normalising_twice_adds_nothing():
+    module = network()
+    normalise_weights(module)
+    names = set(module.state_dict())
+    normalise_weights(module)
+    assert set(module.state_dict()) == names
+
+
+@pytest.mark.parametrize("style", ["hook", "parametrisation"])
+def test_folded_tensors_fit_a_plain_network(style):
+    module, x = network(), torch.randn(2, 3, 9)
+    if style == "hook":
+        for layer in module:
+            nn.utils.weight_norm(layer)
+            layer.weight_g.data.mul_(0.5)
+        assert "0.weight_g" in module.state_dict()
+    else:
+        normalise_weights(module)
+    expected = module(x)
+    plain = network()
+    plain.load_state_dict(fold_weights(module.state_dict()))
+    torch.testing.assert_close(plain(x), expected)
+
+
+def test_plain_tensors_pass_unchanged():
+    tensors = network().state_dict()
+    folded = fold_weights(tensors)
+    assert folded.keys() == tensors.keys()
+    assert all(folded[k] is tensors[k] for k in tensors)
