@@ -143,7 +143,8 @@ def resolve(name_or_path: str | Path) -> Path:
     if path.is_file():
         return path
     raise CheckpointError(
-        f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(known) or '(none bundled)'}"
+        f"no checkpoint '{name_or_path}': it is neither a file nor one of the bundled"
+        f" {', '.join(known) or '(none)'}"
     )
 
 
@@ -170,7 +171,7 @@ def sha256(path: Path | str) -> str:
 
 
 def verify() -> dict[str, str]:
-    """Check every bundled checkpoint against the manifest: name -> "ok", "changed", "missing" or "unlisted"."""
+    """Check the bundled checkpoints against the manifest: name to "ok", "changed", "missing", "unlisted"."""
     root = bundled_root("checkpoints")
     manifest = root / MANIFEST
     listed: dict[str, str] = {}
@@ -203,7 +204,8 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
     values = json.loads(text)
     if values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has checkpoint format {values.get('format')}, this audiotool reads {FORMAT}: upgrade audiotool"
+            f"{path} has checkpoint format {values.get('format')}, this audiotool reads {FORMAT}:"
+            " upgrade audiotool"
         )
     known = {f.name for f in dataclasses.fields(Metadata)}
     return Metadata(**{k: v for k, v in values.items() if k in known}), tensors

@@ -190,7 +190,11 @@ class Model(nn.Module):
         wrong = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
         problems = [
             f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
-            for keys, word in ((missing, "missing"), (unexpected, "unexpected"), (sorted(wrong), "of another shape"))
+            for keys, word in (
+                (missing, "missing"),
+                (unexpected, "unexpected"),
+                (sorted(wrong), "of another shape"),
+            )
             if keys
         ]
         if problems:

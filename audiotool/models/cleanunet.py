@@ -26,7 +26,6 @@ from audiotool.models.layers.attention import causal_attention
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.level import RunningLevel
 
-
 LEVEL_BLOCK = 32
 """Samples over which a running level is held: 2 ms at 16 kHz."""
 
@@ -75,7 +74,8 @@ class CausalSelfAttention(nn.Module):
         self.layer_norm = nn.LayerNorm(dim, eps=1e-6)
 
     def forward(self, x: Tensor, window: int | None, state: State) -> tuple[Tensor, State]:
-        q, k, v = (w(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in (self.w_qs, self.w_ks, self.w_vs))
+        projections = (self.w_qs, self.w_ks, self.w_vs)
+        q, k, v = (w(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in projections)
         attended, state = causal_attention(q, k, v, window, state)
         return self.layer_norm(x + self.fc(attended.transpose(1, 2).flatten(2))), state
 
@@ -124,13 +124,47 @@ class TransformerEncoder(nn.Module):
         return x, caches
 
 
+class EncoderLevel(nn.Sequential):
+    """Strided convolution, ReLU, and a gated pointwise convolution. State: the convolution's."""
+
+    def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int) -> None:
+        super().__init__(
+            StreamingConv1d(in_channels, channels, kernel_size, stride),
+            nn.ReLU(),
+            nn.Conv1d(channels, 2 * channels, 1),
+            nn.GLU(dim=1),
+        )
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        conv, relu, expand, glu = self
+        x, state = conv(x, state)
+        return glu(pointwise(expand, relu(x))), state  # type: ignore[arg-type]
+
+
+class DecoderLevel(nn.Sequential):
+    """Gated pointwise convolution, transposed convolution, and a ReLU in all levels but the outermost."""
+
+    def __init__(self, channels: int, out_channels: int, kernel_size: int, stride: int, relu: bool) -> None:
+        super().__init__(
+            nn.Conv1d(channels, 2 * channels, 1),
+            nn.GLU(dim=1),
+            StreamingConvTranspose1d(channels, out_channels, kernel_size, stride),
+            *([nn.ReLU()] if relu else []),
+        )
+
+    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        expand, glu, conv, *relu = self
+        y, state = conv(glu(pointwise(expand, x)), state, final)  # type: ignore[arg-type]
+        return (relu[0](y) if relu else y), state
+
+
 class CleanUNet(Model):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "cleanunet"
     tasks = ("denoise",)
     config_class = CleanUNetConfig
-    reference = "Kong et al., Speech Denoising in the Waveform Domain with Self-Attention, ICASSP 2022, arXiv:2202.07790"
+    reference = "Kong et al., Speech Denoising in the Waveform Domain with Self-Attention, ICASSP 2022"
 
     def __init__(self, config: CleanUNetConfig) -> None:
         super().__init__(config)
@@ -147,20 +181,9 @@ class CleanUNet(Model):
         self.decoder = nn.ModuleList()
         inner, outer, width = c.channels_input, c.channels_output, c.channels_h
         for level in range(c.n_layers):
-            self.encoder.append(
-                nn.Sequential(
-                    StreamingConv1d(inner, width, c.kernel_size, c.stride),
-                    nn.ReLU(),
-                    nn.Conv1d(width, 2 * width, 1),
-                    nn.GLU(dim=1),
-                )
-            )
-            up = [
-                nn.Conv1d(width, 2 * width, 1),
-                nn.GLU(dim=1),
-                StreamingConvTranspose1d(width, outer, c.kernel_size, c.stride),
-            ]
-            self.decoder.insert(0, nn.Sequential(*up, *([nn.ReLU()] if level else [])))
+            self.encoder.append(EncoderLevel(inner, width, c.kernel_size, c.stride))
+            relu = level > 0
+            self.decoder.insert(0, DecoderLevel(width, outer, c.kernel_size, c.stride, relu))
             inner = outer = width
             width = min(2 * width, c.max_channels)
         self.tsfm_conv1 = nn.Conv1d(inner, c.transformer_dim, 1)
@@ -211,23 +234,19 @@ class CleanUNet(Model):
         x, gains = self._normalise(x, state, final)
         encoded, skips = x, []
         encoder_states = list(state["encoder"])
-        for n, (conv, relu, expand, glu) in enumerate(self.encoder):
-            encoded, encoder_states[n] = conv(encoded, encoder_states[n])
-            encoded = glu(pointwise(expand, relu(encoded)))
+        for n, down in enumerate(self.encoder):
+            encoded, encoder_states[n] = down(encoded, encoder_states[n])
             waiting = state["skips"][n]
             skips.append(encoded if waiting is None else torch.cat((waiting, encoded), dim=-1))
         hidden = pointwise(self.tsfm_conv1, encoded).transpose(1, 2)
         hidden, attention = self.tsfm_encoder(hidden, state["attention"])
         y = pointwise(self.tsfm_conv2, hidden.transpose(1, 2))
         decoder_states = list(state["decoder"])
-        for n, layers in enumerate(self.decoder):
+        for n, up in enumerate(self.decoder):
             skip = skips[-1 - n]
             y = y + skip[..., : y.shape[-1]]
             skips[-1 - n] = skip[..., y.shape[-1] :].clone()
-            expand, glu, conv = layers[:3]
-            y, decoder_states[n] = conv(glu(pointwise(expand, y)), decoder_states[n], final)
-            if len(layers) > 3:
-                y = layers[3](y)
+            y, decoder_states[n] = up(y, decoder_states[n], final)
         y, gains = self._restore(y, gains)
         state.update(
             encoder=encoder_states, skips=skips, attention=attention, decoder=decoder_states, gains=gains

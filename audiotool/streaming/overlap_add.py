@@ -42,8 +42,8 @@ class OverlapAddStreamer(Streamer):
         items_per_second = model.sample_rate / model.upsampling
         self.segment = _ceil(segment or round(SEGMENT_SECONDS * items_per_second), hop)
         if model.context is None:
-            self.overlap = _ceil(round(OVERLAP_SECONDS * items_per_second) if overlap is None else overlap, hop)
-            self.overlap = min(self.overlap, self.segment)
+            wanted = round(OVERLAP_SECONDS * items_per_second) if overlap is None else overlap
+            self.overlap = min(_ceil(wanted, hop), self.segment)
             # Half of the overlap again as context keeps a segment's edges out of the fade.
             self.before = self.after = _ceil(self.overlap // 2, hop)
         else:

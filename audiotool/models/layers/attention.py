@@ -46,5 +46,6 @@ def causal_attention(
     if query.shape[2] == 0:
         return query.new_zeros(*query.shape[:3], value.shape[-1]), cached
     mask = causal_mask(query.shape[2], key.shape[2], window, query.device)
-    y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=key.shape[1] != query.shape[1])
+    grouped = key.shape[1] != query.shape[1]
+    y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, enable_gqa=grouped)
     return y, cached

@@ -1,0 +1,168 @@
+"""The gated residual stack of WaveNet and the network that stretches features to the sample rate.
+
+Shared by WaveNet itself (causal) and Parallel WaveGAN (both ways). Called as every streaming layer:
+`y, state = layer(x, state)`; a layer that looks ahead takes whole segments only and its state is None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.models.base import State
+from audiotool.models.layers.conv import StreamingConv1d
+
+
+@dataclass(frozen=True)
+class StackShape:
+    """Sizes of a residual stack.
+
+    Args:
+        layers, stacks: dilation doubles from 1 within each of the `stacks`.
+        gate_channels: of tanh and sigmoid together.
+        aux_channels: of the condition.
+    """
+
+    layers: int
+    stacks: int
+    kernel_size: int
+    residual_channels: int
+    gate_channels: int
+    skip_channels: int
+    aux_channels: int
+    dropout: float
+    bias: bool
+    causal: bool
+
+    def __post_init__(self) -> None:
+        if self.layers % self.stacks:
+            raise ValueError(f"layers ({self.layers}) must be a multiple of stacks ({self.stacks})")
+        if not self.causal and self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {self.kernel_size} has no centre: only causal layers may be even")
+
+    @property
+    def dilations(self) -> list[int]:
+        return [2 ** (n % (self.layers // self.stacks)) for n in range(self.layers)]
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that reach one output sample."""
+        return (self.kernel_size - 1) * sum(self.dilations) + 1
+
+
+class DilatedConv1d(StreamingConv1d):
+    """As many outputs as inputs: causal with a state, or centred on whole segments."""
+
+    def __init__(self, inner: int, outer: int, kernel_size: int, dilation: int, bias: bool, causal: bool) -> None:
+        reach = (kernel_size - 1) * dilation
+        super().__init__(
+            inner, outer, kernel_size, dilation=dilation, bias=bias, left_padding=reach if causal else reach // 2
+        )
+        self.causal = causal
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, state: Tensor | None = None, final: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        if self.causal:
+            return super().forward(x, state)
+        x = F.pad(x, (self.left_padding, self.left_padding))
+        return self._conv_forward(x, self.weight, self.bias), None
+
+
+class ResidualBlock(nn.Module):
+    """Dilated convolution plus condition, gate, then 1x1 convolutions to the residual and to the skip."""
+
+    def __init__(self, shape: StackShape, dilation: int) -> None:
+        super().__init__()
+        half = shape.gate_channels // 2
+        self.dropout = nn.Dropout(shape.dropout)
+        self.conv = DilatedConv1d(
+            shape.residual_channels, shape.gate_channels, shape.kernel_size, dilation, shape.bias, shape.causal
+        )
+        self.conv1x1_aux = nn.Conv1d(shape.aux_channels, shape.gate_channels, 1, bias=False)
+        self.conv1x1_out = nn.Conv1d(half, shape.residual_channels, 1, bias=shape.bias)
+        self.conv1x1_skip = nn.Conv1d(half, shape.skip_channels, 1, bias=shape.bias)
+
+    def forward(self, x: Tensor, condition: Tensor, state: State = None) -> tuple[Tensor, Tensor, State]:
+        """(B, residual, T) and (B, aux, T) -> (B, residual, T), (B, skip, T), state."""
+        hidden, state = self.conv(self.dropout(x), state)
+        content, gate = (hidden + self.conv1x1_aux(condition)).chunk(2, dim=1)
+        gated = torch.tanh(content) * torch.sigmoid(gate)
+        return (self.conv1x1_out(gated) + x) * math.sqrt(0.5), self.conv1x1_skip(gated), state
+
+
+class StretchConv(nn.Conv2d):
+    """Repeat every frame `scale` times, then smooth over 2 * scale + 1 steps: (B, 1, F, T) -> (B, 1, F, T * scale).
+
+    State (causal): the last 2 * scale stretched steps.
+    """
+
+    def __init__(self, scale: int, frequency_kernel: int, causal: bool) -> None:
+        super().__init__(
+            1, 1, (frequency_kernel, 2 * scale + 1), padding=((frequency_kernel - 1) // 2, 0), bias=False
+        )
+        nn.init.constant_(self.weight, 1.0 / (frequency_kernel * (2 * scale + 1)))
+        self.scale = scale
+        self.causal = causal
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:  # type: ignore[override]
+        x = x.repeat_interleave(self.scale, dim=-1)
+        if not self.causal:
+            return self._conv_forward(F.pad(x, (self.scale, self.scale)), self.weight, None), None
+        before = x.new_zeros(*x.shape[:-1], 2 * self.scale) if state is None else state
+        x = torch.cat((before, x), dim=-1)
+        return self._conv_forward(x, self.weight, None), x[..., -2 * self.scale :].clone()
+
+
+class Upsample(nn.Module):
+    """StretchConvs one after the other, kept where the official list has them (every second place)."""
+
+    def __init__(self, scales: Sequence[int], frequency_kernel: int, causal: bool) -> None:
+        super().__init__()
+        self.up_layers = nn.ModuleList()
+        for scale in scales:
+            self.up_layers.extend((nn.Identity(), StretchConv(scale, frequency_kernel, causal)))
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """(B, F, frames) -> (B, F, frames * product of scales)."""
+        stretches = self.up_layers[1::2]
+        states = list(state) if state is not None else [None] * len(stretches)
+        x = x[:, None]
+        for n, layer in enumerate(stretches):
+            x, states[n] = layer(x, states[n])
+        return x[:, 0], states
+
+
+class ConvInUpsample(nn.Module):
+    """A convolution over neighbouring frames, then `Upsample`; adds no padding to the frames.
+
+    Centred, it consumes `context_window` frames on each side; causal, the same number before only.
+    """
+
+    def __init__(
+        self, channels: int, context_window: int, scales: Sequence[int], frequency_kernel: int, causal: bool
+    ) -> None:
+        super().__init__()
+        taps = context_window + 1 if causal else 2 * context_window + 1
+        self.conv_in = nn.Conv1d(channels, channels, taps, bias=False)
+        self.upsample = Upsample(scales, frequency_kernel, causal)
+
+    def forward(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
+        return self.upsample(self.conv_in(features), state)
+
+
+def smoothing_context(scales: Sequence[int]) -> int:
+    """Frames to either side that centred StretchConvs let into a frame.
+
+    Each smooths over `scale` of its own output steps: one of its input steps.
+    """
+    reach, step = 0.0, 1.0
+    for scale in scales:
+        reach += step
+        step /= scale
+    return math.ceil(reach)

@@ -1,0 +1,192 @@
+"""A causal ConvNeXt over STFT frames, with one GRU: our small network for every spectral task.
+
+Frames of the compressed complex spectrum go through causal ConvNeXt blocks (Liu et al., A ConvNet for the
+2020s, CVPR 2022, arXiv:2201.03545, in the one-dimensional form of Vocos, Siuzdak, ICLR 2024,
+arXiv:2306.00814) with a GRU in the middle for long memory. Two heads:
+
+    "mask"      a complex ratio mask for each stem (denoise, separate)
+    "extend"    magnitude and phase of the bins above `extend_from_hz`, added to the input, which itself
+                passes through untouched (super-resolve)
+
+The spectrum is divided by a running level, so the network answers the same at any input level, in files and
+live alike. Latency is that of the STFT: n_fft - 1 samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.models.base import Level, Model, State
+from audiotool.models.layers.conv import StreamingConv1d
+from audiotool.models.layers.level import RunningLevel
+from audiotool.models.layers.recurrent import StreamingGRU
+
+
+@dataclass(frozen=True)
+class SpectralConvNeXtConfig:
+    """Hyper-parameters.
+
+    Args:
+        sample_rate: Hz.
+        n_fft, hop_length: samples; the window is the square root of a Hann.
+        stems: names of the outputs.
+        head: "mask" or "extend", see the module docstring.
+        extend_from_hz: lowest frequency the "extend" head may add to.
+        dim: features a frame.
+        blocks: ConvNeXt blocks; the GRU stands after half of them.
+        kernel_size: frames a block's depthwise convolution sees, itself included.
+        expansion: width of a block's inner layer, in multiples of dim.
+        compression: exponent on the magnitudes the network sees.
+        level_seconds: time constant of the running level.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 512
+    hop_length: int = 256
+    stems: tuple[str, ...] = ("speech",)
+    head: Literal["mask", "extend"] = "mask"
+    extend_from_hz: float = 3000.0
+    dim: int = 256
+    blocks: int = 6
+    kernel_size: int = 7
+    expansion: int = 3
+    compression: float = 0.3
+    level_seconds: float = 3.0
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise causal convolution, LayerNorm and a two-layer perceptron, with a residual (B, D, T)."""
+
+    def __init__(self, dim: int, kernel_size: int, expansion: int, scale: float) -> None:
+        super().__init__()
+        self.depthwise = StreamingConv1d(dim, dim, kernel_size, groups=dim, left_padding=kernel_size - 1)
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, expansion * dim)
+        self.narrow = nn.Linear(expansion * dim, dim)
+        self.scale = nn.Parameter(torch.full((dim,), scale))
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        y, state = self.depthwise(x, state)
+        y = self.narrow(F.gelu(self.widen(self.norm(y.transpose(1, 2)))))
+        return x + (self.scale * y).transpose(1, 2), state
+
+
+class SpectralConvNeXt(Model):
+    """Waveform (B, 1, T) to stems (B, S, T)."""
+
+    name = "spectral-convnext"
+    tasks = ("denoise", "separate", "super-resolve")
+    config_class = SpectralConvNeXtConfig
+    reference = "ConvNeXt blocks after Liu et al., CVPR 2022, arXiv:2201.03545; arrangement our own"
+
+    def __init__(self, config: SpectralConvNeXtConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.sample_rate = c.sample_rate
+        self.hop_length = c.hop_length
+        self.latency = c.n_fft - 1
+        self.stems = c.stems
+        bins = c.n_fft // 2 + 1
+        self.first_bin = -(-int(c.extend_from_hz * c.n_fft) // c.sample_rate) if c.head == "extend" else 0
+        outputs = len(c.stems) if c.head == "mask" else 1
+
+        self.analysis = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        self.level = RunningLevel(c.hop_length, c.level_seconds * c.sample_rate / c.hop_length)
+        self.embed = nn.Linear(2 * bins, c.dim)
+        self.embed_norm = nn.LayerNorm(c.dim)
+        self.blocks = nn.ModuleList(
+            ConvNeXtBlock(c.dim, c.kernel_size, c.expansion, 1 / c.blocks) for _ in range(c.blocks)
+        )
+        self.gru = StreamingGRU(c.dim, c.dim)
+        self.head_norm = nn.LayerNorm(c.dim)
+        self.head = nn.Linear(c.dim, outputs * 2 * (bins - self.first_bin))
+
+    def start(
+        self, level: Level | None = None, bandwidth_hz: float | None = None, **conditions: Any
+    ) -> State:
+        """Begin a stream.
+
+        Args:
+            bandwidth_hz: "extend" head only: where the input's own content ends; nothing is added below.
+        """
+        return {
+            "bandwidth_hz": bandwidth_hz,
+            "block": None,
+            "level": None,
+            "analysis": None,
+            "blocks": [None] * len(self.blocks),
+            "gru": None,
+            "synthesis": None,
+            "waiting": None,
+        }
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        state = dict(self.start() if state is None else state)
+        waveform = x[:, 0]
+        levels = self._levels(waveform, state, final)
+        spec, state["analysis"] = self.analysis(waveform, state["analysis"], final)
+        predicted = self._network(spec / levels, state)
+        spec = self._render(predicted, spec, levels, state)
+        y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
+        y = y.unflatten(0, (x.shape[0], -1))
+        if self.config.head == "extend":
+            y = self._add_input(y, x, state, final)
+        return y, state
+
+    def _levels(self, waveform: Tensor, state: dict[str, Any], final: bool) -> Tensor:
+        """Levels (B, 1, frames) of the hops that this chunk completes."""
+        if state["block"] is not None:
+            waveform = torch.cat((state["block"], waveform), dim=-1)
+        hop = self.hop_length
+        if final:
+            # As the analysis does: every frame that begins before the end is completed with zeros.
+            waveform = F.pad(waveform, (0, self.config.n_fft - hop))
+            waveform = F.pad(waveform, (0, -waveform.shape[-1] % hop))
+        whole = waveform.shape[-1] // hop * hop
+        state["block"] = waveform[:, whole:].clone()
+        levels, state["level"] = self.level(waveform[:, None, :whole], state["level"])
+        return levels + 1e-4
+
+    def _network(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
+        """Level-normalised spec (B, F, T) -> predictions (B, T, outputs)."""
+        gain = (spec.real.square() + spec.imag.square() + 1e-8).pow((self.config.compression - 1) / 2)
+        features = torch.cat((spec.real * gain, spec.imag * gain), dim=1).transpose(1, 2)
+        h = self.embed_norm(self.embed(features)).transpose(1, 2)
+        states = []
+        for n, block in enumerate(self.blocks):
+            if n == len(self.blocks) // 2:
+                remembered, state["gru"] = self.gru(h, state["gru"])
+                h = h + remembered
+            h, block_state = block(h, state["blocks"][n])
+            states.append(block_state)
+        state["blocks"] = states
+        return self.head(self.head_norm(h.transpose(1, 2)))
+
+    def _render(self, predicted: Tensor, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
+        """Predictions and spec (B, F, T) -> output specs (B * S, F, T)."""
+        first, second = predicted.transpose(1, 2).chunk(2, dim=1)
+        if self.config.head == "mask":
+            mask = torch.complex(first + 0.5, second).unflatten(1, (len(self.stems), -1))
+            return (mask * spec[:, None]).flatten(0, 1)
+        # A magnitude beyond 20 times the running level is never speech.
+        magnitude = levels * first.clamp(max=3.0).exp() * self.config.n_fft**0.5
+        if state["bandwidth_hz"] is not None:
+            hz = self.config.sample_rate / self.config.n_fft
+            bins = torch.arange(self.first_bin, spec.shape[1], device=spec.device)
+            magnitude = magnitude * (bins * hz >= state["bandwidth_hz"])[:, None]
+        return F.pad(torch.polar(magnitude, second), (0, 0, self.first_bin, 0))
+
+    def _add_input(self, y: Tensor, x: Tensor, state: dict[str, Any], final: bool) -> Tensor:
+        """Add the input, which waits until the network's answer to it has come out."""
+        waiting = x if state["waiting"] is None else torch.cat((state["waiting"], x), dim=-1)
+        if final:
+            y = y[..., : waiting.shape[-1]]
+        state["waiting"] = waiting[..., y.shape[-1] :].clone()
+        return y + waiting[..., : y.shape[-1]]
