@@ -1,0 +1,31 @@
+# Two commands do all the set-up: `make demo` and `make test`. PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint install clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/audiotool denoise tests/data/audio/demo/noisy.flac -o demo/denoised.flac \
+		--reference tests/data/audio/demo/clean.flac --report demo/report.json --overwrite
+	@echo "Listen: tests/data/audio/demo/noisy.flac, then demo/denoised.flac"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n auto
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info
