@@ -1,0 +1,128 @@
+"""Which containers and sample formats there are, and how an output's are chosen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import soundfile
+
+from audiotool.discovery import nearest
+from audiotool.errors import InputError
+
+FORMATS = {
+    ".wav": "WAV",
+    ".wave": "WAV",
+    ".flac": "FLAC",
+    ".ogg": "OGG",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".mp3": "MP3",
+    ".aif": "AIFF",
+    ".aiff": "AIFF",
+    ".aifc": "AIFF",
+    ".w64": "W64",
+    ".rf64": "RF64",
+    ".caf": "CAF",
+    ".au": "AU",
+    ".snd": "AU",
+}
+"""File name endings and libsndfile's names for what they mean."""
+
+INTEGER_BITS = {
+    "PCM_S8": 8,
+    "PCM_U8": 8,
+    "PCM_16": 16,
+    "PCM_24": 24,
+    "PCM_32": 32,
+    "ALAC_16": 16,
+    "ALAC_24": 24,
+}
+"""Bits of the integer sample formats that are written exactly as quantised here."""
+
+COMPANDED = (
+    "ULAW",
+    "ALAW",
+    "IMA_ADPCM",
+    "MS_ADPCM",
+    "GSM610",
+    "G721_32",
+    "G723_24",
+    "G723_40",
+    "NMS_ADPCM_32",
+)
+"""Sample formats with a full scale that are not plain integers."""
+
+OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+
+
+def is_audio_name(path: Path) -> bool:
+    """Whether the file name's ending is one that libsndfile reads."""
+    return path.suffix.lower() in FORMATS
+
+
+def format_for(path: Path, asked: str | None = None) -> str:
+    """libsndfile's format for an output: the asked one, or the one that its name's ending means.
+
+    Raises:
+        InputError: the name of the format or the ending is unknown.
+    """
+    if asked is not None:
+        name = asked.upper()
+        name = FORMATS.get(f".{asked.lower()}", name)
+        if name not in soundfile.available_formats():
+            raise InputError(
+                f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS])}"
+            )
+        return name
+    if not is_audio_name(path):
+        raise InputError(
+            f"{path}: the ending '{path.suffix}' names no audio format;"
+            f" use one of {', '.join(FORMATS)}, or --format"
+        )
+    return FORMATS[path.suffix.lower()]
+
+
+def ending_for(format_name: str) -> str:
+    """The usual file name ending of a libsndfile format ("WAV" -> ".wav")."""
+    return next((k for k, v in FORMATS.items() if v == format_name), f".{format_name.lower()}")
+
+
+def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None, sample_rate: int) -> str:
+    """Sample format of an output.
+
+    Args:
+        format_name: libsndfile's container.
+        ending: of the file name; ".opus" means Opus in Ogg.
+        preferred: the input's subtype, kept where the container holds it.
+        asked: `--subtype`.
+        sample_rate: Hz; Opus knows only five.
+    Raises:
+        InputError: the asked subtype is unknown, does not go into the container, or not at this rate.
+    """
+    allowed = list(soundfile.available_subtypes(format_name))
+    if asked is not None:
+        subtype = asked.upper()
+        if subtype not in allowed:
+            raise InputError(
+                f"{format_name} holds no samples of type '{asked}'{nearest(subtype, allowed)}"
+                f" It holds {', '.join(allowed)}."
+            )
+    elif ending.lower() == ".opus":
+        subtype = "OPUS"
+    else:
+        subtype = preferred if preferred in allowed else _closest(format_name, preferred, allowed)
+    if subtype == "OPUS" and sample_rate not in OPUS_RATES:
+        raise InputError(
+            f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
+            " choose another ending or --format"
+        )
+    return subtype
+
+
+def _closest(format_name: str, preferred: str, allowed: list[str]) -> str:
+    """A subtype that loses nothing against the input's where the container has one."""
+    bits = INTEGER_BITS.get(preferred, 24 if preferred in ("FLOAT", "DOUBLE") else 16)
+    enough = [s for s in allowed if INTEGER_BITS.get(s, 0) >= bits]
+    if enough:
+        return min(enough, key=lambda s: INTEGER_BITS[s])
+    return soundfile.default_subtype(format_name) or allowed[0]

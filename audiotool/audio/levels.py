@@ -1,0 +1,34 @@
+"""From float samples to integers, with nothing clipped silently."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatBlock = NDArray[np.floating]
+
+
+def quantise(block: FloatBlock, bits: int) -> tuple[NDArray[np.int32], int]:
+    """Round to integers of `bits` bits, left-justified in 32.
+
+    The scale is the one libsndfile reads with (full scale is 2^(bits-1)), so that samples that were not
+    changed come out bit for bit.
+
+    Args:
+        block: (frames, channels) in [-1, 1).
+        bits: 8 to 32.
+    Returns:
+        The integers, and how many samples were beyond full scale and were limited.
+    """
+    scale = float(1 << (bits - 1))
+    scaled = np.rint(block.astype(np.float64) * scale)
+    # +1.0 itself is one step above the largest integer: limiting it is no news to anybody.
+    beyond = int(np.count_nonzero((scaled > scale) | (scaled < -scale)))
+    integers = np.clip(scaled, -scale, scale - 1).astype(np.int64) << (32 - bits)
+    return integers.astype(np.int32), beyond
+
+
+def limit(block: FloatBlock) -> tuple[FloatBlock, int]:
+    """Limit to [-1, 1] for sample formats with a full scale; return the block and how many were beyond."""
+    beyond = int(np.count_nonzero(np.abs(block) > 1.0))
+    return (np.clip(block, -1.0, 1.0) if beyond else block), beyond

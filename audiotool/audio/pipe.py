@@ -1,0 +1,209 @@
+"""WAV through pipes, which cannot seek and often do not know their length.
+
+Writers into pipes put 0 or about 4 GB (0xFFFFFFFF, or sox's 0x7FFFF000 and more) where the size belongs,
+because they cannot come back to correct it. Reading replaces the header by one whose size is right or
+endless and hands the rest to libsndfile as it comes; writing does as the others do.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import struct
+import tempfile
+from typing import BinaryIO
+
+import numpy as np
+
+from audiotool.audio.formats import INTEGER_BITS
+from audiotool.audio.levels import FloatBlock, quantise
+from audiotool.errors import InputError
+
+PLAIN_TAGS = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
+"""WAV encodings of one fixed size a sample: PCM, float, A-law, mu-law, extensible."""
+
+ENDLESS = 1 << 48
+MAX_HEADER = 1 << 24
+
+
+class ForwardOnly(io.RawIOBase):
+    """A pipe that looks seekable to libsndfile: a rewritten header, then bytes that come only once.
+
+    Args:
+        header: bytes that replace the pipe's own header.
+        pipe: positioned at the first sample.
+        size: bytes of sample data that belong to the stream.
+        frame_bytes: reads are whole frames while the pipe has them.
+    """
+
+    def __init__(self, header: bytes, pipe: BinaryIO, size: int, frame_bytes: int) -> None:
+        self._header = header
+        self._pipe = pipe
+        self._end = len(header) + size
+        self._frame_bytes = frame_bytes
+        self._position = 0
+        self._reached = len(header)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        if self._position < len(self._header):
+            data = self._header[self._position : self._position + size]
+        elif self._position != self._reached:
+            data = b""
+        else:
+            wanted = min(size, self._end - self._position)
+            data = _read_frames(self._pipe, wanted, self._frame_bytes)
+            self._reached += len(data)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _read_frames(pipe: BinaryIO, wanted: int, frame_bytes: int) -> bytes:
+    """What the pipe has now, at least one frame unless it ended, whole frames only."""
+    wanted -= wanted % frame_bytes
+    data = _some(pipe, wanted) if wanted > 0 else b""
+    while len(data) % frame_bytes:
+        more = _some(pipe, frame_bytes - len(data) % frame_bytes)
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _some(pipe: BinaryIO, size: int) -> bytes:
+    """One read of at most `size` bytes that waits for the first, not for all."""
+    read = getattr(pipe, "read1", pipe.read)
+    return read(size) or b""
+
+
+def open_pipe(pipe: BinaryIO) -> tuple[BinaryIO, bool]:
+    """Make audio from a pipe readable by soundfile, in constant memory.
+
+    Args:
+        pipe: at its first byte.
+    Returns:
+        A file for `soundfile.SoundFile`, and whether the stream's length is known. Plain WAV is passed on
+        as it comes; anything else is first collected in a temporary file.
+    Raises:
+        InputError: nothing comes, or a WAV header is broken.
+    """
+    start = _exactly(pipe, 12)
+    if not start:
+        raise InputError("standard input is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
+    if start[:4] not in (b"RIFF", b"RF64") or start[8:12] != b"WAVE":
+        return _spool(start, pipe), True
+    consumed, fmt, size64 = start, b"", None
+    while True:
+        head = _exactly(pipe, 8)
+        if len(head) < 8:
+            raise InputError("standard input: the WAV header ends before its data")
+        consumed += head
+        name, size = head[:4], struct.unpack("<I", head[4:])[0]
+        if name == b"data":
+            break
+        if size > MAX_HEADER:
+            raise InputError(
+                f"standard input: a WAV header chunk claims {size} bytes; this is not a WAV stream"
+            )
+        body = _exactly(pipe, size + size % 2)
+        consumed += body
+        if name == b"fmt ":
+            fmt = body[:size]
+        elif name == b"ds64" and len(body) >= 16:
+            size64 = struct.unpack("<Q", body[8:16])[0]
+    if len(fmt) < 16:
+        raise InputError("standard input: the WAV header has no format chunk")
+    tag, _, _, _, frame_bytes = struct.unpack("<HHIIH", fmt[:14])
+    if tag not in PLAIN_TAGS or not frame_bytes:
+        return _spool(consumed, pipe), True
+    if size == 0xFFFFFFFF and size64:
+        size = size64
+    unknown = is_unknown(size)
+    length = ENDLESS if unknown else size
+    length -= length % frame_bytes
+    header = _rf64_header(fmt, length)
+    return ForwardOnly(header, pipe, length, frame_bytes), not unknown  # type: ignore[return-value]
+
+
+def is_unknown(size: int) -> bool:
+    """Whether a data chunk's size is one that writers put when they cannot know it."""
+    return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
+
+
+def _exactly(pipe: BinaryIO, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = pipe.read(size - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
+    """Collect a stream on disk, for formats that need to seek."""
+    file = tempfile.TemporaryFile(prefix="audiotool-")  # noqa: SIM115  the reader closes it
+    file.write(start)
+    shutil.copyfileobj(pipe, file)
+    file.seek(0)
+    return file  # type: ignore[return-value]
+
+
+def _rf64_header(fmt: bytes, size: int) -> bytes:
+    fmt += b"\0" * (len(fmt) % 2)
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, size + len(fmt) + 60, size, 0, 0)
+    return (
+        struct.pack("<4sI4s", b"RF64", 0xFFFFFFFF, b"WAVE")
+        + sizes
+        + struct.pack("<4sI", b"fmt ", len(fmt))
+        + fmt
+        + struct.pack("<4sI", b"data", 0xFFFFFFFF)
+    )
+
+
+PIPE_SUBTYPES = {"PCM_U8": 1, "PCM_16": 1, "PCM_24": 1, "PCM_32": 1, "FLOAT": 3, "DOUBLE": 3}
+"""Sample formats that WAV through a pipe can have, and their format tags."""
+
+
+def wav_header(sample_rate: int, channels: int, subtype: str, frames: int | None) -> bytes:
+    """A WAV header; an unknown or too great length becomes 0xFFFFFFFF, as is the custom."""
+    width = {"FLOAT": 4, "DOUBLE": 8}.get(subtype) or INTEGER_BITS[subtype] // 8
+    block = width * channels
+    size = 0xFFFFFFFF if frames is None or frames * block > 0xFFFFFF00 else frames * block
+    riff = 0xFFFFFFFF if size == 0xFFFFFFFF else size + size % 2 + 36
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", riff, b"WAVE", b"fmt ", 16, PIPE_SUBTYPES[subtype], channels, sample_rate),
+        *(sample_rate * block, block, width * 8, b"data", size),
+    )
+
+
+def wav_bytes(block: FloatBlock, subtype: str) -> tuple[bytes, int]:
+    """Samples (frames, channels) as WAV data, and how many were beyond full scale."""
+    if subtype in ("FLOAT", "DOUBLE"):
+        return block.astype("<f4" if subtype == "FLOAT" else "<f8").tobytes(), 0
+    bits = INTEGER_BITS[subtype]
+    integers, beyond = quantise(block, bits)
+    if bits == 8:
+        return ((integers >> 24) + 128).astype(np.uint8).tobytes(), beyond
+    width = bits // 8
+    whole = np.ascontiguousarray(integers.astype("<i4")).view(np.uint8).reshape(*integers.shape, 4)
+    return whole[..., 4 - width :].tobytes(), beyond

@@ -1,0 +1,196 @@
+"""Read audio in blocks: files, and what comes through a pipe."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from audiotool.audio.formats import FORMATS
+from audiotool.audio.pipe import is_unknown, open_pipe
+from audiotool.errors import InputError
+
+log = logging.getLogger(__name__)
+
+PIPE = "-"
+"""The name of standard input, and of standard output."""
+
+MP3_SLACK = 2 * 1152
+"""Frames by which an MP3's own idea of its length may be wrong."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What a header says.
+
+    Args:
+        sample_rate: Hz.
+        channels: 1 or more.
+        frames: samples a channel, None when the stream does not say.
+        format: libsndfile's container ("WAV").
+        subtype: libsndfile's sample format ("PCM_16").
+    """
+
+    sample_rate: int
+    channels: int
+    frames: int | None
+    format: str
+    subtype: str
+
+    @property
+    def seconds(self) -> float | None:
+        """Duration, None when unknown."""
+        return None if self.frames is None else self.frames / self.sample_rate
+
+
+class AudioReader:
+    """An open recording, read once from front to back.
+
+    Args:
+        source: a path, or "-" for standard input.
+        stdin: what "-" reads; the process's own standard input by default.
+    Raises:
+        InputError: missing, unreadable, not audio, or without channels.
+    """
+
+    def __init__(self, source: str | Path, stdin: BinaryIO | None = None) -> None:
+        self.name = "standard input" if str(source) == PIPE else str(source)
+        self._position = 0
+        self._promised: int | None = None
+        known = True
+        try:
+            if str(source) == PIPE:
+                stream = sys.stdin.buffer if stdin is None else stdin
+                if stream.isatty():
+                    raise InputError("standard input is a terminal: pipe audio into it, or name a file")
+                file, known = open_pipe(stream)
+                self._file = soundfile.SoundFile(file)
+            else:
+                _check_readable(Path(source))
+                self._file = soundfile.SoundFile(str(source))
+        except (soundfile.LibsndfileError, TypeError) as error:
+            raise InputError(_explain(self.name, error)) from error
+        frames = self._file.frames
+        if not known or frames > 1 << 46:
+            frames = None
+        self.info = AudioInfo(
+            self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
+        )
+        self._promised = frames
+        if str(source) != PIPE:
+            self._note_truncation()
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
+        """Yield (n, channels) float32 with n <= frames until the end; a pipe yields what it has.
+
+        Raises:
+            InputError: the file is damaged, holds no samples, or holds NaN or infinity.
+        """
+        while True:
+            try:
+                block = self._file.read(frames, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                at = self._position / self.info.sample_rate
+                raise InputError(f"{self.name} is damaged after {at:.2f} s: {error.error_string}") from error
+            if not len(block):
+                break
+            self._check_finite(block)
+            self._position += len(block)
+            yield block
+        if not self._position:
+            raise InputError(f"{self.name} holds no audio: its header is followed by no samples")
+        slack = MP3_SLACK if self.info.format == "MP3" else 0
+        if self._promised is not None and self._position < self._promised - slack:
+            self._warn_truncated(self._promised, self._position)
+
+    def _check_finite(self, block: NDArray[np.float32]) -> None:
+        # One sum is much cheaper than a mask; only a sum that is not finite needs a second look.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(block.sum()):
+                return
+        bad = np.argwhere(~np.isfinite(block))
+        if len(bad):
+            frame, channel = bad[0]
+            at = self._position + int(frame)
+            raise InputError(
+                f"{self.name} holds {block[frame, channel]} at sample {at}"
+                f" ({at / self.info.sample_rate:.3f} s) of channel {channel + 1}: samples must be finite"
+            )
+
+    def _note_truncation(self) -> None:
+        """libsndfile shortens a WAV or AIFF that ends early, and says so only in its log."""
+        found = re.search(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)", self._file.extra_info)
+        if not found:
+            return
+        promised, actual = map(int, found.groups())
+        if promised > actual and not is_unknown(promised) and self.info.frames:
+            self._warn_truncated(round(self.info.frames * promised / max(actual, 1)), self.info.frames)
+
+    def _warn_truncated(self, promised: int, actual: int) -> None:
+        rate = self.info.sample_rate
+        log.warning(
+            "%s is truncated: %.2f s of %.2f s are there, and only they are processed",
+            *(self.name, actual / rate, promised / rate),
+        )
+
+
+def probe(source: str | Path) -> AudioInfo:
+    """Read a file's header.
+
+    Raises:
+        InputError: as AudioReader.
+    """
+    with AudioReader(source) as reader:
+        return reader.info
+
+
+def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
+    """Read a whole file: (channels, time) float32 and its sample rate in Hz.
+
+    Raises:
+        InputError: as AudioReader and its blocks.
+    """
+    with AudioReader(source) as reader:
+        blocks = list(reader.blocks(1 << 18))
+    return np.ascontiguousarray(np.concatenate(blocks).T), reader.info.sample_rate
+
+
+def _check_readable(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, not a file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path}: no permission to read it")
+    if path.is_file() and not path.stat().st_size:
+        raise InputError(f"{path} is empty")
+
+
+def _explain(name: str, error: Any) -> str:
+    reason = getattr(error, "error_string", str(error)).rstrip(".")
+    return (
+        f"{name} cannot be read as audio ({reason}): readable are {', '.join(sorted(set(FORMATS.values())))};"
+        " convert anything else first, for example `ffmpeg -i IN -f wav - | audiotool denoise - -o OUT.wav`"
+    )

@@ -1,0 +1,255 @@
+"""Write audio in blocks: files that appear only when they are complete, and WAV into a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from audiotool.audio.formats import COMPANDED, INTEGER_BITS, format_for, subtype_for
+from audiotool.audio.levels import FloatBlock, limit, quantise
+from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
+from audiotool.errors import InputError
+
+WRITE_FRAMES = 1 << 15
+"""Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
+
+
+class Writer(ABC):
+    """Where blocks go.
+
+    Attributes:
+        frames: samples a channel written so far.
+        peak: greatest absolute sample.
+        limited: samples beyond full scale that an integer format could not hold.
+    """
+
+    name: str
+    subtype: str
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.peak = 0.0
+        self.limited = 0
+
+    def write(self, block: FloatBlock) -> None:
+        """Append (n, channels).
+
+        Raises:
+            InputError: the disk is full or the place cannot be written.
+        """
+        if not len(block):
+            return
+        self.peak = max(self.peak, float(np.abs(block).max()))
+        self.frames += len(block)
+        self._put(block)
+
+    @abstractmethod
+    def _put(self, block: FloatBlock) -> None: ...
+
+    @abstractmethod
+    def close(self, complete: bool = True) -> None:
+        """Finish; with complete=False nothing of the output stays behind."""
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(complete=kind is None)
+
+
+class FileWriter(Writer):
+    """A file under a temporary name beside its place, renamed when it is complete.
+
+    The temporary name is `.NAME.PID.part`; what a killed process left there is removed by the next one that
+    writes the same file.
+
+    Args:
+        path: its folder is made when missing.
+        sample_rate: Hz.
+        channels: 1 or more.
+        subtype: preferred sample format (the input's), kept where the container holds it.
+        asked_format, asked_subtype: what the user asked for; None follows the name's ending and `subtype`.
+    Raises:
+        InputError: the folder is missing or cannot be written, or format, subtype and rate do not fit.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        sample_rate: int,
+        channels: int,
+        subtype: str = "PCM_16",
+        asked_format: str | None = None,
+        asked_subtype: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.name = str(path)
+        self.format = format_for(self.path, asked_format)
+        self.subtype = subtype_for(self.format, self.path.suffix, subtype, asked_subtype, sample_rate)
+        if self.path.is_dir():
+            raise InputError(f"cannot write {self.path}: it is a folder")
+        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
+            self._temporary.touch()
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        try:
+            self._file = soundfile.SoundFile(
+                str(self._temporary), "w", sample_rate, channels, self.subtype, format=self.format
+            )
+        except (soundfile.LibsndfileError, ValueError) as error:
+            self._temporary.unlink(missing_ok=True)
+            raise InputError(
+                f"cannot write {self.path}: {self.format}/{self.subtype} does not hold"
+                f" {channels} channels at {sample_rate} Hz ({error})"
+            ) from error
+
+    def _put(self, block: FloatBlock) -> None:
+        data: NDArray[np.generic] = block
+        if self.subtype in INTEGER_BITS:
+            data, beyond = quantise(block, INTEGER_BITS[self.subtype])
+            self.limited += beyond
+        elif self.subtype in COMPANDED:
+            data, beyond = limit(block)
+            self.limited += beyond
+        try:
+            for start in range(0, len(data), WRITE_FRAMES):
+                self._file.write(data[start : start + WRITE_FRAMES])
+        except (soundfile.LibsndfileError, AssertionError, OSError) as error:
+            # soundfile asserts that all was written; a full disk is where it was not.
+            raise self._failure(error) from error
+
+    def close(self, complete: bool = True) -> None:
+        """Rename the file into its place, or remove it."""
+        try:
+            self._file.close()
+            if complete:
+                self._check_written()
+                os.replace(self._temporary, self.path)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise self._failure(error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
+
+    def _check_written(self) -> None:
+        """A disk that fills up while the header is finished is only seen by looking."""
+        with self._temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        found = soundfile.info(str(self._temporary)).frames
+        if found != self.frames and self.subtype in INTEGER_BITS | dict.fromkeys(("FLOAT", "DOUBLE")):
+            raise OSError(f"{found} of {self.frames} samples arrived on the disk")
+
+    def _failure(self, error: Exception) -> InputError:
+        space = os.statvfs(self._temporary.parent)
+        full = space.f_bavail * space.f_frsize < 1 << 16
+        reason = (
+            "the disk is full"
+            if full
+            else str(error) or "not all samples could be written; is the disk full?"
+        )
+        return InputError(f"cannot write {self.path}: {reason}; an earlier file of that name is untouched")
+
+    def _remove_leftovers(self) -> None:
+        for left in self.path.parent.glob(f".{_escape(self.path.name)}.*.part"):
+            owner = left.name.rsplit(".", 2)[1]
+            if owner.isdigit() and not _is_running(int(owner)):
+                left.unlink(missing_ok=True)
+
+
+class PipeWriter(Writer):
+    """WAV into standard output, which need not seek.
+
+    Args:
+        frames: samples a channel when known beforehand; a pipe cannot be corrected afterwards.
+        stdout: what is written to; the process's own standard output by default.
+    Raises:
+        InputError: the terminal is the output, or the subtype is not one of WAV's plain ones.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        channels: int,
+        subtype: str = "PCM_16",
+        asked_format: str | None = None,
+        asked_subtype: str | None = None,
+        frames: int | None = None,
+        stdout: BinaryIO | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = "standard output"
+        self._stream: BinaryIO = sys.stdout.buffer if stdout is None else stdout
+        if self._stream.isatty():
+            raise InputError("standard output is a terminal: redirect it, or give -o FILE")
+        if asked_format is not None and asked_format.upper() != "WAV":
+            raise InputError(f"standard output takes WAV, not {asked_format}: write a file instead")
+        if asked_subtype is not None and asked_subtype.upper() not in PIPE_SUBTYPES:
+            raise InputError(f"standard output takes {', '.join(PIPE_SUBTYPES)}, not '{asked_subtype}'")
+        wanted = asked_subtype.upper() if asked_subtype else subtype
+        self.subtype = wanted if wanted in PIPE_SUBTYPES else "PCM_16"
+        self._stream.write(wav_header(sample_rate, channels, self.subtype, frames))
+        self._stream.flush()
+
+    def _put(self, block: FloatBlock) -> None:
+        data, beyond = wav_bytes(block, self.subtype)
+        self.limited += beyond
+        try:
+            self._stream.write(data)
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
+
+    def close(self, complete: bool = True) -> None:
+        """Nothing is held back."""
+
+
+def write(
+    path: str | Path,
+    waveform: FloatBlock,
+    sample_rate: int,
+    subtype: str = "PCM_16",
+    format: str | None = None,
+) -> None:
+    """Write a whole waveform (time,) or (channels, time), atomically.
+
+    Raises:
+        InputError: as FileWriter, or the waveform has other axes.
+    """
+    block = np.asarray(waveform, dtype=np.float32)
+    if block.ndim not in (1, 2):
+        raise InputError(f"a waveform is (time,) or (channels, time), got {block.ndim} axes")
+    block = block.reshape(1, -1) if block.ndim == 1 else block
+    with FileWriter(path, sample_rate, block.shape[0], subtype, format) as writer:
+        writer.write(block.T)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _escape(name: str) -> str:
+    """A file name as a glob that matches only itself."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
