@@ -11,7 +11,8 @@ frame's samples into the span of frames they depend on: a vocoder's exact contex
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
 from torch import nn
@@ -63,6 +64,23 @@ def input_span(layers: nn.Module | Iterable[nn.Module], span: Span) -> Span:
     return span
 
 
+def residual_span(layers: nn.Module | Iterable[nn.Module], span: Span) -> Span:
+    """Input of x + layers(x)."""
+    return union((span, input_span(layers, span)))
+
+
 def context_of(span: Span) -> tuple[int, int]:
     """(before, after) in input items, from the input span of item 0's outputs."""
     return max(0, -span[0]), max(0, span[1])
+
+
+def latency_of(needs: Callable[[Span], Span], upsampling: int) -> int:
+    """Output samples by which the last frame that a sample needs comes after it.
+
+    Args:
+        needs: frames that a span of output samples depends on; moved by one frame, it needs the next one.
+        upsampling: samples a frame; frame f arrives as sample f * upsampling.
+    """
+    last = needs((0, 0))[1]
+    later = 1 + bisect_left(range(1, upsampling + 1), last + 1, key=lambda t: needs((t, t))[1])
+    return max(0, (last + 1) * upsampling - later)

@@ -1,0 +1,42 @@
+"""Official BigVGAN generators: `bigvgan_generator.pt` or `g_XXXXXXXX`, and their `config.json`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.hifigan import generator_values
+from audiotool.models.layers.weight_norm import fold_weights
+
+
+class BigVGANImporter(Importer):
+    """Anti-aliasing filters are computed, not read: the file's copies of them are left out."""
+
+    name = "bigvgan"
+    origin = "github.com/NVIDIA/BigVGAN"
+    licence = "MIT"
+    signature = ("conv_pre.", "ups.0.0.", "resblocks.0.activations.", "activation_post.", "conv_post.")
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        tensors = official.get("generator", official) if isinstance(official, Mapping) else {}
+        return {
+            re.sub(r"^ups\.(\d+)\.0\.", r"ups.\1.", key): value
+            for key, value in fold_weights(tensors).items()
+            if not key.endswith(".filter")
+        }
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "config.json")
+        values = read_config(path)
+        return {
+            **generator_values(values, str(path)),
+            "activation": entry(values, "activation", source=str(path)),
+            "snake_logscale": entry(values, "snake_logscale", source=str(path)),
+            "use_tanh_at_final": values.get("use_tanh_at_final", True),
+            "use_bias_at_final": values.get("use_bias_at_final", True),
+        }

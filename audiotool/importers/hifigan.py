@@ -1,0 +1,70 @@
+"""Official HiFi-GAN generators: `g_XXXXXXXX` or `generator_v1`, and their `config.json`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiotool.dsp.mel import MelConfig, mel_config, preset_names
+from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.models.layers.weight_norm import fold_weights
+
+NETWORK = (
+    "upsample_rates",
+    "upsample_kernel_sizes",
+    "upsample_initial_channel",
+    "resblock_kernel_sizes",
+    "resblock_dilation_sizes",
+)
+"""Official configuration keys that keep their names."""
+
+MEL = {
+    "sampling_rate": "sample_rate",
+    "n_fft": "n_fft",
+    "hop_size": "hop_length",
+    "win_size": "win_length",
+    "num_mels": "n_mels",
+    "fmin": "fmin",
+    "fmax": "fmax",
+}
+"""Official keys of the mel and ours."""
+
+
+def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
+    """The mel of a HiFi-GAN style configuration: a preset's name where one is equal, else its values."""
+    fields = {ours: entry(values, theirs, source=source) for theirs, ours in MEL.items()}
+    return named(mel_config({**fields, "power_offset": 1e-9, "padding": "same"}))
+
+
+def named(mel: MelConfig) -> str | dict[str, Any]:
+    """The name of the preset equal to `mel`, or its values where there is none."""
+    names = preset_names(mel)
+    return names[0] if names else dataclasses.asdict(mel)
+
+
+def generator_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """What HiFi-GAN's and BigVGAN's configurations share; weights are taken folded."""
+    network = {key: entry(values, key, source=source) for key in NETWORK}
+    resblock = str(entry(values, "resblock", source=source))
+    return {**network, "resblock": resblock, "mel": mel_definition(values, source), "weight_norm": False}
+
+
+class HiFiGANImporter(Importer):
+    """Files with weight norm and files where it was removed are both read."""
+
+    name = "hifigan"
+    origin = "github.com/jik876/hifi-gan"
+    licence = "MIT"
+    signature = ("conv_pre.", "ups.0.", "resblocks.0.convs", "conv_post.")
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        tensors = official.get("generator", official) if isinstance(official, Mapping) else {}
+        return fold_weights(tensors)
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "config.json")
+        return generator_values(read_config(path), str(path))

@@ -1,0 +1,148 @@
+"""HiFi-GAN: transposed convolutions, each followed by residual blocks of several receptive fields.
+
+Kong, Kim, Bae: HiFi-GAN: Generative Adversarial Networks for Efficient and High Fidelity Speech Synthesis,
+NeurIPS 2020, arXiv:2010.05646.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.models.layers.receptive_field import Span, input_span, residual_span, union
+from audiotool.models.layers.weight_norm import normalise_weights
+from audiotool.models.vocoder import Vocoder
+
+SLOPE = 0.1
+FINAL_SLOPE = 0.01
+"""The published network leaves the last activation at its framework's default slope."""
+
+
+@dataclass(frozen=True)
+class HiFiGANConfig:
+    """Hyper-parameters; the defaults are the published V1 (13,926,017 parameters without weight norm).
+
+    Args:
+        mel: definition of the input.
+        upsample_rates: factor of each level; their product is the mel's hop.
+        upsample_kernel_sizes: kernel of each level's transposed convolution.
+        upsample_initial_channel: width before the first level; each level halves it.
+        resblock: "1" (pairs of convolutions) or "2" (single ones).
+        resblock_kernel_sizes: kernel of each parallel residual block.
+        resblock_dilation_sizes: dilations in each of them.
+        weight_norm: normalise weights, as in training; False for folded weights.
+    """
+
+    mel: str | Mapping[str, Any] = "hifigan-22k"
+    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
+    upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4)
+    upsample_initial_channel: int = 512
+    resblock: Literal["1", "2"] = "1"
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    weight_norm: bool = True
+
+    def __post_init__(self) -> None:
+        if self.resblock not in ("1", "2"):
+            raise ValueError(f"resblock is '1' or '2', got {self.resblock!r}")
+        if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
+            raise ValueError("upsample_rates and upsample_kernel_sizes must have one entry a level")
+        if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
+            raise ValueError("resblock_kernel_sizes and resblock_dilation_sizes must have one entry a block")
+
+
+def same_conv(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
+    """A convolution that keeps the length, for odd kernels."""
+    padding = dilation * (kernel_size - 1) // 2
+    return nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)
+
+
+class ResBlock1(nn.Module):
+    """For each dilation: activation, dilated convolution, activation, plain convolution, add."""
+
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(same_conv(channels, kernel_size, d) for d in dilations)
+        self.convs2 = nn.ModuleList(same_conv(channels, kernel_size, 1) for _ in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for dilated, plain in zip(self.convs1, self.convs2, strict=True):
+            x = x + plain(F.leaky_relu(dilated(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+    def input_span(self, span: Span) -> Span:
+        for pair in zip(reversed(self.convs1), reversed(self.convs2), strict=True):
+            span = residual_span(pair, span)
+        return span
+
+
+class ResBlock2(nn.Module):
+    """For each dilation: activation, dilated convolution, add."""
+
+    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(same_conv(channels, kernel_size, d) for d in dilations)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.convs:
+            x = x + conv(F.leaky_relu(x, SLOPE))
+        return x
+
+    def input_span(self, span: Span) -> Span:
+        for conv in reversed(self.convs):
+            span = residual_span(conv, span)
+        return span
+
+
+class HiFiGAN(Vocoder):
+    """Mel (B, n_mels, frames) -> waveform (B, 1, frames * hop)."""
+
+    name = "hifigan"
+    config_class = HiFiGANConfig
+    reference = "Kong et al., HiFi-GAN, NeurIPS 2020, arXiv:2010.05646"
+
+    def __init__(self, config: HiFiGANConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.check_upsampling(math.prod(c.upsample_rates))
+        width = c.upsample_initial_channel
+        self.conv_pre = nn.Conv1d(self.input_channels, width, 7, padding=3)
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        block = ResBlock1 if c.resblock == "1" else ResBlock2
+        for rate, kernel in zip(c.upsample_rates, c.upsample_kernel_sizes, strict=True):
+            self.ups.append(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2))
+            width //= 2
+            for size, dilations in zip(c.resblock_kernel_sizes, c.resblock_dilation_sizes, strict=True):
+                self.resblocks.append(block(width, size, dilations))
+        self.conv_post = nn.Conv1d(width, 1, 7, padding=3)
+        self.declare_context()
+        if c.weight_norm:
+            normalise_weights(self)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Mel (B, n_mels, frames) -> waveform (B, 1, samples) in [-1, 1], as the official generator."""
+        x = self.conv_pre(mel)
+        for level, up in enumerate(self.ups):
+            x = up(F.leaky_relu(x, SLOPE))
+            blocks = self._blocks(level)
+            x = sum((block(x) for block in blocks[1:]), start=blocks[0](x)) / len(blocks)
+        return torch.tanh(self.conv_post(F.leaky_relu(x, FINAL_SLOPE)))
+
+    def input_span(self, span: Span) -> Span:
+        span = input_span(self.conv_post, span)
+        for level in reversed(range(len(self.ups))):
+            span = union(input_span(block, span) for block in self._blocks(level))
+            span = input_span(self.ups[level], span)
+        return input_span(self.conv_pre, span)
+
+    def _blocks(self, level: int) -> list[nn.Module]:
+        """Parallel residual blocks of a level."""
+        count = len(self.config.resblock_kernel_sizes)
+        return list(self.resblocks[level * count : (level + 1) * count])

@@ -1,0 +1,68 @@
+"""What all vocoders share: a mel definition goes in with the configuration, and decides rates and shapes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from audiotool.dsp.mel import mel_config
+from audiotool.errors import CheckpointError
+from audiotool.models.base import Model
+from audiotool.models.layers.weight_norm import normalise_weights
+from audiotool.models.layers.receptive_field import Span, context_of, latency_of
+
+
+class Vocoder(Model):
+    """A model from a mel (B, n_mels, frames) to a waveform (B, 1, frames * upsampling).
+
+    Args:
+        config: has a field `mel`, the definition of the input: a preset's name or plain values.
+
+    Attributes:
+        mel: that definition, a MelConfig; `sample_rate`, `upsampling` and `input_channels` follow from it.
+    Raises:
+        CheckpointError: the definition is unknown or malformed.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = ("vocode",)
+    causal = False
+    hop_length = 1
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.mel = mel_config(config.mel)
+        self.sample_rate = self.mel.sample_rate
+        self.upsampling = self.mel.hop_length
+
+    @property
+    def input_channels(self) -> int:
+        return self.mel.n_mels
+
+    def check_upsampling(self, product: int) -> None:
+        """Refuse layers that do not give one hop a frame.
+
+        Raises:
+            CheckpointError: names both numbers.
+        """
+        if product != self.upsampling:
+            raise CheckpointError(
+                f"{self.name}: the upsampling layers give {product} samples a frame, the mel has hop_length"
+                f" {self.upsampling}"
+            )
+
+    def input_span(self, span: Span) -> Span:
+        """Frames (first, last) that samples (first, last) of the output depend on."""
+        raise TypeError(f"{self.name} has no bounded receptive field")
+
+    def declare_context(self) -> None:
+        """Set `context` and `latency` from the layers: call it when all of them are there."""
+        self.context = context_of(self.input_span((0, self.upsampling - 1)))
+        self.latency = latency_of(self.input_span, self.upsampling)
+
+    def process(self, x: Tensor, **conditions: Any) -> Tensor:
+        """Mel (B, n_mels, frames) -> (B, 1, output_length(frames))."""
+        length = self.output_length(x.shape[-1])
+        if length == 0:
+            return x.new_zeros(x.shape[0], 1, 0)
+        return self(x, **conditions)[..., :length]
