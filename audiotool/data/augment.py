@@ -1,0 +1,181 @@
+"""What microphones, lines and codecs do to a recording. Everything is drawn from the generator passed in."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+import soxr
+from numpy.typing import NDArray
+
+from audiotool.data.clips import Samples
+from audiotool.data.config import AugmentationConfig
+from audiotool.data.levels import amplitude
+
+Sections = NDArray[np.float64]
+"""(sections, 6) second-order sections as scipy.signal has them."""
+
+SPEED_STEP = 0.01  # speeds come in steps, so that resampling ratios stay simple
+
+
+def chance(rng: np.random.Generator, probability: float) -> bool:
+    """True with a probability; the generator moves on either way, so that options do not shift each other."""
+    return bool(rng.random() < probability)
+
+
+def draw_speed(rng: np.random.Generator, span: tuple[float, float]) -> float:
+    """A speed factor from a range, in steps of a hundredth."""
+    return round(rng.uniform(*span) / SPEED_STEP) * SPEED_STEP
+
+
+def source_frames(frames: int, speed: float) -> int:
+    """Samples needed so that `frames` are left after `change_speed`."""
+    return ceil(frames * speed) + 16
+
+
+def change_speed(waveform: Samples, speed: float, frames: int) -> Samples:
+    """Play `source_frames(frames, speed)` samples `speed` times as fast; pitch and formants move along."""
+    resampled = soxr.resample(waveform, round(100 * speed), 100, quality="LQ")[:frames]
+    return resampled if len(resampled) == frames else np.pad(resampled, (0, frames - len(resampled)))
+
+
+def equaliser(rng: np.random.Generator, sample_rate: int, largest_db: float) -> Sections:
+    """A low shelf, a bell and a high shelf of random gain: another microphone, another mouth, another wall.
+
+    Reference: R. Bristow-Johnson, Cookbook formulae for audio equalizer biquad filter coefficients.
+    """
+    low, high = np.exp(rng.uniform(np.log([80, 1500]), np.log([500, min(6000, 0.4 * sample_rate)])))
+    centre = np.exp(rng.uniform(np.log(200), np.log(min(5000, 0.4 * sample_rate))))
+    low_db, bell_db, high_db = rng.uniform(-largest_db, largest_db, 3)
+    width = rng.uniform(0.5, 2.0)
+    return np.stack(
+        [
+            _shelf(low, low_db, sample_rate, sign=1.0),
+            _bell(centre, bell_db, width, sample_rate),
+            _shelf(high, high_db, sample_rate, sign=-1.0),
+        ]
+    )
+
+
+def _shelf(frequency: float, gain_db: float, sample_rate: int, sign: float) -> NDArray[np.float64]:
+    """Low shelf for sign 1, high shelf for sign -1."""
+    a = 10 ** (gain_db / 40)
+    w = 2 * np.pi * frequency / sample_rate
+    c, slope = sign * np.cos(w), np.sin(w) / np.sqrt(2) * 2 * np.sqrt(a)
+    b0, b1, b2 = a * ((a + 1) - (a - 1) * c + slope), 2 * a * ((a - 1) - (a + 1) * c), 0.0
+    b2 = a * ((a + 1) - (a - 1) * c - slope)
+    a0, a1, a2 = (a + 1) + (a - 1) * c + slope, -2 * ((a - 1) + (a + 1) * c), (a + 1) + (a - 1) * c - slope
+    return np.array([b0, sign * b1, b2, a0, sign * a1, a2]) / a0
+
+
+def _bell(frequency: float, gain_db: float, q: float, sample_rate: int) -> NDArray[np.float64]:
+    a = 10 ** (gain_db / 40)
+    w = 2 * np.pi * frequency / sample_rate
+    alpha, c = np.sin(w) / (2 * q), np.cos(w)
+    return np.array([1 + alpha * a, -2 * c, 1 - alpha * a, 1 + alpha / a, -2 * c, 1 - alpha / a]) / (
+        1 + alpha / a
+    )
+
+
+def band_limit(rng: np.random.Generator, sample_rate: int, config: AugmentationConfig) -> Sections:
+    """A low-pass and a high-pass of random order and edges."""
+    edge = min(rng.uniform(*config.low_pass_hz), 0.48 * sample_rate)
+    low = scipy.signal.butter(int(rng.integers(2, 5)) * 2, edge, "low", fs=sample_rate, output="sos")
+    high = scipy.signal.butter(2, rng.uniform(*config.high_pass_hz), "high", fs=sample_rate, output="sos")
+    return np.concatenate([low, high])
+
+
+def filtered(waveform: Samples, sections: Sections) -> Samples:
+    """Filter along the last axis; single precision where scipy keeps it."""
+    return scipy.signal.sosfilt(sections.astype(np.float32), waveform, axis=-1).astype(np.float32, copy=False)
+
+
+def clip(rng: np.random.Generator, waveform: Samples, over_db: tuple[float, float]) -> Samples:
+    """Cut the peaks off, hard or soft, where the largest would go `over_db` above; quieter parts keep their level."""
+    peak = float(np.abs(waveform).max())
+    limit = peak * amplitude(-rng.uniform(*over_db))
+    soft = chance(rng, 0.5)
+    if limit <= 0:
+        return waveform
+    return limit * np.tanh(waveform / limit) if soft else np.clip(waveform, -limit, limit)
+
+
+def codec(rng: np.random.Generator, waveform: Samples, sample_rate: int) -> Samples:
+    """Coarse coding: logarithmic 8-bit or fewer samples (telephone), or a transform coder starved of bits."""
+    if chance(rng, 0.4):
+        return _logarithmic(waveform, bits=int(rng.integers(5, 9)))
+    return _transform_coded(
+        waveform, sample_rate, masking_db=rng.uniform(8, 20), bandwidth=rng.uniform(0.5, 1.0)
+    )
+
+
+def _logarithmic(waveform: Samples, bits: int) -> Samples:
+    """Mu-law companding (ITU-T G.711's law, 255) with `bits` bits, scaled to the waveform's peak."""
+    peak = max(float(np.abs(waveform).max()), 1e-9)
+    levels = 2 ** (bits - 1) - 1
+    coded = np.round(np.log1p(255 / peak * np.abs(waveform)) * (levels / np.log(256.0))) * (
+        np.log(256.0) / levels
+    )
+    return np.copysign(np.expm1(coded) * (peak / 255), waveform).astype(np.float32)
+
+
+def _transform_coded(waveform: Samples, sample_rate: int, masking_db: float, bandwidth: float) -> Samples:
+    """Quantise the spectrum of 32 ms frames with a step `masking_db` under each band's level; drop the top."""
+    hop = int(0.016 * sample_rate)
+    count = ceil(len(waveform) / hop) + 1
+    padded = np.zeros((count + 1) * hop, np.float32)
+    padded[hop : hop + len(waveform)] = waveform
+    window = np.sin(np.pi * (np.arange(2 * hop, dtype=np.float32) + 0.5) / (2 * hop))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop] * window
+    spectrum = scipy.fft.rfft(frames, axis=-1)
+    bands = np.unique(np.geomspace(4, spectrum.shape[1], 20).astype(int)[:-1])
+    starts = np.concatenate(([0], bands))
+    power = np.add.reduceat(np.square(np.abs(spectrum)), starts, axis=1) / np.diff(
+        np.append(starts, spectrum.shape[1])
+    )
+    step = np.sqrt(power) * (2 * amplitude(-masking_db / 2)) + 1e-9
+    step = np.repeat(step, np.diff(np.append(starts, spectrum.shape[1])), axis=1)
+    coded = (np.round(spectrum.real / step) + 1j * np.round(spectrum.imag / step)) * step
+    coded[:, int(bandwidth * spectrum.shape[1]) :] = 0
+    out = scipy.fft.irfft(coded, 2 * hop, axis=-1).astype(np.float32) * window
+    added = np.zeros_like(padded)
+    added[: count * hop] = out[:, :hop].reshape(-1)
+    added[hop:] += out[:, hop:].reshape(-1)
+    return added[hop : hop + len(waveform)]
+
+
+def packet_loss(
+    rng: np.random.Generator, waveform: Samples, sample_rate: int, gap_ms: tuple[float, float]
+) -> Samples:
+    """Silence 1 to 3 gaps a second, 1 ms fades at their edges."""
+    gains = np.ones(len(waveform), np.float32)
+    seconds = len(waveform) / sample_rate
+    for _ in range(max(1, round(seconds * rng.uniform(1, 3)))):
+        length = int(rng.uniform(*gap_ms) * 1e-3 * sample_rate)
+        start = int(rng.integers(max(1, len(waveform) - length)))
+        edge = min(int(1e-3 * sample_rate), length // 2)
+        shape = np.zeros(len(gains[start : start + length]), np.float32)
+        ramp = np.linspace(1, 0, edge, dtype=np.float32)[: len(shape)]
+        shape[: len(ramp)] = ramp
+        shape[len(shape) - len(ramp) :] = np.maximum(shape[len(shape) - len(ramp) :], ramp[::-1])
+        gains[start : start + length] *= shape
+    return waveform * gains
+
+
+def envelope(rng: np.random.Generator, frames: int, sample_rate: int, reach_db: float) -> Samples:
+    """(frames,) gains that wander between -reach_db and +reach_db, a new value every second or so."""
+    knots = max(2, round(frames / sample_rate * rng.uniform(0.7, 2.0)) + 1)
+    gains = 10 ** (rng.uniform(-reach_db, reach_db, knots) / 20)
+    return np.interp(np.linspace(0, knots - 1, frames), np.arange(knots), gains).astype(np.float32)
+
+
+def fades(length: int, edge: int) -> Samples:
+    """(length,) gains: ones that rise from and fall to zero over `edge` samples."""
+    edge = min(edge, length // 2)
+    gains = np.ones(length, np.float32)
+    if edge:
+        ramp = np.linspace(0, 1, edge, endpoint=False, dtype=np.float32)
+        gains[:edge], gains[length - edge :] = ramp, ramp[::-1]
+    return gains

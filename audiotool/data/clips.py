@@ -1,0 +1,243 @@
+"""Recordings as slices: every file of a set, mono, at one sample rate, read from any sample on.
+
+`DecodedClips` decodes each file once into one memory-mapped file of 16-bit samples (each file scaled to its
+own peak, so quiet ones keep their resolution) and then costs microseconds a slice. `FileClips` reads the
+files themselves, for corpora too large to keep twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import IO, Protocol
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from audiotool.errors import InputError
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int], None]
+"""Called with (files done, files in all)."""
+
+Samples = NDArray[np.float32]
+WINDOW = 64  # decoded files that wait to be written: bounds memory
+
+
+class Clips(Protocol):
+    """A set of recordings at one rate.
+
+    Attributes:
+        paths: the files, in the order of the index.
+        lengths: (files,) samples at that rate; 0 for a file that cannot be used.
+        unreadable: file -> why it cannot be used.
+    """
+
+    paths: list[Path]
+    lengths: NDArray[np.int64]
+    unreadable: dict[str, str]
+
+    def read(self, index: int, start: int, frames: int) -> Samples:
+        """Samples [start, start + frames) of a file, fewer at its end.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        ...
+
+
+def read_audio(path: Path, sample_rate: int) -> Samples:
+    """Whole file, mixed down to mono, resampled.
+
+    Raises:
+        InputError: missing, not audio, empty, or holds values that are not finite.
+    """
+    try:
+        samples, native = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, OSError, MemoryError) as error:
+        raise InputError(f"{path}: cannot be read as audio ({error})") from error
+    mono = _mono(samples, path)
+    return mono if native == sample_rate else soxr.resample(mono, native, sample_rate).astype(np.float32)
+
+
+def _mono(samples: Samples, path: Path) -> Samples:
+    if not samples.size:
+        raise InputError(f"{path}: holds no samples")
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    # A sum is finite only when every sample is: cheaper than testing each.
+    if not np.isfinite(mono.sum()):
+        raise InputError(f"{path}: holds values that are not finite (NaN or infinity)")
+    return np.ascontiguousarray(mono)
+
+
+class FileClips:
+    """Read slices from the files themselves; lengths come from their headers."""
+
+    def __init__(self, paths: Sequence[Path], sample_rate: int) -> None:
+        self.paths = list(paths)
+        self.sample_rate = sample_rate
+        self.unreadable: dict[str, str] = {}
+        self.lengths = np.zeros(len(self.paths), dtype=np.int64)
+        for i, path in enumerate(self.paths):
+            try:
+                info = soundfile.info(str(path))
+                self.lengths[i] = info.frames * sample_rate // info.samplerate
+            except (soundfile.SoundFileError, OSError) as error:
+                self.unreadable[str(path)] = str(error)
+
+    def read(self, index: int, start: int, frames: int) -> Samples:
+        path = self.paths[index]
+        try:
+            with soundfile.SoundFile(str(path)) as file:
+                native = file.samplerate
+                file.seek(start * native // self.sample_rate)
+                samples = file.read(-(-frames * native // self.sample_rate), dtype="float32", always_2d=True)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise InputError(f"{path}: cannot be read as audio ({error})") from error
+        mono = _mono(samples, path)
+        if native != self.sample_rate:
+            mono = soxr.resample(mono, native, self.sample_rate).astype(np.float32)
+        return mono[:frames]
+
+
+class DecodedClips:
+    """Slices of a file of decoded samples, made on first use.
+
+    Args:
+        paths: audio files.
+        sample_rate: Hz to bring them to.
+        folder: where the decoded file lies; it is named after the content, so recipes share it.
+        progress: told while decoding.
+    Raises:
+        InputError: the folder cannot be written or is full.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], sample_rate: int, folder: Path, progress: Progress | None = None
+    ) -> None:
+        self.paths = list(paths)
+        stem = folder / f"{_fingerprint(self.paths, sample_rate)}-{sample_rate}"
+        self._samples_path, self._index_path = stem.with_suffix(".pcm"), stem.with_suffix(".npz")
+        if not self._usable():
+            self._decode(sample_rate, progress)
+        self._open()
+
+    def _usable(self) -> bool:
+        try:
+            with np.load(self._index_path) as index:
+                return self._samples_path.stat().st_size == 2 * int(index["offsets"][-1])
+        except (OSError, ValueError, KeyError, EOFError):
+            return False
+
+    def _open(self) -> None:
+        with np.load(self._index_path) as index:
+            self._offsets: NDArray[np.int64] = index["offsets"]
+            self._scales: Samples = index["scales"]
+            self.unreadable: dict[str, str] = json.loads(str(index["unreadable"]))
+        self.lengths = np.diff(self._offsets)
+        empty = not self._offsets[-1]
+        self._samples: NDArray[np.int16] = (
+            np.zeros(0, np.int16) if empty else np.memmap(self._samples_path, dtype=np.int16, mode="r")
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        # A memory map would be pickled sample by sample: each loader process opens its own.
+        return {"paths": self.paths, "_samples_path": self._samples_path, "_index_path": self._index_path}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def read(self, index: int, start: int, frames: int) -> Samples:
+        begin = self._offsets[index] + start
+        end = min(begin + frames, self._offsets[index + 1])
+        return self._samples[begin:end] * self._scales[index]
+
+    def _decode(self, sample_rate: int, progress: Progress | None) -> None:
+        log.info(
+            "decoding %d files at %d Hz into %s (once)", len(self.paths), sample_rate, self._samples_path
+        )
+        temporary: list[str] = []
+        try:
+            self._samples_path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._samples_path.parent, delete=False) as file:
+                temporary.append(file.name)
+                lengths, scales, unreadable = self._write_samples(file, sample_rate, progress)
+            with tempfile.NamedTemporaryFile(dir=self._samples_path.parent, delete=False) as file:
+                temporary.append(file.name)
+                offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+                np.savez(
+                    file.file,
+                    offsets=offsets,
+                    scales=np.asarray(scales, np.float32),
+                    unreadable=json.dumps(unreadable),
+                )
+            # The index goes last: what it describes is complete when it appears.
+            os.replace(temporary[0], self._samples_path)
+            os.replace(temporary[1], self._index_path)
+            temporary.clear()
+        except OSError as error:
+            raise InputError(
+                f"cannot keep decoded audio in {self._samples_path.parent} ({error}): name another folder with"
+                " data.cache, or set data.decode_once to false"
+            ) from error
+        finally:
+            for name in temporary:
+                Path(name).unlink(missing_ok=True)
+
+    def _write_samples(
+        self, file: IO[bytes], sample_rate: int, progress: Progress | None
+    ) -> tuple[list[int], list[float], dict[str, str]]:
+        lengths: list[int] = []
+        scales: list[float] = []
+        unreadable: dict[str, str] = {}
+        for done, (path, result) in enumerate(_decode_all(self.paths, sample_rate), start=1):
+            if isinstance(result, str):
+                log.warning("left out: %s", result)
+                unreadable[str(path)] = result
+                lengths.append(0)
+                scales.append(1.0)
+            else:
+                peak = max(float(np.abs(result).max()), 1e-9)
+                file.write(np.round(result * (32767.0 / peak)).astype("<i2").tobytes())
+                lengths.append(len(result))
+                scales.append(peak / 32767.0)
+            if progress:
+                progress(done, len(self.paths))
+        return lengths, scales, unreadable
+
+
+def _decode_all(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, Samples | str]]:
+    """Decode in threads (libsndfile and soxr release the lock), in order, few files ahead."""
+
+    def decode(path: Path) -> Samples | str:
+        try:
+            return read_audio(path, sample_rate)
+        except InputError as error:
+            return str(error)
+
+    remaining = iter(paths)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        while window := list(islice(remaining, WINDOW)):
+            yield from zip(window, pool.map(decode, window), strict=True)
+
+
+def _fingerprint(paths: Sequence[Path], sample_rate: int) -> str:
+    """Changes when a file is added, removed, resized or touched."""
+    digest = hashlib.sha256(f"1 {sample_rate}".encode())
+    for path in paths:
+        try:
+            status = path.stat()
+            digest.update(f"\n{path}\t{status.st_size}\t{status.st_mtime_ns}".encode())
+        except OSError:
+            digest.update(f"\n{path}\tmissing".encode())
+    return digest.hexdigest()[:24]

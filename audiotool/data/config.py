@@ -1,0 +1,256 @@
+"""The recipe's sections about sound: `audio` (what the model hears) and `data` (what it is trained on).
+
+Units are in the names: `_db` decibels, `_dbfs` decibels relative to full scale, `_ms` milliseconds, `_hz`
+hertz, `_seconds`; a `_probability` is 0 to 1, and a range is [least, most], drawn from uniformly.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from audiotool.errors import RecipeError
+
+Kind = Literal["speech", "noise", "rir", "pairs"]
+Split = Literal["train", "valid", "test"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError(f"a range is [least, most], found [{value[0]}, {value[1]}]")
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+PositiveRange = Annotated[
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ascending)
+]
+Count = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], AfterValidator(_ascending)]
+
+
+class Section(BaseModel):
+    """A part of a recipe: unknown keys are refused, values cannot change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AudioConfig(Section):
+    """What the model hears, key `audio`."""
+
+    sample_rate: int = Field(16000, ge=4000, le=192000, description="Hz of input and target")
+    segment_seconds: float | None = Field(
+        4.0, gt=0, description="length of a training example; null takes whole recordings (batch size 1)"
+    )
+    channels: int = Field(1, ge=1, le=16, description="audio channels of the input")
+    mel: str | dict[str, Any] | None = Field(
+        None, description="mel preset or its parameters, for examples whose input is a mel spectrogram"
+    )
+
+
+class SyntheticConfig(Section):
+    """Noises computed instead of recorded."""
+
+    probability: Probability = Field(
+        0.15, description="that a noise is synthetic, and not recorded or babble"
+    )
+    kinds: list[Literal["coloured", "hum", "engine", "wind", "clicks"]] = Field(
+        ["coloured", "hum", "engine", "wind", "clicks"], min_length=1, description="drawn from equally"
+    )
+
+
+class MixingConfig(Section):
+    """How speech, noise and rooms become one noisy recording."""
+
+    snr_db: Range = Field((-5.0, 30.0), description="active speech level over active noise level, decibels")
+    noises: Count = Field((1, 3), description="noises at once")
+    level_dbfs: Range = Field((-45.0, -10.0), description="active level of the noisy recording")
+    reverberation_probability: Probability = Field(
+        0.4, description="that speech is heard in a room; needs rir"
+    )
+    reverberation_target: Literal["early", "reverberant", "dry"] = Field(
+        "early", description="what the model is to return: direct sound and first reflections, all, or none"
+    )
+    early_ms: float = Field(
+        50.0, ge=0, le=500, description="reflections after the direct sound that are early"
+    )
+    noise_only_probability: Probability = Field(
+        0.04, description="that there is no speech; the target is zero"
+    )
+    clean_only_probability: Probability = Field(
+        0.06, description="that there is no noise; input equals target"
+    )
+    babble_probability: Probability = Field(0.1, description="that a noise is made of other speakers' speech")
+    babble_voices: Count = Field((3, 9), description="voices in a babble")
+    envelope_db: float = Field(8.0, ge=0, le=40, description="how far a noise's level wanders either way")
+    synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
+
+
+class AugmentationConfig(Section):
+    """Changes that make few recordings many. Applied to the training split alone."""
+
+    speed_probability: Probability = Field(
+        0.5, description="that speech is resampled; pitch moves with speed"
+    )
+    speed: PositiveRange = Field((0.85, 1.18), description="factor of speed and pitch of speech")
+    noise_speed: PositiveRange = Field(
+        (0.7, 1.4), description="factor of speed and pitch of noise, half the time"
+    )
+    equalisation_probability: Probability = Field(0.5, description="that speech, or a noise, is equalised")
+    equalisation_db: float = Field(
+        8.0, ge=0, le=30, description="largest gain of a shelf or bell, either way"
+    )
+    band_limit_probability: Probability = Field(
+        0.1, description="that noisy and target both pass a narrower microphone or line"
+    )
+    low_pass_hz: PositiveRange = Field((3000.0, 7500.0), description="upper edge of a band limit")
+    high_pass_hz: PositiveRange = Field((50.0, 300.0), description="lower edge of a band limit")
+    clipping_probability: Probability = Field(0.03, description="that the noisy recording is overdriven")
+    clipping_db: Range = Field((3.0, 12.0), description="how far its peak would go over the clipping point")
+    codec_probability: Probability = Field(0.05, description="that it went through a coarse codec")
+    packet_loss_probability: Probability = Field(0.02, description="that it has gaps")
+    packet_loss_ms: PositiveRange = Field((10.0, 60.0), description="length of a gap; 1 to 3 gaps a second")
+
+
+class NarrowBandConfig(Section):
+    """What super-resolution starts from."""
+
+    source_rate: int = Field(
+        8000, ge=2000, description="Hz; half of it is the highest frequency of the input"
+    )
+    roll_off: PositiveRange = Field((0.85, 1.0), description="edge of the random low-pass, as part of that")
+
+
+class MixtureConfig(Section):
+    """Several speakers at once, for separation."""
+
+    speakers: int = Field(2, ge=2, le=5, description="voices in a mixture, all different")
+    level_difference_db: float = Field(
+        5.0, ge=0, le=30, description="how far their levels differ, either way"
+    )
+    overlap: Range = Field((0.6, 1.0), description="part of the segment in which each voice may speak")
+    noise_probability: Probability = Field(0.0, description="that noise is added, at mixing.snr_db")
+
+
+class EnrolmentConfig(Section):
+    """Personalised denoising: which voice is to stay."""
+
+    seconds: float = Field(5.0, gt=0, description="length of the enrolment recording")
+    competitor_probability: Probability = Field(0.6, description="that somebody else speaks too")
+    competitor_db: Range = Field((-5.0, 10.0), description="target speaker's level over the other's")
+
+
+class ArrayConfig(Section):
+    """A simulated microphone array."""
+
+    radius: float = Field(
+        0.05, gt=0, le=1, description="metres from the centre to each of audio.channels microphones"
+    )
+    geometry: Literal["circle", "line"] = Field("circle", description="how the microphones stand")
+    rt60_seconds: PositiveRange = Field((0.15, 0.7), description="reverberation time of the rooms")
+
+
+def _evaluation() -> MixingConfig:
+    return MixingConfig(
+        snr_db=(0.0, 15.0),
+        noises=(1, 1),
+        level_dbfs=(-30.0, -20.0),
+        reverberation_probability=0.0,
+        noise_only_probability=0.0,
+        clean_only_probability=0.0,
+        babble_probability=0.0,
+        envelope_db=0.0,
+        synthetic=SyntheticConfig(probability=0.0),
+    )
+
+
+class DataConfig(Section):
+    """Everything a recipe says about its data, key `data`.
+
+    `speech`, `noise`, `rir` and `pairs` name manifests (CSV) or folders; a folder is scanned, and split by
+    speaker or file. One manifest may serve several of them: rows are chosen by their `kind`. Paths are looked
+    up in `root` when it is given, else beside the recipe, else in the current folder.
+    """
+
+    root: Path | None = Field(None, description="folder that relative paths start from")
+    speech: list[Path] = Field([], description="manifests or folders of clean speech")
+    noise: list[Path] = Field([], description="manifests or folders of noise and music")
+    rir: list[Path] = Field([], description="manifests or folders of room impulse responses")
+    pairs: list[Path] = Field([], description="manifests of recordings with their targets (data prepare)")
+    pairs_probability: Probability = Field(
+        0.5, description="share of paired examples where speech is given too"
+    )
+    exclude: list[str] = Field(
+        [], description="rows left out: shell patterns of path, speaker, class or source"
+    )
+    splits: dict[Split, list[str]] = Field(
+        {"train": ["train"], "valid": ["valid"], "test": ["test"]},
+        description="which values of a manifest's split column serve training, validation and test",
+    )
+    speech_minimum_rate: int | None = Field(
+        None, description="Hz; speech recorded at less is left out; null: audio.sample_rate"
+    )
+    balance: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="0: each hour of sound counts alike; 1: each speaker and noise class does",
+    )
+    mixing: MixingConfig = Field(default_factory=MixingConfig, description="of training examples")
+    evaluation: MixingConfig = Field(
+        default_factory=_evaluation, description="of validation and test examples"
+    )
+    augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig)
+    narrow_band: NarrowBandConfig = Field(default_factory=NarrowBandConfig)
+    mixture: MixtureConfig = Field(default_factory=MixtureConfig)
+    enrolment: EnrolmentConfig = Field(default_factory=EnrolmentConfig)
+    array: ArrayConfig = Field(default_factory=ArrayConfig)
+    seed: int = Field(0, ge=0, description="example i of a split is the same whenever seed and recipe are")
+    workers: int = Field(1, ge=0, description="loader processes; 0 mixes in the training process")
+    cache: Path | None = Field(
+        None, description="folder of decoded audio; null: $XDG_CACHE_HOME/audiotool or ~/.cache/audiotool"
+    )
+    decode_once: bool = Field(
+        True,
+        description="keep decoded audio (115 MB an hour at 16 kHz); false reads files as they are needed",
+    )
+
+    def located(self, folder: Path) -> DataConfig:
+        """The same with absolute paths, so that it means the same wherever it is read.
+
+        Args:
+            folder: where the recipe lies.
+        Raises:
+            RecipeError: a manifest or folder is not there; the message names its key.
+        """
+        root = (_first(Path(self.root), folder) or Path(self.root).resolve()) if self.root else None
+        found: dict[str, Any] = {"root": root, "cache": cache_folder(self)}
+        for key in ("speech", "noise", "rir", "pairs"):
+            found[key] = [self._find(path, key, i, root, folder) for i, path in enumerate(getattr(self, key))]
+        return self.model_copy(update=found)
+
+    @staticmethod
+    def _find(path: Path, key: str, index: int, root: Path | None, folder: Path) -> Path:
+        path = path.expanduser()
+        place = (root / path if (root / path).exists() else None) if root else _first(path, folder)
+        if place is None:
+            where = root or f"{folder.resolve()} and {Path.cwd()}"
+            raise RecipeError(
+                f"data.{key}[{index}]: no manifest or folder '{path}' in {where}: correct the path, set data.root,"
+                " or make the manifest with `audiotool data scan`"
+            )
+        return place.resolve()
+
+
+def _first(path: Path, folder: Path) -> Path | None:
+    return next((p.resolve() for p in (folder / path, path) if p.exists()), None)
+
+
+def cache_folder(data: DataConfig) -> Path:
+    """Where decoded audio is kept."""
+    if data.cache is not None:
+        return Path(data.cache).expanduser().resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "audiotool"

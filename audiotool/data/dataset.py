@@ -1,0 +1,128 @@
+"""Examples by number: a map-style data set that any number of loader processes reads alike."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from audiotool.data.clips import Progress
+from audiotool.data.config import AudioConfig, DataConfig, Split
+from audiotool.data.examples.base import EXAMPLES, Example
+from audiotool.data.material import open_material
+from audiotool.data.mixer import Facts
+from audiotool.errors import InputError, RecipeError
+
+log = logging.getLogger(__name__)
+ATTEMPTS = 20  # recordings tried for one example before the material is called unusable
+
+
+class ExampleDataset(Dataset[dict[str, Tensor]]):
+    """Example i of a split, made from (seed, split, i) and nothing else.
+
+    A recording that cannot be read in mid-epoch is left out: the example is drawn again, from (seed, split,
+    i, attempt), so it is still the same for any number of workers. `skipped` counts and names such files.
+
+    Args:
+        example: what builds one.
+        split: enters the seed, so that splits differ.
+        seed: of the recipe.
+        length: how many there are; any larger index is refused with IndexError.
+    """
+
+    def __init__(self, example: Example, split: Split, seed: int, length: int) -> None:
+        self.example = example
+        self.split = split
+        self.seed = seed
+        self.length = length
+        self._skipped: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return self.with_facts(index)[0]
+
+    def with_facts(self, index: int) -> tuple[dict[str, Tensor], Facts]:
+        """Example `index` and what it is made of (speech, noise, files, SNR, level, room).
+
+        Raises:
+            InputError: twenty recordings in a row cannot be read.
+        """
+        if not 0 <= index < self.length:
+            raise IndexError(f"example {index} of {self.length}")
+        reason: InputError | None = None
+        for attempt in range(ATTEMPTS):
+            rng = np.random.default_rng([self.seed, zlib.crc32(self.split.encode()), index, attempt])
+            try:
+                arrays, facts = self.example.build(rng, index)
+            except InputError as error:
+                reason = error
+                self._skip(str(error))
+                continue
+            return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}, facts
+        raise InputError(f"{ATTEMPTS} recordings in a row cannot be read; the last: {reason}")
+
+    def _skip(self, reason: str) -> None:
+        if reason not in self._skipped:
+            log.warning("skipped: %s", reason)
+        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Why recordings were left out (file and reason), and how often, in this process."""
+        unreadable = {
+            f"{path}: {why}" if path not in why else why: 1 for path, why in self._unreadable().items()
+        }
+        return unreadable | self._skipped
+
+    def _unreadable(self) -> dict[str, str]:
+        return self.example.material.unreadable
+
+
+def make_dataset(
+    data: DataConfig,
+    audio: AudioConfig,
+    example: str,
+    split: Split,
+    length: int | None = None,
+    progress: Progress | None = None,
+) -> ExampleDataset:
+    """Open a recipe's data for one split.
+
+    Args:
+        data: located (absolute paths), or relative to the current folder.
+        audio: rate, segment and channels.
+        example: "noisy", "mixture", "narrow-band", "features", ...: what the task declares.
+        split: "train", "valid" or "test".
+        length: examples; None for one pass over the material.
+        progress: told while recordings are decoded for the first time.
+    Raises:
+        RecipeError: a manifest is missing, a split is empty, or the example cannot be made from the recipe.
+        InputError: nothing in a manifest can be decoded, pairs do not match, the cache cannot be written.
+    """
+    kind = EXAMPLES.get(example)
+    data = data.located(Path())
+    pairs_only = kind.uses_pairs and bool(data.pairs) and not data.speech
+    material = open_material(data, audio, split, ("pairs",) if pairs_only else kind.needs, progress)
+    built = kind(material, data, audio, training=split == "train")
+    count = built.count() if length is None else length
+    if count < 1:
+        raise RecipeError(f"the '{split}' split has no examples")
+    return ExampleDataset(built, split, data.seed, count)
+
+
+def render(
+    dataset: ExampleDataset, indices: Iterable[int]
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
+    """Examples and their facts, one by one: a fixed set for validation or for writing to disk."""
+    for index in indices:
+        example, facts = dataset.with_facts(index)
+        yield example, {"index": index, "seed": dataset.seed, **facts}

@@ -1,0 +1,77 @@
+"""Noisy speech in, clean speech out: mixed on the fly, or taken from pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audiotool.data.augment import chance
+from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.mixer import Facts
+from audiotool.errors import RecipeError
+
+
+class Noisy(Example):
+    """ "input" (1, T) noisy; "target" (1, T) clean speech at the level it has in the input.
+
+    In a room, the target is what `mixing.reverberation_target` says. Some examples hold no speech (target
+    zero), some no noise.
+    """
+
+    name = "noisy"
+    needs = ("speech",)
+    uses_pairs = True
+
+    def check(self) -> None:
+        super().check()
+        mixing = self.mixer.mixing
+        recorded = self.material.noise is not None
+        if self.material.speech is not None and not recorded and not mixing.synthetic.probability:
+            key = "mixing" if self.training else "evaluation"
+            raise RecipeError(
+                f"data.noise is empty and data.{key}.synthetic.probability is 0: there is no noise to add"
+            )
+
+    def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
+        paired = self.material.pairs is not None
+        if paired and (self.material.speech is None or chance(rng, self.data.pairs_probability)):
+            return self._from_pair(rng, index)
+        return self._mixed(rng)
+
+    def _mixed(self, rng: np.random.Generator) -> tuple[Tensors, Facts]:
+        mixer, mixing = self.mixer, self.mixer.mixing
+        frames = self.frames(rng)
+        choice = rng.random()
+        facts: Facts = {"speech": "", "speech_files": [], "room": ""}
+        if choice < mixing.noise_only_probability:
+            heard = wanted = np.zeros(frames, np.float32)
+        else:
+            track = mixer.speech(rng, frames)
+            heard, wanted, room = mixer.in_room(rng, track.samples)
+            facts = {"speech": track.group, "speech_files": track.files, "room": room}
+        if (
+            mixing.noise_only_probability
+            <= choice
+            < mixing.noise_only_probability + mixing.clean_only_probability
+        ):
+            # Left alone is what clean speech must be, its room with it.
+            noisy, wanted = heard, heard
+        else:
+            noise, of_noise = mixer.add_noise(rng, heard, avoid=[facts["speech"]])
+            noisy, facts = heard + noise, facts | of_noise
+        noisy, wanted = mixer.same_line(rng, noisy, wanted)
+        (noisy, wanted), level = mixer.set_level(rng, noisy, wanted)
+        return {"input": mixer.degraded(rng, noisy)[None], "target": wanted[None]}, facts | level
+
+    def _from_pair(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
+        pairs = self.material.pairs
+        assert pairs is not None
+        usable = pairs.usable
+        # Evaluation takes them in order, training at random.
+        i = usable[int(rng.integers(len(usable)))] if self.training else usable[index % len(usable)]
+        length = int(pairs.inputs.lengths[i])
+        frames = length if self.audio.segment_seconds is None else self.frames(rng)
+        start = int(rng.integers(length - frames + 1)) if length > frames else 0
+        noisy, targets = pairs.read(i, start, frames)
+        entry = pairs.entries[i]
+        facts: Facts = {"speech": entry.group, "speech_files": [str(t) for t in entry.targets]}
+        return {"input": noisy[None], "target": targets[:1]}, facts | {"noise_files": [str(entry.path)]}

@@ -1,0 +1,177 @@
+"""Manifests: CSV files that say what each audio file is.
+
+Columns: path (relative to the manifest's folder, or absolute), kind (speech, noise, music, rir, pair),
+speaker_or_class, sample_rate (Hz), seconds, split, source, licence; a pair has `target` too, the paths of its
+clean files joined by "|". Only path is required; other columns are kept out of the way.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import io
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiotool.errors import InputError
+
+COLUMNS = (
+    "path",
+    "target",
+    "kind",
+    "speaker_or_class",
+    "sample_rate",
+    "seconds",
+    "split",
+    "source",
+    "licence",
+)
+KINDS = {"speech": ("speech",), "noise": ("noise", "music"), "rir": ("rir",), "pairs": ("pair",)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a manifest.
+
+    Args:
+        path: absolute.
+        kind: speech, noise, music, rir or pair.
+        group: speaker of speech, class of noise; splits and balance go by it.
+        sample_rate: Hz as recorded; 0 when unknown.
+        seconds: 0 when unknown.
+        split: train, valid, test or whatever the recipe maps to them.
+        source, licence: for the licence trail.
+        targets: absolute paths of a pair's clean files, one a stem.
+    """
+
+    path: Path
+    kind: str
+    group: str = ""
+    sample_rate: int = 0
+    seconds: float = 0.0
+    split: str = "train"
+    source: str = ""
+    licence: str = "unknown"
+    targets: tuple[Path, ...] = ()
+
+    def matches(self, patterns: Iterable[str]) -> bool:
+        """True when a shell pattern fits the path, its end, the speaker or class, or the source."""
+        names = (str(self.path), self.group, self.source)
+        return any(
+            fnmatch.fnmatch(name, p) or fnmatch.fnmatch(str(self.path), f"*/{p}")
+            for p in patterns
+            for name in names
+        )
+
+
+def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
+    """Read a manifest, or scan a folder.
+
+    Args:
+        path: CSV file or folder.
+        kind: what rows without a kind are, and what a folder holds.
+    Raises:
+        InputError: missing, not a CSV with a `path` column, or a row with a bad number; the line is named.
+    """
+    path = Path(path)
+    if path.is_dir():
+        from audiotool.data.scan import scan
+
+        return scan(path, kind=kind)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot read the manifest ({error}): make one with `audiotool data scan`"
+        ) from error
+    reader = csv.DictReader(io.StringIO(text))
+    if "path" not in (reader.fieldnames or ()):
+        raise InputError(
+            f"{path}: not a manifest: the first line must name the columns, `path` among them"
+            f" (found: {', '.join(reader.fieldnames or ['nothing'])}); `audiotool data scan` writes one"
+        )
+    return [_entry(row, path, line, kind) for line, row in enumerate(reader, start=2)]
+
+
+def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
+    def absolute(name: str) -> Path:
+        return Path(os.path.normpath(manifest.resolve().parent / name))
+
+    try:
+        rate, seconds = int(float(row.get("sample_rate") or 0)), float(row.get("seconds") or 0)
+    except ValueError as error:
+        raise InputError(
+            f"{manifest}, line {line}: sample_rate and seconds must be numbers ({error})"
+        ) from error
+    if not row["path"]:
+        raise InputError(f"{manifest}, line {line}: the path is empty")
+    return Entry(
+        path=absolute(row["path"]),
+        kind=row.get("kind") or kind,
+        group=row.get("speaker_or_class") or Path(row["path"]).parent.name,
+        sample_rate=rate,
+        seconds=seconds,
+        split=row.get("split") or "train",
+        source=row.get("source") or manifest.parent.name,
+        licence=row.get("licence") or "unknown",
+        targets=tuple(absolute(t) for t in (row.get("target") or "").split("|") if t),
+    )
+
+
+def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
+    """Write entries with paths relative to the manifest's folder, complete or not at all.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    path = Path(path).absolute()
+
+    def relative(file: Path) -> str:
+        return Path(os.path.relpath(file, path.parent)).as_posix()
+
+    rows = [
+        {
+            "path": relative(e.path),
+            "target": "|".join(relative(t) for t in e.targets),
+            "kind": e.kind,
+            "speaker_or_class": e.group,
+            "sample_rate": e.sample_rate,
+            "seconds": f"{e.seconds:.3f}",
+            "split": e.split,
+            "source": e.source,
+            "licence": e.licence,
+        }
+        for e in entries
+    ]
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, newline="", encoding="utf-8", delete=False
+        ) as file:
+            temporary = file.name
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise InputError(f"cannot write the manifest {path}: {error}") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def sources(manifests: Iterable[Path | str]) -> list[dict[str, Any]]:
+    """The licence trail: {"name", "licence", "seconds"} for every source and licence in the manifests."""
+    seconds: dict[tuple[str, str], float] = defaultdict(float)
+    for manifest in dict.fromkeys(str(m) for m in manifests):
+        for entry in read_manifest(manifest):
+            seconds[entry.source, entry.licence] += entry.seconds
+    return [{"name": n, "licence": c, "seconds": round(s, 1)} for (n, c), s in sorted(seconds.items())]

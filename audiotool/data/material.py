@@ -1,0 +1,227 @@
+"""What a split holds: pools of speech, noise, rooms and pairs, opened from the recipe's manifests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from audiotool.data.clips import Clips, DecodedClips, FileClips, Progress, Samples
+from audiotool.data.config import AudioConfig, DataConfig, Kind, Split, cache_folder
+from audiotool.data.manifest import KINDS, Entry, read_manifest
+from audiotool.data.rooms import Rooms
+from audiotool.errors import InputError, RecipeError
+
+log = logging.getLogger(__name__)
+PAIR_TOLERANCE_SECONDS = 0.01
+
+
+class Pool:
+    """Recordings that can be drawn, grouped by speaker or class.
+
+    Args:
+        entries: what the clips are.
+        clips: the sound.
+        balance: 0 draws by duration, 1 draws every group equally often.
+    """
+
+    def __init__(self, entries: Sequence[Entry], clips: Clips, balance: float) -> None:
+        self.entries = list(entries)
+        self.clips = clips
+        usable = [i for i, length in enumerate(clips.lengths) if length > 0]
+        self.groups = sorted({entries[i].group for i in usable})
+        members = {g: [i for i in usable if entries[i].group == g] for g in self.groups}
+        self._members = [np.array(members[g]) for g in self.groups]
+        self._within = [np.cumsum(clips.lengths[m]) for m in self._members]
+        durations = np.array([c[-1] for c in self._within], dtype=np.float64)
+        self._weights = durations ** (1 - balance)
+
+    def __len__(self) -> int:
+        return sum(len(m) for m in self._members)
+
+    @property
+    def frames(self) -> int:
+        """Samples in all."""
+        return int(self.clips.lengths.sum())
+
+    def draw_group(self, rng: np.random.Generator, avoid: Sequence[str] = ()) -> str:
+        """Draw a speaker or class, another than those to avoid if there is one."""
+        weights = self._weights
+        if avoid and set(self.groups) - set(avoid):
+            weights = weights * [g not in avoid for g in self.groups]
+        edges = np.cumsum(weights)
+        return self.groups[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
+
+    def draw(self, rng: np.random.Generator, group: str) -> int:
+        """Draw a recording of a group, the longer the likelier."""
+        g = self.groups.index(group)
+        edges = self._within[g]
+        return int(self._members[g][np.searchsorted(edges, rng.random() * edges[-1], side="right")])
+
+
+@dataclass
+class Pairs:
+    """Recordings with their targets: inputs[i] belongs to every stem's targets[s][i]."""
+
+    entries: list[Entry]
+    inputs: Clips
+    targets: list[Clips]
+
+    @cached_property
+    def usable(self) -> list[int]:
+        """Indices whose input and targets can all be read."""
+        lengths = np.stack([self.inputs.lengths, *(t.lengths for t in self.targets)])
+        return [int(i) for i in np.flatnonzero(lengths.min(axis=0) > 0)]
+
+    def check(self, sample_rate: int) -> None:
+        """Raises InputError when a recording and its target differ in length."""
+        for i in self.usable:
+            for target in self.targets:
+                difference = abs(int(self.inputs.lengths[i]) - int(target.lengths[i])) / sample_rate
+                if difference > PAIR_TOLERANCE_SECONDS:
+                    raise InputError(
+                        f"{self.inputs.paths[i]} and its target {target.paths[i]} differ in length by"
+                        f" {difference:.3f} s: they are not a pair; make the manifest again with"
+                        " `audiotool data prepare`"
+                    )
+
+    def read(self, index: int, start: int, frames: int) -> tuple[Samples, Samples]:
+        """(T,) input and (S, T) targets, zeros after the end."""
+        parts = [clips.read(index, start, frames) for clips in (self.inputs, *self.targets)]
+        padded = np.zeros((len(parts), frames), np.float32)
+        for row, part in zip(padded, parts, strict=True):
+            row[: len(part)] = part
+        return padded[0], padded[1:]
+
+
+@dataclass
+class Material:
+    """Everything one split can draw from; what the recipe does not name is None."""
+
+    speech: Pool | None
+    noise: Pool | None
+    rooms: Rooms | None
+    pairs: Pairs | None
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Files that could not be used, and why."""
+        clips: list[Clips] = [pool.clips for pool in (self.speech, self.noise) if pool]
+        if self.pairs:
+            clips += [self.pairs.inputs, *self.pairs.targets]
+        return {path: reason for c in clips for path, reason in c.unreadable.items()}
+
+
+def open_material(
+    data: DataConfig,
+    audio: AudioConfig,
+    split: Split,
+    needs: Sequence[Kind],
+    progress: Progress | None = None,
+) -> Material:
+    """Open what an example needs of a split.
+
+    Args:
+        needs: the kinds that must be there; others are opened when the recipe names them.
+    Raises:
+        RecipeError: a needed kind has no manifest, or none of its rows belongs to the split.
+        InputError: a manifest cannot be read, nothing in it can be decoded, or pairs do not match.
+    """
+    minimum = audio.sample_rate if data.speech_minimum_rate is None else data.speech_minimum_rate
+
+    def clips(paths: Sequence[Path]) -> Clips:
+        if data.decode_once:
+            return DecodedClips(paths, audio.sample_rate, cache_folder(data), progress)
+        return FileClips(paths, audio.sample_rate)
+
+    def pool(kind: Kind) -> Pool | None:
+        entries = select(
+            data, kind, split, required=kind in needs, minimum_rate=minimum if kind == "speech" else 0
+        )
+        if not entries:
+            return None
+        found = Pool(entries, clips([e.path for e in entries]), data.balance)
+        _require_readable(found.clips, kind, split)
+        return found
+
+    rir = select(data, "rir", split, required="rir" in needs)
+    return Material(
+        speech=pool("speech"),
+        noise=pool("noise"),
+        rooms=Rooms([e.path for e in rir], audio.sample_rate) if rir else None,
+        pairs=_open_pairs(data, audio, split, "pairs" in needs, clips),
+    )
+
+
+def _open_pairs(
+    data: DataConfig,
+    audio: AudioConfig,
+    split: Split,
+    required: bool,
+    clips: Callable[[Sequence[Path]], Clips],
+) -> Pairs | None:
+    entries = select(data, "pairs", split, required)
+    if not entries:
+        return None
+    stems = len(entries[0].targets)
+    for entry in entries:
+        if not entry.targets or len(entry.targets) != stems:
+            raise InputError(
+                f"{entry.path}: its row names {len(entry.targets)} targets where the first row of the pairs names"
+                f" {stems}: a pair needs `target`, the same number of paths in each row"
+            )
+    targets = [clips([e.targets[s] for e in entries]) for s in range(stems)]
+    pairs = Pairs(entries, clips([e.path for e in entries]), targets)
+    _require_readable(pairs.inputs, "pairs", split)
+    pairs.check(audio.sample_rate)
+    return pairs
+
+
+def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_rate: int = 0) -> list[Entry]:
+    """Rows of one kind and split.
+
+    Raises:
+        RecipeError: `required`, and there are none; the message says which condition left none.
+    """
+    manifests = getattr(data, kind)
+    if not manifests:
+        if required:
+            raise RecipeError(
+                f"data.{kind} is empty: name a manifest (`audiotool data scan` makes one) or a folder"
+            )
+        return []
+    rows = [e for m in manifests for e in read_manifest(m, "pair" if kind == "pairs" else kind)]
+    of_kind = [e for e in rows if e.kind in KINDS[kind]]
+    splits = data.splits.get(split, [split])
+    of_split = [e for e in of_kind if e.split in splits]
+    kept = [e for e in of_split if not e.matches(data.exclude)]
+    high = [e for e in kept if not e.sample_rate or e.sample_rate >= minimum_rate]
+    if not high and (required or kind in ("speech", "noise")):
+        have = ", ".join(sorted({e.split for e in of_kind})) or "none"
+        reason = (
+            f"no row is of kind {' or '.join(KINDS[kind])}"
+            if not of_kind
+            else f"the '{split}' split is empty (rows have: {have}); map it with data.splits"
+            if not of_split
+            else "data.exclude leaves nothing"
+            if not kept
+            else f"every recording has less than {minimum_rate} Hz; lower audio.sample_rate or data.speech_minimum_rate"
+        )
+        raise RecipeError(f"data.{kind}: {reason} ({', '.join(str(m) for m in manifests)})")
+    if len(high) < len(kept):
+        log.warning(
+            "data.%s: %d recordings have less than %d Hz: left out", kind, len(kept) - len(high), minimum_rate
+        )
+    return high
+
+
+def _require_readable(clips: Clips, kind: str, split: str) -> None:
+    if not clips.lengths.any():
+        reason = next(iter(clips.unreadable.values()), "all are empty")
+        raise InputError(
+            f"data.{kind}: none of the {len(clips.paths)} files of '{split}' can be read: {reason}"
+        )

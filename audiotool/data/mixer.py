@@ -1,0 +1,246 @@
+"""One noisy recording from many: speech tracks, noise tracks, rooms, levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from audiotool.data import augment
+from audiotool.data.augment import chance
+from audiotool.data.clips import Samples
+from audiotool.data.config import AudioConfig, AugmentationConfig, DataConfig
+from audiotool.data.levels import active_rms, amplitude, decibels
+from audiotool.data.material import Material, Pool
+from audiotool.data.synthetic import GENERATORS
+from audiotool.errors import RecipeError
+
+PEAK = 0.99  # of full scale, never exceeded by what is not meant to clip
+EDGE_SECONDS = 0.005  # fades where a recording is cut or repeated
+
+Facts = dict[str, Any]
+
+
+@dataclass
+class Track:
+    """A piece of sound and where it came from."""
+
+    samples: Samples
+    group: str = ""
+    files: list[str] = field(default_factory=list)
+
+
+class Mixer:
+    """Draws tracks from a split's material and mixes them.
+
+    Args:
+        material: what can be drawn.
+        data, audio: the recipe's sections.
+        training: uses `data.mixing` and augmentation; otherwise `data.evaluation` alone.
+    """
+
+    def __init__(self, material: Material, data: DataConfig, audio: AudioConfig, training: bool) -> None:
+        self.material = material
+        self.sample_rate = audio.sample_rate
+        self.mixing = data.mixing if training else data.evaluation
+        self.augmentation: AugmentationConfig | None = data.augmentation if training else None
+
+    # Speech
+
+    def speech(
+        self, rng: np.random.Generator, frames: int, avoid: Sequence[str] = (), group: str = ""
+    ) -> Track:
+        """(frames,) of one speaker, other than those to avoid: part of a recording, or several and pauses."""
+        pool = self._pool(self.material.speech, "speech")
+        group = group or pool.draw_group(rng, avoid)
+        speed = self._speech_speed(rng)
+        length = frames if speed == 1 else augment.source_frames(frames, speed)
+        samples, files = self._line_up(rng, pool, group, length)
+        if speed != 1:
+            samples = augment.change_speed(samples, speed, frames)
+        return Track(self._equalised(rng, samples), group, files)
+
+    def recording(self, index: int) -> Track:
+        """One whole recording of speech, unchanged."""
+        pool = self._pool(self.material.speech, "speech")
+        samples = pool.clips.read(index, 0, int(pool.clips.lengths[index]))
+        return Track(samples, pool.entries[index].group, [str(pool.entries[index].path)])
+
+    def _line_up(
+        self, rng: np.random.Generator, pool: Pool, group: str, frames: int
+    ) -> tuple[Samples, list[str]]:
+        samples, files, position = np.zeros(frames, np.float32), [], 0
+        while position < frames:
+            index = pool.draw(rng, group)
+            length = int(pool.clips.lengths[index])
+            start = int(rng.integers(length - frames + 1)) if length > frames and not position else 0
+            piece = pool.clips.read(index, start, frames - position)
+            samples[position : position + len(piece)] = piece
+            files.append(str(pool.entries[index].path))
+            position += len(piece) + int(rng.uniform(0.1, 0.6) * self.sample_rate)
+        return samples, files
+
+    def _speech_speed(self, rng: np.random.Generator) -> float:
+        a = self.augmentation
+        return augment.draw_speed(rng, a.speed) if a and chance(rng, a.speed_probability) else 1.0
+
+    def _equalised(self, rng: np.random.Generator, samples: Samples) -> Samples:
+        a = self.augmentation
+        if not a or not chance(rng, a.equalisation_probability):
+            return samples
+        return augment.filtered(samples, augment.equaliser(rng, self.sample_rate, a.equalisation_db))
+
+    def in_room(self, rng: np.random.Generator, speech: Samples) -> tuple[Samples, Samples, str]:
+        """Speech as it is heard, what the model is to return of it, and the room's name ("" for none)."""
+        rooms, mixing = self.material.rooms, self.mixing
+        if rooms is None or not chance(rng, mixing.reverberation_probability):
+            return speech, speech, ""
+        room = rooms.draw(rng)
+        heard, wanted = rooms.place(speech, room, mixing.reverberation_target, mixing.early_ms)
+        return heard, wanted, room.name
+
+    # Noise
+
+    def noise(self, rng: np.random.Generator, frames: int, avoid: Sequence[str] = ()) -> Track:
+        """(frames,) of one to several noises at once, each with its own level; active level 1.
+
+        Args:
+            avoid: speakers that must not be in a babble.
+        """
+        total, files, kinds = np.zeros(frames, np.float32), [], []
+        for i in range(int(rng.integers(self.mixing.noises[0], self.mixing.noises[1] + 1))):
+            track = self._one_noise(rng, frames, avoid)
+            level = active_rms(track.samples, self.sample_rate)
+            # The first is loudest; others lie up to 15 dB under it.
+            gain = 1.0 if i == 0 else amplitude(-rng.uniform(0, 15))
+            if level > 0:
+                total += track.samples * np.float32(gain / level)
+                files += track.files
+                kinds.append(track.group)
+        level = active_rms(total, self.sample_rate)
+        return Track(total / np.float32(level) if level > 0 else total, "+".join(kinds), files)
+
+    def _one_noise(self, rng: np.random.Generator, frames: int, avoid: Sequence[str]) -> Track:
+        mixing, choice = self.mixing, rng.random()
+        if choice < mixing.synthetic.probability or (
+            self.material.noise is None and mixing.synthetic.probability
+        ):
+            kind = str(rng.choice(mixing.synthetic.kinds))
+            return Track(GENERATORS[kind](rng, frames, self.sample_rate), f"synthetic {kind}")
+        if choice - mixing.synthetic.probability < mixing.babble_probability and self._can_babble():
+            return self._babble(rng, frames, avoid)
+        track = self._recorded(rng, frames)
+        track.samples = self._equalised(rng, track.samples)
+        if mixing.envelope_db and chance(rng, 0.5):
+            reach = rng.uniform(0, mixing.envelope_db)
+            track.samples = track.samples * augment.envelope(rng, frames, self.sample_rate, reach)
+        return track
+
+    def _recorded(self, rng: np.random.Generator, frames: int) -> Track:
+        pool = self._pool(self.material.noise, "noise")
+        group = pool.draw_group(rng)
+        index = pool.draw(rng, group)
+        a = self.augmentation
+        speed = augment.draw_speed(rng, a.noise_speed) if a and chance(rng, 0.5) else 1.0
+        length = frames if speed == 1 else augment.source_frames(frames, speed)
+        samples = self._repeated(rng, pool, index, length)
+        if speed != 1:
+            samples = augment.change_speed(samples, speed, frames)
+        return Track(samples, group, [str(pool.entries[index].path)])
+
+    def _repeated(self, rng: np.random.Generator, pool: Pool, index: int, frames: int) -> Samples:
+        length = int(pool.clips.lengths[index])
+        if length >= frames:
+            return pool.clips.read(index, int(rng.integers(length - frames + 1)), frames)
+        clip = pool.clips.read(index, 0, length)
+        edge = augment.fades(len(clip), int(EDGE_SECONDS * self.sample_rate))
+        clip = clip * edge
+        # Half of the short sounds come again at once, half after pauses, as events do.
+        pause = rng.uniform(0.1, 1.5) * self.sample_rate if chance(rng, 0.5) else 0.0
+        samples, position = np.zeros(frames, np.float32), -int(rng.integers(length))
+        while position < frames:
+            begin, end = max(position, 0), min(position + length, frames)
+            if end > begin:
+                samples[begin:end] += clip[begin - position : end - position]
+            position += length + int(pause * rng.uniform(0.5, 1.5))
+        return samples
+
+    def _can_babble(self) -> bool:
+        return self.material.speech is not None and len(self.material.speech.groups) > 2
+
+    def _babble(self, rng: np.random.Generator, frames: int, avoid: Sequence[str]) -> Track:
+        pool = self._pool(self.material.speech, "speech")
+        voices = int(rng.integers(self.mixing.babble_voices[0], self.mixing.babble_voices[1] + 1))
+        total, files = np.zeros(frames, np.float32), []
+        for _ in range(voices):
+            samples, names = self._line_up(rng, pool, pool.draw_group(rng, avoid), frames)
+            level = active_rms(samples, self.sample_rate)
+            if level > 0:
+                total += samples * np.float32(amplitude(rng.uniform(-6, 0)) / level)
+                files += names
+        if self.material.rooms:
+            room = self.material.rooms.draw(rng)
+            total = self.material.rooms.place(total, room, "reverberant", 0)[0]
+        return Track(total, "babble", files)
+
+    # Mixtures
+
+    def add_noise(
+        self, rng: np.random.Generator, speech: Samples, avoid: Sequence[str] = ()
+    ) -> tuple[Samples, Facts]:
+        """Noise to be added to speech so that their active levels have the SNR drawn, and what it is.
+
+        For silent speech the noise has an active level of 1: `set_level` decides what is left of it.
+        """
+        snr_db = rng.uniform(*self.mixing.snr_db)
+        track = self.noise(rng, len(speech), avoid)
+        level = active_rms(speech, self.sample_rate)
+        gain = level * amplitude(-snr_db) if level > 0 else 1.0
+        return track.samples * np.float32(gain), {
+            "snr_db": round(snr_db, 2) if level > 0 else None,
+            "noise": track.group,
+            "noise_files": track.files,
+        }
+
+    def set_level(
+        self, rng: np.random.Generator, mixture: Samples, *others: Samples
+    ) -> tuple[list[Samples], Facts]:
+        """Scale the mixture to a level drawn, and everything else alike; peaks stay below full scale."""
+        level = active_rms(mixture, self.sample_rate)
+        wanted = amplitude(rng.uniform(*self.mixing.level_dbfs))
+        peak = max([float(np.abs(x).max()) for x in (mixture, *others) if x.size], default=0.0)
+        gain = wanted / level if level > 0 else 1.0
+        if peak * gain > PEAK:
+            gain = PEAK / peak
+        return [x * np.float32(gain) for x in (mixture, *others)], {
+            "level_dbfs": round(decibels(level * gain), 2)
+        }
+
+    def same_line(self, rng: np.random.Generator, *waveforms: Samples) -> list[Samples]:
+        """Pass everything through one random band limit, or leave it: the model is not to restore a band."""
+        a = self.augmentation
+        if not a or not chance(rng, a.band_limit_probability):
+            return list(waveforms)
+        sections = augment.band_limit(rng, self.sample_rate, a)
+        return [augment.filtered(x, sections) for x in waveforms]
+
+    def degraded(self, rng: np.random.Generator, noisy: Samples) -> Samples:
+        """Clip, code and interrupt a recording, each with its probability."""
+        a = self.augmentation
+        if not a or not noisy.any():
+            return noisy
+        if chance(rng, a.clipping_probability):
+            noisy = augment.clip(rng, noisy, a.clipping_db)
+        if chance(rng, a.codec_probability):
+            noisy = augment.codec(rng, noisy, self.sample_rate)
+        if chance(rng, a.packet_loss_probability):
+            noisy = augment.packet_loss(rng, noisy, self.sample_rate, a.packet_loss_ms)
+        return noisy
+
+    @staticmethod
+    def _pool(pool: Pool | None, key: str) -> Pool:
+        if pool is None:
+            raise RecipeError(f"data.{key} is empty, and the recipe asks for it: name a manifest or a folder")
+        return pool

@@ -1,0 +1,124 @@
+"""Room impulse responses: where speech is heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import scipy.fft
+import soxr
+
+from audiotool.data.clips import Samples, read_audio
+from audiotool.errors import InputError
+
+FADE_SECONDS = 0.005
+
+
+@dataclass(frozen=True)
+class Response:
+    """One response: the direct sound has amplitude 1 at sample `direct`."""
+
+    taps: Samples
+    direct: int
+    name: str
+
+
+class Rooms:
+    """Every response of a set, in memory.
+
+    Args:
+        paths: audio files with one response each (its largest peak is the direct sound), or `.npz` packs with
+            `rir` (N, T), `length` (N,), `sample_rate` and `direct_sample`.
+        sample_rate: Hz to bring them to.
+    Raises:
+        InputError: a file cannot be read or is silent.
+    """
+
+    def __init__(self, paths: Sequence[Path], sample_rate: int) -> None:
+        self.sample_rate = sample_rate
+        self.responses: list[Response] = []
+        for path in paths:
+            if path.suffix == ".npz":
+                self.responses += _read_pack(path, sample_rate)
+            else:
+                taps = read_audio(path, sample_rate)
+                self.responses.append(_normalise(taps, int(np.argmax(np.abs(taps))), path.name))
+
+    def draw(self, rng: np.random.Generator) -> Response:
+        """Draw a response, each equally often."""
+        return self.responses[int(rng.integers(len(self.responses)))]
+
+    def place(
+        self,
+        speech: Samples,
+        response: Response,
+        target: Literal["early", "reverberant", "dry"],
+        early_ms: float,
+    ) -> tuple[Samples, Samples]:
+        """Speech as heard in the room, and what a model is to make of it; both aligned with the dry speech.
+
+        Args:
+            speech: (T,) dry.
+            target: which part of the response the second result keeps.
+            early_ms: reflections up to this long after the direct sound are early.
+        Returns:
+            (T,) reverberant, (T,) target.
+        """
+        if target == "early":
+            end = response.direct + int(early_ms * 1e-3 * self.sample_rate)
+            kept = response.taps[:end] * fade_out(min(end, len(response.taps)), self._fade)
+            heard, wanted = convolve(speech, [response.taps, kept], response.direct)
+            return heard, wanted
+        heard = convolve(speech, [response.taps], response.direct)[0]
+        return heard, heard if target == "reverberant" else speech
+
+    @property
+    def _fade(self) -> int:
+        return int(FADE_SECONDS * self.sample_rate)
+
+
+def convolve(waveform: Samples, filters: Sequence[Samples], direct: int) -> Samples:
+    """(F, T): the waveform through each filter, `direct` samples of delay removed, cut to its length."""
+    longest = max(len(f) for f in filters)
+    size = scipy.fft.next_fast_len(len(waveform) + longest - 1, real=True)
+    spectrum = scipy.fft.rfft(waveform, size)
+    responses = np.stack([scipy.fft.rfft(f, size) for f in filters])
+    result = scipy.fft.irfft(responses * spectrum, size)
+    return result[:, direct : direct + len(waveform)]
+
+
+def fade_out(length: int, fade: int) -> Samples:
+    """Ones that fall to zero over the last `fade` samples."""
+    window = np.ones(length, np.float32)
+    fade = min(fade, length)
+    if fade:
+        window[-fade:] = np.linspace(1, 0, fade, dtype=np.float32)
+    return window
+
+
+def _read_pack(path: Path, sample_rate: int) -> list[Response]:
+    try:
+        with np.load(path) as pack:
+            responses, lengths = pack["rir"].astype(np.float32), pack["length"]
+            native, direct = int(pack["sample_rate"]), int(pack["direct_sample"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise InputError(
+            f"{path}: not a pack of room responses with rir, length, sample_rate and direct_sample ({error})"
+        ) from error
+    found = []
+    for i, (taps, length) in enumerate(zip(responses, lengths, strict=True)):
+        cut = taps[:length] if native == sample_rate else soxr.resample(taps[:length], native, sample_rate)
+        found.append(_normalise(cut, direct * sample_rate // native, f"{path.name}[{i}]"))
+    return found
+
+
+def _normalise(taps: Samples, direct: int, name: str) -> Response:
+    # Resampling may move the peak by a sample: the direct sound is the largest of the nearest.
+    first = max(0, direct - 1)
+    direct = first + int(np.argmax(np.abs(taps[first : direct + 2])))
+    if not np.abs(taps[direct]) > 0:
+        raise InputError(f"the room response {name} is silent where its direct sound should be")
+    return Response(np.ascontiguousarray(taps / taps[direct], dtype=np.float32), direct, name)
