@@ -1,0 +1,82 @@
+"""Fundamental frequency by YIN: the first lag at which a frame nearly repeats itself.
+
+With d(τ) = Σ (x[t] - x[t + τ])² over a window, YIN divides d(τ) by the mean of d(1) … d(τ); the first dip of
+that below a threshold is the period. Depths near 1 mean noise.
+
+Reference: de Cheveigné and Kawahara, YIN, a fundamental frequency estimator for speech and music, JASA 2002.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+DIP = 0.15
+"""A dip below this is taken at once; otherwise the deepest one counts."""
+
+VOICED = 0.3
+"""Frames whose deepest dip is above this are unvoiced."""
+
+SILENCE_RMS = 1e-4
+
+
+def fundamental_frequency(
+    waveform: Tensor,
+    sample_rate: int,
+    hop_length: int,
+    fmin: float = 60.0,
+    fmax: float = 500.0,
+    frames_at_once: int = 2000,
+) -> Tensor:
+    """Return F0 in Hz, 0 where a frame is unvoiced or silent.
+
+    Args:
+        waveform: (B, T) float.
+        sample_rate: Hz.
+        hop_length: samples between frames; frame n is centred on sample n * hop_length.
+        fmin, fmax: Hz, the range searched.
+        frames_at_once: frames analysed together; bounds the memory.
+    Returns:
+        (B, T // hop_length + 1).
+    """
+    shortest, longest = max(2, int(sample_rate / fmax)), int(sample_rate / fmin) + 1
+    window = longest
+    span = window + longest + 1
+    count = waveform.shape[-1] // hop_length + 1
+    padded = F.pad(waveform, (span // 2, span))
+    frames = padded.unfold(-1, span, hop_length)[:, :count]
+    parts = [
+        _yin(part, window, shortest, longest, sample_rate) for part in frames.split(frames_at_once, dim=1)
+    ]
+    return torch.cat(parts, dim=1)
+
+
+def _yin(frames: Tensor, window: int, shortest: int, longest: int, sample_rate: int) -> Tensor:
+    """(B, N, span) frames to (B, N) Hz."""
+    frames = frames - frames.mean(-1, keepdim=True)
+    size = 1 << (frames.shape[-1] + window - 1).bit_length()
+    spectrum = torch.fft.rfft(frames, size)
+    head = torch.fft.rfft(frames[..., :window], size)
+    correlation = torch.fft.irfft(spectrum * head.conj(), size)[..., : longest + 1]
+    power = F.pad(frames.square().cumsum(-1), (1, 0))
+    energy = power[..., window : window + longest + 1] - power[..., : longest + 1]
+    difference = (energy[..., :1] + energy - 2 * correlation).clamp(min=0)
+    lags = torch.arange(1, longest + 1, device=frames.device)
+    mean = difference[..., 1:].cumsum(-1) / lags
+    depth = F.pad(difference[..., 1:] / mean.clamp(min=1e-12), (1, 0), value=1.0)
+
+    searched = depth[..., shortest:longest]
+    is_dip = (searched <= depth[..., shortest - 1 : longest - 1]) & (
+        searched <= depth[..., shortest + 1 : longest + 1]
+    )
+    first = (is_dip & (searched < DIP)).float()
+    deepest = torch.where(is_dip, searched, 2.0).argmin(-1)
+    lag = torch.where(first.any(-1), first.argmax(-1), deepest) + shortest
+
+    # The vertex of the parabola through the dip and its neighbours is the period between samples.
+    left, here, right = (depth.gather(-1, (lag + n)[..., None])[..., 0] for n in (-1, 0, 1))
+    curve = left + right - 2 * here
+    offset = torch.where(curve > 0, (left - right) / (2 * curve.clamp(min=1e-12)), 0.0).clamp(-0.5, 0.5)
+    voiced = (here < VOICED) & (frames.square().mean(-1).sqrt() > SILENCE_RMS)
+    return torch.where(voiced, sample_rate / (lag + offset), 0.0)

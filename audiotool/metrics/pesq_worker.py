@@ -1,0 +1,54 @@
+"""The child process that runs PESQ's C code, which can take its process down with it.
+
+Requests on stdin: `HEADER` (sample rate, 1 for wide-band, samples), then reference and degraded signal as
+float32. Answers on stdout, one JSON line each: {"score": 3.2}, {"silent": true} when the reference holds no
+utterance, or {"error": "..."}. The end of stdin ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+from typing import Any
+
+HEADER = struct.Struct("<III")
+
+
+def serve() -> None:
+    """Answer requests until stdin ends."""
+    requests = sys.stdin.buffer
+    # Whatever the C code prints must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    while len(head := requests.read(HEADER.size)) == HEADER.size:
+        sample_rate, wide, length = HEADER.unpack(head)
+        body = requests.read(8 * length)
+        answers.write(json.dumps(_score(sample_rate, bool(wide), body)) + "\n")
+        answers.flush()
+
+
+def _score(sample_rate: int, wide: bool, body: bytes) -> dict[str, Any]:
+    import numpy as np
+    from pesq import BufferTooShortError, NoUtterancesError, pesq
+
+    reference, degraded = np.frombuffer(body, dtype="<f4").reshape(2, -1)
+    mode = "wb" if wide else "nb"
+    try:
+        score = float(pesq(sample_rate, reference, degraded, mode))
+    except BufferTooShortError:
+        return {"error": "shorter than PESQ's quarter of a second"}
+    except NoUtterancesError:
+        try:
+            pesq(sample_rate, reference, reference, mode)
+        except NoUtterancesError:
+            return {"silent": True}
+        return {"error": "PESQ finds no utterance in the estimate"}
+    except Exception as error:
+        return {"error": f"PESQ: {error}"}
+    return {"score": score} if np.isfinite(score) else {"error": "PESQ gives no finite score"}
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,220 @@
+"""Reports: one row a job, as a table for people, JSON or CSV for programs. Nulls are counted, not dropped."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiotool.errors import InputError
+from audiotool.metrics.base import METRICS, Value
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMATS = (".json", ".csv")
+
+
+@dataclass
+class Row:
+    """What a report says of one job.
+
+    Args:
+        name: the file, or the stem of it.
+        values: scores by metric name.
+        baseline: scores of the unprocessed input, by the same names; empty when it was not given.
+        facts: anything else that was measured ("real_time_factor": 31.0).
+        notes: remarks for people ("resampled from 48000 to 16000 Hz").
+    """
+
+    name: str
+    values: dict[str, Value] = field(default_factory=dict)
+    baseline: dict[str, Value] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why a score is null, by column."""
+        return {name: v.reason or "unknown" for name, v in self.columns().items() if v.value is None}
+
+    def columns(self) -> dict[str, Value]:
+        """Scores by column: "pesq", and with a baseline "pesq_noisy" and "pesq_improvement"."""
+        result: dict[str, Value] = {}
+        for name, value in self.values.items():
+            result[name] = value
+            if name in self.baseline:
+                noisy = self.baseline[name]
+                result[f"{name}_noisy"] = noisy
+                result[f"{name}_improvement"] = _difference(value, noisy)
+        return result
+
+
+def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Mean over the rows that have a number, and the counts: {column: {"mean", "scored", "null"}}."""
+    columns = _column_names(rows)
+    result = {}
+    for name in columns:
+        values = [row.columns()[name].value for row in rows if name in row.columns()]
+        numbers = [v for v in values if v is not None]
+        mean = math.fsum(numbers) / len(numbers) if numbers else None
+        result[name] = {"mean": mean, "scored": len(numbers), "null": len(values) - len(numbers)}
+    return result
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """{"files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": see `summary`}."""
+    files = [
+        {
+            "file": row.name,
+            **{name: value.value for name, value in row.columns().items()},
+            **row.facts,
+            "reasons": row.reasons,
+            "notes": row.notes,
+        }
+        for row in rows
+    ]
+    return json.dumps({"files": files, "summary": summary(rows)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """One line a row, then a line "mean" and a line "null" with how many rows have no number."""
+    columns = _column_names(rows)
+    facts = list(dict.fromkeys(name for row in rows for name in row.facts))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["file", *columns, *facts, "reasons", "notes"])
+    for row in rows:
+        scores = row.columns()
+        writer.writerow(
+            [
+                row.name,
+                *(_plain(scores[c].value) if c in scores else "" for c in columns),
+                *(row.facts.get(f, "") for f in facts),
+                "; ".join(f"{name}: {reason}" for name, reason in row.reasons.items()),
+                "; ".join(row.notes),
+            ]
+        )
+    found = summary(rows)
+    blank = [""] * (len(facts) + 2)
+    writer.writerow(["mean", *(_plain(found[c]["mean"]) for c in columns), *blank])
+    writer.writerow(["null", *(found[c]["null"] for c in columns), *blank])
+    return stream.getvalue()
+
+
+def to_table(rows: Sequence[Row]) -> Table:
+    """A rich table: scores, "noisy → estimate" where there is a baseline, the mean last."""
+    from rich.table import Table
+
+    metrics = list(dict.fromkeys(name for row in rows for name in row.values))
+    facts = list(dict.fromkeys(name for row in rows for name in row.facts))
+    table = Table(show_footer=len(rows) > 1, footer_style="bold")
+    found = summary(rows)
+    table.add_column("file", "mean", overflow="fold")
+    for metric in metrics:
+        means = [found[c]["mean"] for c in (f"{metric}_noisy", metric) if c in found]
+        nulls = found[metric]["null"]
+        footer = " → ".join(map(_rounded, means)) + (f" ({nulls} null)" if nulls else "")
+        table.add_column(_heading(metric), footer, justify="right")
+    for fact in facts:
+        table.add_column(fact.replace("_", " "), "", justify="right")
+    for row in rows:
+        cells = []
+        for metric in metrics:
+            pair = [side[metric].value for side in (row.baseline, row.values) if metric in side]
+            cells.append(" → ".join(map(_rounded, pair)))
+        table.add_row(row.name, *cells, *(_fact(row.facts.get(f, "")) for f in facts))
+    return table
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Reasons and notes as lines for people: "a.wav: stoi: the reference is silent"."""
+    lines = []
+    for row in rows:
+        by_reason: dict[str, list[str]] = {}
+        for column, reason in row.reasons.items():
+            if not column.endswith("_improvement"):
+                by_reason.setdefault(reason, []).append(column)
+        lines += [f"{row.name}: no {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+        lines += [f"{row.name}: {note}" for note in row.notes]
+    return lines
+
+
+def check_path(path: Path) -> None:
+    """Refuse a report path before any work is done.
+
+    Raises:
+        InputError: it ends neither in .json nor in .csv, or is a folder.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: a report ends in {' or '.join(FORMATS)}")
+    if path.is_dir():
+        raise InputError(f"{path}: a report is a file, this is a folder")
+
+
+def write_report(path: Path, rows: Sequence[Row]) -> None:
+    """Write JSON or CSV, as the suffix says, complete or not at all.
+
+    Raises:
+        InputError: see `check_path`; or the folder cannot be written or the disk is full.
+    """
+    check_path(path)
+    text = to_json(rows) if path.suffix.lower() == ".json" else to_csv(rows)
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name and rename it when it is complete.
+
+    Raises:
+        InputError: the folder cannot be written or the disk is full.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _column_names(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.columns()))
+
+
+def _difference(value: Value, noisy: Value) -> Value:
+    if value.value is None or noisy.value is None:
+        return Value(None, value.reason or noisy.reason)
+    return Value(value.value - noisy.value)
+
+
+def _heading(metric: str) -> str:
+    found = METRICS.get(metric)
+    arrow = "↑" if found.higher_is_better else "↓"
+    return f"{metric} {arrow}" + (f"\n{found.unit}" if found.unit else "")
+
+
+def _rounded(value: float | None) -> str:
+    return "null" if value is None else f"{value:.3f}"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _fact(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,258 @@
+"""Score pairs of waveforms, files and folders. What cannot be scored gets a reason, never an exception.
+
+score(reference, estimate, 16000, ["pesq", "stoi"])["pesq"].value
+rows = score_files(pair_files(Path("clean"), Path("enhanced")), ["pesq", "stoi"], jobs=4)
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from audiotool.audio.formats import is_audio_name
+from audiotool.audio.reader import read
+from audiotool.errors import AudiotoolError, InputError
+from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
+from audiotool.metrics.report import Row
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """Files to compare.
+
+    Args:
+        name: what the report's row is called.
+        noisy: the unprocessed input; its scores then stand beside the estimate's, with the improvement.
+    """
+
+    name: str
+    reference: Path
+    estimate: Path
+    noisy: Path | None = None
+
+
+def score(
+    reference: Waveform, estimate: Waveform, sample_rate: int, metrics: Sequence[str]
+) -> dict[str, Value]:
+    """Score one estimate.
+
+    Args:
+        reference, estimate: (time,) float; the longer one is cut to the shorter.
+        sample_rate: Hz of both.
+        metrics: names, see `METRICS`.
+    Raises:
+        InputError: a metric is unknown, or a waveform has more than one axis.
+    """
+    found = [METRICS.get(name)() for name in metrics]
+    waveforms = [np.asarray(w, dtype=np.float64) for w in (reference, estimate)]
+    if any(w.ndim != 1 for w in waveforms):
+        raise InputError(f"a waveform to score is (time,), got shapes {[w.shape for w in waveforms]}")
+    length = min(map(len, waveforms))
+    if len(waveforms[0]) != len(waveforms[1]):
+        logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
+    pair = Pair(waveforms[0][:length], waveforms[1][:length], sample_rate)
+    problem = _problem(pair)
+    if problem:
+        return {name: Value(None, problem) for name in metrics}
+    return {metric.name: _measured(metric.measure, pair) for metric in found}
+
+
+def score_channels(
+    reference: Waveform, estimate: Waveform, sample_rate: int, metrics: Sequence[str]
+) -> dict[str, Value]:
+    """Mean of the channels' scores; null with the first reason when no channel can be scored.
+
+    Args:
+        reference, estimate: (channels, time) with equal channels.
+    """
+    each = [score(r, e, sample_rate, metrics) for r, e in zip(reference, estimate, strict=True)]
+    result = {}
+    for name in metrics:
+        numbers = [v for scores in each if (v := scores[name].value) is not None]
+        result[name] = Value(float(np.mean(numbers))) if numbers else each[0][name]
+    return result
+
+
+def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
+    """Score one pair of files; a file that cannot be read gives a row of reasons."""
+    row = Row(files.name)
+    try:
+        reference, rate = read(files.reference)
+        estimate = _matching(files.estimate, reference, rate, row)
+        row.values = score_channels(reference, estimate, rate, metrics)
+        if files.noisy is not None:
+            row.baseline = score_channels(
+                reference, _matching(files.noisy, reference, rate, row), rate, metrics
+            )
+    except AudiotoolError as error:
+        row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
+        if files.noisy is not None:
+            row.baseline = {name: Value(None, str(error)) for name in metrics}
+    return row
+
+
+def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
+    """Pair files, or the files of two folders by their path relative to the folder, suffix aside.
+
+    The estimates decide: a reference that has no estimate is left out (and logged).
+
+    Raises:
+        InputError: a path is missing, a file is given against a folder, or an estimate has no partner.
+    """
+    given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
+    for word, path in given.items():
+        if path is not None and not path.exists():
+            raise InputError(f"{word} {path}: no such file or folder")
+        if path is not None and path.is_dir() != estimate.is_dir():
+            raise InputError(
+                f"{word} {path} and estimate {estimate}: give files, or folders, not one of each"
+            )
+    if not estimate.is_dir():
+        return [FilePair(estimate.name, reference, estimate, noisy)]
+    estimates, references = _by_stem(estimate), _by_stem(reference)
+    inputs = _by_stem(noisy) if noisy is not None else {}
+    if not estimates:
+        raise InputError(f"{estimate}: no audio files in this folder")
+    for word, partners, folder in (("reference", references, reference), ("noisy input", inputs, noisy)):
+        missing = [stem for stem in estimates if folder is not None and stem not in partners]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(estimates)} estimates have no {word} in {folder}:"
+                f" {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
+            )
+    unused = references.keys() - estimates.keys()
+    if unused:
+        logger.warning("%d references have no estimate and are not scored", len(unused))
+    return [
+        FilePair(stem, references[stem], path, inputs.get(stem)) for stem, path in sorted(estimates.items())
+    ]
+
+
+def score_files(
+    pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int = 1, progress: Progress | None = None
+) -> list[Row]:
+    """Score many pairs, in worker processes when jobs > 1.
+
+    Args:
+        progress: called with each row as it is finished, in any order.
+    Returns:
+        Rows in the order of `pairs`. A pair whose worker dies gets a reason; the others are not lost.
+    """
+    for name in metrics:
+        METRICS.get(name)
+    rows: dict[int, Row] = {}
+    for index, row in _scored(pairs, metrics, min(jobs, len(pairs))):
+        rows[index] = row
+        if progress is not None:
+            progress(row)
+    return [rows[n] for n in range(len(pairs))]
+
+
+def _scored(pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int) -> Iterator[tuple[int, Row]]:
+    if jobs <= 1:
+        for index, pair in enumerate(pairs):
+            yield index, score_pair(pair, metrics)
+        return
+    lost = []
+    for index, row in _pooled(dict(enumerate(pairs)), metrics, jobs):
+        if row is None:
+            lost.append(index)
+        else:
+            yield index, row
+    # One death breaks the whole pool: what it left is tried one by one, to find whose fault it was.
+    for index in sorted(lost):
+        [(_, row)] = _pooled({index: pairs[index]}, metrics, 1)
+        reason = Value(None, "the process that scored this file died")
+        yield index, row or Row(pairs[index].name, dict.fromkeys(metrics, reason))
+
+
+def _pooled(
+    pairs: dict[int, FilePair], metrics: Sequence[str], jobs: int
+) -> Iterator[tuple[int, Row | None]]:
+    """Rows as they are finished; None for those whose pool broke."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _limit_threads, (threads,)) as pool:
+        futures: dict[Future[Row], int] = {}
+        try:
+            for index, pair in pairs.items():
+                futures[pool.submit(score_pair, pair, metrics)] = index
+        except BrokenProcessPool:
+            yield from ((index, None) for index in pairs.keys() - set(futures.values()))
+        try:
+            for future in as_completed(futures):
+                broken = isinstance(future.exception(), BrokenProcessPool)
+                yield futures[future], None if broken else future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _limit_threads(count: int) -> None:
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(count)
+
+
+def _measured(measure: Callable[[Pair], float], pair: Pair) -> Value:
+    try:
+        number = measure(pair)
+    except Unscorable as error:
+        return Value(None, str(error))
+    except (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeError) as error:
+        # A library's own failure on an odd signal costs this number, not the run.
+        return Value(None, f"{type(error).__name__}: {' '.join(str(error).split())}")
+    return Value(number) if np.isfinite(number) else Value(None, "the result is not finite")
+
+
+def _problem(pair: Pair) -> str | None:
+    if not len(pair.reference):
+        return "there are no samples to compare"
+    for word, waveform in (("reference", pair.reference), ("estimate", pair.estimate)):
+        if not np.isfinite(waveform).all():
+            return f"the {word} holds samples that are not finite"
+    return None
+
+
+def _matching(path: Path, reference: Waveform, sample_rate: int, row: Row) -> Waveform:
+    """Read a file to compare with the reference (channels, time), at its rate; differences become notes."""
+    waveform, rate = read(path)
+    if rate != sample_rate:
+        import soxr
+
+        row.notes.append(f"{path.name} resampled from {rate} to {sample_rate} Hz")
+        waveform = soxr.resample(waveform.T, rate, sample_rate).T
+    if len(waveform) != len(reference):
+        raise InputError(f"{path} has {len(waveform)} channels, its reference {len(reference)}")
+    own, others = waveform.shape[1], reference.shape[1]
+    if own != others:
+        shorter = min(own, others)
+        row.notes.append(f"{path.name} has {own} samples, its reference {others}: the first {shorter} count")
+    return waveform
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Audio files of a folder and those below it, by relative path without suffix.
+
+    Raises:
+        InputError: two files differ in nothing but their suffix.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if not is_audio_name(path) or path.name.startswith(".") or not path.is_file():
+            continue
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in found:
+            raise InputError(f"{found[stem]} and {path} have one name: which of them counts?")
+        found[stem] = path
+    return found
