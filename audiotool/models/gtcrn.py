@@ -1,0 +1,228 @@
+"""GTCRN: grouped temporal convolutional recurrent network, 33 million multiplications a second of audio.
+
+Rong, Sun, Zhang, Hu, Zhu, Lu: GTCRN: A Speech Enhancement Model Requiring Ultralow Computational Resources,
+ICASSP 2024. The published layers use (time, frequency); ours are (frequency, time), and the decoder's
+transposed convolutions of stride 1 are the convolutions they equal: the importer turns the kernels.
+
+Causal in time throughout; the intra-frame recurrences run over frequency. Latency is the STFT's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.erb import erb_filterbank
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.models.base import Level, Model, State
+from audiotool.models.layers.conv import StreamingConv2d
+from audiotool.models.layers.recurrent import StreamingGRU
+
+
+@dataclass(frozen=True)
+class GTCRNConfig:
+    """Hyper-parameters; the defaults are the published network (23.7 k trained values).
+
+    Args:
+        sample_rate: Hz.
+        n_fft, hop_length: samples; the window is the square root of a Hann.
+        low_bins: bins below the ERB bands, kept as they are.
+        erb_bands: bands above them.
+        channels: features of each time-frequency point; even.
+        dilations: over time, of the grouped temporal blocks.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 512
+    hop_length: int = 256
+    low_bins: int = 65
+    erb_bands: int = 64
+    channels: int = 16
+    dilations: tuple[int, ...] = (1, 2, 5)
+
+
+def neighbours(x: Tensor) -> Tensor:
+    """Subband features: each bin with the one below and above it, (B, C, F, T) -> (B, 3C, F, T)."""
+    padded = F.pad(x, (0, 0, 1, 1))
+    bins = x.shape[2]
+    return torch.stack([padded[:, :, n : n + bins] for n in range(3)], dim=2).flatten(1, 2)
+
+
+class TemporalRecurrentAttention(nn.Module):
+    """Weigh channels by a GRU over the frame energies. State: the GRU's."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.att_gru = StreamingGRU(channels, 2 * channels)
+        self.att_fc = nn.Linear(2 * channels, channels)
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """(B, C, F, T) -> the same."""
+        remembered, state = self.att_gru(x.square().mean(2), state)
+        weights = self.att_fc(remembered.transpose(1, 2)).sigmoid().transpose(1, 2)
+        return x * weights[:, :, None], state
+
+
+class GroupedTemporalBlock(nn.Module):
+    """Half of the channels through a dilated depthwise block, then shuffled with the other half."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.point_conv1 = nn.Conv2d(3 * half, channels, 1)
+        self.point_bn1 = nn.BatchNorm2d(channels)
+        self.point_act = nn.PReLU()
+        self.depth_conv = StreamingConv2d(
+            channels, channels, (3, 3), dilation=(1, dilation), groups=channels, frequency_padding=1
+        )
+        self.depth_bn = nn.BatchNorm2d(channels)
+        self.depth_act = nn.PReLU()
+        self.point_conv2 = nn.Conv2d(channels, half, 1)
+        self.point_bn2 = nn.BatchNorm2d(half)
+        self.tra = TemporalRecurrentAttention(half)
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """(B, C, F, T) -> the same. State: the convolution's and the attention's."""
+        conv_state, attention_state = (None, None) if state is None else state
+        changed, kept = x.chunk(2, dim=1)
+        h = self.point_act(self.point_bn1(self.point_conv1(neighbours(changed))))
+        h, conv_state = self.depth_conv(h, conv_state)
+        h = self.point_bn2(self.point_conv2(self.depth_act(self.depth_bn(h))))
+        h, attention_state = self.tra(h, attention_state)
+        return torch.stack((h, kept), dim=2).flatten(1, 2), (conv_state, attention_state)
+
+
+class BandBlock(nn.Module):
+    """A convolution over frequency alone that halves (or, transposed, doubles) the bands; no state."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, groups: int = 1, up: bool = False, last: bool = False
+    ) -> None:
+        super().__init__()
+        layer = nn.ConvTranspose2d if up else nn.Conv2d
+        self.conv = layer(in_channels, out_channels, (5, 1), (2, 1), (2, 0), groups=groups)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.act = nn.Tanh() if last else nn.PReLU()
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """(B, C, F, T) -> (B, C', F', T)."""
+        return self.act(self.bn(self.conv(x))), None
+
+
+class GroupedGRU(nn.Module):
+    """Two GRUs, each over half of the features (B, T, D)."""
+
+    def __init__(self, size: int, hidden_size: int, bidirectional: bool) -> None:
+        super().__init__()
+        self.rnn1 = nn.GRU(size // 2, hidden_size // 2, batch_first=True, bidirectional=bidirectional)
+        self.rnn2 = nn.GRU(size // 2, hidden_size // 2, batch_first=True, bidirectional=bidirectional)
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        first, second = x.chunk(2, dim=-1)
+        state1, state2 = (None, None) if state is None else state
+        y1, state1 = self.rnn1(first, state1)
+        y2, state2 = self.rnn2(second, state2)
+        return torch.cat((y1, y2), dim=-1), (state1, state2)
+
+
+class DualPathRecurrence(nn.Module):
+    """Recurrences over the bands of each frame (both ways), then over the frames of each band (forwards)."""
+
+    def __init__(self, channels: int, bands: int) -> None:
+        super().__init__()
+        self.intra_rnn = GroupedGRU(channels, channels // 2, bidirectional=True)
+        self.intra_fc = nn.Linear(channels, channels)
+        self.intra_ln = nn.LayerNorm((bands, channels), eps=1e-8)
+        self.inter_rnn = GroupedGRU(channels, channels, bidirectional=False)
+        self.inter_fc = nn.Linear(channels, channels)
+        self.inter_ln = nn.LayerNorm((bands, channels), eps=1e-8)
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """(B, C, F, T) -> the same. State: the inter-frame GRUs', one row for each batch item and band."""
+        x = x.permute(0, 3, 2, 1)
+        batch, frames, bands, _ = x.shape
+        intra, _ = self.intra_rnn(x.flatten(0, 1))
+        x = x + self.intra_ln(self.intra_fc(intra).unflatten(0, (batch, frames)))
+        inter, state = self.inter_rnn(x.transpose(1, 2).flatten(0, 1), state)
+        inter = self.inter_fc(inter).unflatten(0, (batch, bands)).transpose(1, 2)
+        return (x + self.inter_ln(inter)).permute(0, 3, 2, 1), state
+
+
+class GTCRN(Model):
+    """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
+
+    name = "gtcrn"
+    tasks = ("denoise",)
+    config_class = GTCRNConfig
+    reference = "Rong et al., GTCRN, ICASSP 2024"
+
+    erb_filters: Tensor
+
+    def __init__(self, config: GTCRNConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.sample_rate = c.sample_rate
+        self.hop_length = c.hop_length
+        self.latency = c.n_fft - 1
+        self.analysis = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann", padding="center")
+        self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann", padding="center")
+        filters = erb_filterbank(c.low_bins, c.erb_bands, c.n_fft, c.sample_rate)
+        self.register_buffer("erb_filters", filters)
+        bands = c.low_bins + c.erb_bands
+        inner_bands = ((bands + 1) // 2 + 1) // 2
+        self.encoder = nn.ModuleList(
+            [
+                BandBlock(9, c.channels),
+                BandBlock(c.channels, c.channels, groups=2),
+                *(GroupedTemporalBlock(c.channels, d) for d in c.dilations),
+            ]
+        )
+        self.recurrences = nn.ModuleList(DualPathRecurrence(c.channels, inner_bands) for _ in range(2))
+        self.decoder = nn.ModuleList(
+            [
+                *(GroupedTemporalBlock(c.channels, d) for d in reversed(c.dilations)),
+                BandBlock(c.channels, c.channels, groups=2, up=True),
+                BandBlock(c.channels, 2, up=True, last=True),
+            ]
+        )
+
+    def forward(self, spec: Tensor) -> Tensor:
+        """Enhance whole specs (B, F, T, 2), real and imaginary last, as the official network."""
+        enhanced, _ = self._network(torch.view_as_complex(spec.contiguous()), None)
+        return torch.view_as_real(enhanced)
+
+    def start(self, level: Level | None = None, **conditions: Any) -> State:
+        return {"analysis": None, "network": None, "synthesis": None}
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        state = self.start() if state is None else state
+        spec, analysis = self.analysis(x[:, 0], state["analysis"], final)
+        network = state["network"]
+        if spec.shape[-1]:
+            spec, network = self._network(spec, network)
+        y, synthesis = self.synthesis(spec, state["synthesis"], final)
+        return y[:, None], {"analysis": analysis, "network": network, "synthesis": synthesis}
+
+    def _network(self, spec: Tensor, state: State) -> tuple[Tensor, State]:
+        """Complex (B, F, T), T > 0 -> the same, masked."""
+        layers = [*self.encoder, *self.recurrences, *self.decoder]
+        states = list(state or [None] * len(layers))
+        magnitude = (spec.real.square() + spec.imag.square() + 1e-12).sqrt()
+        features = torch.stack((magnitude, spec.real, spec.imag), dim=1)
+        low, high = features.split((self.config.low_bins, spec.shape[1] - self.config.low_bins), dim=2)
+        x = neighbours(torch.cat((low, self.erb_filters @ high), dim=2))
+        skips = []
+        first_decoder = len(layers) - len(self.decoder)
+        for n, layer in enumerate(layers):
+            if n >= first_decoder:
+                x = x + skips.pop()
+            x, states[n] = layer(x, states[n])
+            if n < len(self.encoder):
+                skips.append(x)
+        low, high = x.split((self.config.low_bins, self.config.erb_bands), dim=2)
+        mask = torch.cat((low, self.erb_filters.T @ high), dim=2)
+        return spec * torch.complex(mask[:, 0], mask[:, 1]), states
