@@ -1,7 +1,7 @@
 """BigVGAN and BigVGAN-v2: HiFi-GAN's skeleton with anti-aliased periodic activations.
 
-Lee, Ping, Ginsburg, Catanzaro, Yoon: BigVGAN: A Universal Neural Vocoder with Large-Scale Training, ICLR 2023,
-arXiv:2206.04658.
+Lee, Ping, Ginsburg, Catanzaro, Yoon: BigVGAN: A Universal Neural Vocoder with Large-Scale Training, ICLR
+2023, arXiv:2206.04658.
 """
 
 from __future__ import annotations

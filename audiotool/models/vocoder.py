@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
-from audiotool.errors import CheckpointError
+from audiotool.errors import CheckpointError, InputError
 from audiotool.models.base import Model
-from audiotool.models.layers.weight_norm import normalise_weights
 from audiotool.models.layers.receptive_field import Span, context_of, latency_of
 
 
@@ -39,6 +38,17 @@ class Vocoder(Model):
     def input_channels(self) -> int:
         return self.mel.n_mels
 
+    def check_features(self, features: Tensor) -> None:
+        """Refuse an input that is not (B, input_channels, frames).
+
+        Raises:
+            InputError: names both shapes.
+        """
+        if features.dim() != 3 or features.shape[1] != self.input_channels:
+            raise InputError(
+                f"{self.name} takes (batch, {self.input_channels}, frames), got {tuple(features.shape)}"
+            )
+
     def check_upsampling(self, product: int) -> None:
         """Refuse layers that do not give one hop a frame.
 
@@ -61,7 +71,12 @@ class Vocoder(Model):
         self.latency = latency_of(self.input_span, self.upsampling)
 
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
-        """Mel (B, n_mels, frames) -> (B, 1, output_length(frames))."""
+        """Mel (B, n_mels, frames) -> (B, 1, output_length(frames)).
+
+        Raises:
+            InputError: x has another number of bands.
+        """
+        self.check_features(x)
         length = self.output_length(x.shape[-1])
         if length == 0:
             return x.new_zeros(x.shape[0], 1, 0)
