@@ -1,4 +1,4 @@
-"""Official GTCRN checkpoints: `model_trained_on_dns3.tar` and its like, torch files whatever the name says."""
+"""Official GTCRN checkpoints: `model_trained_on_dns3.tar` and such, torch files despite the name."""
 
 from __future__ import annotations
 

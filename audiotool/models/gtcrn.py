@@ -136,10 +136,10 @@ class DualPathRecurrence(nn.Module):
         super().__init__()
         self.intra_rnn = GroupedGRU(channels, channels // 2, bidirectional=True)
         self.intra_fc = nn.Linear(channels, channels)
-        self.intra_ln = nn.LayerNorm((bands, channels), eps=1e-8)
+        self.intra_ln = nn.LayerNorm([bands, channels], eps=1e-8)
         self.inter_rnn = GroupedGRU(channels, channels, bidirectional=False)
         self.inter_fc = nn.Linear(channels, channels)
-        self.inter_ln = nn.LayerNorm((bands, channels), eps=1e-8)
+        self.inter_ln = nn.LayerNorm([bands, channels], eps=1e-8)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(B, C, F, T) -> the same. State: the inter-frame GRUs', one row for each batch item and band."""
@@ -215,7 +215,7 @@ class GTCRN(Model):
         features = torch.stack((magnitude, spec.real, spec.imag), dim=1)
         low, high = features.split((self.config.low_bins, spec.shape[1] - self.config.low_bins), dim=2)
         x = neighbours(torch.cat((low, self.erb_filters @ high), dim=2))
-        skips = []
+        skips: list[Tensor] = []
         first_decoder = len(layers) - len(self.decoder)
         for n, layer in enumerate(layers):
             if n >= first_decoder:
