@@ -202,7 +202,9 @@ def read_config(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: a configuration is .json, .yaml or .yml, not '{path.suffix}'")
     except (json.JSONDecodeError, yaml.YAMLError) as error:
         message = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is not valid {suffix[1:].upper()}: {message}") from error
+        raise CheckpointError(
+            f"{path} is not valid {'JSON' if suffix == '.json' else 'YAML'}: {message}"
+        ) from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: a configuration is a mapping of names to values")
     return values

@@ -1,0 +1,174 @@
+"""Official files are read without running code, and what does not fit is explained."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import (
+    IMPORTERS,
+    entry,
+    import_checkpoint,
+    read_config,
+    read_torch,
+    recognise,
+    require,
+    without_prefix,
+)
+from audiotool.models.registry import MODELS
+
+CLEANUNET = Path(__file__).parent.parent / "data" / "parity" / "cleanunet"
+
+
+class RunsCode:
+    """Pickles as a call that makes a folder: proof that it ran."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.folder),)
+
+
+class Holder:
+    """A class of some other program, pickled by reference."""
+
+    def __init__(self) -> None:
+        self.width = 3
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "plain"])
+def test_code_is_refused_and_does_not_run(tmp_path: Path, form: str) -> None:
+    path, proof = tmp_path / "evil.pt", tmp_path / "proof"
+    if form == "plain":
+        path.write_bytes(pickle.dumps({"weights": RunsCode(proof)}, protocol=2))
+    else:
+        torch.save({"weights": RunsCode(proof)}, path, _use_new_zipfile_serialization=form == "zip")
+    with pytest.raises(CheckpointError, match=r"run code.*refused.*torch\.save\(model\.state_dict"):
+        read_torch(path)
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF\0\1\0\0WAVE", b"hello world " * 100, b"PK\3\4broken"])
+def test_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="not a torch checkpoint"):
+        read_torch(tmp_path / "a.pt")
+
+
+def test_truncated_checkpoint(tmp_path: Path) -> None:
+    whole = (CLEANUNET / "official_checkpoint.pkl").read_bytes()
+    (tmp_path / "a.pkl").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_torch(tmp_path / "a.pkl")
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such file"):
+        read_torch(tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="no such file"):
+        import_checkpoint(tmp_path / "a.pt", "cleanunet")
+
+
+def test_stand_ins_keep_attributes_and_nothing_else(tmp_path: Path) -> None:
+    name = f"{Holder.__module__}.{Holder.__qualname__}"
+    torch.save({"class": Holder, "object": Holder()}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=name):
+        read_torch(tmp_path / "a.pt")
+    found = read_torch(tmp_path / "a.pt", stand_ins=[name])
+    assert found["class"] is not Holder
+    assert found["object"].width == 3
+
+
+def test_another_model_is_recognised(tmp_path: Path) -> None:
+    official = CLEANUNET / "official_checkpoint.pkl"
+    with pytest.raises(CheckpointError, match=r"looks like cleanunet: try --model cleanunet"):
+        import_checkpoint(official, "hifigan", CLEANUNET / "config.json")
+    assert recognise(read_torch(official)) == ["cleanunet"]
+
+
+def test_another_configuration_names_the_keys(tmp_path: Path) -> None:
+    values = json.loads((CLEANUNET / "config.json").read_text())
+    values["network_config"]["tsfm_n_layers"] = 1
+    values["network_config"]["channels_H"] = 8
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"unexpected \(tsfm_encoder.*of another shape") as caught:
+        import_checkpoint(CLEANUNET / "official_checkpoint.pkl", "cleanunet", tmp_path / "config.json")
+    assert "looks like" not in str(caught.value)
+
+
+def test_weights_without_their_container(tmp_path: Path) -> None:
+    torch.save({"encoder": {"weight": torch.zeros(1)}}, tmp_path / "a.pkl")
+    with pytest.raises(CheckpointError, match="no 'model_state_dict': it has encoder"):
+        import_checkpoint(tmp_path / "a.pkl", "cleanunet", CLEANUNET / "config.json")
+
+
+def test_configuration_is_asked_for() -> None:
+    with pytest.raises(CheckpointError, match=r"--config DNS-large-full\.json"):
+        import_checkpoint(CLEANUNET / "official_checkpoint.pkl", "cleanunet")
+    assert require(Path("a.json"), "b.json") == Path("a.json")
+
+
+def test_unknown_override_names_the_nearest_key() -> None:
+    with pytest.raises(CheckpointError, match="did you mean 'attention_window'"):
+        import_checkpoint(
+            CLEANUNET / "official_checkpoint.pkl",
+            "cleanunet",
+            CLEANUNET / "config.json",
+            {"atention_window": 1},
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "not valid JSON.*line 1"),
+        ("a.yaml", "a: [", "not valid YAML.*line 1"),
+        ("a.json", "[1]", "mapping"),
+        ("a.toml", "a = 1", "not '.toml'"),
+        ("a.yml", "a: !!python/object:os.system {}", "not valid YAML"),
+    ],
+)
+def test_bad_configurations(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        read_config(tmp_path / name)
+
+
+def test_good_configurations(tmp_path: Path) -> None:
+    values = {"a": {"b": [1, 2]}}
+    (tmp_path / "a.json").write_text(json.dumps(values))
+    (tmp_path / "a.yml").write_text(yaml.safe_dump(values))
+    assert read_config(tmp_path / "a.json") == read_config(tmp_path / "a.yml") == values
+    assert entry(values, "a", "b") == [1, 2]
+    with pytest.raises(CheckpointError, match="cannot read the configuration"):
+        read_config(tmp_path / "missing.json")
+
+
+def test_entry_lists_what_there_is() -> None:
+    with pytest.raises(CheckpointError, match=r"config has no 'c': it has a, b\."):
+        entry({"a": 1, "b": 2}, "c", source="config")
+    with pytest.raises(CheckpointError, match="no keys"):
+        entry([1], "c")
+
+
+def test_prefixes() -> None:
+    x = torch.zeros(1)
+    assert set(without_prefix({"module.a": x, "other": x}, "module.")) == {"a"}
+    assert set(without_prefix({"a": x}, "module.")) == {"a"}
+
+
+def test_every_importer_names_a_model_and_its_source() -> None:
+    models = MODELS.all()
+    for name, importer in IMPORTERS.all().items():
+        assert name in models
+        assert importer.origin
+        assert importer.signature
