@@ -1,0 +1,139 @@
+"""Official neural source-filter checkpoints: `trained_network.pt` (tensors), `epoch_001.pt` (training state).
+
+The official configuration is a Python module, which is not run. Sizes are read from the tensors, and the rest
+(sample rate, mel definition) from a JSON or YAML file with the module's own names, where one is given:
+
+    {"project": "hn-sinc-nsf-9", "wav_samp_rate": 16000, "input_reso": [80, 80]}
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, entry, read_config, without_prefix
+from audiotool.models.nsf import FILTER_SCALE, HIGH_UNVOICED, HIGH_VOICED, LOW_UNVOICED, LOW_VOICED, MEL
+
+RENAMED = (
+    (r"^m_cond(?:ition)?\.l_blstm\.l_blstm\.(\w+)_l0_reverse$", r"condition.blstm.back.\1_l0"),
+    (r"^m_cond(?:ition)?\.l_blstm\.l_blstm\.(\w+)_l0$", r"condition.blstm.ahead.\1_l0"),
+    (r"^m_cond(?:ition)?\.l_conv1d\.", "condition.convs.0."),
+    (r"^m_cond(?:ition)?\.l_conv1ds\.", "condition.convs."),
+    (r"^m_source\.l_linear\.", "source.mix."),
+    (r"^m_filter\.l_har_blocks\.", "harmonic_blocks."),
+    (r"^m_filter\.l_noi_blocks\.0\.", "noise_block."),
+    (r"\.l_ff_1\.", ".expand."),
+    (r"\.l_convs\.", ".convs."),
+    (r"\.l_ff_2\.", ".compress."),
+    (r"\.l_ff_3\.", ".output."),
+)
+"""Patterns of official names and what replaces them, applied in order."""
+
+FIXED_FILTERS = {
+    "l_fir_lp_v": LOW_VOICED,
+    "l_fir_lp_u": LOW_UNVOICED,
+    "l_fir_hp_v": HIGH_VOICED,
+    "l_fir_hp_u": HIGH_UNVOICED,
+}
+
+
+class NSFImporter(Importer):
+    """hn-sinc-nsf-9, hn-sinc-nsf-10 and hn-nsf; which one is told by the names of the tensors."""
+
+    name = "nsf"
+    origin = "github.com/nii-yamagishilab/project-NN-Pytorch-scripts"
+    licence = "BSD-3-Clause"
+    signature = ("m_source.l_linear.weight", "m_filter.l_har_blocks.0.l_ff_1.weight")
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        renamed = {}
+        for key, tensor in _tensors(official).items():
+            if _is_constant(key, tensor):
+                continue
+            for pattern, replacement in RENAMED:
+                key = re.sub(pattern, replacement, key)
+            renamed[key] = tensor
+        return renamed
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        tensors = _tensors(official)
+        inputs = entry(tensors, "input_mean", source="the NSF checkpoint").numel()
+        first = entry(tensors, "m_filter.l_har_blocks.0.l_convs.0.weight", source="the NSF checkpoint")
+        values: dict[str, Any] = {
+            "variant": _variant(tensors),
+            "hidden_dim": first.shape[0],
+            "kernel_size": first.shape[2],
+            "filter_blocks": _count(tensors, r"m_filter\.l_har_blocks\.(\d+)\.l_ff_1\.weight"),
+            "convs_per_block": _count(tensors, r"m_filter\.l_har_blocks\.0\.l_convs\.(\d+)\.weight"),
+            "harmonics": entry(tensors, "m_source.l_linear.weight", source="the NSF checkpoint").shape[1],
+        }
+        values["mel"] = {**MEL, "n_mels": inputs - 1}
+        for key, tensor in tensors.items():
+            if key.endswith("l_upsamp.l_ave1.weight"):
+                values["mel"]["hop_length"] = tensor.shape[-1]
+            elif key.endswith("l_blstm.weight_hh_l0"):
+                values["blstm_dim"] = 2 * tensor.shape[1]
+        if config is not None:
+            values.update(_from_file(config, values))
+        return values
+
+
+def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """Values that the tensors do not tell, from the user's description of the official configuration."""
+    given = read_config(config)
+    variant = given.get("project", values["variant"])
+    if variant != values["variant"]:
+        raise CheckpointError(
+            f"{config} is for {variant}, but the tensors are those of {values['variant']}:"
+            " give the configuration that belongs to the checkpoint."
+        )
+    names = {"sine_amp": "sine_amplitude", "noise_std": "noise_std", "sinc_order": "sinc_order"}
+    network = given.get("model", {})
+    found = {ours: network[theirs] for theirs, ours in names.items() if network.get(theirs) is not None}
+    if "wav_samp_rate" in given:
+        found["mel"] = {**values["mel"], "sample_rate": given["wav_samp_rate"]}
+    return found
+
+
+def _tensors(official: Any) -> dict[str, Tensor]:
+    """The state dict, of an epoch file or of the final network, trained on one device or several."""
+    tensors = official.get("state_dict", official) if isinstance(official, Mapping) else {}
+    return without_prefix(tensors, "module.")
+
+
+def _variant(tensors: Mapping[str, Tensor]) -> str:
+    if any(key.startswith("m_condition.") for key in tensors):
+        return "hn-nsf"
+    return "hn-sinc-nsf-10" if "m_cond.l_conv1ds.0.weight" in tensors else "hn-sinc-nsf-9"
+
+
+def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
+    return sum(re.fullmatch(pattern, key) is not None for key in tensors)
+
+
+def _is_constant(key: str, tensor: Tensor) -> bool:
+    """Tell tensors that are constants of the published network, and check that they hold its constants.
+
+    Raises:
+        CheckpointError: the file was made with other constants; ours would give another sound.
+    """
+    expected: Tensor | None = None
+    if re.search(r"\.(l_ave1|l_ave2|l_cut_f_smooth)\.weight$", key):
+        expected = torch.full_like(tensor, 1 / tensor.shape[-1])
+    elif key.endswith(".scale"):
+        expected = torch.full_like(tensor, FILTER_SCALE)
+    else:
+        for name, taps in FIXED_FILTERS.items():
+            if f".{name}." in key:
+                expected = torch.tensor(taps).flip(0).reshape(1, 1, -1)
+    if expected is None:
+        return key in ("output_mean", "output_std")  # written, but never applied by the published network
+    if expected.shape != tensor.shape or not torch.allclose(tensor, expected, atol=1e-6):
+        raise CheckpointError(f"{key} differs from the published constant: this NSF cannot be imported.")
+    return True

@@ -1,0 +1,544 @@
+"""Neural source-filter vocoders: a sine and a noise source, shaped by dilated convolutions.
+
+Wang, Takaki, Yamagishi: Neural Source-Filter Waveform Models for Statistical Parametric Speech Synthesis,
+TASLP 2020, arXiv:1904.12088. Wang, Yamagishi: Neural Harmonic-plus-Noise Waveform Model with Trainable
+Maximum Voice Frequency, SSW 2019, arXiv:1908.10256.
+
+    features ── condition ── frames ── x hop, smoothed ── context ───────┐
+    F0 (Hz) ─── harmonics of F0 ── sine source ── harmonic blocks ── low pass ──(+)── waveform
+                                  noise source ── noise block ── high pass ──┘
+
+Variants: "hn-sinc-nsf-9" (recurrent condition, cut-off predicted at each sample), "hn-sinc-nsf-10" (the same
+with a convolutional condition), "hn-nsf" (recurrent condition, fixed filters chosen by voicing).
+
+Streaming is exact: filter blocks are causal, the condition's convolutions and smoothing look a few frames
+ahead, and the sine's phase is a sum over time carried in the state. The published recurrent condition reads
+the whole utterance backwards; a stream reads each block of `backward_block` frames backwards from
+`backward_lookahead` frames after its end. `process` does the same, so that files and streams agree; `forward`
+is the published whole-utterance network, which it equals up to `backward_block + backward_lookahead` frames.
+
+The windowed-sinc filters are causal: their group delay of sinc_order // 2 samples stays in the output, as
+published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.models.base import Model, State
+from audiotool.models.layers import noise
+from audiotool.models.layers.conv import StreamingConv1d
+from audiotool.models.vocoder import Vocoder
+
+MEL = {
+    "sample_rate": 16000,
+    "n_fft": 512,
+    "hop_length": 80,
+    "win_length": 400,
+    "n_mels": 80,
+    "log": "log10",
+}
+"""Default features: 80 bands of 25 ms every 5 ms at 16 kHz. The published networks were trained on another
+analysis (Blackman window, a filterbank of its own), read from files: give those to an imported checkpoint."""
+
+FILTER_SCALE = 0.1
+"""Fixed gain of a block's hidden signal before it is compressed."""
+
+LOW_VOICED = (
+    0.08538414199291068, 0.04920229475534168, -0.1470178606967731, 0.24737764593887432, 0.7103067853166558,
+    0.24737764593887432, -0.1470178606967731, 0.04920229475534168, 0.08538414199291068,
+)  # fmt: skip
+LOW_UNVOICED = (
+    0.00936455546502, 0.0416254862901, 0.0878313219556, 0.146086321198, 0.192602581136, 0.211221591449,
+    0.192602581136, 0.146086321198, 0.0878313219556, 0.0416254862901, 0.00936455546502,
+)  # fmt: skip
+# The high-pass filters are the low-pass ones moved to the Nyquist frequency: every other tap changes sign.
+HIGH_VOICED = tuple(-tap if n % 2 == 0 else tap for n, tap in enumerate(LOW_UNVOICED))
+HIGH_UNVOICED = (
+    0.0853841419929, -0.0492022947553, -0.147017860697, -0.247377645939, 0.710306785317,
+    -0.247377645939, -0.147017860697, -0.0492022947553, 0.0853841419929,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NSFConfig:
+    """Hyper-parameters; the defaults are the published hn-sinc-nsf-9 (724,265 trained values).
+
+    Args:
+        mel: preset or definition of the features; the input has one channel more, F0 in Hz (0 where
+            unvoiced), as its last.
+        variant: see the module docstring.
+        hidden_dim: channels of the filter blocks.
+        blstm_dim: channels of the recurrent condition, both directions together.
+        kernel_size: of all convolutions.
+        filter_blocks: blocks of the harmonic branch; the noise branch has one.
+        convs_per_block: convolutions of a harmonic block, dilations 1, 2, 4…; the noise block has half.
+        harmonics: sines of the source, the fundamental included.
+        sinc_order: taps of the time-variant filters.
+        sine_amplitude: of each harmonic; unvoiced noise has a third of it as standard deviation.
+        noise_std: standard deviation of the noise added to voiced sines.
+        backward_block: frames that share one backward pass of the recurrent condition.
+        backward_lookahead: frames after the block from which that pass begins.
+    """
+
+    mel: str | Mapping[str, Any] = field(default_factory=lambda: dict(MEL))
+    variant: Literal["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"] = "hn-sinc-nsf-9"
+    hidden_dim: int = 64
+    blstm_dim: int = 64
+    kernel_size: int = 3
+    filter_blocks: int = 5
+    convs_per_block: int = 10
+    harmonics: int = 8
+    sinc_order: int = 31
+    sine_amplitude: float = 0.1
+    noise_std: float = 0.003
+    backward_block: int = 50
+    backward_lookahead: int = 100
+
+    def __post_init__(self) -> None:
+        if self.variant not in ("hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"):
+            raise ValueError(f"variant is hn-sinc-nsf-9, hn-sinc-nsf-10 or hn-nsf, not '{self.variant}'")
+        if self.sinc_order % 2 == 0:
+            raise ValueError(f"sinc_order must be odd, got {self.sinc_order}")
+
+
+@dataclass
+class Draws:
+    """Every random value of one utterance of T samples, for H harmonics.
+
+    Args:
+        phase: (B, H) uniform in [0, 1): initial phases in cycles; the fundamental's is not used.
+        sine: (B, H, T) standard normal: noise of the sines.
+        noise: (B, 1, T) standard normal: the noise source.
+    """
+
+    phase: Tensor
+    sine: Tensor
+    noise: Tensor
+
+
+class ZeroPaddedConv1d(StreamingConv1d):
+    """Convolution with tanh that sees as many frames ahead as behind, zeros beyond both ends."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, left_padding=(kernel_size - 1) // 2)
+        self.lookahead = kernel_size - 1 - self.left_padding
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, state: Tensor | None = None, final: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        if final:
+            x = F.pad(x, (0, self.lookahead))
+        y, state = super().forward(x, state)
+        return torch.tanh(y), state
+
+
+class BlockwiseBiLSTM(nn.Module):
+    """LSTMs in both directions over (B, D, T); the backward one begins anew for every block.
+
+        block 2, lookahead 3     0 1 2 3 4 5 6 ...
+        backward pass for 0 1    <-------
+        backward pass for 2 3        <-------
+
+    Args:
+        block, lookahead: frames; see NSFConfig.
+
+    State: (forward LSTM's state, frames not yet answered).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, block: int, lookahead: int) -> None:
+        super().__init__()
+        self.ahead = nn.LSTM(in_channels, out_channels // 2, batch_first=True)
+        self.back = nn.LSTM(in_channels, out_channels // 2, batch_first=True)
+        self.block = block
+        self.lookahead = block - 1 + lookahead
+        self.window = block + lookahead
+
+    def whole(self, x: Tensor) -> Tensor:
+        """The published layer: one pass in each direction over the whole utterance."""
+        x = x.transpose(1, 2)
+        return torch.cat((self.ahead(x)[0], self.back(x.flip(1))[0].flip(1)), dim=-1).transpose(1, 2)
+
+    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        memory, waiting = (None, x.transpose(1, 2)) if state is None else state
+        if state is not None:
+            waiting = torch.cat((waiting, x.transpose(1, 2)), dim=1)
+        outputs = []
+        while waiting.shape[1] >= self.window or (final and waiting.shape[1]):
+            ahead, memory = self.ahead(waiting[:, : self.block], memory)
+            back = self.back(waiting[:, : self.window].flip(1))[0].flip(1)[:, : self.block]
+            outputs.append(torch.cat((ahead, back), dim=-1))
+            waiting = waiting[:, self.block :]
+        if not outputs:
+            return x.new_zeros(x.shape[0], 2 * self.ahead.hidden_size, 0), (memory, waiting)
+        return torch.cat(outputs, dim=1).transpose(1, 2), (memory, waiting.clone())
+
+
+class Condition(nn.Module):
+    """Normalised features (B, D, frames) -> hidden frames (B, hidden_dim, frames) in (-1, 1).
+
+    `lookahead`: frames after a frame that it depends on.
+    """
+
+    def __init__(self, config: NSFConfig, inputs: int) -> None:
+        super().__init__()
+        width = config.hidden_dim
+        self.blstm: BlockwiseBiLSTM | None = None
+        self.lookahead = 0
+        if config.variant == "hn-sinc-nsf-10":
+            sizes = [(inputs, width), (width, width), (width, width)]
+        else:
+            self.blstm = BlockwiseBiLSTM(
+                inputs, config.blstm_dim, config.backward_block, config.backward_lookahead
+            )
+            sizes = [(config.blstm_dim, width)]
+            self.lookahead = self.blstm.lookahead
+        self.convs = nn.ModuleList(ZeroPaddedConv1d(*size, config.kernel_size) for size in sizes)
+        self.lookahead += len(sizes) * (config.kernel_size // 2)
+
+    def forward(
+        self, x: Tensor, state: State = None, final: bool = False, whole: bool = False
+    ) -> tuple[Tensor, State]:
+        recurrent, states = (None, [None] * len(self.convs)) if state is None else (state[0], list(state[1]))
+        if self.blstm is not None and whole:
+            x = self.blstm.whole(x)
+        elif self.blstm is not None:
+            x, recurrent = self.blstm(x, recurrent, final)
+        for n, conv in enumerate(self.convs):
+            x, states[n] = conv(x, states[n], final)
+        return x, (recurrent, states)
+
+
+class SmoothUpsample(nn.Module):
+    """Repeat frames `hop` times and take two moving averages over `hop` samples.
+
+    A sample of the result is a weighted sum of three frames: the one before, its own and the next. So the
+    averages are never computed; their weights (3, hop) are.
+
+    Args:
+        hop: samples a frame.
+        replicate: before each average the ends are replicated (hn-sinc-nsf), else zeros follow (hn-nsf).
+
+    State: (last two frames, whether the first frame is done).
+    """
+
+    weights: Tensor
+
+    def __init__(self, hop: int, replicate: bool) -> None:
+        super().__init__()
+        self.replicate = replicate
+        sample = torch.arange(-hop, 2 * hop)
+        distance = sample - sample[:, None]
+        left = (hop - 1) // 2
+        average = ((distance >= -left) & (distance < hop - left)).double() / hop
+        # Between the averages samples outside the signal are zero: four cases for a frame that is neither
+        # the first nor the last one, the first, the last, or both.
+        inside = [sample >= -hop, sample >= 0, sample < hop, (sample >= 0) & (sample < hop)]
+        twice = torch.stack([(average * mask) @ average for mask in inside])[:, hop : 2 * hop]
+        weights = twice.unflatten(-1, (3, hop)).sum(-1).transpose(1, 2)
+        self.register_buffer("weights", weights.float().contiguous(), persistent=False)
+
+    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, Tensor, State]:
+        """(B, C, frames) -> smoothed (B, C, samples), the frames it covers (B, C, frames done), state."""
+        waiting, started = (None, False) if state is None else state
+        if waiting is None and x.shape[-1]:
+            waiting = x[..., :1] if self.replicate else torch.zeros_like(x[..., :1])
+        if waiting is not None:
+            x = torch.cat((waiting, x), dim=-1)
+        if final:
+            x = torch.cat((x, x[..., -1:] if self.replicate else torch.zeros_like(x[..., -1:])), dim=-1)
+        done = x.shape[-1] - 2
+        if done <= 0:
+            return x[..., :0], x[..., :0], (x if x.shape[-1] else None, started)
+        windows = x.unfold(-1, 3, 1)
+        smooth = windows @ self.weights[0]
+        if not self.replicate:
+            both = final and not started and done == 1
+            if not started:
+                smooth[:, :, 0] = windows[:, :, 0] @ self.weights[3 if both else 1]
+            if final and not both:
+                smooth[:, :, -1] = windows[:, :, -1] @ self.weights[2]
+        return smooth.flatten(2), x[..., 1:-1], (x[..., done:].clone(), True)
+
+
+class MovingAverage(nn.Module):
+    """Average over `width` samples of (B, 1, T), (width - 1) // 2 of them before, edges replicated."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.left = (width - 1) // 2
+
+    def forward(
+        self, x: Tensor, state: Tensor | None = None, final: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        if x.shape[-1]:
+            before = x[..., :1].expand(*x.shape[:-1], self.left) if state is None else state
+            x = torch.cat((before, x), dim=-1)
+        elif state is not None:
+            x = state
+        if final and x.shape[-1]:
+            x = F.pad(x, (0, self.width - 1 - self.left), mode="replicate")
+        done = x.shape[-1] - self.width + 1
+        if done <= 0:
+            return x[..., :0], x if x.shape[-1] else state
+        return F.conv1d(x, x.new_full((1, 1, self.width), 1 / self.width)), x[..., done:].clone()
+
+
+class Source(nn.Module):
+    """F0 frames -> harmonic source and voicing, each (B, 1, samples).
+
+    The phase of harmonic k at sample t is k * sum of F0 / sample_rate up to t, plus its initial phase. F0 is
+    constant within a frame, so only the sum at frame borders is accumulated, in float64, modulo one cycle.
+    """
+
+    def __init__(self, config: NSFConfig, sample_rate: int, hop: int) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate = sample_rate
+        self.hop = hop
+        self.mix = nn.Linear(config.harmonics, 1)
+
+    def forward(self, f0: Tensor, draws: Draws, phase: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 1, frames) in Hz -> source, voicing (1 or 0), phase (B, 1) in cycles at the end."""
+        c = self.config
+        step = f0.double() / self.sample_rate
+        ends = (step * self.hop).cumsum(-1) + (0 if phase is None else phase[..., None])
+        starts = ends - step * self.hop
+        inside = torch.arange(1, self.hop + 1, device=f0.device, dtype=torch.float64)
+        cycles = (starts[..., None] + step[..., None] * inside).flatten(2)
+        order = torch.arange(1, c.harmonics + 1, device=f0.device, dtype=torch.float64)[:, None]
+        initial = torch.cat((torch.zeros_like(draws.phase[:, :1]), draws.phase[:, 1:]), dim=1)
+        angle = 2 * torch.pi * ((cycles * order + initial[..., None]) % 1)
+        voiced = (f0 > 0).to(f0.dtype).repeat_interleave(self.hop, dim=-1)
+        std = voiced * c.noise_std + (1 - voiced) * c.sine_amplitude / 3
+        sines = angle.to(f0.dtype).sin() * c.sine_amplitude * voiced + std * draws.sine
+        source = torch.tanh(self.mix(sines.transpose(1, 2))).transpose(1, 2)
+        return source, voiced, ends[..., -1] % 1
+
+
+class FilterBlock(nn.Module):
+    """Dilated causal convolutions over a source (B, 1, T), the context (B, hidden, T) added to each."""
+
+    def __init__(self, hidden_dim: int, kernel_size: int, convs: int) -> None:
+        super().__init__()
+        self.expand = nn.Linear(1, hidden_dim, bias=False)
+        self.convs = nn.ModuleList(
+            StreamingConv1d(
+                hidden_dim,
+                hidden_dim,
+                kernel_size,
+                dilation=2**n,
+                bias=False,
+                left_padding=(kernel_size - 1) * 2**n,
+            )
+            for n in range(convs)
+        )
+        self.compress = nn.Linear(hidden_dim, hidden_dim // 4, bias=False)
+        self.output = nn.Linear(hidden_dim // 4, 1, bias=False)
+
+    def forward(self, source: Tensor, context: Tensor, state: State = None) -> tuple[Tensor, State]:
+        states = [None] * len(self.convs) if state is None else list(state)
+        hidden = torch.tanh(self.expand.weight @ source)
+        for n, conv in enumerate(self.convs):
+            y, states[n] = conv(hidden, states[n])
+            hidden = hidden + torch.tanh(y) + context
+        hidden = torch.tanh(self.compress.weight @ (hidden * FILTER_SCALE))
+        return torch.tanh(self.output.weight @ hidden) + source, states
+
+
+class SincMix(nn.Module):
+    """Low-pass the harmonic and high-pass the noise branch with filters that change at each sample."""
+
+    index: Tensor
+
+    def __init__(self, order: int) -> None:
+        super().__init__()
+        self.history = order - 1
+        half = order // 2
+        self.register_buffer("index", torch.arange(-half, half + 1, dtype=torch.float32), persistent=False)
+
+    def taps(self, cutoff: Tensor) -> tuple[Tensor, Tensor]:
+        """Low and high pass (B, T, order) for cut-offs (B, 1, T) in fractions of the Nyquist frequency.
+
+        Hamming-windowed sinc functions, scaled to gain 1 at zero and at the Nyquist frequency.
+        """
+        c, n = cutoff.transpose(1, 2), self.index
+        window = 0.54 + 0.46 * torch.cos(2 * torch.pi * n / n.numel())
+        inner = c * torch.sinc(c * n)
+        low = inner * window
+        high = (torch.sinc(n) - inner) * window
+        sign = 1 - 2 * (n.abs() % 2)
+        return low / low.sum(-1, keepdim=True), high / (high * sign).sum(-1, keepdim=True)
+
+    def forward(self, harmonic: Tensor, hiss: Tensor, cutoff: Tensor, state: State) -> tuple[Tensor, State]:
+        both = _with_history(torch.cat((harmonic, hiss), dim=1), state, self.history)
+        frames = both.unfold(-1, self.history + 1, 1).flip(-1)
+        low, high = self.taps(cutoff)
+        y = (frames[:, 0] * low).sum(-1) + (frames[:, 1] * high).sum(-1)
+        return y[:, None], _last(both, self.history)
+
+
+class FixedMix(nn.Module):
+    """Low and high pass with fixed filters, one pair for voiced and one for unvoiced samples."""
+
+    history = max(len(LOW_VOICED), len(LOW_UNVOICED)) - 1
+    taps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        rows = [LOW_VOICED, HIGH_VOICED, LOW_UNVOICED, HIGH_UNVOICED]
+        # conv1d correlates: taps are reversed, and shorter filters padded on the side of the past.
+        padded = [[0.0] * (self.history + 1 - len(row)) + list(reversed(row)) for row in rows]
+        self.register_buffer("taps", torch.tensor(padded).reshape(2, 2, -1), persistent=False)
+
+    def forward(self, harmonic: Tensor, hiss: Tensor, voiced: Tensor, state: State) -> tuple[Tensor, State]:
+        both = _with_history(torch.cat((harmonic, hiss), dim=1), state, self.history)
+        y = F.conv1d(both, self.taps)
+        weight = torch.sigmoid((voiced - 0.5) * 10)
+        return y[:, :1] * weight + y[:, 1:] * (1 - weight), _last(both, self.history)
+
+
+class NSF(Vocoder):
+    """Features (B, n_mels + 1, frames), F0 in Hz last -> waveform (B, 1, frames * hop_length)."""
+
+    name = "nsf"
+    config_class = NSFConfig
+    reference = (
+        "Wang et al., Neural Source-Filter Waveform Models for Statistical Parametric Speech Synthesis,"
+        " TASLP 2020, arXiv:1904.12088"
+    )
+    uses_f0 = True
+
+    input_mean: Tensor
+    input_std: Tensor
+
+    def __init__(self, config: NSFConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.causal = True
+        self.has_cutoff = c.variant != "hn-nsf"
+        self.register_buffer("input_mean", torch.zeros(self.input_channels))
+        self.register_buffer("input_std", torch.ones(self.input_channels))
+        self.condition = Condition(c, self.input_channels)
+        self.upsample = SmoothUpsample(self.upsampling, replicate=self.has_cutoff)
+        self.cutoff_average = MovingAverage(4 * self.upsampling)
+        self.source = Source(c, self.sample_rate, self.upsampling)
+        self.harmonic_blocks = nn.ModuleList(
+            FilterBlock(c.hidden_dim, c.kernel_size, c.convs_per_block) for _ in range(c.filter_blocks)
+        )
+        self.noise_block = FilterBlock(c.hidden_dim, c.kernel_size, c.convs_per_block // 2)
+        self.mix: SincMix | FixedMix = SincMix(c.sinc_order) if self.has_cutoff else FixedMix()
+        frames = self.condition.lookahead + 1 + (2 if self.has_cutoff else 0)
+        self.latency = frames * self.upsampling
+
+    @property
+    def input_channels(self) -> int:
+        return self.mel.n_mels + 1
+
+    def forward(self, features: Tensor, draws: Draws | None = None) -> Tensor:
+        """Vocode whole utterances as the published network: (B, frames, n_mels + 1) -> (B, samples).
+
+        Args:
+            draws: the random values; None draws them from torch's generator.
+        """
+        x = features.transpose(1, 2)
+        if draws is None:
+            batch, length = x.shape[0], x.shape[-1] * self.upsampling
+            count = self.config.harmonics
+            draws = Draws(
+                torch.rand(batch, count, device=x.device),
+                torch.randn(batch, count, length, device=x.device),
+                torch.randn(batch, 1, length, device=x.device),
+            )
+        return self._run(x, {**self.start(), "draws": draws}, final=True, whole=True)[0][:, 0]
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"estimate": self(batch["input"].transpose(1, 2))[:, None]}
+
+    def start(self, level: Any = None, seed: int = 0, **conditions: Any) -> State:
+        return {
+            "seed": seed,
+            "draws": None,
+            "position": 0,
+            "phase": None,
+            "f0": None,
+            "waiting": None,
+            "blocks": [None] * self.config.filter_blocks,
+            **dict.fromkeys(("condition", "upsample", "cutoff", "noise", "mix")),
+        }
+
+    def process(self, x: Tensor, **conditions: Any) -> Tensor:
+        return Model.process(self, x, **conditions)
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        return self._run(x, dict(self.start() if state is None else state), final)
+
+    def _run(
+        self, x: Tensor, state: dict[str, Any], final: bool, whole: bool = False
+    ) -> tuple[Tensor, dict[str, Any]]:
+        context, cutoff, f0 = self._frames_to_samples(x, state, final, whole)
+        if f0.shape[-1] == 0:
+            return x.new_zeros(x.shape[0], 1, 0), state
+        draws = self._draws(state, x, f0.shape[-1] * self.upsampling)
+        y, voiced, state["phase"] = self.source(f0, draws, state["phase"])
+        state["blocks"] = list(state["blocks"])
+        for n, block in enumerate(self.harmonic_blocks):
+            y, state["blocks"][n] = block(y, context, state["blocks"][n])
+        hiss = draws.noise * (self.config.sine_amplitude / 3)
+        hiss, state["noise"] = self.noise_block(hiss, context, state["noise"])
+        y, state["mix"] = self.mix(y, hiss, cutoff if self.has_cutoff else voiced, state["mix"])
+        state["position"] += y.shape[-1]
+        return y, state
+
+    def _frames_to_samples(
+        self, x: Tensor, state: dict[str, Any], final: bool, whole: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Context (B, hidden, samples), cut-off (B, 1, samples) and F0 (B, 1, frames) that are complete."""
+        features = (x - self.input_mean[:, None]) / self.input_std[:, None]
+        hidden, state["condition"] = self.condition(features, state["condition"], final, whole)
+        both = torch.cat((features[:, -1:], x[:, -1:]), dim=1)
+        both = both if state["f0"] is None else torch.cat((state["f0"], both), dim=-1)
+        ready = hidden.shape[-1]
+        state["f0"] = both[..., ready:].clone()
+        frames = torch.cat((hidden, both[..., :ready]), dim=1)
+        smooth, centre, state["upsample"] = self.upsample(frames, state["upsample"], final)
+        f0 = centre[:, -1:]
+        if not self.has_cutoff:
+            return smooth[:, :-2], smooth[:, :0], f0
+        # The last hidden channel is the cut-off's hint, and smoothed F0 takes its place in the context.
+        context = torch.cat((smooth[:, :-3], smooth[:, -2:-1]), dim=1)
+        voiced = (f0 > 0).to(x.dtype).repeat_interleave(self.upsampling, dim=-1)
+        cutoff = 0.2 * smooth[:, -3:-2] + 0.4 * voiced + 0.3
+        cutoff, state["cutoff"] = self.cutoff_average(cutoff, state["cutoff"], final)
+        if state["waiting"] is not None:
+            context = torch.cat((state["waiting"][0], context), dim=-1)
+            f0 = torch.cat((state["waiting"][1], f0), dim=-1)
+        samples = cutoff.shape[-1]
+        done = samples // self.upsampling
+        state["waiting"] = (context[..., samples:].clone(), f0[..., done:].clone())
+        return context[..., :samples], cutoff, f0[..., :done]
+
+    def _draws(self, state: dict[str, Any], x: Tensor, length: int) -> Draws:
+        if state["draws"] is not None:
+            return state["draws"]
+        count, seed = self.config.harmonics, state["seed"]
+        phase = noise.uniform(seed + 1, count, 0, 1, x.device)[..., 0]
+        normal = noise.normal(seed, count + 1, state["position"], length, x.device)
+        rows = normal.to(x).expand(x.shape[0], -1, -1)
+        return Draws(phase.to(x).expand(x.shape[0], -1), rows[:, :count], rows[:, count:])
+
+
+def _with_history(x: Tensor, state: Tensor | None, length: int) -> Tensor:
+    """Put the last `length` samples before x, zeros at the beginning of a stream."""
+    return F.pad(x, (length, 0)) if state is None else torch.cat((state, x), dim=-1)
+
+
+def _last(x: Tensor, length: int) -> Tensor:
+    return x[..., x.shape[-1] - length :].clone()

@@ -1,0 +1,174 @@
+"""Neural source-filter vocoders: official outputs, streams, sources, training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import import_checkpoint
+from audiotool.losses.log_power_spectrum import LogPowerSpectrumLoss
+from audiotool.models.nsf import NSF, Draws, NSFConfig, SmoothUpsample
+from audiotool.streaming.streamer import make_streamer
+
+PACKS = Path(__file__).parents[1] / "data" / "parity" / "nsf"
+VARIANTS = ["hn_sinc_nsf_9_small", "hn_sinc_nsf_10_small", "hn_nsf_small"]
+MEL = {"sample_rate": 16000, "n_fft": 64, "hop_length": 8, "n_mels": 6}
+
+
+def tiny(variant: str, **values: object) -> NSF:
+    torch.manual_seed(0)
+    sizes = {"hidden_dim": 8, "blstm_dim": 8, "filter_blocks": 2, "convs_per_block": 4, "harmonics": 4}
+    config = NSFConfig(mel=MEL, variant=variant, backward_block=5, backward_lookahead=7, **(sizes | values))
+    return NSF(config).eval()
+
+
+def features(frames: int, batch: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(frames)
+    x = torch.randn(batch, 7, frames, generator=generator)
+    voiced = torch.rand(batch, frames, generator=generator) > 0.3
+    x[:, -1] = (x[:, -1] * 20 + 200) * voiced
+    return x
+
+
+@pytest.mark.parametrize("pack", VARIANTS)
+def test_official_output(pack: str) -> None:
+    folder = PACKS / pack
+    io = load_file(folder / "io.safetensors")
+    model, _ = import_checkpoint(folder / "trained_network.pt", "nsf", folder / "config.json")
+    draws = Draws(io["rng.0_rand"], io["rng.1_randn"].transpose(1, 2), io["rng.2_randn"].transpose(1, 2))
+    with torch.no_grad():
+        y = model(io["features_with_f0_last"], draws)
+    assert (y - io["output"]).abs().max() <= 1e-4 * io["output"].square().mean().sqrt()
+
+
+@pytest.mark.parametrize("pack", VARIANTS)
+def test_official_loss(pack: str) -> None:
+    io = load_file(PACKS / pack / "io.safetensors")
+    loss = LogPowerSpectrumLoss()
+    assert torch.allclose(loss.terms(io["output"], io["loss.target"]), io["loss.per_resolution"], rtol=1e-4)
+    total = loss({"estimate": io["output"][:, None]}, {"target": io["loss.target"][:, None]})
+    expected = next(io[key] for key in ("loss.total", "loss.total_cutoff_w0") if key in io)
+    assert torch.isclose(total, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("variant", "count"), [("hn-nsf", 724_265), ("hn-sinc-nsf-9", 724_265), ("hn-sinc-nsf-10", 722_793)]
+)
+def test_published_parameter_count(variant: str, count: int) -> None:
+    with torch.device("meta"):
+        assert NSF(NSFConfig(variant=variant)).parameter_count == count
+
+
+@pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])
+@pytest.mark.parametrize("frames", [0, 1, 2, 5, 61])
+def test_stream_equals_whole(variant: str, frames: int) -> None:
+    model, x = tiny(variant), features(frames, batch=2)
+    with torch.inference_mode():
+        whole = model.process(x, seed=3)
+    assert whole.shape == (2, 1, frames * 8)
+    for chunk in (1, 3, 7):
+        streamer = make_streamer(model, chunk, seed=3)
+        parts = [streamer.feed(part) for part in x.split(2, dim=-1)] if frames else [streamer.feed(x)]
+        streamed = torch.cat([*parts, streamer.flush()], dim=-1)
+        assert streamed.shape == whole.shape
+        assert torch.allclose(streamed, whole, atol=1e-5 * float(whole.abs().max() if frames else 1))
+
+
+@pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])
+def test_latency(variant: str) -> None:
+    model, x, first = tiny(variant), features(60), 45
+    changed = x.clone()
+    changed[..., first:] += 1
+    with torch.inference_mode():
+        same = (model.process(x) - model.process(changed)).abs()[0, 0] == 0
+    assert same[: first * 8 - model.latency].all()
+    assert not same.all()
+
+
+def test_convolutional_latency_is_tight() -> None:
+    model, x, first = tiny("hn-sinc-nsf-10"), features(60), 45
+    changed = x.clone()
+    changed[..., first:] += 1
+    with torch.inference_mode():
+        differs = (model.process(x) - model.process(changed)).abs()[0, 0] > 0
+    assert int(differs.nonzero()[0]) < first * 8 - model.latency + 8
+
+
+@pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])
+def test_process_is_the_published_network_within_one_window(variant: str) -> None:
+    """Up to backward_block + backward_lookahead frames the recurrent condition sees all there is."""
+    model, x = tiny(variant, harmonics=1, sine_amplitude=0.0, noise_std=0.0), features(12)
+    with torch.inference_mode():
+        assert torch.allclose(model.process(x)[:, 0], model(x.transpose(1, 2)), atol=1e-6)
+
+
+def test_seed_decides_the_noise() -> None:
+    model, x = tiny("hn-sinc-nsf-10"), features(20)
+    with torch.inference_mode():
+        assert torch.equal(model.process(x, seed=1), model.process(x, seed=1))
+        assert not torch.equal(model.process(x, seed=1), model.process(x, seed=2))
+
+
+def test_source_keeps_its_phase_for_minutes() -> None:
+    """The sine of a constant F0 after five minutes, against its closed form."""
+    model = tiny("hn-sinc-nsf-10", harmonics=1, noise_std=0.0)
+    with torch.no_grad():
+        model.source.mix.weight.fill_(1.0)
+        model.source.mix.bias.zero_()
+        phase, frames, f0 = None, 2000, 123.4
+        for _ in range(300):
+            draws = Draws(torch.zeros(1, 1), torch.zeros(1, 1, frames * 8), torch.zeros(1, 1, frames * 8))
+            y, _, phase = model.source(torch.full((1, 1, frames), f0), draws, phase)
+    t = torch.arange(299 * frames * 8 + 1, 300 * frames * 8 + 1, dtype=torch.float64)
+    f0_stored = float(torch.tensor(f0))
+    expected = torch.tanh(0.1 * torch.sin(2 * torch.pi * ((t * f0_stored / 16000) % 1)))
+    assert (y[0, 0].double() - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("replicate", [True, False])
+@pytest.mark.parametrize("frames", [1, 2, 6])
+def test_smooth_upsample_is_two_moving_averages(replicate: bool, frames: int) -> None:
+    hop = 6
+    x = torch.randn(2, 3, frames, generator=torch.Generator().manual_seed(0))
+    left = (hop - 1) // 2
+    expected = x.repeat_interleave(hop, dim=-1)
+    for _ in range(2):
+        mode = "replicate" if replicate else "constant"
+        padded = torch.nn.functional.pad(expected, (left, hop - 1 - left), mode=mode)
+        expected = torch.nn.functional.avg_pool1d(padded, hop, 1)
+    smooth, _, _ = SmoothUpsample(hop, replicate)(x, None, final=True)
+    assert torch.allclose(smooth, expected, atol=1e-6)
+
+
+def test_overfits_one_example() -> None:
+    model = tiny("hn-sinc-nsf-10").train()
+    loss = LogPowerSpectrumLoss((64,), (16,), (48,))
+    target = 0.3 * torch.sin(torch.arange(320) * 0.3).reshape(1, 1, -1)
+    batch = {"input": features(40), "target": target}
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    values = []
+    for _ in range(60):
+        torch.manual_seed(1)
+        value = loss(model.training_outputs(batch), batch)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(value.item())
+    assert values[-1] < 0.7 * values[0]
+
+
+def test_bad_configurations_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="variant is hn-sinc-nsf-9"):
+        NSF.from_config({"variant": "b-nsf"})
+    with pytest.raises(CheckpointError, match="sinc_order must be odd, got 30"):
+        NSF.from_config({"sinc_order": 30})
+
+
+def test_loss_refuses_lists_of_different_lengths() -> None:
+    with pytest.raises(ValueError, match="lists of the same length"):
+        LogPowerSpectrumLoss((512,), (80, 40), (320,))
