@@ -1,0 +1,48 @@
+"""The spectral ConvNeXt answers alike at every level, and leaves the band that was there alone."""
+
+import pytest
+import torch
+
+from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeXtConfig
+
+
+def build(**config):
+    torch.manual_seed(0)
+    return SpectralConvNeXt(SpectralConvNeXtConfig(dim=24, blocks=2, **config)).eval()
+
+
+def band_energy(waveform, low_hz, high_hz, sample_rate=16000):
+    spectrum = torch.fft.rfft(waveform * torch.hann_window(waveform.shape[-1])).abs().square()
+    hz = torch.fft.rfftfreq(waveform.shape[-1], 1 / sample_rate)
+    return spectrum[..., (hz >= low_hz) & (hz < high_hz)].sum().item()
+
+
+@torch.no_grad()
+def test_output_follows_the_input_level():
+    model = build()
+    x = torch.randn(1, 1, 8000) * 0.1
+    torch.testing.assert_close(model.process(x * 0.1), model.process(x) * 0.1, atol=1e-4, rtol=1e-2)
+
+
+@torch.no_grad()
+def test_silence_stays_silent():
+    assert build().process(torch.zeros(1, 1, 4000)).abs().max() == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bandwidth_hz", [None, 5000.0])
+def test_extension_adds_nothing_to_the_band_that_was_there(bandwidth_hz):
+    model = build(head="extend", extend_from_hz=4000.0)
+    time = torch.arange(16000) / 16000
+    x = torch.sin(2 * torch.pi * 440 * time)[None, None] * 0.3
+    added = model.process(x, bandwidth_hz=bandwidth_hz) - x
+    edge = bandwidth_hz or 4000.0
+    assert band_energy(added, 0, edge - 100) < 1e-3 * band_energy(added, edge, 8000)
+    assert band_energy(added, edge, 8000) > 0
+
+
+@torch.no_grad()
+def test_every_stem_gets_its_own_output():
+    y = build(stems=("speaker1", "speaker2")).process(torch.randn(3, 1, 2000))
+    assert y.shape == (3, 2, 2000)
+    assert not torch.equal(y[:, 0], y[:, 1])
