@@ -1,0 +1,210 @@
+"""Parallel WaveGAN: noise to waveform in one pass of a WaveNet without feedback, conditioned on a mel.
+
+Yamamoto, Song, Kim: Parallel WaveGAN: A fast waveform generation model based on generative adversarial networks
+with multi-resolution spectrogram, ICASSP 2020, arXiv:1910.11480. Names and defaults are those of the v1
+configuration for LJ Speech in kan-bayashi/ParallelWaveGAN.
+
+The centred network sees some thousand samples to either side: it streams exactly when segments bring that
+many frames of context. The causal one (configuration v3) keeps a state and has no latency. The noise is drawn by
+position, so both give a stream exactly what they give a whole file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.mel import mel_config
+from audiotool.models.base import State
+from audiotool.models.layers import noise
+from audiotool.models.layers.wavenet import ConvInUpsample, ResidualBlock, StackShape, smoothing_context
+from audiotool.models.layers.weight_norm import normalise_weights
+from audiotool.models.vocoder import Vocoder
+
+
+@dataclass(frozen=True)
+class ParallelWaveGANConfig:
+    """Hyper-parameters; the defaults are configuration v1 (1,334,309 parameters without weight norm).
+
+    Args:
+        mel: preset or definition of the features; its hop is the product of upsample_scales.
+        layers, stacks: residual blocks, and the groups of them in which dilation doubles from 1.
+        gate_channels: of tanh and sigmoid together.
+        aux_context_window: frames to either side that the first convolution over the mel sees.
+        freq_axis_kernel_size: bands over which the upsampling smooths.
+        use_causal_conv: configuration v3: no layer looks ahead.
+        weight_norm: normalise weights, as in training; False for folded weights.
+        seed: of the noise, unless `process` is given another.
+    """
+
+    mel: str | Mapping[str, Any] = "parallel-wavegan-22k"
+    kernel_size: int = 3
+    layers: int = 30
+    stacks: int = 3
+    residual_channels: int = 64
+    gate_channels: int = 128
+    skip_channels: int = 64
+    aux_context_window: int = 2
+    upsample_scales: tuple[int, ...] = (4, 4, 4, 4)
+    freq_axis_kernel_size: int = 1
+    dropout: float = 0.0
+    bias: bool = True
+    use_causal_conv: bool = False
+    weight_norm: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        hop = mel_config(self.mel).hop_length
+        if math.prod(self.upsample_scales) != hop:
+            raise ValueError(f"upsample_scales {self.upsample_scales} do not multiply to the mel's hop, {hop}")
+        self.stack  # noqa: B018  (its own checks)
+
+    @property
+    def stack(self) -> StackShape:
+        """Sizes of the residual stack; refuses those that do not fit each other."""
+        return StackShape(
+            layers=self.layers,
+            stacks=self.stacks,
+            kernel_size=self.kernel_size,
+            residual_channels=self.residual_channels,
+            gate_channels=self.gate_channels,
+            skip_channels=self.skip_channels,
+            aux_channels=mel_config(self.mel).n_mels,
+            dropout=self.dropout,
+            bias=self.bias,
+            causal=self.use_causal_conv,
+        )
+
+
+class ParallelWaveGAN(Vocoder):
+    """Mel (B, n_mels, frames) to waveform (B, 1, frames * hop)."""
+
+    name = "parallel-wavegan"
+    config_class = ParallelWaveGANConfig
+    reference = (
+        "Yamamoto et al., Parallel WaveGAN: A fast waveform generation model based on generative adversarial"
+        " networks with multi-resolution spectrogram, ICASSP 2020, arXiv:1910.11480"
+    )
+    uses_position = True
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: ParallelWaveGANConfig) -> None:
+        super().__init__(config)
+        c = config
+        shape = c.stack
+        self.causal = c.use_causal_conv
+        if not self.causal:
+            reach = -(-(shape.receptive_field // 2) // self.upsampling)
+            frames = reach + smoothing_context(c.upsample_scales) + c.aux_context_window
+            self.context = (frames, frames)
+            self.latency = frames * self.upsampling
+
+        self.first_conv = nn.Conv1d(1, c.residual_channels, 1)
+        self.upsample_net = ConvInUpsample(
+            self.mel.n_mels, c.aux_context_window, c.upsample_scales, c.freq_axis_kernel_size, self.causal
+        )
+        self.conv_layers = nn.ModuleList(ResidualBlock(shape, d) for d in shape.dilations)
+        self.last_conv_layers = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv1d(c.skip_channels, c.skip_channels, 1),
+            nn.ReLU(),
+            nn.Conv1d(c.skip_channels, 1, 1),
+        )
+        if c.weight_norm:
+            normalise_weights(self)
+        # Statistics of the training set's mels; normalised mels pass unchanged by default.
+        self.register_buffer("mean", torch.zeros(self.mel.n_mels))
+        self.register_buffer("scale", torch.ones(self.mel.n_mels))
+
+    def forward(self, z: Tensor, features: Tensor) -> Tensor:
+        """Generate as the official network does.
+
+        Args:
+            z: (B, 1, T) standard normal noise.
+            features: (B, n_mels, frames + 2 * aux_context_window) normalised mel, T = frames * hop.
+        Returns:
+            (B, 1, T), not bounded.
+        """
+        window = self.config.aux_context_window
+        if self.causal:
+            # The official causal network is given frames after the last one, and does not look at them.
+            features = features[..., : features.shape[-1] - window]
+        return self._generate(z, features, self._fresh())[0]
+
+    def _fresh(self) -> dict[str, Any]:
+        return {"position": 0, "context": None, "upsample": None, "layers": [None] * self.config.layers}
+
+    def _generate(self, z: Tensor, features: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        condition, upsample = self.upsample_net(features, state["upsample"])
+        x = self.first_conv(z)
+        layers, total = [], torch.zeros(())
+        for block, memory in zip(self.conv_layers, state["layers"], strict=True):
+            x, skip, memory = block(x, condition, memory)
+            total = skip if not layers else total + skip
+            layers.append(memory)
+        y = self.last_conv_layers(total * math.sqrt(1.0 / len(layers)))
+        return y, {**state, "upsample": upsample, "layers": layers}
+
+    def _noise(self, seed: int, start: int, features: Tensor) -> Tensor:
+        """Noise of the samples that belong to `features`, whose first frame is frame `start` of the stream."""
+        hop = self.upsampling
+        z = noise.normal(seed, 1, start * hop, features.shape[-1] * hop, features.device)
+        return z.to(features.dtype).expand(features.shape[0], -1, -1)
+
+    def process(self, x: Tensor, seed: int | None = None, position: int = 0, **conditions: Any) -> Tensor:
+        """Mel (B, n_mels, frames) to waveform; edges are padded with the first and the last frame.
+
+        Args:
+            x: mel as `self.mel` defines it; normalised here with the checkpoint's statistics.
+            seed: of the noise; None takes the configuration's.
+            position: frame of the stream that x begins with.
+        Raises:
+            InputError: x has another number of bands.
+        """
+        if self.causal:
+            return super().process(x, seed=seed, position=position)
+        self.check_features(x)
+        z = self._noise(self.config.seed if seed is None else seed, position, x)
+        if x.shape[-1] == 0:
+            return z
+        window = self.config.aux_context_window
+        padded = F.pad(self._normalised(x), (window, window), mode="replicate")
+        return self._generate(z, padded, self._fresh())[0]
+
+    def _normalised(self, features: Tensor) -> Tensor:
+        return (features - self.mean[:, None]) / self.scale[:, None]
+
+    def start(self, level: Any = None, seed: int | None = None, position: int = 0, **conditions: Any) -> State:
+        return {**self._fresh(), "position": position, "seed": self.config.seed if seed is None else seed}
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        if not self.causal:
+            return super().step(x, state, final)
+        self.check_features(x)
+        state = self.start() if state is None else state
+        z = self._noise(state["seed"], state["position"], x)
+        if x.shape[-1] == 0:
+            return z, state
+        window = self.config.aux_context_window
+        features = self._normalised(x)
+        before = features[..., :1].expand(-1, -1, window) if state["context"] is None else state["context"]
+        features = torch.cat((before, features), dim=-1)
+        y, state = self._generate(z, features, state)
+        context = features[..., features.shape[-1] - window :].clone()
+        return y, {**state, "position": state["position"] + x.shape[-1], "context": context}
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Generate from fresh noise; "input" is (B, n_mels, frames)."""
+        features = self._normalised(batch["input"])
+        window = self.config.aux_context_window
+        features = F.pad(features, (window, 0 if self.causal else window), mode="replicate")
+        z = torch.randn_like(batch["target"])
+        return {"estimate": self._generate(z, features, self._fresh())[0]}

@@ -1,0 +1,270 @@
+"""WaveGlow: an invertible flow between Gaussian noise and waveform, conditioned on a mel.
+
+Prenger, Valle, Catanzaro: WaveGlow: A Flow-based Generative Network for Speech Synthesis, ICASSP 2019,
+arXiv:1811.00002. Names and defaults are those of NVIDIA/waveglow.
+
+Eight neighbouring samples become eight channels. Each flow mixes the channels by an invertible matrix, then
+scales and shifts the second half by what a WaveNet without causality makes of the first half and the mel:
+
+    audio -> [W_k] -> x0 ---------------------+-> x0
+                      x1 * exp(log_s) + b  ----> x1       (b, log_s) = WN_k(x0, mel)
+
+Two channels leave as noise before every fourth flow. Synthesis runs the flows backwards, each of which sees some
+frames to either side: the model streams exactly when segments bring that context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audiotool.dsp.mel import mel_config
+from audiotool.dsp.stft import stft
+from audiotool.models.layers import noise
+from audiotool.models.layers.weight_norm import normalise_weights
+from audiotool.models.vocoder import Vocoder
+
+BIAS_FRAMES = 88
+"""Frames of zeros whose synthesis shows the model's bias, as in the official denoiser."""
+
+
+@dataclass(frozen=True)
+class WaveGlowConfig:
+    """Hyper-parameters; the defaults are the released 256-channel network (87,731,816 parameters).
+
+    Args:
+        mel: preset or definition of the features.
+        n_group: neighbouring samples taken as channels; divides the mel's hop.
+        n_early_every, n_early_size: channels that leave, and before every how many flows.
+        n_layers, n_channels, kernel_size: of each flow's WaveNet; layer i is dilated by 2^i.
+        upsample_kernel: samples a frame is spread over.
+        sigma: standard deviation of the noise in synthesis.
+        denoiser_strength: share of the bias spectrum that is subtracted after synthesis; 0 leaves it, the official
+            denoiser takes 0.01 to 0.1.
+        weight_norm: normalise weights, as in training; False for folded weights.
+        seed: of the noise, unless `process` is given another.
+    """
+
+    mel: str | Mapping[str, Any] = "tacotron2"
+    n_flows: int = 12
+    n_group: int = 8
+    n_early_every: int = 4
+    n_early_size: int = 2
+    n_layers: int = 8
+    n_channels: int = 256
+    kernel_size: int = 3
+    upsample_kernel: int = 1024
+    sigma: float = 0.6
+    denoiser_strength: float = 0.0
+    weight_norm: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        hop = mel_config(self.mel).hop_length
+        if self.n_group % 2 or self.n_early_size % 2:
+            raise ValueError(f"n_group ({self.n_group}) and n_early_size ({self.n_early_size}) must be even")
+        if hop % self.n_group or self.upsample_kernel < hop:
+            raise ValueError(
+                f"n_group {self.n_group} must divide the mel's hop {hop}, upsample_kernel must not be below it"
+            )
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size {self.kernel_size} has no centre")
+        if self.channels[-1] < 2:
+            raise ValueError(f"after {self.n_flows} flows no channels are left: take fewer early outputs")
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels that each flow works on."""
+        early = [self.leaves_before(k) for k in range(self.n_flows)]
+        return [self.n_group - self.n_early_size * sum(early[: k + 1]) for k in range(self.n_flows)]
+
+    def leaves_before(self, flow: int) -> bool:
+        """True when early outputs leave before `flow`."""
+        return flow > 0 and flow % self.n_early_every == 0
+
+
+class InvertibleConv(nn.Module):
+    """Mix channels by a square matrix that starts as a rotation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        rotation = torch.linalg.qr(torch.randn(channels, channels))[0]
+        if rotation.device.type != "meta" and torch.det(rotation) < 0:
+            rotation[:, 0] *= -1
+        self.conv = nn.Conv1d(channels, channels, 1, bias=False)
+        with torch.no_grad():
+            self.conv.weight.copy_(rotation[..., None])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, T) -> mixed (B, C, T), and the log-determinant of all B * T mixings."""
+        # logdet of a negative determinant is nan, as it is in the official loss: training has left the flow.
+        return self.conv(x), x.shape[0] * x.shape[-1] * torch.logdet(self.conv.weight[..., 0].float())
+
+    def inverse(self, x: Tensor) -> Tensor:
+        matrix = torch.linalg.inv(self.conv.weight[..., 0].float()).to(x.dtype)
+        return torch.matmul(matrix, x)
+
+
+class AffineNetwork(nn.Module):
+    """The WaveNet that says how to shift and scale: (B, half, T) and mel (B, M, T) -> (B, 2 * half, T)."""
+
+    def __init__(self, half: int, features: int, layers: int, channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.channels = channels
+        self.start = nn.Conv1d(half, channels, 1)
+        self.cond_layer = nn.Conv1d(features, 2 * channels * layers, 1)
+        self.in_layers = nn.ModuleList(
+            nn.Conv1d(channels, 2 * channels, kernel_size, dilation=2**i, padding=(kernel_size - 1) // 2 * 2**i)
+            for i in range(layers)
+        )
+        self.res_skip_layers = nn.ModuleList(
+            nn.Conv1d(channels, channels if i == layers - 1 else 2 * channels, 1) for i in range(layers)
+        )
+        self.end = nn.Conv1d(channels, 2 * half, 1)
+        nn.init.zeros_(self.end.weight)
+        nn.init.zeros_(self.end.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        x = self.start(x)
+        conditions = self.cond_layer(features).chunk(len(self.in_layers), dim=1)
+        total = torch.zeros_like(x)
+        for conv, res_skip, condition in zip(self.in_layers, self.res_skip_layers, conditions, strict=True):
+            content, gate = (conv(x) + condition).chunk(2, dim=1)
+            y = res_skip(torch.tanh(content) * torch.sigmoid(gate))
+            if y.shape[1] > self.channels:
+                x = x + y[:, : self.channels]
+            total = total + y[:, -self.channels :]
+        return self.end(total)
+
+
+class WaveGlow(Vocoder):
+    """Mel (B, n_mels, frames) to waveform (B, 1, frames * hop)."""
+
+    name = "waveglow"
+    config_class = WaveGlowConfig
+    reference = (
+        "Prenger, Valle, Catanzaro, WaveGlow: A Flow-based Generative Network for Speech Synthesis, ICASSP 2019,"
+        " arXiv:1811.00002"
+    )
+    uses_position = True
+
+    def __init__(self, config: WaveGlowConfig) -> None:
+        super().__init__(config)
+        c, bands, hop = config, self.mel.n_mels, self.upsampling
+        self.upsample = nn.ConvTranspose1d(bands, bands, c.upsample_kernel, stride=hop)
+        self.convinv = nn.ModuleList(InvertibleConv(channels) for channels in c.channels)
+        self.WN = nn.ModuleList(
+            AffineNetwork(channels // 2, bands * c.n_group, c.n_layers, c.n_channels, c.kernel_size)
+            for channels in c.channels
+        )
+        groups = c.n_flows * (c.kernel_size - 1) // 2 * (2**c.n_layers - 1)
+        reach = -(-groups * c.n_group // hop)
+        if c.denoiser_strength:
+            reach += -(-self.mel.n_fft // hop)
+        self.context = (reach + -(-c.upsample_kernel // hop) - 1, reach)
+        self.latency = reach * hop
+        if c.weight_norm:
+            for network in self.WN:
+                normalise_weights(
+                    nn.ModuleList(part for name, part in network.named_children() if name != "end")
+                )
+
+    def condition(self, features: Tensor, length: int) -> Tensor:
+        """Mel (B, M, frames) -> (B, M * n_group, length / n_group), bands slow and place in the group fast."""
+        spread = self.upsample(features)[..., :length]
+        return spread.unflatten(-1, (-1, self.config.n_group)).transpose(2, 3).flatten(1, 2)
+
+    def forward(self, features: Tensor, waveform: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Waveform to noise, as the official network.
+
+        Args:
+            features: (B, n_mels, frames).
+            waveform: (B, T), T a multiple of n_group and covered by the frames.
+        Returns:
+            noise (B, n_group, T / n_group), early outputs first; log_s of each flow; log-determinant of each
+            flow's matrix.
+        """
+        c = self.config
+        condition = self.condition(features, waveform.shape[-1])
+        x = waveform.unflatten(-1, (-1, c.n_group)).transpose(1, 2)
+        early, log_scales, log_determinants = [], [], []
+        for k, (mix, network) in enumerate(zip(self.convinv, self.WN, strict=True)):
+            if c.leaves_before(k):
+                early.append(x[:, : c.n_early_size])
+                x = x[:, c.n_early_size :]
+            x, log_determinant = mix(x)
+            kept, changed = x.chunk(2, dim=1)
+            shift, log_scale = network(kept, condition).chunk(2, dim=1)
+            x = torch.cat((kept, log_scale.exp() * changed + shift), dim=1)
+            log_scales.append(log_scale)
+            log_determinants.append(log_determinant)
+        return torch.cat((*early, x), dim=1), log_scales, log_determinants
+
+    def inverse(self, features: Tensor, z: Tensor) -> Tensor:
+        """Noise to waveform.
+
+        Args:
+            features: (B, n_mels, frames).
+            z: (B, n_group, frames * hop / n_group), sigma included; channels in the order the flows ask for
+                them: first those of the last flow, then the early outputs, the latest first.
+        Returns:
+            (B, frames * hop).
+        """
+        c = self.config
+        condition = self.condition(features, features.shape[-1] * self.upsampling)
+        used = c.channels[-1]
+        x = z[:, :used]
+        for k in reversed(range(c.n_flows)):
+            kept, changed = x.chunk(2, dim=1)
+            shift, log_scale = self.WN[k](kept, condition).chunk(2, dim=1)
+            x = self.convinv[k].inverse(torch.cat((kept, (changed - shift) * torch.exp(-log_scale)), dim=1))
+            if c.leaves_before(k):
+                x = torch.cat((z[:, used : used + c.n_early_size], x), dim=1)
+                used += c.n_early_size
+        return x.transpose(1, 2).flatten(1)
+
+    def process(self, x: Tensor, seed: int | None = None, position: int = 0, **conditions: Any) -> Tensor:
+        """Mel (B, n_mels, frames) to waveform.
+
+        Args:
+            seed: of the noise; None takes the configuration's.
+            position: frame of the stream that x begins with.
+        Raises:
+            InputError: x has another number of bands.
+        """
+        self.check_features(x)
+        c = self.config
+        if x.shape[-1] == 0:
+            return x.new_zeros(x.shape[0], 1, 0)
+        groups = self.upsampling // c.n_group
+        seed = c.seed if seed is None else seed
+        z = noise.normal(seed, c.n_group, position * groups, x.shape[-1] * groups, x.device)
+        y = self.inverse(x, (z * c.sigma).to(x.dtype).expand(x.shape[0], -1, -1))
+        if c.denoiser_strength:
+            y = self.denoise(y, c.denoiser_strength)
+        return y[:, None]
+
+    def denoise(self, waveform: Tensor, strength: float) -> Tensor:
+        """Subtract from (B, T) the magnitudes that the model makes of nothing, phases kept."""
+        n_fft, hop, length = self.mel.n_fft, self.mel.hop_length, waveform.shape[-1]
+        silence = waveform.new_zeros(1, self.mel.n_mels, BIAS_FRAMES)
+        groups = BIAS_FRAMES * hop // self.config.n_group
+        nothing = self.inverse(silence, waveform.new_zeros(1, self.config.n_group, groups))
+        bias = stft(nothing, n_fft, hop)[..., :1].abs()
+        # A frame reflects half of itself at the edges: what is shorter than a frame is padded.
+        padded = nn.functional.pad(waveform, (0, max(0, n_fft - length)))
+        spec = stft(padded, n_fft, hop)
+        magnitude = (spec.abs() - strength * bias).clamp(min=0.0)
+        window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
+        clean = torch.istft(torch.polar(magnitude, spec.angle()), n_fft, hop, window=window, length=padded.shape[-1])
+        return clean[:, :length]
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Noise "z" of the target (B, n_group, T / n_group) and its "log_determinant", summed over everything."""
+        z, log_scales, log_determinants = self(batch["input"], batch["target"][:, 0])
+        total = torch.stack([s.sum() for s in log_scales]).sum() + torch.stack(log_determinants).sum()
+        return {"z": z, "log_determinant": total}

@@ -1,0 +1,269 @@
+"""WaveNet as Tacotron 2's vocoder: one sample after the other, from a mixture of logistics.
+
+van den Oord et al.: WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.: Natural TTS
+Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884. The papers leave
+channels open: names and defaults of the network are those of r9y9/wavenet_vocoder's mixture configuration, with
+the 30 layers in 3 cycles of Tacotron 2.
+
+Training predicts all samples at once from the true ones before them. Synthesis feeds back its own: every layer
+keeps the inputs its dilated taps still need, so that a sample costs one matrix product a layer and not its whole
+receptive field again. It is still tens of thousands of small steps for a second of sound: expect many
+seconds of one core for each (scripts/benchmark_vocoders.py measures it).
+
+Causal with state. The mel's upsampling looks `condition_context` frames ahead: that is the latency. Every frame
+is computed by itself in the same shapes, and noise is drawn by position: a stream gives bit for bit what a
+whole file gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.mel import mel_config
+from audiotool.models.base import State
+from audiotool.models.layers import logistic_mixture, noise
+from audiotool.models.layers.wavenet import ConvInUpsample, ResidualBlock, StackShape, smoothing_context
+from audiotool.models.layers.weight_norm import normalise_weights
+from audiotool.models.vocoder import Vocoder
+
+HALF = math.sqrt(0.5)
+"""Gain of a block's sum of residual and input."""
+
+
+@dataclass(frozen=True)
+class WaveNetConfig:
+    """Hyper-parameters.
+
+    Args:
+        mel: preset or definition of the features; its hop is the product of upsample_scales.
+        layers, stacks: residual blocks, and the groups of them in which dilation doubles from 1.
+        gate_channels: of tanh and sigmoid together.
+        components: logistics in the mixture.
+        log_scale_min: floor of the logarithm of a logistic's scale, in the loss and in synthesis.
+        cin_pad: frames to either side that the first convolution over the mel sees.
+        preemphasis: the network speaks x[t] - preemphasis * x[t - 1]; 0 speaks the waveform itself.
+        gain: by which the waveform was multiplied in training.
+        weight_norm: normalise weights, as in training; False for folded weights.
+        seed: of the sampling, unless `process` is given another.
+    """
+
+    mel: str | Mapping[str, Any] = "wavenet-24k"
+    kernel_size: int = 2
+    layers: int = 30
+    stacks: int = 3
+    residual_channels: int = 128
+    gate_channels: int = 256
+    skip_out_channels: int = 128
+    components: int = 10
+    log_scale_min: float = -7.0
+    cin_pad: int = 2
+    upsample_scales: tuple[int, ...] = (5, 5, 4, 3)
+    freq_axis_kernel_size: int = 1
+    dropout: float = 0.05
+    preemphasis: float = 0.0
+    gain: float = 1.0
+    weight_norm: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        hop = mel_config(self.mel).hop_length
+        if math.prod(self.upsample_scales) != hop:
+            raise ValueError(f"upsample_scales {self.upsample_scales} do not multiply to the mel's hop, {hop}")
+        if not 0 <= self.preemphasis < 1 or self.gain <= 0:
+            raise ValueError("preemphasis lies in [0, 1), gain is positive")
+        self.stack  # noqa: B018  (its own checks)
+
+    @property
+    def stack(self) -> StackShape:
+        """Sizes of the residual stack; refuses those that do not fit each other."""
+        return StackShape(
+            layers=self.layers,
+            stacks=self.stacks,
+            kernel_size=self.kernel_size,
+            residual_channels=self.residual_channels,
+            gate_channels=self.gate_channels,
+            skip_channels=self.skip_out_channels,
+            aux_channels=mel_config(self.mel).n_mels,
+            dropout=self.dropout,
+            bias=True,
+            causal=True,
+        )
+
+
+class WaveNet(Vocoder):
+    """Mel (B, n_mels, frames) to waveform (B, 1, frames * hop)."""
+
+    name = "wavenet"
+    config_class = WaveNetConfig
+    reference = (
+        "van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al., Natural"
+        " TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884"
+    )
+
+    def __init__(self, config: WaveNetConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.causal = True
+        self.condition_context = c.cin_pad + smoothing_context(c.upsample_scales)
+        self.latency = self.condition_context * self.upsampling
+        self.first_conv = nn.Conv1d(1, c.residual_channels, 1)
+        self.upsample_net = ConvInUpsample(
+            self.mel.n_mels, c.cin_pad, c.upsample_scales, c.freq_axis_kernel_size, causal=False
+        )
+        self.conv_layers = nn.ModuleList(ResidualBlock(c.stack, d) for d in c.stack.dilations)
+        self.last_conv_layers = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv1d(c.skip_out_channels, c.skip_out_channels, 1),
+            nn.ReLU(),
+            nn.Conv1d(c.skip_out_channels, 3 * c.components, 1),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv1d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if c.weight_norm:
+            normalise_weights(self)
+
+    def condition(self, features: Tensor) -> Tensor:
+        """Mel (B, M, frames) -> (B, M, frames * hop), its edges padded with the first and the last frame."""
+        pad = self.config.cin_pad
+        return self.upsample_net(F.pad(features, (pad, pad), mode="replicate"))[0]
+
+    def forward(self, waveform: Tensor, condition: Tensor) -> Tensor:
+        """Distribution of every next sample.
+
+        Args:
+            waveform: (B, 1, T) the samples before: the first is the one before the stream, 0.
+            condition: (B, n_mels, T) of the samples that are predicted.
+        Returns:
+            mixture parameters (B, 3 * components, T).
+        """
+        x = self.first_conv(waveform)
+        total: Tensor | None = None
+        for block in self.conv_layers:
+            x, skip, _ = block(x, condition)
+            total = skip if total is None else total + skip
+        return self.last_conv_layers(total * math.sqrt(1.0 / len(self.conv_layers)))
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Mixture "parameters" (B, 3 * components, T) and the "signal" (B, 1, T) they are to predict."""
+        c = self.config
+        signal = batch["target"] * c.gain
+        if c.preemphasis:
+            signal = signal - c.preemphasis * F.pad(signal, (1, -1))
+        parameters = self(F.pad(signal, (1, -1)), self.condition(batch["input"]))
+        return {"parameters": parameters, "signal": signal.clamp(-1.0, 1.0)}
+
+    def start(self, level: Any = None, seed: int | None = None, **conditions: Any) -> State:
+        return {
+            "seed": self.config.seed if seed is None else seed,
+            "next": 0,
+            "frames": None,
+            "memories": None,
+            "sample": None,
+            "emphasised": None,
+        }
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        """Each frame comes out when `condition_context` frames after it have come in.
+
+        Raises:
+            InputError: x has another number of bands.
+        """
+        self.check_features(x)
+        state = dict(self.start() if state is None else state)
+        frames = x if state["frames"] is None else torch.cat((state["frames"], x), dim=-1)
+        reach, position = self.condition_context, state["next"]
+        kept_from = max(0, position - reach)
+        end = kept_from + frames.shape[-1]
+        network = _Recurrence(self) if end > position else None
+        outputs = [x.new_zeros(x.shape[0], 1, 0)]
+        while network is not None and (position + reach < end or (final and position < end)):
+            first = max(0, position - reach)
+            window = frames[..., first - kept_from : position + reach + 1 - kept_from]
+            begin = (position - first) * self.upsampling
+            condition = self.condition(window)[..., begin : begin + self.upsampling]
+            outputs.append(network.generate(condition, position * self.upsampling, state))
+            position += 1
+        state["next"] = position
+        state["frames"] = frames[..., max(0, position - reach) - kept_from :].clone()
+        return torch.cat(outputs, dim=-1), state
+
+
+class _Recurrence:
+    """The network arranged for one sample at a time: weights as matrices, (B, channels) in and out.
+
+    Memories are (history + n, B, residual), oldest first, one a layer: history is what its oldest tap reaches
+    back. Skips of all layers are one matrix product at the end.
+    """
+
+    def __init__(self, model: WaveNet) -> None:
+        self.config = model.config
+        blocks = model.conv_layers
+        self.dilations = model.config.stack.dilations
+        self.histories = [(model.config.kernel_size - 1) * d for d in self.dilations]
+        self.first = (model.first_conv.weight[:, 0, 0], model.first_conv.bias)
+        # (taps * residual, gate), the oldest tap first
+        self.taps = [b.conv.weight.permute(2, 1, 0).flatten(0, 1) for b in blocks]
+        self.taps_bias = torch.cat([b.conv.bias for b in blocks])
+        self.aux = torch.cat([b.conv1x1_aux.weight[..., 0] for b in blocks])
+        self.out = [(b.conv1x1_out.bias * HALF, b.conv1x1_out.weight[..., 0].T * HALF) for b in blocks]
+        share = math.sqrt(1.0 / len(blocks))
+        self.skip = torch.cat([b.conv1x1_skip.weight[..., 0].T for b in blocks]) * share
+        self.skip_bias = torch.stack([b.conv1x1_skip.bias for b in blocks]).sum(0) * share
+        self.head = [(c.bias, c.weight[..., 0].T) for c in model.last_conv_layers[1::2]]
+
+    def generate(self, condition: Tensor, position: int, state: dict[str, Any]) -> Tensor:
+        """Samples (B, 1, n) for an upsampled condition (B, M, n); moves `state` on."""
+        c, batch, n = self.config, condition.shape[0], condition.shape[-1]
+        gates = torch.matmul(self.aux, condition) + self.taps_bias[:, None]  # (B, layers * gate, n)
+        layers = gates.permute(2, 0, 1).unflatten(2, (c.layers, -1)).unbind(2)
+        buffers = [self._buffer(condition, state["memories"], k, n) for k in range(c.layers)]
+        drawn = noise.uniform(state["seed"], c.components + 1, position, n, condition.device).to(condition.dtype)
+        gumbel, logistic = logistic_mixture.sampling_noise(drawn)
+        sample, emphasised = state["sample"], state["emphasised"]
+        if sample is None:
+            sample = emphasised = condition.new_zeros(batch, 1)
+        output = condition.new_empty(batch, 1, n)
+        for t in range(n):
+            parameters = self._advance(sample, t, layers, buffers)
+            drawn_at = slice(t, t + 1)
+            sample = logistic_mixture.sample(
+                parameters[..., None], gumbel[..., drawn_at], logistic[..., drawn_at], c.log_scale_min
+            )[..., 0]
+            emphasised = sample + c.preemphasis * emphasised
+            output[..., t] = emphasised / c.gain
+        state.update(
+            memories=[b[n:].transpose(0, 1).clone() for b in buffers], sample=sample, emphasised=emphasised
+        )
+        return output
+
+    def _buffer(self, condition: Tensor, memories: list[Tensor] | None, layer: int, n: int) -> Tensor:
+        shape = (self.histories[layer] + n, condition.shape[0], self.config.residual_channels)
+        buffer = condition.new_zeros(shape)
+        if memories is not None:
+            buffer[: self.histories[layer]] = memories[layer].transpose(0, 1)
+        return buffer
+
+    def _advance(self, sample: Tensor, t: int, layers: tuple[Tensor, ...], buffers: list[Tensor]) -> Tensor:
+        """Mixture parameters (B, 3 * components) of the sample after `sample`, which has place t."""
+        x = torch.addcmul(self.first[1], sample, self.first[0])
+        gated = []
+        for k, buffer in enumerate(buffers):
+            now = self.histories[k] + t
+            buffer[now] = x
+            taps = buffer[t : now + 1 : self.dilations[k]].transpose(0, 1).flatten(1)
+            content, gate = torch.addmm(layers[k][t], taps, self.taps[k]).chunk(2, dim=1)
+            y = torch.tanh(content) * torch.sigmoid(gate)
+            gated.append(y)
+            x = torch.addmm(torch.add(self.out[k][0], x, alpha=HALF), y, self.out[k][1])
+        skip = torch.addmm(self.skip_bias, torch.cat(gated, dim=1), self.skip)
+        for bias, weight in self.head:
+            skip = torch.addmm(bias, torch.relu(skip), weight)
+        return skip
