@@ -56,9 +56,8 @@ def input_span(layers: nn.Module | Iterable[nn.Module], span: Span) -> Span:
         elif isinstance(layer, nn.ConvTranspose1d):
             span = conv_transpose_span(span, layer.kernel_size[0], layer.stride[0], int(layer.padding[0]))
         elif isinstance(layer, nn.Conv1d):
-            span = conv_span(
-                span, layer.kernel_size[0], layer.stride[0], layer.dilation[0], int(layer.padding[0])
-            )
+            padding = int(getattr(layer, "left_padding", layer.padding[0]))
+            span = conv_span(span, layer.kernel_size[0], layer.stride[0], layer.dilation[0], padding)
         elif isinstance(layer, nn.Sequential):
             span = input_span(layer.children(), span)
     return span

@@ -1,0 +1,320 @@
+"""Vocos: a backbone at frame rate, and an inverse Fourier (or cosine) transform as the only upsampling.
+
+Siuzdak: Vocos: Closing the gap between time-domain and Fourier-based neural vocoders for high-quality audio
+synthesis, ICLR 2024, arXiv:2306.00814.
+
+The causal variant is ours: convolutions look back only, the rest works frame by frame, and what a sample must
+wait for is the frames that overlap it.
+
+    head alignment      sample t is complete with the frame of      latency, n_fft 1024 and hop 256
+    padding="same"      t + (n_fft - hop) / 2                       384
+    padding="center"    t + n_fft / 2                               512
+    padding="causal"    t + n_fft - hop                             768
+
+The alignment should be the mel's own: what it takes less here, the mel's analysis has looked ahead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.mdct import StreamingIMDCT
+from audiotool.dsp.stft import StreamingISTFT
+from audiotool.models.base import Model, State
+from audiotool.models.layers.conv import StreamingConv1d
+from audiotool.models.layers.receptive_field import Span, conv_transpose_span, input_span, residual_span
+from audiotool.models.layers.weight_norm import normalise_weights
+from audiotool.models.vocoder import Vocoder
+
+SLOPE = 0.1
+LARGEST = 100.0
+"""Magnitudes and coefficients are limited to it, as published."""
+
+
+@dataclass(frozen=True)
+class VocosConfig:
+    """Hyper-parameters; the defaults are the published mel model (13,531,650 parameters).
+
+    Args:
+        mel: definition of the input; None for the features of a codec, which need the next three.
+        input_channels, sample_rate, hop_length: of a codec's features (EnCodec: 128, 24000, 320).
+        backbone: "convnext" or "resnet".
+        dim: width.
+        intermediate_dim: width inside a ConvNeXt block.
+        num_layers: blocks.
+        conditions: bandwidths of a codec that the norms adapt to; 0 for plain norms.
+        head: "istft", "imdct-cos" or "imdct-symexp".
+        n_fft: frame of the "istft" head; the other two use twice the hop.
+        padding: alignment of the head.
+        causal: look back only; ConvNeXt.
+        weight_norm: normalise the ResNet's weights, as in training; False for folded weights.
+    """
+
+    mel: str | Mapping[str, Any] | None = "vocos-24k"
+    input_channels: int | None = None
+    sample_rate: int | None = None
+    hop_length: int | None = None
+    backbone: Literal["convnext", "resnet"] = "convnext"
+    dim: int = 512
+    intermediate_dim: int = 1536
+    num_layers: int = 8
+    conditions: int = 0
+    head: Literal["istft", "imdct-cos", "imdct-symexp"] = "istft"
+    n_fft: int = 1024
+    padding: Literal["center", "same", "causal"] = "center"
+    causal: bool = False
+    weight_norm: bool = True
+
+    def __post_init__(self) -> None:
+        codec = (self.input_channels, self.sample_rate, self.hop_length)
+        if (self.mel is None) != all(codec) or (self.mel is not None and any(codec)):
+            raise ValueError("give either mel, or input_channels, sample_rate and hop_length of a codec")
+        for field, allowed in _CHOICES.items():
+            if getattr(self, field) not in allowed:
+                raise ValueError(f"{field} is one of {', '.join(allowed)}, got {getattr(self, field)!r}")
+        if self.backbone == "resnet" and (self.causal or self.conditions):
+            raise ValueError("the resnet backbone is neither causal nor conditioned")
+
+
+_CHOICES = {
+    "backbone": ("convnext", "resnet"),
+    "head": ("istft", "imdct-cos", "imdct-symexp"),
+    "padding": ("center", "same", "causal"),
+}
+
+
+def frame_conv(inputs: int, outputs: int, kernel_size: int, causal: bool, groups: int = 1) -> nn.Conv1d:
+    """A convolution that keeps the number of frames; causal ones take and return state."""
+    if causal:
+        return StreamingConv1d(inputs, outputs, kernel_size, groups=groups, left_padding=kernel_size - 1)
+    return nn.Conv1d(inputs, outputs, kernel_size, padding=kernel_size // 2, groups=groups)
+
+
+def convolve(conv: nn.Conv1d, x: Tensor, state: State) -> tuple[Tensor, State]:
+    """Call a `frame_conv`."""
+    return conv(x, state) if isinstance(conv, StreamingConv1d) else (conv(x), None)
+
+
+class AdaptiveLayerNorm(nn.Module):
+    """LayerNorm over the last axis whose scale and shift are looked up by a condition's number."""
+
+    def __init__(self, conditions: int, dim: int) -> None:
+        super().__init__()
+        self.scale = nn.Embedding(conditions, dim)
+        self.shift = nn.Embedding(conditions, dim)
+        nn.init.ones_(self.scale.weight)
+        nn.init.zeros_(self.shift.weight)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, T, D) and numbers (B,) or (1,) -> (B, T, D)."""
+        x = F.layer_norm(x, (x.shape[-1],), eps=1e-6)
+        return x * self.scale(condition)[:, None] + self.shift(condition)[:, None]
+
+
+def norm_layer(config: VocosConfig) -> nn.Module:
+    """The norm of the backbone's width."""
+    if config.conditions:
+        return AdaptiveLayerNorm(config.conditions, config.dim)
+    return nn.LayerNorm(config.dim, eps=1e-6)
+
+
+def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
+    """Apply a `norm_layer` to (B, T, D)."""
+    return norm(x, condition) if isinstance(norm, AdaptiveLayerNorm) else norm(x)
+
+
+class ConvNeXtBlock(nn.Module):
+    """Depthwise convolution over time, then two linear layers a frame; scaled and added."""
+
+    def __init__(self, config: VocosConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.dwconv = frame_conv(dim, dim, 7, config.causal, groups=dim)
+        self.norm = norm_layer(config)
+        self.pwconv1 = nn.Linear(dim, config.intermediate_dim)
+        self.pwconv2 = nn.Linear(config.intermediate_dim, dim)
+        self.gamma = nn.Parameter(torch.full((dim,), 1 / config.num_layers))
+
+    def forward(self, x: Tensor, condition: Tensor | None, state: State) -> tuple[Tensor, State]:
+        y, state = convolve(self.dwconv, x, state)
+        y = normalise(self.norm, y.transpose(1, 2), condition)
+        y = self.gamma * self.pwconv2(F.gelu(self.pwconv1(y)))
+        return x + y.transpose(1, 2), state
+
+    def input_span(self, span: Span) -> Span:
+        return residual_span(self.dwconv, span)
+
+
+class VocosBackbone(nn.Module):
+    """Features (B, C, T) -> (B, T, dim) through ConvNeXt blocks."""
+
+    def __init__(self, inputs: int, config: VocosConfig) -> None:
+        super().__init__()
+        self.embed = frame_conv(inputs, config.dim, 7, config.causal)
+        self.norm = norm_layer(config)
+        self.convnext = nn.ModuleList(ConvNeXtBlock(config) for _ in range(config.num_layers))
+        self.final_layer_norm = nn.LayerNorm(config.dim, eps=1e-6)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor, condition: Tensor | None, state: State) -> tuple[Tensor, State]:
+        states = [None] * (1 + len(self.convnext)) if state is None else list(state)
+        x, states[0] = convolve(self.embed, x, states[0])
+        x = normalise(self.norm, x.transpose(1, 2), condition).transpose(1, 2)
+        for n, block in enumerate(self.convnext, start=1):
+            x, states[n] = block(x, condition, states[n])
+        return self.final_layer_norm(x.transpose(1, 2)), states
+
+    def input_span(self, span: Span) -> Span:
+        return input_span((self.embed, *self.convnext), span)
+
+
+class ScaledResBlock(nn.Module):
+    """Three pairs of convolutions (the first dilated), each pair scaled a channel and added."""
+
+    def __init__(self, dim: int, scale: float) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(nn.Conv1d(dim, dim, 3, dilation=d, padding=d) for d in (1, 3, 5))
+        self.convs2 = nn.ModuleList(nn.Conv1d(dim, dim, 3, padding=1) for _ in range(3))
+        self.gamma = nn.ParameterList(nn.Parameter(torch.full((dim, 1), scale)) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for dilated, plain, gamma in zip(self.convs1, self.convs2, self.gamma, strict=True):
+            x = x + gamma * plain(F.leaky_relu(dilated(F.leaky_relu(x, SLOPE)), SLOPE))
+        return x
+
+    def input_span(self, span: Span) -> Span:
+        for pair in zip(reversed(self.convs1), reversed(self.convs2), strict=True):
+            span = residual_span(pair, span)
+        return span
+
+
+class VocosResNetBackbone(nn.Module):
+    """Features (B, C, T) -> (B, T, dim) through residual blocks."""
+
+    def __init__(self, inputs: int, config: VocosConfig) -> None:
+        super().__init__()
+        self.embed = nn.Conv1d(inputs, config.dim, 3, padding=1)
+        scale = 1 / (3 * config.num_layers)
+        self.resnet = nn.Sequential(*(ScaledResBlock(config.dim, scale) for _ in range(config.num_layers)))
+        if config.weight_norm:
+            normalise_weights(self)
+
+    def forward(self, x: Tensor, condition: Tensor | None, state: State) -> tuple[Tensor, State]:
+        return self.resnet(self.embed(x)).transpose(1, 2), None
+
+    def input_span(self, span: Span) -> Span:
+        return input_span((self.embed, self.resnet), span)
+
+
+class FourierHead(nn.Module):
+    """(B, T, dim) -> waveform: one linear layer and an inverse transform. State: the transform's."""
+
+    def __init__(self, config: VocosConfig, hop_length: int) -> None:
+        super().__init__()
+        self.kind = config.head
+        frame_length = config.n_fft if config.head == "istft" else 2 * hop_length
+        outputs = {"istft": config.n_fft + 2, "imdct-cos": 2 * hop_length, "imdct-symexp": hop_length}
+        self.out = nn.Linear(config.dim, outputs[config.head])
+        self.inverse: StreamingISTFT | StreamingIMDCT
+        if config.head == "istft":
+            self.inverse = StreamingISTFT(config.n_fft, hop_length, padding=config.padding)
+        else:
+            self.inverse = StreamingIMDCT(frame_length, config.padding)
+        self.frame_length, self.hop_length = frame_length, hop_length
+        edges = {"center": frame_length // 2, "same": (frame_length - hop_length) // 2}
+        self.offset = edges.get(config.padding, frame_length - hop_length)
+
+    def forward(self, x: Tensor, state: State, final: bool) -> tuple[Tensor, State]:
+        x = self.out(x).transpose(1, 2)
+        if self.kind == "imdct-symexp":
+            # sign(x) (exp |x| - 1), limited before the exponential so that its gradient stays finite.
+            return self.inverse(x.sign() * x.abs().clamp(max=math.log(LARGEST + 1)).expm1(), state, final)
+        log_magnitude, phase = x.chunk(2, dim=1)
+        magnitude = log_magnitude.clamp(max=math.log(LARGEST)).exp()
+        if self.kind == "imdct-cos":
+            return self.inverse(magnitude * torch.cos(phase), state, final)
+        return self.inverse(torch.polar(magnitude, phase), state, final)
+
+    def input_span(self, span: Span) -> Span:
+        return conv_transpose_span(span, self.frame_length, self.hop_length, self.offset)
+
+
+class Vocos(Vocoder):
+    """Mel, or a codec's features (B, C, frames) -> waveform (B, 1, samples).
+
+    There are frames * hop samples, and one hop less where the head is centred.
+
+    Attributes:
+        mel: None where the input is a codec's.
+    """
+
+    name = "vocos"
+    config_class = VocosConfig
+    reference = "Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814"
+
+    def __init__(self, config: VocosConfig) -> None:
+        c = config
+        if c.mel is not None:
+            super().__init__(config)
+        else:
+            Model.__init__(self, config)
+            self.mel = None  # type: ignore[assignment]
+            self.sample_rate, self.upsampling = c.sample_rate or 0, c.hop_length or 0
+        self.causal = c.causal
+        backbone = VocosBackbone if c.backbone == "convnext" else VocosResNetBackbone
+        self.backbone = backbone(self.input_channels, c)
+        self.head = FourierHead(c, self.upsampling)
+        self.declare_context()
+
+    @property
+    def input_channels(self) -> int:
+        return self.config.input_channels or self.mel.n_mels
+
+    def forward(self, features: Tensor, bandwidth_id: Tensor | int | None = None) -> Tensor:
+        """Features (B, C, frames) -> (B, 1, output_length(frames)), as the official decoder.
+
+        Args:
+            bandwidth_id: number of the codec's bandwidth, where the model has been trained with several.
+        """
+        y, _ = self._run(features, self.start(bandwidth_id=bandwidth_id), final=True)
+        return y[..., : self.output_length(features.shape[-1])]
+
+    def output_length(self, length: int) -> int:
+        frames = max(0, length - 1) if self.config.padding == "center" else length
+        return frames * self.upsampling
+
+    def start(self, level: Any = None, bandwidth_id: Tensor | int | None = None, **conditions: Any) -> State:
+        if not self.config.conditions:
+            return {"condition": None, "backbone": None, "head": None}
+        device = next(self.parameters()).device
+        number = torch.as_tensor(0 if bandwidth_id is None else bandwidth_id, device=device).reshape(-1)
+        return {"condition": number, "backbone": None, "head": None}
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        if not self.causal:
+            return super().step(x, state, final)
+        self.check_features(x)
+        return self._run(x, self.start() if state is None else state, final)
+
+    def _run(self, x: Tensor, state: State, final: bool) -> tuple[Tensor, State]:
+        hidden, backbone = self.backbone(x, state["condition"], state["backbone"])
+        y, head = self.head(hidden, state["head"], final)
+        return y[:, None], {"condition": state["condition"], "backbone": backbone, "head": head}
+
+    def input_span(self, span: Span) -> Span:
+        return input_span((self.backbone, self.head), span)
+
+
+def _initialise(layer: nn.Module) -> None:
+    """Published initialisation of the ConvNeXt backbone."""
+    if isinstance(layer, (nn.Conv1d, nn.Linear)):
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+        assert layer.bias is not None
+        nn.init.zeros_(layer.bias)
