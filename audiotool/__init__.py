@@ -1,5 +1,41 @@
-"""audiotool: speech enhancement and vocoding."""
+"""audiotool: speech enhancement and vocoding.
+
+    import audiotool
+
+    pipeline = audiotool.load("denoise")
+    enhanced = pipeline(waveform, sample_rate)
+
+Names are imported when they are first used, so that the command starts quickly.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from audiotool.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from audiotool.audio.reader import read
+    from audiotool.audio.writer import write
+    from audiotool.pipeline import Pipeline, load, load_model
+
+_HOMES = {
+    "load": "audiotool.pipeline",
+    "load_model": "audiotool.pipeline",
+    "Pipeline": "audiotool.pipeline",
+    "read": "audiotool.audio.reader",
+    "write": "audiotool.audio.writer",
+}
+
+__all__ = ["Pipeline", "__version__", "load", "load_model", "read", "write"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'audiotool' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

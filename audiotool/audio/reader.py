@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -19,8 +18,6 @@ from numpy.typing import NDArray
 from audiotool.audio.formats import FORMATS
 from audiotool.audio.pipe import is_unknown, open_pipe
 from audiotool.errors import InputError
-
-log = logging.getLogger(__name__)
 
 PIPE = "-"
 """The name of standard input, and of standard output."""
@@ -59,12 +56,16 @@ class AudioReader:
     Args:
         source: a path, or "-" for standard input.
         stdin: what "-" reads; the process's own standard input by default.
+    Attributes:
+        info: what the header says.
+        warnings: what the user should know; complete when all blocks are read.
     Raises:
         InputError: missing, unreadable, not audio, or without channels.
     """
 
     def __init__(self, source: str | Path, stdin: BinaryIO | None = None) -> None:
         self.name = "standard input" if str(source) == PIPE else str(source)
+        self.warnings: list[str] = []
         self._position = 0
         self._promised: int | None = None
         known = True
@@ -150,9 +151,9 @@ class AudioReader:
 
     def _warn_truncated(self, promised: int, actual: int) -> None:
         rate = self.info.sample_rate
-        log.warning(
-            "%s is truncated: %.2f s of %.2f s are there, and only they are processed",
-            *(self.name, actual / rate, promised / rate),
+        self.warnings.append(
+            f"{self.name} is truncated: {actual / rate:.2f} s of {promised / rate:.2f} s are there,"
+            " and only they are processed"
         )
 
 

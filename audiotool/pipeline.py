@@ -1,0 +1,422 @@
+"""A checkpoint made usable: waveforms, blocks or files in, the same out.
+
+    pipeline = audiotool.load("denoise")
+    enhanced = pipeline(waveform, sample_rate)                  # (time,) or (channels, time)
+    for block in pipeline.stream(blocks, sample_rate): ...      # constant memory
+    pipeline.process_file("in.wav", "out.wav")
+    live = pipeline.live(sample_rate)                           # feed any number, get what is ready
+
+Whole-recording level: a model that was published with it (`uses_level`) gets the exact level for arrays and
+files, in a first pass, and a running estimate in `stream`, `live` and pipes, which cannot be read twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiotool import checkpoint
+from audiotool.audio.reader import PIPE, AudioReader
+from audiotool.audio.writer import FileWriter, PipeWriter, Writer
+from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
+from audiotool.models.base import Level, Model
+from audiotool.streaming.first_pass import LevelMeter
+from audiotool.streaming.session import Block, Session, Settings
+from audiotool.tasks.base import TASKS
+
+FILE_CHUNK_SECONDS = 10.0
+PIPE_CHUNK_SECONDS = 0.25
+"""A pipe may be somebody's ear: output follows input closely, at some cost in speed."""
+
+Progress = Callable[[int, "int | None"], None]
+"""Called with (input samples done, input samples in all or None)."""
+
+Array = Any
+"""A numpy array or a torch tensor."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a file's outputs go and in which form.
+
+    Args:
+        stems: one path for each of the model's stems, or "-".
+        residual: path for input minus output, or None.
+        format, subtype: what the user asked for; None keeps the input's subtype in the name's format.
+    """
+
+    stems: tuple[str | Path, ...]
+    residual: str | Path | None = None
+    format: str | None = None
+    subtype: str | None = None
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """Facts about one processed file.
+
+    Args:
+        sample_rate, channels, seconds: of the input.
+        elapsed_s: wall time.
+        peak: greatest absolute output sample.
+        limited: output samples that an integer format could not hold and that were limited to full scale.
+    """
+
+    sample_rate: int
+    channels: int
+    seconds: float
+    elapsed_s: float
+    peak: float
+    limited: int
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of audio processed in a second."""
+        return self.seconds / max(self.elapsed_s, 1e-9)
+
+
+class Pipeline:
+    """One model with everything that lies between it and a user's audio.
+
+    Args:
+        model: in eval mode.
+        task: "denoise", "separate", "vocode" or "super-resolve".
+        metadata: what its checkpoint says of itself.
+        settings: chunking and mixing; see `Settings`.
+        conditions: passed to the model at the start of every stream.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        task: str,
+        metadata: checkpoint.Metadata | None = None,
+        settings: Settings | None = None,
+        **conditions: Any,
+    ) -> None:
+        self.model = model
+        self.task = task
+        self.metadata = metadata
+        self.settings = settings or Settings()
+        self.conditions = conditions
+
+    @property
+    def sample_rate(self) -> int:
+        """The model's own sample rate in Hz; input of any other is resampled."""
+        return self.model.sample_rate
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return self.model.stems
+
+    def __call__(self, waveform: Array, sample_rate: int) -> Array:
+        """Process a whole waveform.
+
+        Args:
+            waveform: (time,) or (channels, time), floating point, numpy or torch; any length.
+            sample_rate: Hz.
+        Returns:
+            The same kind of array with the same shape, type and device; models with several stems put a
+            leading axis of stems before it.
+        Raises:
+            InputError: other shapes or types, NaN or infinite samples.
+        """
+        array = _Array(waveform)
+        settings = self._with_chunk(FILE_CHUNK_SECONDS)
+        size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
+        block = array.block
+        blocks = [block[:, n : n + size] for n in range(0, block.shape[1], size)]
+        level = self._measure(iter(blocks), sample_rate, block.shape[0])
+        session = self._session(sample_rate, block.shape[0], settings, level)
+        with _device_errors():
+            parts = [session.feed(b).stems for b in blocks]
+            parts.append(session.flush().stems)
+        return array.restore(np.concatenate(parts, axis=-1))
+
+    def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
+        """Process blocks as they come; the outputs together are as long as the inputs together.
+
+        Args:
+            blocks: each (time,) or (channels, time), all of one kind.
+            sample_rate: Hz.
+        Yields:
+            Arrays of the same kind, whenever some of the output is ready.
+        Raises:
+            InputError: as `__call__`.
+        """
+        live: LiveStream | None = None
+        for block in blocks:
+            if live is None:
+                live = self.live(sample_rate, _Array(block).block.shape[0])
+            output = live.feed(block)
+            if output.shape[-1]:
+                yield output
+        if live is not None:
+            tail = live.flush()
+            if tail.shape[-1]:
+                yield tail
+
+    def live(self, sample_rate: int, channels: int = 1) -> LiveStream:
+        """A stream to feed by hand: one hop of the model at a time unless `settings.chunk_seconds` says more."""
+        return LiveStream(self._session(sample_rate, channels, self.settings, None))
+
+    def process_file(
+        self,
+        source: str | Path,
+        target: str | Path | Target,
+        progress: Progress | None = None,
+    ) -> FileResult:
+        """Process a file, "-" being standard input or output, in constant memory.
+
+        Args:
+            source: anything libsndfile reads.
+            target: a path for a model of one stem, else a `Target`. Sample rate, channels, length and
+                subtype are the input's.
+            progress: called after every block.
+        Raises:
+            InputError: the input cannot be read or an output cannot be written; nothing is left behind.
+        """
+        began = time.monotonic()
+        goal = target if isinstance(target, Target) else Target((target,))
+        if len(goal.stems) != len(self.stems):
+            raise InputError(
+                f"this model has {len(self.stems)} outputs ({', '.join(self.stems)}): name as many"
+            )
+        piped = str(source) == PIPE
+        with AudioReader(source) as reader, _device_errors():
+            info = reader.info
+            settings = self._with_chunk(PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS)
+            size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * info.sample_rate))
+            level = None if piped else self._file_level(source, size)
+            session = self._session(info.sample_rate, info.channels, settings, level)
+            with contextlib.ExitStack() as stack:
+                writers = self._open_writers(goal, reader, session, stack)
+                done = 0
+                for block in reader.blocks(size):
+                    _write(session.feed(block.T), writers)
+                    done += len(block)
+                    if progress is not None:
+                        progress(done, info.frames)
+                _write(session.flush(), writers)
+        return FileResult(
+            sample_rate=info.sample_rate,
+            channels=info.channels,
+            seconds=done / info.sample_rate,
+            elapsed_s=time.monotonic() - began,
+            peak=max(w.peak for w in writers),
+            limited=sum(w.limited for w in writers),
+            warnings=tuple(reader.warnings),
+        )
+
+    def _open_writers(
+        self, goal: Target, reader: AudioReader, session: Session, stack: contextlib.ExitStack
+    ) -> list[Writer]:
+        info = reader.info
+        rate, channels = session.output_rate, session.output_channels
+        frames = None if info.frames is None else -(-info.frames * rate // info.sample_rate)
+        paths = [*goal.stems, *([goal.residual] if goal.residual is not None else [])]
+        if goal.residual is not None and rate != info.sample_rate:
+            raise InputError("a residual needs an output of the input's sample rate")
+        form = (info.subtype, goal.format, goal.subtype)
+        writers: list[Writer] = []
+        for path in paths:
+            writer: Writer = (
+                PipeWriter(rate, channels, *form, frames=frames)
+                if str(path) == PIPE
+                else FileWriter(path, rate, channels, *form)
+            )
+            writers.append(stack.enter_context(writer))
+        return writers
+
+    def _session(self, sample_rate: int, channels: int, settings: Settings, level: Level | None) -> Session:
+        if sample_rate <= 0 or channels <= 0:
+            raise InputError(
+                f"a stream needs a sample rate and channels, got {sample_rate} Hz, {channels}"
+            )
+        return Session(self.model, sample_rate, channels, settings, level, **self.conditions)
+
+    def _with_chunk(self, seconds: float) -> Settings:
+        if self.settings.chunk_seconds is not None:
+            return self.settings
+        return dataclasses.replace(self.settings, chunk_seconds=seconds)
+
+    def _file_level(self, source: str | Path, size: int) -> Level | None:
+        if not self.model.uses_level:
+            return None
+        with AudioReader(source) as reader:
+            blocks = (b.T for b in reader.blocks(size))
+            return self._measure(blocks, reader.info.sample_rate, reader.info.channels)
+
+    def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> Level | None:
+        """First pass: the level of everything, at the model's rate."""
+        if not self.model.uses_level:
+            return None
+        session = self._session(sample_rate, channels, self.settings, None)
+        meter = LevelMeter()
+        for block in blocks:
+            session.measure(meter, block)
+        session.measure(meter, None)
+        return meter.level()
+
+
+class LiveStream:
+    """A stream fed by hand, in the caller's kind of array.
+
+    Args:
+        session: what does the work.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._like: _Array | None = None
+
+    @property
+    def latency(self) -> int:
+        """Samples by which output may lag behind input."""
+        return self._session.latency
+
+    @property
+    def latency_seconds(self) -> float:
+        """The same in seconds."""
+        return self.latency / self._session.sample_rate
+
+    def feed(self, block: Array) -> Array:
+        """Consume (time,) or (channels, time) of any time >= 0; return what is ready, in the same kind.
+
+        Raises:
+            InputError: wrong shape or type, NaN or infinite samples.
+            StreamError: the stream has ended, or the channels changed.
+        """
+        self._like = _Array(block)
+        with _device_errors():
+            return self._like.restore(self._session.feed(self._like.block).stems)
+
+    def flush(self) -> Array:
+        """End the stream and return its tail: output and input are then equally long."""
+        if self._like is None:
+            raise StreamError("nothing was fed into this stream")
+        with _device_errors():
+            return self._like.restore(self._session.flush().stems)
+
+    def reset(self) -> None:
+        """Forget everything; the next `feed` begins a new stream."""
+        self._session.reset()
+        self._like = None
+
+
+class _Array:
+    """A user's array as (channels, time) float32, and the way back."""
+
+    def __init__(self, waveform: Array) -> None:
+        self.is_tensor = isinstance(waveform, Tensor)
+        values = waveform.detach().cpu().numpy() if self.is_tensor else np.asarray(waveform)
+        if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[0]):
+            raise InputError(f"a waveform is (time,) or (channels, time), got the shape {values.shape}")
+        if not np.issubdtype(values.dtype, np.floating):
+            raise InputError(
+                f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
+            )
+        self.waveform = waveform
+        self.flat = values.ndim == 1
+        self.dtype = values.dtype
+        self.block: Block = np.atleast_2d(values).astype(np.float32)
+        finite = np.isfinite(self.block)
+        if not finite.all():
+            channel, at = np.argwhere(~finite)[0]
+            raise InputError(
+                f"the waveform holds {self.block[channel, at]} at sample {at} of channel {channel + 1}"
+            )
+
+    def restore(self, stems: Block) -> Array:
+        """(stems, channels, time) to the user's kind."""
+        values = stems[:, 0] if self.flat else stems
+        values = values[0] if len(stems) == 1 else values
+        values = values.astype(self.dtype)
+        if self.is_tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(self.waveform.device)
+        return values
+
+
+def load(
+    name: str | Path = "denoise",
+    device: str = "auto",
+    task: str | None = None,
+    **settings: Any,
+) -> Pipeline:
+    """Load a pipeline.
+
+    Args:
+        name: a task (its default checkpoint), a bundled checkpoint's name, or a path.
+        device: "cpu", "cuda", "cuda:1" or "auto", which takes a GPU where there is one.
+        task: refuse a checkpoint of another task.
+        settings: those of `Settings` (chunk_seconds, mix, max_attenuation_db, …).
+    Raises:
+        CheckpointError: no such checkpoint, or one that cannot be used.
+        DeviceError: the device is not there.
+    """
+    path = checkpoint.default_for(str(name)) if str(name) in TASKS.all() else checkpoint.resolve(name)
+    target = find_device(device)
+    with _device_errors():
+        model, metadata = checkpoint.load(path, target)
+    if task is not None and metadata.task != task:
+        raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
+    values = Settings(**settings)
+    if metadata.task == "super-resolve" and values.output_rate is None:
+        values = dataclasses.replace(values, output_rate=model.sample_rate)
+    return Pipeline(model, metadata.task, metadata, values)
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Model:
+    """The bare module of a checkpoint (a path or a bundled name), in eval mode.
+
+    Its forward takes what the published model's takes.
+
+    Raises:
+        CheckpointError, DeviceError: as `load`.
+    """
+    return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
+
+
+def find_device(name: str) -> torch.device:
+    """A torch device from "auto", "cpu", "cuda", "cuda:1", "mps".
+
+    Raises:
+        DeviceError: it is unknown or not present.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise DeviceError(f"device '{name}' cannot be used ({reason}): try --device cpu") from error
+    return device
+
+
+@contextlib.contextmanager
+def _device_errors() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError("the device has no memory left: try a smaller --chunk, or --device cpu") from error
+
+
+def _write(output: Any, writers: list[Writer]) -> None:
+    """Hand each stem to its writer, and the residual to the one after them."""
+    stems = output.stems
+    for writer, stem in zip(writers, stems, strict=False):
+        writer.write(stem.T)
+    if len(writers) > len(stems):
+        writers[-1].write((output.dry - stems.sum(0)).T)

@@ -1,0 +1,35 @@
+"""Samples that wait for others: a queue along the time axis."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SampleQueue:
+    """First in, first out along the last axis.
+
+    Args:
+        leading: sizes of the other axes.
+    """
+
+    def __init__(self, *leading: int) -> None:
+        self._blocks: list[NDArray[np.float32]] = []
+        self._empty = np.zeros((*leading, 0), np.float32)
+        self.length = 0
+
+    def push(self, block: NDArray[np.float32]) -> None:
+        """Append (..., time)."""
+        if block.shape[-1]:
+            self._blocks.append(block)
+            self.length += block.shape[-1]
+
+    def pop(self, length: int) -> NDArray[np.float32]:
+        """Remove and return the first `length` samples; there must be as many."""
+        if length == 0:
+            return self._empty
+        joined = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks, axis=-1)
+        # A copy lets go of what was popped: a view would hold the whole block.
+        self._blocks = [joined[..., length:].copy()] if joined.shape[-1] > length else []
+        self.length -= length
+        return joined[..., :length]

@@ -1,0 +1,218 @@
+"""One stream of audio through a model: any sample rate, any channels, any block sizes, aligned output.
+
+    input ── to model rate ── fold channels ── streamer ── unfold ── back to the input's rate ── mix ── output
+
+Push blocks, get what is ready, flush for the tail. Everything is numpy float32 (channels, time); tensors
+exist only around the model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audiotool.audio.channels import fold, unfold
+from audiotool.errors import StreamError
+from audiotool.models.base import Level, Model
+from audiotool.streaming.first_pass import LevelMeter
+from audiotool.streaming.queue import SampleQueue
+from audiotool.streaming.resample import StreamingResampler
+from audiotool.streaming.streamer import make_streamer
+from audiotool.streaming.upper_band import RemovalGain
+
+Block = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may ask of a stream.
+
+    Args:
+        chunk_seconds: input of one model step; None is one hop (live) for causal models.
+        mix: 1 is the model's output alone, 0 the input alone, aligned.
+        max_attenuation_db: never remove more than this: the output is e + 10^(-A/20) (input - e).
+        output_rate: Hz of the output; None keeps the input's.
+        upper_band: keep what lies above the model's band, as much as the model kept below it.
+    """
+
+    chunk_seconds: float | None = None
+    mix: float = 1.0
+    max_attenuation_db: float | None = None
+    output_rate: int | None = None
+    upper_band: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.mix <= 1.0:
+            raise StreamError(f"mix is from 0 (input) to 1 (output), got {self.mix}")
+        if self.max_attenuation_db is not None and not self.max_attenuation_db >= 0.0:
+            raise StreamError(
+                f"the greatest attenuation is in dB and not negative, got {self.max_attenuation_db}"
+            )
+        if self.chunk_seconds is not None and not self.chunk_seconds > 0.0:
+            raise StreamError(f"a chunk lasts longer than 0 s, got {self.chunk_seconds}")
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is ready.
+
+    Args:
+        stems: (stems, channels, time), at the output's rate.
+        dry: (channels, time), the input over the same time; empty where the output has another rate.
+    """
+
+    stems: Block
+    dry: Block
+
+
+class Session:
+    """A stream through a model.
+
+    Args:
+        model: in eval mode, on its device.
+        sample_rate: Hz of the input.
+        channels: of the input.
+        settings: chunking and mixing.
+        level: the whole recording's level at the model's rate, where a first pass has measured it.
+        conditions: passed to the model (an enrolment).
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        sample_rate: int,
+        channels: int,
+        settings: Settings | None = None,
+        level: Level | None = None,
+        **conditions: Any,
+    ) -> None:
+        self.model = model
+        self.sample_rate = sample_rate
+        self.channels = channels
+        self.settings = settings or Settings()
+        self.output_rate = self.settings.output_rate or sample_rate
+        self.output_channels = 1 if model.channels is None else channels
+        chunk = self.settings.chunk_seconds
+        items = None if chunk is None else max(1, round(chunk * model.sample_rate))
+        self._streamer = make_streamer(model, items, level=level, **conditions)
+        self._device = next(model.parameters()).device
+        self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
+        stems = len(model.stems)
+        self._up = StreamingResampler(model.sample_rate, self.output_rate, stems * self.output_channels)
+        same_rate = self.output_rate == sample_rate
+        self._has_upper_band = self.settings.upper_band and same_rate and sample_rate != model.sample_rate
+        self._back = StreamingResampler(model.sample_rate, sample_rate, self.output_channels)
+        if not same_rate and (self.settings.mix < 1.0 or self.settings.max_attenuation_db is not None):
+            raise StreamError("mixing with the input needs an output of the input's sample rate")
+        self._begin()
+
+    @property
+    def latency(self) -> int:
+        """Input samples by which the output may lag the input, chunking and resampling included."""
+        to_input = self.sample_rate / self.model.sample_rate
+        at_model = self._down.lag + self._streamer.latency
+        return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
+
+    def reset(self) -> None:
+        """Forget everything: the next `feed` begins a new stream."""
+        for part in (self._streamer, self._down, self._up, self._back):
+            part.reset()
+        self._begin()
+
+    def _begin(self) -> None:
+        stems = len(self.model.stems)
+        self._fed = 0
+        self._wet = SampleQueue(stems, self.output_channels)
+        self._dry = SampleQueue(self.output_channels)
+        self._low = SampleQueue(self.output_channels)
+        self._gain = RemovalGain(self.sample_rate, stems, self.output_channels)
+
+    def feed(self, block: Block) -> Output:
+        """Consume (channels, time) for any time >= 0 and return what is ready.
+
+        Raises:
+            StreamError: the channels differ from the session's, or the stream has ended.
+        """
+        if block.ndim != 2 or block.shape[0] != self.channels:
+            raise StreamError(f"this stream has blocks ({self.channels}, time), got {block.shape}")
+        self._fed += block.shape[-1]
+        self._push_dry(block)
+        at_model = self._down.feed(block)
+        self._push_low(self._back.feed(self._reference(at_model)) if self._has_upper_band else None)
+        self._wet.push(self._resampled(self._through_model(at_model)))
+        return self._ready()
+
+    def flush(self) -> Output:
+        """End the stream: the outputs together are as long as the input."""
+        at_model = self._down.flush()
+        wet = [self._through_model(at_model), self._unfold(self._streamer.flush())]
+        length = self._length_at(self.output_rate)
+        if self._has_upper_band:
+            self._push_low(self._back.feed(self._reference(at_model)))
+            self._push_low(self._back.flush(length))
+        for part in wet:
+            self._wet.push(self._resampled(part))
+        self._wet.push(self._by_stem(self._up.flush(length)))
+        return self._ready()
+
+    def measure(self, meter: LevelMeter, block: Block | None) -> None:
+        """Count a block of the first pass in, None at its end; a session that measures does nothing else."""
+        at_model = self._down.flush() if block is None else self._down.feed(block)
+        meter.feed(self._tensor(at_model))
+
+    def _tensor(self, at_model: Block) -> torch.Tensor:
+        waveform = torch.from_numpy(np.array(at_model, dtype=np.float32, order="C"))
+        return fold(waveform.to(self._device), self.model.channels)
+
+    def _through_model(self, at_model: Block) -> Block:
+        return self._unfold(self._streamer.feed(self._tensor(at_model)))
+
+    def _unfold(self, output: torch.Tensor) -> Block:
+        return unfold(output, len(self.model.stems), self.output_channels).float().cpu().numpy()
+
+    def _resampled(self, wet: Block) -> Block:
+        rows = len(wet) * self.output_channels
+        return self._by_stem(self._up.feed(wet.reshape(rows, wet.shape[-1])))
+
+    def _by_stem(self, rows: Block) -> Block:
+        return rows.reshape(len(self.model.stems), self.output_channels, rows.shape[-1])
+
+    def _reference(self, block: Block) -> Block:
+        """The input's channels that the output's correspond to: an array's first microphone."""
+        return block[: self.output_channels]
+
+    def _length_at(self, rate: int) -> int:
+        return -(-self._fed * rate // self.sample_rate)
+
+    def _push_dry(self, block: Block) -> None:
+        if self.output_rate == self.sample_rate:
+            self._dry.push(np.array(self._reference(block), dtype=np.float32))
+
+    def _push_low(self, block: Block | None) -> None:
+        if block is not None:
+            self._low.push(block)
+
+    def _ready(self) -> Output:
+        """Combine as much as every branch has."""
+        same_rate = self.output_rate == self.sample_rate
+        length = min(self._wet.length, self._dry.length) if same_rate else self._wet.length
+        if self._has_upper_band:
+            length = min(length, self._low.length)
+        wet = self._wet.pop(length)
+        if not same_rate:
+            return Output(wet, np.zeros((self.output_channels, 0), np.float32))
+        dry = self._dry.pop(length)
+        if self._has_upper_band:
+            low = self._low.pop(length)
+            wet = wet + self._gain.feed(low, wet) * (dry - low)
+        if self.settings.max_attenuation_db is not None:
+            kept = np.float32(10 ** (-self.settings.max_attenuation_db / 20))
+            wet = wet + kept * (dry - wet)
+        if self.settings.mix < 1.0:
+            wet = np.float32(self.settings.mix) * wet + np.float32(1.0 - self.settings.mix) * dry
+        return Output(wet, dry)
