@@ -37,7 +37,7 @@ def source_frames(frames: int, speed: float) -> int:
 
 def change_speed(waveform: Samples, speed: float, frames: int) -> Samples:
     """Play `source_frames(frames, speed)` samples `speed` times as fast; pitch and formants move along."""
-    resampled = soxr.resample(waveform, round(100 * speed), 100, quality="LQ")[:frames]
+    resampled = soxr.resample(waveform, round(100 * speed), 100, quality="HQ")[:frames]
     return resampled if len(resampled) == frames else np.pad(resampled, (0, frames - len(resampled)))
 
 
@@ -93,7 +93,7 @@ def filtered(waveform: Samples, sections: Sections) -> Samples:
 
 
 def clip(rng: np.random.Generator, waveform: Samples, over_db: tuple[float, float]) -> Samples:
-    """Cut the peaks off, hard or soft, where the largest would go `over_db` above; quieter parts keep their level."""
+    """Cut the peaks off, hard or soft, so that the largest would go `over_db` above; the rest stays."""
     peak = float(np.abs(waveform).max())
     limit = peak * amplitude(-rng.uniform(*over_db))
     soft = chance(rng, 0.5)
@@ -122,7 +122,7 @@ def _logarithmic(waveform: Samples, bits: int) -> Samples:
 
 
 def _transform_coded(waveform: Samples, sample_rate: int, masking_db: float, bandwidth: float) -> Samples:
-    """Quantise the spectrum of 32 ms frames with a step `masking_db` under each band's level; drop the top."""
+    """Quantise the spectrum of 32 ms frames, `masking_db` under each band's level, and drop the top."""
     hop = int(0.016 * sample_rate)
     count = ceil(len(waveform) / hop) + 1
     padded = np.zeros((count + 1) * hop, np.float32)

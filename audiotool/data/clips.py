@@ -187,8 +187,8 @@ class DecodedClips:
             temporary.clear()
         except OSError as error:
             raise InputError(
-                f"cannot keep decoded audio in {self._samples_path.parent} ({error}): name another folder with"
-                " data.cache, or set data.decode_once to false"
+                f"cannot keep decoded audio in {self._samples_path.parent} ({error}): name another folder"
+                " with data.cache, or set data.decode_once to false"
             ) from error
         finally:
             for name in temporary:

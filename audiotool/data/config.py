@@ -183,6 +183,10 @@ class DataConfig(Section):
     pairs_probability: Probability = Field(
         0.5, description="share of paired examples where speech is given too"
     )
+    example: str | None = Field(
+        None,
+        description="kind of training pair; null: the task's own (enrolment and array are asked for here)",
+    )
     exclude: list[str] = Field(
         [], description="rows left out: shell patterns of path, speaker, class or source"
     )
@@ -239,8 +243,8 @@ class DataConfig(Section):
         if place is None:
             where = root or f"{folder.resolve()} and {Path.cwd()}"
             raise RecipeError(
-                f"data.{key}[{index}]: no manifest or folder '{path}' in {where}: correct the path, set data.root,"
-                " or make the manifest with `audiotool data scan`"
+                f"data.{key}[{index}]: no manifest or folder '{path}' in {where}: correct the path, set"
+                " data.root, or make the manifest with `audiotool data scan`"
             )
         return place.resolve()
 

@@ -100,7 +100,7 @@ def make_dataset(
     Args:
         data: located (absolute paths), or relative to the current folder.
         audio: rate, segment and channels.
-        example: "noisy", "mixture", "narrow-band", "features", ...: what the task declares.
+        example: what the task declares ("noisy", "mixture", ...); `data.example` goes first.
         split: "train", "valid" or "test".
         length: examples; None for one pass over the material.
         progress: told while recordings are decoded for the first time.
@@ -108,7 +108,7 @@ def make_dataset(
         RecipeError: a manifest is missing, a split is empty, or the example cannot be made from the recipe.
         InputError: nothing in a manifest can be decoded, pairs do not match, the cache cannot be written.
     """
-    kind = EXAMPLES.get(example)
+    kind = EXAMPLES.get(data.example or example)
     data = data.located(Path())
     pairs_only = kind.uses_pairs and bool(data.pairs) and not data.speech
     material = open_material(data, audio, split, ("pairs",) if pairs_only else kind.needs, progress)

@@ -148,7 +148,8 @@ def open_material(
         _require_readable(found.clips, kind, split)
         return found
 
-    rir = select(data, "rir", split, required="rir" in needs)
+    mixing = data.mixing if split == "train" else data.evaluation
+    rir = select(data, "rir", split, required=bool(data.rir) and mixing.reverberation_probability > 0)
     return Material(
         speech=pool("speech"),
         noise=pool("noise"),
@@ -171,8 +172,8 @@ def _open_pairs(
     for entry in entries:
         if not entry.targets or len(entry.targets) != stems:
             raise InputError(
-                f"{entry.path}: its row names {len(entry.targets)} targets where the first row of the pairs names"
-                f" {stems}: a pair needs `target`, the same number of paths in each row"
+                f"{entry.path}: its row names {len(entry.targets)} targets, the first row of the pairs {stems}:"
+                " a pair needs `target`, the same number of paths in each row"
             )
     targets = [clips([e.targets[s] for e in entries]) for s in range(stems)]
     pairs = Pairs(entries, clips([e.path for e in entries]), targets)
@@ -185,7 +186,8 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
     """Rows of one kind and split.
 
     Raises:
-        RecipeError: `required`, and there are none; the message says which condition left none.
+        RecipeError: there are none although the recipe names manifests (room responses may be missing unless
+            required); the message says which condition left none.
     """
     manifests = getattr(data, kind)
     if not manifests:
@@ -200,17 +202,18 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
     of_split = [e for e in of_kind if e.split in splits]
     kept = [e for e in of_split if not e.matches(data.exclude)]
     high = [e for e in kept if not e.sample_rate or e.sample_rate >= minimum_rate]
-    if not high and (required or kind in ("speech", "noise")):
-        have = ", ".join(sorted({e.split for e in of_kind})) or "none"
-        reason = (
-            f"no row is of kind {' or '.join(KINDS[kind])}"
-            if not of_kind
-            else f"the '{split}' split is empty (rows have: {have}); map it with data.splits"
-            if not of_split
-            else "data.exclude leaves nothing"
-            if not kept
-            else f"every recording has less than {minimum_rate} Hz; lower audio.sample_rate or data.speech_minimum_rate"
+    if not high and (required or kind != "rir"):
+        splits_there = ", ".join(sorted({e.split for e in of_kind})) or "none"
+        reasons = (
+            (of_kind, f"no row is of kind {' or '.join(KINDS[kind])}"),
+            (of_split, f"the '{split}' split is empty (rows have: {splits_there}); map it with data.splits"),
+            (kept, "data.exclude leaves nothing"),
+            (
+                high,
+                f"all have less than {minimum_rate} Hz; lower audio.sample_rate or data.speech_minimum_rate",
+            ),
         )
+        reason = next(text for rows_left, text in reasons if not rows_left)
         raise RecipeError(f"data.{kind}: {reason} ({', '.join(str(m) for m in manifests)})")
     if len(high) < len(kept):
         log.warning(

@@ -50,23 +50,28 @@ class Mixer:
     # Speech
 
     def speech(
-        self, rng: np.random.Generator, frames: int, avoid: Sequence[str] = (), group: str = ""
+        self,
+        rng: np.random.Generator,
+        frames: int,
+        avoid: Sequence[str] = (),
+        group: str = "",
+        speed: float | None = None,
     ) -> Track:
-        """(frames,) of one speaker, other than those to avoid: part of a recording, or several and pauses."""
+        """(frames,) of one speaker, other than those to avoid: part of a recording, or several and pauses.
+
+        Args:
+            avoid: speakers not to take.
+            group: the speaker to take; "" draws one.
+            speed: factor of speed and pitch; None draws it.
+        """
         pool = self._pool(self.material.speech, "speech")
         group = group or pool.draw_group(rng, avoid)
-        speed = self._speech_speed(rng)
+        speed = self.draw_speech_speed(rng) if speed is None else speed
         length = frames if speed == 1 else augment.source_frames(frames, speed)
         samples, files = self._line_up(rng, pool, group, length)
         if speed != 1:
             samples = augment.change_speed(samples, speed, frames)
         return Track(self._equalised(rng, samples), group, files)
-
-    def recording(self, index: int) -> Track:
-        """One whole recording of speech, unchanged."""
-        pool = self._pool(self.material.speech, "speech")
-        samples = pool.clips.read(index, 0, int(pool.clips.lengths[index]))
-        return Track(samples, pool.entries[index].group, [str(pool.entries[index].path)])
 
     def _line_up(
         self, rng: np.random.Generator, pool: Pool, group: str, frames: int
@@ -82,7 +87,8 @@ class Mixer:
             position += len(piece) + int(rng.uniform(0.1, 0.6) * self.sample_rate)
         return samples, files
 
-    def _speech_speed(self, rng: np.random.Generator) -> float:
+    def draw_speech_speed(self, rng: np.random.Generator) -> float:
+        """A speaker's factor of speed and pitch; 1 outside training."""
         a = self.augmentation
         return augment.draw_speed(rng, a.speed) if a and chance(rng, a.speed_probability) else 1.0
 

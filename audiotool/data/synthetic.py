@@ -16,7 +16,7 @@ from audiotool.data.clips import Samples
 
 
 def coloured(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Noise whose spectrum falls or rises by -12 to +3 dB an octave, with broad bumps, its level wandering."""
+    """Noise whose spectrum slopes by -12 to +3 dB an octave, with broad bumps; its level wanders."""
     size = scipy.fft.next_fast_len(frames, real=True)
     frequency = np.linspace(0, 1, size // 2 + 1, dtype=np.float32)
     knots = np.sort(rng.random(6))

@@ -49,8 +49,8 @@ class Example:
         """Refuse a recipe this example cannot serve. By default: more than one channel."""
         if self.audio.channels != 1:
             raise RecipeError(
-                f"audio.channels is {self.audio.channels}: examples of '{self.name}' have one; a microphone array"
-                " is the example 'array'"
+                f"audio.channels is {self.audio.channels}: examples of '{self.name}' have one; a microphone"
+                " array is the example 'array'"
             )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
@@ -74,6 +74,29 @@ class Example:
         if pool is None:
             raise RecipeError("audio.segment_seconds is null, which needs data.speech to take lengths from")
         return int(pool.clips.lengths[pool.draw(rng, pool.draw_group(rng))])
+
+    def pair(self, rng: np.random.Generator, index: int) -> tuple[Samples, Samples, Facts]:
+        """(T,) input, (S, T) targets of a pair, and what it is: training draws, evaluation goes in order."""
+        pairs = self.material.pairs
+        if pairs is None or not pairs.usable:
+            raise RecipeError("data.pairs: no pair of this split can be read")
+        usable = pairs.usable
+        chosen = usable[int(rng.integers(len(usable)))] if self.training else usable[index % len(usable)]
+        length = int(pairs.inputs.lengths[chosen])
+        whole = self.audio.segment_seconds is None
+        frames = length if whole else self.frames(rng)
+        start = int(rng.integers(length - frames + 1)) if length > frames else 0
+        noisy, targets = pairs.read(chosen, start, frames)
+        entry = pairs.entries[chosen]
+        return (
+            noisy,
+            targets,
+            {
+                "speech": entry.group,
+                "speech_files": [str(t) for t in entry.targets],
+                "noise_files": [str(entry.path)],
+            },
+        )
 
     def count(self) -> int:
         """Examples in one pass over the material."""

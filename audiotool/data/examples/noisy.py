@@ -34,7 +34,8 @@ class Noisy(Example):
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
         paired = self.material.pairs is not None
         if paired and (self.material.speech is None or chance(rng, self.data.pairs_probability)):
-            return self._from_pair(rng, index)
+            noisy, targets, facts = self.pair(rng, index)
+            return {"input": noisy[None], "target": targets[:1]}, facts
         return self._mixed(rng)
 
     def _mixed(self, rng: np.random.Generator) -> tuple[Tensors, Facts]:
@@ -61,17 +62,3 @@ class Noisy(Example):
         noisy, wanted = mixer.same_line(rng, noisy, wanted)
         (noisy, wanted), level = mixer.set_level(rng, noisy, wanted)
         return {"input": mixer.degraded(rng, noisy)[None], "target": wanted[None]}, facts | level
-
-    def _from_pair(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
-        pairs = self.material.pairs
-        assert pairs is not None
-        usable = pairs.usable
-        # Evaluation takes them in order, training at random.
-        i = usable[int(rng.integers(len(usable)))] if self.training else usable[index % len(usable)]
-        length = int(pairs.inputs.lengths[i])
-        frames = length if self.audio.segment_seconds is None else self.frames(rng)
-        start = int(rng.integers(length - frames + 1)) if length > frames else 0
-        noisy, targets = pairs.read(i, start, frames)
-        entry = pairs.entries[i]
-        facts: Facts = {"speech": entry.group, "speech_files": [str(t) for t in entry.targets]}
-        return {"input": noisy[None], "target": targets[:1]}, facts | {"noise_files": [str(entry.path)]}

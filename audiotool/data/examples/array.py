@@ -1,0 +1,68 @@
+"""What several microphones hear in, speech at the first of them out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audiotool.data.array_rooms import Room, microphones, responses
+from audiotool.data.clips import Samples
+from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.levels import active_rms, amplitude
+from audiotool.data.mixer import Facts
+from audiotool.data.rooms import convolve, fade_out
+from audiotool.errors import RecipeError
+
+
+class Array(Example):
+    """ "input" (C, T) with C = `audio.channels`; "target" (1, T): early speech at the first microphone.
+
+    Speech and each noise stand at their own places of one simulated room; every microphone adds a little hiss
+    of its own.
+    """
+
+    name = "array"
+    needs = ("speech",)
+
+    def check(self) -> None:
+        if self.audio.channels < 2:
+            raise RecipeError("audio.channels is 1: an array has two microphones or more")
+
+    def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
+        mixer, config, frames = self.mixer, self.data.array, self.frames(rng)
+        rate, channels = self.audio.sample_rate, self.audio.channels
+        room = Room.draw(rng, config.rt60_seconds)
+        array = microphones(
+            room.place(rng), channels, config.radius, config.geometry, rng.uniform(0, 2 * np.pi)
+        )
+        track = mixer.speech(rng, frames)
+        of_speech = responses(rng, room, room.place(rng), array, rate)
+        end = of_speech[0].direct + int(mixer.mixing.early_ms * 1e-3 * rate)
+        early = of_speech[0].taps[:end]
+        early = early * fade_out(len(early), int(0.005 * rate))
+        filters = [*(r.taps for r in of_speech), early]
+        *heard, wanted = convolve(track.samples, filters, of_speech[0].direct)
+        speech = np.stack(heard)
+        snr_db = rng.uniform(*mixer.mixing.snr_db)
+        noise, kinds, files = self._noise(rng, room, array, frames, track.group)
+        level = active_rms(speech[0], rate)
+        gain = (level or 1.0) * amplitude(-snr_db) / (active_rms(noise[0], rate) or 1.0)
+        noisy = speech + noise * np.float32(gain)
+        noisy += rng.standard_normal(noisy.shape, dtype=np.float32) * np.float32((level or 1.0) * 1e-3)
+        (*rows, wanted), of_level = mixer.set_level(rng, *noisy, wanted)
+        facts: Facts = {
+            "speech": track.group,
+            "speech_files": track.files,
+            "room": f"rt60 {room.rt60_seconds:.2f} s",
+            "snr_db": round(snr_db, 2),
+            "noise": kinds,
+            "noise_files": files,
+        }
+        return {"input": np.stack(rows), "target": wanted[None]}, facts | of_level
+
+    def _noise(
+        self, rng: np.random.Generator, room: Room, array: np.ndarray, frames: int, speaker: str
+    ) -> tuple[Samples, str, list[str]]:
+        """(C, T) of one noise track from one place."""
+        track = self.mixer.noise(rng, frames, avoid=[speaker])
+        paths = responses(rng, room, room.place(rng), array, self.audio.sample_rate)
+        return convolve(track.samples, [p.taps for p in paths], paths[0].direct), track.group, track.files

@@ -1,0 +1,78 @@
+"""Several speakers at once in, one stem a speaker out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from audiotool.data.augment import chance, fades
+from audiotool.data.clips import Samples
+from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.levels import active_rms, amplitude
+from audiotool.data.mixer import Facts
+from audiotool.errors import RecipeError
+
+EDGE_SECONDS = 0.02
+
+
+class Mixture(Example):
+    """ "input" (1, T) the sum; "target" (speakers, T), one row a speaker at its level in the sum.
+
+    The speakers of a mixture are all different people, and a split holds only its own. With pairs (LibriMix),
+    their targets are the rows.
+    """
+
+    name = "mixture"
+    needs = ("speech",)
+    uses_pairs = True
+
+    def check(self) -> None:
+        super().check()
+        wanted, speech, pairs = self.data.mixture.speakers, self.material.speech, self.material.pairs
+        if pairs and len(pairs.targets) != wanted:
+            raise RecipeError(
+                f"data.mixture.speakers is {wanted}, but the pairs have {len(pairs.targets)} targets"
+            )
+        if speech and len(speech.groups) < wanted:
+            raise RecipeError(
+                f"data.mixture.speakers is {wanted}, but the split has {len(speech.groups)} speakers"
+                f" ({', '.join(speech.groups)}): add speakers, or scan with --speaker-pattern"
+            )
+
+    def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
+        paired = self.material.pairs is not None
+        if paired and (self.material.speech is None or chance(rng, self.data.pairs_probability)):
+            mixture, stems, facts = self.pair(rng, index)
+            return {"input": mixture[None], "target": stems}, facts
+        return self._mixed(rng)
+
+    def _mixed(self, rng: np.random.Generator) -> tuple[Tensors, Facts]:
+        frames, config = self.frames(rng), self.data.mixture
+        stems = np.zeros((config.speakers, frames), np.float32)
+        total = np.zeros(frames, np.float32)
+        speakers: list[str] = []
+        files: list[str] = []
+        for stem in stems:
+            track = self.mixer.speech(rng, frames, avoid=speakers)
+            speakers.append(track.group)
+            files += track.files
+            heard, wanted, _ = self.mixer.in_room(rng, self._partly(rng, track.samples))
+            level = active_rms(heard, self.audio.sample_rate)
+            difference_db = rng.uniform(-0.5, 0.5) * config.level_difference_db
+            gain = np.float32(amplitude(difference_db) / level if level > 0 else 0)
+            stem[:] = wanted * gain
+            total += heard * gain
+        facts: Facts = {"speech": "+".join(speakers), "speech_files": files}
+        if chance(rng, config.noise_probability):
+            noise, of_noise = self.mixer.add_noise(rng, total, avoid=speakers)
+            total, facts = total + noise, facts | of_noise
+        (total, *rows), level_facts = self.mixer.set_level(rng, total, *stems)
+        return {"input": total[None], "target": np.stack(rows)}, facts | level_facts
+
+    def _partly(self, rng: np.random.Generator, samples: Samples) -> Samples:
+        """Keep a part of the segment, at its beginning, its end or between."""
+        length = int(rng.uniform(*self.data.mixture.overlap) * len(samples))
+        start = int(rng.integers(len(samples) - length + 1))
+        kept = np.zeros_like(samples)
+        shape = fades(length, int(EDGE_SECONDS * self.audio.sample_rate))
+        kept[start : start + length] = samples[start : start + length] * shape
+        return kept
