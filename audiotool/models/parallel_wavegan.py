@@ -1,12 +1,12 @@
 """Parallel WaveGAN: noise to waveform in one pass of a WaveNet without feedback, conditioned on a mel.
 
-Yamamoto, Song, Kim: Parallel WaveGAN: A fast waveform generation model based on generative adversarial networks
-with multi-resolution spectrogram, ICASSP 2020, arXiv:1910.11480. Names and defaults are those of the v1
-configuration for LJ Speech in kan-bayashi/ParallelWaveGAN.
+Yamamoto, Song, Kim: Parallel WaveGAN: A fast waveform generation model based on generative adversarial
+networks with multi-resolution spectrogram, ICASSP 2020, arXiv:1910.11480. Names and defaults are those of the
+v1 configuration for LJ Speech in kan-bayashi/ParallelWaveGAN.
 
 The centred network sees some thousand samples to either side: it streams exactly when segments bring that
-many frames of context. The causal one (configuration v3) keeps a state and has no latency. The noise is drawn by
-position, so both give a stream exactly what they give a whole file.
+many frames of context. The causal one keeps a state and has no latency. The noise is drawn
+by position, so both give a stream exactly what they give a whole file.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.dsp.mel import mel_config
-from audiotool.models.base import State
+from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
 from audiotool.models.layers.wavenet import ConvInUpsample, ResidualBlock, StackShape, smoothing_context
 from audiotool.models.layers.weight_norm import normalise_weights
@@ -38,7 +38,7 @@ class ParallelWaveGANConfig:
         gate_channels: of tanh and sigmoid together.
         aux_context_window: frames to either side that the first convolution over the mel sees.
         freq_axis_kernel_size: bands over which the upsampling smooths.
-        use_causal_conv: configuration v3: no layer looks ahead.
+        use_causal_conv: no layer looks ahead.
         weight_norm: normalise weights, as in training; False for folded weights.
         seed: of the noise, unless `process` is given another.
     """
@@ -62,7 +62,9 @@ class ParallelWaveGANConfig:
     def __post_init__(self) -> None:
         hop = mel_config(self.mel).hop_length
         if math.prod(self.upsample_scales) != hop:
-            raise ValueError(f"upsample_scales {self.upsample_scales} do not multiply to the mel's hop, {hop}")
+            raise ValueError(
+                f"upsample_scales {self.upsample_scales} do not multiply to the mel's hop, {hop}"
+            )
         self.stack  # noqa: B018  (its own checks)
 
     @property
@@ -154,7 +156,7 @@ class ParallelWaveGAN(Vocoder):
         return y, {**state, "upsample": upsample, "layers": layers}
 
     def _noise(self, seed: int, start: int, features: Tensor) -> Tensor:
-        """Noise of the samples that belong to `features`, whose first frame is frame `start` of the stream."""
+        """Noise of the samples of `features`, whose first frame is frame `start` of the stream."""
         hop = self.upsampling
         z = noise.normal(seed, 1, start * hop, features.shape[-1] * hop, features.device)
         return z.to(features.dtype).expand(features.shape[0], -1, -1)
@@ -170,7 +172,7 @@ class ParallelWaveGAN(Vocoder):
             InputError: x has another number of bands.
         """
         if self.causal:
-            return super().process(x, seed=seed, position=position)
+            return Model.process(self, x, seed=seed, position=position)
         self.check_features(x)
         z = self._noise(self.config.seed if seed is None else seed, position, x)
         if x.shape[-1] == 0:
@@ -182,7 +184,9 @@ class ParallelWaveGAN(Vocoder):
     def _normalised(self, features: Tensor) -> Tensor:
         return (features - self.mean[:, None]) / self.scale[:, None]
 
-    def start(self, level: Any = None, seed: int | None = None, position: int = 0, **conditions: Any) -> State:
+    def start(
+        self, level: Any = None, seed: int | None = None, position: int = 0, **conditions: Any
+    ) -> State:
         return {**self._fresh(), "position": position, "seed": self.config.seed if seed is None else seed}
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:

@@ -1,7 +1,7 @@
 """WaveFlow: a flow that is autoregressive over a few rows and convolutional along them.
 
-Ping, Peng, Zhao, Song: WaveFlow: A Compact Flow-based Model for Raw Audio, ICML 2020, arXiv:1912.01219. Names and
-defaults are those of L0SG/WaveFlow (h16-r64).
+Ping, Peng, Zhao, Song: WaveFlow: A Compact Flow-based Model for Raw Audio, ICML 2020, arXiv:1912.01219. Names
+and defaults are those of L0SG/WaveFlow (h16-r64).
 
 Neighbouring samples are stacked into h rows (here 4), column by column:
 
@@ -13,9 +13,9 @@ Neighbouring samples are stacked into h rows (here 4), column by column:
 Analysis does all rows at once. Synthesis goes row by row: each convolution keeps the rows it still needs in a
 queue, so that a row costs one row's work instead of all earlier ones' again.
 
-Along the rows every step sees a little further, and a row's neighbours have seen as much themselves: the exact
-context grows with rows * flows and is about 22 s to either side at the published size. Segments that bring it
-stream exactly, at the price of that much more work.
+Along the rows every step sees a little further, and a row's neighbours have seen as much themselves: the
+exact context grows with rows * flows and is about 22 s to either side at the published size. Segments that
+bring it stream exactly, at the price of that much more work.
 """
 
 from __future__ import annotations
@@ -68,22 +68,29 @@ class WaveFlowConfig:
     def __post_init__(self) -> None:
         hop = mel_config(self.mel).hop_length
         if math.prod(self.upsample_factors) != hop:
-            raise ValueError(f"upsample_factors {self.upsample_factors} do not multiply to the mel's hop, {hop}")
+            raise ValueError(
+                f"upsample_factors {self.upsample_factors} do not multiply to the mel's hop, {hop}"
+            )
         if any(factor % 2 for factor in self.upsample_factors):
             raise ValueError(f"upsample_factors {self.upsample_factors} must be even")
         if hop % self.rows or self.rows < 2 or (self.bipartize and self.rows % 2):
             raise ValueError(f"rows ({self.rows}) must divide the mel's hop {hop}, and be even to bipartize")
         if self.kernel_size[1] % 2 == 0 or not self.row_dilations:
-            raise ValueError("kernel_size must be odd along columns, and row_dilations must name one at least")
+            raise ValueError(
+                "kernel_size must be odd along columns, and row_dilations must name one at least"
+            )
 
 
 class RowConv2d(nn.Conv2d):
-    """Convolution that looks at earlier rows only, and centred along columns: (B, C, rows, W) -> (B, out, rows, W).
+    """Convolution that looks at earlier rows only, and centred along columns: (B, C, rows, W) -> (B, out,
+    rows, W).
 
     State: (B, C, (kernel - 1) * dilation, W) the rows before; zeros at the beginning.
     """
 
-    def __init__(self, inner: int, outer: int, kernel_size: tuple[int, int], dilation: tuple[int, int]) -> None:
+    def __init__(
+        self, inner: int, outer: int, kernel_size: tuple[int, int], dilation: tuple[int, int]
+    ) -> None:
         super().__init__(
             inner, outer, kernel_size, dilation=dilation, padding=(0, (kernel_size[1] - 1) // 2 * dilation[1])
         )
@@ -162,9 +169,7 @@ class WaveFlow(Vocoder):
 
     name = "waveflow"
     config_class = WaveFlowConfig
-    reference = (
-        "Ping et al., WaveFlow: A Compact Flow-based Model for Raw Audio, ICML 2020, arXiv:1912.01219"
-    )
+    reference = "Ping et al., WaveFlow: A Compact Flow-based Model for Raw Audio, ICML 2020, arXiv:1912.01219"
     uses_position = True
 
     def __init__(self, config: WaveFlowConfig) -> None:
@@ -266,6 +271,6 @@ class WaveFlow(Vocoder):
         return self.inverse(z, self.upsample(x))[:, None]
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise "z" of the target (B, 1, rows, T / rows) and its "log_determinant", summed over everything."""
+        """Noise "z" of the target (B, 1, rows, T / rows) and its "log_determinant", summed over all."""
         z, log_determinant = self(batch["target"][:, 0], batch["input"])
         return {"z": z, "log_determinant": log_determinant}

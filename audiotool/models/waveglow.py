@@ -9,8 +9,8 @@ scales and shifts the second half by what a WaveNet without causality makes of t
     audio -> [W_k] -> x0 ---------------------+-> x0
                       x1 * exp(log_s) + b  ----> x1       (b, log_s) = WN_k(x0, mel)
 
-Two channels leave as noise before every fourth flow. Synthesis runs the flows backwards, each of which sees some
-frames to either side: the model streams exactly when segments bring that context.
+Two channels leave as noise before every fourth flow. Synthesis runs the flows backwards, each of which sees
+some frames to either side: the model streams exactly when segments bring that context.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class WaveGlowConfig:
         n_layers, n_channels, kernel_size: of each flow's WaveNet; layer i is dilated by 2^i.
         upsample_kernel: samples a frame is spread over.
         sigma: standard deviation of the noise in synthesis.
-        denoiser_strength: share of the bias spectrum that is subtracted after synthesis; 0 leaves it, the official
-            denoiser takes 0.01 to 0.1.
+        denoiser_strength: share of the bias spectrum that is subtracted after synthesis; 0 leaves it, the
+            official denoiser takes 0.01 to 0.1.
         weight_norm: normalise weights, as in training; False for folded weights.
         seed: of the noise, unless `process` is given another.
     """
@@ -69,7 +69,7 @@ class WaveGlowConfig:
             raise ValueError(f"n_group ({self.n_group}) and n_early_size ({self.n_early_size}) must be even")
         if hop % self.n_group or self.upsample_kernel < hop:
             raise ValueError(
-                f"n_group {self.n_group} must divide the mel's hop {hop}, upsample_kernel must not be below it"
+                f"n_group {self.n_group} must divide the mel's hop {hop}, upsample_kernel not be below it"
             )
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {self.kernel_size} has no centre")
@@ -118,7 +118,9 @@ class AffineNetwork(nn.Module):
         self.start = nn.Conv1d(half, channels, 1)
         self.cond_layer = nn.Conv1d(features, 2 * channels * layers, 1)
         self.in_layers = nn.ModuleList(
-            nn.Conv1d(channels, 2 * channels, kernel_size, dilation=2**i, padding=(kernel_size - 1) // 2 * 2**i)
+            nn.Conv1d(
+                channels, 2 * channels, kernel_size, dilation=2**i, padding=(kernel_size - 1) // 2 * 2**i
+            )
             for i in range(layers)
         )
         self.res_skip_layers = nn.ModuleList(
@@ -147,8 +149,8 @@ class WaveGlow(Vocoder):
     name = "waveglow"
     config_class = WaveGlowConfig
     reference = (
-        "Prenger, Valle, Catanzaro, WaveGlow: A Flow-based Generative Network for Speech Synthesis, ICASSP 2019,"
-        " arXiv:1811.00002"
+        "Prenger, Valle, Catanzaro, WaveGlow: A Flow-based Generative Network for Speech Synthesis,"
+        " ICASSP 2019, arXiv:1811.00002"
     )
     uses_position = True
 
@@ -174,7 +176,7 @@ class WaveGlow(Vocoder):
                 )
 
     def condition(self, features: Tensor, length: int) -> Tensor:
-        """Mel (B, M, frames) -> (B, M * n_group, length / n_group), bands slow and place in the group fast."""
+        """Mel (B, M, frames) -> (B, M * n_group, length / n_group): bands slow, place in the group fast."""
         spread = self.upsample(features)[..., :length]
         return spread.unflatten(-1, (-1, self.config.n_group)).transpose(2, 3).flatten(1, 2)
 
@@ -260,11 +262,13 @@ class WaveGlow(Vocoder):
         spec = stft(padded, n_fft, hop)
         magnitude = (spec.abs() - strength * bias).clamp(min=0.0)
         window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
-        clean = torch.istft(torch.polar(magnitude, spec.angle()), n_fft, hop, window=window, length=padded.shape[-1])
+        clean = torch.istft(
+            torch.polar(magnitude, spec.angle()), n_fft, hop, window=window, length=padded.shape[-1]
+        )
         return clean[:, :length]
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise "z" of the target (B, n_group, T / n_group) and its "log_determinant", summed over everything."""
+        """Noise "z" of the target (B, n_group, T / n_group) and its "log_determinant", summed over all."""
         z, log_scales, log_determinants = self(batch["input"], batch["target"][:, 0])
         total = torch.stack([s.sum() for s in log_scales]).sum() + torch.stack(log_determinants).sum()
         return {"z": z, "log_determinant": total}

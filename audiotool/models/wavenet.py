@@ -1,18 +1,18 @@
 """WaveNet as Tacotron 2's vocoder: one sample after the other, from a mixture of logistics.
 
-van den Oord et al.: WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.: Natural TTS
-Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884. The papers leave
-channels open: names and defaults of the network are those of r9y9/wavenet_vocoder's mixture configuration, with
-the 30 layers in 3 cycles of Tacotron 2.
+van den Oord et al.: WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.: Natural
+TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884. The
+papers leave channels open: names and defaults of the network are those of r9y9/wavenet_vocoder's mixture
+configuration, with the 30 layers in 3 cycles of Tacotron 2.
 
-Training predicts all samples at once from the true ones before them. Synthesis feeds back its own: every layer
-keeps the inputs its dilated taps still need, so that a sample costs one matrix product a layer and not its whole
-receptive field again. It is still tens of thousands of small steps for a second of sound: expect many
-seconds of one core for each (scripts/benchmark_vocoders.py measures it).
+Training predicts all samples at once from the true ones before them. Synthesis feeds back its own: every
+layer keeps the inputs its dilated taps still need, so that a sample costs one matrix product a layer and not
+its whole receptive field again. It is still tens of thousands of small steps for a second of sound: expect
+many seconds of one core for each (scripts/benchmark_vocoders.py measures it).
 
-Causal with state. The mel's upsampling looks `condition_context` frames ahead: that is the latency. Every frame
-is computed by itself in the same shapes, and noise is drawn by position: a stream gives bit for bit what a
-whole file gives.
+Causal with state. The mel's upsampling looks `condition_context` frames ahead: that is the latency. Every
+frame is computed by itself in the same shapes, and noise is drawn by position: a stream gives bit for bit
+what a whole file gives.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.dsp.mel import mel_config
-from audiotool.models.base import State
+from audiotool.models.base import Model, State
 from audiotool.models.layers import logistic_mixture, noise
 from audiotool.models.layers.wavenet import ConvInUpsample, ResidualBlock, StackShape, smoothing_context
 from audiotool.models.layers.weight_norm import normalise_weights
@@ -75,7 +75,9 @@ class WaveNetConfig:
     def __post_init__(self) -> None:
         hop = mel_config(self.mel).hop_length
         if math.prod(self.upsample_scales) != hop:
-            raise ValueError(f"upsample_scales {self.upsample_scales} do not multiply to the mel's hop, {hop}")
+            raise ValueError(
+                f"upsample_scales {self.upsample_scales} do not multiply to the mel's hop, {hop}"
+            )
         if not 0 <= self.preemphasis < 1 or self.gain <= 0:
             raise ValueError("preemphasis lies in [0, 1), gain is positive")
         self.stack  # noqa: B018  (its own checks)
@@ -103,9 +105,12 @@ class WaveNet(Vocoder):
     name = "wavenet"
     config_class = WaveNetConfig
     reference = (
-        "van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al., Natural"
-        " TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884"
+        "van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.,"
+        " Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884"
     )
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__(config)
@@ -113,6 +118,9 @@ class WaveNet(Vocoder):
         self.causal = True
         self.condition_context = c.cin_pad + smoothing_context(c.upsample_scales)
         self.latency = self.condition_context * self.upsampling
+        # Statistics of the training set's mels; normalised mels pass unchanged by default.
+        self.register_buffer("mean", torch.zeros(self.mel.n_mels))
+        self.register_buffer("scale", torch.ones(self.mel.n_mels))
         self.first_conv = nn.Conv1d(1, c.residual_channels, 1)
         self.upsample_net = ConvInUpsample(
             self.mel.n_mels, c.cin_pad, c.upsample_scales, c.freq_axis_kernel_size, causal=False
@@ -132,8 +140,9 @@ class WaveNet(Vocoder):
 
     def condition(self, features: Tensor) -> Tensor:
         """Mel (B, M, frames) -> (B, M, frames * hop), its edges padded with the first and the last frame."""
+        normalised = (features - self.mean[:, None]) / self.scale[:, None]
         pad = self.config.cin_pad
-        return self.upsample_net(F.pad(features, (pad, pad), mode="replicate"))[0]
+        return self.upsample_net(F.pad(normalised, (pad, pad), mode="replicate"))[0]
 
     def forward(self, waveform: Tensor, condition: Tensor) -> Tensor:
         """Distribution of every next sample.
@@ -169,6 +178,10 @@ class WaveNet(Vocoder):
             "sample": None,
             "emphasised": None,
         }
+
+    def process(self, x: Tensor, **conditions: Any) -> Tensor:
+        """Mel (B, n_mels, frames) to waveform in one step; `seed` is a condition."""
+        return Model.process(self, x, **conditions)
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         """Each frame comes out when `condition_context` frames after it have come in.
@@ -225,7 +238,9 @@ class _Recurrence:
         gates = torch.matmul(self.aux, condition) + self.taps_bias[:, None]  # (B, layers * gate, n)
         layers = gates.permute(2, 0, 1).unflatten(2, (c.layers, -1)).unbind(2)
         buffers = [self._buffer(condition, state["memories"], k, n) for k in range(c.layers)]
-        drawn = noise.uniform(state["seed"], c.components + 1, position, n, condition.device).to(condition.dtype)
+        drawn = noise.uniform(state["seed"], c.components + 1, position, n, condition.device).to(
+            condition.dtype
+        )
         gumbel, logistic = logistic_mixture.sampling_noise(drawn)
         sample, emphasised = state["sample"], state["emphasised"]
         if sample is None:

@@ -1,7 +1,7 @@
 """A mixture of logistic distributions over the levels of a 16-bit sample.
 
-Salimans, Karpathy, Chen, Kingma: PixelCNN++, ICLR 2017, arXiv:1701.05517; for audio van den Oord et al.: Parallel
-WaveNet, ICML 2018, arXiv:1711.10433.
+Salimans, Karpathy, Chen, Kingma: PixelCNN++, ICLR 2017, arXiv:1701.05517; for audio van den Oord et al.:
+Parallel WaveNet, ICML 2018, arXiv:1711.10433.
 
 Parameters are (B, 3 * K, T): K logits of the weights, K means, K logarithms of scales. A level y covers
 [y - 1/65535, y + 1/65535]; its probability is what the logistic cumulative function gains over that bin, the
@@ -44,7 +44,9 @@ def log_likelihood(parameters: Tensor, y: Tensor, log_scale_min: float, levels: 
     mass = torch.sigmoid(upper) - torch.sigmoid(lower)
     density = middle - log_scales - 2.0 * F.softplus(middle) - math.log((levels - 1) / 2)
     inside = torch.where(mass > SMALLEST_MASS, mass.clamp(min=1e-12).log(), density)
-    component = torch.where(y < -EDGE, F.logsigmoid(upper), torch.where(y > EDGE, F.logsigmoid(-lower), inside))
+    component = torch.where(
+        y < -EDGE, F.logsigmoid(upper), torch.where(y > EDGE, F.logsigmoid(-lower), inside)
+    )
     return torch.logsumexp(component + F.log_softmax(logits, dim=1), dim=1, keepdim=True)
 
 

@@ -7,8 +7,9 @@ can be drawn at any time, on any device, and neighbouring stretches join without
     uniform(seed, 1, 2, 3)         c d e
 
 The hash is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
-OOPSLA 2014) in 64-bit integers that wrap; normal values come from pairs of uniform ones (Box and Muller 1958).
-All rows of a batch are given the same noise: what a recording becomes does not depend on its neighbours.
+OOPSLA 2014) in 64-bit integers that wrap; normal values come from pairs of uniform ones (Box and Muller
+1958). All rows of a batch are given the same noise: what a recording becomes does not depend on its
+neighbours.
 """
 
 from __future__ import annotations

@@ -58,10 +58,17 @@ class StackShape:
 class DilatedConv1d(StreamingConv1d):
     """As many outputs as inputs: causal with a state, or centred on whole segments."""
 
-    def __init__(self, inner: int, outer: int, kernel_size: int, dilation: int, bias: bool, causal: bool) -> None:
+    def __init__(
+        self, inner: int, outer: int, kernel_size: int, dilation: int, bias: bool, causal: bool
+    ) -> None:
         reach = (kernel_size - 1) * dilation
         super().__init__(
-            inner, outer, kernel_size, dilation=dilation, bias=bias, left_padding=reach if causal else reach // 2
+            inner,
+            outer,
+            kernel_size,
+            dilation=dilation,
+            bias=bias,
+            left_padding=reach if causal else reach // 2,
         )
         self.causal = causal
 
@@ -82,7 +89,12 @@ class ResidualBlock(nn.Module):
         half = shape.gate_channels // 2
         self.dropout = nn.Dropout(shape.dropout)
         self.conv = DilatedConv1d(
-            shape.residual_channels, shape.gate_channels, shape.kernel_size, dilation, shape.bias, shape.causal
+            shape.residual_channels,
+            shape.gate_channels,
+            shape.kernel_size,
+            dilation,
+            shape.bias,
+            shape.causal,
         )
         self.conv1x1_aux = nn.Conv1d(shape.aux_channels, shape.gate_channels, 1, bias=False)
         self.conv1x1_out = nn.Conv1d(half, shape.residual_channels, 1, bias=shape.bias)
@@ -97,9 +109,9 @@ class ResidualBlock(nn.Module):
 
 
 class StretchConv(nn.Conv2d):
-    """Repeat every frame `scale` times, then smooth over 2 * scale + 1 steps: (B, 1, F, T) -> (B, 1, F, T * scale).
+    """Repeat every frame `scale` times, then smooth over 2 * scale + 1 steps.
 
-    State (causal): the last 2 * scale stretched steps.
+    (B, 1, F, T) -> (B, 1, F, T * scale). State (causal): the last 2 * scale stretched steps.
     """
 
     def __init__(self, scale: int, frequency_kernel: int, causal: bool) -> None:

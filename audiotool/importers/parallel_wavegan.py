@@ -1,0 +1,143 @@
+"""Official Parallel WaveGAN files: `checkpoint-XXXsteps.pkl`, `config.yml`, `stats.h5` or `stats.npy`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiotool.dsp.mel import mel_config
+from audiotool.errors import CheckpointError, DependencyError
+from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.hifigan import named
+from audiotool.models.layers.weight_norm import fold_weights
+
+MEL = {
+    "sampling_rate": "sample_rate",
+    "fft_size": "n_fft",
+    "hop_size": "hop_length",
+    "num_mels": "n_mels",
+    "fmin": "fmin",
+    "fmax": "fmax",
+}
+"""Official keys of the mel and ours."""
+
+NETWORK = (
+    "kernel_size",
+    "layers",
+    "stacks",
+    "residual_channels",
+    "gate_channels",
+    "skip_channels",
+    "aux_context_window",
+    "dropout",
+)
+"""Official keys of the generator that keep their names."""
+
+
+def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
+    """The log10 mel of kan-bayashi's and r9y9's configurations: a preset's name, or its values."""
+    fields = {ours: entry(values, theirs, source=source) for theirs, ours in MEL.items()}
+    win_length = values.get("win_length")
+    return named(mel_config({**fields, "win_length": win_length, "log": "log10", "floor": 1e-10}))
+
+
+def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The upsampling network's configuration, common to kan-bayashi's and r9y9's.
+
+    Raises:
+        CheckpointError: another network than the one with a convolution before it, or with activations.
+    """
+    kind = values.get("upsample_net", "ConvInUpsampleNetwork")
+    parameters = entry(values, "upsample_params", source=source)
+    activation = parameters.get("nonlinear_activation") or parameters.get("upsample_activation", "none")
+    if kind != "ConvInUpsampleNetwork" or activation != "none":
+        raise CheckpointError(
+            f"{source}: upsample_net {kind} with activation {activation} is not supported: only"
+            " ConvInUpsampleNetwork without activation is"
+        )
+    return {
+        "upsample_scales": tuple(entry(parameters, "upsample_scales", source=source)),
+        "freq_axis_kernel_size": parameters.get("freq_axis_kernel_size", 1),
+    }
+
+
+def read_statistics(folder: Path) -> dict[str, Tensor]:
+    """Mean and scale of the training set's mels from `stats.npy` or `stats.h5`; empty when neither is there.
+
+    Raises:
+        DependencyError: the file is .h5 and h5py is not installed.
+        CheckpointError: the file is damaged.
+    """
+    path = folder / "stats.npy"
+    try:
+        if path.is_file():
+            mean, scale = np.load(path, allow_pickle=False)
+        else:
+            path = folder / "stats.h5"
+            if not path.is_file():
+                return {}
+            mean, scale = _read_hdf5(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} does not hold a mean and a scale: {error}") from error
+    return {"mean": _vector(mean), "scale": _vector(scale)}
+
+
+def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise DependencyError(
+            f"{path} needs h5py: install it with `pip install h5py`, or save the two rows as stats.npy"
+        ) from error
+    with h5py.File(path, "r") as file:
+        return np.asarray(file["mean"]), np.asarray(file["scale"])
+
+
+def _vector(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(values, dtype=np.float32).reshape(-1).copy())
+
+
+class ParallelWaveGANImporter(Importer):
+    """Generator, folded, with the statistics that lie beside it; without them it takes normalised mels."""
+
+    name = "parallel-wavegan"
+    origin = "github.com/kan-bayashi/ParallelWaveGAN"
+    licence = "MIT"
+    signature = ("first_conv.", "upsample_net.conv_in", "conv1x1_aux")
+
+    def read(self, path: Path) -> Any:
+        official = super().read(path)
+        return (
+            {**official, "statistics": read_statistics(path.parent)}
+            if isinstance(official, Mapping)
+            else official
+        )
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        tensors = fold_weights(entry(official, "model", "generator"))
+        bands = entry(tensors, "upsample_net.conv_in.weight").shape[0]
+        neutral = {"mean": torch.zeros(bands), "scale": torch.ones(bands)}
+        return {**tensors, **neutral, **official.get("statistics", {})}
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "config.yml")
+        values = read_config(path)
+        kind = values.get("generator_type", "ParallelWaveGANGenerator")
+        if kind != "ParallelWaveGANGenerator":
+            raise CheckpointError(f"{path}: generator_type {kind} is another model than Parallel WaveGAN's")
+        generator = entry(values, "generator_params", source=str(path))
+        if generator.get("in_channels", 1) != 1 or generator.get("out_channels", 1) != 1:
+            raise CheckpointError(f"{path}: only generators with one channel in and out are supported")
+        return {
+            **{key: entry(generator, key, source=str(path)) for key in NETWORK},
+            **upsampling_values(generator, str(path)),
+            "bias": generator.get("bias", True),
+            "use_causal_conv": generator.get("use_causal_conv", False),
+            "mel": mel_definition(values, str(path)),
+            "weight_norm": False,
+        }

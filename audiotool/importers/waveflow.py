@@ -1,0 +1,193 @@
+"""Official WaveFlow files: L0SG's `waveflow_XXX` with its JSON, and Parakeet's `.pdparams` with its
+configuration.
+
+A `.pdparams` file is a pickle of arrays: it is read by an unpickler that knows arrays and nothing else.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiotool.dsp.mel import mel_config
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, entry, read_config, require, without_prefix
+from audiotool.importers.hifigan import named
+from audiotool.importers.waveglow import mel_definition
+from audiotool.models.layers.weight_norm import fold_weights
+
+ARRAY_NAMES = {
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("_codecs", "encode"),
+}
+"""All that a pickled dictionary of arrays refers to."""
+
+L0SG_NAMES = (
+    (r"\.coupling\.net\.front_conv\.0\.conv\.", ".front_conv."),
+    (r"\.coupling\.net\.res_blocks\.", ".res_blocks."),
+    (r"\.filter_gate_conv\.conv\.", ".filter_gate_conv."),
+    (r"\.coupling\.proj_log_s_t\.conv\.", ".proj_log_s_t."),
+)
+
+PARAKEET_NAMES = (
+    (r"^encoder\.", "upsample_conv."),
+    (r"^decoder\.(\d+)\.input_proj\.", r"flows.\1.front_conv."),
+    (r"^decoder\.(\d+)\.output_proj\.", r"flows.\1.proj_log_s_t."),
+    (r"^decoder\.(\d+)\.resnet\.(\d+)\.conv\.", r"flows.\1.res_blocks.\2.filter_gate_conv."),
+    (r"^decoder\.(\d+)\.resnet\.(\d+)\.condition_proj\.", r"flows.\1.res_blocks.\2.filter_gate_conv_c."),
+    (r"^decoder\.(\d+)\.resnet\.(\d+)\.out_proj\.", r"flows.\1.res_blocks.\2.res_skip_conv."),
+)
+
+PARAKEET_ROW_DILATIONS = {
+    8: (1,),
+    16: (1,),
+    32: (1, 2, 4),
+    64: (1, 2, 4, 8, 16),
+    128: (1, 2, 4, 8, 16, 32, 64),
+}
+"""By number of rows; fixed in the official code."""
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Reads dictionaries, lists, numbers, strings and numpy arrays; refuses every other class."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in ARRAY_NAMES:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
+
+
+def read_paddle(path: Path) -> dict[str, Tensor]:
+    """Tensors of a `.pdparams` file; no code in it is run.
+
+    Raises:
+        CheckpointError: missing, damaged, or it holds more than arrays.
+    """
+    try:
+        with path.open("rb") as file:
+            values = ArrayUnpickler(file, encoding="latin1").load()
+    except (
+        OSError,
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        AttributeError,
+    ) as error:
+        raise CheckpointError(
+            f"{path} is not a Paddle file of plain arrays ({error}), so it is refused"
+        ) from error
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"{path} holds no dictionary of arrays")
+    return {k: torch.from_numpy(v.copy()) for k, v in values.items() if isinstance(v, np.ndarray)}
+
+
+def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
+    """The same tensors with each (pattern, replacement) applied to their names."""
+    result = {}
+    for key, value in tensors.items():
+        for pattern, replacement in names:
+            key = re.sub(pattern, replacement, key)
+        result[key] = value
+    return result
+
+
+def _from_parakeet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    # Buffers of row orders have generated names; they follow from the configuration.
+    used = {key: value for key, value in tensors.items() if ".generated_tensor_" not in key}
+    for key in [k for k in used if k.endswith("weight_g")]:
+        used[key] = used[key].reshape(-1, 1, 1, 1)
+    return fold_weights(renamed(used, PARAKEET_NAMES))
+
+
+def _from_l0sg(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def layer(match: re.Match[str]) -> str:
+        # Activations take every second place of the official list.
+        return f"upsample_conv.{int(match[1]) // 2}."
+
+    folded = fold_weights(renamed(without_prefix(tensors, "module."), L0SG_NAMES))
+    return {re.sub(r"^upsample_conv\.(\d+)\.", layer, key): value for key, value in folded.items()}
+
+
+class WaveFlowImporter(Importer):
+    """Both programs' files; which one it is shows in the tensors' names."""
+
+    name = "waveflow"
+    origin = "github.com/L0SG/WaveFlow or github.com/PaddlePaddle/Parakeet"
+    licence = "BSD-3-Clause (L0SG) or Apache-2.0 (Parakeet)"
+    signature = ("flows.0.coupling.", "upsample_conv.0")
+
+    def read(self, path: Path) -> Any:
+        return read_paddle(path) if path.suffix == ".pdparams" else super().read(path)
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        if _is_parakeet(official):
+            return _from_parakeet(official)
+        return _from_l0sg(entry(official, "model"))
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "config.json")
+        return _parakeet_values(path) if _is_parakeet(official) else _l0sg_values(path)
+
+
+def _is_parakeet(official: Any) -> bool:
+    return isinstance(official, Mapping) and any(str(key).startswith("decoder.0.") for key in official)
+
+
+def _l0sg_values(path: Path) -> dict[str, Any]:
+    values = entry(read_config(path), "waveflow_config", source=str(path))
+    wanted = ("n_height", "n_flow", "n_layer", "res_channels", "cin_channels")
+    rows, flows, layers, channels, bands = (entry(values, key, source=str(path)) for key in wanted)
+    coupling = values.get("coupling_type", "waveflow")
+    if coupling not in ("waveflow", "waveflow_bipartize"):
+        raise CheckpointError(
+            f"{path}: coupling_type {coupling!r} is neither waveflow nor waveflow_bipartize"
+        )
+    return {
+        "rows": rows,
+        "n_flows": flows,
+        "n_layers": layers,
+        "channels": channels,
+        "row_dilations": tuple(2**i for i in range(values.get("n_layer_per_cycle", 1))),
+        "bipartize": coupling == "waveflow_bipartize",
+        "mel": mel_definition(path, bands),
+        "weight_norm": False,
+    }
+
+
+def _parakeet_values(path: Path) -> dict[str, Any]:
+    values = read_config(path)
+    model = entry(values, "model", source=str(path))
+    keys = ("n_group", "n_flows", "n_layers", "channels", "kernel_size", "upsample_factors")
+    rows, flows, layers, channels, kernel, factors = (entry(model, key, source=str(path)) for key in keys)
+    if rows not in PARAKEET_ROW_DILATIONS:
+        raise CheckpointError(
+            f"{path}: n_group {rows} is not one of {', '.join(map(str, PARAKEET_ROW_DILATIONS))}"
+        )
+    data = entry(values, "data", source=str(path))
+    fields = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax")
+    mel = mel_config({"preset": "tacotron2", **{key: data[key] for key in fields if key in data}})
+    return {
+        "rows": rows,
+        "n_flows": flows,
+        "n_layers": layers,
+        "channels": channels,
+        "kernel_size": tuple(kernel),
+        "row_dilations": PARAKEET_ROW_DILATIONS[rows],
+        # The official code always reverses halves in the second half of the flows.
+        "bipartize": True,
+        "upsample_factors": tuple(factors),
+        "mel": named(mel),
+        "weight_norm": False,
+    }

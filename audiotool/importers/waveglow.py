@@ -1,0 +1,136 @@
+"""Official WaveGlow files: a state dict, or the whole pickled module as NVIDIA released it.
+
+The network's sizes are read from the tensors; the configuration is asked for the mel only, and Tacotron 2's
+is taken without one, as all released files use it. Files from before the conditioning layers were merged are
+merged here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.dsp.mel import mel_config
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, entry, read_config, read_torch, without_prefix
+from audiotool.importers.hifigan import named
+from audiotool.models.layers.weight_norm import fold_weights
+
+STAND_INS = (
+    "glow.WaveGlow",
+    "glow.WN",
+    "glow.Invertible1x1Conv",
+    "glow_old.WaveGlow",
+    "glow_old.WN",
+    "glow_old.Invertible1x1Conv",
+    "torch.nn.modules.container.ModuleList",
+    "torch.nn.modules.conv.Conv1d",
+    "torch.nn.modules.conv.ConvTranspose1d",
+    "torch.nn.utils.weight_norm.WeightNorm",
+    "torch.nn.backends.thnn._get_thnn_function_backend",
+)
+"""Classes the released pickles mention; each is read as an empty class with attributes."""
+
+MEL = {
+    "sampling_rate": "sample_rate",
+    "filter_length": "n_fft",
+    "hop_length": "hop_length",
+    "win_length": "win_length",
+    "mel_fmin": "fmin",
+    "mel_fmax": "fmax",
+}
+"""Official keys of the mel and ours."""
+
+
+def mel_definition(config: Path | None, bands: int) -> str | dict[str, Any]:
+    """Tacotron 2's mel with the configuration's `data_config` on top."""
+    fields: dict[str, Any] = {"n_mels": bands}
+    if config is not None:
+        data = entry(read_config(config), "data_config", source=str(config))
+        fields |= {ours: data[theirs] for theirs, ours in MEL.items() if theirs in data}
+    return named(mel_config({**dataclasses.asdict(mel_config("tacotron2")), **fields}))
+
+
+def module_tensors(module: Any, prefix: str = "") -> dict[str, Tensor]:
+    """State dict of a pickled module that was read as plain objects.
+
+    Raises:
+        CheckpointError: it is no module.
+    """
+    attributes = vars(module) if hasattr(module, "__dict__") else {}
+    if "_parameters" not in attributes or "_modules" not in attributes:
+        raise CheckpointError("the checkpoint's 'model' is neither a state dict nor a pickled module")
+    own = {**attributes["_parameters"], **attributes.get("_buffers", {})}
+    tensors = {prefix + key: value.detach() for key, value in own.items() if isinstance(value, Tensor)}
+    for key, part in attributes["_modules"].items():
+        tensors.update(module_tensors(part, f"{prefix}{key}."))
+    return tensors
+
+
+def merge_layers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Join the separate residual, skip and conditioning layers of early files; others pass unchanged."""
+    merged = {}
+    parts: dict[str, list[tuple[int, Tensor]]] = {}
+    for key, value in tensors.items():
+        match = re.fullmatch(r"(WN\.\d+\.)(res|skip|cond)_layers\.(\d+)(?:\.conv)?\.(weight|bias)", key)
+        if match is None:
+            merged[key] = value
+            continue
+        flow, kind, layer, field = match[1], match[2], int(match[3]), match[4]
+        if kind == "cond":
+            parts.setdefault(f"{flow}cond_layer.{field}", []).append((layer, value))
+        else:
+            # The residual half comes before the skip half.
+            place = 0 if kind == "res" else 1
+            parts.setdefault(f"{flow}res_skip_layers.{layer}.{field}", []).append((place, value))
+    for key, pieces in parts.items():
+        merged[key] = torch.cat([value for _, value in sorted(pieces, key=lambda piece: piece[0])])
+    return merged
+
+
+class WaveGlowImporter(Importer):
+    """Files with weight norm, without it, and from before the layers were merged."""
+
+    name = "waveglow"
+    origin = "github.com/NVIDIA/waveglow"
+    licence = "BSD-3-Clause"
+    signature = ("WN.0.", "convinv.0.conv.weight")
+
+    def read(self, path: Path) -> Any:
+        """A mapping of tensors, whatever of the official forms the file has."""
+        official = read_torch(path, STAND_INS)
+        inner = official
+        if isinstance(official, Mapping):
+            inner = next((official[key] for key in ("model", "state_dict") if key in official), official)
+        return dict(inner) if isinstance(inner, Mapping) else module_tensors(inner)
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        return merge_layers(fold_weights(without_prefix(official, "module.")))
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        tensors = self.weights(official)
+        upsample = entry(tensors, "upsample.weight")
+        flows = sum(key.startswith("convinv.") for key in tensors)
+        channels = [entry(tensors, f"convinv.{k}.conv.weight").shape[0] for k in range(flows)]
+        changes = [k for k in range(1, flows) if channels[k] != channels[k - 1]]
+        first_layer = entry(tensors, "WN.0.in_layers.0.weight")
+        return {
+            "n_flows": flows,
+            "n_group": channels[0],
+            "n_early_every": changes[0] if changes else flows,
+            "n_early_size": channels[changes[0] - 1] - channels[changes[0]] if changes else 2,
+            "n_layers": sum(
+                re.fullmatch(r"WN\.0\.in_layers\.\d+\.weight", key) is not None for key in tensors
+            ),
+            "n_channels": first_layer.shape[1],
+            "kernel_size": first_layer.shape[2],
+            "upsample_kernel": upsample.shape[2],
+            "mel": mel_definition(config, upsample.shape[0]),
+            "weight_norm": False,
+        }

@@ -1,0 +1,82 @@
+"""WaveNet files of r9y9/wavenet_vocoder: `checkpoint_stepXXX.pth` and its JSON, mixture of logistics only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.parallel_wavegan import mel_definition, read_statistics, upsampling_values
+from audiotool.models.layers.weight_norm import fold_weights
+
+PREEMPHASIS = 0.85
+"""Coefficient of the official preprocessing, not in its configuration."""
+
+NETWORK = (
+    "kernel_size",
+    "layers",
+    "stacks",
+    "residual_channels",
+    "gate_channels",
+    "skip_out_channels",
+    "cin_pad",
+    "dropout",
+    "log_scale_min",
+)
+"""Official keys that keep their names."""
+
+SUPPORTED = {
+    "input_type": ("raw",),
+    "output_distribution": ("Logistic",),
+    "gin_channels": (-1,),
+    "preprocess": ("", "preemphasis"),
+}
+"""Values that give this model; others give a different one."""
+
+
+class WaveNetImporter(Importer):
+    """Weights, folded; `stats.npy` beside the file (mean and scale of the mels, two rows) is taken up."""
+
+    name = "wavenet"
+    origin = "github.com/r9y9/wavenet_vocoder"
+    licence = "MIT"
+    signature = ("first_conv.", "upsample_net.conv_in", "conv1x1c")
+
+    def read(self, path: Path) -> Any:
+        official = super().read(path)
+        return (
+            {**official, "statistics": read_statistics(path.parent)}
+            if isinstance(official, Mapping)
+            else official
+        )
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        tensors = fold_weights(entry(official, "state_dict"))
+        tensors = {key.replace(".conv1x1c.", ".conv1x1_aux."): value for key, value in tensors.items()}
+        bands = entry(tensors, "upsample_net.conv_in.weight").shape[0]
+        neutral = {"mean": torch.zeros(bands), "scale": torch.ones(bands)}
+        return {**tensors, **neutral, **official.get("statistics", {})}
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "hparams.json")
+        values = read_config(path)
+        for key, allowed in SUPPORTED.items():
+            if values.get(key, allowed[0]) not in allowed:
+                raise CheckpointError(
+                    f"{path}: {key} {values[key]!r} gives another model, supported:"
+                    f" {', '.join(map(repr, allowed))}"
+                )
+        return {
+            **{key: entry(values, key, source=str(path)) for key in NETWORK},
+            **upsampling_values(values, str(path)),
+            "components": entry(values, "out_channels", source=str(path)) // 3,
+            "preemphasis": PREEMPHASIS if values.get("preprocess") == "preemphasis" else 0.0,
+            "gain": values.get("global_gain_scale", 1.0),
+            "mel": mel_definition(values, str(path)),
+            "weight_norm": False,
+        }
