@@ -119,17 +119,18 @@ def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker =
     reference, estimate = pair.at(sample_rate)
     if len(reference) < SHORTEST_S * sample_rate:
         raise Unscorable("shorter than PESQ's quarter of a second")
+    parts = equal_parts(len(reference), WINDOW_S * sample_rate)
     scores = []
-    for part in equal_parts(len(reference), WINDOW_S * sample_rate):
+    for part in parts:
         if not reference[part].any():
             continue
         try:
+            if not estimate[part].any():
+                raise Unscorable("the estimate is silent")
             score = worker.score(reference[part], estimate[part], sample_rate, wide)
         except Unscorable as error:
             at = f" between {part.start / sample_rate:.1f} and {part.stop / sample_rate:.1f} s"
-            raise Unscorable(
-                f"{error}{'' if part.stop == len(reference) and not part.start else at}"
-            ) from None
+            raise Unscorable(f"{error}{at if len(parts) > 1 else ''}") from None
         if score is not None:
             scores.append(score)
     if not scores:

@@ -1,0 +1,202 @@
+"""Each metric against another implementation, or against a value known by construction."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pystoi
+import pytest
+import torch
+from torchmetrics.functional.audio import (
+    scale_invariant_signal_distortion_ratio,
+    signal_distortion_ratio,
+    signal_noise_ratio,
+)
+
+from audiotool.errors import InputError
+from audiotool.metrics.base import METRICS, Pair, Unscorable, equal_parts, is_silent
+from audiotool.metrics.sdr import LIMIT_DB, best_permutation, si_sdr
+from audiotool.tasks.base import TASKS
+from tests.conftest import speech_like
+
+RATE = 16000
+
+
+def pair(seconds: float = 3.0, sample_rate: int = RATE, noise: float = 0.05) -> Pair:
+    clean = speech_like(seconds, sample_rate)[0].astype(np.float64)
+    return Pair(clean, clean + noise * np.random.default_rng(1).standard_normal(len(clean)), sample_rate)
+
+
+def measure(name: str, measured: Pair) -> float:
+    return METRICS.get(name)().measure(measured)
+
+
+def test_stoi_is_pystois() -> None:
+    p = pair()
+    assert measure("stoi", p) == pytest.approx(pystoi.stoi(p.reference, p.estimate, RATE))
+    assert measure("estoi", p) == pytest.approx(pystoi.stoi(p.reference, p.estimate, RATE, extended=True))
+
+
+def test_stoi_of_a_long_recording_is_the_mean_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiotool.metrics.stoi.WINDOW_S", 2)
+    p = pair(4.0)
+    half = 2 * RATE
+    parts = [
+        pystoi.stoi(p.reference[s], p.estimate[s], RATE) for s in (slice(0, half), slice(half, 2 * half))
+    ]
+    assert measure("stoi", p) == pytest.approx(np.mean(parts))
+    p.reference[half:] = 0
+    assert measure("stoi", p) == pytest.approx(parts[0])
+
+
+@pytest.mark.parametrize("name", ["stoi", "estoi"])
+def test_stoi_without_enough_sound(name: str) -> None:
+    with pytest.raises(Unscorable, match="shorter than STOI"):
+        measure(name, pair(0.3))
+    with pytest.raises(Unscorable, match="the reference is silent"):
+        measure(name, Pair(np.zeros(RATE), np.ones(RATE), RATE))
+    mostly_silent = pair(2.0)
+    mostly_silent.reference[1000:] = 0
+    with pytest.raises(Unscorable, match="less than"):
+        measure(name, mostly_silent)
+
+
+def test_ratios_are_torchmetrics() -> None:
+    p = pair()
+    estimate, reference = torch.from_numpy(p.estimate), torch.from_numpy(p.reference)
+    expected = scale_invariant_signal_distortion_ratio(estimate, reference, zero_mean=True)
+    assert measure("si_sdr", p) == pytest.approx(float(expected), abs=1e-6)
+    assert measure("snr", p) == pytest.approx(float(signal_noise_ratio(estimate, reference)), abs=1e-6)
+    assert measure("sdr", p) == pytest.approx(float(signal_distortion_ratio(estimate, reference)), abs=1e-4)
+
+
+def test_what_the_ratios_forgive() -> None:
+    p = pair()
+    louder = Pair(p.reference, 3 * p.estimate + 0.1, RATE)
+    assert measure("si_sdr", louder) == pytest.approx(measure("si_sdr", p), abs=1e-9)
+    assert measure("snr", louder) < measure("snr", p) - 5
+    echo = np.convolve(p.reference, [1.0, 0.5, 0.3])[: len(p.reference)]
+    filtered = Pair(p.reference, echo, RATE)
+    assert measure("sdr", filtered) > 40
+    assert measure("si_sdr", filtered) < 30
+
+
+def test_ratios_are_finite_at_their_ends() -> None:
+    p = pair()
+    same = Pair(p.reference, p.reference, RATE)
+    assert measure("si_sdr", same) == measure("snr", same) == LIMIT_DB
+    assert measure("sdr", same) <= LIMIT_DB
+    orthogonal = np.tile([1.0, 1.0, -1.0, -1.0], 100)
+    assert si_sdr(np.tile([1.0, -1.0], 200), orthogonal) == -LIMIT_DB
+    for name in ("si_sdr", "sdr"):
+        with pytest.raises(Unscorable, match="estimate is silent"):
+            measure(name, Pair(p.reference, 0 * p.reference, RATE))
+
+
+def test_best_permutation_finds_the_shuffle() -> None:
+    t = np.arange(RATE // 2) / RATE
+    stems = np.stack([np.sin(2 * np.pi * f * t) for f in (200, 331, 470)])
+    order = (2, 0, 1)
+    shuffled = np.empty_like(stems)
+    for reference, estimate in enumerate(order):
+        shuffled[estimate] = stems[reference] + 0.1
+    assert best_permutation(stems, shuffled) == order
+
+
+def test_log_spectral_distance_of_a_gain() -> None:
+    """A gain of 10 is 2 in log10 power at every bin."""
+    p = pair(noise=0.0)
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    assert measure("lsd", Pair(noise, 10 * noise, RATE)) == pytest.approx(2.0, abs=1e-3)
+    assert measure("lsd_high", Pair(noise, 10 * noise, RATE)) == pytest.approx(2.0, abs=1e-3)
+    assert measure("lsd", p) == 0.0
+
+
+def test_high_band_is_the_upper_half() -> None:
+    spectrum = np.fft.rfft(np.random.default_rng(0).standard_normal(RATE))
+    low = spectrum.copy()
+    low[len(low) // 2 :] *= 0.01
+    full, cut = (np.fft.irfft(s, RATE) for s in (spectrum, low))
+    high = measure("lsd_high", Pair(full, cut, RATE))
+    assert high == pytest.approx(4.0, abs=0.3)
+    assert measure("lsd", Pair(full, cut, RATE)) == pytest.approx(high / np.sqrt(2), abs=0.3)
+
+
+def test_mel_distance_of_a_gain() -> None:
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    assert measure("mel_l1", Pair(noise, np.e * noise, RATE)) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_multi_resolution_distance_of_a_gain() -> None:
+    """A gain g gives g - 1 for convergence and ln g for the log magnitude."""
+    noise = np.random.default_rng(0).standard_normal(RATE)
+    expected = 1 + np.log(2)
+    assert measure("mrstft", Pair(noise, 2 * noise, RATE)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_spectral_metrics_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = pair(1.0)
+    names = ("lsd", "lsd_high", "mel_l1", "mrstft")
+    whole = {name: measure(name, p) for name in names}
+    monkeypatch.setattr("audiotool.metrics.spectral.BLOCK", 777)
+    for name in names:
+        assert measure(name, p) == pytest.approx(whole[name], rel=1e-5)
+
+
+def _tone(frequency: float, seconds: float = 1.0) -> np.ndarray:
+    t = np.arange(round(seconds * RATE)) / RATE
+    return 0.1 * sum(np.sin(2 * np.pi * frequency * k * t) / k for k in range(1, 8))
+
+
+def test_pitch_errors_of_known_tones() -> None:
+    assert measure("f0_rmse", Pair(_tone(200), _tone(210), RATE)) == pytest.approx(10, abs=0.5)
+    assert measure("vuv_error", Pair(_tone(200), _tone(210), RATE)) < 3
+    half = _tone(200)
+    half[RATE // 2 :] = 0
+    assert measure("vuv_error", Pair(_tone(200), half, RATE)) == pytest.approx(50, abs=3)
+
+
+def test_pitch_needs_a_voice() -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(RATE)
+    with pytest.raises(Unscorable, match="no voiced frame"):
+        measure("f0_rmse", Pair(noise, _tone(200), RATE))
+    with pytest.raises(Unscorable, match="voiced in both"):
+        measure("f0_rmse", Pair(_tone(200), noise, RATE))
+
+
+def test_other_rates_are_resampled_once() -> None:
+    p = pair(1.0, 44100)
+    assert p.at(16000) is p.at(16000)
+    assert len(p.at(16000).reference) == pytest.approx(16000, abs=1)
+    assert p.at(44100).reference is p.reference
+
+
+def test_every_task_names_known_metrics() -> None:
+    known = METRICS.all()
+    for task in TASKS.all().values():
+        assert set(task.metrics) <= set(known)
+        name, higher = task.selection_metric
+        assert known[name].higher_is_better is higher
+
+
+def test_unknown_metric_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'pesq'"):
+        METRICS.get("pesk")
+
+
+@pytest.mark.parametrize("length", [0, 1, 99, 100, 101, 1000, 1001])
+def test_equal_parts_cover_all_and_are_no_longer(length: int) -> None:
+    parts = equal_parts(length, 100)
+    assert parts[0].start == 0
+    assert parts[-1].stop == length
+    assert all(a.stop == b.start for a, b in itertools.pairwise(parts))
+    sizes = [p.stop - p.start for p in parts]
+    assert max(sizes) <= 100
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_silence_is_about_change() -> None:
+    assert is_silent(np.zeros(0))
+    assert is_silent(np.full(10, 0.3))
+    assert not is_silent(np.array([0.0, 2e-5]))
