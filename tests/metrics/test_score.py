@@ -1,0 +1,209 @@
+"""Scoring pairs, files and folders: every row is there, with numbers or reasons."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiotool.errors import InputError
+from audiotool.metrics.base import Pair
+from audiotool.metrics.score import FilePair, pair_files, score, score_channels, score_files, score_pair
+from audiotool.metrics.sdr import SiSdr
+from tests.conftest import speech_like
+
+RATE = 16000
+FAST = ["stoi", "si_sdr"]
+
+
+def write(path: Path, waveform: np.ndarray, sample_rate: int = RATE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, waveform.T, sample_rate, subtype="FLOAT" if path.suffix == ".wav" else None)
+    return path
+
+
+def noisy(clean: np.ndarray, amount: float = 0.05) -> np.ndarray:
+    return clean + amount * np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def clean() -> np.ndarray:
+    return speech_like(1.5, RATE)
+
+
+def test_scores_by_name(clean: np.ndarray) -> None:
+    values = score(clean[0], noisy(clean)[0], RATE, FAST)
+    assert list(values) == FAST
+    assert 0.5 < values["stoi"].value < 1
+    assert values["si_sdr"].reason is None
+
+
+def test_lengths_that_differ_count_to_the_shorter(clean: np.ndarray) -> None:
+    estimate = noisy(clean)[0]
+    expected = score(clean[0, :20000], estimate[:20000], RATE, FAST)
+    assert score(clean[0], estimate[:20000], RATE, FAST) == expected
+    assert score(clean[0, :20000], estimate, RATE, FAST) == expected
+
+
+def test_samples_that_are_not_finite(clean: np.ndarray) -> None:
+    broken = clean[0].copy()
+    broken[7] = np.nan
+    assert (
+        score(clean[0], broken, RATE, FAST)["stoi"].reason == "the estimate holds samples that are not finite"
+    )
+    assert "the reference" in str(score(broken, clean[0], RATE, FAST)["si_sdr"].reason)
+
+
+def test_nothing_to_compare(clean: np.ndarray) -> None:
+    assert score(clean[0], clean[0, :0], RATE, FAST)["stoi"].reason == "there are no samples to compare"
+
+
+def test_bad_calls(clean: np.ndarray) -> None:
+    with pytest.raises(InputError, match="no metric is called 'foo'"):
+        score(clean[0], clean[0], RATE, ["foo"])
+    with pytest.raises(InputError, match=r"is \(time,\)"):
+        score(clean, clean, RATE, FAST)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a"), ValueError("a"), RuntimeError("a")])
+def test_a_librarys_failure_costs_one_number(
+    clean: np.ndarray, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(self: SiSdr, pair: Pair) -> float:
+        raise error
+
+    monkeypatch.setattr(SiSdr, "measure", fail)
+    values = score(clean[0], noisy(clean)[0], RATE, FAST)
+    assert values["si_sdr"].reason == f"{type(error).__name__}: a"
+    assert values["stoi"].value is not None
+
+
+def test_a_result_that_is_not_finite_is_null(clean: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SiSdr, "measure", lambda self, pair: float("inf"))
+    assert score(clean[0], clean[0], RATE, ["si_sdr"])["si_sdr"].reason == "the result is not finite"
+
+
+def test_channels_are_averaged_over_those_that_have_a_number() -> None:
+    stereo = speech_like(1.0, RATE, channels=2)
+    estimate = noisy(stereo)
+    each = [score(stereo[n], estimate[n], RATE, ["si_sdr"])["si_sdr"].value for n in (0, 1)]
+    assert score_channels(stereo, estimate, RATE, ["si_sdr"])["si_sdr"].value == pytest.approx(np.mean(each))
+    stereo[0] = 0
+    assert score_channels(stereo, estimate, RATE, ["si_sdr"])["si_sdr"].value == pytest.approx(each[1])
+    assert score_channels(0 * stereo, estimate, RATE, FAST)["stoi"].reason == "the reference is silent"
+
+
+def test_a_row_notes_other_rates_and_lengths(clean: np.ndarray, tmp_path: Path) -> None:
+    reference = write(tmp_path / "clean.wav", clean)
+    estimate = write(tmp_path / "enhanced.wav", speech_like(1.4, 24000), 24000)
+    row = score_pair(FilePair("a", reference, estimate), FAST)
+    assert row.values["stoi"].value > 0.9
+    assert row.notes == [
+        "enhanced.wav resampled from 24000 to 16000 Hz",
+        "enhanced.wav has 22400 samples, its reference 24000: the first 22400 count",
+    ]
+
+
+def test_a_baseline_gives_the_improvement(clean: np.ndarray, tmp_path: Path) -> None:
+    paths = [
+        write(tmp_path / f"{name}.wav", noisy(clean, amount))
+        for name, amount in (("clean", 0), ("better", 0.01), ("noisy", 0.1))
+    ]
+    row = score_pair(FilePair("a", *paths), ["si_sdr"])
+    columns = {name: value.value for name, value in row.columns().items()}
+    assert columns["si_sdr_improvement"] == pytest.approx(columns["si_sdr"] - columns["si_sdr_noisy"])
+    assert columns["si_sdr_improvement"] == pytest.approx(20, abs=0.5)
+
+
+def test_files_that_cannot_be_compared_give_reasons(clean: np.ndarray, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.wav", clean)
+    stereo = write(tmp_path / "stereo.wav", np.vstack((clean, clean)))
+    text = tmp_path / "text.wav"
+    text.write_text("no audio at all")
+    row = score_pair(FilePair("a", good, stereo), FAST)
+    assert "has 2 channels, its reference 1" in str(row.values["stoi"].reason)
+    row = score_pair(FilePair("a", good, text), FAST)
+    assert "cannot be read as audio" in str(row.values["si_sdr"].reason)
+    row = score_pair(FilePair("a", good, good, text), FAST)
+    assert row.values["stoi"].value == pytest.approx(1)
+    assert row.columns()["stoi_improvement"].value is None
+
+
+def test_folders_pair_by_relative_path_whatever_the_suffix(clean: np.ndarray, tmp_path: Path) -> None:
+    for name in ("a.wav", "deep/b.flac", "unused.wav"):
+        write(tmp_path / "clean" / name, clean)
+    for name in ("a.flac", "deep/b.wav"):
+        write(tmp_path / "out" / name, clean)
+    (tmp_path / "out" / "report.json").write_text("{}")
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out")
+    assert [p.name for p in pairs] == ["a", "deep/b"]
+    assert pairs[1].reference == tmp_path / "clean" / "deep" / "b.flac"
+    assert pairs[1].noisy is None
+
+
+def test_names_with_dots_stay_apart(clean: np.ndarray, tmp_path: Path) -> None:
+    for name in ("a.speaker1.wav", "a.speaker2.wav"):
+        write(tmp_path / "clean" / name, clean)
+        write(tmp_path / "out" / name, clean)
+    assert [p.name for p in pair_files(tmp_path / "clean", tmp_path / "out")] == ["a.speaker1", "a.speaker2"]
+
+
+def test_paths_that_do_not_pair(clean: np.ndarray, tmp_path: Path) -> None:
+    file = write(tmp_path / "clean" / "a.wav", clean)
+    write(tmp_path / "out" / "b.wav", clean)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no such file or folder"):
+        pair_files(tmp_path / "missing", tmp_path / "out")
+    with pytest.raises(InputError, match="files, or folders, not one of each"):
+        pair_files(file, tmp_path / "out")
+    with pytest.raises(InputError, match="1 of 1 estimates have no reference in .*: b"):
+        pair_files(tmp_path / "clean", tmp_path / "out")
+    with pytest.raises(InputError, match="no audio files"):
+        pair_files(tmp_path / "clean", tmp_path / "empty")
+    with pytest.raises(InputError, match="have no noisy input in"):
+        pair_files(tmp_path / "clean", tmp_path / "clean", tmp_path / "empty")
+    write(tmp_path / "clean" / "a.flac", clean)
+    with pytest.raises(InputError, match="one name"):
+        pair_files(tmp_path / "clean", tmp_path / "clean")
+
+
+def test_processes_give_the_same_rows_in_order(clean: np.ndarray, tmp_path: Path) -> None:
+    for n in range(3):
+        write(tmp_path / "clean" / f"{n}.wav", clean)
+        write(tmp_path / "out" / f"{n}.wav", noisy(clean, 0.02 * (n + 1)))
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out")
+    finished: list[str] = []
+    rows = score_files(pairs, FAST, jobs=2, progress=lambda row: finished.append(row.name))
+    assert [r.name for r in rows] == ["0", "1", "2"]
+    assert sorted(finished) == ["0", "1", "2"]
+    alone = score_files(pairs, FAST)
+    for row, other in zip(rows, alone, strict=True):
+        for name in FAST:
+            assert row.values[name].value == pytest.approx(other.values[name].value)
+
+
+class Killer(type(Path())):  # type: ignore[misc]
+    """A path that kills whoever reads it."""
+
+    def __fspath__(self) -> str:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return ""
+
+    __str__ = __fspath__
+
+    def exists(self, *args: object, **kwargs: object) -> bool:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+
+def test_a_worker_that_dies_takes_no_other_row_with_it(clean: np.ndarray, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.wav", clean)
+    pairs = [FilePair(str(n), good, good) for n in range(3)]
+    pairs[1] = FilePair("1", good, Killer(good))
+    rows = score_files(pairs, ["si_sdr"], jobs=2)
+    assert [r.values["si_sdr"].value is not None for r in rows] == [True, False, True]
+    assert rows[1].values["si_sdr"].reason == "the process that scored this file died"
