@@ -1,0 +1,112 @@
+"""Official Hybrid Demucs files: released packages (`.th`) of Demucs, and torchaudio's state dicts (`.pt`).
+
+A package holds the pickled reference to its class beside the arguments and the weights (half precision). The
+reference becomes an empty stand-in; any other is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, entry, read_config, read_torch
+
+CLASS = "demucs.hdemucs.HDemucs"
+
+NAMES = {"nfft": "n_fft", "samplerate": "sample_rate"} | {
+    name: name
+    for name in (
+        *("sources", "audio_channels", "channels", "growth", "depth", "freq_emb", "emb_scale", "emb_smooth"),
+        *("kernel_size", "time_stride", "stride", "context", "context_enc", "norm_starts", "norm_groups"),
+        *("dconv_depth", "dconv_comp", "dconv_attn", "dconv_lstm", "dconv_init"),
+    )
+}
+"""Official arguments and ours."""
+
+FIXED: dict[str, Any] = {
+    "channels_time": None,
+    "cac": True,
+    "rewrite": True,
+    "hybrid": True,
+    "hybrid_old": False,
+    "multi_freqs": None,
+    "dconv_mode": 1,
+}
+"""Official arguments that change the network, and the only value of each that this one implements."""
+
+IGNORED = {"segment", "rescale", "wiener_iters", "end_iters", "wiener_residual", "multi_freqs_depth"}
+"""Official arguments without influence on a trained network of this kind."""
+
+BRANCHES = {
+    "encoder": "freq_encoder",
+    "tencoder": "time_encoder",
+    "decoder": "freq_decoder",
+    "tdecoder": "time_decoder",
+}
+"""Names of the official network's parts, and torchaudio's."""
+
+
+class HybridDemucsImporter(Importer):
+    """A package needs no configuration file; a state dict needs one with the network's arguments.
+
+    That file (JSON or YAML) has the official or torchaudio argument names, at the top or under "kwargs".
+    """
+
+    name = "hybrid-demucs"
+    origin = "github.com/facebookresearch/demucs"
+    licence = "MIT"
+    signature = ("encoder.0.dconv.layers.0.0.weight", "freq_emb.embedding.weight")
+
+    def read(self, path: Path) -> Any:
+        return read_torch(path, stand_ins=[CLASS])
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        state = official
+        if isinstance(official, Mapping) and "klass" in official:
+            state = entry(official, "state")
+        if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise CheckpointError(
+                "the weights are quantised or not a state dict: import an unquantised package"
+            )
+        unused = self._unused_norm(state)
+        return {_rename(k): v.to(torch.float32) for k, v in state.items() if not k.startswith(unused)}
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        if isinstance(official, Mapping) and "klass" in official:
+            if official["klass"].__name__ != CLASS.rpartition(".")[2]:
+                raise CheckpointError(f"this package holds a {official['klass'].__name__}, not an HDemucs")
+            if official.get("args"):
+                raise CheckpointError("this package gives arguments by position, which no released one does")
+            values, dconv_init = dict(entry(official, "kwargs")), 1e-4
+        elif config is not None:
+            values = read_config(config)
+            values, dconv_init = dict(values.get("kwargs", values)), 1e-4
+        else:
+            raise CheckpointError(
+                "a state dict does not say how its network was built: give --config network.json with"
+                ' its arguments, such as {"sources": ["speech", "noise"], "nfft": 1024, "depth": 5}'
+            )
+        for key, value in FIXED.items():
+            if (given := values.pop(key, value)) != value and (given or value):
+                raise CheckpointError(f"the official option {key}={given!r} is not supported, only {value!r}")
+        unknown = values.keys() - NAMES.keys() - IGNORED
+        if unknown:
+            raise CheckpointError(f"unknown official arguments: {', '.join(sorted(unknown))}")
+        return {"dconv_init": dconv_init} | {NAMES[k]: v for k, v in values.items() if k in NAMES}
+
+    @staticmethod
+    def _unused_norm(state: Mapping[str, Tensor]) -> str:
+        """Prefix of the norm that only torchaudio has, in its last time encoder; nothing reads it."""
+        levels = [int(m.group(1)) for k in state if (m := re.match(r"time_encoder\.(\d+)\.", k))]
+        return f"time_encoder.{max(levels)}.norm1." if levels else "\0"
+
+
+def _rename(key: str) -> str:
+    part, _, rest = key.partition(".")
+    return f"network.{BRANCHES.get(part, part)}.{rest}"

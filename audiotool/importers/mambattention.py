@@ -1,0 +1,57 @@
+"""Official MambAttention checkpoints: `g_<step>.pth`, and the YAML configuration of their training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, entry, read_config, require
+
+NAMES = {
+    "stft_cfg": {
+        "sampling_rate": "sample_rate",
+        "n_fft": "n_fft",
+        "hop_size": "hop_length",
+        "win_size": "win_length",
+    },
+    "model_cfg": {
+        name: name
+        for name in (
+            *("hid_feature", "compress_factor", "num_tfmamba", "d_state", "d_conv", "expand"),
+            *("norm_epsilon", "beta"),
+        )
+    },
+}
+"""Official sections and keys, and our keys."""
+
+FIXED = {"input_channel": 2, "output_channel": 1}
+"""Official keys with one possible value: magnitude and phase in, a mask out."""
+
+
+class MambAttentionImporter(Importer):
+    """Reads the generator; the discriminator's file is of use to training only."""
+
+    name = "mambattention"
+    origin = "github.com/NikolaiKyhne/MambAttention"
+    licence = "MIT"
+    signature = ("TFMambAttention.0.time_mamba.forward_blocks.0.mixer.A_log",)
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        return dict(entry(official, "generator"))
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "MambAttention.yaml")
+        values = read_config(path)
+        for key, value in FIXED.items():
+            if values.get("model_cfg", {}).get(key, value) != value:
+                raise CheckpointError(
+                    f"{path}: only {key} {value} is supported, got {values['model_cfg'][key]}"
+                )
+        return {
+            ours: entry(values, section, theirs, source=str(path))
+            for section, keys in NAMES.items()
+            for theirs, ours in keys.items()
+        }

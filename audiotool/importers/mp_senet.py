@@ -1,0 +1,44 @@
+"""Official MP-SENet checkpoints: `g_<step>` or `g_best…`, and the `config.json` beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiotool.importers.base import Importer, entry, read_config, require, tensor_names
+
+NAMES = {
+    "dense_channel": "dense_channel",
+    "compress_factor": "compress_factor",
+    "beta": "beta",
+    "sampling_rate": "sample_rate",
+    "n_fft": "n_fft",
+    "hop_size": "hop_length",
+    "win_size": "win_length",
+}
+"""Official configuration keys and ours. The number of blocks is counted in the weights: the official program
+does not read its key for it."""
+
+
+class MPSENetImporter(Importer):
+    """The published order of axes is kept; weights trained with batch_first need `sequence_axis` "intended"."""
+
+    name = "mp-senet"
+    origin = "github.com/yxlu-0102/MP-SENet"
+    licence = "MIT"
+    signature = (
+        "TSTransformer.0.time_transformer.ffn.gru.weight_ih_l0",
+        "dense_encoder.dense_conv_1.0.weight",
+    )
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        return dict(entry(official, "generator"))
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "config.json")
+        values = read_config(path)
+        result = {ours: entry(values, theirs, source=str(path)) for theirs, ours in NAMES.items()}
+        blocks = {name.split(".")[1] for name in tensor_names(official) if name.startswith("TSTransformer.")}
+        return result | {"n_blocks": len(blocks)}

@@ -1,0 +1,120 @@
+"""Hybrid Demucs: a U-Net over the spectrum and one over the waveform that meet in the middle.
+
+Défossez: Hybrid Spectrogram and Waveform Source Separation, MDX Workshop 2021, arXiv:2111.03600.
+
+The network is torchaudio's, whose outputs equal the official ones. Its one superfluous norm (before the branches
+meet; 1,536 parameters of the published size that nothing reads) is left out, as in the official network.
+
+Streaming: normalisation and the local attention see a whole segment, so the model runs by overlap-add. With
+segments of 10 s and one second of cross-fade the output differs from whole-file output by what the level of
+a segment differs from the file's; scripts/measure_overlap_add.py measures it for a checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.errors import DependencyError
+from audiotool.models.base import Model
+
+
+@dataclass(frozen=True)
+class HybridDemucsConfig:
+    """Hyper-parameters; the defaults are the published music network (83,637,832 parameters).
+
+    Args:
+        sources: names of the stems, in the network's order.
+        sample_rate: Hz.
+        audio_channels: channels separated together.
+        channels: of the first level, times `growth` at each further one.
+        n_fft: samples; 1024 (with depth 5), 2048 or 4096. The hop is a quarter of it.
+        depth: levels.
+        freq_emb: weight of the frequency embedding, learnt emb_scale times faster, begun smooth or not.
+        kernel_size, stride: of levels over frequency, and over time before the branches meet.
+        time_stride: of levels after they met.
+        context, context_enc: frames on either side that a decoder's, an encoder's mixing layer sees.
+        norm_starts: first level with group norms.
+        dconv_depth, dconv_comp, dconv_init: layers, channel compression and initial scale of the residual
+            branches.
+        dconv_attn, dconv_lstm: first level whose residual branches have local attention, an LSTM.
+    """
+
+    sources: tuple[str, ...] = ("drums", "bass", "other", "vocals")
+    sample_rate: int = 44100
+    audio_channels: int = 2
+    channels: int = 48
+    growth: int = 2
+    n_fft: int = 4096
+    depth: int = 6
+    freq_emb: float = 0.2
+    emb_scale: int = 10
+    emb_smooth: bool = True
+    kernel_size: int = 8
+    time_stride: int = 2
+    stride: int = 4
+    context: int = 1
+    context_enc: int = 0
+    norm_starts: int = 4
+    norm_groups: int = 4
+    dconv_depth: int = 2
+    dconv_comp: int = 4
+    dconv_attn: int = 4
+    dconv_lstm: int = 4
+    dconv_init: float = 1e-3
+
+
+class HybridDemucs(Model):
+    """Separate a waveform (B, C, T) -> (B, sources * C, T)."""
+
+    name = "hybrid-demucs"
+    tasks = ("separate", "denoise")
+    config_class = HybridDemucsConfig
+    reference = "Défossez, Hybrid Spectrogram and Waveform Source Separation, 2021, arXiv:2111.03600"
+    causal = False
+
+    def __init__(self, config: HybridDemucsConfig) -> None:
+        super().__init__(config)
+        self.sample_rate = config.sample_rate
+        self.channels = config.audio_channels
+        self.stems = config.sources
+        self.network = _network(config)
+        levels_after = config.depth - len(self.network.time_encoder)
+        self.hop_length = config.n_fft // 4 * config.time_stride**levels_after
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """(B, C, T) -> stems (B, sources, C, T), as the official network."""
+        return self.network(mixture)
+
+    def process(self, x: Tensor, **conditions: Any) -> Tensor:
+        """Separate (B, C, T) -> (B, sources * C, T), any T >= 0."""
+        length = x.shape[-1]
+        if length == 0:
+            return x.new_zeros(x.shape[0], len(self.stems) * x.shape[1], 0)
+        # A single sample has no standard deviation.
+        stems = self(F.pad(x, (0, max(2 - length, 0))))
+        return stems[..., :length].flatten(1, 2)
+
+
+def _network(config: HybridDemucsConfig) -> Any:
+    """torchaudio's module; imported here, as torchaudio takes a while.
+
+    Raises:
+        DependencyError: torchaudio is missing, or does not fit torch.
+    """
+    try:
+        from torchaudio.models import HDemucs
+    except (ImportError, OSError) as error:
+        raise DependencyError(
+            f"Hybrid Demucs needs torchaudio, which cannot be imported ({error}): `audiotool doctor` says how to fix it"
+        ) from error
+    values = dataclasses.asdict(config)
+    values.update(sources=list(config.sources), nfft=values.pop("n_fft"))
+    del values["sample_rate"]
+    network = HDemucs(**values)
+    network.time_encoder[-1].norm1 = nn.Identity()
+    return network

@@ -1,0 +1,79 @@
+"""The densely connected encoder pieces that MP-SENet and MambAttention share, over (B, C, T, F)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class DenseBlock(nn.Module):
+    """Four dilated convolutions, each reading all earlier outputs, the newest first.
+
+    Args:
+        channels: of the input and of every convolution.
+        causal: kernel (2, 3) padded before the first frame only; otherwise (3, 3) padded on both sides.
+    """
+
+    def __init__(self, channels: int, causal: bool, depth: int = 4) -> None:
+        super().__init__()
+        self.dense_block = nn.ModuleList()
+        for n in range(depth):
+            dilation = 2**n
+            inner = channels * (n + 1)
+            if causal:
+                convolution: list[nn.Module] = [
+                    nn.ZeroPad2d((1, 1, dilation, 0)),
+                    nn.Conv2d(inner, channels, (2, 3), dilation=(dilation, 1)),
+                ]
+            else:
+                convolution = [
+                    nn.Conv2d(inner, channels, (3, 3), dilation=(dilation, 1), padding=(dilation, 1))
+                ]
+            self.dense_block.append(
+                nn.Sequential(*convolution, nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels))
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for layer in self.dense_block:
+            y = layer(x)
+            x = torch.cat((y, x), dim=1)
+        return y
+
+
+class DenseEncoder(nn.Module):
+    """(B, 2, T, F) -> (B, channels, T, about F / 2).
+
+    Args:
+        causal: as in DenseBlock.
+        frequency_padding: bins of zeros on both sides before the frequency axis is halved.
+    """
+
+    def __init__(self, channels: int, causal: bool, frequency_padding: int, in_channels: int = 2) -> None:
+        super().__init__()
+        self.dense_conv_1 = convolution_norm(nn.Conv2d(in_channels, channels, 1))
+        self.dense_block = DenseBlock(channels, causal)
+        self.dense_conv_2 = convolution_norm(
+            nn.Conv2d(channels, channels, (1, 3), stride=(1, 2), padding=(0, frequency_padding))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense_conv_2(self.dense_block(self.dense_conv_1(x)))
+
+
+class LearnableSigmoid(nn.Module):
+    """beta * sigmoid(slope * x), one slope a frequency: (B, F, T) -> (B, F, T)."""
+
+    def __init__(self, bins: int, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+        self.slope = nn.Parameter(torch.ones(bins, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.beta * torch.sigmoid(self.slope * x)
+
+
+def convolution_norm(convolution: nn.Module) -> nn.Sequential:
+    """A convolution, its instance norm and its PReLU, one slope a channel."""
+    channels = int(convolution.out_channels)  # type: ignore[arg-type]
+    return nn.Sequential(convolution, nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels))

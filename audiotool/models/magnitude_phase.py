@@ -1,0 +1,88 @@
+"""What MP-SENet and MambAttention share: enhance compressed magnitude and phase of a levelled waveform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
+from audiotool.models.base import Level, Model
+
+
+class MagnitudePhaseModel(Model):
+    """Base of models whose network maps (magnitude, phase) to (magnitude, phase), each (B, F, T).
+
+    Level: the published models divide by the root mean square of the whole noisy utterance. Files get exactly
+    that in a first pass (`process(..., level=...)`); without it each segment's own level is used.
+
+    Instance attributes:
+        transform: analysis of the input and synthesis of the output.
+        reanalysis: analysis of the output in training, with the published model's offsets.
+        couples_batch: True when the items of a batch influence each other, which are then enhanced one by one.
+        judges_reanalysis: True when the metric discriminator sees the magnitude of the synthesised waveform,
+            False when it sees the network's.
+    """
+
+    transform: MagnitudePhase
+    reanalysis: MagnitudePhase
+    couples_batch = False
+    judges_reanalysis = True
+    causal = False
+    uses_level = True
+
+    def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy compressed magnitude and phase (B, F, T) -> enhanced ones, and (B, F, T, 2) real, imaginary."""
+        raise TypeError(f"{type(self).__name__} has no network")
+
+    def process(self, x: Tensor, level: Level | None = None, **conditions: Any) -> Tensor:
+        """Enhance (B, 1, T) -> (B, 1, T), any T >= 0.
+
+        Args:
+            level: of the whole recording; None takes x to be all of it.
+        """
+        if x.shape[-1] == 0:
+            return torch.zeros_like(x)
+        gain = _gain(Level.of(x) if level is None else level)
+        levelled = (x * gain)[:, 0]
+        items = levelled.split(1) if self.couples_batch else (levelled,)
+        enhanced = [self.transform.synthesise(*self._network(item), x.shape[-1]) for item in items]
+        return torch.cat(enhanced)[:, None] / gain
+
+    def _network(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        mag, phase, _ = self(*self.transform.analyse(waveform))
+        return mag, phase
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The estimate, and both signals in the domain of the published losses.
+
+        Returns:
+            "estimate" (B, 1, T) at the input's level; "levelled_estimate" and "levelled_target" (B, 1, T), the
+            input scaled to a root mean square of one; "magnitude", "phase", "target_magnitude",
+            "target_phase" (B, F, T); "reanalysis" (B, F, T, 2), the estimate's spectrum after synthesis;
+            "judged_magnitude" (B, F, T), what the metric discriminator compares with "target_magnitude".
+        """
+        noisy, clean = batch["input"], batch["target"]
+        gain = _gain(Level.of(noisy))
+        clean = clean * gain
+        mag, phase, _ = self(*self.transform.analyse((noisy * gain)[:, 0]))
+        estimate = self.transform.synthesise(mag, phase, noisy.shape[-1])
+        again_mag, again_phase = self.reanalysis.analyse(estimate)
+        target_mag, target_phase = self.transform.analyse(clean[:, 0])
+        return {
+            "estimate": estimate[:, None] / gain,
+            "levelled_estimate": estimate[:, None],
+            "levelled_target": clean,
+            "magnitude": mag,
+            "phase": phase,
+            "target_magnitude": target_mag,
+            "target_phase": target_phase,
+            "reanalysis": as_complex(again_mag, again_phase),
+            "judged_magnitude": again_mag if self.judges_reanalysis else mag,
+        }
+
+
+def _gain(level: Level) -> Tensor:
+    """What brings a recording to a root mean square of one; silence stays silence."""
+    return 1 / level.rms.clamp(min=1e-8)

@@ -1,0 +1,255 @@
+"""MambAttention: bidirectional Mamba along time and along frequency, with one attention shared by both.
+
+Kühne, Østergaard, Jensen, Tan: MambAttention: Mamba with Multi-Head Attention for Generalizable Single-Channel
+Speech Enhancement, 2025, arXiv:2507.00966.
+
+The selective scan is plain PyTorch (layers/selective_scan.py) and needs no compiled kernels.
+
+Streaming: attention, the backward scans and instance norms see a whole segment, so the model runs by overlap-add.
+With segments of 10 s and one second of cross-fade the output differs from whole-file output by what the
+statistics of a segment differ from the file's; scripts/measure_overlap_add.py measures it for a checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
+from audiotool.models.layers.attention import Kind, SelfAttention
+from audiotool.models.layers.dense import DenseBlock, DenseEncoder, LearnableSigmoid
+from audiotool.models.layers.selective_scan import selective_scan
+from audiotool.models.magnitude_phase import MagnitudePhaseModel
+
+
+@dataclass(frozen=True)
+class MambAttentionConfig:
+    """Hyper-parameters; the defaults are the published network (2,325,841 parameters).
+
+    Args:
+        sample_rate: Hz.
+        hid_feature: channels; a multiple of n_heads.
+        num_tfmamba: time-frequency blocks.
+        d_state: state size of each Mamba feature.
+        d_conv: taps of Mamba's causal convolution.
+        expand: Mamba's inner features in multiples of hid_feature.
+        norm_epsilon: of the norm before each Mamba.
+        beta: largest value of the magnitude mask.
+        n_fft: samples, a multiple of 4.
+        compress_factor: exponent of the magnitude.
+        attention: kind of the shared attention; the published network computes "memory-efficient".
+        attention_window: for kind "windowed".
+    """
+
+    sample_rate: int = 16000
+    hid_feature: int = 64
+    num_tfmamba: int = 4
+    n_heads: int = 8
+    d_state: int = 16
+    d_conv: int = 4
+    expand: int = 4
+    norm_epsilon: float = 1e-5
+    beta: float = 2.0
+    n_fft: int = 400
+    hop_length: int = 100
+    win_length: int = 400
+    compress_factor: float = 0.3
+    attention: Kind = "memory-efficient"
+    attention_window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_fft % 4:
+            raise ValueError(f"n_fft must be a multiple of 4, got {self.n_fft}")
+
+
+class MambaMixer(nn.Module):
+    """Mamba's selective state space layer: (B, T, C) -> (B, T, C), causal."""
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__()
+        dim, inner, size = config.hid_feature, config.expand * config.hid_feature, config.d_state
+        self.rank = math.ceil(dim / 16)
+        self.size = size
+        self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
+        self.conv1d = nn.Conv1d(inner, inner, config.d_conv, groups=inner, padding=config.d_conv - 1)
+        self.x_proj = nn.Linear(inner, self.rank + 2 * size, bias=False)
+        self.dt_proj = nn.Linear(self.rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1, size + 1, dtype=torch.float32).log().repeat(inner, 1))
+        self.D = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, dim, bias=False)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Mamba's: step sizes drawn log-uniformly from 0.001 to 0.1 at a zero input."""
+        bound = self.rank**-0.5
+        nn.init.uniform_(self.dt_proj.weight, -bound, bound)
+        with torch.no_grad():
+            exponent = torch.rand_like(self.dt_proj.bias) * math.log(100)
+            step = (1e-3 * exponent.exp()).clamp(min=1e-4)
+            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
+
+    def forward(self, x: Tensor) -> Tensor:
+        length = x.shape[1]
+        u, z = self.in_proj(x).transpose(1, 2).chunk(2, dim=1)  # (B, inner, T)
+        u = F.silu(self.conv1d(u)[..., :length])
+        step, b, c = self.x_proj(u.transpose(1, 2)).split((self.rank, self.size, self.size), dim=-1)
+        y, _ = selective_scan(
+            u,
+            F.linear(step, self.dt_proj.weight).transpose(1, 2),
+            -self.A_log.float().exp(),
+            b.transpose(1, 2),
+            c.transpose(1, 2),
+            self.D,
+            z,
+            self.dt_proj.bias,
+            delta_softplus=True,
+        )
+        return self.out_proj(y.transpose(1, 2))
+
+
+class MambaBlock(nn.Module):
+    """Root-mean-square norm, mixer, residual: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__()
+        self.mixer = MambaMixer(config)
+        self.norm = nn.RMSNorm(config.hid_feature, eps=config.norm_epsilon)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mixer(self.norm(x)) + x
+
+
+class BidirectionalMamba(nn.Module):
+    """One block forwards and one backwards, side by side: (B, T, C) -> (B, T, 2C)."""
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__()
+        self.forward_blocks = nn.ModuleList([MambaBlock(config)])
+        self.backward_blocks = nn.ModuleList([MambaBlock(config)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        ahead, back = x, x.flip(1)
+        for block in self.forward_blocks:
+            ahead = block(ahead)
+        for block in self.backward_blocks:
+            back = block(back)
+        return torch.cat((ahead, back.flip(1)), dim=-1)
+
+
+class NormedAttention(nn.Module):
+    """LayerNorm, attention, residual: (B, T, C) -> (B, T, C)."""
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__()
+        self.layernorm = nn.LayerNorm(config.hid_feature)
+        self.attn = SelfAttention(
+            config.hid_feature, config.n_heads, config.attention, config.attention_window
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attn(self.layernorm(x))[0] + x
+
+
+class TimeFrequencyBlock(nn.Module):
+    """Attention and Mamba along time, then the same attention and another Mamba along frequency.
+
+    (B, C, T, F) -> (B, C, T, F).
+    """
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__()
+        self.attention = NormedAttention(config)
+        self.time_mamba = BidirectionalMamba(config)
+        self.freq_mamba = BidirectionalMamba(config)
+        self.tlinear = nn.ConvTranspose1d(2 * config.hid_feature, config.hid_feature, 1)
+        self.flinear = nn.ConvTranspose1d(2 * config.hid_feature, config.hid_feature, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, frames, bins = x.shape
+        x = x.permute(0, 3, 2, 1).reshape(batch * bins, frames, -1)  # (B F, T, C)
+        x = self._along(x, self.time_mamba, self.tlinear)
+        x = x.unflatten(0, (batch, bins)).transpose(1, 2).reshape(batch * frames, bins, -1)  # (B T, F, C)
+        x = self._along(x, self.freq_mamba, self.flinear)
+        return x.unflatten(0, (batch, frames)).permute(0, 3, 1, 2)
+
+    def _along(self, x: Tensor, mamba: nn.Module, linear: nn.Module) -> Tensor:
+        x = self.attention(x)
+        return linear(mamba(x).transpose(1, 2)).transpose(1, 2) + x
+
+
+def _upsampling(channels: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(channels, channels, (1, 3), (1, 2))
+
+
+class MaskDecoder(nn.Module):
+    """(B, C, T, F') -> magnitude mask (B, F, T) in 0 to beta."""
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__()
+        channels = config.hid_feature
+        self.dense_block = DenseBlock(channels, causal=False)
+        self.mask_conv = nn.Sequential(
+            _upsampling(channels),
+            nn.Conv2d(channels, 1, 1),
+            nn.InstanceNorm2d(1, affine=True),
+            nn.PReLU(1),
+            nn.Conv2d(1, 1, 1),
+        )
+        self.lsigmoid = LearnableSigmoid(config.n_fft // 2 + 1, config.beta)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lsigmoid(self.mask_conv(self.dense_block(x))[:, 0].transpose(1, 2))
+
+
+class PhaseDecoder(nn.Module):
+    """(B, C, T, F') -> phase (B, F, T) in radians, from a pseudo real and imaginary part."""
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__()
+        channels = config.hid_feature
+        self.dense_block = DenseBlock(channels, causal=False)
+        self.phase_conv = nn.Sequential(
+            _upsampling(channels), nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels)
+        )
+        self.phase_conv_r = nn.Conv2d(channels, 1, 1)
+        self.phase_conv_i = nn.Conv2d(channels, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.phase_conv(self.dense_block(x))
+        return torch.atan2(self.phase_conv_i(x), self.phase_conv_r(x))[:, 0].transpose(1, 2)
+
+
+class MambAttention(MagnitudePhaseModel):
+    """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
+
+    name = "mambattention"
+    tasks = ("denoise",)
+    config_class = MambAttentionConfig
+    reference = "Kühne et al., MambAttention, 2025, arXiv:2507.00966"
+    judges_reanalysis = False
+
+    def __init__(self, config: MambAttentionConfig) -> None:
+        super().__init__(config)
+        self.sample_rate = config.sample_rate
+        self.hop_length = config.hop_length
+        framing = (config.n_fft, config.hop_length, config.win_length, config.compress_factor)
+        self.transform = MagnitudePhase(*framing)
+        self.reanalysis = MagnitudePhase(*framing, power_offset=1e-10, phase_offsets=(1e-10, 1e-10))
+        self.dense_encoder = DenseEncoder(config.hid_feature, causal=False, frequency_padding=0)
+        self.TFMambAttention = nn.ModuleList(TimeFrequencyBlock(config) for _ in range(config.num_tfmamba))
+        self.mask_decoder = MaskDecoder(config)
+        self.phase_decoder = PhaseDecoder(config)
+
+    def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Noisy compressed magnitude and phase (B, F, T) -> enhanced ones, and (B, F, T, 2) real, imaginary."""
+        x = torch.stack((mag, phase), dim=1).transpose(2, 3)  # (B, 2, T, F)
+        x = self.dense_encoder(x)
+        for block in self.TFMambAttention:
+            x = block(x)
+        enhanced = mag * self.mask_decoder(x)
+        phase = self.phase_decoder(x)
+        return enhanced, phase, as_complex(enhanced, phase)
