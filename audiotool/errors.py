@@ -2,6 +2,7 @@
 
 AudiotoolError
 ├── InputError        a file, its format, sample rate or channels
+│   └── PlanError     inputs and outputs that cannot be what was meant; nothing was started
 ├── CheckpointError   a checkpoint's hash, metadata, keys or shapes
 ├── RecipeError       a recipe's key path or value
 ├── StreamError       a stream used out of order (fed after its end, wrong shape)
@@ -21,6 +22,12 @@ class AudiotoolError(Exception):
 
 class InputError(AudiotoolError):
     """An input or output file, its format, sample rate or channel count does not fit."""
+
+
+class PlanError(InputError):
+    """Inputs, outputs or options that do not go together; found before any work began."""
+
+    exit_code = 2
 
 
 class CheckpointError(AudiotoolError):

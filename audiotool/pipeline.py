@@ -25,8 +25,9 @@ import torch
 from torch import Tensor
 
 from audiotool import checkpoint
-from audiotool.audio.reader import PIPE, AudioReader
-from audiotool.audio.writer import FileWriter, PipeWriter, Writer
+from audiotool.audio import PIPE
+from audiotool.audio.reader import AudioReader
+from audiotool.audio.writer import FileWriter, PipeWriter, Target, Writer
 from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
 from audiotool.models.base import Level, Model
 from audiotool.streaming.first_pass import LevelMeter
@@ -42,22 +43,6 @@ Progress = Callable[[int, "int | None"], None]
 
 Array = Any
 """A numpy array or a torch tensor."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a file's outputs go and in which form.
-
-    Args:
-        stems: one path for each of the model's stems, or "-".
-        residual: path for input minus output, or None.
-        format, subtype: what the user asked for; None keeps the input's subtype in the name's format.
-    """
-
-    stems: tuple[str | Path, ...]
-    residual: str | Path | None = None
-    format: str | None = None
-    subtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +153,7 @@ class Pipeline:
                 yield tail
 
     def live(self, sample_rate: int, channels: int = 1) -> LiveStream:
-        """A stream to feed by hand: one hop of the model at a time unless `settings.chunk_seconds` says more."""
+        """A stream to feed by hand: one hop at a time unless `settings.chunk_seconds` says more."""
         return LiveStream(self._session(sample_rate, channels, self.settings, None))
 
     def process_file(
@@ -241,9 +226,7 @@ class Pipeline:
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, level: Level | None) -> Session:
         if sample_rate <= 0 or channels <= 0:
-            raise InputError(
-                f"a stream needs a sample rate and channels, got {sample_rate} Hz, {channels}"
-            )
+            raise InputError(f"a stream needs a sample rate and channels, got {sample_rate} Hz, {channels}")
         return Session(self.model, sample_rate, channels, settings, level, **self.conditions)
 
     def _with_chunk(self, seconds: float) -> Settings:

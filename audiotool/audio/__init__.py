@@ -1,1 +1,4 @@
 """Reading and writing audio in blocks: numpy float32 (frames, channels), through soundfile."""
+
+PIPE = "-"
+"""The name of standard input, and of standard output."""

@@ -15,12 +15,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.audio import PIPE
 from audiotool.audio.formats import FORMATS
 from audiotool.audio.pipe import is_unknown, open_pipe
 from audiotool.errors import InputError
-
-PIPE = "-"
-"""The name of standard input, and of standard output."""
 
 MP3_SLACK = 2 * 1152
 """Frames by which an MP3's own idea of its length may be wrong."""

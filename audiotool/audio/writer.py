@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -14,6 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.audio import PIPE
 from audiotool.audio.formats import COMPANDED, INTEGER_BITS, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
@@ -21,6 +23,28 @@ from audiotool.errors import InputError
 
 WRITE_FRAMES = 1 << 15
 """Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the outputs of one input go, and in which form.
+
+    Args:
+        stems: one path for each of the model's stems, or "-".
+        residual: path for input minus output, or None.
+        format, subtype: what the user asked for; None keeps the input's subtype in the name's format.
+    """
+
+    stems: tuple[str | Path, ...]
+    residual: str | Path | None = None
+    format: str | None = None
+    subtype: str | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every file that is written; standard output is none."""
+        everything = [*self.stems, *([] if self.residual is None else [self.residual])]
+        return [Path(p) for p in everything if str(p) != PIPE]
 
 
 class Writer(ABC):

@@ -1,0 +1,1 @@
+"""Many files: planned before anything starts, processed in isolation, resumable."""

@@ -1,0 +1,214 @@
+"""Run a plan: in this process, or in workers of which each loads the model once.
+
+A worker that dies (a crash in a library, the system's memory killer) costs the job it had; another takes its
+place. Workers end themselves when the process that started them is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import connection, get_context
+from typing import Any, Protocol
+
+from audiotool.batch.plan import Job, Plan
+from audiotool.batch.work import Outcome, Work, do, failed, load_pipeline, score_skipped
+from audiotool.errors import AudiotoolError
+
+MAX_START_FAILURES = 3
+"""Workers that may die without having finished anything before the batch is given up."""
+
+
+class Watcher(Protocol):
+    """Told what happens, in the process that called."""
+
+    def started(self, job: Job) -> None: ...
+
+    def advanced(self, job: Job, done: int, total: int | None) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+
+class Silent:
+    """A watcher that tells nobody."""
+
+    def started(self, job: Job) -> None: ...
+
+    def advanced(self, job: Job, done: int, total: int | None) -> None: ...
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+
+def run(plan: Plan, work: Work, jobs: int = 1, watcher: Watcher | None = None) -> list[Outcome]:
+    """Do everything that is planned.
+
+    Args:
+        jobs: worker processes; 1 works in this process, 0 takes one a core.
+        watcher: told of progress.
+    Returns:
+        One outcome a job, skipped ones included, in the order of their names.
+    Raises:
+        CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
+    """
+    watcher = watcher or Silent()
+    outcomes = []
+    for job in plan.skipped:
+        outcomes.append(score_skipped(job, work))
+        watcher.finished(outcomes[-1])
+    count = min(jobs or os.cpu_count() or 1, len(plan.jobs))
+    if count > 1:
+        outcomes += Pool(work, count, watcher).run(plan.jobs)
+    elif plan.jobs:
+        outcomes += _run_here(plan.jobs, work, watcher)
+    return sorted(outcomes, key=lambda o: o.job.name)
+
+
+def _run_here(jobs: Sequence[Job], work: Work, watcher: Watcher) -> list[Outcome]:
+    pipeline = load_pipeline(work)
+    outcomes = []
+    for job in jobs:
+        watcher.started(job)
+        outcome = do(job, pipeline, work, partial(watcher.advanced, job))
+        outcomes.append(outcome)
+        watcher.finished(outcome)
+    return outcomes
+
+
+@dataclass
+class _Worker:
+    process: Any
+    pipe: connection.Connection
+    index: int | None = None
+
+
+class Pool:
+    """Worker processes that take one job at a time.
+
+    Args:
+        count: of workers; each gets an equal share of the cores as threads.
+    """
+
+    def __init__(self, work: Work, count: int, watcher: Watcher) -> None:
+        threads = max(1, (os.cpu_count() or 1) // count)
+        self.work = replace(work, threads=work.threads or threads)
+        self.count = count
+        self.watcher = watcher
+        self._context = get_context("spawn")
+        self._workers: list[_Worker] = []
+        self._outcomes: dict[int, Outcome] = {}
+        self._deaths = 0
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Outcomes in the order of the jobs.
+
+        Raises:
+            AudiotoolError: no worker can be started, or none can load the model.
+        """
+        self._jobs = jobs
+        self._waiting = deque(range(len(jobs)))
+        try:
+            for _ in range(self.count):
+                self._start()
+            while len(self._outcomes) < len(jobs):
+                ready = connection.wait([w.pipe for w in self._workers])
+                for worker in [w for w in self._workers if w.pipe in ready]:
+                    self._listen(worker)
+            self._close()
+        finally:
+            self._stop()
+        return [self._outcomes[n] for n in range(len(jobs))]
+
+    def _start(self) -> None:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work_loop, args=(theirs, self.work), name="audiotool-worker")
+        process.start()
+        theirs.close()
+        self._workers.append(_Worker(process, ours))
+
+    def _listen(self, worker: _Worker) -> None:
+        try:
+            kind, *values = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if kind == "refused":
+            raise values[0]
+        if kind == "advanced" and worker.index is not None:
+            self.watcher.advanced(self._jobs[worker.index], *values)
+            return
+        if kind == "finished" and worker.index is not None:
+            self._finish(worker.index, values[0])
+        self._deal(worker)
+
+    def _deal(self, worker: _Worker) -> None:
+        worker.index = self._waiting.popleft() if self._waiting else None
+        if worker.index is not None:
+            self.watcher.started(self._jobs[worker.index])
+            worker.pipe.send(self._jobs[worker.index])
+
+    def _finish(self, index: int, outcome: Outcome) -> None:
+        self._deaths = 0
+        self._outcomes[index] = outcome
+        self.watcher.finished(outcome)
+
+    def _bury(self, worker: _Worker) -> None:
+        """A worker died: its job failed, and another worker goes on."""
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
+        code = worker.process.exitcode
+        cause = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        if worker.index is not None:
+            job = self._jobs[worker.index]
+            self._finish(worker.index, failed(job, f"{job.name}: the process working on it died ({cause})"))
+        self._deaths += 1
+        if self._deaths > MAX_START_FAILURES:
+            raise AudiotoolError(f"worker processes die as they start ({cause}): try --jobs 1")
+        if self._waiting:
+            self._start()
+
+    def _close(self) -> None:
+        """Let idle workers leave by themselves."""
+        for worker in self._workers:
+            worker.pipe.close()
+        for worker in self._workers:
+            worker.process.join(5)
+
+    def _stop(self) -> None:
+        """End what still runs; a terminated worker removes its unfinished output."""
+        for worker in self._workers:
+            if worker.process.is_alive():
+                worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join(10)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+
+
+def _work_loop(pipe: connection.Connection, work: Work) -> None:
+    """A worker's life: load, then one job after another until the pipe closes."""
+    # Ctrl-C goes to the whole group; the parent decides and terminates.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    logging.basicConfig(level=logging.WARNING, format="audiotool: %(message)s", stream=sys.stderr)
+    try:
+        try:
+            pipeline = load_pipeline(work)
+        except AudiotoolError as error:
+            pipe.send(("refused", error))
+            return
+        pipe.send(("ready",))
+        while True:
+            job = pipe.recv()
+            outcome = do(job, pipeline, work, lambda done, total: pipe.send(("advanced", done, total)))
+            pipe.send(("finished", outcome))
+    except (EOFError, BrokenPipeError):
+        # The parent has finished, or is gone.
+        return

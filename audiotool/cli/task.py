@@ -1,0 +1,136 @@
+"""What the task commands have in common: plan, run, report, exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from audiotool.cli.options import TaskOptions
+from audiotool.cli.progress import make_watcher, say
+from audiotool.errors import CheckpointError, PlanError
+
+if TYPE_CHECKING:
+    from audiotool.batch.work import Outcome
+
+
+def run_task(
+    task: str,
+    options: TaskOptions,
+    residual: str | None = None,
+    stems: tuple[str, ...] | None = ("speech",),
+) -> None:
+    """Run one of the task commands.
+
+    Args:
+        task: its name.
+        residual: where input minus output goes, for tasks that offer it.
+        stems: names of the outputs; None asks the checkpoint.
+    Raises:
+        PlanError: the command line does not hold together; nothing was started.
+        typer.Exit: with 1 when a job failed.
+    """
+    from audiotool.batch.plan import Layout, make_plan
+    from audiotool.batch.run import run
+    from audiotool.batch.work import Work
+    from audiotool.tasks.base import TASKS
+
+    _check(options)
+    checkpoint = _checkpoint(options)
+    if stems is None:
+        stems = _stems_of(checkpoint, task)
+    layout = Layout(
+        output=options.output,
+        suffix=options.suffix,
+        residual=residual,
+        reference=options.reference,
+        format=options.format,
+        subtype=options.subtype,
+        stems=stems,
+        existing="skip" if options.skip_existing else "overwrite" if options.overwrite else "refuse",
+    )
+    plan = make_plan(options.inputs, layout)
+    description = TASKS.get(task)
+    work = Work(
+        task=task,
+        checkpoint=checkpoint,
+        device=options.device,
+        settings=options.settings(),
+        metrics=description.metrics if options.reference is not None else (),
+    )
+    with make_watcher(description.verb, plan, options.quiet) as watcher:
+        outcomes = run(plan, work, options.jobs, watcher)
+    to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
+    _report(outcomes, options, to_stdout)
+    failures = sum(o.status == "failed" for o in outcomes)
+    if failures:
+        if len(outcomes) > 1:
+            say(f"{failures} of {len(outcomes)} files failed")
+        raise typer.Exit(1)
+
+
+def _check(options: TaskOptions) -> None:
+    if not options.inputs:
+        raise PlanError("say what to process: files, folders, a pattern, or '-' for standard input")
+    if options.overwrite and options.skip_existing:
+        raise PlanError("--overwrite and --skip-existing exclude each other")
+    given = [n for n in ("model", "checkpoint", "recipe") if getattr(options, n) is not None]
+    if len(given) > 1:
+        raise PlanError(f"{' and '.join('--' + n for n in given)} exclude each other")
+    if options.checkpoint is not None and not options.checkpoint.is_file():
+        raise PlanError(f"no such checkpoint: {options.checkpoint}")
+    if options.report is not None:
+        from audiotool.metrics.report import check_path
+
+        check_path(options.report)
+
+
+def _checkpoint(options: TaskOptions) -> str | None:
+    """The asked checkpoint's name or path; None for the task's default."""
+    if options.recipe is not None:
+        return _made_by(options.recipe)
+    return str(options.checkpoint) if options.checkpoint is not None else options.model
+
+
+def _made_by(recipe: str) -> str:
+    """The checkpoint that training with a recipe made: the bundled one of its name, or its run's best."""
+    from audiotool.checkpoint import bundled
+    from audiotool.recipe import load
+
+    name = load(recipe).name
+    if name in bundled():
+        return name
+    trained = Path("runs") / name / f"{name}-best.safetensors"
+    if trained.is_file():
+        return str(trained)
+    raise CheckpointError(
+        f"recipe '{recipe}' has made no checkpoint yet: neither is one called '{name}' bundled, nor is there"
+        f" {trained}; train it with `audiotool train {recipe}`"
+    )
+
+
+def _stems_of(checkpoint: str | None, task: str) -> tuple[str, ...]:
+    from audiotool.pipeline import load
+
+    return load(checkpoint or task, "cpu", task).stems
+
+
+def _report(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
+    """Write the report, and print it where scores were asked for."""
+    if options.report is not None:
+        from audiotool.metrics.report import write_report
+
+        write_report(options.report, [o.row for o in outcomes])
+    scored: list[Any] = [o.row for o in outcomes if o.row.values]
+    if not scored or options.quiet:
+        return
+    from rich.console import Console
+
+    from audiotool.metrics.report import remarks, to_table
+
+    Console(file=sys.stderr if to_stdout else sys.stdout).print(to_table(scored))
+    for line in remarks(scored):
+        say(line)
