@@ -32,6 +32,7 @@ class Row:
         baseline: scores of the unprocessed input, by the same names; empty when it was not given.
         facts: anything else that was measured ("real_time_factor": 31.0).
         notes: remarks for people ("resampled from 48000 to 16000 Hz").
+        failed: True when the job could not be done at all; its values are then reasons.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Row:
     baseline: dict[str, Value] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    failed: bool = False
 
     @property
     def reasons(self) -> dict[str, str]:

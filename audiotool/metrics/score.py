@@ -97,6 +97,7 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
                 reference, _matching(files.noisy, reference, rate, row), rate, metrics
             )
     except AudiotoolError as error:
+        row.failed = True
         row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
         if files.noisy is not None:
             row.baseline = {name: Value(None, str(error)) for name in metrics}
@@ -175,7 +176,7 @@ def _scored(pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int) -> Ite
     for index in sorted(lost):
         [(_, row)] = _pooled({index: pairs[index]}, metrics, 1)
         reason = Value(None, "the process that scored this file died")
-        yield index, row or Row(pairs[index].name, dict.fromkeys(metrics, reason))
+        yield index, row or Row(pairs[index].name, dict.fromkeys(metrics, reason), failed=True)
 
 
 def _pooled(

@@ -1,0 +1,116 @@
+"""`audiotool evaluate`: score estimates against their references."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiotool.cli.options import Jobs
+from audiotool.cli.progress import say
+from audiotool.errors import InputError, PlanError
+
+if TYPE_CHECKING:
+    from audiotool.metrics.report import Row
+    from audiotool.metrics.score import FilePair
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def evaluate(
+    reference: Annotated[Path, typer.Option(help="Clean file, or folder of them.", show_default=False)],
+    estimate: Annotated[
+        Path, typer.Option(help="File to score, or folder with the same names below it.", show_default=False)
+    ],
+    noisy: Annotated[
+        Path | None,
+        typer.Option(help="Unprocessed file or folder: the improvement is reported.", show_default=False),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Names with commas; the task's unless given.", show_default=False)
+    ] = None,
+    task: Annotated[str, typer.Option(help="Whose metrics are used.")] = "denoise",
+    report: Annotated[
+        Path | None, typer.Option(help="Write the report as .json or .csv.", show_default=False)
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as JSON, not as a table.")
+    ] = False,
+    jobs: Jobs = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Score files against clean references: PESQ, STOI, SI-SDR and others, a row a file and the mean.
+
+    What a metric cannot score is null, with the reason. The exit code is 1 when a file could not be compared.
+    """
+    from audiotool.metrics.report import check_path, to_json, write_report
+    from audiotool.metrics.score import pair_files
+
+    names = _metric_names(metrics, task)
+    try:
+        if report is not None:
+            check_path(report)
+        pairs = pair_files(reference, estimate, noisy)
+    except InputError as error:
+        raise PlanError(str(error)) from error
+    rows = _score(pairs, names, jobs or os.cpu_count() or 1, quiet)
+    if report is not None:
+        write_report(report, rows)
+    if as_json:
+        sys.stdout.write(to_json(rows))
+    elif not quiet:
+        _print_table(rows)
+    failures = sum(row.failed for row in rows)
+    if failures:
+        say(f"{failures} of {len(rows)} files could not be compared")
+        raise typer.Exit(1)
+
+
+def _metric_names(metrics: str | None, task: str) -> list[str]:
+    """The asked names, checked; the task's when none are asked.
+
+    Raises:
+        PlanError: unknown or no names.
+    """
+    from audiotool.errors import RecipeError
+    from audiotool.metrics.base import METRICS
+    from audiotool.tasks.base import TASKS
+
+    try:
+        if metrics is None:
+            return list(TASKS.get(task).metrics)
+        names = list(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
+        for name in names:
+            METRICS.get(name)
+    except (InputError, RecipeError) as error:
+        raise PlanError(str(error)) from error
+    if not names:
+        raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")
+    return names
+
+
+def _score(pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int, quiet: bool) -> list[Row]:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from audiotool.metrics.score import score_files
+
+    # Bars belong on a terminal; a log has no use for them.
+    with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("scoring", total=len(pairs))
+        return score_files(pairs, metrics, jobs, lambda row: progress.advance(bar))
+
+
+def _print_table(rows: Sequence[Row]) -> None:
+    from rich.console import Console
+
+    from audiotool.metrics.report import remarks, to_table
+
+    Console(file=sys.stdout).print(to_table(rows))
+    for line in remarks(rows):
+        say(line)
