@@ -1,8 +1,8 @@
 """Rooms around a microphone array: early reflections by image sources, the late tail as diffuse noise.
 
-Reference: J. B. Allen, D. A. Berkley, Image method for efficiently simulating small-room acoustics, JASA 1979;
-E. A. Lehmann, A. M. Johansson, Diffuse reverberation model for efficient image-source simulation
-of room impulse responses, IEEE TASLP 2010.
+Reference: J. B. Allen, D. A. Berkley, Image method for efficiently simulating small-room acoustics, JASA
+1979; E. A. Lehmann, A. M. Johansson, Diffuse reverberation model for efficient image-source
+simulation of room impulse responses, IEEE TASLP 2010.
 """
 
 from __future__ import annotations

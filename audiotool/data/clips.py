@@ -23,6 +23,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from audiotool.audio.reader import probe, read
 from audiotool.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -61,10 +62,7 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
     Raises:
         InputError: missing, not audio, empty, or holds values that are not finite.
     """
-    try:
-        samples, native = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError, MemoryError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from error
+    samples, native = read(path)
     mono = _mono(samples, path)
     return mono if native == sample_rate else soxr.resample(mono, native, sample_rate).astype(np.float32)
 
@@ -72,7 +70,7 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
 def _mono(samples: Samples, path: Path) -> Samples:
     if not samples.size:
         raise InputError(f"{path}: holds no samples")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    mono = samples[0] if len(samples) == 1 else samples.mean(axis=0)
     # A sum is finite only when every sample is: cheaper than testing each.
     if not np.isfinite(mono.sum()):
         raise InputError(f"{path}: holds values that are not finite (NaN or infinity)")
@@ -89,9 +87,9 @@ class FileClips:
         self.lengths = np.zeros(len(self.paths), dtype=np.int64)
         for i, path in enumerate(self.paths):
             try:
-                info = soundfile.info(str(path))
-                self.lengths[i] = info.frames * sample_rate // info.samplerate
-            except (soundfile.SoundFileError, OSError) as error:
+                info = probe(path)
+                self.lengths[i] = (info.frames or 0) * sample_rate // info.sample_rate
+            except InputError as error:
                 self.unreadable[str(path)] = str(error)
 
     def read(self, index: int, start: int, frames: int) -> Samples:
@@ -103,7 +101,7 @@ class FileClips:
                 samples = file.read(-(-frames * native // self.sample_rate), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
             raise InputError(f"{path}: cannot be read as audio ({error})") from error
-        mono = _mono(samples, path)
+        mono = _mono(samples.T, path)
         if native != self.sample_rate:
             mono = soxr.resample(mono, native, self.sample_rate).astype(np.float32)
         return mono[:frames]

@@ -82,7 +82,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
     if path.is_dir():
         from audiotool.data.scan import scan
 
-        return scan(path, kind=kind)
+        return scan(path, kind=kind).entries
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

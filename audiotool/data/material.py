@@ -172,8 +172,8 @@ def _open_pairs(
     for entry in entries:
         if not entry.targets or len(entry.targets) != stems:
             raise InputError(
-                f"{entry.path}: its row names {len(entry.targets)} targets, the first row of the pairs {stems}:"
-                " a pair needs `target`, the same number of paths in each row"
+                f"{entry.path}: its row names {len(entry.targets)} targets, the first row of the pairs"
+                f" {stems}: a pair needs `target`, the same number of paths in each row"
             )
     targets = [clips([e.targets[s] for e in entries]) for s in range(stems)]
     pairs = Pairs(entries, clips([e.path for e in entries]), targets)

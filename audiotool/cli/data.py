@@ -1,0 +1,168 @@
+"""`audiotool data`: manifests of what is there, and fixed sets of what models are trained on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from audiotool.data.scan import Scan
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Manifests and training data.")
+
+MANIFEST = typer.Option("--output", "-o", help="The manifest to write (CSV).")
+
+
+class Kind(str, Enum):
+    """What a scanned folder holds."""
+
+    speech = "speech"
+    noise = "noise"
+    music = "music"
+    rir = "rir"
+
+
+class Split(str, Enum):
+    """Which split rows belong to."""
+
+    auto = "auto"
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+@app.command("scan")
+def scan_(
+    folder: Annotated[
+        Path, typer.Argument(help="A folder of audio; folders below it are looked through too.")
+    ],
+    output: Annotated[Path, MANIFEST],
+    kind: Annotated[Kind, typer.Option(help="What the folder holds.")] = Kind.speech,
+    speaker_pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Finds the speaker (or class) in a relative path: its first group."
+        ),
+    ] = None,
+    split: Annotated[
+        Split, typer.Option(help="One for all rows, or auto: 5 % valid, 5 % test, by speaker or by file.")
+    ] = Split.auto,
+    source: Annotated[
+        str, typer.Option(help="Name for the licence trail; the folder's own unless given.")
+    ] = "",
+    licence: Annotated[str, typer.Option(help="Of the recordings, for the licence trail.")] = "unknown",
+) -> None:
+    """Write a manifest of a folder: paths, durations, rates, speakers, splits."""
+    from audiotool.data.manifest import write_manifest
+    from audiotool.data.scan import by_pattern, scan
+
+    group = by_pattern(speaker_pattern) if speaker_pattern is not None else None
+    with _progress("scanning") as tick:
+        found = scan(folder, kind.value, group, split.value, source, licence, progress=tick)
+    write_manifest(output, found.entries)
+    _tell(found, output)
+
+
+@app.command()
+def prepare(
+    corpus: Annotated[str, typer.Argument(help="voicebank, dns, librimix, ljspeech or vctk.")],
+    folder: Annotated[Path, typer.Argument(help="Where it was unpacked.")],
+    output: Annotated[Path, MANIFEST],
+    part: Annotated[
+        str | None,
+        typer.Option(
+            help="Which alternative: 28spk or 56spk, mix_clean or mix_both, mic1 or mic2.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Check a public corpus as it unpacks, and write its manifest. Nothing is downloaded."""
+    from audiotool.data.corpora.base import CORPORA
+    from audiotool.data.manifest import write_manifest
+
+    chosen = CORPORA.get(corpus)
+    if part is not None and part not in chosen.parts:
+        raise typer.BadParameter(
+            f"{corpus} has {'the parts ' + ', '.join(chosen.parts) if chosen.parts else 'no parts'}",
+            param_hint="--part",
+        )
+    default = chosen.parts[0] if chosen.parts else ""
+    with _progress("reading") as tick:
+        found = chosen().prepare(folder, part or default, tick)
+    if not found.entries:
+        from audiotool.errors import InputError
+
+        raise InputError(f"{folder}: nothing of {corpus} is there; expected: {chosen.layout}")
+    write_manifest(output, found.entries)
+    _tell(found, output)
+
+
+@app.command()
+def mix(
+    recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for noisy/, clean/ and index.csv.")],
+    split: Annotated[Split, typer.Option(help="train, valid or test.")] = Split.test,
+    count: Annotated[int, typer.Option(min=1, help="Examples to render.")] = 100,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a key of the recipe: data.evaluation.snr_db=[0,5]."
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
+) -> None:
+    """Render a fixed set of a recipe's examples to disk: the same files for the same seed."""
+    from audiotool.data.dataset import make_dataset
+    from audiotool.data.mixed_set import write_set
+    from audiotool.recipe import find, load
+    from audiotool.tasks.base import TASKS
+
+    if split is Split.auto:
+        raise typer.BadParameter("a set is of the train, valid or test split", param_hint="--split")
+    loaded = load(recipe, list(settings or []))
+    data = loaded.data.located(find(recipe).parent)
+    if seed is not None:
+        data = data.model_copy(update={"seed": seed})
+    with _progress("decoding") as tick:
+        dataset = make_dataset(data, loaded.audio, TASKS.get(loaded.task).example, split.value, count, tick)
+    with _progress("mixing") as tick:
+        write_set(dataset, output, range(count), workers, lambda done: tick(done, count))
+    sys.stdout.write(f"{output / 'index.csv'}\n")
+    for reason, times in dataset.skipped.items():
+        sys.stderr.write(f"audiotool: skipped ({times}x): {reason}\n")
+
+
+@contextmanager
+def _progress(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal's stderr, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(verb, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _tell(found: Scan, output: Path) -> None:
+    """The manifest's path to stdout; what it holds, and what is missing, to stderr."""
+    sys.stdout.write(f"{output}\n")
+    for split in sorted({e.split for e in found.entries}):
+        rows = [e for e in found.entries if e.split == split]
+        minutes = sum(e.seconds for e in rows) / 60
+        groups = len({e.group for e in rows})
+        rates = ", ".join(str(r) for r in sorted({e.sample_rate for e in rows}))
+        sys.stderr.write(
+            f"{split}: {len(rows)} files, {minutes:.1f} minutes, {groups} speakers or classes, {rates} Hz\n"
+        )
+    for note in found.notes:
+        sys.stderr.write(f"audiotool: {note}\n")
+    for reason in found.unreadable.values():
+        sys.stderr.write(f"audiotool: left out: {reason}\n")

@@ -1,0 +1,97 @@
+"""Public corpora as they unpack: one file each, found by name. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from audiotool.data.clips import Progress
+from audiotool.data.manifest import Entry
+from audiotool.data.scan import Scan, scan
+from audiotool.discovery import Catalogue
+from audiotool.errors import InputError
+
+
+class Corpus:
+    """Base of all corpora.
+
+    Class attributes:
+        name: what the command line calls it.
+        source: its name in the licence trail.
+        licence: of its recordings.
+        parts: the alternatives that `part` chooses from, the default first; empty when there are none.
+        layout: what a folder must hold, for messages.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    licence: ClassVar[str]
+    parts: ClassVar[tuple[str, ...]] = ()
+    layout: ClassVar[str]
+
+    def prepare(self, folder: Path, part: str, progress: Progress | None) -> Scan:
+        """Make a manifest of what is unpacked in a folder.
+
+        Args:
+            folder: where the corpus was unpacked.
+            part: one of `parts`, "" where there are none.
+            progress: told while headers are read.
+        Raises:
+            InputError: something without which the corpus is of no use is missing, or pairs do not match.
+        """
+        raise NotImplementedError
+
+    def missing(self, folder: Path, what: str) -> InputError:
+        """The error for something that is not there."""
+        return InputError(f"{folder}: {self.name} needs {what}, which is not there; expected: {self.layout}")
+
+    def pairs(self, inputs: Path, targets: Sequence[Path], split: str, progress: Progress | None) -> Scan:
+        """Pairs of files with the same relative path in several folders.
+
+        Raises:
+            InputError: a file has no partner, or the partner's rate or length differ.
+        """
+        found = scan(
+            inputs, "pair", split="train", source=self.source, licence=self.licence, progress=progress
+        )
+        partners = [
+            {e.path.relative_to(t.resolve()): e for e in scan(t, "speech", progress=progress).entries}
+            for t in targets
+        ]
+        entries = []
+        for entry in found.entries:
+            relative = entry.path.relative_to(inputs.resolve())
+            for folder, there in zip(targets, partners, strict=True):
+                if relative not in there:
+                    raise InputError(
+                        f"{entry.path} has no readable partner {folder / relative}: unpack the corpus again"
+                    )
+                _check_match(entry, there[relative])
+            own = tuple(there[relative].path for there in partners)
+            entries.append(replace(entry, targets=own, split=split))
+        for folder, there in zip(targets, partners, strict=True):
+            alone = there.keys() - {e.path.relative_to(inputs.resolve()) for e in found.entries}
+            if alone:
+                raise InputError(
+                    f"{folder / min(alone)} has no readable partner in {inputs}"
+                    f" ({len(alone)} such files): unpack the corpus again"
+                )
+        return Scan(entries, found.unreadable)
+
+
+def _check_match(entry: Entry, target: Entry) -> None:
+    if entry.sample_rate != target.sample_rate:
+        raise InputError(
+            f"{entry.path} has {entry.sample_rate} Hz, its partner {target.path} {target.sample_rate} Hz:"
+            " resample one of the folders"
+        )
+    if abs(entry.seconds - target.seconds) > 0.01:
+        raise InputError(
+            f"{entry.path} lasts {entry.seconds:.3f} s, its partner {target.path} {target.seconds:.3f} s:"
+            " they are not a pair"
+        )
+
+
+CORPORA: Catalogue[Corpus] = Catalogue("audiotool.data.corpora", Corpus, "corpus", InputError)

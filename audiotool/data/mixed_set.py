@@ -1,0 +1,125 @@
+"""A fixed set of examples on disk: the same files whenever recipe, seed and indices are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiotool.audio.writer import write
+from audiotool.data.dataset import ExampleDataset
+from audiotool.errors import InputError
+
+COLUMNS = ("index", "seed", "noisy", "clean", "snr_db", "level_dbfs", "speech", "noise", "room")
+FILES = ("speech_files", "noise_files")
+
+
+def write_set(
+    dataset: ExampleDataset,
+    folder: Path,
+    indices: Iterable[int],
+    workers: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Render examples to `noisy/00000.wav`, `clean/00000.wav` and so on, and list them in `index.csv`.
+
+    Inputs that are no waveform (mel frames) are `.npy` files. Stems are `clean/00000.stem1.wav`, and so on;
+    what else an example holds gets a folder of its own name. 16-bit; peaks are below full scale.
+
+    Args:
+        dataset: what to render.
+        folder: made if needed; files of the same names are replaced.
+        indices: of the examples.
+        workers: processes; the result does not depend on it.
+        progress: told how many are done.
+    Returns:
+        the rows of `index.csv`.
+    Raises:
+        InputError: the folder cannot be written, or nothing can be read.
+    """
+    folder = Path(folder)
+    job = partial(_write_one, dataset, folder)
+    rows = []
+    if workers <= 1:
+        for done, index in enumerate(indices, start=1):
+            rows.append(job(index))
+            if progress:
+                progress(done)
+    else:
+        # A fresh interpreter in each worker: threads of this one would not survive a fork.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for done, row in enumerate(pool.map(job, indices, chunksize=4), start=1):
+                rows.append(row)
+                if progress:
+                    progress(done)
+    _write_index(folder / "index.csv", rows)
+    return rows
+
+
+def _write_one(dataset: ExampleDataset, folder: Path, index: int) -> dict[str, Any]:
+    example, facts = dataset.with_facts(index)
+    arrays = {k: v.numpy() for k, v in example.items()}
+    rate = dataset.example.audio.sample_rate
+    length = arrays["target"].shape[-1]
+    row: dict[str, Any] = {"index": index, "seed": dataset.seed}
+    folders = {"input": "noisy", "target": "clean"}
+    for name, array in arrays.items():
+        place = folders.get(name, name)
+        is_waveform = name != "input" or array.shape[-1] == length
+        row[place] = _write_array(
+            folder, f"{place}/{index:05d}", array, rate, is_waveform, stems=name == "target"
+        )
+    for key, value in facts.items():
+        row[key] = _relative(value, folder) if key in FILES else value
+    return row
+
+
+def _write_array(
+    folder: Path, stem: str, array: np.ndarray, rate: int, is_waveform: bool, stems: bool
+) -> str:
+    """Write one array; returns its path, or its stems' paths joined by "|", relative to the folder."""
+    if not is_waveform:
+        path = folder / f"{stem}.npy"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, array)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error}") from error
+        return f"{stem}.npy"
+    split = stems and len(array) > 1
+    names = [f"{stem}.stem{s + 1}.wav" for s in range(len(array))] if split else [f"{stem}.wav"]
+    for name, waveform in zip(names, array[:, None] if split else array[None], strict=True):
+        path = folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make {path.parent}: {error}") from error
+        write(path, waveform, rate)
+    return "|".join(names)
+
+
+def _relative(files: list[str], folder: Path) -> str:
+    return "|".join(Path(os.path.relpath(f, folder.resolve())).as_posix() for f in files)
+
+
+def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:
+    extra = [k for row in rows for k in row if k not in COLUMNS and k not in FILES]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*COLUMNS, *dict.fromkeys(extra), *FILES], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text.getvalue(), encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"cannot write {path}: {error}") from error

@@ -1,0 +1,162 @@
+"""Look through folders of audio: what is there, how long, whose voice, and which split it serves."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from audiotool.audio.formats import is_audio_name
+from audiotool.audio.reader import probe
+from audiotool.data.clips import Progress
+from audiotool.data.manifest import Entry
+from audiotool.errors import InputError
+
+log = logging.getLogger(__name__)
+Assignment = Literal["auto", "train", "valid", "test"]
+SHARES = {"valid": 0.05, "test": 0.05}
+
+
+@dataclass
+class Scan:
+    """What was found.
+
+    Args:
+        entries: in the order of their paths.
+        unreadable: file -> why it was left out.
+        notes: what the user should know.
+    """
+
+    entries: list[Entry]
+    unreadable: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def scan(
+    folder: Path,
+    kind: str = "speech",
+    group: Callable[[Path], str] | None = None,
+    split: Assignment = "auto",
+    source: str = "",
+    licence: str = "unknown",
+    keep: Callable[[Path], bool] = lambda path: True,
+    progress: Progress | None = None,
+) -> Scan:
+    """Read the header of every audio file in a folder and below.
+
+    Args:
+        folder: to look through.
+        kind: speech, noise, music, rir or pair.
+        group: speaker or class of a path relative to the folder; the name of the file's own folder if None.
+        split: one for all, or "auto": speech by speaker where there are three or more, all else by file.
+        source, licence: for the licence trail; the folder's name when empty.
+        keep: which files to look at, by relative path.
+        progress: told while reading.
+    Raises:
+        InputError: no such folder, or no audio that can be read in it.
+    """
+    folder = Path(folder).resolve()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    # Packs of room responses are .npz files.
+    found = sorted(p for p in folder.rglob("*") if is_audio_name(p) or (kind == "rir" and p.suffix == ".npz"))
+    files = [p for p in found if keep(p.relative_to(folder)) and p.is_file()]
+    result = Scan([])
+    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+        for done, (path, facts) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
+            if isinstance(facts, str):
+                log.warning("left out: %s", facts)
+                result.unreadable[str(path)] = facts
+            else:
+                relative = path.relative_to(folder)
+                name = group(relative) if group else path.parent.name
+                result.entries.append(
+                    Entry(path, kind, name, *facts, "train", source or folder.name, licence)
+                )
+            if progress:
+                progress(done, len(files))
+    if not result.entries:
+        reason = next(
+            iter(result.unreadable.values()), "no file's name ends like audio (.wav, .flac, .ogg, ...)"
+        )
+        raise InputError(f"{folder}: no audio found: {reason}")
+    result.entries = assign_splits(result.entries, split)
+    return result
+
+
+def assign_splits(
+    entries: Sequence[Entry], split: Assignment, shares: dict[str, float] | None = None
+) -> list[Entry]:
+    """Give each entry a split: the one named, or by hash so that the same files always fall alike.
+
+    Units (speakers of speech where there are three or more, files otherwise) are taken in the order of the
+    hashes of their names until validation and then test have their share of the seconds, one unit at least.
+
+    Args:
+        shares: of valid and test; 0.05 each if None.
+    """
+    if split != "auto":
+        return [replace(e, split=split) for e in entries]
+    speakers = {e.group for e in entries if e.kind in ("speech", "pair")}
+    by_speaker = len(speakers) >= 3
+    seconds: dict[str, float] = defaultdict(float)
+    names = [e.group if by_speaker else "/".join(e.path.parts[-2:]) for e in entries]
+    for name, entry in zip(names, entries, strict=True):
+        seconds[name] += max(entry.seconds, 1e-3)
+    order = sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    total = sum(seconds.values())
+    chosen: dict[str, str] = {}
+    for label, share in (shares or SHARES).items():
+        taken = 0.0
+        # Something always stays for training.
+        while order and len(order) > 1 and taken < share * total:
+            name = order.pop(0)
+            taken += seconds[name]
+            chosen[name] = label
+    return [replace(e, split=chosen.get(name, "train")) for name, e in zip(names, entries, strict=True)]
+
+
+def by_pattern(pattern: str) -> Callable[[Path], str]:
+    """Speakers from a regular expression on the relative path: its group `speaker`, its first, or all of it.
+
+    Raises:
+        InputError: the expression is wrong, or (when used) does not match a path.
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"the pattern '{pattern}' is no regular expression: {error}") from error
+
+    def speaker(path: Path) -> str:
+        match = expression.search(path.as_posix())
+        if match is None:
+            raise InputError(
+                f"the pattern '{pattern}' does not match {path.as_posix()}: it must match every file"
+            )
+        if "speaker" in expression.groupindex:
+            return str(match["speaker"])
+        return str(match[1] if expression.groups else match[0])
+
+    return speaker
+
+
+def _header(path: Path) -> tuple[int, float] | str:
+    """(sample rate, seconds), or why there is none."""
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as pack:
+                rate = int(pack["sample_rate"])
+                return rate, float(pack["length"].sum()) / rate
+        info = probe(path)
+    except (InputError, OSError, ValueError, KeyError) as error:
+        return str(error) if isinstance(error, InputError) else f"{path}: no pack of room responses ({error})"
+    return (info.sample_rate, info.seconds) if info.seconds else f"{path}: holds no samples"
