@@ -1,0 +1,190 @@
+"""WaveFlow: official outputs of both programs, queues against recomputation, exact streams, training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audiotool.errors import CheckpointError, InputError
+from audiotool.importers.base import import_checkpoint
+from audiotool.losses.flow import FlowLikelihoodLoss
+from audiotool.models.waveflow import WaveFlow
+from audiotool.streaming.streamer import make_streamer
+
+PACKS = Path(__file__).parents[1] / "data" / "parity" / "waveflow"
+FILES = {
+    "h8_r16": "waveflow_5000",
+    "h8_r16_bipartize": "waveflow_5000",
+    "parakeet_h8": "step-1.pdparams",
+}
+SIZES = {
+    "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 16, "n_mels": 6},
+    "rows": 4,
+    "n_flows": 2,
+    "n_layers": 2,
+    "channels": 8,
+    "upsample_factors": [4, 4],
+}
+
+
+def tiny(**values: object) -> WaveFlow:
+    torch.manual_seed(0)
+    model = WaveFlow.from_config({**SIZES, **values}).eval()
+    for flow in model.flows:  # type: ignore[union-attr]
+        # A fresh flow only moves rows.
+        torch.nn.init.normal_(flow.proj_log_s_t.weight, 0.0, 0.05)
+    return model  # type: ignore[return-value]
+
+
+def features(frames: int, batch: int = 1) -> Tensor:
+    return torch.randn(batch, 6, frames, generator=torch.Generator().manual_seed(frames))
+
+
+def official(pack: str) -> tuple[WaveFlow, dict[str, Tensor]]:
+    folder = PACKS / pack
+    model, _ = import_checkpoint(folder / FILES[pack], "waveflow", folder / "config.json")
+    return model, load_file(folder / "io.safetensors")  # type: ignore[return-value]
+
+
+def close(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("pack", FILES)
+def test_official_analysis_and_loss(pack: str) -> None:
+    model, io = official(pack)
+    with torch.no_grad():
+        z, log_determinant = model(io["audio"], io["mel"])
+    expected = io["z"] if io["z"].dim() == 4 else model.stack(io["z"][:, None])
+    assert close(z, expected)
+    assert torch.isclose(log_determinant, io["logdet"].squeeze(), rtol=1e-4)
+    outputs = {"z": z, "log_determinant": log_determinant}
+    for sigma in (1.0, 0.7):
+        loss = FlowLikelihoodLoss(sigma)(outputs, {})
+        assert torch.isclose(loss, io[f"loss.sigma{sigma}"].squeeze(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("pack", ["h8_r16", "h8_r16_bipartize"])
+def test_official_synthesis(pack: str) -> None:
+    model, io = official(pack)
+    with torch.no_grad():
+        # The official program drops what the last three frames upsample to.
+        condition = model.upsample(io["mel"])[..., :-768]
+        assert close(model.inverse(io["reverse.z"], condition), io["reverse.audio"])
+
+
+def test_official_synthesis_of_parakeet() -> None:
+    model, io = official("parakeet_h8")
+    with torch.no_grad():
+        # The official program drops the last 16 columns after each upsampling layer.
+        condition = io["mel"][:, None]
+        for layer in model.upsample_conv:
+            condition = F.leaky_relu(layer(condition), 0.4)[..., :-16]
+        assert close(model.inverse(model.stack(io["infer.z"][:, None]), condition[:, 0]), io["infer.audio"])
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ({}, 5_950_164),
+        ({"weight_norm": False}, 5_925_074),
+        ({"channels": 128}, 22_385_876),
+        ({"channels": 128, "weight_norm": False}, 22_335_698),
+    ],
+)
+def test_parameters(values: dict[str, object], count: int) -> None:
+    with torch.device("meta"):
+        assert WaveFlow.from_config(values).parameter_count == count
+
+
+@pytest.mark.parametrize(
+    "values", [{}, {"bipartize": True}, {"row_dilations": [1, 2]}, {"n_flows": 3}, {"kernel_size": [2, 3]}]
+)
+def test_queues_equal_recomputation(values: dict[str, object]) -> None:
+    model, x = tiny(**values), features(9, batch=2)
+    flow = model.flows[0]
+    z = torch.randn(2, 1, 4, 36)
+    condition = model.stack(model.upsample(x))
+    with torch.no_grad():
+        rows = [z[:, :, :1]]
+        for n in range(1, 4):
+            log_scale, shift, _ = flow.network(torch.cat(rows, dim=2), condition[:, :, 1 : n + 1])
+            rows.append((z[:, :, n : n + 1] - shift[:, :, -1:]) * torch.exp(-log_scale[:, :, -1:]))
+        assert (flow.inverse(z, condition) - torch.cat(rows, dim=2)).abs().max() <= 1e-5
+        noise, _ = model(0.3 * z.flatten(1)[:, :144], x)
+        again = model.inverse(noise, model.upsample(x))
+    assert (again - 0.3 * z.flatten(1)[:, :144]).abs().max() <= 1e-4
+
+
+def test_log_determinant_is_the_jacobians() -> None:
+    model, x = tiny(bipartize=True).double(), features(2).double()
+    waveform = torch.randn(1, 32, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda w: model(w, x)[0].flatten(), waveform)
+    expected = torch.linalg.slogdet(jacobian[:, 0]).logabsdet
+    assert torch.isclose(model(waveform, x)[1], expected)
+
+
+@pytest.mark.parametrize("segment", [5, 16])
+@pytest.mark.parametrize("bipartize", [False, True])
+def test_streamed_equals_whole(segment: int, bipartize: bool) -> None:
+    model, x = tiny(bipartize=bipartize), features(61, batch=2)
+    streamer = make_streamer(model, segment, seed=5)
+    with torch.no_grad():
+        whole = model.process(x, seed=5)
+    parts = [streamer.feed(block) for block in x.split([3, 0, 1, 30, 27], dim=-1)]
+    streamed = torch.cat((*parts, streamer.flush()), dim=-1)
+    assert streamed.shape == (2, 1, 61 * 16)
+    assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
+    assert not torch.equal(model.process(x, seed=6), whole)
+
+
+def test_temperature_scales_the_noise() -> None:
+    x = features(6)
+    with torch.no_grad():
+        silent, plain = tiny(temperature=0.0), tiny()
+        assert torch.equal(silent.process(x, seed=1), silent.process(x, seed=2))
+        assert plain.process(x).std() > silent.process(x).std()
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert tiny().process(features(0)).shape == (1, 1, 0)
+
+
+def test_training_helps() -> None:
+    model = tiny().train()
+    batch = {"input": features(20, batch=2), "target": 0.1 * torch.randn(2, 1, 320)}
+    loss = FlowLikelihoodLoss()
+    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    seen = []
+    for _ in range(20):
+        value = loss(model.training_outputs(batch), batch)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        seen.append(value.item())
+    assert seen[1] < seen[0]
+    assert seen[-1] < seen[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"upsample_factors": [4, 2]}, "do not multiply to the mel's hop, 16"),
+        ({"upsample_factors": [16, 1]}, "must be even"),
+        ({"rows": 6}, r"rows \(6\) must divide the mel's hop 16"),
+        ({"kernel_size": [3, 2]}, "odd along columns"),
+    ],
+)
+def test_configurations_that_do_not_fit(values: dict[str, object], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        WaveFlow.from_config({**SIZES, **values})
+
+
+def test_another_mel_is_refused() -> None:
+    with pytest.raises(InputError, match="100"):
+        tiny().process(torch.zeros(1, 100, 5))

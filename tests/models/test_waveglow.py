@@ -1,0 +1,177 @@
+"""WaveGlow: official outputs both ways, invertibility, exact streams, denoiser, training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audiotool.errors import CheckpointError, InputError
+from audiotool.importers.base import import_checkpoint
+from audiotool.losses.flow import FlowLikelihoodLoss
+from audiotool.models.waveglow import WaveGlow
+from audiotool.streaming.streamer import make_streamer
+
+PACK = Path(__file__).parents[1] / "data" / "parity" / "waveglow" / "small"
+SIZES = {
+    "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 16, "n_mels": 6},
+    "n_flows": 4,
+    "n_group": 4,
+    "n_early_every": 2,
+    "n_early_size": 2,
+    "n_layers": 2,
+    "n_channels": 8,
+    "upsample_kernel": 64,
+}
+
+
+def tiny(**values: object) -> WaveGlow:
+    torch.manual_seed(0)
+    model = WaveGlow.from_config({**SIZES, **values}).eval()
+    for network in model.WN:  # type: ignore[union-attr]
+        # A fresh flow shifts and scales nothing.
+        torch.nn.init.normal_(network.end.weight, 0.0, 0.05)
+    return model  # type: ignore[return-value]
+
+
+def features(frames: int, batch: int = 1) -> Tensor:
+    return torch.randn(batch, 6, frames, generator=torch.Generator().manual_seed(frames))
+
+
+@pytest.fixture(scope="module")
+def official() -> tuple[WaveGlow, dict[str, Tensor]]:
+    model, _ = import_checkpoint(PACK / "waveglow_1_state_dict.pt", "waveglow", PACK / "config.json")
+    return model, load_file(PACK / "io.safetensors")  # type: ignore[return-value]
+
+
+def test_official_analysis(official: tuple[WaveGlow, dict[str, Tensor]]) -> None:
+    model, io = official
+    with torch.no_grad():
+        z, log_scales, log_determinants = model(io["mel"], io["audio"])
+    assert (z - io["z"]).abs().max() <= 1e-4 * io["z"].square().mean().sqrt()
+    for k, (log_scale, log_determinant) in enumerate(zip(log_scales, log_determinants, strict=True)):
+        expected = io[f"log_s.{k}"]
+        assert (log_scale - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
+        assert torch.isclose(log_determinant, io[f"log_det_W.{k}"], rtol=1e-4, atol=1e-3)
+
+
+def test_official_synthesis(official: tuple[WaveGlow, dict[str, Tensor]]) -> None:
+    model, io = official
+    z = torch.cat([io[f"infer.noise{n}"] for n in range(3)], dim=1) * io["sigma"]
+    with torch.no_grad():
+        y = model.inverse(io["mel"], z)
+    expected = io["infer.audio_sigma0.8"]
+    assert (y - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
+
+
+@pytest.mark.parametrize("sigma", [1.0, 0.6])
+def test_official_loss(official: tuple[WaveGlow, dict[str, Tensor]], sigma: float) -> None:
+    model, io = official
+    batch = {"input": io["mel"], "target": io["audio"][:, None]}
+    loss = FlowLikelihoodLoss(sigma, constant=False)(model.training_outputs(batch), batch)
+    assert torch.isclose(loss, io[f"loss.sigma{sigma}"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ({}, 87_879_272),
+        ({"weight_norm": False}, 87_731_816),
+        ({"n_channels": 512}, 268_294_760),
+    ],
+)
+def test_parameters(values: dict[str, object], count: int) -> None:
+    with torch.device("meta"):
+        assert WaveGlow.from_config(values).parameter_count == count
+
+
+def test_synthesis_undoes_analysis() -> None:
+    model, x = tiny(), features(12, batch=2)
+    waveform = 0.3 * torch.randn(2, 12 * 16)
+    with torch.no_grad():
+        z, _, _ = model(x, waveform)
+        # Analysis gives early outputs first, synthesis takes them last, the latest first.
+        early, late = z[:, :2], z[:, 2:]
+        again = model.inverse(x, torch.cat((late, early), dim=1))
+    assert (again - waveform).abs().max() <= 1e-4
+
+
+def test_log_determinant_is_the_jacobians() -> None:
+    model, x = tiny().double(), features(2).double()
+    waveform = 0.3 * torch.randn(1, 32, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda w: model(x, w)[0].flatten(), waveform)
+    outputs = model.training_outputs({"input": x, "target": waveform[:, None]})
+    # Matrices start with determinant one in single precision; log-determinants are taken in it.
+    expected = torch.linalg.slogdet(jacobian[:, 0]).logabsdet
+    assert torch.isclose(outputs["log_determinant"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.1])
+@pytest.mark.parametrize("segment", [5, 16])
+def test_streamed_equals_whole(strength: float, segment: int) -> None:
+    model, x = tiny(denoiser_strength=strength), features(61, batch=2)
+    streamer = make_streamer(model, segment, seed=5)
+    with torch.no_grad():
+        whole = model.process(x, seed=5)
+    parts = [streamer.feed(block) for block in x.split([3, 0, 1, 30, 27], dim=-1)]
+    streamed = torch.cat((*parts, streamer.flush()), dim=-1)
+    assert streamed.shape == (2, 1, 61 * 16)
+    assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
+    assert not torch.equal(model.process(x, seed=6), whole)
+
+
+def test_denoiser_takes_away_the_models_bias() -> None:
+    model = tiny()
+    silence = torch.zeros(1, 6, 88)
+    with torch.no_grad():
+        torch.nn.init.constant_(model.WN[-1].end.bias, 0.05)
+        bias = model.inverse(silence, torch.zeros(1, 4, 88 * 4))
+        assert bias.abs().max() > 0.01
+        middle = slice(320, -320)
+        residue = model.denoise(bias, 1.0)[:, middle].square().sum() / bias[:, middle].square().sum()
+        assert residue < 0.2
+        assert torch.allclose(model.denoise(bias, 0.0), bias, atol=1e-5)
+        short = bias[:, :20]
+        assert model.denoise(short, 0.1).shape == short.shape
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert tiny(denoiser_strength=0.1).process(features(0)).shape == (1, 1, 0)
+
+
+def test_training_helps() -> None:
+    model = tiny().train()
+    batch = {"input": features(20, batch=2), "target": 0.1 * torch.randn(2, 1, 320)}
+    loss = FlowLikelihoodLoss(constant=False)
+    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    seen = []
+    for _ in range(20):
+        value = loss(model.training_outputs(batch), batch)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        seen.append(value.item())
+    assert seen[1] < seen[0]
+    assert seen[-1] < seen[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"n_group": 6, "n_early_size": 2}, "n_group 6 must divide the mel's hop 16"),
+        ({"n_group": 5}, "must be even"),
+        ({"n_flows": 6}, "no channels are left"),
+        ({"kernel_size": 4}, "no centre"),
+    ],
+)
+def test_configurations_that_do_not_fit(values: dict[str, object], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        WaveGlow.from_config({**SIZES, **values})
+
+
+def test_another_mel_is_refused() -> None:
+    with pytest.raises(InputError, match="100"):
+        tiny().process(torch.zeros(1, 100, 5))

@@ -1,0 +1,181 @@
+"""WaveNet: memories against recomputation, exact streams, causality, training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiotool.errors import CheckpointError, InputError
+from audiotool.losses.logistic_mixture import LogisticMixtureLoss
+from audiotool.models.layers import logistic_mixture, noise
+from audiotool.models.wavenet import WaveNet
+from audiotool.streaming.streamer import make_streamer
+
+SIZES = {
+    "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
+    "layers": 4,
+    "stacks": 2,
+    "residual_channels": 8,
+    "gate_channels": 12,
+    "skip_out_channels": 10,
+    "components": 3,
+    "upsample_scales": [4, 2],
+    "cin_pad": 1,
+}
+
+
+def tiny(**values: object) -> WaveNet:
+    torch.manual_seed(0)
+    return WaveNet.from_config({**SIZES, **values}).eval()  # type: ignore[return-value]
+
+
+def features(frames: int, batch: int = 1) -> Tensor:
+    return torch.randn(batch, 6, frames, generator=torch.Generator().manual_seed(frames))
+
+
+def recomputed(model: WaveNet, x: Tensor, seed: int) -> Tensor:
+    """Samples (B, 1, T) before de-emphasis, each from the whole past through `forward`."""
+    condition = model.condition(x)
+    length = condition.shape[-1]
+    gumbel, logistic = logistic_mixture.sampling_noise(
+        noise.uniform(seed, model.config.components + 1, 0, length)
+    )
+    samples = x.new_zeros(x.shape[0], 1, length + 1)
+    for t in range(length):
+        parameters = model(samples[..., : t + 1], condition[..., : t + 1])[..., -1:]
+        at = slice(t, t + 1)
+        samples[..., t + 1 : t + 2] = logistic_mixture.sample(
+            parameters, gumbel[..., at], logistic[..., at], model.config.log_scale_min
+        )
+    return samples[..., 1:]
+
+
+@pytest.mark.parametrize("values", [{}, {"kernel_size": 3}, {"weight_norm": False, "layers": 6}])
+def test_memories_equal_recomputation(values: dict[str, object]) -> None:
+    model, x = tiny(**values), features(9, batch=2)
+    with torch.no_grad():
+        expected = recomputed(model, x, seed=4)
+        found = model.process(x, seed=4)
+    assert found.std() > 0.01
+    assert (found - expected).abs().max() <= 1e-4
+
+
+def test_preemphasis_and_gain_are_undone() -> None:
+    x = features(6)
+    with torch.no_grad():
+        spoken = tiny().process(x)
+        found = tiny(preemphasis=0.85, gain=0.5).process(x)
+    expected = torch.zeros_like(spoken)
+    for t in range(spoken.shape[-1]):
+        expected[..., t] = spoken[..., t] + (0.85 * expected[..., t - 1] if t else 0)
+    assert torch.allclose(found, expected / 0.5, atol=1e-5)
+    # The signal trained on is what synthesis undoes.
+    model = tiny(preemphasis=0.85, gain=0.5)
+    small = {"input": x, "target": 0.01 * found}
+    assert torch.allclose(model.training_outputs(small)["signal"], 0.01 * spoken, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 20])
+def test_streamed_equals_whole_bit_for_bit(chunk: int) -> None:
+    model, x = tiny(preemphasis=0.5), features(31, batch=2)
+    streamer = make_streamer(model, chunk, seed=5)
+    with torch.no_grad():
+        whole = model.process(x, seed=5)
+    parts = [streamer.feed(block) for block in x.split([3, 0, 1, 20, 7], dim=-1)]
+    streamed = torch.cat((*parts, streamer.flush()), dim=-1)
+    assert torch.equal(streamed, whole)
+    assert not torch.equal(model.process(x, seed=6), whole)
+
+
+def test_latency_is_that_of_the_condition() -> None:
+    model, x = tiny(), features(20)
+    frame = 12
+    changed = x.clone()
+    changed[..., frame:] += 1
+    with torch.no_grad():
+        differs = (model.process(x) != model.process(changed))[0, 0].nonzero().flatten()
+    assert differs.min() + model.latency >= frame * 8
+    assert differs.min() < frame * 8
+
+
+def test_prediction_is_causal_in_samples() -> None:
+    model = tiny()
+    condition = model.condition(features(8))
+    waveform = torch.rand(1, 1, 64) * 2 - 1
+    changed = waveform.clone()
+    changed[..., 40:] *= -1
+    with torch.no_grad():
+        a, b = model(waveform, condition), model(changed, condition)
+    assert torch.equal(a[..., :40], b[..., :40])
+    assert not torch.equal(a[..., 40], b[..., 40])
+
+
+def test_receptive_field() -> None:
+    with torch.device("meta"):
+        model = WaveNet.from_config({})
+    assert model.config.stack.receptive_field == 3070
+    model = tiny(kernel_size=3)
+    condition = torch.zeros(1, 6, 64)
+    waveform = torch.zeros(1, 1, 64, requires_grad=True)
+    model(waveform, condition)[0, :, 63].sum().backward()
+    assert waveform.grad is not None
+    assert 64 - int(waveform.grad[0, 0].nonzero().min()) == model.config.stack.receptive_field
+
+
+def test_statistics_normalise_the_input() -> None:
+    model, x = tiny(), features(6)
+    with torch.no_grad():
+        plain = model.condition(x)
+        model.mean.fill_(2.0)
+        model.scale.fill_(3.0)
+        assert torch.allclose(model.condition(3 * x + 2), plain, atol=1e-5)
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert tiny().process(features(0)).shape == (1, 1, 0)
+
+
+def test_training_helps() -> None:
+    model = tiny(dropout=0.0).train()
+    batch = {"input": features(20, batch=2), "target": 0.1 * torch.randn(2, 1, 160)}
+    loss = LogisticMixtureLoss()
+    optimiser = torch.optim.Adam(model.parameters(), 5e-3)
+    seen = []
+    for _ in range(30):
+        value = loss(model.training_outputs(batch), batch)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        seen.append(value.item())
+    assert seen[1] < seen[0]
+    assert seen[-1] < seen[0] - 0.5
+
+
+def test_loss_is_the_likelihood_of_the_next_sample() -> None:
+    model = tiny(dropout=0.0)
+    batch = {"input": features(5), "target": torch.rand(1, 1, 40) - 0.5}
+    with torch.no_grad():
+        outputs = model.training_outputs(batch)
+        parameters = model(F.pad(batch["target"], (1, -1)), model.condition(batch["input"]))
+        expected = -logistic_mixture.log_likelihood(parameters, batch["target"], -7.0).mean()
+        assert torch.isclose(LogisticMixtureLoss()(outputs, batch), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"upsample_scales": [4, 4]}, "do not multiply to the mel's hop, 8"),
+        ({"layers": 5}, "multiple of stacks"),
+        ({"preemphasis": 1.0}, "preemphasis"),
+    ],
+)
+def test_configurations_that_do_not_fit(values: dict[str, object], message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        WaveNet.from_config({**SIZES, **values})
+
+
+def test_another_mel_is_refused() -> None:
+    with pytest.raises(InputError, match="100"):
+        tiny().process(torch.zeros(1, 100, 5))
