@@ -167,7 +167,8 @@ class Model(nn.Module):
             "estimate", shaped as the target, and whatever a model's own published loss needs beside it
             (spectra, log-determinants). Models whose training differs from inference override this.
         """
-        return {"estimate": self.process(batch["input"])}
+        conditions = {"level": Level.of(batch["input"])} if self.uses_level else {}
+        return {"estimate": self.process(batch["input"], **conditions)}
 
     def output_length(self, length: int) -> int:
         """Output samples that belong to `length` input items."""

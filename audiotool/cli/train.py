@@ -1,0 +1,180 @@
+"""`audiotool train`: make a checkpoint from a recipe."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from audiotool.training.trainer import Summary, Trainer
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/NAME unless given.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest state.")] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe: train.batch_size=8."),
+    ] = None,
+    init_from: Annotated[
+        str | None, typer.Option("--init-from", metavar="CHECKPOINT", help="Begin with these weights.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of the training process; torch chooses by itself.")
+    ] = None,
+) -> None:
+    """Train a model; Ctrl-C saves its state, and --resume goes on from there.
+
+    Start with `torchrun --nproc-per-node N -m audiotool train ...` to use several processes.
+    """
+    import torch
+
+    from audiotool.recipe import find, load
+    from audiotool.training.trainer import Trainer
+
+    overrides = list(settings or [])
+    if init_from is not None:
+        overrides.append(f"init.checkpoint={init_from}")
+    loaded = load(recipe, overrides)
+    loaded = loaded.model_copy(update={"data": loaded.data.located(find(recipe).parent)})
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # Numbers near zero slow a CPU down a hundredfold, and add nothing.
+    torch.set_flush_denormal(True)
+    folder = run or Path("runs") / loaded.name
+    listener = make_listener(loaded.train.steps)
+    trainer = Trainer(loaded, folder, device, listener)
+    _stop_on_signals(trainer)
+    with listener:
+        summary = trainer.run(resume)
+    if trainer.fabric.is_global_zero:
+        _tell(summary, folder)
+    if summary.interrupted:
+        raise typer.Exit(130)
+
+
+def _stop_on_signals(trainer: Trainer) -> None:
+    """Let the first Ctrl-C, or a polite kill, end the run after the step in progress; the second at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        trainer.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        sys.stderr.write("audiotool: stopping after this step (again: at once)\n")
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def _tell(summary: Summary, folder: Path) -> None:
+    """Say what came of it: the checkpoint's path to stdout, the rest to stderr."""
+    hours = summary.seconds / 3600
+    words = [f"{summary.step} of {summary.steps} steps in {hours:.2f} h"]
+    if summary.skipped:
+        words.append(f"{summary.skipped} skipped")
+    if summary.best is not None:
+        step, metric, value = summary.best
+        words.append(f"best {metric} {value:.4g} at step {step}")
+    if summary.interrupted:
+        words.append(f"state saved in {folder}, go on with --resume")
+    sys.stderr.write(f"audiotool: {', '.join(words)}\n")
+    if summary.checkpoint.exists():
+        sys.stdout.write(f"{summary.checkpoint}\n")
+
+
+def make_listener(steps: int) -> Any:
+    """A progress bar on a terminal, plain lines elsewhere; both are context managers."""
+    return BarListener(steps) if sys.stderr.isatty() else LineListener(steps)
+
+
+class LineListener:
+    """One line of text for each line of the log."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.began = (0, time.monotonic())
+
+    def __enter__(self) -> LineListener:
+        return self
+
+    def __exit__(self, *error: Any) -> None: ...
+
+    def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
+        self.began = (step, time.monotonic())
+        self.say(f"{facts['parameters']:,} parameters on {facts['device']}, step {step} of {steps}")
+
+    def stepped(self, step: int) -> None: ...
+
+    def logged(self, step: int, values: dict[str, float]) -> None:
+        self.say(f"step {step}/{self.steps} {_numbers(values)} eta={self.remaining(step)}")
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        self.say(f"validation at step {step} {_numbers(values)}")
+
+    def say(self, text: str) -> None:
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        sys.stderr.flush()
+
+    def remaining(self, step: int) -> str:
+        """Time to the end at the speed so far, as hours:minutes."""
+        seconds = (time.monotonic() - self.began[1]) / max(step - self.began[0], 1) * (self.steps - step)
+        return f"{int(seconds // 3600)}:{int(seconds % 3600 // 60):02d}"
+
+
+class BarListener(LineListener):
+    """A rich progress bar, with validations as lines above it."""
+
+    def __init__(self, steps: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        super().__init__(steps)
+        self.progress = Progress(
+            MofNCompleteColumn(),
+            BarColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description}"),
+            console=Console(stderr=True),
+        )
+        self.task = self.progress.add_task("", total=steps)
+
+    def __enter__(self) -> BarListener:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.progress.stop()
+
+    def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
+        super().started(step, steps, facts)
+        # The estimate of the time left must not count what an earlier process did.
+        self.progress.reset(self.task, completed=step)
+
+    def stepped(self, step: int) -> None:
+        self.progress.update(self.task, completed=step)
+
+    def logged(self, step: int, values: dict[str, float]) -> None:
+        speed = values.get("audio_seconds_per_second")
+        told = f"loss {values.get('loss', float('nan')):.4g}"
+        if speed is not None:
+            told += f", {speed:.0f} s audio/s"
+        self.progress.update(self.task, description=told)
+
+    def say(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False)
+
+
+def _numbers(values: dict[str, float]) -> str:
+    return " ".join(f"{name}={value:.4g}" for name, value in values.items())

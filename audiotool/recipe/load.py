@@ -1,0 +1,178 @@
+"""Read a recipe: YAML, overrides, schema, and the names it uses. Errors name the file and the key path."""
+
+from __future__ import annotations
+
+import copy
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Union
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from audiotool.checkpoint import bundled_root
+from audiotool.discovery import nearest
+from audiotool.errors import RecipeError
+from audiotool.recipe.names import check_names
+from audiotool.recipe.schema import Recipe
+from audiotool.recipe.yaml import RecipeYaml
+
+SHOWN = 80
+"""Characters of a wrong value that a message quotes."""
+
+
+def shipped() -> dict[str, Path]:
+    """Bundled recipes by name (file stem), sorted."""
+    return dict(sorted((p.stem, p) for p in bundled_root("recipes").glob("*/*.yaml")))
+
+
+def find(name_or_path: str | Path) -> Path:
+    """Path of a bundled recipe's name, or of a file.
+
+    Raises:
+        RecipeError: neither exists; the nearest bundled name is given.
+    """
+    known = shipped()
+    if str(name_or_path) in known:
+        return known[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    hint, names = nearest(str(name_or_path), list(known)), ", ".join(known) or "none"
+    raise RecipeError(f"no recipe '{name_or_path}': it is neither a file nor bundled{hint} Bundled: {names}.")
+
+
+def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read and validate a recipe.
+
+    Args:
+        name_or_path: a bundled recipe's name or a YAML file.
+        overrides: "key.path=value" each, the value read as YAML; list items by number ("loss.0.weight=2").
+    Raises:
+        RecipeError: no such file, bad YAML, unknown keys, values or names.
+    """
+    path = find(name_or_path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    values = _parse_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, found {_quote(values)}")
+    values.setdefault("name", path.stem)
+    return parse(values, str(path), overrides)
+
+
+def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Validate plain values as a recipe; `source` is what messages call it.
+
+    Raises:
+        RecipeError: as `load`.
+    """
+    values = copy.deepcopy(values)
+    for override in overrides:
+        _override(values, override)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        _refuse(error, source)
+    check_names(recipe, source)
+    return recipe
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.load(text, Loader=RecipeYaml)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise RecipeError(f"{source}{where}: not valid YAML: {problem}") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Apply one "key.path=value"."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override}: expected key.path=value, for example train.batch_size=8")
+    value = _parse_yaml(text, f"--set {override}")
+    *parents, last = path.split(".")
+    place: Any = values
+    for depth, key in enumerate([*parents, last]):
+        where = ".".join(path.split(".")[: depth + 1])
+        if isinstance(place, list):
+            if not key.isdigit() or int(key) >= len(place):
+                raise RecipeError(f"--set {override}: {where}: the list has items 0 to {len(place) - 1}")
+            index: Any = int(key)
+        elif isinstance(place, dict):
+            index = key
+        else:
+            raise RecipeError(f"--set {override}: {where}: '{_quote(place)}' has no keys")
+        if depth == len(parents):
+            place[index] = value
+        elif isinstance(place, dict) and place.get(index) is None:
+            place[index] = {}
+            place = place[index]
+        else:
+            place = place[index]
+
+
+def _refuse(error: ValidationError, source: str) -> NoReturn:
+    """Turn pydantic's findings into one line: key path, what was found, what is allowed."""
+    messages = []
+    for finding in error.errors(include_url=False):
+        fields, path = _fields_at(finding["loc"])
+        key = str(finding["loc"][-1]) if finding["loc"] else ""
+        if finding["type"] == "extra_forbidden":
+            problem = f"unknown key{nearest(key, fields)} Allowed: {', '.join(fields)}"
+        elif finding["type"] == "missing":
+            problem = "is missing"
+        else:
+            expected = finding["msg"].removeprefix("Value error, ").replace("Input should", "should")
+            problem = f"found {_quote(finding['input'])}, {expected}"
+        messages.append(f"{path or 'recipe'}: {problem}")
+    raise RecipeError(f"{source}: {'; '.join(messages)}") from error
+
+
+def _quote(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _fields_at(location: tuple[int | str, ...]) -> tuple[list[str], str]:
+    """Keys allowed beside the last one of a pydantic location, and the key path as a user writes it.
+
+    Pydantic puts the tag of a discriminated union into the location ("optimiser", "adam", "lr"): such tags
+    choose a class here and are left out of the path.
+    """
+    candidates: list[Any] = [Recipe]
+    fields: list[str] = []
+    shown: list[str] = []
+    for part in location:
+        sections = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        tagged = [s for s in sections if "name" in s.model_fields and _tag(s) == part]
+        if tagged and len(sections) > 1:
+            candidates = tagged
+            continue
+        fields = sorted({name for s in sections for name in s.model_fields})
+        shown.append(str(part))
+        found = [s.model_fields[str(part)].annotation for s in sections if part in s.model_fields]
+        candidates = [c for annotation in found for c in _members(annotation)] if sections else candidates
+    return fields, ".".join(shown)
+
+
+def _tag(section: type[BaseModel]) -> Any:
+    values = typing.get_args(section.model_fields["name"].annotation)
+    return values[0] if values else None
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The classes inside unions, lists and annotations."""
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType, list, tuple):
+        return [m for a in typing.get_args(annotation) for m in _members(a)]
+    if origin is Annotated:
+        return _members(typing.get_args(annotation)[0])
+    return [annotation]

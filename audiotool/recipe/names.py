@@ -1,0 +1,78 @@
+"""Check the names and options a recipe uses against the classes they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from audiotool.discovery import nearest
+from audiotool.errors import AudiotoolError, RecipeError
+from audiotool.losses.base import LOSSES, Loss
+from audiotool.models.registry import MODELS
+from audiotool.recipe.schema import LossTerm, Recipe
+from audiotool.tasks.base import TASKS
+
+
+def check_names(recipe: Recipe, source: str) -> None:
+    """Refuse unknown tasks, models, losses and options, and a model that does not serve the task.
+
+    Raises:
+        RecipeError: with `source`, the key path and the nearest valid name.
+    """
+    _at(source, "task", TASKS.get, recipe.task)
+    model_class = _at(source, "model.name", MODELS.get, recipe.model.name)
+    if recipe.task not in model_class.tasks:
+        served = ", ".join(model_class.tasks)
+        raise RecipeError(f"{source}: model.name: {recipe.model.name} serves {served}, not {recipe.task}")
+    _check_config(model_class.config_class, recipe.model.config, f"{source}: model.config")
+    for n, term in enumerate(recipe.loss):
+        _at(source, f"loss.{n}", build_loss, term, recipe.audio.sample_rate)
+
+
+def build_loss(term: LossTerm, sample_rate: int) -> Loss:
+    """Make a loss from its name and options; losses that ask for a sample_rate get the recipe's.
+
+    Raises:
+        RecipeError: no such loss, an unknown option, or a value that the loss refuses.
+    """
+    loss_class = LOSSES.get(term.name)
+    options = dict(term.options)
+    allowed = [name for name in inspect.signature(loss_class).parameters if name not in ("args", "kwargs")]
+    for key in options:
+        if key not in allowed:
+            known = ", ".join(allowed) or "none"
+            raise RecipeError(f"{term.name}: unknown option '{key}'{nearest(key, allowed)} Allowed: {known}.")
+    if "sample_rate" in allowed:
+        options.setdefault("sample_rate", sample_rate)
+    try:
+        return loss_class(**options)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{term.name}: {error}") from error
+
+
+def _at(source: str, key: str, call: Any, *arguments: Any) -> Any:
+    """Call, and put the file and the key before whatever is refused."""
+    try:
+        return call(*arguments)
+    except AudiotoolError as error:
+        raise RecipeError(f"{source}: {key}: {error}") from error
+
+
+def _check_config(config_class: type, values: dict[str, Any], where: str) -> None:
+    """Check a model's configuration against its dataclass: keys, then types."""
+    allowed = [f.name for f in dataclasses.fields(config_class)]
+    for key in values:
+        if key not in allowed:
+            hint = nearest(key, allowed)
+            raise RecipeError(f"{where}.{key}: unknown key{hint} Allowed: {', '.join(allowed)}")
+    try:
+        TypeAdapter(config_class).validate_python(values)
+    except ValidationError as error:
+        problems = [
+            f"{where}.{'.'.join(str(p) for p in e['loc'])}: found {e['input']!r}, {e['msg']}"
+            for e in error.errors(include_url=False)
+        ]
+        raise RecipeError("; ".join(problems)) from error

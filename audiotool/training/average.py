@@ -1,0 +1,41 @@
+"""An exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from audiotool.models.base import Model
+
+
+class WeightAverage:
+    """A second model that follows the first: average <- d average + (1 - d) weights, after every step.
+
+    d is `decay`, or (1 + n) / (10 + n) while that is less, n steps in: an average that remembers the random
+    beginning for 1 / (1 - decay) steps would be useless for as long.
+
+    Args:
+        model: the one that is trained, already on its device.
+        decay: 0 is the model itself.
+    """
+
+    def __init__(self, model: Model, decay: float) -> None:
+        self.decay = decay
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
+        self._averaged, self._trained = _lists([p for p in pairs if p[0].is_floating_point()])
+        self._others = [p for p in pairs if not p[0].is_floating_point()]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after optimiser step `step`, counted from 0."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self._averaged, self._trained, 1 - decay)
+        for averaged, trained in self._others:
+            averaged.copy_(trained)
+
+
+def _lists(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [a for a, _ in pairs], [b for _, b in pairs]

@@ -1,0 +1,75 @@
+"""Devices, precision and processes, through Lightning Fabric."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.precision import MixedPrecision
+
+from audiotool.errors import DeviceError
+from audiotool.recipe.schema import Recipe
+
+
+class KeptInput(MixedPrecision):
+    """Mixed precision that hands the model its input as it is: a waveform has no bits to spare."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Join the processes torchrun has started, or be the only one.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        precision: "fp32", "bf16" or "fp16".
+    Raises:
+        DeviceError: the device is not there, or cannot do that precision.
+    """
+    kind, _, number = _present(device).partition(":")
+    if precision == "fp16" and kind == "cpu":
+        raise DeviceError("train.precision: the CPU does not train in fp16: take bf16 or fp32")
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    mixed = {"bf16": "bf16-mixed", "fp16": "16-mixed"}.get(precision)
+    fabric = Fabric(
+        accelerator=kind,
+        devices=[int(number)] if number else local_size,
+        num_nodes=world_size // local_size,
+        strategy="ddp" if world_size > 1 else "auto",
+        plugins=[KeptInput(mixed, kind)] if mixed else [],  # type: ignore[arg-type]
+    )
+    fabric.launch()
+    return fabric
+
+
+def _present(device: str) -> str:
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind, _, number = device.partition(":")
+    there = {
+        "cpu": 1,
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+    }.get(kind, 0)
+    if not there or (number and (not number.isdigit() or int(number) >= there)):
+        raise DeviceError(f"there is no device '{device}' here: give auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def advise_on_memory(error: BaseException, recipe: Recipe) -> DeviceError | None:
+    """The error to raise when `error` means that memory ran out, else None."""
+    text = str(error)
+    told = "can't allocate memory" in text or "out of memory" in text
+    if not told and not isinstance(error, torch.OutOfMemoryError):
+        return None
+    train, seconds = recipe.train, recipe.audio.segment_seconds
+    precision = "" if train.precision != "fp32" else ", or set train.precision=bf16"
+    return DeviceError(
+        f"out of memory in training: lower train.batch_size (now {train.batch_size}; raise train.accumulate,"
+        f" now {train.accumulate}, by the same factor to keep the effective batch) or audio.segment_seconds"
+        f" (now {seconds}){precision}"
+    )

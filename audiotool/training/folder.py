@@ -1,0 +1,167 @@
+"""A run's folder, and the states in it that training resumes from.
+
+    recipe.yaml                     the resolved recipe
+    train.csv  valid.csv            what the curves show
+    tensorboard/                    curves, sounds, spectrograms
+    states/step-0000005000.pt       everything needed to go on
+    <name>.safetensors              averaged weights at the last validation: usable while training goes on
+    <name>-best.safetensors         those of the best validation
+
+Every file is written under another name and renamed when complete.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+import yaml
+
+from audiotool.errors import CheckpointError, RecipeError
+from audiotool.recipe.schema import Recipe
+
+STATE_FORMAT = 1
+
+CHANGEABLE = (
+    "description",
+    "licence",
+    "data.root",
+    "data.cache",
+    "data.workers",
+    "data.decode_once",
+    "train.steps",
+    "train.max_skipped",
+    "init",
+    "validation",
+    "logging",
+    "checkpointing",
+)
+"""Keys that may differ from the run that is resumed."""
+
+
+class RunFolder:
+    """Paths of one run.
+
+    Args:
+        path: the folder; made when first written to.
+        name: of the recipe, and of the exported checkpoints.
+    """
+
+    def __init__(self, path: Path | str, name: str) -> None:
+        self.path = Path(path)
+        self.states = self.path / "states"
+        self.latest = self.path / f"{name}.safetensors"
+        self.best = self.path / f"{name}-best.safetensors"
+        self.tensorboard = self.path / "tensorboard"
+
+    def state_files(self) -> list[Path]:
+        """States, the oldest first."""
+        return sorted(self.states.glob("step-*.pt"))
+
+    def check_new(self) -> None:
+        """Refuse to begin where another run lies.
+
+        Raises:
+            RecipeError: the folder holds states.
+        """
+        files = self.state_files()
+        if files:
+            raise RecipeError(
+                f"{self.path} holds a run at step {int(files[-1].stem[5:])}: continue it with --resume, or"
+                " choose another folder with --run"
+            )
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Keep the resolved recipe beside the run."""
+        text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
+        write_atomically(self.path / "recipe.yaml", lambda file: file.write(text.encode()))
+
+    def save_state(self, state: dict[str, Any], keep: int) -> None:
+        """Write a state and remove all but the newest `keep`.
+
+        Raises:
+            CheckpointError: the disk is full or the folder cannot be written; earlier states stay.
+        """
+        path = self.states / f"step-{state['step']:010d}.pt"
+        write_atomically(path, lambda file: torch.save({"format": STATE_FORMAT, **state}, file))
+        for old in self.state_files()[:-keep]:
+            old.unlink(missing_ok=True)
+
+    def load_state(self) -> dict[str, Any] | None:
+        """The newest state, on the CPU; None when there is none.
+
+        Raises:
+            CheckpointError: it cannot be read, or was written in another format.
+        """
+        files = self.state_files()
+        if not files:
+            return None
+        try:
+            state = torch.load(files[-1], map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise CheckpointError(
+                f"{files[-1]} cannot be read ({error}): delete it to resume from the state before it"
+            ) from error
+        if state.get("format") != STATE_FORMAT:
+            raise CheckpointError(
+                f"{files[-1]} has state format {state.get('format')}, this audiotool reads {STATE_FORMAT}"
+            )
+        return state
+
+
+def check_same_recipe(old: dict[str, Any], new: Recipe) -> None:
+    """Refuse to resume with another recipe than the run was started with.
+
+    Raises:
+        RecipeError: each differing key with both values.
+    """
+    before, now = _flatten(old), _flatten(new.plain())
+    # A key on one side only is a default that another version of the schema has or lacks.
+    differing = [k for k in before if k in now and before[k] != now[k] and not _changeable(k)]
+    if differing:
+        listed = "; ".join(f"{k}: {before[k]!r} became {now[k]!r}" for k in differing)
+        raise RecipeError(f"the run was started with another recipe: {listed}: undo that, or start a new run")
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Call `write` with a file that becomes `path` when all has been written.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or the disk is full.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except (OSError, RuntimeError) as error:
+        # torch.save turns a full disk into a RuntimeError of its own.
+        raise CheckpointError(f"cannot write {path}: {error}; what was written before is intact") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def _changeable(key: str) -> bool:
+    return any(key == c or key.startswith(f"{c}.") for c in CHANGEABLE)
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections to key paths; lists and the free mappings of options and configs stay whole."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and key not in ("config", "options"):
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,31 @@
+"""The weighted sum of a recipe's loss terms."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from audiotool.recipe.names import build_loss
+from audiotool.recipe.schema import Recipe
+
+
+class Objective(nn.Module):
+    """All loss terms of a recipe; returns their weighted sum and each by name, unweighted."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.terms = nn.ModuleList(build_loss(term, recipe.audio.sample_rate) for term in recipe.loss)
+        self.weights = [term.weight for term in recipe.loss]
+        self.names = _distinct([term.name for term in recipe.loss])
+
+    def forward(
+        self, outputs: dict[str, Tensor], batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        values = {name: term(outputs, batch) for name, term in zip(self.names, self.terms, strict=True)}
+        total = sum(weight * value for weight, value in zip(self.weights, values.values(), strict=True))
+        assert isinstance(total, Tensor)
+        return total, {name: value.detach() for name, value in values.items()}
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Number the second and later of equal names."""
+    return [n if names[:i].count(n) == 0 else f"{n}-{names[:i].count(n) + 1}" for i, n in enumerate(names)]

@@ -1,0 +1,140 @@
+"""What a run writes down: CSV files, TensorBoard, and whoever listens."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from audiotool.training.folder import RunFolder, write_atomically
+
+
+class Listener(Protocol):
+    """Told how a run goes on; the command line draws it."""
+
+    def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
+        """Training begins at `step` of `steps`."""
+
+    def stepped(self, step: int) -> None:
+        """`step` steps are done."""
+
+    def logged(self, step: int, values: dict[str, float]) -> None:
+        """Means over the last steps: loss, its terms, rate, gradient norm, throughput."""
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        """The metrics of a validation, possibly many steps after it began."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def started(self, step: int, steps: int, facts: dict[str, Any]) -> None: ...
+
+    def stepped(self, step: int) -> None: ...
+
+    def logged(self, step: int, values: dict[str, float]) -> None: ...
+
+    def validated(self, step: int, values: dict[str, float]) -> None: ...
+
+
+class Table:
+    """A CSV file with one row a step, growing at its end; columns are those of the first row.
+
+    Args:
+        path: of the file.
+        step: rows beyond it belong to steps that will be made again, and are removed.
+    """
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        self.rows: list[dict[str, str]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                found = list(csv.DictReader(file))
+            self.rows = [row for row in found if _is_whole(row) and int(row["step"]) <= step]
+            if len(self.rows) < len(found):
+                self._rewrite()
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """Append a row; a value that is not known is left empty."""
+        row = {"step": str(step)} | {k: "" if math.isnan(v) else f"{v:.7g}" for k, v in values.items()}
+        new_columns = bool(self.rows) and row.keys() != self.rows[-1].keys()
+        self.rows.append(row)
+        if new_columns or len(self.rows) == 1:
+            self._rewrite()
+            return
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, list(row)).writerow(row)
+
+    def _rewrite(self) -> None:
+        columns = list(dict.fromkeys(key for row in self.rows for key in row)) or ["step"]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, restval="")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+
+
+def _is_whole(row: dict[Any, Any]) -> bool:
+    """False for a row that a crash cut off."""
+    return None not in row.values() and str(row.get("step", "")).isdigit()
+
+
+class Records:
+    """Both tables and TensorBoard of a run.
+
+    Args:
+        folder: of the run.
+        step: where the run begins; what was written of later steps is dropped.
+        tensorboard: whether curves, sounds and pictures are written.
+    """
+
+    def __init__(self, folder: RunFolder, step: int, tensorboard: bool) -> None:
+        self.training = Table(folder.path / "train.csv", step)
+        self.validation = Table(folder.path / "valid.csv", step)
+        self.writer: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder.tensorboard), purge_step=step + 1 if step else None)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Write a line of the training curve."""
+        self.training.add(step, values)
+        self._scalars("train", step, values)
+
+    def validate(self, step: int, values: dict[str, float]) -> None:
+        """Write a line of the validation curve."""
+        self.validation.add(step, values)
+        self._scalars("valid", step, values)
+
+    def listen(self, step: int, name: str, waveform: Tensor, sample_rate: int) -> None:
+        """Let a waveform (C, T) be heard and seen in TensorBoard."""
+        if self.writer is None:
+            return
+        mono = waveform.detach().float().cpu().mean(0)
+        self.writer.add_audio(name, mono.clamp(-1, 1)[None], step, sample_rate)
+        self.writer.add_image(f"{name}/spectrogram", spectrogram_image(mono), step)
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def _scalars(self, group: str, step: int, values: dict[str, float]) -> None:
+        if self.writer is not None:
+            for name, value in values.items():
+                if not math.isnan(value):
+                    self.writer.add_scalar(f"{group}/{name}", value, step)
+
+
+def spectrogram_image(waveform: Tensor) -> Tensor:
+    """Grey picture (1, F, frames) in 0..1 of a waveform (T,): 80 dB below its loudest bin are black."""
+    from audiotool.dsp.stft import stft
+
+    magnitude = stft(waveform, 1024, 256).abs()
+    decibels = 20 * (magnitude / magnitude.max().clamp(min=1e-9)).clamp(min=1e-4).log10()
+    return (decibels / 80 + 1).flip(0)[None]

@@ -1,0 +1,54 @@
+"""Learning rates as functions of the step alone: nothing to save, and nothing to restore."""
+
+from __future__ import annotations
+
+import math
+
+from audiotool.recipe.schema import (
+    CleanUNetSchedule,
+    ConstantSchedule,
+    CosineSchedule,
+    ExponentialSchedule,
+    Schedule,
+    StepSchedule,
+)
+
+
+def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """What the optimiser's rate is multiplied by.
+
+    Args:
+        step: the coming optimiser step, counted from 0.
+        steps: of the whole training.
+    """
+    if isinstance(schedule, CleanUNetSchedule):
+        return _cleanunet(schedule, step, schedule.cycle_steps or steps)
+    if step < schedule.warmup_steps:
+        return (step + 1) / schedule.warmup_steps
+    if isinstance(schedule, ConstantSchedule):
+        return 1.0
+    if isinstance(schedule, CosineSchedule):
+        done = min((step - schedule.warmup_steps) / max(steps - schedule.warmup_steps, 1), 1.0)
+        return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done))
+    if isinstance(schedule, ExponentialSchedule):
+        return schedule.factor ** (step // schedule.every)
+    return _stepped(schedule, step)
+
+
+def _stepped(schedule: StepSchedule, step: int) -> float:
+    times = sum(step >= at for at in schedule.at)
+    if schedule.every is not None:
+        times += step // schedule.every
+    return schedule.factor**times
+
+
+def _cleanunet(schedule: CleanUNetSchedule, step: int, cycle: int) -> float:
+    """Linear, then cosine. The published code moves the rate on before each optimiser step: hence the + 1."""
+    rising = int(cycle * schedule.warmup)
+    position = step % cycle + 1
+    lowest = 1 / schedule.divider
+    if position <= rising:
+        return lowest + position / rising * (1 - lowest)
+    done = (position - rising) / (cycle - rising)
+    final = lowest / 1e4
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))

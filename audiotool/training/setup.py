@@ -1,0 +1,85 @@
+"""What a training is made of, from its recipe: model, weights to begin with, parts that stay as they are."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from audiotool import checkpoint
+from audiotool.discovery import nearest
+from audiotool.errors import CheckpointError, RecipeError
+from audiotool.models.base import Model
+from audiotool.models.registry import MODELS
+from audiotool.recipe.schema import InitSection, Recipe
+
+
+class TrainingOutputs(nn.Module):
+    """Calls `Model.training_outputs` as a module's forward, which is where processes share gradients."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.model.training_outputs(batch)
+
+
+def build_model(recipe: Recipe) -> Model:
+    """The recipe's model with its first weights: random from the seed, or those of `init`, frozen as told.
+
+    Raises:
+        CheckpointError: the weights to begin with do not fit.
+        RecipeError: a pattern of `freeze` or `init.skip` fits nothing, or the sample rates differ.
+    """
+    torch.manual_seed(recipe.train.seed)
+    model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
+    if model.sample_rate != recipe.audio.sample_rate:
+        rate = recipe.audio.sample_rate
+        raise RecipeError(f"audio.sample_rate is {rate} Hz, but model.config makes it {model.sample_rate} Hz")
+    if recipe.init.checkpoint is not None:
+        begin_from(model, recipe.init)
+    freeze(model, recipe.freeze)
+    return model
+
+
+def begin_from(model: Model, init: InitSection) -> list[str]:
+    """Load the weights of another checkpoint; returns the names that were skipped.
+
+    Raises:
+        CheckpointError: it is another model's, or a tensor is missing, unexpected or of another shape and no
+            pattern of `init.skip` covers it.
+    """
+    path = checkpoint.resolve(init.checkpoint or "")
+    other, metadata = checkpoint.load(path)
+    if metadata.model["name"] != model.name:
+        raise CheckpointError(f"{path} holds a {metadata.model['name']}, the recipe trains a {model.name}")
+    own = model.state_dict()
+    names = list(own.keys() | other.state_dict().keys())
+    skipped = sorted({name for pattern in init.skip for name in _matching(pattern, names, "init.skip")})
+    taken = {key: value for key, value in other.state_dict().items() if key not in skipped}
+    kept = {key: value for key, value in own.items() if key in skipped}
+    model.load_weights(taken | kept, source=str(path))
+    return skipped
+
+
+def freeze(model: Model, patterns: list[str]) -> None:
+    """Exclude parameters from training by name pattern (`encoder.*`).
+
+    Raises:
+        RecipeError: a pattern fits no parameter, or nothing is left to train.
+    """
+    parameters = dict(model.named_parameters())
+    for pattern in patterns:
+        for name in _matching(pattern, list(parameters), "freeze"):
+            parameters[name].requires_grad_(False)
+    if not any(p.requires_grad for p in parameters.values()):
+        raise RecipeError("freeze: every parameter is frozen, nothing is left to train")
+
+
+def _matching(pattern: str, names: list[str], key: str) -> list[str]:
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        raise RecipeError(f"{key}: no parameter fits '{pattern}'{nearest(pattern, names)}")
+    return found

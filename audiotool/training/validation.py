@@ -1,0 +1,161 @@
+"""Validation on a fixed set, with the real metrics computed in other processes while training goes on.
+
+A validation enhances the set with the averaged weights, hands the results to the metric processes and returns
+at once; `poll` brings its numbers later.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiotool.models.base import Model
+from audiotool.training.objective import Objective
+
+log = logging.getLogger(__name__)
+
+Example = dict[str, Tensor]
+
+
+@dataclass
+class Pending:
+    """A validation whose metrics are being computed.
+
+    Args:
+        step: of the weights.
+        tensors: these weights, so that the best can be exported when its numbers are known.
+        losses: means of loss terms, known at once.
+        facts: of the training so far.
+        futures: one for each recording.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    losses: dict[str, float]
+    facts: dict[str, Any]
+    futures: list[Future[dict[str, float | None]]] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return all(future.done() for future in self.futures)
+
+    def values(self) -> dict[str, float]:
+        """Loss terms, and each metric's mean over the recordings that could be scored."""
+        rows = [row for future in self.futures if (row := _result(future)) is not None]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return self.losses | {name: _mean([row.get(name) for row in rows]) for name in names}
+
+
+class Validator:
+    """Enhances a fixed set and scores it.
+
+    Args:
+        examples: single examples (C, T), as the data set returns them.
+        metrics: names for audiotool.metrics.
+        sample_rate: Hz.
+        workers: metric processes.
+    """
+
+    def __init__(
+        self, examples: Sequence[Example], metrics: Sequence[str], sample_rate: int, workers: int
+    ) -> None:
+        self.examples = list(examples)
+        self.metrics = list(metrics)
+        self.sample_rate = sample_rate
+        self.workers = workers
+        self.pending: list[Pending] = []
+        self._pool: ProcessPoolExecutor | None = None
+
+    @torch.no_grad()
+    def begin(
+        self, step: int, model: Model, objective: Objective, device: torch.device, facts: dict[str, Any]
+    ) -> list[Tensor]:
+        """Enhance the set and start its scoring.
+
+        Args:
+            model: the averaged weights, in eval mode.
+            facts: of the training so far, kept with the result.
+        Returns:
+            the estimates (C, T), on the CPU.
+        """
+        sums: dict[str, float] = {}
+        estimates = []
+        for example in self.examples:
+            batch = {key: value[None].to(device) for key, value in example.items()}
+            outputs = model.training_outputs(batch)
+            loss, terms = objective(outputs, batch)
+            for name, value in {"loss": loss, **terms}.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+            estimate = outputs["estimate"] if "estimate" in outputs else model.process(batch["input"])
+            estimates.append(estimate[0].float().cpu())
+        losses = {name: total / max(len(self.examples), 1) for name, total in sums.items()}
+        tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
+        pending = Pending(step, tensors, losses, facts)
+        if self.metrics:
+            pending.futures = [
+                self._submit(example["target"].numpy(), estimate.numpy())
+                for example, estimate in zip(self.examples, estimates, strict=True)
+            ]
+        self.pending.append(pending)
+        return estimates
+
+    def poll(self, wait: bool = False) -> list[Pending]:
+        """Validations that are complete, in order; `wait` blocks until all are."""
+        finished = []
+        while self.pending and (wait or self.pending[0].done):
+            finished.append(self.pending.pop(0))
+        return finished
+
+    def close(self) -> None:
+        """Drop what is not finished and end the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, reference: NDArray[Any], estimate: NDArray[Any]) -> Future[dict[str, float | None]]:
+        # Spawned, not forked: torch's threads and a GPU's context do not survive a fork.
+        if self._pool is None or getattr(self._pool, "_broken", False):
+            spawn = get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=_yield_to_training)
+        return self._pool.submit(_score, reference, estimate, self.sample_rate, self.metrics)
+
+
+def _yield_to_training() -> None:
+    """Make a metric process a polite neighbour."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    if hasattr(os, "nice"):
+        os.nice(5)
+
+
+def _score(
+    reference: NDArray[Any], estimate: NDArray[Any], sample_rate: int, metrics: list[str]
+) -> dict[str, float | None]:
+    """Metrics of one recording (C, T), averaged over its channels."""
+    from audiotool.metrics.score import score_channels
+
+    values = score_channels(reference, estimate, sample_rate, metrics)
+    return {name: value.value for name, value in values.items()}
+
+
+def _result(future: Future[dict[str, float | None]]) -> dict[str, float | None] | None:
+    try:
+        return future.result()
+    except Exception as error:
+        log.warning("a validation recording could not be scored: %s", error)
+        return None
+
+
+def _mean(values: list[float | None]) -> float:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else math.nan
