@@ -1,0 +1,136 @@
+"""Official PeriodWave checkpoints: `G_<step>.pth` and their `config.json`; Turbo's files are alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from audiotool.dsp.mel import mel_config
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.hifigan import named
+from audiotool.models.layers.weight_norm import fold_weights
+
+RENAMED = (
+    (r"^estimator\.MelCond\.convnext_block\.", "condition.blocks."),
+    (r"^estimator\.MelCond\.cond_block\.", "condition.periods."),
+    (r"^estimator\.MelCond\.cond\.", "condition.refine."),
+    (r"^estimator\.MelCond\.", "condition."),
+    (r"^estimator\.period_emb\.weight$", "period_embedding"),
+    (r"^estimator\.mlp\.", "time_mlp."),
+    (r"^estimator\.mpg\.mpg\.mids\.0\.", "unet.middle."),
+    (r"^estimator\.mpg\.mpg\.", "unet."),
+    (r"^estimator\.proj_layer\.", "final."),
+    (r"\.dwconv\.", ".depthwise."),
+    (r"\.pwconv1\.", ".expand."),
+    (r"\.pwconv2\.", ".compress."),
+    (r"\.grn\.", "."),
+    (r"\.ResBlocks\.", ".blocks."),
+    (r"\.block(\d)\.", r".conv\1."),
+    (r"^(unet\.(?:downs\.\d|middle))\.down\.", r"\1.conv."),
+    (r"^(unet\.ups\.\d)\.up\.", r"\1.conv."),
+    (r"\.mlp\.1\.", ".time."),
+    (r"^final\.final_layer\.", "final.conv."),
+)
+"""Patterns of official names and what replaces them, applied in order."""
+
+MEL = {
+    "sampling_rate": "sample_rate",
+    "filter_length": "n_fft",
+    "hop_length": "hop_length",
+    "win_length": "win_length",
+    "n_mel_channels": "n_mels",
+    "mel_fmin": "fmin",
+    "mel_fmax": "fmax",
+}
+"""Official keys of the mel and ours."""
+
+ENERGY = {24000: (0.031622782, 9.124346), 22050: (0.06902337, 5.42367)}
+"""Smallest and largest frame energy of the published training sets (LibriTTS, LJ Speech) by sample rate."""
+
+DILATIONS = {3: (1, 2, 4), 4: (1, 2, 1, 4)}
+"""Dilations of the residual blocks by their number: the base and the large network."""
+
+
+class PeriodWaveImporter(Importer):
+    """The energy statistics that config.json names (.npy files) are read where its paths say or beside it;
+    without them those of the published training set at that sample rate are taken."""
+
+    name = "periodwave"
+    origin = "github.com/sh-lee-prml/PeriodWave"
+    licence = "MIT"
+    signature: ClassVar[tuple[str, ...]] = ("estimator.MelCond.", "estimator.mpg.mpg.", "estimator.period_")
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        tensors = {}
+        for key, tensor in fold_weights(entry(official, "model")).items():
+            for pattern, replacement in RENAMED:
+                key = re.sub(pattern, replacement, key)
+            # Convolutions over (frames, 1) are ours over frames; GRN's parameters have two axes of one.
+            if tensor.dim() == 4:
+                tensor = tensor.squeeze(-1)
+            elif key.endswith((".gamma", ".beta")):
+                tensor = tensor.flatten()
+            tensors[key] = tensor
+        return tensors
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        path = require(config, "config.json")
+        values = read_config(path)
+        data, network = (entry(values, key, source=str(path)) for key in ("data", "model"))
+        fields = {ours: entry(data, theirs, source=str(path)) for theirs, ours in MEL.items()}
+        tensors = entry(official, "model")
+        embedding = entry(tensors, "estimator.period_emb.weight", source="the PeriodWave checkpoint")
+        blocks = sum(key.endswith(".block1.bias") and ".mids.0." in key for key in tensors)
+        if blocks not in DILATIONS:
+            raise CheckpointError(f"this PeriodWave has {blocks} middle residual blocks: expected 3 or 4.")
+        result = {
+            "mel": named(mel_config({**fields, "power_offset": 1e-9, "padding": "same"})),
+            "periods": entry(network, "periods", source=str(path)),
+            "noise_scale": entry(network, "noise_scale", source=str(path)),
+            "hidden_dim": entry(network, "hidden_dim", source=str(path)),
+            "embedding_dim": embedding.shape[1],
+            "dilations": DILATIONS[blocks],
+            "weight_norm": False,
+        }
+        if "energy_min" not in data:
+            return {**result, "features": "encodec"}
+        low, high = _energy(data, path)
+        return {**result, "energy_min": low, "energy_max": high}
+
+
+class PeriodWaveTurboImporter(PeriodWaveImporter):
+    name = "periodwave-turbo"
+    # The tensors are PeriodWave's: a file is not recognised as Turbo's by its names.
+    signature: ClassVar[tuple[str, ...]] = ()
+
+
+def _energy(data: Mapping[str, Any], config: Path) -> tuple[float, float]:
+    """Range of the training set's energy: from the files that the configuration names, else the published."""
+    found = []
+    for key in ("energy_min", "energy_max"):
+        stated = Path(str(data[key]))
+        places = [p for p in (config.parent / stated, config.parent / stated.name) if p.is_file()]
+        if places:
+            found.append(_number(places[0]))
+    if len(found) == 2:
+        return found[0], found[1]
+    if data["sampling_rate"] not in ENERGY:
+        raise CheckpointError(
+            f"{config} names {data['energy_min']} and {data['energy_max']}, which are not there, and"
+            f" there are no published statistics for {data['sampling_rate']} Hz: put the two files beside the"
+            " configuration."
+        )
+    return ENERGY[data["sampling_rate"]]
+
+
+def _number(path: Path) -> float:
+    try:
+        return float(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path} does not hold one number in NumPy's format: {error}") from error
