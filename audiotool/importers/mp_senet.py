@@ -23,7 +23,7 @@ does not read its key for it."""
 
 
 class MPSENetImporter(Importer):
-    """The published order of axes is kept; weights trained with batch_first need `sequence_axis` "intended"."""
+    """Keeps the published order of axes; weights trained with batch_first need `sequence_axis` "intended"."""
 
     name = "mp-senet"
     origin = "github.com/yxlu-0102/MP-SENet"

@@ -50,7 +50,7 @@ class ConsistencyLoss(Loss):
 
 
 class LevelledL1Loss(Loss):
-    """Mean absolute difference of the waveforms, both scaled so that the input has a root mean square of one."""
+    """Mean absolute difference of the waveforms, scaled so that the input's root mean square is one."""
 
     name = "levelled-l1"
 
@@ -61,8 +61,8 @@ class LevelledL1Loss(Loss):
 class AntiWrappingPhaseLoss(Loss):
     """Phase distance that a turn of 2 pi does not change, of three quantities summed.
 
-    The instantaneous phase itself, its difference along frequency (group delay), and its difference along time
-    (instantaneous angular frequency). All phases are on a circle, so each distance is `anti_wrapping`.
+    The instantaneous phase itself, its difference along frequency (group delay), and its difference along
+    time (instantaneous angular frequency). Phases are on a circle, so each distance is `anti_wrapping`.
 
     Args:
         edges: count the first bin and the first frame as differences from zero, as MambAttention does.

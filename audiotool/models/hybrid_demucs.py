@@ -2,8 +2,8 @@
 
 Défossez: Hybrid Spectrogram and Waveform Source Separation, MDX Workshop 2021, arXiv:2111.03600.
 
-The network is torchaudio's, whose outputs equal the official ones. Its one superfluous norm (before the branches
-meet; 1,536 parameters of the published size that nothing reads) is left out, as in the official network.
+The network is torchaudio's, whose outputs equal the official ones. Its one superfluous norm (before the
+branches meet; 1,536 parameters at the published size that nothing reads) is left out, as in the official one.
 
 Streaming: normalisation and the local attention see a whole segment, so the model runs by overlap-add. With
 segments of 10 s and one second of cross-fade the output differs from whole-file output by what the level of
@@ -110,7 +110,8 @@ def _network(config: HybridDemucsConfig) -> Any:
         from torchaudio.models import HDemucs
     except (ImportError, OSError) as error:
         raise DependencyError(
-            f"Hybrid Demucs needs torchaudio, which cannot be imported ({error}): `audiotool doctor` says how to fix it"
+            f"Hybrid Demucs needs torchaudio, which cannot be imported ({error}):"
+            " `audiotool doctor` says how to fix it"
         ) from error
     values = dataclasses.asdict(config)
     values.update(sources=list(config.sources), nfft=values.pop("n_fft"))

@@ -20,7 +20,7 @@ class MagnitudePhaseModel(Model):
     Instance attributes:
         transform: analysis of the input and synthesis of the output.
         reanalysis: analysis of the output in training, with the published model's offsets.
-        couples_batch: True when the items of a batch influence each other, which are then enhanced one by one.
+        couples_batch: True when the items of a batch influence each other; they are then enhanced singly.
         judges_reanalysis: True when the metric discriminator sees the magnitude of the synthesised waveform,
             False when it sees the network's.
     """
@@ -33,7 +33,7 @@ class MagnitudePhaseModel(Model):
     uses_level = True
 
     def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy compressed magnitude and phase (B, F, T) -> enhanced ones, and (B, F, T, 2) real, imaginary."""
+        """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
         raise TypeError(f"{type(self).__name__} has no network")
 
     def process(self, x: Tensor, level: Level | None = None, **conditions: Any) -> Tensor:
@@ -58,8 +58,8 @@ class MagnitudePhaseModel(Model):
         """The estimate, and both signals in the domain of the published losses.
 
         Returns:
-            "estimate" (B, 1, T) at the input's level; "levelled_estimate" and "levelled_target" (B, 1, T), the
-            input scaled to a root mean square of one; "magnitude", "phase", "target_magnitude",
+            "estimate" (B, 1, T) at the input's level; "levelled_estimate" and "levelled_target" (B, 1, T),
+            the input scaled to a root mean square of one; "magnitude", "phase", "target_magnitude",
             "target_phase" (B, F, T); "reanalysis" (B, F, T, 2), the estimate's spectrum after synthesis;
             "judged_magnitude" (B, F, T), what the metric discriminator compares with "target_magnitude".
         """

@@ -1,7 +1,7 @@
 """MambAttention: bidirectional Mamba along time and along frequency, with one attention shared by both.
 
-Kühne, Østergaard, Jensen, Tan: MambAttention: Mamba with Multi-Head Attention for Generalizable Single-Channel
-Speech Enhancement, 2025, arXiv:2507.00966.
+Kühne, Østergaard, Jensen, Tan: MambAttention: Mamba with Multi-Head Attention for Generalizable
+Single-Channel Speech Enhancement, 2025, arXiv:2507.00966.
 
 The selective scan is plain PyTorch (layers/selective_scan.py) and needs no compiled kernels.
 
@@ -199,7 +199,7 @@ class MaskDecoder(nn.Module):
             nn.PReLU(1),
             nn.Conv2d(1, 1, 1),
         )
-        self.lsigmoid = LearnableSigmoid(config.n_fft // 2 + 1, config.beta)
+        self.lsigmoid = LearnableSigmoid((config.n_fft // 2 + 1, 1), config.beta)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lsigmoid(self.mask_conv(self.dense_block(x))[:, 0].transpose(1, 2))
@@ -245,7 +245,7 @@ class MambAttention(MagnitudePhaseModel):
         self.phase_decoder = PhaseDecoder(config)
 
     def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy compressed magnitude and phase (B, F, T) -> enhanced ones, and (B, F, T, 2) real, imaginary."""
+        """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
         x = torch.stack((mag, phase), dim=1).transpose(2, 3)  # (B, 2, T, F)
         x = self.dense_encoder(x)
         for block in self.TFMambAttention:

@@ -114,7 +114,7 @@ class TwoStageBlock(nn.Module):
 
 
 class SubPixelConvolution(nn.Module):
-    """Double the frequency axis: a convolution to twice the channels, interleaved. (B, C, T, F) -> (B, C, T, 2F)."""
+    """A convolution to twice the channels, interleaved along frequency: (B, C, T, F) -> (B, C, T, 2F)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class MaskDecoder(nn.Module):
         channels = config.dense_channel
         self.dense_block = DenseBlock(channels, causal=True)
         self.mask_conv = nn.Sequential(*_upsampling(channels), nn.Conv2d(channels, 1, (1, 2)))
-        self.lsigmoid = LearnableSigmoid(config.n_fft // 2 + 1, config.beta)
+        self.lsigmoid = LearnableSigmoid((config.n_fft // 2 + 1, 1), config.beta)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.lsigmoid(self.mask_conv(self.dense_block(x))[:, 0].transpose(1, 2))
@@ -186,7 +186,7 @@ class MPSENet(MagnitudePhaseModel):
         self.phase_decoder = PhaseDecoder(config)
 
     def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy compressed magnitude and phase (B, F, T) -> enhanced ones, and (B, F, T, 2) real, imaginary."""
+        """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
         x = torch.stack((mag, phase), dim=1).transpose(2, 3)  # (B, 2, T, F)
         x = self.dense_encoder(x)
         for block in self.TSTransformer:

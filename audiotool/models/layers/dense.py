@@ -62,12 +62,17 @@ class DenseEncoder(nn.Module):
 
 
 class LearnableSigmoid(nn.Module):
-    """beta * sigmoid(slope * x), one slope a frequency: (B, F, T) -> (B, F, T)."""
+    """beta * sigmoid(slope * x) with learnt slopes.
 
-    def __init__(self, bins: int, beta: float) -> None:
+    Args:
+        shape: of the slopes, to be broadcast with x: (F, 1) is one a frequency of (B, F, T).
+        beta: largest value.
+    """
+
+    def __init__(self, shape: tuple[int, ...], beta: float) -> None:
         super().__init__()
         self.beta = beta
-        self.slope = nn.Parameter(torch.ones(bins, 1))
+        self.slope = nn.Parameter(torch.ones(shape))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.beta * torch.sigmoid(self.slope * x)
