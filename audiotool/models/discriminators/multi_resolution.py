@@ -1,0 +1,88 @@
+"""Multi-resolution discriminator: 2-D convolutions over magnitude spectrograms of several resolutions.
+
+Jang et al., UnivNet, Interspeech 2021, arXiv:2106.07889, as BigVGAN's first version uses it
+(arXiv:2206.04658): the window is rectangular.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.models.discriminators.base import Discriminator, Judgement, norm_of
+
+SLOPE = 0.1
+
+
+class ResolutionDiscriminator(nn.Module):
+    """One resolution (n_fft, hop_length, win_length)."""
+
+    window: Tensor
+
+    def __init__(self, resolution: Sequence[int], channels: int, spectral_norm: bool) -> None:
+        super().__init__()
+        self.n_fft, self.hop_length, self.win_length = resolution
+        self.register_buffer("window", torch.ones(self.win_length), persistent=False)
+        norm = norm_of(spectral_norm)
+        self.convs = nn.ModuleList(
+            [
+                norm(nn.Conv2d(1, channels, (3, 9), padding=(1, 4))),
+                *(norm(nn.Conv2d(channels, channels, (3, 9), (1, 2), padding=(1, 4))) for _ in range(3)),
+                norm(nn.Conv2d(channels, channels, (3, 3), padding=(1, 1))),
+            ]
+        )
+        self.conv_post = norm(nn.Conv2d(channels, 1, (3, 3), padding=(1, 1)))
+
+    def magnitude(self, waveform: Tensor) -> Tensor:
+        """(B, 1, T) -> (B, 1, F, frames)."""
+        edge = (self.n_fft - self.hop_length) // 2
+        padded = F.pad(waveform, (edge, edge), mode="reflect")[:, 0]
+        spec = torch.stft(
+            padded,
+            self.n_fft,
+            self.hop_length,
+            self.win_length,
+            self.window,
+            center=False,
+            return_complex=True,
+        )
+        return spec.abs()[:, None]
+
+    def forward(self, waveform: Tensor) -> Judgement:
+        x, features = self.magnitude(waveform), []
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+            features.append(x)
+        logits = self.conv_post(x)
+        return logits.flatten(1), [*features, logits]
+
+
+class MultiResolutionDiscriminator(Discriminator):
+    """Three magnitude spectrograms.
+
+    Args:
+        resolutions: (n_fft, hop_length, win_length) of each.
+        channel_multiplier: of the published width, 32.
+        spectral_norm: instead of weight norm.
+    """
+
+    name = "multi-resolution"
+
+    def __init__(
+        self,
+        resolutions: Sequence[Sequence[int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
+        channel_multiplier: float = 1.0,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        channels = int(32 * channel_multiplier)
+        self.discriminators = nn.ModuleList(
+            ResolutionDiscriminator(r, channels, spectral_norm) for r in resolutions
+        )
+
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
+        return [judge(waveform) for judge in self.discriminators]
