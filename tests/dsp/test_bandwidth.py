@@ -1,0 +1,49 @@
+"""The bandwidth meter finds where content ends, in blocks as in one piece."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+
+from audiotool.dsp.bandwidth import BandwidthMeter
+
+CLEAN = Path(__file__).parents[1] / "data" / "audio" / "demo" / "clean.flac"
+
+
+def measure(waveform, sample_rate, size=10**9):
+    meter = BandwidthMeter(sample_rate)
+    samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+    for block in samples[None, None].split(size, -1):
+        meter.feed(block)
+    return meter.bandwidth_hz()
+
+
+@pytest.fixture(scope="module")
+def speech():
+    samples, rate = soundfile.read(CLEAN, dtype="float32")
+    assert rate == 16000
+    return samples
+
+
+def test_wide_band_speech_reaches_up(speech):
+    assert measure(speech, 16000) > 7000
+
+
+@pytest.mark.parametrize("source_rate", [6000, 8000, 11025])
+@pytest.mark.parametrize("quality", ["HQ", "VHQ"])
+def test_an_upsampled_recording_is_recognised(speech, source_rate, quality):
+    narrow = soxr.resample(speech, 16000, source_rate, quality=quality)
+    back = soxr.resample(narrow, source_rate, 16000, quality=quality)
+    assert measure(back, 16000) == pytest.approx(source_rate / 2, rel=0.08)
+
+
+def test_blocks_give_the_same_answer(speech):
+    assert measure(speech, 16000, 777) == measure(speech, 16000)
+
+
+@pytest.mark.parametrize("length", [0, 10, 8000])
+def test_silence_has_no_bandwidth(length):
+    assert measure(np.zeros(length), 16000) is None
