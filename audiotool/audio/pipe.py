@@ -23,6 +23,9 @@ PLAIN_TAGS = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
 """WAV encodings of one fixed size a sample: PCM, float, A-law, mu-law, extensible."""
 
 ENDLESS = 1 << 48
+KEPT = 64
+"""Bytes of samples that may be read twice."""
+
 MAX_HEADER = 1 << 24
 
 
@@ -37,11 +40,13 @@ class ForwardOnly(io.RawIOBase):
     """
 
     def __init__(self, header: bytes, pipe: BinaryIO, size: int, frame_bytes: int) -> None:
-        self._header = header
         self._pipe = pipe
+        self._data_start = len(header)
         self._end = len(header) + size
         self._frame_bytes = frame_bytes
         self._position = 0
+        # libsndfile looks at the first samples and goes back to them: what is read early is kept.
+        self._kept = header
         self._reached = len(header)
 
     def readable(self) -> bool:
@@ -59,33 +64,34 @@ class ForwardOnly(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        if self._position < len(self._header):
-            data = self._header[self._position : self._position + size]
-        elif self._position != self._reached:
-            data = b""
-        else:
-            wanted = min(size, self._end - self._position)
-            data = _read_frames(self._pipe, wanted, self._frame_bytes)
-            self._reached += len(data)
+        data = self._kept[self._position : self._position + size]
+        at = self._position + len(data)
+        if len(data) < size and at == self._reached:
+            new = self._next(min(size - len(data), self._end - at))
+            self._reached += len(new)
+            if self._reached <= self._data_start + KEPT:
+                self._kept += new
+            data += new
         self._position += len(data)
         return data
+
+    def _next(self, wanted: int) -> bytes:
+        """What the pipe has now: at least up to the end of a frame unless the pipe has ended."""
+        data = b""
+        while wanted > len(data) and (not data or self._beyond_frame(len(data))):
+            more = _some(self._pipe, wanted - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def _beyond_frame(self, length: int) -> int:
+        return (self._reached + length - self._data_start) % self._frame_bytes
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-
-def _read_frames(pipe: BinaryIO, wanted: int, frame_bytes: int) -> bytes:
-    """What the pipe has now, at least one frame unless it ended, whole frames only."""
-    wanted -= wanted % frame_bytes
-    data = _some(pipe, wanted) if wanted > 0 else b""
-    while len(data) % frame_bytes:
-        more = _some(pipe, frame_bytes - len(data) % frame_bytes)
-        if not more:
-            break
-        data += more
-    return data
 
 
 def _some(pipe: BinaryIO, size: int) -> bytes:

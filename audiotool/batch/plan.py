@@ -19,6 +19,8 @@ from audiotool.errors import PlanError
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
+STANDARD_INPUT = "standard input"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -227,7 +229,7 @@ def _pipe_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     output = PIPE if layout.output is None else layout.output
     if output == PIPE:
         _refuse_report_for_pipe(layout)
-        return Plan([Job(PIPE, PIPE, _pipe_target(layout))])
+        return Plan([Job(STANDARD_INPUT, PIPE, _pipe_target(layout))])
     if layout.reference is not None:
         raise PlanError("standard input cannot be scored: it is gone when it has been read; name a file")
     if Path(output).is_dir():
@@ -237,7 +239,7 @@ def _pipe_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     residual = None if layout.residual is None else Path(layout.residual)
     for path in (*outputs, *([] if residual is None else [residual])):
         format_for(path, layout.format)
-    jobs = [Job(PIPE, PIPE, Target(outputs, residual, layout.format, layout.subtype))]
+    jobs = [Job(STANDARD_INPUT, PIPE, Target(outputs, residual, layout.format, layout.subtype))]
     _check_clashes(jobs)
     _check_writable(jobs)
     return _split_existing(jobs, layout.existing)

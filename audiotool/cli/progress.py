@@ -105,8 +105,9 @@ class Bars:
 
     def started(self, job: Job) -> None:
         name = str(job.source)
-        description = f"{self._verb} {'standard input' if name == PIPE else job.name}"
-        self._files[name] = self.progress.add_task(description, total=None, amount="", speed="")
+        self._files[name] = self.progress.add_task(
+            f"{self._verb} {job.name}", total=None, amount="", speed=""
+        )
         self._began[name] = time.monotonic()
         self._rates[name] = _sample_rate(job)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -124,7 +125,8 @@ def _report(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) 
         from audiotool.metrics.report import write_report
 
         write_report(options.report, [o.row for o in outcomes])
-    scored: list[Any] = [o.row for o in outcomes if o.row.values]
+    # Facts go into the file; on the screen the scores need the width.
+    scored = [replace(o.row, facts={}) for o in outcomes if o.row.values]
     if not scored or options.quiet:
         return
     from rich.console import Console

@@ -1,0 +1,99 @@
+"""A small version of every registered model that streams, for the tests that hold them to the contract.
+
+A causal model that is not named here is tested with its default configuration: adding a model needs no change
+to these tests, only a slow one deserves an entry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.models.base import Model
+from audiotool.models.registry import MODELS
+
+SMALL: dict[str, dict[str, Any]] = {
+    "cleanunet": {
+        "channels_h": 4,
+        "max_channels": 8,
+        "n_layers": 3,
+        "kernel_size": 8,
+        "stride": 4,
+        "transformer_layers": 2,
+        "transformer_heads": 2,
+        "transformer_dim": 16,
+        "transformer_inner_dim": 32,
+        "attention_window": 40,
+        "normalise": "running",
+    },
+    "conv-tasnet": {
+        "filters": 32,
+        "bottleneck_channels": 16,
+        "hidden_channels": 24,
+        "skip_channels": 16,
+        "blocks": 3,
+        "stacks": 2,
+    },
+    "nsf": {
+        "mel": {"sample_rate": 16000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
+        "hidden_dim": 8,
+        "blstm_dim": 8,
+        "filter_blocks": 2,
+        "convs_per_block": 4,
+        "harmonics": 4,
+        "backward_block": 5,
+        "backward_lookahead": 7,
+    },
+    "spectral-convnext": {"dim": 24, "blocks": 2},
+    "wavenet": {
+        "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
+        "layers": 4,
+        "stacks": 2,
+        "residual_channels": 8,
+        "gate_channels": 12,
+        "skip_out_channels": 10,
+        "components": 3,
+        "upsample_scales": [4, 2],
+        "cin_pad": 1,
+    },
+}
+
+
+
+def is_causal(name: str) -> bool:
+    """Whether the small version streams; families share a `step` that some of their members do not use."""
+    if MODELS.get(name).step is Model.step:
+        return False
+    with torch.device("meta"):
+        return MODELS.get(name).from_config(SMALL.get(name, {})).causal
+
+
+CAUSAL = [name for name in MODELS.all() if is_causal(name)]
+"""Every registered model that keeps the streaming contract."""
+
+WAVEFORM_SECONDS = 1.2
+FEATURE_FRAMES = 130
+
+
+def build(name: str, **changes: Any) -> Model:
+    """The small version with random weights, the same in every test."""
+    torch.manual_seed(0)
+    return MODELS.get(name).from_config({**SMALL.get(name, {}), **changes}).eval()
+
+
+def make_input(model: Model, length: int | None = None, seed: int = 0, batch: int = 1) -> Tensor:
+    """(batch, input channels, length): noise that pulses for waveforms, random features for vocoders."""
+    generator = torch.Generator().manual_seed(seed)
+    if model.upsampling == 1:
+        length = round(WAVEFORM_SECONDS * model.sample_rate) + 13 if length is None else length
+        pulse = 0.6 + 0.4 * torch.sin(torch.arange(length) * (20 / model.sample_rate))
+        return 0.1 * pulse * torch.randn(batch, model.input_channels, length, generator=generator)
+    length = FEATURE_FRAMES if length is None else length
+    features = torch.randn(batch, model.input_channels, length, generator=generator)
+    if model.name == "nsf":
+        # Its last feature is F0 in Hz, 0 where unvoiced.
+        voiced = torch.rand(batch, length, generator=generator) > 0.3
+        features[:, -1] = (features[:, -1] * 20 + 200) * voiced
+    return features
