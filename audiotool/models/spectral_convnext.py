@@ -4,7 +4,8 @@ Frames of the compressed complex spectrum go through causal ConvNeXt blocks (Liu
 2020s, CVPR 2022, arXiv:2201.03545, in the one-dimensional form of Vocos, Siuzdak, ICLR 2024,
 arXiv:2306.00814) with a GRU in the middle for long memory. Two heads:
 
-    "mask"      a complex ratio mask for each stem (denoise, separate)
+    "mask"      a complex ratio mask for each stem (denoise, separate); below `filter_below_hz` it may be
+                a deep filter of several frames
     "extend"    magnitude and phase of the bins above `extend_from_hz`, added to the input, which itself
                 passes through untouched (super-resolve)
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.conv import StreamingConv1d
+from audiotool.models.layers.deep_filter import DeepFilter
 from audiotool.models.layers.level import RunningLevel
 from audiotool.models.layers.recurrent import StreamingGRU
 
@@ -37,6 +39,8 @@ class SpectralConvNeXtConfig:
         n_fft, hop_length: samples; the window is the square root of a Hann.
         stems: names of the outputs.
         head: "mask" or "extend", see the module docstring.
+        filter_taps: frames that a mask below `filter_below_hz` spans; 1 is a plain mask.
+        filter_below_hz: where deep filtering ends.
         extend_from_hz: lowest frequency the "extend" head may add to.
         dim: features a frame.
         blocks: ConvNeXt blocks; the GRU stands after half of them.
@@ -51,6 +55,8 @@ class SpectralConvNeXtConfig:
     hop_length: int = 256
     stems: tuple[str, ...] = ("speech",)
     head: Literal["mask", "extend"] = "mask"
+    filter_taps: int = 1
+    filter_below_hz: float = 5000.0
     extend_from_hz: float = 3000.0
     dim: int = 256
     blocks: int = 6
@@ -94,7 +100,11 @@ class SpectralConvNeXt(Model):
         self.stems = c.stems
         bins = c.n_fft // 2 + 1
         self.first_bin = -(-int(c.extend_from_hz * c.n_fft) // c.sample_rate) if c.head == "extend" else 0
-        outputs = len(c.stems) if c.head == "mask" else 1
+        filtered = int(c.filter_below_hz * c.n_fft / c.sample_rate) if c.filter_taps > 1 else 0
+        self.filtered_bins = min(filtered, bins)
+        outputs = bins - self.first_bin
+        if c.head == "mask":
+            outputs = len(c.stems) * (bins + (c.filter_taps - 1) * self.filtered_bins)
 
         self.analysis = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
@@ -106,7 +116,8 @@ class SpectralConvNeXt(Model):
         )
         self.gru = StreamingGRU(c.dim, c.dim)
         self.head_norm = nn.LayerNorm(c.dim)
-        self.head = nn.Linear(c.dim, outputs * 2 * (bins - self.first_bin))
+        self.head = nn.Linear(c.dim, 2 * outputs)
+        self.filter = DeepFilter(c.filter_taps)
 
     def start(
         self, level: Level | None = None, bandwidth_hz: float | None = None, **conditions: Any
@@ -123,6 +134,7 @@ class SpectralConvNeXt(Model):
             "analysis": None,
             "blocks": [None] * len(self.blocks),
             "gru": None,
+            "filter": None,
             "synthesis": None,
             "waiting": None,
         }
@@ -173,8 +185,7 @@ class SpectralConvNeXt(Model):
         """Predictions and spec (B, F, T) -> output specs (B * S, F, T)."""
         first, second = predicted.transpose(1, 2).chunk(2, dim=1)
         if self.config.head == "mask":
-            mask = torch.complex(first + 0.5, second).unflatten(1, (len(self.stems), -1))
-            return (mask * spec[:, None]).flatten(0, 1)
+            return self._mask(torch.complex(first, second), spec, state)
         # A magnitude beyond 20 times the running level is never speech.
         magnitude = levels * first.clamp(max=3.0).exp() * self.config.n_fft**0.5
         if state["bandwidth_hz"] is not None:
@@ -182,6 +193,20 @@ class SpectralConvNeXt(Model):
             bins = torch.arange(self.first_bin, spec.shape[1], device=spec.device)
             magnitude = magnitude * (bins * hz >= state["bandwidth_hz"])[:, None]
         return F.pad(torch.polar(magnitude, second), (0, 0, self.first_bin, 0))
+
+    def _mask(self, predicted: Tensor, spec: Tensor, state: dict[str, Any]) -> Tensor:
+        """Complex (B, S * (F + (taps - 1) * filtered), T) -> masked specs (B * S, F, T)."""
+        bins, low = spec.shape[1], self.filtered_bins
+        mask, past = predicted.unflatten(1, (len(self.stems), -1)).split(
+            (bins, (self.config.filter_taps - 1) * low), dim=2
+        )
+        # An untrained network halves its input: half of the way to either answer.
+        mask = mask + 0.5
+        if not low:
+            return (mask * spec[:, None]).flatten(0, 1)
+        taps = torch.cat((mask[:, :, None, :low], past.unflatten(2, (-1, low))), dim=2)
+        filtered, state["filter"] = self.filter(spec[:, :low], taps, state["filter"])
+        return torch.cat((filtered, mask[:, :, low:] * spec[:, None, low:]), dim=2).flatten(0, 1)
 
     def _add_input(self, y: Tensor, x: Tensor, state: dict[str, Any], final: bool) -> Tensor:
         """Add the input, which waits until the network's answer to it has come out."""
