@@ -118,4 +118,16 @@ def _network(config: HybridDemucsConfig) -> Any:
     del values["sample_rate"]
     network = HDemucs(**values)
     network.time_encoder[-1].norm1 = nn.Identity()
+    network._pad1d = _reflect
     return network
+
+
+def _reflect(x: Tensor, left: int, right: int, mode: str) -> Tensor:
+    """Pad by reflection; too short an x first takes part of the padding as zeros, on the right if it can.
+
+    The official rule, which torchaudio's module does not follow: it refuses recordings shorter than its padding.
+    """
+    missing = max(max(left, right) + 1 - x.shape[-1], 0)
+    after = min(right, missing)
+    before = missing - after
+    return F.pad(F.pad(x, (before, after)), (left - before, right - after), mode)

@@ -64,6 +64,8 @@ class MambAttentionConfig:
     def __post_init__(self) -> None:
         if self.n_fft % 4:
             raise ValueError(f"n_fft must be a multiple of 4, got {self.n_fft}")
+        if self.hid_feature % self.n_heads:
+            raise ValueError(f"{self.n_heads} heads do not divide {self.hid_feature} channels")
 
 
 class MambaMixer(nn.Module):

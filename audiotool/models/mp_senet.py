@@ -59,6 +59,8 @@ class MPSENetConfig:
     def __post_init__(self) -> None:
         if self.n_fft % 4:
             raise ValueError(f"n_fft must be a multiple of 4, got {self.n_fft}")
+        if self.dense_channel % self.n_heads:
+            raise ValueError(f"{self.n_heads} heads do not divide {self.dense_channel} channels")
 
 
 class RecurrentFeedForward(nn.Module):

@@ -1,0 +1,190 @@
+"""Hybrid Demucs: official packages and torchaudio's state dicts give the official stems."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from audiotool.errors import CheckpointError, DependencyError
+from audiotool.importers.base import import_checkpoint
+from audiotool.models.hybrid_demucs import HybridDemucs, HybridDemucsConfig
+from audiotool.streaming.streamer import make_streamer
+
+PACKS = Path(__file__).parent.parent / "data" / "parity" / "hybrid_demucs"
+TINY = HybridDemucsConfig(
+    sources=("speech", "noise"),
+    sample_rate=8000,
+    audio_channels=1,
+    channels=8,
+    n_fft=1024,
+    depth=5,
+    dconv_attn=9,
+    dconv_lstm=9,
+)
+
+
+@pytest.mark.parametrize(
+    ("variant", "file", "config"),
+    [
+        ("nfft4096", "official_checkpoint.th", None),
+        ("nfft1024_mono", "official_checkpoint.th", None),
+        ("torchaudio_nfft1024", "official_checkpoint.pt", "config.json"),
+    ],
+)
+@torch.no_grad()
+def test_official_stems(variant: str, file: str, config: str | None) -> None:
+    folder = PACKS / variant
+    model, metadata = import_checkpoint(folder / file, "hybrid-demucs", config and folder / config)
+    pack = load_file(folder / "io.safetensors")
+    for n in ("0", "1"):
+        if f"mix{n}" not in pack:
+            continue
+        mixture, stems = pack[f"mix{n}"], pack[f"out{n}"]
+        error = (model(mixture) - stems).abs().max()
+        assert error <= 1e-4 * stems.square().mean().sqrt()
+        torch.testing.assert_close(model.process(mixture), model(mixture).flatten(1, 2))
+        assert model.channels == mixture.shape[1]
+        assert len(model.stems) == stems.shape[1]
+    if "loss.target" in pack:
+        losses = (model(pack["mix0"]) - pack["loss.target"]).abs().mean((0, 2, 3))
+        torch.testing.assert_close(losses, pack["loss.l1_per_source"], rtol=1e-4, atol=0)
+    assert metadata.task == "separate"
+
+
+def test_packages_carry_their_configuration() -> None:
+    model, metadata = import_checkpoint(PACKS / "nfft1024_mono" / "official_checkpoint.th", "hybrid-demucs")
+    assert (model.stems, model.channels, model.sample_rate) == (("clean",), 1, 16000)
+    assert metadata.licence == "MIT"
+
+
+@pytest.mark.parametrize(
+    ("values", "count"),
+    [
+        ({}, 83_637_832),
+        ({"sources": ("clean",), "audio_channels": 1}, 83_628_595),
+        ({"n_fft": 1024, "depth": 5}, 20_040_296),
+        ({"n_fft": 2048}, 78_908_488 - 1536),  # torchaudio counts a norm that nothing reads
+    ],
+)
+def test_parameter_count(values: dict[str, Any], count: int) -> None:
+    with torch.device("meta"):
+        assert HybridDemucs.from_config(values).parameter_count == count
+
+
+def test_overfits() -> None:
+    torch.manual_seed(0)
+    model = HybridDemucs(TINY)
+    target = torch.stack((torch.sin(torch.arange(2048) / 9), 0.1 * torch.randn(2048)))[None]
+    batch = {"input": target.sum(1, keepdim=True), "target": target}
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(10):
+        loss = (model.training_outputs(batch)["estimate"] - batch["target"]).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[1] < losses[0]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 300, 2049])
+@torch.no_grad()
+def test_any_length(length: int) -> None:
+    torch.manual_seed(0)
+    y = HybridDemucs(TINY).eval().process(0.1 * torch.randn(1, 1, length))
+    assert y.shape == (1, 2, length)
+    assert y.isfinite().all()
+
+
+@torch.no_grad()
+def test_one_segment_of_overlap_add_equals_whole() -> None:
+    torch.manual_seed(0)
+    model = HybridDemucs(TINY).eval()
+    x = 0.1 * torch.randn(1, 1, 3000)
+    streamer = make_streamer(model, chunk=4096)
+    streamed = torch.cat([*(streamer.feed(part) for part in x.split(700, dim=-1)), streamer.flush()], dim=-1)
+    torch.testing.assert_close(streamed, model.process(x))
+
+
+def repackage(path: Path, change: Any) -> Path:
+    """A package with something changed, its class reference still that of HDemucs."""
+    from audiotool.importers.base import read_torch
+
+    package = read_torch(PACKS / "nfft1024_mono" / "official_checkpoint.th", ["demucs.hdemucs.HDemucs"])
+    change(package)
+    module = type(sys)("demucs.hdemucs")
+    klass = package["klass"]
+    klass.__module__ = "demucs.hdemucs"
+    klass.__qualname__ = klass.__name__ = "HDemucs"
+    module.HDemucs = klass  # type: ignore[attr-defined]
+    parent = type(sys)("demucs")
+    parent.hdemucs = module  # type: ignore[attr-defined]
+    sys.modules.update({"demucs": parent, "demucs.hdemucs": module})
+    try:
+        torch.save(package, path)
+    finally:
+        del sys.modules["demucs"], sys.modules["demucs.hdemucs"]
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda p: p["kwargs"].update(cac=False), "cac=False"),
+        (lambda p: p["kwargs"].update(hybrid_old=True), "hybrid_old=True"),
+        (lambda p: p["kwargs"].update(bands=3), "unknown official arguments: bands"),
+        (lambda p: p.update(args=(4,)), "by position"),
+        (lambda p: p.update(state={"__quantized": True}), "quantised"),
+    ],
+)
+def test_packages_that_do_not_fit_are_refused(tmp_path: Path, change: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        import_checkpoint(repackage(tmp_path / "package.th", change), "hybrid-demucs")
+
+
+def test_official_defaults_written_out_are_accepted(tmp_path: Path) -> None:
+    options = {"cac": True, "multi_freqs": [], "channels_time": None, "dconv_mode": 1, "wiener_iters": 0}
+    path = repackage(tmp_path / "package.th", lambda p: p["kwargs"].update(options))
+    assert import_checkpoint(path, "hybrid-demucs")[0].stems == ("clean",)
+
+
+class Elsewhere:
+    """A class that no package may bring."""
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "package.th"
+    torch.save({"klass": Elsewhere, "args": (), "kwargs": {}, "state": {}}, path)
+    with pytest.raises(CheckpointError, match="refused"):
+        import_checkpoint(path, "hybrid-demucs")
+
+
+def test_a_state_dict_needs_its_arguments(tmp_path: Path) -> None:
+    path = PACKS / "torchaudio_nfft1024" / "official_checkpoint.pt"
+    with pytest.raises(CheckpointError, match="--config network.json"):
+        import_checkpoint(path, "hybrid-demucs")
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"sources": ["speech"], "nfft": 1024, "depth": 5, "channels": 6}))
+    with pytest.raises(CheckpointError, match="of another shape"):
+        import_checkpoint(path, "hybrid-demucs", config)
+
+
+def test_a_missing_torchaudio_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith("torchaudio"):
+            raise OSError("libcudart.so: cannot open shared object file")
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(DependencyError, match="doctor"):
+        HybridDemucs(TINY)

@@ -1,0 +1,170 @@
+"""MambAttention: official outputs, losses and discriminator; training; overlap-add."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import import_checkpoint
+from audiotool.losses.magnitude_phase import (
+    AntiWrappingPhaseLoss,
+    CompressedComplexLoss,
+    CompressedMagnitudeLoss,
+    ConsistencyLoss,
+    LevelledL1Loss,
+)
+from audiotool.losses.metric import metric_generator_loss
+from audiotool.models.base import Level
+from audiotool.models.discriminators.metric import MetricDiscriminator
+from audiotool.models.mambattention import MambAttention, MambAttentionConfig, TimeFrequencyBlock
+from audiotool.streaming.streamer import make_streamer
+
+PACK = Path(__file__).parent.parent / "data" / "parity" / "mambattention"
+TINY = MambAttentionConfig(
+    hid_feature=8, num_tfmamba=1, d_state=4, expand=2, n_fft=64, hop_length=16, win_length=64
+)
+
+
+@pytest.fixture(scope="module")
+def pack() -> dict[str, Tensor]:
+    return load_file(PACK / "io.safetensors")
+
+
+@pytest.fixture(scope="module")
+def official() -> MambAttention:
+    model, _ = import_checkpoint(PACK / "g_00000001.pth", "mambattention", PACK / "config.yaml")
+    assert isinstance(model, MambAttention)
+    return model
+
+
+def relative(mine: Tensor, reference: Tensor) -> float:
+    return float((mine - reference).abs().max() / reference.square().mean().sqrt())
+
+
+def with_official_spectra(model: MambAttention, pack: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Training outputs for the pack's waveforms, with the pack's own spectra of input and target.
+
+    The first and last frame are symmetric by reflection: their imaginary parts are rounding noise, whose sign
+    turns the phase of negative bins by 2 pi, and the network takes the phase as a number.
+    """
+    known = [
+        (pack["wav.noisy"] * pack["norm_factor"], pack["stft.noisy_mag"], pack["stft.noisy_pha"]),
+        (pack["wav.clean"] * pack["norm_factor"], pack["stft.clean_mag"], pack["stft.clean_pha"]),
+    ]
+    analyse = model.transform.analyse
+
+    def look_up(waveform: Tensor) -> tuple[Tensor, Tensor]:
+        for wave, mag, phase in known:
+            if torch.allclose(waveform, wave, rtol=1e-5, atol=1e-6):
+                return mag, phase
+        return analyse(waveform)
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(model.transform, "analyse", look_up)
+        return model.training_outputs(
+            {"input": pack["wav.noisy"][:, None], "target": pack["wav.clean"][:, None]}
+        )
+
+
+@torch.no_grad()
+def test_official_outputs(official: MambAttention, pack: dict[str, Tensor]) -> None:
+    mag, phase, spec = official(pack["stft.noisy_mag"], pack["stft.noisy_pha"])
+    assert relative(mag, pack["out.mag"]) <= 1e-4
+    # Near-silent bins: the official network's own single and double precision differ by 1.5e-4.
+    assert relative(spec, pack["out.com"]) <= 1e-3
+    assert relative(with_official_spectra(official, pack)["estimate"][:, 0], pack["out.wav"]) <= 1e-4
+
+
+@torch.no_grad()
+def test_official_mamba(official: MambAttention, pack: dict[str, Tensor]) -> None:
+    block = official.TFMambAttention[0]
+    assert isinstance(block, TimeFrequencyBlock)
+    assert relative(block.time_mamba(pack["mamba.seq"]), pack["mamba.bidirectional_out"]) <= 1e-4
+    mixer = block.time_mamba.forward_blocks[0].mixer
+    assert relative(mixer(pack["mamba.seq"]), pack["mamba.mixer_forward_out"]) <= 1e-4
+
+
+def test_parameter_count() -> None:
+    with torch.device("meta"):
+        assert MambAttention(MambAttentionConfig()).parameter_count == 2_325_841
+
+
+@torch.no_grad()
+def test_losses(official: MambAttention, pack: dict[str, Tensor]) -> None:
+    batch: dict[str, Tensor] = {}
+    outputs = with_official_spectra(official, pack)
+    phase_loss = AntiWrappingPhaseLoss(edges=True)
+    phases = torch.stack(phase_loss.terms(outputs["phase"], outputs["target_phase"]))
+    torch.testing.assert_close(phases, pack["loss.phase_ip_gd_iaf"], rtol=1e-4, atol=0)
+    discriminator = MetricDiscriminator().eval()
+    discriminator.load_official(torch.load(PACK / "do_00000001.pth", weights_only=True)["discriminator"])
+    target = outputs["target_magnitude"]
+    assert relative(discriminator.score(target, target), pack["disc.real"]) <= 1e-4
+    assert relative(discriminator.score(target, outputs["judged_magnitude"]), pack["disc.fake"]) <= 1e-4
+    terms = [
+        CompressedMagnitudeLoss()(outputs, batch),
+        CompressedComplexLoss()(outputs, batch),
+        ConsistencyLoss()(outputs, batch),
+        LevelledL1Loss()(outputs, batch),
+        metric_generator_loss(discriminator, outputs),
+    ]
+    reference = pack["loss.mag_com_consistency_time_metric"]
+    torch.testing.assert_close(torch.stack(terms), reference, rtol=1e-4, atol=0)
+    weights = (0.9, 0.1, 0.1, 0.2, 0.05)
+    total = 0.3 * phase_loss(outputs, batch) + sum(w * t for w, t in zip(weights, terms, strict=True))
+    torch.testing.assert_close(total, pack["loss.gen_total"], rtol=1e-4, atol=0)
+
+
+def test_overfits() -> None:
+    torch.manual_seed(0)
+    model = MambAttention(TINY)
+    batch = {"input": torch.randn(2, 1, 640), "target": 0.3 * torch.randn(2, 1, 640)}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.8, 0.99))
+    losses = []
+    for _ in range(12):
+        outputs = model.training_outputs(batch)
+        loss = 0.9 * CompressedMagnitudeLoss()(outputs, batch) + 0.1 * CompressedComplexLoss()(outputs, batch)
+        loss = loss + 0.3 * AntiWrappingPhaseLoss(edges=True)(outputs, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[1] < losses[0]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_step_sizes_begin_in_the_published_range() -> None:
+    torch.manual_seed(0)
+    mixer = MambAttention(TINY).TFMambAttention[0].time_mamba.forward_blocks[0].mixer  # type: ignore[union-attr,index]
+    step = torch.nn.functional.softplus(mixer.dt_proj.bias)
+    assert 0.0009 < float(step.min()) < float(step.max()) < 0.101
+
+
+@torch.no_grad()
+def test_one_segment_of_overlap_add_equals_whole() -> None:
+    torch.manual_seed(0)
+    model = MambAttention(TINY).eval()
+    x = torch.randn(2, 1, 1000)
+    streamer = make_streamer(model, chunk=1600, level=Level.of(x))
+    streamed = torch.cat([*(streamer.feed(part) for part in x.split(170, dim=-1)), streamer.flush()], dim=-1)
+    torch.testing.assert_close(streamed, model.process(x))
+
+
+def test_bad_configurations_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="heads do not divide"):
+        MambAttention.from_config({"hid_feature": 20})
+    with pytest.raises(CheckpointError, match="multiple of 4"):
+        MambAttention.from_config({"n_fft": 402})
+    values = yaml.safe_load((PACK / "config.yaml").read_text())
+    values["model_cfg"]["input_channel"] = 3
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(CheckpointError, match="input_channel 2"):
+        import_checkpoint(PACK / "g_00000001.pth", "mambattention", path)

@@ -1,0 +1,246 @@
+"""MP-SENet: official outputs, losses and discriminator; the axes of its attention; training; overlap-add."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audiotool.dsp.magnitude_phase import as_complex
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import import_checkpoint
+from audiotool.losses.magnitude_phase import (
+    AntiWrappingPhaseLoss,
+    CompressedComplexLoss,
+    CompressedMagnitudeLoss,
+    ConsistencyLoss,
+    LevelledL1Loss,
+    anti_wrapping,
+)
+from audiotool.losses.metric import metric_discriminator_loss, metric_generator_loss, pesq_as_score
+from audiotool.models.base import Level
+from audiotool.models.discriminators.metric import MetricDiscriminator
+from audiotool.models.mp_senet import MPSENet, MPSENetConfig
+from audiotool.streaming.streamer import make_streamer
+
+PACK = Path(__file__).parent.parent / "data" / "parity" / "mp_senet"
+TINY = MPSENetConfig(dense_channel=8, n_blocks=1, n_fft=64, hop_length=16, win_length=64)
+
+
+@pytest.fixture(scope="module")
+def pack() -> dict[str, Tensor]:
+    return load_file(PACK / "io.safetensors")
+
+
+@pytest.fixture(scope="module")
+def official() -> MPSENet:
+    model, _ = import_checkpoint(PACK / "g_00000001", "mp-senet", PACK / "config.json")
+    assert isinstance(model, MPSENet)
+    return model
+
+
+@pytest.fixture(scope="module")
+def discriminator() -> MetricDiscriminator:
+    judge = MetricDiscriminator()
+    judge.load_official(torch.load(PACK / "do_00000001", weights_only=True)["discriminator"])
+    return judge.eval()
+
+
+@pytest.fixture(scope="module")
+def outputs(official: MPSENet, pack: dict[str, Tensor]) -> dict[str, Tensor]:
+    return with_official_spectra(official, pack)
+
+
+def relative(mine: Tensor, reference: Tensor) -> float:
+    return float((mine - reference).abs().max() / reference.square().mean().sqrt())
+
+
+def with_official_spectra(model: MPSENet, pack: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Training outputs for the pack's waveforms, with the pack's own spectra of input and target.
+
+    The first and last frame are symmetric by reflection: their imaginary parts are rounding noise, whose sign
+    turns the phase of negative bins by 2 pi, and the network takes the phase as a number.
+    """
+    known = [
+        (pack["wav.noisy"] * pack["norm_factor"], pack["stft.noisy_mag"], pack["stft.noisy_pha"]),
+        (pack["wav.clean"] * pack["norm_factor"], pack["stft.clean_mag"], pack["stft.clean_pha"]),
+    ]
+    analyse = model.transform.analyse
+
+    def look_up(waveform: Tensor) -> tuple[Tensor, Tensor]:
+        for wave, mag, phase in known:
+            if torch.allclose(waveform, wave, rtol=1e-5, atol=1e-6):
+                return mag, phase
+        return analyse(waveform)
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(model.transform, "analyse", look_up)
+        return model.training_outputs(
+            {"input": pack["wav.noisy"][:, None], "target": pack["wav.clean"][:, None]}
+        )
+
+
+@torch.no_grad()
+def test_official_outputs(official: MPSENet, pack: dict[str, Tensor]) -> None:
+    mag, phase, spec = official(pack["stft.noisy_mag"], pack["stft.noisy_pha"])
+    assert relative(mag, pack["out.mag"]) <= 1e-4
+    # Near-silent bins: the official network's own single and double precision differ by 1.1e-4.
+    assert relative(spec, pack["out.com"]) <= 1e-3
+    assert torch.equal(spec, as_complex(mag, phase))
+
+
+def test_official_waveform(outputs: dict[str, Tensor], pack: dict[str, Tensor]) -> None:
+    assert relative(outputs["levelled_estimate"][:, 0], pack["out.wav_normalised"]) <= 1e-4
+    assert relative(outputs["estimate"][:, 0], pack["out.wav"]) <= 1e-4
+
+
+@torch.no_grad()
+def test_official_front_end(official: MPSENet, pack: dict[str, Tensor]) -> None:
+    mag, phase = official.transform.analyse(pack["wav.noisy"] * pack["norm_factor"])
+    assert relative(mag, pack["stft.noisy_mag"]) <= 1e-4
+    assert (
+        relative(as_complex(mag, phase), as_complex(pack["stft.noisy_mag"], pack["stft.noisy_pha"])) <= 1e-4
+    )
+
+
+@torch.no_grad()
+def test_items_of_a_batch_are_processed_as_if_alone(official: MPSENet, pack: dict[str, Tensor]) -> None:
+    mag, _, _ = official(pack["stft.noisy_mag"][:1], pack["stft.noisy_pha"][:1])
+    assert relative(mag, pack["out.mag_first_item_alone"]) <= 1e-4
+    assert relative(mag, pack["out.mag"][:1]) > 0.01
+    noisy = pack["wav.noisy"][:, None]
+    torch.testing.assert_close(official.process(noisy)[1:], official.process(noisy[1:]))
+
+
+@torch.no_grad()
+def test_intended_axes_uncouple_the_batch() -> None:
+    torch.manual_seed(0)
+    config = MPSENetConfig(**{**TINY.__dict__, "sequence_axis": "intended"})
+    model = MPSENet(config).eval()
+    mag, phase = model.transform.analyse(torch.randn(2, 640))
+    torch.testing.assert_close(model(mag, phase)[0][:1], model(mag[:1], phase[:1])[0], rtol=1e-4, atol=1e-5)
+    published = MPSENet(TINY).eval()
+    published.load_state_dict(model.state_dict())
+    assert not torch.allclose(published(mag, phase)[0], model(mag, phase)[0], rtol=1e-3)
+
+
+def test_parameter_count() -> None:
+    with torch.device("meta"):
+        assert MPSENet(MPSENetConfig()).parameter_count == 2_263_372
+
+
+def test_losses(
+    official: MPSENet, pack: dict[str, Tensor], outputs: dict[str, Tensor], discriminator: MetricDiscriminator
+) -> None:
+    phases = torch.stack(AntiWrappingPhaseLoss().terms(outputs["phase"], outputs["target_phase"]))
+    torch.testing.assert_close(phases, pack["loss.phase_ip_gd_iaf"], rtol=1e-4, atol=0)
+    terms = [
+        CompressedMagnitudeLoss()(outputs, {}),
+        CompressedComplexLoss()(outputs, {}),
+        ConsistencyLoss()(outputs, {}),
+        LevelledL1Loss()(outputs, {}),
+        metric_generator_loss(discriminator, outputs),
+    ]
+    reference = pack["loss.mag_com_consistency_time_metric"]
+    torch.testing.assert_close(torch.stack(terms), reference, rtol=1e-4, atol=0)
+    weights = (0.9, 0.1, 0.1, 0.2, 0.05)
+    total = 0.3 * AntiWrappingPhaseLoss()(outputs, {}) + sum(
+        w * t for w, t in zip(weights, terms, strict=True)
+    )
+    torch.testing.assert_close(total, pack["loss.gen_total"], rtol=1e-4, atol=0)
+
+
+def test_anti_wrapping(pack: dict[str, Tensor]) -> None:
+    torch.testing.assert_close(anti_wrapping(pack["antiwrap.x"]), pack["antiwrap.y"], rtol=1e-4, atol=1e-6)
+
+
+@torch.no_grad()
+def test_discriminator(
+    pack: dict[str, Tensor], outputs: dict[str, Tensor], discriminator: MetricDiscriminator
+) -> None:
+    target = outputs["target_magnitude"]
+    assert relative(discriminator.score(target, target), pack["disc.real"]) <= 1e-4
+    assert relative(discriminator.score(target, outputs["judged_magnitude"]), pack["disc.fake"]) <= 1e-4
+    assert sum(p.numel() for p in discriminator.parameters()) == 181_650
+    estimate, clean = outputs["levelled_estimate"], outputs["levelled_target"]
+    ((score, features),) = discriminator(estimate, reference=clean)
+    assert relative(score, pack["disc.fake"]) <= 1e-4
+    assert len(features) == 5
+    with pytest.raises(ValueError, match="reference"):
+        discriminator(estimate)
+
+
+def test_discriminator_targets(
+    pack: dict[str, Tensor], outputs: dict[str, Tensor], discriminator: MetricDiscriminator
+) -> None:
+    torch.testing.assert_close(
+        pesq_as_score(torch.tensor([1.0, 2.5, 4.5])), pack["metric_scale_pesq_to_unit"]
+    )
+    real = (pack["disc.real"] - 1).square().mean()
+    fake = (pack["disc.fake"][:, 0] - torch.tensor([1.5, 0.5]) / 3.5).square().mean()
+    both = metric_discriminator_loss(discriminator, outputs, [2.5, 1.5])
+    torch.testing.assert_close(both, real + fake, rtol=1e-4, atol=0)
+    failed = metric_discriminator_loss(discriminator, outputs, [2.5, None])
+    torch.testing.assert_close(failed, real, rtol=1e-4, atol=0)
+
+
+def test_overfits() -> None:
+    torch.manual_seed(0)
+    model = MPSENet(TINY)
+    batch = {"input": torch.randn(1, 1, 640), "target": 0.3 * torch.randn(1, 1, 640)}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, betas=(0.8, 0.99))
+    losses = []
+    for _ in range(12):
+        outputs = model.training_outputs(batch)
+        loss = 0.9 * CompressedMagnitudeLoss()(outputs, batch) + 0.3 * AntiWrappingPhaseLoss()(outputs, batch)
+        loss = loss + 0.1 * CompressedComplexLoss()(outputs, batch) + 0.1 * ConsistencyLoss()(outputs, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[1] < losses[0]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@torch.no_grad()
+def test_level_of_the_file_is_used() -> None:
+    torch.manual_seed(0)
+    model = MPSENet(TINY).eval()
+    x = torch.randn(1, 1, 640)
+    level = Level.of(x)
+    torch.testing.assert_close(model.process(x, level=level), model.process(x))
+    quiet = model.process(x[..., :320] / 1024, level=Level.of(x / 1024))
+    torch.testing.assert_close(quiet * 1024, model.process(x[..., :320], level=level))
+
+
+@pytest.mark.parametrize("length", [0, 1, 33, 640, 650])
+@torch.no_grad()
+def test_any_length_and_silence(length: int) -> None:
+    y = MPSENet(TINY).eval().process(torch.zeros(1, 1, length))
+    assert y.shape == (1, 1, length)
+    assert (y.abs() < 1e-6).all()
+
+
+@torch.no_grad()
+def test_one_segment_of_overlap_add_equals_whole() -> None:
+    torch.manual_seed(0)
+    model = MPSENet(TINY).eval()
+    x = torch.randn(1, 1, 1000)
+    streamer = make_streamer(model, chunk=1600, level=Level.of(x))
+    streamed = torch.cat([*(streamer.feed(part) for part in x.split(170, dim=-1)), streamer.flush()], dim=-1)
+    torch.testing.assert_close(streamed, model.process(x))
+
+
+def test_bad_configurations_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="multiple of 4"):
+        MPSENet.from_config({"n_fft": 402})
+    with pytest.raises(CheckpointError, match="heads do not divide"):
+        MPSENet.from_config({"n_heads": 5})
+    with pytest.raises(CheckpointError, match="--config"):
+        import_checkpoint(PACK / "g_00000001", "mp-senet")
+    with pytest.raises(CheckpointError, match=r"no 'generator'"):
+        import_checkpoint(PACK / "do_00000001", "mp-senet", PACK / "config.json")
