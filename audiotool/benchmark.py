@@ -1,0 +1,175 @@
+"""How fast, how late and how large a model is on this machine.
+
+result = measure(model, seconds=30.0)
+result.real_time_factor, result.step_ms["p99"], result.macs_per_second
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.models.base import Model
+from audiotool.streaming.streamer import CausalStreamer, Streamer, make_streamer
+
+FILE_CHUNK_S = 10.0
+COST_S = 2.0
+"""Length of audio over which multiplications are counted."""
+
+STEPS = 2000
+"""Most live steps that are timed."""
+
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What was measured.
+
+    Args:
+        latency, latency_ms: of the algorithm, in output samples and milliseconds.
+        hop_ms: audio a live step consumes; None for models that cannot be stepped.
+        real_time_factor: seconds of audio processed in a second, in chunks as files are.
+        step_ms: percentiles of the time a live step of one hop takes, once it has begun to emit.
+        peak_memory_mb: of the whole process, Python and PyTorch included; None where it is not known.
+        macs_per_second: multiply-accumulates for a second of audio; see `count_macs`.
+    """
+
+    name: str
+    parameters: int
+    sample_rate: int
+    causal: bool
+    latency: int
+    latency_ms: float
+    hop_ms: float | None
+    seconds: float
+    real_time_factor: float
+    step_ms: dict[str, float] | None
+    peak_memory_mb: float | None
+    macs_per_second: float
+    threads: int
+    device: str
+
+
+def measure(model: Model, seconds: float = 30.0) -> Benchmark:
+    """Measure a model in eval mode on its own device, with the threads PyTorch now has.
+
+    Args:
+        seconds: of audio, white noise, for the real-time factor.
+    """
+    _run(make_streamer(model, chunk_items(model, 1.0)), _noise(model, 1.0))
+    elapsed = _run(make_streamer(model, chunk_items(model, FILE_CHUNK_S)), _noise(model, seconds))
+    steps = step_times(model, seconds) if model.causal else None
+    return Benchmark(
+        name=model.name,
+        parameters=model.parameter_count,
+        sample_rate=model.sample_rate,
+        causal=model.causal,
+        latency=model.latency,
+        latency_ms=1000 * model.latency / model.sample_rate,
+        hop_ms=1000 * model.hop_length / items_per_second(model) if model.causal else None,
+        seconds=seconds,
+        real_time_factor=seconds / elapsed,
+        step_ms=None if steps is None else {f"p{p}": percentile(steps, p) for p in PERCENTILES},
+        peak_memory_mb=peak_memory_mb(),
+        macs_per_second=count_macs(model),
+        threads=torch.get_num_threads(),
+        device=str(_device(model)),
+    )
+
+
+@torch.inference_mode()
+def step_times(model: Model, seconds: float) -> list[float]:
+    """Milliseconds of each live step of one hop; steps before the first output warm up and do not count."""
+    streamer = CausalStreamer(model)
+    hops = _noise(model, seconds).split(model.hop_length, dim=-1)[:STEPS]
+    times, begun = [], False
+    for hop in hops:
+        before = _clock(model)
+        emitted = streamer.feed(hop).shape[-1] > 0
+        elapsed = _clock(model) - before
+        if begun:
+            times.append(1000 * elapsed)
+        begun = begun or emitted
+    return times
+
+
+@torch.inference_mode()
+def count_macs(model: Model, seconds: float = COST_S) -> float:
+    """Multiply-accumulates of matrix products, convolutions, attention and recurrences for a second of audio.
+
+    Fourier transforms, norms and other work on single elements are not counted. Models whose attention sees
+    everything cost more a second the longer the segment is: this is for two seconds.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    recurrent = {torch.ops.aten.mkldnn_rnn_layer: _rnn_flops}
+    with FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
+        model.process(_noise(model, seconds))
+    return counter.get_total_flops() / 2 / seconds
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of all do not exceed; NaN for none."""
+    if not values:
+        return math.nan
+    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
+
+
+def peak_memory_mb() -> float | None:
+    """Most memory this process has had at once, in 10^6 bytes; None on systems that do not tell."""
+    try:
+        import resource
+        import sys
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def items_per_second(model: Model) -> float:
+    """Input items (samples, or frames for a vocoder) in a second."""
+    return model.sample_rate / model.upsampling
+
+
+def chunk_items(model: Model, seconds: float) -> int:
+    """Input items in `seconds`, at least one."""
+    return max(1, round(seconds * items_per_second(model)))
+
+
+def _noise(model: Model, seconds: float) -> Tensor:
+    """Reproducible white noise in the model's input shape (1, C, items)."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, model.input_channels, chunk_items(model, seconds))
+    return (0.1 * torch.randn(shape, generator=generator)).to(_device(model))
+
+
+def _run(streamer: Streamer, waveform: Tensor) -> float:
+    """Seconds that a whole stream takes."""
+    before = _clock(streamer.model)
+    for block in waveform.split(chunk_items(streamer.model, FILE_CHUNK_S), dim=-1):
+        streamer.feed(block)
+    streamer.flush()
+    return _clock(streamer.model) - before
+
+
+def _clock(model: Model) -> float:
+    if _device(model).type == "cuda":
+        torch.cuda.synchronize(_device(model))
+    return time.perf_counter()
+
+
+def _device(model: Model) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _rnn_flops(x: Sequence[int], *arguments: Any, out_shape: Any = None, **_: Any) -> int:
+    """A fused LSTM layer: each time step multiplies its input and its hidden state."""
+    steps = math.prod(x[:2])
+    return 2 * steps * sum(math.prod(shape) for shape in arguments[:2])

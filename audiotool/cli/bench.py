@@ -1,0 +1,96 @@
+"""`audiotool bench`: speed, latency and memory of a model on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiotool.errors import PlanError
+
+if TYPE_CHECKING:
+    from audiotool.benchmark import Benchmark
+    from audiotool.models.base import Model
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A bundled checkpoint, or an architecture with random weights.", show_default=False
+        ),
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file.", show_default=False)] = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Audio processed, in seconds.")] = 30.0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+) -> None:
+    """Measure a model: real-time factor, time of a live step, latency, memory, cost.
+
+    Without --model or --checkpoint, the checkpoint that denoises is measured.
+    """
+    if model is not None and checkpoint is not None:
+        raise PlanError("--model and --checkpoint exclude each other")
+    import torch
+
+    from audiotool.benchmark import measure
+    from audiotool.pipeline import find_device
+
+    torch.set_num_threads(threads)
+    target = find_device(device)
+    name, loaded = _load(model, checkpoint)
+    result = measure(loaded.to(target), seconds)
+    if as_json:
+        sys.stdout.write(json.dumps({"checkpoint": name, **dataclasses.asdict(result)}, indent=2) + "\n")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=name, show_header=False)
+    for row in rows(result):
+        table.add_row(*row)
+    Console(file=sys.stdout).print(table)
+
+
+def rows(result: Benchmark) -> list[tuple[str, str]]:
+    """The table's lines: what, and how much."""
+    cost = f"{result.macs_per_second / 1e6:.4g} million a second of audio"
+    lines = [
+        ("architecture", f"{result.name}, {result.sample_rate} Hz"),
+        ("parameters", f"{result.parameters:,}"),
+        ("multiply-accumulates", cost),
+        ("latency", f"{result.latency} samples, {result.latency_ms:.1f} ms"),
+        ("files", f"{result.real_time_factor:.1f}x real time over {result.seconds:g} s"),
+    ]
+    if result.step_ms is None:
+        lines.append(("live steps", "none: the model looks ahead, and is streamed in segments"))
+    else:
+        times = ", ".join(f"{name} {value:.2f} ms" for name, value in result.step_ms.items())
+        lines.append(("live steps", f"{times} for {result.hop_ms:.1f} ms of audio"))
+    if result.peak_memory_mb is not None:
+        lines.append(("peak memory", f"{result.peak_memory_mb:.0f} MB, Python and PyTorch included"))
+    lines.append(("machine", f"{result.device}, {result.threads} thread{'s' * (result.threads > 1)}"))
+    return lines
+
+
+def _load(model: str | None, path: Path | None) -> tuple[str, Model]:
+    """A title and the model in eval mode."""
+    from audiotool import checkpoint
+    from audiotool.models.registry import MODELS
+
+    if path is not None:
+        return str(path), checkpoint.load(path)[0]
+    if model is None:
+        found = checkpoint.default_for("denoise")
+        return found.stem, checkpoint.load(found)[0]
+    if model in checkpoint.bundled():
+        return model, checkpoint.load(checkpoint.resolve(model))[0]
+    return f"{model} (random weights)", MODELS.get(model).from_config().eval()

@@ -1,0 +1,36 @@
+"""`audiotool doctor`: what is installed, what does not fit, and the fix."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+MARKS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not lines.")] = False,
+) -> None:
+    """Check the installation: Python, packages, the torch pair, formats, devices, checkpoints.
+
+    The exit code is 1 when something does not fit; the command that mends it is printed.
+    """
+    from audiotool.doctor import diagnose
+
+    findings = diagnose()
+    if as_json:
+        sys.stdout.write(json.dumps([dataclasses.asdict(f) for f in findings], indent=2) + "\n")
+    else:
+        for finding in findings:
+            sys.stdout.write(f"{MARKS[finding.status]:<8} {finding.what}: {finding.detail}\n")
+            if finding.fix:
+                sys.stdout.write(f"{'':<8} fix: {finding.fix}\n")
+    if any(finding.status == "problem" for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,298 @@
+"""Check what is installed and whether it fits together. Works when PyTorch cannot be imported.
+
+Nothing heavy is imported at the top, and packages are tried in a child process: a package that raises, or
+takes the interpreter down with it, is a finding.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+DISTRIBUTION = "audiotool-speech"
+OLDEST_PYTHON = (3, 10)
+PAIR = (9, 11)
+"""Oldest and newest minor release of torch and torchaudio 2 that are known to work."""
+
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+
+IMPORTS = {
+    "torch": "torch",
+    "torchaudio": "torchaudio",
+    "numpy": "numpy",
+    "soundfile": "soundfile",
+    "soxr": "soxr",
+    "typer": "typer",
+    "rich": "rich",
+    "pydantic": "pydantic",
+    "PyYAML": "yaml",
+    "safetensors": "safetensors",
+    "pesq": "pesq",
+    "pystoi": "pystoi",
+    "torchmetrics": "torchmetrics",
+    "lightning-fabric": "lightning_fabric",
+    "tensorboard": "tensorboard",
+}
+"""Distributions audiotool needs, and what they are imported as."""
+
+NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
+"""Packages that import torch, and torchaudio where it is there: they fail when the pair does."""
+
+FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "W64", "RF64")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the diagnosis.
+
+    Args:
+        what: the thing that was looked at.
+        status: "problem" when audiotool does not work as it should, "note" when it is worth knowing.
+        detail: what was found.
+        fix: a command or an action, "" when nothing needs one.
+    """
+
+    what: str
+    status: Literal["ok", "note", "problem"]
+    detail: str
+    fix: str = ""
+
+
+def diagnose() -> list[Finding]:
+    """All checks, each of which may fail without taking the others with it."""
+    errors = import_errors(list(IMPORTS.values()))
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        check_python,
+        lambda: check_packages(errors),
+        lambda: check_torch_pair(errors),
+        check_audio,
+        lambda: check_devices(errors.get("torch")),
+        check_threads,
+        check_checkpoints,
+    ]
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings.extend(check())
+        except Exception as error:
+            name = getattr(check, "__name__", "check").replace("check_", "")
+            findings.append(Finding(name, "problem", f"{type(error).__name__}: {_one_line(str(error))}"))
+    return findings
+
+
+def import_errors(modules: list[str]) -> dict[str, str]:
+    """Import modules in child processes; return what went wrong, by module."""
+    script = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    print('begin', name, flush=True)\n"
+        "    try:\n"
+        "        importlib.import_module(name)\n"
+        "    except BaseException as error:\n"
+        "        text = ' '.join(f'{type(error).__name__}: {error}'.split())\n"
+        "        print('error', name, text, flush=True)\n"
+        "print('end', flush=True)\n"
+    )
+    errors: dict[str, str] = {}
+    waiting = list(modules)
+    while waiting:
+        done = subprocess.run(
+            [sys.executable, "-c", script, *waiting], capture_output=True, text=True, check=False
+        )
+        lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
+        errors.update({line[1]: line[2] for line in lines if line[:1] == ["error"] and len(line) == 3})
+        begun = [line[1] for line in lines if line[:1] == ["begin"]]
+        if ["end"] in lines or not begun:
+            break
+        errors[begun[-1]] = f"the interpreter died while importing it (exit code {done.returncode})"
+        waiting = waiting[len(begun) :]
+    return errors
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter's version."""
+    version = platform.python_version()
+    where = f"{version} on {platform.system()} {platform.machine()} ({sys.executable})"
+    if sys.version_info[:2] < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
+        yield Finding("Python", "problem", where, f"install Python {oldest} or newer")
+    else:
+        yield Finding("Python", "ok", where)
+
+
+def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
+    """Every package is there, imports, and has a version that audiotool accepts."""
+    accepted = _accepted_versions()
+    for distribution, module in IMPORTS.items():
+        version = _version(distribution)
+        wanted = accepted.get(distribution.lower(), "")
+        install = f'{_pip()} "{distribution}{wanted}"'
+        if version is None:
+            yield Finding(distribution, "problem", "not installed", install)
+        elif not _satisfies(version, wanted):
+            yield Finding(distribution, "problem", f"{version}, but {wanted} is needed", install)
+        elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
+            yield Finding(
+                distribution, "note", f"{version}, cannot be tried until torch and torchaudio import"
+            )
+        elif module in errors and distribution not in ("torch", "torchaudio"):
+            fix = f'{_pip()} --force-reinstall "{distribution}{wanted}"'
+            yield Finding(distribution, "problem", f"{version} does not import: {errors[module]}", fix)
+        elif distribution not in ("torch", "torchaudio"):
+            yield Finding(distribution, "ok", version)
+
+
+def check_torch_pair(errors: dict[str, str]) -> Iterator[Finding]:
+    """torch and torchaudio import, and are of one release and one build."""
+    torch, torchaudio = _version("torch"), _version("torchaudio")
+    if torch is None or torchaudio is None:
+        return
+    found = f"torch {torch}, torchaudio {torchaudio}"
+    fix = pair_fix(torch, torchaudio)
+    failed = [f"{name}: {errors[name]}" for name in ("torch", "torchaudio") if name in errors]
+    if _minor(torch) != _minor(torchaudio):
+        yield Finding("torch pair", "problem", f"{found}: not of one release", fix)
+    elif failed:
+        yield Finding("torch pair", "problem", f"{found} do not import: {'; '.join(failed)}", fix)
+    else:
+        yield Finding("torch pair", "ok", found)
+
+
+def pair_fix(torch: str, torchaudio: str) -> str:
+    """The command that installs a pair that fits.
+
+    Args:
+        torch, torchaudio: installed versions ("2.11.0+cpu").
+    """
+    minors = [minor for minor in (_minor(torch), _minor(torchaudio)) if minor is not None]
+    # The older of the two is the one that surely has a partner.
+    minor = max(PAIR[0], min([*minors, PAIR[1]]))
+    command = f'{_pip()} --force-reinstall "torch==2.{minor}.*" "torchaudio==2.{minor}.*"'
+    if torch.endswith("+cpu"):
+        # The usual index's torchaudio wants CUDA libraries that a CPU-only torch does not bring.
+        command += f" --index-url {CPU_INDEX}"
+    return command
+
+
+def check_audio() -> Iterator[Finding]:
+    """libsndfile is there and reads the usual formats."""
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:
+        fix = f"{_pip()} --force-reinstall soundfile"
+        yield Finding("libsndfile", "problem", _one_line(str(error)), fix)
+        return
+    missing = [name for name in FORMATS if name not in soundfile.available_formats()]
+    opus = "OPUS" in soundfile.available_subtypes("OGG")
+    missing += [] if opus else ["Opus"]
+    version = soundfile.__libsndfile_version__
+    if missing:
+        detail = f"{version} reads no {', '.join(missing)}"
+        yield Finding("libsndfile", "note", detail, f"{_pip()} --upgrade soundfile")
+    else:
+        yield Finding("libsndfile", "ok", f"{version}: {', '.join((*FORMATS, 'Opus'))}")
+
+
+def check_devices(torch_error: str | None) -> Iterator[Finding]:
+    """Accelerators that PyTorch can use."""
+    if torch_error is not None or _version("torch") is None:
+        yield Finding("devices", "note", "not looked for: torch does not import")
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+        listing = ", ".join(f"cuda:{n} {p.name} {p.total_memory / 1e9:.0f} GB" for n, p in enumerate(names))
+        yield Finding("devices", "ok", f"cpu, {listing}")
+    elif torch.backends.mps.is_available():
+        yield Finding("devices", "ok", "cpu, mps")
+    else:
+        yield Finding("devices", "ok", "cpu")
+
+
+def check_threads() -> Iterator[Finding]:
+    """Cores this process may use, and limits set from outside."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limit = os.environ.get("OMP_NUM_THREADS")
+    said = f", limited to {limit} by OMP_NUM_THREADS" if limit else ""
+    yield Finding("threads", "ok", f"{cores} cores{said}")
+
+
+def check_checkpoints() -> Iterator[Finding]:
+    """Bundled checkpoints are those that were released."""
+    try:
+        from audiotool import checkpoint
+    except (ImportError, OSError) as error:
+        yield Finding("checkpoints", "note", f"not verified: {_one_line(str(error))}")
+        return
+    found = checkpoint.verify()
+    wrong = [f"{name} {status}" for name, status in found.items() if status != "ok"]
+    if wrong:
+        fix = f"{_pip()} --force-reinstall {DISTRIBUTION}"
+        yield Finding("checkpoints", "problem", ", ".join(wrong), fix)
+    elif found:
+        yield Finding("checkpoints", "ok", f"{len(found)} verified")
+    else:
+        yield Finding("checkpoints", "note", "none bundled")
+
+
+def _pip() -> str:
+    return f"{sys.executable} -m pip install"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _accepted_versions() -> dict[str, str]:
+    """Version ranges by lower-case distribution name, from audiotool's own metadata."""
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    found = {}
+    for line in lines:
+        match = re.match(r"([A-Za-z0-9._-]+)\s*([^;]*)(;.*extra.*)?$", line)
+        if match and not match.group(3):
+            found[match.group(1).lower()] = match.group(2).strip()
+    return found
+
+
+def _satisfies(version: str, wanted: str) -> bool:
+    """Whether a release number lies in a range made of >= and <."""
+    for condition in filter(None, (part.strip() for part in wanted.split(","))):
+        match = re.match(r"(>=|<)\s*([\d.]+)$", condition)
+        if match is None:
+            continue
+        number, limit = _release(version), _release(match.group(2))
+        if (match.group(1) == ">=") != (number >= limit):
+            return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """("2", "11", "0") of "2.11.0+cpu", as integers and without trailing zeros."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    numbers = [int(n) for n in match.group().split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
+
+
+def _minor(version: str) -> int | None:
+    match = re.match(r"2\.(\d+)", version)
+    return int(match.group(1)) if match else None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

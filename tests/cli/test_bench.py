@@ -1,0 +1,39 @@
+"""`audiotool bench`, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "audiotool", "bench", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_a_checkpoint_as_json(tiny_checkpoint: Path) -> None:
+    done = bench("--checkpoint", tiny_checkpoint, "--seconds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["name"] == "cleanunet"
+    assert found["threads"] == 1
+    assert found["step_ms"]["p50"] > 0
+    assert found["macs_per_second"] > found["parameters"]
+
+
+def test_a_table(tiny_checkpoint: Path) -> None:
+    done = bench("--checkpoint", tiny_checkpoint, "--seconds", "1")
+    assert done.returncode == 0, done.stderr
+    assert "x real time over 1 s" in done.stdout
+    assert "cleanunet, 16000 Hz" in done.stdout
+
+
+def test_bad_options(tiny_checkpoint: Path) -> None:
+    both = bench("--checkpoint", tiny_checkpoint, "--model", "cleanunet")
+    assert both.returncode == 2
+    assert "exclude each other" in both.stderr
+    unknown = bench("--model", "cleanunit")
+    assert unknown.returncode == 1
+    assert "did you mean 'cleanunet'" in unknown.stderr

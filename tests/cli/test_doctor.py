@@ -1,0 +1,55 @@
+"""`audiotool doctor`, as a user runs it, also without a working PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from typer.testing import CliRunner
+
+from audiotool.cli.doctor import app
+from audiotool.doctor import Finding
+
+
+def doctor(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "audiotool", "doctor", *words]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}
+    )
+
+
+def test_a_torch_that_does_not_load_is_a_finding(tmp_path: Path) -> None:
+    for name in ("torch", "torchaudio"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open')")
+    (tmp_path / "torch-2.11.0+cpu.dist-info").mkdir()
+    (tmp_path / "torch-2.11.0+cpu.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.11.0+cpu\n")
+    done = doctor("--json", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1, done.stderr
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert found["torch pair"]["status"] == "problem"
+    assert "OSError: libcudart.so.13: cannot open" in found["torch pair"]["detail"]
+    assert found["torch pair"]["fix"].endswith("/whl/cpu")
+    assert found["checkpoints"]["status"] == "note"
+    assert found["numpy"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("note", 0), ("problem", 1)])
+def test_lines_and_exit_code(
+    status: Literal["ok", "note", "problem"], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = [Finding("Python", "ok", "3.11"), Finding("pesq", status, "not right", "pip install pesq")]
+    monkeypatch.setattr("audiotool.doctor.diagnose", lambda: findings)
+    done = CliRunner().invoke(app, [])
+    assert done.exit_code == code
+    mark = {"ok": "ok", "note": "note", "problem": "PROBLEM"}[status]
+    assert done.stdout.splitlines() == [
+        "ok       Python: 3.11",
+        f"{mark:<8} pesq: not right",
+        "         fix: pip install pesq",
+    ]

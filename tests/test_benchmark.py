@@ -1,0 +1,85 @@
+"""Counts against counts by hand; times only for being there."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from audiotool.benchmark import (
+    chunk_items,
+    count_macs,
+    measure,
+    peak_memory_mb,
+    percentile,
+    step_times,
+)
+from audiotool.models.base import Model, State
+from audiotool.models.cleanunet import CleanUNet
+from tests.conftest import TINY
+
+
+class Recurrent(Model):
+    """An LSTM and a product a sample: 4 * 8 * (1 + 8) + 8 multiplications."""
+
+    config_class = dict
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.sample_rate = 1000
+        self.hop_length = 10
+        self.cell = torch.nn.LSTM(1, 8, batch_first=True)
+        self.out = torch.nn.Linear(8, 1)
+
+    def step(self, x: torch.Tensor, state: State = None, final: bool = False) -> tuple[torch.Tensor, State]:
+        hidden, state = self.cell(x.transpose(1, 2), state)
+        return self.out(hidden).transpose(1, 2), state
+
+
+Recurrent.__name__ = "Recurrent"
+
+
+def test_multiplications_of_a_recurrent_model() -> None:
+    assert count_macs(Recurrent().eval()) == pytest.approx(1000 * (4 * 8 * 9 + 8))
+
+
+def test_multiplications_of_a_convolutional_model_do_not_depend_on_the_length() -> None:
+    model = CleanUNet(TINY).eval()
+    assert count_macs(model, 2.0) == pytest.approx(count_macs(model, 1.0), rel=0.35)
+
+
+def test_percentiles() -> None:
+    values = [float(n) for n in range(1, 101)]
+    assert [percentile(values, p) for p in (50, 95, 99, 100)] == [50, 95, 99, 100]
+    assert percentile([3.0], 99) == 3.0
+    assert math.isnan(percentile([], 50))
+
+
+def test_measure_a_causal_model() -> None:
+    model = CleanUNet(TINY).eval()
+    result = measure(model, seconds=2.0)
+    assert result.parameters == model.parameter_count
+    assert result.latency_ms == pytest.approx(model.latency / 16)
+    assert result.hop_ms == pytest.approx(model.hop_length / 16)
+    assert result.step_ms is not None
+    assert 0 < result.step_ms["p50"] <= result.step_ms["p95"] <= result.step_ms["p99"]
+    assert result.real_time_factor > 0
+    assert result.threads == torch.get_num_threads()
+
+
+def test_live_steps_count_from_the_first_output_on() -> None:
+    model = CleanUNet(TINY).eval()
+    steps = -(-chunk_items(model, 1.0) // model.hop_length)
+    waiting = -(-(model.latency + 1) // model.hop_length)
+    assert steps - waiting - 2 <= len(step_times(model, 1.0)) <= steps - 1
+
+
+def test_memory_is_this_processs() -> None:
+    before = peak_memory_mb()
+    assert before is not None
+    ballast = torch.ones(60_000_000 // 4 * 4)
+    after = peak_memory_mb()
+    assert after is not None
+    assert after >= before
+    assert after > ballast.numel() * 4 / 1e6

@@ -1,0 +1,137 @@
+"""The doctor finds what is wrong, whatever it is, and survives it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from audiotool import doctor
+from audiotool.doctor import (
+    CPU_INDEX,
+    Finding,
+    check_checkpoints,
+    check_packages,
+    check_python,
+    check_torch_pair,
+    diagnose,
+    import_errors,
+    pair_fix,
+)
+
+
+def module(folder: Path, name: str, text: str) -> None:
+    (folder / f"{name}.py").write_text(text)
+
+
+def test_imports_that_raise_or_die_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module(tmp_path, "good_one", "print('noise on stdout')")
+    module(tmp_path, "raises_oserror", "raise OSError('libcudart.so.13: cannot open\\nshared object')")
+    module(tmp_path, "dies", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    module(tmp_path, "exits", "raise SystemExit(3)")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    errors = import_errors(["raises_oserror", "good_one", "dies", "good_one", "exits", "not_there"])
+    assert errors == {
+        "raises_oserror": "OSError: libcudart.so.13: cannot open shared object",
+        "dies": "the interpreter died while importing it (exit code -11)",
+        "exits": "SystemExit: 3",
+        "not_there": "ModuleNotFoundError: No module named 'not_there'",
+    }
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchaudio", "command"),
+    [
+        ("2.15.0", "2.11.0", '"torch==2.11.*" "torchaudio==2.11.*"'),
+        ("2.10.0", "2.11.0", '"torch==2.10.*" "torchaudio==2.10.*"'),
+        ("2.4.1", "2.11.0", '"torch==2.9.*" "torchaudio==2.9.*"'),
+        ("2.15.0", "2.15.0", '"torch==2.11.*" "torchaudio==2.11.*"'),
+        ("2.11.0+cpu", "2.11.0", f'"torch==2.11.*" "torchaudio==2.11.*" --index-url {CPU_INDEX}'),
+    ],
+)
+def test_the_fix_of_a_pair(torch: str, torchaudio: str, command: str) -> None:
+    fix = pair_fix(torch, torchaudio)
+    assert fix == f"{sys.executable} -m pip install --force-reinstall {command}"
+
+
+def versions(monkeypatch: pytest.MonkeyPatch, **found: str | None) -> None:
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: found[name] if name in found else real(name))
+
+
+def test_a_pair_of_two_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, torch="2.10.0", torchaudio="2.11.0")
+    [finding] = check_torch_pair({})
+    assert finding.status == "problem"
+    assert "not of one release" in finding.detail
+    assert "torch==2.10.*" in finding.fix
+
+
+def test_a_cpu_torch_with_the_usual_torchaudio(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, torch="2.11.0+cpu", torchaudio="2.11.0")
+    [finding] = check_torch_pair({"torchaudio": "OSError: libcudart.so.13"})
+    assert finding.status == "problem"
+    assert "OSError: libcudart.so.13" in finding.detail
+    assert finding.fix.endswith(CPU_INDEX)
+
+
+def test_a_good_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, torch="2.11.0", torchaudio="2.11.0")
+    assert [f.status for f in check_torch_pair({})] == ["ok"]
+
+
+def by_name(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.what: finding for finding in findings}
+
+
+def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, pesq=None, soxr="0.4.9", rich="13.0.0", torch="2.12.0")
+    monkeypatch.setattr(
+        doctor,
+        "_accepted_versions",
+        lambda: {"pesq": ">=0.0.4", "soxr": ">=0.5", "rich": ">=13", "torch": ">=2.9,<2.12"},
+    )
+    found = by_name(
+        list(check_packages({"pystoi": "ImportError: x", "torch": "OSError", "torchmetrics": "y"}))
+    )
+    assert found["pesq"].detail == "not installed"
+    assert found["pesq"].fix.endswith('pip install "pesq>=0.0.4"')
+    assert found["soxr"].detail == "0.4.9, but >=0.5 is needed"
+    assert found["rich"].status == "ok"
+    assert found["torch"].detail == "2.12.0, but >=2.9,<2.12 is needed"
+    assert found["pystoi"].status == "problem"
+    assert "ImportError: x" in found["pystoi"].detail
+    assert found["torchmetrics"].status == "note"
+
+
+def test_accepted_versions_come_from_our_own_metadata() -> None:
+    accepted = doctor._accepted_versions()
+    assert accepted["torch"] in (">=2.9,<2.12", "<2.12,>=2.9")
+    assert "pytest" not in accepted
+
+
+def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "OLDEST_PYTHON", (9, 9))
+    [finding] = check_python()
+    assert finding.status == "problem"
+    assert "Python 9.9" in finding.fix
+
+
+def test_changed_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiotool.checkpoint.verify", lambda: {"a.safetensors": "changed"})
+    [finding] = check_checkpoints()
+    assert finding.status == "problem"
+    assert finding.detail == "a.safetensors changed"
+    assert "audiotool-speech" in finding.fix
+
+
+def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("no\nidea")
+
+    monkeypatch.setattr(doctor, "import_errors", lambda modules: {})
+    monkeypatch.setattr(doctor, "check_audio", broken)
+    findings = diagnose()
+    assert any(f.status == "problem" and f.detail == "RuntimeError: no idea" for f in findings)
+    assert by_name(findings)["Python"].status == "ok"
