@@ -61,13 +61,11 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-
 def is_causal(name: str) -> bool:
     """Whether the small version streams; families share a `step` that some of their members do not use."""
     if MODELS.get(name).step is Model.step:
         return False
-    with torch.device("meta"):
-        return MODELS.get(name).from_config(SMALL.get(name, {})).causal
+    return MODELS.get(name).from_config(SMALL.get(name, {})).causal
 
 
 CAUSAL = [name for name in MODELS.all() if is_causal(name)]

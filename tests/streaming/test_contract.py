@@ -193,7 +193,9 @@ def test_state_does_not_grow_with_time(name: str) -> None:
     state, sizes = None, []
     with torch.inference_mode():
         for n in range(6):
-            _, state = model.step(make_input(model, x.shape[-1] // model.hop_length * model.hop_length, n), state)
+            _, state = model.step(
+                make_input(model, x.shape[-1] // model.hop_length * model.hop_length, n), state
+            )
             sizes.append(sum(leaf.untyped_storage().nbytes() for leaf in tensors(state)))
     assert sizes[2] == sizes[3] == sizes[4] == sizes[5]
 

@@ -1,0 +1,202 @@
+"""A session: any rate, any channels, any blocks; aligned, of exact length, with mix, floor and upper band."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from synthetic import TINY, speech_like
+from torch import Tensor
+
+from audiotool.errors import StreamError
+from audiotool.models.base import Level, Model, State
+from audiotool.models.cleanunet import CleanUNet
+from audiotool.streaming.first_pass import LevelMeter
+from audiotool.streaming.session import Session, Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayConfig:
+    """A model that multiplies and waits."""
+
+    gain: float = 1.0
+    wait: int = 100
+    channels: int | None = 1
+    stems: tuple[str, ...] = ("speech",)
+
+
+class Delay(Model):
+    """Causal model whose output is its input times a gain, known only `wait` samples later."""
+
+    config_class = DelayConfig
+    sample_rate = 16000
+    hop_length = 16
+
+    def __init__(self, config: DelayConfig) -> None:
+        super().__init__(config)
+        self.gain = torch.nn.Parameter(torch.tensor(config.gain))
+        self.latency = config.wait
+        self.channels = config.channels
+        self.stems = config.stems
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        held = x if state is None else torch.cat((state, x), dim=-1)
+        if self.channels is None:
+            held = held.mean(1, keepdim=True) if held.shape[1] > 1 else held
+        ready = held.shape[-1] if final else max(0, held.shape[-1] - self.latency)
+        y = held[..., :ready] * self.gain
+        return torch.cat([y / (n + 1) for n in range(len(self.stems))], dim=1), held[..., ready:].clone()
+
+
+class Mixdown(Delay):
+    """A microphone array's model: any channels in, their mean out."""
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        return super().step(x.mean(1, keepdim=True), state, final)
+
+
+def model(**config: Any) -> Model:
+    return Delay(DelayConfig(**config)).eval()
+
+
+def run(session: Session, x: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Stems and dry of a stream in random blocks; checks the declared latency on the way."""
+    rng = np.random.default_rng(seed)
+    stems, dry, start, got = [], [], 0, 0
+    while start < x.shape[1]:
+        size = int(rng.integers(0, x.shape[1] // 7))
+        out = session.feed(x[:, start : start + size])
+        start = min(start + size, x.shape[1])
+        got += out.stems.shape[-1]
+        if session.output_rate == session.sample_rate:
+            assert start - got <= session.latency
+        stems.append(out.stems)
+        dry.append(out.dry)
+    out = session.flush()
+    return np.concatenate([*stems, out.stems], axis=-1), np.concatenate([*dry, out.dry], axis=-1)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000, 96000, 192000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_a_model_that_changes_nothing_gives_back_the_input(rate: int, channels: int) -> None:
+    x = speech_like(0.7, rate, channels)
+    stems, dry = run(Session(model(), rate, channels), x)
+    assert stems.shape == (1, channels, x.shape[1])
+    np.testing.assert_allclose(stems[0], x, atol=1e-6)
+    np.testing.assert_array_equal(dry, x)
+
+
+def test_input_above_the_model_is_not_dulled() -> None:
+    """A tone at 12 kHz passes a 16 kHz model as loud as the low band does."""
+    t = np.arange(48000) / 48000
+    x = (0.2 * np.sin(2 * np.pi * 1000 * t) + 0.1 * np.sin(2 * np.pi * 12000 * t))[None].astype(np.float32)
+    bins = {1000: 0.2, 12000: 0.1}
+    stems, _ = run(Session(model(gain=0.25), 48000, 1), x)
+    middle = np.abs(np.fft.rfft(stems[0, 0, 24000:36000])) / 6000
+    for hz, amplitude in bins.items():
+        assert middle[hz // 4] == pytest.approx(0.25 * amplitude, rel=0.01)
+    stems, _ = run(Session(model(gain=0.25), 48000, 1, Settings(upper_band=False)), x)
+    assert np.abs(np.fft.rfft(stems[0, 0, 24000:36000]))[3000] / 6000 < 1e-4
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_mix_is_aligned(rate: int) -> None:
+    x = speech_like(0.5, rate)
+    stems, _ = run(Session(model(gain=0.0), rate, 1, Settings(mix=0.25, upper_band=False)), x)
+    np.testing.assert_allclose(stems[0], 0.75 * x, atol=1e-6)
+
+
+def test_maximum_attenuation_is_a_floor() -> None:
+    x = speech_like(0.5, 16000)
+    stems, _ = run(Session(model(gain=0.0), 16000, 1, Settings(max_attenuation_db=20.0)), x)
+    np.testing.assert_allclose(stems[0], 0.1 * x, atol=1e-6)
+    stems, _ = run(Session(model(gain=0.0), 16000, 1, Settings(max_attenuation_db=0.0)), x)
+    np.testing.assert_allclose(stems[0], x, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_stereo_models_take_channels_in_pairs(channels: int) -> None:
+    x = speech_like(0.3, 16000, channels)
+    stems, _ = run(Session(model(channels=2, stems=("a", "b")), 16000, channels), x)
+    assert stems.shape == (2, channels, x.shape[1])
+    np.testing.assert_allclose(stems[0], x, atol=1e-6)
+    np.testing.assert_allclose(stems[1], x / 2, atol=1e-6)
+
+
+def test_arrays_are_mixed_down() -> None:
+    x = speech_like(0.3, 48000, 4)
+    array = Mixdown(DelayConfig(channels=None)).eval()
+    stems, dry = run(Session(array, 48000, 4, Settings(upper_band=False)), x)
+    assert stems.shape == (1, 1, x.shape[1])
+    np.testing.assert_array_equal(dry, x[:1])
+
+
+def test_output_rate_changes_the_length() -> None:
+    x = speech_like(0.5, 8000)
+    stems, _ = run(Session(model(), 8000, 1, Settings(output_rate=16000)), x)
+    assert stems.shape[-1] == 2 * x.shape[1]
+    with pytest.raises(StreamError, match="sample rate"):
+        Session(model(), 8000, 1, Settings(output_rate=16000, mix=0.5))
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 160])
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_short_streams_keep_their_length(rate: int, length: int) -> None:
+    session = Session(CleanUNet(TINY).eval(), rate, 1)
+    x = speech_like(1, rate)[:, :length]
+    out = np.concatenate([session.feed(x).stems, session.flush().stems], axis=-1)
+    assert out.shape == (1, 1, length)
+
+
+def test_second_stream_equals_the_first() -> None:
+    session = Session(CleanUNet(TINY).eval(), 44100, 1)
+    x = speech_like(0.5, 44100)
+    first, _ = run(session, x)
+    session.reset()
+    second, _ = run(session, x, seed=1)
+    np.testing.assert_allclose(first, second, atol=1e-5 * np.abs(first).max())
+
+
+def test_latency_is_true_for_an_impulse() -> None:
+    """Change the input from a sample on: output that was declared final stays as it was."""
+    tiny = CleanUNet(TINY).eval()
+    x = speech_like(1.0, 16000)
+    changed = x.copy()
+    changed[:, 9000:] *= -1
+    session = Session(tiny, 16000, 1)
+    outputs = []
+    for waveform in (x, changed):
+        session.reset()
+        outputs.append(run(session, waveform)[0])
+    untouched = 9000 - tiny.latency
+    np.testing.assert_array_equal(outputs[0][..., :untouched], outputs[1][..., :untouched])
+    assert np.abs(outputs[0] - outputs[1])[..., untouched:].max() > 0
+
+
+def test_level_meter_equals_the_whole() -> None:
+    x = torch.from_numpy(speech_like(1.0, 16000, 2))[:, None] + 0.05
+    meter = LevelMeter()
+    assert meter.level() is None
+    for block in x.split(777, dim=-1):
+        meter.feed(block)
+    found, expected = meter.level(), Level.of(x)
+    assert found is not None
+    for name in ("std", "rms", "mean"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"mix": 1.5}, "mix"), ({"max_attenuation_db": -1.0}, "attenuation"), ({"chunk_seconds": 0.0}, "chunk")],
+)
+def test_settings_refuse_what_makes_no_sense(values: dict[str, float], message: str) -> None:
+    with pytest.raises(StreamError, match=message):
+        Settings(**values)  # type: ignore[arg-type]
+
+
+def test_blocks_of_other_channels_are_refused() -> None:
+    with pytest.raises(StreamError, match="blocks"):
+        Session(model(), 16000, 2).feed(np.zeros((1, 10), np.float32))
