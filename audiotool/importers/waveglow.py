@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, entry, read_config, read_torch, without_prefix
 from audiotool.importers.hifigan import named
+from audiotool.importers.legacy_modules import read_legacy_module
 from audiotool.models.layers.weight_norm import fold_weights
 
 STAND_INS = (
@@ -104,7 +106,10 @@ class WaveGlowImporter(Importer):
 
     def read(self, path: Path) -> Any:
         """A mapping of tensors, whatever of the official forms the file has."""
-        official = read_torch(path, STAND_INS)
+        if path.is_file() and not zipfile.is_zipfile(path):
+            official = read_legacy_module(path, STAND_INS)
+        else:
+            official = read_torch(path, STAND_INS)
         inner = official
         if isinstance(official, Mapping):
             inner = next((official[key] for key in ("model", "state_dict") if key in official), official)
@@ -116,7 +121,7 @@ class WaveGlowImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         tensors = self.weights(official)
         upsample = entry(tensors, "upsample.weight")
-        flows = sum(key.startswith("convinv.") for key in tensors)
+        flows = sum(re.fullmatch(r"convinv\.\d+\.conv\.weight", key) is not None for key in tensors)
         channels = [entry(tensors, f"convinv.{k}.conv.weight").shape[0] for k in range(flows)]
         changes = [k for k in range(1, flows) if channels[k] != channels[k - 1]]
         first_layer = entry(tensors, "WN.0.in_layers.0.weight")

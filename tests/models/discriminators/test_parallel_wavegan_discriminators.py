@@ -83,5 +83,5 @@ def test_found_by_name() -> None:
     ],
 )
 def test_sizes_that_do_not_fit(kind: type[Discriminator], values: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="must be|no centre"):
+    with pytest.raises(ValueError, match=r"must be|no centre"):
         kind(**values)
