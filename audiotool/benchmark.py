@@ -22,6 +22,10 @@ FILE_CHUNK_S = 10.0
 COST_S = 2.0
 """Length of audio over which multiplications are counted."""
 
+TRIAL_S = 0.1
+SLOWEST = 100
+"""Seconds a second of audio may take before the count is content with `TRIAL_S`."""
+
 STEPS = 2000
 """Most live steps that are timed."""
 
@@ -33,7 +37,8 @@ class Benchmark:
     """What was measured.
 
     Args:
-        latency, latency_ms: of the algorithm, in output samples and milliseconds.
+        latency, latency_ms: of the algorithm, in output samples and milliseconds; for a model that looks
+            ahead, its segments included.
         hop_ms: audio a live step consumes; None for models that cannot be stepped.
         real_time_factor: seconds of audio processed in a second, in chunks as files are.
         step_ms: percentiles of the time a live step of one hop takes, once it has begun to emit.
@@ -66,13 +71,14 @@ def measure(model: Model, seconds: float = 30.0) -> Benchmark:
     _run(make_streamer(model, chunk_items(model, 1.0)), _noise(model, 1.0))
     elapsed = _run(make_streamer(model, chunk_items(model, FILE_CHUNK_S)), _noise(model, seconds))
     steps = step_times(model, seconds) if model.causal else None
+    latency = model.latency if model.causal else make_streamer(model).latency
     return Benchmark(
         name=model.name,
         parameters=model.parameter_count,
         sample_rate=model.sample_rate,
         causal=model.causal,
-        latency=model.latency,
-        latency_ms=1000 * model.latency / model.sample_rate,
+        latency=latency,
+        latency_ms=1000 * latency / model.sample_rate,
         hop_ms=1000 * model.hop_length / items_per_second(model) if model.causal else None,
         seconds=seconds,
         real_time_factor=seconds / elapsed,
@@ -101,14 +107,22 @@ def step_times(model: Model, seconds: float) -> list[float]:
 
 
 @torch.inference_mode()
-def count_macs(model: Model, seconds: float = COST_S) -> float:
+def count_macs(model: Model, seconds: float | None = None) -> float:
     """Multiply-accumulates of matrix products, convolutions, attention and recurrences for a second of audio.
 
     Fourier transforms, norms and other work on single elements are not counted. Models whose attention sees
-    everything cost more a second the longer the segment is: this is for two seconds.
+    everything cost more a second the longer the segment is.
+
+    Args:
+        seconds: of audio that are run; None is two, and less for a model that makes its samples one by one.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    if seconds is None:
+        before = _clock(model)
+        model.process(_noise(model, TRIAL_S))
+        slow = _clock(model) - before > TRIAL_S * SLOWEST
+        seconds = TRIAL_S if slow else COST_S
     recurrent = {torch.ops.aten.mkldnn_rnn_layer: _rnn_flops}
     with FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
         model.process(_noise(model, seconds))

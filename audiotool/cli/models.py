@@ -1,0 +1,237 @@
+"""`audiotool models`: what there is, whether it is intact, and how others' checkpoints come in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audiotool.errors import CheckpointError, PlanError
+
+if TYPE_CHECKING:
+    from audiotool.models.base import Model
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="List, show, verify and import models; write their cards.",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
+
+
+@app.command("list")
+def list_models(
+    cost: Annotated[
+        bool, typer.Option("--cost", help="Also count multiply-accumulates; runs every model.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the bundled checkpoints, and the architectures with their published settings."""
+    from audiotool import checkpoint
+    from audiotool.models.registry import MODELS
+
+    checkpoints = [
+        {"checkpoint": name, **_described(checkpoint.load(path)[0], cost)}
+        for name, path in checkpoint.bundled().items()
+    ]
+    architectures = [_described(_published(model_class, cost), cost) for model_class in MODELS.all().values()]
+    if as_json:
+        found = {"checkpoints": checkpoints, "architectures": architectures}
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    _print_models("Bundled checkpoints", checkpoints)
+    _print_models("Architectures, with their published settings", architectures)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A bundled checkpoint, a checkpoint file or an architecture.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a checkpoint says of itself, or an architecture's settings and their published values."""
+    from audiotool import checkpoint
+    from audiotool.models.base import build_config
+    from audiotool.models.registry import MODELS
+
+    if name in checkpoint.bundled() or Path(name).suffix or Path(name).is_file():
+        path = checkpoint.resolve(name)
+        facts = {"path": str(path), **dataclasses.asdict(checkpoint.read_metadata(path))}
+    else:
+        model_class = MODELS.get(name)
+        facts = _described(_published(model_class, real=False), cost=False)
+        facts |= {"reference": model_class.reference, "importer": _imports(name)}
+        facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, name))
+    if as_json:
+        sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+        return
+    sys.stdout.write(_as_yaml(facts))
+
+
+@app.command()
+def verify() -> None:
+    """Check bundled checkpoints against their SHA-256; the exit code is 1 when one differs."""
+    from audiotool import checkpoint
+
+    found = checkpoint.verify()
+    for name, status in found.items():
+        sys.stdout.write(f"{status:<8} {name}\n")
+    wrong = [name for name, status in found.items() if status != "ok"]
+    if wrong:
+        raise CheckpointError(
+            f"{len(wrong)} of {len(found)} checkpoints are not as released: reinstall audiotool"
+        )
+
+
+@app.command("import")
+def import_official(
+    official: Annotated[Path, typer.Argument(help="A published model's official checkpoint.")],
+    model: Annotated[
+        str, typer.Option(help="Its architecture, see `audiotool models list`.", show_default=False)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The .safetensors to write.", show_default=False)
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="Its official configuration file.", show_default=False)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting: attention_window=null."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+) -> None:
+    """Convert an official checkpoint; nothing in it is executed. Prints the path of the result."""
+    from audiotool import checkpoint
+    from audiotool.importers.base import import_checkpoint
+
+    if output.suffix != ".safetensors":
+        raise PlanError(f"{output}: a checkpoint ends in .safetensors")
+    if output.exists() and not overwrite:
+        raise PlanError(f"{output} exists: give --overwrite to replace it")
+    found, metadata = import_checkpoint(official, model, config, _overrides(settings or []))
+    checkpoint.save(output, found.state_dict(), metadata)
+    sys.stdout.write(f"{output}\n")
+
+
+@app.command()
+def card(
+    name: Annotated[str, typer.Argument(help="A bundled checkpoint or a checkpoint file.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Beside the checkpoint unless given.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a checkpoint's model card as Markdown. Prints its path."""
+    from audiotool import checkpoint
+    from audiotool.modelcard import write_card
+
+    sys.stdout.write(f"{write_card(checkpoint.resolve(name), output)}\n")
+
+
+def _overrides(settings: list[str]) -> dict[str, Any]:
+    """{"attention_window": None} of ["attention_window=null"].
+
+    Raises:
+        PlanError: a setting has no "=", or its value is not YAML.
+    """
+    import yaml
+
+    values = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key.strip():
+            raise PlanError(f"--set {setting}: write KEY=VALUE")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise PlanError(f"--set {setting}: the value is not YAML") from error
+    return values
+
+
+def _published(model_class: type[Model], real: bool) -> Model:
+    """The model with its published settings.
+
+    Args:
+        real: with weights that can be run; otherwise without memory for them where the model allows it.
+    """
+    import torch
+
+    if not real:
+        try:
+            with torch.device("meta"):
+                return model_class.from_config()
+        except (RuntimeError, NotImplementedError):
+            # Some models look at their first weights while they are built.
+            return model_class.from_config().eval()
+    return model_class.from_config().eval()
+
+
+def _described(model: Model, cost: bool) -> dict[str, Any]:
+    from audiotool.modelcard import Facts
+
+    facts = Facts.of(model)
+    row = {
+        "model": facts.name,
+        "tasks": list(facts.tasks),
+        "sample_rate": facts.sample_rate,
+        "parameters": facts.parameters,
+        "latency_ms": None if facts.latency_ms is None else round(facts.latency_ms, 2),
+        "causal": facts.causal,
+    }
+    if cost:
+        from audiotool.benchmark import count_macs
+
+        row["macs_per_second"] = count_macs(model)
+    return row
+
+
+def _print_models(title: str, rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=sys.stdout)
+    if not rows:
+        console.print(f"{title}: none")
+        return
+    table = Table(title=title, title_justify="left")
+    numbers = ("sample_rate", "parameters", "latency_ms", "macs_per_second")
+    for key in rows[0]:
+        table.add_column(
+            key.replace("_", " "), justify="right" if key in numbers else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(_cell(key, value) for key, value in row.items()))
+    console.print(table)
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return "unbounded"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if key == "macs_per_second":
+        return f"{value / 1e6:,.1f} M"
+    return f"{value:,}" if key == "parameters" else str(value)
+
+
+def _imports(name: str) -> str:
+    """Where the official files that can be imported are published."""
+    from audiotool.importers.base import IMPORTERS
+
+    importer = IMPORTERS.all().get(name)
+    return "none" if importer is None else importer.origin
+
+
+def _as_yaml(facts: dict[str, Any]) -> str:
+    import yaml
+
+    # Through JSON, so that tuples are lists.
+    plain = json.loads(json.dumps(facts))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,133 @@
+"""Model cards: what a checkpoint knows of itself, as Markdown for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiotool import checkpoint
+from audiotool.checkpoint import Metadata
+from audiotool.metrics.report import write_text
+from audiotool.models.base import Model
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What can be said of a model without running it.
+
+    Args:
+        latency: output samples by which the result lags; None when the model looks ahead without bound.
+    """
+
+    name: str
+    reference: str
+    tasks: tuple[str, ...]
+    parameters: int
+    sample_rate: int
+    latency: int | None
+    causal: bool
+    stems: tuple[str, ...]
+    channels: int | None
+
+    @classmethod
+    def of(cls, model: Model) -> Facts:
+        """Facts of a model."""
+        return cls(
+            name=model.name,
+            reference=model.reference,
+            tasks=model.tasks,
+            parameters=model.parameter_count,
+            sample_rate=model.sample_rate,
+            latency=model.latency if model.causal or model.context is not None else None,
+            causal=model.causal,
+            stems=model.stems,
+            channels=model.channels,
+        )
+
+    @property
+    def latency_ms(self) -> float | None:
+        """`latency` in milliseconds."""
+        return None if self.latency is None else 1000 * self.latency / self.sample_rate
+
+
+def write_card(path: Path, card_path: Path | None = None) -> Path:
+    """Write the card of a checkpoint file, beside it unless `card_path` says where.
+
+    Returns:
+        Where the card is.
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        InputError: the card cannot be written.
+    """
+    target = card_path or path.with_suffix(".md")
+    model, metadata = checkpoint.load(path)
+    write_text(target, card(path.stem, metadata, Facts.of(model), checkpoint.sha256(path)))
+    return target
+
+
+def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
+    """Markdown of a checkpoint's card; what is not known is said to be unknown.
+
+    Args:
+        digest: hexadecimal SHA-256 of the file.
+    """
+    use = {
+        "task": metadata.task,
+        "architecture": f"{facts.name}{', ' + facts.reference if facts.reference else ''}",
+        "sample rate": f"{facts.sample_rate} Hz",
+        "parameters": f"{facts.parameters:,}",
+        "latency": _latency(facts),
+        "outputs": ", ".join(facts.stems),
+        "licence of the weights": metadata.licence,
+        "created": f"{metadata.created}, audiotool {metadata.version}",
+        "SHA-256": f"`{digest}`",
+    }
+    parts = [f"# {name}", _table(("", ""), use.items()), metadata.notes]
+    parts += ["## Measured", _metrics(metadata.metrics)]
+    parts += ["## Training", _listing(metadata.training) or "Not known: imported weights."]
+    parts += ["## Data", _sources(metadata.sources)]
+    parts += ["## Configuration", _listing(metadata.model.get("config", {}))]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _latency(facts: Facts) -> str:
+    if facts.latency is None:
+        return "looks ahead without bound, and is streamed in segments that are cross-faded"
+    told = f"{facts.latency} samples ({facts.latency_ms:.1f} ms)"
+    return told if facts.causal else f"{told} of look-ahead, and a segment"
+
+
+def _metrics(metrics: Mapping[str, Any]) -> str:
+    """One table over all sets: a row a set, a column a metric."""
+    sets = {name: values for name, values in metrics.items() if isinstance(values, Mapping)}
+    columns = list(dict.fromkeys(key for values in sets.values() for key in values))
+    if not columns:
+        return "Not measured."
+    rows = [(name, *(_number(values.get(c, "")) for c in columns)) for name, values in sets.items()]
+    return _table(("set", *columns), rows)
+
+
+def _sources(sources: Sequence[Mapping[str, Any]]) -> str:
+    if not sources:
+        return "Not known."
+    columns = list(dict.fromkeys(key for source in sources for key in source))
+    return _table(columns, [[_number(source.get(c, "")) for c in columns] for source in sources])
+
+
+def _listing(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"- {key.replace('_', ' ')}: {_number(value)}" for key, value in values.items())
+
+
+def _table(heading: Sequence[str], rows: Any) -> str:
+    lines = [list(heading), ["---"] * len(heading), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_number, value))
+    return str(value)
