@@ -1,8 +1,9 @@
 """Speed of every registered vocoder at its published configuration, with random weights, as Markdown.
 
-    python scripts/benchmark_vocoders.py [--seconds 2] [--threads 1] [--only waveglow wavenet] [--output FILE]
+    python scripts/benchmark_vocoders.py [--seconds 2] [--only waveglow wavenet] [--output FILE]
 
-Real-time factor is seconds of work for a second of sound (below 1 is faster than real time). Multiply-adds
+Real-time factor is seconds of one core for a second of sound (below 1 is faster than real time); processor
+time is counted, so that other programs on the machine do not show. Multiply-adds
 are those of one second of sound. Latency is what the model declares; a streamer's chunk comes on top. Models
 slower than ten times real time are measured on a tenth of a second.
 
@@ -58,12 +59,12 @@ def features(model: Model, seconds: float) -> Tensor:
 
 
 def duration(work: Callable[[], object], repeats: int = 1) -> float:
-    """Seconds that the fastest of `repeats` runs takes."""
+    """Seconds of processor time that the fastest of `repeats` runs takes, on one core."""
     times = []
     for _ in range(repeats):
-        begin = time.perf_counter()
+        begin = time.process_time()
         work()
-        times.append(time.perf_counter() - begin)
+        times.append(time.process_time() - begin)
     return min(times)
 
 
@@ -164,11 +165,10 @@ def recompute_samples(model: WaveNet, condition: Tensor) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=2.0, help="of sound for the real-time factor")
-    parser.add_argument("--threads", type=int, default=1, help="cores torch may use")
     parser.add_argument("--only", nargs="+", help="names of vocoders; all when absent")
     parser.add_argument("--output", type=Path, help="Markdown file; standard output when absent")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     names = arguments.only or [name for name, model in MODELS.all().items() if model.tasks[0] == "vocode"]
     lines = [
         "| vocoder | Hz | parameters | multiply-adds / s | real-time factor | latency | streams by |",
