@@ -21,7 +21,7 @@ BUNDLED = Path(__file__).parent.parent / "tests" / "data" / "audio" / "manifest.
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for key in ("speech", "noise", "rir"):
         parser.add_argument(f"--{key}", type=Path, nargs="+", default=[BUNDLED])
     parser.add_argument("--example", default="noisy")
@@ -55,8 +55,9 @@ def main() -> None:
     count = sum(1 for _ in loader)
     wall = time.perf_counter() - begin
     seconds = count * options.batch_size * options.segment_seconds
-    print(f"{options.example}, {options.segment_seconds} s at {options.sample_rate} Hz, {options.workers} worker(s)")
-    print(f"one example: {1e3 * alone:.1f} ms of one core, {options.segment_seconds / alone:.0f} s of audio a second")
+    length_s = options.segment_seconds
+    print(f"{options.example}, {length_s} s at {options.sample_rate} Hz, {options.workers} workers")
+    print(f"one example: {1e3 * alone:.1f} ms of one core, {length_s / alone:.0f} s of audio a second")
     print(f"loader: {seconds / wall:.0f} s of audio a second of wall time")
 
 

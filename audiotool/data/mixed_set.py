@@ -6,13 +6,11 @@ import csv
 import io
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import DataLoader, Dataset
 
 from audiotool.audio.writer import write
 from audiotool.data.dataset import ExampleDataset
@@ -46,22 +44,38 @@ def write_set(
         InputError: the folder cannot be written, or nothing can be read.
     """
     folder = Path(folder)
-    job = partial(_write_one, dataset, folder)
+    processes = 0 if workers <= 1 else workers
     rows = []
-    if workers <= 1:
-        for done, index in enumerate(indices, start=1):
-            rows.append(job(index))
-            if progress:
-                progress(done)
-    else:
-        # A fresh interpreter in each worker: threads of this one would not survive a fork.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for done, row in enumerate(pool.map(job, indices, chunksize=4), start=1):
-                rows.append(row)
-                if progress:
-                    progress(done)
+    for row in DataLoader(_Writer(dataset, folder, indices), None, num_workers=processes, collate_fn=_as_is):
+        if isinstance(row, InputError):
+            raise row
+        rows.append(row)
+        if progress:
+            progress(len(rows))
     _write_index(folder / "index.csv", rows)
     return rows
+
+
+class _Writer(Dataset[Any]):
+    """Writes example i when asked for row i; an error is returned: raised, it would lose its words on the way."""
+
+    def __init__(self, dataset: ExampleDataset, folder: Path, indices: Iterable[int]) -> None:
+        self.dataset = dataset
+        self.folder = folder
+        self.indices = list(indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> dict[str, Any] | InputError:
+        try:
+            return _write_one(self.dataset, self.folder, self.indices[i])
+        except InputError as error:
+            return error
+
+
+def _as_is(row: Any) -> Any:
+    return row
 
 
 def _write_one(dataset: ExampleDataset, folder: Path, index: int) -> dict[str, Any]:

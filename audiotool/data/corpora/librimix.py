@@ -53,5 +53,5 @@ class LibriMix(Corpus):
             raise self.missing(folder, f"a folder with train-100/{part}")
         if len(variants) > 1:
             names = ", ".join(str(v.relative_to(folder)) for v in variants)
-            raise InputError(f"{folder} holds {len(variants)} variants ({names}): give the folder of one of them")
+            raise InputError(f"{folder} holds {len(variants)} variants ({names}): name one of them")
         return variants[0]

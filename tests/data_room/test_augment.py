@@ -1,0 +1,160 @@
+"""What microphones, codecs and generators do to sound, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from audiotool.data import augment, synthetic
+from audiotool.data.config import AugmentationConfig
+from data_room.tones import RATE, tone
+
+Rng = np.random.Generator
+
+
+@pytest.fixture
+def rng() -> Rng:
+    return np.random.default_rng(0)
+
+
+def peak_hz(x: np.ndarray) -> float:
+    return float(np.abs(np.fft.rfft(x * np.hanning(len(x)))).argmax()) * RATE / len(x)
+
+
+@pytest.mark.parametrize("speed", [0.85, 1.0, 1.13, 1.4])
+def test_speed_moves_pitch(speed: float) -> None:
+    source = tone(400, 3.0)[: augment.source_frames(RATE, speed)]
+    changed = augment.change_speed(source, speed, RATE)
+    assert changed.shape == (RATE,)
+    assert peak_hz(changed) == pytest.approx(400 * speed, abs=2)
+
+
+def test_equaliser_stays_within_its_gains(rng: Rng) -> None:
+    extremes = []
+    for _ in range(50):
+        _, response = scipy.signal.sosfreqz(augment.equaliser(rng, RATE, 6.0), fs=RATE)
+        gains = 20 * np.log10(np.abs(response))
+        extremes.append(np.abs(gains).max())
+        # Three sections of at most 6 dB, all at one place.
+        assert extremes[-1] <= 18.1
+    assert np.mean(extremes) > 2
+
+
+def test_shelves_and_bells_have_the_gain_asked_for() -> None:
+    for sections, low, middle, high in (
+        (augment._shelf(1000, 6, RATE, sign=1.0), 6, 3, 0),
+        (augment._shelf(1000, 6, RATE, sign=-1.0), 0, 3, 6),
+        (augment._bell(1000, -9, 1.0, RATE), 0, -9, 0),
+    ):
+        _, response = scipy.signal.sosfreqz(sections[None], worN=[1.0, 1000.0, 7999.0], fs=RATE)
+        assert 20 * np.log10(np.abs(response)) == pytest.approx([low, middle, high], abs=0.05)
+
+
+def test_band_limit_keeps_the_middle(rng: Rng) -> None:
+    config = AugmentationConfig(low_pass_hz=(3400, 3400), high_pass_hz=(300, 300))
+    for _ in range(10):
+        sections = augment.band_limit(rng, RATE, config)
+        _, response = scipy.signal.sosfreqz(sections, worN=[50.0, 1000.0, 6800.0], fs=RATE)
+        low, middle, high = 20 * np.log10(np.abs(response))
+        assert low < -25
+        assert abs(middle) < 1
+        assert high < -20
+
+
+def test_clipping_cuts_peaks_and_keeps_the_rest(rng: Rng) -> None:
+    speech = tone(200, 1.0)
+    for _ in range(10):
+        clipped = augment.clip(rng, speech, (6, 6))
+        assert np.abs(clipped).max() <= np.abs(speech).max() * 10 ** (-6 / 20) * 1.0001
+        quiet = np.abs(speech) < 0.05 * np.abs(speech).max()
+        assert np.abs(clipped - speech)[quiet].max() < 0.01 * np.abs(speech).max()
+    assert np.array_equal(augment.clip(rng, np.zeros(100, np.float32), (6, 6)), np.zeros(100))
+
+
+def test_codecs_are_coarse_but_recognisable(rng: Rng) -> None:
+    t = np.arange(2 * RATE) / RATE
+    speech = (0.1 * np.random.default_rng(1).standard_normal(len(t)) + tone(200, 2.0)).astype(np.float32)
+    for _ in range(20):
+        coded = augment.codec(rng, speech, RATE)
+        assert coded.shape == speech.shape
+        assert coded.dtype == np.float32
+        error = speech - coded
+        snr = 10 * np.log10(np.sum(speech**2) / np.sum(error**2))
+        assert 3 < snr < 45
+        # In place: the best alignment is none.
+        lags = [np.dot(speech[100:-100], np.roll(coded, lag)[100:-100]) for lag in (-3, 0, 3)]
+        assert np.argmax(lags) == 1
+
+
+def test_mu_law_is_the_published_one() -> None:
+    x = np.array([1.0, 0.5, -0.25, 0.01], np.float32)
+    coded = augment._logarithmic(x, bits=8)
+    law = np.sign(x) * np.log1p(255 * np.abs(x)) / np.log(256)
+    expected = np.sign(law) * (256 ** (np.round(np.abs(law) * 127) / 127) - 1) / 255
+    assert coded == pytest.approx(expected, rel=1e-5)
+
+
+def test_packet_loss_makes_gaps(rng: Rng) -> None:
+    speech = np.ones(4 * RATE, np.float32)
+    lossy = augment.packet_loss(rng, speech, RATE, (20, 40))
+    lost = np.flatnonzero(lossy == 0)
+    assert 4 * 0.018 * RATE < len(lost) < 12 * 0.04 * RATE
+    assert lossy.max() == 1
+    assert lossy.min() == 0
+    short = augment.packet_loss(rng, np.ones(100, np.float32), RATE, (20, 40))
+    assert short.shape == (100,)
+
+
+def test_envelope_wanders_within_reach(rng: Rng) -> None:
+    gains = augment.envelope(rng, 8 * RATE, RATE, 6.0)
+    assert gains.shape == (8 * RATE,)
+    assert gains.max() <= 10 ** (6 / 20) + 1e-6
+    assert gains.min() >= 10 ** (-6 / 20) - 1e-6
+    assert gains.max() / gains.min() > 1.3
+    assert np.abs(np.diff(gains)).max() < 1e-3
+
+
+def test_fades() -> None:
+    gains = augment.fades(10, 2)
+    assert gains.tolist() == [0, 0.5, 1, 1, 1, 1, 1, 1, 0.5, 0]
+    assert augment.fades(3, 5).shape == (3,)
+
+
+@pytest.mark.parametrize("name", sorted(synthetic.GENERATORS))
+def test_generators_follow_their_seed(name: str) -> None:
+    make: Callable[[Rng, int, int], np.ndarray] = synthetic.GENERATORS[name]
+    for seed in range(10):
+        for frames in (RATE, 2 * RATE + 17):
+            sound = make(np.random.default_rng(seed), frames, RATE)
+            assert sound.shape == (frames,)
+            assert sound.dtype == np.float32
+            assert np.isfinite(sound).all()
+            assert sound.std() > 0
+        assert np.array_equal(sound, make(np.random.default_rng(seed), frames, RATE))
+        assert not np.array_equal(sound, make(np.random.default_rng(seed + 100), frames, RATE))
+
+
+def share_below(x: np.ndarray, hertz: float) -> float:
+    power = np.abs(np.fft.rfft(x)) ** 2
+    return float(power[: int(hertz * len(x) / RATE)].sum() / power.sum())
+
+
+def test_wind_rumbles_and_clicks_are_sparse() -> None:
+    wind = [share_below(synthetic.wind(np.random.default_rng(s), 4 * RATE, RATE), 1000) for s in range(10)]
+    assert min(wind) > 0.8
+    crest = []
+    for seed in range(10):
+        sound = synthetic.clicks(np.random.default_rng(seed), 4 * RATE, RATE)
+        crest.append(np.abs(sound).max() / sound.std())
+    assert np.median(crest) > 8
+
+
+def test_hum_is_harmonic() -> None:
+    for seed in range(5):
+        sound = synthetic.hum(np.random.default_rng(seed), 4 * RATE, RATE)
+        power = np.sort(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2)[::-1]
+        # Few lines hold nearly all of it.
+        assert power[:200].sum() > 0.8 * power.sum()

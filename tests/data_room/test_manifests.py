@@ -1,0 +1,219 @@
+"""Manifests and scans: what is found, whose it is, and what is said when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from pydantic import ValidationError
+
+from audiotool.data import sources
+from audiotool.data.config import AudioConfig, DataConfig, Section
+from audiotool.data.manifest import Entry, read_manifest, write_manifest
+from audiotool.data.scan import assign_splits, by_pattern, scan
+from audiotool.errors import InputError, RecipeError
+from data_room.tones import BUNDLED, RATE, data_config, dataset, tone
+
+
+def test_a_manifest_comes_back_as_written(tmp_path: Path) -> None:
+    entries = [
+        Entry(tmp_path / "a" / "x.wav", "speech", "anna", 16000, 1.5, "train", "here", "CC0-1.0"),
+        Entry(
+            tmp_path / "n, 1.wav",
+            "pair",
+            "bert",
+            8000,
+            2.0,
+            "test",
+            "there",
+            "MIT",
+            (tmp_path / "s1", tmp_path / "s2"),
+        ),
+    ]
+    write_manifest(tmp_path / "sub" / "m.csv", entries)
+    assert read_manifest(tmp_path / "sub" / "m.csv") == entries
+    assert "../a/x.wav" in (tmp_path / "sub" / "m.csv").read_text()
+
+
+def test_the_bundled_manifest_is_true() -> None:
+    for entry in read_manifest(BUNDLED):
+        assert entry.path.is_file()
+        if entry.kind != "rir":
+            info = soundfile.info(str(entry.path))
+            assert (info.samplerate, info.duration) == (
+                entry.sample_rate,
+                pytest.approx(entry.seconds, abs=1e-3),
+            )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first line must name the columns"),
+        ("file,split\na.wav,train\n", "found: file, split"),
+        ("path,seconds\na.wav,long\n", "line 2: sample_rate and seconds must be numbers"),
+        ("path,seconds\n,1\n", "line 2: the path is empty"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_manifest(path)
+
+
+def test_manifests_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="audiotool data scan"):
+        read_manifest(tmp_path / "none.csv")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write the manifest"):
+        write_manifest(tmp_path / "file" / "m.csv", [])
+
+
+def test_sources_add_up(corpus: Path) -> None:
+    assert sources([corpus, corpus]) == [
+        {"name": "hiss", "licence": "CC-BY-4.0", "seconds": 16.0},
+        {"name": "tones", "licence": "CC0-1.0", "seconds": 36.0},
+    ]
+
+
+def test_scan_finds_speakers_and_leaves_out_what_is_broken(tmp_path: Path) -> None:
+    for speaker in range(8):
+        for n in range(2):
+            soundfile.write(tmp_path / f"s{speaker}-{n}.flac", tone(200, 1.0, 22050), 22050)
+    (tmp_path / "broken.wav").write_bytes(b"RIFF nothing")
+    (tmp_path / "notes.txt").write_text("no audio")
+    found = scan(tmp_path, "speech", by_pattern(r"^(\w+)-"), keep=lambda p: p.name != "broken.wav")
+    assert len(found.entries) == 16
+    assert {e.group for e in found.entries} == {f"s{n}" for n in range(8)}
+    assert all(e.sample_rate == 22050 and e.seconds == pytest.approx(1) for e in found.entries)
+    # No speaker is in two splits, and none is empty.
+    splits = {e.group: e.split for e in found.entries}
+    assert all(splits[e.group] == e.split for e in found.entries)
+    assert set(splits.values()) == {"train", "valid", "test"}
+    assert "broken.wav" in next(iter(scan(tmp_path).unreadable))
+    with pytest.raises(InputError, match=r"does not match broken\.wav|must match every file"):
+        scan(tmp_path, "speech", by_pattern(r"^(nobody)"))
+    with pytest.raises(InputError, match="no regular expression"):
+        by_pattern("(")
+
+
+def test_few_speakers_are_split_by_file(tmp_path: Path) -> None:
+    entries = [Entry(tmp_path / f"{n}.wav", "speech", "anna", 16000, 1.0) for n in range(40)]
+    split = assign_splits(entries, "auto")
+    assert [e.split for e in split] == [e.split for e in assign_splits(entries[::-1], "auto")][::-1]
+    assert {s: sum(e.split == s for e in split) for s in ("valid", "test")} == {"valid": 2, "test": 2}
+    assert {e.split for e in assign_splits(entries, "test")} == {"test"}
+    assert assign_splits(entries[:1], "auto")[0].split == "train"
+
+
+def test_folders_without_audio(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        scan(tmp_path / "none")
+    with pytest.raises(InputError, match="no audio found"):
+        scan(tmp_path)
+
+
+def test_a_folder_serves_as_a_manifest(tmp_path: Path) -> None:
+    for kind in ("speech", "noise"):
+        for n in range(10):
+            path = tmp_path / kind / f"{n}.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, tone(100 + 20 * n, 2.0), RATE)
+    example = dataset(tmp_path / "speech", split="train", noise=[tmp_path / "noise"])[0]
+    assert example["input"].abs().max() > 0
+
+
+def test_paths_are_looked_up_beside_the_recipe_then_here(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside = DataConfig(speech=["manifest.csv"]).located(tmp_path)  # type: ignore[list-item]
+    assert beside.speech == [corpus]
+    monkeypatch.chdir(tmp_path)
+    assert DataConfig(speech=["manifest.csv"]).located(tmp_path / "train").speech == [corpus]  # type: ignore[list-item]
+    rooted = DataConfig(root=tmp_path, speech=["manifest.csv"]).located(Path("/"))  # type: ignore[list-item]
+    assert rooted.speech == [corpus]
+    assert rooted.located(Path("/")) == rooted
+    with pytest.raises(RecipeError, match=r"data\.noise\[0\].*none\.csv"):
+        DataConfig(noise=["none.csv"]).located(tmp_path)  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"speach": []},
+        {"mixing": {"snr_db": [10, 0]}},
+        {"mixing": {"snr": [0, 10]}},
+        {"augmentation": {"speed": [0, 1]}},
+        {"mixing": {"noises": [0, 1]}},
+        {"balance": 2},
+    ],
+)
+def test_wrong_keys_and_values_are_refused(values: dict) -> None:
+    with pytest.raises(ValidationError):
+        DataConfig(**values)
+
+
+def test_every_key_is_explained() -> None:
+    def explained(section: type[Section]) -> None:
+        for name, field in section.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, Section):
+                explained(inner)
+            else:
+                assert field.description, name
+
+    explained(DataConfig)
+    explained(AudioConfig)
+
+
+def test_empty_splits_and_kinds_say_why(corpus: Path) -> None:
+    with pytest.raises(RecipeError, match=r"'test' split is empty \(rows have: train, valid\)"):
+        dataset(corpus, split="test")
+    with pytest.raises(RecipeError, match=r"data\.speech is empty"):
+        dataset(corpus, speech=[])
+    with pytest.raises(RecipeError, match=r"data\.rir: no row is of kind rir"):
+        dataset(corpus, split="train", rir=[corpus])
+    with pytest.raises(RecipeError, match=r"data\.exclude leaves nothing"):
+        dataset(corpus, exclude=["anna", "bert", "carl"])
+    with pytest.raises(RecipeError, match="less than 48000 Hz"):
+        dataset(corpus, audio={"sample_rate": 48000})
+    assert dataset(corpus, audio={"sample_rate": 48000}, speech_minimum_rate=8000)[0]["input"].shape == (
+        1,
+        72000,
+    )
+    assert dataset(corpus, split="test", splits={"test": ["valid"]})[0]["input"].shape == (1, 24000)
+
+
+def test_exclude_takes_speakers_paths_and_sources(corpus: Path) -> None:
+    for pattern in ("bert", "*/bert/*", "bert/*"):
+        mixed = dataset(corpus, exclude=[pattern])
+        assert {mixed.with_facts(i)[1]["speech"] for i in range(20)} == {"anna", "carl"}
+    with pytest.raises(RecipeError, match="exclude"):
+        dataset(corpus, exclude=["tones"])
+
+
+def test_balance_draws_speakers_equally(tmp_path: Path) -> None:
+    entries = []
+    for speaker, seconds in (("much", 30.0), ("little", 2.0)):
+        path = tmp_path / f"{speaker}.wav"
+        soundfile.write(path, tone(200, seconds), RATE)
+        entries.append(Entry(path, "speech", speaker, RATE, seconds, "valid"))
+    soundfile.write(tmp_path / "n.wav", 0.1 * np.random.default_rng(0).standard_normal(RATE), RATE)
+    entries.append(Entry(tmp_path / "n.wav", "noise", "n", RATE, 1.0, "valid"))
+    write_manifest(tmp_path / "m.csv", entries)
+
+    def share(balance: float) -> float:
+        pool = dataset(tmp_path / "m.csv", balance=balance).example.material.speech
+        assert pool is not None
+        rng = np.random.default_rng(0)
+        return float(np.mean([pool.draw_group(rng) == "little" for _ in range(400)]))
+
+    assert share(0) == pytest.approx(2 / 32, abs=0.05)
+    assert share(1) == pytest.approx(0.5, abs=0.08)
+
+
+def test_defaults_are_a_valid_section(corpus: Path) -> None:
+    assert DataConfig.model_validate(data_config(corpus).model_dump()) == data_config(corpus)

@@ -1,0 +1,224 @@
+"""What a model is trained on is what the recipe says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from audiotool.data.levels import active_rms, decibels
+from audiotool.data.manifest import Entry, write_manifest
+from audiotool.dsp.mel import MelSpectrogram
+from audiotool.errors import RecipeError
+from data_room.tones import BUNDLED, PITCHES, RATE, dataset, plain, tone
+
+
+def db(x: torch.Tensor) -> float:
+    return decibels(active_rms(x.reshape(-1).numpy(), RATE))
+
+
+def test_snr_and_level_are_those_drawn(corpus: Path) -> None:
+    mixed = dataset(corpus, evaluation=plain(snr_db=(-5, 20), level_dbfs=(-40, -20)))
+    for index in range(20):
+        example, facts = mixed.with_facts(index)
+        noise = example["input"] - example["target"]
+        assert db(example["target"]) - db(noise) == pytest.approx(facts["snr_db"], abs=0.02)
+        assert db(example["input"]) == pytest.approx(facts["level_dbfs"], abs=0.02)
+        assert -5 <= facts["snr_db"] <= 20
+        assert -40 <= facts["level_dbfs"] <= -20
+        assert example["input"].shape == example["target"].shape == (1, 24000)
+        assert example["input"].dtype == torch.float32
+
+
+def test_active_level_ignores_pauses() -> None:
+    speech = np.concatenate([tone(200, 1.0), np.zeros(RATE, np.float32)])
+    assert active_rms(speech, RATE) == pytest.approx(active_rms(tone(200, 1.0), RATE), rel=1e-6)
+    assert active_rms(np.zeros(RATE, np.float32), RATE) == 0.0
+
+
+def test_noise_only_and_clean_only(corpus: Path) -> None:
+    silent = dataset(corpus, evaluation=plain(noise_only_probability=1))[0]
+    assert silent["target"].abs().max() == 0
+    assert silent["input"].abs().max() > 1e-3
+    clean = dataset(corpus, evaluation=plain(clean_only_probability=1))[0]
+    assert torch.equal(clean["input"], clean["target"])
+    assert clean["input"].abs().max() > 1e-3
+
+
+def test_peaks_stay_below_full_scale(corpus: Path) -> None:
+    loud = dataset(corpus, evaluation=plain(level_dbfs=(-1, 0)))
+    assert max(loud[i]["input"].abs().max().item() for i in range(20)) <= 0.9901
+
+
+@pytest.mark.parametrize("example", ["noisy", "mixture", "narrow-band", "enrolment", "array"])
+def test_an_example_is_made_from_its_number_alone(corpus: Path, example: str) -> None:
+    audio = {"channels": 3} if example == "array" else {}
+    first, second = (dataset(corpus, example, "train", audio) for _ in range(2))
+    forwards = [first[i] for i in range(8)]
+    backwards = [second[i] for i in reversed(range(8))][::-1]
+    for one, other in zip(forwards, backwards, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[k], other[k]) for k in one)
+    assert not torch.equal(forwards[0]["input"], forwards[1]["input"])
+
+
+def test_examples_do_not_depend_on_the_number_of_workers(corpus: Path) -> None:
+    mixed = dataset(corpus, split="train")
+    batches = [
+        torch.cat([b["input"] for b in torch.utils.data.DataLoader(mixed, 4, num_workers=workers)])
+        for workers in (0, 1, 2)
+    ]
+    assert torch.equal(batches[0], batches[1])
+    assert torch.equal(batches[0], batches[2])
+
+
+def test_seeds_and_splits_differ(corpus: Path) -> None:
+    ours = dataset(corpus)[0]["input"]
+    assert not torch.equal(ours, dataset(corpus, seed=1)[0]["input"])
+    assert not torch.equal(ours, dataset(corpus, split="train")[0]["input"])
+
+
+def test_every_augmentation_at_once_is_finite_and_in_range() -> None:
+    # Real speech, noises and rooms; everything that can happen does.
+    always = {
+        f"{name}_probability": 1.0
+        for name in ("speed", "equalisation", "band_limit", "clipping", "codec", "packet_loss")
+    }
+    mixing = {"reverberation_probability": 1, "noises": [1, 3], "synthetic": {"probability": 0.4}}
+    mixed = dataset(BUNDLED, split="train", augmentation=always, mixing=mixing, rir=[BUNDLED])
+    for index in range(20):
+        example = mixed[index]
+        assert all(v.isfinite().all() for v in example.values())
+        assert example["input"].abs().max() <= 1.1
+        assert example["input"].shape == (1, 24000)
+
+
+def test_band_limit_is_on_input_and_target_alike(corpus: Path) -> None:
+    augmentation = {
+        "band_limit_probability": 1,
+        "low_pass_hz": [3000, 3100],
+        "speed_probability": 0,
+        "equalisation_probability": 0,
+        "clipping_probability": 0,
+        "codec_probability": 0,
+        "packet_loss_probability": 0,
+    }
+    example = dataset(corpus, split="train", augmentation=augmentation, mixing=plain(snr_db=(0, 0)))[0]
+    for key in ("input", "target"):
+        power = torch.fft.rfft(example[key][0]).abs().square()
+        assert power[int(6000 / RATE * 24000) :].mean() < 1e-4 * power.mean()
+
+
+def test_reverberant_targets_are_aligned_with_their_input(tmp_path: Path, corpus: Path) -> None:
+    # A room of a direct sound at sample 30 and one late echo: early target = dry speech, undelayed.
+    taps = np.zeros(4000, np.float32)
+    taps[30], taps[3000] = 0.5, 0.25
+    soundfile.write(tmp_path / "room.wav", taps, RATE, subtype="FLOAT")
+    rooms = tmp_path / "rooms.csv"
+    write_manifest(rooms, [Entry(tmp_path / "room.wav", "rir", split="valid")])
+    mixing = plain(snr_db=(60, 60), reverberation_probability=1)
+    example = dataset(corpus, evaluation=mixing, rir=[rooms])[0]
+    heard, early = example["input"][0], example["target"][0]
+    echo = torch.zeros_like(early)
+    echo[2970:] = 0.5 * early[:-2970]
+    assert (heard - early - echo).abs().max() < 0.01 * heard.abs().max()
+    whole = dataset(
+        corpus, evaluation=mixing.model_copy(update={"reverberation_target": "reverberant"}), rir=[rooms]
+    )[0]
+    assert (whole["input"] - whole["target"]).abs().max() < 0.01 * heard.abs().max()
+    dry = dataset(corpus, evaluation=mixing.model_copy(update={"reverberation_target": "dry"}), rir=[rooms])[
+        0
+    ]
+    scale = float(torch.dot(dry["target"][0], early) / torch.dot(early, early))
+    assert torch.allclose(dry["target"][0], scale * early, atol=1e-3)
+
+
+def test_narrow_band_keeps_the_low_band_in_place(corpus: Path) -> None:
+    example = dataset(corpus, "narrow-band", evaluation=plain())[0]
+    narrow, wide = (torch.fft.rfft(example[k][0]) for k in ("input", "target"))
+    per_hz = 24000 / RATE
+    low = slice(int(100 * per_hz), int(3000 * per_hz))
+    assert (narrow[low] - wide[low]).abs().max() < 0.02 * wide[low].abs().max()
+    trained = dataset(corpus, "narrow-band", "train")
+    for index in range(6):
+        power = torch.fft.rfft(trained[index]["input"][0]).abs().square()
+        assert power[int(4300 * per_hz) :].sum() < 1e-4 * power.sum()
+
+
+def test_stems_add_up_and_are_different_people(corpus: Path) -> None:
+    mixed = dataset(corpus, "mixture", evaluation=plain())
+    for index in range(10):
+        example, facts = mixed.with_facts(index)
+        assert example["target"].shape == (2, 24000)
+        assert torch.allclose(example["target"].sum(0), example["input"][0], atol=1e-5)
+        assert len(set(facts["speech"].split("+"))) == 2
+
+
+def test_features_are_the_mel_of_the_target(corpus: Path) -> None:
+    audio = {
+        "sample_rate": 16000,
+        "mel": {"sample_rate": 16000, "n_fft": 512, "hop_length": 128, "n_mels": 40},
+    }
+    example = dataset(corpus, "features", audio=audio)[0]
+    frames = 24000 // 128
+    assert example["input"].shape == (40, frames)
+    assert example["target"].shape == (1, frames * 128)
+    expected = MelSpectrogram(audio["mel"])(example["target"])[0, :, :frames]  # type: ignore[arg-type]
+    assert torch.allclose(example["input"], expected, atol=1e-5)
+
+
+def test_enrolment_is_the_same_voice(corpus: Path) -> None:
+    mixed = dataset(corpus, "enrolment", evaluation=plain(), enrolment={"competitor_probability": 1})
+    for index in range(6):
+        example, facts = mixed.with_facts(index)
+        own, rival = facts["speech"].split("+")
+        assert own != rival
+        for key in ("target", "enrolment"):
+            wave = example[key][0]
+            peak = int(torch.fft.rfft(wave).abs().argmax()) * RATE / len(wave)
+            assert peak == pytest.approx(PITCHES[own], abs=4)
+        assert example["enrolment"].shape == (1, 80000)
+
+
+def test_an_array_hears_delays_between_microphones(corpus: Path) -> None:
+    mixing = plain(snr_db=(60, 60))
+    array = {"radius": 0.2, "geometry": "line", "rt60_seconds": [0.15, 0.16]}
+    mixed = dataset(corpus, "array", audio={"channels": 2}, evaluation=mixing, array=array)
+    largest = round(0.4 / 343 * RATE) + 1
+    lags = []
+    for index in range(8):
+        example = mixed[index]
+        assert example["input"].shape == (2, 24000)
+        assert example["target"].shape == (1, 24000)
+        spectra = torch.fft.rfft(example["input"], n=48000)
+        cross = spectra[0] * spectra[1].conj()
+        correlation = torch.fft.irfft(cross / cross.abs().clamp(min=1e-6))
+        lag = int(correlation.roll(100)[:201].argmax()) - 100
+        lags.append(lag)
+        # The reference microphone's early speech is most of what it hears.
+        first, target = example["input"][0], example["target"][0]
+        assert torch.dot(first, target) > 0.5 * first.norm() * target.norm()
+    assert all(abs(lag) <= largest for lag in lags)
+    assert len(set(lags)) > 2
+
+
+@pytest.mark.parametrize(
+    ("example", "changes", "message"),
+    [
+        ("noisy", {"audio": {"channels": 2}}, "audio.channels is 2"),
+        ("noisy", {"noise": [], "evaluation": plain()}, "there is no noise to add"),
+        ("array", {}, "audio.channels is 1"),
+        ("narrow-band", {"narrow_band": {"source_rate": 16000}}, "must be less than"),
+        ("mixture", {"mixture": {"speakers": 4}}, "the split has 3 speakers"),
+        ("features", {}, "audio.mel is missing"),
+        ("features", {"audio": {"mel": "vocos-24k"}}, "24000 Hz"),
+        ("features", {"audio": {"mel": "vocos-25k"}}, "vocos-24k"),
+        ("noissy", {}, "did you mean 'noisy'"),
+    ],
+)
+def test_recipes_that_cannot_be_served(corpus: Path, example: str, changes: dict, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        dataset(corpus, example, **changes)

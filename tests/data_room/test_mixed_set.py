@@ -1,0 +1,71 @@
+"""A set on disk is the same for the same seed, whatever the number of processes."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiotool.data.dataset import render
+from audiotool.data.mixed_set import write_set
+from audiotool.errors import InputError
+from data_room.tones import RATE, dataset, plain
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
+
+
+def test_processes_do_not_matter(corpus: Path, tmp_path: Path) -> None:
+    mixed = dataset(corpus)
+    done: list[int] = []
+    rows = write_set(mixed, tmp_path / "one", range(6), workers=1, progress=done.append)
+    write_set(dataset(corpus), tmp_path / "two", range(6), workers=2)
+    assert done == [1, 2, 3, 4, 5, 6]
+    files = contents(tmp_path / "one")
+    assert files == contents(tmp_path / "two")
+    assert sorted(files) == sorted(
+        ["index.csv", *(f"{s}/{n:05d}.wav" for n in range(6) for s in ("clean", "noisy"))]
+    )
+    listed = list(csv.DictReader((tmp_path / "one" / "index.csv").open()))
+    assert [r["noisy"] for r in listed] == [r["noisy"] for r in rows]
+    for row, (example, facts) in zip(listed, render(mixed, range(6)), strict=True):
+        noisy, rate = soundfile.read(tmp_path / "one" / row["noisy"])
+        assert rate == RATE
+        assert np.abs(noisy - example["input"][0].numpy()).max() <= 1 / 32768
+        assert float(row["snr_db"]) == facts["snr_db"]
+        assert (tmp_path / "one" / row["speech_files"].split("|")[0]).is_file()
+        assert row["seed"] == "0"
+
+
+def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path) -> None:
+    write_set(dataset(corpus, "mixture", evaluation=plain()), tmp_path / "mixture", range(1))
+    stems = [soundfile.read(tmp_path / "mixture" / "clean" / f"00000.stem{n}.wav")[0] for n in (1, 2)]
+    noisy = soundfile.read(tmp_path / "mixture" / "noisy" / "00000.wav")[0]
+    assert np.abs(stems[0] + stems[1] - noisy).max() < 3 / 32768
+    mel = {"sample_rate": RATE, "n_fft": 512, "hop_length": 128, "n_mels": 40}
+    write_set(dataset(corpus, "features", audio={"mel": mel}), tmp_path / "features", range(1))
+    assert np.load(tmp_path / "features" / "noisy" / "00000.npy").shape == (40, 187)
+    write_set(dataset(corpus, "enrolment"), tmp_path / "enrolment", range(1))
+    assert soundfile.info(str(tmp_path / "enrolment" / "enrolment" / "00000.wav")).frames == 5 * RATE
+    write_set(dataset(corpus, "array", audio={"channels": 3}), tmp_path / "array", range(1))
+    assert soundfile.info(str(tmp_path / "array" / "noisy" / "00000.wav")).channels == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_folder_that_cannot_be_written(corpus: Path, tmp_path: Path, workers: int) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"^cannot make"):
+        write_set(dataset(corpus), tmp_path / "file", range(2), workers)
+
+
+def test_examples_end(corpus: Path) -> None:
+    mixed = dataset(corpus)
+    with pytest.raises(IndexError):
+        mixed[20]
+    assert len(list(iter(mixed))) == len(mixed) == 20
