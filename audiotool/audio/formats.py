@@ -110,7 +110,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
     elif ending.lower() == ".opus":
         subtype = "OPUS"
     else:
-        subtype = preferred if preferred in allowed else _closest(format_name, preferred, allowed)
+        subtype = _closest(format_name, preferred, allowed)
     if subtype == "OPUS" and sample_rate not in OPUS_RATES:
         raise InputError(
             f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
@@ -120,9 +120,12 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
 
 
 def _closest(format_name: str, preferred: str, allowed: list[str]) -> str:
-    """A subtype that loses nothing against the input's where the container has one."""
-    bits = INTEGER_BITS.get(preferred, 24 if preferred in ("FLOAT", "DOUBLE") else 16)
-    enough = [s for s in allowed if INTEGER_BITS.get(s, 0) >= bits]
-    if enough:
-        return min(enough, key=lambda s: INTEGER_BITS[s])
-    return soundfile.default_subtype(format_name) or allowed[0]
+    """The input's subtype, or one that loses least; a codec's (MP3's in a WAV) only in its own container."""
+    default = soundfile.default_subtype(format_name) or allowed[0]
+    bits = 24 if preferred in ("FLOAT", "DOUBLE") else INTEGER_BITS.get(preferred)
+    if preferred in allowed and (bits is not None or preferred in (*COMPANDED, default)):
+        return preferred
+    integers = sorted((s for s in allowed if s in INTEGER_BITS), key=lambda s: INTEGER_BITS[s])
+    if bits is None or not integers:
+        return default
+    return next((s for s in integers if INTEGER_BITS[s] >= bits), integers[-1])

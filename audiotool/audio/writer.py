@@ -226,12 +226,14 @@ class PipeWriter(Writer):
             raise InputError(f"standard output takes {', '.join(PIPE_SUBTYPES)}, not '{asked_subtype}'")
         wanted = asked_subtype.upper() if asked_subtype else subtype
         self.subtype = wanted if wanted in PIPE_SUBTYPES else "PCM_16"
-        self._stream.write(wav_header(sample_rate, channels, self.subtype, frames))
-        self._stream.flush()
+        self._send(wav_header(sample_rate, channels, self.subtype, frames))
 
     def _put(self, block: FloatBlock) -> None:
         data, beyond = wav_bytes(block, self.subtype)
         self.limited += beyond
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
         try:
             self._stream.write(data)
             self._stream.flush()

@@ -1,0 +1,239 @@
+"""Reading: every format libsndfile knows, and every way a file can be broken."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from synthetic import speech_like, write_speech
+
+from audiotool.audio.pipe import wav_bytes, wav_header
+from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.errors import InputError
+
+LOSSLESS = [
+    ("a.wav", "PCM_U8"),
+    ("a.wav", "PCM_16"),
+    ("a.wav", "PCM_24"),
+    ("a.wav", "PCM_32"),
+    ("a.wav", "FLOAT"),
+    ("a.wav", "DOUBLE"),
+    ("a.flac", "PCM_16"),
+    ("a.flac", "PCM_24"),
+    ("a.aiff", "PCM_16"),
+    ("a.w64", "PCM_16"),
+    ("a.rf64", "PCM_24"),
+]
+
+
+@pytest.mark.parametrize(("name", "subtype"), LOSSLESS)
+@pytest.mark.parametrize("channels", [1, 2, 32])
+def test_lossless_formats(tmp_path: Path, name: str, subtype: str, channels: int) -> None:
+    if name == "a.flac" and channels > 8:
+        pytest.skip("FLAC holds 8 channels at most")
+    path = write_speech(tmp_path / name, 0.1, 44100, channels, subtype=subtype)
+    info = probe(path)
+    assert (info.sample_rate, info.channels, info.frames, info.subtype) == (44100, channels, 4410, subtype)
+    waveform, rate = read(path)
+    step = {"PCM_U8": 1 / 64}.get(subtype, 1e-4)
+    np.testing.assert_allclose(waveform, speech_like(0.1, 44100, channels), atol=step)
+    assert rate == 44100
+
+
+@pytest.mark.parametrize("name", ["a.ogg", "a.mp3", "a.opus"])
+def test_lossy_formats(tmp_path: Path, name: str) -> None:
+    form = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    path = write_speech(tmp_path / name, 1.0, 48000, 2, **form)
+    waveform, rate = read(path)
+    expected = speech_like(1.0, 48000, 2)
+    assert rate == 48000
+    assert abs(waveform.shape[1] - expected.shape[1]) <= 2304
+    n = min(waveform.shape[1], expected.shape[1])
+    assert np.corrcoef(waveform[0, :n], expected[0, :n])[0, 1] > 0.95
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(length=st.integers(1, 5000), size=st.integers(1, 6000), channels=st.integers(1, 3))
+def test_blocks_join_to_the_whole(tmp_path: Path, length: int, size: int, channels: int) -> None:
+    x = np.random.default_rng(length).uniform(-1, 1, (length, channels)).astype(np.float32)
+    path = tmp_path / "a.wav"
+    soundfile.write(str(path), x, 8000, subtype="FLOAT")
+    with AudioReader(path) as reader:
+        blocks = list(reader.blocks(size))
+    assert all(len(b) <= size for b in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks), x)
+
+
+def broken(tmp_path: Path, kind: str) -> Path:
+    """A file that cannot be read, of one kind or another."""
+    path = tmp_path / "broken.wav"
+    whole = write_speech(tmp_path / "whole.wav", 0.5).read_bytes()
+    x = speech_like(0.5, 16000).T.copy()
+    if kind == "missing":
+        pass
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "header only":
+        path.write_bytes(whole[:44])
+    elif kind == "half a header":
+        path.write_bytes(whole[:30])
+    elif kind == "no audio":
+        path.write_bytes(b"This is a letter to a friend. " * 99)
+    elif kind == "no channels":
+        path.write_bytes(whole[:22] + b"\0\0" + whole[24:])
+    elif kind in ("NaN", "infinity"):
+        x[1234] = np.nan if kind == "NaN" else -np.inf
+        soundfile.write(str(path), x, 16000, subtype="FLOAT")
+    elif kind == "half a FLAC":
+        full = write_speech(tmp_path / "a.flac", 2.0).read_bytes()
+        path.write_bytes(full[: len(full) // 2])
+    elif kind == "headerless":
+        path = tmp_path / "broken.raw"
+        path.write_bytes(whole[44:])
+    return path
+
+
+BROKEN = {
+    "missing": "no such file",
+    "folder": "is a folder",
+    "empty": "is empty",
+    "header only": "holds no audio",
+    "half a header": "cannot be read as audio",
+    "no audio": "cannot be read as audio",
+    "no channels": "cannot be read as audio",
+    "NaN": r"nan at sample 1234 \(0.077 s\) of channel 1",
+    "infinity": "-inf at sample 1234",
+    "half a FLAC": "damaged after",
+    "headerless": "cannot be read as audio",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_files_are_named(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(InputError, match=BROKEN[kind]) as caught:
+        read(broken(tmp_path, kind))
+    assert "broken" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_unreadable_file_is_refused(tmp_path: Path) -> None:
+    path = write_speech(tmp_path / "a.wav")
+    path.chmod(0)
+    with pytest.raises(InputError, match="no permission"):
+        read(path)
+
+
+def test_unreadable_file_is_refused_by_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_speech(tmp_path / "a.wav")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="no permission"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.aiff", "a.mp3"])
+def test_truncated_files_are_read_as_far_as_they_go_with_a_warning(tmp_path: Path, name: str) -> None:
+    whole = write_speech(tmp_path / name, 4.0)
+    half = tmp_path / f"half{whole.suffix}"
+    half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with AudioReader(half) as reader:
+        frames = sum(len(b) for b in reader.blocks(1000))
+    assert 0.35 * 64000 < frames < 0.6 * 64000
+    assert len(reader.warnings) == 1
+    assert "truncated" in reader.warnings[0]
+    with AudioReader(whole) as reader:
+        assert sum(len(b) for b in reader.blocks(1000)) >= 64000
+    assert reader.warnings == []
+
+
+def test_wrong_ending_is_read_by_its_content(tmp_path: Path) -> None:
+    path = write_speech(tmp_path / "a.flac")
+    renamed = path.rename(tmp_path / "a.wav")
+    assert probe(renamed).format == "FLAC"
+    np.testing.assert_allclose(read(renamed)[0], speech_like(0.5, 16000), atol=1e-4)
+
+
+class Trickle(io.RawIOBase):
+    """A pipe that gives a few bytes at a time and cannot seek."""
+
+    def __init__(self, data: bytes, seed: int = 0) -> None:
+        self._data = io.BytesIO(data)
+        self._rng = np.random.default_rng(seed)
+
+    def isatty(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        return self._data.read(min(size, int(self._rng.integers(1, 3000))))
+
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation("seek")
+
+
+@pytest.mark.parametrize("declared", ["right", 0, 0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF - 36])
+@pytest.mark.parametrize(("subtype", "channels"), [("PCM_16", 1), ("PCM_24", 2), ("FLOAT", 3), ("PCM_U8", 1)])
+def test_wav_from_a_pipe(declared: str | int, subtype: str, channels: int) -> None:
+    x = speech_like(0.6, 16000, channels)
+    data, _ = wav_bytes(x.T, subtype)
+    header = wav_header(16000, channels, subtype, x.shape[1] if declared == "right" else None)
+    if declared != "right":
+        header = header[:-4] + int(declared).to_bytes(4, "little")
+    trailing = b"LIST\4\0\0\0abcd" if declared == "right" else b""
+    with AudioReader("-", stdin=Trickle(header + data + trailing)) as reader:
+        y = np.concatenate(list(reader.blocks(999)))
+    assert reader.info.frames == (x.shape[1] if declared == "right" else None)
+    assert reader.warnings == []
+    np.testing.assert_allclose(y, x.T, atol=1 / 64 if subtype == "PCM_U8" else 1e-4)
+    assert len(y) == x.shape[1]
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.aiff"])
+def test_other_formats_from_a_pipe(tmp_path: Path, name: str) -> None:
+    data = write_speech(tmp_path / name).read_bytes()
+    with AudioReader("-", stdin=Trickle(data)) as reader:
+        y = np.concatenate(list(reader.blocks(1000)))
+    assert np.corrcoef(y[:, 0], speech_like(0.5, 16000)[0])[0, 1] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "standard input is empty"),
+        (wav_header(16000, 1, "PCM_16", None), "holds no audio"),
+        (wav_header(16000, 1, "PCM_16", None)[:38], "header ends before its data"),
+        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "no format chunk"),
+        (b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\xff", "not a WAV stream"),
+        (b"hello, is this audio?" * 50, "cannot be read as audio"),
+    ],
+)
+def test_broken_pipes_are_told(data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message), AudioReader("-", stdin=Trickle(data)) as reader:
+        list(reader.blocks(100))
+
+
+def test_a_pipe_that_ends_early_is_told(tmp_path: Path) -> None:
+    data = write_speech(tmp_path / "a.wav").read_bytes()
+    with AudioReader("-", stdin=Trickle(data[: len(data) // 2])) as reader:
+        frames = sum(len(b) for b in reader.blocks(1000))
+    assert frames == (len(data) // 2 - 44) // 2
+    assert "truncated" in reader.warnings[0]
+
+
+def test_a_terminal_is_no_input() -> None:
+    class Terminal(Trickle):
+        def isatty(self) -> bool:
+            return True
+
+    with pytest.raises(InputError, match="terminal"):
+        AudioReader("-", stdin=Terminal(b""))

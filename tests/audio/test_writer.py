@@ -1,0 +1,196 @@
+"""Writing: bit-exact, atomic, nothing clipped silently, earlier files intact after any failure."""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic import speech_like, write_speech
+
+from audiotool.audio.reader import read
+from audiotool.audio.writer import FileWriter, PipeWriter, write
+from audiotool.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [
+        ("a.wav", "PCM_U8"),
+        ("a.wav", "PCM_16"),
+        ("a.flac", "PCM_24"),
+        ("a.aiff", "PCM_S8"),
+        ("a.wav", "FLOAT"),
+    ],
+)
+def test_unchanged_samples_come_out_bit_for_bit(tmp_path: Path, name: str, subtype: str) -> None:
+    source = write_speech(tmp_path / "in" / name, 0.3, 16000, 2, subtype=subtype)
+    waveform, rate = read(source)
+    with FileWriter(tmp_path / name, rate, 2, subtype) as writer:
+        writer.write(waveform.T)
+    before, after = (soundfile.read(str(p), dtype="int32")[0] for p in (source, tmp_path / name))
+    np.testing.assert_array_equal(before, after)
+    assert soundfile.info(str(tmp_path / name)).subtype == subtype
+    assert writer.limited == 0
+
+
+def test_what_an_integer_format_cannot_hold_is_counted_and_limited(tmp_path: Path) -> None:
+    x = np.array([[0.5], [1.2], [-1.4], [1.0], [-1.0]], np.float32)
+    with FileWriter(tmp_path / "a.wav", 8000, 1, "PCM_16") as writer:
+        writer.write(x)
+    assert (writer.limited, writer.peak) == (2, pytest.approx(1.4))
+    np.testing.assert_array_equal(
+        soundfile.read(str(tmp_path / "a.wav"), dtype="int16")[0], [16384, 32767, -32768, 32767, -32768]
+    )
+    with FileWriter(tmp_path / "b.wav", 8000, 1, "FLOAT") as writer:
+        writer.write(x)
+    assert writer.limited == 0
+    np.testing.assert_array_equal(read(tmp_path / "b.wav")[0], x.T)
+    with FileWriter(tmp_path / "c.wav", 8000, 1, "ULAW") as writer:
+        writer.write(x)
+    assert writer.limited == 2
+
+
+def test_long_vorbis_blocks_do_not_crash_the_encoder(tmp_path: Path) -> None:
+    with FileWriter(tmp_path / "a.ogg", 16000, 1, "PCM_16") as writer:
+        writer.write(np.zeros((2_000_000, 1), np.float32))
+    assert writer.subtype == "VORBIS"
+    assert soundfile.info(str(tmp_path / "a.ogg")).frames == 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "preferred", "expected"),
+    [
+        ("a.flac", "FLOAT", "PCM_24"),
+        ("a.flac", "PCM_32", "PCM_24"),
+        ("a.flac", "VORBIS", "PCM_16"),
+        ("a.wav", "MPEG_LAYER_III", "PCM_16"),
+        ("a.wav", "PCM_S8", "PCM_U8"),
+        ("a.opus", "PCM_16", "OPUS"),
+    ],
+)
+def test_subtype_follows_the_input_as_far_as_the_format_goes(
+    tmp_path: Path, name: str, preferred: str, expected: str
+) -> None:
+    with FileWriter(tmp_path / name, 16000, 1, preferred) as writer:
+        writer.write(speech_like(0.1, 16000).T)
+    found = soundfile.info(str(tmp_path / name)).subtype
+    assert found == expected
+
+
+def failing(tmp_path: Path) -> None:
+    with FileWriter(tmp_path / "a.wav", 16000, 1) as writer:
+        writer.write(np.zeros((1000, 1)))
+        assert len(list(tmp_path.iterdir())) == 2
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
+    before = write_speech(tmp_path / "a.wav").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        failing(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+    assert (tmp_path / "a.wav").read_bytes() == before
+
+
+def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    dead = os.fork()
+    if dead == 0:
+        os._exit(0)
+    os.waitpid(dead, 0)
+    (tmp_path / f".a.wav.{dead}.part").write_bytes(b"half")
+    alive = tmp_path / f".a.wav.{os.getppid()}.part"
+    alive.write_bytes(b"somebody's")
+    write(tmp_path / "a.wav", speech_like(0.1, 16000), 16000)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([alive.name, "a.wav"])
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+def test_full_disk(tmp_path: Path, name: str) -> None:
+    """A limit on file size fails a write where a full disk would."""
+    before = write_speech(tmp_path / name).read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
+    rng = np.random.default_rng(0)
+    try:
+        with pytest.raises(InputError, match=r"cannot write .* earlier file"):
+            write(tmp_path / name, rng.uniform(-1, 1, 200_000), 16000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (tmp_path / name).read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    write(tmp_path / "x" / "y" / "a.wav", speech_like(0.1, 16000)[0], 16000)
+    assert read(tmp_path / "x" / "y" / "a.wav")[0].shape == (1, 1600)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("a.xyz", {}, "names no audio format"),
+        ("a.wav", {"asked_format": "wax"}, "did you mean 'wav'"),
+        ("a.wav", {"asked_subtype": "PCM_61"}, "did you mean 'PCM_16'"),
+        ("a.opus", {"sample_rate": 44100}, "Opus holds"),
+        ("a.flac", {"channels": 32}, "does not hold"),
+        ("folder.wav", {}, "is a folder"),
+        ("file.wav/a.wav", {}, "cannot write"),
+    ],
+)
+def test_refused_outputs(tmp_path: Path, name: str, values: dict[str, object], message: str) -> None:
+    (tmp_path / "folder.wav").mkdir()
+    write_speech(tmp_path / "file.wav")
+    before = sorted(tmp_path.iterdir())
+    arguments = {"sample_rate": 16000, "channels": 1, **values}
+    with pytest.raises(InputError, match=message):
+        FileWriter(tmp_path / name, **arguments)  # type: ignore[arg-type]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_write_refuses_other_shapes(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="axes"):
+        write(tmp_path / "a.wav", np.zeros((1, 2, 3)), 16000)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("frames", [None, 1600])
+def test_pipe_output_is_a_wav(subtype: str, frames: int | None) -> None:
+    x = speech_like(0.1, 16000, 2)
+    stream = io.BytesIO()
+    with PipeWriter(16000, 2, subtype, frames=frames, stdout=stream) as writer:
+        for start in range(0, 1600, 300):
+            writer.write(x.T[start : start + 300])
+    stream.seek(0)
+    y, rate = soundfile.read(stream, dtype="float32")
+    assert rate == 16000
+    np.testing.assert_allclose(y, x.T, atol=1 / 64 if subtype == "PCM_U8" else 1e-4)
+
+
+def test_pipe_output_falls_back_and_refuses() -> None:
+    assert PipeWriter(16000, 1, "VORBIS", stdout=io.BytesIO()).subtype == "PCM_16"
+    with pytest.raises(InputError, match="takes WAV"):
+        PipeWriter(16000, 1, asked_format="flac", stdout=io.BytesIO())
+    with pytest.raises(InputError, match="takes PCM_U8"):
+        PipeWriter(16000, 1, asked_subtype="VORBIS", stdout=io.BytesIO())
+
+
+def test_pipe_output_refuses_a_terminal() -> None:
+    class Terminal(io.BytesIO):
+        def isatty(self) -> bool:
+            return True
+
+    with pytest.raises(InputError, match="terminal"):
+        PipeWriter(16000, 1, stdout=Terminal())
+
+
+def test_pipe_output_to_a_full_device() -> None:
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(InputError, match="No space left"):
+        PipeWriter(16000, 1, stdout=full)  # type: ignore[arg-type]
