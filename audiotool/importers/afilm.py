@@ -1,0 +1,220 @@
+"""Official AFiLM and TFiLM networks: Keras' `model.h5`, or the same tensors in `.safetensors`.
+
+Keras numbers layers in the order in which a process made them ("conv1d", "conv1d_1", or "conv1d_40" in a
+later model), so a tensor's place is told by the order of the numbers, never by a number itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from audiotool.errors import CheckpointError, DependencyError
+from audiotool.importers.base import Importer, entry, read_config
+
+PUBLISHED_HEADS = 8
+"""Heads of attention are written nowhere in the file."""
+
+Group = dict[str, Tensor]
+"""Tensors of one Keras layer by what follows the layer's name."""
+
+Pair = tuple[Tensor, Tensor]
+
+ENCODER_NAMES = (
+    "attention.in_proj_",
+    "attention.out_proj.",
+    "expand.",
+    "compress.",
+    "attention_norm.",
+    "norm.",
+)
+"""Our names of an encoder layer's parts, before "weight" and "bias"."""
+
+
+class TFiLMImporter(Importer):
+    """Sizes are read from the tensors, patch and block from the description of the model inside `model.h5`.
+
+    A file that holds tensors alone has the published patch (8192) and block (128), unless a configuration
+    gives others: {"input_length": 8192, "block0": 128, "num_heads": 8}.
+    """
+
+    name = "tfilm"
+    origin = "github.com/ncarraz/AFILM"
+    licence = "MIT"
+    signature: ClassVar[tuple[str, ...]] = ("conv1d", "t_fi_lm")
+    layer = "t_fi_lm"
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """{"weights": tensors by Keras' names, "description": the model as JSON, or None}."""
+        if path.suffix == ".safetensors":
+            try:
+                return {"weights": load_file(path), "description": None}
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
+        return _read_keras(path)
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        convolutions, modulations = self._layers(official)
+        places = _places(len(convolutions))
+        result = {}
+        for place, group in zip(places, convolutions, strict=True):
+            conv = place if place == "output" else f"{place}.conv"
+            result[f"{conv}.weight"] = _tensor(group, "kernel").permute(2, 1, 0)
+            result[f"{conv}.bias"] = _tensor(group, "bias")
+        for place, group in zip(places, modulations, strict=False):
+            for key, tensor in self._modulation(group).items():
+                result[f"{place}.modulation.{key}"] = tensor
+        return {key: tensor.contiguous() for key, tensor in result.items()}
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        convolutions, modulations = self._layers(official)
+        kernels = [_tensor(group, "kernel") for group in convolutions]
+        depth = (len(kernels) - 2) // 2
+        values = {
+            "filters": tuple(k.shape[2] for k in kernels[:depth]),
+            "kernel_sizes": tuple(k.shape[0] for k in kernels[:depth]),
+            "bottleneck_filters": kernels[depth].shape[2],
+            "bottleneck_kernel_size": kernels[depth].shape[0],
+            "output_kernel_size": kernels[-1].shape[0],
+            **self._modulation_values(modulations[0]),
+        }
+        if official["description"] is not None:
+            values.update(self._described(official["description"]))
+        if config is not None:
+            values.update(self._configured(read_config(config)))
+        return values
+
+    def _layers(self, official: Any) -> tuple[list[Group], list[Group]]:
+        """Convolutions and modulations, each in the order of the network."""
+        tensors = entry(official, "weights")
+        convolutions, modulations = _numbered(tensors, "conv1d"), _numbered(tensors, self.layer)
+        if len(convolutions) < 4 or len(convolutions) % 2 or len(modulations) != len(convolutions) - 1:
+            raise CheckpointError(
+                f"this is no {self.name} network: it has {len(convolutions)} layers called 'conv1d' and"
+                f" {len(modulations)} called '{self.layer}'."
+            )
+        return convolutions, modulations
+
+    def _modulation(self, group: Group) -> dict[str, Tensor]:
+        """Keras' LSTM has torch's order of gates (input, forget, cell, output), and one bias."""
+        bias = _tensor(group, "bias")
+        return {
+            "lstm.weight_ih_l0": _tensor(group, "kernel").T,
+            "lstm.weight_hh_l0": _tensor(group, "recurrent_kernel").T,
+            "lstm.bias_ih_l0": bias,
+            "lstm.bias_hh_l0": torch.zeros_like(bias),
+        }
+
+    def _modulation_values(self, group: Group) -> dict[str, Any]:
+        return {}
+
+    def _described(self, description: Mapping[str, Any]) -> dict[str, Any]:
+        """Patch and block from Keras' description of the model."""
+        layers = description["config"]["layers"]
+        inputs = next(layer["config"] for layer in layers if layer["class_name"] == "InputLayer")
+        shape = inputs.get("batch_input_shape") or inputs.get("batch_shape")
+        blocks = [layer["config"]["block_size"] for layer in layers if "block_size" in layer["config"]]
+        return {"patch_length": shape[1], "first_block": blocks[0]}
+
+    def _configured(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        names = {"input_length": "patch_length", "block0": "first_block"}
+        return {ours: values[theirs] for theirs, ours in names.items() if theirs in values}
+
+
+class AFiLMImporter(TFiLMImporter):
+    """As TFiLM's; attention has the published eight heads, or `num_heads` of a configuration."""
+
+    name = "afilm"
+    signature: ClassVar[tuple[str, ...]] = ("conv1d", "a_fi_lm")
+    layer = "a_fi_lm"
+
+    def _modulation(self, group: Group) -> dict[str, Tensor]:
+        result = {}
+        for n, layer in enumerate(_numbered(group, "encoder_layer")):
+            dense, norms = self._parts(layer)
+            # Query, key, value; then the combination of the heads and the two of the feed-forward part.
+            stacked = tuple(torch.cat(tensors) for tensors in zip(*dense[:3], strict=True))
+            for name, pair in zip(ENCODER_NAMES, (stacked, *dense[3:], *norms), strict=True):
+                result[f"layers.{n}.{name}weight"], result[f"layers.{n}.{name}bias"] = pair
+        return result
+
+    def _parts(self, layer: Group) -> tuple[list[Pair], list[Pair]]:
+        """(weight, bias) of an encoder layer's six dense layers and two norms, in torch's layout."""
+        dense = [(_tensor(g, "kernel").T, _tensor(g, "bias")) for g in _numbered(layer, "dense")]
+        norms = [(_tensor(g, "gamma"), _tensor(g, "beta")) for g in _numbered(layer, "layer_normalization")]
+        if len(dense) != 6 or len(norms) != 2:
+            raise CheckpointError(
+                f"an encoder layer of this {self.name} has {len(dense)} dense layers and {len(norms)} norms:"
+                " expected 6 and 2."
+            )
+        return dense, norms
+
+    def _modulation_values(self, group: Group) -> dict[str, Any]:
+        layers = _numbered(group, "encoder_layer")
+        if not layers:
+            raise CheckpointError(f"a layer '{self.layer}' of this {self.name} holds no encoder layers.")
+        inner = self._parts(layers[0])[0][4][0].shape[0]
+        return {
+            "heads": PUBLISHED_HEADS,
+            "transformer_layers": len(layers),
+            "transformer_inner_dim": inner,
+        }
+
+    def _configured(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        heads = {"heads": values["num_heads"]} if "num_heads" in values else {}
+        return {**super()._configured(values), **heads}
+
+
+def _read_keras(path: Path) -> dict[str, Any]:
+    try:
+        import h5py
+    except ImportError as error:
+        raise DependencyError(
+            "Keras files are read with h5py: install it with `pip install audiotool-speech[keras]`"
+        ) from error
+    try:
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)
+            tensors = {}
+            for layer in root.values():
+                for name in layer.attrs.get("weight_names", ()):
+                    text = name.decode() if isinstance(name, bytes) else str(name)
+                    tensors[text] = torch.from_numpy(layer[text][()])
+            text = file.attrs.get("model_config")
+    except (OSError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path} is not a Keras HDF5 file, or it is damaged: {error}") from error
+    return {"weights": tensors, "description": None if text is None else json.loads(text)}
+
+
+def _places(convolutions: int) -> list[str]:
+    """Our name of each convolution's place, in the network's order."""
+    depth = (convolutions - 2) // 2
+    downs, ups = ([f"{way}.{n}" for n in range(depth)] for way in ("downs", "ups"))
+    return [*downs, "bottleneck", *ups, "output"]
+
+
+def _numbered(tensors: Mapping[str, Tensor], name: str) -> list[Group]:
+    """Group tensors by the part of their path called `name` or `name_<number>`, in order of the numbers."""
+    groups: dict[int, Group] = defaultdict(dict)
+    for path, tensor in tensors.items():
+        found = re.search(rf"(?:^|/){name}(?:_(\d+))?/(.+)$", path)
+        if found:
+            groups[int(found.group(1) or 0)][found.group(2)] = tensor
+    return [groups[number] for number in sorted(groups)]
+
+
+def _tensor(group: Group, leaf: str) -> Tensor:
+    """The tensor whose path ends with `leaf`, or `leaf:0` as Keras writes it."""
+    for path, tensor in group.items():
+        if path.rpartition("/")[2].partition(":")[0] == leaf:
+            return tensor
+    raise CheckpointError(f"a layer of the network has no '{leaf}': it has {', '.join(group) or 'nothing'}.")
