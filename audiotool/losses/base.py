@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from audiotool.discovery import Catalogue
@@ -27,6 +28,11 @@ class Loss(nn.Module):
             batch: "input", "target" (B, stems * C, T) and what else the example holds.
         """
         raise TypeError(f"{type(self).__name__} does not compute anything")
+
+    def per_item(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """The loss of each item alone: (B, C, T) twice -> (B,); a call an item, unless overridden."""
+        pairs = zip(estimate.split(1), target.split(1), strict=True)
+        return torch.stack([self({"estimate": e}, {"target": t}) for e, t in pairs])
 
 
 LOSSES: Catalogue[Loss] = Catalogue("audiotool.losses", Loss, "loss", RecipeError)

@@ -15,6 +15,9 @@ class L1WaveformLoss(Loss):
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         return (outputs["estimate"] - batch["target"]).abs().mean()
 
+    def per_item(self, estimate: Tensor, target: Tensor) -> Tensor:
+        return (estimate - target).abs().mean((1, 2))
+
 
 class L2WaveformLoss(Loss):
     """Mean squared difference of estimate and target."""
@@ -23,6 +26,9 @@ class L2WaveformLoss(Loss):
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         return (outputs["estimate"] - batch["target"]).square().mean()
+
+    def per_item(self, estimate: Tensor, target: Tensor) -> Tensor:
+        return (estimate - target).square().mean((1, 2))
 
 
 class SISDRLoss(Loss):
@@ -50,6 +56,9 @@ class SISDRLoss(Loss):
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         return -self.ratio(outputs["estimate"], batch["target"]).mean()
+
+    def per_item(self, estimate: Tensor, target: Tensor) -> Tensor:
+        return -self.ratio(estimate, target).mean(1)
 
     def ratio(self, estimate: Tensor, target: Tensor) -> Tensor:
         """SI-SDR in decibels: (..., T) twice -> (...)."""

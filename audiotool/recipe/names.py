@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, RecipeError
 from audiotool.losses.base import LOSSES, Loss
+from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import LossTerm, Recipe
 from audiotool.tasks.base import TASKS
@@ -28,6 +29,9 @@ def check_names(recipe: Recipe, source: str) -> None:
         served = ", ".join(model_class.tasks)
         raise RecipeError(f"{source}: model.name: {recipe.model.name} serves {served}, not {recipe.task}")
     _check_config(model_class.config_class, recipe.model.config, f"{source}: model.config")
+    discriminators = recipe.adversarial.discriminators if recipe.adversarial else []
+    for n, discriminator in enumerate(discriminators):
+        _at(source, f"adversarial.discriminators.{n}.name", DISCRIMINATORS.get, discriminator.name)
     for n, term in enumerate(recipe.loss):
         _at(source, f"loss.{n}", build_loss, term, recipe.audio.sample_rate)
 
@@ -40,7 +44,7 @@ def build_loss(term: LossTerm, sample_rate: int) -> Loss:
     """
     loss_class = LOSSES.get(term.name)
     options = dict(term.options)
-    allowed = [name for name in inspect.signature(loss_class).parameters if name not in ("args", "kwargs")]
+    allowed = constructor_options(loss_class)
     for key in options:
         if key not in allowed:
             known = ", ".join(allowed) or "none"
@@ -51,6 +55,11 @@ def build_loss(term: LossTerm, sample_rate: int) -> Loss:
         return loss_class(**options)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{term.name}: {error}") from error
+
+
+def constructor_options(found: type) -> list[str]:
+    """Names of a class's arguments: what a recipe may set."""
+    return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
 
 
 def _at(source: str, key: str, call: Any, *arguments: Any) -> Any:

@@ -168,15 +168,19 @@ class AdversarialSection(Section):
     """Training against discriminators.
 
     Args:
-        kind: the adversarial loss.
+        kind: the adversarial loss; see audiotool.losses.adversarial.
         weight: factor of the generator's adversarial term.
+        reduction: how sub-discriminators are put together.
+        feature_layers: how the layers inside one are, for feature matching.
         feature_matching: factor of the feature matching term; 0 leaves it out.
         start: step at which the discriminators join.
         clip: largest gradient norm of the discriminators; null leaves it alone.
     """
 
     discriminators: Annotated[list[DiscriminatorTerm], Field(min_length=1)]
-    kind: Literal["least-squares", "hinge"] = "least-squares"
+    kind: Literal["least-squares", "hinge", "hinge-linear"] = "least-squares"
+    reduction: Literal["sum", "mean"] = "sum"
+    feature_layers: Literal["sum", "mean"] = "sum"
     weight: NotNegative = 1.0
     feature_matching: NotNegative = 2.0
     start: Whole = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from audiotool.losses.permutation_invariant import PermutationInvariantLoss
 from audiotool.recipe.names import build_loss
 from audiotool.recipe.schema import Recipe
 
@@ -24,6 +25,13 @@ class Objective(nn.Module):
         total = sum(weight * value for weight, value in zip(self.weights, values.values(), strict=True))
         assert isinstance(total, Tensor)
         return total, {name: value.detach() for name, value in values.items()}
+
+    def align(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Estimates (B, stems * C, T) in the order of their targets, where the losses do not care for it."""
+        for term in self.terms:
+            if isinstance(term, PermutationInvariantLoss):
+                return term.align(estimate, target)
+        return estimate
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -25,6 +25,7 @@ from audiotool.data.dataset import make_dataset, render
 from audiotool.errors import RecipeError
 from audiotool.recipe.schema import Recipe
 from audiotool.tasks.base import TASKS
+from audiotool.training.adversary import Adversary
 from audiotool.training.average import WeightAverage
 from audiotool.training.export import data_sources, make_metadata, training_facts
 from audiotool.training.fabric import advise_on_memory, make_fabric
@@ -150,6 +151,11 @@ class Trainer:
         optimiser = build_optimiser(recipe.optimiser, self.model.parameters(), fused)
         self.module, self.optimiser = fabric.setup(TrainingOutputs(self.model), optimiser)
         self.average = WeightAverage(self.model, recipe.train.ema)
+        self.adversary = None
+        if recipe.adversarial is not None:
+            self.adversary = Adversary(
+                recipe.adversarial, recipe.train.steps, recipe.audio.sample_rate, fabric, fused
+            )
         self.objective = Objective(recipe).to(fabric.device)
         if state is not None:
             self._restore(state)
@@ -209,6 +215,8 @@ class Trainer:
         self.average.model.load_weights(state["average"], "the saved state")
         self.optimiser.load_state_dict(state["optimiser"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        if self.adversary is not None:
+            self.adversary.load_state_dict(state["adversary"])
         self.progress = Progress(**state["progress"])
 
     def _save(self) -> None:
@@ -220,6 +228,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "adversary": None if self.adversary is None else self.adversary.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "recipe": self.recipe.plain(),
         }
@@ -276,6 +285,7 @@ class Trainer:
             self.optimiser,
             self.recipe.optimiser.lr * rate_factor(self.recipe.schedule, progress.step, train.steps),
         )
+        adversary = self._active_adversary()
         sums: dict[str, Tensor] = {}
         for n in range(train.accumulate):
             batch = fabric.to_device(next(batches))
@@ -283,6 +293,12 @@ class Trainer:
             with contextlib.nullcontext() if last else fabric.no_backward_sync(self.module):
                 outputs = self.module(batch)
                 loss, terms = self.objective(outputs, batch)
+                if adversary is not None:
+                    terms["discriminator"] = adversary.learn(outputs, batch["target"], 1 / train.accumulate)
+                    if last:
+                        adversary.update(progress.step)
+                    contest, judged = adversary.judge(outputs, batch["target"])
+                    loss, terms = loss + contest, terms | judged
                 fabric.backward(loss / train.accumulate)
             for name, value in {"loss": loss.detach(), **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value / train.accumulate
@@ -293,6 +309,10 @@ class Trainer:
         self._update(norm, sums)
         progress.step += 1
         progress.examples += self.examples_per_step
+
+    def _active_adversary(self) -> Adversary | None:
+        section = self.recipe.adversarial
+        return self.adversary if section is not None and self.progress.step >= section.start else None
 
     def _update(self, norm: Tensor, sums: dict[str, Tensor]) -> None:
         """Move the weights, unless the gradient is not finite."""
@@ -316,8 +336,8 @@ class Trainer:
             wrong = [name for name, value in sums.items() if not value.isfinite()]
             culprits = ", ".join(wrong) or "the backward pass alone"
             raise RecipeError(
-                f"training diverged at step {progress.step + 1}: {progress.skipped_in_a_row} steps in a row had"
-                f" no finite gradient (not finite: {culprits}): lower optimiser.lr or train.clip and begin again"
+                f"training diverged at step {progress.step + 1}: {progress.skipped_in_a_row} steps in a row"
+                f" had no finite gradient (not finite: {culprits}): lower optimiser.lr or train.clip"
             )
 
     # Telling

@@ -98,6 +98,7 @@ class Validator:
             for name, value in {"loss": loss, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
             estimate = outputs["estimate"] if "estimate" in outputs else model.process(batch["input"])
+            estimate = objective.align(estimate, batch["target"])
             estimates.append(estimate[0].float().cpu())
         losses = {name: total / max(len(self.examples), 1) for name, total in sums.items()}
         tensors = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
@@ -145,6 +146,9 @@ def _score(
     from audiotool.metrics.score import score_channels
 
     values = score_channels(reference, estimate, sample_rate, metrics)
+    for name, value in values.items():
+        if value.value is None:
+            log.debug("validation: no %s: %s", name, value.reason)
     return {name: value.value for name, value in values.items()}
 
 

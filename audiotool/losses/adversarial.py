@@ -1,0 +1,84 @@
+"""What discriminators and the model trained against them minimise.
+
+A judgement is (logits, features) of one sub-discriminator; a discriminator gives a list of them.
+
+    kind            discriminator                                       generator
+    least-squares   mean (1 - D(real))^2 + mean D(fake)^2               mean (1 - D(fake))^2
+    hinge           mean relu(1 - D(real)) + mean relu(1 + D(fake))     mean relu(1 - D(fake))
+    hinge-linear    the same                                            -mean D(fake)
+
+Least squares: Mao et al., ICCV 2017, arXiv:1611.04076. Hinge: Lim and Ye, Geometric GAN, arXiv:1705.02894.
+The published systems add the sub-discriminators up (HiFi-GAN, BigVGAN) or average them (Parallel WaveGAN,
+MelGAN, Vocos): `reduction` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Judgement = tuple[Tensor, list[Tensor]]
+Kind = Literal["least-squares", "hinge", "hinge-linear"]
+Reduction = Literal["sum", "mean"]
+
+
+def generator_loss(
+    fake: Sequence[Judgement], kind: Kind = "least-squares", reduction: Reduction = "sum"
+) -> Tensor:
+    """How far the judgements of estimates are from "real".
+
+    Args:
+        kind: "hinge-linear" is -mean D(fake), as Parallel WaveGAN's hinge; "hinge" stops at 1, as Vocos'.
+    """
+    terms = []
+    for logits, _ in fake:
+        if kind == "least-squares":
+            terms.append((1 - logits).square().mean())
+        elif kind == "hinge":
+            terms.append((1 - logits).relu().mean())
+        else:
+            terms.append(-logits.mean())
+    return _reduced(terms, reduction)
+
+
+def discriminator_loss(
+    real: Sequence[Judgement],
+    fake: Sequence[Judgement],
+    kind: Kind = "least-squares",
+    reduction: Reduction = "sum",
+) -> Tensor:
+    """How badly targets and estimates are told apart."""
+    terms = []
+    for (real_logits, _), (fake_logits, _) in zip(real, fake, strict=True):
+        if kind == "least-squares":
+            terms.append((1 - real_logits).square().mean() + fake_logits.square().mean())
+        else:
+            terms.append((1 - real_logits).relu().mean() + (1 + fake_logits).relu().mean())
+    return _reduced(terms, reduction)
+
+
+def feature_matching_loss(
+    real: Sequence[Judgement],
+    fake: Sequence[Judgement],
+    layers: Reduction = "sum",
+    reduction: Reduction = "sum",
+) -> Tensor:
+    """Mean absolute difference of what targets and estimates look like inside the discriminators.
+
+    Args:
+        layers: how the layers of one sub-discriminator are put together.
+        reduction: how the sub-discriminators are.
+    """
+    terms = []
+    for (_, real_features), (_, fake_features) in zip(real, fake, strict=True):
+        distances = [(r.detach() - f).abs().mean() for r, f in zip(real_features, fake_features, strict=True)]
+        terms.append(_reduced(distances, layers))
+    return _reduced(terms, reduction)
+
+
+def _reduced(terms: list[Tensor], reduction: Reduction) -> Tensor:
+    stacked = torch.stack(terms)
+    return stacked.sum() if reduction == "sum" else stacked.mean()

@@ -1,0 +1,175 @@
+"""Training against discriminators: they learn to tell estimates from targets, the model to mislead them.
+
+In every step the discriminators move first, on estimates cut from the model's graph; then the model is
+judged by what they have become.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from audiotool.discovery import nearest
+from audiotool.errors import RecipeError
+from audiotool.losses.adversarial import discriminator_loss, feature_matching_loss, generator_loss
+from audiotool.losses.metric import metric_discriminator_loss, metric_generator_loss
+from audiotool.models.discriminators.base import DISCRIMINATORS, Discriminator
+from audiotool.models.discriminators.metric import MetricDiscriminator
+from audiotool.recipe.names import constructor_options
+from audiotool.recipe.schema import AdversarialSection, DiscriminatorTerm
+from audiotool.training.optimiser import build_optimiser, set_rate
+from audiotool.training.schedule import rate_factor
+
+
+class Judges(nn.Module):
+    """All discriminators of a recipe. Its forward is their loss, where processes share gradients."""
+
+    def __init__(self, section: AdversarialSection) -> None:
+        super().__init__()
+        self.section = section
+        self.discriminators = nn.ModuleList(build_discriminator(d) for d in section.discriminators)
+        self.weights = [d.weight for d in section.discriminators]
+
+    @property
+    def needs_scores(self) -> bool:
+        """True when a discriminator learns a metric and must be told its values."""
+        return any(isinstance(d, MetricDiscriminator) for d in self.discriminators)
+
+    def forward(
+        self, outputs: dict[str, Tensor], target: Tensor, scores: Sequence[float | None] = ()
+    ) -> Tensor:
+        """What the discriminators minimise.
+
+        Args:
+            outputs: of the model, without its graph; "estimate" (B, C, T).
+            target: (B, C, T).
+            scores: PESQ of each estimate, when `needs_scores`.
+        """
+        losses = []
+        for discriminator, weight in zip(self.discriminators, self.weights, strict=True):
+            if isinstance(discriminator, MetricDiscriminator):
+                losses.append(weight * metric_discriminator_loss(discriminator, outputs, scores))
+                continue
+            # One pass over both: several passes before one backward confuse processes that share gradients.
+            real, fake = _judge(discriminator, target, outputs["estimate"])
+            kind, reduction = self.section.kind, self.section.reduction
+            losses.append(weight * discriminator_loss(real, fake, kind, reduction))
+        return torch.stack(losses).sum()
+
+    def generator_terms(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
+        """What the model minimises: "adversarial" and "feature-matching", summed over discriminators."""
+        section = self.section
+        misled: list[Tensor] = []
+        matched: list[Tensor] = []
+        for discriminator, weight in zip(self.discriminators, self.weights, strict=True):
+            if isinstance(discriminator, MetricDiscriminator):
+                misled.append(weight * metric_generator_loss(discriminator, outputs))
+                continue
+            real, fake = _judge(discriminator, target, outputs["estimate"])
+            misled.append(weight * generator_loss(fake, section.kind, section.reduction))
+            if section.feature_matching:
+                distance = feature_matching_loss(real, fake, section.feature_layers, section.reduction)
+                matched.append(weight * distance)
+        terms = {"adversarial": misled, "feature-matching": matched}
+        return {name: torch.stack(values).sum() for name, values in terms.items() if values}
+
+
+class Adversary:
+    """The discriminators with their optimiser and schedule.
+
+    Args:
+        steps: of the whole training.
+        sample_rate: Hz.
+        fused: see `build_optimiser`.
+    """
+
+    def __init__(
+        self, section: AdversarialSection, steps: int, sample_rate: int, fabric: Fabric, fused: bool
+    ) -> None:
+        self.section = section
+        self.steps = steps
+        self.sample_rate = sample_rate
+        self.fabric = fabric
+        self.judges = Judges(section).to(fabric.device)
+        optimiser = build_optimiser(section.optimiser, self.judges.parameters(), fused)
+        self.module, self.optimiser = fabric.setup(self.judges, optimiser)
+
+    def learn(self, outputs: dict[str, Tensor], target: Tensor, share: float) -> Tensor:
+        """Add the gradient of one batch, times `share`; returns the discriminators' loss."""
+        detached = {key: value.detach() for key, value in outputs.items()}
+        scores = _pesq(detached["estimate"], target, self.sample_rate) if self.judges.needs_scores else ()
+        loss = self.module(detached, target, scores)
+        self.fabric.backward(loss * share)
+        return loss.detach()
+
+    def update(self, step: int) -> None:
+        """Move the discriminators' weights, unless their gradient is not finite."""
+        section = self.section
+        factor = rate_factor(section.schedule, step - section.start, self.steps - section.start)
+        set_rate(self.optimiser, section.optimiser.lr * factor)
+        norm = self.fabric.clip_gradients(
+            self.module, self.optimiser, max_norm=section.clip or math.inf, error_if_nonfinite=False
+        )
+        assert norm is not None
+        if bool(norm.isfinite()) or self.fabric.strategy.precision.precision == "16-mixed":
+            self.optimiser.step()
+        self.optimiser.zero_grad()
+
+    def judge(self, outputs: dict[str, Tensor], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The model's share of the contest: weighted sum, and each term by name."""
+        self.judges.requires_grad_(False)
+        with self.fabric.autocast():
+            terms = self.judges.generator_terms(outputs, target)
+        self.judges.requires_grad_(True)
+        total = self.section.weight * terms["adversarial"]
+        if "feature-matching" in terms:
+            total = total + self.section.feature_matching * terms["feature-matching"]
+        return total, {name: value.detach() for name, value in terms.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"judges": self.judges.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.judges.load_state_dict(state["judges"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
+    """Make a discriminator from its name and arguments.
+
+    Raises:
+        RecipeError: no such discriminator, an unknown argument, or a value that it refuses.
+    """
+    found = DISCRIMINATORS.get(term.name)
+    allowed = constructor_options(found)
+    for key in term.config:
+        if key not in allowed:
+            hint = nearest(key, allowed)
+            raise RecipeError(f"{term.name}: unknown argument '{key}'{hint} Allowed: {', '.join(allowed)}.")
+    try:
+        return found(**term.config)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{term.name}: {error}") from error
+
+
+def _judge(discriminator: nn.Module, target: Tensor, estimate: Tensor) -> tuple[list[Any], list[Any]]:
+    """Judgements of targets and estimates (B, C, T), every channel alone."""
+    both = torch.cat([w.flatten(0, 1)[:, None] for w in (target, estimate)])
+    halves: tuple[list[Any], list[Any]] = ([], [])
+    for logits, features in discriminator(both):
+        chunks = [t.float().chunk(2) for t in (logits, *features)]
+        for half, judgements in enumerate(halves):
+            judgements.append((chunks[0][half], [c[half] for c in chunks[1:]]))
+    return halves
+
+
+def _pesq(estimate: Tensor, target: Tensor, sample_rate: int) -> list[float | None]:
+    from audiotool.metrics.score import score_channels
+
+    pairs = zip(target.cpu().numpy(), estimate.float().cpu().numpy(), strict=True)
+    return [score_channels(t.T, e.T, sample_rate, ["pesq"])["pesq"].value for t, e in pairs]
