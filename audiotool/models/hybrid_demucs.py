@@ -125,7 +125,7 @@ def _network(config: HybridDemucsConfig) -> Any:
 def _reflect(x: Tensor, left: int, right: int, mode: str) -> Tensor:
     """Pad by reflection; too short an x first takes part of the padding as zeros, on the right if it can.
 
-    The official rule, which torchaudio's module does not follow: it refuses recordings shorter than its padding.
+    The official rule; torchaudio's own refuses recordings shorter than its padding.
     """
     missing = max(max(left, right) + 1 - x.shape[-1], 0)
     after = min(right, missing)

@@ -169,7 +169,7 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_a_state_dict_needs_its_arguments(tmp_path: Path) -> None:
     path = PACKS / "torchaudio_nfft1024" / "official_checkpoint.pt"
-    with pytest.raises(CheckpointError, match="--config network.json"):
+    with pytest.raises(CheckpointError, match=r"--config network\.json"):
         import_checkpoint(path, "hybrid-demucs")
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"sources": ["speech"], "nfft": 1024, "depth": 5, "channels": 6}))

@@ -1,0 +1,94 @@
+"""Time MambAttention's selective scan against the same recurrence as a loop over its steps.
+
+    python scripts/benchmark_scan.py [--seconds 4] [--device cuda] [--gradients]
+
+The shapes are those of the published network: along time, one sequence a frequency bin; along frequency, one
+a frame. The loop is the reference form: all factors at once, then one Python step a time step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiotool.models.layers.selective_scan import selective_scan
+from audiotool.models.mambattention import MambAttentionConfig
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--gradients", action="store_true", help="forward and backward")
+    options = parser.parse_args()
+
+    c = MambAttentionConfig()
+    frames = round(options.seconds * c.sample_rate) // c.hop_length + 1
+    bins = (c.n_fft // 2 + 1 - 3) // 2 + 1
+    features = c.expand * c.hid_feature
+    print(
+        f"{options.seconds:g} s of audio, {features} features of {c.d_state} states, {options.device},",
+        end=" ",
+    )
+    print(f"{torch.get_num_threads()} threads")
+    print(f"{'sequences x steps':<24}{'loop':>12}{'scan':>12}{'ratio':>8}{'difference':>14}")
+    for rows, steps in ((bins, frames), (frames, bins)):
+        torch.manual_seed(0)
+        values = [
+            torch.randn(rows, features, steps),
+            F.softplus(torch.randn(rows, features, steps) - 3),
+            -torch.arange(1.0, c.d_state + 1).repeat(features, 1),
+            torch.randn(rows, c.d_state, steps),
+            torch.randn(rows, c.d_state, steps),
+        ]
+        values = [v.to(options.device).requires_grad_(options.gradients) for v in values]
+        (slow, reference), (fast, result) = (
+            measure(run, values, options.repeats) for run in (loop, lambda *v: selective_scan(*v)[0])
+        )
+        difference = max(
+            float((a - b).abs().max() / b.abs().max()) for a, b in zip(result, reference, strict=True)
+        )
+        print(
+            f"{f'{rows} x {steps}':<24}{slow:>10.3f} s{fast:>10.3f} s{slow / fast:>8.1f}{difference:>14.1e}"
+        )
+
+
+def loop(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """The recurrence, one step at a time."""
+    decay = torch.exp(torch.einsum("bdt,dn->bdtn", delta, A))
+    drive = torch.einsum("bdt,bnt,bdt->bdtn", delta, B, u)
+    state = torch.zeros_like(decay[:, :, 0])
+    outputs = []
+    for t in range(u.shape[-1]):
+        state = decay[:, :, t] * state + drive[:, :, t]
+        outputs.append(torch.einsum("bdn,bn->bd", state, C[:, :, t]))
+    return torch.stack(outputs, dim=-1)
+
+
+def measure(
+    run: Callable[..., Tensor], values: list[Tensor], repeats: int
+) -> tuple[float, tuple[Tensor, ...]]:
+    """Best seconds of some calls, and the output, with the gradients where they are asked for."""
+    best = float("inf")
+    results: tuple[Tensor, ...] = ()
+    for _ in range(repeats):
+        start = time.perf_counter()
+        y = run(*values)
+        results = (y.detach(),)
+        if y.requires_grad:
+            results += torch.autograd.grad(y.sum(), values)
+        if y.is_cuda:
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - start)
+        del y
+    return best, results
+
+
+if __name__ == "__main__":
+    main()

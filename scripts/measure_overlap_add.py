@@ -1,0 +1,53 @@
+"""Measure how far a non-causal model's streamed output is from its whole-file output.
+
+    python scripts/measure_overlap_add.py CHECKPOINT RECORDING [--segment 10] [--overlap 1]
+
+The recording must be of the checkpoint's sample rate and fit in memory whole; use one several segments long.
+The difference is given in decibels below the whole-file output.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import soundfile
+import torch
+
+from audiotool.checkpoint import load, resolve
+from audiotool.models.base import Level
+from audiotool.streaming.streamer import make_streamer
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("checkpoint")
+    parser.add_argument("recording")
+    parser.add_argument("--segment", type=float, default=10.0, help="seconds")
+    parser.add_argument("--overlap", type=float, default=1.0, help="seconds")
+    options = parser.parse_args()
+
+    model, _ = load(resolve(options.checkpoint))
+    samples, rate = soundfile.read(options.recording, dtype="float32", always_2d=True)
+    if rate != model.sample_rate:
+        parser.error(f"the recording has {rate} Hz, the model works at {model.sample_rate} Hz")
+    x = torch.from_numpy(samples.T.copy())[None, : model.channels]
+    conditions = {"level": Level.of(x)} if model.uses_level else {}
+    whole = model.process(x, **conditions)
+    streamer = make_streamer(
+        model, round(options.segment * rate), round(options.overlap * rate), **conditions
+    )
+    blocks = [streamer.feed(block) for block in x.split(rate, dim=-1)]
+    streamed = torch.cat([*blocks, streamer.flush()], dim=-1)
+    error = (streamed - whole).square().mean().sqrt() / whole.square().mean().sqrt()
+    worst = (streamed - whole).abs().max() / whole.abs().max()
+    print(f"{model.name}: {x.shape[-1] / rate:.1f} s in segments of {options.segment:g} s,", end=" ")
+    print(
+        f"overlap {options.overlap:g} s: difference {20 * error.log10():.1f} dB of the output's level,",
+        end=" ",
+    )
+    print(f"at most {20 * worst.log10():.1f} dB of its peak")
+
+
+if __name__ == "__main__":
+    main()
