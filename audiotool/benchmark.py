@@ -106,7 +106,7 @@ def step_times(model: Model, seconds: float) -> list[float]:
     return times
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def count_macs(model: Model, seconds: float | None = None) -> float:
     """Multiply-accumulates of matrix products, convolutions, attention and recurrences for a second of audio.
 
@@ -118,6 +118,7 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    # The counter follows parametrised weights (weight norm) under no_grad, and not in inference mode.
     if seconds is None:
         before = _clock(model)
         model.process(_noise(model, TRIAL_S))

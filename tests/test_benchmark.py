@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from synthetic import TINY
 
 from audiotool.benchmark import (
     chunk_items,
@@ -17,7 +18,6 @@ from audiotool.benchmark import (
 )
 from audiotool.models.base import Model, State
 from audiotool.models.cleanunet import CleanUNet
-from tests.conftest import TINY
 
 
 class Recurrent(Model):
@@ -37,9 +37,6 @@ class Recurrent(Model):
         return self.out(hidden).transpose(1, 2), state
 
 
-Recurrent.__name__ = "Recurrent"
-
-
 def test_multiplications_of_a_recurrent_model() -> None:
     assert count_macs(Recurrent().eval()) == pytest.approx(1000 * (4 * 8 * 9 + 8))
 
@@ -47,6 +44,13 @@ def test_multiplications_of_a_recurrent_model() -> None:
 def test_multiplications_of_a_convolutional_model_do_not_depend_on_the_length() -> None:
     model = CleanUNet(TINY).eval()
     assert count_macs(model, 2.0) == pytest.approx(count_macs(model, 1.0), rel=0.35)
+
+
+def test_weight_norm_does_not_disturb_the_count() -> None:
+    model = Recurrent().eval()
+    expected = count_macs(model)
+    torch.nn.utils.parametrizations.weight_norm(model.out)
+    assert count_macs(model) == pytest.approx(expected)
 
 
 def test_percentiles() -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-from tests.conftest import speech_like
+from synthetic import speech_like
 
 RATE = 16000
 

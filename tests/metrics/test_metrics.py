@@ -8,6 +8,7 @@ import numpy as np
 import pystoi
 import pytest
 import torch
+from synthetic import speech_like
 from torchmetrics.functional.audio import (
     scale_invariant_signal_distortion_ratio,
     signal_distortion_ratio,
@@ -18,7 +19,6 @@ from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS, Pair, Unscorable, equal_parts, is_silent
 from audiotool.metrics.sdr import LIMIT_DB, best_permutation, si_sdr
 from audiotool.tasks.base import TASKS
-from tests.conftest import speech_like
 
 RATE = 16000
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from synthetic import speech_like
 
 from audiotool.errors import InputError
 from audiotool.metrics.base import Pair
 from audiotool.metrics.score import FilePair, pair_files, score, score_channels, score_files, score_pair
 from audiotool.metrics.sdr import SiSdr
-from tests.conftest import speech_like
 
 RATE = 16000
 FAST = ["stoi", "si_sdr"]

@@ -1,0 +1,178 @@
+"""`audiotool models`: list, show, verify, import, card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from audiotool import checkpoint
+from audiotool.cli.app import app
+from audiotool.models.cleanunet import CleanUNet
+from audiotool.models.gtcrn import GTCRN
+from audiotool.models.registry import MODELS
+
+CLEANUNET = Path(__file__).parents[1] / "data" / "parity" / "cleanunet"
+OFFICIAL = CLEANUNET / "official_checkpoint.pkl"
+CONFIG = CLEANUNET / "config.json"
+
+
+def models(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, ["models", *map(str, words)])
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of bundled checkpoints that holds the tiny one, listed in its manifest."""
+    root = tmp_path / "checkpoints"
+    root.mkdir()
+    shutil.copy(tiny_checkpoint, root / "tiny.safetensors")
+    digest = checkpoint.sha256(root / "tiny.safetensors")
+    (root / checkpoint.MANIFEST).write_text(f"{digest}  tiny.safetensors\n")
+    monkeypatch.setattr(checkpoint, "bundled_root", lambda kind: root)
+    return root
+
+
+@pytest.fixture
+def two_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODELS, "all", lambda: {"cleanunet": CleanUNet, "gtcrn": GTCRN})
+
+
+@pytest.mark.usefixtures("two_models", "bundle")
+def test_list_as_json() -> None:
+    done = models("list", "--json")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row["checkpoint"] for row in found["checkpoints"]] == ["tiny"]
+    cleanunet, gtcrn = found["architectures"]
+    assert cleanunet["parameters"] == 46_071_937
+    assert cleanunet["latency_ms"] == pytest.approx(47.94)
+    assert cleanunet["causal"] is True
+    assert gtcrn["tasks"] == ["denoise"]
+    assert "macs_per_second" not in gtcrn
+
+
+@pytest.mark.usefixtures("bundle")
+def test_list_with_cost_as_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODELS, "all", lambda: {"gtcrn": GTCRN})
+    done = models("list", "--cost")
+    assert done.exit_code == 0, done.stderr
+    assert "tiny" in done.stdout
+    assert "23,669" in done.stdout
+    assert "macs" in done.stdout
+
+
+@pytest.mark.usefixtures("two_models")
+def test_list_without_checkpoints(bundle: Path) -> None:
+    (bundle / "tiny.safetensors").unlink()
+    assert "Bundled checkpoints: none" in models("list").stdout
+
+
+def test_show_a_checkpoint_by_name_and_by_path(bundle: Path) -> None:
+    by_name = yaml.safe_load(models("show", "tiny").stdout)
+    assert by_name["task"] == "denoise"
+    assert by_name["model"]["name"] == "cleanunet"
+    by_path = json.loads(models("show", bundle / "tiny.safetensors", "--json").stdout)
+    assert by_path == by_name
+
+
+def test_show_an_architecture() -> None:
+    found = yaml.safe_load(models("show", "cleanunet").stdout)
+    assert found["config"]["n_layers"] == 8
+    assert found["parameters"] == 46_071_937
+    assert "Kong et al." in found["reference"]
+    assert found["importer"] == "github.com/NVIDIA/CleanUNet"
+
+
+def test_show_what_is_not_there() -> None:
+    unknown = models("show", "cleanunit")
+    assert unknown.exit_code == 1
+    assert "did you mean 'cleanunet'" in unknown.stderr
+    missing = models("show", "missing.safetensors")
+    assert missing.exit_code == 1
+    assert "no checkpoint 'missing.safetensors'" in missing.stderr
+
+
+def test_verify(bundle: Path) -> None:
+    good = models("verify")
+    assert good.exit_code == 0
+    assert good.stdout == "ok       tiny.safetensors\n"
+    with (bundle / "tiny.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x99")
+    (bundle / "stranger.safetensors").write_bytes(b"")
+    bad = models("verify")
+    assert bad.exit_code == 1
+    assert bad.stdout.splitlines() == ["changed  tiny.safetensors", "unlisted stranger.safetensors"]
+    assert "2 of 2 checkpoints are not as released" in bad.stderr
+
+
+def test_verify_a_missing_checkpoint(bundle: Path) -> None:
+    (bundle / "tiny.safetensors").unlink()
+    done = models("verify")
+    assert done.exit_code == 1
+    assert "missing  tiny.safetensors" in done.stdout
+
+
+def test_import_as_a_user_runs_it(tmp_path: Path) -> None:
+    output = tmp_path / "new" / "my.safetensors"
+    command = [sys.executable, "-m", "audiotool", "models", "import", OFFICIAL, "--model", "cleanunet"]
+    command += ["--config", CONFIG, "-o", output, "--set", "attention_window=null"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{output}\n"
+    model, metadata = checkpoint.load(output)
+    assert model.config.attention_window is None
+    assert metadata.licence == "MIT"
+    assert "official_checkpoint.pkl" in metadata.notes
+
+
+def test_import_replaces_only_when_told_to(tmp_path: Path) -> None:
+    output = tmp_path / "my.safetensors"
+    output.write_text("earlier")
+    words = ("import", OFFICIAL, "--model", "cleanunet", "--config", CONFIG, "-o", output)
+    refused = models(*words)
+    assert refused.exit_code == 2
+    assert "give --overwrite" in refused.stderr
+    assert output.read_text() == "earlier"
+    assert models(*words, "--overwrite").exit_code == 0
+    assert checkpoint.read_metadata(output).task == "denoise"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["-o", "a.pt", "--config", CONFIG], 2, "ends in .safetensors"),
+        (["-o", "a.safetensors"], 1, "give it with --config"),
+        (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride"], 2, "write KEY=VALUE"),
+        (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride=["], 2, "not YAML"),
+        (["-o", "a.safetensors", "--config", CONFIG, "--set", "strid=2"], 1, "did you mean 'stride'"),
+        (["-o", "a.safetensors", "--config", CONFIG, "--set", "n_layers=4"], 1, "do not fit cleanunet"),
+    ],
+)
+def test_imports_that_are_refused(
+    words: list[str | Path], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = models("import", OFFICIAL, "--model", "cleanunet", *words)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_card(bundle: Path, tmp_path: Path) -> None:
+    done = models("card", "tiny")
+    assert done.exit_code == 0, done.stderr
+    assert Path(done.stdout.strip()) == bundle / "tiny.md"
+    text = (bundle / "tiny.md").read_text()
+    assert text.startswith("# tiny\n")
+    assert checkpoint.sha256(bundle / "tiny.safetensors") in text
+    assert "Not measured." in text
+    assert models("card", bundle / "tiny.safetensors", "-o", tmp_path / "card.md").exit_code == 0
+    assert (tmp_path / "card.md").read_text() == text

@@ -1,0 +1,48 @@
+"""A card says what the metadata says, and says so where nothing is known."""
+
+from __future__ import annotations
+
+from audiotool.checkpoint import Metadata
+from audiotool.modelcard import Facts, card
+
+FACTS = Facts("cleanunet", "Kong et al.", ("denoise",), 1234567, 16000, 160, True, ("speech",), 1)
+
+
+def test_everything_known() -> None:
+    metadata = Metadata(
+        task="denoise",
+        model={"name": "cleanunet", "config": {"stride": 2, "widths": [1, 2]}},
+        sample_rate=16000,
+        licence="CC-BY-4.0",
+        sources=[{"name": "LJ Speech", "licence": "public domain"}, {"name": "a|b", "hours": 1.23456}],
+        metrics={"noisy": {"pesq": 1.5}, "test": {"pesq": 2.12345, "stoi": 0.9}},
+        training={"steps": 1000, "hours": 2.5},
+        notes="Made for tests.",
+    )
+    text = card("small", metadata, FACTS, "abc123")
+    assert "| parameters | 1,234,567 |" in text
+    assert "| latency | 160 samples (10.0 ms) |" in text
+    assert "| licence of the weights | CC-BY-4.0 |" in text
+    assert "`abc123`" in text
+    assert "| set | pesq | stoi |\n| --- | --- | --- |\n| noisy | 1.5 |  |\n| test | 2.123 | 0.9 |" in text
+    assert "| LJ Speech | public domain |  |" in text
+    assert "| a\\|b |  | 1.235 |" in text
+    assert "- steps: 1000" in text
+    assert "- widths: 1, 2" in text
+    assert "Made for tests." in text
+
+
+def test_nothing_known() -> None:
+    metadata = Metadata("denoise", {"name": "x", "config": {}}, 16000)
+    text = card("x", metadata, FACTS, "abc")
+    assert "Not measured." in text
+    assert "Not known: imported weights." in text
+    assert "| licence of the weights | unknown |" in text
+
+
+def test_latencies_of_models_that_look_ahead() -> None:
+    metadata = Metadata("denoise", {"name": "x"}, 16000)
+    bounded = Facts("x", "", ("denoise",), 1, 16000, 1600, False, ("speech",), 1)
+    unbounded = Facts("x", "", ("denoise",), 1, 16000, None, False, ("speech",), 1)
+    assert "1600 samples (100.0 ms) of look-ahead, and a segment" in card("x", metadata, bounded, "")
+    assert "looks ahead without bound" in card("x", metadata, unbounded, "")
