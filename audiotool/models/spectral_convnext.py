@@ -22,11 +22,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.conv import StreamingConv1d
 from audiotool.models.layers.deep_filter import DeepFilter
-from audiotool.models.layers.level import RunningLevel
+from audiotool.models.layers.levelled_spectrum import LevelledSpectrum, compressed
 from audiotool.models.layers.recurrent import StreamingGRU
 
 
@@ -106,9 +106,8 @@ class SpectralConvNeXt(Model):
         if c.head == "mask":
             outputs = len(c.stems) * (bins + (c.filter_taps - 1) * self.filtered_bins)
 
-        self.analysis = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
-        self.level = RunningLevel(c.hop_length, c.level_seconds * c.sample_rate / c.hop_length)
         self.embed = nn.Linear(2 * bins, c.dim)
         self.embed_norm = nn.LayerNorm(c.dim)
         self.blocks = nn.ModuleList(
@@ -129,8 +128,6 @@ class SpectralConvNeXt(Model):
         """
         return {
             "bandwidth_hz": bandwidth_hz,
-            "block": None,
-            "level": None,
             "analysis": None,
             "blocks": [None] * len(self.blocks),
             "gru": None,
@@ -141,9 +138,7 @@ class SpectralConvNeXt(Model):
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         state = dict(self.start() if state is None else state)
-        waveform = x[:, 0]
-        levels = self._levels(waveform, state, final)
-        spec, state["analysis"] = self.analysis(waveform, state["analysis"], final)
+        (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
         predicted = self._network(spec / levels, state)
         spec = self._render(predicted, spec, levels, state)
         y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
@@ -152,24 +147,9 @@ class SpectralConvNeXt(Model):
             y = self._add_input(y, x, state, final)
         return y, state
 
-    def _levels(self, waveform: Tensor, state: dict[str, Any], final: bool) -> Tensor:
-        """Levels (B, 1, frames) of the hops that this chunk completes."""
-        if state["block"] is not None:
-            waveform = torch.cat((state["block"], waveform), dim=-1)
-        hop = self.hop_length
-        if final:
-            # As the analysis does: every frame that begins before the end is completed with zeros.
-            waveform = F.pad(waveform, (0, self.config.n_fft - hop))
-            waveform = F.pad(waveform, (0, -waveform.shape[-1] % hop))
-        whole = waveform.shape[-1] // hop * hop
-        state["block"] = waveform[:, whole:].clone()
-        levels, state["level"] = self.level(waveform[:, None, :whole], state["level"])
-        return levels + 1e-4
-
     def _network(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
         """Level-normalised spec (B, F, T) -> predictions (B, T, outputs)."""
-        gain = (spec.real.square() + spec.imag.square() + 1e-8).pow((self.config.compression - 1) / 2)
-        features = torch.cat((spec.real * gain, spec.imag * gain), dim=1).transpose(1, 2)
+        features = compressed(spec, self.config.compression).transpose(1, 2)
         h = self.embed_norm(self.embed(features)).transpose(1, 2)
         states = []
         for n, block in enumerate(self.blocks):

@@ -1,0 +1,54 @@
+"""The front end of our spectral models: a causal STFT, and the running level its frames are divided by."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.stft import StreamingSTFT
+from audiotool.models.base import State
+from audiotool.models.layers.level import RunningLevel
+
+FLOOR = 1e-4
+"""Added to every level (-80 dB of full scale): silence stays silence."""
+
+
+class LevelledSpectrum(nn.Module):
+    """Waveform (B, T) to spec (B, F, frames) and levels (B, 1, frames), over chunks of any length.
+
+    Args:
+        n_fft, hop_length: samples; the window is the square root of a Hann.
+        level_seconds: time constant of the level.
+        sample_rate: Hz.
+
+    State: the STFT's, the level's, and the samples of the hop that is not complete.
+    """
+
+    def __init__(self, n_fft: int, hop_length: int, level_seconds: float, sample_rate: int) -> None:
+        super().__init__()
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.stft = StreamingSTFT(n_fft, hop_length, window="sqrt_hann")
+        self.level = RunningLevel(hop_length, level_seconds * sample_rate / hop_length)
+
+    def forward(
+        self, x: Tensor, state: State = None, final: bool = False
+    ) -> tuple[tuple[Tensor, Tensor], State]:
+        stft_state, level_state, waiting = state or (None, None, None)
+        spec, stft_state = self.stft(x, stft_state, final)
+        if waiting is not None:
+            x = torch.cat((waiting, x), dim=-1)
+        if final:
+            # As the STFT does: every frame that begins before the end is completed with zeros.
+            x = F.pad(x, (0, self.n_fft - self.hop_length))
+            x = F.pad(x, (0, -x.shape[-1] % self.hop_length))
+        whole = x.shape[-1] // self.hop_length * self.hop_length
+        levels, level_state = self.level(x[:, None, :whole], level_state)
+        return (spec, levels + FLOOR), (stft_state, level_state, x[:, whole:].clone())
+
+
+def compressed(spec: Tensor, exponent: float) -> Tensor:
+    """Complex (B, F, T) -> real and imaginary parts (B, 2F, T) of the spec with magnitudes^exponent."""
+    gain = (spec.real.square() + spec.imag.square() + 1e-8).pow((exponent - 1) / 2)
+    return torch.cat((spec.real * gain, spec.imag * gain), dim=1)

@@ -1,0 +1,178 @@
+"""Keep one voice: a streaming transformer that attends to a sample of the wanted speaker.
+
+After Zhang, Chadwick, Ramos, Bhattacharya: Cross-Attention is all you need: Real-Time Streaming Transformers
+for Personalised Speech Enhancement, 2022, arXiv:2211.04346. No code or weights were published, and not all
+sizes are known: this is the idea (every block of a causal transformer asks a sequence of enrolment vectors
+which of them fits this moment), at sizes of our own. No equality with the authors' network is claimed.
+
+The enrolment is encoded once, when a stream begins; its keys and values wait in the state. Its vectors carry
+no position: their order does not matter beyond the encoder's own context. Without an enrolment the blocks
+attend to one learned vector that stands for anybody, and the model is an ordinary denoiser.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.models.base import Level, Model, State
+from audiotool.models.layers.attention import SelfAttention, memory_efficient_attention
+from audiotool.models.layers.levelled_spectrum import FLOOR, LevelledSpectrum, compressed
+
+
+@dataclass(frozen=True)
+class PersonalisedTransformerConfig:
+    """Hyper-parameters.
+
+    Args:
+        sample_rate: Hz.
+        n_fft, hop_length: samples; 20 ms windows every 10 ms.
+        dim, heads, blocks, inner_dim: of the transformer.
+        window: frames a frame sees, itself included; 200 are 2 s.
+        pooling: enrolment frames averaged into one vector.
+        compression: exponent on the magnitudes the network sees.
+        level_seconds: time constant of the running level.
+        absent_probability: share of training examples whose enrolment is withheld.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 320
+    hop_length: int = 160
+    dim: int = 256
+    heads: int = 8
+    blocks: int = 4
+    inner_dim: int = 1024
+    window: int = 200
+    pooling: int = 4
+    compression: float = 0.3
+    level_seconds: float = 3.0
+    absent_probability: float = 0.1
+
+
+class CrossAttention(nn.Module):
+    """Ask the enrolment: queries from mixture frames (B, T, D), keys and values computed once."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.output = nn.Linear(dim, dim)
+        self.gate = nn.Linear(dim, dim)
+
+    def remember(self, enrolment: Tensor) -> tuple[Tensor, Tensor]:
+        """Enrolment vectors (B, M, D) to keys and values (B, heads, M, D / heads)."""
+        key, value = self.key_value(enrolment).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2).chunk(2, 1)
+        return key, value
+
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
+        """(B, T, D) -> the same: what the enrolment answers, gated by the frame itself."""
+        query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key, value = (m.expand(x.shape[0], -1, -1, -1) for m in memory)
+        answer = memory_efficient_attention(query, key, value).transpose(1, 2).flatten(2)
+        return self.output(answer) * self.gate(x).sigmoid()
+
+
+class PersonalisedBlock(nn.Module):
+    """Self-attention over the past, cross-attention to the enrolment, feed-forward; pre-norm (B, T, D)."""
+
+    def __init__(self, config: PersonalisedTransformerConfig) -> None:
+        super().__init__()
+        c = config
+        self.norms = nn.ModuleList(nn.LayerNorm(c.dim) for _ in range(3))
+        self.past = SelfAttention(c.dim, c.heads, "windowed", c.window, causal=True)
+        self.speaker = CrossAttention(c.dim, c.heads)
+        self.widen = nn.Linear(c.dim, c.inner_dim)
+        self.narrow = nn.Linear(c.inner_dim, c.dim)
+
+    def remember(self, enrolment: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the enrolment vectors (B, M, D)."""
+        return self.speaker.remember(enrolment)
+
+    def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
+        heard, state = self.past(self.norms[0](x), state)
+        x = x + heard
+        x = x + self.speaker(self.norms[1](x), memory)
+        return x + self.narrow(F.gelu(self.widen(self.norms[2](x)))), state
+
+
+class PersonalisedTransformer(Model):
+    """Mixture (B, 1, T) to the enrolled speaker (B, 1, T)."""
+
+    name = "personalised-transformer"
+    tasks = ("denoise",)
+    config_class = PersonalisedTransformerConfig
+    reference = "after Zhang et al., Cross-Attention is all you need, 2022, arXiv:2211.04346"
+
+    def __init__(self, config: PersonalisedTransformerConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.sample_rate = c.sample_rate
+        self.hop_length = c.hop_length
+        self.latency = c.n_fft - 1
+        bins = c.n_fft // 2 + 1
+        self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
+        self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        self.enrolment_analysis = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann", padding="none")
+        self.embed = nn.Linear(2 * bins, c.dim)
+        self.blocks = nn.ModuleList(PersonalisedBlock(c) for _ in range(c.blocks))
+        self.mask_norm = nn.LayerNorm(c.dim)
+        self.mask = nn.Linear(c.dim, 2 * bins)
+        self.enrolment_embed = nn.Conv1d(2 * bins, c.dim, 3, padding=1)
+        self.enrolment_mix = nn.Conv1d(c.dim, c.dim, 3, padding=1)
+        self.enrolment_norm = nn.LayerNorm(c.dim)
+        self.anybody = nn.Parameter(torch.randn(1, 1, c.dim) * 0.02)
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One in ten enrolments (`absent_probability`) is withheld, so that the model denoises without one."""
+        enrolment: Tensor | None = batch["enrolment"]
+        if torch.rand(()).item() < self.config.absent_probability:
+            enrolment = None
+        return {"estimate": self.process(batch["input"], enrolment=enrolment)}
+
+    def start(
+        self, level: Level | None = None, enrolment: Tensor | None = None, **conditions: Any
+    ) -> State:
+        """Begin a stream.
+
+        Args:
+            enrolment: (B or 1, 1, T) the wanted speaker, seconds of speech at the model's rate; None keeps
+                everybody.
+        """
+        vectors = self.anybody if enrolment is None else self.encode_enrolment(enrolment)
+        return {
+            "memory": [block.remember(vectors) for block in self.blocks],  # type: ignore[operator]
+            "analysis": None,
+            "blocks": [None] * len(self.blocks),
+            "synthesis": None,
+        }
+
+    def encode_enrolment(self, enrolment: Tensor) -> Tensor:
+        """(B, 1, T) -> vectors (B, M, dim), M = frames / pooling, one or more; level does not matter."""
+        shortest = self.config.n_fft + (self.config.pooling - 1) * self.hop_length
+        waveform = F.pad(enrolment[:, 0], (0, max(0, shortest - enrolment.shape[-1])))
+        level = waveform.square().mean(-1).sqrt()[:, None, None] + FLOOR
+        spec, _ = self.enrolment_analysis(waveform)
+        x = F.gelu(self.enrolment_embed(compressed(spec / level, self.config.compression)))
+        pooled = F.avg_pool1d(x + F.gelu(self.enrolment_mix(x)), self.config.pooling)
+        return self.enrolment_norm(pooled.transpose(1, 2))
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        state = dict(self.start() if state is None else state)
+        (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
+        if spec.shape[-1]:
+            h = self.embed(compressed(spec / levels, self.config.compression).transpose(1, 2))
+            states = []
+            for block, memory, block_state in zip(self.blocks, state["memory"], state["blocks"], strict=True):
+                h, block_state = block(h, memory, block_state)
+                states.append(block_state)
+            state["blocks"] = states
+            real, imaginary = self.mask(self.mask_norm(h)).transpose(1, 2).chunk(2, dim=1)
+            spec = spec * torch.complex(real + 0.5, imaginary)
+        y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
+        return y[:, None], state

@@ -1,0 +1,67 @@
+"""The personalised transformer listens to its enrolment, and needs none."""
+
+import pytest
+import torch
+
+from audiotool.models.personalised_transformer import PersonalisedTransformer, PersonalisedTransformerConfig
+
+SMALL = PersonalisedTransformerConfig(dim=16, heads=2, blocks=2, inner_dim=32, window=20)
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return PersonalisedTransformer(SMALL).eval()
+
+
+@torch.no_grad()
+def test_another_enrolment_gives_another_output_and_the_same_the_same(model):
+    mixture, first, second = torch.randn(1, 1, 6000), torch.randn(1, 1, 9000), torch.rand(1, 1, 9000)
+    output = model.process(mixture, enrolment=first)
+    assert torch.equal(output, model.process(mixture, enrolment=first))
+    assert not torch.allclose(output, model.process(mixture, enrolment=second), atol=1e-4)
+
+
+@torch.no_grad()
+def test_the_enrolment_is_encoded_once_and_streams_equal_the_whole(model):
+    mixture, enrolment = torch.randn(1, 1, 6000), torch.randn(1, 1, 9000)
+    state, parts = model.start(enrolment=enrolment), []
+    memory = state["memory"]
+    for n, chunk in enumerate(mixture.split(700, -1)):
+        y, state = model.step(chunk, state, final=n == 8)
+        parts.append(y)
+        assert state["memory"] is memory
+    whole = model.process(mixture, enrolment=enrolment)
+    streamed = torch.cat(parts, -1)[..., :6000]
+    assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [0, 100, 321])
+def test_short_enrolments_are_accepted(model, length):
+    assert model.process(torch.randn(2, 1, 1000), enrolment=torch.randn(1, 1, length)).shape == (2, 1, 1000)
+
+
+@torch.no_grad()
+def test_enrolment_level_does_not_matter(model):
+    mixture, enrolment = torch.randn(1, 1, 6000), torch.randn(1, 1, 9000)
+    loud = model.process(mixture, enrolment=enrolment)
+    soft = model.process(mixture, enrolment=enrolment * 0.1)
+    torch.testing.assert_close(loud, soft, atol=1e-3, rtol=1e-2)
+
+
+def test_one_step_lowers_the_loss(model):
+    batch = {
+        "input": torch.randn(2, 1, 3000),
+        "target": torch.randn(2, 1, 3000) * 0.1,
+        "enrolment": torch.randn(2, 1, 4000),
+    }
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(6):
+        loss = (model.training_outputs(batch)["estimate"] - batch["target"]).square().mean()
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[-1] < losses[0]
