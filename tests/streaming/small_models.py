@@ -47,6 +47,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "backward_lookahead": 7,
     },
     "spectral-convnext": {"dim": 24, "blocks": 2},
+    "vocos": {
+        "mel": {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 6, "padding": "same"},
+        "causal": True,
+        "padding": "same",
+        "n_fft": 128,
+        "dim": 16,
+        "intermediate_dim": 24,
+        "num_layers": 2,
+    },
     "wavenet": {
         "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
         "layers": 4,

@@ -1,0 +1,258 @@
+"""Batches: everything wrong is told before work begins; one bad file or dead worker costs only itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic import write_speech
+
+import audiotool
+from audiotool.batch.plan import Job, Layout, Plan, make_plan
+from audiotool.batch.run import Pool, Silent, run
+from audiotool.batch.work import Outcome, Work
+from audiotool.errors import CheckpointError, PlanError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three recordings in a tree, among other things."""
+    for name in ("a.wav", "sub/b.flac", "sub/deep/c.wav"):
+        write_speech(tmp_path / "in" / name, 0.2)
+    (tmp_path / "in" / "notes.txt").write_text("not audio")
+    (tmp_path / "in" / ".hidden.wav").write_bytes(b"x")
+    return tmp_path / "in"
+
+
+def outputs(plan: Plan, below: Path) -> list[str]:
+    return [p.relative_to(below).as_posix() for job in plan.jobs for p in job.target.paths]
+
+
+def test_a_folder_is_mirrored(folder: Path, tmp_path: Path) -> None:
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
+    assert outputs(plan, tmp_path / "out") == ["a.wav", "sub/b.flac", "sub/deep/c.wav"]
+    assert [job.name for job in plan.jobs] == ["a.wav", "sub/b.flac", "sub/deep/c.wav"]
+
+
+def test_suffix_format_stems_and_residual(folder: Path, tmp_path: Path) -> None:
+    layout = Layout(
+        output=str(tmp_path / "out"),
+        suffix="_x",
+        format="flac",
+        stems=("s1", "s2"),
+        residual=str(tmp_path / "rest"),
+    )
+    plan = make_plan([str(folder / "sub")], layout)
+    assert outputs(plan, tmp_path)[:3] == ["out/b_x-s1.flac", "out/b_x-s2.flac", "rest/b_x.flac"]
+
+
+def test_patterns_and_files(folder: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert outputs(make_plan([f"{folder}/**/*.wav"], Layout(output=out)), tmp_path / "out") == [
+        "a.wav",
+        "sub/deep/c.wav",
+    ]
+    assert outputs(make_plan([f"{folder}/s*"], Layout(output=out)), tmp_path / "out") == [
+        "sub/b.flac",
+        "sub/deep/c.wav",
+    ]
+    single = make_plan([str(folder / "a.wav")], Layout(output=str(tmp_path / "x.flac")))
+    assert outputs(single, tmp_path) == ["x.flac"]
+    (tmp_path / "out").mkdir()
+    assert outputs(make_plan([str(folder / "a.wav")], Layout(output=out)), tmp_path) == ["out/a.wav"]
+    beside = make_plan([str(folder)], Layout(suffix="_clean"))
+    assert outputs(beside, folder) == ["a_clean.wav", "sub/b_clean.flac", "sub/deep/c_clean.wav"]
+    twice = make_plan([str(folder / "a.wav"), str(folder / "a.wav")], Layout(output=out))
+    assert len(twice.jobs) == 1
+
+
+def test_outputs_inside_the_input_folder_are_no_inputs(folder: Path) -> None:
+    layout = Layout(output=str(folder / "out"))
+    write_speech(folder / "out" / "a.wav")
+    assert len(make_plan([str(folder)], Layout(output=str(folder / "out"), existing="overwrite")).jobs) == 3
+    with pytest.raises(PlanError, match="exist already"):
+        make_plan([str(folder)], layout)
+
+
+def test_references_are_found_by_place(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.wav", "sub/b.wav", "sub/deep/c.wav"):
+        write_speech(tmp_path / "clean" / name, 0.2)
+    layout = Layout(output=str(tmp_path / "out"), reference=str(tmp_path / "clean"))
+    found = [job.references[0].name for job in make_plan([str(folder)], layout).jobs]
+    assert found == ["a.wav", "b.wav", "c.wav"]
+    (tmp_path / "clean" / "sub" / "b.wav").unlink()
+    with pytest.raises(PlanError, match=r"b\.flac has no reference"):
+        make_plan([str(folder)], layout)
+
+
+def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    write_speech(tmp_path / "out" / "sub" / "b.flac")
+    with pytest.raises(PlanError, match="--skip-existing"):
+        make_plan([str(folder)], Layout(output=out))
+    skipping = make_plan([str(folder)], Layout(output=out, existing="skip"))
+    assert [j.name for j in skipping.skipped] == ["sub/b.flac"]
+    assert [j.name for j in skipping.jobs] == ["a.wav", "sub/deep/c.wav"]
+    assert len(make_plan([str(folder)], Layout(output=out, existing="overwrite")).jobs) == 3
+
+
+REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "missing inputs": (["no1.wav", "no2.wav"], {"output": "out"}, "no such input: no1.wav, no2.wav"),
+    "pattern without matches": (["in/*.mp3"], {"output": "out"}, "no such input"),
+    "folder without audio": (["bare"], {"output": "out"}, "no audio files in bare"),
+    "no output": (["in/a.wav"], {}, "say where the output goes"),
+    "output is input": (
+        ["in/a.wav"],
+        {"output": "in/a.wav", "existing": "overwrite"},
+        "replace its own input",
+    ),
+    "output folder is input folder": (["in"], {"output": "in", "existing": "overwrite"}, "replace its own"),
+    "link to the input": (["in/a.wav"], {"output": "link.wav", "existing": "overwrite"}, "replace its own"),
+    "output is reference": (
+        ["in/a.wav"],
+        {"output": "ref.wav", "reference": "ref.wav", "existing": "overwrite"},
+        "replace its own input",
+    ),
+    "two inputs of one name": (["in/a.wav", "other/A.wav"], {"output": "out"}, "outputs of one name"),
+    "formats that collide": (["in/a.wav", "other/a.flac"], {"output": "out", "format": "ogg"}, "of one name"),
+    "residual on the output": (["in/a.wav"], {"output": "x.wav", "residual": "x.wav"}, "outputs of one name"),
+    "several into a file": (["in"], {"output": "out.wav"}, "need a folder"),
+    "several into a pipe": (["in"], {"output": "-"}, "takes one recording"),
+    "several against one reference": (
+        ["in"],
+        {"output": "out", "reference": "ref.wav"},
+        "folder of references",
+    ),
+    "missing reference": (["in/a.wav"], {"output": "x.wav", "reference": "no.wav"}, "no such reference"),
+    "pipe among files": (["-", "in/a.wav"], {"output": "out"}, "goes alone"),
+    "pipe with reference": (["-"], {"output": "x.wav", "reference": "ref.wav"}, "cannot be scored"),
+    "pipe to pipe with reference": (["-"], {"reference": "ref.wav"}, "cannot be scored"),
+    "file to pipe with reference": (
+        ["in/a.wav"],
+        {"output": "-", "reference": "ref.wav"},
+        "cannot be scored",
+    ),
+    "pipe into a folder": (["-"], {"output": "in"}, "has no name"),
+    "stems into a pipe": (["in/a.wav"], {"output": "-", "stems": ("a", "b")}, "takes one of 2 outputs"),
+    "file as a folder": (["in/a.wav"], {"output": "ref.wav/x.wav"}, "is not a folder"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_mistakes_are_told_before_work_begins(
+    case: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "link.wav").symlink_to(folder / "a.wav")
+    for name in ("ref.wav", "other/A.wav", "other/a.flac"):
+        write_speech(tmp_path / name, 0.1)
+    inputs, layout, message = REFUSED[case]
+    with pytest.raises(PlanError, match=message) as caught:
+        make_plan(inputs, Layout(**layout))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PlanError, match="no permission to write"):
+        make_plan([str(folder)], Layout(output=str(folder / "out")))
+
+
+class Log(Silent):
+    """A watcher that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def started(self, job: Job) -> None:
+        self.events.append(("started", job.name))
+
+    def advanced(self, job: Job, done: int, total: int | None) -> None:
+        assert done <= (total or done)
+        self.events.append(("advanced", job.name))
+
+    def finished(self, outcome: Outcome) -> None:
+        self.events.append((outcome.status, outcome.job.name))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_bad_file_costs_only_itself(folder: Path, tmp_path: Path, tiny_checkpoint: Path, jobs: int) -> None:
+    (folder / "bad.wav").write_bytes(b"this is no audio")
+    write_speech(tmp_path / "out" / "a.wav")
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out"), existing="skip"))
+    log = Log()
+    outcomes = run(plan, Work("denoise", str(tiny_checkpoint), "cpu"), jobs, log)
+    assert {o.job.name: o.status for o in outcomes} == {
+        "a.wav": "skipped",
+        "bad.wav": "failed",
+        "sub/b.flac": "done",
+        "sub/deep/c.wav": "done",
+    }
+    assert "cannot be read as audio" in str(outcomes[1].error)
+    assert audiotool.read(tmp_path / "out" / "sub" / "b.flac")[0].shape == (1, 3200)
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*.*")) == ["a.wav", "b.flac", "c.wav"]
+    for name in ("bad.wav", "sub/b.flac", "sub/deep/c.wav"):
+        assert ("started", name) in log.events
+    assert ("advanced", "sub/b.flac") in log.events
+
+
+def test_a_dead_worker_costs_its_job(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
+
+    class Killer(Silent):
+        def started(self, job: Job) -> None:
+            if job.name == "a.wav":
+                victim = next(w for w in pool._workers if w.index == 0)
+                os.kill(victim.process.pid, signal.SIGKILL)
+
+    pool = Pool(Work("denoise", str(tiny_checkpoint), "cpu"), 2, Killer())
+    outcomes = pool.run(plan.jobs)
+    assert [o.status for o in outcomes] == ["failed", "done", "done"]
+    assert "killed by signal 9" in str(outcomes[0].error)
+    assert not list((tmp_path / "out").glob("a.wav"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_model_that_cannot_be_loaded_ends_the_batch(folder: Path, tmp_path: Path, jobs: int) -> None:
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        run(plan, Work("denoise", "no-such-checkpoint", "cpu"), jobs)
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    layout = Layout(output=str(tmp_path / "out"), reference=str(folder))
+    work = Work("denoise", str(tiny_checkpoint), "cpu", metrics=("si_sdr",))
+    plan = make_plan(
+        [str(folder / "sub")], Layout(output=str(tmp_path / "out"), reference=str(folder / "sub"))
+    )
+    outcomes = run(plan, work)
+    for outcome in outcomes:
+        assert outcome.row.values["si_sdr"].value is not None
+        assert "si_sdr" in outcome.row.baseline
+        assert outcome.row.facts["status"] == "done"
+    again = run(
+        make_plan(
+            [str(folder / "sub")],
+            Layout(**{**layout.__dict__, "reference": str(folder / "sub"), "existing": "skip"}),
+        ),
+        work,
+    )
+    assert [o.status for o in again] == ["skipped", "skipped"]
+    assert [o.row.values["si_sdr"].value for o in again] == [o.row.values["si_sdr"].value for o in outcomes]
+
+
+def test_limited_samples_are_reported(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    import numpy as np
+
+    audiotool.write(tmp_path / "loud.wav", np.full(4000, 3.0), 16000, subtype="FLOAT")
+    layout = Layout(output=str(tmp_path / "out.wav"), subtype="PCM_16")
+    work = Work("denoise", str(tiny_checkpoint), "cpu", settings={"mix": 0.0})
+    [outcome] = run(make_plan([str(tmp_path / "loud.wav")], layout), work)
+    assert outcome.row.facts["limited"] == 4000
+    assert "beyond full scale" in outcome.row.notes[0]

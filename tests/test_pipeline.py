@@ -1,0 +1,194 @@
+"""The public API: arrays, blocks, files and live streams give one answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from synthetic import speech_like, write_speech
+
+import audiotool
+from audiotool.audio.writer import Target
+from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
+from audiotool.models.cleanunet import CleanUNet
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_checkpoint: Path) -> audiotool.Pipeline:
+    return audiotool.load(tiny_checkpoint, device="cpu")
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("kind", ["numpy", "float64", "torch"])
+@pytest.mark.parametrize("channels", [0, 1, 3])
+def test_same_kind_and_shape_come_back(
+    pipeline: audiotool.Pipeline, rate: int, kind: str, channels: int
+) -> None:
+    x = speech_like(0.3, rate, max(channels, 1))
+    expected = pipeline(x, rate)
+    x = x if channels else x[0]
+    given = {"numpy": x, "float64": x.astype(np.float64), "torch": torch.from_numpy(x)}[kind]
+    y = pipeline(given, rate)
+    assert type(y) is type(given)
+    assert y.shape == given.shape
+    assert y.dtype == given.dtype
+    np.testing.assert_allclose(np.asarray(y).reshape(expected.shape), expected, atol=1e-6)
+
+
+def test_input_is_not_modified(pipeline: audiotool.Pipeline) -> None:
+    x = speech_like(0.2, 16000)
+    before = x.copy()
+    pipeline(x, 16000)
+    np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_array_blocks_live_and_file_agree(pipeline: audiotool.Pipeline, tmp_path: Path, rate: int) -> None:
+    path = write_speech(tmp_path / "in.wav", 1.0, rate, 2, subtype="FLOAT")
+    x, _ = audiotool.read(path)
+    whole = pipeline(x, rate)
+    tolerance = 1e-5 * np.abs(whole).max()
+    blocks = np.concatenate(list(pipeline.stream(np.array_split(x, 37, axis=1), rate)), axis=1)
+    np.testing.assert_allclose(blocks, whole, atol=tolerance)
+    result = pipeline.process_file(path, tmp_path / "out.wav")
+    written, written_rate = audiotool.read(tmp_path / "out.wav")
+    np.testing.assert_allclose(written, whole, atol=tolerance)
+    assert (written_rate, result.sample_rate, result.channels, result.limited) == (rate, rate, 2, 0)
+    assert result.seconds == pytest.approx(1.0)
+
+
+def test_live_stream(pipeline: audiotool.Pipeline) -> None:
+    x = torch.from_numpy(speech_like(1.0, 16000))[0]
+    live = pipeline.live(16000)
+    assert live.latency == pipeline.model.latency + pipeline.model.hop_length - 1
+    assert live.latency_seconds == live.latency / 16000
+    for _ in range(2):
+        outputs, got = [], 0
+        for n, block in enumerate(x.split(160)):
+            outputs.append(live.feed(block))
+            got += len(outputs[-1])
+            assert got >= 160 * (n + 1) - live.latency
+        outputs.append(live.flush())
+        np.testing.assert_allclose(torch.cat(outputs), pipeline(x, 16000), atol=1e-5)
+        with pytest.raises(StreamError, match="ended"):
+            live.feed(x)
+        live.reset()
+    with pytest.raises(StreamError, match="nothing was fed"):
+        live.flush()
+
+
+def test_files_and_arrays_get_the_exact_level(tiny_utterance_checkpoint: Path, tmp_path: Path) -> None:
+    """A model of whole-utterance level gives what its own forward gives, in chunks too."""
+    x = speech_like(1.0, 16000) * np.linspace(0.05, 1, 16000, dtype=np.float32)
+    model = audiotool.load_model(tiny_utterance_checkpoint)
+    assert isinstance(model, CleanUNet)
+    assert not model.training
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(x)[None])[0].numpy()
+    pipeline = audiotool.load(tiny_utterance_checkpoint, device="cpu", chunk_seconds=0.25)
+    tolerance = 1e-5 * np.abs(expected).max()
+    np.testing.assert_allclose(pipeline(x, 16000), expected, atol=tolerance)
+    audiotool.write(tmp_path / "in.wav", x, 16000, subtype="FLOAT")
+    pipeline.process_file(tmp_path / "in.wav", tmp_path / "out.wav")
+    np.testing.assert_allclose(audiotool.read(tmp_path / "out.wav")[0], expected, atol=tolerance)
+    live = np.concatenate(list(pipeline.stream([x], 16000)), axis=1)
+    assert np.abs(live - expected).max() > 10 * tolerance, "a live stream cannot know the level beforehand"
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "rate", "channels"),
+    [
+        ("a.wav", "PCM_16", 8000, 1),
+        ("a.wav", "PCM_24", 96000, 2),
+        ("a.wav", "PCM_U8", 22050, 1),
+        ("a.wav", "FLOAT", 48000, 6),
+        ("a.wav", "PCM_16", 16000, 32),
+        ("a.flac", "PCM_16", 44100, 1),
+        ("a.ogg", "VORBIS", 16000, 1),
+        ("a.aiff", "PCM_16", 192000, 1),
+    ],
+)
+def test_files_keep_their_form(
+    pipeline: audiotool.Pipeline, tmp_path: Path, name: str, subtype: str, rate: int, channels: int
+) -> None:
+    source = write_speech(tmp_path / name, 0.25, rate, channels, subtype=subtype)
+    out = tmp_path / "out" / name
+    pipeline.process_file(source, out)
+    before, after = soundfile.info(str(source)), soundfile.info(str(out))
+    for field in ("samplerate", "channels", "frames", "subtype", "format"):
+        assert getattr(before, field) == getattr(after, field)
+
+
+def test_one_sample_and_silence(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
+    for name, x in (("one", np.full(1, 0.25)), ("silence", np.zeros(5000))):
+        audiotool.write(tmp_path / f"{name}.wav", x, 16000)
+        pipeline.process_file(tmp_path / f"{name}.wav", tmp_path / "out.wav")
+        y, _ = audiotool.read(tmp_path / "out.wav")
+        assert y.shape == (1, len(x))
+    assert np.abs(y).max() < 1e-2
+
+
+def test_residual_is_input_minus_output(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.5, 44100, 2, subtype="FLOAT")
+    pipeline.process_file(source, Target((tmp_path / "out.wav",), residual=tmp_path / "rest.wav"))
+    x, out, rest = (audiotool.read(tmp_path / n)[0] for n in ("a.wav", "out.wav", "rest.wav"))
+    np.testing.assert_allclose(out + rest, x, atol=1e-6)
+
+
+def test_a_failure_in_the_middle_leaves_the_earlier_output(
+    pipeline: audiotool.Pipeline, tmp_path: Path
+) -> None:
+    x = speech_like(25, 16000)
+    x[0, -5] = np.nan
+    soundfile.write(str(tmp_path / "in.wav"), x.T, 16000, subtype="FLOAT")
+    before = write_speech(tmp_path / "out.wav").read_bytes()
+    seen: list[tuple[int, int | None]] = []
+    with pytest.raises(InputError, match="nan at sample 399995"):
+        pipeline.process_file(tmp_path / "in.wav", tmp_path / "out.wav", lambda *s: seen.append(s))
+    assert seen == [(160000, 400000), (320000, 400000)]
+    assert (tmp_path / "out.wav").read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.wav", "out.wav"]
+
+
+@pytest.mark.parametrize(
+    ("waveform", "rate", "message"),
+    [
+        (np.zeros((1, 2, 3)), 16000, "shape"),
+        (np.zeros((0, 3)), 16000, "shape"),
+        (np.zeros(10, np.int16), 16000, "divide integers"),
+        (np.array([0.0, np.nan]), 16000, "nan at sample 1 of channel 1"),
+        (np.zeros(10), 0, "sample rate"),
+    ],
+)
+def test_bad_arrays_are_refused(
+    pipeline: audiotool.Pipeline, waveform: np.ndarray, rate: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        pipeline(waveform, rate)
+
+
+def test_load_refuses(tiny_checkpoint: Path, tmp_path: Path, pipeline: audiotool.Pipeline) -> None:
+    with pytest.raises(CheckpointError, match="neither a file nor one of"):
+        audiotool.load("no-such-thing")
+    with pytest.raises(CheckpointError, match="made to denoise, not to separate"):
+        audiotool.load(tiny_checkpoint, task="separate")
+    with pytest.raises(DeviceError, match="try --device cpu"):
+        audiotool.load(tiny_checkpoint, device="nonsense")
+    with pytest.raises(InputError, match="1 outputs"):
+        pipeline.process_file(tmp_path / "a.wav", Target(("b.wav", "c.wav")))
+
+
+def test_public_names_are_lazy_and_complete() -> None:
+    program = (
+        "import sys, audiotool; names = dir(audiotool); assert 'torch' not in sys.modules;"
+        "[getattr(audiotool, n) for n in names]; assert 'torch' in sys.modules; print(*names)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Pipeline", "__version__", "load", "load_model", "read", "write"]
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        audiotool.nonsense  # noqa: B018
