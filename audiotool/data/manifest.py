@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import fnmatch
 import io
+import logging
 import os
 import tempfile
 from collections import defaultdict
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from audiotool.errors import InputError
+
+log = logging.getLogger(__name__)
 
 COLUMNS = (
     "path",
@@ -82,7 +85,10 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
     if path.is_dir():
         from audiotool.data.scan import scan
 
-        return scan(path, kind=kind).entries
+        found = scan(path, kind=kind)
+        for reason in found.unreadable.values():
+            log.warning("left out: %s", reason)
+        return found.entries
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -57,7 +57,7 @@ def write_set(
 
 
 class _Writer(Dataset[Any]):
-    """Writes example i when asked for row i; an error is returned: raised, it would lose its words on the way."""
+    """Writes example i when asked for row i; errors are returned: raised, they would lose their words."""
 
     def __init__(self, dataset: ExampleDataset, folder: Path, indices: Iterable[int]) -> None:
         self.dataset = dataset

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from audiotool.data.clips import Progress
 from audiotool.data.manifest import Entry
 from audiotool.errors import InputError
 
-log = logging.getLogger(__name__)
 Assignment = Literal["auto", "train", "valid", "test"]
 SHARES = {"valid": 0.05, "test": 0.05}
 
@@ -68,13 +66,12 @@ def scan(
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     # Packs of room responses are .npz files.
-    found = sorted(p for p in folder.rglob("*") if is_audio_name(p) or (kind == "rir" and p.suffix == ".npz"))
-    files = [p for p in found if keep(p.relative_to(folder)) and p.is_file()]
+    found = (p for p in _walk(folder) if is_audio_name(p) or (kind == "rir" and p.suffix == ".npz"))
+    files = sorted(p for p in found if keep(p.relative_to(folder)) and p.is_file())
     result = Scan([])
     with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
         for done, (path, facts) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
             if isinstance(facts, str):
-                log.warning("left out: %s", facts)
                 result.unreadable[str(path)] = facts
             else:
                 relative = path.relative_to(folder)
@@ -147,6 +144,17 @@ def by_pattern(pattern: str) -> Callable[[Path], str]:
         return str(match[1] if expression.groups else match[0])
 
     return speaker
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, behind symbolic links too, each folder once."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        yield from (Path(place, name) for name in files)
 
 
 def _header(path: Path) -> tuple[int, float] | str:

@@ -1,0 +1,103 @@
+"""`audiotool data`, as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+BUNDLED = Path(__file__).parent.parent / "data" / "audio"
+
+
+def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "audiotool", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_scan_writes_a_manifest_and_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "speech").symlink_to(BUNDLED / "speech")
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    output = tmp_path / "m.csv"
+    words = [
+        "scan",
+        tmp_path,
+        "-o",
+        output,
+        "--speaker-pattern",
+        r"(LJ\d+|broken)",
+        "--licence",
+        "public-domain",
+    ]
+    done = run("data", *words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{output}\n"
+    assert "broken.wav" in done.stderr
+    assert "16000 Hz" in done.stderr
+    rows = list(csv.DictReader(output.open()))
+    assert {r["speaker_or_class"] for r in rows} == {"LJ001", "LJ003"}
+    assert {r["licence"] for r in rows} == {"public-domain"}
+    assert all((tmp_path / r["path"]).is_file() for r in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["scan", "none", "-o", "m.csv"], 1, "no such folder"),
+        (["scan", ".", "-o", "m.csv"], 1, "no audio found"),
+        (["scan", ".", "-o", "m.csv", "--kind", "music box"], 2, "music box"),
+        (["prepare", "voicebnk", ".", "-o", "m.csv"], 1, "did you mean 'voicebank'"),
+        (["prepare", "vctk", ".", "-o", "m.csv"], 1, "wav48_silence_trimmed"),
+        (["prepare", "vctk", ".", "-o", "m.csv", "--part", "mic3"], 2, "mic1, mic2"),
+        (["prepare", "dns", ".", "-o", "m.csv", "--part", "x"], 2, "no parts"),
+        (["mix", "none.yaml", "-o", "set"], 2, "none.yaml"),
+        (["mix", "none.yaml", "-o", "set", "--split", "auto"], 2, "train, valid or test"),
+    ],
+)
+def test_bad_input_is_one_line_and_an_exit_code(
+    tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    done = run("data", *words, cwd=tmp_path)
+    assert done.returncode == code
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mix_renders_a_recipes_test_set_alike_each_time(tmp_path: Path) -> None:
+    words = ["mix", "cleanunet-small", "--count", "2", "--set", f"data.root={BUNDLED}"]
+    words += ["--set", f"data.cache={tmp_path / 'cache'}"]
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        done = run("data", *words, "-o", tmp_path / name, "--seed", seed)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"{tmp_path / name / 'index.csv'}\n"
+    one, two, other = ((tmp_path / n / "noisy" / "00001.wav").read_bytes() for n in ("one", "two", "other"))
+    assert one == two
+    assert one != other
+    rows = list(csv.DictReader((tmp_path / "one" / "index.csv").open()))
+    assert [r["seed"] for r in rows] == ["3", "3"]
+    assert all(0 <= float(r["snr_db"]) <= 15 for r in rows)
+    noisy, clean = (soundfile.read(tmp_path / "one" / rows[0][k])[0] for k in ("noisy", "clean"))
+    speech, noise = clean.std(), (noisy - clean).std()
+    assert 20 * np.log10(speech / noise) == pytest.approx(float(rows[0]["snr_db"]), abs=4)
+
+
+def test_mix_says_which_split_is_empty(tmp_path: Path) -> None:
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"path,kind,split\n{BUNDLED / 'demo' / 'clean.flac'},speech,train\n")
+    words = [
+        "--set",
+        f"data.speech=[{manifest}]",
+        "--set",
+        f"data.noise=[{manifest}]",
+        "--set",
+        "data.rir=[]",
+    ]
+    done = run("data", "mix", "cleanunet-small", "-o", tmp_path / "set", *words)
+    assert done.returncode == 2
+    assert "data.speech: the 'test' split is empty (rows have: train)" in done.stderr
+    assert not (tmp_path / "set").exists()
