@@ -1,0 +1,84 @@
+"""`audiotool recipes`: what can be trained, and whether a recipe is sound."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show and validate recipes.")
+
+Name = Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: train.batch_size=8.")
+]
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """List the bundled recipes with their tasks."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from audiotool.recipe import load, shipped
+
+    table = Table("recipe", "task", "model", "description", box=None)
+    for name in shipped():
+        recipe = load(name)
+        table.add_row(name, recipe.task, recipe.model.name, recipe.description)
+    Console(file=sys.stdout).print(table)
+
+
+@app.command()
+def show(
+    name: Name,
+    settings: Settings = None,
+    resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
+) -> None:
+    """Print a recipe: as it was written, or as it is understood."""
+    import yaml
+
+    from audiotool.recipe import find, load
+
+    if resolved or settings:
+        plain = load(name, settings or []).plain()
+        sys.stdout.write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    else:
+        sys.stdout.write(find(name).read_text(encoding="utf-8"))
+
+
+@app.command()
+def validate(
+    names: Annotated[list[str], typer.Argument(help="YAML files or bundled recipes' names.")],
+    settings: Settings = None,
+    data: Annotated[bool, typer.Option("--data", help="Look for its manifests and folders too.")] = False,
+) -> None:
+    """Check keys, values and names, and build the model's configuration; nothing is trained."""
+    from audiotool.models.registry import MODELS
+    from audiotool.recipe import find, load
+
+    for name in names:
+        recipe = load(name, settings or [])
+        model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
+        if data:
+            recipe.data.located(find(name).parent)
+        count = f"{model.parameter_count:,} parameters"
+        sys.stdout.write(f"{name}: {recipe.task}, {recipe.model.name}, {count}\n")
+
+
+@app.command()
+def losses() -> None:
+    """List the losses a recipe can name, with their options and defaults."""
+    import inspect
+
+    from audiotool.losses.base import LOSSES
+
+    for name, loss in LOSSES.all().items():
+        first_line = (inspect.getdoc(loss) or "").splitlines()[0]
+        sys.stdout.write(f"{name}: {first_line}\n")
+        for option in inspect.signature(loss).parameters.values():
+            if option.kind in (option.VAR_POSITIONAL, option.VAR_KEYWORD):
+                continue
+            default = "required" if option.default is option.empty else repr(option.default)
+            sys.stdout.write(f"    {option.name}: {default}\n")
