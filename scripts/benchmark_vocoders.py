@@ -3,9 +3,9 @@
     python scripts/benchmark_vocoders.py [--seconds 2] [--only waveglow wavenet] [--output FILE]
 
 Real-time factor is seconds of one core for a second of sound (below 1 is faster than real time); processor
-time is counted, so that other programs on the machine do not show. Multiply-adds
-are those of one second of sound. Latency is what the model declares; a streamer's chunk comes on top. Models
-slower than ten times real time are measured on a tenth of a second.
+time is counted, so that other programs on the machine show little. Multiply-adds are those of one second of
+sound. Latency is what the model declares; a streamer's chunk comes on top. Models slower than ten times real
+time are measured on a tenth of a second.
 
 The second table measures what the caches of the autoregressive models save: the same samples computed again
 from all that they depend on. WaveFlow recomputes the whole second. WaveNet's recomputation of one second
@@ -22,8 +22,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from audiotool.benchmark import count_macs
 from audiotool.models.base import Model
 from audiotool.models.layers import logistic_mixture, noise
 from audiotool.models.registry import MODELS
@@ -32,6 +32,8 @@ from audiotool.models.wavenet import WaveNet
 
 SLOW = 10.0
 """Real-time factor beyond which a tenth of a second is measured."""
+COUNTED_SECONDS = 0.025
+"""Of sound whose multiply-adds are counted in models that slow."""
 F0_HZ = 150.0
 PROBE_SAMPLES = 20
 COMPARED_SECONDS = 0.02
@@ -79,12 +81,7 @@ def row(name: str, seconds: float) -> str:
 
     short = factor(0.1, 1)
     measured = short if short > SLOW else factor(seconds, 3)
-    counted = 0.1 if short > SLOW else 1.0
-    x = features(model, counted)
-    with FlopCounterMode(display=False) as counter:
-        model.process(x)
-    sound = x.shape[-1] * model.upsampling / model.sample_rate
-    multiply_adds = counter.get_total_flops() / 2 / sound
+    multiply_adds = count_macs(model, COUNTED_SECONDS if short > SLOW else 1.0)
     if model.causal:
         streams = "state"
     elif model.context is not None:

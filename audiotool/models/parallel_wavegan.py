@@ -147,7 +147,8 @@ class ParallelWaveGAN(Vocoder):
     def _generate(self, z: Tensor, features: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         condition, upsample = self.upsample_net(features, state["upsample"])
         x = self.first_conv(z)
-        layers, total = [], torch.zeros(())
+        layers: list[State] = []
+        total = torch.zeros(())
         for block, memory in zip(self.conv_layers, state["layers"], strict=True):
             x, skip, memory = block(x, condition, memory)
             total = skip if not layers else total + skip

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -189,8 +189,13 @@ class WaveFlow(Vocoder):
         self.latency = frames * self.upsampling
         if c.weight_norm:
             normalise_weights(self.upsample_conv)
-            for flow in self.flows:
+            for flow in self.row_flows:
                 normalise_weights(nn.ModuleList([flow.front_conv, flow.res_blocks]))
+
+    @property
+    def row_flows(self) -> list[RowFlow]:
+        """The flows in the order of analysis."""
+        return cast("list[RowFlow]", list(self.flows))
 
     def upsample(self, features: Tensor) -> Tensor:
         """Mel (B, M, frames) -> (B, M, frames * hop)."""
@@ -240,7 +245,7 @@ class WaveFlow(Vocoder):
         """
         x = z
         for k, rows in reversed(list(enumerate(self._row_orders()))):
-            x = self.flows[k].inverse(x[:, :, self._order(k)], self.stack(condition)[:, :, rows])
+            x = self.row_flows[k].inverse(x[:, :, self._order(k)], self.stack(condition)[:, :, rows])
         return x[:, 0].transpose(1, 2).flatten(1)
 
     def _row_orders(self) -> Sequence[list[int]]:

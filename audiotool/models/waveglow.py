@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -223,7 +223,8 @@ class WaveGlow(Vocoder):
         for k in reversed(range(c.n_flows)):
             kept, changed = x.chunk(2, dim=1)
             shift, log_scale = self.WN[k](kept, condition).chunk(2, dim=1)
-            x = self.convinv[k].inverse(torch.cat((kept, (changed - shift) * torch.exp(-log_scale)), dim=1))
+            x = torch.cat((kept, (changed - shift) * torch.exp(-log_scale)), dim=1)
+            x = cast(InvertibleConv, self.convinv[k]).inverse(x)
             if c.leaves_before(k):
                 x = torch.cat((z[:, used : used + c.n_early_size], x), dim=1)
                 used += c.n_early_size

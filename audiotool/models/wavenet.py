@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -106,7 +106,8 @@ class WaveNet(Vocoder):
     config_class = WaveNetConfig
     reference = (
         "van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.,"
-        " Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884"
+        " Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018,"
+        " arXiv:1712.05884"
     )
 
     mean: Tensor
@@ -154,11 +155,11 @@ class WaveNet(Vocoder):
             mixture parameters (B, 3 * components, T).
         """
         x = self.first_conv(waveform)
-        total: Tensor | None = None
+        skips = []
         for block in self.conv_layers:
             x, skip, _ = block(x, condition)
-            total = skip if total is None else total + skip
-        return self.last_conv_layers(total * math.sqrt(1.0 / len(self.conv_layers)))
+            skips.append(skip)
+        return self.last_conv_layers(sum(skips) * math.sqrt(1.0 / len(skips)))
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mixture "parameters" (B, 3 * components, T) and the "signal" (B, 1, T) they are to predict."""
@@ -209,6 +210,11 @@ class WaveNet(Vocoder):
         return torch.cat(outputs, dim=-1), state
 
 
+def _bias(conv: nn.Conv1d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
+
+
 class _Recurrence:
     """The network arranged for one sample at a time: weights as matrices, (B, channels) in and out.
 
@@ -218,19 +224,20 @@ class _Recurrence:
 
     def __init__(self, model: WaveNet) -> None:
         self.config = model.config
-        blocks = model.conv_layers
+        blocks = cast("list[ResidualBlock]", list(model.conv_layers))
         self.dilations = model.config.stack.dilations
         self.histories = [(model.config.kernel_size - 1) * d for d in self.dilations]
-        self.first = (model.first_conv.weight[:, 0, 0], model.first_conv.bias)
+        self.first = (model.first_conv.weight[:, 0, 0], _bias(model.first_conv))
         # (taps * residual, gate), the oldest tap first
         self.taps = [b.conv.weight.permute(2, 1, 0).flatten(0, 1) for b in blocks]
-        self.taps_bias = torch.cat([b.conv.bias for b in blocks])
+        self.taps_bias = torch.cat([_bias(b.conv) for b in blocks])
         self.aux = torch.cat([b.conv1x1_aux.weight[..., 0] for b in blocks])
-        self.out = [(b.conv1x1_out.bias * HALF, b.conv1x1_out.weight[..., 0].T * HALF) for b in blocks]
+        self.out = [(_bias(b.conv1x1_out) * HALF, b.conv1x1_out.weight[..., 0].T * HALF) for b in blocks]
         share = math.sqrt(1.0 / len(blocks))
         self.skip = torch.cat([b.conv1x1_skip.weight[..., 0].T for b in blocks]) * share
-        self.skip_bias = torch.stack([b.conv1x1_skip.bias for b in blocks]).sum(0) * share
-        self.head = [(c.bias, c.weight[..., 0].T) for c in model.last_conv_layers[1::2]]
+        self.skip_bias = torch.stack([_bias(b.conv1x1_skip) for b in blocks]).sum(0) * share
+        head = cast("list[nn.Conv1d]", [model.last_conv_layers[n] for n in (1, 3)])
+        self.head = [(_bias(c), c.weight[..., 0].T) for c in head]
 
     def generate(self, condition: Tensor, position: int, state: dict[str, Any]) -> Tensor:
         """Samples (B, 1, n) for an upsampled condition (B, M, n); moves `state` on."""
