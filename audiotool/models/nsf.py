@@ -23,6 +23,7 @@ published.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +32,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.dsp.mel import MelConfig
+from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
 from audiotool.models.layers.conv import StreamingConv1d
@@ -85,6 +88,7 @@ class NSFConfig:
         noise_std: standard deviation of the noise added to voiced sines.
         backward_block: frames that share one backward pass of the recurrent condition.
         backward_lookahead: frames after the block from which that pass begins.
+        seed: of the noise, unless `process` is given another.
     """
 
     mel: str | Mapping[str, Any] = field(default_factory=lambda: dict(MEL))
@@ -100,6 +104,7 @@ class NSFConfig:
     noise_std: float = 0.003
     backward_block: int = 50
     backward_lookahead: int = 100
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.variant not in ("hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"):
@@ -424,8 +429,9 @@ class NSF(Vocoder):
         c = config
         self.causal = True
         self.has_cutoff = c.variant != "hn-nsf"
-        self.register_buffer("input_mean", torch.zeros(self.input_channels))
-        self.register_buffer("input_std", torch.ones(self.input_channels))
+        mean, std = _speech_statistics(self.mel)
+        self.register_buffer("input_mean", mean)
+        self.register_buffer("input_std", std)
         self.condition = Condition(c, self.input_channels)
         self.upsample = SmoothUpsample(self.upsampling, replicate=self.has_cutoff)
         self.cutoff_average = MovingAverage(4 * self.upsampling)
@@ -459,12 +465,28 @@ class NSF(Vocoder):
             )
         return self._run(x, {**self.start(), "draws": draws}, final=True, whole=True)[0][:, 0]
 
-    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {"estimate": self(batch["input"].transpose(1, 2))[:, None]}
+    def append_f0(self, mel: Tensor, waveform: Tensor) -> Tensor:
+        """Put the F0 of the waveform the mel was made from behind its bands.
 
-    def start(self, level: Any = None, seed: int = 0, **conditions: Any) -> State:
+        Args:
+            mel: (B, n_mels, frames), centred.
+            waveform: (B, 1, T) at `sample_rate`.
+        Returns:
+            (B, n_mels + 1, frames).
+        """
+        f0 = fundamental_frequency(waveform[:, 0], self.sample_rate, self.upsampling)[:, : mel.shape[-1]]
+        return torch.cat((mel, F.pad(f0, (0, mel.shape[-1] - f0.shape[-1]))[:, None]), dim=1)
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As every model's; the F0 of a plain mel is tracked in the target."""
+        features = batch["input"]
+        if features.shape[1] == self.mel.n_mels:
+            features = self.append_f0(features, batch["target"])
+        return {"estimate": self(features.transpose(1, 2))[:, None]}
+
+    def start(self, level: Any = None, seed: int | None = None, **conditions: Any) -> State:
         return {
-            "seed": seed,
+            "seed": self.config.seed if seed is None else seed,
             "draws": None,
             "position": 0,
             "phase": None,
@@ -475,6 +497,7 @@ class NSF(Vocoder):
         }
 
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
+        self.check_features(x)
         return Model.process(self, x, **conditions)
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
@@ -533,6 +556,14 @@ class NSF(Vocoder):
         normal = noise.normal(seed, count + 1, state["position"], length, x.device)
         rows = normal.to(x).expand(x.shape[0], -1, -1)
         return Draws(phase.to(x).expand(x.shape[0], -1), rows[:, :count], rows[:, count:])
+
+
+def _speech_statistics(mel: MelConfig) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each feature of read speech, roughly; a checkpoint brings its own."""
+    scale = math.log(10) if mel.log == "natural" else 1.0
+    mean, std = torch.full((mel.n_mels + 1,), -3.0 * scale), torch.full((mel.n_mels + 1,), 1.2 * scale)
+    mean[-1], std[-1] = 110.0, 117.0  # Hz, unvoiced frames counting as 0
+    return mean, std
 
 
 def _with_history(x: Tensor, state: Tensor | None, length: int) -> Tensor:

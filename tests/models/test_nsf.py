@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiotool.errors import CheckpointError
+from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.log_power_spectrum import LogPowerSpectrumLoss
 from audiotool.models.nsf import NSF, Draws, NSFConfig, SmoothUpsample
@@ -143,6 +143,29 @@ def test_smooth_upsample_is_two_moving_averages(replicate: bool, frames: int) ->
         expected = torch.nn.functional.avg_pool1d(padded, hop, 1)
     smooth, _, _ = SmoothUpsample(hop, replicate)(x, None, final=True)
     assert torch.allclose(smooth, expected, atol=1e-6)
+
+
+def test_f0_is_tracked_in_the_target() -> None:
+    model = NSF(NSFConfig(hidden_dim=8, filter_blocks=1, convs_per_block=2, variant="hn-sinc-nsf-10"))
+    waveform = 0.5 * torch.sin(2 * torch.pi * 200 * torch.arange(8000) / 16000).reshape(1, 1, -1)
+    waveform[..., 5000:] = 0
+    mel = torch.zeros(1, 80, 100)
+    f0 = model.append_f0(mel, waveform)[0, -1]
+    assert f0.shape == (100,)
+    assert (f0[5:55] - 200).abs().max() < 1
+    assert (f0[70:] == 0).all()
+    batch = {"input": mel, "target": waveform}
+    torch.manual_seed(0)
+    without = model.training_outputs(batch)["estimate"]
+    torch.manual_seed(0)
+    given = model.training_outputs({**batch, "input": model.append_f0(mel, waveform)})["estimate"]
+    assert without.shape == waveform.shape
+    assert torch.equal(without, given)
+
+
+def test_input_without_f0_is_refused() -> None:
+    with pytest.raises(InputError, match=r"nsf takes \(batch, 7, frames\), got \(1, 6, 9\)"):
+        tiny("hn-nsf").process(torch.zeros(1, 6, 9))
 
 
 def test_overfits_one_example() -> None:
