@@ -109,7 +109,9 @@ class Importer:
         return model.eval(), metadata
 
     def _resemblance(self, official: Any) -> str:
-        alike = [name for name in recognise(official) if name != self.name]
+        alike = recognise(official)
+        # What comes after our own name is a less specific match.
+        alike = alike[: alike.index(self.name)] if self.name in alike else alike
         return f" The file looks like {' or '.join(alike)}: try --model {alike[0]}." if alike else ""
 
 

@@ -171,4 +171,37 @@ def test_every_importer_names_a_model_and_its_source() -> None:
     for name, importer in IMPORTERS.all().items():
         assert name in models
         assert importer.origin
-        assert importer.signature
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("cleanunet/official_checkpoint.pkl", "cleanunet"),
+        ("hifigan/v3_small/g_00000001", "hifigan"),
+        ("bigvgan/v2_small/bigvgan_generator.pt", "bigvgan"),
+        ("gtcrn/model_trained_on_dns3.tar", "gtcrn"),
+        ("hybrid_demucs/torchaudio_nfft1024/official_checkpoint.pt", "hybrid-demucs"),
+        ("mambattention/g_00000001.pth", "mambattention"),
+        ("mp_senet/g_00000001", "mp-senet"),
+        ("nsf/hn_nsf_small/trained_network.pt", "nsf"),
+        ("parallel_wavegan/v1_small/checkpoint-400000steps.pkl", "parallel-wavegan"),
+        ("periodwave/base_small/G_10000.pth", "periodwave"),
+        ("vocos/mel_resnet/pytorch_model.bin", "vocos"),
+        ("waveflow/h8_r16/waveflow_5000", "waveflow"),
+        ("waveglow/small/waveglow_1_state_dict.pt", "waveglow"),
+    ],
+)
+def test_files_are_recognised_as_their_own_model(file: str, name: str) -> None:
+    assert recognise(read_torch(CLEANUNET.parent / file))[0] == name
+
+
+def test_a_less_specific_resemblance_is_no_advice() -> None:
+    """A BigVGAN file has all that a HiFi-GAN file is recognised by."""
+    official = CLEANUNET.parent / "bigvgan/v2_small/bigvgan_generator.pt"
+    assert recognise(read_torch(official)) == ["bigvgan", "hifigan"]
+    config = CLEANUNET.parent / "hifigan/v3_small/config.json"
+    with pytest.raises(CheckpointError) as caught:
+        import_checkpoint(official, "bigvgan", config)
+    assert "looks like" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="try --model bigvgan"):
+        import_checkpoint(official, "hifigan", config)
