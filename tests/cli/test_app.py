@@ -1,0 +1,90 @@
+"""The command itself: help without heavy imports, errors as one line, exit codes, tracebacks on request."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from audiotool.cli import app as app_module
+from audiotool.errors import AudiotoolError, RecipeError
+from audiotool.version import __version__
+
+runner = CliRunner()
+
+RAISED = {
+    "failed": AudiotoolError("it\nfailed"),
+    "recipe": RecipeError("key 'x'"),
+    "interrupted": KeyboardInterrupt(),
+    "bug": ZeroDivisionError("oops"),
+}
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A subcommand that raises what it is told to."""
+    faulty = typer.Typer(add_completion=False)
+
+    @faulty.command()
+    def raises(kind: str) -> None:
+        raise RAISED[kind]
+
+    found = app_module.Subcommands._typer
+    monkeypatch.setattr(
+        app_module.Subcommands, "_typer", staticmethod(lambda m: faulty if m == "faulty" else found(m))
+    )
+    return
+
+
+def test_every_command_has_help_without_torch() -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from audiotool.cli.app import app\n"
+        "run = lambda *a: CliRunner().invoke(app, a)\n"
+        "assert 'denoise' in run('--help').output\n"
+        "import typer; group = typer.main.get_command(app)\n"
+        "for name in group.list_commands(None):\n"
+        "    result = run(name, '--help'); assert result.exit_code == 0, (name, result.output)\n"
+        "    assert 'install-completion' not in result.output, name\n"
+        "heavy = {'torch', 'torchaudio', 'soundfile', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version() -> None:
+    assert runner.invoke(app_module.app, ["--version"]).output == f"audiotool {__version__}\n"
+
+
+def test_unknown_command_names_the_nearest() -> None:
+    result = runner.invoke(app_module.app, ["denois"])
+    assert result.exit_code == 2
+    assert "did you mean 'denoise'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "line"),
+    [
+        ("failed", 1, "audiotool: error: it failed\n"),
+        ("recipe", 2, "audiotool: error: key 'x'\n"),
+        ("interrupted", 130, "audiotool: interrupted\n"),
+        ("bug", 1, "audiotool: internal error: ZeroDivisionError: oops (--debug shows where)\n"),
+    ],
+)
+@pytest.mark.usefixtures("faulty")
+def test_errors_are_one_line(kind: str, code: int, line: str) -> None:
+    result = runner.invoke(app_module.app, ["faulty", kind])
+    assert (result.exit_code, result.stderr, result.stdout) == (code, line, "")
+
+
+@pytest.mark.usefixtures("faulty")
+def test_debug_shows_the_traceback_from_anywhere_on_the_line() -> None:
+    for arguments in (["--debug", "faulty", "bug"], ["faulty", "bug", "--debug"]):
+        result = runner.invoke(app_module.app, arguments)
+        assert isinstance(result.exception, ZeroDivisionError)
+    refused = runner.invoke(app_module.app, ["faulty", "--", "--debug"])
+    assert "KeyError" in refused.output, "behind -- it is an argument"

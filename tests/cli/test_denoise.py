@@ -1,0 +1,323 @@
+"""`audiotool denoise` on real files and on everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic import save_tiny, speech_like, write_speech
+from typer.testing import CliRunner, Result
+
+import audiotool
+from audiotool.cli.app import app
+
+DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
+COMMAND = [sys.executable, "-c", "from audiotool.cli.app import main; main()", "denoise"]
+PATIENCE = 240.0
+"""Seconds to wait for a child process on a busy machine before a test fails."""
+
+
+@pytest.fixture
+def denoise(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+        words = ["denoise", "--checkpoint", str(tiny_checkpoint), "--device", "cpu", *map(str, arguments)]
+        return CliRunner().invoke(app, words, input=stdin)
+
+    return call
+
+
+def one_line(result: Result) -> str:
+    """The message of a failed run, which must be one line on stderr and nothing on stdout."""
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("audiotool: ")
+    return result.stderr
+
+
+def test_a_real_recording_with_its_report(denoise: Callable[..., Result]) -> None:
+    result = denoise(
+        *(DEMO / "noisy.flac", "-o", "out.flac", "--reference", DEMO / "clean.flac", "--report", "r.json")
+    )
+    assert result.exit_code == 0, result.output
+    assert soundfile.info("out.flac").frames == soundfile.info(str(DEMO / "noisy.flac")).frames
+    [row] = json.loads(Path("r.json").read_text())["files"]
+    assert row["status"] == "done"
+    for metric in ("pesq", "stoi", "estoi", "si_sdr"):
+        assert row[f"{metric}_improvement"] == pytest.approx(row[metric] - row[f"{metric}_noisy"])
+    assert "pesq" in result.stdout
+    assert "→" in result.stdout
+
+
+def test_the_output_is_the_pipelines(denoise: Callable[..., Result], tiny_checkpoint: Path) -> None:
+    write_speech(Path("in.wav"), 1.5, 44100, 2, subtype="FLOAT")
+    assert (
+        denoise("in.wav", "-o", "out.wav", "--max-attenuation", 12, "--residual", "rest.wav").exit_code == 0
+    )
+    x, rate = audiotool.read("in.wav")
+    expected = audiotool.load(tiny_checkpoint, "cpu", max_attenuation_db=12.0)(x, rate)
+    np.testing.assert_allclose(audiotool.read("out.wav")[0], expected, atol=1e-5)
+    np.testing.assert_allclose(audiotool.read("rest.wav")[0], x - expected, atol=1e-5)
+
+
+def test_mixed_folder_with_failures(denoise: Callable[..., Result]) -> None:
+    for name, rate, channels in (("a.wav", 8000, 1), ("b/c.flac", 96000, 2), ("b/d.ogg", 48000, 1)):
+        write_speech(Path("in") / name, 0.3, rate, channels)
+    write_speech(Path("in/surround.wav"), 0.3, 48000, 6)
+    Path("in/letter.mp3").write_bytes(b"Dear friend, ...")
+    result = denoise("in", "-o", "out", "--report", "r.csv")
+    assert result.exit_code == 1
+    assert "1 of 5 files failed" in result.stderr
+    assert "in/letter.mp3 cannot be read as audio" in result.stderr
+    found = sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file())
+    assert found == ["a.wav", "b/c.flac", "b/d.ogg", "surround.wav"]
+    assert Path("r.csv").read_text().count("\n") == 1 + 5 + 2
+    again = denoise("in", "-o", "out")
+    assert again.exit_code == 2
+    assert "--skip-existing" in one_line(again)
+    assert denoise("in", "-o", "out", "--skip-existing").exit_code == 1
+    Path("in/letter.mp3").unlink()
+    quiet = denoise("in", "-o", "out", "--overwrite", "--quiet")
+    assert (quiet.exit_code, quiet.output) == (0, "")
+
+
+def test_pipes(denoise: Callable[..., Result]) -> None:
+    write_speech(Path("in.wav"), 1.0, 22050, 2)
+    assert denoise("in.wav", "-o", "out.wav").exit_code == 0
+    expected = Path("out.wav").read_bytes()
+    result = denoise("in.wav", "-o", "-")
+    assert result.stdout_bytes == expected
+    data = Path("in.wav").read_bytes()
+    endless = data[:40] + b"\xff\xff\xff\xff" + data[44:]
+    for stdin in (data, endless):
+        result = denoise("-", stdin=stdin)
+        assert result.exit_code == 0
+        samples = np.frombuffer(result.stdout_bytes[44:], "<i2")
+        assert np.abs(samples.astype(int) - np.frombuffer(expected[44:], "<i2")).max() <= 1
+        assert len(samples) == 2 * 22050
+    assert denoise("-", "-o", "piped.flac", stdin=data).exit_code == 0
+    assert soundfile.info("piped.flac").frames == 22050
+
+
+BAD_INPUTS = {
+    "empty": "is empty",
+    "header only": "holds no audio",
+    "not audio": "cannot be read as audio",
+    "no channels": "cannot be read as audio",
+    "NaN": "nan at sample 77",
+    "infinity": "inf at sample 77",
+    "half a flac": "is damaged after",
+}
+
+
+@pytest.mark.parametrize("kind", BAD_INPUTS)
+def test_bad_inputs_fail_in_one_line_and_lose_nothing(denoise: Callable[..., Result], kind: str) -> None:
+    whole = write_speech(Path("whole.wav")).read_bytes()
+    x = speech_like(0.5, 16000).T.copy()
+    x[77] = np.inf if kind == "infinity" else np.nan
+    if kind in ("NaN", "infinity"):
+        soundfile.write("bad.wav", x, 16000, subtype="FLOAT")
+    flac = write_speech(Path("whole.flac"), 2.0).read_bytes()
+    contents = {
+        "empty": b"",
+        "header only": whole[:44],
+        "not audio": b"just some text " * 100,
+        "no channels": whole[:22] + b"\0\0" + whole[24:],
+        "half a flac": flac[: len(flac) // 2],
+    }
+    if kind in contents:
+        Path("bad.wav").write_bytes(contents[kind])
+    before = write_speech(Path("out/out.wav")).read_bytes()
+    result = denoise("bad.wav", "-o", "out/out.wav", "--overwrite")
+    assert result.exit_code == 1
+    assert BAD_INPUTS[kind] in one_line(result)
+    assert Path("out/out.wav").read_bytes() == before
+    assert os.listdir("out") == ["out.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "rate", "channels"),
+    [
+        ("one-sample.wav", 1 / 16000, 16000, 1),
+        ("32-channels.wav", 0.1, 16000, 32),
+        ("telephone.wav", 0.2, 8000, 1),
+        ("studio.wav", 0.2, 192000, 1),
+    ],
+)
+def test_unusual_inputs_come_out_whole(
+    denoise: Callable[..., Result], name: str, seconds: float, rate: int, channels: int
+) -> None:
+    write_speech(Path(name), seconds, rate, channels)
+    assert denoise(name, "-o", "out.wav").exit_code == 0
+    before, after = soundfile.info(name), soundfile.info("out.wav")
+    assert (before.frames, before.channels, before.samplerate) == (
+        after.frames,
+        after.channels,
+        after.samplerate,
+    )
+
+
+def test_silence_stays_silent(denoise: Callable[..., Result]) -> None:
+    audiotool.write("in.wav", np.zeros(8000), 16000)
+    assert denoise("in.wav", "-o", "out.wav").exit_code == 0
+    assert np.abs(audiotool.read("out.wav")[0]).max() < 0.01
+
+
+def test_truncated_input_is_processed_with_a_warning(denoise: Callable[..., Result]) -> None:
+    data = write_speech(Path("whole.wav"), 1.0).read_bytes()
+    Path("half.wav").write_bytes(data[: len(data) // 2])
+    result = denoise("half.wav", "-o", "out.wav")
+    assert result.exit_code == 0
+    assert "half.wav is truncated: 0.50 s of 1.00 s" in result.stderr
+    assert soundfile.info("out.wav").frames == (len(data) // 2 - 44) // 2
+
+
+def test_wrong_ending_is_read_by_its_content(denoise: Callable[..., Result]) -> None:
+    write_speech(Path("in.flac")).rename("in.wav")
+    assert denoise("in.wav", "-o", "out.wav").exit_code == 0
+    assert soundfile.info("out.wav").format == "WAV"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "say what to process"),
+        (["missing.wav", "-o", "out.wav"], "no such input: missing.wav"),
+        (["in.wav"], "say where the output goes"),
+        (["in.wav", "-o", "in.wav", "--overwrite"], "replace its own input"),
+        (["in.wav", "-o", "out.wav", "--overwrite", "--skip-existing"], "exclude each other"),
+        (["in.wav", "-o", "out.wav", "--model", "x"], "exclude each other"),
+        (["in.wav", "-o", "out.wav", "--report", "r.txt"], ".json or .csv"),
+        (["in.wav", "-o", "in.wav/out.wav"], "is not a folder"),
+    ],
+)
+def test_mistakes_on_the_command_line(
+    denoise: Callable[..., Result], arguments: list[str], message: str
+) -> None:
+    write_speech(Path("in.wav"))
+    result = denoise(*arguments)
+    assert message in one_line(result)
+    assert result.exit_code == (1 if "r.txt" in arguments else 2)
+    assert os.listdir() == ["in.wav"]
+
+
+def test_checkpoints_by_name_path_and_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_speech(Path("in.wav"))
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["denoise", "in.wav", "-o", "out.wav", "--device", "cpu", *arguments])
+
+    missing = run("--checkpoint", "no.safetensors")
+    assert (missing.exit_code, "no such checkpoint" in one_line(missing)) == (2, True)
+    assert "no checkpoint 'no-such-name'" in one_line(run("--model", "no-such-name"))
+    Path("bad.safetensors").write_bytes(b"nothing")
+    assert "not a safetensors file" in one_line(run("--checkpoint", "bad.safetensors"))
+    assert "no recipe 'no-such-recipe'" in one_line(run("--recipe", "no-such-recipe"))
+    assert not Path("out.wav").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files")
+def test_output_folder_that_takes_no_files(denoise: Callable[..., Result]) -> None:
+    write_speech(Path("in.wav"))
+    result = denoise("in.wav", "-o", "/proc/audiotool/out.wav")
+    assert result.exit_code in (1, 2)
+    assert "cannot write /proc/audiotool/out.wav" in one_line(result)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def test_disk_full(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    write_speech(tmp_path / "in.wav", 10)
+    before = write_speech(tmp_path / "out" / "out.wav", 0.1).read_bytes()
+
+    def small_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    command = [*COMMAND, "in.wav", "-o", "out/out.wav", "--overwrite", "--checkpoint", str(tiny_checkpoint)]
+    done = subprocess.run(
+        command, cwd=tmp_path, preexec_fn=small_disk, capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 1, done.stderr
+    assert "cannot write out/out.wav" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert (tmp_path / "out" / "out.wav").read_bytes() == before
+    assert os.listdir(tmp_path / "out") == ["out.wav"]
+
+
+@pytest.fixture(scope="module")
+def long_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short recordings, and one that takes long enough to be interrupted in."""
+    folder = tmp_path_factory.mktemp("long")
+    save_tiny(folder / "tiny.safetensors")
+    for name in ("a.wav", "b.wav"):
+        write_speech(folder / "in" / name, 0.5)
+    rng = np.random.default_rng(0)
+    audiotool.write(folder / "in" / "z.wav", rng.uniform(-0.1, 0.1, 16000 * 600), 16000)
+    return folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [*COMMAND, "in", "-o", "out", "--checkpoint", "tiny.safetensors", "--device", "cpu", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment()
+    )
+
+
+def wait_until_inside(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Return when a and b are done and z has begun."""
+    give_up = time.monotonic() + PATIENCE
+    out = folder / "out"
+    while time.monotonic() < give_up:
+        assert process.poll() is None, process.communicate()[1]
+        begun = [p for p in out.glob(".z.wav.*.part") if p.stat().st_size > 1000]
+        if begun and (out / "a.wav").exists() and (out / "b.wav").exists():
+            return
+        time.sleep(0.02)
+    pytest.fail("the batch did not get anywhere")
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_interrupt_in_the_middle_of_a_batch(long_folder: Path, jobs: str) -> None:
+    process = start(long_folder, "--jobs", jobs, "--overwrite")
+    wait_until_inside(long_folder, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert stderr.splitlines()[-1] == "audiotool: interrupted"
+    assert "Traceback" not in stderr
+    assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav"]
+    assert soundfile.info(str(long_folder / "out" / "a.wav")).frames == 8000
+
+
+def test_kill_in_the_middle_of_a_batch_and_resume(long_folder: Path) -> None:
+    process = start(long_folder, "--overwrite")
+    wait_until_inside(long_folder, process)
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    left = sorted(os.listdir(long_folder / "out"))
+    assert left[1:] == ["a.wav", "b.wav"]
+    assert left[0].endswith(".part"), "no half file has a name that looks whole"
+    kept = (long_folder / "out" / "a.wav").stat().st_mtime_ns
+    resumed = start(long_folder, "--skip-existing")
+    _, stderr = resumed.communicate(timeout=PATIENCE)
+    assert resumed.returncode == 0, stderr
+    assert "a.wav: out/a.wav exists, skipped" in stderr
+    assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav", "z.wav"]
+    assert (long_folder / "out" / "a.wav").stat().st_mtime_ns == kept
+    assert soundfile.info(str(long_folder / "out" / "z.wav")).frames == 16000 * 600
