@@ -120,15 +120,17 @@ def mix(
     workers: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
 ) -> None:
     """Render a fixed set of a recipe's examples to disk: the same files for the same seed."""
-    from audiotool.data.dataset import make_dataset
-    from audiotool.data.mixed_set import write_set
     from audiotool.recipe import find, load
-    from audiotool.tasks.base import TASKS
 
     if split is Split.auto:
         raise typer.BadParameter("a set is of the train, valid or test split", param_hint="--split")
     loaded = load(recipe, list(settings or []))
     data = loaded.data.located(find(recipe).parent)
+    # Only now: they load torch, and a wrong recipe should say so at once.
+    from audiotool.data.dataset import make_dataset
+    from audiotool.data.mixed_set import write_set
+    from audiotool.tasks.base import TASKS
+
     if seed is not None:
         data = data.model_copy(update={"seed": seed})
     with _progress("decoding") as tick:
