@@ -129,7 +129,7 @@ class PersonalisedTransformer(Model):
         self.anybody = nn.Parameter(torch.randn(1, 1, c.dim) * 0.02)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One in ten enrolments (`absent_probability`) is withheld, so that the model denoises without one."""
+        """Some batches' enrolments (`absent_probability`) are withheld: it must denoise without too."""
         enrolment: Tensor | None = batch["enrolment"]
         if torch.rand(()).item() < self.config.absent_probability:
             enrolment = None

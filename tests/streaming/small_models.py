@@ -46,6 +46,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "backward_block": 5,
         "backward_lookahead": 7,
     },
+    "personalised-transformer": {"dim": 16, "heads": 2, "blocks": 2, "inner_dim": 32, "window": 20},
     "spectral-convnext": {"dim": 24, "blocks": 2},
     "vocos": {
         "mel": {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 6, "padding": "same"},
