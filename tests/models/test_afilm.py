@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import import_checkpoint
 from audiotool.models.afilm import AFiLM, AFiLMConfig, TFiLM, TFiLMConfig, positional_code, sub_pixel
+from audiotool.models.registry import MODELS
+from audiotool.recipe.load import load as load_recipe
 from audiotool.streaming.streamer import make_streamer
 
 PACK = Path(__file__).parents[1] / "data" / "parity" / "afilm"
@@ -50,6 +52,15 @@ def test_official_sub_pixels() -> None:
 def test_published_parameter_count() -> None:
     with torch.device("meta"):
         assert AFiLM(AFiLMConfig()).parameter_count == 134_723_842
+
+
+@pytest.mark.parametrize("name", ["afilm", "tfilm"])
+def test_recipe(name: str) -> None:
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
+    assert recipe.audio.segment_seconds is not None
+    assert recipe.audio.segment_seconds * recipe.audio.sample_rate == model.config.patch_length
 
 
 def test_positional_code() -> None:

@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.log_power_spectrum import LogPowerSpectrumLoss
 from audiotool.models.nsf import NSF, Draws, NSFConfig, SmoothUpsample
+from audiotool.recipe.load import load as load_recipe
 from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "nsf"
@@ -190,6 +192,13 @@ def test_bad_configurations_are_refused() -> None:
         NSF.from_config({"variant": "b-nsf"})
     with pytest.raises(CheckpointError, match="sinc_order must be odd, got 30"):
         NSF.from_config({"sinc_order": 30})
+
+
+def test_recipe() -> None:
+    recipe = load_recipe("nsf")
+    model = NSF.from_config(recipe.model.config)
+    assert mel_config(recipe.audio.mel or "") == model.mel
+    assert [term.name for term in recipe.loss] == ["log-power-spectrum"]
 
 
 def test_loss_refuses_lists_of_different_lengths() -> None:

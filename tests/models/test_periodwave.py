@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiotool.dsp.mel import MelSpectrogram
+from audiotool.dsp.mel import MelSpectrogram, mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.flow_matching import FlowMatchingLoss
+from audiotool.losses.mel import MultiScaleMelLoss
 from audiotool.models.periodwave import (
     PeriodWave,
     PeriodWaveConfig,
@@ -23,6 +24,8 @@ from audiotool.models.periodwave import (
     midpoint,
     time_grid,
 )
+from audiotool.models.registry import MODELS
+from audiotool.recipe.load import load as load_recipe
 from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "periodwave"
@@ -102,10 +105,25 @@ def test_official_flow_matching_loss() -> None:
     assert torch.isclose(FlowMatchingLoss()(outputs, {}), io["fm.loss"], rtol=1e-4)
 
 
-def test_official_turbo_estimate() -> None:
+def test_official_turbo_loss() -> None:
+    """Two Euler steps, then the mel loss over the samples that count."""
     model, io = official("base_small")
+    mask = (torch.arange(io["wav"].shape[-1]) < io["fm.length"]).float()[:, None]
     with torch.no_grad():
-        assert relative_error(model(io["mel"], io["noise"], 2, "euler", 1.0), io["turbo.pred"]) <= 1e-4
+        estimate = model(io["mel"], io["noise"], 2, "euler", 1.0)
+        loss = MultiScaleMelLoss(24000)({"estimate": estimate * mask}, {"target": io["wav"][:, None] * mask})
+    assert relative_error(estimate, io["turbo.pred"]) <= 1e-4
+    assert torch.isclose(loss, io["turbo.msmel_loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["periodwave", "periodwave-turbo"])
+def test_recipe(name: str) -> None:
+    recipe = load_recipe(name)
+    with torch.device("meta"):
+        model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
+    assert model.parameter_count == 29_805_025
+    assert recipe.audio.sample_rate == model.sample_rate
+    assert mel_config(recipe.audio.mel or "") == model.mel
 
 
 @pytest.mark.parametrize(
@@ -245,5 +263,5 @@ def test_bad_configurations_are_refused(values: dict[str, Any], message: str) ->
 
 
 def test_features_of_another_size_are_refused() -> None:
-    with pytest.raises(InputError, match=r"takes \(batch, 5, frames\), got \(1, 80, 4\)"):
+    with pytest.raises(InputError, match="n_mels 80 against 5"):
         tiny().process(torch.zeros(1, 80, 4))
