@@ -168,3 +168,9 @@ def test_bad_configurations_are_refused(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(values))
     with pytest.raises(CheckpointError, match="input_channel 2"):
         import_checkpoint(PACK / "g_00000001.pth", "mambattention", path)
+
+
+def test_a_checkpoint_of_another_model_is_named() -> None:
+    other = PACK.parent / "mp_senet" / "g_00000001"
+    with pytest.raises(CheckpointError, match=r"missing.*unexpected.*looks like mp-senet"):
+        import_checkpoint(other, "mambattention", PACK / "config.yaml")

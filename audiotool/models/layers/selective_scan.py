@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-TILE = {"cpu": 1 << 21, "cuda": 1 << 25}
+TILE = {"cpu": 1 << 20, "cuda": 1 << 25}
 """State values (batch x time x features x state size) worked on at once: a CPU's cache, a GPU's memory."""
 
 BLOCK = 128
