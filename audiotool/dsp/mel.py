@@ -198,6 +198,12 @@ def value_range(config: MelConfig) -> tuple[float, float]:
     return log(config.floor), log(max(ceiling, config.floor))
 
 
+def advice_for(bands: int) -> str:
+    """End of a message about a mel of so many bands: the presets that have them, or nothing."""
+    fitting = [name for name, preset in PRESETS.items() if preset.n_mels == bands]
+    return f"; a checkpoint with preset {' or '.join(fitting)} would fit" if fitting else ""
+
+
 def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, source: str) -> None:
     """Refuse an array that cannot be a mel of this definition.
 
@@ -217,9 +223,9 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
                 f"{source}: shape {tuple(shape)} looks transposed: a mel is (n_mels, frames),"
                 f" here ({config.n_mels}, …)"
             )
-        fitting = [name for name, preset in PRESETS.items() if preset.n_mels == bands]
-        advice = f"; a checkpoint with preset {' or '.join(fitting)} would fit" if fitting else ""
-        raise InputError(f"{source}: n_mels {bands} against {config.n_mels} of the checkpoint{advice}")
+        raise InputError(
+            f"{source}: n_mels {bands} against {config.n_mels} of the checkpoint{advice_for(bands)}"
+        )
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{source}: the mel holds values that are not finite")
     bottom, top = value_range(config)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel import advice_for, mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.models.base import Model
 from audiotool.models.layers.receptive_field import Span, context_of, latency_of
@@ -42,12 +42,12 @@ class Vocoder(Model):
         """Refuse an input that is not (B, input_channels, frames).
 
         Raises:
-            InputError: names both shapes.
+            InputError: names both shapes, and the presets that have that many bands.
         """
         if features.dim() != 3 or features.shape[1] != self.input_channels:
-            raise InputError(
-                f"{self.name} takes (batch, {self.input_channels}, frames), got {tuple(features.shape)}"
-            )
+            advice = advice_for(features.shape[1]) if features.dim() == 3 else ""
+            expected, found = f"(batch, {self.input_channels}, frames)", tuple(features.shape)
+            raise InputError(f"{self.name} takes {expected}, got {found}{advice}")
 
     def check_upsampling(self, product: int) -> None:
         """Refuse layers that do not give one hop a frame.
