@@ -435,7 +435,7 @@ class PeriodWave(Vocoder):
             mask: (B, 1, T), 1 where the item has audio and 0 where it is padded.
         Returns:
             "velocity", "velocity_target", the prior's standard deviation "prior_std" and "mask", each
-            (B, 1, T); and "estimate", the waveform to which the estimated field leads in a straight line.
+            (B, 1, T). There is no estimate of the waveform: that takes a solver.
         """
         frame_std = self.prior_std(features)
         std = frame_std.repeat_interleave(self.upsampling, dim=-1)
@@ -449,7 +449,6 @@ class PeriodWave(Vocoder):
             "velocity_target": target - (1 - SIGMA_MIN) * start,
             "prior_std": std,
             "mask": mask,
-            "estimate": x + (1 - along) * velocity,
         }
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
