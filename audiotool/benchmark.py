@@ -22,7 +22,7 @@ FILE_CHUNK_S = 10.0
 COST_S = 2.0
 """Length of audio over which multiplications are counted."""
 
-TRIAL_S = 0.1
+TRIAL_S = 0.02
 SLOWEST = 100
 """Seconds a second of audio may take before the count is content with `TRIAL_S`."""
 

@@ -22,6 +22,7 @@ from audiotool.audio.reader import read
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
 from audiotool.metrics.report import Row
+from audiotool.metrics.sdr import best_permutation
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,46 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
         if files.noisy is not None:
             row.baseline = {name: Value(None, str(error)) for name in metrics}
     return row
+
+
+def score_stems(
+    name: str,
+    references: Sequence[Path],
+    estimates: Sequence[Path],
+    metrics: Sequence[str],
+    noisy: Path | None = None,
+) -> list[Row]:
+    """Score stems that come out in any order, such as speakers, in the order with the best mean SI-SDR.
+
+    Args:
+        references, estimates: as many of the one as of the other.
+        noisy: the mixture.
+    Returns:
+        A row a reference, called "name: estimate's file"; an exchanged order is noted in the first.
+    """
+    order = _best_order(references, estimates)
+    rows = [
+        score_pair(FilePair(f"{name}: {estimates[n].name}", reference, estimates[n], noisy), metrics)
+        for reference, n in zip(references, order, strict=True)
+    ]
+    if rows and list(order) != sorted(order):
+        rows[0].notes.append(
+            f"stems reordered to fit their references: {', '.join(str(n + 1) for n in order)}"
+        )
+    return rows
+
+
+def _best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
+    """Index of each reference's estimate; as given where a file cannot be read, which its row will say."""
+    try:
+        waveforms = [[read(path)[0].mean(axis=0) for path in side] for side in (references, estimates)]
+    except AudiotoolError:
+        return tuple(range(len(references)))
+    length = min(len(w) for side in waveforms for w in side)
+    first, second = (np.stack([w[:length].astype(np.float64) for w in side]) for side in waveforms)
+    if not length or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return tuple(range(len(references)))
+    return best_permutation(first, second)
 
 
 def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
