@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audiotool.importers.base import read_torch
+from audiotool.losses.adversarial import discriminator_loss, generator_loss
 from audiotool.models.discriminators.base import DISCRIMINATORS, Discriminator
 from audiotool.models.discriminators.melgan import MelGANDiscriminator
 from audiotool.models.discriminators.parallel_wavegan import (
@@ -85,3 +86,19 @@ def test_found_by_name() -> None:
 def test_sizes_that_do_not_fit(kind: type[Discriminator], values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"must be|no centre"):
         kind(**values)
+
+
+@pytest.mark.parametrize("pack", ["v1_small", "v3_causal_melgan_disc"])
+def test_official_adversarial_losses(pack: str) -> None:
+    discriminator: Discriminator = (
+        ParallelWaveGANDiscriminator(layers=6, conv_channels=16, weight_norm=False)
+        if pack == "v1_small"
+        else MelGANDiscriminator(2, (5, 3), 8, 32, (4, 4), weight_norm=False)
+    )
+    io = official(pack, discriminator)
+    with torch.no_grad():
+        real, fake = discriminator(io["target"]), discriminator(io["output"])
+    for kind, suffix in (("least-squares", ""), ("hinge-linear", "_hinge")):
+        assert torch.isclose(generator_loss(fake, kind, "mean"), io[f"loss.gen_adv{suffix}"], rtol=1e-4)
+        expected = io[f"loss.dis_real_fake{suffix}"].sum()
+        assert torch.isclose(discriminator_loss(real, fake, kind, "mean"), expected, rtol=1e-4)
