@@ -16,9 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
-
 import numpy as np
 import torch
 
@@ -64,7 +61,7 @@ def best(arguments: list[str], times: int) -> tuple[float, float]:
 
 
 def speed(path: Path, folder: Path, seconds: float) -> None:
-    """File mode beside one whole-file forward, by CPU time; and how far streamed output is from whole-file."""
+    """File mode beside one whole-file forward by CPU time, and how far streamed output is from it."""
     pipeline = audiotool.load(path, device="cpu")
     model = pipeline.model
     x = noise(seconds, model.sample_rate)
@@ -80,9 +77,8 @@ def speed(path: Path, folder: Path, seconds: float) -> None:
     file_mode = time.process_time() - began
     print(f"{seconds:.0f} s of audio, one thread, CPU time")
     print(f"  whole-file forward       {seconds / forward:8.1f}x real time")
-    print(
-        f"  file mode, 10 s chunks   {seconds / file_mode:8.1f}x real time, {forward / file_mode:.2f} of the forward"
-    )
+    share = forward / file_mode
+    print(f"  file mode, 10 s chunks   {seconds / file_mode:8.1f}x real time, {share:.2f} of the forward")
     for name, chunk in (("one hop", 1), ("7 hops", 7), ("1 s", model.sample_rate // model.hop_length)):
         streamer = make_streamer(model, chunk * model.hop_length)
         began = time.process_time()
@@ -142,6 +138,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("speed", "memory", "start-up"))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
     path = options.checkpoint or default_for("denoise")
     with tempfile.TemporaryDirectory() as folder:
         if options.only in (None, "start-up"):
