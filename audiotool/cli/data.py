@@ -138,8 +138,8 @@ def mix(
     with _progress("mixing") as tick:
         write_set(dataset, output, range(count), workers, lambda done: tick(done, count))
     sys.stdout.write(f"{output / 'index.csv'}\n")
-    for reason, times in dataset.skipped.items():
-        sys.stderr.write(f"audiotool: skipped ({times}x): {reason}\n")
+    for path in dataset.skipped:
+        sys.stderr.write(f"audiotool: left out, cannot be read: {path}\n")
 
 
 @contextmanager

@@ -34,6 +34,14 @@ Samples = NDArray[np.float32]
 WINDOW = 64  # decoded files that wait to be written: bounds memory
 
 
+class Unreadable(InputError):
+    """A recording that cannot be read: `path`, None for a message of its own."""
+
+    def __init__(self, message: str, path: Path | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class Clips(Protocol):
     """A set of recordings at one rate.
 
@@ -51,7 +59,7 @@ class Clips(Protocol):
         """Samples [start, start + frames) of a file, fewer at its end.
 
         Raises:
-            InputError: the file cannot be read.
+            Unreadable: the file cannot be read.
         """
         ...
 
@@ -69,11 +77,11 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
 
 def _mono(samples: Samples, path: Path) -> Samples:
     if not samples.size:
-        raise InputError(f"{path}: holds no samples")
+        raise Unreadable(f"{path}: holds no samples", path)
     mono = samples[0] if len(samples) == 1 else samples.mean(axis=0)
     # A sum is finite only when every sample is: cheaper than testing each.
     if not np.isfinite(mono.sum()):
-        raise InputError(f"{path}: holds values that are not finite (NaN or infinity)")
+        raise Unreadable(f"{path}: holds values that are not finite (NaN or infinity)", path)
     return np.ascontiguousarray(mono)
 
 
@@ -100,7 +108,7 @@ class FileClips:
                 file.seek(start * native // self.sample_rate)
                 samples = file.read(-(-frames * native // self.sample_rate), dtype="float32", always_2d=True)
         except (soundfile.SoundFileError, OSError) as error:
-            raise InputError(f"{path}: cannot be read as audio ({error})") from error
+            raise Unreadable(f"{path}: cannot be read as audio ({error})", path) from error
         mono = _mono(samples.T, path)
         if native != self.sample_rate:
             mono = soxr.resample(mono, native, self.sample_rate).astype(np.float32)

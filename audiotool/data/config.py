@@ -188,7 +188,7 @@ class DataConfig(Section):
         description="kind of training pair; null: the task's own (enrolment and array are asked for here)",
     )
     exclude: list[str] = Field(
-        [], description="rows left out: shell patterns of path, speaker, class or source"
+        [], description="rows left out: shell patterns of path, speaker, class, source or licence"
     )
     splits: dict[Split, list[str]] = Field(
         {"train": ["train"], "valid": ["valid"], "test": ["test"]},

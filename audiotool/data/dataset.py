@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audiotool.data.clips import Progress
+from audiotool.data.clips import Progress, Unreadable
 from audiotool.data.config import AudioConfig, DataConfig, Split
 from audiotool.data.examples.base import EXAMPLES, Example
 from audiotool.data.material import open_material
@@ -28,7 +28,8 @@ class ExampleDataset(Dataset[dict[str, Tensor]]):
     """Example i of a split, made from (seed, split, i) and nothing else.
 
     A recording that cannot be read in mid-epoch is left out: the example is drawn again, from (seed, split,
-    i, attempt), so it is still the same for any number of workers. `skipped` counts and names such files.
+    i, attempt), so it is still the same for any number of workers. `skipped` names such files and
+    counts them over all loader processes.
 
     Args:
         example: what builds one.
@@ -42,7 +43,9 @@ class ExampleDataset(Dataset[dict[str, Tensor]]):
         self.split = split
         self.seed = seed
         self.length = length
-        self._skipped: dict[str, int] = {}
+        self._slots = {str(path): slot for slot, path in enumerate(example.material.paths)}
+        # Shared memory: loader processes count, and the training process reads.
+        self._counts = torch.zeros(len(self._slots), dtype=torch.int32).share_memory_()
 
     def __len__(self) -> int:
         return self.length
@@ -58,33 +61,29 @@ class ExampleDataset(Dataset[dict[str, Tensor]]):
         """
         if not 0 <= index < self.length:
             raise IndexError(f"example {index} of {self.length}")
-        reason: InputError | None = None
+        reason: Unreadable | None = None
         for attempt in range(ATTEMPTS):
             rng = np.random.default_rng([self.seed, zlib.crc32(self.split.encode()), index, attempt])
             try:
                 arrays, facts = self.example.build(rng, index)
-            except InputError as error:
+            except Unreadable as error:
                 reason = error
-                self._skip(str(error))
+                self._skip(error)
                 continue
             return {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}, facts
         raise InputError(f"{ATTEMPTS} recordings in a row cannot be read; the last: {reason}")
 
-    def _skip(self, reason: str) -> None:
-        if reason not in self._skipped:
-            log.warning("skipped: %s", reason)
-        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+    def _skip(self, error: Unreadable) -> None:
+        slot = self._slots[str(error.path)]
+        if not self._counts[slot]:
+            log.warning("skipped: %s", error)
+        self._counts[slot] += 1
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Why recordings were left out (file and reason), and how often, in this process."""
-        unreadable = {
-            f"{path}: {why}" if path not in why else why: 1 for path, why in self._unreadable().items()
-        }
-        return unreadable | self._skipped
-
-    def _unreadable(self) -> dict[str, str]:
-        return self.example.material.unreadable
+        """Files that cannot be read, and how often each was drawn: 0 where that was known beforehand."""
+        counted = {path: int(self._counts[slot]) for path, slot in self._slots.items() if self._counts[slot]}
+        return dict.fromkeys(self.example.material.unreadable, 0) | counted
 
 
 def make_dataset(

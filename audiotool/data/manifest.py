@@ -63,8 +63,8 @@ class Entry:
     targets: tuple[Path, ...] = ()
 
     def matches(self, patterns: Iterable[str]) -> bool:
-        """True when a shell pattern fits the path, its end, the speaker or class, or the source."""
-        names = (str(self.path), self.group, self.source)
+        """True when a shell pattern fits the path, its end, the speaker or class, source or licence."""
+        names = (str(self.path), self.group, self.source, self.licence)
         return any(
             fnmatch.fnmatch(name, p) or fnmatch.fnmatch(str(self.path), f"*/{p}")
             for p in patterns
@@ -174,10 +174,18 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def sources(manifests: Iterable[Path | str]) -> list[dict[str, Any]]:
-    """The licence trail: {"name", "licence", "seconds"} for every source and licence in the manifests."""
+def sources(
+    manifests: Iterable[Path | str], exclude: Sequence[str] = (), splits: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The licence trail: {"name", "licence", "seconds"} for every source and licence in the manifests.
+
+    Args:
+        exclude: patterns of rows that do not count, see `Entry.matches`.
+        splits: those that count; all when empty.
+    """
     seconds: dict[tuple[str, str], float] = defaultdict(float)
     for manifest in dict.fromkeys(str(m) for m in manifests):
         for entry in read_manifest(manifest):
-            seconds[entry.source, entry.licence] += entry.seconds
+            if not entry.matches(exclude) and (not splits or entry.split in splits):
+                seconds[entry.source, entry.licence] += entry.seconds
     return [{"name": n, "licence": c, "seconds": round(s, 1)} for (n, c), s in sorted(seconds.items())]

@@ -108,12 +108,20 @@ class Material:
     pairs: Pairs | None
 
     @property
+    def clips(self) -> list[Clips]:
+        """Every set of recordings."""
+        of_pools = [pool.clips for pool in (self.speech, self.noise) if pool]
+        return of_pools + ([self.pairs.inputs, *self.pairs.targets] if self.pairs else [])
+
+    @property
+    def paths(self) -> list[Path]:
+        """Every recording once."""
+        return list(dict.fromkeys(path for clips in self.clips for path in clips.paths))
+
+    @property
     def unreadable(self) -> dict[str, str]:
         """Files that could not be used, and why."""
-        clips: list[Clips] = [pool.clips for pool in (self.speech, self.noise) if pool]
-        if self.pairs:
-            clips += [self.pairs.inputs, *self.pairs.targets]
-        return {path: reason for c in clips for path, reason in c.unreadable.items()}
+        return {path: reason for clips in self.clips for path, reason in clips.unreadable.items()}
 
 
 def open_material(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +11,12 @@ from lightning_fabric import Fabric
 
 from audiotool import checkpoint
 from audiotool.data import sources
+from audiotool.data.config import DataConfig, Split
 from audiotool.models.base import Model
 from audiotool.recipe.schema import Recipe
 
-PRIVATE = ("root", "cache")
-"""Keys of `data` that tell of this machine alone."""
+MATERIAL = ("speech", "noise", "rir", "pairs")
+TRAINED_ON: tuple[Split, ...] = ("train", "valid")
 
 
 def make_metadata(
@@ -31,13 +33,11 @@ def make_metadata(
         facts: of the training, see `training_facts`.
         metrics: of the validation, empty while they are being computed.
     """
-    plain = recipe.plain()
-    plain["data"] |= dict.fromkeys(PRIVATE)
     return checkpoint.Metadata(
         task=recipe.task,
         model=checkpoint.describe_model(model),
         sample_rate=model.sample_rate,
-        recipe=plain,
+        recipe=without_places(recipe.plain()),
         licence=recipe.licence,
         sources=trail,
         metrics={"valid": metrics} if metrics else {},
@@ -46,10 +46,24 @@ def make_metadata(
     )
 
 
-def data_sources(recipe: Recipe) -> list[dict[str, Any]]:
-    """Names and licences of everything in the manifests."""
-    data = recipe.data
-    return sources([*data.speech, *data.noise, *data.rir, *data.pairs])
+def without_places(plain: dict[str, Any]) -> dict[str, Any]:
+    """A plain recipe without the folders of the machine it was trained on."""
+    data, init = dict(plain["data"]), dict(plain["init"])
+    data |= {"root": None, "cache": None}
+    data |= {key: [_place_free(path) for path in data[key]] for key in MATERIAL}
+    if init["checkpoint"] is not None:
+        init["checkpoint"] = _place_free(init["checkpoint"])
+    return plain | {"data": data, "init": init}
+
+
+def _place_free(path: str) -> str:
+    return Path(path).name if Path(path).is_absolute() else path
+
+
+def data_sources(data: DataConfig) -> list[dict[str, Any]]:
+    """Names and licences of everything it was trained and selected on; `data` is located."""
+    splits = [name for split in TRAINED_ON for name in data.splits.get(split, [split])]
+    return sources([*data.speech, *data.noise, *data.rir, *data.pairs], data.exclude, splits)
 
 
 def training_facts(

@@ -77,6 +77,9 @@ def test_sources_add_up(corpus: Path) -> None:
         {"name": "hiss", "licence": "CC-BY-4.0", "seconds": 16.0},
         {"name": "tones", "licence": "CC0-1.0", "seconds": 36.0},
     ]
+    assert sources([corpus], exclude=["CC-BY-*", "anna"], splits=["train"]) == [
+        {"name": "tones", "licence": "CC0-1.0", "seconds": 12.0}
+    ]
 
 
 def test_scan_finds_speakers_and_leaves_out_what_is_broken(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Example:
         Returns:
             arrays by name, and what they are made of (for listings).
         Raises:
-            InputError: a recording cannot be read; the data set draws another.
+            Unreadable: a recording cannot be read; the data set draws another.
         """
         raise NotImplementedError
 
