@@ -5,9 +5,9 @@ Single-Channel Speech Enhancement, 2025, arXiv:2507.00966.
 
 The selective scan is plain PyTorch (layers/selective_scan.py) and needs no compiled kernels.
 
-Streaming: attention, the backward scans and instance norms see a whole segment, so the model runs by overlap-add.
-With segments of 10 s and one second of cross-fade the output differs from whole-file output by what the
-statistics of a segment differ from the file's; scripts/measure_overlap_add.py measures it for a checkpoint.
+Streaming: attention, the backward scans and instance norms see a whole segment, so the model runs by
+overlap-add, and the streamed output is not exactly the whole-file one; scripts/measure_overlap_add.py measures
+the difference for a checkpoint.
 """
 
 from __future__ import annotations

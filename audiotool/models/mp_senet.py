@@ -9,9 +9,10 @@ the "time" stage then runs over all frequencies (of all items of a batch) frame 
 stage over all frames, bin by bin. Published weights need exactly that; `sequence_axis="intended"` gives each
 stage its axis and uncouples the items of a batch.
 
-Streaming: attention, recurrence and instance norms see a whole segment, so the model runs by overlap-add. With
-segments of 10 s and one second of cross-fade the output differs from whole-file output by what the statistics of
-a segment differ from the file's; scripts/measure_overlap_add.py measures it for a checkpoint.
+Streaming: attention, recurrence and instance norms see a whole segment, so the model runs by overlap-add, and
+the streamed output is not exactly the whole-file one. Measured with the random weights of the parity pack on
+9 s in segments of 4 s with one second of cross-fade: a difference 39 dB below the output.
+scripts/measure_overlap_add.py measures it for a checkpoint.
 """
 
 from __future__ import annotations
