@@ -5,7 +5,7 @@ Défossez: Hybrid Spectrogram and Waveform Source Separation, MDX Workshop 2021,
 The network is torchaudio's, whose outputs equal the official ones. Its one superfluous norm (before the
 branches meet; 1,536 parameters at the published size that nothing reads) is left out, as in the official one.
 
-Streaming: normalisation and the local attention see a whole segment, so the model runs by overlap-add, and the
+Streaming: normalisation and local attention see a whole segment, so the model runs by overlap-add, and the
 streamed output is not exactly the whole-file one. Measured with the random weights of the mono parity pack on
 9 s in segments of 4 s with one second of cross-fade: a difference 37 dB below the output.
 scripts/measure_overlap_add.py measures it for a checkpoint.

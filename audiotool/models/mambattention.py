@@ -6,7 +6,7 @@ Single-Channel Speech Enhancement, 2025, arXiv:2507.00966.
 The selective scan is plain PyTorch (layers/selective_scan.py) and needs no compiled kernels.
 
 Streaming: attention, the backward scans and instance norms see a whole segment, so the model runs by
-overlap-add, and the streamed output is not exactly the whole-file one; scripts/measure_overlap_add.py measures
+overlap-add, and the streamed output is not exactly the whole-file one; scripts/measure_overlap_add.py tells
 the difference for a checkpoint.
 """
 
