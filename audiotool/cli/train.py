@@ -48,14 +48,13 @@ def train(
     if init_from is not None:
         overrides.append(f"init.checkpoint={init_from}")
     loaded = load(recipe, overrides)
-    loaded = loaded.model_copy(update={"data": loaded.data.located(find(recipe).parent)})
     if threads is not None:
         torch.set_num_threads(threads)
     # Numbers near zero slow a CPU down a hundredfold, and add nothing.
     torch.set_flush_denormal(True)
     folder = run or Path("runs") / loaded.name
     listener = make_listener(loaded.train.steps)
-    trainer = Trainer(loaded, folder, device, listener)
+    trainer = Trainer(loaded, folder, device, listener, find(recipe).parent)
     _stop_on_signals(trainer)
     with listener:
         summary = trainer.run(resume)

@@ -30,6 +30,10 @@ CHANGEABLE = (
     "description",
     "licence",
     "data.root",
+    "data.speech",
+    "data.noise",
+    "data.rir",
+    "data.pairs",
     "data.cache",
     "data.workers",
     "data.decode_once",
@@ -40,7 +44,7 @@ CHANGEABLE = (
     "logging",
     "checkpointing",
 )
-"""Keys that may differ from the run that is resumed."""
+"""Keys that may differ from the run that is resumed: data moves, and what is watched may change."""
 
 
 class RunFolder:
@@ -104,7 +108,7 @@ class RunFolder:
             state = torch.load(files[-1], map_location="cpu", weights_only=True)
         except Exception as error:
             raise CheckpointError(
-                f"{files[-1]} cannot be read ({error}): delete it to resume from the state before it"
+                f"{files[-1]} cannot be read ({type(error).__name__}): delete it to resume from the state before it"
             ) from error
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(

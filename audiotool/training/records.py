@@ -42,7 +42,7 @@ class Silent:
 
 
 class Table:
-    """A CSV file with one row a step, growing at its end; columns are those of the first row.
+    """A CSV file with one row a step, growing at its end; rewritten when a row brings a new column.
 
     Args:
         path: of the file.
@@ -52,28 +52,27 @@ class Table:
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         self.rows: list[dict[str, str]] = []
+        self.columns: list[str] = []
         if path.is_file():
             with path.open(newline="") as file:
                 found = list(csv.DictReader(file))
             self.rows = [row for row in found if _is_whole(row) and int(row["step"]) <= step]
-            if len(self.rows) < len(found):
-                self._rewrite()
+            self._rewrite()
 
     def add(self, step: int, values: dict[str, float]) -> None:
         """Append a row; a value that is not known is left empty."""
         row = {"step": str(step)} | {k: "" if math.isnan(v) else f"{v:.7g}" for k, v in values.items()}
-        new_columns = bool(self.rows) and row.keys() != self.rows[-1].keys()
         self.rows.append(row)
-        if new_columns or len(self.rows) == 1:
+        if not row.keys() <= set(self.columns):
             self._rewrite()
             return
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, list(row)).writerow(row)
+            csv.DictWriter(file, self.columns, restval="").writerow(row)
 
     def _rewrite(self) -> None:
-        columns = list(dict.fromkeys(key for row in self.rows for key in row)) or ["step"]
+        self.columns = list(dict.fromkeys(key for row in self.rows for key in row)) or ["step"]
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns, restval="")
+        writer = csv.DictWriter(text, self.columns, restval="")
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))

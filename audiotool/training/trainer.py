@@ -87,16 +87,26 @@ class Trainer:
     """Trains one recipe in one folder.
 
     Args:
-        recipe: validated; its data section located (`DataConfig.located`).
+        recipe: validated.
         folder: of the run.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         listener: told how it goes.
+        beside: folder that holds the recipe, where its data is looked for too.
+    Raises:
+        RecipeError: the data is not there.
+        DeviceError: the device is not.
     """
 
     def __init__(
-        self, recipe: Recipe, folder: Path | str, device: str = "auto", listener: Listener | None = None
+        self,
+        recipe: Recipe,
+        folder: Path | str,
+        device: str = "auto",
+        listener: Listener | None = None,
+        beside: Path | None = None,
     ) -> None:
         self.recipe = recipe
+        self.data = recipe.data.located(beside or Path())
         self.folder = RunFolder(folder, recipe.name)
         self.fabric = make_fabric(device, recipe.train.precision)
         # One voice: the other processes work in silence.
@@ -160,7 +170,7 @@ class Trainer:
         if state is not None:
             self._restore(state)
         if fabric.is_global_zero:
-            self.sources = data_sources(recipe)
+            self.sources = data_sources(self.data)
             self.folder.write_recipe(recipe)
             self.records = Records(self.folder, self.progress.step, recipe.logging.tensorboard)
 
@@ -174,7 +184,7 @@ class Trainer:
             audio = recipe.audio
             if section.seconds is not None:
                 audio = audio.model_copy(update={"segment_seconds": section.seconds})
-            dataset = make_dataset(recipe.data, audio, task.example, "valid", section.count)
+            dataset = make_dataset(self.data, audio, task.example, "valid", section.count)
             examples = [example for example, _ in render(dataset, range(section.count))]
         return Validator(examples, metrics, recipe.audio.sample_rate, section.workers)
 
@@ -183,7 +193,7 @@ class Trainer:
         recipe, fabric, train = self.recipe, self.fabric, self.recipe.train
         steps = train.steps - self.progress.step
         length = self.progress.examples + steps * self.examples_per_step
-        dataset = make_dataset(recipe.data, recipe.audio, TASKS.get(recipe.task).example, "train", length)
+        dataset = make_dataset(self.data, recipe.audio, TASKS.get(recipe.task).example, "train", length)
         order = GlobalOrder(
             self.progress.examples,
             steps,

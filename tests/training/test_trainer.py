@@ -1,0 +1,280 @@
+"""The loop: what a run leaves behind, exact resume, adversaries, accumulation, and what stops it."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audiotool import checkpoint, recipe
+from audiotool.errors import CheckpointError, DeviceError, RecipeError
+from audiotool.losses.waveform import L1WaveformLoss
+from audiotool.training import folder as folder_module
+from audiotool.training.trainer import Trainer
+
+SPEED = ("examples_per_second", "audio_seconds_per_second")
+
+
+def curve(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV file, without what depends on the clock."""
+    with path.open() as file:
+        return [{k: v for k, v in row.items() if k not in SPEED} for row in csv.DictReader(file)]
+
+
+def train(values: dict[str, Any], folder: Path, resume: bool = False, *settings: str) -> Any:
+    return Trainer(recipe.parse(values, "tiny", settings), folder, "cpu").run(resume)
+
+
+class StopAfter:
+    """A listener that ends its trainer after a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.trainer: Trainer | None = None
+
+    def started(self, *told: Any) -> None: ...
+
+    def stepped(self, step: int) -> None:
+        if step == self.step and self.trainer is not None:
+            self.trainer.stop()
+
+    def logged(self, *told: Any) -> None: ...
+
+    def validated(self, *told: Any) -> None: ...
+
+
+def test_run_leaves_checkpoint_curves_and_states(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    summary = train(tiny_recipe, tmp_path)
+    assert (summary.step, summary.interrupted) == (6, False)
+    assert [int(row["step"]) for row in curve(tmp_path / "train.csv")] == [1, 2, 3, 4, 5, 6]
+    assert [int(row["step"]) for row in curve(tmp_path / "valid.csv")] == [3, 6]
+    assert sorted(p.name for p in (tmp_path / "states").iterdir()) == [
+        "step-0000000004.pt",
+        "step-0000000006.pt",
+    ]
+    model, metadata = checkpoint.load(tmp_path / "tiny.safetensors")
+    assert model.process(torch.zeros(1, 1, 1000)).shape == (1, 1, 1000)
+    assert metadata.training["steps"] == 6
+    assert metadata.training["examples"] == 12
+    assert metadata.metrics["valid"].keys() == {"loss", "l1-waveform", "si_sdr"}
+    licences = {source["name"]: source["licence"] for source in metadata.sources}
+    assert licences["LJSpeech-1.1"] == "public-domain"
+    assert metadata.recipe is not None
+    assert metadata.recipe["data"]["root"] is None
+    best = checkpoint.read_metadata(tmp_path / "tiny-best.safetensors")
+    assert best.training["steps"] == summary.best[0]
+    assert best.metrics["valid"]["si_sdr"] == pytest.approx(summary.best[2], rel=1e-5)
+
+
+def test_exported_weights_are_the_average(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trainer = Trainer(recipe.parse(tiny_recipe, "tiny", ["validation.count=0"]), tmp_path, "cpu")
+    trainer.run()
+    exported = checkpoint.load(tmp_path / "tiny.safetensors")[0].state_dict()
+    expected = {key: value.clone() for key, value in trainer.average.model.state_dict().items()}
+    torch.testing.assert_close(exported, expected, rtol=0, atol=0)
+    trained = trainer.model.state_dict()
+    assert any(not torch.equal(exported[key], trained[key]) for key in trained)
+
+
+@pytest.mark.parametrize("stop_after", [2, 3])
+def test_resumed_run_equals_an_uninterrupted_one(
+    tiny_recipe: dict[str, Any], tmp_path: Path, stop_after: int
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    tiny_recipe["logging"]["every"] = 2
+    train(tiny_recipe, whole)
+    listener = StopAfter(stop_after)
+    listener.trainer = Trainer(recipe.parse(tiny_recipe, "tiny"), parts, "cpu", listener)
+    assert listener.trainer.run().interrupted
+    assert not train(tiny_recipe, parts, True).interrupted
+    assert curve(parts / "train.csv") == curve(whole / "train.csv")
+    assert curve(parts / "valid.csv") == curve(whole / "valid.csv")
+    states = [torch.load(p / "states" / "step-0000000006.pt", weights_only=True) for p in (whole, parts)]
+    for key in ("model", "average", "optimiser"):
+        torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
+
+
+def test_accumulation_equals_a_larger_batch(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    train(tiny_recipe, tmp_path / "large", False, "train.batch_size=4")
+    train(tiny_recipe, tmp_path / "small", False, "train.accumulate=2")
+    for large, small in zip(
+        curve(tmp_path / "large" / "train.csv"), curve(tmp_path / "small" / "train.csv"), strict=True
+    ):
+        assert float(large["loss"]) == pytest.approx(float(small["loss"]), rel=1e-4)
+
+
+ADVERSARIAL = {
+    "discriminators": [
+        {"name": "parallel-wavegan", "config": {"layers": 3, "conv_channels": 4}},
+        {"name": "melgan", "config": {"channels": 4, "max_downsample_channels": 8}, "weight": 0.5},
+    ],
+    "kind": "hinge",
+    "start": 2,
+    "clip": 1.0,
+}
+
+
+def test_adversarial_training_resumes_exactly(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["adversarial"] = ADVERSARIAL
+    tiny_recipe["validation"]["count"] = 0
+    train(tiny_recipe, tmp_path / "whole")
+    listener = StopAfter(4)
+    listener.trainer = Trainer(recipe.parse(tiny_recipe, "tiny"), tmp_path / "parts", "cpu", listener)
+    listener.trainer.run()
+    train(tiny_recipe, tmp_path / "parts", True)
+    whole = curve(tmp_path / "whole" / "train.csv")
+    assert curve(tmp_path / "parts" / "train.csv") == whole
+    assert all(not row["discriminator"] for row in whole[:2])
+    assert all(float(row["discriminator"]) > 0 for row in whole[2:])
+    assert all(float(row["feature-matching"]) > 0 for row in whole[2:])
+
+
+def test_discriminators_learn_and_the_model_does_not_move_them(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    from audiotool.training.adversary import Adversary
+
+    trainer = Trainer(recipe.parse(tiny_recipe | {"adversarial": ADVERSARIAL}, "tiny"), tmp_path, "cpu")
+    section = trainer.recipe.adversarial
+    assert section is not None
+    adversary = Adversary(section, 10, 16000, trainer.fabric, fused=True)
+    target = torch.randn(2, 1, 2000)
+    outputs = {"estimate": torch.zeros(2, 1, 2000, requires_grad=True)}
+    before = float(adversary.learn(outputs, target, 1.0))
+    adversary.update(2)
+    for _ in range(20):
+        after = float(adversary.learn(outputs, target, 1.0))
+        adversary.update(2)
+    assert after < before
+    assert outputs["estimate"].grad is None
+    loss, _ = adversary.judge(outputs, target)
+    loss.backward()
+    assert outputs["estimate"].grad is not None
+    assert all(p.grad is None for p in adversary.judges.parameters())
+
+
+class Poisoned(L1WaveformLoss):
+    """Not a number at given calls."""
+
+    def __init__(self, calls: set[int]) -> None:
+        super().__init__()
+        self.calls, self.count = calls, itertools.count()
+
+    def forward(self, outputs: dict[str, Any], batch: dict[str, Any]) -> torch.Tensor:
+        loss = super().forward(outputs, batch)
+        return loss * float("nan") if next(self.count) in self.calls else loss
+
+
+def poisoned_trainer(values: dict[str, Any], folder: Path, calls: set[int]) -> Trainer:
+    values["validation"]["count"] = 0
+    trainer = Trainer(recipe.parse(values, "tiny", ["train.max_skipped=2"]), folder, "cpu")
+    build = trainer._build
+
+    def build_poisoned(state: dict[str, Any] | None) -> None:
+        build(state)
+        trainer.objective.terms[0] = Poisoned(calls)
+
+    trainer._build = build_poisoned  # type: ignore[method-assign]
+    return trainer
+
+
+def test_steps_without_a_finite_gradient_are_skipped(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    summary = poisoned_trainer(tiny_recipe, tmp_path, {1, 2, 4}).run()
+    assert (summary.step, summary.skipped) == (6, 3)
+    model, _ = checkpoint.load(tmp_path / "tiny.safetensors")
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_divergence_gives_up_with_the_reason(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trainer = poisoned_trainer(tiny_recipe, tmp_path, {2, 3, 4})
+    message = r"diverged at step 5: 3 steps in a row .*loss, l1-waveform.*optimiser\.lr"
+    with pytest.raises(RecipeError, match=message):
+        trainer.run()
+    # The last good state is there to go on from.
+    assert trainer.folder.load_state()["step"] == 4  # type: ignore[index]
+
+
+def test_out_of_memory_names_the_keys(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trainer = Trainer(recipe.parse(tiny_recipe, "tiny", ["validation.count=0"]), tmp_path, "cpu")
+
+    def fail(*inputs: Any) -> None:
+        torch.empty(2**60)
+
+    trainer._step = fail  # type: ignore[method-assign]
+    with pytest.raises(DeviceError, match=r"train\.batch_size .*train\.accumulate.*audio\.segment_seconds"):
+        trainer.run()
+
+
+def test_other_runtime_errors_stay_what_they_are(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trainer = Trainer(recipe.parse(tiny_recipe, "tiny", ["validation.count=0"]), tmp_path, "cpu")
+
+    def fail(*inputs: Any) -> None:
+        raise RuntimeError("shapes differ")
+
+    trainer._step = fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        trainer.run()
+
+
+def test_full_disk_keeps_the_last_state(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+
+    def save_until_full(state: Any, file: Any) -> None:
+        if state["step"] == 4:
+            file.write(b"half")
+            raise OSError(28, "No space left on device")
+        save(state, file)
+
+    monkeypatch.setattr(folder_module.torch, "save", save_until_full)
+    with pytest.raises(CheckpointError, match=r"No space left.*intact"):
+        train(tiny_recipe, tmp_path)
+    assert [p.name for p in (tmp_path / "states").iterdir()] == ["step-0000000002.pt"]
+    monkeypatch.undo()
+    assert train(tiny_recipe, tmp_path, True).step == 6
+
+
+def test_folder_of_another_run_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    train(tiny_recipe, tmp_path, False, "train.steps=2")
+    with pytest.raises(RecipeError, match=r"holds a run at step 2.*--resume"):
+        train(tiny_recipe, tmp_path)
+    with pytest.raises(RecipeError, match=r"optimiser\.lr: 0\.001 became 0\.002"):
+        train(tiny_recipe, tmp_path, True, "optimiser.lr=2e-3")
+    assert train(tiny_recipe, tmp_path, True, "train.steps=3").step == 3
+
+
+def test_unreadable_state_is_named(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    train(tiny_recipe, tmp_path, False, "train.steps=2")
+    state = tmp_path / "states" / "step-0000000002.pt"
+    state.write_bytes(b"nonsense")
+    with pytest.raises(CheckpointError, match=r"step-0000000002\.pt cannot be read.*delete it"):
+        train(tiny_recipe, tmp_path, True)
+    torch.save({"format": 99}, state)
+    with pytest.raises(CheckpointError, match="state format 99"):
+        train(tiny_recipe, tmp_path, True)
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "message"),
+    [("cuda:9", [], "no device 'cuda:9'"), ("cpu", ["train.precision=fp16"], "does not train in fp16")],
+)
+def test_devices_are_checked(
+    tiny_recipe: dict[str, Any], tmp_path: Path, device: str, settings: list[str], message: str
+) -> None:
+    with pytest.raises(DeviceError, match=message):
+        Trainer(recipe.parse(tiny_recipe, "tiny", settings), tmp_path, device)
+
+
+def test_bf16_trains_on_the_cpu(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    train(tiny_recipe, tmp_path / "half", False, "train.precision=bf16", "validation.count=0")
+    train(tiny_recipe, tmp_path / "full", False, "validation.count=0")
+    half, full = (curve(tmp_path / name / "train.csv") for name in ("half", "full"))
+    assert [row["loss"] for row in half] != [row["loss"] for row in full]
+    for a, b in zip(half, full, strict=True):
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=0.05)
