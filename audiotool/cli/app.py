@@ -15,6 +15,7 @@ import importlib.util
 import logging
 import os
 import pkgutil
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -129,4 +130,6 @@ def audiotool_(
 
 def main() -> None:
     """Entry point of the console script."""
+    # A polite end unwinds: unfinished outputs are removed on the way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     app()

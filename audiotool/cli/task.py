@@ -12,7 +12,7 @@ import typer
 
 from audiotool.cli.options import TaskOptions
 from audiotool.cli.progress import make_watcher, say
-from audiotool.errors import CheckpointError, PlanError
+from audiotool.errors import CheckpointError, InputError, PlanError
 
 if TYPE_CHECKING:
     from audiotool.batch.work import Outcome
@@ -86,7 +86,10 @@ def _check(options: TaskOptions) -> None:
     if options.report is not None:
         from audiotool.metrics.report import check_path
 
-        check_path(options.report)
+        try:
+            check_path(options.report)
+        except InputError as error:
+            raise PlanError(str(error)) from error
 
 
 def _checkpoint(options: TaskOptions) -> str | None:
