@@ -80,6 +80,8 @@ class Session:
         settings: chunking and mixing.
         level: the whole recording's level at the model's rate, where a first pass has measured it.
         conditions: passed to the model (an enrolment).
+    Raises:
+        StreamError: the model takes features, or mixing is asked for at another output rate.
     """
 
     def __init__(
@@ -91,6 +93,8 @@ class Session:
         level: Level | None = None,
         **conditions: Any,
     ) -> None:
+        if model.upsampling != 1:
+            raise StreamError(f"{model.name} takes features, not a waveform: use make_streamer on them")
         self.model = model
         self.sample_rate = sample_rate
         self.channels = channels

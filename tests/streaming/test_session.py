@@ -197,6 +197,13 @@ def test_settings_refuse_what_makes_no_sense(values: dict[str, float], message: 
         Settings(**values)  # type: ignore[arg-type]
 
 
+def test_vocoders_are_refused() -> None:
+    vocoder = model()
+    vocoder.upsampling = 256
+    with pytest.raises(StreamError, match="takes features"):
+        Session(vocoder, 16000, 1)
+
+
 def test_blocks_of_other_channels_are_refused() -> None:
     with pytest.raises(StreamError, match="blocks"):
         Session(model(), 16000, 2).feed(np.zeros((1, 10), np.float32))
