@@ -31,6 +31,7 @@ class DelayConfig:
 class Delay(Model):
     """Causal model whose output is its input times a gain, known only `wait` samples later."""
 
+    name = "delay"
     config_class = DelayConfig
     sample_rate = 16000
     hop_length = 16
