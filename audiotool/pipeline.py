@@ -6,8 +6,8 @@
     pipeline.process_file("in.wav", "out.wav")
     live = pipeline.live(sample_rate)                           # feed any number, get what is ready
 
-Whole-recording level: a model that was published with it (`uses_level`) gets the exact level for arrays and
-files, in a first pass, and a running estimate in `stream`, `live` and pipes, which cannot be read twice.
+What a model asks to know of a whole recording (`uses_level`, `uses_bandwidth`) is measured for arrays and files
+in a first pass; `stream`, `live` and pipes, which cannot be read twice, do with a running estimate or without.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ from torch import Tensor
 
 from audiotool import checkpoint
 from audiotool.audio import PIPE
-from audiotool.audio.reader import AudioReader
+from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import FileWriter, PipeWriter, Target, Writer
 from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
-from audiotool.models.base import Level, Model
-from audiotool.streaming.first_pass import LevelMeter
+from audiotool.models.base import Model
+from audiotool.models.vocoder import Vocoder
+from audiotool.streaming.copy_synthesis import CopySynthesis, check_takes_mel, takes_mel
+from audiotool.streaming.first_pass import FirstPass
+from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Block, Session, Settings
 from audiotool.tasks.base import TASKS
 
 FILE_CHUNK_SECONDS = 10.0
 PIPE_CHUNK_SECONDS = 0.25
 """A pipe may be somebody's ear: output follows input closely, at some cost in speed."""
+
+SHORTEST_ENROLMENT_SECONDS = 1.0
 
 Progress = Callable[[int, "int | None"], None]
 """Called with (input samples done, input samples in all or None)."""
@@ -54,6 +59,7 @@ class FileResult:
         elapsed_s: wall time.
         peak: greatest absolute output sample.
         limited: output samples that an integer format could not hold and that were limited to full scale.
+        bandwidth_hz: where the input's content ends, None where that was not measured.
     """
 
     sample_rate: int
@@ -62,6 +68,7 @@ class FileResult:
     elapsed_s: float
     peak: float
     limited: int
+    bandwidth_hz: float | None = None
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -74,7 +81,7 @@ class Pipeline:
     """One model with everything that lies between it and a user's audio.
 
     Args:
-        model: in eval mode.
+        model: in eval mode; a vocoder is made to analyse a waveform first (`CopySynthesis`).
         task: "denoise", "separate", "vocode" or "super-resolve".
         metadata: what its checkpoint says of itself.
         settings: chunking and mixing; see `Settings`.
@@ -89,7 +96,7 @@ class Pipeline:
         settings: Settings | None = None,
         **conditions: Any,
     ) -> None:
-        self.model = model
+        self.model = CopySynthesis(model) if isinstance(model, Vocoder) and takes_mel(model) else model
         self.task = task
         self.metadata = metadata
         self.settings = settings or Settings()
@@ -122,8 +129,8 @@ class Pipeline:
         size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
         block = array.block
         blocks = [block[:, n : n + size] for n in range(0, block.shape[1], size)]
-        level = self._measure(iter(blocks), sample_rate, block.shape[0])
-        session = self._session(sample_rate, block.shape[0], settings, level)
+        measured = self._measure(iter(blocks), sample_rate, block.shape[0])
+        session = self._session(sample_rate, block.shape[0], settings, **measured)
         with _device_errors():
             parts = [session.feed(b).stems for b in blocks]
             parts.append(session.flush().stems)
@@ -154,7 +161,32 @@ class Pipeline:
 
     def live(self, sample_rate: int, channels: int = 1) -> LiveStream:
         """A stream to feed by hand: one hop at a time unless `settings.chunk_seconds` says more."""
-        return LiveStream(self._session(sample_rate, channels, self.settings, None))
+        return LiveStream(self._session(sample_rate, channels, self.settings))
+
+    def enrol(self, recording: str | Path) -> None:
+        """Keep only the speaker of a recording from now on.
+
+        Args:
+            recording: a file with a second or more of that voice, any sample rate; channels are averaged.
+        Raises:
+            CheckpointError: the model takes no enrolment.
+            InputError: the recording cannot be read, is too short, or silent.
+        """
+        waveform, sample_rate = read(recording)
+        seconds = waveform.shape[1] / sample_rate
+        if seconds < SHORTEST_ENROLMENT_SECONDS:
+            raise InputError(
+                f"{recording} lasts {seconds:.2f} s: an enrolment needs {SHORTEST_ENROLMENT_SECONDS:g} s or more"
+                " of the speaker"
+            )
+        if not waveform.any():
+            raise InputError(f"{recording} is silent: an enrolment holds the speaker's voice")
+        resampler = StreamingResampler(sample_rate, self.sample_rate, 1)
+        parts = (resampler.feed(waveform.mean(axis=0, keepdims=True)), resampler.flush())
+        device = next(self.model.parameters()).device
+        tensor = torch.from_numpy(np.concatenate(parts, axis=-1))[None].to(device)
+        with _device_errors():
+            self.conditions = {**self.conditions, **self.model.enrol(tensor)}
 
     def process_file(
         self,
@@ -166,8 +198,8 @@ class Pipeline:
 
         Args:
             source: anything libsndfile reads.
-            target: a path for a model of one stem, else a `Target`. Sample rate, channels, length and
-                subtype are the input's.
+            target: a path for a model of one stem, else a `Target`. Sample rate (but see `Task.widens`),
+                channels, length and subtype are the input's.
             progress: called after every block.
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
@@ -183,8 +215,8 @@ class Pipeline:
             info = reader.info
             settings = self._with_chunk(PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS)
             size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * info.sample_rate))
-            level = None if piped else self._file_level(source, size)
-            session = self._session(info.sample_rate, info.channels, settings, level)
+            measured = {} if piped else self._measure_file(source, size)
+            session = self._session(info.sample_rate, info.channels, settings, **measured)
             with contextlib.ExitStack() as stack:
                 writers = self._open_writers(goal, reader, session, stack)
                 done = 0
@@ -201,6 +233,7 @@ class Pipeline:
             elapsed_s=time.monotonic() - began,
             peak=max(w.peak for w in writers),
             limited=sum(w.limited for w in writers),
+            bandwidth_hz=measured.get("bandwidth_hz"),
             warnings=tuple(reader.warnings),
         )
 
@@ -224,33 +257,36 @@ class Pipeline:
             writers.append(stack.enter_context(writer))
         return writers
 
-    def _session(self, sample_rate: int, channels: int, settings: Settings, level: Level | None) -> Session:
+    def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
+        if isinstance(self.model, Vocoder):
+            check_takes_mel(self.model)
         if sample_rate <= 0 or channels <= 0:
             raise InputError(f"a stream needs a sample rate and channels, got {sample_rate} Hz, {channels}")
-        return Session(self.model, sample_rate, channels, settings, level, **self.conditions)
+        if TASKS.get(self.task).widens:
+            rate = settings.output_rate or max(sample_rate, self.sample_rate)
+            settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
+        return Session(self.model, sample_rate, channels, settings, **self.conditions, **measured)
 
     def _with_chunk(self, seconds: float) -> Settings:
         if self.settings.chunk_seconds is not None:
             return self.settings
         return dataclasses.replace(self.settings, chunk_seconds=seconds)
 
-    def _file_level(self, source: str | Path, size: int) -> Level | None:
-        if not self.model.uses_level:
-            return None
+    def _measure_file(self, source: str | Path, size: int) -> dict[str, Any]:
+        if not FirstPass.serves(self.model):
+            return {}
         with AudioReader(source) as reader:
             blocks = (b.T for b in reader.blocks(size))
             return self._measure(blocks, reader.info.sample_rate, reader.info.channels)
 
-    def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> Level | None:
-        """First pass: the level of everything, at the model's rate."""
-        if not self.model.uses_level:
-            return None
-        session = self._session(sample_rate, channels, self.settings, None)
-        meter = LevelMeter()
+    def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> dict[str, Any]:
+        """First pass: conditions for the streams of this recording."""
+        if not FirstPass.serves(self.model):
+            return {}
+        first_pass = FirstPass(self.model, sample_rate, channels)
         for block in blocks:
-            session.measure(meter, block)
-        session.measure(meter, None)
-        return meter.level()
+            first_pass.feed(block)
+        return first_pass.finish()
 
 
 class LiveStream:
@@ -355,8 +391,9 @@ def load(
     if task is not None and metadata.task != task:
         raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
     values = Settings(**settings)
-    if metadata.task == "super-resolve" and values.output_rate is None:
-        values = dataclasses.replace(values, output_rate=model.sample_rate)
+    if metadata.task == "vocode":
+        # What lies above the model's band was not vocoded, and must not pass for it.
+        values = dataclasses.replace(values, upper_band=False)
     return Pipeline(model, metadata.task, metadata, values)
 
 

@@ -8,6 +8,8 @@ Reference: de Cheveigné and Kawahara, YIN, a fundamental frequency estimator fo
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,16 +42,60 @@ def fundamental_frequency(
     Returns:
         (B, T // hop_length + 1).
     """
-    shortest, longest = max(2, int(sample_rate / fmax)), int(sample_rate / fmin) + 1
-    window = longest
-    span = window + longest + 1
-    count = waveform.shape[-1] // hop_length + 1
-    padded = F.pad(waveform, (span // 2, span))
-    frames = padded.unfold(-1, span, hop_length)[:, :count]
-    parts = [
-        _yin(part, window, shortest, longest, sample_rate) for part in frames.split(frames_at_once, dim=1)
-    ]
-    return torch.cat(parts, dim=1)
+    return PitchTracker(sample_rate, hop_length, fmin, fmax, frames_at_once).step(waveform, final=True)[0]
+
+
+class PitchTracker:
+    """F0 of a stream: `fundamental_frequency`, whose arguments it takes, over chunks of any length.
+
+    Attributes:
+        history, lookahead: samples before and after n * hop_length that frame n sees.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        hop_length: int,
+        fmin: float = 60.0,
+        fmax: float = 500.0,
+        frames_at_once: int = 2000,
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.hop_length = hop_length
+        self.frames_at_once = frames_at_once
+        self.shortest, self.longest = max(2, int(sample_rate / fmax)), int(sample_rate / fmin) + 1
+        self.span = 2 * self.longest + 1
+        self.history = self.span // 2
+        self.lookahead = self.span - 1 - self.history
+
+    def step(self, waveform: Tensor, state: Any = None, final: bool = False) -> tuple[Tensor, Any]:
+        """Consume (B, T) for any T >= 0 and return the frames that are complete.
+
+        Returns:
+            (B, frames) in Hz, 0 where unvoiced, and the state: (samples from the next frame's first one on,
+            samples so far, frames so far). Over a stream of T samples there are T // hop_length + 1 frames.
+        """
+        if state is None:
+            state = (waveform.new_zeros(waveform.shape[0], self.history), 0, 0)
+        held, length, emitted = state
+        length += waveform.shape[-1]
+        x = torch.cat((held, waveform), dim=-1)
+        if final:
+            count = length // self.hop_length + 1 - emitted
+            x = F.pad(x, (0, max(0, (count - 1) * self.hop_length + self.span - x.shape[-1])))
+        else:
+            # The start of a frame may lie beyond what is there when hops are longer than frames.
+            count = max(0, (x.shape[-1] - self.span) // self.hop_length + 1)
+            count = min(count, x.shape[-1] // self.hop_length)
+        if count == 0:
+            return x.new_zeros(x.shape[0], 0), (x, length, emitted)
+        frames = x.unfold(-1, self.span, self.hop_length)[:, :count]
+        parts = [
+            _yin(part, self.longest, self.shortest, self.longest, self.sample_rate)
+            for part in frames.split(self.frames_at_once, dim=1)
+        ]
+        held = x[:, count * self.hop_length :].clone()
+        return torch.cat(parts, dim=1), (held, length, emitted + count)
 
 
 def _yin(frames: Tensor, window: int, shortest: int, longest: int, sample_rate: int) -> Tensor:
