@@ -123,12 +123,14 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
     """Turn pydantic's findings into one line: key path, what was found, what is allowed."""
     messages = []
     for finding in error.errors(include_url=False):
-        fields, path = _fields_at(finding["loc"])
+        fields, tags, path = _allowed_at(finding["loc"])
         key = str(finding["loc"][-1]) if finding["loc"] else ""
         if finding["type"] == "extra_forbidden":
             problem = f"unknown key{nearest(key, fields)} Allowed: {', '.join(fields)}"
         elif finding["type"] == "missing":
             problem = "is missing"
+        elif finding["type"] == "union_tag_not_found":
+            problem = f"found {_quote(finding['input'])}, its name is missing. Allowed: {', '.join(tags)}"
         else:
             expected = finding["msg"].removeprefix("Value error, ").replace("Input should", "should")
             problem = f"found {_quote(finding['input'])}, {expected}"
@@ -141,8 +143,8 @@ def _quote(value: Any) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def _fields_at(location: tuple[int | str, ...]) -> tuple[list[str], str]:
-    """Keys allowed beside the last one of a pydantic location, and the key path as a user writes it.
+def _allowed_at(location: tuple[int | str, ...]) -> tuple[list[str], list[str], str]:
+    """Keys allowed beside the last one of a pydantic location, names allowed in it, and its path as written.
 
     Pydantic puts the tag of a discriminated union into the location ("optimiser", "adam", "lr"): such tags
     choose a class here and are left out of the path.
@@ -158,9 +160,13 @@ def _fields_at(location: tuple[int | str, ...]) -> tuple[list[str], str]:
             continue
         fields = sorted({name for s in sections for name in s.model_fields})
         shown.append(str(part))
+        if isinstance(part, int):
+            continue
         found = [s.model_fields[str(part)].annotation for s in sections if part in s.model_fields]
         candidates = [c for annotation in found for c in _members(annotation)] if sections else candidates
-    return fields, ".".join(shown)
+    named = [c for c in candidates if isinstance(c, type) and "name" in getattr(c, "model_fields", {})]
+    tags = [str(_tag(c)) for c in named]
+    return fields, tags, ".".join(shown)
 
 
 def _tag(section: type[BaseModel]) -> Any:

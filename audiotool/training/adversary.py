@@ -100,9 +100,20 @@ class Adversary:
         self.module, self.optimiser = fabric.setup(self.judges, optimiser)
 
     def learn(self, outputs: dict[str, Tensor], target: Tensor, share: float) -> Tensor:
-        """Add the gradient of one batch, times `share`; returns the discriminators' loss."""
+        """Add the gradient of one batch, times `share`; returns the discriminators' loss.
+
+        Raises:
+            RecipeError: a metric discriminator is to judge a model without magnitudes.
+        """
         detached = {key: value.detach() for key, value in outputs.items()}
-        scores = _pesq(detached["estimate"], target, self.sample_rate) if self.judges.needs_scores else ()
+        scores: Sequence[float | None] = ()
+        if self.judges.needs_scores:
+            if "judged_magnitude" not in outputs:
+                raise RecipeError(
+                    "adversarial.discriminators: metric judges magnitudes, which only the magnitude and phase"
+                    " models (mp-senet, mambattention) have"
+                )
+            scores = _pesq(detached["estimate"], target, self.sample_rate)
         loss = self.module(detached, target, scores)
         self.fabric.backward(loss * share)
         return loss.detach()
@@ -169,7 +180,8 @@ def _judge(discriminator: nn.Module, target: Tensor, estimate: Tensor) -> tuple[
 
 
 def _pesq(estimate: Tensor, target: Tensor, sample_rate: int) -> list[float | None]:
+    """PESQ of estimates (B, C, T), in its child process; None where it finds no speech, or fails."""
     from audiotool.metrics.score import score_channels
 
-    pairs = zip(target.cpu().numpy(), estimate.float().cpu().numpy(), strict=True)
-    return [score_channels(t.T, e.T, sample_rate, ["pesq"])["pesq"].value for t, e in pairs]
+    pairs = zip(target.float().cpu().numpy(), estimate.float().cpu().numpy(), strict=True)
+    return [score_channels(t, e, sample_rate, ["pesq"])["pesq"].value for t, e in pairs]

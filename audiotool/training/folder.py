@@ -107,8 +107,9 @@ class RunFolder:
         try:
             state = torch.load(files[-1], map_location="cpu", weights_only=True)
         except Exception as error:
+            kind = type(error).__name__
             raise CheckpointError(
-                f"{files[-1]} cannot be read ({type(error).__name__}): delete it to resume from the state before it"
+                f"{files[-1]} cannot be read ({kind}): delete it to resume from the state before it"
             ) from error
         if state.get("format") != STATE_FORMAT:
             raise CheckpointError(

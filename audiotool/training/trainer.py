@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -210,6 +211,7 @@ class Trainer:
                 num_workers=workers,
                 prefetch_factor=4 if workers else None,
                 pin_memory=fabric.device.type == "cuda",
+                worker_init_fn=_outlive_signals,
             )
         )
 
@@ -435,6 +437,12 @@ class Trainer:
             chosen = TASKS.get(self.recipe.task).selection_metric
             return chosen if chosen[0] in self.validator.metrics else ("loss", False)
         return (name, False) if name == "loss" else (name, METRICS.get(name).higher_is_better)
+
+
+def _outlive_signals(worker: int) -> None:
+    """Keep a loader process alive through Ctrl-C, which goes to all: the loop ends it after saving."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

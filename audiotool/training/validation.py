@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -137,6 +138,8 @@ def _yield_to_training() -> None:
         os.environ[name] = "1"
     if hasattr(os, "nice"):
         os.nice(5)
+    # Ctrl-C goes to all processes, and the loop decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _score(

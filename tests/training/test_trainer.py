@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from curves import curve
 
 from audiotool import checkpoint, recipe
 from audiotool.errors import CheckpointError, DeviceError, RecipeError
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.training import folder as folder_module
 from audiotool.training.trainer import Trainer
-
-SPEED = ("examples_per_second", "audio_seconds_per_second")
-
-
-def curve(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV file, without what depends on the clock."""
-    with path.open() as file:
-        return [{k: v for k, v in row.items() if k not in SPEED} for row in csv.DictReader(file)]
 
 
 def train(values: dict[str, Any], folder: Path, resume: bool = False, *settings: str) -> Any:

@@ -1,0 +1,153 @@
+"""Recipes: what is refused, with which words; overrides; every shipped one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from audiotool import recipe
+from audiotool.errors import RecipeError
+from audiotool.models.base import build_config
+from audiotool.models.registry import MODELS
+from audiotool.training.adversary import build_discriminator
+
+MINIMAL: dict[str, Any] = {
+    "task": "denoise",
+    "model": {"name": "cleanunet"},
+    "audio": {"sample_rate": 16000},
+    "data": {"speech": ["manifest.csv"], "noise": ["manifest.csv"]},
+    "loss": [{"name": "l1-waveform"}],
+}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", list(recipe.shipped()))
+def test_shipped_recipes_are_valid(name: str) -> None:
+    loaded = recipe.load(name)
+    assert loaded.name == name
+    assert loaded.task.replace("-", "_") == recipe.find(name).parent.name
+    model_class = MODELS.get(loaded.model.name)
+    build_config(model_class.config_class, loaded.model.config, loaded.model.name)
+    for term in loaded.adversarial.discriminators if loaded.adversarial else []:
+        build_discriminator(term.model_copy(update={"config": term.config}))
+    # What a checkpoint holds can be trained again.
+    assert recipe.parse(loaded.plain(), "again") == loaded
+
+
+def test_published_cleanunet_recipes() -> None:
+    full, high = recipe.load("cleanunet"), recipe.load("cleanunet-high")
+    assert MODELS.get("cleanunet").from_config(full.model.config).parameter_count == 46_071_937
+    assert full.loss[1].options["band"] == "full"
+    assert high.loss[1].options["band"] == "high-published"
+    same = {"name", "description", "loss"}
+    assert full.model_dump(exclude=same) == high.model_dump(exclude=same)
+
+
+def test_name_is_the_files(tmp_path: Path) -> None:
+    assert recipe.load(written(tmp_path, yaml.safe_dump(MINIMAL))).name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lss": []}, r"mine: lss: unknown key; did you mean 'loss'\? Allowed: .*adversarial"),
+        ({"train": {"bach_size": 2}}, r"train\.bach_size: unknown key; did you mean 'batch_size'\?"),
+        ({"train": {"batch_size": 0}}, r"train\.batch_size: found 0, should be greater than or equal to 1"),
+        ({"train": {"steps": "many"}}, r"train\.steps: found 'many', should be a valid integer"),
+        ({"optimiser": {"name": "adam", "rate": 1}}, r"optimiser\.rate: unknown key.* Allowed: betas, eps"),
+        ({"optimiser": {"lr": 1}}, r"optimiser: found .*its name is missing\. Allowed: adam, adamw, radam"),
+        ({"optimiser": {"name": "sgd"}}, r"optimiser: found .*'adam'.*'adamw'.*'radam'"),
+        ({"schedule": {"name": "cosine", "warm": 1}}, r"schedule\.warm: unknown key.*warmup_steps"),
+        ({"loss": []}, r"loss: found \[\], .*at least 1 item"),
+        ({"loss": [{"name": "mel", "wieght": 2}]}, r"loss\.0\.wieght: unknown key; did you mean 'weight'"),
+        ({"loss": [{"name": "l1-wavefrm"}]}, r"loss\.0: no loss is called 'l1-wavefrm'; did you mean 'l1-"),
+        (
+            {"loss": [{"name": "si-sdr", "options": {"zeromean": True}}]},
+            r"loss\.0: si-sdr: unknown option 'zeromean'; did you mean 'zero_mean'\?",
+        ),
+        (
+            {"loss": [{"name": "multi-resolution-stft", "options": {"band": "low"}}]},
+            r"loss\.0: multi-resolution-stft: band is full, high or high-published, found 'low'",
+        ),
+        ({"task": "denoize"}, r"task: no task is called 'denoize'; did you mean 'denoise'\?"),
+        ({"task": "vocode"}, r"model\.name: cleanunet serves denoise, not vocode"),
+        ({"model": {"name": "cleanunett"}}, r"model\.name: no model is called 'cleanunett'; did you mean"),
+        (
+            {"model": {"name": "cleanunet", "config": {"kernel": 3}}},
+            r"model\.config\.kernel: unknown key; did you mean 'kernel_size'\?",
+        ),
+        (
+            {"model": {"name": "cleanunet", "config": {"kernel_size": "four"}}},
+            r"model\.config\.kernel_size: found 'four'",
+        ),
+        (
+            {"adversarial": {"discriminators": [{"name": "mpd"}]}},
+            r"adversarial\.discriminators\.0\.name: no discriminator is called 'mpd'",
+        ),
+        ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
+    ],
+)
+def test_refusals_name_the_key_and_what_is_allowed(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe.parse({"name": "mine"} | MINIMAL | change, "mine")
+
+
+def test_missing_sections_are_named() -> None:
+    with pytest.raises(RecipeError, match=r"task: is missing; .*loss: is missing"):
+        recipe.parse({"name": "mine", "model": {"name": "cleanunet"}, "audio": {}, "data": {}}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: [denoise", r"mine\.yaml, line \d+: not valid YAML"),
+        ("task: denoise\ntask: vocode\n", r"line 2: not valid YAML: the key 'task' is there twice"),
+        ("model: !!python/object:os.system {}\n", r"not valid YAML: could not determine a constructor"),
+        ("- denoise\n", r"a recipe is a mapping of keys, found \['denoise'\]"),
+    ],
+)
+def test_bad_yaml(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe.load(written(tmp_path, text))
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no recipe 'cleanunet-smal'.*did you mean 'cleanunet-small'\?"):
+        recipe.load("cleanunet-smal")
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"name: caf\xe9\n")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        recipe.load(path)
+
+
+def test_overrides_reach_every_key() -> None:
+    settings = ["train.batch_size=3", "optimiser.lr=2e-3", "loss.0.weight=7", "data.mixing.snr_db=[0, 5]"]
+    settings += ["schedule.name=cosine", "optimiser.name=adam", "model.config.n_layers=4", "train.clip=null"]
+    loaded = recipe.parse({"name": "mine"} | MINIMAL, "mine", settings)
+    assert (loaded.train.batch_size, loaded.optimiser.lr, loaded.loss[0].weight) == (3, 0.002, 7.0)
+    assert loaded.data.mixing.snr_db == (0, 5)
+    assert (loaded.schedule.name, loaded.model.config, loaded.train.clip) == ("cosine", {"n_layers": 4}, None)
+    assert "train" not in MINIMAL
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.batch_size", "expected key.path=value"),
+        ("loss.3.weight=1", r"loss\.3: the list has items 0 to 0"),
+        ("task.name=1", r"task\.name: .*has no keys"),
+        ("train.steps=[1", "not valid YAML"),
+        ("train.stepz=1", r"train\.stepz: unknown key; did you mean 'steps'"),
+    ],
+)
+def test_bad_overrides(setting: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        recipe.parse({"name": "mine"} | MINIMAL, "mine", [setting])

@@ -1,0 +1,118 @@
+"""Trainings in processes of their own: killed, interrupted, and two at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from curves import curve
+
+from audiotool import recipe
+from audiotool.training.trainer import Trainer
+
+Write = Callable[[dict[str, Any]], Path]
+
+
+def start(arguments: list[str | Path], launcher: list[str] | None = None) -> subprocess.Popen[str]:
+    command = [sys.executable, *(launcher or []), "-m", "audiotool", "train", *map(str, arguments)]
+    options = ["--device", "cpu", "--threads", "1"]
+    # A session of its own stands for a terminal: its Ctrl-C reaches every process.
+    return subprocess.Popen(
+        [*command, *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_states(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(list(folder.glob("states/step-*.pt"))) < count:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def long_recipe(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
+    tiny_recipe["train"]["steps"] = 200
+    tiny_recipe["validation"]["count"] = 0
+    tiny_recipe["checkpointing"] = {"every": 10, "keep": 100}
+    return tiny_recipe
+
+
+def test_killed_run_resumes_as_if_nothing_had_happened(
+    long_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    path, parts = write_recipe(long_recipe), tmp_path / "parts"
+    process = start([path, "--run", parts])
+    wait_for_states(parts, 3, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    resumed = Trainer(recipe.load(path), parts, "cpu")
+    assert 30 <= resumed.folder.load_state()["step"] < 200  # type: ignore[index]
+    resumed.run(resume=True)
+    whole = Trainer(recipe.load(path), tmp_path / "whole", "cpu")
+    whole.run()
+    assert curve(parts / "train.csv") == curve(tmp_path / "whole" / "train.csv")
+    torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_saves_its_state_and_says_so(
+    long_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path, number: signal.Signals
+) -> None:
+    long_recipe["train"]["steps"] = 100_000
+    long_recipe["data"]["workers"] = 1
+    process = start([write_recipe(long_recipe), "--run", tmp_path / "run"])
+    wait_for_states(tmp_path / "run", 1, process)
+    os.killpg(process.pid, number)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130, told
+    assert "go on with --resume" in told
+    last = Trainer(recipe.load(tmp_path / "tiny.yaml"), tmp_path / "run", "cpu").folder.load_state()
+    assert last is not None
+    assert f"{last['step']} of 100000 steps" in told
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(
+    tiny_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    tiny_recipe["adversarial"] = {
+        "discriminators": [{"name": "parallel-wavegan", "config": {"layers": 3, "conv_channels": 4}}],
+        "start": 2,
+    }
+    path = write_recipe(tiny_recipe)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = start([path, "--run", tmp_path / "two"], launcher)
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    Trainer(recipe.load(path, ["train.batch_size=4"]), tmp_path / "one", "cpu").run()
+    for name in ("train.csv", "valid.csv"):
+        two, one = curve(tmp_path / "two" / name), curve(tmp_path / "one" / name)
+        assert len(two) == len(one)
+        for a, b in zip(two, one, strict=True):
+            assert a.keys() == b.keys()
+            for key in a:
+                assert float(a[key] or 0) == pytest.approx(float(b[key] or 0), rel=1e-3, abs=1e-5), key
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_folder_that_cannot_be_written(
+    tiny_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    process = start([write_recipe(tiny_recipe), "--run", tmp_path / "locked" / "run"])
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "cannot write" in told
