@@ -157,7 +157,10 @@ def default_for(task: str) -> Path:
     listing = bundled_root("checkpoints") / "defaults.json"
     names = json.loads(listing.read_text()) if listing.is_file() else {}
     if task not in names:
-        raise CheckpointError(f"no bundled checkpoint serves the task '{task}': give --checkpoint PATH")
+        raise CheckpointError(
+            f"no bundled checkpoint serves the task '{task}': give --checkpoint PATH, or --recipe NAME of one"
+            " that you trained (`audiotool recipes list`)"
+        )
     return resolve(names[task])
 
 

@@ -18,6 +18,7 @@ either side of a sample; the overlap-add streamer does the rest.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -74,13 +75,16 @@ class Model(nn.Module):
         upsampling: output samples per input item: 1 for waveforms, the mel hop for vocoders.
         channels: audio channels consumed together; 1 means that channels are processed independently,
             None means any number (a microphone array) mixed down to one.
-        stems: names of the outputs.
+        stems: names of the outputs; "speaker1", "speaker2", … say that they are interchangeable.
         context: for non-causal models, input items needed (before, after) an item for an exact answer; None
             when unbounded, and the overlap-add streamer cross-fades.
         uses_level: True when the published model normalises by the whole recording's level: files take a
             first pass, live streams a running estimate.
+        uses_bandwidth: True when `start` takes the condition `bandwidth_hz`, where the recording's content ends:
+            files take a first pass, live streams do without.
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
+        sample_by_sample: True when each output sample is computed from the one before it, in its own step.
     """
 
     name: ClassVar[str]
@@ -97,7 +101,9 @@ class Model(nn.Module):
     stems: tuple[str, ...] = ("speech",)
     context: tuple[int, int] | None = None
     uses_level: bool = False
+    uses_bandwidth: bool = False
     uses_position: bool = False
+    sample_by_sample: bool = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -117,9 +123,23 @@ class Model(nn.Module):
 
         Args:
             level: the whole recording's level when it is known; None asks for a running estimate.
-            conditions: what else a model may be conditioned on (an enrolment recording).
+            conditions: what else a model may be conditioned on (`bandwidth_hz`, what `enrol` gave).
         """
         return None
+
+    def enrol(self, recording: Tensor) -> dict[str, Any]:
+        """Encode a recording of the wanted speaker once, for any number of streams.
+
+        Args:
+            recording: (1, 1, T) at the model's rate.
+        Returns:
+            Conditions for `start`.
+        Raises:
+            CheckpointError: the model does not tell speakers apart by an enrolment.
+        """
+        raise CheckpointError(
+            f"{self.name} takes no enrolment: give a checkpoint of a personalised model, or leave --enroll out"
+        )
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         """Consume one chunk and return what is complete, with the state for the next one.
@@ -173,6 +193,11 @@ class Model(nn.Module):
     def output_length(self, length: int) -> int:
         """Output samples that belong to `length` input items."""
         return length * self.upsampling
+
+    @property
+    def has_interchangeable_stems(self) -> bool:
+        """True when only their order tells the stems apart: each segment of a recording may have its own."""
+        return len(self.stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in self.stems)
 
     @property
     def parameter_count(self) -> int:

@@ -136,21 +136,32 @@ class PersonalisedTransformer(Model):
         return {"estimate": self.process(batch["input"], enrolment=enrolment)}
 
     def start(
-        self, level: Level | None = None, enrolment: Tensor | None = None, **conditions: Any
+        self,
+        level: Level | None = None,
+        enrolment: Tensor | None = None,
+        speaker: Tensor | None = None,
+        **conditions: Any,
     ) -> State:
         """Begin a stream.
 
         Args:
             enrolment: (B or 1, 1, T) the wanted speaker, seconds of speech at the model's rate; None keeps
                 everybody.
+            speaker: (B or 1, M, dim) the same, encoded already.
         """
-        vectors = self.anybody if enrolment is None else self.encode_enrolment(enrolment)
+        if enrolment is not None:
+            speaker = self.encode_enrolment(enrolment)
+        vectors = self.anybody if speaker is None else speaker
         return {
             "memory": [block.remember(vectors) for block in self.blocks],  # type: ignore[operator]
             "analysis": None,
             "blocks": [None] * len(self.blocks),
             "synthesis": None,
         }
+
+    def enrol(self, recording: Tensor) -> dict[str, Any]:
+        with torch.no_grad():
+            return {"speaker": self.encode_enrolment(recording)}
 
     def encode_enrolment(self, enrolment: Tensor) -> Tensor:
         """(B, 1, T) -> vectors (B, M, dim), M = frames / pooling, one or more; level does not matter."""

@@ -1,10 +1,62 @@
-"""The level of a whole recording, measured block by block before the recording is processed."""
+"""What a model asks to know of a whole recording, measured block by block before it is processed."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from audiotool.models.base import Level
+from audiotool.audio.channels import fold
+from audiotool.dsp.bandwidth import BandwidthMeter
+from audiotool.models.base import Level, Model
+from audiotool.streaming.resample import StreamingResampler
+
+
+class FirstPass:
+    """Measure a recording for a model: its level at the model's rate, its bandwidth at its own.
+
+    Args:
+        model: says with `uses_level` and `uses_bandwidth` what it asks for.
+        sample_rate: Hz of the recording.
+        channels: of the recording.
+    """
+
+    def __init__(self, model: Model, sample_rate: int, channels: int) -> None:
+        self._together = model.channels
+        self._device = next(model.parameters()).device
+        self._level = LevelMeter() if model.uses_level else None
+        self._bandwidth = BandwidthMeter(sample_rate) if model.uses_bandwidth else None
+        self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
+
+    @staticmethod
+    def serves(model: Model) -> bool:
+        """Whether a model asks for anything."""
+        return model.uses_level or model.uses_bandwidth
+
+    def feed(self, block: NDArray[np.float32]) -> None:
+        """Count (channels, time) in."""
+        if self._bandwidth is not None:
+            self._bandwidth.feed(torch.from_numpy(np.array(block, np.float32))[None])
+        if self._level is not None:
+            self._count(self._down.feed(block))
+
+    def finish(self) -> dict[str, Any]:
+        """Conditions for the model's streams; what could not be measured is None."""
+        found: dict[str, Any] = {}
+        if self._level is not None:
+            self._count(self._down.flush())
+            found["level"] = self._level.level()
+        if self._bandwidth is not None:
+            found["bandwidth_hz"] = self._bandwidth.bandwidth_hz()
+        return found
+
+    def _count(self, at_model: NDArray[np.float32]) -> None:
+        assert self._level is not None
+        waveform = torch.from_numpy(np.array(at_model, np.float32, order="C")).to(self._device)
+        self._level.feed(fold(waveform, self._together))
 
 
 class LevelMeter:

@@ -7,11 +7,13 @@ Exact context (the model declares how far it looks):
 
 Unbounded context (attention over everything, utterance norms): neighbouring segments overlap and a raised
 cosine fades one into the next; the result is close to whole-file output, and how close is documented with
-each model.
+each model. Where stems are interchangeable, a segment may find them in another order: they are put into the
+order in which they resemble the segment before over the cross-fade.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -93,6 +95,8 @@ class OverlapAddStreamer(Streamer):
         y = self.model.process(x, **self.conditions, **place)
         y = y[..., (self._position - start) * scale :]
         if self._fading is not None:
+            if self.model.has_interchangeable_stems:
+                y = align_stems(y, self._fading, len(self.model.stems))
             width = min(self._fading.shape[-1], y.shape[-1])
             ramp = torch.arange(1, width + 1, device=y.device, dtype=y.dtype) / (width + 1)
             gain = 0.5 - 0.5 * torch.cos(math.pi * ramp)
@@ -108,6 +112,28 @@ class OverlapAddStreamer(Streamer):
         self._window = self._window[..., keep_from - self._window_start :].clone()
         self._window_start = keep_from
         return y[..., : self.segment * scale]
+
+
+def align_stems(y: Tensor, before: Tensor, stems: int) -> Tensor:
+    """Reorder stems to go on where the segment before ended.
+
+    Args:
+        y: (B, stems * C, T) a segment, from the beginning of the cross-fade.
+        before: (B, stems * C, W) the segment before, over the cross-fade.
+    Returns:
+        y with each row's stems in the order that has the greatest sum of inner products with `before`, which is
+        the order with the least squared difference.
+    """
+    width = min(y.shape[-1], before.shape[-1])
+    new, old = (w[..., :width].unflatten(1, (stems, -1)).flatten(2) for w in (y, before))
+    likeness = (old @ new.transpose(1, 2)).cpu()
+    orders = list(itertools.permutations(range(stems)))
+    rows = []
+    for row, table in zip(y.unflatten(1, (stems, -1)), likeness, strict=True):
+        sums = [sum(float(table[n, order[n]]) for n in range(stems)) for order in orders]
+        # The first of equals is the order as it came: silence changes nothing.
+        rows.append(row[list(orders[sums.index(max(sums))])])
+    return torch.stack(rows).flatten(1, 2)
 
 
 def _ceil(length: int, multiple: int) -> int:

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from audiotool.audio.channels import fold, unfold
 from audiotool.errors import StreamError
-from audiotool.models.base import Level, Model
-from audiotool.streaming.first_pass import LevelMeter
+from audiotool.models.base import Model
 from audiotool.streaming.queue import SampleQueue
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.streamer import make_streamer
@@ -38,6 +37,7 @@ class Settings:
         max_attenuation_db: never remove more than this: the output is e + 10^(-A/20) (input - e).
         output_rate: Hz of the output; None keeps the input's.
         upper_band: keep what lies above the model's band, as much as the model kept below it.
+        follow_removal: False keeps all of the upper band, for models that add and remove nothing.
     """
 
     chunk_seconds: float | None = None
@@ -45,6 +45,7 @@ class Settings:
     max_attenuation_db: float | None = None
     output_rate: int | None = None
     upper_band: bool = True
+    follow_removal: bool = True
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.mix <= 1.0:
@@ -78,8 +79,7 @@ class Session:
         sample_rate: Hz of the input.
         channels: of the input.
         settings: chunking and mixing.
-        level: the whole recording's level at the model's rate, where a first pass has measured it.
-        conditions: passed to the model (an enrolment).
+        conditions: passed to the model: what a first pass has measured, an enrolment.
     Raises:
         StreamError: the model takes features, or mixing is asked for at another output rate.
     """
@@ -90,7 +90,6 @@ class Session:
         sample_rate: int,
         channels: int,
         settings: Settings | None = None,
-        level: Level | None = None,
         **conditions: Any,
     ) -> None:
         if model.upsampling != 1:
@@ -103,7 +102,7 @@ class Session:
         self.output_channels = 1 if model.channels is None else channels
         chunk = self.settings.chunk_seconds
         items = None if chunk is None else max(1, round(chunk * model.sample_rate))
-        self._streamer = make_streamer(model, items, level=level, **conditions)
+        self._streamer = make_streamer(model, items, **conditions)
         self._device = next(model.parameters()).device
         self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
         stems = len(model.stems)
@@ -164,11 +163,6 @@ class Session:
         self._wet.push(self._by_stem(self._up.flush(length)))
         return self._ready()
 
-    def measure(self, meter: LevelMeter, block: Block | None) -> None:
-        """Count a block of the first pass in, None at its end; a session that measures does nothing else."""
-        at_model = self._down.flush() if block is None else self._down.feed(block)
-        meter.feed(self._tensor(at_model))
-
     def _tensor(self, at_model: Block) -> torch.Tensor:
         waveform = torch.from_numpy(np.array(at_model, dtype=np.float32, order="C"))
         return fold(waveform.to(self._device), self.model.channels)
@@ -213,7 +207,8 @@ class Session:
         dry = self._dry.pop(length)
         if self._has_upper_band:
             low = self._low.pop(length)
-            wet = wet + self._gain.feed(low, wet) * (dry - low)
+            gain = self._gain.feed(low, wet) if self.settings.follow_removal else np.float32(1.0)
+            wet = wet + gain * (dry - low)
         if self.settings.max_attenuation_db is not None:
             kept = np.float32(10 ** (-self.settings.max_attenuation_db / 20))
             wet = wet + kept * (dry - wet)

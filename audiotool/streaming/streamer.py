@@ -26,7 +26,7 @@ class Streamer(ABC):
 
     Args:
         model: in eval mode; its device and type are the stream's.
-        conditions: passed to the model at the start of each stream (`level`, `enrolment`).
+        conditions: passed to the model at the start of each stream (`level`, `bandwidth_hz`, …).
     """
 
     def __init__(self, model: Model, **conditions: Any) -> None:
@@ -133,7 +133,8 @@ class CausalStreamer(Streamer):
 
     def reset(self) -> None:
         super().reset()
-        self.state: State = self.model.start(**self.conditions)
+        with torch.inference_mode():
+            self.state: State = self.model.start(**self.conditions)
 
     def _advance(self) -> Tensor:
         ready = self._pending_length // self.chunk

@@ -16,6 +16,8 @@ class Task:
         verb: what the progress line says while it works.
         metrics: names of the metrics a report has, in order.
         selection_metric: the one that chooses the best checkpoint, and whether more is better.
+        widens: True when the output may hold a wider band than the input: its rate is at least the model's,
+            and what lies above the model's band is kept as it is.
         example: the name of the training pair the data room builds for it.
     """
 
@@ -23,6 +25,7 @@ class Task:
     verb: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     selection_metric: ClassVar[tuple[str, bool]]
+    widens: ClassVar[bool] = False
     example: ClassVar[str]
 
 

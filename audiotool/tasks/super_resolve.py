@@ -8,4 +8,5 @@ class SuperResolve(Task):
     verb = "super-resolving"
     metrics = ("lsd", "lsd_high", "pesq", "stoi", "si_sdr")
     selection_metric = ("lsd", False)
+    widens = True
     example = "narrow-band"
