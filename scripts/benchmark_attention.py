@@ -2,8 +2,8 @@
 
     python scripts/benchmark_attention.py [--lengths 500 2000 8000] [--causal] [--device cuda]
 
-One self-attention layer, forward only. Memory is what the call adds at its peak, weights and input not
-counted; on a CPU it is read from Linux's /proc.
+One self-attention layer, forward only, one thread; on a CPU its processor time counts. Memory is what the
+call adds at its peak, weights and input not counted; on a CPU it is read from Linux's /proc.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=128)
     parser.add_argument("--causal", action="store_true")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
+    torch.set_num_threads(1)
 
     print(f"{'causal ' if options.causal else ''}self-attention, {options.heads} heads of", end=" ")
     print(f"{options.dim // options.heads}, batch {options.batch}, window {options.window}, {options.device}")
-    print(f"{'kind':<18}" + "".join(f"{length:>18}" for length in options.lengths))
+    print(f"{'kind':<18}" + "".join(f"{length:>18}" for length in options.lengths), flush=True)
     for kind in KINDS:
         layer = SelfAttention(
             options.dim, options.heads, kind, options.window if kind == "windowed" else None, options.causal
         )
         layer = layer.eval().to(options.device)
-        cells = []
+        print(f"{kind:<18}", end="", flush=True)
         for length in options.lengths:
             x = torch.randn(options.batch, length, options.dim, device=options.device)
             seconds, added = measure(layer, x, options.repeats)
-            cells.append(
-                f"{1e3 * seconds:>7.1f} ms" + (f"{added / 2**20:>5.0f} MB" if added is not None else "")
-            )
-        print(f"{kind:<18}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
+            cell = f"{1e3 * seconds:>7.1f} ms" + (f"{added / 2**20:>5.0f} MB" if added is not None else "")
+            print(f"{cell:>18}", end="", flush=True)
+        print(flush=True)
 
 
 @torch.inference_mode()
@@ -58,12 +58,13 @@ def measure(layer: SelfAttention, x: torch.Tensor, repeats: int) -> tuple[float,
     layer(x)
     peak = read_status("VmHWM") if on_cpu else torch.cuda.max_memory_allocated()
     times = []
+    clock = time.process_time if on_cpu else time.perf_counter
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         layer(x)
         if not on_cpu:
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return min(times), None if before is None or peak is None else max(peak - before, 0)
 
 
