@@ -70,3 +70,28 @@ class SISDRLoss(Loss):
         signal = projected.square().sum(-1)
         distortion = (projected - estimate).square().sum(-1) + self.floor * signal
         return 10 * ((signal + self.epsilon) / (distortion + self.epsilon)).log10()
+
+
+class SNRLoss(Loss):
+    """Negative signal-to-noise ratio in decibels, averaged over items and channels: level counts.
+
+    -10 log10(|t|^2 / (|t - e|^2 + floor |t|^2)). Beside a term that rewards quiet outputs (a compressed
+    spectrum counts what is left in pauses), SI-SDR lets the level of the estimate drift; this does not.
+
+    Args:
+        soft_limit_db: the ratio saturates towards this value; None: no limit.
+        epsilon: power added to both energies, against silence.
+    """
+
+    name = "snr"
+
+    def __init__(self, soft_limit_db: float | None = None, epsilon: float = 1e-8) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.floor = 0.0 if soft_limit_db is None else 10 ** (-soft_limit_db / 10)
+
+    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
+        target = batch["target"]
+        signal = target.square().sum(-1)
+        noise = (target - outputs["estimate"]).square().sum(-1) + self.floor * signal
+        return 10 * ((noise + self.epsilon) / (signal + self.epsilon)).log10().mean()

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
-from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+from torchmetrics.functional.audio import (
+    scale_invariant_signal_distortion_ratio,
+    signal_noise_ratio,
+)
 
 from audiotool.losses.permutation_invariant import PermutationInvariantLoss
 from audiotool.losses.spectrum import CompressedSpectrumLoss
-from audiotool.losses.waveform import L1WaveformLoss, SISDRLoss
+from audiotool.losses.waveform import L1WaveformLoss, SISDRLoss, SNRLoss
 
 
 @pytest.fixture
@@ -22,6 +25,14 @@ def test_si_sdr_equals_torchmetrics(pair: tuple[torch.Tensor, torch.Tensor], zer
     mine = SISDRLoss(zero_mean)({"estimate": 3 * estimate}, {"target": target})
     theirs = scale_invariant_signal_distortion_ratio(estimate, target, zero_mean).mean()
     torch.testing.assert_close(mine, -theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_snr_equals_torchmetrics_and_counts_the_level(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+    estimate, target = pair
+    mine = SNRLoss()({"estimate": estimate}, {"target": target})
+    torch.testing.assert_close(mine, -signal_noise_ratio(estimate, target).mean(), rtol=1e-4, atol=1e-4)
+    assert SNRLoss()({"estimate": 0.3 * estimate}, {"target": target}) > mine + 1
+    assert SNRLoss(soft_limit_db=30)({"estimate": target}, {"target": target}) == pytest.approx(-30, abs=0.01)
 
 
 def test_si_sdr_soft_limit_and_silence(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
