@@ -6,8 +6,9 @@
     pipeline.process_file("in.wav", "out.wav")
     live = pipeline.live(sample_rate)                           # feed any number, get what is ready
 
-What a model asks to know of a whole recording (`uses_level`, `uses_bandwidth`) is measured for arrays and files
-in a first pass; `stream`, `live` and pipes, which cannot be read twice, do with a running estimate or without.
+What a model asks to know of a whole recording (`uses_level`, `uses_bandwidth`) is measured for arrays and
+files in a first pass; `stream`, `live` and pipes, which cannot be read twice, do with a running estimate or
+without.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor
 from audiotool import checkpoint
 from audiotool.audio import PIPE
 from audiotool.audio.reader import AudioReader, read
-from audiotool.audio.writer import FileWriter, PipeWriter, Target, Writer
+from audiotool.audio.writer import Target, Writer, open_writer
 from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
 from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
@@ -40,6 +41,9 @@ from audiotool.tasks.base import TASKS
 FILE_CHUNK_SECONDS = 10.0
 PIPE_CHUNK_SECONDS = 0.25
 """A pipe may be somebody's ear: output follows input closely, at some cost in speed."""
+
+FULL_BAND = 0.95
+"""Of half the model's rate: content that reaches so far leaves nothing to add."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
@@ -131,7 +135,7 @@ class Pipeline:
         blocks = [block[:, n : n + size] for n in range(0, block.shape[1], size)]
         measured = self._measure(iter(blocks), sample_rate, block.shape[0])
         session = self._session(sample_rate, block.shape[0], settings, **measured)
-        with _device_errors():
+        with device_errors():
             parts = [session.feed(b).stems for b in blocks]
             parts.append(session.flush().stems)
         return array.restore(np.concatenate(parts, axis=-1))
@@ -176,8 +180,8 @@ class Pipeline:
         seconds = waveform.shape[1] / sample_rate
         if seconds < SHORTEST_ENROLMENT_SECONDS:
             raise InputError(
-                f"{recording} lasts {seconds:.2f} s: an enrolment needs {SHORTEST_ENROLMENT_SECONDS:g} s or more"
-                " of the speaker"
+                f"{recording} lasts {seconds:.2f} s: an enrolment needs {SHORTEST_ENROLMENT_SECONDS:g} s"
+                " or more of the speaker"
             )
         if not waveform.any():
             raise InputError(f"{recording} is silent: an enrolment holds the speaker's voice")
@@ -185,7 +189,7 @@ class Pipeline:
         parts = (resampler.feed(waveform.mean(axis=0, keepdims=True)), resampler.flush())
         device = next(self.model.parameters()).device
         tensor = torch.from_numpy(np.concatenate(parts, axis=-1))[None].to(device)
-        with _device_errors():
+        with device_errors():
             self.conditions = {**self.conditions, **self.model.enrol(tensor)}
 
     def process_file(
@@ -211,7 +215,7 @@ class Pipeline:
                 f"this model has {len(self.stems)} outputs ({', '.join(self.stems)}): name as many"
             )
         piped = str(source) == PIPE
-        with AudioReader(source) as reader, _device_errors():
+        with AudioReader(source) as reader, device_errors():
             info = reader.info
             settings = self._with_chunk(PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS)
             size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * info.sample_rate))
@@ -234,7 +238,7 @@ class Pipeline:
             peak=max(w.peak for w in writers),
             limited=sum(w.limited for w in writers),
             bandwidth_hz=measured.get("bandwidth_hz"),
-            warnings=tuple(reader.warnings),
+            warnings=(*reader.warnings, *self._remarks(measured)),
         )
 
     def _open_writers(
@@ -249,12 +253,7 @@ class Pipeline:
         form = (info.subtype, goal.format, goal.subtype)
         writers: list[Writer] = []
         for path in paths:
-            writer: Writer = (
-                PipeWriter(rate, channels, *form, frames=frames)
-                if str(path) == PIPE
-                else FileWriter(path, rate, channels, *form)
-            )
-            writers.append(stack.enter_context(writer))
+            writers.append(stack.enter_context(open_writer(path, rate, channels, *form, frames=frames)))
         return writers
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
@@ -278,6 +277,16 @@ class Pipeline:
         with AudioReader(source) as reader:
             blocks = (b.T for b in reader.blocks(size))
             return self._measure(blocks, reader.info.sample_rate, reader.info.channels)
+
+    def _remarks(self, measured: dict[str, Any]) -> list[str]:
+        """What the first pass found, for people."""
+        bandwidth = measured.get("bandwidth_hz")
+        if bandwidth is None:
+            return []
+        found = f"holds sound up to {bandwidth / 1000:.1f} kHz"
+        if bandwidth > FULL_BAND * self.sample_rate / 2:
+            found += ": there is nothing to extend"
+        return [found]
 
     def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> dict[str, Any]:
         """First pass: conditions for the streams of this recording."""
@@ -318,14 +327,14 @@ class LiveStream:
             StreamError: the stream has ended, or the channels changed.
         """
         self._like = _Array(block)
-        with _device_errors():
+        with device_errors():
             return self._like.restore(self._session.feed(self._like.block).stems)
 
     def flush(self) -> Array:
         """End the stream and return its tail: output and input are then equally long."""
         if self._like is None:
             raise StreamError("nothing was fed into this stream")
-        with _device_errors():
+        with device_errors():
             return self._like.restore(self._session.flush().stems)
 
     def reset(self) -> None:
@@ -386,7 +395,7 @@ def load(
     """
     path = checkpoint.default_for(str(name)) if str(name) in TASKS.all() else checkpoint.resolve(name)
     target = find_device(device)
-    with _device_errors():
+    with device_errors():
         model, metadata = checkpoint.load(path, target)
     if task is not None and metadata.task != task:
         raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
@@ -426,7 +435,8 @@ def find_device(name: str) -> torch.device:
 
 
 @contextlib.contextmanager
-def _device_errors() -> Iterator[None]:
+def device_errors() -> Iterator[None]:
+    """Say what to do when a device has no memory left."""
     try:
         yield
     except torch.OutOfMemoryError as error:

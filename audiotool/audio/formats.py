@@ -28,6 +28,9 @@ FORMATS = {
 }
 """File name endings and libsndfile's names for what they mean."""
 
+MEL_ENDINGS = (".npy", ".npz", ".safetensors")
+"""File name endings of mel spectrograms, see `audio.mel_file`."""
+
 INTEGER_BITS = {
     "PCM_S8": 8,
     "PCM_U8": 8,
@@ -58,6 +61,11 @@ OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 def is_audio_name(path: Path) -> bool:
     """Whether the file name's ending is one that libsndfile reads."""
     return path.suffix.lower() in FORMATS
+
+
+def is_mel_name(path: str | Path) -> bool:
+    """Whether the file name's ending is one of a mel file's."""
+    return Path(path).suffix.lower() in MEL_ENDINGS
 
 
 def format_for(path: Path, asked: str | None = None) -> str:

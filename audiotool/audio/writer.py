@@ -246,6 +246,24 @@ class PipeWriter(Writer):
         """Nothing is held back."""
 
 
+def open_writer(
+    path: str | Path,
+    sample_rate: int,
+    channels: int,
+    subtype: str = "PCM_16",
+    asked_format: str | None = None,
+    asked_subtype: str | None = None,
+    frames: int | None = None,
+) -> Writer:
+    """A FileWriter, or for "-" a PipeWriter; see there.
+
+    Args:
+        frames: samples a channel when known beforehand, for a pipe's header.
+    """
+    form = (sample_rate, channels, subtype, asked_format, asked_subtype)
+    return PipeWriter(*form, frames=frames) if str(path) == PIPE else FileWriter(path, *form)
+
+
 def write(
     path: str | Path,
     waveform: FloatBlock,

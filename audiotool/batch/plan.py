@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from audiotool.audio import PIPE
-from audiotool.audio.formats import ending_for, format_for, is_audio_name
+from audiotool.audio.formats import FORMATS, MEL_ENDINGS, ending_for, format_for, is_audio_name, is_mel_name
 from audiotool.audio.writer import Target
 from audiotool.errors import PlanError
 
@@ -55,10 +55,14 @@ class Layout:
         output: a file, a folder, "-", or None for beside the input.
         suffix: put between an output's name and its ending.
         residual: where input minus output goes: a file for one input, else a folder; None for nowhere.
-        reference: a clean file for one input, else a folder of them; None for no scores.
+        reference: a clean file for one input, else a folder of them; None for no scores. For several stems a
+            folder with NAME.STEM.wav or STEM/NAME.wav, or for one input STEM.wav.
         format, subtype: what the user asked for.
-        stems: names of the outputs of one input.
+        stems: names of the outputs of one input; several go into a folder, as NAME.STEM.wav.
+        last_is_rest: True when the last stem is what the others leave of the input.
         existing: what to do about outputs that exist.
+        reads: name endings that are looked for in folders and patterns.
+        writes_mel: outputs are mel files, not audio.
     """
 
     output: str | None = None
@@ -68,7 +72,10 @@ class Layout:
     format: str | None = None
     subtype: str | None = None
     stems: tuple[str, ...] = ("speech",)
+    last_is_rest: bool = False
     existing: Existing = "refuse"
+    reads: tuple[str, ...] = tuple(FORMATS)
+    writes_mel: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,11 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
         PlanError: inputs are missing, outputs clash with one another or with inputs, outputs exist already,
             or a folder cannot be written.
     """
+    if layout.writes_mel and (layout.output == PIPE or (layout.output is None and PIPE in inputs)):
+        raise PlanError("standard output takes WAV, and a mel is none: give -o FILE")
     if PIPE in inputs:
         return _pipe_plan(inputs, layout)
-    found = find_inputs(inputs, layout.output)
+    found = find_inputs(inputs, layout.output, layout.reads)
     several = len(found) > 1 or not Path(inputs[0]).is_file()
     if layout.output == PIPE:
         if several:
@@ -106,24 +115,26 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     return _split_existing(jobs, layout.existing)
 
 
-def find_inputs(inputs: Sequence[str], output: str | None = None) -> list[Found]:
+def find_inputs(
+    inputs: Sequence[str], output: str | None = None, reads: Sequence[str] = tuple(FORMATS)
+) -> list[Found]:
     """Expand files, folders and patterns, in sorted order and without repeats.
 
     What lies below the output folder is left out, so that a second run does not take outputs for inputs.
 
     Raises:
-        PlanError: inputs that do not exist, or no audio among them.
+        PlanError: inputs that do not exist, or none among them that ends as `reads` says.
     """
     found: list[Found] = []
     missing = []
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found += _in_folder(path, output)
+            found += _in_folder(path, output, reads)
         elif path.exists():
             found.append(Found(path, Path(path.name)))
         elif glob.has_magic(text):
-            matches = _in_pattern(text, output)
+            matches = _in_pattern(text, output, reads)
             found += matches
             missing += [] if matches else [text]
         else:
@@ -131,12 +142,13 @@ def find_inputs(inputs: Sequence[str], output: str | None = None) -> list[Found]
     if missing:
         raise PlanError(f"no such input: {_listed(missing)}")
     if not found:
-        raise PlanError(f"no audio files in {_listed(inputs)}")
+        kinds = "audio or mel files" if set(MEL_ENDINGS) & set(reads) else "audio files"
+        raise PlanError(f"no {kinds} in {_listed(inputs)}")
     unique = {os.path.realpath(f.path): f for f in reversed(found)}
     return [f for f in found if unique[os.path.realpath(f.path)] is f]
 
 
-def _in_folder(folder: Path, output: str | None) -> list[Found]:
+def _in_folder(folder: Path, output: str | None, reads: Sequence[str]) -> list[Found]:
     excluded = None if output in (None, PIPE) else os.path.realpath(str(output))
     if excluded == os.path.realpath(folder):
         excluded = None
@@ -147,12 +159,12 @@ def _in_folder(folder: Path, output: str | None) -> list[Found]:
         )
         for name in sorted(names):
             path = Path(root, name)
-            if is_audio_name(path) and not name.startswith("."):
+            if path.suffix.lower() in reads and not name.startswith("."):
                 found.append(Found(path, path.relative_to(folder)))
     return found
 
 
-def _in_pattern(pattern: str, output: str | None) -> list[Found]:
+def _in_pattern(pattern: str, output: str | None, reads: Sequence[str]) -> list[Found]:
     fixed: list[str] = []
     for part in Path(pattern).parts[:-1]:
         if glob.has_magic(part):
@@ -163,8 +175,10 @@ def _in_pattern(pattern: str, output: str | None) -> list[Found]:
     for match in sorted(glob.glob(pattern, recursive=True)):
         path = Path(match)
         if path.is_dir():
-            found += [Found(f.path, path.relative_to(base) / f.relative) for f in _in_folder(path, output)]
-        elif is_audio_name(path):
+            found += [
+                Found(f.path, path.relative_to(base) / f.relative) for f in _in_folder(path, output, reads)
+            ]
+        elif path.suffix.lower() in reads:
             found.append(Found(path, path.relative_to(base)))
     return found
 
@@ -172,27 +186,46 @@ def _in_pattern(pattern: str, output: str | None) -> list[Found]:
 def _job(found: Found, layout: Layout, several: bool) -> Job:
     outputs = tuple(_output(found, layout, layout.output, several, stem) for stem in layout.stems)
     residual = None
-    if layout.residual is not None:
+    if layout.last_is_rest:
+        *most, residual = outputs
+        outputs = tuple(most)
+    elif layout.residual is not None:
         residual = _output(found, layout, layout.residual, several, None)
     for path in (*outputs, *([] if residual is None else [residual])):
-        format_for(path, layout.format)
+        _check_name(path, layout)
     target = Target(outputs, residual, layout.format, layout.subtype)
     return Job(str(found.relative), found.path, target, _references(found, layout, several))
+
+
+def _check_name(path: Path, layout: Layout) -> None:
+    """Refuse an output whose ending does not say what is written."""
+    if not layout.writes_mel:
+        format_for(path, layout.format)
+    elif not is_mel_name(path):
+        raise PlanError(f"{path}: a mel is written to {', '.join(MEL_ENDINGS)}")
+
+
+def _ending(name: Path, layout: Layout) -> str:
+    """Of the output of an input called `name`, where the user named none."""
+    if layout.writes_mel:
+        return MEL_ENDINGS[0] if layout.format is None else f".{layout.format.lower().lstrip('.')}"
+    if layout.format is not None:
+        return ending_for(format_for(name, layout.format))
+    return ".wav" if is_mel_name(name) else name.suffix
 
 
 def _output(found: Found, layout: Layout, place: str | None, several: bool, stem: str | None) -> Path:
     """Path of one output; `stem` None is the residual."""
     name = found.relative
-    ending = name.suffix if layout.format is None else ending_for(format_for(name, layout.format))
-    label = f"-{stem}" if stem is not None and len(layout.stems) > 1 else ""
-    renamed = name.with_name(f"{name.stem}{layout.suffix}{label}{ending}")
+    label = f".{stem}" if stem is not None and len(layout.stems) > 1 else ""
+    renamed = name.with_name(f"{name.stem}{layout.suffix}{label}{_ending(name, layout)}")
     if place is None:
         return found.path.with_name(renamed.name)
     path = Path(place)
-    is_folder = path.is_dir() or place.endswith(("/", os.sep))
+    is_folder = path.is_dir() or place.endswith(("/", os.sep)) or (bool(label) and not is_audio_name(path))
     if not several and not is_folder:
         return path.with_name(f"{path.stem}{label}{path.suffix}")
-    if path.is_file() or (is_audio_name(path) and not is_folder):
+    if path.is_file() or ((is_audio_name(path) or is_mel_name(path)) and not is_folder):
         raise PlanError(
             f"several inputs need a folder for their outputs, and '{place}' is the name of a file"
         )
@@ -203,7 +236,7 @@ def _references(found: Found, layout: Layout, several: bool) -> tuple[Path, ...]
     if layout.reference is None:
         return ()
     if len(layout.stems) > 1:
-        return tuple(_reference(found, Path(layout.reference) / stem, several) for stem in layout.stems)
+        return tuple(_stem_reference(found, Path(layout.reference), stem, several) for stem in layout.stems)
     return (_reference(found, Path(layout.reference), several),)
 
 
@@ -215,12 +248,34 @@ def _reference(found: Found, place: Path, several: bool) -> Path:
     if not place.exists():
         raise PlanError(f"no such reference: {place}")
     exact = place / found.relative
-    if exact.is_file():
-        return exact
-    same = sorted(p for p in exact.parent.glob(f"{glob.escape(exact.stem)}.*") if is_audio_name(p))
-    if not same:
+    same = _in_any_format(exact)
+    if same is None:
         raise PlanError(f"{found.path} has no reference: {exact} does not exist, in any format")
-    return same[0]
+    return same
+
+
+def _stem_reference(found: Found, place: Path, stem: str, several: bool) -> Path:
+    if not place.is_dir():
+        raise PlanError(f"several stems need a folder of references, and {place} is none")
+    name = found.relative
+    tries = [place / name.with_name(f"{name.stem}.{stem}{name.suffix}"), place / stem / name]
+    tries += [] if several else [place / f"{stem}{name.suffix}"]
+    for path in tries:
+        same = _in_any_format(path)
+        if same is not None:
+            return same
+    raise PlanError(
+        f"{found.path} has no reference for its {stem}: there is none of {', '.join(map(str, tries))},"
+        " in any format"
+    )
+
+
+def _in_any_format(path: Path) -> Path | None:
+    """The file of this name, or one that differs in its ending alone."""
+    if path.is_file() and is_audio_name(path):
+        return path
+    same = sorted(p for p in path.parent.glob(f"{glob.escape(path.stem)}.*") if is_audio_name(p))
+    return next((p for p in same if p.stem == path.stem), None)
 
 
 def _pipe_plan(inputs: Sequence[str], layout: Layout) -> Plan:
@@ -237,8 +292,10 @@ def _pipe_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     place = Found(Path(output), Path(output))
     outputs = tuple(_output(place, layout, output, False, stem) for stem in layout.stems)
     residual = None if layout.residual is None else Path(layout.residual)
+    if layout.last_is_rest:
+        outputs, residual = outputs[:-1], outputs[-1]
     for path in (*outputs, *([] if residual is None else [residual])):
-        format_for(path, layout.format)
+        _check_name(path, layout)
     jobs = [Job(STANDARD_INPUT, PIPE, Target(outputs, residual, layout.format, layout.subtype))]
     _check_clashes(jobs)
     _check_writable(jobs)

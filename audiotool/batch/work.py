@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from audiotool.audio import PIPE
+from audiotool.audio.formats import is_mel_name
 from audiotool.batch.plan import Job
-from audiotool.errors import AudiotoolError
+from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.report import Row
 
 if TYPE_CHECKING:
+    from audiotool.dsp.mel import MelConfig
     from audiotool.pipeline import FileResult, Pipeline, Progress
+    from audiotool.vocoding import MelAnalysis
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,10 @@ class Work:
         device: as `audiotool.load`.
         settings: keywords of `streaming.session.Settings`.
         metrics: names of the scores where a job has references.
+        any_order: True when stems are scored in their best order: no name tells them apart.
+        enrolment: a recording of the speaker to keep, None for everybody.
+        mel: write inputs' mels of this definition, in place of running a model.
+        f0: F0 for mel files: a file for one input, a folder of files of the inputs' names for several.
         threads: of one worker; None leaves torch's own choice.
     """
 
@@ -40,6 +46,10 @@ class Work:
     device: str = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
+    mel: MelConfig | None = None
+    f0: str | None = None
+    any_order: bool = False
+    enrolment: Path | None = None
     threads: int | None = None
 
 
@@ -49,23 +59,29 @@ class Outcome:
 
     Args:
         status: "done", "skipped" (its outputs were there), or "failed".
-        row: its line in the report.
+        rows: its lines in the report: one, or where stems were scored one a stem.
         seconds: of audio processed.
         error: why it failed, in one line.
     """
 
     job: Job
     status: Status
-    row: Row
+    rows: list[Row]
     seconds: float = 0.0
     error: str | None = None
 
+    @property
+    def row(self) -> Row:
+        """The first line, which has the notes."""
+        return self.rows[0]
 
-def load_pipeline(work: Work) -> Pipeline:
-    """Load the checkpoint a worker uses.
+
+def load_pipeline(work: Work) -> Pipeline | MelAnalysis:
+    """Load what a worker uses.
 
     Raises:
         CheckpointError, DeviceError: as `audiotool.load`.
+        InputError: the enrolment cannot be used.
     """
     import torch
 
@@ -73,35 +89,61 @@ def load_pipeline(work: Work) -> Pipeline:
 
     if work.threads is not None:
         torch.set_num_threads(work.threads)
-    return load(work.checkpoint or work.task, work.device, work.task, **work.settings)
+    if work.mel is not None:
+        from audiotool.vocoding import MelAnalysis
+
+        return MelAnalysis(work.mel)
+    pipeline = load(work.checkpoint or work.task, work.device, work.task, **work.settings)
+    if work.enrolment is not None:
+        pipeline.enrol(work.enrolment)
+    return pipeline
 
 
-def do(job: Job, pipeline: Pipeline, work: Work, progress: Progress | None = None) -> Outcome:
+def do(job: Job, pipeline: Pipeline | MelAnalysis, work: Work, progress: Progress | None = None) -> Outcome:
     """Process one job. Whatever is wrong with it becomes its outcome; interrupts pass."""
 
-    def process() -> tuple[float, Row]:
-        result = pipeline.process_file(job.source, job.target, progress)
-        return result.seconds, _row(job, work, result)
+    def process() -> tuple[float, list[Row]]:
+        result = _process(job, pipeline, work, progress)
+        return result.seconds, _rows(job, work, result)
 
     return _guarded(job, "done", process)
 
 
+def _process(job: Job, pipeline: Pipeline | MelAnalysis, work: Work, progress: Progress | None) -> FileResult:
+    from audiotool.vocoding import MelAnalysis, vocode_file
+
+    if not isinstance(pipeline, MelAnalysis) and is_mel_name(job.source):
+        return vocode_file(pipeline, job.source, job.target, progress, _f0_of(job, work))
+    if work.f0 is not None:
+        raise InputError(f"{job.name} is a recording, in which F0 is tracked: --f0 belongs to mel files")
+    return pipeline.process_file(job.source, job.target, progress)
+
+
+def _f0_of(job: Job, work: Work) -> Path | None:
+    if work.f0 is None:
+        return None
+    place = Path(work.f0)
+    return (place / job.name).with_suffix(".npy") if place.is_dir() else place
+
+
 def score_skipped(job: Job, work: Work) -> Outcome:
     """The outcome of a job whose outputs are there already: scored, so that a resumed report is complete."""
-    return _guarded(job, "skipped", lambda: (0.0, _row(job, work, None)))
+    return _guarded(job, "skipped", lambda: (0.0, _rows(job, work, None)))
 
 
 def failed(job: Job, reason: str) -> Outcome:
     """The outcome of a job that came to nothing."""
     line = " ".join(reason.split())
-    return Outcome(job, "failed", Row(job.name, facts={"status": "failed"}, notes=[line]), error=line)
+    return Outcome(job, "failed", [Row(job.name, facts={"status": "failed"}, notes=[line])], error=line)
 
 
-def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, Row]]) -> Outcome:
+def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Row]]]) -> Outcome:
     try:
-        seconds, row = action()
+        seconds, rows = action()
     except AudiotoolError as error:
-        return failed(job, str(error))
+        # What a model refuses does not say in which file.
+        named = any(str(p) in str(error) for p in (job.source, job.name, *job.target.paths))
+        return failed(job, str(error) if named else f"{job.name}: {error}")
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -110,56 +152,49 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, Row]]) 
         return failed(
             job, f"{job.name}: internal error: {type(error).__name__}: {error} (--debug shows where)"
         )
-    row.facts = {"status": status, **row.facts}
-    return Outcome(job, status, row, seconds)
+    for row in rows:
+        row.facts = {"status": status, **row.facts}
+    return Outcome(job, status, rows, seconds)
 
 
-def _row(job: Job, work: Work, result: FileResult | None) -> Row:
-    row = Row(job.name)
+def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
+    rows = [Row(job.name)]
     if job.references and work.metrics:
-        row = _scored(job, work.metrics)
+        rows = _scored(job, work)
     if result is None:
-        return row
-    row.facts.update(
-        seconds=round(result.seconds, 3),
-        real_time_factor=round(result.real_time_factor, 2),
-        peak=round(result.peak, 4),
-        limited=result.limited,
-    )
-    row.notes += result.warnings
+        return rows
+    facts: dict[str, Any] = {
+        "seconds": round(result.seconds, 3),
+        "real_time_factor": round(result.real_time_factor, 2),
+        "peak": round(result.peak, 4),
+        "limited": result.limited,
+    }
+    if result.bandwidth_hz is not None:
+        facts["bandwidth_hz"] = round(result.bandwidth_hz)
+    for row in rows:
+        row.facts.update(facts)
+    rows[0].notes += result.warnings
     if result.limited:
-        row.notes.append(
+        rows[0].notes.append(
             f"{result.limited} samples beyond full scale were limited (peak {result.peak:.3f});"
             " --subtype FLOAT keeps them"
         )
-    return row
+    return rows
 
 
-def _scored(job: Job, metrics: tuple[str, ...]) -> Row:
-    """Scores of the output beside the input's; of several stems, one set of columns a stem."""
-    from audiotool.metrics.score import FilePair, score_pair
+def _scored(job: Job, work: Work) -> list[Row]:
+    """Scores of the outputs beside the input's, one row a stem."""
+    from audiotool.metrics.score import FilePair, score_pair, score_stems
 
     assert str(job.source) != PIPE, "a pipe is never planned with references"
-    pairs = zip(job.references, job.target.stems, strict=True)
-    rows = [
-        score_pair(FilePair(job.name, reference, Path(stem), Path(job.source)), metrics)
-        for reference, stem in pairs
-    ]
-    first = rows[0]
-    for other in rows[1:]:
-        first.notes += [n for n in other.notes if n not in first.notes]
-    if len(rows) > 1:
-        first = dataclasses.replace(first, values=_mean(rows, "values"), baseline=_mean(rows, "baseline"))
-    return first
-
-
-def _mean(rows: list[Row], side: str) -> dict[str, Any]:
-    """Mean over stems, null where one stem is."""
-    from audiotool.metrics.base import Value
-
-    result = {}
-    for name in getattr(rows[0], side):
-        values = [getattr(row, side)[name] for row in rows]
-        null = next((v for v in values if v.value is None), None)
-        result[name] = null or Value(sum(v.value for v in values) / len(values))
-    return result
+    source = None if is_mel_name(job.source) else Path(job.source)
+    # What is left of the input may count as a stem; where it does not, there is no reference for it.
+    estimates = job.target.paths[: len(job.references)]
+    if work.any_order:
+        return score_stems(job.name, job.references, estimates, work.metrics, source)
+    several = len(estimates) > 1
+    rows = []
+    for reference, path in zip(job.references, estimates, strict=True):
+        name = f"{job.name}: {path.name}" if several else job.name
+        rows.append(score_pair(FilePair(name, reference, path, source), work.metrics))
+    return rows

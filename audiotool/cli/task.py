@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -22,14 +22,18 @@ def run_task(
     task: str,
     options: TaskOptions,
     residual: str | None = None,
-    stems: tuple[str, ...] | None = ("speech",),
+    stems: tuple[str, ...] = ("speech",),
+    layout_changes: Mapping[str, Any] | None = None,
+    work_changes: Mapping[str, Any] | None = None,
 ) -> None:
     """Run one of the task commands.
 
     Args:
         task: its name.
         residual: where input minus output goes, for tasks that offer it.
-        stems: names of the outputs; None asks the checkpoint.
+        stems: names of the outputs.
+        layout_changes, work_changes: fields of `batch.plan.Layout` and `batch.work.Work` that only this task
+            sets.
     Raises:
         PlanError: the command line does not hold together; nothing was started.
         typer.Exit: with 1 when a job failed.
@@ -39,10 +43,8 @@ def run_task(
     from audiotool.batch.work import Work
     from audiotool.tasks.base import TASKS
 
-    _check(options)
-    checkpoint = _checkpoint(options)
-    if stems is None:
-        stems = _stems_of(checkpoint, task)
+    check_options(options)
+    checkpoint = asked_checkpoint(options)
     layout = Layout(
         output=options.output,
         suffix=options.suffix,
@@ -52,6 +54,7 @@ def run_task(
         subtype=options.subtype,
         stems=stems,
         existing="skip" if options.skip_existing else "overwrite" if options.overwrite else "refuse",
+        **(layout_changes or {}),
     )
     plan = make_plan(options.inputs, layout)
     description = TASKS.get(task)
@@ -62,6 +65,7 @@ def run_task(
         settings=options.settings(),
         metrics=description.metrics if options.reference is not None else (),
     )
+    work = replace(work, **(work_changes or {}))
     with make_watcher(description.verb, plan, options.quiet) as watcher:
         outcomes = run(plan, work, options.jobs, watcher)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
@@ -73,7 +77,12 @@ def run_task(
         raise typer.Exit(1)
 
 
-def _check(options: TaskOptions) -> None:
+def check_options(options: TaskOptions) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        PlanError: which of them.
+    """
     if not options.inputs:
         raise PlanError("say what to process: files, folders, a pattern, or '-' for standard input")
     if options.overwrite and options.skip_existing:
@@ -92,7 +101,7 @@ def _check(options: TaskOptions) -> None:
             raise PlanError(str(error)) from error
 
 
-def _checkpoint(options: TaskOptions) -> str | None:
+def asked_checkpoint(options: TaskOptions) -> str | None:
     """The asked checkpoint's name or path; None for the task's default."""
     if options.recipe is not None:
         return _made_by(options.recipe)
@@ -116,20 +125,14 @@ def _made_by(recipe: str) -> str:
     )
 
 
-def _stems_of(checkpoint: str | None, task: str) -> tuple[str, ...]:
-    from audiotool.pipeline import load
-
-    return load(checkpoint or task, "cpu", task).stems
-
-
 def _report(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
     """Write the report, and print it where scores were asked for."""
     if options.report is not None:
         from audiotool.metrics.report import write_report
 
-        write_report(options.report, [o.row for o in outcomes])
+        write_report(options.report, [row for o in outcomes for row in o.rows])
     # Facts go into the file; on the screen the scores need the width.
-    scored = [replace(o.row, facts={}) for o in outcomes if o.row.values]
+    scored = [replace(row, facts={}) for o in outcomes for row in o.rows if row.values]
     if not scored or options.quiet:
         return
     from rich.console import Console

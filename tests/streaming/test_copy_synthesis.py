@@ -162,8 +162,15 @@ def test_pipeline_takes_any_rate_and_channels() -> None:
 def test_a_codecs_features_cannot_be_analysed() -> None:
     codec = MODELS.get("vocos").from_config(
         {
-            **{"mel": None, "input_channels": 5, "sample_rate": 8000, "hop_length": 32},
-            **{"n_fft": 128, "dim": 16, "intermediate_dim": 24, "num_layers": 1, "padding": "same"},
+            "mel": None,
+            "input_channels": 5,
+            "sample_rate": 8000,
+            "hop_length": 32,
+            "n_fft": 128,
+            "dim": 16,
+            "intermediate_dim": 24,
+            "num_layers": 1,
+            "padding": "same",
         }
     )
     with pytest.raises(CheckpointError, match="5 features of a codec"):

@@ -1,0 +1,318 @@
+"""Mel spectrograms in files: `.npy`, `.npz` (one array, or the one called "mel") and `.safetensors`.
+
+A mel is (n_mels, frames) or (1, n_mels, frames) floats; its transpose is understood where the number of
+bands leaves no doubt. Files are read and written a few frames at a time: memory does not grow with length.
+
+A safetensors file made here says in its metadata, under "mel", how the mel is defined (JSON, the fields of
+`dsp.mel.MelConfig`); numpy's files cannot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
+from audiotool.dsp.mel import MelConfig, mel_config
+from audiotool.errors import CheckpointError, InputError
+
+NAME = "mel"
+"""Of the array in `.npz` and `.safetensors`."""
+
+SCAN_FRAMES = 4096
+Frames = NDArray[np.float32]
+
+
+class FeatureReader:
+    """An open file of features, one row a band.
+
+    Args:
+        source: its path.
+        rows: numbers of rows that fit, the likeliest first; they decide what a transposed file is.
+    Attributes:
+        definition: what the file says of its mel, None when it says nothing.
+        shape: (rows, frames), or what the file has where no number of rows fits.
+    Raises:
+        InputError: missing, damaged, not numbers, of several arrays, or not (rows, frames).
+    """
+
+    def __init__(self, source: str | Path, rows: tuple[int, ...]) -> None:
+        self.name = str(source)
+        self.definition: MelConfig | None = None
+        self._stack = contextlib.ExitStack()
+        try:
+            self._array: Any = self._open(Path(source))
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            self._stack.close()
+            raise InputError(f"{self.name} cannot be read as a mel: {error}") from error
+        except InputError:
+            self._stack.close()
+            raise
+        self._turned = False
+        shape = tuple(self._array.shape)
+        self._batched = len(shape) == 3 and shape[0] == 1
+        if len(shape) not in (2, 3) or (len(shape) == 3 and not self._batched):
+            self.close()
+            raise InputError(f"{self.name}: a mel is (n_mels, frames) or (1, n_mels, frames), got {shape}")
+        bands, frames = shape[-2:]
+        if bands not in rows and frames in rows:
+            self._turned = True
+            bands, frames = frames, bands
+        self.shape: tuple[int, int] = (bands, frames)
+
+    def __enter__(self) -> FeatureReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._array = None
+        self._stack.close()
+
+    def blocks(self, frames: int) -> Iterator[Frames]:
+        """Yield (rows, n) float32 with n <= frames until the end."""
+        for start in range(0, self.shape[1], frames):
+            yield self._read(start, min(start + frames, self.shape[1]))
+
+    def range(self, rows: int) -> tuple[float, float]:
+        """Smallest and largest value of the first `rows` rows; all rows are checked.
+
+        Raises:
+            InputError: there are no frames, or one holds NaN or infinity.
+        """
+        low, high, position = np.inf, -np.inf, 0
+        for block in self.blocks(SCAN_FRAMES):
+            bad = np.argwhere(~np.isfinite(block))
+            if len(bad):
+                band, frame = bad[0]
+                raise InputError(
+                    f"{self.name} holds {block[band, frame]} in band {band} of frame {position + frame}:"
+                    " a mel is finite"
+                )
+            low, high = min(low, float(block[:rows].min())), max(high, float(block[:rows].max()))
+            position += block.shape[1]
+        if not position:
+            raise InputError(f"{self.name} holds no frames: its shape is {self.shape}")
+        return low, high
+
+    def _read(self, start: int, stop: int) -> Frames:
+        places: tuple[Any, ...] = (slice(start, stop), slice(None))
+        places = places if self._turned else places[::-1]
+        part = self._array[(0, *places) if self._batched else places]
+        if not isinstance(part, np.ndarray):
+            part = part.float().numpy()
+        return np.array(part.T if self._turned else part, dtype=np.float32, order="C")
+
+    def _open(self, path: Path) -> Any:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        ending = path.suffix.lower()
+        if ending == ".safetensors":
+            return self._open_safetensors(path)
+        if ending == ".npy":
+            return _map(path)
+        if ending != ".npz":
+            raise InputError(f"{path}: a mel is in {', '.join(MEL_ENDINGS)}, not '{path.suffix}'")
+        with zipfile.ZipFile(path) as archive:
+            name = _only([n.removesuffix(".npy") for n in archive.namelist()], path)
+            # Compressed or not, it is unpacked beside the other temporary files and mapped from there.
+            unpacked = self._stack.enter_context(
+                tempfile.NamedTemporaryFile(suffix=".npy")  # noqa: SIM115
+            )
+            with archive.open(f"{name}.npy") as packed:
+                shutil.copyfileobj(packed, unpacked)
+            unpacked.flush()
+        return _map(Path(unpacked.name))
+
+    def _open_safetensors(self, path: Path) -> _Slices:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            file = self._stack.enter_context(safe_open(str(path), framework="pt"))
+            array = _Slices(file.get_slice(_only(list(file.keys()), path)))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+        text = (file.metadata() or {}).get(NAME)
+        if text is not None:
+            try:
+                self.definition = mel_config(json.loads(text))
+            except (json.JSONDecodeError, TypeError, ValueError, CheckpointError) as error:
+                raise InputError(f"{path}: its metadata do not define a mel: {error}") from error
+        return array
+
+
+class _Slices:
+    """A safetensors slice with a shape."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.shape = tuple(inner.get_shape())
+        if inner.get_dtype() not in ("F16", "BF16", "F32", "F64"):
+            raise ValueError(f"it holds {inner.get_dtype()}, not floating point")
+
+    def __getitem__(self, places: Any) -> Any:
+        return self._inner[places]
+
+
+def _map(path: Path) -> NDArray[Any]:
+    if not path.stat().st_size:
+        raise ValueError("the file is empty")
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"it holds {array.dtype}, not floating point")
+    return array
+
+
+def _only(names: list[str], path: Path) -> str:
+    if NAME in names:
+        return NAME
+    if len(names) != 1:
+        raise InputError(
+            f"{path} holds {len(names)} arrays ({', '.join(names[:3])}): one is expected, or '{NAME}'"
+        )
+    return names[0]
+
+
+class MelWriter:
+    """A mel file that grows by frames and appears when it is complete.
+
+    Args:
+        path: its ending decides the format; its folder is made when missing.
+        definition: of the mel; safetensors files keep it.
+    Raises:
+        InputError: another ending, or the place cannot be written.
+    """
+
+    def __init__(self, path: str | Path, definition: MelConfig) -> None:
+        self.path = Path(path)
+        self.definition = definition
+        self.frames = 0
+        if not is_mel_name(self.path):
+            raise InputError(f"{self.path}: a mel is written to {', '.join(MEL_ENDINGS)}")
+        if self.path.is_dir():
+            raise InputError(f"cannot write {self.path}: it is a folder")
+        self._stack = contextlib.ExitStack()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Frame after frame: numpy calls that the Fortran order of (n_mels, frames).
+            self._raw = self._temporary("raw")
+            self._raw.write(self._numpy_header())
+        except OSError as error:
+            self._stack.close()
+            raise self._failure(error) from error
+
+    def write(self, mel: Frames) -> None:
+        """Append (n_mels, n).
+
+        Raises:
+            InputError: the disk is full.
+        """
+        try:
+            self._raw.write(np.ascontiguousarray(mel.T, dtype="<f4").tobytes())
+        except OSError as error:
+            raise self._failure(error) from error
+        self.frames += mel.shape[-1]
+
+    def __enter__(self) -> MelWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        except OSError as failure:
+            raise self._failure(failure) from failure
+        finally:
+            self._stack.close()
+
+    def _finish(self) -> None:
+        self._raw.seek(0)
+        self._raw.write(self._numpy_header())
+        self._raw.flush()
+        done = self._raw
+        ending = self.path.suffix.lower()
+        if ending == ".npz":
+            done = self._temporary("zip")
+            with zipfile.ZipFile(done, "w", zipfile.ZIP_STORED) as archive:
+                archive.write(self._raw.name, f"{NAME}.npy")
+        elif ending == ".safetensors":
+            done = self._temporary("tensors")
+            self._write_safetensors(done)
+        done.flush()
+        os.fsync(done.fileno())
+        os.chmod(done.name, 0o644)
+        os.replace(done.name, self.path)
+
+    def _numpy_header(self) -> bytes:
+        """Format 1.0, always 128 bytes long, so that the number of frames can be put in at the end."""
+        shape = (self.definition.n_mels, self.frames)
+        text = f"{{'descr': '<f4', 'fortran_order': True, 'shape': {shape}, }}"
+        return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+
+    def _write_safetensors(self, file: Any) -> None:
+        bands, frames = self.definition.n_mels, self.frames
+        header = {
+            "__metadata__": {NAME: json.dumps(dataclasses.asdict(self.definition))},
+            NAME: {"dtype": "F32", "shape": [bands, frames], "data_offsets": [0, 4 * bands * frames]},
+        }
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        file.write(len(text).to_bytes(8, "little") + text)
+        if not frames:
+            return
+        mapped = np.memmap(self._raw.name, "<f4", "r", offset=128, shape=(frames, bands))
+        for band in range(bands):
+            file.write(np.ascontiguousarray(mapped[:, band]).tobytes())
+
+    def _temporary(self, kind: str) -> Any:
+        """A file beside the target that is gone in the end, unless it was renamed."""
+        file: BinaryIO = self._stack.enter_context(
+            open(self.path.with_name(f".{self.path.name}.{os.getpid()}.{kind}.part"), "w+b")  # noqa: SIM115
+        )
+        self._stack.callback(Path(file.name).unlink, missing_ok=True)
+        return file
+
+    def _failure(self, error: OSError) -> InputError:
+        return InputError(f"cannot write {self.path}: {error.strerror or error}")
+
+
+def read_f0(source: str | Path, frames: int) -> Frames:
+    """Read F0 in Hz, 0 where unvoiced: (frames,), or with axes of length one around it.
+
+    Raises:
+        InputError: unreadable, of another number of frames, negative or not finite.
+    """
+    path = Path(source)
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file of F0")
+        if path.suffix.lower() != ".npy":
+            raise InputError(f"{path}: F0 is read from .npy")
+        values = np.asarray(_map(path), dtype=np.float32)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} cannot be read as F0: {error}") from error
+    if values.size != max(values.shape, default=0):
+        raise InputError(f"{path}: F0 is (frames,), got the shape {values.shape}")
+    if values.size != frames:
+        raise InputError(f"{path} holds F0 for {values.size} frames, the mel has {frames}")
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise InputError(f"{path}: F0 is in Hz, 0 where unvoiced; it holds negative values or NaN")
+    return values.reshape(1, frames)

@@ -1,0 +1,198 @@
+"""Mel files in, waveforms out, and the other way round: what `audiotool vocode` adds to the pipeline.
+
+    vocode_file(audiotool.load("vocoder.safetensors"), "mel.npy", "out.wav")
+    MelAnalysis("hifigan-22k").process_file("in.wav", "mel.safetensors")
+
+Both work a few seconds at a time, in constant memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
+from audiotool.audio.reader import AudioReader
+from audiotool.audio.writer import Target, open_writer
+from audiotool.dsp.mel import MelConfig, MelSpectrogram, advice_for, check_definition, check_mel
+from audiotool.errors import CheckpointError, InputError
+from audiotool.models.vocoder import Vocoder
+from audiotool.pipeline import FILE_CHUNK_SECONDS, FileResult, Pipeline, Progress, device_errors
+from audiotool.streaming.copy_synthesis import CopySynthesis, check_takes_mel, takes_mel, uses_f0
+from audiotool.streaming.resample import StreamingResampler
+from audiotool.streaming.streamer import make_streamer
+
+
+def vocoder_of(pipeline: Pipeline) -> Vocoder:
+    """The bare vocoder of a pipeline.
+
+    Raises:
+        CheckpointError: its model takes waveforms alone.
+    """
+    model = pipeline.model
+    found = model.vocoder if isinstance(model, CopySynthesis) else model
+    if not isinstance(found, Vocoder):
+        raise CheckpointError(f"{model.name} takes a waveform, not a mel")
+    return found
+
+
+def definition_of(pipeline: Pipeline) -> MelConfig:
+    """The mel that a pipeline's vocoder takes.
+
+    Raises:
+        CheckpointError: it takes none, or a codec's features.
+    """
+    vocoder = vocoder_of(pipeline)
+    check_takes_mel(vocoder)
+    return vocoder.mel
+
+
+def vocode_file(
+    pipeline: Pipeline,
+    source: str | Path,
+    target: str | Path | Target,
+    progress: Progress | None = None,
+    f0: str | Path | None = None,
+) -> FileResult:
+    """Turn a file of features into a recording at the vocoder's rate.
+
+    Args:
+        source: `.npy`, `.npz` or `.safetensors`, see `audio.mel_file`.
+        f0: `.npy` of F0 in Hz a frame, for vocoders that want it and files that have it not as last row.
+        progress: called after every block, in output samples.
+    Raises:
+        InputError: the file is not what this vocoder takes: what differs is named, and the presets that fit.
+    """
+    began = time.monotonic()
+    goal = target if isinstance(target, Target) else Target((target,))
+    vocoder = vocoder_of(pipeline)
+    frame_s = vocoder.upsampling / vocoder.sample_rate
+    chunk = max(1, round((pipeline.settings.chunk_seconds or FILE_CHUNK_SECONDS) / frame_s))
+    device = next(vocoder.parameters()).device
+    with FeatureReader(source, _rows(vocoder, f0)) as reader, device_errors():
+        track = _check(reader, vocoder, f0)
+        streamer = make_streamer(vocoder, chunk)
+        length = vocoder.output_length(reader.shape[1])
+        form = ("PCM_16", goal.format, goal.subtype)
+        with open_writer(goal.stems[0], vocoder.sample_rate, 1, *form, frames=length) as writer:
+            for block in _with_f0(reader, track, chunk):
+                writer.write(streamer.feed(torch.from_numpy(block)[None].to(device))[0].T.cpu().numpy())
+                if progress is not None:
+                    progress(writer.frames, length)
+            writer.write(streamer.flush()[0].T.cpu().numpy())
+    return FileResult(
+        sample_rate=vocoder.sample_rate,
+        channels=1,
+        seconds=length / vocoder.sample_rate,
+        elapsed_s=time.monotonic() - began,
+        peak=writer.peak,
+        limited=writer.limited,
+    )
+
+
+def _rows(vocoder: Vocoder, f0: str | Path | None) -> tuple[int, ...]:
+    """Numbers of rows a file for this vocoder may have."""
+    wanted = vocoder.input_channels
+    return (wanted - 1,) if uses_f0(vocoder) and f0 is not None else (wanted, wanted - uses_f0(vocoder))
+
+
+def _check(reader: FeatureReader, vocoder: Vocoder, f0: str | Path | None) -> Any:
+    """Refuse what does not fit; the track of F0, or None."""
+    if f0 is not None and not uses_f0(vocoder):
+        raise InputError(f"{f0}: this {vocoder.name} takes no F0: leave --f0 out")
+    bands, frames = reader.shape
+    if not takes_mel(vocoder):
+        if bands != vocoder.input_channels:
+            expected = f"this {vocoder.name} takes {vocoder.input_channels} features of a codec"
+            raise InputError(f"{reader.name} has {bands} rows: {expected}{advice_for(bands)}")
+        reader.range(bands)
+        return None
+    mel = vocoder.mel
+    if reader.definition is not None:
+        check_definition(reader.definition, mel, reader.name)
+    has_f0 = uses_f0(vocoder) and f0 is None and bands == mel.n_mels + 1
+    if not has_f0 and bands != mel.n_mels:
+        # Says which number of bands was expected, before the values are looked at.
+        check_mel(reader.shape, 0.0, 0.0, mel, reader.name)
+    if uses_f0(vocoder) and not has_f0 and f0 is None:
+        raise InputError(
+            f"{reader.name} holds {bands} bands and no F0, which this {vocoder.name} needs: give"
+            f" --f0 FILE.npy, or a file of {bands + 1} rows whose last is F0 in Hz"
+        )
+    low, high = reader.range(mel.n_mels)
+    check_mel((mel.n_mels, frames), low, high, mel, reader.name)
+    return None if f0 is None else read_f0(f0, frames)
+
+
+def _with_f0(reader: FeatureReader, track: Any, frames: int) -> Iterator[np.ndarray[Any, Any]]:
+    position = 0
+    for block in reader.blocks(frames):
+        if track is None:
+            yield block
+        else:
+            yield np.concatenate((block, track[:, position : position + block.shape[1]]))
+        position += block.shape[1]
+
+
+class MelAnalysis:
+    """Recordings to mel files.
+
+    Args:
+        definition: a preset's name, plain values or a MelConfig.
+    Raises:
+        CheckpointError: the definition is unknown or malformed.
+    """
+
+    def __init__(self, definition: str | Mapping[str, Any] | MelConfig) -> None:
+        self.analysis = MelSpectrogram(definition)
+
+    def process_file(
+        self, source: str | Path, target: str | Path | Target, progress: Progress | None = None
+    ) -> FileResult:
+        """Write the mel of a recording, resampled to the definition's rate, its channels averaged.
+
+        Args:
+            source: anything libsndfile reads, or "-".
+            target: `.npy`, `.npz` or `.safetensors`.
+            progress: called after every block, in input samples.
+        Raises:
+            InputError: the input cannot be read, or the output cannot be written.
+        """
+        began = time.monotonic()
+        place = target.stems[0] if isinstance(target, Target) else target
+        mel = self.analysis.config
+        with AudioReader(source) as reader, MelWriter(place, mel) as writer:
+            info = reader.info
+            resampler = StreamingResampler(info.sample_rate, mel.sample_rate, 1)
+            state: Any = None
+            done, peak = 0, 0.0
+            for block in reader.blocks(round(FILE_CHUNK_SECONDS * info.sample_rate)):
+                done, peak = done + len(block), max(peak, float(np.abs(block).max()))
+                state = self._write(resampler.feed(block.mean(axis=1)[None]), state, False, writer)
+                if progress is not None:
+                    progress(done, info.frames)
+            self._write(resampler.flush(), state, True, writer)
+            if not writer.frames:
+                raise InputError(f"{reader.name} is shorter than a frame of {mel.n_fft} samples")
+        several = f"{info.channels} channels were averaged: a mel has one"
+        return FileResult(
+            sample_rate=info.sample_rate,
+            channels=info.channels,
+            seconds=done / info.sample_rate,
+            elapsed_s=time.monotonic() - began,
+            peak=peak,
+            limited=0,
+            warnings=(*reader.warnings, *([several] if info.channels > 1 else [])),
+        )
+
+    @torch.inference_mode()
+    def _write(self, waveform: np.ndarray[Any, Any], state: Any, final: bool, writer: MelWriter) -> Any:
+        x = torch.from_numpy(np.array(waveform, dtype=np.float32))
+        mel, state = self.analysis.step(x, state, final)
+        writer.write(mel[0].numpy())
+        return state
