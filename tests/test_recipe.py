@@ -92,6 +92,8 @@ def test_name_is_the_files(tmp_path: Path) -> None:
             {"adversarial": {"discriminators": [{"name": "mpd"}]}},
             r"adversarial\.discriminators\.0\.name: no discriminator is called 'mpd'",
         ),
+        ({"validation": {"metrics": ["pesk"]}}, r"validation\.metrics\.0: no metric is called 'pesk'"),
+        ({"validation": {"metric": "pesq_nb"}}, r"validation\.metric: found 'pesq_nb', which"),
         ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
     ],
 )

@@ -20,7 +20,9 @@ app = typer.Typer(add_completion=False)
 def train(
     recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
     run: Annotated[
-        Path | None, typer.Option(help="Folder of the run; runs/NAME unless given.", show_default=False)
+        Path | None,
+        # torchrun takes --run for an abbreviation of its own.
+        typer.Option("--run", "--folder", help="Folder of the run; runs/NAME if left out.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest state.")] = False,
     settings: Annotated[
@@ -37,7 +39,7 @@ def train(
 ) -> None:
     """Train a model; Ctrl-C saves its state, and --resume goes on from there.
 
-    Start with `torchrun --nproc-per-node N -m audiotool train ...` to use several processes.
+    Start with `torchrun --nproc-per-node N -m audiotool train ... --folder DIR` to use several processes.
     """
     import torch
 
@@ -149,14 +151,12 @@ class BarListener(LineListener):
         )
         self.task = self.progress.add_task("", total=steps)
 
-    def __enter__(self) -> BarListener:
-        self.progress.start()
-        return self
-
     def __exit__(self, *error: Any) -> None:
         self.progress.stop()
 
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
+        # Only now: of several processes, one alone gets here.
+        self.progress.start()
         super().started(step, steps, facts)
         # The estimate of the time left must not count what an earlier process did.
         self.progress.reset(self.task, completed=step)

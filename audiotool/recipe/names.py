@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, RecipeError
 from audiotool.losses.base import LOSSES, Loss
+from audiotool.metrics.base import METRICS
 from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import LossTerm, Recipe
@@ -18,17 +19,26 @@ from audiotool.tasks.base import TASKS
 
 
 def check_names(recipe: Recipe, source: str) -> None:
-    """Refuse unknown tasks, models, losses and options, and a model that does not serve the task.
+    """Refuse unknown tasks, models, metrics, losses and options, and a model that does not serve the task.
 
     Raises:
         RecipeError: with `source`, the key path and the nearest valid name.
     """
-    _at(source, "task", TASKS.get, recipe.task)
+    task = _at(source, "task", TASKS.get, recipe.task)
     model_class = _at(source, "model.name", MODELS.get, recipe.model.name)
     if recipe.task not in model_class.tasks:
         served = ", ".join(model_class.tasks)
         raise RecipeError(f"{source}: model.name: {recipe.model.name} serves {served}, not {recipe.task}")
     _check_config(model_class.config_class, recipe.model.config, f"{source}: model.config")
+    metrics = recipe.validation.metrics
+    for n, name in enumerate(metrics or []):
+        _at(source, f"validation.metrics.{n}", METRICS.get, name)
+    allowed = ["loss", *(task.metrics if metrics is None else metrics)]
+    if recipe.validation.metric not in (None, *allowed):
+        raise RecipeError(
+            f"{source}: validation.metric: found '{recipe.validation.metric}', which is not measured"
+            f"{nearest(str(recipe.validation.metric), allowed)} Allowed: {', '.join(allowed)}"
+        )
     discriminators = recipe.adversarial.discriminators if recipe.adversarial else []
     for n, discriminator in enumerate(discriminators):
         _at(source, f"adversarial.discriminators.{n}.name", DISCRIMINATORS.get, discriminator.name)

@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import Result
+from typer.testing import CliRunner
+
+from audiotool.cli.app import app
 
 AUDIO = Path(__file__).parents[1] / "data" / "audio"
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def typed(*words: str | Path) -> Result:
+    """The command in this process: for what ends before training begins."""
+    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -59,6 +68,10 @@ def test_train_with_a_loader_process_then_denoise(small: Path, tmp_path: Path) -
     again = run(*words)
     assert again.returncode == 2
     assert "--resume" in again.stderr
+    lost = run(*words[:3], tmp_path / "tuned", *words[4:], "--init-from", "nothing.safetensors")
+    assert lost.returncode == 1
+    assert "no checkpoint 'nothing.safetensors'" in lost.stderr
+    assert "Traceback" not in lost.stderr
     tuned = run(
         *(*words[:3], tmp_path / "tuned", *words[4:], "--init-from", checkpoint),
         *("--set", "train.steps=1", "--set", "freeze=['encoder.*']"),
@@ -72,28 +85,40 @@ def test_train_with_a_loader_process_then_denoise(small: Path, tmp_path: Path) -
         (["--set", "train.bach_size=1"], "train.bach_size: unknown key; did you mean 'batch_size'?"),
         (["--set", "data.root=/nowhere"], "data.speech[0]: no manifest or folder 'manifest.csv'"),
         (["--set", f"data.root={AUDIO}", "--device", "cuda:7"], "there is no device 'cuda:7'"),
-        (["--set", f"data.root={AUDIO}", "--init-from", "nothing.safetensors"], "no checkpoint 'nothing"),
     ],
 )
 def test_mistakes_are_one_line(small: Path, tmp_path: Path, words: list[str], message: str) -> None:
-    done = run("train", small, "--run", tmp_path / "run", *words)
-    assert done.returncode in (1, 2)
+    done = typed("train", small, "--run", tmp_path / "run", *words)
+    assert done.exit_code in (1, 2)
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
 
 
+def test_progress_bar_counts_from_where_it_resumes() -> None:
+    from audiotool.cli.train import BarListener
+
+    with BarListener(10) as listener:
+        listener.started(4, 10, {"parameters": 1000, "device": "cpu"})
+        listener.stepped(6)
+        listener.logged(6, {"loss": 0.5, "audio_seconds_per_second": 20.0})
+        listener.validated(6, {"pesq": 2.0})
+        task = listener.progress.tasks[0]
+    assert (task.completed, task.total) == (6, 10)
+    assert task.description == "loss 0.5, 20 s audio/s"
+
+
 def test_recipes_list_show_validate_losses(small: Path) -> None:
-    listed = run("recipes", "list")
+    listed = typed("recipes", "list")
     assert "cleanunet-small" in listed.stdout
-    assert run("recipes", "show", small).stdout == small.read_text()
-    resolved = yaml.safe_load(run("recipes", "show", small, "--set", "train.steps=9").stdout)
+    assert typed("recipes", "show", small).stdout == small.read_text()
+    resolved = yaml.safe_load(typed("recipes", "show", small, "--set", "train.steps=9").stdout)
     assert resolved["train"]["steps"] == 9
     assert resolved["train"]["precision"] == "fp32"
-    valid = run("recipes", "validate", small, "cleanunet")
+    valid = typed("recipes", "validate", small, "cleanunet")
     assert "46,071,937 parameters" in valid.stdout
-    assert valid.returncode == 0
-    missing = run("recipes", "validate", "cleanunet", "--data", "--set", "data.root=/nowhere")
-    assert missing.returncode == 2
+    assert valid.exit_code == 0
+    missing = typed("recipes", "validate", "cleanunet", "--data", "--set", "data.root=/nowhere")
+    assert missing.exit_code == 2
     assert "data.speech[0]" in missing.stderr
-    assert "multi-resolution-stft: " in run("recipes", "losses").stdout
+    assert "multi-resolution-stft: " in typed("recipes", "losses").stdout

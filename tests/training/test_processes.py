@@ -35,7 +35,7 @@ def start(arguments: list[str | Path], launcher: list[str] | None = None) -> sub
 
 
 def wait_for_states(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while len(list(folder.glob("states/step-*.pt"))) < count:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
@@ -77,7 +77,7 @@ def test_interrupted_run_saves_its_state_and_says_so(
     process = start([write_recipe(long_recipe), "--run", tmp_path / "run"])
     wait_for_states(tmp_path / "run", 1, process)
     os.killpg(process.pid, number)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=600)
     assert process.returncode == 130, told
     assert "go on with --resume" in told
     last = Trainer(recipe.load(tmp_path / "tiny.yaml"), tmp_path / "run", "cpu").folder.load_state()
@@ -94,8 +94,8 @@ def test_two_processes_equal_one_with_the_doubled_batch(
     }
     path = write_recipe(tiny_recipe)
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    process = start([path, "--run", tmp_path / "two"], launcher)
-    _, told = process.communicate(timeout=300)
+    process = start([path, "--folder", tmp_path / "two"], launcher)
+    _, told = process.communicate(timeout=600)
     assert process.returncode == 0, told
     Trainer(recipe.load(path, ["train.batch_size=4"]), tmp_path / "one", "cpu").run()
     for name in ("train.csv", "valid.csv"):
@@ -105,14 +105,3 @@ def test_two_processes_equal_one_with_the_doubled_batch(
             assert a.keys() == b.keys()
             for key in a:
                 assert float(a[key] or 0) == pytest.approx(float(b[key] or 0), rel=1e-3, abs=1e-5), key
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_folder_that_cannot_be_written(
-    tiny_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
-) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    process = start([write_recipe(tiny_recipe), "--run", tmp_path / "locked" / "run"])
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "cannot write" in told

@@ -232,6 +232,12 @@ def test_full_disk_keeps_the_last_state(
     assert train(tiny_recipe, tmp_path, True).step == 6
 
 
+def test_folder_that_cannot_be_made(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot write"):
+        train(tiny_recipe, tmp_path / "file" / "run")
+
+
 def test_folder_of_another_run_is_refused(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     train(tiny_recipe, tmp_path, False, "train.steps=2")
     with pytest.raises(RecipeError, match=r"holds a run at step 2.*--resume"):

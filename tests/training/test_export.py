@@ -1,0 +1,62 @@
+"""What a run exports: weights as they are used, not as they are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from audiotool import checkpoint, recipe
+from audiotool.models.base import Model
+from audiotool.models.cleanunet import CleanUNet
+from audiotool.models.hifigan import HiFiGAN
+from audiotool.training.export import make_metadata, tensors_for_use
+from audiotool.training.setup import begin_from
+
+TINY = {
+    "mel": {"sample_rate": 16000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
+    "upsample_rates": [4, 2],
+    "upsample_kernel_sizes": [8, 4],
+    "upsample_initial_channel": 16,
+    "resblock_kernel_sizes": [3],
+    "resblock_dilation_sizes": [[1, 3]],
+}
+
+
+def export(model: Model, values: dict[str, Any], path: Path) -> None:
+    metadata = make_metadata(recipe.parse(values, "tiny"), model, [], {}, {})
+    checkpoint.save(path, tensors_for_use(model, model.state_dict()), metadata)
+
+
+def test_weight_norm_is_folded_and_training_goes_on_from_it(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    trained = HiFiGAN.from_config(TINY)
+    assert any("parametrizations" in key for key in trained.state_dict())
+    path = tmp_path / "hifigan.safetensors"
+    export(trained, tiny_recipe, path)
+    used, metadata = checkpoint.load(path)
+    assert metadata.model["config"]["weight_norm"] is False
+    assert not any("parametrizations" in key for key in used.state_dict())
+    x = torch.randn(1, 6, 20)
+    with torch.no_grad():
+        torch.testing.assert_close(used(x), trained(x))
+    values = tiny_recipe | {"init": {"checkpoint": str(path)}}
+    further = HiFiGAN.from_config(TINY)
+    begin_from(further, recipe.parse(values, "tiny").init)
+    assert further.state_dict().keys() == trained.state_dict().keys()
+    with torch.no_grad():
+        torch.testing.assert_close(further(x), trained(x))
+
+
+def test_models_without_weight_norm_are_exported_as_they_are(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    model = CleanUNet.from_config(tiny_recipe["model"]["config"])
+    path = tmp_path / "cleanunet.safetensors"
+    export(model, tiny_recipe, path)
+    used, metadata = checkpoint.load(path)
+    assert metadata.model == checkpoint.describe_model(model)
+    torch.testing.assert_close(used.state_dict(), model.state_dict(), rtol=0, atol=0)
