@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from audiotool import checkpoint
+from audiotool.models.base import Model
 from audiotool.models.cleanunet import CleanUNet, CleanUNetConfig
 
 TINY = CleanUNetConfig(
@@ -54,7 +55,11 @@ def save_tiny(path: Path, **changes: object) -> Path:
     """Write a tiny CleanUNet with random weights as a checkpoint."""
     config = dataclasses.replace(TINY, **changes)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    model = CleanUNet(config).eval()
-    metadata = checkpoint.Metadata("denoise", checkpoint.describe_model(model), config.sample_rate)
+    return save_model(path, CleanUNet(config), "denoise")
+
+
+def save_model(path: Path, model: Model, task: str) -> Path:
+    """Write a model as a checkpoint of a task."""
+    metadata = checkpoint.Metadata(task, checkpoint.describe_model(model), model.sample_rate)
     checkpoint.save(path, model.state_dict(), metadata)
     return path

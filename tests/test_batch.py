@@ -46,7 +46,7 @@ def test_suffix_format_stems_and_residual(folder: Path, tmp_path: Path) -> None:
         residual=str(tmp_path / "rest"),
     )
     plan = make_plan([str(folder / "sub")], layout)
-    assert outputs(plan, tmp_path)[:3] == ["out/b_x-s1.flac", "out/b_x-s2.flac", "rest/b_x.flac"]
+    assert outputs(plan, tmp_path)[:3] == ["out/b_x.s1.flac", "out/b_x.s2.flac", "rest/b_x.flac"]
 
 
 def test_patterns_and_files(folder: Path, tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from audiotool.cli.options import MaxAttenuation, Mix, Residual, TaskOptions, takes
 from audiotool.cli.task import run_task
+from audiotool.errors import PlanError
 
 app = typer.Typer(add_completion=False)
 
@@ -20,6 +22,14 @@ class DenoiseOptions(TaskOptions):
     mix: Mix = 1.0
     max_attenuation: MaxAttenuation = None
     residual: Residual = None
+    enroll: Annotated[
+        Path | None,
+        typer.Option(
+            help="A recording of the one speaker to keep; for checkpoints of personalised models.",
+            rich_help_panel="Model",
+            show_default=False,
+        ),
+    ] = None
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "mix": self.mix, "max_attenuation_db": self.max_attenuation}
@@ -34,6 +44,9 @@ def denoise(options: DenoiseOptions) -> None:
 
     audiotool denoise noisy.wav -o clean.wav
     audiotool denoise recordings/ -o cleaned/ --jobs 4 --skip-existing
+    audiotool denoise meeting.wav -o me.wav --enroll my-voice.wav --checkpoint personal.safetensors
     sox talk.mp3 -t wav - | audiotool denoise - | aplay
     """
-    run_task("denoise", options, residual=options.residual)
+    if options.enroll is not None and not options.enroll.is_file():
+        raise PlanError(f"no such enrolment: {options.enroll}")
+    run_task("denoise", options, residual=options.residual, work_changes={"enrolment": options.enroll})

@@ -49,11 +49,13 @@ class Pair:
 
     Args:
         sample_rate: Hz of both.
+        edge_hz: where the content of the unprocessed input ended, None where that is not known.
     """
 
     reference: Waveform
     estimate: Waveform
     sample_rate: int
+    edge_hz: float | None = None
     _resampled: dict[int, Both] = field(default_factory=dict, repr=False)
 
     def at(self, sample_rate: int) -> Both:

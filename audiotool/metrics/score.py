@@ -45,7 +45,11 @@ class FilePair:
 
 
 def score(
-    reference: Waveform, estimate: Waveform, sample_rate: int, metrics: Sequence[str]
+    reference: Waveform,
+    estimate: Waveform,
+    sample_rate: int,
+    metrics: Sequence[str],
+    edge_hz: float | None = None,
 ) -> dict[str, Value]:
     """Score one estimate.
 
@@ -53,6 +57,7 @@ def score(
         reference, estimate: (time,) float; the longer one is cut to the shorter.
         sample_rate: Hz of both.
         metrics: names, see `METRICS`.
+        edge_hz: where the content of the unprocessed input ended, None where that is not known.
     Raises:
         InputError: a metric is unknown, or a waveform has more than one axis.
     """
@@ -63,7 +68,7 @@ def score(
     length = min(map(len, waveforms))
     if len(waveforms[0]) != len(waveforms[1]):
         logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
-    pair = Pair(waveforms[0][:length], waveforms[1][:length], sample_rate)
+    pair = Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz)
     problem = _problem(pair)
     if problem:
         return {name: Value(None, problem) for name in metrics}
@@ -71,14 +76,19 @@ def score(
 
 
 def score_channels(
-    reference: Waveform, estimate: Waveform, sample_rate: int, metrics: Sequence[str]
+    reference: Waveform,
+    estimate: Waveform,
+    sample_rate: int,
+    metrics: Sequence[str],
+    edge_hz: float | None = None,
 ) -> dict[str, Value]:
     """Mean of the channels' scores; null with the first reason when no channel can be scored.
 
     Args:
         reference, estimate: (channels, time) with equal channels.
+        edge_hz: as `score`.
     """
-    each = [score(r, e, sample_rate, metrics) for r, e in zip(reference, estimate, strict=True)]
+    each = [score(r, e, sample_rate, metrics, edge_hz) for r, e in zip(reference, estimate, strict=True)]
     result = {}
     for name in metrics:
         numbers = [v for scores in each if (v := scores[name].value) is not None]
@@ -92,11 +102,11 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
     try:
         reference, rate = read(files.reference)
         estimate = _matching(files.estimate, reference, rate, row)
-        row.values = score_channels(reference, estimate, rate, metrics)
+        edge = _edge(files.noisy) if files.noisy is not None and "lsd_high" in metrics else None
+        row.values = score_channels(reference, estimate, rate, metrics, edge)
         if files.noisy is not None:
-            row.baseline = score_channels(
-                reference, _matching(files.noisy, reference, rate, row), rate, metrics
-            )
+            noisy = _matching(files.noisy, reference, rate, row, is_array=True)
+            row.baseline = score_channels(reference, noisy, rate, metrics, edge)
     except AudiotoolError as error:
         row.failed = True
         row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
@@ -266,14 +276,34 @@ def _problem(pair: Pair) -> str | None:
     return None
 
 
-def _matching(path: Path, reference: Waveform, sample_rate: int, row: Row) -> Waveform:
-    """Read a file to compare with the reference (channels, time), at its rate; differences become notes."""
+def _edge(path: Path) -> float | None:
+    """Where the content of a file ends in Hz, None for silence."""
+    import torch
+
+    from audiotool.dsp.bandwidth import BandwidthMeter
+
+    waveform, rate = read(path)
+    meter = BandwidthMeter(rate)
+    meter.feed(torch.from_numpy(waveform)[None])
+    return meter.bandwidth_hz()
+
+
+def _matching(
+    path: Path, reference: Waveform, sample_rate: int, row: Row, is_array: bool = False
+) -> Waveform:
+    """Read a file to compare with the reference (channels, time), at its rate; differences become notes.
+
+    Of an array's recording the first channels count, to which its output is aligned.
+    """
     waveform, rate = read(path)
     if rate != sample_rate:
         import soxr
 
         row.notes.append(f"{path.name} resampled from {rate} to {sample_rate} Hz")
         waveform = soxr.resample(waveform.T, rate, sample_rate).T
+    if is_array and len(waveform) > len(reference):
+        row.notes.append(f"of {path.name}'s {len(waveform)} channels the first {len(reference)} count")
+        waveform = waveform[: len(reference)]
     if len(waveform) != len(reference):
         raise InputError(f"{path} has {len(waveform)} channels, its reference {len(reference)}")
     own, others = waveform.shape[1], reference.shape[1]

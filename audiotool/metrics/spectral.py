@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,23 +27,34 @@ class LogSpectralDistance(Metric):
     name: ClassVar[str] = "lsd"
     unit = "log10"
     higher_is_better = False
-    first_bin: ClassVar[int] = 0
+
+    def first_bin(self, pair: Pair) -> int:
+        """The lowest of the 1025 bins that counts."""
+        return 0
 
     def measure(self, pair: Pair) -> float:
         pair.require_sound()
         total, frames = 0.0, 0
         for reference, estimate in _spectra(pair, 2048, 512):
-            ratio = _log_power(reference[:, self.first_bin :]) - _log_power(estimate[:, self.first_bin :])
+            first = self.first_bin(pair)
+            ratio = _log_power(reference[:, first:]) - _log_power(estimate[:, first:])
             total += float(ratio.square().mean(dim=1).sqrt().sum())
             frames += ratio.shape[-1]
         return total / _some(frames)
 
 
 class HighBandLogSpectralDistance(LogSpectralDistance):
-    """Log-spectral distance over the upper half of the band, the octave that doubling the rate restores."""
+    """Log-spectral distance above where the unprocessed input's content ends: of the band that was restored.
+
+    Where that is not known, or near half the rate, over the upper half of the band, which doubling the rate
+    restores.
+    """
 
     name = "lsd_high"
-    first_bin = 513
+
+    def first_bin(self, pair: Pair) -> int:
+        edge = None if pair.edge_hz is None else math.ceil(pair.edge_hz / pair.sample_rate * 2048)
+        return 513 if edge is None or edge > 0.9 * 1024 else edge
 
 
 class MelL1(Metric):

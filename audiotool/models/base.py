@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
@@ -80,8 +81,8 @@ class Model(nn.Module):
             when unbounded, and the overlap-add streamer cross-fades.
         uses_level: True when the published model normalises by the whole recording's level: files take a
             first pass, live streams a running estimate.
-        uses_bandwidth: True when `start` takes the condition `bandwidth_hz`, where the recording's content ends:
-            files take a first pass, live streams do without.
+        uses_bandwidth: True when `start` takes the condition `bandwidth_hz`, where the recording's content
+            ends: files take a first pass, live streams do without.
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
         sample_by_sample: True when each output sample is computed from the one before it, in its own step.
@@ -138,7 +139,7 @@ class Model(nn.Module):
             CheckpointError: the model does not tell speakers apart by an enrolment.
         """
         raise CheckpointError(
-            f"{self.name} takes no enrolment: give a checkpoint of a personalised model, or leave --enroll out"
+            f"{self.name} takes no enrolment: give a checkpoint of a personalised model, or none"
         )
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
@@ -195,11 +196,6 @@ class Model(nn.Module):
         return length * self.upsampling
 
     @property
-    def has_interchangeable_stems(self) -> bool:
-        """True when only their order tells the stems apart: each segment of a recording may have its own."""
-        return len(self.stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in self.stems)
-
-    @property
     def parameter_count(self) -> int:
         """Number of trained values."""
         return sum(p.numel() for p in self.parameters())
@@ -229,6 +225,11 @@ class Model(nn.Module):
                 " Check the model name and the configuration file that came with the weights."
             )
         self.load_state_dict(tensors, strict=True)
+
+
+def are_interchangeable(stems: Sequence[str]) -> bool:
+    """True for "speaker1", "speaker2", …: only their order tells such stems apart, and it may change."""
+    return len(stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in stems)
 
 
 def build_config(config_class: type[ConfigT], values: dict[str, Any], name: str) -> ConfigT:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.models.base import Model
+from audiotool.models.base import Model, are_interchangeable
 from audiotool.streaming.streamer import Streamer
 
 SEGMENT_SECONDS = 10.0
@@ -95,7 +95,7 @@ class OverlapAddStreamer(Streamer):
         y = self.model.process(x, **self.conditions, **place)
         y = y[..., (self._position - start) * scale :]
         if self._fading is not None:
-            if self.model.has_interchangeable_stems:
+            if are_interchangeable(self.model.stems):
                 y = align_stems(y, self._fading, len(self.model.stems))
             width = min(self._fading.shape[-1], y.shape[-1])
             ramp = torch.arange(1, width + 1, device=y.device, dtype=y.dtype) / (width + 1)
@@ -121,8 +121,8 @@ def align_stems(y: Tensor, before: Tensor, stems: int) -> Tensor:
         y: (B, stems * C, T) a segment, from the beginning of the cross-fade.
         before: (B, stems * C, W) the segment before, over the cross-fade.
     Returns:
-        y with each row's stems in the order that has the greatest sum of inner products with `before`, which is
-        the order with the least squared difference.
+        y with each row's stems in the order that has the greatest sum of inner products with `before`, and so
+        the least squared difference.
     """
     width = min(y.shape[-1], before.shape[-1])
     new, old = (w[..., :width].unflatten(1, (stems, -1)).flatten(2) for w in (y, before))

@@ -41,7 +41,7 @@ def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tty: bool, quiet: bool
         if tty and not quiet:
             watcher.progress.refresh()  # type: ignore[attr-defined]
         row = Row("good.wav", facts={"real_time_factor": 31.0}, notes=["3 samples were limited"])
-        watcher.finished(Outcome(good, "done", row, seconds=2.0))
+        watcher.finished(Outcome(good, "done", [row], seconds=2.0))
         watcher.started(bad)
         watcher.finished(failed(bad, "bad.wav holds\nno audio"))
     return screen.getvalue()

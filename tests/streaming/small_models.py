@@ -26,6 +26,14 @@ FILM = {
 SMALL: dict[str, dict[str, Any]] = {
     "afilm": {**FILM, "heads": 2, "transformer_layers": 1, "transformer_inner_dim": 16},
     "tfilm": FILM,
+    "ca-dense-unet": {
+        "microphones": 2,
+        "n_fft": 128,
+        "hop_length": 32,
+        "channels": (6, 8, 8),
+        "growth": 4,
+        "dense_layers": 2,
+    },
     "cleanunet": {
         "channels_h": 4,
         "max_channels": 8,
@@ -47,6 +55,25 @@ SMALL: dict[str, dict[str, Any]] = {
         "blocks": 3,
         "stacks": 2,
     },
+    "hybrid-demucs": {
+        "sources": ("speech",),
+        "sample_rate": 8000,
+        "channels": 8,
+        "n_fft": 1024,
+        "depth": 5,
+        "dconv_attn": 9,
+        "dconv_lstm": 9,
+    },
+    "mambattention": {
+        "hid_feature": 8,
+        "num_tfmamba": 1,
+        "d_state": 4,
+        "expand": 2,
+        "n_fft": 64,
+        "hop_length": 16,
+        "win_length": 64,
+    },
+    "mp-senet": {"dense_channel": 8, "n_blocks": 1, "n_fft": 64, "hop_length": 16, "win_length": 64},
     "nsf": {
         "mel": {"sample_rate": 16000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
         "hidden_dim": 8,

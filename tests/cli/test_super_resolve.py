@@ -1,0 +1,121 @@
+"""`audiotool super-resolve`: the band that is there passes, what it holds is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import torch
+from synthetic import save_model, write_speech
+from typer.testing import CliRunner, Result
+
+import audiotool
+from audiotool.cli.app import app
+from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeXtConfig
+
+
+@pytest.fixture
+def super_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command with an untrained 16 kHz model, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = SpectralConvNeXt(SpectralConvNeXtConfig(head="extend", dim=16, blocks=2)).eval()
+    save_model(Path("wide.safetensors"), model, "super-resolve")
+
+    def call(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+        words = ["super-resolve", "--checkpoint", "wide.safetensors", "--device", "cpu"]
+        return CliRunner().invoke(app, [*words, *map(str, arguments)], input=stdin)
+
+    return call
+
+
+def write_noise(path: str, rate: int, content_rate: int, seconds: float = 1.0) -> np.ndarray:
+    """White noise that ends at half of `content_rate`, in a file of `rate`."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * content_rate))
+    x = soxr.resample(noise, content_rate, rate, quality="VHQ").astype(np.float32)
+    audiotool.write(path, x, rate, "FLOAT")
+    return x
+
+
+def spectrum(x: np.ndarray) -> np.ndarray:
+    """Magnitudes through a window: the ends of x leak nothing."""
+    return np.abs(np.fft.rfft(x * np.blackman(len(x))))
+
+
+def power_above(x: np.ndarray, rate: int, hz: float) -> float:
+    power = spectrum(x) ** 2
+    return float(power[np.fft.rfftfreq(len(x), 1 / rate) > hz].sum() / power.sum())
+
+
+def test_telephone_speech_gets_a_band_and_keeps_its_own(super_resolve: Callable[..., Result]) -> None:
+    x = write_noise("in.wav", 8000, 8000)
+    result = super_resolve("in.wav", "-o", "out.wav", "--report", "r.json")
+    assert result.exit_code == 0, result.output
+    y, rate = audiotool.read("out.wav")
+    assert (rate, y.shape) == (16000, (1, 16000))
+    assert power_above(y[0], rate, 4200) > 1e-6
+    assert power_above(y[0] - soxr.resample(x, 8000, 16000), rate, 3700) > 0.999
+    assert "in.wav: holds sound up to 4.0 kHz" in result.stderr
+    [row] = json.loads(Path("r.json").read_text())["files"]
+    assert row["bandwidth_hz"] == pytest.approx(4000, abs=100)
+
+
+def test_an_upsampled_recording_is_found_out(super_resolve: Callable[..., Result]) -> None:
+    x = write_noise("in.wav", 16000, 6000)
+    result = super_resolve("in.wav", "-o", "out.wav")
+    assert "holds sound up to 3." in result.stderr
+    assert "nothing to extend" not in result.stderr
+    y = audiotool.read("out.wav")[0][0]
+    assert len(y) == len(x)
+    assert power_above(y, 16000, 3500) > 1e-6
+    assert power_above(y - x, 16000, 2800) > 0.999
+
+
+def test_a_full_band_is_left_alone_and_told(super_resolve: Callable[..., Result]) -> None:
+    x = write_noise("in.wav", 48000, 48000)
+    result = super_resolve("in.wav", "-o", "out.wav")
+    assert "holds sound up to 24.0 kHz: there is nothing to extend" in result.stderr
+    y, rate = audiotool.read("out.wav")
+    assert rate == 48000
+    np.testing.assert_allclose(y[0], x, atol=1e-5)
+
+
+def test_rates_and_channels(super_resolve: Callable[..., Result]) -> None:
+    write_speech(Path("in.wav"), 0.3, 8000, 2)
+    assert super_resolve("in.wav", "-o", "out.wav", "--rate", 24000).exit_code == 0
+    info = soundfile.info("out.wav")
+    assert (info.samplerate, info.channels, info.frames) == (24000, 2, 7200)
+    piped = super_resolve("-", stdin=Path("in.wav").read_bytes())
+    assert piped.exit_code == 0
+    assert len(piped.stdout_bytes) == 44 + 2 * 2 * 4800
+    assert "holds sound" not in piped.stderr
+
+
+def test_scores_stand_beside_plain_resampling(super_resolve: Callable[..., Result]) -> None:
+    Path("in").mkdir()
+    write_noise("in/a.wav", 8000, 8000, 1.5)
+    Path("ref").mkdir()
+    write_noise("ref/a.wav", 16000, 16000, 1.5)
+    result = super_resolve("in", "-o", "out", "--reference", "ref", "--report", "r.json")
+    assert result.exit_code == 0, result.output
+    [row] = json.loads(Path("r.json").read_text())["files"]
+    assert row["lsd_high"] < row["lsd_high_noisy"]
+    assert row["lsd_high_improvement"] == pytest.approx(row["lsd_high"] - row["lsd_high_noisy"])
+    assert super_resolve("in", "-o", "out", "--skip-existing", "--reference", "ref").exit_code == 0
+
+
+def test_without_a_bundled_checkpoint_it_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("audiotool.checkpoint.bundled_root", lambda kind: tmp_path / kind)
+    write_speech(Path("in.wav"))
+    result = CliRunner().invoke(app, ["super-resolve", "in.wav", "-o", "out.wav"])
+    assert result.exit_code == 1
+    assert "no bundled checkpoint serves the task 'super-resolve': give --checkpoint PATH" in result.stderr
+    assert result.stderr.count("\n") == 1

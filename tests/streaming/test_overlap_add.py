@@ -1,0 +1,102 @@
+"""Models that look ahead stream in constant memory, and interchangeable stems stay where they began."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from small_models import SMALL, build, is_causal, make_input
+from torch import Tensor
+
+from audiotool.models.base import Model, are_interchangeable
+from audiotool.models.registry import MODELS
+from audiotool.streaming.overlap_add import OverlapAddStreamer, align_stems
+
+LOOKING_AHEAD = [name for name in SMALL if name in MODELS.all() and not is_causal(name)]
+"""Every model that goes through overlap-add and has a small version."""
+
+
+@pytest.mark.parametrize("name", LOOKING_AHEAD)
+def test_what_is_held_does_not_grow(name: str) -> None:
+    model = build(name)
+    hop = model.hop_length
+    conditions = {"level": None} if model.uses_level else {}
+    streamer = OverlapAddStreamer(model, 24 * hop, 4 * hop, **conditions)
+    held, got = [], 0
+    for n in range(7):
+        got += streamer.feed(make_input(model, 24 * hop, n)).shape[-1]
+        values = [*vars(streamer).values(), *streamer._pending]
+        held.append(sum(v.untyped_storage().nbytes() for v in values if isinstance(v, Tensor)))
+    assert held[3] == held[4] == held[5] == held[6] > 0
+    got += streamer.flush().shape[-1]
+    assert got == model.output_length(7 * 24 * hop)
+
+
+@dataclass(frozen=True)
+class SwapperConfig:
+    stems: tuple[str, ...] = ("speaker1", "speaker2")
+
+
+class Swapper(Model):
+    """Separates high from low perfectly, and puts them out in the other order in every other call."""
+
+    name = "swapper"
+    tasks = ("separate",)
+    config_class = SwapperConfig
+
+    def __init__(self, config: SwapperConfig) -> None:
+        super().__init__(config)
+        self.sample_rate = 1000
+        self.hop_length = 1
+        self.causal = False
+        self.stems = config.stems
+        self.unused = torch.nn.Parameter(torch.zeros(1))
+        self.calls = 0
+
+    def process(self, x: Tensor, **conditions: Any) -> Tensor:
+        self.calls += 1
+        stems = torch.cat((x.clamp(min=0), x.clamp(max=0)), dim=1)
+        return stems.flip(1) if self.calls % 2 == 0 else stems
+
+
+def separated(stems: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    """The Swapper's streamed output, and what it is without any exchange."""
+    x = torch.randn(1, 1, 4321, generator=torch.Generator().manual_seed(0))
+    streamer = OverlapAddStreamer(Swapper(SwapperConfig(stems)), 500, 100)
+    y = torch.cat([*(streamer.feed(part) for part in x.split(333, dim=-1)), streamer.flush()], dim=-1)
+    return y, torch.cat((x.clamp(min=0), x.clamp(max=0)), dim=1)
+
+
+def test_speakers_are_not_exchanged_between_segments() -> None:
+    y, expected = separated(("speaker1", "speaker2"))
+    torch.testing.assert_close(y, expected)
+
+
+def test_stems_with_names_are_left_alone() -> None:
+    y, expected = separated(("vocals", "drums"))
+    assert (y - expected).abs().max() > 0.5
+
+
+def test_stems_of_each_row_are_aligned_for_themselves_all_channels_together() -> None:
+    before = torch.randn(2, 3 * 2, 50, generator=torch.Generator().manual_seed(0))
+    orders = ([2, 0, 1], [1, 0, 2])
+    stems = before.unflatten(1, (3, 2))
+    shuffled = torch.stack([stems[row][order] for row, order in enumerate(orders)]).flatten(1, 2)
+    torch.testing.assert_close(align_stems(shuffled, before, 3), before)
+    silence = torch.zeros_like(before)
+    assert torch.equal(align_stems(shuffled, silence, 3), shuffled)
+
+
+@pytest.mark.parametrize(
+    ("stems", "expected"),
+    [
+        (("speaker1", "speaker2"), True),
+        (("speaker1", "noise"), False),
+        (("speech",), False),
+        (("speaker1",), False),
+    ],
+)
+def test_which_stems_are_interchangeable(stems: tuple[str, ...], expected: bool) -> None:
+    assert are_interchangeable(stems) is expected
