@@ -6,6 +6,7 @@ result.real_time_factor, result.step_ms["p99"], result.macs_per_second
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -18,13 +19,11 @@ from torch import Tensor
 from audiotool.models.base import Model
 from audiotool.streaming.streamer import CausalStreamer, Streamer, make_streamer
 
+logger = logging.getLogger(__name__)
+
 FILE_CHUNK_S = 10.0
 COST_S = 2.0
 """Length of audio over which multiplications are counted."""
-
-TRIAL_S = 0.02
-SLOWEST = 100
-"""Seconds a second of audio may take before the count is content with `TRIAL_S`."""
 
 STEPS = 2000
 """Most live steps that are timed."""
@@ -111,23 +110,37 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
     """Multiply-accumulates of matrix products, convolutions, attention and recurrences for a second of audio.
 
     Fourier transforms, norms and other work on single elements are not counted. Models whose attention sees
-    everything cost more a second the longer the segment is.
+    everything cost more a second the longer the segment is. Only shapes are computed, so that large models
+    take no longer than small ones; models that look at values, and those of many small steps, are run.
 
     Args:
-        seconds: of audio that are run; None is two, and less for a model that makes its samples one by one.
+        seconds: of audio; None is two, and one input item for a model that makes its samples one by one.
     """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    if seconds is None:
+        seconds = 1 / items_per_second(model) if model.sample_by_sample else COST_S
+    noise = _noise(model, seconds)
+    heard = noise.shape[-1] / items_per_second(model)
+    # Thousands of tiny steps are faster done than imagined.
+    recurrent = any(isinstance(m, torch.nn.RNNBase) for m in model.modules())
+    if not (recurrent or model.stepwise or model.sample_by_sample):
+        try:
+            with FakeTensorMode(allow_non_fake_inputs=True) as shapes:
+                return _macs(model, shapes.from_tensor(noise)) / heard
+        except (RuntimeError, TypeError, NotImplementedError) as error:
+            logger.debug("%s is run to count its multiplications: %s", model.name, error)
+    return _macs(model, noise) / heard
+
+
+def _macs(model: Model, x: Tensor) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     # The counter follows parametrised weights (weight norm) under no_grad, and not in inference mode.
-    if seconds is None:
-        before = _clock(model)
-        model.process(_noise(model, TRIAL_S))
-        slow = _clock(model) - before > TRIAL_S * SLOWEST
-        seconds = TRIAL_S if slow else COST_S
     recurrent = {torch.ops.aten.mkldnn_rnn_layer: _rnn_flops}
     with FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
-        model.process(_noise(model, seconds))
-    return counter.get_total_flops() / 2 / seconds
+        model.process(x)
+    return counter.get_total_flops() / 2
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -86,6 +86,7 @@ class Model(nn.Module):
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
         sample_by_sample: True when each output sample is computed from the one before it, in its own step.
+        stepwise: True when `process` is thousands of small operations (a scan, a loop over time).
     """
 
     name: ClassVar[str]
@@ -105,6 +106,7 @@ class Model(nn.Module):
     uses_bandwidth: bool = False
     uses_position: bool = False
     sample_by_sample: bool = False
+    stepwise: bool = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()

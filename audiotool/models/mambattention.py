@@ -233,6 +233,7 @@ class MambAttention(MagnitudePhaseModel):
     config_class = MambAttentionConfig
     reference = "Kühne et al., MambAttention, 2025, arXiv:2507.00966"
     judges_reanalysis = False
+    stepwise = True
 
     def __init__(self, config: MambAttentionConfig) -> None:
         super().__init__(config)

@@ -110,6 +110,8 @@ class WaveNet(Vocoder):
         " arXiv:1712.05884"
     )
 
+    sample_by_sample = True
+
     mean: Tensor
     scale: Tensor
 
