@@ -4,6 +4,10 @@ The official configuration is a Python module, which is not run. Sizes are read 
 (sample rate, mel definition) from a JSON or YAML file with the module's own names, where one is given:
 
     {"project": "hn-sinc-nsf-9", "wav_samp_rate": 16000, "input_reso": [80, 80]}
+
+The official mels come from another program, as files: a Blackman window and a filterbank of its own, which no
+preset of audiotool.dsp.mel computes. An imported checkpoint vocodes such files with their F0; copy synthesis,
+which analyses a waveform with our definition, feeds it features that it was not trained on.
 """
 
 from __future__ import annotations
