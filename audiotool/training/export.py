@@ -13,6 +13,7 @@ from audiotool import checkpoint
 from audiotool.data import sources
 from audiotool.data.config import DataConfig, Split
 from audiotool.models.base import Model
+from audiotool.models.layers.weight_norm import fold_weights
 from audiotool.recipe.schema import Recipe
 
 MATERIAL = ("speech", "noise", "rir", "pairs")
@@ -35,7 +36,7 @@ def make_metadata(
     """
     return checkpoint.Metadata(
         task=recipe.task,
-        model=checkpoint.describe_model(model),
+        model=describe_for_use(model),
         sample_rate=model.sample_rate,
         recipe=without_places(recipe.plain()),
         licence=recipe.licence,
@@ -44,6 +45,19 @@ def make_metadata(
         training=facts,
         notes=recipe.description,
     )
+
+
+def describe_for_use(model: Model) -> dict[str, Any]:
+    """As `checkpoint.describe_model`, with weight norm off: exported tensors are folded."""
+    described = checkpoint.describe_model(model)
+    if described["config"].get("weight_norm"):
+        described["config"]["weight_norm"] = False
+    return described
+
+
+def tensors_for_use(model: Model, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The model's trained tensors with weight norm folded into plain weights; outputs do not change."""
+    return fold_weights(tensors) if getattr(model.config, "weight_norm", False) else tensors
 
 
 def without_places(plain: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from audiotool import checkpoint
 from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.models.base import Model
+from audiotool.models.layers.weight_norm import fitted_weights
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import InitSection, Recipe
 
@@ -56,9 +57,11 @@ def begin_from(model: Model, init: InitSection) -> list[str]:
     if metadata.model["name"] != model.name:
         raise CheckpointError(f"{path} holds a {metadata.model['name']}, the recipe trains a {model.name}")
     own = model.state_dict()
-    names = list(own.keys() | other.state_dict().keys())
+    # What was exported is folded, what goes on training is normalised.
+    theirs = fitted_weights(other.state_dict(), own)
+    names = list(own.keys() | theirs.keys())
     skipped = sorted({name for pattern in init.skip for name in _matching(pattern, names, "init.skip")})
-    taken = {key: value for key, value in other.state_dict().items() if key not in skipped}
+    taken = {key: value for key, value in theirs.items() if key not in skipped}
     kept = {key: value for key, value in own.items() if key in skipped}
     model.load_weights(taken | kept, source=str(path))
     return skipped

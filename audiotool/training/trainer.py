@@ -28,7 +28,7 @@ from audiotool.recipe.schema import Recipe
 from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
 from audiotool.training.average import WeightAverage
-from audiotool.training.export import data_sources, make_metadata, training_facts
+from audiotool.training.export import data_sources, make_metadata, tensors_for_use, training_facts
 from audiotool.training.fabric import advise_on_memory, make_fabric
 from audiotool.training.folder import RunFolder, check_same_recipe
 from audiotool.training.objective import Objective
@@ -415,9 +415,10 @@ class Trainer:
     def _export(self, pending: Pending, metrics: dict[str, float], best: bool) -> None:
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
         metadata = make_metadata(self.recipe, self.average.model, self.sources, pending.facts, known)
-        checkpoint.save(self.folder.latest, pending.tensors, metadata)
+        tensors = tensors_for_use(self.average.model, pending.tensors)
+        checkpoint.save(self.folder.latest, tensors, metadata)
         if best:
-            checkpoint.save(self.folder.best, pending.tensors, metadata)
+            checkpoint.save(self.folder.best, tensors, metadata)
 
     def _best(self) -> tuple[int, str, float] | None:
         """Step, metric and value of the best validation so far, from the table."""

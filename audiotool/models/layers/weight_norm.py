@@ -60,5 +60,20 @@ def fold_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
+def fitted_weights(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same state dict, weights folded or normalised as those of `own` are; outputs do not change."""
+    if tensors.keys() == own.keys():
+        return dict(tensors)
+    fitted = fold_weights(tensors)
+    g_name, v_name = _PAIRS[1]
+    for key in [k for k in own if k == g_name or k.endswith(f".{g_name}")]:
+        prefix = key[: -len(g_name)]
+        if f"{prefix}weight" in fitted:
+            weight = fitted.pop(f"{prefix}weight")
+            fitted[key] = torch.norm_except_dim(weight, 2, 0)
+            fitted[f"{prefix}{v_name}"] = weight
+    return fitted
+
+
 def _product(g: Tensor, v: Tensor) -> Tensor:
     return torch._weight_norm(v, g, 0)

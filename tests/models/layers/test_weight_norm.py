@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from audiotool.models.layers.weight_norm import fold, fold_weights, normalise_weights
+from audiotool.models.layers.weight_norm import fitted_weights, fold, fold_weights, normalise_weights
 
 
 def network() -> nn.Sequential:
@@ -51,3 +51,20 @@ def test_plain_tensors_pass_unchanged():
     folded = fold_weights(tensors)
     assert folded.keys() == tensors.keys()
     assert all(folded[k] is tensors[k] for k in tensors)
+
+
+def test_tensors_are_fitted_to_a_network_of_the_other_kind():
+    plain, normalised, x = network(), network(), torch.randn(2, 3, 9)
+    normalise_weights(normalised)
+    with torch.no_grad():
+        normalised[0].parametrizations.weight.original0.mul_(1.7)
+    expected = normalised(x)
+    tensors = normalised.state_dict()
+    assert fitted_weights(tensors, tensors).keys() == tensors.keys()
+    folded = fitted_weights(tensors, plain.state_dict())
+    plain.load_state_dict(folded)
+    torch.testing.assert_close(plain(x), expected)
+    again = network()
+    normalise_weights(again)
+    again.load_state_dict(fitted_weights(folded, again.state_dict()))
+    torch.testing.assert_close(again(x), expected)
