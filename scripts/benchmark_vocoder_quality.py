@@ -1,0 +1,89 @@
+"""Quality and speed of a vocoder's checkpoint beside Griffin-Lim, by copy synthesis, as Markdown.
+
+    python scripts/benchmark_vocoder_quality.py CHECKPOINT FILE_OR_FOLDER... [--files 20] [--seconds 8]
+
+Each recording is taken at the checkpoint's rate, its channels averaged, and analysed with the checkpoint's
+mel; both methods speak the same frames. Scores are means over the recordings; speed is seconds of sound in a
+second of processor time, so that other programs on the machine show little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiotool.audio.reader import read
+from audiotool.batch.plan import find_inputs
+from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
+from audiotool.dsp.mel import MelSpectrogram
+from audiotool.metrics.score import score
+from audiotool.pipeline import load
+from audiotool.streaming.copy_synthesis import CopySynthesis
+from audiotool.streaming.resample import StreamingResampler
+
+METRICS = ("pesq", "stoi", "mel_l1")
+Method = Callable[[Tensor], Tensor]
+
+
+def recording(path: str, sample_rate: int, seconds: float) -> NDArray[np.float32]:
+    """The beginning of a file at `sample_rate`, (time,)."""
+    waveform, rate = read(path)
+    mono = waveform[:, : round(seconds * rate)].mean(axis=0, keepdims=True)
+    resampler = StreamingResampler(rate, sample_rate, 1)
+    return np.concatenate((resampler.feed(mono), resampler.flush()), axis=1)[0]
+
+
+@torch.inference_mode()
+def measure(method: Method, waveforms: list[NDArray[np.float32]], sample_rate: int) -> str:
+    """Mean scores and speed, as the cells of a table's row."""
+    scores: dict[str, list[float]] = {name: [] for name in METRICS}
+    spent = 0.0
+    for waveform in waveforms:
+        begin = time.process_time()
+        estimate = method(torch.from_numpy(waveform)[None, None])
+        spent += time.process_time() - begin
+        values = score(waveform, estimate.flatten().numpy(), sample_rate, METRICS)
+        for name, found in values.items():
+            if found.value is not None:
+                scores[name].append(found.value)
+    sound = sum(map(len, waveforms)) / sample_rate
+    means = [f"{np.mean(scores[name]):.3f}" if scores[name] else "-" for name in METRICS]
+    return " | ".join([*means, f"{sound / spent:.1f}x"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("inputs", nargs="+")
+    parser.add_argument("--files", type=int, default=20, help="recordings at most, spread over the inputs")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each recording")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = load(options.checkpoint, "cpu", "vocode").model
+    if not isinstance(model, CopySynthesis):
+        parser.error("this checkpoint takes a codec's features: there is no mel to begin with")
+    rate, analysis = model.sample_rate, MelSpectrogram(model.vocoder.mel)
+    paths = [str(found.path) for found in find_inputs(options.inputs)]
+    paths = paths[:: -(-len(paths) // options.files)]
+    waveforms = [recording(path, rate, options.seconds) for path in paths]
+
+    def iterate(x: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad(x, (0, model.padded_length(x.shape[-1]) - x.shape[-1]))
+        return griffin_lim(analysis(padded), model.vocoder.mel)[:, : x.shape[-1]]
+
+    model.process(torch.zeros(1, 1, rate))  # warms up
+    sound = sum(map(len, waveforms)) / rate
+    print(f"{len(waveforms)} recordings, {sound:.1f} s at {rate} Hz, one core\n")
+    print("| method | PESQ | STOI | mel L1 | speed |\n| --- | ---: | ---: | ---: | ---: |")
+    print(f"| {model.vocoder.name} | {measure(model.process, waveforms, rate)} |", flush=True)
+    print(f"| Griffin-Lim, {ITERATIONS} iterations | {measure(iterate, waveforms, rate)} |")
+
+
+if __name__ == "__main__":
+    main()
