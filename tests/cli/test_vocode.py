@@ -167,6 +167,17 @@ def test_copy_synthesis_keeps_rate_channels_and_length(vocode: Callable[..., Res
     np.testing.assert_allclose(audiotool.read("out.wav")[0], expected, atol=1e-4)
 
 
+def test_through_pipes(vocode: Callable[..., Result], vocos: Model) -> None:
+    data = write_speech(Path("in.wav"), 0.4, 8000).read_bytes()
+    words = ["vocode", "--checkpoint", "vocos.safetensors", "-", "-o", "piped.wav", "-q"]
+    assert CliRunner().invoke(app, words, input=data).exit_code == 0
+    assert vocode("in.wav", "-o", "out.wav", "-q").exit_code == 0
+    assert Path("piped.wav").read_bytes() == Path("out.wav").read_bytes()
+    np.save("mel.npy", make_mel())
+    Path("from_mel.wav").write_bytes(vocode("mel.npy", "-o", "-", "-q").stdout_bytes)
+    assert soundfile.info("from_mel.wav").frames == make_mel().shape[1] * 32
+
+
 def test_nothing_of_the_upper_band_passes_by(vocode: Callable[..., Result]) -> None:
     rng = np.random.default_rng(0)
     audiotool.write("in.wav", rng.uniform(-0.3, 0.3, 48000).astype(np.float32), 48000, "FLOAT")
