@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from small_networks import SMALL
 from synthetic import TINY
 
+from audiotool import benchmark
 from audiotool.benchmark import (
     chunk_items,
     count_macs,
@@ -18,6 +20,7 @@ from audiotool.benchmark import (
 )
 from audiotool.models.base import Model, State
 from audiotool.models.cleanunet import CleanUNet
+from audiotool.models.registry import MODELS
 
 
 class Recurrent(Model):
@@ -51,6 +54,40 @@ def test_weight_norm_does_not_disturb_the_count() -> None:
     expected = count_macs(model)
     torch.nn.utils.parametrizations.weight_norm(model.out)
     assert count_macs(model) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", list(MODELS.all()))
+def test_every_model_has_a_cost(name: str) -> None:
+    """Counted from shapes where that is possible, and then the same as counted by running."""
+    torch.manual_seed(0)
+    model = MODELS.get(name).from_config(SMALL[name]).eval()
+    if model.sample_by_sample:
+        assert 0 < count_macs(model) < math.inf
+        return
+    noise = benchmark._noise(model, 0.1)
+    with torch.no_grad():
+        run = benchmark._macs(model, noise) * benchmark.items_per_second(model) / noise.shape[-1]
+    assert 0 < run < math.inf
+    assert count_macs(model, 0.1) == pytest.approx(run, rel=1e-6)
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    model = MODELS.get("hifigan").from_config(SMALL["hifigan"]).eval()
+    x = torch.randn(1, 80, 4)
+    before = model.process(x)
+    count_macs(model)
+    assert torch.equal(model.process(x), before)
+
+
+def test_multiplications_of_wavenet_are_those_of_its_matrices() -> None:
+    model = MODELS.get("wavenet").from_config(SMALL["wavenet"]).eval()
+    c = model.config
+    block = c.gate_channels * (c.kernel_size * c.residual_channels + model.input_channels)
+    block += c.gate_channels // 2 * (c.residual_channels + c.skip_out_channels)
+    head = c.skip_out_channels * (c.skip_out_channels + 3 * c.components)
+    by_hand = model.sample_rate * (c.layers * block + head)
+    # The mel's upsampling comes on top.
+    assert by_hand < count_macs(model) < 1.5 * by_hand
 
 
 def test_percentiles() -> None:
