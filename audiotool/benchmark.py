@@ -114,7 +114,7 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
     take no longer than small ones; models that look at values, and those of many small steps, are run.
 
     Args:
-        seconds: of audio; None is two, and one input item for a model that makes its samples one by one.
+        seconds: of audio; None is two, and one input item for a model that computes its output step by step.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
 

@@ -85,7 +85,7 @@ class Model(nn.Module):
             ends: files take a first pass, live streams do without.
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
-        sample_by_sample: True when each output sample is computed from the one before it, in its own step.
+        sample_by_sample: True when output is computed from earlier output, step by step, whatever the length.
         stepwise: True when `process` is thousands of small operations (a scan, a loop over time).
     """
 

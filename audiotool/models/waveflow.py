@@ -171,6 +171,7 @@ class WaveFlow(Vocoder):
     config_class = WaveFlowConfig
     reference = "Ping et al., WaveFlow: A Compact Flow-based Model for Raw Audio, ICML 2020, arXiv:1912.01219"
     uses_position = True
+    sample_by_sample = True
 
     def __init__(self, config: WaveFlowConfig) -> None:
         super().__init__(config)
