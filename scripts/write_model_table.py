@@ -1,0 +1,113 @@
+"""Write docs/models.md: one row an architecture, from what the code declares and counts.
+
+    python scripts/write_model_table.py [--output docs/models.md]
+
+Parameters, latency and the way of streaming are the models' own words, multiply-adds are counted as
+`audiotool models list --cost` does, importers are those of audiotool/importers, and the proofs are the tests
+that compare with an official program's stored outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+from pathlib import Path
+
+import torch
+
+from audiotool.benchmark import count_macs
+from audiotool.importers.base import IMPORTERS
+from audiotool.models.base import Model
+from audiotool.models.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+PROOFS = ("official", "parity")
+"""Words in the names of tests that compare with official outputs."""
+
+HEADER = """# Models
+
+Every architecture at its published configuration; written by `python scripts/write_model_table.py`.
+
+- **G MAC/s**: billions of multiply-accumulates for a second of audio, Fourier transforms not counted.
+- **latency**: by which streamed output lags input; a model that looks ahead also waits for its segment.
+- **streamed against whole file**: "equal" is tested to 1e-5 of the peak for models with state
+  (`tests/streaming/test_contract.py`), and in each model's test for segments that bring their exact context.
+  "cross-fade" differs as the model's docstring says.
+- **proof**: tests in `tests/models` that hold us to an official program's stored outputs, most from random
+  small weights, in float32: within 1e-4 of the output's root mean square, unless the test says why not.
+
+"""
+
+COLUMNS = (
+    "model",
+    "tasks",
+    "Hz",
+    "parameters",
+    "G MAC/s",
+    "latency",
+    "streams by",
+    "streamed against whole file",
+    "official checkpoints",
+    "proof",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "models.md")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
+    for name, model_class in MODELS.all().items():
+        lines.append(_line(row(name, model_class)))
+        print(lines[-1], flush=True)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(HEADER + "\n".join(lines) + "\n")
+
+
+def row(name: str, model_class: type[Model]) -> list[str]:
+    """Cells of one architecture."""
+    model = model_class.from_config().eval()
+    streams, equality, bounded = streaming(model)
+    latency = f"{1000 * model.latency / model.sample_rate:.0f} ms" if bounded else "unbounded"
+    importer = IMPORTERS.all().get(name)
+    return [
+        f"`{name}`",
+        ", ".join(model.tasks),
+        str(model.sample_rate),
+        f"{model.parameter_count:,}",
+        f"{count_macs(model) / 1e9:.3g}",
+        latency,
+        streams,
+        equality,
+        "none" if importer is None else importer.origin,
+        ", ".join(proofs(model_class)) or "none",
+    ]
+
+
+def streaming(model: Model) -> tuple[str, str, bool]:
+    """How the model streams, whether the result is that of a whole file, whether latency is bounded."""
+    if model.causal:
+        return "state", "equal", True
+    if model.context is not None:
+        return f"context {model.context[0]} + {model.context[1]}", "equal", True
+    return "overlap-add", "cross-fade", False
+
+
+def proofs(model_class: type[Model]) -> list[str]:
+    """`test file::test` for each test of the model's file that compares with official outputs."""
+    path = ROOT / "tests" / "models" / f"test_{Path(inspect.getfile(model_class)).stem}.py"
+    if not path.is_file():
+        return []
+    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    names = [f.name for f in functions if f.name.startswith("test_") and any(w in f.name for w in PROOFS)]
+    return [f"`{path.name}::{name}`" for name in names]
+
+
+def _line(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    main()
