@@ -22,7 +22,7 @@ def train(
     run: Annotated[
         Path | None,
         # torchrun takes --run for an abbreviation of its own.
-        typer.Option("--run", "--folder", help="Folder of the run; runs/NAME if left out.", show_default=False),
+        typer.Option("--run", "--folder", help="Folder of the run, or else runs/NAME.", show_default=False),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest state.")] = False,
     settings: Annotated[
