@@ -134,11 +134,12 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
 
 
 def _macs(model: Model, x: Tensor) -> float:
+    from torch.nn.utils import parametrize
     from torch.utils.flop_counter import FlopCounterMode
 
     # The counter follows parametrised weights (weight norm) under no_grad, and not in inference mode.
     recurrent = {torch.ops.aten.mkldnn_rnn_layer: _rnn_flops}
-    with FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
+    with parametrize.cached(), FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
         model.process(x)
     return counter.get_total_flops() / 2
 
