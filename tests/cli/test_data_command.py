@@ -71,6 +71,8 @@ def test_bad_input_is_one_line_and_an_exit_code(
 def test_mix_renders_a_recipes_test_set(tmp_path: Path) -> None:
     words = ["mix", "cleanunet-small", "--count", "2", "--set", f"data.root={BUNDLED}"]
     words += ["--set", f"data.cache={tmp_path / 'cache'}"]
+    for kind in ("speech", "noise", "rir"):
+        words += ["--set", f"data.{kind}=[manifest.csv]"]
     for name, seed in (("one", 3), ("other", 4)):
         done = run("data", *words, "-o", tmp_path / name, "--seed", seed)
         assert done.returncode == 0, done.stderr

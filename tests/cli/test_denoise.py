@@ -272,6 +272,10 @@ def long_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SLOWLY = ("--chunk", "0.05")
+"""Thousands of small steps: a signal finds the long file unfinished on any machine."""
+
+
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [*COMMAND, "in", "-o", "out", "--checkpoint", "tiny.safetensors", "--device", "cpu", *arguments]
     return subprocess.Popen(
@@ -299,7 +303,7 @@ def wait_until_inside(folder: Path, process: subprocess.Popen[str]) -> None:
 def test_interrupt_in_the_middle_of_a_batch(
     long_folder: Path, jobs: str, number: signal.Signals, code: int
 ) -> None:
-    process = start(long_folder, "--jobs", jobs, "--overwrite")
+    process = start(long_folder, "--jobs", jobs, "--overwrite", *SLOWLY)
     wait_until_inside(long_folder, process)
     os.killpg(process.pid, number)
     _, stderr = process.communicate(timeout=PATIENCE)
@@ -311,7 +315,7 @@ def test_interrupt_in_the_middle_of_a_batch(
 
 
 def test_kill_in_the_middle_of_a_batch_and_resume(long_folder: Path) -> None:
-    process = start(long_folder, "--overwrite")
+    process = start(long_folder, "--overwrite", *SLOWLY)
     wait_until_inside(long_folder, process)
     process.kill()
     process.communicate(timeout=PATIENCE)

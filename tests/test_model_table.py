@@ -1,0 +1,25 @@
+"""docs/models.md against the registry: nobody forgets to write it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audiotool.importers.base import IMPORTERS
+from audiotool.models.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_table_has_every_model_and_its_importer() -> None:
+    lines = (ROOT / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| `")
+    ]
+    assert [row[0].strip("`") for row in rows] == list(MODELS.all()), "run scripts/write_model_table.py"
+    for row in rows:
+        importer = IMPORTERS.all().get(row[0].strip("`"))
+        assert row[8] == ("none" if importer is None else importer.origin)
+        assert float(row[4]) > 0
+        for proof in row[9].split(", ") if row[9] != "none" else []:
+            file, _, test = proof.strip("`").partition("::")
+            assert f"def {test}(" in (ROOT / "tests" / "models" / file).read_text(encoding="utf-8")
