@@ -31,7 +31,7 @@ from torch.autograd.function import once_differentiable
 TILE = {"cpu": 1 << 20, "cuda": 1 << 25}
 """State values (batch x time x features x state size) worked on at once: a CPU's cache, a GPU's memory."""
 
-BLOCK = 128
+BLOCK = 49
 """Steps worked on at once on a CPU."""
 
 

@@ -1,0 +1,67 @@
+"""The bundled checkpoints are whole, described, and do on the demo recording what they did when bundled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import audiotool
+from audiotool import checkpoint
+from audiotool.metrics.score import score
+from audiotool.streaming.streamer import make_streamer
+
+DEMO = Path(__file__).parent / "data" / "audio" / "demo"
+NAMES = list(checkpoint.bundled())
+
+GOLDEN = {"cleanunet-small-16k": {"pesq": 1.357, "stoi": 0.824, "si_sdr": 7.009}}
+"""Scores of the demo recording; the input has 1.212, 0.891 and 3.388."""
+
+
+def read(name: str) -> np.ndarray:
+    samples, rate = soundfile.read(DEMO / name, dtype="float32")
+    assert rate == 16000
+    return samples
+
+
+def test_nothing_was_changed() -> None:
+    assert NAMES
+    assert checkpoint.verify() == {f"{name}.safetensors": "ok" for name in NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_card_and_licence_trail(name: str) -> None:
+    path = checkpoint.bundled()[name]
+    card = path.with_suffix(".md").read_text()
+    metadata = checkpoint.read_metadata(path)
+    assert checkpoint.sha256(path) in card
+    assert metadata.recipe is not None
+    assert metadata.sources
+    assert all(source["licence"] and source["name"] in card for source in metadata.sources)
+
+
+@pytest.mark.parametrize(("name", "expected"), GOLDEN.items())
+def test_demo_scores(name: str, expected: dict[str, float]) -> None:
+    enhanced = audiotool.load(name)(read("noisy.flac"), 16000)
+    values = score(read("clean.flac"), enhanced, 16000, list(expected))
+    assert {m: v.value for m, v in values.items()} == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_streamed_equals_whole_and_latency_is_low(name: str) -> None:
+    model = audiotool.load_model(name)
+    assert model.latency / model.sample_rate <= 0.040
+    x = torch.from_numpy(read("noisy.flac"))[None, None]
+    with torch.inference_mode():
+        whole = model.process(x)
+    streamer = make_streamer(model)
+    parts = [streamer.feed(block) for block in x.split(1777, dim=-1)]
+    streamed = torch.cat([*parts, streamer.flush()], dim=-1)
+    assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
+
+
+def test_every_task_default_is_bundled() -> None:
+    assert checkpoint.default_for("denoise").stem in NAMES
