@@ -91,9 +91,11 @@ def row(name: str, seconds: float) -> str:
         streams = f"exact context, {model.context[0]} + {model.context[1]} frames"
     else:
         streams = "cross-fade"
+    bounded = model.causal or model.context is not None
+    latency = f"{1000 * model.latency / model.sample_rate:.0f} ms" if bounded else "unbounded"
     return (
         f"| {name} | {model.sample_rate} | {model.parameter_count / 1e6:.2f} M | {multiply_adds / 1e9:.1f} G"
-        f" | {measured:.3g} | {1000 * model.latency / model.sample_rate:.0f} ms | {streams} |"
+        f" | {measured:.3g} | {latency} | {streams} |"
     )
 
 
