@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -279,7 +280,14 @@ SLOWLY = ("--chunk", "0.05")
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [*COMMAND, "in", "-o", "out", "--checkpoint", "tiny.safetensors", "--device", "cpu", *arguments]
     return subprocess.Popen(
-        command, cwd=folder, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment()
+        command,
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=environment(),
+        # A test run in the background ignores SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -303,7 +311,8 @@ def wait_until_inside(folder: Path, process: subprocess.Popen[str]) -> None:
 def test_interrupt_in_the_middle_of_a_batch(
     long_folder: Path, jobs: str, number: signal.Signals, code: int
 ) -> None:
-    process = start(long_folder, "--jobs", jobs, "--overwrite", *SLOWLY)
+    shutil.rmtree(long_folder / "out", ignore_errors=True)
+    process = start(long_folder, "--jobs", jobs, *SLOWLY)
     wait_until_inside(long_folder, process)
     os.killpg(process.pid, number)
     _, stderr = process.communicate(timeout=PATIENCE)
@@ -315,7 +324,8 @@ def test_interrupt_in_the_middle_of_a_batch(
 
 
 def test_kill_in_the_middle_of_a_batch_and_resume(long_folder: Path) -> None:
-    process = start(long_folder, "--overwrite", *SLOWLY)
+    shutil.rmtree(long_folder / "out", ignore_errors=True)
+    process = start(long_folder, *SLOWLY)
     wait_until_inside(long_folder, process)
     process.kill()
     process.communicate(timeout=PATIENCE)
