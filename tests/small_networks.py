@@ -25,6 +25,7 @@ PERIODWAVE = {"periods": [1, 2], "hidden_dim": 32, "embedding_dim": 16, "steps":
 SMALL: dict[str, dict[str, Any]] = {
     "afilm": {**FILM, "heads": 2, "transformer_layers": 1, "transformer_inner_dim": 16},
     "tfilm": FILM,
+    "band-split-gru": {"dim": 8, "layers": 1},
     "bigvgan": UPSAMPLER,
     "hifigan": UPSAMPLER,
     "ca-dense-unet": {

@@ -1,0 +1,214 @@
+"""A causal band-split network: bands of the spectrum share one GRU over time and are mixed in every frame.
+
+The spectrum is cut into bands, each turned into one feature vector, as in BSRNN (Luo and Yu, Music Source
+Separation with Band-Split RNN, TASLP 2023, arXiv:2209.15174). A layer lets every band remember by itself (a
+GRU over time, the same for all bands), then lets the bands of a frame see each other (a perceptron along the
+bands, as the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601, in place of BSRNN's
+recurrence over bands, which would need a step a band), then widens each band's features. What is learnt in
+one band serves all of them: few weights, and little speech is needed to learn them.
+
+    bins  ->  bands (K, D)  ->  layers x [GRU over time, mixing of bands, perceptron]  ->  filters  ->  bins
+
+The output is a complex ratio mask a stem; below `filter_below_hz` it may be a deep filter of several frames.
+The spectrum is divided by a running level, so the network answers the same at any input level, in files and
+live alike. Latency is that of the STFT: n_fft - 1 samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.stft import StreamingISTFT
+from audiotool.models.base import Level, Model, State
+from audiotool.models.layers.deep_filter import DeepFilter
+from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
+
+
+@dataclass(frozen=True)
+class BandSplitGRUConfig:
+    """Hyper-parameters.
+
+    Args:
+        sample_rate: Hz.
+        n_fft, hop_length: samples; the window is the square root of a Hann.
+        stems: names of the outputs.
+        bands: (number of bands, bins in each), from bin 1 upwards; together n_fft / 2 bins. Bin 0 is dropped.
+        dim: features of a band.
+        layers: of GRU, mixing and perceptron.
+        mixing: width of the mixing's inner layer, in multiples of the number of bands.
+        expansion: width of the perceptron's inner layer, in multiples of dim.
+        filter_taps: frames that a filter below `filter_below_hz` spans; 1 is a plain mask.
+        filter_below_hz: where deep filtering ends; the edge of a group of `bands`.
+        compression: exponent on the magnitudes the network sees.
+        level_seconds: time constant of the running level.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 512
+    hop_length: int = 256
+    stems: tuple[str, ...] = ("speech",)
+    bands: tuple[tuple[int, int], ...] = ((16, 4), (8, 8), (8, 16))
+    dim: int = 40
+    layers: int = 3
+    mixing: int = 2
+    expansion: int = 2
+    filter_taps: int = 3
+    filter_below_hz: float = 4000.0
+    compression: float = 0.3
+    level_seconds: float = 3.0
+
+    def __post_init__(self) -> None:
+        bins = sum(count * width for count, width in self.bands)
+        if bins != self.n_fft // 2:
+            raise ValueError(f"bands must hold n_fft / 2 = {self.n_fft // 2} bins together, found {bins}")
+
+
+class BandLinear(nn.Module):
+    """A linear layer of its own for each of some bands: (T, B, K, inputs) -> (T, B, K, outputs)."""
+
+    def __init__(self, bands: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(bands, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.zeros(bands, 1, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, 1).transpose(0, 1)
+        y = torch.baddbmm(self.bias, rows, self.weight)
+        return y.transpose(0, 1).unflatten(0, x.shape[:2])
+
+
+class BandLayer(nn.Module):
+    """One layer over (T, B, K, D): time, bands, features, each with a residual. State: the GRU's."""
+
+    def __init__(self, bands: int, dim: int, mixing: int, expansion: int) -> None:
+        super().__init__()
+        self.time_norm = nn.LayerNorm(dim)
+        self.gru = nn.GRU(dim, dim)
+        self.time = nn.Linear(dim, dim)
+        self.band_norm = nn.LayerNorm(dim)
+        self.spread = nn.Linear(bands, mixing * bands)
+        self.gather = nn.Linear(mixing * bands, bands)
+        self.feature_norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, expansion * dim)
+        self.narrow = nn.Linear(expansion * dim, dim)
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        hidden = None if state is None else state.flatten(0, 1)[None]
+        remembered, hidden = self.gru(self.time_norm(x).flatten(1, 2), hidden)
+        x = x + self.time(remembered).view_as(x)
+        mixed = self.gather(F.relu(self.spread(self.band_norm(x).transpose(2, 3))))
+        x = x + mixed.transpose(2, 3)
+        x = x + self.narrow(F.relu(self.widen(self.feature_norm(x))))
+        return x, hidden[0].unflatten(0, x.shape[1:3])
+
+
+class BandSplitGRU(Model):
+    """Waveform (B, 1, T) to stems (B, S, T)."""
+
+    name = "band-split-gru"
+    tasks = ("denoise", "separate")
+    config_class = BandSplitGRUConfig
+    reference = "Band split after Luo and Yu, TASLP 2023, arXiv:2209.15174; arrangement our own"
+
+    def __init__(self, config: BandSplitGRUConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.sample_rate = c.sample_rate
+        self.hop_length = c.hop_length
+        self.latency = c.n_fft - 1
+        self.stems = c.stems
+        self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
+        self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        bands = sum(count for count, _ in c.bands)
+        self.taps = self._taps_of_groups()
+        self.split = nn.ModuleList(BandLinear(count, 3 * width, c.dim) for count, width in c.bands)
+        self.layers = nn.ModuleList(
+            BandLayer(bands, c.dim, c.mixing, c.expansion) for _ in range(c.layers)
+        )
+        self.head_norm = nn.LayerNorm(c.dim)
+        self.head = nn.Linear(c.dim, 2 * c.dim)
+        self.masks = nn.ModuleList(
+            BandLinear(count, 2 * c.dim, 2 * len(c.stems) * taps * width)
+            for (count, width), taps in zip(c.bands, self.taps, strict=True)
+        )
+        self.filters = nn.ModuleList(DeepFilter(taps) for taps in self.taps)
+
+    def _taps_of_groups(self) -> list[int]:
+        c, taps, end = self.config, [], 1
+        for count, width in c.bands:
+            end += count * width
+            taps.append(c.filter_taps if (end - 1) * c.sample_rate / c.n_fft <= c.filter_below_hz else 1)
+        return taps
+
+    def start(self, level: Level | None = None, **conditions: Any) -> State:
+        groups = len(self.taps)
+        return {
+            "analysis": None,
+            "layers": [None] * len(self.layers),
+            "filters": [None] * groups,
+            "synthesis": None,
+        }
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        state = dict(self.start() if state is None else state)
+        (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
+        if spec.shape[-1]:
+            spec = self._enhance(spec, spec / levels, state)
+        else:
+            spec = spec.repeat_interleave(len(self.stems), dim=0)
+        y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
+        return y.unflatten(0, (x.shape[0], -1)), state
+
+    def _enhance(self, spec: Tensor, levelled: Tensor, state: dict[str, Any]) -> Tensor:
+        """Spec (B, F, T) as it is and divided by its level -> output specs (B * S, F, T)."""
+        c = self.config
+        sizes = [count * width for count, width in c.bands]
+        features = self._features(levelled[:, 1:].permute(2, 0, 1))
+        h = torch.cat(
+            [
+                split(part.unflatten(2, (count, width)).flatten(3))
+                for split, part, (count, width) in zip(
+                    self.split, features.split(sizes, dim=2), c.bands, strict=True
+                )
+            ],
+            dim=2,
+        )
+        states = []
+        for layer, layer_state in zip(self.layers, state["layers"], strict=True):
+            h, layer_state = layer(h, layer_state)
+            states.append(layer_state)
+        state["layers"] = states
+        h = F.relu(self.head(self.head_norm(h)))
+        outputs, filter_states = [], []
+        parts = h.split([count for count, _ in c.bands], dim=2)
+        for n, (part, bins) in enumerate(zip(parts, spec[:, 1:].split(sizes, dim=1), strict=True)):
+            filtered, filter_state = self._filter(n, part, bins, state["filters"][n])
+            outputs.append(filtered)
+            filter_states.append(filter_state)
+        state["filters"] = filter_states
+        enhanced = torch.cat(outputs, dim=2).flatten(0, 1)
+        return F.pad(enhanced, (0, 0, 1, 0))
+
+    def _features(self, spec: Tensor) -> Tensor:
+        """Complex (T, B, F) -> (T, B, F, 3): compressed real and imaginary parts and magnitude."""
+        power = spec.real.square() + spec.imag.square() + 1e-8
+        gain = power.pow((self.config.compression - 1) / 2)
+        return torch.stack((spec.real * gain, spec.imag * gain, power.sqrt() * gain), dim=-1)
+
+    def _filter(self, n: int, h: Tensor, spec: Tensor, state: State) -> tuple[Tensor, State]:
+        """Features (T, B, K, 2D) and bins (B, K * width, T) of group n -> bins of each stem."""
+        taps = self.taps[n]
+        values = self.masks[n](h).unflatten(3, (2, len(self.stems), taps, -1))
+        # (T, B, K, 2, S, taps, width) -> (2, B, S, taps, K, width, T)
+        real, imaginary = values.permute(3, 1, 4, 5, 2, 6, 0).flatten(4, 5)
+        coefficients = torch.complex(real, imaginary)
+        # An untrained network halves its input: half of the way to either answer.
+        first = coefficients[:, :, :1] + 0.5
+        coefficients = first if taps == 1 else torch.cat((first, coefficients[:, :, 1:]), dim=2)
+        return self.filters[n](spec, coefficients, state)
