@@ -7,8 +7,6 @@ from torch import Tensor
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
-POWER_FLOOR = 1e-8
-
 
 class CompressedSpectrumLoss(Loss):
     """Mean squared difference of compressed magnitudes, and of the complex spectra that have them.
@@ -22,6 +20,9 @@ class CompressedSpectrumLoss(Loss):
         complex_weight: 0 (magnitudes alone) to 1 (complex spectra alone).
         asymmetry: weight of an extra term that counts only magnitudes below the target's: it protects speech
             from being removed. 0 leaves it out.
+        floor: magnitude below which compression ends and the loss is quadratic. Waveforms at -25 dBFS have
+            bins of about 1 where somebody speaks. A target with digital silence asks for a floor not far
+            under what is audible beside speech (0.03), or silence rules the loss.
     Reference: Braun and Tashev, A consolidated view of loss functions for supervised deep learning-based
         speech enhancement, TSP 2021, arXiv:2009.12286; asymmetry: Wang et al., VoiceFilter-Lite, Interspeech
         2020, arXiv:2009.04323.
@@ -37,16 +38,20 @@ class CompressedSpectrumLoss(Loss):
         power: float = 0.3,
         complex_weight: float = 0.3,
         asymmetry: float = 0.0,
+        floor: float = 1e-4,
     ) -> None:
         super().__init__()
         if not 0 < power <= 1:
             raise ValueError(f"power lies above 0 and up to 1, found {power}")
         if not 0 <= complex_weight <= 1:
             raise ValueError(f"complex_weight lies between 0 and 1, found {complex_weight}")
+        if floor <= 0:
+            raise ValueError(f"floor is a magnitude above 0, found {floor}")
         self.sizes = (n_fft, hop_length, win_length)
         self.power = power
         self.complex_weight = complex_weight
         self.asymmetry = asymmetry
+        self.power_floor = floor**2
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         spec, target_spec = (stft(w, *self.sizes) for w in (outputs["estimate"], batch["target"]))
@@ -63,5 +68,5 @@ class CompressedSpectrumLoss(Loss):
 
     def _gain(self, spec: Tensor) -> Tensor:
         """What a magnitude is multiplied by to be compressed; the floor keeps its slope finite at silence."""
-        power = (spec.real.square() + spec.imag.square()).clamp(min=POWER_FLOOR)
+        power = (spec.real.square() + spec.imag.square()).clamp(min=self.power_floor)
         return power ** ((self.power - 1) / 2)
