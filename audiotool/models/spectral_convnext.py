@@ -7,7 +7,9 @@ arXiv:2306.00814) with a GRU in the middle for long memory. Two heads:
     "mask"      a complex ratio mask for each stem (denoise, separate); below `filter_below_hz` it may be
                 a deep filter of several frames
     "extend"    magnitude and phase of the bins above `extend_from_hz`, added to the input, which itself
-                passes through untouched (super-resolve)
+                passes through untouched (super-resolve). Phases are predicted relative to those of the band
+                below, folded about a quarter of the sample rate: they agree from frame to frame as only a
+                signal's do, which a network learns late if ever
 
 The spectrum is divided by a running level, so the network answers the same at any input level, in files and
 live alike. Latency is that of the STFT: n_fft - 1 samples.
@@ -79,7 +81,7 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         y, state = self.depthwise(x, state)
-        y = self.narrow(F.gelu(self.widen(self.norm(y.transpose(1, 2)))))
+        y = self.narrow(F.relu(self.widen(self.norm(y.transpose(1, 2)))))
         return x + (self.scale * y).transpose(1, 2), state
 
 
@@ -173,7 +175,10 @@ class SpectralConvNeXt(Model):
             hz = self.config.sample_rate / self.config.n_fft
             bins = torch.arange(self.first_bin, spec.shape[1], device=spec.device)
             magnitude = magnitude * (bins * hz >= state["bandwidth_hz"])[:, None]
-        return F.pad(torch.polar(magnitude, second), (0, 0, self.first_bin, 0))
+        # x[n] (-1)^n has the spec of x, mirrored and conjugated: n_fft and hop_length are even.
+        folded = spec[:, : spec.shape[1] - self.first_bin].flip(1).conj()
+        folded = folded / (folded.abs() + 1e-8)
+        return F.pad(folded * torch.polar(magnitude, second), (0, 0, self.first_bin, 0))
 
     def _mask(self, predicted: Tensor, spec: Tensor, state: dict[str, Any]) -> Tensor:
         """Complex (B, S * (F + (taps - 1) * filtered), T) -> masked specs (B * S, F, T)."""
