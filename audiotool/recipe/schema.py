@@ -110,6 +110,22 @@ class CosineSchedule(Section):
     final: Fraction = 0.0
 
 
+class TrapezoidSchedule(Section):
+    """Linear warm-up, the full rate, and a linear fall to `final` times the rate over the last steps.
+
+    A run can be made longer until the fall begins (`train.steps` may change on `--resume`).
+    Reference: Hu et al., MiniCPM, COLM 2024, arXiv:2404.06395 (warm-up, stable, decay).
+
+    Args:
+        decay_steps: length of the fall.
+    """
+
+    name: Literal["trapezoid"]
+    warmup_steps: Whole = 0
+    decay_steps: Count
+    final: Fraction = 0.0
+
+
 class CleanUNetSchedule(Section):
     """CleanUNet's: linear from lr / divider, then cosine down to lr / divider / 10^4, then again.
 
@@ -145,7 +161,12 @@ class StepSchedule(Section):
 
 
 Schedule = Annotated[
-    ConstantSchedule | CosineSchedule | CleanUNetSchedule | ExponentialSchedule | StepSchedule,
+    ConstantSchedule
+    | CosineSchedule
+    | TrapezoidSchedule
+    | CleanUNetSchedule
+    | ExponentialSchedule
+    | StepSchedule,
     Field(discriminator="name"),
 ]
 

@@ -11,6 +11,7 @@ from audiotool.recipe.schema import (
     ExponentialSchedule,
     Schedule,
     StepSchedule,
+    TrapezoidSchedule,
 )
 
 
@@ -27,6 +28,9 @@ def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
         return (step + 1) / schedule.warmup_steps
     if isinstance(schedule, ConstantSchedule):
         return 1.0
+    if isinstance(schedule, TrapezoidSchedule):
+        left = min(max(steps - step, 0) / schedule.decay_steps, 1.0)
+        return schedule.final + (1 - schedule.final) * left
     if isinstance(schedule, CosineSchedule):
         done = min((step - schedule.warmup_steps) / max(steps - schedule.warmup_steps, 1), 1.0)
         return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done))

@@ -12,6 +12,7 @@ from audiotool.recipe.schema import (
     CosineSchedule,
     ExponentialSchedule,
     StepSchedule,
+    TrapezoidSchedule,
 )
 from audiotool.training.schedule import rate_factor
 
@@ -33,6 +34,16 @@ def test_cosine() -> None:
     assert factors[60] == pytest.approx(0.55)
     assert factors[110:] == pytest.approx([0.1] * 10)
     assert factors[9:] == sorted(factors[9:], reverse=True)
+
+
+def test_trapezoid_is_longer_for_a_longer_run() -> None:
+    section = TrapezoidSchedule(name="trapezoid", warmup_steps=10, decay_steps=40, final=0.1)
+    factors = [rate_factor(section, step, 100) for step in range(110)]
+    assert factors[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
+    assert factors[10:61] == [1.0] * 51
+    assert factors[80] == pytest.approx(0.55)
+    assert factors[100:] == pytest.approx([0.1] * 10)
+    assert rate_factor(section, 80, 200) == 1.0
 
 
 def test_exponential_step_constant() -> None:
