@@ -3,9 +3,9 @@
 The spectrum is cut into bands, each turned into one feature vector, as in BSRNN (Luo and Yu, Music Source
 Separation with Band-Split RNN, TASLP 2023, arXiv:2209.15174). A layer lets every band remember by itself (a
 GRU over time, the same for all bands), then lets the bands of a frame see each other (a perceptron along the
-bands, as the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601, in place of BSRNN's
-recurrence over bands, which would need a step a band), then widens each band's features. What is learnt in
-one band serves all of them: few weights, and little speech is needed to learn them.
+bands, as the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601, where BSRNN has a
+recurrence, which would need a step a band), then widens each band's features. What is learnt in one band
+serves all of them: few weights, and little speech is needed to learn them.
 
     bins  ->  bands (K, D)  ->  layers x [GRU over time, mixing of bands, perceptron]  ->  filters  ->  bins
 
@@ -27,6 +27,7 @@ from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.deep_filter import DeepFilter
 from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
+from audiotool.models.layers.recurrent import GRU
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class BandLayer(nn.Module):
     def __init__(self, bands: int, dim: int, mixing: int, expansion: int) -> None:
         super().__init__()
         self.time_norm = nn.LayerNorm(dim)
-        self.gru = nn.GRU(dim, dim)
+        self.gru = GRU(dim, dim)
         self.time = nn.Linear(dim, dim)
         self.band_norm = nn.LayerNorm(dim)
         self.spread = nn.Linear(bands, mixing * bands)
@@ -128,9 +129,7 @@ class BandSplitGRU(Model):
         bands = sum(count for count, _ in c.bands)
         self.taps = self._taps_of_groups()
         self.split = nn.ModuleList(BandLinear(count, 3 * width, c.dim) for count, width in c.bands)
-        self.layers = nn.ModuleList(
-            BandLayer(bands, c.dim, c.mixing, c.expansion) for _ in range(c.layers)
-        )
+        self.layers = nn.ModuleList(BandLayer(bands, c.dim, c.mixing, c.expansion) for _ in range(c.layers))
         self.head_norm = nn.LayerNorm(c.dim)
         self.head = nn.Linear(c.dim, 2 * c.dim)
         self.masks = nn.ModuleList(
