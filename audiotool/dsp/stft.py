@@ -17,6 +17,7 @@ frame that covers it has ended), whatever the alignment.
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import torch
@@ -64,8 +65,8 @@ class StreamingSTFT(nn.Module):
         self.hop_length = hop_length
         self.padding = padding
         self.edge = edge_length(padding, n_fft, hop_length)
-        self.scale = n_fft**-0.5 if normalized else 1.0
-        self.register_buffer("window", make_window(window, n_fft, win_length), persistent=False)
+        scale = n_fft**-0.5 if normalized else 1.0
+        self.register_buffer("window", make_window(window, n_fft, win_length) * scale, persistent=False)
 
     def forward(
         self, x: Tensor, state: tuple[Tensor, int] | None = None, final: bool = False
@@ -92,7 +93,7 @@ class StreamingSTFT(nn.Module):
         if frames == 0:
             return self._no_frames(x), (x, offset)
         used = x[:, offset : offset + (frames - 1) * self.hop_length + self.n_fft]
-        spec = torch.fft.rfft(used.unfold(-1, self.n_fft, self.hop_length) * (self.window * self.scale))
+        spec = torch.fft.rfft(used.unfold(-1, self.n_fft, self.hop_length) * self.window)
         start = offset + frames * self.hop_length
         # The end reflects its last edge + 1 samples: keep them although their frames are done.
         kept = min(start, x.shape[-1] - self.edge - 1) if self.edge else start
@@ -121,10 +122,12 @@ class StreamingISTFT(nn.Module):
     longer than the waveform was, by the padding of the end.
 
     State: (signal, envelope, skip): partial sums of the samples later frames still add to, and how many
-    leading samples are still to be dropped.
+    leading samples are still to be dropped. With padding "causal" there is no envelope: frames before the
+    stream count as silent ones, which makes it periodic, and the window is divided by it beforehand.
     """
 
     window: Tensor
+    squared: Tensor
 
     def __init__(
         self,
@@ -139,51 +142,62 @@ class StreamingISTFT(nn.Module):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.padding = padding
-        self.scale = n_fft**0.5 if normalized else 1.0
-        self.register_buffer("window", make_window(window, n_fft, win_length), persistent=False)
+        taps = make_window(window, n_fft, win_length)
+        self.register_buffer("squared", taps.square(), persistent=False)
+        if padding == "causal":
+            taps = taps / self._envelope_period().repeat(-(-n_fft // hop_length))[:n_fft]
+        scale = n_fft**0.5 if normalized else 1.0
+        self.register_buffer("window", taps * scale, persistent=False)
 
     def forward(
-        self, spec: Tensor, state: tuple[Tensor, Tensor, int] | None = None, final: bool = False
-    ) -> tuple[Tensor, tuple[Tensor, Tensor, int] | None]:
+        self, spec: Tensor, state: tuple[Tensor, Tensor | None, int] | None = None, final: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, Tensor | None, int] | None]:
         """(B, F, frames) -> (B, samples that no later frame can change)."""
         overlap = self.n_fft - self.hop_length
         if state is None:
             edge = edge_length(self.padding, self.n_fft, self.hop_length)
             skip = overlap if self.padding == "causal" else edge
             signal = torch.zeros(spec.shape[0], overlap, dtype=spec.real.dtype, device=spec.device)
-            envelope = torch.zeros(overlap, dtype=spec.real.dtype, device=spec.device)
-            if self.padding == "causal":
-                # Frames before the stream are silent, yet counting them keeps the envelope periodic.
-                envelope = self._envelope_before(overlap)
+            envelope = None
+            if self.padding != "causal":
+                envelope = torch.zeros(overlap, dtype=spec.real.dtype, device=spec.device)
         else:
             signal, envelope, skip = state
         frames = spec.shape[-1]
         if frames:
-            segments = torch.fft.irfft(spec.transpose(1, 2), n=self.n_fft) * (self.window * self.scale)
-            added = self._add(segments.transpose(1, 2))
+            added = self._add(torch.fft.irfft(spec.transpose(1, 2), n=self.n_fft) * self.window)
             signal = torch.cat((added[:, :overlap] + signal, added[:, overlap:]), dim=-1)
-            weights = self._add(self.window.square()[None, :, None].expand(1, -1, frames))[0]
-            envelope = torch.cat((weights[:overlap] + envelope, weights[overlap:]), dim=-1)
+            if envelope is not None:
+                weights = self._add(self.squared.expand(1, frames, -1))[0]
+                envelope = torch.cat((weights[:overlap] + envelope, weights[overlap:]), dim=-1)
         done = signal.shape[-1] if final else frames * self.hop_length
-        # The edges of a Hann window are zero: no frame says anything about such a sample.
-        y = signal[:, :done] / envelope[:done].clamp(min=1e-11)
+        y = signal[:, :done]
+        kept = None
+        if envelope is not None:
+            # The edges of a Hann window are zero: no frame says anything about such a sample.
+            y = y / envelope[:done].clamp(min=1e-11)
+            kept = envelope[done:].clone()
         dropped = min(skip, y.shape[-1])
-        state = None if final else (signal[:, done:].clone(), envelope[done:].clone(), skip - dropped)
+        state = None if final else (signal[:, done:].clone(), kept, skip - dropped)
         return y[:, dropped:], state
 
     def _add(self, segments: Tensor) -> Tensor:
-        """Overlap-add (B, n_fft, frames) -> (B, (frames - 1) * hop + n_fft)."""
-        length = (segments.shape[-1] - 1) * self.hop_length + self.n_fft
-        folded = F.fold(segments, (1, length), (1, self.n_fft), stride=(1, self.hop_length))
-        return folded[:, 0, 0]
+        """Overlap-add (B, frames, n_fft) -> (B, (frames - 1) * hop + n_fft)."""
+        frames = segments.shape[1]
+        if frames == 1:
+            return segments[:, 0]
+        #   frame 0   a b c      the first row is the first hops of all frames (a d), the second their second
+        #   frame 1     d e f    hops one column later (b e), and so on
+        length = (frames - 1) * self.hop_length + self.n_fft
+        hops = F.pad(segments, (0, -self.n_fft % self.hop_length)).unflatten(-1, (-1, self.hop_length))
+        last = hops.shape[2] - 1
+        rows = [F.pad(row, (0, 0, n, last - n)) for n, row in enumerate(hops.unbind(2))]
+        return functools.reduce(torch.add, rows).flatten(1)[:, :length]
 
-    def _envelope_before(self, overlap: int) -> Tensor:
-        """What the frames before the stream leave on its first `overlap` samples."""
-        envelope = self.window.new_zeros(overlap)
-        for start in range(-self.hop_length, -self.n_fft, -self.hop_length):
-            tail = self.window.square()[-start:]
-            envelope[: min(overlap, len(tail))] += tail[:overlap]
-        return envelope
+    def _envelope_period(self) -> Tensor:
+        """Sum of all squared windows that cover a sample, over one hop."""
+        whole = F.pad(self.squared, (0, -self.n_fft % self.hop_length)).view(-1, self.hop_length)
+        return whole.sum(0).clamp(min=1e-11)
 
 
 def stft(

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from audiotool.models.base import State
 
+RECURSION_BLOCKS = 256
+"""Blocks that one matrix product of the recursion covers."""
+
 
 class RunningLevel(nn.Module):
     """Follow the root mean square of a stream, one value for each block of `hop_length` samples.
@@ -23,10 +26,18 @@ class RunningLevel(nn.Module):
     State: (B, 2) the recursion's e and w.
     """
 
+    kernel: Tensor
+    carry: Tensor
+
     def __init__(self, hop_length: int, time_constant: float) -> None:
         super().__init__()
         self.hop_length = hop_length
         self.decay = float(torch.exp(torch.tensor(-1.0 / time_constant)))
+        index = torch.arange(RECURSION_BLOCKS)
+        exponent = index[:, None] - index
+        weights = self.decay ** exponent.clamp(min=0).float()
+        self.register_buffer("kernel", torch.where(exponent >= 0, weights, 0.0), persistent=False)
+        self.register_buffer("carry", self.decay ** (index + 1).float(), persistent=False)
 
     def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         """(B, 1, n * hop_length) -> (B, 1, n) levels. The caller blocks the stream."""
@@ -36,23 +47,20 @@ class RunningLevel(nn.Module):
         blocks = power.shape[1]
         if blocks == 0:
             return power[:, None], state
+        if blocks == 1:
+            state = torch.lerp(state, F.pad(power, (0, 1), value=1.0), 1 - self.decay)
+            return (state[:, :1] / state[:, 1:]).sqrt()[:, None], state
         both = torch.stack((power, torch.ones_like(power)), dim=1) * (1 - self.decay)
-        followed = _recursion(both, state, self.decay)
+        followed = self._follow(both, state)
         level = (followed[:, 0] / followed[:, 1]).sqrt()
         return level[:, None], followed[..., -1].clone()
 
-
-def _recursion(x: Tensor, initial: Tensor, decay: float) -> Tensor:
-    """y_n = decay * y_{n-1} + x_n over the last axis, in blocks of matrix products instead of a loop."""
-    size = 256
-    index = torch.arange(size, device=x.device)
-    exponent = index[:, None] - index
-    kernel = torch.where(exponent >= 0, decay ** exponent.clamp(min=0).to(x.dtype), 0.0)
-    carry = decay ** (index + 1).to(x.dtype)
-    parts = []
-    for part in x.split(size, dim=-1):
-        n = part.shape[-1]
-        y = F.linear(part, kernel[:n, :n]) + initial[..., None] * carry[:n]
-        initial = y[..., -1]
-        parts.append(y)
-    return torch.cat(parts, dim=-1)
+    def _follow(self, x: Tensor, initial: Tensor) -> Tensor:
+        """y_n = decay * y_{n-1} + x_n over the last axis, in blocks of matrix products instead of a loop."""
+        parts = []
+        for part in x.split(RECURSION_BLOCKS, dim=-1):
+            n = part.shape[-1]
+            y = F.linear(part, self.kernel[:n, :n]) + initial[..., None] * self.carry[:n]
+            initial = y[..., -1]
+            parts.append(y)
+        return torch.cat(parts, dim=-1)

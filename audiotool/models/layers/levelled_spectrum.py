@@ -22,7 +22,7 @@ class LevelledSpectrum(nn.Module):
         level_seconds: time constant of the level.
         sample_rate: Hz.
 
-    State: the STFT's, the level's, and the samples of the hop that is not complete.
+    State: the STFT's, the level's, and the samples of the hop that is not complete, if any.
     """
 
     def __init__(self, n_fft: int, hop_length: int, level_seconds: float, sample_rate: int) -> None:
@@ -45,7 +45,8 @@ class LevelledSpectrum(nn.Module):
             x = F.pad(x, (0, -x.shape[-1] % self.hop_length))
         whole = x.shape[-1] // self.hop_length * self.hop_length
         levels, level_state = self.level(x[:, None, :whole], level_state)
-        return (spec, levels + FLOOR), (stft_state, level_state, x[:, whole:].clone())
+        waiting = x[:, whole:].clone() if whole < x.shape[-1] else None
+        return (spec, levels + FLOOR), (stft_state, level_state, waiting)
 
 
 def compressed(spec: Tensor, exponent: float) -> Tensor:
