@@ -8,8 +8,9 @@ import pytest
 import torch
 from synthetic import speech_like
 
-from audiotool.dsp.griffin_lim import griffin_lim, magnitude_of
+from audiotool.dsp.griffin_lim import StreamingGriffinLim, griffin_lim, magnitude_of
 from audiotool.dsp.mel import PRESETS, MelConfig, MelSpectrogram
+from audiotool.dsp.stft import stft
 
 MEL = MelConfig(16000, 512, 128, 80)
 
@@ -53,3 +54,46 @@ def test_the_same_every_time_and_next_to_nothing() -> None:
     assert torch.equal(griffin_lim(mel, MEL, 4), griffin_lim(mel, MEL, 4))
     assert torch.equal(torch.random.get_rng_state(), state)
     assert griffin_lim(mel[..., :1], MEL).shape == (1, 128)
+
+
+def spectrum(seconds: float = 0.4) -> torch.Tensor:
+    return stft(torch.from_numpy(speech_like(seconds, 16000)), 512, 128)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 3])
+def test_the_spectrum_of_a_waveform_is_left_alone(lookahead: int) -> None:
+    spec = spectrum()
+    found, _ = StreamingGriffinLim(512, 128, iterations=2, lookahead=lookahead)(spec, final=True)
+    # Two iterations reach as many frames beyond either edge, where nothing was analysed.
+    inner = slice(6, -6)
+    difference = (found - spec)[..., inner].abs().mean()
+    assert difference < 0.02 * spec[..., inner].abs().mean()
+
+
+def inconsistency(spec: torch.Tensor) -> float:
+    """How far magnitudes move when the spec is made a waveform and analysed again, as part of them."""
+    window = torch.hann_window(512)
+    again = stft(torch.istft(spec, 512, 128, window=window), 512, 128)
+    return float((again.abs() - spec.abs()).norm() / spec.norm())
+
+
+def test_iterations_make_random_phases_consistent() -> None:
+    magnitude = spectrum().abs()
+    generator = torch.Generator().manual_seed(0)
+    phases = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator)
+    start = torch.polar(magnitude, phases)
+    found = {n: StreamingGriffinLim(512, 128, n)(start, final=True)[0] for n in (0, 4, 16)}
+    assert torch.equal(found[0], start)
+    assert torch.allclose(found[16].abs(), magnitude, atol=1e-5)
+    assert inconsistency(found[4]) < 0.75 * inconsistency(start)
+    assert inconsistency(found[16]) < 0.75 * inconsistency(found[4])
+
+
+def test_an_iteration_waits_for_its_lookahead() -> None:
+    iterate = StreamingGriffinLim(512, 128, iterations=5, lookahead=2)
+    spec = spectrum()
+    begun, state = iterate(spec[..., :20])
+    rest, _ = iterate(spec[..., 20:], state, final=True)
+    assert begun.shape[-1] == 20 - 5 * 2
+    whole, _ = iterate(spec, final=True)
+    assert torch.allclose(torch.cat((begun, rest), dim=-1), whole, atol=1e-4)
