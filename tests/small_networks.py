@@ -56,6 +56,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "stacks": 1,
     },
     "gtcrn": {},
+    "harmonic-vocoder": {"dim": 16, "intermediate_dim": 24, "num_layers": 1, "iterations": 2},
     "hybrid-demucs": {"channels": 8, "dconv_attn": 9, "dconv_lstm": 9},
     "mambattention": {"hid_feature": 8, "num_tfmamba": 1, "d_state": 4, "expand": 2},
     "mp-senet": {"dense_channel": 8, "n_blocks": 1},

@@ -56,6 +56,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "blocks": 3,
         "stacks": 2,
     },
+    "harmonic-vocoder": {
+        "mel": {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "padding": "same"},
+        "dim": 16,
+        "intermediate_dim": 24,
+        "num_layers": 2,
+        "pitch_bins": 16,
+        "iterations": 3,
+    },
     "hybrid-demucs": {
         "sources": ("speech",),
         "sample_rate": 8000,

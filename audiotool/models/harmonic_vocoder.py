@@ -1,0 +1,311 @@
+"""A causal vocoder that predicts F0 and the magnitude spectrum, and finds the phase by a few iterations.
+
+    mel ── causal ConvNeXt ──┬── F0, voicing ── comb ──────┐          ┌── phase of F0's harmonics
+                             ├── depth of the comb ────────┤          │   (noise where there are none)
+                             └── correction ───────────────┴─ magnitude ── fast Griffin-Lim ── inverse STFT
+    mel ── interpolated envelope ──────────────────────────┘
+
+Nothing adversarial: what a regression can learn, the magnitude, is learned; the phase comes by construction,
+so that training needs minutes. For bin k at f_k Hz and the harmonic h nearest to it,
+
+    ln M[k] = envelope[k] + correction[k] + depth[k] . comb(f_k - h F0, f_k / F0)
+    phase[k] = 2 pi h sum(F0 . hop / sample_rate) - pi k
+
+where the comb is the log main lobe of the Hann window round each harmonic and a cosine of period F0, and
+- pi k moves the phase from the frame's centre to its beginning. At last M is scaled so that its mel is the
+given one.
+
+Iterations look one frame ahead each: latency is declared, and grows with their number.
+
+References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
+2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
+Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013; pitch as classification from Kim et al., CREPE, ICASSP
+2018, arXiv:1802.06182. The combination is ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim
+from audiotool.dsp.mel import filterbank
+from audiotool.dsp.pitch import fundamental_frequency
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.errors import CheckpointError
+from audiotool.models.base import State
+from audiotool.models.layers import noise
+from audiotool.models.layers.receptive_field import Span, conv_transpose_span, latency_of
+from audiotool.models.vocoder import Vocoder
+from audiotool.models.vocos import VocosBackbone, VocosConfig
+
+LOBE = math.log(2)
+"""The Hann window's main lobe falls by half at one bin from its centre: its logarithm is nearly - LOBE d²."""
+
+FLOOR = 4.0
+"""Nepers below its peak at which the lobe ends."""
+
+MATCHES = 2
+"""Times the magnitude is scaled to the given mel."""
+
+GRID = 1e-3
+"""Relative step of F0. Without a grid, rounding errors, which depend on how a stream is cut into chunks,
+would add up in the phase."""
+
+
+@dataclass(frozen=True)
+class HarmonicVocoderConfig:
+    """Hyper-parameters.
+
+    Args:
+        mel: definition of the input; natural logarithm, magnitudes.
+        dim: width of the backbone.
+        intermediate_dim: width inside a ConvNeXt block.
+        num_layers: blocks.
+        fmin, fmax: Hz, the range of F0.
+        pitch_bins: classes of F0, equally spaced in its logarithm.
+        iterations: of Griffin-Lim.
+        lookahead: frames that an iteration sees ahead.
+        momentum: of the iterations.
+        seed: of the noise.
+    """
+
+    mel: str | Mapping[str, Any] = "hifigan-22k"
+    dim: int = 256
+    intermediate_dim: int = 512
+    num_layers: int = 4
+    fmin: float = 60.0
+    fmax: float = 500.0
+    pitch_bins: int = 128
+    iterations: int = 16
+    lookahead: int = 1
+    momentum: float = MOMENTUM
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.fmin < self.fmax:
+            raise ValueError(f"fmin {self.fmin} must be positive and below fmax {self.fmax}")
+
+
+class MelEnvelope(nn.Module):
+    """Between a mel and the magnitudes it was made from."""
+
+    bank: Tensor
+    spread: Tensor
+    interpolation: Tensor
+    height: Tensor
+
+    def __init__(self, bank: Tensor) -> None:
+        """Take the filterbank, (F, n_mels)."""
+        super().__init__()
+        total = bank.sum(1, keepdim=True)
+        spread = bank / total.clamp(min=1e-12)
+        # Bins outside all bands (above the highest, and 0 Hz) take the nearest band's value.
+        covered = (total[:, 0] > 0).nonzero()[:, 0]
+        bins = torch.arange(len(bank))
+        nearest = covered[(bins[:, None] - covered).abs().argmin(1)]
+        self.register_buffer("bank", bank, persistent=False)
+        self.register_buffer("spread", spread, persistent=False)
+        self.register_buffer("interpolation", spread[nearest], persistent=False)
+        self.register_buffer("height", bank.sum(0).clamp(min=1e-12).log()[:, None], persistent=False)
+
+    def envelope(self, mel: Tensor) -> Tensor:
+        """Log mel (B, n_mels, T) -> smooth log magnitudes (B, F, T)."""
+        return self.interpolation @ (mel - self.height)
+
+    def match(self, log_magnitude: Tensor, mel: Tensor) -> Tensor:
+        """Scale log magnitudes (B, F, T), band by band, until their mel is nearly the given one."""
+        for _ in range(MATCHES):
+            found = (self.bank.T @ log_magnitude.exp()).clamp(min=1e-12).log()
+            log_magnitude = log_magnitude + self.spread @ (mel - found)
+        return log_magnitude
+
+
+class HarmonicVocoder(Vocoder):
+    """Mel (B, n_mels, frames) -> waveform (B, 1, frames * hop).
+
+    Raises:
+        CheckpointError: the mel is of another kind than natural logarithms of magnitudes.
+    """
+
+    name = "harmonic-vocoder"
+    config_class = HarmonicVocoderConfig
+    reference = (
+        "audiotool's own: predicted F0 and magnitude, fast Griffin-Lim (Perraudin et al., WASPAA 2013)"
+    )
+    causal = True
+
+    centres: Tensor
+
+    def __init__(self, config: HarmonicVocoderConfig) -> None:
+        super().__init__(config)
+        c, mel = config, self.mel
+        if mel.log != "natural" or mel.power != 1 or mel.win_length not in (None, mel.n_fft):
+            raise CheckpointError(f"{self.name} needs natural logarithms of magnitudes, whole windows")
+        self.bins = mel.n_fft // 2 + 1
+        # The backbone's own definition of a mel only names its sizes here.
+        self.backbone = VocosBackbone(
+            mel.n_mels,
+            VocosConfig(dim=c.dim, intermediate_dim=c.intermediate_dim, num_layers=c.num_layers, causal=True),
+        )
+        self.spectrum = nn.Linear(c.dim, 3 * self.bins)
+        self.pitch = nn.Linear(c.dim, c.pitch_bins + 1)
+        nn.init.zeros_(self.spectrum.weight)
+        nn.init.zeros_(self.spectrum.bias)
+        self.mel_envelope = MelEnvelope(filterbank(mel))
+        centres = torch.linspace(math.log(c.fmin), math.log(c.fmax), c.pitch_bins)
+        self.register_buffer("centres", centres, persistent=False)
+        self.iterations = StreamingGriffinLim(
+            mel.n_fft, mel.hop_length, c.iterations, c.lookahead, c.momentum
+        )
+        self.inverse = StreamingISTFT(mel.n_fft, mel.hop_length, padding=mel.padding)
+        self.latency = latency_of(self.input_span, self.upsampling)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """(B, n_mels, frames) -> (B, 1, frames * hop)."""
+        return self.step(mel, final=True)[0][..., : self.output_length(mel.shape[-1])]
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        """Mel frames in, finished samples out.
+
+        State: of the backbone, the phase, the iterations and the inverse transform.
+        """
+        self.check_features(x)
+        state = dict.fromkeys(("backbone", "phase", "iterations", "inverse")) if state is None else state
+        prediction, backbone = self.predict(x, state["backbone"])
+        spec, phase = self.initial(prediction, state["phase"])
+        spec, iterations = self.iterations(spec, state["iterations"], final)
+        y, inverse = self.inverse(spec, state["inverse"], final)
+        state = {"backbone": backbone, "phase": phase, "iterations": iterations, "inverse": inverse}
+        return y[:, None], state
+
+    def predict(self, mel: Tensor, state: State = None) -> tuple[dict[str, Tensor], State]:
+        """Everything about the spectrum but its phase.
+
+        Returns:
+            "pitch_logits" (B, pitch_bins, T), "voicing_logit" (B, T), "f0" (B, T) in Hz, unvoiced frames
+            included, "log_magnitude" and "harmonicity" (B, F, T), the latter how many nepers a harmonic
+            stands above what is between; and the state.
+        """
+        hidden, state = self.backbone(mel, None, state)
+        logits, voicing = self.pitch(hidden).transpose(1, 2).split((self.config.pitch_bins, 1), dim=1)
+        f0, voicing = self._f0(logits), voicing[:, 0]
+        correction, lobe_depth, cosine_depth = self.spectrum(hidden).transpose(1, 2).chunk(3, dim=1)
+        lobe, cosine = self._comb(f0.detach())
+        voiced = torch.sigmoid(voicing.detach())[:, None]
+        comb = voiced * (lobe_depth * lobe + cosine_depth * cosine)
+        log_magnitude = self.mel_envelope.match(self.mel_envelope.envelope(mel) + correction + comb, mel)
+        return {
+            "pitch_logits": logits,
+            "voicing_logit": voicing,
+            "f0": f0,
+            "log_magnitude": log_magnitude,
+            "harmonicity": voiced * (lobe_depth + 2 * cosine_depth),
+        }, state
+
+    def _f0(self, logits: Tensor) -> Tensor:
+        """Mean of the classes round the likeliest one, weighted by probability: (B, P, T) -> (B, T) Hz."""
+        best = logits.argmax(dim=1, keepdim=True)
+        distance = torch.arange(logits.shape[1], device=logits.device)[None, :, None] - best
+        weights = torch.softmax(logits.masked_fill(distance.abs() > 2, -torch.inf), dim=1)
+        log_f0 = (weights * self.centres[None, :, None]).sum(1)
+        return (torch.round(log_f0 / GRID) * GRID).exp()
+
+    def _comb(self, f0: Tensor) -> tuple[Tensor, Tensor]:
+        """Lobes in [-1, 0] and cosine in [-1, 1] of harmonics (B, F, T), for F0 (B, T)."""
+        harmonics = self._harmonics(f0)
+        distance = (harmonics - harmonics.round().clamp(min=1)) * f0[:, None] / self._bin_hz
+        lobe = (LOBE * distance.square()).clamp(max=FLOOR) / -FLOOR
+        return lobe, torch.cos(2 * torch.pi * harmonics)
+
+    def _harmonics(self, f0: Tensor) -> Tensor:
+        """Each bin's frequency in units of F0, (B, F, T)."""
+        bins = torch.arange(self.bins, device=f0.device, dtype=f0.dtype)
+        return bins[None, :, None] * self._bin_hz / f0[:, None]
+
+    @property
+    def _bin_hz(self) -> float:
+        return self.sample_rate / self.mel.n_fft
+
+    def initial(self, prediction: dict[str, Tensor], state: State = None) -> tuple[Tensor, State]:
+        """Predicted magnitudes with first phases: complex (B, F, T). State: (cycles of F0, F0, frames)."""
+        f0 = prediction["f0"]
+        frames = f0.shape[-1]
+        if state is None:
+            state = (f0.new_zeros(f0.shape[0], 1, dtype=torch.float64), f0[:, :1].double(), 0)
+        cycles, last, position = state
+        if frames == 0:
+            return torch.polar(prediction["log_magnitude"], prediction["log_magnitude"]), state
+        track = torch.cat((last if last.shape[-1] else f0[:, :1].double(), f0.double()), dim=1)
+        # Between two frames F0 is a straight line.
+        advance = (track[:, 1:] + track[:, :-1]) * (self.upsampling / (2 * self.sample_rate))
+        cycles = cycles + advance.cumsum(-1)
+        nearest = self._harmonics(f0).round().clamp(min=1)
+        order = torch.arange(self.bins, device=f0.device)[None, :, None]
+        harmonic = (nearest * cycles[:, None] - order / 2) % 1
+        random = noise.uniform(self.config.seed, self.bins, position, frames, f0.device)
+        purity = (prediction["harmonicity"] / 2).clamp(0, 1)
+        angle = torch.view_as_complex(
+            torch.stack(
+                [
+                    purity * f(2 * torch.pi * harmonic.to(f0.dtype)) + (1 - purity) * f(2 * torch.pi * random)
+                    for f in (torch.cos, torch.sin)
+                ],
+                dim=-1,
+            )
+        )
+        magnitude = prediction["log_magnitude"].exp()
+        spec = angle * (magnitude / angle.abs().clamp(min=1e-9))
+        return spec, (cycles[:, -1:] % 1, track[:, -1:].clone(), position + frames)
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The prediction, and what YIN and the STFT find in the target.
+
+        Returns:
+            what `predict` does, "target_log_magnitude" (B, F, T), "target_f0" (B, T) in Hz, 0 where unvoiced,
+            "pitch_classes" (B, pitch_bins, T).
+        """
+        mel, target = batch["input"], batch["target"][:, 0]
+        prediction, _ = self.predict(mel)
+        frames = mel.shape[-1]
+        with torch.no_grad():
+            analysis = StreamingSTFT(self.mel.n_fft, self.mel.hop_length, padding=self.mel.padding)
+            spec = analysis.to(target.device)(target, final=True)[0][..., :frames]
+            power = spec.real.square() + spec.imag.square() + max(self.mel.power_offset, 1e-10)
+            # At half the rate YIN costs half, and voices have their F0 far below.
+            track = fundamental_frequency(
+                F.avg_pool1d(target[:, None], 2)[:, 0],
+                self.sample_rate // 2,
+                self.mel.hop_length // 2,
+                self.config.fmin,
+                self.config.fmax,
+            )
+            before, after = track[:, :frames], track[:, 1 : frames + 1]
+            # The mel's frames lie between YIN's.
+            f0 = torch.where((before > 0) & (after > 0), (before + after) / 2, 0.0)
+        return prediction | {
+            "target_log_magnitude": 0.5 * power.log(),
+            "target_f0": f0,
+            "pitch_classes": self._pitch_classes(f0),
+        }
+
+    def _pitch_classes(self, f0: Tensor) -> Tensor:
+        """Probabilities (B, pitch_bins, T), the mean of which is the logarithm of F0 (B, T) in Hz."""
+        step = self.centres[1] - self.centres[0]
+        position = (f0.clamp(min=self.config.fmin).log() - self.centres[0]) / step
+        classes = torch.arange(len(self.centres), device=f0.device)[None, :, None]
+        return (1 - (position[:, None] - classes).abs()).clamp(min=0)
+
+    def input_span(self, span: Span) -> Span:
+        """Frames that samples depend on; the phase depends on all earlier ones, which this leaves out."""
+        edges = {"center": self.mel.n_fft // 2, "same": (self.mel.n_fft - self.upsampling) // 2}
+        offset = edges.get(self.mel.padding, self.mel.n_fft - self.upsampling)
+        first, last = conv_transpose_span(span, self.mel.n_fft, self.upsampling, offset)
+        ahead = self.config.iterations * self.iterations.lookahead
+        return self.backbone.input_span((first - self.config.iterations * self.iterations.past, last + ahead))
