@@ -21,7 +21,7 @@ from audiotool.errors import StreamError
 from audiotool.models.base import Model
 from audiotool.streaming.queue import SampleQueue
 from audiotool.streaming.resample import StreamingResampler
-from audiotool.streaming.streamer import make_streamer
+from audiotool.streaming.streamer import CausalStreamer, make_streamer
 from audiotool.streaming.upper_band import RemovalGain
 
 Block = NDArray[np.float32]
@@ -104,6 +104,8 @@ class Session:
         items = None if chunk is None else max(1, round(chunk * model.sample_rate))
         self._streamer = make_streamer(model, items, **conditions)
         self._device = next(model.parameters()).device
+        if chunk is None and isinstance(self._streamer, CausalStreamer):
+            self._streamer.prepare(*fold(torch.zeros(channels, 0), model.channels).shape[:2])
         self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
         stems = len(model.stems)
         self._up = StreamingResampler(model.sample_rate, self.output_rate, stems * self.output_channels)

@@ -12,6 +12,7 @@ latency shows as output that comes later, never as output that is shifted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from audiotool.errors import StreamError
 from audiotool.models.base import Model, State
+from audiotool.streaming.steady import SteadyStep, steady_step
 
 
 class Streamer(ABC):
@@ -125,7 +127,16 @@ class CausalStreamer(Streamer):
             raise StreamError(f"{model.name} is not causal: use the overlap-add streamer")
         hop = model.hop_length
         self.chunk = -(-max(chunk or hop, 1) // hop) * hop
+        self._steady: SteadyStep | None = None
         super().__init__(model, **conditions)
+
+    def prepare(self, batch: int, channels: int) -> None:
+        """Make the steps of a live stream fast before its first block comes; the output stays the same.
+
+        Args:
+            batch, channels: of the blocks to come.
+        """
+        self._steady = steady_step(self.model, (batch, channels, self.chunk), **self.conditions)
 
     @property
     def latency(self) -> int:
@@ -134,20 +145,32 @@ class CausalStreamer(Streamer):
     def reset(self) -> None:
         super().reset()
         with torch.inference_mode():
-            self.state: State = self.model.start(**self.conditions)
+            self._state: State = self.model.start(**self.conditions)
+        self._tensors: Sequence[Tensor] | None = None
 
     def _advance(self) -> Tensor:
         ready = self._pending_length // self.chunk
         outputs = []
         for part in self._take(ready * self.chunk).split(self.chunk, dim=-1) if ready else ():
-            output, self.state = self.model.step(part, self.state)
-            outputs.append(output)
+            outputs.append(self._step(part))
         if not outputs:
             return self._nothing()
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
+    def _step(self, part: Tensor) -> Tensor:
+        if self._steady is not None:
+            if self._tensors is None:
+                self._tensors = self._steady.begin(self._state)
+            if self._tensors is not None:
+                output, self._tensors = self._steady(part, self._tensors)
+                return output
+        output, self._state = self.model.step(part, self._state)
+        return output
+
     def _finish(self) -> Tensor:
-        output, self.state = self.model.step(self._take(self._pending_length), self.state, final=True)
+        if self._steady is not None and self._tensors is not None:
+            self._state, self._tensors = self._steady.end(self._tensors), None
+        output, self._state = self.model.step(self._take(self._pending_length), self._state, final=True)
         return output
 
 

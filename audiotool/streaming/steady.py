@@ -1,0 +1,154 @@
+"""Live steps without Python's share of the time.
+
+A model of small layers spends most of a live step in Python, between its operations. Once a stream is steady
+(a step leaves behind a state of the shapes and integers it found) every step is the same list of tensor
+operations; they are traced once (torch.jit.trace) and replayed. Integers of the state become constants of the
+trace, which is right as long as they stay what they are: until then, and for models whose state counts or
+grows, the plain step serves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import warnings
+from collections.abc import Hashable, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from audiotool.models.base import Model, State
+
+logger = logging.getLogger(__name__)
+
+MOST_HOPS = 24
+"""Chunks after which a stream that is not steady is taken never to be."""
+
+WARM_UP = 3
+"""Runs after which TorchScript has optimised a trace."""
+
+
+class SteadyStep:
+    """`model.step` over one chunk, traced; a steady stream's state travels as a list of tensors.
+
+    Args:
+        model: causal, in eval mode.
+        chunk: (B, C, items) like every chunk of the stream.
+        state: of a steady stream.
+    """
+
+    def __init__(self, model: Model, chunk: Tensor, state: State) -> None:
+        self._like = signature(state)
+        self._layout = _Layout(state)
+        step = _FlatStep(model, self._layout).eval()
+        with warnings.catch_warnings():
+            # Deprecated since torch 2.10 in favour of torch.compile, which wants a C++ compiler, and of
+            # torch.export, whose programs run in Python.
+            warnings.filterwarnings("ignore", "`torch.jit.trace", DeprecationWarning)
+            # Lengths and integers decide what a step does, and they do not change.
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            inputs = (chunk, *self._layout.tensors(state))
+            self._traced = torch.jit.trace(step, inputs, check_trace=False)
+
+    def begin(self, state: State) -> Sequence[Tensor] | None:
+        """The tensors of a state like the traced one, None for any other."""
+        return self._layout.tensors(state) if signature(state) == self._like else None
+
+    def __call__(self, chunk: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        """Chunk (B, C, items) and the state's tensors -> output (B, stems * C, T) and the new ones."""
+        output, *tensors = self._traced(chunk, *tensors)
+        return output, tensors
+
+    def end(self, tensors: Sequence[Tensor]) -> State:
+        """The state that these tensors are part of, for the plain step."""
+        return self._layout.state(tensors)
+
+
+class _Layout:
+    """The way between states that differ in their tensors' values alone, and those tensors."""
+
+    def __init__(self, state: State) -> None:
+        leaves, self._structure = tree_flatten(state)
+        self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+
+    def tensors(self, state: State) -> list[Tensor]:
+        leaves = tree_flatten(state)[0]
+        return [leaves[n] for n in self._places]
+
+    def state(self, tensors: Sequence[Tensor]) -> State:
+        leaves: list[Any] = list(self._constants)
+        for n, tensor in zip(self._places, tensors, strict=True):
+            leaves[n] = tensor
+        return tree_unflatten(leaves, self._structure)
+
+
+class _FlatStep(nn.Module):
+    """A step of tensors alone: chunk and the state's tensors -> output and the new state's tensors."""
+
+    def __init__(self, model: Model, layout: _Layout) -> None:
+        super().__init__()
+        self.model = model
+        self.layout = layout
+
+    def forward(self, chunk: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        output, state = self.model.step(chunk, self.layout.state(tensors))
+        return (output, *self.layout.tensors(state))
+
+
+def signature(state: State) -> tuple[TreeSpec, list[Any]]:
+    """What two steady states have in common: structure, shapes and types of tensors, everything else."""
+    leaves, structure = tree_flatten(state)
+    return structure, [(x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves]
+
+
+_FOUND: WeakKeyDictionary[Model, dict[Hashable, SteadyStep | None]] = WeakKeyDictionary()
+
+
+def steady_step(model: Model, shape: tuple[int, int, int], **conditions: Any) -> SteadyStep | None:
+    """The traced step of a model's steady streams; None where there is none.
+
+    It is made on a stream of noise, which takes about half a second, and kept for as long as the model lives.
+    Weights may be changed in place meanwhile. On a GPU, launching kernels is not what a step waits for.
+
+    Args:
+        shape: (B, C, items) of every chunk.
+        conditions: those of the stream.
+    """
+    weights = tuple(itertools.chain(model.parameters(), model.buffers()))
+    if model.training or any(t.device.type != "cpu" for t in weights):
+        return None
+    with torch.inference_mode():
+        state = model.start(**conditions)
+        # Tensors that were replaced, not changed, are no longer those of the trace.
+        key = (shape, str(signature(state)), *(t.data_ptr() for t in weights))
+        found = _FOUND.setdefault(model, {})
+        if key not in found:
+            found[key] = _trace(model, shape, state)
+        return found[key]
+
+
+def _trace(model: Model, shape: tuple[int, int, int], state: State) -> SteadyStep | None:
+    generator = torch.Generator().manual_seed(0)
+    dtype = next(model.parameters()).dtype
+    chunks = (0.1 * torch.randn(shape, generator=generator).to(dtype) for _ in itertools.count())
+    for chunk in itertools.islice(chunks, MOST_HOPS):
+        before, (_, state) = signature(state), model.step(chunk, state)
+        if signature(state) == before:
+            break
+    else:
+        logger.debug("%s: live streams are not steady after %d chunks", model.name, MOST_HOPS)
+        return None
+    try:
+        step = SteadyStep(model, next(chunks), state)
+    except RuntimeError as error:
+        logger.debug("%s: its live step cannot be traced: %s", model.name, error)
+        return None
+    tensors = step.begin(state)
+    assert tensors is not None
+    for chunk in itertools.islice(chunks, WARM_UP):
+        _, tensors = step(chunk, tensors)
+    return step

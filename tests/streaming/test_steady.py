@@ -1,0 +1,98 @@
+"""Replayed steps are the plain steps, for every causal model; models that are never steady do without."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+from small_models import CAUSAL, build, make_input
+from torch import Tensor
+
+from audiotool.models.base import Model
+from audiotool.streaming.steady import steady_step
+from audiotool.streaming.streamer import CausalStreamer
+
+STEADY = {
+    "afilm",
+    "band-split-gru",
+    "gtcrn",
+    "personalised-transformer",
+    "spectral-convnext",
+    "tfilm",
+    "vocos",
+}
+"""Models whose state neither counts nor grows for long."""
+
+
+def traced(model: Model, batch: int = 1) -> object:
+    return steady_step(model, (batch, model.input_channels, model.hop_length))
+
+
+def outputs(streamer: CausalStreamer, x: Tensor) -> Tensor:
+    hops = x.split(streamer.model.hop_length, dim=-1)
+    return torch.cat([*(streamer.feed(hop) for hop in hops), streamer.flush()], dim=-1)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_prepared_stream_equals_a_plain_one(name: str) -> None:
+    model = build(name)
+    assert (traced(model) is not None) == (name in STEADY)
+    x = make_input(model, 40 * model.hop_length + 3)
+    # Silence after sound: a trace must not have kept what it happened to hear.
+    x[..., 25 * model.hop_length : 32 * model.hop_length] = 0
+    streamer = CausalStreamer(model)
+    plain = outputs(streamer, x)
+    streamer.reset()
+    streamer.prepare(1, model.input_channels)
+    for _ in range(2):
+        torch.testing.assert_close(outputs(streamer, x), plain, rtol=0, atol=1e-6)
+        streamer.reset()
+
+
+def test_streams_of_another_batch_than_prepared_for_are_plain() -> None:
+    model = build("band-split-gru")
+    x = make_input(model, 10 * model.hop_length, batch=2)
+    streamer = CausalStreamer(model)
+    plain = outputs(streamer, x)
+    streamer.reset()
+    streamer.prepare(1, 1)
+    assert torch.equal(outputs(streamer, x), plain)
+
+
+def test_a_trace_is_made_once_and_follows_the_weights() -> None:
+    model = build("band-split-gru")
+    first = traced(model)
+    assert traced(model) is first
+    assert traced(model, batch=2) is not first
+    with torch.no_grad():
+        model.head.weight.mul_(2.0)
+    assert traced(model) is first
+    x = make_input(model, 10 * model.hop_length)
+    prepared = CausalStreamer(model)
+    prepared.prepare(1, 1)
+    torch.testing.assert_close(outputs(prepared, x), outputs(CausalStreamer(model), x), rtol=0, atol=1e-6)
+    model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
+    assert traced(model) is not first
+
+
+def test_tracing_leaves_training_and_random_numbers_alone() -> None:
+    model = build("band-split-gru")
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    assert traced(model) is not None
+    assert torch.equal(torch.rand(1), expected)
+    model.process(make_input(model, 2000)).square().mean().backward()
+    assert all(p.requires_grad and p.grad is not None for p in model.parameters())
+    assert traced(model.train()) is None
+
+
+def test_a_trace_does_not_keep_its_model() -> None:
+    model = build("band-split-gru")
+    assert traced(model) is not None
+    alive = weakref.ref(model)
+    del model
+    gc.collect()
+    assert alive() is None
