@@ -41,6 +41,7 @@ class Benchmark:
         hop_ms: audio a live step consumes; None for models that cannot be stepped.
         real_time_factor: seconds of audio processed in a second, in chunks as files are.
         step_ms: percentiles of the time a live step of one hop takes, once it has begun to emit.
+        live_share: median step over hop, the part of real time that a live stream computes.
         peak_memory_mb: of the whole process, Python and PyTorch included; None where it is not known.
         macs_per_second: multiply-accumulates for a second of audio; see `count_macs`.
     """
@@ -55,6 +56,7 @@ class Benchmark:
     seconds: float
     real_time_factor: float
     step_ms: dict[str, float] | None
+    live_share: float | None
     peak_memory_mb: float | None
     macs_per_second: float
     threads: int
@@ -71,6 +73,7 @@ def measure(model: Model, seconds: float = 30.0) -> Benchmark:
     elapsed = _run(make_streamer(model, chunk_items(model, FILE_CHUNK_S)), _noise(model, seconds))
     steps = step_times(model, seconds) if model.causal else None
     latency = model.latency if model.causal else make_streamer(model).latency
+    hop_ms = 1000 * model.hop_length / items_per_second(model)
     return Benchmark(
         name=model.name,
         parameters=model.parameter_count,
@@ -78,10 +81,11 @@ def measure(model: Model, seconds: float = 30.0) -> Benchmark:
         causal=model.causal,
         latency=latency,
         latency_ms=1000 * latency / model.sample_rate,
-        hop_ms=1000 * model.hop_length / items_per_second(model) if model.causal else None,
+        hop_ms=hop_ms if model.causal else None,
         seconds=seconds,
         real_time_factor=seconds / elapsed,
         step_ms=None if steps is None else {f"p{p}": percentile(steps, p) for p in PERCENTILES},
+        live_share=None if steps is None else percentile(steps, 50) / hop_ms,
         peak_memory_mb=peak_memory_mb(),
         macs_per_second=count_macs(model),
         threads=torch.get_num_threads(),
@@ -93,6 +97,7 @@ def measure(model: Model, seconds: float = 30.0) -> Benchmark:
 def step_times(model: Model, seconds: float) -> list[float]:
     """Milliseconds of each live step of one hop; steps before the first output warm up and do not count."""
     streamer = CausalStreamer(model)
+    streamer.prepare(1, model.input_channels)
     hops = _noise(model, seconds).split(model.hop_length, dim=-1)[:STEPS]
     times, begun = [], False
     for hop in hops:

@@ -70,11 +70,12 @@ def rows(result: Benchmark) -> list[tuple[str, str]]:
         ("latency", f"{result.latency} samples, {result.latency_ms:.1f} ms"),
         ("files", f"{result.real_time_factor:.1f}x real time over {result.seconds:g} s"),
     ]
-    if result.step_ms is None:
+    if result.step_ms is None or result.live_share is None:
         lines.append(("live steps", "none: the model looks ahead, and is streamed in segments"))
     else:
         times = ", ".join(f"{name} {value:.2f} ms" for name, value in result.step_ms.items())
         lines.append(("live steps", f"{times} for {result.hop_ms:.1f} ms of audio"))
+        lines.append(("live streams", f"{result.live_share:.3f} of real time, by the median step"))
     if result.peak_memory_mb is not None:
         lines.append(("peak memory", f"{result.peak_memory_mb:.0f} MB, Python and PyTorch included"))
     lines.append(("machine", f"{result.device}, {result.threads} thread{'s' * (result.threads > 1)}"))
