@@ -136,10 +136,10 @@ class StreamingGriffinLim(nn.Module):
     def _iterate(
         self, spec: Tensor, magnitude: Tensor, previous: Tensor | None, state: Any, final: bool
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """One iteration of what is there, (B, frames, F)."""
+        """One iteration of what is there: (B, frames, F), the last projection (B, frames, F, 2)."""
         segments = self._segments(spec)
         if previous is None:
-            previous = torch.zeros_like(spec[..., :0])  # the first iteration has no momentum
+            previous = segments.new_zeros(*spec.shape, 0)  # the first iteration has no momentum
         if state is None:
             segments = F.pad(segments, (0, 0, self.past, 0))
         else:
@@ -151,12 +151,14 @@ class StreamingGriffinLim(nn.Module):
         frames = max(0, segments.shape[1] - self.past - self.lookahead)
         kept = tuple(x[:, frames:].clone() for x in (segments, magnitude, previous))
         magnitude, previous = magnitude[:, :frames], previous[:, :frames]
-        projected = self._project(segments, frames, spec)
-        target = projected
+        # Real and imaginary parts as a last axis: complex arithmetic with real factors takes twice as long.
+        projected = target = self._project(segments, frames, spec)
         if previous.shape[-1]:
-            target = projected + self.momentum * (projected - previous)
-        spec = target * (magnitude / target.abs().clamp(min=TINY))
-        return spec, magnitude, projected, kept
+            target = torch.lerp(previous, projected, 1 + self.momentum)
+        real, imaginary = target.unbind(-1)
+        power = torch.addcmul(real * real, imaginary, imaginary)
+        scale = power.clamp_(min=TINY**2).rsqrt_() * magnitude
+        return torch.view_as_complex(target * scale[..., None]), magnitude, projected, kept
 
     def _segments(self, spec: Tensor) -> Tensor:
         """(B, frames, F) -> windowed (B, frames, n_fft)."""
@@ -165,10 +167,11 @@ class StreamingGriffinLim(nn.Module):
         return torch.fft.irfft(spec, n=self.n_fft) * self.window
 
     def _project(self, segments: Tensor, frames: int, spec: Tensor) -> Tensor:
-        """Overlap-add segments round each of `frames` frames, and analyse them: (B, frames, F)."""
+        """Overlap-add segments round each of `frames` frames, and analyse them: (B, frames, F, 2)."""
         if frames == 0:
-            return spec[:, :0]
-        sums = segments.new_zeros(segments.shape[0], frames, self.n_fft)
+            return torch.view_as_real(spec[:, :0])
+        sums = segments[:, self.past : self.past + frames].clone()
         for n, (begin, end, offset) in enumerate(self._overlaps()):
-            sums[..., begin:end] += segments[:, n : n + frames, begin - offset : end - offset]
-        return torch.fft.rfft(sums * self.weight)
+            if offset:
+                sums[..., begin:end] += segments[:, n : n + frames, begin - offset : end - offset]
+        return torch.view_as_real(torch.fft.rfft(sums * self.weight))
