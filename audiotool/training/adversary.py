@@ -96,7 +96,7 @@ class Adversary:
         self.sample_rate = sample_rate
         self.fabric = fabric
         self.judges = Judges(section).to(fabric.device)
-        optimiser = build_optimiser(section.optimiser, self.judges.parameters(), fused)
+        optimiser = build_optimiser(section.optimiser, self.judges, fused)
         self.module, self.optimiser = fabric.setup(self.judges, optimiser)
 
     def learn(self, outputs: dict[str, Tensor], target: Tensor, share: float) -> Tensor:

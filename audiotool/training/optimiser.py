@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
-from torch.nn import Parameter
+from torch import nn
 
-from audiotool.recipe.schema import AdamSection, AdamWSection, RAdamSection
+from audiotool.recipe.schema import AdamSection, AdamWSection, MuonSection, RAdamSection
+from audiotool.training.muon import Muon
 
 
 def build_optimiser(
-    section: AdamSection, parameters: Iterable[Parameter], fused: bool = False
+    section: AdamSection, module: nn.Module, fused: bool = False
 ) -> torch.optim.Optimizer:
-    """Make the optimiser of `section` for the parameters that are trained.
+    """Make the optimiser of `section` for the parameters of a module that are trained.
 
     Args:
         fused: one kernel for all parameters, where the optimiser and the device have it.
     """
-    trained = [p for p in parameters if p.requires_grad]
     options = section.model_dump(exclude={"name"})
+    if isinstance(section, MuonSection):
+        return Muon(module, fused, **options)
+    trained = [p for p in module.parameters() if p.requires_grad]
     if isinstance(section, RAdamSection):
         return torch.optim.RAdam(trained, **options)
     kind = torch.optim.AdamW if isinstance(section, AdamWSection) else torch.optim.Adam

@@ -159,7 +159,7 @@ class Trainer:
         fused = recipe.train.precision != "fp16" and fabric.device.type in ("cpu", "cuda")
         # The optimiser must hold the parameters as they are on the device.
         self.model.to(fabric.device)
-        optimiser = build_optimiser(recipe.optimiser, self.model.parameters(), fused)
+        optimiser = build_optimiser(recipe.optimiser, self.model, fused)
         self.module, self.optimiser = fabric.setup(TrainingOutputs(self.model), optimiser)
         self.average = WeightAverage(self.model, recipe.train.ema)
         self.adversary = None

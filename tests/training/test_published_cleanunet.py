@@ -26,7 +26,7 @@ def test_resumed_steps_equal_the_official_ones() -> None:
     model = CleanUNet.from_config(importer.configuration(config_path, official))
     weights = importer.weights(official)
     model.load_weights(weights, "the official checkpoint")
-    optimiser = build_optimiser(AdamSection(name="adam", lr=2e-4), model.parameters())
+    optimiser = build_optimiser(AdamSection(name="adam", lr=2e-4), model)
     _take_moments(optimiser, model, list(weights), official["optimizer_state_dict"]["state"])
 
     pack = load_file(PARITY / "cleanunet_training" / "training.safetensors")

@@ -1,0 +1,103 @@
+"""Muon: momentum whose matrices are made orthogonal before they are applied; Adam for everything else.
+
+Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; scaled to the size of an Adam
+step as in Liu et al., Muon is Scalable for LLM Training, 2025, arXiv:2502.16982, section 2.2, so that one
+learning rate serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+MOMENTUM = 0.95
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic that pushes singular values towards 1 (Jordan et al.)."""
+
+ITERATIONS = 5
+
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+
+
+class Muon(torch.optim.AdamW):
+    """Muon for the matrices of a module, AdamW for its vectors and convolutions.
+
+    A matrix is the last two axes of a parameter; those before count matrices. The gates of a recurrence are
+    stacked along the first axis, and are a matrix each.
+
+    Args:
+        module: its parameters that are trained are moved.
+        lr, betas, eps, weight_decay: as AdamW's; betas and eps do not concern matrices.
+        fused: one kernel for all of AdamW's parameters.
+    """
+
+    def __init__(self, module: nn.Module, fused: bool = False, **options: Any) -> None:
+        self.counts = _matrices(module)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p not in self.counts], "matrices": False},
+            {"params": [p for p in trained if p in self.counts], "matrices": True},
+        ]
+        super().__init__([g for g in groups if g["params"]], fused=fused, **options)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move all parameters that have a gradient."""
+        moved = []
+        for group in self.param_groups:
+            if not group["matrices"]:
+                continue
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, group["lr"], group["weight_decay"])
+                    # Adam passes over what has no gradient.
+                    moved.append((parameter, parameter.grad))
+                    parameter.grad = None
+        result = super().step(closure)
+        for parameter, gradient in moved:
+            parameter.grad = gradient
+        return result
+
+    def _move(self, parameter: Parameter, rate: float, weight_decay: float) -> None:
+        assert parameter.grad is not None
+        state = self.state[parameter]
+        if not state:
+            # AdamW's names, as it looks at every parameter's state when one is loaded.
+            state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter)}
+        state["step"] += 1
+        momentum = state["exp_avg"].lerp_(parameter.grad, 1 - MOMENTUM)
+        # Nesterov's: the momentum as it will be.
+        ahead = parameter.grad.lerp(momentum, MOMENTUM)
+        matrices = ahead.unflatten(0, (self.counts[parameter], -1))
+        step = orthogonal(matrices) * (0.2 * max(matrices.shape[-2:]) ** 0.5)
+        parameter.mul_(1 - rate * weight_decay).sub_(step.reshape_as(parameter), alpha=rate)
+
+
+def _matrices(module: nn.Module) -> dict[Parameter, int]:
+    """Parameters that are made of matrices, and how many their first axis stacks."""
+    counts: dict[Parameter, int] = {}
+    for part in module.modules():
+        if isinstance(part, _CONVOLUTIONS):
+            continue
+        stacked = {"GRU": 3, "LSTM": 4}.get(part.mode, 1) if isinstance(part, nn.RNNBase) else 1
+        counts |= {p: stacked for p in part.parameters(recurse=False) if p.dim() >= 2}
+    return counts
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """About the nearest orthogonal matrix to each, (..., rows, columns): singular values of 0.7 to 1.2."""
+    a, b, c = COEFFICIENTS
+    wide = matrices.shape[-2] <= matrices.shape[-1]
+    x = matrices if wide else matrices.mT
+    x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    for _ in range(ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x if wide else x.mT
