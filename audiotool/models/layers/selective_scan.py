@@ -1,24 +1,26 @@
-"""The selective scan of Mamba, without a loop over its steps.
+"""The selective scan of Mamba in few large steps.
 
 Gu and Dao: Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 2023, arXiv:2312.00752.
 
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t        y_t = C_t h_t + D u_t
 
-The sequence is cut into K chunks of Q steps, Q about sqrt(T). Step q of all chunks is taken at once, each
-chunk from a zero state; then the states at the chunks' ends are chained, and each chunk adds what its true
-initial state decays to:
+Batch and time are worked off in tiles that a CPU's cache holds. A step is taken for all rows of a tile at
+once. Where these are too few to keep the processor busy, the tile is cut into K chunks of Q steps, Q about
+sqrt(T). Step q of all chunks is taken at once, each chunk from a zero state; then the states at the chunks'
+ends are chained, and each chunk adds what its true initial state decays to:
 
     chunk 0     chunk 1     chunk 2
     0 1 2 3     0 1 2 3     0 1 2 3       Q vectorised steps over all chunks
           +---------> +---------> +       K small steps along the chunks
 
 Every factor exp(delta A) is in [0, 1] as A < 0, and factors are only multiplied, never divided: float32 is
-safe at any length. Batch and time are worked off in tiles of bounded size. The backward pass recomputes the
-states and runs the same recurrence from the end.
+safe at any length. The backward pass starts each tile again from the state that was kept of it, and runs the
+same recurrence from the end.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -31,8 +33,11 @@ from torch.autograd.function import once_differentiable
 TILE = {"cpu": 1 << 20, "cuda": 1 << 25}
 """State values (batch x time x features x state size) worked on at once: a CPU's cache, a GPU's memory."""
 
-BLOCK = 49
-"""Steps worked on at once on a CPU."""
+ROWS = 1 << 17
+"""State values of one step (batch x features x state size) in a tile."""
+
+FULL = {"cpu": 1 << 14, "cuda": 1 << 22}
+"""State values with which an elementwise operation is worth its call; with fewer, chunks go side by side."""
 
 
 def selective_scan(
@@ -72,9 +77,9 @@ def selective_scan(
         begin = u.new_zeros(u.shape[0], B.shape[1], u.shape[1], dtype=dtype)
         if state is not None:
             begin = state.to(dtype).transpose(1, 2)
-        by_time = (x.to(dtype).permute(2, 0, 1).contiguous() for x in (step, step * u.to(dtype), B, C))
+        by_time = (x.to(dtype).transpose(1, 2).contiguous() for x in (step, step * u.to(dtype), B, C))
         y, last = _SelectiveScan.apply(*by_time, A.to(dtype).t().contiguous(), begin)
-        y = y.permute(1, 2, 0)
+        y = y.transpose(1, 2)
         if D is not None:
             y = y + D.to(dtype)[:, None] * u.to(dtype)
         if z is not None:
@@ -83,81 +88,130 @@ def selective_scan(
 
 
 class _SelectiveScan(torch.autograd.Function):
-    """(T, b, D) step and step * u, (T, b, N) B and C, (N, D) A, (b, N, D) state -> (T, b, D), (b, N, D).
+    """(b, T, D) step and step * u, (b, T, N) B and C, (N, D) A, (b, N, D) state -> (b, T, D), (b, N, D).
 
     D is the innermost axis: it is the long one, so vector instructions get full rows.
     """
 
     @staticmethod
     def forward(ctx: Any, step: Tensor, drive: Tensor, B: Tensor, C: Tensor, A: Tensor, begin: Tensor) -> Any:
-        ctx.save_for_backward(step, drive, B, C, A, begin)
         y = torch.empty_like(step)
         last = begin.clone()
-        size = TILE.get(step.device.type, TILE["cpu"])
-        length = BLOCK if step.device.type == "cpu" else max(len(step), 1)
-        buffers: tuple[Tensor, ...] = ()
-        for rows in _tiles(step[:length], A, size):
-            for block in (slice(n, n + length) for n in range(0, len(step), length)):
-                where = (block, rows)
-                shape = (*step[where].shape[:2], *A.shape)
-                buffers = buffers or (step.new_empty(math.prod(shape)), step.new_empty(math.prod(shape)))
-                decay, x = (v[: math.prod(shape)].view(shape) for v in buffers)
-                torch.mul(step[where][:, :, None], A, out=decay).exp_()
-                torch.mul(B[where][..., None], drive[where][:, :, None], out=x)
-                h = recur(decay, x, last[rows])
-                y[where] = (C[where][:, :, None] @ h).squeeze(2)
-                last[rows] = h[-1]
+        tiles = _Tiles(step, A)
+        kept = []
+        for rows, block in tiles:
+            if any(ctx.needs_input_grad):
+                kept.append(last[rows].clone())
+            h = tiles.decay((rows, block))
+            recur(h, B[rows, block, :, None], drive[rows, block, None], last[rows], out=h)
+            y[rows, block] = (C[rows, block, None] @ h).squeeze(2)
+            last[rows] = h[:, -1]
+        ctx.save_for_backward(step, drive, B, C, A, *kept)
         return y, last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_y: Tensor, grad_last: Tensor) -> Any:
-        step, drive, B, C, A, begin = ctx.saved_tensors
+        step, drive, B, C, A, *kept = ctx.saved_tensors
+        grad_y = grad_y.contiguous()
         d_step, d_drive, d_B, d_C = (torch.empty_like(x) for x in (step, drive, B, C))
         d_A, d_begin = torch.zeros_like(A), grad_last.clone()
-        for rows in _tiles(step, A, TILE.get(step.device.type, TILE["cpu"])) if len(step) else ():
-            g_y = grad_y[:, rows].contiguous()
-            decay = (step[:, rows, None] * A).exp_()
-            h = recur(decay.clone(), B[:, rows, :, None] * drive[:, rows, None], begin[rows])
-            d_C[:, rows] = (h @ g_y[..., None]).squeeze(-1)
+        tiles = _Tiles(step, A)
+        for where, begin in zip(reversed(list(tiles)), reversed(kept), strict=True):
+            rows = where[0]
+            maps = B[where][..., None], drive[where][:, :, None]
+            decay, h, g_h = tiles.decay(where), tiles.buffer(1, where), tiles.buffer(2, where)
+            recur(decay, *maps, begin, out=h)
+            d_C[where] = (h @ grad_y[where][..., None]).squeeze(3)
             # dL/dh_t = C_t dL/dy_t + decay_{t+1} dL/dh_{t+1}: the recurrence again, in reverse.
-            g_h = C[:, rows, :, None] * g_y[:, :, None]
-            ahead = torch.cat((torch.ones_like(decay[:1]), decay[1:].flip(0)))
-            g_h = recur(ahead, g_h.flip(0), grad_last[rows]).flip(0)
-            d_begin[rows] = decay[0] * g_h[0]
-            d_B[:, rows] = (g_h @ drive[:, rows, :, None]).squeeze(-1)
-            d_drive[:, rows] = (B[:, rows, None] @ g_h).squeeze(2)
-            before = torch.cat((begin[None, rows], h[:-1]))
-            exponent = g_h.mul_(before).mul_(decay)
-            d_step[:, rows] = (exponent * A).sum(2)
-            d_A += (exponent * step[:, rows, None]).sum((0, 1))
+            maps = C[where][..., None], grad_y[where][:, :, None]
+            torch.addcmul(d_begin[rows], *(m[:, -1] for m in maps), out=g_h[:, -1])
+            recur(decay[:, 1:], *(m[:, :-1] for m in maps), g_h[:, -1], out=g_h[:, :-1], reverse=True)
+            torch.mul(decay[:, 0], g_h[:, 0], out=d_begin[rows])
+            d_B[where] = (g_h @ drive[where][..., None]).squeeze(3)
+            d_drive[where] = (B[where][:, :, None] @ g_h).squeeze(2)
+            exponent = decay.mul_(g_h)
+            exponent[:, 1:].mul_(h[:, :-1])
+            exponent[:, 0].mul_(begin)
+            d_step[where] = torch.mul(exponent, A, out=h).sum(2)
+            d_A += exponent.mul_(step[where][:, :, None]).sum((0, 1))
         return d_step, d_drive, d_B, d_C, d_A, d_begin
 
 
-def _tiles(step: Tensor, A: Tensor, size: int) -> Iterator[slice]:
-    """Ranges of batch rows whose states over all steps are at most `size` values together."""
-    rows = max(size // max(len(step) * A.numel(), 1), 1)
-    return (slice(n, n + rows) for n in range(0, step.shape[1], rows))
-
-
-def recur(decay: Tensor, x: Tensor, begin: Tensor) -> Tensor:
-    """h_t = decay_t h_{t-1} + x_t over the first axis, elementwise, with h_{-1} = begin.
+class _Tiles:
+    """Ranges of batch rows and, within them, of steps; and buffers for the states (rows, steps, N, D) in one.
 
     Args:
-        decay, x: (T, ...), contiguous; both are overwritten, and x becomes the result.
-        begin: (...).
+        step: (b, T, D).
+        A: (N, D).
     """
-    steps = math.isqrt(len(x))
+
+    def __init__(self, step: Tensor, A: Tensor) -> None:
+        self.step = step
+        # exp(x) as 2 ** (x / log(2)), which is a little faster.
+        self.rate = A / math.log(2)
+        self.rows = max(min(ROWS // A.numel(), len(step)), 1)
+        steps = TILE.get(step.device.type, TILE["cpu"]) // (self.rows * A.numel())
+        self.steps = max(min(steps, step.shape[1]), 1)
+        self.buffers: dict[int, Tensor] = {}
+
+    def __iter__(self) -> Iterator[tuple[slice, slice]]:
+        batch, length = self.step.shape[:2]
+        for row in range(0, batch, self.rows):
+            for n in range(0, length, self.steps):
+                yield slice(row, row + self.rows), slice(n, n + self.steps)
+
+    def decay(self, tile: tuple[slice, slice]) -> Tensor:
+        """exp(delta A), in buffer 0."""
+        return torch.mul(self.step[tile][:, :, None], self.rate, out=self.buffer(0, tile)).exp2_()
+
+    def buffer(self, number: int, tile: tuple[slice, slice]) -> Tensor:
+        """Room for a tile's states."""
+        shape = (*self.step[tile].shape[:2], *self.rate.shape)
+        if number not in self.buffers:
+            self.buffers[number] = self.step.new_empty(self.rows * self.steps * self.rate.numel())
+        return self.buffers[number][: math.prod(shape)].view(shape)
+
+
+def recur(
+    decay: Tensor, left: Tensor, right: Tensor, begin: Tensor, out: Tensor, reverse: bool = False
+) -> None:
+    """h_t = decay_t h_{t-1} + left_t right_t over the second axis, with h_{-1} = begin, into `out`.
+
+    Args:
+        decay: (b, T, N, D).
+        left, right: (b, T, N, 1) and (b, T, 1, D).
+        begin: (b, N, D).
+        out: (b, T, N, D); may be `decay`.
+        reverse: from the last step to the first: h_t = decay_t h_{t+1} + left_t right_t.
+    """
+    if begin.numel() >= FULL.get(out.device.type, FULL["cpu"]):
+        for a, b, u, h in _in_order(1, reverse, decay, left, right, out):
+            begin = torch.mul(a, begin, out=h).addcmul_(b, u)
+    else:
+        _recur_in_chunks(decay.clone(), torch.mul(left, right, out=out), begin, reverse)
+
+
+def _recur_in_chunks(decay: Tensor, x: Tensor, begin: Tensor, reverse: bool) -> None:
+    """The same with h in place of the products x; overwrites decay."""
+    length = x.shape[1]
+    steps = math.isqrt(length)
     if not steps:
-        return x
-    chunks = len(x) // steps
-    used = chunks * steps
-    a, h = (v[:used].view(chunks, steps, *begin.shape) for v in (decay, x))
-    for step in range(1, steps):
-        h[:, step].addcmul_(a[:, step], h[:, step - 1])
-        a[:, step].mul_(a[:, step - 1])
-    for chunk in range(chunks):
-        h[chunk].addcmul_(a[chunk], begin)
-        begin = h[chunk, -1]
-    recur(decay[used:], x[used:], begin)
-    return x
+        return
+    used = length // steps * steps
+    first, rest = slice(used), slice(used, None)
+    if reverse:
+        first, rest = slice(length - used, None), slice(length - used)
+    a, h = (v[:, first].unflatten(1, (-1, steps)) for v in (decay, x))
+    for (a_before, h_before), (a_now, h_now) in itertools.pairwise(_in_order(2, reverse, a, h)):
+        h_now.addcmul_(a_now, h_before)
+        a_now.mul_(a_before)
+    for a_chunk, h_chunk in _in_order(1, reverse, a, h):
+        h_chunk.addcmul_(a_chunk, begin[:, None])
+        begin = h_chunk[:, 0 if reverse else -1]
+    _recur_in_chunks(decay[:, rest], x[:, rest], begin, reverse)
+
+
+def _in_order(axis: int, reverse: bool, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Slices of some tensors along an axis, from its beginning or from its end."""
+    return zip(*(t.unbind(axis)[:: -1 if reverse else 1] for t in tensors), strict=True)

@@ -1,4 +1,4 @@
-"""The chunked scan equals the recurrence written as a loop: values, gradients, states, and any tiling."""
+"""The scan equals the recurrence written as a loop: values, gradients, states, and any tiling."""
 
 from __future__ import annotations
 
@@ -44,8 +44,12 @@ def test_official_reference() -> None:
     assert (state - pack["last_state"]).abs().max() <= 1e-5 * pack["last_state"].square().mean().sqrt()
 
 
+@pytest.mark.parametrize("full", [1, 1 << 30], ids=["step by step", "in chunks"])
 @pytest.mark.parametrize("length", [1, 2, 3, 16, 17, 131, 300])
-def test_values_and_gradients_equal_the_loops(length: int) -> None:
+def test_values_and_gradients_equal_the_loops(
+    length: int, full: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(module.FULL, "cpu", full)
     values = [v.requires_grad_() for v in arguments(length)]
     weight = torch.randn(3, 6, length)
     results = []
@@ -62,8 +66,8 @@ def test_tiles_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     values = [v.requires_grad_() for v in arguments(50)]
     expected, state = scan(*values)
     gradients = torch.autograd.grad(expected.sum(), values)
-    monkeypatch.setitem(module.TILE, "cpu", 1)
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setitem(module.TILE, "cpu", 7 * 24)
+    monkeypatch.setattr(module, "ROWS", 24)
     tiled, tiled_state = scan(*values)
     torch.testing.assert_close(tiled, expected)
     torch.testing.assert_close(tiled_state, state)
