@@ -92,13 +92,13 @@ class StreamingSTFT(nn.Module):
         frames = max(0, (x.shape[-1] - offset - self.n_fft) // self.hop_length + 1)
         if frames == 0:
             return self._no_frames(x), (x, offset)
-        used = x[:, offset : offset + (frames - 1) * self.hop_length + self.n_fft]
+        used = x[..., offset : offset + (frames - 1) * self.hop_length + self.n_fft]
         spec = torch.fft.rfft(used.unfold(-1, self.n_fft, self.hop_length) * self.window)
         start = offset + frames * self.hop_length
         # The end reflects its last edge + 1 samples: keep them although their frames are done.
         kept = min(start, x.shape[-1] - self.edge - 1) if self.edge else start
         kept = max(kept, 0)
-        return spec.transpose(1, 2), (x[:, kept:].clone(), start - kept)
+        return spec.transpose(1, 2), (x[..., kept:].clone(), start - kept)
 
     def _pad_end(self, x: Tensor, offset: int) -> Tensor:
         if self.edge:
@@ -166,20 +166,20 @@ class StreamingISTFT(nn.Module):
         frames = spec.shape[-1]
         if frames:
             added = self._add(torch.fft.irfft(spec.transpose(1, 2), n=self.n_fft) * self.window)
-            signal = torch.cat((added[:, :overlap] + signal, added[:, overlap:]), dim=-1)
+            signal = torch.cat((added[..., :overlap] + signal, added[..., overlap:]), dim=-1)
             if envelope is not None:
                 weights = self._add(self.squared.expand(1, frames, -1))[0]
                 envelope = torch.cat((weights[:overlap] + envelope, weights[overlap:]), dim=-1)
         done = signal.shape[-1] if final else frames * self.hop_length
-        y = signal[:, :done]
+        y = signal[..., :done]
         kept = None
         if envelope is not None:
             # The edges of a Hann window are zero: no frame says anything about such a sample.
             y = y / envelope[:done].clamp(min=1e-11)
             kept = envelope[done:].clone()
         dropped = min(skip, y.shape[-1])
-        state = None if final else (signal[:, done:].clone(), kept, skip - dropped)
-        return y[:, dropped:], state
+        state = None if final else (signal[..., done:].clone(), kept, skip - dropped)
+        return y[..., dropped:], state
 
     def _add(self, segments: Tensor) -> Tensor:
         """Overlap-add (B, frames, n_fft) -> (B, (frames - 1) * hop + n_fft)."""

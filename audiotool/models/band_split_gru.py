@@ -16,6 +16,7 @@ live alike. Latency is that of the STFT: n_fft - 1 samples.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,12 +102,24 @@ class BandLayer(nn.Module):
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         hidden = None if state is None else state.flatten(0, 1)[None]
-        remembered, hidden = self.gru(self.time_norm(x).flatten(1, 2), hidden)
+        inputs = self.time_norm(x).flatten(1, 2)
+        one = hidden is not None and len(x) == 1
+        remembered, hidden = _gru_step(self.gru, inputs, hidden) if one else self.gru(inputs, hidden)
         x = x + self.time(remembered).view_as(x)
-        mixed = self.gather(F.relu(self.spread(self.band_norm(x).transpose(2, 3))))
+        mixed = self.gather(F.relu(self.spread(self.band_norm(x).transpose(2, 3)), inplace=True))
         x = x + mixed.transpose(2, 3)
-        x = x + self.narrow(F.relu(self.widen(self.feature_norm(x))))
+        x = x + self.narrow(F.relu(self.widen(self.feature_norm(x)), inplace=True))
         return x, hidden[0].unflatten(0, x.shape[1:3])
+
+
+def _gru_step(gru: GRU, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of a GRU, (1, B, D) twice, in half the operations and half the time of `gru(x, hidden)`."""
+    sizes = [2 * gru.hidden_size, gru.hidden_size]
+    gates_x, new_x = F.linear(x, gru.weight_ih_l0, gru.bias_ih_l0).split(sizes, dim=-1)
+    gates_h, new_h = F.linear(hidden, gru.weight_hh_l0, gru.bias_hh_l0).split(sizes, dim=-1)
+    reset, keep = (gates_x + gates_h).sigmoid().chunk(2, dim=-1)
+    hidden = torch.lerp(torch.addcmul(new_x, reset, new_h).tanh(), hidden, keep)
+    return hidden, hidden
 
 
 class BandSplitGRU(Model):
@@ -136,7 +149,8 @@ class BandSplitGRU(Model):
             BandLinear(count, 2 * c.dim, 2 * len(c.stems) * taps * width)
             for (count, width), taps in zip(c.bands, self.taps, strict=True)
         )
-        self.filters = nn.ModuleList(DeepFilter(taps) for taps in self.taps)
+        # Neighbouring groups of as many taps are filtered together.
+        self.filters = nn.ModuleList(DeepFilter(taps) for taps, _ in itertools.groupby(self.taps))
 
     def _taps_of_groups(self) -> list[int]:
         c, taps, end = self.config, [], 1
@@ -146,11 +160,10 @@ class BandSplitGRU(Model):
         return taps
 
     def start(self, level: Level | None = None, **conditions: Any) -> State:
-        groups = len(self.taps)
         return {
             "analysis": None,
             "layers": [None] * len(self.layers),
-            "filters": [None] * groups,
+            "filters": [None] * len(self.filters),
             "synthesis": None,
         }
 
@@ -158,56 +171,60 @@ class BandSplitGRU(Model):
         state = dict(self.start() if state is None else state)
         (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
         if spec.shape[-1]:
-            spec = self._enhance(spec, spec / levels, state)
+            spec = self._enhance(spec, levels, state)
         else:
             spec = spec.repeat_interleave(len(self.stems), dim=0)
         y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
         return y.unflatten(0, (x.shape[0], -1)), state
 
-    def _enhance(self, spec: Tensor, levelled: Tensor, state: dict[str, Any]) -> Tensor:
-        """Spec (B, F, T) as it is and divided by its level -> output specs (B * S, F, T)."""
+    def _enhance(self, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
+        """Spec (B, F, T) and levels (B, 1, T) -> output specs (B * S, F, T)."""
         c = self.config
         sizes = [count * width for count, width in c.bands]
-        features = self._features(levelled[:, 1:].permute(2, 0, 1))
-        h = torch.cat(
-            [
-                split(part.unflatten(2, (count, width)).flatten(3))
-                for split, part, (count, width) in zip(
-                    self.split, features.split(sizes, dim=2), c.bands, strict=True
-                )
-            ],
-            dim=2,
-        )
+        bins = spec.permute(2, 0, 1)[..., 1:]
+        features = self._features(bins, levels.permute(2, 0, 1))
+        parts = [
+            split(part.unflatten(2, (count, width)).flatten(3))
+            for split, part, (count, width) in zip(
+                self.split, features.split(sizes, dim=2), c.bands, strict=True
+            )
+        ]
+        h = torch.cat(parts, dim=2)
         states = []
         for layer, layer_state in zip(self.layers, state["layers"], strict=True):
             h, layer_state = layer(h, layer_state)
             states.append(layer_state)
         state["layers"] = states
-        h = F.relu(self.head(self.head_norm(h)))
-        outputs, filter_states = [], []
-        parts = h.split([count for count, _ in c.bands], dim=2)
-        for n, (part, bins) in enumerate(zip(parts, spec[:, 1:].split(sizes, dim=1), strict=True)):
-            filtered, filter_state = self._filter(n, part, bins, state["filters"][n])
-            outputs.append(filtered)
-            filter_states.append(filter_state)
+        h = F.relu(self.head(self.head_norm(h)), inplace=True)
+        groups = h.split([count for count, _ in c.bands], dim=2)
+        coefficients = [self._coefficients(n, group) for n, group in enumerate(groups)]
+        # Bin 0 is dropped. Frames come before bins in memory, as the inverse transform wants them.
+        outputs = [spec.new_zeros(*spec.shape[::2], len(self.stems), 1)]
+        filter_states = []
+        end = 1
+        for layer, layer_state in zip(self.filters, state["filters"], strict=True):
+            own = torch.cat([k for k in coefficients if k.shape[2] == layer.taps], dim=3)
+            begin, end = end, end + own.shape[3]
+            filtered, layer_state = layer(spec.narrow(1, begin, end - begin), own, layer_state)
+            outputs.append(filtered.permute(0, 3, 1, 2))
+            filter_states.append(layer_state)
         state["filters"] = filter_states
-        enhanced = torch.cat(outputs, dim=2).flatten(0, 1)
-        return F.pad(enhanced, (0, 0, 1, 0))
+        # (B, T, S, F) -> (B * S, F, T)
+        return torch.cat(outputs, dim=3).permute(0, 2, 3, 1).flatten(0, 1)
 
-    def _features(self, spec: Tensor) -> Tensor:
-        """Complex (T, B, F) -> (T, B, F, 3): compressed real and imaginary parts and magnitude."""
-        power = spec.real.square() + spec.imag.square() + 1e-8
+    def _features(self, bins: Tensor, levels: Tensor) -> Tensor:
+        """Complex (T, B, F) and levels (T, B, 1) -> (T, B, F, 3): compressed parts and magnitude."""
+        levelled = torch.view_as_real(bins) / levels[..., None]
+        real, imaginary = levelled.unbind(-1)
+        power = torch.addcmul(real.square(), imaginary, imaginary) + 1e-8
         gain = power.pow((self.config.compression - 1) / 2)
-        return torch.stack((spec.real * gain, spec.imag * gain, power.sqrt() * gain), dim=-1)
+        return torch.cat((levelled * gain[..., None], (power.sqrt() * gain)[..., None]), dim=-1)
 
-    def _filter(self, n: int, h: Tensor, spec: Tensor, state: State) -> tuple[Tensor, State]:
-        """Features (T, B, K, 2D) and bins (B, K * width, T) of group n -> bins of each stem."""
-        taps = self.taps[n]
-        values = self.masks[n](h).unflatten(3, (2, len(self.stems), taps, -1))
-        # (T, B, K, 2, S, taps, width) -> (2, B, S, taps, K, width, T)
-        real, imaginary = values.permute(3, 1, 4, 5, 2, 6, 0).flatten(4, 5)
-        coefficients = torch.complex(real, imaginary)
+    def _coefficients(self, n: int, h: Tensor) -> Tensor:
+        """Features (T, B, K, 2D) of group n -> complex (B, S, taps, K * width, T)."""
+        values = self.masks[n](h).unflatten(3, (2, len(self.stems), self.taps[n], -1))
         # An untrained network halves its input: half of the way to either answer.
-        first = coefficients[:, :, :1] + 0.5
-        coefficients = first if taps == 1 else torch.cat((first, coefficients[:, :, 1:]), dim=2)
-        return self.filters[n](spec, coefficients, state)
+        values.select(3, 0).select(4, 0).add_(0.5)
+        # (T, B, K, S, taps, width) -> (T, B, S, taps, K * width) -> time last
+        coefficients = torch.complex(values.select(3, 0), values.select(3, 1))
+        return coefficients.permute(0, 1, 3, 4, 2, 5).flatten(4).permute(1, 2, 3, 4, 0)

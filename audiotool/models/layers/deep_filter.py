@@ -20,7 +20,7 @@ class DeepFilter(nn.Module):
     Args:
         taps: frames a filter spans, the current one included.
 
-    State: (B, bins, taps - 1) the frames before this chunk.
+    State: (B, bins, taps - 1) the frames before this chunk; None where one tap needs none.
     """
 
     def __init__(self, taps: int) -> None:
@@ -31,11 +31,15 @@ class DeepFilter(nn.Module):
         self, spec: Tensor, coefficients: Tensor, state: State = None, final: bool = False
     ) -> tuple[Tensor, State]:
         """Complex (B, bins, T) and (B, S, taps, bins, T) -> (B, S, bins, T); tap i looks i frames back."""
+        if self.taps == 1:
+            return coefficients.select(2, 0) * spec.unsqueeze(1), None
         if state is None:
             state = spec.new_zeros(*spec.shape[:-1], self.taps - 1)
-        frames = spec.shape[-1]
-        history = torch.cat((state, spec), dim=-1)
-        last = self.taps - 1
-        shifted = torch.stack([history[..., last - n : last - n + frames] for n in range(self.taps)], dim=1)
-        kept = history[..., history.shape[-1] - last :].clone()
-        return (coefficients * shifted[:, None]).sum(2), kept
+        frames, last = spec.shape[-1], self.taps - 1
+        # Specs and predictions lie in memory frame by frame: (T, B, bins) and, for each tap, (T, B, S, bins).
+        history = torch.cat((state.movedim(-1, 0), spec.movedim(-1, 0)))
+        taps = coefficients.movedim(-1, 0).unbind(3)
+        y = taps[0] * history[last:].unsqueeze(2)
+        for n in range(1, self.taps):
+            y.addcmul_(taps[n], history[last - n : last - n + frames].unsqueeze(2))
+        return y.movedim(0, -1), history[frames:].clone().movedim(0, -1)

@@ -49,7 +49,7 @@ class RunningLevel(nn.Module):
             return power[:, None], state
         if blocks == 1:
             state = torch.lerp(state, F.pad(power, (0, 1), value=1.0), 1 - self.decay)
-            return (state[:, :1] / state[:, 1:]).sqrt()[:, None], state
+            return (state[..., :1] / state[..., 1:]).sqrt().unsqueeze(1), state
         both = torch.stack((power, torch.ones_like(power)), dim=1) * (1 - self.decay)
         followed = self._follow(both, state)
         level = (followed[:, 0] / followed[:, 1]).sqrt()

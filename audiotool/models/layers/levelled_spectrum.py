@@ -44,8 +44,8 @@ class LevelledSpectrum(nn.Module):
             x = F.pad(x, (0, self.n_fft - self.hop_length))
             x = F.pad(x, (0, -x.shape[-1] % self.hop_length))
         whole = x.shape[-1] // self.hop_length * self.hop_length
-        levels, level_state = self.level(x[:, None, :whole], level_state)
-        waiting = x[:, whole:].clone() if whole < x.shape[-1] else None
+        levels, level_state = self.level(x[..., :whole].unsqueeze(1), level_state)
+        waiting = x[..., whole:].clone() if whole < x.shape[-1] else None
         return (spec, levels + FLOOR), (stft_state, level_state, waiting)
 
 
