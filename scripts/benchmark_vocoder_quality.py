@@ -1,20 +1,24 @@
 """Quality and speed of a vocoder's checkpoint beside Griffin-Lim, by copy synthesis, as Markdown.
 
     python scripts/benchmark_vocoder_quality.py CHECKPOINT FILE_OR_FOLDER... [--files 20] [--seconds 8]
+        [--set iterations=24 lookahead=3]
 
 Each recording is taken at the checkpoint's rate, its channels averaged, and analysed with the checkpoint's
 mel; both methods speak the same frames. Scores are means over the recordings; speed is seconds of sound in a
-second of processor time, so that other programs on the machine show little.
+second of processor time, so that other programs on the machine show little. `--set` changes hyper-parameters
+of the checkpoint's model that its weights do not depend on.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
+import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,11 +27,21 @@ from audiotool.batch.plan import find_inputs
 from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
 from audiotool.dsp.mel import MelSpectrogram
 from audiotool.metrics.score import score
+from audiotool.models.vocoder import Vocoder
 from audiotool.pipeline import load
 from audiotool.streaming.copy_synthesis import CopySynthesis
 from audiotool.streaming.resample import StreamingResampler
 
-METRICS = ("pesq", "stoi", "mel_l1")
+METRICS = {
+    "pesq": "PESQ",
+    "stoi": "STOI",
+    "mel_l1": "mel L1",
+    "mrstft": "multi-resolution STFT",
+    "f0_rmse": "F0 RMSE, Hz",
+    "vuv_error": "V/UV error, %",
+}
+"""Names of `audiotool.metrics`, and of the table's columns."""
+
 Method = Callable[[Tensor], Tensor]
 
 
@@ -39,6 +53,14 @@ def recording(path: str, sample_rate: int, seconds: float) -> NDArray[np.float32
     return np.concatenate((resampler.feed(mono), resampler.flush()), axis=1)[0]
 
 
+def changed(vocoder: Vocoder, values: list[str]) -> Vocoder:
+    """The same weights in a model with other hyper-parameters, each "key=value"."""
+    settings = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in values)}
+    other = type(vocoder)(dataclasses.replace(vocoder.config, **settings)).eval()
+    other.load_state_dict(vocoder.state_dict())
+    return other
+
+
 @torch.inference_mode()
 def measure(method: Method, waveforms: list[NDArray[np.float32]], sample_rate: int) -> str:
     """Mean scores and speed, as the cells of a table's row."""
@@ -48,7 +70,7 @@ def measure(method: Method, waveforms: list[NDArray[np.float32]], sample_rate: i
         begin = time.process_time()
         estimate = method(torch.from_numpy(waveform)[None, None])
         spent += time.process_time() - begin
-        values = score(waveform, estimate.flatten().numpy(), sample_rate, METRICS)
+        values = score(waveform, estimate.flatten().numpy(), sample_rate, list(METRICS))
         for name, found in values.items():
             if found.value is not None:
                 scores[name].append(found.value)
@@ -63,11 +85,13 @@ def main() -> None:
     parser.add_argument("inputs", nargs="+")
     parser.add_argument("--files", type=int, default=20, help="recordings at most, spread over the inputs")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each recording")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the model")
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = load(options.checkpoint, "cpu", "vocode").model
     if not isinstance(model, CopySynthesis):
         parser.error("this checkpoint takes a codec's features: there is no mel to begin with")
+    model = CopySynthesis(changed(model.vocoder, options.set))
     rate, analysis = model.sample_rate, MelSpectrogram(model.vocoder.mel)
     paths = [str(found.path) for found in find_inputs(options.inputs)]
     paths = paths[:: -(-len(paths) // options.files)]
@@ -80,8 +104,10 @@ def main() -> None:
     model.process(torch.zeros(1, 1, rate))  # warms up
     sound = sum(map(len, waveforms)) / rate
     print(f"{len(waveforms)} recordings, {sound:.1f} s at {rate} Hz, one core\n")
-    print("| method | PESQ | STOI | mel L1 | speed |\n| --- | ---: | ---: | ---: | ---: |")
-    print(f"| {model.vocoder.name} | {measure(model.process, waveforms, rate)} |", flush=True)
+    print(f"| method | {' | '.join(METRICS.values())} | speed |")
+    print("| --- |" + " ---: |" * (len(METRICS) + 1))
+    name = ", ".join([model.vocoder.name, *options.set])
+    print(f"| {name} | {measure(model.process, waveforms, rate)} |", flush=True)
     print(f"| Griffin-Lim, {ITERATIONS} iterations | {measure(iterate, waveforms, rate)} |")
 
 

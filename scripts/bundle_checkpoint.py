@@ -1,17 +1,17 @@
-"""Measure a trained denoiser on a rendered test set and put it, with its numbers, among the bundled ones.
+"""Measure a trained checkpoint on a rendered test set and put it, with its numbers, among the bundled ones.
 
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
     python scripts/bundle_checkpoint.py runs/NAME/NAME-best.safetensors --name NAME --test TEST
 
-TEST holds noisy/ and clean/ with files of the same names. Writes checkpoints/NAME.safetensors with the means
-in its metadata, its model card, and the manifest.
-
+TEST holds noisy/ and clean/ with files of the same names; a vocoder's noisy/ holds mels. Writes
+checkpoints/NAME.safetensors with the means in its metadata, its model card, and the manifest.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -22,22 +22,25 @@ from audiotool import checkpoint
 from audiotool.metrics.report import summary
 from audiotool.metrics.score import pair_files, score_files
 from audiotool.tasks.base import TASKS
+from audiotool.vocoding import vocode_file
 
 
 def measure(path: Path, test: Path, jobs: int) -> dict[str, dict[str, float]]:
-    """Means over the test set, of the output and of the input: {"test, …": {metric: value}}."""
+    """Means over the test set, of the output and of an input that is sound: {"test, …": {metric: value}}."""
     pipeline = audiotool.load(path)
+    speaks = pipeline.task == "vocode"
+    process = partial(vocode_file, pipeline) if speaks else pipeline.process_file
     with tempfile.TemporaryDirectory() as folder:
-        for noisy in sorted((test / "noisy").iterdir()):
-            pipeline.process_file(noisy, Path(folder) / noisy.name)
-        pairs = pair_files(test / "clean", Path(folder), test / "noisy")
+        for source in sorted((test / "noisy").iterdir()):
+            process(source, Path(folder) / f"{source.stem}.wav")
+        pairs = pair_files(test / "clean", Path(folder), None if speaks else test / "noisy")
         rows = score_files(pairs, TASKS.get(pipeline.task).metrics, jobs)
     means = {column: values["mean"] for column, values in summary(rows).items()}
     metrics = [m for m in TASKS.get(pipeline.task).metrics if m in means]
-    return {
-        f"test, {len(rows)} mixtures": {m: means[m] for m in metrics},
-        "test, input": {m: means[f"{m}_noisy"] for m in metrics},
-    }
+    measured = {f"test, {len(rows)} {'mels' if speaks else 'mixtures'}": {m: means[m] for m in metrics}}
+    if not speaks:
+        measured["test, input"] = {m: means[f"{m}_noisy"] for m in metrics}
+    return measured
 
 
 def main() -> None:
