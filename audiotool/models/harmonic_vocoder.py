@@ -45,6 +45,9 @@ from audiotool.models.layers.receptive_field import Span, conv_transpose_span, l
 from audiotool.models.vocoder import Vocoder
 from audiotool.models.vocos import VocosBackbone, VocosConfig
 
+MEL_MEAN, MEL_STD = -5.0, 2.5
+"""Of natural-logarithm mels of speech, roughly: what the backbone sees is centred and scaled by them."""
+
 LOBE = math.log(2)
 """The Hann window's main lobe falls by half at one bin from its centre: its logarithm is nearly - LOBE d²."""
 
@@ -193,7 +196,7 @@ class HarmonicVocoder(Vocoder):
             included, "log_magnitude" and "harmonicity" (B, F, T), the latter how many nepers a harmonic
             stands above what is between; and the state.
         """
-        hidden, state = self.backbone(mel, None, state)
+        hidden, state = self.backbone((mel - MEL_MEAN) / MEL_STD, None, state)
         logits, voicing = self.pitch(hidden).transpose(1, 2).split((self.config.pitch_bins, 1), dim=1)
         f0, voicing = self._f0(logits), voicing[:, 0]
         correction, lobe_depth, cosine_depth = self.spectrum(hidden).transpose(1, 2).chunk(3, dim=1)
