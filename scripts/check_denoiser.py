@@ -1,0 +1,70 @@
+"""What a denoiser does to recordings that need no denoising, or hold nothing to keep, as Markdown.
+
+    audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
+    python scripts/check_denoiser.py TEST [--model NAME_OR_CHECKPOINT] [--limit N]
+
+TEST holds noisy/ and clean/ with files of the same names. Clean speech goes in alone, then the noise alone
+(noisy minus clean), then digital silence.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import audiotool
+from audiotool.audio.reader import read
+from audiotool.metrics.score import score
+from audiotool.pipeline import Pipeline
+
+SETTLED_SECONDS = 1.0
+"""The level of noise is compared from here on: until then the running level is being found."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("--model", default="denoise", help="a task's default, a bundled name or a file")
+    parser.add_argument("--limit", type=int, help="files at most")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    pipeline = audiotool.load(options.model)
+    changes, scores, removed = [], [], []
+    for path in sorted((options.test / "clean").iterdir())[: options.limit]:
+        clean, rate = read(path)
+        noise = read(options.test / "noisy" / path.name)[0] - clean
+        kept = run(pipeline, clean, rate)
+        changes.append(decibels(kept) - decibels(clean))
+        value = score(clean[0], kept[0], rate, ["pesq"])["pesq"].value
+        if value is not None:
+            scores.append(value)
+        begin = round(SETTLED_SECONDS * rate)
+        removed.append(decibels(noise[:, begin:]) - decibels(run(pipeline, noise, rate)[:, begin:]))
+    silence = run(pipeline, np.zeros((1, 16000), np.float32), 16000)
+    print(f"{len(changes)} recordings\n\n| input | measured | mean | worst |\n| --- | --- | ---: | ---: |")
+    rows = (
+        ("clean speech", "change of level, dB", changes, max(changes, key=abs)),
+        ("clean speech", "PESQ of the output against it", scores, min(scores)),
+        ("noise alone", f"removed after {SETTLED_SECONDS:g} s, dB", removed, min(removed)),
+    )
+    for given, what, values, worst in rows:
+        print(f"| {given} | {what} | {np.mean(values):.2f} | {worst:.2f} |")
+    print(f"| silence | largest sample | {np.abs(silence).max():.2g} | |")
+
+
+def run(pipeline: Pipeline, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """(channels, time) through the pipeline."""
+    return np.asarray(pipeline(waveform, sample_rate))
+
+
+def decibels(waveform: NDArray[np.float32]) -> float:
+    """Mean power, with a floor at -120 dB of full scale."""
+    return float(10 * np.log10(np.square(waveform, dtype=np.float64).mean() + 1e-12))
+
+
+if __name__ == "__main__":
+    main()
