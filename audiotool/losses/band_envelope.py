@@ -1,0 +1,61 @@
+"""A quantile loss on the energies of bands: how much to add where what is missing can only be guessed."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from audiotool.dsp.stft import stft
+from audiotool.losses.base import Loss
+
+
+class BandEnvelopeLoss(Loss):
+    """Pinball loss on log energies of bands of equal width: draws the estimate to a quantile of the target.
+
+    With d = ln E_estimate - ln E_target of a band in a frame, and q the quantile:
+    (1 - q) max(d, 0) + q max(-d, 0). A quantile under a half asks for caution: energy that should not be
+    there is heard more than energy that is missing (so does PESQ hear it, ITU-T P.862, section 10.2.10),
+    and where the network is sure, all quantiles are one.
+
+    Args:
+        n_fft, hop_length: samples.
+        from_bin: where the first band begins.
+        width: bins in a band.
+        quantile: 0 < quantile < 1.
+        floor: magnitude whose power is added to every band's mean.
+    Reference: Koenker and Bassett, Regression quantiles, Econometrica 1978.
+    """
+
+    name = "band-envelope"
+
+    def __init__(
+        self,
+        n_fft: int = 512,
+        hop_length: int = 256,
+        from_bin: int = 0,
+        width: int = 8,
+        quantile: float = 0.5,
+        floor: float = 0.003,
+    ) -> None:
+        super().__init__()
+        if not 0 < quantile < 1:
+            raise ValueError(f"quantile lies between 0 and 1, found {quantile}")
+        if not 0 <= from_bin <= n_fft // 2 + 1 - width:
+            raise ValueError(f"from_bin leaves no band of {width} bins below half the rate, found {from_bin}")
+        self.sizes = (n_fft, hop_length)
+        self.from_bin = from_bin
+        self.width = width
+        self.quantile = quantile
+        self.power_floor = floor**2
+
+    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
+        difference = self._log_energies(outputs["estimate"]) - self._log_energies(batch["target"])
+        above, below = difference.clamp(min=0), (-difference).clamp(min=0)
+        return ((1 - self.quantile) * above + self.quantile * below).mean()
+
+    def _log_energies(self, waveform: Tensor) -> Tensor:
+        """(B, C, T) -> (B * C, bands, frames)."""
+        spec = stft(waveform, *self.sizes)[..., self.from_bin :, :].flatten(0, 1)
+        power = spec.real.square() + spec.imag.square()
+        means = F.avg_pool2d(power[:, None], (self.width, 1))[:, 0]
+        return (means + self.power_floor).log()
