@@ -15,7 +15,8 @@ where the comb is the log main lobe of the Hann window round each harmonic and a
 - pi k moves the phase from the frame's centre to its beginning. At last M is scaled so that its mel is the
 given one.
 
-Iterations look one frame ahead each: latency is declared, and grows with their number.
+Iterations look one frame ahead each: latency is declared, and grows with their number. They also amplify
+rounding: cut into other chunks, a trained network's output was seen to change by 3e-4 of its peak.
 
 References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
 2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
@@ -143,6 +144,8 @@ class HarmonicVocoder(Vocoder):
         "audiotool's own: predicted F0 and magnitude, fast Griffin-Lim (Perraudin et al., WASPAA 2013)"
     )
     causal = True
+    hop_length = 4
+    """Frames of a live step: most of a step's time is the same for one frame as for four."""
 
     centres: Tensor
 
