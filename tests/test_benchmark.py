@@ -105,7 +105,8 @@ def test_measure_a_causal_model() -> None:
     assert result.hop_ms == pytest.approx(model.hop_length / 16)
     assert result.step_ms is not None
     assert 0 < result.step_ms["p50"] <= result.step_ms["p95"] <= result.step_ms["p99"]
-    assert result.hop_ms is not None and result.live_share == result.step_ms["p50"] / result.hop_ms
+    assert result.hop_ms is not None
+    assert result.live_share == result.step_ms["p50"] / result.hop_ms
     assert result.real_time_factor > 0
     assert result.threads == torch.get_num_threads()
 

@@ -103,23 +103,15 @@ class BandLayer(nn.Module):
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         hidden = None if state is None else state.flatten(0, 1)[None]
         inputs = self.time_norm(x).flatten(1, 2)
-        one = hidden is not None and len(x) == 1
-        remembered, hidden = _gru_step(self.gru, inputs, hidden) if one else self.gru(inputs, hidden)
+        if hidden is not None and len(x) == 1:
+            remembered, hidden = self.gru.one_step(inputs, hidden)
+        else:
+            remembered, hidden = self.gru(inputs, hidden)
         x = x + self.time(remembered).view_as(x)
         mixed = self.gather(F.relu(self.spread(self.band_norm(x).transpose(2, 3)), inplace=True))
         x = x + mixed.transpose(2, 3)
         x = x + self.narrow(F.relu(self.widen(self.feature_norm(x)), inplace=True))
         return x, hidden[0].unflatten(0, x.shape[1:3])
-
-
-def _gru_step(gru: GRU, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of a GRU, (1, B, D) twice, in half the operations and half the time of `gru(x, hidden)`."""
-    sizes = [2 * gru.hidden_size, gru.hidden_size]
-    gates_x, new_x = F.linear(x, gru.weight_ih_l0, gru.bias_ih_l0).split(sizes, dim=-1)
-    gates_h, new_h = F.linear(hidden, gru.weight_hh_l0, gru.bias_hh_l0).split(sizes, dim=-1)
-    reset, keep = (gates_x + gates_h).sigmoid().chunk(2, dim=-1)
-    hidden = torch.lerp(torch.addcmul(new_x, reset, new_h).tanh(), hidden, keep)
-    return hidden, hidden
 
 
 class BandSplitGRU(Model):

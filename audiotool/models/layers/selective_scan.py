@@ -124,14 +124,13 @@ class _SelectiveScan(torch.autograd.Function):
         tiles = _Tiles(step, A)
         for where, begin in zip(reversed(list(tiles)), reversed(kept), strict=True):
             rows = where[0]
-            maps = B[where][..., None], drive[where][:, :, None]
             decay, h, g_h = tiles.decay(where), tiles.buffer(1, where), tiles.buffer(2, where)
-            recur(decay, *maps, begin, out=h)
+            recur(decay, B[where][..., None], drive[where][:, :, None], begin, out=h)
             d_C[where] = (h @ grad_y[where][..., None]).squeeze(3)
             # dL/dh_t = C_t dL/dy_t + decay_{t+1} dL/dh_{t+1}: the recurrence again, in reverse.
-            maps = C[where][..., None], grad_y[where][:, :, None]
-            torch.addcmul(d_begin[rows], *(m[:, -1] for m in maps), out=g_h[:, -1])
-            recur(decay[:, 1:], *(m[:, :-1] for m in maps), g_h[:, -1], out=g_h[:, :-1], reverse=True)
+            left, right = C[where][..., None], grad_y[where][:, :, None]
+            torch.addcmul(d_begin[rows], left[:, -1], right[:, -1], out=g_h[:, -1])
+            recur(decay[:, 1:], left[:, :-1], right[:, :-1], g_h[:, -1], out=g_h[:, :-1], reverse=True)
             torch.mul(decay[:, 0], g_h[:, 0], out=d_begin[rows])
             d_B[where] = (g_h @ drive[where][..., None]).squeeze(3)
             d_drive[where] = (B[where][:, :, None] @ g_h).squeeze(2)
