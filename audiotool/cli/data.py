@@ -129,14 +129,16 @@ def mix(
     # Only now: they load torch, and a wrong recipe should say so at once.
     from audiotool.data.dataset import make_dataset
     from audiotool.data.mixed_set import write_set
+    from audiotool.models.registry import MODELS
     from audiotool.tasks.base import TASKS
 
     if seed is not None:
         data = data.model_copy(update={"seed": seed})
+    model = MODELS.get(loaded.model.name).from_config(dict(loaded.model.config))
     with _progress("decoding") as tick:
         dataset = make_dataset(data, loaded.audio, TASKS.get(loaded.task).example, split.value, count, tick)
     with _progress("mixing") as tick:
-        write_set(dataset, output, range(count), workers, lambda done: tick(done, count))
+        write_set(dataset, output, range(count), workers, lambda done: tick(done, count), model.stems)
     sys.stdout.write(f"{output / 'index.csv'}\n")
     for path in dataset.skipped:
         sys.stderr.write(f"audiotool: left out, cannot be read: {path}\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ def write_set(
     indices: Iterable[int],
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
+    stems: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """Render examples to `noisy/00000.wav`, `clean/00000.wav` and so on, and list them in `index.csv`.
 
-    Inputs that are no waveform (mel frames) are `.npy` files. Stems are `clean/00000.stem1.wav`, and so on;
+    Inputs that are no waveform (mel frames) are `.npy` files. Several stems are `clean/00000.NAME.wav` each;
     what else an example holds gets a folder of its own name. 16-bit; peaks are below full scale.
 
     Args:
@@ -38,6 +39,7 @@ def write_set(
         indices: of the examples.
         workers: processes; the result does not depend on it.
         progress: told how many are done.
+        stems: names of the target's rows where there are several, as the model calls its outputs.
     Returns:
         the rows of `index.csv`.
     Raises:
@@ -46,7 +48,9 @@ def write_set(
     folder = Path(folder)
     processes = 0 if workers <= 1 else workers
     rows = []
-    for row in DataLoader(_Writer(dataset, folder, indices), None, num_workers=processes, collate_fn=_as_is):
+    for row in DataLoader(
+        _Writer(dataset, folder, indices, stems), None, num_workers=processes, collate_fn=_as_is
+    ):
         if isinstance(row, InputError):
             raise row
         rows.append(row)
@@ -59,17 +63,20 @@ def write_set(
 class _Writer(Dataset[Any]):
     """Writes example i when asked for row i; errors are returned: raised, they would lose their words."""
 
-    def __init__(self, dataset: ExampleDataset, folder: Path, indices: Iterable[int]) -> None:
+    def __init__(
+        self, dataset: ExampleDataset, folder: Path, indices: Iterable[int], stems: Sequence[str]
+    ) -> None:
         self.dataset = dataset
         self.folder = folder
         self.indices = list(indices)
+        self.stems = stems
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, i: int) -> dict[str, Any] | InputError:
         try:
-            return _write_one(self.dataset, self.folder, self.indices[i])
+            return _write_one(self.dataset, self.folder, self.indices[i], self.stems)
         except InputError as error:
             return error
 
@@ -78,7 +85,7 @@ def _as_is(row: Any) -> Any:
     return row
 
 
-def _write_one(dataset: ExampleDataset, folder: Path, index: int) -> dict[str, Any]:
+def _write_one(dataset: ExampleDataset, folder: Path, index: int, stems: Sequence[str]) -> dict[str, Any]:
     example, facts = dataset.with_facts(index)
     arrays = {k: v.numpy() for k, v in example.items()}
     rate = dataset.example.audio.sample_rate
@@ -88,16 +95,15 @@ def _write_one(dataset: ExampleDataset, folder: Path, index: int) -> dict[str, A
     for name, array in arrays.items():
         place = folders.get(name, name)
         is_waveform = name != "input" or array.shape[-1] == length
-        row[place] = _write_array(
-            folder, f"{place}/{index:05d}", array, rate, is_waveform, stems=name == "target"
-        )
+        names = stems if name == "target" else ()
+        row[place] = _write_array(folder, f"{place}/{index:05d}", array, rate, is_waveform, names)
     for key, value in facts.items():
         row[key] = _relative(value, folder) if key in FILES else value
     return row
 
 
 def _write_array(
-    folder: Path, stem: str, array: np.ndarray, rate: int, is_waveform: bool, stems: bool
+    folder: Path, stem: str, array: np.ndarray, rate: int, is_waveform: bool, stems: Sequence[str]
 ) -> str:
     """Write one array; returns its path, or its stems' paths joined by "|", relative to the folder."""
     if not is_waveform:
@@ -108,8 +114,8 @@ def _write_array(
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from error
         return f"{stem}.npy"
-    split = stems and len(array) > 1
-    names = [f"{stem}.stem{s + 1}.wav" for s in range(len(array))] if split else [f"{stem}.wav"]
+    split = len(stems) > 1
+    names = [f"{stem}.{name}.wav" for name in stems] if split else [f"{stem}.wav"]
     for name, waveform in zip(names, array[:, None] if split else array[None], strict=True):
         path = folder / name
         try:

@@ -44,8 +44,9 @@ def test_processes_do_not_matter(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path) -> None:
-    write_set(dataset(corpus, "mixture", evaluation=plain()), tmp_path / "mixture", range(1))
-    stems = [soundfile.read(tmp_path / "mixture" / "clean" / f"00000.stem{n}.wav")[0] for n in (1, 2)]
+    mixture, names = dataset(corpus, "mixture", evaluation=plain()), ("speaker1", "speaker2")
+    write_set(mixture, tmp_path / "mixture", range(1), stems=names)
+    stems = [soundfile.read(tmp_path / "mixture" / "clean" / f"00000.{name}.wav")[0] for name in names]
     noisy = soundfile.read(tmp_path / "mixture" / "noisy" / "00000.wav")[0]
     assert np.abs(stems[0] + stems[1] - noisy).max() < 3 / 32768
     mel = {"sample_rate": RATE, "n_fft": 512, "hop_length": 128, "n_mels": 40}
