@@ -87,7 +87,7 @@ class HarmonicVocoderConfig:
     fmin: float = 60.0
     fmax: float = 500.0
     pitch_bins: int = 128
-    iterations: int = 16
+    iterations: int = 24
     lookahead: int = 1
     momentum: float = MOMENTUM
     seed: int = 0
