@@ -10,37 +10,36 @@ checkpoints/NAME.safetensors with the means in its metadata, its model card, and
 from __future__ import annotations
 
 import argparse
+import json
+import subprocess
+import sys
 import tempfile
-from functools import partial
 from pathlib import Path
 
+import yaml
 from safetensors.torch import load_file
 from update_manifest import main as update_manifest
 
-import audiotool
 from audiotool import checkpoint
-from audiotool.metrics.report import summary
-from audiotool.metrics.score import pair_files, score_files
 from audiotool.tasks.base import TASKS
-from audiotool.vocoding import vocode_file
 
 
 def measure(path: Path, test: Path, jobs: int) -> dict[str, dict[str, float]]:
-    """Means over the test set, of the output and of an input that is sound: {"test, …": {metric: value}}."""
-    pipeline = audiotool.load(path)
-    speaks = pipeline.task == "vocode"
-    process = partial(vocode_file, pipeline) if speaks else pipeline.process_file
+    """Means over the test set, of the output and of the unprocessed input: {"test, …": {metric: value}}."""
+    task = checkpoint.read_metadata(path).task
     with tempfile.TemporaryDirectory() as folder:
-        for source in sorted((test / "noisy").iterdir()):
-            process(source, Path(folder) / f"{source.stem}.wav")
-        pairs = pair_files(test / "clean", Path(folder), None if speaks else test / "noisy")
-        rows = score_files(pairs, TASKS.get(pipeline.task).metrics, jobs)
-    means = {column: values["mean"] for column, values in summary(rows).items()}
-    metrics = [m for m in TASKS.get(pipeline.task).metrics if m in means]
-    measured = {f"test, {len(rows)} {'mels' if speaks else 'mixtures'}": {m: means[m] for m in metrics}}
-    if not speaks:
-        measured["test, input"] = {m: means[f"{m}_noisy"] for m in metrics}
-    return measured
+        report = Path(folder) / "report.json"
+        arguments = [str(test / "noisy"), "--output", f"{folder}/", "--reference", str(test / "clean")]
+        arguments += ["--checkpoint", str(path), "--report", str(report), "--jobs", str(jobs), "--quiet"]
+        subprocess.run([sys.executable, "-m", "audiotool", task, *arguments], check=True)
+        found = json.loads(report.read_text())
+    means = {column: values["mean"] for column, values in found["summary"].items()}
+    metrics = TASKS.get(task).metrics
+    return {
+        name: row
+        for name, suffix in ((f"test, {len(found['files'])} files", ""), ("test, input", "_noisy"))
+        if (row := {m: means[m + suffix] for m in metrics if means.get(m + suffix) is not None})
+    }
 
 
 def main() -> None:
@@ -51,13 +50,21 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="folder with noisy/ and clean/")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--notes", help="replaces the notes in the checkpoint")
+    parser.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="hyper-parameters that fit the same weights"
+    )
     arguments = parser.parse_args()
     metadata = checkpoint.read_metadata(arguments.checkpoint)
-    metadata.metrics |= measure(arguments.checkpoint, arguments.test, arguments.jobs)
+    metadata.model["config"] |= {
+        key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in arguments.set)
+    }
     if arguments.notes is not None:
         metadata.notes = arguments.notes
     target = checkpoint.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
-    checkpoint.save(target, load_file(arguments.checkpoint), metadata)
+    tensors = load_file(arguments.checkpoint)
+    checkpoint.save(target, tensors, metadata)
+    metadata.metrics |= measure(target, arguments.test, arguments.jobs)
+    checkpoint.save(target, tensors, metadata)
     for name, means in metadata.metrics.items():
         print(name, {metric: round(value, 3) for metric, value in means.items()})
     update_manifest()

@@ -17,6 +17,7 @@ live alike. Latency is that of the STFT: n_fft - 1 samples.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,6 +45,8 @@ class SpectralConvNeXtConfig:
         filter_taps: frames that a mask below `filter_below_hz` spans; 1 is a plain mask.
         filter_below_hz: where deep filtering ends.
         extend_from_hz: lowest frequency the "extend" head may add to.
+        restraint_db: outside training, how far under its estimate that head adds: what is added wrongly is
+            heard more than what is missing.
         dim: features a frame.
         blocks: ConvNeXt blocks; the GRU stands after half of them.
         kernel_size: frames a block's depthwise convolution sees, itself included.
@@ -60,6 +63,7 @@ class SpectralConvNeXtConfig:
     filter_taps: int = 1
     filter_below_hz: float = 5000.0
     extend_from_hz: float = 3000.0
+    restraint_db: float = 0.0
     dim: int = 256
     blocks: int = 6
     kernel_size: int = 7
@@ -169,6 +173,8 @@ class SpectralConvNeXt(Model):
         first, second = predicted.transpose(1, 2).chunk(2, dim=1)
         if self.config.head == "mask":
             return self._mask(torch.complex(first, second), spec, state)
+        if not self.training:
+            first = first - math.log(10) / 20 * self.config.restraint_db
         # A magnitude beyond 20 times the running level is never speech.
         magnitude = levels * first.clamp(max=3.0).exp() * self.config.n_fft**0.5
         if state["bandwidth_hz"] is not None:

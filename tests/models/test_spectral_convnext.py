@@ -46,3 +46,11 @@ def test_every_stem_gets_its_own_output():
     y = build(stems=("speaker1", "speaker2")).process(torch.randn(3, 1, 2000))
     assert y.shape == (3, 2, 2000)
     assert not torch.equal(y[:, 0], y[:, 1])
+
+
+@torch.no_grad()
+def test_restraint_lowers_what_is_added_outside_training_alone():
+    x = torch.randn(1, 1, 8000) * 0.1
+    bold, restrained = (build(head="extend", restraint_db=db) for db in (0.0, 20.0))
+    torch.testing.assert_close(restrained.process(x) - x, (bold.process(x) - x) * 0.1, atol=1e-6, rtol=1e-3)
+    assert torch.equal(restrained.train().process(x), bold.train().process(x))
