@@ -63,7 +63,10 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         ({"train": {"batch_size": 0}}, r"train\.batch_size: found 0, should be greater than or equal to 1"),
         ({"train": {"steps": "many"}}, r"train\.steps: found 'many', should be a valid integer"),
         ({"optimiser": {"name": "adam", "rate": 1}}, r"optimiser\.rate: unknown key.* Allowed: betas, eps"),
-        ({"optimiser": {"lr": 1}}, r"optimiser: found .*its name is missing\. Allowed: adam, adamw, muon, radam"),
+        (
+            {"optimiser": {"lr": 1}},
+            r"optimiser: found .*its name is missing\. Allowed: adam, adamw, muon, radam",
+        ),
         ({"optimiser": {"name": "sgd"}}, r"optimiser: found .*'adam'.*'adamw'.*'radam'"),
         ({"schedule": {"name": "cosine", "warm": 1}}, r"schedule\.warm: unknown key.*warmup_steps"),
         ({"loss": []}, r"loss: found \[\], .*at least 1 item"),
