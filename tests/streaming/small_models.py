@@ -26,7 +26,7 @@ FILM = {
 SMALL: dict[str, dict[str, Any]] = {
     "afilm": {**FILM, "heads": 2, "transformer_layers": 1, "transformer_inner_dim": 16},
     "tfilm": FILM,
-    "band-split-gru": {"dim": 8, "layers": 2, "stems": ("speaker1", "speaker2")},
+    "band-split-gru": {"dim": 8, "layers": 2},
     "ca-dense-unet": {
         "microphones": 2,
         "n_fft": 128,
