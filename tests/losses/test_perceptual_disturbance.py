@@ -1,0 +1,61 @@
+"""The perceptual disturbance loss scores as PESQ does, and has a gradient wherever training may lead."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pesq
+import pytest
+import torch
+from torch import Tensor
+
+from audiotool.audio.reader import read
+from audiotool.losses.perceptual_disturbance import PerceptualDisturbanceLoss
+
+DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
+
+
+def points(estimate: Tensor, target: Tensor) -> float:
+    outputs, batch = {"estimate": estimate[None, None]}, {"target": target[None, None]}
+    return float(PerceptualDisturbanceLoss()(outputs, batch))
+
+
+@pytest.fixture(scope="module")
+def speech() -> tuple[Tensor, Tensor]:
+    """Clean speech and the noise that was recorded with it, (T,) each, 16 kHz."""
+    clean, noisy = (torch.as_tensor(read(DEMO / f"{name}.flac")[0][0]) for name in ("clean", "noisy"))
+    return clean, noisy - clean
+
+
+def test_estimates_score_as_pesq_scores_them(speech: tuple[Tensor, Tensor]) -> None:
+    clean, noise = speech
+    spec = torch.stft(clean, 512, 128, window=torch.hann_window(512), return_complex=True)
+    gated = torch.where(spec.abs() > 0.3, spec, 0.0)
+    estimates = [clean + gain * noise for gain in (0.03, 0.1, 0.3, 1.0, 3.0)]
+    estimates += [
+        torch.istft(gated, 512, 128, window=torch.hann_window(512), length=len(clean)),
+        clean.clamp(-0.05, 0.05),
+        clean + 0.3 * noise.roll(16000),
+    ]
+    ours = [0.999 + 4 / (1 + math.exp(3.8224 - 1.3669 * (4.5 - points(e, clean)))) for e in estimates]
+    theirs = [pesq.pesq(16000, clean.numpy(), e.numpy(), "wb") for e in estimates]
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.95
+    assert np.abs(np.subtract(ours, theirs)).mean() < 0.3
+
+
+def test_equal_waveforms_lose_nothing_at_any_level(speech: tuple[Tensor, Tensor]) -> None:
+    clean, _ = speech
+    assert points(clean, clean) < 1e-3
+    assert points(0.1 * clean, clean) < 1e-2
+
+
+@pytest.mark.parametrize("silent", ["estimate", "target", "both"])
+def test_silence_has_a_finite_gradient(silent: str, speech: tuple[Tensor, Tensor]) -> None:
+    clean = speech[0][:16000]
+    estimate = clean.clone() if silent == "target" else torch.zeros_like(clean)
+    target = clean if silent == "estimate" else torch.zeros_like(clean)
+    estimate.requires_grad_()
+    loss = PerceptualDisturbanceLoss()({"estimate": estimate[None, None]}, {"target": target[None, None]})
+    loss.backward()
+    assert estimate.grad is not None
+    assert estimate.grad.isfinite().all()
