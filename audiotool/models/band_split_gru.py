@@ -102,11 +102,7 @@ class BandLayer(nn.Module):
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         hidden = None if state is None else state.flatten(0, 1)[None]
-        inputs = self.time_norm(x).flatten(1, 2)
-        if hidden is not None and len(x) == 1:
-            remembered, hidden = self.gru.one_step(inputs, hidden)
-        else:
-            remembered, hidden = self.gru(inputs, hidden)
+        remembered, hidden = self.gru(self.time_norm(x).flatten(1, 2), hidden)
         x = x + self.time(remembered).view_as(x)
         mixed = self.gather(F.relu(self.spread(self.band_norm(x).transpose(2, 3)), inplace=True))
         x = x + mixed.transpose(2, 3)

@@ -163,9 +163,7 @@ class CADenseUNet(Model):
         x = F.pad(x / scale, (0, max(0, self.config.n_fft - length)))
         spec = self._analyse(x)
         enhanced = (self.masks(spec) * spec).sum(1)
-        y = torch.istft(
-            enhanced, self.config.n_fft, self.hop_length, window=self.window, length=x.shape[-1]
-        )
+        y = torch.istft(enhanced, self.config.n_fft, self.hop_length, window=self.window, length=x.shape[-1])
         return y[:, None, :length] * scale
 
     def masks(self, spec: Tensor) -> Tensor:

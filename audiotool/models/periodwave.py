@@ -257,9 +257,9 @@ class Up(nn.Module):
 class PeriodUNet(nn.Module):
     """The estimator shared by all periods; it sees a waveform as p columns, each of every p-th sample.
 
-        period 3     0 3 6 ...      columns are independent rows of the batch, except that they
-                     1 4 7 ...      share time embedding and condition
-                     2 5 8 ...
+    period 3     0 3 6 ...      columns are independent rows of the batch, except that they
+                 1 4 7 ...      share time embedding and condition
+                 2 5 8 ...
     """
 
     def __init__(self, config: PeriodWaveConfig) -> None:

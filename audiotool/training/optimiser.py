@@ -9,9 +9,7 @@ from audiotool.recipe.schema import AdamSection, AdamWSection, MuonSection, RAda
 from audiotool.training.muon import Muon
 
 
-def build_optimiser(
-    section: AdamSection, module: nn.Module, fused: bool = False
-) -> torch.optim.Optimizer:
+def build_optimiser(section: AdamSection, module: nn.Module, fused: bool = False) -> torch.optim.Optimizer:
     """Make the optimiser of `section` for the parameters of a module that are trained.
 
     Args:

@@ -379,9 +379,7 @@ class Trainer:
         if not self.fabric.is_global_zero:
             return
         step = self.progress.step
-        facts = training_facts(
-            self.recipe, self.fabric, step, self.progress.examples, self.progress.seconds
-        )
+        facts = training_facts(self.recipe, self.fabric, step, self.progress.examples, self.progress.seconds)
         estimates = self.validator.begin(step, self.average.model, self.objective, self.fabric.device, facts)
         for n, estimate in enumerate(estimates[: self.recipe.validation.samples]):
             self.records.listen(step, f"{n}/estimate", estimate, self.recipe.audio.sample_rate)
