@@ -225,6 +225,9 @@ def scores(files: list[FilePair], outputs: list[Waveform]) -> list[float]:
         reference, rate = mono(pair.reference)
         found = score(reference, output, rate, METRICS)
         values.append([found[name].value for name in METRICS])
+        for name in METRICS:
+            if found[name].value is None:
+                print(f"{pair.name} does not count in {name}: {found[name].reason}", file=sys.stderr)
     return [float(np.mean([v for v in column if v is not None])) for column in zip(*values, strict=True)]
 
 
