@@ -1,0 +1,99 @@
+"""How far a separator parts two voices, and whether it mixes up who is who midway, as Markdown.
+
+    audiotool data mix two-speakers-16k -o TEST --split test --count 60 --set data.root=DATA
+    python scripts/check_separator.py TEST [--model NAME_OR_CHECKPOINT] [--limit N]
+
+TEST holds noisy/NAME.wav and clean/NAME.STEM.wav. Each mixture is streamed as a file is. Stems are matched
+to the voices by the best mean SI-SDR over the whole mixture; a voice has swapped where, in a part of
+`PART_SECONDS` in which all voices speak, another match is better by more than 1 dB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import audiotool
+from audiotool.audio.reader import read
+from audiotool.metrics.sdr import si_sdr
+
+PART_SECONDS = 1.0
+AUDIBLE_DB = -20.0
+"""A voice speaks in a part whose level is above this, relative to its own mean."""
+CLEARLY_DB = 1.0
+
+Waveform = NDArray[np.float32]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("--model", default="separate", help="a task's default, a bundled name or a file")
+    parser.add_argument("--limit", type=int, help="mixtures at most")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    pipeline = audiotool.load(options.model)
+    stems = pipeline.model.stems
+    before, after, parts, swapped, mixtures = [], [], 0, 0, 0
+    for path in sorted((options.test / "noisy").iterdir())[: options.limit]:
+        mixture, rate = read(path)
+        voices = [read(options.test / "clean" / f"{path.stem}.{stem}{path.suffix}")[0][0] for stem in stems]
+        outputs = [np.asarray(stem)[0] for stem in np.asarray(pipeline(mixture, rate))]
+        order = best_order(voices, outputs)
+        before += [si_sdr(voice, mixture[0]) for voice in voices]
+        after += [si_sdr(voice, outputs[n]) for voice, n in zip(voices, order, strict=True)]
+        found = [moved for _, moved in swaps(voices, outputs, order, rate)]
+        parts, swapped, mixtures = parts + len(found), swapped + sum(found), mixtures + any(found)
+    gains = np.subtract(after, before)
+    count = len(after) // len(stems)
+    print(f"| {count} mixtures | measured |\n| --- | ---: |")
+    print(f"| SI-SDR of the mixture, dB | {np.mean(before):.2f} |")
+    print(f"| SI-SDR of the stems, dB | {np.mean(after):.2f} |")
+    print(f"| gain, dB: mean, median, worst tenth | {np.mean(gains):.2f}, {np.median(gains):.2f}, ", end="")
+    print(f"{np.quantile(gains, 0.1):.2f} |")
+    print(f"| parts of {PART_SECONDS:g} s with swapped voices | {swapped} of {parts} |")
+    print(f"| mixtures with such a part | {mixtures} of {count} |")
+
+
+def best_order(voices: list[Waveform], outputs: list[Waveform]) -> tuple[int, ...]:
+    """Which output is each voice's."""
+    ratios = np.array([[si_sdr(voice, output) for output in outputs] for voice in voices])
+    orders = list(itertools.permutations(range(len(outputs))))
+    return max(orders, key=lambda order: mean_ratio(ratios, order))
+
+
+def mean_ratio(ratios: NDArray[np.float64], order: tuple[int, ...]) -> float:
+    """Mean SI-SDR of the voices, (voices, outputs), when they are heard in this order."""
+    return float(np.mean([ratios[n, m] for n, m in enumerate(order)]))
+
+
+def swaps(
+    voices: list[Waveform], outputs: list[Waveform], order: tuple[int, ...], sample_rate: int
+) -> list[tuple[float, bool]]:
+    """Begin, in seconds, of every part in which all speak, and whether another order fits better there."""
+    size = round(PART_SECONDS * sample_rate)
+    levels = [decibels(voice) for voice in voices]
+    found = []
+    for begin in range(0, len(voices[0]) - size + 1, size):
+        part = slice(begin, begin + size)
+        if any(decibels(v[part]) < level + AUDIBLE_DB for v, level in zip(voices, levels, strict=True)):
+            continue
+        ratios = np.array([[si_sdr(v[part], o[part]) for o in outputs] for v in voices])
+        others = (other for other in itertools.permutations(range(len(outputs))) if other != order)
+        best = max(mean_ratio(ratios, other) for other in others)
+        found.append((begin / sample_rate, best > mean_ratio(ratios, order) + CLEARLY_DB))
+    return found
+
+
+def decibels(waveform: Waveform) -> float:
+    """Mean power, with a floor at -120 dB of full scale."""
+    return float(10 * np.log10(np.square(waveform, dtype=np.float64).mean() + 1e-12))
+
+
+if __name__ == "__main__":
+    main()
