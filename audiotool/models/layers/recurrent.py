@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import functools
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from audiotool.models.base import State
+from audiotool.models.layers.scripted import scripted
 
 
 class GRU(nn.GRU):
@@ -91,7 +89,7 @@ def _run(
     torch.baddbmm(bias[:, None], w_ih.expand(steps, -1, -1), x.transpose(1, 2), out=from_x)
     states = x.new_empty(steps + 1, size, batch)
     states[0] = begin.t()
-    _scripted(_forward_steps)(gates, states, recurrent)
+    scripted(_forward_steps)(gates, states, recurrent)
     return gates, states, recurrent
 
 
@@ -135,16 +133,6 @@ def _backward_steps(grads: Tensor, grad_h: Tensor, z: Tensor, back: Tensor) -> N
         h[t].addcmul_(h[t + 1], keep[t]).addmm_(back, from_h[t])
 
 
-@functools.cache
-def _scripted(steps: Callable[..., None]) -> Callable[..., None]:
-    """A loop over steps that runs outside Python: its operations are too small to pay for one each."""
-    with warnings.catch_warnings():
-        # Deprecated since torch 2.10 in favour of torch.compile, which wants a C++ compiler.
-        warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
-        scripted: Callable[..., None] = torch.jit.script(steps)
-    return scripted
-
-
 class _GRUFunction(torch.autograd.Function):
     """`_run` with its gradient: -> (T, B, H) output, (B, H) last state."""
 
@@ -175,7 +163,7 @@ class _GRUFunction(torch.autograd.Function):
         grad_h = x.new_zeros(states.shape)
         grad_h[1:] = grad_y.transpose(1, 2)
         grad_h[-1] += grad_last.t()
-        _scripted(_backward_steps)(grads, grad_h, z, recurrent.t().contiguous())
+        scripted(_backward_steps)(grads, grad_h, z, recurrent.t().contiguous())
 
         rows = grads.flatten(1, 2)
         from_h, from_x = rows[:, : 3 * size], rows[:, size:]

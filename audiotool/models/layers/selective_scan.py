@@ -5,9 +5,9 @@ Gu and Dao: Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 20
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t        y_t = C_t h_t + D u_t
 
 Batch and time are worked off in tiles that a CPU's cache holds. A step is taken for all rows of a tile at
-once. Where these are too few to keep the processor busy, the tile is cut into K chunks of Q steps, Q about
-sqrt(T). Step q of all chunks is taken at once, each chunk from a zero state; then the states at the chunks'
-ends are chained, and each chunk adds what its true initial state decays to:
+once, in a loop that TorchScript runs. Where the rows are too few to keep the processor busy, the tile is cut
+into K chunks of Q steps, Q about sqrt(T). Step q of all chunks is taken at once, each chunk from a zero state;
+then the states at the chunks' ends are chained, and each chunk adds what its true initial state decays to:
 
     chunk 0     chunk 1     chunk 2
     0 1 2 3     0 1 2 3     0 1 2 3       Q vectorised steps over all chunks
@@ -36,10 +36,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-TILE = {"cpu": 1 << 20, "cuda": 1 << 25}
+from audiotool.models.layers.scripted import scripted
+
+TILE = {"cpu": 1 << 19, "cuda": 1 << 25}
 """State values (batch x time x features x state size) worked on at once: a CPU's cache, a GPU's memory."""
 
-ROWS = 1 << 17
+ROWS = 1 << 16
 """State values of one step (batch x features x state size) in a tile."""
 
 FULL = {"cpu": 1 << 14, "cuda": 1 << 22}
@@ -191,10 +193,22 @@ def recur(
         reverse: from the last step to the first: h_t = decay_t h_{t+1} + left_t right_t.
     """
     if begin.numel() >= FULL.get(out.device.type, FULL["cpu"]):
-        for a, b, u, h in _in_order(1, reverse, decay, left, right, out):
-            begin = torch.mul(a, begin, out=h).addcmul_(b, u)
+        scripted(_take_steps)(decay, left, right, begin, out, reverse)
     else:
         _recur_in_chunks(decay.clone(), torch.mul(left, right, out=out), begin, reverse)
+
+
+def _take_steps(
+    decay: Tensor, left: Tensor, right: Tensor, begin: Tensor, out: Tensor, reverse: bool
+) -> None:
+    """`recur`, a step after the other."""
+    a, b, u, states = decay.unbind(1), left.unbind(1), right.unbind(1), out.unbind(1)
+    before = begin
+    for n in range(len(states)):
+        t = len(states) - 1 - n if reverse else n
+        torch.mul(a[t], before, out=states[t])
+        states[t].addcmul_(b[t], u[t])
+        before = states[t]
 
 
 def _recur_in_chunks(decay: Tensor, x: Tensor, begin: Tensor, reverse: bool) -> None:

@@ -1,0 +1,23 @@
+"""Loops over steps that run outside Python."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+
+import torch
+
+
+@functools.cache
+def scripted(steps: Callable[..., None]) -> Callable[..., None]:
+    """A function of tensors and numbers, compiled to TorchScript when it is first asked for.
+
+    A recurrence is a loop of small operations; the interpreter of TorchScript takes about 1 us less for each
+    than Python does. It cannot be called while another function is traced (torch.jit.is_tracing()).
+    """
+    with warnings.catch_warnings():
+        # Deprecated since torch 2.10 in favour of torch.compile, which wants a C++ compiler.
+        warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
+        compiled: Callable[..., None] = torch.jit.script(steps)
+    return compiled
