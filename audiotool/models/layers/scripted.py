@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -19,5 +20,12 @@ def scripted(steps: Callable[..., None]) -> Callable[..., None]:
     with warnings.catch_warnings():
         # Deprecated since torch 2.10 in favour of torch.compile, which wants a C++ compiler.
         warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
-        compiled: Callable[..., None] = torch.jit.script(steps)
-    return compiled
+        compiled = torch.jit.script(steps)
+
+    @functools.wraps(steps)
+    def run(*arguments: Any) -> None:
+        # The loop is as fast without TorchScript's optimiser, which would cost the first calls 0.1 s.
+        with torch.jit.optimized_execution(False):
+            compiled(*arguments)
+
+    return run

@@ -6,8 +6,9 @@ Gu and Dao: Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 20
 
 Batch and time are worked off in tiles that a CPU's cache holds. A step is taken for all rows of a tile at
 once, in a loop that TorchScript runs. Where the rows are too few to keep the processor busy, the tile is cut
-into K chunks of Q steps, Q about sqrt(T). Step q of all chunks is taken at once, each chunk from a zero state;
-then the states at the chunks' ends are chained, and each chunk adds what its true initial state decays to:
+into K chunks of Q steps, Q about sqrt(T). Step q of all chunks is taken at once, each chunk from a zero
+state; then the states at the chunks' ends are chained, and each chunk adds what its true initial state
+decays to:
 
     chunk 0     chunk 1     chunk 2
     0 1 2 3     0 1 2 3     0 1 2 3       Q vectorised steps over all chunks
