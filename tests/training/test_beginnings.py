@@ -48,9 +48,7 @@ def test_skipped_tensors_stay_random(tiny_recipe: dict[str, Any], weights: Path)
     assert torch.equal(model.state_dict()["encoder.0.0.weight"], taken["encoder.0.0.weight"])
 
 
-def test_begins_with_the_same_architecture_only(
-    tiny_recipe: dict[str, Any], weights: Path
-) -> None:
+def test_begins_with_the_same_architecture_only(tiny_recipe: dict[str, Any], weights: Path) -> None:
     values = tiny_recipe | {"model": {"name": "gtcrn"}, "init": {"checkpoint": str(weights)}}
     with pytest.raises(CheckpointError, match="holds a cleanunet, the recipe trains a gtcrn"):
         build_model(recipe.parse(values, "tiny"))
