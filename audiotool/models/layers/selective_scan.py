@@ -19,10 +19,10 @@ safe at any length. The backward pass starts each tile again from the state that
 same recurrence from the end.
 
 What bounds its speed on a CPU: a Zen core takes 1.4 ns for 2 ** x and 0.3 ns, from cache, for each of
-the four other passes over a state value (the exponent, two for the recurrence, the output): 2.6 ns. For
-4 s of audio in MambAttention, forward, one thread of an idle machine, the plain loop takes 13.0 times as
-long along time (641 steps) and 9.3 times along frequency (100 steps); always in chunks it would be 8.8
-and 5.7 (scripts/benchmark_scan.py).
+the four other passes over a state value (the exponent, two for the recurrence, the output). For 4 s of
+audio in MambAttention, forward, one thread, the plain loop takes 10 to 13 times as long along time (641
+steps) and 6 to 9 times along frequency (100 steps), as the machine's memory is slow or fast that day
+(scripts/benchmark_scan.py).
 """
 
 from __future__ import annotations
