@@ -21,7 +21,7 @@ same recurrence from the end.
 What bounds its speed on a CPU: a Zen core takes 1.4 ns for 2 ** x and 0.3 ns, from cache, for each of
 the four other passes over a state value (the exponent, two for the recurrence, the output). For 4 s of
 audio in MambAttention, forward, one thread, the plain loop takes 10 to 13 times as long along time (641
-steps) and 6 to 9 times along frequency (100 steps), as the machine's memory is slow or fast that day
+steps) and 6 to 9 times along frequency (100 steps), on different days of the same machine
 (scripts/benchmark_scan.py).
 """
 
