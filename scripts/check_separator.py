@@ -1,6 +1,7 @@
 """How far a separator parts two voices, and whether it mixes up who is who midway, as Markdown.
 
-    audiotool data mix two-speakers-16k -o TEST --split test --count 60 --set data.root=DATA
+    audiotool data mix two-speakers-16k -o TEST --split test --count 60 --set data.root=DATA \
+      --set data.seed=1
     python scripts/check_separator.py TEST [--model NAME_OR_CHECKPOINT] [--limit N]
 
 TEST holds noisy/NAME.wav and clean/NAME.STEM.wav. Each mixture is streamed as a file is. Stems are matched
@@ -11,7 +12,6 @@ to the voices by the best mean SI-SDR over the whole mixture; a voice has swappe
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import audiotool
 from audiotool.audio.reader import read
-from audiotool.metrics.sdr import si_sdr
+from audiotool.metrics.sdr import best_permutation, si_sdr
 
 PART_SECONDS = 1.0
 AUDIBLE_DB = -20.0
@@ -42,12 +42,13 @@ def main() -> None:
     before, after, parts, swapped, mixtures = [], [], 0, 0, 0
     for path in sorted((options.test / "noisy").iterdir())[: options.limit]:
         mixture, rate = read(path)
-        voices = [read(options.test / "clean" / f"{path.stem}.{stem}{path.suffix}")[0][0] for stem in stems]
-        outputs = [np.asarray(stem)[0] for stem in np.asarray(pipeline(mixture, rate))]
-        order = best_order(voices, outputs)
+        clean = (options.test / "clean" / f"{path.stem}.{stem}{path.suffix}" for stem in stems)
+        voices = np.stack([read(file)[0][0] for file in clean])
+        outputs = np.asarray(pipeline(mixture, rate))[:, 0]
+        outputs = outputs[list(best_permutation(voices, outputs))]
         before += [si_sdr(voice, mixture[0]) for voice in voices]
-        after += [si_sdr(voice, outputs[n]) for voice, n in zip(voices, order, strict=True)]
-        found = [moved for _, moved in swaps(voices, outputs, order, rate)]
+        after += [si_sdr(voice, output) for voice, output in zip(voices, outputs, strict=True)]
+        found = swaps(voices, outputs, rate)
         parts, swapped, mixtures = parts + len(found), swapped + sum(found), mixtures + any(found)
     gains = np.subtract(after, before)
     count = len(after) // len(stems)
@@ -60,34 +61,27 @@ def main() -> None:
     print(f"| mixtures with such a part | {mixtures} of {count} |")
 
 
-def best_order(voices: list[Waveform], outputs: list[Waveform]) -> tuple[int, ...]:
-    """Which output is each voice's."""
-    ratios = np.array([[si_sdr(voice, output) for output in outputs] for voice in voices])
-    orders = list(itertools.permutations(range(len(outputs))))
-    return max(orders, key=lambda order: mean_ratio(ratios, order))
+def swaps(voices: Waveform, outputs: Waveform, sample_rate: int) -> list[bool]:
+    """For every part in which all speak: whether another order than the given one fits better there.
 
-
-def mean_ratio(ratios: NDArray[np.float64], order: tuple[int, ...]) -> float:
-    """Mean SI-SDR of the voices, (voices, outputs), when they are heard in this order."""
-    return float(np.mean([ratios[n, m] for n, m in enumerate(order)]))
-
-
-def swaps(
-    voices: list[Waveform], outputs: list[Waveform], order: tuple[int, ...], sample_rate: int
-) -> list[tuple[float, bool]]:
-    """Begin, in seconds, of every part in which all speak, and whether another order fits better there."""
+    Args:
+        voices, outputs: (stems, time), each output at its voice's place.
+    """
     size = round(PART_SECONDS * sample_rate)
     levels = [decibels(voice) for voice in voices]
     found = []
-    for begin in range(0, len(voices[0]) - size + 1, size):
-        part = slice(begin, begin + size)
-        if any(decibels(v[part]) < level + AUDIBLE_DB for v, level in zip(voices, levels, strict=True)):
+    for begin in range(0, voices.shape[1] - size + 1, size):
+        spoken, heard = voices[:, begin : begin + size], outputs[:, begin : begin + size]
+        if any(decibels(v) < level + AUDIBLE_DB for v, level in zip(spoken, levels, strict=True)):
             continue
-        ratios = np.array([[si_sdr(v[part], o[part]) for o in outputs] for v in voices])
-        others = (other for other in itertools.permutations(range(len(outputs))) if other != order)
-        best = max(mean_ratio(ratios, other) for other in others)
-        found.append((begin / sample_rate, best > mean_ratio(ratios, order) + CLEARLY_DB))
+        best = list(best_permutation(spoken, heard))
+        found.append(mean_ratio(spoken, heard[best]) > mean_ratio(spoken, heard) + CLEARLY_DB)
     return found
+
+
+def mean_ratio(voices: Waveform, outputs: Waveform) -> float:
+    """Mean SI-SDR in dB, (stems, time) twice."""
+    return float(np.mean([si_sdr(v, o) for v, o in zip(voices, outputs, strict=True)]))
 
 
 def decibels(waveform: Waveform) -> float:

@@ -13,8 +13,11 @@ SAMPLE_RATE = 16000
 ALIGNED_POWER = 1e7
 """Power to which both signals are brought, between 325 and 3250 Hz."""
 SPECTRUM_SCALE = 6.910853e-6
+"""P.862's Sp at 16 kHz: from the power of a bin of the aligned signal to its perceptual scale."""
 LOUDNESS_SCALE = 0.1866055
+"""P.862's Sl at 16 kHz: to sone."""
 ZWICKER_POWER = 0.23
+# The tables of P.862 for its 49 bands at 16 kHz; density: a band's factor on the sum of its bins.
 # fmt: off
 BINS_OF_BAND = [
     1, 1, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2,
@@ -52,8 +55,6 @@ class PerceptualDisturbanceLoss(Loss):
     most (a mean of sixth powers). As in PESQ, level, tilt and slow gain cost little: use it beside a loss
     that counts them. The reference's alignment in time is left out; its filters act on the spectrum.
 
-    Args:
-        asymmetry: points of MOS for one of the asymmetric disturbance.
     Reference: ITU-T P.862 (2001) and P.862.2 (2007), tables of the reference implementation; as a loss:
         Martín-Doñas et al., A deep learning loss function based on the perceptual evaluation of the speech
         quality, IEEE SPL 2018.
@@ -61,9 +62,8 @@ class PerceptualDisturbanceLoss(Loss):
 
     name = "perceptual-disturbance"
 
-    def __init__(self, asymmetry: float = 0.0309) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.asymmetry = asymmetry
         bark, bins = torch.tensor(BARK_OF_BAND), torch.tensor(BINS_OF_BAND)
         band = torch.arange(len(bins)).repeat_interleave(bins)
         frequencies = torch.arange(N_FFT // 2) * SAMPLE_RATE / N_FFT
@@ -119,7 +119,7 @@ class PerceptualDisturbanceLoss(Loss):
         weight = ((self._audible(reference, 1.0) + 1e5) / 1e7) ** -0.04
         plain = (self.bark.sum() * (self.bark * heard).square().sum(-1) + 1e-12).sqrt()
         asymmetric = (self.bark * heard * added[..., 1:]).abs().sum(-1)
-        return 0.1 * self._over_time(plain * weight) + self.asymmetry * self._over_time(asymmetric * weight)
+        return 0.1 * self._over_time(plain * weight) + 0.0309 * self._over_time(asymmetric * weight)
 
     def _band_powers(self, waveform: Tensor) -> Tensor:
         """(B, T) -> powers (B, frames, bands) of the levelled, pre-emphasised signal."""
@@ -137,6 +137,7 @@ class PerceptualDisturbanceLoss(Loss):
         return (powers * (powers > 100 * self.threshold) * frames[..., None]).mean(1)
 
     def _loudness(self, powers: Tensor) -> Tensor:
+        """Loudness of powers, (B, frames, bands), by Zwicker's law; 0 under the threshold of hearing."""
         relative = (0.5 + 0.5 * powers / self.threshold) ** self.exponent - 1
         scale = LOUDNESS_SCALE * (2 * self.threshold) ** self.exponent
         return scale * torch.where(powers < self.threshold, 0.0, relative)
