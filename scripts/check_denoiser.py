@@ -4,12 +4,15 @@
     python scripts/check_denoiser.py TEST [--model NAME_OR_CHECKPOINT] [--limit N]
 
 TEST holds noisy/ and clean/ with files of the same names. Clean speech goes in alone, then the noise alone
-(noisy minus clean), then digital silence.
+(noisy minus clean), then digital silence. A second table has the noises alone by kind, as index.csv names
+them.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +36,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     pipeline = audiotool.load(options.model)
-    changes, scores, removed = [], [], []
+    changes, scores, removed, names = [], [], [], []
     for path in sorted((options.test / "clean").iterdir())[: options.limit]:
+        names.append(path.name)
         clean, rate = read(path)
         noise = read(options.test / "noisy" / path.name)[0] - clean
         kept = run(pipeline, clean, rate)
@@ -54,6 +58,14 @@ def main() -> None:
     for given, what, values, worst in rows:
         print(f"| {given} | {what} | {np.mean(values):.2f} | {worst:.2f} |")
     print(f"| silence | largest sample | {np.abs(silence).max():.2g} | |")
+    with (options.test / "index.csv").open() as index:
+        kinds = {Path(row["clean"]).name: row["noise"] for row in csv.DictReader(index)}
+    by_kind = defaultdict(list)
+    for name, value in zip(names, removed, strict=True):
+        by_kind[kinds[name]].append(value)
+    print("\n| noise alone | files | removed, dB, mean | worst |\n| --- | ---: | ---: | ---: |")
+    for kind, values in sorted(by_kind.items(), key=lambda item: min(item[1])):
+        print(f"| {kind} | {len(values)} | {np.mean(values):.2f} | {min(values):.2f} |")
 
 
 def run(pipeline: Pipeline, waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ safe at any length. The backward pass starts each tile again from the state that
 same recurrence from the end.
 
 For 4 s of audio in MambAttention, on one thread of an Intel Xeon, the plain loop takes 12 to 15 times as long
-along time (641 steps) and 9 times along frequency (100 steps), 11 to 12 for both together; with gradients 14
+along time (641 steps) and 9 times along frequency (100 steps), 10 to 12 for both together; with gradients 14
 and 10 (scripts/benchmark_scan.py). What bounds it are passes over the state values: 2 ** x and four others
 (the exponent, two for the recurrence, the output), 0.3 ns each from cache. On an AMD Zen core, where 2 ** x
 takes 1.4 ns, it was 10 to 13 times along time and 6 to 9 along frequency.
