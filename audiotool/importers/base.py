@@ -174,7 +174,10 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
         found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted", str(error))
         refused = isinstance(error, pickle.UnpicklingError) and found is not None
         if not refused and not _is_plain_pickle(path):
-            raise CheckpointError(f"{path} is not a torch checkpoint, or it is damaged.") from error
+            raise CheckpointError(
+                f"{path} is not a torch checkpoint, or it is damaged. Audiotool's own files are not imported:"
+                " give them to --checkpoint."
+            ) from error
         wanted = (found.group(1) or found.group(2)) if found else None
         raise CheckpointError(
             f"{path} {'would' if refused else 'is a plain pickle, which could'} run code when it is opened"
