@@ -6,7 +6,7 @@
     pipeline.process_file("in.wav", "out.wav")
     live = pipeline.live(sample_rate)                           # feed any number, get what is ready
 
-What a model asks to know of a whole recording (`uses_level`, `uses_bandwidth`) is measured for arrays and
+What a model asks to know of a whole recording (`uses_level`, `extends_from_hz`) is measured for arrays and
 files in a first pass; `stream`, `live` and pipes, which cannot be read twice, do with a running estimate or
 without.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ PIPE_CHUNK_SECONDS = 0.25
 
 FULL_BAND = 0.95
 """Of half the model's rate: content that reaches so far leaves nothing to add."""
+
+NARROW_BAND = 0.8
+"""Of the frequency a model extends from: content that ends lower leaves a gap that is heard."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
@@ -283,10 +287,23 @@ class Pipeline:
         bandwidth = measured.get("bandwidth_hz")
         if bandwidth is None:
             return []
-        found = f"holds sound up to {bandwidth / 1000:.1f} kHz"
+        found, other = f"holds sound up to {bandwidth / 1000:.1f} kHz", None
+        begin = self.model.extends_from_hz or 0.0
         if bandwidth > FULL_BAND * self.sample_rate / 2:
             found += ": there is nothing to extend"
-        return [found]
+            other = self._other_model(above=max(self.sample_rate, 2 * bandwidth / FULL_BAND))
+        elif bandwidth < NARROW_BAND * begin:
+            found += f": nothing comes between that and {begin / 1000:.1f} kHz, where the model begins"
+            other = self._other_model(below=self.sample_rate)
+        return [found if other is None else f"{found}; use the model {other}"]
+
+    def _other_model(self, above: float = 0.0, below: float = math.inf) -> str | None:
+        """Name of a bundled checkpoint of this task whose sample rate lies between two, in Hz."""
+        for name, path in checkpoint.bundled().items():
+            other = checkpoint.read_metadata(path)
+            if other.task == self.task and above < other.sample_rate < below:
+                return name
+        return None
 
     def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> dict[str, Any]:
         """First pass: conditions for the streams of this recording."""

@@ -81,7 +81,8 @@ class Model(nn.Module):
             when unbounded, and the overlap-add streamer cross-fades.
         uses_level: True when the published model normalises by the whole recording's level: files take a
             first pass, live streams a running estimate.
-        uses_bandwidth: True when `start` takes the condition `bandwidth_hz`, where the recording's content
+        extends_from_hz: lowest frequency in Hz at which the model adds what a recording lacks, None where it
+            adds nothing. `start` then takes the condition `bandwidth_hz`, where the recording's content
             ends: files take a first pass, live streams do without.
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
@@ -103,7 +104,7 @@ class Model(nn.Module):
     stems: tuple[str, ...] = ("speech",)
     context: tuple[int, int] | None = None
     uses_level: bool = False
-    uses_bandwidth: bool = False
+    extends_from_hz: float | None = None
     uses_position: bool = False
     sample_by_sample: bool = False
     stepwise: bool = False

@@ -104,7 +104,7 @@ class SpectralConvNeXt(Model):
         self.hop_length = c.hop_length
         self.latency = c.n_fft - 1
         self.stems = c.stems
-        self.uses_bandwidth = c.head == "extend"
+        self.extends_from_hz = c.extend_from_hz if c.head == "extend" else None
         bins = c.n_fft // 2 + 1
         self.first_bin = -(-int(c.extend_from_hz * c.n_fft) // c.sample_rate) if c.head == "extend" else 0
         filtered = int(c.filter_below_hz * c.n_fft / c.sample_rate) if c.filter_taps > 1 else 0

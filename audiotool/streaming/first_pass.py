@@ -19,7 +19,7 @@ class FirstPass:
     """Measure a recording for a model: its level at the model's rate, its bandwidth at its own.
 
     Args:
-        model: says with `uses_level` and `uses_bandwidth` what it asks for.
+        model: says with `uses_level` and `extends_from_hz` what it asks for.
         sample_rate: Hz of the recording.
         channels: of the recording.
     """
@@ -28,13 +28,13 @@ class FirstPass:
         self._together = model.channels
         self._device = next(model.parameters()).device
         self._level = LevelMeter() if model.uses_level else None
-        self._bandwidth = BandwidthMeter(sample_rate) if model.uses_bandwidth else None
+        self._bandwidth = BandwidthMeter(sample_rate) if model.extends_from_hz is not None else None
         self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
 
     @staticmethod
     def serves(model: Model) -> bool:
         """Whether a model asks for anything."""
-        return model.uses_level or model.uses_bandwidth
+        return model.uses_level or model.extends_from_hz is not None
 
     def feed(self, block: NDArray[np.float32]) -> None:
         """Count (channels, time) in."""

@@ -34,6 +34,11 @@ def super_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     return call
 
 
+def bundled(*arguments: str) -> Result:
+    """Run the command with a checkpoint that comes along."""
+    return CliRunner().invoke(app, ["super-resolve", "--device", "cpu", *arguments])
+
+
 def write_noise(path: str, rate: int, content_rate: int, seconds: float = 1.0) -> np.ndarray:
     """White noise that ends at half of `content_rate`, in a file of `rate`."""
     noise = 0.1 * np.random.default_rng(0).standard_normal(round(seconds * content_rate))
@@ -83,6 +88,27 @@ def test_a_full_band_is_left_alone_and_told(super_resolve: Callable[..., Result]
     y, rate = audiotool.read("out.wav")
     assert rate == 48000
     np.testing.assert_allclose(y[0], x, atol=1e-5)
+
+
+def test_a_wide_band_is_told_which_model_goes_on(super_resolve: Callable[..., Result]) -> None:
+    x = write_noise("in.wav", 16000, 16000)
+    result = super_resolve("in.wav", "-o", "out.wav", "--rate", 24000)
+    assert (
+        "holds sound up to 8.0 kHz: there is nothing to extend; use the model wideband-24k" in result.stderr
+    )
+    told = bundled("in.wav", "-o", "wider.wav", "--model", "wideband-24k")
+    assert told.stderr.rstrip().endswith("holds sound up to 8.0 kHz")
+    y, rate = audiotool.read("wider.wav")
+    assert (rate, y.shape) == (24000, (1, 24000))
+    assert power_above(y[0], rate, 8300) > 1e-6
+    assert power_above(y[0] - soxr.resample(x, 16000, 24000), rate, 7300) > 0.99
+
+
+def test_a_band_too_narrow_for_a_model_is_told(super_resolve: Callable[..., Result]) -> None:
+    write_noise("in.wav", 8000, 8000)
+    told = bundled("in.wav", "-o", "out.wav", "--model", "wideband-24k")
+    found = "holds sound up to 4.0 kHz: nothing comes between that and 7.0 kHz, where the model begins"
+    assert f"{found}; use the model wideband-16k" in told.stderr
 
 
 def test_rates_and_channels(super_resolve: Callable[..., Result]) -> None:
