@@ -148,14 +148,20 @@ def resolve(name_or_path: str | Path) -> Path:
     )
 
 
+def defaults() -> dict[str, str]:
+    """The bundled checkpoint each task uses when none is named: what checkpoints/defaults.json says."""
+    listing = bundled_root("checkpoints") / "defaults.json"
+    names: dict[str, str] = json.loads(listing.read_text()) if listing.is_file() else {}
+    return names
+
+
 def default_for(task: str) -> Path:
-    """The bundled checkpoint a task uses when none is named: listed in checkpoints/defaults.json.
+    """Path of the bundled checkpoint a task uses when none is named.
 
     Raises:
         CheckpointError: no checkpoint for that task is bundled.
     """
-    listing = bundled_root("checkpoints") / "defaults.json"
-    names = json.loads(listing.read_text()) if listing.is_file() else {}
+    names = defaults()
     if task not in names:
         raise CheckpointError(
             f"no bundled checkpoint serves the task '{task}': give --checkpoint PATH, or --recipe NAME of one"

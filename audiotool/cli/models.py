@@ -31,21 +31,19 @@ def list_models(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the bundled checkpoints, and the architectures with their published settings."""
+    """List the bundled checkpoints and their scores, and the architectures with their published settings."""
     from audiotool import checkpoint
+    from audiotool.cli.model_tables import print_architectures, print_checkpoints
     from audiotool.models.registry import MODELS
 
-    checkpoints = [
-        {"checkpoint": name, **_described(checkpoint.load(path)[0], cost)}
-        for name, path in checkpoint.bundled().items()
-    ]
+    checkpoints = [_checkpoint(name, cost) for name in checkpoint.bundled()]
     architectures = [_described(_published(model_class, cost), cost) for model_class in MODELS.all().values()]
     if as_json:
         found = {"checkpoints": checkpoints, "architectures": architectures}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
-    _print_models("Bundled checkpoints", checkpoints)
-    _print_models("Architectures, with their published settings", architectures)
+    print_checkpoints(checkpoints)
+    print_architectures(architectures)
 
 
 @app.command()
@@ -171,6 +169,17 @@ def _published(model_class: type[Model], real: bool) -> Model:
     return model_class.from_config().eval()
 
 
+def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
+    from audiotool import checkpoint
+
+    model, metadata = checkpoint.load(checkpoint.bundled()[name])
+    row = {"checkpoint": name, "task": metadata.task, "default": name in checkpoint.defaults().values()}
+    row |= {key: value for key, value in _described(model, cost).items() if key != "tasks"}
+    tests = {key: values for key, values in metadata.metrics.items() if key.startswith("test, ")}
+    before = tests.pop("test, input", {})
+    return row | {"test": next(iter(tests.values()), {}), "input": before}
+
+
 def _described(model: Model, cost: bool) -> dict[str, Any]:
     from audiotool.modelcard import Facts
 
@@ -188,37 +197,6 @@ def _described(model: Model, cost: bool) -> dict[str, Any]:
 
         row["macs_per_second"] = count_macs(model)
     return row
-
-
-def _print_models(title: str, rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(file=sys.stdout)
-    if not rows:
-        console.print(f"{title}: none")
-        return
-    table = Table(title=title, title_justify="left")
-    numbers = ("sample_rate", "parameters", "latency_ms", "macs_per_second")
-    for key in rows[0]:
-        table.add_column(
-            key.replace("_", " "), justify="right" if key in numbers else "left", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(_cell(key, value) for key, value in row.items()))
-    console.print(table)
-
-
-def _cell(key: str, value: Any) -> str:
-    if value is None:
-        return "unbounded"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if key == "macs_per_second":
-        return f"{value / 1e6:,.1f} M"
-    return f"{value:,}" if key == "parameters" else str(value)
 
 
 def _imports(name: str) -> str:

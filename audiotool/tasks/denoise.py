@@ -6,6 +6,6 @@ from audiotool.tasks.base import Task
 class Denoise(Task):
     name = "denoise"
     verb = "denoising"
-    metrics = ("pesq", "stoi", "estoi", "si_sdr")
+    metrics = ("pesq", "stoi", "si_sdr", "estoi")
     selection_metric = ("pesq", True)
     example = "noisy"

@@ -64,8 +64,22 @@ def test_list_with_cost_as_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     done = models("list", "--cost")
     assert done.exit_code == 0, done.stderr
     assert "tiny" in done.stdout
-    assert "23,669" in done.stdout
-    assert "macs" in done.stdout
+    words = done.stdout.splitlines()[-2].split()
+    assert words[:5] + words[6:] == ["gtcrn", "0.02", "M", "32", "ms", "16", "yes", "denoise"]
+    assert float(words[5]) == pytest.approx(0.026, rel=0.05)
+
+
+def test_list_shows_what_a_family_scores() -> None:
+    done = models("list", "--json")
+    rows = {row["checkpoint"]: row for row in json.loads(done.stdout)["checkpoints"]}
+    assert rows["two-speakers-16k"]["task"] == "separate"
+    assert [name for name, row in rows.items() if row["default"] and row["task"] == "denoise"] == [
+        "denoise-16k"
+    ]
+    before, after = (rows["denoise-16k"][key]["si_sdr"] for key in ("input", "test"))
+    [line] = [line for line in models("list").stdout.splitlines() if line.startswith("denoise-16k *")]
+    assert line.endswith(f"{before:.3g} → {after:.3g}")
+    assert all(len(line) <= 80 for line in models("list").stdout.splitlines())
 
 
 @pytest.mark.usefixtures("two_models")
