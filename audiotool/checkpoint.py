@@ -48,6 +48,7 @@ class Metadata:
         licence: of the weights.
         sources: data sets, each {"name", "licence", ...}.
         metrics: measured values, {"set": {"metric": value}}.
+        commands: what measures them again.
         training: facts (seconds of audio seen, steps, hours, machine).
         notes: free text.
     """
@@ -59,6 +60,7 @@ class Metadata:
     licence: str = "unknown"
     sources: list[dict[str, Any]] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
+    commands: list[str] = field(default_factory=list)
     training: dict[str, Any] = field(default_factory=dict)
     notes: str = ""
     format: int = FORMAT

@@ -85,11 +85,32 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
         "SHA-256": f"`{digest}`",
     }
     parts = [f"# {name}", _table(("", ""), use.items()), metadata.notes]
-    parts += ["## Measured", _metrics(metadata.metrics)]
-    parts += ["## Training", _listing(metadata.training) or "Not known: imported weights."]
+    parts += ["## Use", _code([_use(name, metadata, facts)])]
+    parts += ["## Measured", _metrics(metadata.metrics), _code(metadata.commands)]
+    parts += [
+        "## Training",
+        _code(_train(metadata)),
+        _listing(metadata.training) or "Not known: imported weights.",
+    ]
     parts += ["## Data", _sources(metadata.sources)]
     parts += ["## Configuration", _listing(metadata.model.get("config", {}))]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _use(name: str, metadata: Metadata, facts: Facts) -> str:
+    model = f"--model {name}" if name in checkpoint.bundled() else f"--checkpoint {name}.safetensors"
+    output = "stems/" if len(facts.stems) > 1 else "out.wav"
+    return f"audiotool {metadata.task} in.wav -o {output} {model}"
+
+
+def _train(metadata: Metadata) -> list[str]:
+    if metadata.recipe is None:
+        return []
+    return [f"audiotool train {metadata.recipe['name']} --set data.root=DATA"]
+
+
+def _code(commands: Sequence[str]) -> str:
+    return "\n".join(("```sh", *commands, "```")) if commands else ""
 
 
 def _latency(facts: Facts) -> str:

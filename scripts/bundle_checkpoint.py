@@ -1,16 +1,17 @@
-"""Measure a trained checkpoint on a rendered test set and put it, with its numbers, among the bundled ones.
+"""Measure a trained checkpoint on its recipe's test split and put it among the bundled ones.
 
-    audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
-    python scripts/bundle_checkpoint.py runs/NAME/NAME-best.safetensors --name NAME --test TEST
+    python scripts/bundle_checkpoint.py runs/NAME/NAME-best.safetensors --name NAME --data DATA
 
-TEST holds noisy/ and clean/ with files of the same names; a vocoder's noisy/ holds mels. Writes
-checkpoints/NAME.safetensors with the means in its metadata, its model card, and the manifest.
+DATA holds what the recipe's data.root should. Writes checkpoints/NAME.safetensors with the means and the
+commands that give them again, its model card, and the manifest. A bundled checkpoint given in place of the
+trained one is measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,15 +25,23 @@ from audiotool import checkpoint
 from audiotool.tasks.base import TASKS
 
 
-def measure(path: Path, test: Path, jobs: int) -> dict[str, dict[str, float]]:
+def commands(name: str, task: str, recipe: str, count: int, seed: int) -> list[str]:
+    """What renders the test set (TEST) from the data (DATA) and scores the bundled checkpoint (OUT) on it."""
+    mix = f"audiotool data mix {recipe} -o TEST --split test --count {count} --seed {seed}"
+    score = f"audiotool {task} TEST/noisy -o OUT/ --reference TEST/clean --report OUT/report.json"
+    return [f"{mix} --set data.root=DATA", f"{score} --model {name}"]
+
+
+def measure(lines: list[str], data: Path, task: str) -> dict[str, dict[str, float]]:
     """Means over the test set, of the output and of the unprocessed input: {"test, …": {metric: value}}."""
-    task = checkpoint.read_metadata(path).task
     with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.json"
-        arguments = [str(test / "noisy"), "--output", f"{folder}/", "--reference", str(test / "clean")]
-        arguments += ["--checkpoint", str(path), "--report", str(report), "--jobs", str(jobs), "--quiet"]
-        subprocess.run([sys.executable, "-m", "audiotool", task, *arguments], check=True)
-        found = json.loads(report.read_text())
+        places = {"TEST": f"{folder}/test", "OUT": f"{folder}/out", "DATA": str(data.resolve())}
+        for line in lines:
+            _, *words = (
+                re.sub("TEST|OUT|DATA", lambda found: places[found[0]], word) for word in line.split()
+            )
+            subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, capture_output=True)
+        found = json.loads(Path(folder, "out", "report.json").read_text())
     means = {column: values["mean"] for column, values in found["summary"].items()}
     metrics = TASKS.get(task).metrics
     return {
@@ -47,8 +56,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--name", required=True, help="of the bundled checkpoint")
-    parser.add_argument("--test", type=Path, required=True, help="folder with noisy/ and clean/")
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the recipe's manifests")
+    parser.add_argument("--recipe", help="whose test set it is; the checkpoint's own unless given")
+    parser.add_argument("--count", type=int, default=100, help="test examples")
+    parser.add_argument("--seed", type=int, default=0, help="of the test set")
     parser.add_argument("--notes", help="replaces the notes in the checkpoint")
     parser.add_argument(
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="hyper-parameters that fit the same weights"
@@ -63,7 +74,10 @@ def main() -> None:
     target = checkpoint.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
     tensors = load_file(arguments.checkpoint)
     checkpoint.save(target, tensors, metadata)
-    metadata.metrics |= measure(target, arguments.test, arguments.jobs)
+    recipe = arguments.recipe or (metadata.recipe or {})["name"]
+    metadata.commands = commands(arguments.name, metadata.task, recipe, arguments.count, arguments.seed)
+    metadata.metrics = {k: v for k, v in metadata.metrics.items() if not k.startswith("test, ")}
+    metadata.metrics |= measure(metadata.commands, arguments.data, metadata.task)
     checkpoint.save(target, tensors, metadata)
     for name, means in metadata.metrics.items():
         print(name, {metric: round(value, 3) for metric, value in means.items()})

@@ -16,8 +16,10 @@ def test_everything_known() -> None:
         licence="CC-BY-4.0",
         sources=[{"name": "LJ Speech", "licence": "public domain"}, {"name": "a|b", "hours": 1.23456}],
         metrics={"noisy": {"pesq": 1.5}, "test": {"pesq": 2.12345, "stoi": 0.9}},
+        commands=["audiotool evaluate --reference A --estimate B"],
         training={"steps": 1000, "hours": 2.5},
         notes="Made for tests.",
+        recipe={"name": "short"},
     )
     text = card("small", metadata, FACTS, "abc123")
     assert "| parameters | 1,234,567 |" in text
@@ -28,6 +30,9 @@ def test_everything_known() -> None:
     assert "| LJ Speech | public domain |  |" in text
     assert "| a\\|b |  | 1.235 |" in text
     assert "- steps: 1000" in text
+    assert "\naudiotool denoise in.wav -o out.wav --checkpoint small.safetensors\n" in text
+    assert "\naudiotool evaluate --reference A --estimate B\n" in text
+    assert "\naudiotool train short --set data.root=DATA\n" in text
     assert "- widths: 1, 2" in text
     assert "Made for tests." in text
 
@@ -36,6 +41,7 @@ def test_nothing_known() -> None:
     metadata = Metadata("denoise", {"name": "x", "config": {}}, 16000)
     text = card("x", metadata, FACTS, "abc")
     assert "Not measured." in text
+    assert "audiotool train" not in text
     assert "Not known: imported weights." in text
     assert "| licence of the weights | unknown |" in text
 
