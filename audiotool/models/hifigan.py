@@ -115,28 +115,48 @@ class HiFiGAN(Vocoder):
         self.conv_pre = nn.Conv1d(self.input_channels, width, 7, padding=3)
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
-        block = ResBlock1 if c.resblock == "1" else ResBlock2
         for rate, kernel in zip(c.upsample_rates, c.upsample_kernel_sizes, strict=True):
             self.ups.append(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2))
             width //= 2
             for size, dilations in zip(c.resblock_kernel_sizes, c.resblock_dilation_sizes, strict=True):
-                self.resblocks.append(block(width, size, dilations))
-        self.conv_post = nn.Conv1d(width, 1, 7, padding=3)
+                self.resblocks.append(self.residual_block(width, size, dilations))
+        self.add_output(width)
         self.declare_context()
         if c.weight_norm:
             normalise_weights(self)
+
+    def residual_block(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> nn.Module:
+        """One of the parallel blocks after an upsampling."""
+        block = ResBlock1 if self.config.resblock == "1" else ResBlock2
+        return block(channels, kernel_size, dilations)
+
+    def add_output(self, channels: int) -> None:
+        """Make the layers of `output`."""
+        self.conv_post = nn.Conv1d(channels, 1, 7, padding=3)
+
+    def activation(self, x: Tensor) -> Tensor:
+        """What comes before each upsampling."""
+        return F.leaky_relu(x, SLOPE)
+
+    def output(self, x: Tensor) -> Tensor:
+        """(B, channels, T) of the last level -> waveform (B, 1, T) in [-1, 1]."""
+        return torch.tanh(self.conv_post(F.leaky_relu(x, FINAL_SLOPE)))
+
+    def output_span(self, span: Span) -> Span:
+        """What `output` needs of its input."""
+        return input_span(self.conv_post, span)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Mel (B, n_mels, frames) -> waveform (B, 1, samples) in [-1, 1], as the official generator."""
         x = self.conv_pre(mel)
         for level, up in enumerate(self.ups):
-            x = up(F.leaky_relu(x, SLOPE))
+            x = up(self.activation(x))
             blocks = self._blocks(level)
             x = sum((block(x) for block in blocks[1:]), start=blocks[0](x)) / len(blocks)
-        return torch.tanh(self.conv_post(F.leaky_relu(x, FINAL_SLOPE)))
+        return self.output(x)
 
     def input_span(self, span: Span) -> Span:
-        span = input_span(self.conv_post, span)
+        span = self.output_span(span)
         for level in reversed(range(len(self.ups))):
             span = union(input_span(block, span) for block in self._blocks(level))
             span = input_span(self.ups[level], span)
