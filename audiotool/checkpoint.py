@@ -16,8 +16,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,6 +25,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from audiotool.atomic import replacing
 from audiotool.errors import CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
@@ -94,20 +93,11 @@ def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata)
     path = Path(path)
     text = json.dumps(dataclasses.asdict(metadata), ensure_ascii=False)
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        save_file(plain, temporary, metadata={"audiotool": text})
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
+        with replacing(path) as temporary:
+            save_file(plain, temporary, metadata={"audiotool": text})
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"cannot write {path}: {error}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def read_metadata(path: Path | str) -> Metadata:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from audiotool import checkpoint
+from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
-from audiotool.metrics.report import write_text
 from audiotool.models.base import Model
 
 

@@ -8,7 +8,7 @@ Run it after a bundled checkpoint was added or replaced; `audiotool models verif
 from __future__ import annotations
 
 from audiotool import checkpoint
-from audiotool.metrics.report import write_text
+from audiotool.atomic import write_text
 from audiotool.modelcard import write_card
 
 

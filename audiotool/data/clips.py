@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -23,6 +22,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from audiotool.atomic import replacing
 from audiotool.audio.reader import probe, read
 from audiotool.errors import InputError
 
@@ -172,33 +172,23 @@ class DecodedClips:
         log.info(
             "decoding %d files at %d Hz into %s (once)", len(self.paths), sample_rate, self._samples_path
         )
-        temporary: list[str] = []
         try:
-            self._samples_path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._samples_path.parent, delete=False) as file:
-                temporary.append(file.name)
+            with replacing(self._samples_path) as samples, samples.open("wb") as file:
                 lengths, scales, unreadable = self._write_samples(file, sample_rate, progress)
-            with tempfile.NamedTemporaryFile(dir=self._samples_path.parent, delete=False) as file:
-                temporary.append(file.name)
-                offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+            offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+            # The index goes last: what it describes is complete when it appears.
+            with replacing(self._index_path) as index, index.open("wb") as file:
                 np.savez(
-                    file.file,
+                    file,
                     offsets=offsets,
                     scales=np.asarray(scales, np.float32),
                     unreadable=json.dumps(unreadable),
                 )
-            # The index goes last: what it describes is complete when it appears.
-            os.replace(temporary[0], self._samples_path)
-            os.replace(temporary[1], self._index_path)
-            temporary.clear()
         except OSError as error:
             raise InputError(
                 f"cannot keep decoded audio in {self._samples_path.parent} ({error}): name another folder"
                 " with data.cache, or set data.decode_once to false"
             ) from error
-        finally:
-            for name in temporary:
-                Path(name).unlink(missing_ok=True)
 
     def _write_samples(
         self, file: IO[bytes], sample_rate: int, progress: Progress | None

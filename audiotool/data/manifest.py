@@ -12,13 +12,13 @@ import fnmatch
 import io
 import logging
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiotool.atomic import write_text
 from audiotool.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -154,24 +154,11 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
         }
         for e in entries
     ]
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, newline="", encoding="utf-8", delete=False
-        ) as file:
-            temporary = file.name
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise InputError(f"cannot write the manifest {path}: {error}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def sources(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
+from audiotool.atomic import write_text
 from audiotool.audio.writer import write
 from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
@@ -136,10 +137,4 @@ def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(text, [*COLUMNS, *dict.fromkeys(extra), *FILES], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error}") from error
+    write_text(path, text.getvalue())

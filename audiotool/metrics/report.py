@@ -6,13 +6,12 @@ import csv
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiotool.atomic import write_text
 from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS, Value
 
@@ -170,28 +169,6 @@ def write_report(path: Path, rows: Sequence[Row]) -> None:
     check_path(path)
     text = to_json(rows) if path.suffix.lower() == ".json" else to_csv(rows)
     write_text(path, text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name and rename it when it is complete.
-
-    Raises:
-        InputError: the folder cannot be written or the disk is full.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _column_names(rows: Sequence[Row]) -> list[str]:

@@ -12,15 +12,13 @@ Every file is written under another name and renamed when complete.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 import yaml
 
+from audiotool.atomic import replacing, write_text
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.recipe.schema import Recipe
 
@@ -82,7 +80,7 @@ class RunFolder:
     def write_recipe(self, recipe: Recipe) -> None:
         """Keep the resolved recipe beside the run."""
         text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
-        write_atomically(self.path / "recipe.yaml", lambda file: file.write(text.encode()))
+        write_text(self.path / "recipe.yaml", text)
 
     def save_state(self, state: dict[str, Any], keep: int) -> None:
         """Write a state and remove all but the newest `keep`.
@@ -91,7 +89,12 @@ class RunFolder:
             CheckpointError: the disk is full or the folder cannot be written; earlier states stay.
         """
         path = self.states / f"step-{state['step']:010d}.pt"
-        write_atomically(path, lambda file: torch.save({"format": STATE_FORMAT, **state}, file))
+        try:
+            with replacing(path) as temporary:
+                torch.save({"format": STATE_FORMAT, **state}, temporary)
+        except (OSError, RuntimeError) as error:
+            # torch.save turns a full disk into a RuntimeError of its own.
+            raise CheckpointError(f"cannot write {path}: {error}; earlier states are intact") from error
         for old in self.state_files()[:-keep]:
             old.unlink(missing_ok=True)
 
@@ -130,31 +133,6 @@ def check_same_recipe(old: dict[str, Any], new: Recipe) -> None:
     if differing:
         listed = "; ".join(f"{k}: {before[k]!r} became {now[k]!r}" for k in differing)
         raise RecipeError(f"the run was started with another recipe: {listed}: undo that, or start a new run")
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call `write` with a file that becomes `path` when all has been written.
-
-    Raises:
-        CheckpointError: the folder cannot be written, or the disk is full.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-    except (OSError, RuntimeError) as error:
-        # torch.save turns a full disk into a RuntimeError of its own.
-        raise CheckpointError(f"cannot write {path}: {error}; what was written before is intact") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _changeable(key: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from audiotool.training.folder import RunFolder, write_atomically
+from audiotool.atomic import write_text
+from audiotool.training.folder import RunFolder
 
 
 class Listener(Protocol):
@@ -75,7 +76,7 @@ class Table:
         writer = csv.DictWriter(text, self.columns, restval="")
         writer.writeheader()
         writer.writerows(self.rows)
-        write_atomically(self.path, lambda file: file.write(text.getvalue().encode()))
+        write_text(self.path, text.getvalue())
 
 
 def _is_whole(row: dict[Any, Any]) -> bool:

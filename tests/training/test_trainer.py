@@ -11,7 +11,7 @@ import torch
 from curves import curve
 
 from audiotool import checkpoint, recipe
-from audiotool.errors import CheckpointError, DeviceError, RecipeError
+from audiotool.errors import CheckpointError, DeviceError, InputError, RecipeError
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.training import folder as folder_module
 from audiotool.training.trainer import Trainer
@@ -220,7 +220,7 @@ def test_full_disk_keeps_the_last_state(
 
     def save_until_full(state: Any, file: Any) -> None:
         if state["step"] == 4:
-            file.write(b"half")
+            file.write_bytes(b"half")
             raise OSError(28, "No space left on device")
         save(state, file)
 
@@ -234,7 +234,7 @@ def test_full_disk_keeps_the_last_state(
 
 def test_folder_that_cannot_be_made(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="cannot write"):
+    with pytest.raises(InputError, match="cannot write"):
         train(tiny_recipe, tmp_path / "file" / "run")
 
 

@@ -1,0 +1,42 @@
+"""Nothing half-written: a file is the old one or the new one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from audiotool.atomic import replacing, write_text
+from audiotool.errors import InputError
+
+
+def test_a_file_appears_complete_in_folders_that_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+    assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "b.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("midway")
+
+    with pytest.raises(RuntimeError, match="midway"):
+        fail()
+    assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
+    assert path.read_text() == "old"
+
+
+def test_text_keeps_its_line_ends_and_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.csv", "ä,b\r\n")
+    assert (tmp_path / "a.csv").read_bytes() == "ä,b\r\n".encode()
+    with pytest.raises(InputError, match="cannot write"):
+        write_text(tmp_path / "a.csv" / "b.csv", "")
