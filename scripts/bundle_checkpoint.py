@@ -40,7 +40,7 @@ def measure(lines: list[str], data: Path, task: str) -> dict[str, dict[str, floa
             _, *words = (
                 re.sub("TEST|OUT|DATA", lambda found: places[found[0]], word) for word in line.split()
             )
-            subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, capture_output=True)
+            subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, stdout=subprocess.DEVNULL)
         found = json.loads(Path(folder, "out", "report.json").read_text())
     means = {column: values["mean"] for column, values in found["summary"].items()}
     metrics = TASKS.get(task).metrics

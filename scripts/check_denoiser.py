@@ -57,6 +57,9 @@ def main() -> None:
     )
     for given, what, values, worst in rows:
         print(f"| {given} | {what} | {np.mean(values):.2f} | {worst:.2f} |")
+    near, quiet = np.mean(np.abs(changes) <= 1), np.mean(np.greater_equal(removed, 20))
+    print(f"| clean speech | files within 1 dB of their level, % | {100 * near:.0f} | |")
+    print(f"| noise alone | files with 20 dB or more removed, % | {100 * quiet:.0f} | |")
     print(f"| silence | largest sample | {np.abs(silence).max():.2g} | |")
     with (options.test / "index.csv").open() as index:
         kinds = {Path(row["clean"]).name: row["noise"] for row in csv.DictReader(index)}
