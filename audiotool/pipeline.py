@@ -27,7 +27,6 @@ import torch
 from torch import Tensor
 
 from audiotool import checkpoint
-from audiotool.audio import PIPE
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import Target, Writer, open_writer
 from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
@@ -218,9 +217,8 @@ class Pipeline:
             raise InputError(
                 f"this model has {len(self.stems)} outputs ({', '.join(self.stems)}): name as many"
             )
-        piped = str(source) == PIPE
         with AudioReader(source) as reader, device_errors():
-            info = reader.info
+            info, piped = reader.info, reader.is_pipe
             settings = self._with_chunk(PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS)
             size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * info.sample_rate))
             measured = {} if piped else self._measure_file(source, size)
@@ -234,6 +232,9 @@ class Pipeline:
                     if progress is not None:
                         progress(done, info.frames)
                 _write(session.flush(), writers)
+                # Several outputs appear together: nothing that may fail comes between their renames.
+                for writer in writers:
+                    writer.finish()
         return FileResult(
             sample_rate=info.sample_rate,
             channels=info.channels,
@@ -384,7 +385,13 @@ class _Array:
             )
 
     def restore(self, stems: Block) -> Array:
-        """(stems, channels, time) to the user's kind."""
+        """(stems, channels, time) to the user's kind.
+
+        Raises:
+            InputError: samples are not finite.
+        """
+        if not np.isfinite(stems).all():
+            raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
         values = stems[:, 0] if self.flat else stems
         values = values[0] if len(stems) == 1 else values
         values = values.astype(self.dtype)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotool.audio.reader import read
-from audiotool.batch.plan import find_inputs
+from audiotool.batch.inputs import find_inputs
 from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
 from audiotool.dsp.mel import MelSpectrogram
 from audiotool.metrics.score import score

@@ -99,6 +99,74 @@ def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
     assert len(make_plan([str(folder)], Layout(output=out, existing="overwrite")).jobs) == 3
 
 
+@pytest.mark.parametrize(
+    ("inputs", "places"),
+    [
+        (["in"], {"suffix": "_x"}),
+        (["in"], {"output": "in/clean", "residual": "in/removed"}),
+        (["in/**/*.wav"], {"output": "in/clean"}),
+    ],
+)
+def test_a_second_run_takes_no_outputs_for_inputs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], places: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = make_plan(inputs, Layout(**places))
+    for job in first.jobs:
+        for path in job.target.paths:
+            write_speech(path)
+    again = make_plan(inputs, Layout(**places, existing="skip"))
+    assert not again.jobs
+    assert again.skipped == first.jobs
+    assert make_plan(inputs, Layout(**places, existing="overwrite")).jobs == first.jobs
+    with pytest.raises(PlanError, match="exist already"):
+        make_plan(inputs, Layout(**places))
+
+
+def test_an_output_that_is_named_as_an_input_is_one(folder: Path) -> None:
+    """Beside the inputs again: who names the file means it, and is not made to lose it."""
+    made = write_speech(folder / "a_x.wav")
+    with pytest.raises(PlanError, match="replace its own input"):
+        make_plan([str(folder / "a.wav"), str(made)], Layout(suffix="_x", existing="overwrite"))
+
+
+def test_standard_output_does_not_weaken_the_checks(folder: Path, tmp_path: Path) -> None:
+    source, rest = folder / "a.wav", write_speech(tmp_path / "rest.wav")
+    for residual, existing, message in (
+        (source, "overwrite", "replace its own input"),
+        (rest, "refuse", "exist already"),
+        ("-", "refuse", "--residual FILE"),
+    ):
+        layout = Layout(output="-", residual=str(residual), existing=existing)  # type: ignore[arg-type]
+        with pytest.raises(PlanError, match=message):
+            make_plan([str(source)], layout)
+    layout = Layout(output="-", residual=str(rest), existing="skip")
+    assert len(make_plan([str(source)], layout).jobs) == 1, (
+        "what went to standard output is never there already"
+    )
+
+
+def test_files_of_one_name_are_told_apart(folder: Path) -> None:
+    write_speech(folder / "sub" / "a.wav")
+    plan = make_plan([str(folder / "a.wav"), str(folder / "sub")], Layout(suffix="_x"))
+    assert [job.name for job in plan.jobs] == [
+        str(folder / "a.wav"),
+        str(folder / "sub" / "a.wav"),
+        "b.flac",
+        "deep/c.wav",
+    ]
+
+
+def test_a_pipe_in_the_file_system_is_one_input_and_no_output(folder: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    assert outputs(make_plan([str(pipe)], Layout(output=str(tmp_path / "x.wav"))), tmp_path) == ["x.wav"]
+    with pytest.raises(PlanError, match="cannot be scored"):
+        make_plan([str(pipe)], Layout(output=str(tmp_path / "x.wav"), reference=str(folder / "a.wav")))
+    with pytest.raises(PlanError, match="not a file"):
+        make_plan([str(folder / "a.wav")], Layout(output=str(pipe), existing="overwrite"))
+
+
 REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "missing inputs": (["no1.wav", "no2.wav"], {"output": "out"}, "no such input: no1.wav, no2.wav"),
     "pattern without matches": (["in/*.mp3"], {"output": "out"}, "no such input"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from synthetic import speech_like, write_speech
 
 import audiotool
-from audiotool.audio.writer import Target
+from audiotool.audio.writer import FileWriter, Target
 from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
 from audiotool.models.cleanunet import CleanUNet
 
@@ -138,6 +140,49 @@ def test_residual_is_input_minus_output(pipeline: audiotool.Pipeline, tmp_path: 
     pipeline.process_file(source, Target((tmp_path / "out.wav",), residual=tmp_path / "rest.wav"))
     x, out, rest = (audiotool.read(tmp_path / n)[0] for n in ("a.wav", "out.wav", "rest.wav"))
     np.testing.assert_allclose(out + rest, x, atol=1e-6)
+
+
+def test_several_outputs_appear_together(
+    pipeline: audiotool.Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second output cannot be completed: the first one's earlier file is not replaced either."""
+    source = write_speech(tmp_path / "a.wav", 0.5)
+    out, rest = write_speech(tmp_path / "out.wav", 0.1), tmp_path / "rest.wav"
+    before, complete = out.read_bytes(), FileWriter.finish
+
+    def finish(writer: FileWriter) -> None:
+        if writer.path == rest:
+            raise InputError("the disk is full")
+        complete(writer)
+
+    monkeypatch.setattr(FileWriter, "finish", finish)
+    with pytest.raises(InputError, match="disk is full"):
+        pipeline.process_file(source, Target((out,), residual=rest))
+    assert out.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "out.wav"]
+
+
+def test_a_pipe_in_the_file_system_is_read_once(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
+    source, pipe = write_speech(tmp_path / "a.wav", 0.5), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sender = threading.Thread(target=lambda: pipe.write_bytes(source.read_bytes()))
+    sender.start()
+    pipeline.process_file(pipe, tmp_path / "piped.wav")
+    sender.join()
+    pipeline.process_file(source, tmp_path / "whole.wav")
+    piped, whole = (audiotool.read(tmp_path / n)[0] for n in ("piped.wav", "whole.wav"))
+    np.testing.assert_allclose(piped, whole, atol=1e-4)
+
+
+def test_an_answer_that_is_not_finite_is_an_error(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
+    x = speech_like(1, 16000)
+    x[0, 8000] = 1e30
+    soundfile.write(str(tmp_path / "a.wav"), x.T, 16000, subtype="FLOAT")
+    with pytest.raises(InputError, match="beyond full scale"):
+        pipeline.process_file(tmp_path / "a.wav", tmp_path / "b.wav")
+    with pytest.raises(InputError, match="beyond full scale"):
+        pipeline(x, 16000)
+    assert not (tmp_path / "b.wav").exists()
 
 
 def test_a_failure_in_the_middle_leaves_the_earlier_output(

@@ -12,18 +12,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.atomic import Replacement, obstacle
 from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
 from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
@@ -205,13 +205,13 @@ class MelWriter:
         self.frames = 0
         if not is_mel_name(self.path):
             raise InputError(f"{self.path}: a mel is written to {', '.join(MEL_ENDINGS)}")
-        if self.path.is_dir():
-            raise InputError(f"cannot write {self.path}: it is a folder")
+        reason = obstacle(self.path)
+        if reason is not None:
+            raise InputError(f"cannot write {self.path}: {reason}")
         self._stack = contextlib.ExitStack()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             # Frame after frame: numpy calls that the Fortran order of (n_mels, frames).
-            self._raw = self._temporary("raw")
+            self._raw = self._temporary(self._frames_path())
             self._raw.write(self._numpy_header())
         except OSError as error:
             self._stack.close()
@@ -243,23 +243,23 @@ class MelWriter:
         finally:
             self._stack.close()
 
+    def _frames_path(self) -> Path:
+        """Where the frames are gathered: under the output's own name where they are all of it."""
+        is_all = self.path.suffix.lower() == ".npy"
+        return self.path if is_all else self.path.with_name(f"{self.path.name}.frames")
+
     def _finish(self) -> None:
         self._raw.seek(0)
         self._raw.write(self._numpy_header())
         self._raw.flush()
-        done = self._raw
-        ending = self.path.suffix.lower()
-        if ending == ".npz":
-            done = self._temporary("zip")
-            with zipfile.ZipFile(done, "w", zipfile.ZIP_STORED) as archive:
-                archive.write(self._raw.name, f"{NAME}.npy")
-        elif ending == ".safetensors":
-            done = self._temporary("tensors")
-            self._write_safetensors(done)
-        done.flush()
-        os.fsync(done.fileno())
-        os.chmod(done.name, 0o644)
-        os.replace(done.name, self.path)
+        if self._frames_path() != self.path:
+            with self._temporary(self.path) as done:
+                if self.path.suffix.lower() == ".npz":
+                    with zipfile.ZipFile(done, "w", zipfile.ZIP_STORED) as archive:
+                        archive.write(self._raw.name, f"{NAME}.npy")
+                else:
+                    self._write_safetensors(done)
+        self._replacement.commit()
 
     def _numpy_header(self) -> bytes:
         """Format 1.0, always 128 bytes long, so that the number of frames can be put in at the end."""
@@ -282,13 +282,11 @@ class MelWriter:
         for band in range(bands):
             file.write(np.ascontiguousarray(mapped[:, band]).tobytes())
 
-    def _temporary(self, kind: str) -> Any:
-        """A file beside the target that is gone in the end, unless it was renamed."""
-        file: BinaryIO = self._stack.enter_context(
-            open(self.path.with_name(f".{self.path.name}.{os.getpid()}.{kind}.part"), "w+b")  # noqa: SIM115
-        )
-        self._stack.callback(Path(file.name).unlink, missing_ok=True)
-        return file
+    def _temporary(self, path: Path) -> Any:
+        """An open file beside the target that is gone in the end, unless it took its place."""
+        self._replacement = Replacement(path)
+        self._stack.callback(self._replacement.discard)
+        return self._stack.enter_context(self._replacement.temporary.open("w+b"))
 
     def _failure(self, error: OSError) -> InputError:
         return InputError(f"cannot write {self.path}: {error.strerror or error}")

@@ -56,6 +56,7 @@ class AudioReader:
         stdin: what "-" reads; the process's own standard input by default.
     Attributes:
         info: what the header says.
+        is_pipe: True when it can be read only once: standard input, or a named pipe.
         warnings: what the user should know; complete when all blocks are read.
     Raises:
         InputError: missing, unreadable, not audio, or without channels.
@@ -67,12 +68,11 @@ class AudioReader:
         self._position = 0
         self._promised: int | None = None
         known = True
+        self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
+        self._opened: BinaryIO | None = None
         try:
-            if str(source) == PIPE:
-                stream = sys.stdin.buffer if stdin is None else stdin
-                if stream.isatty():
-                    raise InputError("standard input is a terminal: pipe audio into it, or name a file")
-                file, known = open_pipe(stream)
+            if self.is_pipe:
+                file, known = open_pipe(self._stream(source, stdin))
                 self._file = soundfile.SoundFile(file)
             else:
                 _check_readable(Path(source))
@@ -86,7 +86,7 @@ class AudioReader:
             self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
         )
         self._promised = frames
-        if str(source) != PIPE:
+        if not self.is_pipe:
             self._note_truncation()
 
     def __enter__(self) -> AudioReader:
@@ -100,6 +100,18 @@ class AudioReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        if self._opened is not None:
+            self._opened.close()
+
+    def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
+        """What comes only once."""
+        if str(source) != PIPE:
+            self._opened = Path(source).open("rb")  # noqa: SIM115 - closed with the reader
+            return self._opened
+        stream = sys.stdin.buffer if stdin is None else stdin
+        if stream.isatty():
+            raise InputError("standard input is a terminal: pipe audio into it, or name a file")
+        return stream
 
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Yield (n, channels) float32 with n <= frames until the end; a pipe yields what it has.

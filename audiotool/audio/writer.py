@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import math
 import os
 import sys
 from abc import ABC, abstractmethod
@@ -15,11 +16,15 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.atomic import Replacement, obstacle
 from audiotool.audio import PIPE
 from audiotool.audio.formats import COMPANDED, INTEGER_BITS, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit, quantise
+from audiotool.audio.long_wav import WAV_BYTES, container_for, make_wav
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
 from audiotool.errors import InputError
+
+log = logging.getLogger(__name__)
 
 WRITE_FRAMES = 1 << 15
 """Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
@@ -68,11 +73,17 @@ class Writer(ABC):
         """Append (n, channels).
 
         Raises:
-            InputError: the disk is full or the place cannot be written.
+            InputError: the disk is full, the place cannot be written, or the samples are not finite.
         """
         if not len(block):
             return
-        self.peak = max(self.peak, float(np.abs(block).max()))
+        peak = float(np.abs(block).max())
+        if not math.isfinite(peak):
+            raise InputError(
+                f"cannot write {self.name}: the model answered with NaN or infinity after sample"
+                f" {self.frames}; is the input far beyond full scale?"
+            )
+        self.peak = max(self.peak, peak)
         self.frames += len(block)
         self._put(block)
 
@@ -80,8 +91,16 @@ class Writer(ABC):
     def _put(self, block: FloatBlock) -> None: ...
 
     @abstractmethod
+    def finish(self) -> None:
+        """All is written: do what may still fail, short of moving the output into its place.
+
+        Raises:
+            InputError: the disk is full.
+        """
+
+    @abstractmethod
     def close(self, complete: bool = True) -> None:
-        """Finish; with complete=False nothing of the output stays behind."""
+        """Finish and move the output into its place; with complete=False nothing of it stays behind."""
 
     def __enter__(self) -> Writer:
         return self
@@ -93,10 +112,7 @@ class Writer(ABC):
 
 
 class FileWriter(Writer):
-    """A file under a temporary name beside its place, renamed when it is complete.
-
-    The temporary name is `.NAME.PID.part`; what a killed process left there is removed by the next one that
-    writes the same file.
+    """A file that appears under its name when it is complete.
 
     Args:
         path: its folder is made when missing.
@@ -104,8 +120,9 @@ class FileWriter(Writer):
         channels: 1 or more.
         subtype: preferred sample format (the input's), kept where the container holds it.
         asked_format, asked_subtype: what the user asked for; None follows the name's ending and `subtype`.
+        frames: samples a channel when known beforehand: a WAV of 4 GiB or more becomes an RF64.
     Raises:
-        InputError: the folder is missing or cannot be written, or format, subtype and rate do not fit.
+        InputError: the place cannot be written, or format, subtype, sample rate and length do not fit.
     """
 
     def __init__(
@@ -116,27 +133,31 @@ class FileWriter(Writer):
         subtype: str = "PCM_16",
         asked_format: str | None = None,
         asked_subtype: str | None = None,
+        frames: int | None = None,
     ) -> None:
         super().__init__()
         self.path = Path(path)
         self.name = str(path)
         self.format = format_for(self.path, asked_format)
         self.subtype = subtype_for(self.format, self.path.suffix, subtype, asked_subtype, sample_rate)
-        if self.path.is_dir():
-            raise InputError(f"cannot write {self.path}: it is a folder")
-        self._temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        reason = obstacle(self.path)
+        if reason is not None:
+            raise InputError(f"cannot write {self.path}: {reason}")
+        container = container_for(self.format, self.subtype, channels, frames)
+        # Of unknown length it may become too long for a WAV; if it does not, the end makes it one.
+        self._may_be_wav = frames is None and container == "RF64" != self.format
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers()
-            self._temporary.touch()
+            self._replacement = Replacement(self.path)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
+        self._temporary = self._replacement.temporary
+        self._finished = False
         try:
             self._file = soundfile.SoundFile(
-                str(self._temporary), "w", sample_rate, channels, self.subtype, format=self.format
+                str(self._temporary), "w", sample_rate, channels, self.subtype, format=container
             )
         except (soundfile.LibsndfileError, ValueError) as error:
-            self._temporary.unlink(missing_ok=True)
+            self._replacement.discard()
             raise InputError(
                 f"cannot write {self.path}: {self.format}/{self.subtype} does not hold"
                 f" {channels} channels at {sample_rate} Hz ({error})"
@@ -157,23 +178,33 @@ class FileWriter(Writer):
             # soundfile asserts that all was written; a full disk is where it was not.
             raise self._failure(error) from error
 
-    def close(self, complete: bool = True) -> None:
-        """Rename the file into its place, or remove it."""
+    def finish(self) -> None:
+        if self._finished:
+            return
         try:
             self._file.close()
+            self._check_written()
+            if self._may_be_wav and self._temporary.stat().st_size < WAV_BYTES:
+                make_wav(self._temporary)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise self._failure(error) from error
+        self._finished = True
+
+    def close(self, complete: bool = True) -> None:
+        """Move the file into its place, or remove it."""
+        try:
             if complete:
-                self._check_written()
-                os.replace(self._temporary, self.path)
+                self.finish()
+                self._replacement.commit()
+            else:
+                self._file.close()
         except (soundfile.LibsndfileError, OSError) as error:
             raise self._failure(error) from error
         finally:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
+            self._replacement.discard()
 
     def _check_written(self) -> None:
         """A disk that fills up while the header is finished is only seen by looking."""
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
         found = soundfile.info(str(self._temporary)).frames
         if found != self.frames and self.subtype in INTEGER_BITS | dict.fromkeys(("FLOAT", "DOUBLE")):
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
@@ -187,12 +218,6 @@ class FileWriter(Writer):
             else str(error) or "not all samples could be written; is the disk full?"
         )
         return InputError(f"cannot write {self.path}: {reason}; an earlier file of that name is untouched")
-
-    def _remove_leftovers(self) -> None:
-        for left in self.path.parent.glob(f".{_escape(self.path.name)}.*.part"):
-            owner = left.name.rsplit(".", 2)[1]
-            if owner.isdigit() and not _is_running(int(owner)):
-                left.unlink(missing_ok=True)
 
 
 class PipeWriter(Writer):
@@ -242,6 +267,9 @@ class PipeWriter(Writer):
         except OSError as error:
             raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
 
+    def finish(self) -> None:
+        """Nothing is held back."""
+
     def close(self, complete: bool = True) -> None:
         """Nothing is held back."""
 
@@ -258,10 +286,10 @@ def open_writer(
     """A FileWriter, or for "-" a PipeWriter; see there.
 
     Args:
-        frames: samples a channel when known beforehand, for a pipe's header.
+        frames: samples a channel when known beforehand.
     """
-    form = (sample_rate, channels, subtype, asked_format, asked_subtype)
-    return PipeWriter(*form, frames=frames) if str(path) == PIPE else FileWriter(path, *form)
+    form = (sample_rate, channels, subtype, asked_format, asked_subtype, frames)
+    return PipeWriter(*form) if str(path) == PIPE else FileWriter(path, *form)
 
 
 def write(
@@ -271,29 +299,25 @@ def write(
     subtype: str = "PCM_16",
     format: str | None = None,
 ) -> None:
-    """Write a whole waveform (time,) or (channels, time), atomically.
+    """Write a whole waveform (time,) or (channels, time), floating point, full scale being 1; atomically.
+
+    Samples beyond full scale are limited where the subtype cannot hold them, and a warning is logged.
 
     Raises:
-        InputError: as FileWriter, or the waveform has other axes.
+        InputError: as FileWriter, or the waveform has other axes or is not floating point.
     """
-    block = np.asarray(waveform, dtype=np.float32)
-    if block.ndim not in (1, 2):
-        raise InputError(f"a waveform is (time,) or (channels, time), got {block.ndim} axes")
-    block = block.reshape(1, -1) if block.ndim == 1 else block
-    with FileWriter(path, sample_rate, block.shape[0], subtype, format) as writer:
+    values = np.asarray(waveform)
+    if values.ndim not in (1, 2):
+        raise InputError(f"a waveform is (time,) or (channels, time), got {values.ndim} axes")
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(
+            f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
+        )
+    block = np.atleast_2d(values).astype(np.float32, copy=False)
+    with FileWriter(path, sample_rate, block.shape[0], subtype, format, frames=block.shape[1]) as writer:
         writer.write(block.T)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _escape(name: str) -> str:
-    """A file name as a glob that matches only itself."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+    if writer.limited:
+        log.warning(
+            "%s: %d samples beyond full scale were limited (peak %.3f); subtype='FLOAT' keeps them",
+            *(path, writer.limited, writer.peak),
+        )

@@ -7,7 +7,6 @@ place. Workers end themselves when the process that started them is gone.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from collections import deque
@@ -19,7 +18,10 @@ from typing import Any, Protocol
 
 from audiotool.batch.plan import Job, Plan
 from audiotool.batch.work import Outcome, Work, do, failed, load_pipeline, score_skipped
+from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError
+
+log = logging.getLogger(__name__)
 
 MAX_START_FAILURES = 3
 """Workers that may die without having finished anything before the batch is given up."""
@@ -61,7 +63,7 @@ def run(plan: Plan, work: Work, jobs: int = 1, watcher: Watcher | None = None) -
     for job in plan.skipped:
         outcomes.append(score_skipped(job, work))
         watcher.finished(outcomes[-1])
-    count = min(jobs or os.cpu_count() or 1, len(plan.jobs))
+    count = min(jobs or core_count(), len(plan.jobs))
     if count > 1:
         outcomes += Pool(work, count, watcher).run(plan.jobs)
     elif plan.jobs:
@@ -95,7 +97,7 @@ class Pool:
     """
 
     def __init__(self, work: Work, count: int, watcher: Watcher) -> None:
-        threads = max(1, (os.cpu_count() or 1) // count)
+        threads = max(1, core_count() // count)
         self.work = replace(work, threads=work.threads or threads)
         self.count = count
         self.watcher = watcher
@@ -126,7 +128,10 @@ class Pool:
 
     def _start(self) -> None:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work_loop, args=(theirs, self.work), name="audiotool-worker")
+        level = log.getEffectiveLevel()
+        process = self._context.Process(
+            target=_work_loop, args=(theirs, self.work, level), name="audiotool-worker"
+        )
         process.start()
         theirs.close()
         self._workers.append(_Worker(process, ours))
@@ -192,12 +197,12 @@ class Pool:
                 worker.process.join()
 
 
-def _work_loop(pipe: connection.Connection, work: Work) -> None:
+def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
     """A worker's life: load, then one job after another until the pipe closes."""
     # Ctrl-C goes to the whole group; the parent decides and terminates.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    logging.basicConfig(level=logging.WARNING, format="audiotool: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=level, format="audiotool: %(message)s", stream=sys.stderr)
     try:
         try:
             pipeline = load_pipeline(work)

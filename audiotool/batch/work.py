@@ -141,6 +141,7 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
     try:
         seconds, rows = action()
     except AudiotoolError as error:
+        log.debug("%s", job.name, exc_info=True)
         # What a model refuses does not say in which file.
         named = any(str(p) in str(error) for p in (job.source, job.name, *job.target.paths))
         return failed(job, str(error) if named else f"{job.name}: {error}")

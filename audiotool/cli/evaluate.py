@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from audiotool.cli.options import Jobs
 from audiotool.cli.progress import say
+from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def evaluate(
         pairs = pair_files(reference, estimate, noisy)
     except InputError as error:
         raise PlanError(str(error)) from error
-    rows = _score(pairs, names, jobs or os.cpu_count() or 1, quiet)
+    rows = _score(pairs, names, jobs or core_count(), quiet)
     if report is not None:
         write_report(report, rows)
     if as_json:

@@ -126,12 +126,16 @@ def _made_by(recipe: str) -> str:
 
 
 def _report(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
-    """Write the report, and print it where scores were asked for."""
+    """Print scores where they were asked for, and write the report."""
+    _print_scores(outcomes, options, to_stdout)
     if options.report is not None:
         from audiotool.metrics.report import write_report
 
         write_report(options.report, [row for o in outcomes for row in o.rows])
-    # Facts go into the file; on the screen the scores need the width.
+
+
+def _print_scores(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
+    # Facts go into the report; on the screen the scores need the width.
     scored = [replace(row, facts={}) for o in outcomes for row in o.rows if row.values]
     if not scored or options.quiet:
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotool.atomic import write_text
+from audiotool.atomic import obstacle, write_text
 from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS, Value
 
@@ -152,12 +152,13 @@ def check_path(path: Path) -> None:
     """Refuse a report path before any work is done.
 
     Raises:
-        InputError: it ends neither in .json nor in .csv, or is a folder.
+        InputError: it ends neither in .json nor in .csv, or cannot be written.
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: a report ends in {' or '.join(FORMATS)}")
-    if path.is_dir():
-        raise InputError(f"{path}: a report is a file, this is a folder")
+    reason = obstacle(path)
+    if reason is not None:
+        raise InputError(f"cannot write {path}: {reason}")
 
 
 def write_report(path: Path, rows: Sequence[Row]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from audiotool.audio.formats import is_audio_name
 from audiotool.audio.reader import read
+from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
 from audiotool.metrics.report import Row
@@ -234,7 +235,7 @@ def _pooled(
     pairs: dict[int, FilePair], metrics: Sequence[str], jobs: int
 ) -> Iterator[tuple[int, Row | None]]:
     """Rows as they are finished; None for those whose pool broke."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, core_count() // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _limit_threads, (threads,)) as pool:
         futures: dict[Future[Row], int] = {}
         try:

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from synthetic import speech_like, write_speech
 
+from audiotool.audio.long_wav import container_for
 from audiotool.audio.reader import read
 from audiotool.audio.writer import FileWriter, PipeWriter, write
 from audiotool.errors import InputError
@@ -108,6 +109,61 @@ def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     alive.write_bytes(b"somebody's")
     write(tmp_path / "a.wav", speech_like(0.1, 16000), 16000)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([alive.name, "a.wav"])
+
+
+def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    writer = FileWriter(tmp_path / "a.wav", 16000, 1)
+    writer.write(np.zeros((100, 1), np.float32))
+    with pytest.raises(InputError, match="NaN or infinity after sample 100"):
+        writer.write(np.full((100, 1), np.nan, np.float32))
+    writer.close(complete=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_write_limits_aloud_and_takes_no_integers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "a.wav", np.array([0.5, 2.5, -2.0], np.float32), 16000)
+    assert "2 samples beyond full scale were limited (peak 2.500)" in caplog.text
+    with pytest.raises(InputError, match="divide integers by their full scale"):
+        write(tmp_path / "b.wav", np.array([100, -100], np.int16), 16000)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("form", "frames", "container"),
+    [
+        (("WAV", "PCM_16", 2), 1 << 29, "WAV"),
+        (("WAV", "PCM_16", 2), 1 << 30, "RF64"),
+        (("WAV", "FLOAT", 1), 1 << 30, "RF64"),
+        (("WAV", "MS_ADPCM", 1), None, "WAV"),
+        (("WAV", "PCM_24", 1), None, "RF64"),
+        (("FLAC", "PCM_24", 8), 1 << 32, "FLAC"),
+        (("AIFF", "PCM_16", 1), None, "AIFF"),
+    ],
+)
+def test_what_outgrows_a_wav_becomes_an_rf64(
+    form: tuple[str, str, int], frames: int | None, container: str
+) -> None:
+    assert container_for(*form, frames) == container
+
+
+def test_other_formats_of_four_gibibytes_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"AIFF holds 4 GiB.*choose \.wav"):
+        FileWriter(tmp_path / "a.aiff", 48000, 2, "PCM_24", frames=1 << 30)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "ULAW"])
+def test_a_stream_that_ends_early_is_a_plain_wav(tmp_path: Path, subtype: str) -> None:
+    """Begun as RF64, since nobody knew how long it would become."""
+    x = speech_like(0.2, 16000)[:, :3001]
+    for name, frames in (("unknown.wav", None), ("known.wav", x.shape[1])):
+        with FileWriter(tmp_path / name, 16000, 1, subtype, frames=frames) as writer:
+            writer.write(x.T)
+    head = (tmp_path / "unknown.wav").read_bytes()[:12]
+    size = (tmp_path / "unknown.wav").stat().st_size
+    assert head == b"RIFF" + (size - 8).to_bytes(4, "little") + b"WAVE"
+    assert soundfile.info(str(tmp_path / "unknown.wav")).format in ("WAV", "WAVEX")
+    (unknown, _), (known, _) = read(tmp_path / "unknown.wav"), read(tmp_path / "known.wav")
+    np.testing.assert_array_equal(unknown, known)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])

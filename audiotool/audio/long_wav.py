@@ -1,0 +1,58 @@
+"""WAV holds 4 GiB. What is longer goes into RF64, the same with sizes of 64 bits, under the same ending.
+
+Reference: EBU Tech 3306, RF64: An extended file format for audio data, section 4.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from audiotool.audio.formats import INTEGER_BITS
+from audiotool.errors import InputError
+
+WAV_BYTES = (1 << 32) - (1 << 20)
+"""Samples and headers that surely fit sizes of 32 bits."""
+
+SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
+"""Of the sample formats that RF64 holds besides integers."""
+
+
+def container_for(format_name: str, subtype: str, channels: int, frames: int | None) -> str:
+    """The container to write, libsndfile's name: the format's own, or RF64 for what may outgrow a WAV.
+
+    Args:
+        frames: samples a channel, None when not known.
+    Raises:
+        InputError: another format with 32-bit sizes cannot hold so many.
+    """
+    width = SAMPLE_BYTES.get(subtype, INTEGER_BITS.get(subtype, 0) // 8)
+    if not width or format_name not in ("WAV", "AIFF", "AU"):
+        return format_name
+    fits = frames is not None and frames * channels * width < WAV_BYTES
+    if fits or (frames is None and format_name != "WAV"):
+        return format_name
+    if format_name != "WAV":
+        raise InputError(f"{format_name} holds 4 GiB, which is not enough: choose .wav, .w64, .caf or .flac")
+    return "RF64"
+
+
+def make_wav(path: Path) -> None:
+    """Turn an RF64 file of less than `WAV_BYTES` into a WAV, in place; samples stay where they are."""
+    with path.open("r+b") as file:
+        size = path.stat().st_size
+        file.write(b"RIFF" + struct.pack("<I", size - 8))
+        file.seek(12)
+        data_bytes = 0
+        while len(head := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", head)
+            begin = file.tell()
+            if name == b"ds64":
+                data_bytes = struct.unpack("<QQ", file.read(16))[1]
+                file.seek(begin - 8)
+                file.write(b"JUNK")
+            elif name == b"data":
+                file.seek(begin - 4)
+                file.write(struct.pack("<I", data_bytes))
+                return
+            file.seek(begin + length + length % 2)

@@ -1,0 +1,110 @@
+"""Which recordings a user's files, folders and patterns mean."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiotool.audio.formats import FORMATS, MEL_ENDINGS
+from audiotool.errors import PlanError
+
+
+@dataclass(frozen=True)
+class Found:
+    """An input file.
+
+    Args:
+        path: the file.
+        relative: its place below the folder it was found in; its name where it was given by itself.
+        given: True when the user named it, False when it was found in a folder or by a pattern.
+    """
+
+    path: Path
+    relative: Path
+    given: bool = False
+
+
+def find_inputs(
+    inputs: Sequence[str], outputs: Iterable[str] = (), reads: Sequence[str] = tuple(FORMATS)
+) -> list[Found]:
+    """Expand files, folders and patterns, in sorted order and without repeats.
+
+    Args:
+        inputs: what the user typed.
+        outputs: folders of outputs: what folders and patterns find below them is left out, so that a second
+            run does not take outputs for inputs.
+        reads: name endings that are looked for in folders and patterns.
+    Raises:
+        PlanError: inputs that do not exist, or none among them that ends as `reads` says.
+    """
+    places = [os.path.realpath(place) for place in outputs]
+    found: list[Found] = []
+    missing = []
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found += _in_folder(path, _others(places, path), reads)
+        elif path.exists():
+            found.append(Found(path, Path(path.name), given=True))
+        elif glob.has_magic(text):
+            matches = _in_pattern(text, places, reads)
+            found += matches
+            missing += [] if matches else [text]
+        else:
+            missing.append(text)
+    if missing:
+        raise PlanError(f"no such input: {listed(missing)}")
+    if not found:
+        kinds = "audio or mel files" if set(MEL_ENDINGS) & set(reads) else "audio files"
+        raise PlanError(f"no {kinds} in {listed(inputs)}")
+    unique = {os.path.realpath(f.path): f for f in reversed(found)}
+    return [f for f in found if unique[os.path.realpath(f.path)] is f]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three, and how many more."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _others(places: Sequence[str], folder: Path) -> list[str]:
+    """The places that do not hold the folder itself: who looks for inputs there means it."""
+    return [place for place in places if not Path(os.path.realpath(folder)).is_relative_to(place)]
+
+
+def _in_folder(folder: Path, excluded: Sequence[str], reads: Sequence[str]) -> list[Found]:
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and os.path.realpath(Path(root, f)) not in excluded
+        )
+        for name in sorted(names):
+            path = Path(root, name)
+            if path.suffix.lower() in reads and not name.startswith("."):
+                found.append(Found(path, path.relative_to(folder)))
+    return found
+
+
+def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> list[Found]:
+    fixed: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    base = Path(*fixed) if fixed else Path()
+    excluded = _others(places, base)
+    found = []
+    for match in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(match)
+        if any(Path(os.path.realpath(path)).is_relative_to(place) for place in excluded):
+            continue
+        if path.is_dir():
+            found += [
+                Found(f.path, path.relative_to(base) / f.relative) for f in _in_folder(path, excluded, reads)
+            ]
+        elif path.suffix.lower() in reads:
+            found.append(Found(path, path.relative_to(base)))
+    return found

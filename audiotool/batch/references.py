@@ -1,0 +1,77 @@
+"""The clean recording that an output is compared with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from audiotool.audio.formats import is_audio_name
+from audiotool.batch.inputs import Found
+from audiotool.errors import PlanError
+
+
+class References:
+    """Where a user's references lie; every folder is read once.
+
+    Args:
+        place: a clean file for one input, else a folder of them. For several stems a folder with
+            NAME.STEM.wav or STEM/NAME.wav, or for one input STEM.wav.
+        stems: names of the outputs of one input.
+        several: True when there are several inputs.
+    Raises:
+        PlanError: the place does not exist, or is a file and several are needed.
+    """
+
+    def __init__(self, place: Path, stems: tuple[str, ...], several: bool) -> None:
+        self.place = place
+        self.stems = stems
+        self.several = several
+        self._folders: dict[Path, dict[str, list[Path]]] = {}
+        if not place.exists():
+            raise PlanError(f"no such reference: {place}")
+        if len(stems) > 1 and not place.is_dir():
+            raise PlanError(f"several stems need a folder of references, and {place} is none")
+        if several and place.is_file():
+            raise PlanError(f"several inputs need a folder of references, and {place} is a file")
+
+    def of(self, found: Found) -> tuple[Path, ...]:
+        """One for each stem.
+
+        Raises:
+            PlanError: there is none.
+        """
+        if len(self.stems) > 1:
+            return tuple(self._of_stem(found, stem) for stem in self.stems)
+        if self.place.is_file():
+            return (self.place,)
+        exact = self.place / found.relative
+        same = self._in_any_format(exact)
+        if same is None:
+            raise PlanError(f"{found.path} has no reference: {exact} does not exist, in any format")
+        return (same,)
+
+    def _of_stem(self, found: Found, stem: str) -> Path:
+        name = found.relative
+        tries = [self.place / name.with_name(f"{name.stem}.{stem}{name.suffix}"), self.place / stem / name]
+        tries += [] if self.several else [self.place / f"{stem}{name.suffix}"]
+        for path in tries:
+            same = self._in_any_format(path)
+            if same is not None:
+                return same
+        raise PlanError(
+            f"{found.path} has no reference for its {stem}: there is none of {', '.join(map(str, tries))},"
+            " in any format"
+        )
+
+    def _in_any_format(self, path: Path) -> Path | None:
+        """The file of this name, or one that differs in its ending alone."""
+        if path.is_file() and is_audio_name(path):
+            return path
+        folder = path.parent
+        if folder not in self._folders:
+            by_stem = defaultdict(list)
+            for other in sorted(folder.iterdir()) if folder.is_dir() else []:
+                if is_audio_name(other):
+                    by_stem[other.stem].append(other)
+            self._folders[folder] = by_stem
+        return next(iter(self._folders[folder].get(path.stem, [])), None)
