@@ -151,4 +151,6 @@ def _number(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(map(_number, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key.replace('_', ' ')} {_number(item)}" for key, item in value.items())
     return str(value)

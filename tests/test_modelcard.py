@@ -17,7 +17,7 @@ def test_everything_known() -> None:
         sources=[{"name": "LJ Speech", "licence": "public domain"}, {"name": "a|b", "hours": 1.23456}],
         metrics={"noisy": {"pesq": 1.5}, "test": {"pesq": 2.12345, "stoi": 0.9}},
         commands=["audiotool evaluate --reference A --estimate B"],
-        training={"steps": 1000, "hours": 2.5},
+        training={"steps": 1000, "hours": 2.5, "before": {"checkpoint": "tiny", "hours_of_audio": 3.25}},
         notes="Made for tests.",
         recipe={"name": "short"},
     )
@@ -30,6 +30,7 @@ def test_everything_known() -> None:
     assert "| LJ Speech | public domain |  |" in text
     assert "| a\\|b |  | 1.235 |" in text
     assert "- steps: 1000" in text
+    assert "- before: checkpoint tiny, hours of audio 3.25" in text
     assert "\naudiotool denoise in.wav -o out.wav --checkpoint small.safetensors\n" in text
     assert "\naudiotool evaluate --reference A --estimate B\n" in text
     assert "\naudiotool train short --set data.root=DATA\n" in text

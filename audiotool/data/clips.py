@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol
+from zipfile import BadZipFile
 
 import numpy as np
 import soundfile
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from audiotool.atomic import replacing
 from audiotool.audio.reader import probe, read
+from audiotool.cores import core_count
 from audiotool.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class DecodedClips:
         try:
             with np.load(self._index_path) as index:
                 return self._samples_path.stat().st_size == 2 * int(index["offsets"][-1])
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
 
     def _open(self) -> None:
@@ -222,7 +223,7 @@ def _decode_all(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path,
             return str(error)
 
     remaining = iter(paths)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(core_count()) as pool:
         while window := list(islice(remaining, WINDOW)):
             yield from zip(window, pool.map(decode, window), strict=True)
 

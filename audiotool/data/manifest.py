@@ -13,7 +13,7 @@ import io
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
             f"{path}: not a manifest: the first line must name the columns, `path` among them"
             f" (found: {', '.join(reader.fieldnames or ['nothing'])}); `audiotool data scan` writes one"
         )
-    return [_entry(row, path, line, kind) for line, row in enumerate(reader, start=2)]
+    return [_entry(row, path, reader.line_num, kind) for row in reader]
 
 
 def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
@@ -110,7 +110,7 @@ def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
 
     try:
         rate, seconds = int(float(row.get("sample_rate") or 0)), float(row.get("seconds") or 0)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(
             f"{manifest}, line {line}: sample_rate and seconds must be numbers ({error})"
         ) from error
@@ -127,6 +127,16 @@ def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
         licence=row.get("licence") or "unknown",
         targets=tuple(absolute(t) for t in (row.get("target") or "").split("|") if t),
     )
+
+
+def read_for(use: str, path: Path | str) -> list[Entry]:
+    """Rows of a manifest or folder that a recipe's `data.speech`, `noise`, `rir` or `pairs` takes from it.
+
+    Raises:
+        InputError: as `read_manifest`.
+    """
+    kinds = KINDS[use]
+    return [entry for entry in read_manifest(path, kinds[0]) if entry.kind in kinds]
 
 
 def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
@@ -162,17 +172,24 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
 
 
 def sources(
-    manifests: Iterable[Path | str], exclude: Sequence[str] = (), splits: Sequence[str] = ()
+    manifests: Mapping[str, Sequence[Path | str]], exclude: Sequence[str] = (), splits: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The licence trail: {"name", "licence", "seconds"} for every source and licence in the manifests.
+    """The licence trail: {"name", "licence", "seconds"} for every source and licence that is drawn from.
 
     Args:
+        manifests: by what is taken from them, as the recipe's `data` has them: speech, noise, rir, pairs.
+            Rows of other kinds do not count, and a recording in several of them counts once.
         exclude: patterns of rows that do not count, see `Entry.matches`.
         splits: those that count; all when empty.
     """
+    drawn = {
+        (entry.path, entry.source, entry.licence): entry.seconds
+        for use, paths in manifests.items()
+        for path in paths
+        for entry in read_for(use, path)
+        if not entry.matches(exclude) and (not splits or entry.split in splits)
+    }
     seconds: dict[tuple[str, str], float] = defaultdict(float)
-    for manifest in dict.fromkeys(str(m) for m in manifests):
-        for entry in read_manifest(manifest):
-            if not entry.matches(exclude) and (not splits or entry.split in splits):
-                seconds[entry.source, entry.licence] += entry.seconds
+    for (_, source, licence), length in drawn.items():
+        seconds[source, licence] += length
     return [{"name": n, "licence": c, "seconds": round(s, 1)} for (n, c), s in sorted(seconds.items())]

@@ -12,7 +12,7 @@ import numpy as np
 
 from audiotool.data.clips import Clips, DecodedClips, FileClips, Progress, Samples
 from audiotool.data.config import AudioConfig, DataConfig, Kind, Split, cache_folder
-from audiotool.data.manifest import KINDS, Entry, read_manifest
+from audiotool.data.manifest import KINDS, Entry, read_for
 from audiotool.data.rooms import Rooms
 from audiotool.errors import InputError, RecipeError
 
@@ -204,8 +204,7 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
                 f"data.{kind} is empty: name a manifest (`audiotool data scan` makes one) or a folder"
             )
         return []
-    rows = [e for m in manifests for e in read_manifest(m, "pair" if kind == "pairs" else kind)]
-    of_kind = [e for e in rows if e.kind in KINDS[kind]]
+    of_kind = [entry for path in manifests for entry in read_for(kind, path)]
     splits = data.splits.get(split, [split])
     of_split = [e for e in of_kind if e.split in splits]
     kept = [e for e in of_split if not e.matches(data.exclude)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import scipy.fft
@@ -104,7 +105,7 @@ def _read_pack(path: Path, sample_rate: int) -> list[Response]:
         with np.load(path) as pack:
             responses, lengths = pack["rir"].astype(np.float32), pack["length"]
             native, direct = int(pack["sample_rate"]), int(pack["direct_sample"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise InputError(
             f"{path}: not a pack of room responses with rir, length, sample_rate and direct_sample ({error})"
         ) from error

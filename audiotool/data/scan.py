@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 
 from audiotool.audio.formats import is_audio_name
 from audiotool.audio.reader import probe
+from audiotool.cores import core_count
 from audiotool.data.clips import Progress
 from audiotool.data.manifest import Entry
 from audiotool.errors import InputError
@@ -69,7 +71,7 @@ def scan(
     found = (p for p in _walk(folder) if is_audio_name(p) or (kind == "rir" and p.suffix == ".npz"))
     files = sorted(p for p in found if keep(p.relative_to(folder)) and p.is_file())
     result = Scan([])
-    with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(min(16, 2 * core_count())) as pool:
         for done, (path, facts) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
             if isinstance(facts, str):
                 result.unreadable[str(path)] = facts
@@ -165,6 +167,6 @@ def _header(path: Path) -> tuple[int, float] | str:
                 rate = int(pack["sample_rate"])
                 return rate, float(pack["length"].sum()) / rate
         info = probe(path)
-    except (InputError, OSError, ValueError, KeyError) as error:
+    except (InputError, OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         return str(error) if isinstance(error, InputError) else f"{path}: no pack of room responses ({error})"
     return (info.sample_rate, info.seconds) if info.seconds else f"{path}: holds no samples"

@@ -11,12 +11,13 @@ from lightning_fabric import Fabric
 
 from audiotool import checkpoint
 from audiotool.data import sources
-from audiotool.data.config import DataConfig, Split
+from audiotool.data.config import DataConfig, Kind, Split
 from audiotool.models.base import Model
 from audiotool.models.layers.weight_norm import fold_weights
 from audiotool.recipe.schema import Recipe
+from audiotool.training.history import History, joined_sources
 
-MATERIAL = ("speech", "noise", "rir", "pairs")
+MATERIAL: tuple[Kind, ...] = ("speech", "noise", "rir", "pairs")
 TRAINED_ON: tuple[Split, ...] = ("train", "valid")
 
 
@@ -74,20 +75,27 @@ def _place_free(path: str) -> str:
     return Path(path).name if Path(path).is_absolute() else path
 
 
-def data_sources(data: DataConfig) -> list[dict[str, Any]]:
-    """Names and licences of everything it was trained and selected on; `data` is located."""
+def data_sources(data: DataConfig, history: History | None) -> list[dict[str, Any]]:
+    """Names and licences of everything it was ever trained and selected on.
+
+    Args:
+        data: located.
+        history: None for a model that began with random weights.
+    """
     splits = [name for split in TRAINED_ON for name in data.splits.get(split, [split])]
-    return sources([*data.speech, *data.noise, *data.rir, *data.pairs], data.exclude, splits)
+    own = sources({kind: getattr(data, kind) for kind in MATERIAL}, data.exclude, splits)
+    return own if history is None else joined_sources(history.sources, own)
 
 
 def training_facts(
-    recipe: Recipe, fabric: Fabric, step: int, examples: int, seconds: float
+    recipe: Recipe, fabric: Fabric, step: int, examples: int, seconds: float, history: History | None
 ) -> dict[str, Any]:
-    """Steps, audio seen, time and machine.
+    """Steps, audio seen, time and machine, and "before": what a fine-tuned model's past adds to them.
 
     Args:
         examples: that were seen, all processes together.
         seconds: spent training, interruptions not counted.
+        history: None for a model that began with random weights.
     """
     length, device = recipe.audio.segment_seconds, fabric.device
     return {
@@ -99,5 +107,7 @@ def training_facts(
         "processes": fabric.world_size,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
-        "torch": torch.__version__,
+        # A plain string, which states can hold.
+        "torch": str(torch.__version__),
+        **({} if history is None else {"before": history.training}),
     }

@@ -14,6 +14,7 @@ from audiotool.models.base import Model
 from audiotool.models.layers.weight_norm import fitted_weights
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import InitSection, Recipe
+from audiotool.training.history import History
 
 
 class TrainingOutputs(nn.Module):
@@ -28,31 +29,33 @@ class TrainingOutputs(nn.Module):
 
 
 def build_model(recipe: Recipe) -> Model:
-    """The recipe's model with its first weights: random from the seed, or those of `init`, frozen as told.
+    """The recipe's model with random weights from the seed, frozen as told.
 
     Raises:
-        CheckpointError: the weights to begin with do not fit.
-        RecipeError: a pattern of `freeze` or `init.skip` fits nothing, or the sample rates differ.
+        RecipeError: a pattern of `freeze` fits nothing, or the sample rates differ.
     """
     torch.manual_seed(recipe.train.seed)
     model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
     if model.sample_rate != recipe.audio.sample_rate:
         rate = recipe.audio.sample_rate
         raise RecipeError(f"audio.sample_rate is {rate} Hz, but model.config makes it {model.sample_rate} Hz")
-    if recipe.init.checkpoint is not None:
-        begin_from(model, recipe.init)
     freeze(model, recipe.freeze)
     return model
 
 
-def begin_from(model: Model, init: InitSection) -> list[str]:
-    """Load the weights of another checkpoint; returns the names that were skipped.
+def begin_from(model: Model, init: InitSection) -> History | None:
+    """Load the weights of another checkpoint, if the recipe names one.
 
+    Returns:
+        what those weights were made of.
     Raises:
         CheckpointError: it is another model's, or a tensor is missing, unexpected or of another shape and no
             pattern of `init.skip` covers it.
+        RecipeError: a pattern of `init.skip` fits nothing.
     """
-    path = checkpoint.resolve(init.checkpoint or "")
+    if init.checkpoint is None:
+        return None
+    path = checkpoint.resolve(init.checkpoint)
     other, metadata = checkpoint.load(path)
     if metadata.model["name"] != model.name:
         raise CheckpointError(f"{path} holds a {metadata.model['name']}, the recipe trains a {model.name}")
@@ -60,11 +63,11 @@ def begin_from(model: Model, init: InitSection) -> list[str]:
     # What was exported is folded, what goes on training is normalised.
     theirs = fitted_weights(other.state_dict(), own)
     names = list(own.keys() | theirs.keys())
-    skipped = sorted({name for pattern in init.skip for name in _matching(pattern, names, "init.skip")})
+    skipped = {name for pattern in init.skip for name in _matching(pattern, names, "init.skip")}
     taken = {key: value for key, value in theirs.items() if key not in skipped}
     kept = {key: value for key, value in own.items() if key in skipped}
     model.load_weights(taken | kept, source=str(path))
-    return skipped
+    return History.of(path.stem, metadata)
 
 
 def freeze(model: Model, patterns: list[str]) -> None:

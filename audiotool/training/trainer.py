@@ -8,6 +8,7 @@ run that was killed goes on exactly as if it had not been.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import math
 import signal
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader
 from audiotool import checkpoint
 from audiotool.data.dataset import make_dataset, render
 from audiotool.errors import RecipeError
+from audiotool.models.base import Model
 from audiotool.recipe.schema import Recipe
 from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
@@ -31,12 +33,13 @@ from audiotool.training.average import WeightAverage
 from audiotool.training.export import data_sources, make_metadata, tensors_for_use, training_facts
 from audiotool.training.fabric import advise_on_memory, make_fabric
 from audiotool.training.folder import RunFolder, check_same_recipe
+from audiotool.training.history import History
 from audiotool.training.objective import Objective
 from audiotool.training.optimiser import build_optimiser, set_rate
 from audiotool.training.order import GlobalOrder
 from audiotool.training.records import Listener, Records, Silent
 from audiotool.training.schedule import rate_factor
-from audiotool.training.setup import TrainingOutputs, build_model
+from audiotool.training.setup import TrainingOutputs, begin_from, build_model
 from audiotool.training.validation import Pending, Validator
 
 log = logging.getLogger(__name__)
@@ -138,7 +141,7 @@ class Trainer:
             check_same_recipe(state["recipe"], self.recipe)
         try:
             self._build(state)
-            return self._train()
+            return self._train([] if state is None else state.get("pending", []))
         except (RuntimeError, MemoryError) as error:
             advice = advise_on_memory(error, self.recipe)
             if advice is None:
@@ -155,6 +158,7 @@ class Trainer:
     def _build(self, state: dict[str, Any] | None) -> None:
         recipe, fabric = self.recipe, self.fabric
         self.model = build_model(recipe)
+        self.history = self._begin(state)
         self.validator = self._make_validator()
         fused = recipe.train.precision != "fp16" and fabric.device.type in ("cpu", "cuda")
         # The optimiser must hold the parameters as they are on the device.
@@ -171,9 +175,16 @@ class Trainer:
         if state is not None:
             self._restore(state)
         if fabric.is_global_zero:
-            self.sources = data_sources(self.data)
+            self.sources = data_sources(self.data, self.history)
             self.folder.write_recipe(recipe)
             self.records = Records(self.folder, self.progress.step, recipe.logging.tensorboard)
+
+    def _begin(self, state: dict[str, Any] | None) -> History | None:
+        """Load the weights to begin with, unless the state has later ones, and the history of them."""
+        # States of earlier versions have no history.
+        if state is None or "history" not in state:
+            return begin_from(self.model, self.recipe.init)
+        return None if state["history"] is None else History(**state["history"])
 
     def _make_validator(self) -> Validator:
         """The fixed set, rendered once; empty in all processes but the first."""
@@ -242,23 +253,28 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "adversary": None if self.adversary is None else self.adversary.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
+            "history": None if self.history is None else vars(self.history),
+            "pending": [
+                {"step": p.step, "tensors": p.tensors, "facts": p.facts} for p in self.validator.pending
+            ],
             "recipe": self.recipe.plain(),
         }
         self.folder.save_state(state, self.recipe.checkpointing.keep)
 
     # The loop
 
-    def _train(self) -> Summary:
+    def _train(self, lost: list[dict[str, Any]]) -> Summary:
+        """Make up for the validations that an interruption lost, and go on to the end."""
         recipe, progress = self.recipe, self.progress
         steps = recipe.train.steps
         batches = self._loader() if progress.step < steps else iter(())
         facts = {"parameters": self.model.parameter_count, "device": str(self.fabric.device)}
         self.listener.started(progress.step, steps, facts)
-        self._validate_again()
+        self._validate_again(lost)
         self.module.train()
         since = time.perf_counter()
         logged = (progress.step, since)
-        while progress.step < steps and not self._stopping:
+        while progress.step < steps and not self._agree_to_stop():
             self._step(batches)
             now = time.perf_counter()
             progress.seconds += now - since
@@ -269,13 +285,15 @@ class Trainer:
                 self._log((step - logged[0]) / (time.perf_counter() - logged[1]))
                 logged = (step, time.perf_counter())
             if self._due(recipe.validation.every):
-                self._validate()
+                self._validate(step, self.average.model, self._facts())
             if self._due(recipe.checkpointing.every):
                 self._save()
         interrupted = progress.step < steps
         if interrupted:
             self._save()
-        self._collect(wait=not interrupted)
+        # After an interruption too: who never resumes still gets the best. A second one loses nothing that
+        # the state does not make up for.
+        self._collect(wait=True)
         return Summary(
             progress.step,
             steps,
@@ -285,6 +303,13 @@ class Trainer:
             self.folder.latest,
             interrupted,
         )
+
+    def _agree_to_stop(self) -> bool:
+        """True when any process was told to stop: one that left alone would take the others down."""
+        if self.fabric.world_size > 1:
+            told = torch.tensor(float(self._stopping), device=self.fabric.device)
+            self._stopping = bool(self.fabric.all_reduce(told, reduce_op="sum"))
+        return self._stopping
 
     def _due(self, every: int) -> bool:
         return self.progress.step % every == 0 or self.progress.step == self.recipe.train.steps
@@ -374,13 +399,23 @@ class Trainer:
         self.listener.logged(progress.step, means)
         self._collect()
 
-    def _validate(self) -> None:
-        """Enhance the fixed set with the averaged weights, export them, and have the set scored."""
+    def _facts(self) -> dict[str, Any]:
+        progress = self.progress
+        return training_facts(
+            self.recipe, self.fabric, progress.step, progress.examples, progress.seconds, self.history
+        )
+
+    def _validate(self, step: int, model: Model, facts: dict[str, Any]) -> None:
+        """Enhance the fixed set with the averaged weights, export them, and have the set scored.
+
+        Args:
+            step: of the weights.
+            model: the averaged weights.
+            facts: of the training so far.
+        """
         if not self.fabric.is_global_zero:
             return
-        step = self.progress.step
-        facts = training_facts(self.recipe, self.fabric, step, self.progress.examples, self.progress.seconds)
-        estimates = self.validator.begin(step, self.average.model, self.objective, self.fabric.device, facts)
+        estimates = self.validator.begin(step, model, self.objective, self.fabric.device, facts)
         for n, estimate in enumerate(estimates[: self.recipe.validation.samples]):
             self.records.listen(step, f"{n}/estimate", estimate, self.recipe.audio.sample_rate)
             if not self.records.validation.rows:
@@ -389,22 +424,31 @@ class Trainer:
         self._export(self.validator.pending[-1], {}, best=False)
         self._collect()
 
-    def _validate_again(self) -> None:
-        """Make up for a validation whose metrics were lost when the run was killed."""
-        step = self.progress.step
-        if step and self._due(self.recipe.validation.every) and self.fabric.is_global_zero:
-            rows = self.records.validation.rows
-            if not rows or int(rows[-1]["step"]) < step:
-                self._validate()
+    def _validate_again(self, lost: list[dict[str, Any]]) -> None:
+        """Make up for validations whose metrics had not arrived when the state was saved, nor did later.
+
+        Args:
+            lost: {"step", "tensors", "facts"} of each, as `_save` keeps them.
+        """
+        if not self.fabric.is_global_zero:
+            return
+        known = {int(row["step"]) for row in self.records.validation.rows}
+        for validation in lost:
+            if validation["step"] not in known:
+                model = copy.deepcopy(self.average.model)
+                model.load_weights(validation["tensors"], "the saved state")
+                self._validate(validation["step"], model, validation["facts"])
 
     def _collect(self, wait: bool = False) -> None:
         """Take in the validations whose metrics have arrived."""
-        if not self.fabric.is_global_zero:
+        # What has not arrived when the run is stopped goes into the state first.
+        if not self.fabric.is_global_zero or (self._stopping and not wait):
             return
         for pending in self.validator.poll(wait):
-            values = pending.values()
-            if not self.validator.examples:
+            # A kill that went to all processes took the scores along: resuming makes up for them.
+            if not self.validator.examples or (self._stopping and pending.killed):
                 continue
+            values = pending.values()
             self.records.validate(pending.step, values)
             self.listener.validated(pending.step, values)
             best = self._best()

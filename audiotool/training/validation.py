@@ -11,9 +11,10 @@ import math
 import os
 import signal
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,11 @@ class Pending:
     @property
     def done(self) -> bool:
         return all(future.done() for future in self.futures)
+
+    @property
+    def killed(self) -> bool:
+        """True when a metric process ended without an answer; waits for the others."""
+        return any(isinstance(future.exception(), BrokenExecutor) for future in self.futures)
 
     def values(self) -> dict[str, float]:
         """Loss terms, and each metric's mean over the recordings that could be scored."""
@@ -140,6 +146,15 @@ def _yield_to_training() -> None:
         os.nice(5)
     # Ctrl-C goes to all processes, and the loop decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_training, daemon=True).start()
+
+
+def _end_with_training() -> None:
+    """End a metric process whose training was killed: it would wait for work for ever."""
+    training = parent_process()
+    if training is not None:
+        training.join()
+        os._exit(1)
 
 
 def _score(

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from audiotool.data import sources
 from audiotool.data.config import AudioConfig, DataConfig, Section
 from audiotool.data.manifest import Entry, read_manifest, write_manifest
+from audiotool.data.rooms import Rooms
 from audiotool.data.scan import assign_splits, by_pattern, scan
 from audiotool.errors import InputError, RecipeError
 from data_room.tones import BUNDLED, RATE, data_config, dataset, tone
@@ -54,7 +55,8 @@ def test_the_bundled_manifest_is_true() -> None:
         ("", "first line must name the columns"),
         ("file,split\na.wav,train\n", "found: file, split"),
         ("path,seconds\na.wav,long\n", "line 2: sample_rate and seconds must be numbers"),
-        ("path,seconds\n,1\n", "line 2: the path is empty"),
+        ("path,sample_rate\na.wav,inf\n", "line 2: sample_rate and seconds must be numbers"),
+        ("path,seconds\na.wav,1\n\n\n,1\n", "line 5: the path is empty"),
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -73,13 +75,42 @@ def test_manifests_that_cannot_be_read_or_written(tmp_path: Path) -> None:
 
 
 def test_sources_add_up(corpus: Path) -> None:
-    assert sources([corpus, corpus]) == [
+    assert sources({"speech": [corpus, corpus], "noise": [corpus]}) == [
         {"name": "hiss", "licence": "CC-BY-4.0", "seconds": 16.0},
         {"name": "tones", "licence": "CC0-1.0", "seconds": 36.0},
     ]
-    assert sources([corpus], exclude=["CC-BY-*", "anna"], splits=["train"]) == [
+    both = {"speech": [corpus], "noise": [corpus]}
+    assert sources(both, exclude=["CC-BY-*", "anna"], splits=["train"]) == [
         {"name": "tones", "licence": "CC0-1.0", "seconds": 12.0}
     ]
+
+
+@pytest.fixture
+def rooms(tmp_path: Path) -> Path:
+    """A folder with a pack of two room responses of 0.1 s."""
+    folder = tmp_path / "rooms"
+    folder.mkdir()
+    responses = np.zeros((2, 1600), np.float32)
+    responses[:, 0] = 1
+    np.savez(folder / "a.npz", rir=responses, length=[1600, 1600], sample_rate=16000, direct_sample=0)
+    return folder
+
+
+def test_sources_are_those_that_are_drawn_from(corpus: Path, rooms: Path) -> None:
+    """A vocoder that takes the speech of a manifest has not heard its noise."""
+    assert [s["name"] for s in sources({"speech": [corpus], "rir": [corpus]})] == ["tones"]
+    assert sources({"rir": [rooms]}) == [{"name": "rooms", "licence": "unknown", "seconds": 0.2}]
+
+
+@pytest.mark.parametrize("kept", [0, 700])
+def test_packs_of_room_responses_cut_short_are_named(rooms: Path, kept: int) -> None:
+    cut = rooms / "cut.npz"
+    cut.write_bytes((rooms / "a.npz").read_bytes()[:kept])
+    found = scan(rooms, "rir")
+    assert [e.path.name for e in found.entries] == ["a.npz"]
+    assert "no pack of room responses" in found.unreadable[str(cut)]
+    with pytest.raises(InputError, match=r"cut\.npz: not a pack of room responses"):
+        Rooms([cut], 16000)
 
 
 def test_scan_finds_speakers_and_leaves_out_what_is_broken(tmp_path: Path) -> None:

@@ -10,8 +10,19 @@ import torch
 
 from audiotool import checkpoint, recipe
 from audiotool.errors import CheckpointError, RecipeError
+from audiotool.models.base import Model
 from audiotool.models.cleanunet import CleanUNet
-from audiotool.training.setup import build_model
+from audiotool.training.history import History, joined_sources
+from audiotool.training.setup import begin_from, build_model
+from audiotool.training.trainer import Trainer
+
+
+def begun(values: dict[str, Any], *settings: str) -> Model:
+    """The model a recipe begins with."""
+    parsed = recipe.parse(values, "tiny", settings)
+    model = build_model(parsed)
+    begin_from(model, parsed.init)
+    return model
 
 
 @pytest.fixture
@@ -34,16 +45,16 @@ def test_weights_are_random_by_seed(tiny_recipe: dict[str, Any]) -> None:
 
 
 def test_training_begins_with_another_checkpoint(tiny_recipe: dict[str, Any], weights: Path) -> None:
-    model = build_model(recipe.parse(tiny_recipe, "tiny", [f"init.checkpoint={weights}"]))
+    model = begun(tiny_recipe, f"init.checkpoint={weights}")
     torch.testing.assert_close(model.state_dict(), checkpoint.load(weights)[0].state_dict(), rtol=0, atol=0)
 
 
 def test_skipped_tensors_stay_random(tiny_recipe: dict[str, Any], weights: Path) -> None:
     wider = ["model.config.transformer_inner_dim=64", f"init.checkpoint={weights}"]
     with pytest.raises(CheckpointError, match="of another shape"):
-        build_model(recipe.parse(tiny_recipe, "tiny", wider))
+        begun(tiny_recipe, *wider)
     skip = "init.skip=['*.pos_ffn.w_*']"
-    model = build_model(recipe.parse(tiny_recipe, "tiny", [*wider, skip]))
+    model = begun(tiny_recipe, *wider, skip)
     taken = checkpoint.load(weights)[0].state_dict()
     assert torch.equal(model.state_dict()["encoder.0.0.weight"], taken["encoder.0.0.weight"])
 
@@ -51,12 +62,10 @@ def test_skipped_tensors_stay_random(tiny_recipe: dict[str, Any], weights: Path)
 def test_begins_with_the_same_architecture_only(tiny_recipe: dict[str, Any], weights: Path) -> None:
     values = tiny_recipe | {"model": {"name": "gtcrn"}, "init": {"checkpoint": str(weights)}}
     with pytest.raises(CheckpointError, match="holds a cleanunet, the recipe trains a gtcrn"):
-        build_model(recipe.parse(values, "tiny"))
+        begun(values)
 
 
 def test_frozen_parts_do_not_move(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
-    from audiotool.training.trainer import Trainer
-
     settings = ["freeze=['encoder.*', 'tsfm_*']", "validation.count=0", "train.ema=0"]
     parsed = recipe.parse(tiny_recipe, "tiny", settings)
     before = build_model(parsed).state_dict()
@@ -64,6 +73,87 @@ def test_frozen_parts_do_not_move(tiny_recipe: dict[str, Any], tmp_path: Path) -
     trainer.run()
     for name, value in trainer.model.state_dict().items():
         assert torch.equal(value, before[name]) == (not name.startswith("decoder")), name
+
+
+SHORT = ["train.steps=2", "validation.count=0", "audio.segment_seconds=0.36"]
+TWO_STEPS = {"steps": 2, "examples": 4, "hours_of_audio": 0.0}
+
+
+def amounts(training: dict[str, Any]) -> dict[str, Any]:
+    """What is the same on every machine."""
+    return {key: value for key, value in training.items() if key in ("checkpoint", *TWO_STEPS)}
+
+
+def test_fine_tuning_keeps_the_licence_trail_and_counts_on(
+    tiny_recipe: dict[str, Any], weights: Path, tmp_path: Path
+) -> None:
+    model, parent = checkpoint.load(weights)
+    parent.sources = [
+        {"name": "LJSpeech-1.1", "licence": "public-domain", "seconds": 9000.0},
+        {"name": "elsewhere", "licence": "CC-BY-NC-4.0"},
+    ]
+    parent.training = {"steps": 100, "examples": 800, "hours_of_audio": 2.5, "hours": 1.5, "torch": "2"}
+    checkpoint.save(weights, model.state_dict(), parent)
+    Trainer(recipe.parse(tiny_recipe, "tiny", [*SHORT, f"init.checkpoint={weights}"]), tmp_path / "a").run()
+    child = tmp_path / "a" / "tiny.safetensors"
+    found = checkpoint.read_metadata(child)
+    assert amounts(found.training) == TWO_STEPS
+    before = {"steps": 100, "examples": 800, "hours_of_audio": 2.5, "hours": 1.5}
+    assert found.training["before"] == {"checkpoint": "first", **before}
+    trail = {(s["name"], s["licence"]): s.get("seconds") for s in found.sources}
+    assert trail["LJSpeech-1.1", "public-domain"] == 9000.0
+    assert trail["elsewhere", "CC-BY-NC-4.0"] is None
+    assert len(trail) == len(found.sources) > 2
+    # What is before counts on from generation to generation.
+    Trainer(recipe.parse(tiny_recipe, "tiny", [*SHORT, f"init.checkpoint={child}"]), tmp_path / "b").run()
+    further = checkpoint.read_metadata(tmp_path / "b" / "tiny.safetensors")
+    assert further.sources == found.sources
+    assert amounts(further.training["before"]) == {
+        "checkpoint": "tiny",
+        "steps": 102,
+        "examples": 804,
+        "hours_of_audio": 2.5,
+    }
+
+
+def test_history_outlives_the_checkpoint_it_came_from(
+    tiny_recipe: dict[str, Any], weights: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    Trainer(recipe.parse(tiny_recipe, "tiny", [*SHORT, f"init.checkpoint={weights}"]), folder).run()
+    before = checkpoint.read_metadata(folder / "tiny.safetensors")
+    weights.unlink()
+    longer = [*SHORT, f"init.checkpoint={weights}", "train.steps=3"]
+    Trainer(recipe.parse(tiny_recipe, "tiny", longer), folder).run(resume=True)
+    after = checkpoint.read_metadata(folder / "tiny.safetensors")
+    assert (after.training["steps"], after.training["before"]) == (3, {"checkpoint": "first"})
+    assert after.sources == before.sources
+    assert {"name": "data of first", "licence": "unknown"} in after.sources
+
+
+def test_amounts_that_are_not_known_are_left_out() -> None:
+    def past(training: dict[str, Any], parent: str | None = None) -> dict[str, Any]:
+        made_by = {"init": {"checkpoint": parent}}
+        return History.of("x", checkpoint.Metadata("denoise", {}, 16000, made_by, training=training)).training
+
+    assert past({}) == {"checkpoint": "x"}
+    assert past({"steps": 5, "hours_of_audio": None}) == {"checkpoint": "x", "steps": 5}
+    assert past({"steps": 5, "hours": 1.0, "before": {"checkpoint": "y", "steps": 7}}) == {
+        "checkpoint": "x",
+        "steps": 12,
+    }
+    # Fine-tuned before its past was written down.
+    assert past({"steps": 5}, parent="y") == {"checkpoint": "x"}
+
+
+def test_the_same_material_counts_once() -> None:
+    first = [{"name": "a", "licence": "MIT", "seconds": 3.0}, {"name": "b", "licence": "MIT"}]
+    second = [{"name": "a", "licence": "CC0-1.0"}, {"name": "b", "licence": "MIT", "seconds": 2.0}]
+    assert joined_sources(first, second, [{"name": "a", "licence": "MIT", "seconds": 1.0}]) == [
+        {"name": "a", "licence": "CC0-1.0"},
+        {"name": "a", "licence": "MIT", "seconds": 3.0},
+        {"name": "b", "licence": "MIT", "seconds": 2.0},
+    ]
 
 
 @pytest.mark.parametrize(

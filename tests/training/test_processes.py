@@ -105,3 +105,49 @@ def test_two_processes_equal_one_with_the_doubled_batch(
             assert a.keys() == b.keys()
             for key in a:
                 assert float(a[key] or 0) == pytest.approx(float(b[key] or 0), rel=1e-3, abs=1e-5), key
+
+
+SECOND_STOPS = """
+import sys
+from audiotool import recipe
+from audiotool.training.trainer import Trainer
+
+trainer = Trainer(recipe.load(sys.argv[1]), sys.argv[2], "cpu")
+step = trainer._step
+
+def stop_after_three(batches):
+    step(batches)
+    if trainer.fabric.global_rank == 1 and trainer.progress.step == 3:
+        trainer.stop()
+
+trainer._step = stop_after_three
+summary = trainer.run()
+assert (summary.step, summary.interrupted) == (3, True), summary
+"""
+
+
+def test_processes_stop_together(long_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path) -> None:
+    """A signal does not reach all of them in the same step."""
+    script = tmp_path / "second_stops.py"
+    script.write_text(SECOND_STOPS)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launcher, script, write_recipe(long_recipe), tmp_path / "run"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in (tmp_path / "run" / "states").iterdir()] == ["step-0000000003.pt"]
+
+
+def test_metric_processes_end_with_a_killed_training(
+    tiny_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    tiny_recipe["train"]["steps"] = 100_000
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    process = start([write_recipe(tiny_recipe), "--run", tmp_path / "run"])
+    deadline = time.monotonic() + 600
+    while not (tmp_path / "run" / "valid.csv").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    # They hold the other ends of these pipes.
+    process.communicate(timeout=60)

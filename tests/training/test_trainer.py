@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from audiotool.errors import CheckpointError, DeviceError, InputError, RecipeErr
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.training import folder as folder_module
 from audiotool.training.trainer import Trainer
+from audiotool.training.validation import Validator
 
 
 def train(values: dict[str, Any], folder: Path, resume: bool = False, *settings: str) -> Any:
@@ -37,6 +39,12 @@ class StopAfter:
     def logged(self, *told: Any) -> None: ...
 
     def validated(self, *told: Any) -> None: ...
+
+
+def stopped_after(step: int, values: dict[str, Any], folder: Path) -> Trainer:
+    listener = StopAfter(step)
+    listener.trainer = Trainer(recipe.parse(values, "tiny"), folder, "cpu", listener)
+    return listener.trainer
 
 
 def test_run_leaves_checkpoint_curves_and_states(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -80,15 +88,87 @@ def test_resumed_run_equals_an_uninterrupted_one(
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     tiny_recipe["logging"]["every"] = 2
     train(tiny_recipe, whole)
-    listener = StopAfter(stop_after)
-    listener.trainer = Trainer(recipe.parse(tiny_recipe, "tiny"), parts, "cpu", listener)
-    assert listener.trainer.run().interrupted
+    assert stopped_after(stop_after, tiny_recipe, parts).run().interrupted
     assert not train(tiny_recipe, parts, True).interrupted
     assert curve(parts / "train.csv") == curve(whole / "train.csv")
     assert curve(parts / "valid.csv") == curve(whole / "valid.csv")
     states = [torch.load(p / "states" / "step-0000000006.pt", weights_only=True) for p in (whole, parts)]
     for key in ("model", "average", "optimiser"):
         torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
+
+
+class Late(Future[dict[str, float | None]]):
+    """A score that arrives only when it is waited for."""
+
+    def done(self) -> bool:
+        return False
+
+    def result(self, timeout: float | None = None) -> dict[str, float | None]:
+        return {"si_sdr": 1.0}
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        return None
+
+
+class Interrupted(Late):
+    """A wait that the second Ctrl-C ends."""
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        raise KeyboardInterrupt
+
+
+class Killed(Future[dict[str, float | None]]):
+    """A score whose process the first Ctrl-C ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_exception(BrokenExecutor())
+
+
+def test_interrupted_run_waits_for_its_validations(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    summary = stopped_after(4, tiny_recipe, tmp_path).run()
+    assert (summary.step, summary.interrupted) == (4, True)
+    assert summary.best == (3, "si_sdr", 1.0)
+    best = checkpoint.read_metadata(tmp_path / "tiny-best.safetensors")
+    assert (best.training["steps"], best.metrics["valid"]["si_sdr"]) == (3, 1.0)
+
+
+def test_lost_validations_are_made_up_for(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    tiny_recipe["validation"] |= {"every": 2, "metrics": ["si_sdr"], "metric": "loss"}
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    train(tiny_recipe, whole)
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        stopped_after(5, tiny_recipe, parts).run()
+    assert not (parts / "valid.csv").exists()
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    train(tiny_recipe, parts, True)
+    assert curve(parts / "valid.csv") == curve(whole / "valid.csv")
+    # Once is enough.
+    train(tiny_recipe, parts, True)
+    assert curve(parts / "valid.csv") == curve(whole / "valid.csv")
+    for name in ("tiny", "tiny-best"):
+        files = [folder / f"{name}.safetensors" for folder in (whole, parts)]
+        torch.testing.assert_close(*(checkpoint.load(f)[0].state_dict() for f in files), rtol=0, atol=0)
+        assert len({checkpoint.read_metadata(f).training["steps"] for f in files}) == 1
+
+
+def test_validations_whose_scores_were_killed_are_made_up_for(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Killed())
+    assert stopped_after(3, tiny_recipe, tmp_path).run().best is None
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    assert train(tiny_recipe, tmp_path, True).best == (3, "si_sdr", 1.0)
+    assert [row["si_sdr"] for row in curve(tmp_path / "valid.csv")] == ["1", "1"]
 
 
 def test_accumulation_equals_a_larger_batch(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -115,9 +195,7 @@ def test_adversarial_training_resumes_exactly(tiny_recipe: dict[str, Any], tmp_p
     tiny_recipe["adversarial"] = ADVERSARIAL
     tiny_recipe["validation"]["count"] = 0
     train(tiny_recipe, tmp_path / "whole")
-    listener = StopAfter(4)
-    listener.trainer = Trainer(recipe.parse(tiny_recipe, "tiny"), tmp_path / "parts", "cpu", listener)
-    listener.trainer.run()
+    stopped_after(4, tiny_recipe, tmp_path / "parts").run()
     train(tiny_recipe, tmp_path / "parts", True)
     whole = curve(tmp_path / "whole" / "train.csv")
     assert curve(tmp_path / "parts" / "train.csv") == whole
