@@ -5,7 +5,8 @@ Separation with Band-Split RNN, TASLP 2023, arXiv:2209.15174). A layer lets ever
 GRU over time, the same for all bands), then lets the bands of a frame see each other (a perceptron along the
 bands, as the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601, where BSRNN has a
 recurrence, which would need a step a band), then widens each band's features. What is learnt in one band
-serves all of them: few weights, and little speech is needed to learn them.
+serves all of them: few weights, and little speech is needed to learn them. Where a voice must be known again,
+which no band can do by itself, a second GRU may follow each layer, one over all bands together.
 
     bins  ->  bands (K, D)  ->  layers x [GRU over time, mixing of bands, perceptron]  ->  filters  ->  bins
 
@@ -44,6 +45,7 @@ class BandSplitGRUConfig:
         layers: of GRU, mixing and perceptron.
         mixing: width of the mixing's inner layer, in multiples of the number of bands.
         expansion: width of the perceptron's inner layer, in multiples of dim.
+        memory: features of the GRU over all bands together that follows every layer; 0 leaves it out.
         filter_taps: frames that a filter below `filter_below_hz` spans; 1 is a plain mask.
         filter_below_hz: where deep filtering ends; the edge of a group of `bands`.
         compression: exponent on the magnitudes the network sees.
@@ -59,6 +61,7 @@ class BandSplitGRUConfig:
     layers: int = 3
     mixing: int = 2
     expansion: int = 2
+    memory: int = 0
     filter_taps: int = 3
     filter_below_hz: float = 4000.0
     compression: float = 0.3
@@ -110,6 +113,27 @@ class BandLayer(nn.Module):
         return x, hidden[0].unflatten(0, x.shape[1:3])
 
 
+class Memory(nn.Module):
+    """What all bands of (T, B, K, D) remember together, added to each: who speaks, not what is in a band.
+
+    Adds nothing until it is trained, so that it can join a trained network. State: the GRU's.
+    """
+
+    def __init__(self, bands: int, dim: int, units: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.gather = nn.Linear(bands * dim, units)
+        self.gru = GRU(units, units)
+        self.spread = nn.Linear(units, bands * dim)
+        nn.init.zeros_(self.spread.weight)
+        nn.init.zeros_(self.spread.bias)
+
+    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        hidden = None if state is None else state[None]
+        remembered, hidden = self.gru(self.gather(self.norm(x).flatten(2)), hidden)
+        return x + self.spread(remembered).view_as(x), hidden[0]
+
+
 class BandSplitGRU(Model):
     """Waveform (B, 1, T) to stems (B, S, T)."""
 
@@ -131,6 +155,7 @@ class BandSplitGRU(Model):
         self.taps = self._taps_of_groups()
         self.split = nn.ModuleList(BandLinear(count, 3 * width, c.dim) for count, width in c.bands)
         self.layers = nn.ModuleList(BandLayer(bands, c.dim, c.mixing, c.expansion) for _ in range(c.layers))
+        self.memories = nn.ModuleList(Memory(bands, c.dim, c.memory) for _ in range(c.layers) if c.memory)
         self.head_norm = nn.LayerNorm(c.dim)
         self.head = nn.Linear(c.dim, 2 * c.dim)
         self.masks = nn.ModuleList(
@@ -151,6 +176,7 @@ class BandSplitGRU(Model):
         return {
             "analysis": None,
             "layers": [None] * len(self.layers),
+            "memories": [None] * len(self.memories),
             "filters": [None] * len(self.filters),
             "synthesis": None,
         }
@@ -178,11 +204,12 @@ class BandSplitGRU(Model):
             )
         ]
         h = torch.cat(parts, dim=2)
-        states = []
-        for layer, layer_state in zip(self.layers, state["layers"], strict=True):
-            h, layer_state = layer(h, layer_state)
-            states.append(layer_state)
-        state["layers"] = states
+        states, memories = list(state["layers"]), list(state["memories"])
+        for n, layer in enumerate(self.layers):
+            h, states[n] = layer(h, states[n])
+            if self.memories:
+                h, memories[n] = self.memories[n](h, memories[n])
+        state["layers"], state["memories"] = states, memories
         h = F.relu(self.head(self.head_norm(h)), inplace=True)
         groups = h.split([count for count, _ in c.bands], dim=2)
         coefficients = [self._coefficients(n, group) for n, group in enumerate(groups)]

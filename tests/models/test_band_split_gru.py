@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from audiotool.errors import CheckpointError
-from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig
+from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig, Memory
 
 
 def build(**config):
@@ -43,6 +43,38 @@ def test_earlier_frames_serve_below_the_deep_filters_edge_alone(hz, sounds):
         bias[:, :, 0, :, 1:] = 1.0
     tone = torch.sin(2 * torch.pi * hz * torch.arange(8000) / 16000)[None, None]
     assert (model.process(tone)[..., 2000:6000].abs().max() > 0.1) == sounds
+
+
+@torch.no_grad()
+def test_a_memory_joins_a_trained_network_without_changing_it():
+    trained, joined = build(), build(memory=6)
+    joined.load_state_dict(trained.state_dict(), strict=False)
+    x = torch.randn(1, 1, 4000)
+    torch.testing.assert_close(joined.process(x), trained.process(x), atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_a_memory_tells_every_band_what_another_heard_before():
+    torch.manual_seed(0)
+    memory = Memory(bands=4, dim=8, units=6)
+    torch.nn.init.normal_(memory.spread.weight)
+    before, later = torch.randn(10, 1, 4, 8), torch.randn(10, 1, 4, 8)
+    other = torch.cat((before[:, :, :1].flip(0), before[:, :, 1:]), dim=2)
+    answers = [memory(torch.cat((heard, later)))[0] for heard in (before, other)]
+    assert (answers[0] - answers[1])[10:, :, 1:].abs().amax(dim=(0, 1, 3)).min() > 1e-3
+
+
+@torch.no_grad()
+def test_a_trained_memory_streams():
+    model = build(memory=6)
+    for memory in model.memories:
+        torch.nn.init.normal_(memory.spread.weight)
+    x = torch.randn(1, 1, 4000)
+    outputs, state = [], None
+    for begin in range(0, 4000, 500):
+        y, state = model.step(x[..., begin : begin + 500], state, final=begin == 3500)
+        outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs, dim=-1)[..., :4000], model.process(x))
 
 
 def test_bands_that_do_not_fill_the_spectrum_are_refused():
