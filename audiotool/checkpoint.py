@@ -202,11 +202,37 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
         ) from error
     if text is None:
         raise CheckpointError(f"{path} has no audiotool metadata: convert it with `audiotool models import`")
-    values = json.loads(text)
-    if values.get("format") != FORMAT:
+    return _parse(text, path), tensors
+
+
+def _parse(text: str, path: Path) -> Metadata:
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if isinstance(values, dict) and values.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has checkpoint format {values.get('format')}, this audiotool reads {FORMAT}:"
             " upgrade audiotool"
         )
+    if not _is_complete(values):
+        raise CheckpointError(
+            f"{path} does not say which task, model and sample rate it is of: it is damaged; get it again, or"
+            " convert the official checkpoint with `audiotool models import`"
+        )
     known = {f.name for f in dataclasses.fields(Metadata)}
-    return Metadata(**{k: v for k, v in values.items() if k in known}), tensors
+    return Metadata(**{k: v for k, v in values.items() if k in known})
+
+
+def _is_complete(values: Any) -> bool:
+    """Whether all is there that a model is built from."""
+    if not isinstance(values, dict):
+        return False
+    model = values.get("model")
+    return (
+        isinstance(model, dict)
+        and isinstance(model.get("name"), str)
+        and isinstance(model.get("config"), dict)
+        and isinstance(values.get("task"), str)
+        and isinstance(values.get("sample_rate"), int)
+    )

@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 def nearest(word: str, allowed: list[str]) -> str:
-    """Return `"; did you mean 'x'?"` for the closest allowed word, or an empty string."""
+    """The end of a sentence: `"; did you mean 'x'?"` with the closest allowed word, or `"."`."""
     close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    return f"; did you mean '{close[0]}'?" if close else "."
 
 
 class Catalogue(Generic[T]):

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from audiotool.cores import core_count
+
 DISTRIBUTION = "audiotool-speech"
 OLDEST_PYTHON = (3, 10)
 PAIR = (9, 11)
@@ -27,6 +29,7 @@ IMPORTS = {
     "torch": "torch",
     "torchaudio": "torchaudio",
     "numpy": "numpy",
+    "scipy": "scipy",
     "soundfile": "soundfile",
     "soxr": "soxr",
     "typer": "typer",
@@ -219,7 +222,7 @@ def check_devices(torch_error: str | None) -> Iterator[Finding]:
 
 def check_threads() -> Iterator[Finding]:
     """Cores this process may use, and limits set from outside."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = core_count()
     limit = os.environ.get("OMP_NUM_THREADS")
     said = f", limited to {limit} by OMP_NUM_THREADS" if limit else ""
     yield Finding("threads", "ok", f"{cores} cores{said}")

@@ -50,6 +50,9 @@ NARROW_BAND = 0.8
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
+MOST_CHANNELS = 255
+"""More are a waveform with its axes exchanged, as soundfile reads it."""
+
 Progress = Callable[[int, "int | None"], None]
 """Called with (input samples done, input samples in all or None)."""
 
@@ -264,8 +267,11 @@ class Pipeline:
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
         if isinstance(self.model, Vocoder):
             check_takes_mel(self.model)
-        if sample_rate <= 0 or channels <= 0:
-            raise InputError(f"a stream needs a sample rate and channels, got {sample_rate} Hz, {channels}")
+        if sample_rate <= 0 or sample_rate != int(sample_rate) or channels <= 0:
+            raise InputError(
+                f"a stream needs channels and a sample rate in whole Hz, got {channels} and {sample_rate} Hz"
+            )
+        sample_rate = int(sample_rate)
         if TASKS.get(self.task).widens:
             rate = settings.output_rate or max(sample_rate, self.sample_rate)
             settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
@@ -369,6 +375,11 @@ class _Array:
         values = waveform.detach().cpu().numpy() if self.is_tensor else np.asarray(waveform)
         if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[0]):
             raise InputError(f"a waveform is (time,) or (channels, time), got the shape {values.shape}")
+        if values.ndim == 2 and values.shape[0] > MOST_CHANNELS:
+            raise InputError(
+                f"a waveform is (channels, time), and {values.shape} would be {values.shape[0]} channels:"
+                " transpose it"
+            )
         if not np.issubdtype(values.dtype, np.floating):
             raise InputError(
                 f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"

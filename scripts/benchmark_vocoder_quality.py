@@ -18,7 +18,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,6 +28,7 @@ from audiotool.dsp.mel import MelSpectrogram
 from audiotool.metrics.score import score
 from audiotool.models.vocoder import Vocoder
 from audiotool.pipeline import load
+from audiotool.recipe import parse_settings
 from audiotool.streaming.copy_synthesis import CopySynthesis
 from audiotool.streaming.resample import StreamingResampler
 
@@ -55,8 +55,7 @@ def recording(path: str, sample_rate: int, seconds: float) -> NDArray[np.float32
 
 def changed(vocoder: Vocoder, values: list[str]) -> Vocoder:
     """The same weights in a model with other hyper-parameters, each "key=value"."""
-    settings = {key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in values)}
-    other = type(vocoder)(dataclasses.replace(vocoder.config, **settings)).eval()
+    other = type(vocoder)(dataclasses.replace(vocoder.config, **parse_settings(values))).eval()
     other.load_state_dict(vocoder.state_dict())
     return other
 

@@ -17,11 +17,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-import yaml
 from safetensors.torch import load_file
 from update_manifest import main as update_manifest
 
 from audiotool import checkpoint
+from audiotool.recipe import parse_settings
 from audiotool.tasks.base import TASKS
 
 
@@ -66,9 +66,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     metadata = checkpoint.read_metadata(arguments.checkpoint)
-    metadata.model["config"] |= {
-        key: yaml.safe_load(value) for key, _, value in (text.partition("=") for text in arguments.set)
-    }
+    metadata.model["config"] |= parse_settings(arguments.set)
     if arguments.notes is not None:
         metadata.notes = arguments.notes
     target = checkpoint.bundled_root("checkpoints") / f"{arguments.name}.safetensors"

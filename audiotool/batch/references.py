@@ -27,10 +27,10 @@ class References:
         self.stems = stems
         self.several = several
         self._folders: dict[Path, dict[str, list[Path]]] = {}
-        if not place.exists():
-            raise PlanError(f"no such reference: {place}")
         if len(stems) > 1 and not place.is_dir():
             raise PlanError(f"several stems need a folder of references, and {place} is none")
+        if not place.exists():
+            raise PlanError(f"no such reference: {place}")
         if several and place.is_file():
             raise PlanError(f"several inputs need a folder of references, and {place} is a file")
 

@@ -178,7 +178,8 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
     if result.limited:
         rows[0].notes.append(
             f"{result.limited} samples beyond full scale were limited (peak {result.peak:.3f});"
-            " --subtype FLOAT keeps them"
+            " a WAV with --subtype FLOAT keeps them"
+            + (", and adds up to the input" if job.target.residual is not None else "")
         )
     return rows
 

@@ -24,6 +24,7 @@ import typer
 from typer.core import TyperGroup
 
 import audiotool.cli
+from audiotool.cli.progress import say
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
 from audiotool.version import __version__
@@ -68,7 +69,7 @@ class Subcommands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            _say("interrupted")
+            say("interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:
             # Whoever read our output has gone; the interpreter must not try to flush it again.
@@ -77,13 +78,13 @@ class Subcommands(TyperGroup):
         except AudiotoolError as error:
             if self.debug:
                 raise
-            _say(f"error: {error}")
+            say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
             # click's own exceptions know what to do with themselves.
             if self.debug or type(error).__module__.partition(".")[0] in ("click", "typer"):
                 raise
-            _say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
+            say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
             raise typer.Exit(1) from None
 
     @staticmethod
@@ -93,12 +94,6 @@ class Subcommands(TyperGroup):
             return None
         found = getattr(importlib.import_module(name), "app", None)
         return found if isinstance(found, typer.Typer) else None
-
-
-def _say(message: str) -> None:
-    """Write one line to stderr."""
-    line = " ".join(message.split())
-    sys.stderr.write(f"audiotool: {line}\n")
 
 
 def _version(asked: bool) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.errors import PlanError
+
 if TYPE_CHECKING:
     from audiotool.data.scan import Scan
 
@@ -124,6 +126,9 @@ def mix(
 
     if split is Split.auto:
         raise typer.BadParameter("a set is of the train, valid or test split", param_hint="--split")
+    if output.is_dir() and any(output.iterdir()):
+        # Examples left of an older set would be scored with the new ones.
+        raise PlanError(f"{output} is not empty: choose another folder for the set")
     loaded = load(recipe, list(settings or []))
     data = loaded.data.located(find(recipe).parent)
     # Only now: they load torch, and a wrong recipe should say so at once.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ def list_models(
     from audiotool.models.registry import MODELS
 
     checkpoints = [_checkpoint(name, cost) for name in checkpoint.bundled()]
-    architectures = [_described(_published(model_class, cost), cost) for model_class in MODELS.all().values()]
+    architectures = [_described(_published(name, cost), cost) for name in MODELS.all()]
     if as_json:
         found = {"checkpoints": checkpoints, "architectures": architectures}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
@@ -61,7 +62,7 @@ def show(
         facts = {"path": str(path), **dataclasses.asdict(checkpoint.read_metadata(path))}
     else:
         model_class = MODELS.get(name)
-        facts = _described(_published(model_class, real=False), cost=False)
+        facts = _described(_published(name, real=False), cost=False)
         facts |= {"reference": model_class.reference, "importer": _imports(name)}
         facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, name))
     if as_json:
@@ -106,12 +107,13 @@ def import_official(
     """Convert an official checkpoint; nothing in it is executed. Prints the path of the result."""
     from audiotool import checkpoint
     from audiotool.importers.base import import_checkpoint
+    from audiotool.recipe import parse_settings
 
     if output.suffix != ".safetensors":
         raise PlanError(f"{output}: a checkpoint ends in .safetensors")
     if output.exists() and not overwrite:
         raise PlanError(f"{output} exists: give --overwrite to replace it")
-    found, metadata = import_checkpoint(official, model, config, _overrides(settings or []))
+    found, metadata = import_checkpoint(official, model, config, parse_settings(settings or []))
     checkpoint.save(output, found.state_dict(), metadata)
     sys.stdout.write(f"{output}\n")
 
@@ -131,48 +133,37 @@ def card(
     sys.stdout.write(f"{write_card(checkpoint.resolve(name), output)}\n")
 
 
-def _overrides(settings: list[str]) -> dict[str, Any]:
-    """{"attention_window": None} of ["attention_window=null"].
-
-    Raises:
-        PlanError: a setting has no "=", or its value is not YAML.
-    """
-    import yaml
-
-    values = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator or not key.strip():
-            raise PlanError(f"--set {setting}: write KEY=VALUE")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise PlanError(f"--set {setting}: the value is not YAML") from error
-    return values
+def _published(name: str, real: bool) -> Model:
+    """The architecture with its published settings; see `_built`."""
+    return _built({"name": name, "config": {}}, real)
 
 
-def _published(model_class: type[Model], real: bool) -> Model:
-    """The model with its published settings.
+def _built(description: Mapping[str, Any], real: bool) -> Model:
+    """The model that {"name", "config"} describe.
 
     Args:
         real: with weights that can be run; otherwise without memory for them where the model allows it.
     """
     import torch
 
+    from audiotool.models.registry import MODELS
+
+    model_class, config = MODELS.get(description["name"]), description["config"]
     if not real:
         try:
             with torch.device("meta"):
-                return model_class.from_config()
+                return model_class.from_config(config)
         except (RuntimeError, NotImplementedError):
             # Some models look at their first weights while they are built.
-            return model_class.from_config().eval()
-    return model_class.from_config().eval()
+            return model_class.from_config(config).eval()
+    return model_class.from_config(config).eval()
 
 
 def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
     from audiotool import checkpoint
 
-    model, metadata = checkpoint.load(checkpoint.bundled()[name])
+    metadata = checkpoint.read_metadata(checkpoint.bundled()[name])
+    model = _built(metadata.model, real=cost)
     row = {"checkpoint": name, "task": metadata.task, "default": name in checkpoint.defaults().values()}
     row |= {key: value for key, value in _described(model, cost).items() if key != "tasks"}
     tests = {key: values for key, values in metadata.metrics.items() if key.startswith("test, ")}

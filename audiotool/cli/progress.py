@@ -145,7 +145,7 @@ def _line(outcome: Outcome) -> str:
         return outcome.error
     place = " and ".join(map(str, outcome.job.target.paths)) or "standard output"
     if outcome.status == "skipped":
-        return f"{outcome.job.name}: {place} exists, skipped"
+        return f"{outcome.job.name}: {place} there already, skipped"
     speed = outcome.row.facts.get("real_time_factor", 0.0)
     return f"{outcome.job.name} -> {place} ({outcome.seconds:.1f} s, {speed:.1f}x real time)"
 

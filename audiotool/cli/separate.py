@@ -36,7 +36,7 @@ def separate(options: SeparateOptions) -> None:
     """Take a recording apart: speakers, or instruments, or speech and background.
 
     Every stem becomes a file, DIR/NAME.STEM.wav. A denoiser's checkpoint gives speech and background, which
-    together are the input exactly.
+    add up to the input, but for what a format rounds or limits.
 
     audiotool separate mix.wav -o stems/ --checkpoint two-speakers.safetensors
     audiotool separate interview.wav -o stems/ --stems speech,background
@@ -62,7 +62,7 @@ def _task_and_stems(options: SeparateOptions) -> tuple[str, tuple[str, ...]]:
     wanted = None if options.stems is None else tuple(s.strip() for s in options.stems.split(","))
     named = asked_checkpoint(options)
     if named is None:
-        default = "denoise" if wanted == SPEECH_AND_BACKGROUND else "separate"
+        default = "denoise" if wanted and set(wanted) == set(SPEECH_AND_BACKGROUND) else "separate"
         path = checkpoint.default_for(default)
     else:
         path = checkpoint.resolve(named)
@@ -71,7 +71,8 @@ def _task_and_stems(options: SeparateOptions) -> tuple[str, tuple[str, ...]]:
     is_denoiser = metadata.task == "denoise" and len(stems) == 1
     if is_denoiser:
         stems = SPEECH_AND_BACKGROUND
-    if wanted not in (None, stems):
-        raise PlanError(f"{path} separates into {','.join(stems)}, not into {options.stems}")
+    if wanted is not None and set(wanted) != set(stems):
+        other = "" if is_denoiser else "; --stems speech,background parts speech from the rest"
+        raise PlanError(f"{path.stem} separates into {','.join(stems)}, not into {options.stems}{other}")
     # Any other task is refused where the checkpoint is loaded.
     return "denoise" if is_denoiser else "separate", stems

@@ -20,7 +20,8 @@ class SuperResolveOptions(TaskOptions):
     rate: Annotated[
         int | None,
         typer.Option(
-            min=1,
+            min=8000,
+            max=192000,
             help="Sample rate of the output in Hz; the input's or the model's, whichever is higher.",
             rich_help_panel="Files",
             show_default=False,

@@ -103,25 +103,34 @@ def check_options(options: TaskOptions) -> None:
 
 def asked_checkpoint(options: TaskOptions) -> str | None:
     """The asked checkpoint's name or path; None for the task's default."""
+    from audiotool.checkpoint import resolve
+
     if options.recipe is not None:
         return _made_by(options.recipe)
+    if options.model is not None:
+        try:
+            resolve(options.model)
+        except CheckpointError as error:
+            raise PlanError(str(error)) from error
     return str(options.checkpoint) if options.checkpoint is not None else options.model
 
 
 def _made_by(recipe: str) -> str:
-    """The checkpoint that training with a recipe made: the bundled one of its name, or its run's best."""
-    from audiotool.checkpoint import bundled
+    """The checkpoint that training with a recipe made: its run's best here, or a bundled one."""
+    from audiotool.checkpoint import bundled, read_metadata
     from audiotool.recipe import load
 
     name = load(recipe).name
-    if name in bundled():
-        return name
     trained = Path("runs") / name / f"{name}-best.safetensors"
     if trained.is_file():
+        say(f"using {trained}")
         return str(trained)
+    for bundled_name, path in bundled().items():
+        if (read_metadata(path).recipe or {}).get("name") == name:
+            return bundled_name
     raise CheckpointError(
-        f"recipe '{recipe}' has made no checkpoint yet: neither is one called '{name}' bundled, nor is there"
-        f" {trained}; train it with `audiotool train {recipe}`"
+        f"recipe '{recipe}' has made no checkpoint yet: there is no {trained}, and no bundled"
+        f" checkpoint comes from it; train it with `audiotool train {recipe}`"
     )
 
 

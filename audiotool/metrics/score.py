@@ -168,6 +168,7 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
     for word, path in given.items():
         if path is not None and not path.exists():
             raise InputError(f"{word} {path}: no such file or folder")
+    for word, path in given.items():
         if path is not None and path.is_dir() != estimate.is_dir():
             raise InputError(
                 f"{word} {path} and estimate {estimate}: give files, or folders, not one of each"

@@ -82,6 +82,21 @@ def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) ->
     return recipe
 
 
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """{"attention_window": None} of ["attention_window=null"]; values are read as in a recipe.
+
+    Raises:
+        RecipeError: a setting has no "=", or its value is not YAML.
+    """
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set {setting}: write KEY=VALUE")
+        values[key.strip()] = _parse_yaml(text, f"--set {setting}")
+    return values
+
+
 def _parse_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, Loader=RecipeYaml)

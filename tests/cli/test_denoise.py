@@ -336,7 +336,7 @@ def test_kill_in_the_middle_of_a_batch_and_resume(long_folder: Path) -> None:
     resumed = start(long_folder, "--skip-existing")
     _, stderr = resumed.communicate(timeout=PATIENCE)
     assert resumed.returncode == 0, stderr
-    assert "a.wav: out/a.wav exists, skipped" in stderr
+    assert "a.wav: out/a.wav there already, skipped" in stderr
     assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav", "z.wav"]
     assert (long_folder / "out" / "a.wav").stat().st_mtime_ns == kept
     assert soundfile.info(str(long_folder / "out" / "z.wav")).frames == 16000 * 600

@@ -165,7 +165,7 @@ def test_import_replaces_only_when_told_to(tmp_path: Path) -> None:
         (["-o", "a.pt", "--config", CONFIG], 2, "ends in .safetensors"),
         (["-o", "a.safetensors"], 1, "give it with --config"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride"], 2, "write KEY=VALUE"),
-        (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride=["], 2, "not YAML"),
+        (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride=["], 2, "not valid YAML"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "strid=2"], 1, "did you mean 'stride'"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "n_layers=4"], 1, "do not fit cleanunet"),
     ],

@@ -159,7 +159,7 @@ def test_stereo_stems_by_overlap_add(separate: Callable[..., Result]) -> None:
             "separates into speaker1,speaker2, not into a,b",
         ),
         (["--checkpoint", "none.safetensors"], 2, "no such checkpoint"),
-        (["--model", "none"], 1, "no checkpoint 'none'"),
+        (["--model", "none"], 2, "no checkpoint 'none'"),
     ],
 )
 def test_mistakes(

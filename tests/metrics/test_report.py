@@ -92,7 +92,7 @@ def test_paths_that_are_refused(rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.json or \.csv"):
         check_path(tmp_path / "r.txt")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(InputError, match="this is a folder"):
+    with pytest.raises(InputError, match="it is a folder"):
         write_report(tmp_path / "folder.json", rows)
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot write"):
