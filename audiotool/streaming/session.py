@@ -207,6 +207,9 @@ class Session:
         if not same_rate:
             return Output(wet, np.zeros((self.output_channels, 0), np.float32))
         dry = self._dry.pop(length)
+        if not length:
+            # Most of a live stream's blocks complete no hop: they should cost nothing more.
+            return Output(wet, dry)
         if self._has_upper_band:
             low = self._low.pop(length)
             gain = self._gain.feed(low, wet) if self.settings.follow_removal else np.float32(1.0)

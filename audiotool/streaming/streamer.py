@@ -22,6 +22,12 @@ from audiotool.errors import StreamError
 from audiotool.models.base import Model, State
 from audiotool.streaming.steady import SteadyStep, steady_step
 
+FEW_CHUNKS = 3
+"""Chunks up to which replaying a live step for each takes less time than one plain step for all."""
+
+LONGEST_SECONDS = 10.0
+"""Input of one step at most, however much is given at once: memory stays bounded."""
+
 
 class Streamer(ABC):
     """A stream through one model.
@@ -118,8 +124,9 @@ class CausalStreamer(Streamer):
     """A causal model with explicit state.
 
     Args:
-        chunk: input items a step consumes; rounded up to a multiple of the model's hop. One hop for live
-            use, seconds for files: the output is the same.
+        chunk: input items a step consumes, rounded up to a multiple of the model's hop. None is for live use:
+            output comes after every hop, and hops that come together are taken together. The output is the
+            same.
     """
 
     def __init__(self, model: Model, chunk: int | None = None, **conditions: Any) -> None:
@@ -127,6 +134,8 @@ class CausalStreamer(Streamer):
             raise StreamError(f"{model.name} is not causal: use the overlap-add streamer")
         hop = model.hop_length
         self.chunk = -(-max(chunk or hop, 1) // hop) * hop
+        longest = self.chunk if chunk else round(LONGEST_SECONDS * model.sample_rate / model.upsampling)
+        self._longest = max(longest // self.chunk, 1) * self.chunk
         self._steady: SteadyStep | None = None
         super().__init__(model, **conditions)
 
@@ -150,27 +159,29 @@ class CausalStreamer(Streamer):
 
     def _advance(self) -> Tensor:
         ready = self._pending_length // self.chunk
-        outputs = []
-        for part in self._take(ready * self.chunk).split(self.chunk, dim=-1) if ready else ():
-            outputs.append(self._step(part))
-        if not outputs:
+        if not ready:
             return self._nothing()
+        replays = self._steady is not None and ready <= FEW_CHUNKS
+        parts = self._take(ready * self.chunk).split(self.chunk if replays else self._longest, dim=-1)
+        outputs = [self._step(part) for part in parts]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
     def _step(self, part: Tensor) -> Tensor:
-        if self._steady is not None:
+        if self._steady is not None and part.shape[-1] == self.chunk:
             if self._tensors is None:
                 self._tensors = self._steady.begin(self._state)
             if self._tensors is not None:
                 output, self._tensors = self._steady(part, self._tensors)
                 return output
-        output, self._state = self.model.step(part, self._state)
-        return output
+        return self._plain_step(part)
 
     def _finish(self) -> Tensor:
+        return self._plain_step(self._take(self._pending_length), final=True)
+
+    def _plain_step(self, part: Tensor, final: bool = False) -> Tensor:
         if self._steady is not None and self._tensors is not None:
             self._state, self._tensors = self._steady.end(self._tensors), None
-        output, self._state = self.model.step(self._take(self._pending_length), self._state, final=True)
+        output, self._state = self.model.step(part, self._state, final)
         return output
 
 
@@ -180,7 +191,8 @@ def make_streamer(
     """Return the streamer a model asks for.
 
     Args:
-        chunk: input items consumed at a time; None is one hop (causal) or ten seconds (overlap-add).
+        chunk: input items consumed at a time; None is whole hops as they come (causal) or ten seconds
+            (overlap-add).
         overlap: items of cross-fade between overlap-add segments; only for models without exact context.
     """
     if model.causal:

@@ -177,6 +177,22 @@ def test_latency_is_true_for_an_impulse() -> None:
     assert np.abs(outputs[0] - outputs[1])[..., untouched:].max() > 0
 
 
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000, 96000])
+def test_microphone_rates_cost_a_few_milliseconds(rate: int) -> None:
+    """Declared and observed, fed sample by sample, against the model's own latency."""
+    network = model()
+    session = Session(network, rate, 1)
+    own = (network.latency + network.hop_length - 1) / network.sample_rate
+    resampling = 0.0 if rate == 16000 else 2 * 0.0042
+    assert session.latency / rate == pytest.approx(own + resampling, abs=0.0002)
+    x = speech_like(0.1, rate)
+    got = most = 0
+    for fed in range(1, x.shape[1] + 1):
+        got += session.feed(x[:, fed - 1 : fed]).stems.shape[-1]
+        most = max(most, fed - got)
+    assert session.latency - 0.0005 * rate <= most <= session.latency
+
+
 def test_level_meter_equals_the_whole() -> None:
     x = torch.from_numpy(speech_like(1.0, 16000, 2))[:, None] + 0.05
     meter = LevelMeter()
