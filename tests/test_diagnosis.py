@@ -105,6 +105,10 @@ def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["torchmetrics"].status == "note"
 
 
+def test_every_package_that_is_needed_is_looked_at() -> None:
+    assert {name.lower() for name in doctor.IMPORTS} == set(doctor._accepted_versions())
+
+
 def test_accepted_versions_come_from_our_own_metadata() -> None:
     accepted = doctor._accepted_versions()
     assert accepted["torch"] in (">=2.9,<2.12", "<2.12,>=2.9")

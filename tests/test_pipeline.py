@@ -208,6 +208,8 @@ def test_a_failure_in_the_middle_leaves_the_earlier_output(
         (np.zeros(10, np.int16), 16000, "divide integers"),
         (np.array([0.0, np.nan]), 16000, "nan at sample 1 of channel 1"),
         (np.zeros(10), 0, "sample rate"),
+        (np.zeros(10), 44100.5, "whole Hz"),
+        (np.zeros((300, 2)), 16000, "transpose it"),
     ],
 )
 def test_bad_arrays_are_refused(

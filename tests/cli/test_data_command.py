@@ -102,3 +102,10 @@ def test_mix_says_which_split_is_empty(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "data.speech: the 'test' split is empty (rows have: train)" in done.stderr
     assert not (tmp_path / "set").exists()
+
+
+def test_a_set_is_not_mixed_into_another(tmp_path: Path) -> None:
+    (tmp_path / "noisy").mkdir()
+    done = run("data", "mix", "denoise", "-o", tmp_path)
+    assert done.returncode == 2
+    assert "is not empty: choose another folder" in " ".join(done.stderr.split())

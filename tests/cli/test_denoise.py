@@ -21,6 +21,9 @@ from typer.testing import CliRunner, Result
 
 import audiotool
 from audiotool.cli.app import app
+from audiotool.cli.options import TaskOptions
+from audiotool.cli.task import asked_checkpoint
+from audiotool.errors import CheckpointError
 
 DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
 COMMAND = [sys.executable, "-c", "from audiotool.cli.app import main; main()", "denoise"]
@@ -228,6 +231,19 @@ def test_checkpoints_by_name_path_and_recipe(tmp_path: Path, monkeypatch: pytest
     assert "not a safetensors file" in one_line(run("--checkpoint", "bad.safetensors"))
     assert "no recipe 'no-such-recipe'" in one_line(run("--recipe", "no-such-recipe"))
     assert not Path("out.wav").exists()
+
+
+def test_a_recipe_means_what_it_made_here_or_what_is_bundled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert asked_checkpoint(TaskOptions(recipe="denoise")) == "denoise-16k"
+    with pytest.raises(CheckpointError, match="train it with `audiotool train gtcrn`"):
+        asked_checkpoint(TaskOptions(recipe="gtcrn"))
+    trained = Path("runs/denoise/denoise-best.safetensors")
+    trained.parent.mkdir(parents=True)
+    trained.touch()
+    assert asked_checkpoint(TaskOptions(recipe="denoise")) == str(trained)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files")

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
 from audiotool import checkpoint
@@ -111,6 +113,16 @@ def test_show_what_is_not_there() -> None:
     missing = models("show", "missing.safetensors")
     assert missing.exit_code == 1
     assert "no checkpoint 'missing.safetensors'" in missing.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"format": 1}', '{"format": 1, "task": "denoise", "sample_rate": 8, "model": "x"}']
+)
+def test_a_damaged_checkpoint_is_told(tmp_path: Path, text: str) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", metadata={"audiotool": text})
+    done = models("show", tmp_path / "x.safetensors")
+    assert done.exit_code == 1
+    assert "does not say which task, model and sample rate" in " ".join(done.stderr.split())
 
 
 def test_verify(bundle: Path) -> None:

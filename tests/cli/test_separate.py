@@ -90,6 +90,28 @@ def test_references_are_found_by_their_names(separate: Callable[..., Result]) ->
     assert "si_sdr" in result.stdout
 
 
+def test_a_pipe_is_separated_into_a_folder(separate: Callable[..., Result]) -> None:
+    data = write_speech(Path("mix.wav"), 0.3, 8000).read_bytes()
+    for folder in ("new", "there"):
+        Path("there").mkdir(exist_ok=True)
+        result = separate("-", "-o", folder, "--checkpoint", "two.safetensors", stdin=data)
+        assert result.exit_code == 0, result.output
+        assert found(folder) == ["stdin.speaker1.wav", "stdin.speaker2.wav"]
+
+
+def test_stems_are_named_in_any_order_and_limited_ones_are_told(
+    separate: Callable[..., Result], tiny_checkpoint: Path
+) -> None:
+    soundfile.write("loud.wav", np.sign(np.sin(np.arange(16000) / 20)), 16000, subtype="PCM_16")
+    options = ("--checkpoint", tiny_checkpoint, "--stems", "background,speech", "--report", "r.json")
+    result = separate("loud.wav", "-o", "out", *options)
+    assert result.exit_code == 0, result.output
+    notes = json.loads(Path("r.json").read_text())["files"][0]["notes"]
+    assert any("adds up to the input" in note for note in notes) == ("limited" in str(notes))
+    wrong = separate("loud.wav", "-o", "out2", "--checkpoint", "two.safetensors", "--stems", "speech")
+    assert "--stems speech,background" in " ".join(wrong.stderr.split())
+
+
 def test_a_denoiser_gives_speech_and_background_that_sum_to_the_input(
     separate: Callable[..., Result], tiny_checkpoint: Path
 ) -> None:
