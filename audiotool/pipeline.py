@@ -170,7 +170,7 @@ class Pipeline:
                 yield tail
 
     def live(self, sample_rate: int, channels: int = 1) -> LiveStream:
-        """A stream to feed by hand: one hop at a time unless `settings.chunk_seconds` says more."""
+        """A stream to feed by hand: output after every hop unless `settings.chunk_seconds` says more."""
         return LiveStream(self._session(sample_rate, channels, self.settings))
 
     def enrol(self, recording: str | Path) -> None:

@@ -63,8 +63,10 @@ class RemovalGain:
 
     def _follow(self, slope: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gains (complete blocks, stems, channels) after each block that these samples complete."""
-        end = -(self._position + slope.shape[-1]) % self.block
-        power = np.pad(slope, ((0, 0), (0, 0), (self._position, end))) ** 2
+        end = self._position + slope.shape[-1]
+        # By hand: np.pad takes longer than all the rest of a live stream's block.
+        power = np.zeros((*slope.shape[:2], -(-end // self.block) * self.block), np.float32)
+        np.square(slope, out=power[..., self._position : end])
         sums = power.reshape(*power.shape[:2], -1, self.block).sum(-1, dtype=np.float64)
         if sums.shape[-1]:
             sums[..., 0] += self._partial
