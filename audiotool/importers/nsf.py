@@ -22,7 +22,8 @@ from torch import Tensor
 
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, entry, read_config, without_prefix
-from audiotool.models.nsf import FILTER_SCALE, HIGH_UNVOICED, HIGH_VOICED, LOW_UNVOICED, LOW_VOICED, MEL
+from audiotool.models.layers.harmonic_noise_mix import HIGH_UNVOICED, HIGH_VOICED, LOW_UNVOICED, LOW_VOICED
+from audiotool.models.nsf import FILTER_SCALE, MEL
 
 RENAMED = (
     (r"^m_cond(?:ition)?\.l_blstm\.l_blstm\.(\w+)_l0_reverse$", r"condition.blstm.back.\1_l0"),

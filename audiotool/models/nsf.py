@@ -37,6 +37,7 @@ from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
 from audiotool.models.layers.conv import StreamingConv1d
+from audiotool.models.layers.harmonic_noise_mix import FixedMix, SincMix
 from audiotool.models.vocoder import Vocoder
 
 MEL = {
@@ -52,21 +53,6 @@ analysis (Blackman window, a filterbank of its own), read from files: give those
 
 FILTER_SCALE = 0.1
 """Fixed gain of a block's hidden signal before it is compressed."""
-
-LOW_VOICED = (
-    0.08538414199291068, 0.04920229475534168, -0.1470178606967731, 0.24737764593887432, 0.7103067853166558,
-    0.24737764593887432, -0.1470178606967731, 0.04920229475534168, 0.08538414199291068,
-)  # fmt: skip
-LOW_UNVOICED = (
-    0.00936455546502, 0.0416254862901, 0.0878313219556, 0.146086321198, 0.192602581136, 0.211221591449,
-    0.192602581136, 0.146086321198, 0.0878313219556, 0.0416254862901, 0.00936455546502,
-)  # fmt: skip
-# The high-pass filters are the low-pass ones moved to the Nyquist frequency: every other tap changes sign.
-HIGH_VOICED = tuple(-tap if n % 2 == 0 else tap for n, tap in enumerate(LOW_UNVOICED))
-HIGH_UNVOICED = (
-    0.0853841419929, -0.0492022947553, -0.147017860697, -0.247377645939, 0.710306785317,
-    -0.247377645939, -0.147017860697, -0.0492022947553, 0.0853841419929,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -358,58 +344,6 @@ class FilterBlock(nn.Module):
         return torch.tanh(self.output.weight @ hidden) + source, states
 
 
-class SincMix(nn.Module):
-    """Low-pass the harmonic and high-pass the noise branch with filters that change at each sample."""
-
-    index: Tensor
-
-    def __init__(self, order: int) -> None:
-        super().__init__()
-        self.history = order - 1
-        half = order // 2
-        self.register_buffer("index", torch.arange(-half, half + 1, dtype=torch.float32), persistent=False)
-
-    def taps(self, cutoff: Tensor) -> tuple[Tensor, Tensor]:
-        """Low and high pass (B, T, order) for cut-offs (B, 1, T) in fractions of the Nyquist frequency.
-
-        Hamming-windowed sinc functions, scaled to gain 1 at zero and at the Nyquist frequency.
-        """
-        c, n = cutoff.transpose(1, 2), self.index
-        window = 0.54 + 0.46 * torch.cos(2 * torch.pi * n / n.numel())
-        inner = c * torch.sinc(c * n)
-        low = inner * window
-        high = (torch.sinc(n) - inner) * window
-        sign = 1 - 2 * (n.abs() % 2)
-        return low / low.sum(-1, keepdim=True), high / (high * sign).sum(-1, keepdim=True)
-
-    def forward(self, harmonic: Tensor, hiss: Tensor, cutoff: Tensor, state: State) -> tuple[Tensor, State]:
-        both = _with_history(torch.cat((harmonic, hiss), dim=1), state, self.history)
-        frames = both.unfold(-1, self.history + 1, 1).flip(-1)
-        low, high = self.taps(cutoff)
-        y = (frames[:, 0] * low).sum(-1) + (frames[:, 1] * high).sum(-1)
-        return y[:, None], _last(both, self.history)
-
-
-class FixedMix(nn.Module):
-    """Low and high pass with fixed filters, one pair for voiced and one for unvoiced samples."""
-
-    history = max(len(LOW_VOICED), len(LOW_UNVOICED)) - 1
-    taps: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        rows = [LOW_VOICED, HIGH_VOICED, LOW_UNVOICED, HIGH_UNVOICED]
-        # conv1d correlates: taps are reversed, and shorter filters padded on the side of the past.
-        padded = [[0.0] * (self.history + 1 - len(row)) + list(reversed(row)) for row in rows]
-        self.register_buffer("taps", torch.tensor(padded).reshape(2, 2, -1), persistent=False)
-
-    def forward(self, harmonic: Tensor, hiss: Tensor, voiced: Tensor, state: State) -> tuple[Tensor, State]:
-        both = _with_history(torch.cat((harmonic, hiss), dim=1), state, self.history)
-        y = F.conv1d(both, self.taps)
-        weight = torch.sigmoid((voiced - 0.5) * 10)
-        return y[:, :1] * weight + y[:, 1:] * (1 - weight), _last(both, self.history)
-
-
 class NSF(Vocoder):
     """Features (B, n_mels + 1, frames), F0 in Hz last -> waveform (B, 1, frames * hop_length)."""
 
@@ -564,12 +498,3 @@ def _speech_statistics(mel: MelConfig) -> tuple[Tensor, Tensor]:
     mean, std = torch.full((mel.n_mels + 1,), -3.0 * scale), torch.full((mel.n_mels + 1,), 1.2 * scale)
     mean[-1], std[-1] = 110.0, 117.0  # Hz, unvoiced frames counting as 0
     return mean, std
-
-
-def _with_history(x: Tensor, state: Tensor | None, length: int) -> Tensor:
-    """Put the last `length` samples before x, zeros at the beginning of a stream."""
-    return F.pad(x, (length, 0)) if state is None else torch.cat((state, x), dim=-1)
-
-
-def _last(x: Tensor, length: int) -> Tensor:
-    return x[..., x.shape[-1] - length :].clone()
