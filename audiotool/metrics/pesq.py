@@ -23,6 +23,8 @@ from audiotool.metrics.pesq_worker import HEADER
 WINDOW_S = 15
 TIMEOUT_S = 120.0
 SHORTEST_S = 0.25
+WIDE_BAND_RATE = 16000
+"""Hz from which `Pesq` is wide-band."""
 
 
 class PesqWorker:
@@ -145,8 +147,8 @@ class Pesq(Metric):
     unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
-        wide = pair.sample_rate >= 16000
-        return windowed_pesq(pair, 16000 if wide else 8000, wide)
+        wide = pair.sample_rate >= WIDE_BAND_RATE
+        return windowed_pesq(pair, WIDE_BAND_RATE if wide else 8000, wide)
 
 
 class NarrowBandPesq(Metric):

@@ -22,6 +22,7 @@ from audiotool.audio.reader import read
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
+from audiotool.metrics.pesq import WIDE_BAND_RATE
 from audiotool.metrics.report import Row
 from audiotool.metrics.sdr import best_permutation
 
@@ -103,6 +104,8 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
     try:
         reference, rate = read(files.reference)
         estimate = _matching(files.estimate, reference, rate, row)
+        if "pesq" in metrics and rate < WIDE_BAND_RATE:
+            row.notes.append(f"PESQ is narrow-band at {rate} Hz: another scale than wide-band")
         edge = _edge(files.noisy) if files.noisy is not None and "lsd_high" in metrics else None
         row.values = score_channels(reference, estimate, rate, metrics, edge)
         if files.noisy is not None:

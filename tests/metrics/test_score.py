@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthetic import speech_like
+from synthetic import speech_like, write_speech
 
 from audiotool.errors import InputError
 from audiotool.metrics.base import Pair
@@ -239,3 +239,11 @@ def test_a_worker_that_dies_takes_no_other_row_with_it(clean: np.ndarray, tmp_pa
     rows = score_files(pairs, ["si_sdr"], jobs=2)
     assert [r.values["si_sdr"].value is not None for r in rows] == [True, False, True]
     assert rows[1].values["si_sdr"].reason == "the process that scored this file died"
+
+
+def test_narrow_band_pesq_is_told(tmp_path: Path) -> None:
+    """Beside wide-band scores it would pass for one."""
+    for rate, told in ((8000, True), (16000, False)):
+        path = write_speech(tmp_path / f"{rate}.wav", 0.5, rate)
+        row = score_pair(FilePair("a", path, path), ["pesq"])
+        assert any("narrow-band at 8000 Hz" in note for note in row.notes) == told
