@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from pathlib import Path
 
 from audiotool.errors import InputError
 
+LONGEST_NAME = 255
+"""Bytes that file systems take."""
+
 
 class Replacement:
     """An empty file beside a place, which takes that place when it is complete.
 
-    It is called `.NAME.PID.part`; what a killed process left there is removed by the next one that writes the
-    same file. Missing folders are made.
+    It is called `.NAME.PID.part`, or by its digest where that is too long; what a killed process left is
+    removed by the next one that writes the same file. Missing folders are made.
 
     Args:
         path: the place.
@@ -29,9 +33,12 @@ class Replacement:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in _leftovers(os.path.realpath(path.parent)).pop(path.name, []):
+        name, ending = path.name, f".{os.getpid()}.part"
+        if len(os.fsencode(f".{name}{ending}")) > LONGEST_NAME:
+            name = hashlib.sha256(os.fsencode(name)).hexdigest()
+        for left in _leftovers(os.path.realpath(path.parent)).pop(name, []):
             left.unlink(missing_ok=True)
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.temporary = path.with_name(f".{name}{ending}")
         self.temporary.touch()
 
     def commit(self) -> None:
@@ -80,6 +87,8 @@ def write_text(path: Path, text: str) -> None:
 
 def obstacle(path: Path) -> str | None:
     """What stands against writing a file, in words; None if nothing does. Nothing is made or changed."""
+    if len(os.fsencode(path.name)) > LONGEST_NAME:
+        return f"its name is longer than {LONGEST_NAME} bytes"
     if path.is_dir():
         return "it is a folder"
     if path.exists() and not path.is_file():

@@ -50,3 +50,5 @@ class DependencyError(AudiotoolError):
 
 class DeviceError(AudiotoolError):
     """The asked device is not present or has no memory left."""
+
+    exit_code = 2

@@ -29,7 +29,8 @@ from torch import Tensor
 from audiotool import checkpoint
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import Target, Writer, open_writer
-from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
+from audiotool.device import device_errors, find_device
+from audiotool.errors import CheckpointError, InputError, StreamError
 from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
 from audiotool.streaming.copy_synthesis import CopySynthesis, check_takes_mel, takes_mel
@@ -261,7 +262,8 @@ class Pipeline:
         form = (info.subtype, goal.format, goal.subtype)
         writers: list[Writer] = []
         for path in paths:
-            writers.append(stack.enter_context(open_writer(path, rate, channels, *form, frames=frames)))
+            writer = open_writer(path, rate, channels, *form, frames=frames, tags=reader.tags)
+            writers.append(stack.enter_context(writer))
         return writers
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
@@ -450,32 +452,6 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
         CheckpointError, DeviceError: as `load`.
     """
     return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
-
-
-def find_device(name: str) -> torch.device:
-    """A torch device from "auto", "cpu", "cuda", "cuda:1", "mps".
-
-    Raises:
-        DeviceError: it is unknown or not present.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise DeviceError(f"device '{name}' cannot be used ({reason}): try --device cpu") from error
-    return device
-
-
-@contextlib.contextmanager
-def device_errors() -> Iterator[None]:
-    """Say what to do when a device has no memory left."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceError("the device has no memory left: try a smaller --chunk, or --device cpu") from error
 
 
 def _write(output: Any, writers: list[Writer]) -> None:

@@ -19,10 +19,11 @@ import torch
 from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, open_writer
+from audiotool.device import device_errors
 from audiotool.dsp.mel import MelConfig, MelSpectrogram, advice_for, check_definition, check_mel
 from audiotool.errors import CheckpointError, InputError
 from audiotool.models.vocoder import Vocoder
-from audiotool.pipeline import FILE_CHUNK_SECONDS, FileResult, Pipeline, Progress, device_errors
+from audiotool.pipeline import FILE_CHUNK_SECONDS, FileResult, Pipeline, Progress
 from audiotool.streaming.copy_synthesis import CopySynthesis, check_takes_mel, takes_mel, uses_f0
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.streamer import make_streamer

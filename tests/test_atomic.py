@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audiotool.atomic import replacing, write_text
+from audiotool.atomic import obstacle, replacing, write_text
 from audiotool.errors import InputError
 
 
@@ -40,3 +40,12 @@ def test_text_keeps_its_line_ends_and_a_folder_that_is_a_file_is_told(tmp_path: 
     assert (tmp_path / "a.csv").read_bytes() == "ä,b\r\n".encode()
     with pytest.raises(InputError, match="cannot write"):
         write_text(tmp_path / "a.csv" / "b.csv", "")
+
+
+def test_the_longest_name_a_file_may_have(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 125 + ".wav")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    assert obstacle(path) is None
+    assert "name" in str(obstacle(tmp_path / ("a" * 252 + ".wav")))

@@ -184,6 +184,8 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"output": "ref.wav", "reference": "ref.wav", "existing": "overwrite"},
         "replace its own input",
     ),
+    "a name too long": (["in/a.wav"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
+    "names too long": (["in"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
     "two inputs of one name": (["in/a.wav", "other/A.wav"], {"output": "out"}, "outputs of one name"),
     "formats that collide": (["in/a.wav", "other/a.flac"], {"output": "out", "format": "ogg"}, "of one name"),
     "residual on the output": (["in/a.wav"], {"output": "x.wav", "residual": "x.wav"}, "outputs of one name"),
@@ -254,14 +256,14 @@ def test_a_bad_file_costs_only_itself(folder: Path, tmp_path: Path, tiny_checkpo
     write_speech(tmp_path / "out" / "a.wav")
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out"), existing="skip"))
     log = Log()
-    outcomes = run(plan, Work("denoise", str(tiny_checkpoint), "cpu"), jobs, log)
-    assert {o.job.name: o.status for o in outcomes} == {
+    outcomes = {o.job.name: o for o in run(plan, Work("denoise", str(tiny_checkpoint), "cpu"), jobs, log)}
+    assert {name: o.status for name, o in outcomes.items()} == {
         "a.wav": "skipped",
         "bad.wav": "failed",
         "sub/b.flac": "done",
         "sub/deep/c.wav": "done",
     }
-    assert "cannot be read as audio" in str(outcomes[1].error)
+    assert "cannot be read as audio" in str(outcomes["bad.wav"].error)
     assert audiotool.read(tmp_path / "out" / "sub" / "b.flac")[0].shape == (1, 3200)
     assert sorted(p.name for p in (tmp_path / "out").rglob("*.*")) == ["a.wav", "b.flac", "c.wav"]
     for name in ("bad.wav", "sub/b.flac", "sub/deep/c.wav"):
@@ -279,9 +281,13 @@ def test_a_dead_worker_costs_its_job(folder: Path, tmp_path: Path, tiny_checkpoi
                 os.kill(victim.process.pid, signal.SIGKILL)
 
     pool = Pool(Work("denoise", str(tiny_checkpoint), "cpu"), 2, Killer())
-    outcomes = pool.run(plan.jobs)
-    assert [o.status for o in outcomes] == ["failed", "done", "done"]
-    assert "killed by signal 9" in str(outcomes[0].error)
+    outcomes = {o.job.name: o for o in pool.run(plan.jobs)}
+    assert {name: o.status for name, o in outcomes.items()} == {
+        "a.wav": "failed",
+        "sub/b.flac": "done",
+        "sub/deep/c.wav": "done",
+    }
+    assert "killed by signal 9" in str(outcomes["a.wav"].error)
     assert not list((tmp_path / "out").glob("a.wav"))
 
 
@@ -289,7 +295,7 @@ def test_a_dead_worker_costs_its_job(folder: Path, tmp_path: Path, tiny_checkpoi
 def test_a_model_that_cannot_be_loaded_ends_the_batch(folder: Path, tmp_path: Path, jobs: int) -> None:
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        run(plan, Work("denoise", "no-such-checkpoint", "cpu"), jobs)
+        list(run(plan, Work("denoise", "no-such-checkpoint", "cpu"), jobs))
     assert not (tmp_path / "out").exists()
 
 
@@ -299,17 +305,20 @@ def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_check
     plan = make_plan(
         [str(folder / "sub")], Layout(output=str(tmp_path / "out"), reference=str(folder / "sub"))
     )
-    outcomes = run(plan, work)
+    outcomes = list(run(plan, work))
+    assert outcomes
     for outcome in outcomes:
         assert outcome.row.values["si_sdr"].value is not None
         assert "si_sdr" in outcome.row.baseline
         assert outcome.row.facts["status"] == "done"
-    again = run(
-        make_plan(
-            [str(folder / "sub")],
-            Layout(**{**layout.__dict__, "reference": str(folder / "sub"), "existing": "skip"}),
-        ),
-        work,
+    again = list(
+        run(
+            make_plan(
+                [str(folder / "sub")],
+                Layout(**{**layout.__dict__, "reference": str(folder / "sub"), "existing": "skip"}),
+            ),
+            work,
+        )
     )
     assert [o.status for o in again] == ["skipped", "skipped"]
     assert [o.row.values["si_sdr"].value for o in again] == [o.row.values["si_sdr"].value for o in outcomes]

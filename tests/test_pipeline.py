@@ -126,6 +126,31 @@ def test_files_keep_their_form(
         assert getattr(before, field) == getattr(after, field)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_files_keep_their_tags(pipeline: audiotool.Pipeline, tmp_path: Path, name: str) -> None:
+    with soundfile.SoundFile(str(tmp_path / name), "w", 16000, 1) as file:
+        file.title, file.artist, file.date = "Folge 1", "Zoe", "2020"
+        file.write(speech_like(0.2, 16000)[0])
+    pipeline.process_file(tmp_path / name, tmp_path / f"out-{name}")
+    with soundfile.SoundFile(str(tmp_path / f"out-{name}")) as file:
+        assert (file.title, file.artist, file.date) == ("Folge 1", "Zoe", "2020")
+        assert "LAME" not in file.comment
+    # AU holds no tags, which is no reason to fail.
+    pipeline.process_file(tmp_path / name, tmp_path / "out.au")
+    assert soundfile.info(str(tmp_path / "out.au")).frames > 0
+
+
+def test_tags_beyond_ascii(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
+    with soundfile.SoundFile(str(tmp_path / "a.flac"), "w", 16000, 1) as file:
+        file.title, file.artist = "Öl", "Zoe"
+        file.write(speech_like(0.2, 16000)[0])
+    # libsndfile would garble the title in an MP3: none is better than a wrong one.
+    for name, title in (("b.flac", "Öl"), ("b.wav", "Öl"), ("b.mp3", "")):
+        pipeline.process_file(tmp_path / "a.flac", tmp_path / name)
+        with soundfile.SoundFile(str(tmp_path / name)) as file:
+            assert (file.title, file.artist) == (title, "Zoe")
+
+
 def test_one_sample_and_silence(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
     for name, x in (("one", np.full(1, 0.25)), ("silence", np.zeros(5000))):
         audiotool.write(tmp_path / f"{name}.wav", x, 16000)
@@ -224,8 +249,10 @@ def test_load_refuses(tiny_checkpoint: Path, tmp_path: Path, pipeline: audiotool
         audiotool.load("no-such-thing")
     with pytest.raises(CheckpointError, match="made to denoise, not to separate"):
         audiotool.load(tiny_checkpoint, task="separate")
-    with pytest.raises(DeviceError, match="try --device cpu"):
-        audiotool.load(tiny_checkpoint, device="nonsense")
+    # Words torch knows too are no devices of ours.
+    for device in ("nonsense", "meta", "fpga", "cuda:99"):
+        with pytest.raises(DeviceError, match=f"no device '{device}' here: try --device cpu"):
+            audiotool.load(tiny_checkpoint, device=device)
     with pytest.raises(InputError, match="1 outputs"):
         pipeline.process_file(tmp_path / "a.wav", Target(("b.wav", "c.wav")))
 

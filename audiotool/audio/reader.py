@@ -56,6 +56,7 @@ class AudioReader:
         stdin: what "-" reads; the process's own standard input by default.
     Attributes:
         info: what the header says.
+        tags: title, artist, date and the like, by libsndfile's names; which software wrote it is left out.
         is_pipe: True when it can be read only once: standard input, or a named pipe.
         warnings: what the user should know; complete when all blocks are read.
     Raises:
@@ -85,6 +86,7 @@ class AudioReader:
         self.info = AudioInfo(
             self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
         )
+        self.tags = {n: v for n, v in self._file.copy_metadata().items() if n != "software"}
         self._promised = frames
         if not self.is_pipe:
             self._note_truncation()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +30,9 @@ log = logging.getLogger(__name__)
 
 WRITE_FRAMES = 1 << 15
 """Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
+
+ASCII_TAGS = ("MP3", "AIFF")
+"""Formats in which libsndfile garbles tags beyond ASCII."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class FileWriter(Writer):
         subtype: preferred sample format (the input's), kept where the container holds it.
         asked_format, asked_subtype: what the user asked for; None follows the name's ending and `subtype`.
         frames: samples a channel when known beforehand: a WAV of 4 GiB or more becomes an RF64.
+        tags: title, artist and the like; what the format does not hold is left out.
     Raises:
         InputError: the place cannot be written, or format, subtype, sample rate and length do not fit.
     """
@@ -134,6 +140,7 @@ class FileWriter(Writer):
         asked_format: str | None = None,
         asked_subtype: str | None = None,
         frames: int | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.path = Path(path)
@@ -162,6 +169,13 @@ class FileWriter(Writer):
                 f"cannot write {self.path}: {self.format}/{self.subtype} does not hold"
                 f" {channels} channels at {sample_rate} Hz ({error})"
             ) from error
+        self._tag(tags or {})
+
+    def _tag(self, tags: Mapping[str, str]) -> None:
+        for name, text in tags.items():
+            if self.format not in ASCII_TAGS or text.isascii():
+                with contextlib.suppress(soundfile.LibsndfileError):
+                    setattr(self._file, name, text)
 
     def _put(self, block: FloatBlock) -> None:
         data: NDArray[np.generic] = block
@@ -282,14 +296,15 @@ def open_writer(
     asked_format: str | None = None,
     asked_subtype: str | None = None,
     frames: int | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Writer:
-    """A FileWriter, or for "-" a PipeWriter; see there.
+    """A FileWriter, or for "-" a PipeWriter, which writes no tags; see there.
 
     Args:
         frames: samples a channel when known beforehand.
     """
     form = (sample_rate, channels, subtype, asked_format, asked_subtype, frames)
-    return PipeWriter(*form) if str(path) == PIPE else FileWriter(path, *form)
+    return PipeWriter(*form) if str(path) == PIPE else FileWriter(path, *form, tags)
 
 
 def write(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from audiotool.atomic import obstacle
+from audiotool.atomic import LONGEST_NAME, obstacle
 from audiotool.audio import PIPE
 from audiotool.audio.formats import (
     FORMATS,
@@ -236,7 +236,7 @@ def _check_clashes(jobs: Iterable[Job]) -> None:
                 clashes.append(f"{owners[key].source} and {job.source} (both to {path})")
             owners.setdefault(key, job)
     if clashes:
-        raise PlanError(f"outputs of one name: {listed(clashes)}; use --suffix, or run them apart")
+        raise PlanError(f"outputs of one name: {listed(clashes)}; run them apart, into folders of their own")
 
 
 def _check_inputs_safe(jobs: Sequence[Job]) -> None:
@@ -252,7 +252,8 @@ def _check_writable(jobs: Iterable[Job]) -> None:
     folders: set[Path] = set()
     for job in jobs:
         for path in job.target.paths:
-            if path.parent in folders and (path.is_file() or not path.exists()):
+            named = len(os.fsencode(path.name)) <= LONGEST_NAME
+            if named and path.parent in folders and (path.is_file() or not path.exists()):
                 continue
             folders.add(path.parent)
             reason = obstacle(path)

@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import connection, get_context
@@ -47,39 +47,38 @@ class Silent:
     def finished(self, outcome: Outcome) -> None: ...
 
 
-def run(plan: Plan, work: Work, jobs: int = 1, watcher: Watcher | None = None) -> list[Outcome]:
+def run(
+    plan: Plan, work: Work, jobs: int = 1, watcher: Watcher | None = None
+) -> Generator[Outcome, None, None]:
     """Do everything that is planned.
 
     Args:
         jobs: worker processes; 1 works in this process, 0 takes one a core.
         watcher: told of progress.
-    Returns:
-        One outcome a job, skipped ones included, in the order of their names.
+    Yields:
+        One outcome a job, skipped ones first, as they end: whoever is interrupted has those that did.
     Raises:
         CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
     """
     watcher = watcher or Silent()
-    outcomes = []
     for job in plan.skipped:
-        outcomes.append(score_skipped(job, work))
-        watcher.finished(outcomes[-1])
+        outcome = score_skipped(job, work)
+        watcher.finished(outcome)
+        yield outcome
     count = min(jobs or core_count(), len(plan.jobs))
     if count > 1:
-        outcomes += Pool(work, count, watcher).run(plan.jobs)
+        yield from Pool(work, count, watcher).run(plan.jobs)
     elif plan.jobs:
-        outcomes += _run_here(plan.jobs, work, watcher)
-    return sorted(outcomes, key=lambda o: o.job.name)
+        yield from _run_here(plan.jobs, work, watcher)
 
 
-def _run_here(jobs: Sequence[Job], work: Work, watcher: Watcher) -> list[Outcome]:
+def _run_here(jobs: Sequence[Job], work: Work, watcher: Watcher) -> Iterator[Outcome]:
     pipeline = load_pipeline(work)
-    outcomes = []
     for job in jobs:
         watcher.started(job)
         outcome = do(job, pipeline, work, partial(watcher.advanced, job))
-        outcomes.append(outcome)
         watcher.finished(outcome)
-    return outcomes
+        yield outcome
 
 
 @dataclass
@@ -103,28 +102,31 @@ class Pool:
         self.watcher = watcher
         self._context = get_context("spawn")
         self._workers: list[_Worker] = []
-        self._outcomes: dict[int, Outcome] = {}
+        self._ended: deque[Outcome] = deque()
         self._deaths = 0
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Outcomes in the order of the jobs.
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Outcomes as the jobs end.
 
         Raises:
             AudiotoolError: no worker can be started, or none can load the model.
         """
         self._jobs = jobs
         self._waiting = deque(range(len(jobs)))
+        count = 0
         try:
             for _ in range(self.count):
                 self._start()
-            while len(self._outcomes) < len(jobs):
+            while count < len(jobs):
                 ready = connection.wait([w.pipe for w in self._workers])
                 for worker in [w for w in self._workers if w.pipe in ready]:
                     self._listen(worker)
+                count += len(self._ended)
+                while self._ended:
+                    yield self._ended.popleft()
             self._close()
         finally:
             self._stop()
-        return [self._outcomes[n] for n in range(len(jobs))]
 
     def _start(self) -> None:
         ours, theirs = self._context.Pipe()
@@ -148,7 +150,7 @@ class Pool:
             self.watcher.advanced(self._jobs[worker.index], *values)
             return
         if kind == "finished" and worker.index is not None:
-            self._finish(worker.index, values[0])
+            self._finish(values[0])
         self._deal(worker)
 
     def _deal(self, worker: _Worker) -> None:
@@ -157,9 +159,9 @@ class Pool:
             self.watcher.started(self._jobs[worker.index])
             worker.pipe.send(self._jobs[worker.index])
 
-    def _finish(self, index: int, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         self._deaths = 0
-        self._outcomes[index] = outcome
+        self._ended.append(outcome)
         self.watcher.finished(outcome)
 
     def _bury(self, worker: _Worker) -> None:
@@ -171,7 +173,7 @@ class Pool:
         cause = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         if worker.index is not None:
             job = self._jobs[worker.index]
-            self._finish(worker.index, failed(job, f"{job.name}: the process working on it died ({cause})"))
+            self._finish(failed(job, f"{job.name}: the process working on it died ({cause})"))
         self._deaths += 1
         if self._deaths > MAX_START_FAILURES:
             raise AudiotoolError(f"worker processes die as they start ({cause}): try --jobs 1")

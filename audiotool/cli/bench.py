@@ -42,7 +42,7 @@ def bench(
     import torch
 
     from audiotool.benchmark import measure
-    from audiotool.pipeline import find_device
+    from audiotool.device import find_device
 
     torch.set_num_threads(threads)
     target = find_device(device)

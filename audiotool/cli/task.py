@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -66,10 +67,21 @@ def run_task(
         metrics=description.metrics if options.reference is not None else (),
     )
     work = replace(work, **(work_changes or {}))
-    with make_watcher(description.verb, plan, options.quiet) as watcher:
-        outcomes = run(plan, work, options.jobs, watcher)
+    outcomes: list[Outcome] = []
+    with (
+        make_watcher(description.verb, plan, options.quiet) as watcher,
+        contextlib.closing(run(plan, work, options.jobs, watcher)) as running,
+    ):
+        try:
+            outcomes.extend(running)
+        except (KeyboardInterrupt, SystemExit):
+            # What was finished was scored: it is not to be done again.
+            _write_report(outcomes, options)
+            raise
+    outcomes.sort(key=lambda o: o.job.name)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
-    _report(outcomes, options, to_stdout)
+    _print_scores(outcomes, options, to_stdout)
+    _write_report(outcomes, options)
     failures = sum(o.status == "failed" for o in outcomes)
     if failures:
         if len(outcomes) > 1:
@@ -134,10 +146,8 @@ def _made_by(recipe: str) -> str:
     )
 
 
-def _report(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
-    """Print scores where they were asked for, and write the report."""
-    _print_scores(outcomes, options, to_stdout)
-    if options.report is not None:
+def _write_report(outcomes: Sequence[Outcome], options: TaskOptions) -> None:
+    if options.report is not None and outcomes:
         from audiotool.metrics.report import write_report
 
         write_report(options.report, [row for o in outcomes for row in o.rows])

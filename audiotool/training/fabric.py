@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 
+from audiotool.device import find_device
 from audiotool.errors import DeviceError
 from audiotool.recipe.schema import Recipe
 
@@ -24,12 +25,13 @@ def make_fabric(device: str, precision: str) -> Fabric:
     """Join the processes torchrun has started, or be the only one.
 
     Args:
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+        device: as `find_device`.
         precision: "fp32", "bf16" or "fp16".
     Raises:
         DeviceError: the device is not there, or cannot do that precision.
     """
-    kind, _, number = _present(device).partition(":")
+    found = find_device(device)
+    kind = found.type
     if precision == "fp16" and kind == "cpu":
         raise DeviceError("train.precision: the CPU does not train in fp16: take bf16 or fp32")
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -37,27 +39,13 @@ def make_fabric(device: str, precision: str) -> Fabric:
     mixed = {"bf16": "bf16-mixed", "fp16": "16-mixed"}.get(precision)
     fabric = Fabric(
         accelerator=kind,
-        devices=[int(number)] if number else local_size,
+        devices=local_size if found.index is None else [found.index],
         num_nodes=world_size // local_size,
         strategy="ddp" if world_size > 1 else "auto",
         plugins=[KeptInput(mixed, kind)] if mixed else [],  # type: ignore[arg-type]
     )
     fabric.launch()
     return fabric
-
-
-def _present(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    there = {
-        "cpu": 1,
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-    }.get(kind, 0)
-    if not there or (number and (not number.isdigit() or int(number) >= there)):
-        raise DeviceError(f"there is no device '{device}' here: give auto, cpu, cuda, cuda:N or mps")
-    return device
 
 
 def advise_on_memory(error: BaseException, recipe: Recipe) -> DeviceError | None:

@@ -328,7 +328,7 @@ def test_interrupt_in_the_middle_of_a_batch(
     long_folder: Path, jobs: str, number: signal.Signals, code: int
 ) -> None:
     shutil.rmtree(long_folder / "out", ignore_errors=True)
-    process = start(long_folder, "--jobs", jobs, *SLOWLY)
+    process = start(long_folder, "--jobs", jobs, "--report", "report.json", *SLOWLY)
     wait_until_inside(long_folder, process)
     os.killpg(process.pid, number)
     _, stderr = process.communicate(timeout=PATIENCE)
@@ -337,6 +337,10 @@ def test_interrupt_in_the_middle_of_a_batch(
     assert "Traceback" not in stderr
     assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav"]
     assert soundfile.info(str(long_folder / "out" / "a.wav")).frames == 8000
+    rows = json.loads((long_folder / "report.json").read_text())["files"]
+    reported = {row["file"] for row in rows}
+    # Of two workers one may have written its file and not yet told of it.
+    assert reported == {"a.wav", "b.wav"} or (jobs == "2" and len(reported) == 1)
 
 
 def test_kill_in_the_middle_of_a_batch_and_resume(long_folder: Path) -> None:
