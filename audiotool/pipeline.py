@@ -304,6 +304,8 @@ class Pipeline:
         elif bandwidth < NARROW_BAND * begin:
             found += f": nothing comes between that and {begin / 1000:.1f} kHz, where the model begins"
             other = self._other_model(below=self.sample_rate)
+        elif self.settings.output_rate is not None and bandwidth > FULL_BAND * self.settings.output_rate / 2:
+            found += f": an output of {self.settings.output_rate} Hz holds no more than that"
         return [found if other is None else f"{found}; use the model {other}"]
 
     def _other_model(self, above: float = 0.0, below: float = math.inf) -> str | None:

@@ -25,6 +25,7 @@ class DenoiseOptions(TaskOptions):
     enroll: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="A recording of the one speaker to keep; for checkpoints of personalised models.",
             rich_help_panel="Model",
             show_default=False,

@@ -20,11 +20,19 @@ import typer
 
 OptionsT = typing.TypeVar("OptionsT")
 
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto.", rich_help_panel="Computation")]
+Device = Annotated[
+    str,
+    typer.Option(help="cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", rich_help_panel="Computation"),
+]
 Jobs = Annotated[
     int,
     typer.Option(
-        "--jobs", "-j", min=0, help="Worker processes; 0: one a core.", rich_help_panel="Computation"
+        "--jobs",
+        "-j",
+        min=0,
+        metavar="N",
+        help="Worker processes; 0: one a core.",
+        rich_help_panel="Computation",
     ),
 ]
 
@@ -71,20 +79,28 @@ class TaskOptions:
         typer.Option(
             "--output",
             "-o",
+            metavar="PATH",
             help="A file for one input, a folder for several, '-' for WAV on standard output.",
             show_default=False,
         ),
     ] = None
     model: Annotated[
         str | None,
-        typer.Option(help="A bundled checkpoint by name.", rich_help_panel="Model", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="A bundled checkpoint; `audiotool models list` names them.",
+            rich_help_panel="Model",
+            show_default=False,
+        ),
     ] = None
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A checkpoint file.", rich_help_panel="Model", show_default=False)
+        Path | None,
+        typer.Option(metavar="FILE", help="A checkpoint file.", rich_help_panel="Model", show_default=False),
     ] = None
     recipe: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME|FILE",
             help="A recipe: the checkpoint that training with it made.",
             rich_help_panel="Model",
             show_default=False,
@@ -93,15 +109,26 @@ class TaskOptions:
     reference: Annotated[
         str | None,
         typer.Option(
-            help="Clean file or folder: scores are reported.", rich_help_panel="Report", show_default=False
+            metavar="PATH",
+            help="Clean file or folder: scores are reported.",
+            rich_help_panel="Report",
+            show_default=False,
         ),
     ] = None
     report: Annotated[
         Path | None,
-        typer.Option(help="Write the report as .json or .csv.", rich_help_panel="Report", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Write the report as .json or .csv.",
+            rich_help_panel="Report",
+            show_default=False,
+        ),
     ] = None
     suffix: Annotated[
-        str, typer.Option(help="Put between an output's name and its ending.", rich_help_panel="Files")
+        str,
+        typer.Option(
+            metavar="TEXT", help="Put between an output's name and its ending.", rich_help_panel="Files"
+        ),
     ] = ""
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel="Files")
@@ -113,16 +140,23 @@ class TaskOptions:
         ),
     ] = False
     format: Annotated[
-        str | None, typer.Option(help="wav, flac, ogg, mp3, …", rich_help_panel="Files", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="FORMAT", help="wav, flac, ogg, mp3, …", rich_help_panel="Files", show_default=False
+        ),
     ] = None
     subtype: Annotated[
-        str | None, typer.Option(help="PCM_16, PCM_24, FLOAT, …", rich_help_panel="Files", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="SUBTYPE", help="PCM_16, PCM_24, FLOAT, …", rich_help_panel="Files", show_default=False
+        ),
     ] = None
     device: Device = "auto"
     chunk: Annotated[
         float | None,
         typer.Option(
             min=0.001,
+            metavar="SECONDS",
             help="Seconds a model step takes: memory against speed. Files 10, standard input 0.25.",
             rich_help_panel="Computation",
             show_default=False,
@@ -139,7 +173,11 @@ class TaskOptions:
 Mix = Annotated[
     float,
     typer.Option(
-        min=0.0, max=1.0, help="1: the output alone; 0: the input alone, aligned.", rich_help_panel="Amount"
+        min=0.0,
+        max=1.0,
+        metavar="SHARE",
+        help="1: the output alone; 0: the input alone, aligned.",
+        rich_help_panel="Amount",
     ),
 ]
 MaxAttenuation = Annotated[
@@ -147,6 +185,7 @@ MaxAttenuation = Annotated[
     typer.Option(
         "--max-attenuation",
         min=0.0,
+        metavar="DB",
         help="Never remove more than this many dB.",
         rich_help_panel="Amount",
         show_default=False,
@@ -155,6 +194,7 @@ MaxAttenuation = Annotated[
 Residual = Annotated[
     str | None,
     typer.Option(
+        metavar="PATH",
         help="Also write input minus output: a file for one input, a folder for several.",
         rich_help_panel="Files",
         show_default=False,

@@ -23,6 +23,7 @@ class SeparateOptions(TaskOptions):
     stems: Annotated[
         str | None,
         typer.Option(
+            metavar="NAMES",
             help="What to separate into: speech,background takes the default denoiser.",
             rich_help_panel="Model",
             show_default=False,

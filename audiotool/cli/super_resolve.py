@@ -22,6 +22,7 @@ class SuperResolveOptions(TaskOptions):
         typer.Option(
             min=8000,
             max=192000,
+            metavar="HZ",
             help="Sample rate of the output in Hz; the input's or the model's, whichever is higher.",
             rich_help_panel="Files",
             show_default=False,

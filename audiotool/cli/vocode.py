@@ -33,6 +33,7 @@ class VocodeOptions(TaskOptions):
     preset: Annotated[
         str | None,
         typer.Option(
+            metavar="NAME",
             help="With --mel-only: a mel definition by name, in place of a checkpoint's.",
             rich_help_panel="Mel",
             show_default=False,
@@ -42,6 +43,7 @@ class VocodeOptions(TaskOptions):
         str | None,
         typer.Option(
             "--f0",
+            metavar="PATH",
             help="F0 in Hz a frame (.npy) for mel files and vocoders that want it; a folder for several.",
             rich_help_panel="Mel",
             show_default=False,

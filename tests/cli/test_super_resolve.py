@@ -111,6 +111,12 @@ def test_a_band_too_narrow_for_a_model_is_told(super_resolve: Callable[..., Resu
     assert f"{found}; use the model wideband-16k" in told.stderr
 
 
+def test_a_rate_that_leaves_no_room_is_told(super_resolve: Callable[..., Result]) -> None:
+    write_noise("in.wav", 8000, 8000)
+    told = super_resolve("in.wav", "-o", "out.wav", "--rate", 8000)
+    assert "up to 4.0 kHz: an output of 8000 Hz holds no more than that" in told.stderr
+
+
 def test_rates_and_channels(super_resolve: Callable[..., Result]) -> None:
     write_speech(Path("in.wav"), 0.3, 8000, 2)
     assert super_resolve("in.wav", "-o", "out.wav", "--rate", 24000).exit_code == 0
