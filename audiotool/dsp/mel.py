@@ -236,6 +236,11 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
             f"{source}: values from {low:.2f} to {high:.2f} do not fit this checkpoint's mel, which lies"
             f" between {bottom:.2f} and {top:.2f} (log {config.log}, floor {config.floor})"
         )
+    if bottom < 0 <= low < high:
+        raise InputError(
+            f"{source}: values from {low:.2f} to {high:.2f}, none below 0, are a mel without its logarithm:"
+            f" this checkpoint's is log {config.log} with the floor {config.floor}"
+        )
 
 
 def filterbank(config: MelConfig) -> Tensor:

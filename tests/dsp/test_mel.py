@@ -165,6 +165,7 @@ def test_a_mel_of_another_definition_is_refused() -> None:
         ((80,), -5.0, 1.0, r"\(n_mels, frames\), got shape"),
         ((80, 50), -100.0, 1.0, "values from -100.00 to 1.00 do not fit"),
         ((80, 50), 0.0, 40.0, "values from 0.00 to 40.00 do not fit"),
+        ((80, 50), 0.0, 2.0, "without its logarithm: this checkpoint's is log natural with the floor 1e-05"),
         ((80, 50), float("nan"), float("nan"), "not finite"),
     ],
 )
