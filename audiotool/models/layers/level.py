@@ -32,7 +32,7 @@ class RunningLevel(nn.Module):
     def __init__(self, hop_length: int, time_constant: float) -> None:
         super().__init__()
         self.hop_length = hop_length
-        self.decay = float(torch.exp(torch.tensor(-1.0 / time_constant)))
+        self.decay = float(torch.exp(torch.tensor(-1.0 / time_constant, device="cpu")))
         index = torch.arange(RECURSION_BLOCKS)
         exponent = index[:, None] - index
         weights = self.decay ** exponent.clamp(min=0).float()
