@@ -47,7 +47,7 @@ class Replacement:
         Raises:
             OSError: the folder cannot be written any more, or the disk is full.
         """
-        with self.temporary.open("rb") as file:
+        with self.temporary.open("r+b") as file:
             os.fsync(file.fileno())
         self.temporary.replace(self.path)
 
@@ -118,6 +118,9 @@ def _leftovers(folder: str) -> dict[str, list[Path]]:
 
 
 def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        # There the same call would interrupt the process: whatever is left stays.
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

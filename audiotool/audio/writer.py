@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import os
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -224,8 +224,7 @@ class FileWriter(Writer):
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
 
     def _failure(self, error: Exception) -> InputError:
-        space = os.statvfs(self._temporary.parent)
-        full = space.f_bavail * space.f_frsize < 1 << 16
+        full = shutil.disk_usage(self._temporary.parent).free < 1 << 16
         reason = (
             "the disk is full"
             if full
