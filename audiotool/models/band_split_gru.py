@@ -5,8 +5,9 @@ Separation with Band-Split RNN, TASLP 2023, arXiv:2209.15174). A layer lets ever
 GRU over time, the same for all bands), then lets the bands of a frame see each other (a perceptron along the
 bands, as the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601, where BSRNN has a
 recurrence, which would need a step a band), then widens each band's features. What is learnt in one band
-serves all of them: few weights, and little speech is needed to learn them. Where a voice must be known again,
-which no band can do by itself, a second GRU may follow each layer, one over all bands together.
+serves all of them: few weights, and little speech is needed to learn them. What no band shows by itself (a
+voice that must be known again, a kind of noise) is for a second GRU that may follow each layer, one over all
+bands together.
 
     bins  ->  bands (K, D)  ->  layers x [GRU over time, mixing of bands, perceptron]  ->  filters  ->  bins
 
@@ -114,7 +115,7 @@ class BandLayer(nn.Module):
 
 
 class Memory(nn.Module):
-    """What all bands of (T, B, K, D) remember together, added to each: who speaks, not what is in a band.
+    """What all bands of (T, B, K, D) remember together, added to each: who speaks, what noise there is.
 
     Adds nothing until it is trained, so that it can join a trained network. State: the GRU's.
     """
