@@ -40,6 +40,7 @@ class Replacement:
             left.unlink(missing_ok=True)
         self.temporary = path.with_name(f".{name}{ending}")
         self.temporary.touch()
+        self._mode = self.temporary.stat().st_mode
 
     def commit(self) -> None:
         """Take the place. What was written has reached the disk before an older file is given up.
@@ -49,6 +50,8 @@ class Replacement:
         """
         with self.temporary.open("r+b") as file:
             os.fsync(file.fileno())
+        # Some writers put a file of their own in its place, for the owner alone.
+        self.temporary.chmod(self._mode)
         self.temporary.replace(self.path)
 
     def discard(self) -> None:

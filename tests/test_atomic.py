@@ -49,3 +49,11 @@ def test_the_longest_name_a_file_may_have(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert obstacle(path) is None
     assert "name" in str(obstacle(tmp_path / ("a" * 252 + ".wav")))
+
+
+def test_a_file_put_in_its_place_by_a_writer_keeps_to_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with replacing(path) as temporary:
+        temporary.unlink()
+        temporary.touch(mode=0o600)
+    assert path.stat().st_mode & 0o777 == 0o644
