@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from audiotool.atomic import LONGEST_NAME, obstacle
+from audiotool.atomic import obstacle
 from audiotool.audio import PIPE
 from audiotool.audio.formats import (
     FORMATS,
@@ -249,13 +249,8 @@ def _check_inputs_safe(jobs: Sequence[Job]) -> None:
 
 
 def _check_writable(jobs: Iterable[Job]) -> None:
-    folders: set[Path] = set()
     for job in jobs:
         for path in job.target.paths:
-            named = len(os.fsencode(path.name)) <= LONGEST_NAME
-            if named and path.parent in folders and (path.is_file() or not path.exists()):
-                continue
-            folders.add(path.parent)
             reason = obstacle(path)
             if reason is not None:
                 raise PlanError(f"cannot write {path}: {reason}")
