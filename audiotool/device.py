@@ -29,7 +29,7 @@ def find_device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(advice) from error
-    if device.type not in KINDS:
+    if device.type not in KINDS or (device.type == "cpu" and device.index is not None):
         raise DeviceError(advice)
     return device
 
