@@ -66,7 +66,10 @@ def begin_from(model: Model, init: InitSection) -> History | None:
     skipped = {name for pattern in init.skip for name in _matching(pattern, names, "init.skip")}
     taken = {key: value for key, value in theirs.items() if key not in skipped}
     kept = {key: value for key, value in own.items() if key in skipped}
-    model.load_weights(taken | kept, source=str(path))
+    try:
+        model.load_weights(taken | kept, source=str(path))
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} What is to begin afresh is named by init.skip=[NAME.*].") from error
     return History.of(path.stem, metadata)
 
 
