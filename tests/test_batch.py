@@ -84,8 +84,11 @@ def test_references_are_found_by_place(folder: Path, tmp_path: Path) -> None:
     found = [job.references[0].name for job in make_plan([str(folder)], layout).jobs]
     assert found == ["a.wav", "b.wav", "c.wav"]
     (tmp_path / "clean" / "sub" / "b.wav").unlink()
+    jobs = make_plan([str(folder)], layout).jobs
+    assert [len(job.references) for job in jobs] == [1, 0, 1]
+    assert "b.flac has no reference" in jobs[1].unscored
     with pytest.raises(PlanError, match=r"b\.flac has no reference"):
-        make_plan([str(folder)], layout)
+        make_plan([str(folder / "sub")], layout)
 
 
 def test_existing_outputs(folder: Path, tmp_path: Path) -> None:

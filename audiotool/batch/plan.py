@@ -43,12 +43,14 @@ class Job:
         source: a path, or "-".
         target: where outputs go.
         references: clean versions, one for each stem; empty when there are none.
+        unscored: why there are none although other jobs have them; "" otherwise.
     """
 
     name: str
     source: str | Path
     target: Target
     references: tuple[Path, ...] = ()
+    unscored: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,21 +127,31 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
     # Beside the inputs, a second run finds the first one's outputs.
     makers = {os.path.realpath(path): f for f, target in targets.items() for path in target.paths}
     found = [f for f in found if f.given or makers.get(os.path.realpath(f.path), f) is f]
-    references = None
-    if layout.reference is not None:
-        if any(f.path.is_fifo() for f in found):
-            raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
-        references = References(Path(layout.reference), layout.stems, several)
     counts = Counter(f.relative for f in found)
-    return [
-        Job(
-            str(f.relative if counts[f.relative] == 1 else f.path),
-            f.path,
-            targets[f],
-            () if references is None else references.of(f),
-        )
-        for f in found
-    ]
+    jobs = [Job(str(f.relative if counts[f.relative] == 1 else f.path), f.path, targets[f]) for f in found]
+    if layout.reference is None:
+        return jobs
+    if any(f.path.is_fifo() for f in found):
+        raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
+    return _referenced(jobs, found, References(Path(layout.reference), layout.stems, several))
+
+
+def _referenced(jobs: Sequence[Job], found: Sequence[Found], references: References) -> list[Job]:
+    """The jobs with their references. One without is still done; where all are, the place is wrong.
+
+    Raises:
+        PlanError: no job has any.
+    """
+    result, errors = [], []
+    for job, f in zip(jobs, found, strict=True):
+        try:
+            result.append(replace(job, references=references.of(f)))
+        except PlanError as error:
+            errors.append(error)
+            result.append(replace(job, unscored=str(error)))
+    if len(errors) == len(jobs):
+        raise errors[0]
+    return result
 
 
 def _pipe_job(layout: Layout) -> Job:

@@ -12,6 +12,7 @@ from audiotool.audio import PIPE
 from audiotool.audio.formats import is_mel_name
 from audiotool.batch.plan import Job
 from audiotool.errors import AudiotoolError, InputError
+from audiotool.metrics.base import Value
 from audiotool.metrics.report import Row
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
 
 
 def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
-    rows = [Row(job.name)]
+    values = {name: Value(None, job.unscored) for name in work.metrics if job.unscored}
+    rows = [Row(job.name, values)]
     if job.references and work.metrics:
         rows = _scored(job, work)
     if result is None:

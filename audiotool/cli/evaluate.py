@@ -47,9 +47,10 @@ def evaluate(
     """Score files against clean references: PESQ, STOI, SI-SDR and others, a row a file and the mean.
 
     What a metric cannot score is null, with the reason. The exit code is 1 when a file could not be compared.
+    With --task separate, NAME.speaker1, NAME.speaker2 and so on are scored in the order that fits best.
     """
     from audiotool.metrics.report import check_path, to_json, write_report
-    from audiotool.metrics.score import pair_files
+    from audiotool.metrics.score import in_best_order, pair_files
 
     names = _metric_names(metrics, task)
     try:
@@ -58,6 +59,10 @@ def evaluate(
         pairs = pair_files(reference, estimate, noisy)
     except InputError as error:
         raise PlanError(str(error)) from error
+    if task == "separate":
+        from audiotool.models.base import are_interchangeable
+
+        pairs = in_best_order(pairs, are_interchangeable)
     rows = _score(pairs, names, jobs or core_count(), quiet)
     if report is not None:
         write_report(report, rows)

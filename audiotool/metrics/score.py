@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from audiotool.metrics.sdr import best_permutation
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[Row], None]
+Interchangeable = Callable[[Sequence[str]], bool]
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,12 @@ def _best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[
 def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
     """Pair files, or the files of two folders by their path relative to the folder, suffix aside.
 
-    The estimates decide: a reference that has no estimate is left out (and logged).
+    The estimates decide: a reference that has no estimate is left out (and logged). An estimate that lacks a
+    partner is paired with the path where one would be, which its row will say. The noisy input of
+    NAME.STEM may be called NAME.
 
     Raises:
-        InputError: a path is missing, a file is given against a folder, or an estimate has no partner.
+        InputError: a path is missing, a file is given against a folder, or no estimate has a partner.
     """
     given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
     for word, path in given.items():
@@ -179,22 +182,61 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
     if not estimate.is_dir():
         return [FilePair(estimate.name, reference, estimate, noisy)]
     estimates, references = _by_stem(estimate), _by_stem(reference)
-    inputs = _by_stem(noisy) if noisy is not None else {}
     if not estimates:
         raise InputError(f"{estimate}: no audio files in this folder")
+    inputs = None if noisy is None else _inputs_of(estimates, _by_stem(noisy))
     for word, partners, folder in (("reference", references, reference), ("noisy input", inputs, noisy)):
-        missing = [stem for stem in estimates if folder is not None and stem not in partners]
-        if missing:
+        if partners is not None and not estimates.keys() & partners.keys():
             raise InputError(
-                f"{len(missing)} of {len(estimates)} estimates have no {word} in {folder}:"
-                f" {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}"
+                f"none of {len(estimates)} estimates has a {word} in {folder}:"
+                f" {', '.join(list(estimates)[:3])}{', …' if len(estimates) > 3 else ''}"
             )
     unused = references.keys() - estimates.keys()
     if unused:
         logger.warning("%d references have no estimate and are not scored", len(unused))
+
+    def partner(partners: dict[str, Path], folder: Path, stem: str) -> Path:
+        return partners.get(stem) or folder / estimates[stem].relative_to(estimate)
+
     return [
-        FilePair(stem, references[stem], path, inputs.get(stem)) for stem, path in sorted(estimates.items())
+        FilePair(
+            stem,
+            partner(references, reference, stem),
+            path,
+            None if inputs is None or noisy is None else partner(inputs, noisy, stem),
+        )
+        for stem, path in sorted(estimates.items())
     ]
+
+
+def _inputs_of(estimates: Iterable[str], inputs: dict[str, Path]) -> dict[str, Path]:
+    """The noisy input of each estimate that has one: of its name, or of its name but for the last part."""
+    names = {stem: stem if stem in inputs else stem.rpartition(".")[0] for stem in estimates}
+    return {stem: inputs[name] for stem, name in names.items() if name in inputs}
+
+
+def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeable) -> list[FilePair]:
+    """The same estimates, those of stems that come in any order paired with the references they fit best.
+
+    Args:
+        pairs: named NAME.STEM, as `pair_files` does it; others stay as they are.
+        are_interchangeable: whether stems of such names come in any order.
+    Returns:
+        Pairs in the order of the references; where an exchange was needed the name says whose estimate it is.
+    """
+    mixtures: dict[str, list[FilePair]] = {}
+    for pair in pairs:
+        mixtures.setdefault(pair.name.rpartition(".")[0], []).append(pair)
+    result = []
+    for stems in mixtures.values():
+        order = tuple(range(len(stems)))
+        if are_interchangeable([pair.name.rpartition(".")[2] for pair in stems]):
+            order = _best_order([pair.reference for pair in stems], [pair.estimate for pair in stems])
+        for pair, n in zip(stems, order, strict=True):
+            own = pair.estimate == stems[n].estimate
+            name = pair.name if own else f"{pair.name}: {stems[n].estimate.name}"
+            result.append(replace(pair, name=name, estimate=stems[n].estimate))
+    return result
 
 
 def score_files(

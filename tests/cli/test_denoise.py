@@ -65,6 +65,19 @@ def test_a_real_recording_with_its_report(denoise: Callable[..., Result]) -> Non
     assert "→" in result.stdout
 
 
+def test_an_input_without_a_reference_is_denoised_and_not_scored(denoise: Callable[..., Result]) -> None:
+    for name in ("in/a.wav", "in/b.wav", "clean/a.wav"):
+        write_speech(Path(name), 0.5)
+    result = denoise("in", "-o", "out", "--reference", "clean", "--report", "r.json")
+    assert result.exit_code == 0, result.output
+    assert Path("out/b.wav").exists()
+    a, b = json.loads(Path("r.json").read_text())["files"]
+    assert (a["status"], b["status"]) == ("done", "done")
+    assert a["si_sdr"] is not None
+    assert b["si_sdr"] is None
+    assert "b.wav has no reference: clean/b.wav does not exist" in b["reasons"]["si_sdr"]
+
+
 def test_the_output_is_the_pipelines(denoise: Callable[..., Result], tiny_checkpoint: Path) -> None:
     write_speech(Path("in.wav"), 1.5, 44100, 2, subtype="FLOAT")
     assert (

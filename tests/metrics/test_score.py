@@ -15,6 +15,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.base import Pair
 from audiotool.metrics.score import (
     FilePair,
+    in_best_order,
     pair_files,
     score,
     score_channels,
@@ -23,6 +24,7 @@ from audiotool.metrics.score import (
     score_stems,
 )
 from audiotool.metrics.sdr import SiSdr
+from audiotool.models.base import are_interchangeable
 
 RATE = 16000
 FAST = ["stoi", "si_sdr"]
@@ -192,15 +194,45 @@ def test_paths_that_do_not_pair(clean: np.ndarray, tmp_path: Path) -> None:
         pair_files(tmp_path / "missing", tmp_path / "out")
     with pytest.raises(InputError, match="files, or folders, not one of each"):
         pair_files(file, tmp_path / "out")
-    with pytest.raises(InputError, match=r"1 of 1 estimates have no reference in .*: b"):
+    with pytest.raises(InputError, match=r"none of 1 estimates has a reference in .*: b"):
         pair_files(tmp_path / "clean", tmp_path / "out")
     with pytest.raises(InputError, match="no audio files"):
         pair_files(tmp_path / "clean", tmp_path / "empty")
-    with pytest.raises(InputError, match="have no noisy input in"):
+    with pytest.raises(InputError, match="has a noisy input in"):
         pair_files(tmp_path / "clean", tmp_path / "clean", tmp_path / "empty")
     write(tmp_path / "clean" / "a.flac", clean)
     with pytest.raises(InputError, match="one name"):
         pair_files(tmp_path / "clean", tmp_path / "clean")
+
+
+def test_an_estimate_without_a_partner_is_a_row_of_reasons(clean: np.ndarray, tmp_path: Path) -> None:
+    write(tmp_path / "clean" / "a.wav", clean)
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / "out" / name, clean)
+    good, alone = score_files(pair_files(tmp_path / "clean", tmp_path / "out"), ["si_sdr"])
+    assert (good.failed, alone.failed) == (False, True)
+    assert "clean/b.wav" in (alone.values["si_sdr"].reason or "")
+
+
+def test_speakers_are_scored_in_the_order_that_fits(clean: np.ndarray, tmp_path: Path) -> None:
+    other = clean[:, ::-1]
+    for folder, voices in (("clean", (clean, other)), ("out", (other, clean))):
+        for n, voice in enumerate(voices):
+            write(tmp_path / folder / f"mix.speaker{n + 1}.wav", voice)
+            write(tmp_path / folder / f"song.stem{n + 1}.wav", voice)
+    write(tmp_path / "noisy" / "mix.wav", clean + other)
+    write(tmp_path / "noisy" / "song.wav", clean + other)
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out", tmp_path / "noisy")
+    rows = score_files(in_best_order(pairs, are_interchangeable), ["si_sdr"])
+    assert [row.name for row in rows] == [
+        "mix.speaker1: mix.speaker2.wav",
+        "mix.speaker2: mix.speaker1.wav",
+        "song.stem1",
+        "song.stem2",
+    ]
+    ratios = [row.values["si_sdr"].value for row in rows]
+    assert min(ratios[:2]) > 60 > 10 > max(ratios[2:])
+    assert all(abs(row.baseline["si_sdr"].value) < 10 for row in rows)
 
 
 def test_processes_give_the_same_rows_in_order(clean: np.ndarray, tmp_path: Path) -> None:
