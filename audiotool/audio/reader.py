@@ -205,5 +205,5 @@ def _explain(name: str, error: Any) -> str:
     reason = getattr(error, "error_string", str(error)).rstrip(".")
     return (
         f"{name} cannot be read as audio ({reason}): readable are {', '.join(sorted(set(FORMATS.values())))};"
-        " convert anything else first, for example `ffmpeg -i IN -f wav - | audiotool denoise - -o OUT.wav`"
+        " convert anything else first, for example `ffmpeg -i IN OUT.wav`"
     )

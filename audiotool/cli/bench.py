@@ -24,7 +24,8 @@ def bench(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A bundled checkpoint, or an architecture with random weights.", show_default=False
+            help="A bundled checkpoint, a task (its default), or an architecture with random weights.",
+            show_default=False,
         ),
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file.", show_default=False)] = None,
@@ -63,11 +64,12 @@ def bench(
 def rows(result: Benchmark) -> list[tuple[str, str]]:
     """The table's lines: what, and how much."""
     cost = f"{result.macs_per_second / 1e6:.4g} million a second of audio"
+    latency = f"{result.latency} samples, {result.latency_ms:.1f} ms"
     lines = [
         ("architecture", f"{result.name}, {result.sample_rate} Hz"),
         ("parameters", f"{result.parameters:,}"),
         ("multiply-accumulates", cost),
-        ("latency", f"{result.latency} samples, {result.latency_ms:.1f} ms"),
+        ("latency", latency if result.causal else f"unbounded; a segment of a file is {latency}"),
         ("files", f"{result.real_time_factor:.1f}x real time over {result.seconds:g} s"),
     ]
     if result.step_ms is None or result.live_share is None:
@@ -89,9 +91,8 @@ def _load(model: str | None, path: Path | None) -> tuple[str, Model]:
 
     if path is not None:
         return str(path), checkpoint.load(path)[0]
-    if model is None:
-        found = checkpoint.default_for("denoise")
-        return found.stem, checkpoint.load(found)[0]
+    model = "denoise" if model is None else model
+    model = checkpoint.defaults().get(model, model)
     if model in checkpoint.bundled():
         return model, checkpoint.load(checkpoint.resolve(model))[0]
     return f"{model} (random weights)", MODELS.get(model).from_config().eval()

@@ -49,7 +49,12 @@ def list_models(
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A bundled checkpoint, a checkpoint file or an architecture.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="A bundled checkpoint, a task (its default), a checkpoint file or an architecture."
+        ),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Show what a checkpoint says of itself, or an architecture's settings and their published values."""
@@ -57,6 +62,7 @@ def show(
     from audiotool.models.base import build_config
     from audiotool.models.registry import MODELS
 
+    name = checkpoint.defaults().get(name, name)
     if name in checkpoint.bundled() or Path(name).suffix or Path(name).is_file():
         path = checkpoint.resolve(name)
         facts = {"path": str(path), **dataclasses.asdict(checkpoint.read_metadata(path))}

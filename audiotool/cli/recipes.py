@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from audiotool.data.config import Split
+    from audiotool.recipe import Recipe
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show and validate recipes.")
 
@@ -52,7 +57,10 @@ def show(
 def validate(
     names: Annotated[list[str], typer.Argument(help="YAML files or bundled recipes' names.")],
     settings: Settings = None,
-    data: Annotated[bool, typer.Option("--data", help="Look for its manifests and folders too.")] = False,
+    data: Annotated[
+        bool,
+        typer.Option("--data", help="Open its recordings too, in the training and the validation split."),
+    ] = False,
 ) -> None:
     """Check keys, values and names, and build the model's configuration; nothing is trained."""
     from audiotool.models.registry import MODELS
@@ -61,10 +69,29 @@ def validate(
     for name in names:
         recipe = load(name, settings or [])
         model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
-        if data:
-            recipe.data.located(find(name).parent)
+        found = _look_for_data(recipe, find(name).parent) if data else []
         count = f"{model.parameter_count:,} parameters"
         sys.stdout.write(f"{name}: {recipe.task}, {recipe.model.name}, {count}\n")
+        sys.stdout.writelines(f"    {line}\n" for line in found)
+
+
+def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
+    """Open every recording that training and validation would, and say what was found.
+
+    Raises:
+        RecipeError, InputError: as `audiotool.data.dataset.make_dataset`.
+    """
+    from audiotool.data.dataset import make_dataset
+    from audiotool.tasks.base import TASKS
+
+    data = recipe.data.located(folder).model_copy(update={"decode_once": False})
+    lines = []
+    splits: tuple[Split, ...] = ("train", "valid")
+    for split in splits:
+        material = make_dataset(data, recipe.audio, TASKS.get(recipe.task).example, split).example.material
+        lines.append(f"{split}: {len(material.paths)} recordings, {len(material.unreadable)} unreadable")
+        lines += [f"{path}: {reason}" for path, reason in material.unreadable.items()]
+    return lines
 
 
 @app.command()

@@ -122,3 +122,16 @@ def test_recipes_list_show_validate_losses(small: Path) -> None:
     assert missing.exit_code == 2
     assert "data.speech[0]" in missing.stderr
     assert "multi-resolution-stft: " in typed("recipes", "losses").stdout
+
+
+def test_validate_opens_the_recordings(small: Path) -> None:
+    root = ("--set", f"data.root={AUDIO}")
+    there = typed("recipes", "validate", small, "--data", *root)
+    assert there.exit_code == 0, there.output
+    train, valid = (line.strip() for line in there.stdout.splitlines()[1:3])
+    assert train.startswith("train: ")
+    assert valid.startswith("valid: ")
+    assert train.endswith(", 0 unreadable")
+    no_split = typed("recipes", "validate", small, "--data", *root, "--set", "data.splits.valid=[elsewhere]")
+    assert no_split.exit_code == 2
+    assert "the 'valid' split is empty" in no_split.stderr
