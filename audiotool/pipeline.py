@@ -62,14 +62,26 @@ Array = Any
 
 
 @dataclass(frozen=True)
+class Written:
+    """Facts about one output.
+
+    Args:
+        peak: greatest absolute sample.
+        limited: samples that an integer format could not hold and that were limited to full scale.
+    """
+
+    peak: float
+    limited: int
+
+
+@dataclass(frozen=True)
 class FileResult:
     """Facts about one processed file.
 
     Args:
         sample_rate, channels, seconds: of the input.
         elapsed_s: wall time.
-        peak: greatest absolute output sample.
-        limited: output samples that an integer format could not hold and that were limited to full scale.
+        outputs: one a stem, then the residual's if there is one.
         bandwidth_hz: where the input's content ends, None where that was not measured.
     """
 
@@ -77,10 +89,19 @@ class FileResult:
     channels: int
     seconds: float
     elapsed_s: float
-    peak: float
-    limited: int
+    outputs: tuple[Written, ...]
     bandwidth_hz: float | None = None
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def peak(self) -> float:
+        """Greatest absolute sample of all outputs."""
+        return max(output.peak for output in self.outputs)
+
+    @property
+    def limited(self) -> int:
+        """Limited samples of all outputs together."""
+        return sum(output.limited for output in self.outputs)
 
     @property
     def real_time_factor(self) -> float:
@@ -244,8 +265,7 @@ class Pipeline:
             channels=info.channels,
             seconds=done / info.sample_rate,
             elapsed_s=time.monotonic() - began,
-            peak=max(w.peak for w in writers),
-            limited=sum(w.limited for w in writers),
+            outputs=tuple(Written(w.peak, w.limited) for w in writers),
             bandwidth_hz=measured.get("bandwidth_hz"),
             warnings=(*reader.warnings, *self._remarks(measured)),
         )

@@ -23,7 +23,7 @@ from audiotool.device import device_errors
 from audiotool.dsp.mel import MelConfig, MelSpectrogram, advice_for, check_definition, check_mel
 from audiotool.errors import CheckpointError, InputError
 from audiotool.models.vocoder import Vocoder
-from audiotool.pipeline import FILE_CHUNK_SECONDS, FileResult, Pipeline, Progress
+from audiotool.pipeline import FILE_CHUNK_SECONDS, FileResult, Pipeline, Progress, Written
 from audiotool.streaming.copy_synthesis import CopySynthesis, check_takes_mel, takes_mel, uses_f0
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.streamer import make_streamer
@@ -91,8 +91,7 @@ def vocode_file(
         channels=1,
         seconds=length / vocoder.sample_rate,
         elapsed_s=time.monotonic() - began,
-        peak=writer.peak,
-        limited=writer.limited,
+        outputs=(Written(writer.peak, writer.limited),),
     )
 
 
@@ -186,8 +185,7 @@ class MelAnalysis:
             channels=info.channels,
             seconds=done / info.sample_rate,
             elapsed_s=time.monotonic() - began,
-            peak=peak,
-            limited=0,
+            outputs=(Written(peak, 0),),
             warnings=(*reader.warnings, *([several] if info.channels > 1 else [])),
         )
 

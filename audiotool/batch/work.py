@@ -160,22 +160,25 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
 
 
 def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
-    values = {name: Value(None, job.unscored) for name in work.metrics if job.unscored}
-    rows = [Row(job.name, values)]
+    rows = [Row(job.name, {name: Value(None, job.unscored) for name in work.metrics if job.unscored})]
+    order: tuple[int, ...] = ()
     if job.references and work.metrics:
-        rows = _scored(job, work)
+        rows, order = _scored(job, work)
     if result is None:
         return rows
-    facts: dict[str, Any] = {
-        "seconds": round(result.seconds, 3),
-        "real_time_factor": round(result.real_time_factor, 2),
-        "peak": round(result.peak, 4),
-        "limited": result.limited,
-    }
-    if result.bandwidth_hz is not None:
-        facts["bandwidth_hz"] = round(result.bandwidth_hz)
-    for row in rows:
-        row.facts.update(facts)
+    from audiotool.pipeline import Written
+
+    # A job that is not scored has one row for all of its outputs.
+    written = [result.outputs[n] for n in order] or [Written(result.peak, result.limited)]
+    for row, output in zip(rows, written, strict=True):
+        row.facts |= {
+            "seconds": round(result.seconds, 3),
+            "real_time_factor": round(result.real_time_factor, 2),
+            "peak": round(output.peak, 4),
+            "limited": output.limited,
+        }
+        if result.bandwidth_hz is not None:
+            row.facts["bandwidth_hz"] = round(result.bandwidth_hz)
     rows[0].notes += result.warnings
     if result.limited:
         rows[0].notes.append(
@@ -186,19 +189,20 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
     return rows
 
 
-def _scored(job: Job, work: Work) -> list[Row]:
-    """Scores of the outputs beside the input's, one row a stem."""
-    from audiotool.metrics.score import FilePair, score_pair, score_stems
+def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
+    """Scores of the outputs beside the input's, one row a reference, and which output each is of."""
+    from audiotool.metrics.score import FilePair, best_order, score_pair
 
     assert str(job.source) != PIPE, "a pipe is never planned with references"
     source = None if is_mel_name(job.source) else Path(job.source)
     # What is left of the input may count as a stem; where it does not, there is no reference for it.
     estimates = job.target.paths[: len(job.references)]
-    if work.any_order:
-        return score_stems(job.name, job.references, estimates, work.metrics, source)
-    several = len(estimates) > 1
+    order = best_order(job.references, estimates) if work.any_order else tuple(range(len(estimates)))
     rows = []
-    for reference, path in zip(job.references, estimates, strict=True):
-        name = f"{job.name}: {path.name}" if several else job.name
-        rows.append(score_pair(FilePair(name, reference, path, source), work.metrics))
-    return rows
+    for reference, n in zip(job.references, order, strict=True):
+        name = f"{job.name}: {estimates[n].name}" if len(estimates) > 1 else job.name
+        rows.append(score_pair(FilePair(name, reference, estimates[n], source), work.metrics))
+    if list(order) != sorted(order):
+        numbers = ", ".join(str(n + 1) for n in order)
+        rows[0].notes.append(f"stems reordered to fit their references: {numbers}")
+    return rows, order

@@ -120,35 +120,11 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
     return row
 
 
-def score_stems(
-    name: str,
-    references: Sequence[Path],
-    estimates: Sequence[Path],
-    metrics: Sequence[str],
-    noisy: Path | None = None,
-) -> list[Row]:
-    """Score stems that come out in any order, such as speakers, in the order with the best mean SI-SDR.
+def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
+    """Index of each reference's estimate, for stems that come out in any order, such as speakers.
 
-    Args:
-        references, estimates: as many of the one as of the other.
-        noisy: the mixture.
-    Returns:
-        A row a reference, called "name: estimate's file"; an exchanged order is noted in the first.
+    That of the best mean SI-SDR; as given where a file cannot be read, which its row will say.
     """
-    order = _best_order(references, estimates)
-    rows = [
-        score_pair(FilePair(f"{name}: {estimates[n].name}", reference, estimates[n], noisy), metrics)
-        for reference, n in zip(references, order, strict=True)
-    ]
-    if rows and list(order) != sorted(order):
-        rows[0].notes.append(
-            f"stems reordered to fit their references: {', '.join(str(n + 1) for n in order)}"
-        )
-    return rows
-
-
-def _best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
-    """Index of each reference's estimate; as given where a file cannot be read, which its row will say."""
     try:
         waveforms = [[read(path)[0].mean(axis=0) for path in side] for side in (references, estimates)]
     except AudiotoolError:
@@ -231,7 +207,7 @@ def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeabl
     for stems in mixtures.values():
         order = tuple(range(len(stems)))
         if are_interchangeable([pair.name.rpartition(".")[2] for pair in stems]):
-            order = _best_order([pair.reference for pair in stems], [pair.estimate for pair in stems])
+            order = best_order([pair.reference for pair in stems], [pair.estimate for pair in stems])
         for pair, n in zip(stems, order, strict=True):
             own = pair.estimate == stems[n].estimate
             name = pair.name if own else f"{pair.name}: {stems[n].estimate.name}"

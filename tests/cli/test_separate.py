@@ -70,6 +70,9 @@ def test_scores_are_those_of_the_best_order(separate: Callable[..., Result]) -> 
     assert all(row["si_sdr"] > 5 and row["status"] == "done" for row in rows)
     assert any("stems reordered" in note for note in rows[0]["notes"])
     assert {"sdr_noisy", "pesq", "stoi_improvement"} <= rows[0].keys()
+    peaks = [float(np.abs(audiotool.read(f"out/mix.speaker{n}.wav")[0]).max()) for n in (2, 1)]
+    assert [row["peak"] for row in rows] == pytest.approx(peaks, abs=1e-4)
+    assert peaks[0] != pytest.approx(peaks[1], abs=1e-3)
 
 
 def test_references_are_found_by_their_names(separate: Callable[..., Result]) -> None:
