@@ -26,6 +26,8 @@ PART_SECONDS = 1.0
 AUDIBLE_DB = -20.0
 """A voice speaks in a part whose level is above this, relative to its own mean."""
 CLEARLY_DB = 1.0
+SEPARATED_DB = 3.0
+"""A mixture is separated when its voices gain this much on the mean; exchanges themselves lower the gain."""
 
 Waveform = NDArray[np.float32]
 
@@ -39,7 +41,7 @@ def main() -> None:
     torch.set_num_threads(1)
     pipeline = audiotool.load(options.model)
     stems = pipeline.model.stems
-    before, after, parts, swapped, mixtures = [], [], 0, 0, 0
+    before, after, found = [], [], []
     for path in sorted((options.test / "noisy").iterdir())[: options.limit]:
         mixture, rate = read(path)
         clean = (options.test / "clean" / f"{path.stem}.{stem}{path.suffix}" for stem in stems)
@@ -48,17 +50,26 @@ def main() -> None:
         outputs = outputs[list(best_permutation(voices, outputs))]
         before += [si_sdr(voice, mixture[0]) for voice in voices]
         after += [si_sdr(voice, output) for voice, output in zip(voices, outputs, strict=True)]
-        found = swaps(voices, outputs, rate)
-        parts, swapped, mixtures = parts + len(found), swapped + sum(found), mixtures + any(found)
+        found.append(swaps(voices, outputs, rate))
     gains = np.subtract(after, before)
-    count = len(after) // len(stems)
+    count = len(found)
+    separated = [
+        f for f, gain in zip(found, gains.reshape(count, -1).mean(1), strict=True) if gain >= SEPARATED_DB
+    ]
     print(f"| {count} mixtures | measured |\n| --- | ---: |")
     print(f"| SI-SDR of the mixture, dB | {np.mean(before):.2f} |")
     print(f"| SI-SDR of the stems, dB | {np.mean(after):.2f} |")
     print(f"| gain, dB: mean, median, worst tenth | {np.mean(gains):.2f}, {np.median(gains):.2f}, ", end="")
     print(f"{np.quantile(gains, 0.1):.2f} |")
-    print(f"| parts of {PART_SECONDS:g} s with swapped voices | {swapped} of {parts} |")
-    print(f"| mixtures with such a part | {mixtures} of {count} |")
+    print(f"| parts of {PART_SECONDS:g} s with swapped voices | {swapped_of(found)} |")
+    print(f"| mixtures with such a part | {sum(map(any, found))} of {count} |")
+    print(f"| such parts where the gain is {SEPARATED_DB:g} dB or more | {swapped_of(separated)} |")
+    print(f"| mixtures where it is | {len(separated)} of {count} |")
+
+
+def swapped_of(found: list[list[bool]]) -> str:
+    """How many parts have swapped voices."""
+    return f"{sum(map(sum, found))} of {sum(map(len, found))}"
 
 
 def swaps(voices: Waveform, outputs: Waveform, sample_rate: int) -> list[bool]:
