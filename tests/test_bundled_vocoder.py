@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +53,16 @@ def test_it_speaks_better_than_griffin_lim(pipeline: Pipeline, speech: torch.Ten
 
 
 @torch.inference_mode()
-def test_streamed_equals_whole(pipeline: Pipeline, speech: torch.Tensor) -> None:
-    vocoder = vocoder_of(pipeline)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 1e-3)])
+def test_streamed_equals_whole(
+    pipeline: Pipeline, speech: torch.Tensor, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Exactly so; the phase's iterations amplify what single precision rounds, each CPU in its own way."""
+    mel = MelSpectrogram(vocoder_of(pipeline).mel)(speech).to(dtype)
+    vocoder = copy.deepcopy(vocoder_of(pipeline)).to(dtype)
     assert vocoder.latency / vocoder.sample_rate < 0.3
-    mel = MelSpectrogram(vocoder.mel)(speech)
     whole = vocoder.process(mel)
     streamer = make_streamer(vocoder)
     parts = [streamer.feed(block) for block in mel.split(17, dim=-1)]
     streamed = torch.cat([*parts, streamer.flush()], dim=-1)
-    assert (streamed - whole).abs().max() <= 1e-3 * whole.abs().max()
+    assert (streamed - whole).norm() <= tolerance * whole.norm()
