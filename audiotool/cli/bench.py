@@ -69,7 +69,7 @@ def rows(result: Benchmark) -> list[tuple[str, str]]:
         ("architecture", f"{result.name}, {result.sample_rate} Hz"),
         ("parameters", f"{result.parameters:,}"),
         ("multiply-accumulates", cost),
-        ("latency", latency if result.causal else f"unbounded; a segment of a file is {latency}"),
+        ("latency", latency if result.causal else f"unbounded; segments of {latency}"),
         ("files", f"{result.real_time_factor:.1f}x real time over {result.seconds:g} s"),
     ]
     if result.step_ms is None or result.live_share is None:

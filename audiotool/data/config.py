@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from audiotool.errors import RecipeError
 
@@ -19,17 +19,29 @@ Split = Literal["train", "valid", "test"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-def _ascending(value: tuple[float, float]) -> tuple[float, float]:
-    if value[0] > value[1]:
-        raise ValueError(f"a range is [least, most], found [{value[0]}, {value[1]}]")
+def _pair(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("a range is [least, most]")
     return value
 
 
-Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("a range is [least, most]")
+    return value
+
+
+Range = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_ascending)]
 PositiveRange = Annotated[
-    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ascending)
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
+    BeforeValidator(_pair),
+    AfterValidator(_ascending),
 ]
-Count = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], AfterValidator(_ascending)]
+Count = Annotated[
+    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(_pair),
+    AfterValidator(_ascending),
+]
 
 
 class Section(BaseModel):

@@ -148,7 +148,6 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
             problem = f"found {_quote(finding['input'])}, its name is missing. Allowed: {', '.join(tags)}"
         else:
             expected = finding["msg"].removeprefix("Value error, ").replace("Input should", "should")
-            expected = expected.replace("be a valid tuple", "be two numbers: [lowest, highest]")
             problem = f"found {_quote(finding['input'])}, {expected}"
         messages.append(f"{path or 'recipe'}: {problem}")
     raise RecipeError(f"{source}: {'; '.join(messages)}") from error

@@ -98,6 +98,10 @@ def test_show_a_checkpoint_by_name_and_by_path(bundle: Path) -> None:
     assert by_path == by_name
 
 
+def test_show_a_tasks_default() -> None:
+    assert models("show", "vocode").stdout == models("show", "harmonic-vocoder-22k").stdout
+
+
 def test_show_an_architecture() -> None:
     found = yaml.safe_load(models("show", "cleanunet").stdout)
     assert found["config"]["n_layers"] == 8

@@ -124,6 +124,13 @@ def test_recipes_list_show_validate_losses(small: Path) -> None:
     assert "multi-resolution-stft: " in typed("recipes", "losses").stdout
 
 
+@pytest.mark.parametrize("value", ["5", "[1, 2, 3]", "[5, 2]"])
+def test_a_range_that_is_none_is_told(small: Path, value: str) -> None:
+    refused = typed("recipes", "validate", small, "--set", f"data.mixing.snr_db={value}")
+    assert refused.exit_code == 2
+    assert f"data.mixing.snr_db: found {value}, a range is [least, most]" in refused.stderr
+
+
 def test_validate_opens_the_recordings(small: Path) -> None:
     root = ("--set", f"data.root={AUDIO}")
     there = typed("recipes", "validate", small, "--data", *root)
