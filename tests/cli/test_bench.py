@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from audiotool.benchmark import Benchmark
+from audiotool.cli.bench import rows
 
 
 def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -28,6 +32,19 @@ def test_a_table(tiny_checkpoint: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "x real time over 1 s" in done.stdout
     assert "cleanunet, 16000 Hz" in done.stdout
+
+
+def test_a_task_is_its_default() -> None:
+    done = bench("--model", "super-resolve", "--seconds", "1", "--json")
+    assert json.loads(done.stdout)["checkpoint"] == "wideband-16k"
+
+
+def test_what_looks_ahead_has_no_latency_but_segments() -> None:
+    facts = {f.name: None for f in dataclasses.fields(Benchmark)}
+    numbers = dict.fromkeys(("parameters", "macs_per_second", "real_time_factor", "seconds", "threads"), 1)
+    lines = dict(rows(Benchmark(**{**facts, **numbers, "causal": False, "latency": 800, "latency_ms": 50.0})))
+    assert lines["latency"] == "unbounded; segments of 800 samples, 50.0 ms"
+    assert "looks ahead" in lines["live steps"]
 
 
 def test_bad_options(tiny_checkpoint: Path) -> None:
