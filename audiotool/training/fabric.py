@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from lightning_fabric.plugins.precision import MixedPrecision
 from audiotool.device import find_device
 from audiotool.errors import DeviceError
 from audiotool.recipe.schema import Recipe
+
+SETTLE_SECONDS = 0.2
+"""What the threads of a connection get to finish in; they need microseconds of the interpreter."""
 
 
 class KeptInput(MixedPrecision):
@@ -46,6 +50,18 @@ def make_fabric(device: str, precision: str) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def leave(fabric: Fabric) -> None:
+    """Part from the other processes, when all are done.
+
+    The threads of the connection (gloo) free the last tensors after everybody has them, for which they need
+    the interpreter, and abort a process whose interpreter ends before that. Joining them may hang.
+    """
+    if fabric.world_size > 1:
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
+        time.sleep(SETTLE_SECONDS)
 
 
 def advise_on_memory(error: BaseException, recipe: Recipe) -> DeviceError | None:

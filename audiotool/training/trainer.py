@@ -31,7 +31,7 @@ from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
 from audiotool.training.average import WeightAverage
 from audiotool.training.export import data_sources, make_metadata, tensors_for_use, training_facts
-from audiotool.training.fabric import advise_on_memory, make_fabric
+from audiotool.training.fabric import advise_on_memory, leave, make_fabric
 from audiotool.training.folder import RunFolder, check_same_recipe
 from audiotool.training.history import History
 from audiotool.training.objective import Objective
@@ -141,7 +141,9 @@ class Trainer:
             check_same_recipe(state["recipe"], self.recipe)
         try:
             self._build(state)
-            return self._train([] if state is None else state.get("pending", []))
+            summary = self._train([] if state is None else state.get("pending", []))
+            leave(self.fabric)
+            return summary
         except (RuntimeError, MemoryError) as error:
             advice = advise_on_memory(error, self.recipe)
             if advice is None:
