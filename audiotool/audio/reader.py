@@ -16,10 +16,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio import PIPE
-from audiotool.audio.formats import FORMATS
+from audiotool.audio.formats import FORMATS, MEL_ENDINGS
 from audiotool.audio.pipe import is_unknown, open_pipe
 from audiotool.errors import InputError
 
+TENSOR_ENDINGS = (".pt", ".pth")
+"""What other projects save mel spectrograms as."""
 MP3_SLACK = 2 * 1152
 """Frames by which an MP3's own idea of its length may be wrong."""
 
@@ -202,6 +204,11 @@ def _check_readable(path: Path) -> None:
 
 
 def _explain(name: str, error: Any) -> str:
+    if Path(name).suffix.lower() in TENSOR_ENDINGS:
+        return (
+            f"{name} cannot be read as audio: a mel spectrogram is read from {', '.join(MEL_ENDINGS)},"
+            " for example after `numpy.save('mel.npy', torch.load('mel.pt').numpy())`"
+        )
     reason = getattr(error, "error_string", str(error)).rstrip(".")
     return (
         f"{name} cannot be read as audio ({reason}): readable are {', '.join(sorted(set(FORMATS.values())))};"

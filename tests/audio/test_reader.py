@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic import speech_like, write_speech
@@ -98,6 +99,9 @@ def broken(tmp_path: Path, kind: str) -> Path:
     elif kind == "headerless":
         path = tmp_path / "broken.raw"
         path.write_bytes(whole[44:])
+    elif kind == "a mel of PyTorch":
+        path = tmp_path / "broken.pt"
+        torch.save(torch.zeros(80, 20), path)
     return path
 
 
@@ -113,6 +117,7 @@ BROKEN = {
     "infinity": "-inf at sample 1234",
     "half a FLAC": "damaged after",
     "headerless": "cannot be read as audio",
+    "a mel of PyTorch": r"a mel spectrogram is read from \.npy",
 }
 
 
