@@ -108,6 +108,10 @@ class AugmentationConfig(Section):
         0.5, description="that speech is resampled; pitch moves with speed"
     )
     speed: PositiveRange = Field((0.85, 1.18), description="factor of speed and pitch of speech")
+    formant_probability: Probability = Field(
+        0.0, description="that the resonances of a voice move while its pitch and pace stay"
+    )
+    formants: PositiveRange = Field((0.85, 1.18), description="factor of the frequencies of its resonances")
     noise_speed: PositiveRange = Field(
         (0.7, 1.4), description="factor of speed and pitch of noise, half the time"
     )

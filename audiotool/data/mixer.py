@@ -71,7 +71,7 @@ class Mixer:
         samples, files = self._line_up(rng, pool, group, length)
         if speed != 1:
             samples = augment.change_speed(samples, speed, frames)
-        return Track(self._equalised(rng, samples), group, files)
+        return Track(self._equalised(rng, self._another_tract(rng, samples)), group, files)
 
     def _line_up(
         self, rng: np.random.Generator, pool: Pool, group: str, frames: int
@@ -91,6 +91,12 @@ class Mixer:
         """A speaker's factor of speed and pitch; 1 outside training."""
         a = self.augmentation
         return augment.draw_speed(rng, a.speed) if a and chance(rng, a.speed_probability) else 1.0
+
+    def _another_tract(self, rng: np.random.Generator, samples: Samples) -> Samples:
+        a = self.augmentation
+        if not a or not a.formant_probability or not chance(rng, a.formant_probability):
+            return samples
+        return augment.change_formants(samples, rng.uniform(*a.formants), self.sample_rate)
 
     def _equalised(self, rng: np.random.Generator, samples: Samples) -> Samples:
         a = self.augmentation

@@ -32,6 +32,34 @@ def test_speed_moves_pitch(speed: float) -> None:
     assert peak_hz(changed) == pytest.approx(400 * speed, abs=2)
 
 
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.18])
+def test_formants_move_and_pitch_stays(factor: float) -> None:
+    # A voice of 125 Hz with resonances at 700 and 2200 Hz.
+    voice = np.zeros(RATE, np.float64)
+    voice[:: RATE // 125] = 1
+    for centre in (700, 2200):
+        radius = np.exp(-np.pi * 120 / RATE)
+        poles = [1, -2 * radius * np.cos(2 * np.pi * centre / RATE), radius**2]
+        voice = scipy.signal.lfilter([1], poles, voice)
+    source = (0.1 * voice / np.abs(voice).max()).astype(np.float32)
+    changed = augment.change_formants(source, factor, RATE)
+    assert changed.shape == source.shape
+    assert changed.dtype == np.float32
+    frequencies, power = scipy.signal.welch(changed, RATE, nperseg=256)
+    for centre in (700, 2200):
+        near = np.abs(frequencies - centre * factor) < 250
+        # The nearest harmonic may be half a pitch away.
+        assert frequencies[near][power[near].argmax()] == pytest.approx(centre * factor, abs=125)
+    correlation = scipy.signal.correlate(changed, changed)[len(changed) - 1 :]
+    assert 100 + correlation[100:200].argmax() == RATE // 125
+    if factor == 1:
+        assert np.abs(changed - source).max() < 1e-6
+
+
+def test_formants_of_silence_are_silence() -> None:
+    assert not augment.change_formants(np.zeros(4000, np.float32), 1.1, RATE).any()
+
+
 def test_equaliser_stays_within_its_gains(rng: Rng) -> None:
     extremes = []
     for _ in range(50):

@@ -85,7 +85,7 @@ def test_every_augmentation_at_once_is_finite_and_in_range() -> None:
     # Real speech, noises and rooms; everything that can happen does.
     always = {
         f"{name}_probability": 1.0
-        for name in ("speed", "equalisation", "band_limit", "clipping", "codec", "packet_loss")
+        for name in ("speed", "formant", "equalisation", "band_limit", "clipping", "codec", "packet_loss")
     }
     mixing = {"reverberation_probability": 1, "noises": [1, 3], "synthetic": {"probability": 0.4}}
     mixed = dataset(BUNDLED, split="train", augmentation=always, mixing=mixing, rir=[BUNDLED])
