@@ -1,0 +1,53 @@
+"""Average the weights of several runs of one architecture into one checkpoint.
+
+    python scripts/average_checkpoints.py OUT.safetensors SHARE:CHECKPOINT SHARE:CHECKPOINT ...
+
+Runs that begin with the same weights and hear other examples lie in one basin, and what lies between them
+often does better on what none of them heard than each (Wortsman et al., Model soups, ICML 2022,
+arXiv:2203.05482).
+A CHECKPOINT is a file or a bundled one's name; shares are brought to a sum of 1. What OUT says of itself is
+what the first checkpoint says, without its scores: scripts/bundle_checkpoint.py measures the average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from audiotool import checkpoint
+
+
+def average(weights: list[dict[str, torch.Tensor]], shares: list[float]) -> dict[str, torch.Tensor]:
+    """The mean of tensors of the same names and shapes, in double precision."""
+    parts = torch.tensor(shares, dtype=torch.float64) / sum(shares)
+    return {
+        name: torch.tensordot(parts, torch.stack([w[name].double() for w in weights]), 1).to(tensor.dtype)
+        for name, tensor in weights[0].items()
+    }
+
+
+def main() -> None:
+    """Read, average, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("parts", nargs="+", metavar="SHARE:CHECKPOINT")
+    arguments = parser.parse_args()
+    shares = [float(part.partition(":")[0]) for part in arguments.parts]
+    paths = [checkpoint.resolve(part.partition(":")[2]) for part in arguments.parts]
+    found = [checkpoint.load(path) for path in paths]
+    model, metadata = found[0]
+    if any(checkpoint.describe_model(other) != checkpoint.describe_model(model) for other, _ in found):
+        sys.exit("the checkpoints are of different architectures or settings")
+    metadata.metrics, metadata.commands = {}, []
+    metadata.training["averaged"] = [
+        {"checkpoint": path.stem, "share": share} for path, share in zip(paths, shares, strict=True)
+    ]
+    checkpoint.save(arguments.output, average([load_file(path) for path in paths], shares), metadata)
+
+
+if __name__ == "__main__":
+    main()

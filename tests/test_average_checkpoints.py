@@ -1,0 +1,61 @@
+"""scripts/average_checkpoints.py: the mean of several runs' weights, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from small_networks import SMALL
+
+from audiotool import checkpoint
+from audiotool.models.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("average_checkpoints")
+
+
+def trained(path: Path, value: float, **config: int) -> Path:
+    """A small denoiser whose weights all have one value."""
+    model = MODELS.get("band-split-gru").from_config({**SMALL["band-split-gru"], **config})
+    tensors = {name: torch.full_like(tensor, value) for name, tensor in model.state_dict().items()}
+    metadata = checkpoint.Metadata(
+        "denoise", checkpoint.describe_model(model), model.sample_rate, metrics={"valid": {"pesq": 2.0}}
+    )
+    checkpoint.save(path, tensors, metadata)
+    return path
+
+
+def test_shares_weigh_and_scores_are_not_taken_over(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = trained(tmp_path / "one.safetensors", 1.0), trained(tmp_path / "other.safetensors", 5.0)
+    output = tmp_path / "mean.safetensors"
+    monkeypatch.setattr(sys, "argv", ["average", str(output), f"3:{one}", f"1:{other}"])
+    script.main()
+    model, metadata = checkpoint.load(output)
+    assert all(bool((tensor == 2.0).all()) for tensor in model.state_dict().values())
+    assert metadata.metrics == {}
+    assert [part["checkpoint"] for part in metadata.training["averaged"]] == ["one", "other"]
+
+
+def test_other_settings_are_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = (
+        trained(tmp_path / "one.safetensors", 1.0),
+        trained(tmp_path / "b.safetensors", 1.0, layers=2),
+    )
+    output = tmp_path / "mean.safetensors"
+    monkeypatch.setattr(sys, "argv", ["average", str(output), f"1:{one}", f"1:{other}"])
+    with pytest.raises(SystemExit, match="different architectures or settings"):
+        script.main()
+    assert not output.exists()
