@@ -6,7 +6,8 @@ Runs that begin with the same weights and hear other examples lie in one basin, 
 often does better on what none of them heard than each (Wortsman et al., Model soups, ICML 2022,
 arXiv:2203.05482).
 A CHECKPOINT is a file or a bundled one's name; shares are brought to a sum of 1. What OUT says of itself is
-what the first checkpoint says, without its scores: scripts/bundle_checkpoint.py measures the average.
+what the first checkpoint says, with the data sets of all and without its scores: scripts/bundle_checkpoint.py
+measures the average.
 """
 
 from __future__ import annotations
@@ -16,9 +17,19 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 
 from audiotool import checkpoint
+
+
+def part(text: str) -> tuple[float, str]:
+    """SHARE:CHECKPOINT -> the two."""
+    share, _, name = text.partition(":")
+    try:
+        if name and float(share) > 0:
+            return float(share), name
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"'{text}' is not SHARE:CHECKPOINT with a share above 0")
 
 
 def average(weights: list[dict[str, torch.Tensor]], shares: list[float]) -> dict[str, torch.Tensor]:
@@ -34,19 +45,22 @@ def main() -> None:
     """Read, average, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("output", type=Path)
-    parser.add_argument("parts", nargs="+", metavar="SHARE:CHECKPOINT")
+    parser.add_argument("parts", nargs="+", type=part, metavar="SHARE:CHECKPOINT")
     arguments = parser.parse_args()
-    shares = [float(part.partition(":")[0]) for part in arguments.parts]
-    paths = [checkpoint.resolve(part.partition(":")[2]) for part in arguments.parts]
-    found = [checkpoint.load(path) for path in paths]
-    model, metadata = found[0]
-    if any(checkpoint.describe_model(other) != checkpoint.describe_model(model) for other, _ in found):
+    shares = [share for share, _ in arguments.parts]
+    paths = [checkpoint.resolve(name) for _, name in arguments.parts]
+    models, described = zip(*map(checkpoint.load, paths), strict=True)
+    if any(checkpoint.describe_model(model) != checkpoint.describe_model(models[0]) for model in models):
         sys.exit("the checkpoints are of different architectures or settings")
+    if len({metadata.licence for metadata in described}) > 1:
+        sys.exit("the checkpoints have different licences")
+    metadata = described[0]
+    metadata.sources += [s for other in described for s in other.sources if s not in metadata.sources]
     metadata.metrics, metadata.commands = {}, []
     metadata.training["averaged"] = [
         {"checkpoint": path.stem, "share": share} for path, share in zip(paths, shares, strict=True)
     ]
-    checkpoint.save(arguments.output, average([load_file(path) for path in paths], shares), metadata)
+    checkpoint.save(arguments.output, average([model.state_dict() for model in models], shares), metadata)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,11 @@ def trained(path: Path, value: float, **config: int) -> Path:
     model = MODELS.get("band-split-gru").from_config({**SMALL["band-split-gru"], **config})
     tensors = {name: torch.full_like(tensor, value) for name, tensor in model.state_dict().items()}
     metadata = checkpoint.Metadata(
-        "denoise", checkpoint.describe_model(model), model.sample_rate, metrics={"valid": {"pesq": 2.0}}
+        "denoise",
+        checkpoint.describe_model(model),
+        model.sample_rate,
+        sources=[{"name": "common", "licence": "MIT"}, {"name": path.stem, "licence": "MIT"}],
+        metrics={"valid": {"pesq": 2.0}},
     )
     checkpoint.save(path, tensors, metadata)
     return path
@@ -44,6 +48,7 @@ def test_shares_weigh_and_scores_are_not_taken_over(
     model, metadata = checkpoint.load(output)
     assert all(bool((tensor == 2.0).all()) for tensor in model.state_dict().values())
     assert metadata.metrics == {}
+    assert [source["name"] for source in metadata.sources] == ["common", "one", "other"]
     assert [part["checkpoint"] for part in metadata.training["averaged"]] == ["one", "other"]
 
 
@@ -59,3 +64,12 @@ def test_other_settings_are_refused(
     with pytest.raises(SystemExit, match="different architectures or settings"):
         script.main()
     assert not output.exists()
+
+
+def test_a_part_without_a_share_is_explained(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["average", str(tmp_path / "mean.safetensors"), "denoise-16k"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "'denoise-16k' is not SHARE:CHECKPOINT" in capsys.readouterr().err
