@@ -21,7 +21,7 @@ from audiotool.audio.pipe import is_unknown, open_pipe
 from audiotool.errors import InputError
 
 TENSOR_ENDINGS = (".pt", ".pth")
-"""What other projects save mel spectrograms as."""
+"""What PyTorch saves: a checkpoint, or a mel spectrogram of another project."""
 MP3_SLACK = 2 * 1152
 """Frames by which an MP3's own idea of its length may be wrong."""
 
@@ -206,8 +206,9 @@ def _check_readable(path: Path) -> None:
 def _explain(name: str, error: Any) -> str:
     if Path(name).suffix.lower() in TENSOR_ENDINGS:
         return (
-            f"{name} cannot be read as audio: a mel spectrogram is read from {', '.join(MEL_ENDINGS)},"
-            " for example after `numpy.save('mel.npy', torch.load('mel.pt').numpy())`"
+            f"{name} cannot be read as audio: it is named as what PyTorch saves. A checkpoint is given with"
+            f" --checkpoint; a mel spectrogram is read from {', '.join(MEL_ENDINGS)}, for example after"
+            " `numpy.save('mel.npy', torch.load('mel.pt').numpy())`"
         )
     reason = getattr(error, "error_string", str(error)).rstrip(".")
     return (
