@@ -50,12 +50,14 @@ def change_formants(waveform: Samples, factor: float, sample_rate: int) -> Sampl
 
     The spectral envelope of each frame is the smooth part of its logarithm (its cepstrum below the period of
     most voices); the frame is weighted by the ratio of the envelope read at `f / factor` to the one at `f`.
-    Phases stay. Reference: A. Röbel and X. Rodet, Efficient Spectral Envelope Estimation and its Application
-    to Pitch Shifting and Envelope Preservation, DAFx 2005, section 2, its first estimate alone.
+    Phases stay. After A. Röbel and X. Rodet, Efficient Spectral Envelope Estimation and its Application to
+    Pitch Shifting and Envelope Preservation, DAFx 2005; their true envelope repeats what is done here once.
 
     Args:
-        waveform: (time,).
-        factor: above 1 shortens the vocal tract.
+        waveform: (time,), at `sample_rate` Hz.
+        factor: of the resonances' frequencies; above 1 is a shorter vocal tract.
+    Returns:
+        (time,), as long.
     """
     window, n_fft = "hann", 2 ** round(np.log2(FORMANT_WINDOW_SECONDS * sample_rate))
     _, _, spectrum = scipy.signal.stft(waveform, window=window, nperseg=n_fft, noverlap=3 * n_fft // 4)

@@ -94,6 +94,7 @@ class Mixer:
 
     def _another_tract(self, rng: np.random.Generator, samples: Samples) -> Samples:
         a = self.augmentation
+        # Where it never happens nothing is drawn: older recipes keep their examples.
         if not a or not a.formant_probability or not chance(rng, a.formant_probability):
             return samples
         return augment.change_formants(samples, rng.uniform(*a.formants), self.sample_rate)
