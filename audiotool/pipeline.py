@@ -6,9 +6,9 @@
     pipeline.process_file("in.wav", "out.wav")
     live = pipeline.live(sample_rate)                           # feed any number, get what is ready
 
-What a model asks to know of a whole recording (`uses_level`, `extends_from_hz`) is measured for arrays and
-files in a first pass; `stream`, `live` and pipes, which cannot be read twice, do with a running estimate or
-without.
+What a model asks to know of a recording beforehand (`uses_level`, `extends_from_hz`, `rehearses_seconds`) is
+measured for arrays and files in a first pass; `stream`, `live` and pipes, which cannot be read twice, do with
+a running estimate or without.
 """
 
 from __future__ import annotations
@@ -289,11 +289,7 @@ class Pipeline:
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
         if isinstance(self.model, Vocoder):
             check_takes_mel(self.model)
-        if sample_rate <= 0 or sample_rate != int(sample_rate) or channels <= 0:
-            raise InputError(
-                f"a stream needs channels and a sample rate in whole Hz, got {channels} and {sample_rate} Hz"
-            )
-        sample_rate = int(sample_rate)
+        sample_rate = _in_whole_hertz(sample_rate, channels)
         if TASKS.get(self.task).widens:
             rate = settings.output_rate or max(sample_rate, self.sample_rate)
             settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
@@ -305,8 +301,6 @@ class Pipeline:
         return dataclasses.replace(self.settings, chunk_seconds=seconds)
 
     def _measure_file(self, source: str | Path, size: int) -> dict[str, Any]:
-        if not FirstPass.serves(self.model):
-            return {}
         with AudioReader(source) as reader:
             blocks = (b.T for b in reader.blocks(size))
             return self._measure(blocks, reader.info.sample_rate, reader.info.channels)
@@ -338,10 +332,9 @@ class Pipeline:
 
     def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> dict[str, Any]:
         """First pass: conditions for the streams of this recording."""
-        if not FirstPass.serves(self.model):
-            return {}
-        first_pass = FirstPass(self.model, sample_rate, channels)
-        for block in blocks:
+        rate = _in_whole_hertz(sample_rate, channels)
+        first_pass = FirstPass(self.model, rate, channels, self.settings.rehearse)
+        while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
         return first_pass.finish()
 
@@ -474,6 +467,14 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
         CheckpointError, DeviceError: as `load`.
     """
     return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
+
+
+def _in_whole_hertz(sample_rate: float, channels: int) -> int:
+    if sample_rate <= 0 or sample_rate != int(sample_rate) or channels <= 0:
+        raise InputError(
+            f"a stream needs channels and a sample rate in whole Hz, got {channels} and {sample_rate} Hz"
+        )
+    return int(sample_rate)
 
 
 def _write(output: Any, writers: list[Writer]) -> None:

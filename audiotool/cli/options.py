@@ -162,12 +162,21 @@ class TaskOptions:
             show_default=False,
         ),
     ] = None
+    rehearse: Annotated[
+        bool,
+        typer.Option(
+            "--rehearse/--no-rehearse",
+            help="Begin a file with the memory of its own first seconds, if the model has one; without, as a"
+            " live stream begins.",
+            rich_help_panel="Computation",
+        ),
+    ] = True
     jobs: Jobs = 1
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
 
     def settings(self) -> dict[str, Any]:
         """Keywords of the stream's `Settings`; tasks with more of them extend this."""
-        return {"chunk_seconds": self.chunk}
+        return {"chunk_seconds": self.chunk, "rehearse": self.rehearse}
 
 
 Mix = Annotated[

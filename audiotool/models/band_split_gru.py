@@ -14,6 +14,9 @@ bands together.
 The output is a complex ratio mask a stem; below `filter_below_hz` it may be a deep filter of several frames.
 The spectrum is divided by a running level, so the network answers the same at any input level, in files and
 live alike. Latency is that of the STFT: n_fft - 1 samples.
+
+What its memories hold after a second or two (the noise, the voices, the level) is what its first words lack.
+A recording that can be read twice is rehearsed: its beginning is heard once for the memories alone.
 """
 
 from __future__ import annotations
@@ -142,6 +145,7 @@ class BandSplitGRU(Model):
     tasks = ("denoise", "separate")
     config_class = BandSplitGRUConfig
     reference = "Band split after Luo and Yu, TASLP 2023, arXiv:2209.15174; arrangement our own"
+    rehearses_seconds = 2.0
 
     def __init__(self, config: BandSplitGRUConfig) -> None:
         super().__init__(config)
@@ -150,6 +154,8 @@ class BandSplitGRU(Model):
         self.hop_length = c.hop_length
         self.latency = c.n_fft - 1
         self.stems = c.stems
+        if len(c.stems) > 1:
+            self.rehearses_seconds = 6.0  # who speaks shows later than what noise there is
         self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         bands = sum(count for count, _ in c.bands)
@@ -173,14 +179,21 @@ class BandSplitGRU(Model):
             taps.append(c.filter_taps if (end - 1) * c.sample_rate / c.n_fft <= c.filter_below_hz else 1)
         return taps
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
-        return {
+    def start(self, level: Level | None = None, memory: State = None, **conditions: Any) -> State:
+        fresh = {
             "analysis": None,
             "layers": [None] * len(self.layers),
             "memories": [None] * len(self.memories),
             "filters": [None] * len(self.filters),
             "synthesis": None,
         }
+        return fresh | (memory or {})
+
+    def rehearse(self, beginning: Tensor) -> State:
+        _, state = self.step(beginning)
+        _, level_state, _ = state["analysis"]
+        kept = {name: state[name] for name in ("layers", "memories")}
+        return kept | {"analysis": (None, level_state, None)}
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         state = dict(self.start() if state is None else state)

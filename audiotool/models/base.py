@@ -84,6 +84,9 @@ class Model(nn.Module):
         extends_from_hz: lowest frequency in Hz at which the model adds what a recording lacks, None where it
             adds nothing. `start` then takes the condition `bandwidth_hz`, where the recording's content
             ends: files take a first pass, live streams do without.
+        rehearses_seconds: of a recording's beginning, which the model does better to have heard once before.
+            `start` then takes the condition `memory`, which `rehearse` gives: files take a first pass, live
+            streams do without.
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
         sample_by_sample: True when output is computed from earlier output, step by step, whatever the length.
@@ -105,6 +108,7 @@ class Model(nn.Module):
     context: tuple[int, int] | None = None
     uses_level: bool = False
     extends_from_hz: float | None = None
+    rehearses_seconds: float = 0.0
     uses_position: bool = False
     sample_by_sample: bool = False
     stepwise: bool = False
@@ -130,6 +134,13 @@ class Model(nn.Module):
             conditions: what else a model may be conditioned on (`bandwidth_hz`, what `enrol` gave).
         """
         return None
+
+    def rehearse(self, beginning: Tensor) -> State:
+        """What is remembered at the end of a recording's beginning, (B, C, T), for a stream of the recording.
+
+        The condition `memory` of `start`; only where `rehearses_seconds` is not 0.
+        """
+        raise TypeError(f"{self.name} does not rehearse")
 
     def enrol(self, recording: Tensor) -> dict[str, Any]:
         """Encode a recording of the wanted speaker once, for any number of streams.

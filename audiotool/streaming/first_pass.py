@@ -1,7 +1,8 @@
-"""What a model asks to know of a whole recording, measured block by block before it is processed."""
+"""What a model asks to know of a recording, measured block by block before it is processed."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,47 +17,58 @@ from audiotool.streaming.resample import StreamingResampler
 
 
 class FirstPass:
-    """Measure a recording for a model: its level at the model's rate, its bandwidth at its own.
+    """Measure a recording for a model: its level at the model's rate, its bandwidth at its own; rehearse it.
 
     Args:
-        model: says with `uses_level` and `extends_from_hz` what it asks for.
+        model: says with `uses_level`, `extends_from_hz` and `rehearses_seconds` what it asks for.
         sample_rate: Hz of the recording.
         channels: of the recording.
+        rehearse: False leaves `rehearses_seconds` out.
     """
 
-    def __init__(self, model: Model, sample_rate: int, channels: int) -> None:
-        self._together = model.channels
+    def __init__(self, model: Model, sample_rate: int, channels: int, rehearse: bool = True) -> None:
+        self._model = model
         self._device = next(model.parameters()).device
         self._level = LevelMeter() if model.uses_level else None
         self._bandwidth = BandwidthMeter(sample_rate) if model.extends_from_hz is not None else None
+        self._beginning: list[NDArray[np.float32]] = []
+        self._wanted = math.ceil(model.rehearses_seconds * sample_rate) if rehearse else 0
         self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
 
-    @staticmethod
-    def serves(model: Model) -> bool:
-        """Whether a model asks for anything."""
-        return model.uses_level or model.extends_from_hz is not None
+    @property
+    def complete(self) -> bool:
+        """Whether the model asks for nothing more of the recording."""
+        return self._level is None and self._bandwidth is None and not self._wanted
 
     def feed(self, block: NDArray[np.float32]) -> None:
         """Count (channels, time) in."""
         if self._bandwidth is not None:
             self._bandwidth.feed(torch.from_numpy(np.array(block, np.float32))[None])
         if self._level is not None:
-            self._count(self._down.feed(block))
+            self._level.feed(self._at_model(self._down.feed(block)))
+        if self._wanted:
+            self._beginning.append(np.array(block[:, : self._wanted], np.float32))
+            self._wanted -= self._beginning[-1].shape[1]
 
     def finish(self) -> dict[str, Any]:
         """Conditions for the model's streams; what could not be measured is None."""
         found: dict[str, Any] = {}
         if self._level is not None:
-            self._count(self._down.flush())
+            self._level.feed(self._at_model(self._down.flush()))
             found["level"] = self._level.level()
         if self._bandwidth is not None:
             found["bandwidth_hz"] = self._bandwidth.bandwidth_hz()
+        if self._beginning:
+            self._down.reset()
+            beginning = self._down.feed(np.concatenate(self._beginning, axis=1))
+            beginning = np.concatenate((beginning, self._down.flush()), axis=1)
+            with torch.inference_mode():
+                found["memory"] = self._model.rehearse(self._at_model(beginning))
         return found
 
-    def _count(self, at_model: NDArray[np.float32]) -> None:
-        assert self._level is not None
-        waveform = torch.from_numpy(np.array(at_model, np.float32, order="C")).to(self._device)
-        self._level.feed(fold(waveform, self._together))
+    def _at_model(self, resampled: NDArray[np.float32]) -> Tensor:
+        waveform = torch.from_numpy(np.array(resampled, np.float32, order="C")).to(self._device)
+        return fold(waveform, self._model.channels)
 
 
 class LevelMeter:

@@ -38,6 +38,8 @@ class Settings:
         output_rate: Hz of the output; None keeps the input's.
         upper_band: keep what lies above the model's band, as much as the model kept below it.
         follow_removal: False keeps all of the upper band, for models that add and remove nothing.
+        rehearse: what can be read twice begins with the memory of its own first seconds, where the model
+            asks for it; False begins as a live stream does.
     """
 
     chunk_seconds: float | None = None
@@ -46,6 +48,7 @@ class Settings:
     output_rate: int | None = None
     upper_band: bool = True
     follow_removal: bool = True
+    rehearse: bool = True
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.mix <= 1.0:

@@ -80,3 +80,29 @@ def test_a_trained_memory_streams():
 def test_bands_that_do_not_fill_the_spectrum_are_refused():
     with pytest.raises(CheckpointError, match="256 bins together, found 250"):
         BandSplitGRU.from_config({"bands": [[25, 10]]})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("memory", [0, 6])
+def test_a_rehearsed_stream_goes_on_as_if_it_had_begun_before(memory):
+    model = build(memory=memory, filter_taps=3)
+    for layer in model.memories:
+        torch.nn.init.normal_(layer.spread.weight)
+    hop = model.hop_length
+    beginning, x = torch.randn(2, 1, 40 * hop), torch.randn(2, 1, 40 * hop) * 0.1
+    beginning[..., -hop:] = 0  # no frame holds samples of both
+    state = model.start(memory=model.rehearse(beginning))
+    rehearsed, _ = model.step(x, state, final=True)
+    in_one = model.process(torch.cat((beginning, x), dim=-1))[..., beginning.shape[-1] :]
+    cold = model.process(x)
+    settled = slice(3 * hop, x.shape[-1])  # a deep filter looks back two frames
+    torch.testing.assert_close(rehearsed[..., settled], in_one[..., settled], atol=1e-5, rtol=0)
+    assert (cold - in_one)[..., settled].abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_nothing_of_a_rehearsal_sounds():
+    model = build(filter_taps=3)
+    state = model.start(memory=model.rehearse(torch.randn(1, 1, 8000)))
+    silence, _ = model.step(torch.zeros(1, 1, 4000), state, final=True)
+    assert silence.abs().max() == 0

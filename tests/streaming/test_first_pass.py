@@ -1,0 +1,55 @@
+"""The first pass reads as much of a recording as the model asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from synthetic import speech_like
+
+from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig
+from audiotool.streaming.first_pass import FirstPass
+
+
+@pytest.fixture(scope="module")
+def model() -> BandSplitGRU:
+    torch.manual_seed(0)
+    return BandSplitGRU(BandSplitGRUConfig(dim=8, layers=2)).eval()
+
+
+def memory_of(model: BandSplitGRU, waveform: np.ndarray, sample_rate: int, size: int) -> list[torch.Tensor]:
+    first_pass = FirstPass(model, sample_rate, len(waveform))
+    for begin in range(0, waveform.shape[1], size):
+        if first_pass.complete:
+            break
+        first_pass.feed(waveform[:, begin : begin + size])
+    return first_pass.finish()["memory"]["layers"]
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_the_same_seconds_are_rehearsed_whatever_the_blocks(model: BandSplitGRU, rate: int) -> None:
+    waveform = speech_like(3.0, rate, 2)
+    expected = memory_of(model, waveform[:, : round(model.rehearses_seconds * rate)], rate, 10**9)
+    for size in (997, rate, 10**9):
+        torch.testing.assert_close(memory_of(model, waveform, rate, size), expected)
+
+
+def test_a_recording_shorter_than_the_rehearsal_is_rehearsed_whole(model: BandSplitGRU) -> None:
+    waveform = speech_like(0.5, 16000, 1)
+    _, state = model.step(torch.from_numpy(waveform)[None])
+    torch.testing.assert_close(memory_of(model, waveform, 16000, 1000), state["layers"])
+
+
+def test_no_more_is_read_than_is_asked_for(model: BandSplitGRU) -> None:
+    second = speech_like(1.0, 16000, 1)
+    first_pass = FirstPass(model, 16000, 1)
+    for _ in range(2):
+        assert not first_pass.complete
+        first_pass.feed(second)
+    assert first_pass.complete
+
+
+def test_without_rehearsal_nothing_is_read(model: BandSplitGRU) -> None:
+    first_pass = FirstPass(model, 16000, 1, rehearse=False)
+    assert first_pass.complete
+    assert first_pass.finish() == {}
