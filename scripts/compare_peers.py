@@ -3,13 +3,15 @@
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
     pip install 'audiotool-speech[peers]'
     python scripts/compare_peers.py --test TEST [--model NAME_OR_CHECKPOINT ...] [--peers rnnoise] [--limit N]
+        [--no-rehearse]
 
 TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means. All systems run
 in this process on one thread, and only their processing is timed: not loading, resampling or scoring. A peer
 takes 48 kHz: it is given the noisy file resampled (soxr), and its output is resampled back before scoring.
 What a peer delays is measured on each file, as the lag at which its output correlates best with its input,
 and is taken out: delay costs no peer any score. A lag over 1 ms away from the median counts as the median.
-The table's latency is the median delay plus a frame.
+The table's latency is the median delay plus a frame. Ours take the files as files: rehearsed, which is timed
+too; with --no-rehearse they begin as a live stream does, and as the peers do.
 
 Peers, both run from the C libraries and the weights inside their packages, offline:
 
@@ -87,6 +89,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="folder with noisy/ and clean/")
     parser.add_argument("--model", action="append", help="name or checkpoint; default: the default denoiser")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for none")
+    parser.add_argument("--no-rehearse", action="store_true", help="ours begin as a live stream does")
     parser.add_argument("--limit", type=int, help="number of files, from the first")
     options = parser.parse_args()
     unknown = set(filter(None, options.peers.split(","))) - PEERS.keys()
@@ -100,7 +103,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     inputs = [mono(pair.estimate)[0] for pair in files]
     print(row("noisy input", scores(files, inputs)), flush=True)
-    for system in systems(options.model or ["denoise"], options.peers):
+    for system in systems(options.model or ["denoise"], options.peers, not options.no_rehearse):
         result = run(system, files)
         weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
         latency = system.latency + float(np.median(result.delays))
@@ -108,9 +111,9 @@ def main() -> None:
         print(row(system.name, scores(files, result.outputs), costs), flush=True)
 
 
-def systems(models: list[str], peers: str) -> Iterator[System]:
+def systems(models: list[str], peers: str, rehearse: bool) -> Iterator[System]:
     """Ours, then the peers that are installed."""
-    yield from map(ours, models)
+    yield from (ours(name, rehearse) for name in models)
     for name in filter(None, peers.split(",")):
         package, make = PEERS[name]
         try:
@@ -119,10 +122,10 @@ def systems(models: list[str], peers: str) -> Iterator[System]:
             print(f"{name} is left out: pip install {package}", file=sys.stderr)
 
 
-def ours(name: str) -> System:
+def ours(name: str, rehearse: bool = True) -> System:
     """A checkpoint of this project, or with "denoise" the default one."""
     path = checkpoint.default_for(name) if name == "denoise" else checkpoint.resolve(name)
-    pipeline = audiotool.load(path, device="cpu", task="denoise")
+    pipeline = audiotool.load(path, device="cpu", task="denoise", rehearse=rehearse)
     model = pipeline.model
     latency = model.latency if model.causal else make_streamer(model).latency
     weights = sum(p.numel() for p in model.parameters())
