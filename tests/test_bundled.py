@@ -70,17 +70,27 @@ def test_streamed_equals_whole_and_latency_is_low(name: str) -> None:
     assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
-def test_a_rehearsed_beginning_is_cleaner_and_a_live_one_is_as_without() -> None:
-    noisy, clean = read("noisy.flac"), read("clean.flac")[:16000]
-    rehearsed = audiotool.load("denoise")(noisy, 16000)
-    plain = audiotool.load("denoise", rehearse=False)
-    cold = plain(noisy, 16000)
+def test_short_files_are_cleaner_when_rehearsed() -> None:
+    noisy, clean = read("noisy.flac"), read("clean.flac")
+    rehearsed, cold = audiotool.load("denoise"), audiotool.load("denoise", rehearse=False)
+    gains = []
+    for begin in range(0, len(noisy) - 48000, 16000):
+        part = slice(begin, begin + 48000)
+        before, after = (
+            score(clean[part], pipeline(noisy[part], 16000), 16000, ["pesq"])["pesq"].value
+            for pipeline in (cold, rehearsed)
+        )
+        assert before is not None
+        assert after is not None
+        gains.append(after - before)
+    assert np.mean(gains) > 0.05
+
+
+def test_without_rehearsal_a_file_sounds_as_a_live_stream() -> None:
+    noisy = read("noisy.flac")
+    whole = audiotool.load("denoise", rehearse=False)(noisy, 16000)
     live = np.concatenate(list(audiotool.load("denoise").stream(np.array_split(noisy, 50), 16000)))
-    np.testing.assert_allclose(live, cold, atol=1e-5 * np.abs(cold).max())
-    before, after = (score(clean, y[:16000], 16000, ["si_sdr"])["si_sdr"].value for y in (cold, rehearsed))
-    assert before is not None
-    assert after is not None
-    assert after > before + 0.2
+    np.testing.assert_allclose(live, whole, atol=1e-5 * np.abs(whole).max())
 
 
 @pytest.mark.parametrize("task", ["denoise", "separate", "super-resolve", "vocode"])
