@@ -7,14 +7,15 @@
     live = pipeline.live(sample_rate)                           # feed any number, get what is ready
 
 What a model asks to know of a recording beforehand (`uses_level`, `extends_from_hz`, `rehearses_seconds`) is
-measured for arrays and files in a first pass; `stream`, `live` and pipes, which cannot be read twice, do with
-a running estimate or without.
+measured for arrays and files in a first pass. `stream` waits for what the model rehearses, and does with a
+running estimate of the rest or without; `live` and pipes, somebody's ear perhaps, are not rehearsed either.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -171,6 +172,9 @@ class Pipeline:
     def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
         """Process blocks as they come; the outputs together are as long as the inputs together.
 
+        The first output comes when all that the model rehearses has been fed, two seconds for the bundled
+        denoisers; `live`, or `rehearse=False`, does not wait.
+
         Args:
             blocks: each (time,) or (channels, time), all of one kind.
             sample_rate: Hz.
@@ -179,17 +183,27 @@ class Pipeline:
         Raises:
             InputError: as `__call__`.
         """
-        live: LiveStream | None = None
-        for block in blocks:
-            if live is None:
-                live = self.live(sample_rate, _Array(block).block.shape[0])
+        rest = iter(blocks)
+        beginning = list(itertools.islice(rest, 1))
+        if not beginning:
+            return
+        channels = _Array(beginning[0]).block.shape[0]
+        first_pass = self._first_pass(sample_rate, channels, whole=False)
+        first_pass.feed(_Array(beginning[0]).block)
+        while not first_pass.complete and (block := next(rest, None)) is not None:
+            beginning.append(block)
+            samples = _Array(block).block
+            if len(samples) != channels:
+                break  # which the stream will refuse
+            first_pass.feed(samples)
+        live = LiveStream(self._session(sample_rate, channels, self.settings, **first_pass.finish()))
+        for block in itertools.chain(beginning, rest):
             output = live.feed(block)
             if output.shape[-1]:
                 yield output
-        if live is not None:
-            tail = live.flush()
-            if tail.shape[-1]:
-                yield tail
+        tail = live.flush()
+        if tail.shape[-1]:
+            yield tail
 
     def live(self, sample_rate: int, channels: int = 1) -> LiveStream:
         """A stream to feed by hand: output after every hop unless `settings.chunk_seconds` says more."""
@@ -330,10 +344,13 @@ class Pipeline:
                 return name
         return None
 
+    def _first_pass(self, sample_rate: int, channels: int, whole: bool = True) -> FirstPass:
+        rate = _in_whole_hertz(sample_rate, channels)
+        return FirstPass(self.model, rate, channels, self.settings.rehearse, whole)
+
     def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> dict[str, Any]:
         """First pass: conditions for the streams of this recording."""
-        rate = _in_whole_hertz(sample_rate, channels)
-        first_pass = FirstPass(self.model, rate, channels, self.settings.rehearse)
+        first_pass = self._first_pass(sample_rate, channels)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
         return first_pass.finish()

@@ -86,11 +86,20 @@ def test_short_files_are_cleaner_when_rehearsed() -> None:
     assert np.mean(gains) > 0.05
 
 
-def test_without_rehearsal_a_file_sounds_as_a_live_stream() -> None:
+@pytest.mark.parametrize("rehearse", [True, False])
+def test_arrays_files_and_streams_are_rehearsed_alike_and_live_never(rehearse: bool, tmp_path: Path) -> None:
     noisy = read("noisy.flac")
-    whole = audiotool.load("denoise", rehearse=False)(noisy, 16000)
-    live = np.concatenate(list(audiotool.load("denoise").stream(np.array_split(noisy, 50), 16000)))
-    np.testing.assert_allclose(live, whole, atol=1e-5 * np.abs(whole).max())
+    blocks = np.array_split(noisy, 50)
+    pipeline = audiotool.load("denoise", rehearse=rehearse)
+    whole = pipeline(noisy, 16000)
+    tolerance = 1e-5 * np.abs(whole).max()
+    np.testing.assert_allclose(np.concatenate(list(pipeline.stream(blocks, 16000))), whole, atol=tolerance)
+    soundfile.write(tmp_path / "in.wav", noisy, 16000, "FLOAT")
+    pipeline.process_file(tmp_path / "in.wav", tmp_path / "out.wav")
+    np.testing.assert_allclose(audiotool.read(tmp_path / "out.wav")[0][0], whole, atol=tolerance)
+    live = pipeline.live(16000)
+    fed = np.concatenate([*(live.feed(block) for block in blocks), live.flush()])
+    assert np.allclose(fed, whole, atol=tolerance) is not rehearse
 
 
 @pytest.mark.parametrize("task", ["denoise", "separate", "super-resolve", "vocode"])

@@ -24,13 +24,17 @@ class FirstPass:
         sample_rate: Hz of the recording.
         channels: of the recording.
         rehearse: False leaves `rehearses_seconds` out.
+        whole: False measures nothing that asks for more than a beginning.
     """
 
-    def __init__(self, model: Model, sample_rate: int, channels: int, rehearse: bool = True) -> None:
+    def __init__(
+        self, model: Model, sample_rate: int, channels: int, rehearse: bool = True, whole: bool = True
+    ) -> None:
         self._model = model
         self._device = next(model.parameters()).device
-        self._level = LevelMeter() if model.uses_level else None
-        self._bandwidth = BandwidthMeter(sample_rate) if model.extends_from_hz is not None else None
+        self._level = LevelMeter() if whole and model.uses_level else None
+        extends = whole and model.extends_from_hz is not None
+        self._bandwidth = BandwidthMeter(sample_rate) if extends else None
         self._beginning: list[NDArray[np.float32]] = []
         self._wanted = math.ceil(model.rehearses_seconds * sample_rate) if rehearse else 0
         self._down = StreamingResampler(sample_rate, model.sample_rate, channels)

@@ -38,8 +38,8 @@ class Settings:
         output_rate: Hz of the output; None keeps the input's.
         upper_band: keep what lies above the model's band, as much as the model kept below it.
         follow_removal: False keeps all of the upper band, for models that add and remove nothing.
-        rehearse: what can be read twice begins with the memory of its own first seconds, where the model
-            asks for it; False begins as a live stream does.
+        rehearse: begin with the memory of the recording's own first seconds, where the model asks for it, in
+            all but live streams and pipes; False begins as those do.
     """
 
     chunk_seconds: float | None = None

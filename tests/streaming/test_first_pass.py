@@ -7,7 +7,9 @@ import pytest
 import torch
 from synthetic import speech_like
 
+from audiotool.errors import StreamError
 from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig
+from audiotool.pipeline import Pipeline
 from audiotool.streaming.first_pass import FirstPass
 
 
@@ -47,6 +49,19 @@ def test_no_more_is_read_than_is_asked_for(model: BandSplitGRU) -> None:
         assert not first_pass.complete
         first_pass.feed(second)
     assert first_pass.complete
+
+
+def test_a_stream_shorter_than_the_rehearsal_is_rehearsed_too(model: BandSplitGRU) -> None:
+    pipeline = Pipeline(model, "denoise")
+    waveform = speech_like(1.0, 16000, 2)
+    streamed = np.concatenate(list(pipeline.stream(np.array_split(waveform, 9, axis=1), 16000)), axis=1)
+    np.testing.assert_allclose(streamed, pipeline(waveform, 16000), atol=1e-5)
+
+
+def test_blocks_that_change_channels_are_refused_while_rehearsing(model: BandSplitGRU) -> None:
+    blocks = (speech_like(0.1, 16000, channels) for channels in (1, 2))
+    with pytest.raises(StreamError, match="blocks"):
+        list(Pipeline(model, "denoise").stream(blocks, 16000))
 
 
 def test_without_rehearsal_nothing_is_read(model: BandSplitGRU) -> None:
