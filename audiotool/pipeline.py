@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from audiotool import checkpoint
+from audiotool.arrays import Array, UserArray
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import Target, Writer, open_writer
 from audiotool.device import device_errors, find_device
@@ -52,14 +52,8 @@ NARROW_BAND = 0.8
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
-MOST_CHANNELS = 255
-"""More are a waveform with its axes exchanged, as soundfile reads it."""
-
 Progress = Callable[[int, "int | None"], None]
 """Called with (input samples done, input samples in all or None)."""
-
-Array = Any
-"""A numpy array or a torch tensor."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +151,7 @@ class Pipeline:
         Raises:
             InputError: other shapes or types, NaN or infinite samples.
         """
-        array = _Array(waveform)
+        array = UserArray(waveform)
         settings = self._with_chunk(FILE_CHUNK_SECONDS)
         size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
         block = array.block
@@ -184,20 +178,20 @@ class Pipeline:
             InputError: as `__call__`.
         """
         rest = iter(blocks)
-        beginning = list(itertools.islice(rest, 1))
-        if not beginning:
+        first = next(rest, None)
+        if first is None:
             return
-        channels = _Array(beginning[0]).block.shape[0]
-        first_pass = self._first_pass(sample_rate, channels, whole=False)
-        first_pass.feed(_Array(beginning[0]).block)
-        while not first_pass.complete and (block := next(rest, None)) is not None:
-            beginning.append(block)
-            samples = _Array(block).block
-            if len(samples) != channels:
-                break  # which the stream will refuse
-            first_pass.feed(samples)
-        live = LiveStream(self._session(sample_rate, channels, self.settings, **first_pass.finish()))
-        for block in itertools.chain(beginning, rest):
+        channels = UserArray(first).block.shape[0]
+        rest, held = itertools.chain((first,), rest), []
+
+        def beginning() -> Iterator[Block]:
+            for block in rest:
+                held.append(block)
+                yield UserArray(block).block
+
+        measured = self._measure(beginning(), sample_rate, channels, whole=False)
+        live = LiveStream(self._session(sample_rate, channels, self.settings, **measured))
+        for block in itertools.chain(held, rest):
             output = live.feed(block)
             if output.shape[-1]:
                 yield output
@@ -260,7 +254,9 @@ class Pipeline:
             info, piped = reader.info, reader.is_pipe
             settings = self._with_chunk(PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS)
             size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * info.sample_rate))
-            measured = {} if piped else self._measure_file(source, size)
+            # Opened once more, and only if the model asks for anything.
+            again = _blocks_of(source, size)
+            measured = {} if piped else self._measure(again, info.sample_rate, info.channels)
             session = self._session(info.sample_rate, info.channels, settings, **measured)
             with contextlib.ExitStack() as stack:
                 writers = self._open_writers(goal, reader, session, stack)
@@ -314,11 +310,6 @@ class Pipeline:
             return self.settings
         return dataclasses.replace(self.settings, chunk_seconds=seconds)
 
-    def _measure_file(self, source: str | Path, size: int) -> dict[str, Any]:
-        with AudioReader(source) as reader:
-            blocks = (b.T for b in reader.blocks(size))
-            return self._measure(blocks, reader.info.sample_rate, reader.info.channels)
-
     def _remarks(self, measured: dict[str, Any]) -> list[str]:
         """What the first pass found, for people."""
         bandwidth = measured.get("bandwidth_hz")
@@ -344,13 +335,12 @@ class Pipeline:
                 return name
         return None
 
-    def _first_pass(self, sample_rate: int, channels: int, whole: bool = True) -> FirstPass:
+    def _measure(
+        self, blocks: Iterator[Block], sample_rate: int, channels: int, whole: bool = True
+    ) -> dict[str, Any]:
+        """First pass: conditions for the streams of this recording; reads no more blocks than it needs."""
         rate = _in_whole_hertz(sample_rate, channels)
-        return FirstPass(self.model, rate, channels, self.settings.rehearse, whole)
-
-    def _measure(self, blocks: Iterator[Block], sample_rate: int, channels: int) -> dict[str, Any]:
-        """First pass: conditions for the streams of this recording."""
-        first_pass = self._first_pass(sample_rate, channels)
+        first_pass = FirstPass(self.model, rate, channels, self.settings.rehearse, whole)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
         return first_pass.finish()
@@ -365,7 +355,7 @@ class LiveStream:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._like: _Array | None = None
+        self._like: UserArray | None = None
 
     @property
     def latency(self) -> int:
@@ -384,7 +374,7 @@ class LiveStream:
             InputError: wrong shape or type, NaN or infinite samples.
             StreamError: the stream has ended, or the channels changed.
         """
-        self._like = _Array(block)
+        self._like = UserArray(block)
         with device_errors():
             return self._like.restore(self._session.feed(self._like.block).stems)
 
@@ -399,50 +389,6 @@ class LiveStream:
         """Forget everything; the next `feed` begins a new stream."""
         self._session.reset()
         self._like = None
-
-
-class _Array:
-    """A user's array as (channels, time) float32, and the way back."""
-
-    def __init__(self, waveform: Array) -> None:
-        self.is_tensor = isinstance(waveform, Tensor)
-        values = waveform.detach().cpu().numpy() if self.is_tensor else np.asarray(waveform)
-        if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[0]):
-            raise InputError(f"a waveform is (time,) or (channels, time), got the shape {values.shape}")
-        if values.ndim == 2 and values.shape[0] > MOST_CHANNELS:
-            raise InputError(
-                f"a waveform is (channels, time), and {values.shape} would be {values.shape[0]} channels:"
-                " transpose it"
-            )
-        if not np.issubdtype(values.dtype, np.floating):
-            raise InputError(
-                f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
-            )
-        self.waveform = waveform
-        self.flat = values.ndim == 1
-        self.dtype = values.dtype
-        self.block: Block = np.atleast_2d(values).astype(np.float32)
-        finite = np.isfinite(self.block)
-        if not finite.all():
-            channel, at = np.argwhere(~finite)[0]
-            raise InputError(
-                f"the waveform holds {self.block[channel, at]} at sample {at} of channel {channel + 1}"
-            )
-
-    def restore(self, stems: Block) -> Array:
-        """(stems, channels, time) to the user's kind.
-
-        Raises:
-            InputError: samples are not finite.
-        """
-        if not np.isfinite(stems).all():
-            raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
-        values = stems[:, 0] if self.flat else stems
-        values = values[0] if len(stems) == 1 else values
-        values = values.astype(self.dtype)
-        if self.is_tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(self.waveform.device)
-        return values
 
 
 def load(
@@ -484,6 +430,12 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
         CheckpointError, DeviceError: as `load`.
     """
     return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
+
+
+def _blocks_of(source: str | Path, size: int) -> Iterator[Block]:
+    """(channels, time) of a file, `size` samples at a time; opened when the first is asked for."""
+    with AudioReader(source) as reader:
+        yield from (block.T for block in reader.blocks(size))
 
 
 def _in_whole_hertz(sample_rate: float, channels: int) -> int:

@@ -9,15 +9,17 @@ from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
 FRAME_S = 0.0256
+"""A frame of the paper: 256 samples at 10 kHz, half overlapping."""
 BANDS, LOWEST_HZ = 15, 150.0
 """Third-octave bands and the centre of the lowest."""
 SEGMENT = 30
 """Frames over which envelopes are compared: 0.38 s."""
 RANGE_DB = 40.0
 """Frames of the target this far below its loudest are pauses."""
-LOUDER_DB = 15.0
-"""An estimate counts as no louder than the target by this much over distortion."""
+LEAST_RATIO_DB = -15.0
+"""Signal-to-distortion ratio at which an envelope is clipped (the paper's beta)."""
 EPSILON = 1e-9
+"""Added to the power of every band: silence has a gradient."""
 
 
 class IntelligibilityLoss(Loss):
@@ -72,9 +74,10 @@ class IntelligibilityLoss(Loss):
         # (segments, bands, SEGMENT)
         estimate, target = (e[speaks].unfold(0, SEGMENT, 1) for e in (estimate, target))
         gain = target.norm(dim=-1, keepdim=True) / estimate.norm(dim=-1, keepdim=True)
-        clipped = torch.minimum(gain * estimate, (1 + 10 ** (LOUDER_DB / 20)) * target)
+        clipped = torch.minimum(gain * estimate, (1 + 10 ** (-LEAST_RATIO_DB / 20)) * target)
         return torch.cosine_similarity(_centred(clipped), _centred(target), dim=-1).mean()
 
 
 def _centred(envelope: Tensor) -> Tensor:
+    """(..., SEGMENT) less its mean."""
     return envelope - envelope.mean(dim=-1, keepdim=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from audiotool.audio.channels import fold
 from audiotool.dsp.bandwidth import BandwidthMeter
+from audiotool.errors import StreamError
 from audiotool.models.base import Level, Model
 from audiotool.streaming.resample import StreamingResampler
 
@@ -31,6 +32,7 @@ class FirstPass:
         self, model: Model, sample_rate: int, channels: int, rehearse: bool = True, whole: bool = True
     ) -> None:
         self._model = model
+        self._channels = channels
         self._device = next(model.parameters()).device
         self._level = LevelMeter() if whole and model.uses_level else None
         extends = whole and model.extends_from_hz is not None
@@ -45,7 +47,13 @@ class FirstPass:
         return self._level is None and self._bandwidth is None and not self._wanted
 
     def feed(self, block: NDArray[np.float32]) -> None:
-        """Count (channels, time) in."""
+        """Count (channels, time) in.
+
+        Raises:
+            StreamError: other channels than the recording's.
+        """
+        if block.shape[0] != self._channels:
+            raise StreamError(f"this stream has blocks ({self._channels}, time), got {block.shape}")
         if self._bandwidth is not None:
             self._bandwidth.feed(torch.from_numpy(np.array(block, np.float32))[None])
         if self._level is not None:

@@ -1,17 +1,12 @@
 """The intelligibility loss scores as STOI does, and has a gradient wherever training may lead."""
 
-from pathlib import Path
-
 import numpy as np
 import pystoi
 import pytest
 import torch
 from torch import Tensor
 
-from audiotool.audio.reader import read
 from audiotool.losses.intelligibility import IntelligibilityLoss
-
-DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
 
 
 def loss(estimate: Tensor, target: Tensor) -> Tensor:
@@ -20,13 +15,6 @@ def loss(estimate: Tensor, target: Tensor) -> Tensor:
         {k: w.reshape(-1, 1, w.shape[-1])} for k, w in (("estimate", estimate), ("target", target))
     )
     return IntelligibilityLoss()(outputs, batch)
-
-
-@pytest.fixture(scope="module")
-def speech() -> tuple[Tensor, Tensor]:
-    """Clean speech and the noise that was recorded with it, (T,) each, 16 kHz."""
-    clean, noisy = (torch.as_tensor(read(DEMO / f"{name}.flac")[0][0]) for name in ("clean", "noisy"))
-    return clean, noisy - clean
 
 
 def test_estimates_score_as_stoi_scores_them(speech: tuple[Tensor, Tensor]) -> None:

@@ -1,7 +1,6 @@
 """The perceptual disturbance loss scores as PESQ does, and has a gradient wherever training may lead."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pesq
@@ -9,22 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiotool.audio.reader import read
 from audiotool.losses.perceptual_disturbance import PerceptualDisturbanceLoss
-
-DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
 
 
 def points(estimate: Tensor, target: Tensor) -> float:
     outputs, batch = {"estimate": estimate[None, None]}, {"target": target[None, None]}
     return float(PerceptualDisturbanceLoss()(outputs, batch))
-
-
-@pytest.fixture(scope="module")
-def speech() -> tuple[Tensor, Tensor]:
-    """Clean speech and the noise that was recorded with it, (T,) each, 16 kHz."""
-    clean, noisy = (torch.as_tensor(read(DEMO / f"{name}.flac")[0][0]) for name in ("clean", "noisy"))
-    return clean, noisy - clean
 
 
 def test_estimates_score_as_pesq_scores_them(speech: tuple[Tensor, Tensor]) -> None:

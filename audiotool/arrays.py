@@ -1,0 +1,62 @@
+"""What users hand over and get back: a numpy array or a tensor of any floating type, and samples within."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiotool.errors import InputError
+
+MOST_CHANNELS = 255
+"""More are a waveform with its axes exchanged, as soundfile reads it."""
+
+Array = Any
+"""A numpy array or a torch tensor."""
+
+
+class UserArray:
+    """A user's array as (channels, time) float32, and the way back."""
+
+    def __init__(self, waveform: Array) -> None:
+        self.is_tensor = isinstance(waveform, Tensor)
+        values = waveform.detach().cpu().numpy() if self.is_tensor else np.asarray(waveform)
+        if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[0]):
+            raise InputError(f"a waveform is (time,) or (channels, time), got the shape {values.shape}")
+        if values.ndim == 2 and values.shape[0] > MOST_CHANNELS:
+            raise InputError(
+                f"a waveform is (channels, time), and {values.shape} would be {values.shape[0]} channels:"
+                " transpose it"
+            )
+        if not np.issubdtype(values.dtype, np.floating):
+            raise InputError(
+                f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
+            )
+        self.waveform = waveform
+        self.flat = values.ndim == 1
+        self.dtype = values.dtype
+        self.block: NDArray[np.float32] = np.atleast_2d(values).astype(np.float32)
+        finite = np.isfinite(self.block)
+        if not finite.all():
+            channel, at = np.argwhere(~finite)[0]
+            raise InputError(
+                f"the waveform holds {self.block[channel, at]} at sample {at} of channel {channel + 1}"
+            )
+
+    def restore(self, stems: NDArray[np.float32]) -> Array:
+        """(stems, channels, time) to the user's kind.
+
+        Raises:
+            InputError: samples are not finite.
+        """
+        if not np.isfinite(stems).all():
+            raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
+        values = stems[:, 0] if self.flat else stems
+        values = values[0] if len(stems) == 1 else values
+        values = values.astype(self.dtype)
+        if self.is_tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(self.waveform.device)
+        return values
