@@ -3,7 +3,7 @@
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
     pip install 'audiotool-speech[peers]'
     python scripts/compare_peers.py --test TEST [--model NAME_OR_CHECKPOINT ...] [--peers rnnoise] [--limit N]
-        [--no-rehearse]
+        [--rehearse ours|all|none]
 
 TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means. All systems run
 in this process on one thread, and only their processing is timed: not loading, resampling or scoring. A peer
@@ -11,7 +11,8 @@ takes 48 kHz: it is given the noisy file resampled (soxr), and its output is res
 What a peer delays is measured on each file, as the lag at which its output correlates best with its input,
 and is taken out: delay costs no peer any score. A lag over 1 ms away from the median counts as the median.
 The table's latency is the median delay plus a frame. Ours take the files as files: rehearsed, which is timed
-too; with --no-rehearse they begin as a live stream does, and as the peers do.
+too. With --rehearse none they begin as a live stream does, and as the peers do; with --rehearse all a peer
+hears the first two seconds of a file before it.
 
 Peers, both run from the C libraries and the weights inside their packages, offline:
 
@@ -48,6 +49,8 @@ Process = Callable[[Waveform, int], Waveform]
 METRICS = ("pesq", "stoi", "si_sdr")
 LONGEST_DELAY = 0.1
 """Seconds in which a peer's delay is looked for."""
+REHEARSAL = 2.0
+"""Seconds of a file that a peer hears before it, if it is rehearsed: as many as ours."""
 
 
 @dataclass
@@ -89,7 +92,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="folder with noisy/ and clean/")
     parser.add_argument("--model", action="append", help="name or checkpoint; default: the default denoiser")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for none")
-    parser.add_argument("--no-rehearse", action="store_true", help="ours begin as a live stream does")
+    parser.add_argument("--rehearse", choices=("ours", "all", "none"), default="ours", help="which systems")
     parser.add_argument("--limit", type=int, help="number of files, from the first")
     options = parser.parse_args()
     unknown = set(filter(None, options.peers.split(","))) - PEERS.keys()
@@ -103,8 +106,8 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     inputs = [mono(pair.estimate)[0] for pair in files]
     print(row("noisy input", scores(files, inputs)), flush=True)
-    for system in systems(options.model or ["denoise"], options.peers, not options.no_rehearse):
-        result = run(system, files)
+    for system in systems(options.model or ["denoise"], options.peers, options.rehearse != "none"):
+        result = run(system, files, REHEARSAL if options.rehearse == "all" else 0.0)
         weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
         latency = system.latency + float(np.median(result.delays))
         costs = [f"{result.speed:.3f}", f"{latency * 1000:.1f}", weights]
@@ -122,8 +125,8 @@ def systems(models: list[str], peers: str, rehearse: bool) -> Iterator[System]:
             print(f"{name} is left out: pip install {package}", file=sys.stderr)
 
 
-def ours(name: str, rehearse: bool = True) -> System:
-    """A checkpoint of this project, or with "denoise" the default one."""
+def ours(name: str, rehearse: bool) -> System:
+    """A checkpoint of this project, or with "denoise" the default one, its files rehearsed or not."""
     path = checkpoint.default_for(name) if name == "denoise" else checkpoint.resolve(name)
     pipeline = audiotool.load(path, device="cpu", task="denoise", rehearse=rehearse)
     model = pipeline.model
@@ -191,8 +194,8 @@ def by_frame(step: Callable[..., object], x: Waveform, size: int) -> Waveform:
     return target[: len(x)]
 
 
-def run(system: System, files: list[FilePair]) -> Result:
-    """Process all files."""
+def run(system: System, files: list[FilePair], rehearsal: float = 0.0) -> Result:
+    """Process all files; a peer hears `rehearsal` seconds of each before it."""
     system.start()(np.zeros(16000, np.float32), system.sample_rate or 16000)  # warms up
     late, lags, processor, audio = [], [], 0.0, 0.0
     for pair in files:
@@ -200,12 +203,14 @@ def run(system: System, files: list[FilePair]) -> Result:
         inner = system.sample_rate or rate
         longest = 0 if system.sample_rate is None else round(LONGEST_DELAY * inner)
         x = np.pad(soxr.resample(x, rate, inner), (0, longest))
+        before = 0 if system.sample_rate is None else min(round(rehearsal * inner), len(x) - longest)
+        x = np.concatenate((x[:before], x))
         process = system.start()
         begin = time.process_time()
-        late.append((process(x, inner), inner, rate, len(x) - longest))
+        late.append((process(x, inner)[before:], inner, rate, len(x) - before - longest))
         processor += time.process_time() - begin
-        audio += len(x) / inner
-        lags.append(lag(x, late[-1][0], longest))
+        audio += (len(x) - before) / inner
+        lags.append(lag(x[before:], late[-1][0], longest))
     usual = int(np.median(lags))
     outputs, delays = [], []
     for (y, inner, rate, length), found in zip(late, lags, strict=True):
