@@ -22,6 +22,7 @@ A recording that can be read twice is rehearsed: its beginning is heard once for
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,7 @@ class BandSplitGRUConfig:
         mixing: width of the mixing's inner layer, in multiples of the number of bands.
         expansion: width of the perceptron's inner layer, in multiples of dim.
         memory: features of the GRU over all bands together that follows every layer; 0 leaves it out.
+        learnt_start: begin with memories that are learnt, in place of none.
         filter_taps: frames that a filter below `filter_below_hz` spans; 1 is a plain mask.
         filter_below_hz: where deep filtering ends; the edge of a group of `bands`.
         compression: exponent on the magnitudes the network sees.
@@ -66,6 +68,7 @@ class BandSplitGRUConfig:
     mixing: int = 2
     expansion: int = 2
     memory: int = 0
+    learnt_start: bool = False
     filter_taps: int = 3
     filter_below_hz: float = 4000.0
     compression: float = 0.3
@@ -92,11 +95,25 @@ class BandLinear(nn.Module):
         return y.transpose(0, 1).unflatten(0, x.shape[:2])
 
 
+class Beginning(nn.Module):
+    """A GRU's state before it has heard anything: nothing until it is trained, as where none is learnt."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        # A vector: its entries have nothing of a matrix for an optimiser that looks for one.
+        self.values = nn.Parameter(torch.zeros(math.prod(shape)))
+
+    def forward(self, batch: int) -> Tensor:
+        return self.values.view(self.shape).expand(batch, *self.shape)
+
+
 class BandLayer(nn.Module):
     """One layer over (T, B, K, D): time, bands, features, each with a residual. State: the GRU's."""
 
-    def __init__(self, bands: int, dim: int, mixing: int, expansion: int) -> None:
+    def __init__(self, bands: int, dim: int, mixing: int, expansion: int, learnt_start: bool) -> None:
         super().__init__()
+        self.beginning = Beginning((bands, dim)) if learnt_start else None
         self.time_norm = nn.LayerNorm(dim)
         self.gru = GRU(dim, dim)
         self.time = nn.Linear(dim, dim)
@@ -108,6 +125,8 @@ class BandLayer(nn.Module):
         self.narrow = nn.Linear(expansion * dim, dim)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        if state is None and self.beginning is not None:
+            state = self.beginning(x.shape[1])
         hidden = None if state is None else state.flatten(0, 1)[None]
         remembered, hidden = self.gru(self.time_norm(x).flatten(1, 2), hidden)
         x = x + self.time(remembered).view_as(x)
@@ -123,8 +142,9 @@ class Memory(nn.Module):
     Adds nothing until it is trained, so that it can join a trained network. State: the GRU's.
     """
 
-    def __init__(self, bands: int, dim: int, units: int) -> None:
+    def __init__(self, bands: int, dim: int, units: int, learnt_start: bool) -> None:
         super().__init__()
+        self.beginning = Beginning((units,)) if learnt_start else None
         self.norm = nn.LayerNorm(dim)
         self.gather = nn.Linear(bands * dim, units)
         self.gru = GRU(units, units)
@@ -133,6 +153,8 @@ class Memory(nn.Module):
         nn.init.zeros_(self.spread.bias)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        if state is None and self.beginning is not None:
+            state = self.beginning(x.shape[1])
         hidden = None if state is None else state[None]
         remembered, hidden = self.gru(self.gather(self.norm(x).flatten(2)), hidden)
         return x + self.spread(remembered).view_as(x), hidden[0]
@@ -161,8 +183,12 @@ class BandSplitGRU(Model):
         bands = sum(count for count, _ in c.bands)
         self.taps = self._taps_of_groups()
         self.split = nn.ModuleList(BandLinear(count, 3 * width, c.dim) for count, width in c.bands)
-        self.layers = nn.ModuleList(BandLayer(bands, c.dim, c.mixing, c.expansion) for _ in range(c.layers))
-        self.memories = nn.ModuleList(Memory(bands, c.dim, c.memory) for _ in range(c.layers) if c.memory)
+        self.layers = nn.ModuleList(
+            BandLayer(bands, c.dim, c.mixing, c.expansion, c.learnt_start) for _ in range(c.layers)
+        )
+        self.memories = nn.ModuleList(
+            Memory(bands, c.dim, c.memory, c.learnt_start) for _ in range(c.layers) if c.memory
+        )
         self.head_norm = nn.LayerNorm(c.dim)
         self.head = nn.Linear(c.dim, 2 * c.dim)
         self.masks = nn.ModuleList(

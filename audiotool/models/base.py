@@ -18,6 +18,7 @@ either side of a sample; the overlap-add streamer does the rest.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -202,8 +203,20 @@ class Model(nn.Module):
             "estimate", shaped as the target, and whatever a model's own published loss needs beside it
             (spectra, log-determinants). Models whose training differs from inference override this.
         """
-        conditions = {"level": Level.of(batch["input"])} if self.uses_level else {}
-        return {"estimate": self.process(batch["input"], **conditions)}
+        return {"estimate": self.process(batch["input"], **self._measured(batch["input"]))}
+
+    def rehearsed_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As `training_outputs`, with the beginnings rehearsed, as those of files are.
+
+        Nothing is learnt from the rehearsal itself, only from what is done with its memory.
+        """
+        x = batch["input"]
+        with torch.no_grad():
+            memory = self.rehearse(x[..., : math.ceil(self.rehearses_seconds * self.sample_rate)])
+        return {"estimate": self.process(x, memory=memory, **self._measured(x))}
+
+    def _measured(self, x: Tensor) -> dict[str, Any]:
+        return {"level": Level.of(x)} if self.uses_level else {}
 
     def output_length(self, length: int) -> int:
         """Output samples that belong to `length` input items."""

@@ -18,27 +18,33 @@ from audiotool.training.history import History
 
 
 class TrainingOutputs(nn.Module):
-    """Calls `Model.training_outputs` as a module's forward, which is where processes share gradients."""
+    """Calls `Model.training_outputs`, or `rehearsed_outputs`, as a module's forward.
+
+    That is where processes share gradients.
+    """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self.model.training_outputs(batch)
+    def forward(self, batch: dict[str, Tensor], rehearsed: bool = False) -> dict[str, Tensor]:
+        return self.model.rehearsed_outputs(batch) if rehearsed else self.model.training_outputs(batch)
 
 
 def build_model(recipe: Recipe) -> Model:
     """The recipe's model with random weights from the seed, frozen as told.
 
     Raises:
-        RecipeError: a pattern of `freeze` fits nothing, or the sample rates differ.
+        RecipeError: a pattern of `freeze` fits nothing, the sample rates differ, or examples are to be
+            rehearsed by a model that does not rehearse.
     """
     torch.manual_seed(recipe.train.seed)
     model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
     if model.sample_rate != recipe.audio.sample_rate:
         rate = recipe.audio.sample_rate
         raise RecipeError(f"audio.sample_rate is {rate} Hz, but model.config makes it {model.sample_rate} Hz")
+    if recipe.train.rehearsed_probability and not model.rehearses_seconds:
+        raise RecipeError(f"train.rehearsed_probability must be 0: {model.name} does not rehearse")
     freeze(model, recipe.freeze)
     return model
 

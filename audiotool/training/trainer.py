@@ -330,7 +330,7 @@ class Trainer:
             batch = fabric.to_device(next(batches))
             last = n == train.accumulate - 1
             with contextlib.nullcontext() if last else fabric.no_backward_sync(self.module):
-                outputs = self.module(batch)
+                outputs = self.module(batch, _happens(train.rehearsed_probability))
                 loss, terms = self.objective(outputs, batch)
                 if adversary is not None:
                     terms["discriminator"] = adversary.learn(outputs, batch["target"], 1 / train.accumulate)
@@ -488,6 +488,11 @@ def _outlive_signals(worker: int) -> None:
     """Keep a loader process alive through Ctrl-C, which goes to all: the loop ends it after saving."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _happens(probability: float) -> bool:
+    """Draw from the step's own random numbers; none is taken where nothing may happen."""
+    return probability > 0 and float(torch.rand(())) < probability
 
 
 def _mix(seed: int, step: int, rank: int) -> int:

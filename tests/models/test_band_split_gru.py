@@ -56,7 +56,7 @@ def test_a_memory_joins_a_trained_network_without_changing_it():
 @torch.no_grad()
 def test_a_memory_tells_every_band_what_another_heard_before():
     torch.manual_seed(0)
-    memory = Memory(bands=4, dim=8, units=6)
+    memory = Memory(bands=4, dim=8, units=6, learnt_start=False)
     torch.nn.init.normal_(memory.spread.weight)
     before, later = torch.randn(10, 1, 4, 8), torch.randn(10, 1, 4, 8)
     other = torch.cat((before[:, :, :1].flip(0), before[:, :, 1:]), dim=2)
@@ -106,3 +106,41 @@ def test_nothing_of_a_rehearsal_sounds():
     state = model.start(memory=model.rehearse(torch.randn(1, 1, 8000)))
     silence, _ = model.step(torch.zeros(1, 1, 4000), state, final=True)
     assert silence.abs().max() == 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("memory", [0, 6])
+def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory):
+    plain, learnt = build(memory=memory), build(memory=memory, learnt_start=True)
+    learnt.load_state_dict(plain.state_dict(), strict=False)
+    for layer in (*plain.memories, *learnt.memories):
+        torch.manual_seed(1)
+        torch.nn.init.normal_(layer.spread.weight)
+    x = torch.randn(2, 1, 8000)
+    torch.testing.assert_close(learnt.process(x), plain.process(x), atol=0, rtol=0)
+    beginnings = [part.beginning.values for part in (*learnt.layers, *learnt.memories)]
+    for values in beginnings:
+        torch.nn.init.normal_(values)
+    outputs, state = [], None
+    for begin in range(0, 8000, 800):
+        y, state = learnt.step(x[..., begin : begin + 800], state, final=begin == 7200)
+        outputs.append(y)
+    torch.testing.assert_close(torch.cat(outputs, dim=-1)[..., :8000], learnt.process(x))
+    assert (learnt.process(x) - plain.process(x)).abs().max() > 1e-3
+    ended = plain.rehearse(x)
+    again = [model.step(x, model.start(memory=ended), final=True)[0] for model in (learnt, plain)]
+    torch.testing.assert_close(*again, atol=0, rtol=0)
+
+
+def test_rehearsed_examples_are_what_a_rehearsed_stream_gives():
+    model = build(learnt_start=True)
+    x = torch.randn(2, 1, 3 * 16000)
+    rehearsed = model.rehearsed_outputs({"input": x})["estimate"]
+    state = model.start(memory=model.rehearse(x[..., : 2 * 16000]))
+    torch.testing.assert_close(rehearsed, model.step(x, state, final=True)[0][..., : x.shape[-1]])
+    rehearsed.square().mean().backward()
+    # The rehearsal, which alone begins with what is learnt of beginnings, teaches nothing.
+    assert all(layer.beginning.values.grad is None for layer in model.layers)
+    assert model.layers[0].gru.weight_ih_l0.grad.abs().max() > 0
+    model.training_outputs({"input": x})["estimate"].square().mean().backward()
+    assert all(layer.beginning.values.grad.abs().max() > 0 for layer in model.layers)

@@ -14,6 +14,7 @@ from curves import curve
 from audiotool import checkpoint, recipe
 from audiotool.errors import CheckpointError, DeviceError, InputError, RecipeError
 from audiotool.losses.waveform import L1WaveformLoss
+from audiotool.models.band_split_gru import BandSplitGRU
 from audiotool.training import folder as folder_module
 from audiotool.training.trainer import Trainer
 from audiotool.training.validation import Validator
@@ -354,3 +355,34 @@ def test_bf16_trains_on_the_cpu(tiny_recipe: dict[str, Any], tmp_path: Path) -> 
     assert [row["loss"] for row in half] != [row["loss"] for row in full]
     for a, b in zip(half, full, strict=True):
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=0.05)
+
+
+REHEARSING = {"name": "band-split-gru", "config": {"dim": 4, "layers": 1}}
+
+
+@pytest.mark.parametrize(("probability", "least", "most"), [(0, 0, 0), (0.5, 1, 11), (1, 12, 12)])
+def test_batches_are_rehearsed_as_often_as_told(
+    probability: float,
+    least: int,
+    most: int,
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rehearsed = []
+    rehearse = BandSplitGRU.rehearse
+
+    def counted(model: BandSplitGRU, beginning: torch.Tensor) -> Any:
+        rehearsed.append(beginning.shape)
+        return rehearse(model, beginning)
+
+    monkeypatch.setattr(BandSplitGRU, "rehearse", counted)
+    settings = ["train.steps=12", f"train.rehearsed_probability={probability}", "validation.count=0"]
+    train(tiny_recipe | {"model": REHEARSING}, tmp_path, False, *settings)
+    assert least <= len(rehearsed) <= most
+    assert set(rehearsed) <= {(2, 1, 4000)}
+
+
+def test_a_model_that_does_not_rehearse_is_not_asked_to(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"rehearsed_probability must be 0: cleanunet does not rehearse"):
+        train(tiny_recipe, tmp_path, False, "train.rehearsed_probability=0.5")
