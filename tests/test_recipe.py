@@ -150,6 +150,8 @@ def test_overrides_reach_every_key() -> None:
         ("loss.3.weight=1", r"loss\.3: the list has items 0 to 0"),
         ("task.name=1", r"task\.name: .*has no keys"),
         ("train.steps=[1", "not valid YAML"),
+        ("freeze=[*.bias]", r"text that begins with \* wants quotes: '\*\.bias'"),
+        ("freeze=[*decoder]", r"text that begins with \* wants quotes"),
         ("train.stepz=1", r"train\.stepz: unknown key; did you mean 'steps'"),
     ],
 )

@@ -104,7 +104,10 @@ def _parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or error
-        raise RecipeError(f"{source}{where}: not valid YAML: {problem}") from error
+        # A pattern such as *.bias means something else to YAML.
+        alias = "alias" in f"{getattr(error, 'context', '')} {problem}"
+        advice = "; text that begins with * wants quotes: '*.bias'" if alias else ""
+        raise RecipeError(f"{source}{where}: not valid YAML: {problem}{advice}") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:
