@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -16,6 +16,9 @@ from audiotool.errors import RecipeError
 
 Kind = Literal["speech", "noise", "rir", "pairs"]
 Split = Literal["train", "valid", "test"]
+SyntheticKind = Literal[
+    "coloured", "hum", "engine", "wind", "clicks", "texture", "bursts", "water", "calls", "notes"
+]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -69,8 +72,8 @@ class SyntheticConfig(Section):
     probability: Probability = Field(
         0.15, description="that a noise is synthetic, and not recorded or babble"
     )
-    kinds: list[Literal["coloured", "hum", "engine", "wind", "clicks"]] = Field(
-        ["coloured", "hum", "engine", "wind", "clicks"], min_length=1, description="drawn from equally"
+    kinds: list[SyntheticKind] = Field(
+        list(get_args(SyntheticKind)), min_length=1, description="drawn from equally"
     )
 
 

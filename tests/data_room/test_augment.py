@@ -10,6 +10,7 @@ import scipy.signal
 
 from audiotool.data import augment, synthetic
 from audiotool.data.config import AugmentationConfig
+from audiotool.data.synthetic import events, steady
 from data_room.tones import RATE, tone
 
 Rng = np.random.Generator
@@ -171,18 +172,69 @@ def share_below(x: np.ndarray, hertz: float) -> float:
 
 
 def test_wind_rumbles_and_clicks_are_sparse() -> None:
-    wind = [share_below(synthetic.wind(np.random.default_rng(s), 4 * RATE, RATE), 1000) for s in range(10)]
+    wind = [share_below(steady.wind(np.random.default_rng(s), 4 * RATE, RATE), 1000) for s in range(10)]
     assert min(wind) > 0.8
     crest = []
     for seed in range(10):
-        sound = synthetic.clicks(np.random.default_rng(seed), 4 * RATE, RATE)
+        sound = steady.clicks(np.random.default_rng(seed), 4 * RATE, RATE)
         crest.append(np.abs(sound).max() / sound.std())
     assert np.median(crest) > 8
 
 
 def test_hum_is_harmonic() -> None:
     for seed in range(5):
-        sound = synthetic.hum(np.random.default_rng(seed), 4 * RATE, RATE)
+        sound = steady.hum(np.random.default_rng(seed), 4 * RATE, RATE)
         power = np.sort(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2)[::-1]
         # Few lines hold nearly all of it.
         assert power[:200].sum() > 0.8 * power.sum()
+
+
+def frames_of(x: np.ndarray, length: int) -> np.ndarray:
+    return x[: len(x) // length * length].reshape(-1, length)
+
+
+def unevenness_db(x: np.ndarray) -> float:
+    """How far the loudest tenth of 20 ms frames is above the median of them."""
+    levels = 10 * np.log10(frames_of(x, RATE // 50).var(axis=1) + 1e-9 * x.var())
+    return float(np.quantile(levels, 0.9) - np.median(levels))
+
+
+def tonality(x: np.ndarray) -> float:
+    """Share of the power that the strongest 5 % of lines hold in frames of 64 ms."""
+    frames = frames_of(x, 1024) * np.hanning(1024)
+    power = np.sort(np.abs(np.fft.rfft(frames)) ** 2, axis=1)[:, ::-1]
+    return float(power[:, :26].sum() / power.sum())
+
+
+def median_of(measure: Callable[[np.ndarray], float], name: str) -> float:
+    make = synthetic.GENERATORS[name]
+    return float(np.median([measure(make(np.random.default_rng(s), 4 * RATE, RATE)) for s in range(20)]))
+
+
+def test_events_begin_and_end_as_steady_noises_do_not() -> None:
+    for name in ("bursts", "calls", "water"):
+        assert median_of(unevenness_db, name) > median_of(unevenness_db, "coloured") + 2
+
+
+def test_calls_and_notes_are_tones_and_textures_are_not() -> None:
+    for name in ("calls", "notes"):
+        assert median_of(tonality, name) > median_of(tonality, "texture") + 0.15
+
+
+def test_a_bubble_rings_at_a_pitch_that_rises_and_dies_away() -> None:
+    """The only drop in 20 ms, whose place is the first sample or thereabouts."""
+    decays = []
+    for seed in range(30):
+        sound = events.water(np.random.default_rng(seed), RATE // 50, RATE)
+        energy = np.cumsum(sound[::-1] ** 2)[::-1]
+        decays.append(energy[len(energy) // 2] / energy[0])
+    assert np.median(decays) < 0.5
+
+
+@pytest.mark.parametrize("name", sorted(synthetic.GENERATORS))
+@pytest.mark.parametrize("rate", [8000, 48000])
+def test_generators_sound_at_every_rate(name: str, rate: int) -> None:
+    for seed in range(5):
+        sound = synthetic.GENERATORS[name](np.random.default_rng(seed), rate // 2, rate)
+        assert np.isfinite(sound).all()
+        assert sound.std() > 0

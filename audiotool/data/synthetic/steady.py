@@ -1,11 +1,9 @@
-"""Noises that are computed: coloured noise, mains hum, engines, wind, clicks.
+"""Noises that are computed, of machines and of the air: coloured noise, mains hum, engines, wind, clicks.
 
 Each function returns (frames,) float32 of no particular level; everything is drawn from the generator.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 import scipy.fft
@@ -13,6 +11,7 @@ import scipy.signal
 
 from audiotool.data.augment import envelope
 from audiotool.data.clips import Samples
+from audiotool.data.synthetic.spectra import harmonics, shaped
 
 
 def coloured(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
@@ -26,7 +25,7 @@ def coloured(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples
     # Below 30 Hz nothing is heard, and a steep slope would put all its energy there.
     floor = 60 / sample_rate
     shape = (np.maximum(frequency, floor) ** slope * 10 ** (bumps / 20)).astype(np.float32)
-    return _shaped(rng, shape, size)[:frames] * envelope(rng, frames, sample_rate, rng.uniform(0, 9))
+    return shaped(rng, shape, size)[:frames] * envelope(rng, frames, sample_rate, rng.uniform(0, 9))
 
 
 def hum(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
@@ -34,7 +33,7 @@ def hum(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
     base = rng.choice([50.0, 60.0, 100.0, 120.0, rng.uniform(200, 1500)]) * rng.uniform(0.995, 1.005)
     count = int(min(rng.integers(3, 30), 0.45 * sample_rate // base))
     strengths = np.arange(1, count + 1) ** -rng.uniform(0.5, 2.0) * 10 ** (rng.uniform(-12, 6, count) / 20)
-    tone = _harmonics(rng, np.full(frames, base / sample_rate), strengths)
+    tone = harmonics(rng, np.full(frames, base / sample_rate), strengths)
     hiss = rng.standard_normal(frames, dtype=np.float32) * np.std(tone) * 10 ** (rng.uniform(-40, -10) / 20)
     return (tone + hiss).astype(np.float32)
 
@@ -46,7 +45,7 @@ def engine(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
     count = int(min(rng.integers(6, 25), 0.45 * sample_rate // (base * drift.max())))
     strengths = np.arange(1, count + 1) ** -rng.uniform(0.3, 1.3) * 10 ** (rng.uniform(-15, 6, count) / 20)
     frequency = base * drift / sample_rate
-    comb = _harmonics(rng, frequency, strengths)
+    comb = harmonics(rng, frequency, strengths)
     pulse = 1 + rng.uniform(0, 0.9) * np.sin(2 * np.pi * np.cumsum(frequency))
     breath = coloured(rng, frames, sample_rate) * pulse
     breath *= np.std(comb) / max(float(np.std(breath)), 1e-9) * 10 ** (rng.uniform(-15, 10) / 20)
@@ -59,7 +58,7 @@ def wind(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
     frequency = np.linspace(0, sample_rate / 2, size // 2 + 1, dtype=np.float32)
     corner = rng.uniform(60, 400)
     shape = frequency / (20 + frequency) / (1 + (frequency / corner) ** rng.uniform(1.5, 3))
-    rumble = _shaped(rng, shape.astype(np.float32), size)[:frames]
+    rumble = shaped(rng, shape.astype(np.float32), size)[:frames]
     slow = envelope(rng, frames, sample_rate, rng.uniform(6, 18))
     # Gusts have their own quicker flutter: an envelope of noise below 5 Hz.
     rate = max(2, int(frames / sample_rate * 10))
@@ -80,31 +79,3 @@ def clicks(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
         burst += np.sin(2 * np.pi * np.exp(rng.uniform(np.log(150), np.log(0.4 * sample_rate))) * time)
     burst *= np.exp(-time * (rng.uniform(3, 8) * sample_rate / length))
     return scipy.signal.oaconvolve(impulses, burst)[:frames].astype(np.float32)
-
-
-GENERATORS: dict[str, Callable[[np.random.Generator, int, int], Samples]] = {
-    "coloured": coloured,
-    "hum": hum,
-    "engine": engine,
-    "wind": wind,
-    "clicks": clicks,
-}
-
-
-def _shaped(rng: np.random.Generator, shape: Samples, size: int) -> Samples:
-    """Noise with the given amplitude spectrum (size // 2 + 1 values)."""
-    noise = scipy.fft.rfft(rng.standard_normal(size, dtype=np.float32))
-    return scipy.fft.irfft(noise * shape, size)
-
-
-def _harmonics(rng: np.random.Generator, frequency: np.ndarray, strengths: np.ndarray) -> Samples:
-    """Sum of sines at the multiples of a frequency in cycles a sample, with random phases.
-
-    The sines come from powers of one rotating phasor: a multiplication each instead of a sine.
-    """
-    phasor = np.exp(2j * np.pi * np.cumsum(frequency)).astype(np.complex64)
-    phases = (strengths * np.exp(2j * np.pi * rng.random(len(strengths)))).astype(np.complex64)
-    total = np.zeros_like(phasor)
-    for weight in phases[::-1]:  # Horner's scheme
-        total = (total + weight) * phasor
-    return np.ascontiguousarray(total.imag)
