@@ -1,19 +1,22 @@
 """Average the weights of several runs of one architecture into one checkpoint.
 
     python scripts/average_checkpoints.py OUT.safetensors SHARE:CHECKPOINT SHARE:CHECKPOINT ...
+        [--own PATTERN ...]
 
 Runs that begin with the same weights and hear other examples lie in one basin, and what lies between them
 often does better on what none of them heard than each (Wortsman et al., Model soups, ICML 2022,
 arXiv:2203.05482).
 A CHECKPOINT is a file or a bundled one's name; shares are brought to a sum of 1. What OUT says of itself is
 what the first checkpoint says, with the data sets of all and without its scores: scripts/bundle_checkpoint.py
-measures the average.
+measures the average. Tensors that fit a PATTERN (`layers.*.beginning.*`) are the first's own: the others,
+whose settings may then differ, need not have them.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
@@ -41,16 +44,28 @@ def average(weights: list[dict[str, torch.Tensor]], shares: list[float]) -> dict
     }
 
 
+def completed(weights: list[dict[str, torch.Tensor]], own: list[str]) -> list[dict[str, torch.Tensor]]:
+    """The same weights, in all of them the first's tensors whose names fit a pattern of `own`."""
+    first = {name: t for name, t in weights[0].items() if any(fnmatchcase(name, p) for p in own)}
+    found = [{**others, **first} for others in weights]
+    shapes = [{name: tensor.shape for name, tensor in others.items()} for others in found]
+    if any(other != shapes[0] for other in shapes):
+        sys.exit("the checkpoints have different tensors")
+    return found
+
+
 def main() -> None:
     """Read, average, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("parts", nargs="+", type=part, metavar="SHARE:CHECKPOINT")
+    parser.add_argument("--own", nargs="*", default=[], metavar="PATTERN", help="tensors of the first alone")
     arguments = parser.parse_args()
     shares = [share for share, _ in arguments.parts]
     paths = [checkpoint.resolve(name) for _, name in arguments.parts]
     models, described = zip(*map(checkpoint.load, paths), strict=True)
-    if any(checkpoint.describe_model(model) != checkpoint.describe_model(models[0]) for model in models):
+    described_models = [checkpoint.describe_model(model) for model in models]
+    if not arguments.own and any(other != described_models[0] for other in described_models):
         sys.exit("the checkpoints are of different architectures or settings")
     if len({metadata.licence for metadata in described}) > 1:
         sys.exit("the checkpoints have different licences")
@@ -60,7 +75,8 @@ def main() -> None:
     metadata.training["averaged"] = [
         {"checkpoint": path.stem, "share": share} for path, share in zip(paths, shares, strict=True)
     ]
-    checkpoint.save(arguments.output, average([model.state_dict() for model in models], shares), metadata)
+    weights = completed([model.state_dict() for model in models], arguments.own)
+    checkpoint.save(arguments.output, average(weights, shares), metadata)
 
 
 if __name__ == "__main__":

@@ -73,3 +73,21 @@ def test_a_part_without_a_share_is_explained(
     with pytest.raises(SystemExit):
         script.main()
     assert "'denoise-16k' is not SHARE:CHECKPOINT" in capsys.readouterr().err
+
+
+def test_what_is_the_firsts_own_is_not_mixed(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = trained(tmp_path / "one.safetensors", 1.0, learnt_start=True)
+    other = trained(tmp_path / "other.safetensors", 5.0)
+    output = tmp_path / "mean.safetensors"
+    monkeypatch.setattr(sys, "argv", ["average", str(output), f"1:{one}", f"1:{other}"])
+    with pytest.raises(SystemExit, match="different architectures or settings"):
+        script.main()
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--own", "layers.*.beginning.*"])
+    script.main()
+    for name, tensor in checkpoint.load(output)[0].state_dict().items():
+        assert bool((tensor == (1.0 if "beginning" in name else 3.0)).all()), name
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "masks.*"])
+    with pytest.raises(SystemExit, match="different tensors"):
+        script.main()
