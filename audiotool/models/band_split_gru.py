@@ -221,6 +221,19 @@ class BandSplitGRU(Model):
         kept = {name: state[name] for name in ("layers", "memories")}
         return kept | {"analysis": (None, level_state, None)}
 
+    @torch.no_grad()
+    def begin_with(self, memory: State, share: float) -> None:
+        """Set what streams begin with where nothing is known of them; asks for `learnt_start`.
+
+        Args:
+            memory: what `rehearse` gave for a batch of recordings; their mean is taken.
+            share: of the mean. What recordings do not have in common is better begun with by less.
+        """
+        for parts, name in ((self.layers, "layers"), (self.memories, "memories")):
+            for part, state in zip(parts, memory[name], strict=True):
+                assert isinstance(part.beginning, Beginning)
+                part.beginning.values.copy_(share * state.mean(0).flatten())
+
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         state = dict(self.start() if state is None else state)
         (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
