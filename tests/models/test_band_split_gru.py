@@ -128,6 +128,7 @@ def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory):
     torch.testing.assert_close(torch.cat(outputs, dim=-1)[..., :8000], learnt.process(x))
     assert (learnt.process(x) - plain.process(x)).abs().max() > 1e-3
     ended = plain.rehearse(x)
+    torch.testing.assert_close(learnt.rehearse(x), ended, atol=0, rtol=0)
     again = [model.step(x, model.start(memory=ended), final=True)[0] for model in (learnt, plain)]
     torch.testing.assert_close(*again, atol=0, rtol=0)
 
