@@ -143,7 +143,7 @@ def _macs(model: Model, x: Tensor) -> float:
     from torch.utils.flop_counter import FlopCounterMode
 
     # The counter follows parametrised weights (weight norm) under no_grad, and not in inference mode.
-    recurrent = {torch.ops.aten.mkldnn_rnn_layer: _rnn_flops}
+    recurrent = {torch.ops.aten.mkldnn_rnn_layer: _rnn_flops, torch.ops.aten.addmm_: _addmm_flops}
     with parametrize.cached(), FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
         model.process(x)
     return counter.get_total_flops() / 2
@@ -201,6 +201,11 @@ def _clock(model: Model) -> float:
 
 def _device(model: Model) -> torch.device:
     return next(model.parameters()).device
+
+
+def _addmm_flops(held: Any, a: Sequence[int], b: Sequence[int], **_: Any) -> int:
+    """A matrix product added in place, as our GRU takes its steps."""
+    return 2 * a[0] * a[1] * b[1]
 
 
 def _rnn_flops(x: Sequence[int], *arguments: Any, out_shape: Any = None, **_: Any) -> int:

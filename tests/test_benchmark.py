@@ -20,6 +20,7 @@ from audiotool.benchmark import (
 )
 from audiotool.models.base import Model, State
 from audiotool.models.cleanunet import CleanUNet
+from audiotool.models.layers.recurrent import GRU
 from audiotool.models.registry import MODELS
 
 
@@ -42,6 +43,12 @@ class Recurrent(Model):
 
 def test_multiplications_of_a_recurrent_model() -> None:
     assert count_macs(Recurrent().eval()) == pytest.approx(1000 * (4 * 8 * 9 + 8))
+
+
+def test_multiplications_of_our_gru_are_those_of_torchs() -> None:
+    model = Recurrent()
+    model.cell = GRU(1, 8, batch_first=True)
+    assert count_macs(model.eval()) == pytest.approx(1000 * (3 * 8 * 9 + 8))
 
 
 def test_multiplications_of_a_convolutional_model_do_not_depend_on_the_length() -> None:
