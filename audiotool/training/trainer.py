@@ -30,6 +30,7 @@ from audiotool.recipe.schema import Recipe
 from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
 from audiotool.training.average import WeightAverage
+from audiotool.training.draws import happens, seed_step
 from audiotool.training.export import data_sources, make_metadata, tensors_for_use, training_facts
 from audiotool.training.fabric import advise_on_memory, leave, make_fabric
 from audiotool.training.folder import RunFolder, check_same_recipe
@@ -319,7 +320,7 @@ class Trainer:
     def _step(self, batches: Iterator[dict[str, Tensor]]) -> None:
         """One optimiser step over `accumulate` batches."""
         train, progress, fabric = self.recipe.train, self.progress, self.fabric
-        torch.manual_seed(_mix(train.seed, progress.step, fabric.global_rank))
+        seed_step(train.seed, progress.step, fabric.global_rank)
         set_rate(
             self.optimiser,
             self.recipe.optimiser.lr * rate_factor(self.recipe.schedule, progress.step, train.steps),
@@ -330,7 +331,7 @@ class Trainer:
             batch = fabric.to_device(next(batches))
             last = n == train.accumulate - 1
             with contextlib.nullcontext() if last else fabric.no_backward_sync(self.module):
-                outputs = self.module(batch, _happens(train.rehearsed_probability))
+                outputs = self.module(batch, happens(train.rehearsed_probability))
                 loss, terms = self.objective(outputs, batch)
                 if adversary is not None:
                     terms["discriminator"] = adversary.learn(outputs, batch["target"], 1 / train.accumulate)
@@ -488,15 +489,3 @@ def _outlive_signals(worker: int) -> None:
     """Keep a loader process alive through Ctrl-C, which goes to all: the loop ends it after saving."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _happens(probability: float) -> bool:
-    """Draw from the step's own random numbers; none is taken where nothing may happen."""
-    return probability > 0 and float(torch.rand(())) < probability
-
-
-def _mix(seed: int, step: int, rank: int) -> int:
-    """One 63-bit number from three, so that neighbouring steps draw nothing alike."""
-    mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**64
-    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-    return (mixed ^ (mixed >> 31)) % 2**63
