@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import get_args
 
 import numpy as np
 import pytest
 import scipy.signal
 
 from audiotool.data import augment, synthetic
-from audiotool.data.config import AugmentationConfig
+from audiotool.data.config import AugmentationConfig, SyntheticKind
 from audiotool.data.synthetic import events, steady
 from data_room.tones import RATE, tone
 
@@ -221,14 +222,23 @@ def test_calls_and_notes_are_tones_and_textures_are_not() -> None:
         assert median_of(tonality, name) > median_of(tonality, "texture") + 0.15
 
 
-def test_a_bubble_rings_at_a_pitch_that_rises_and_dies_away() -> None:
-    """The only drop in 20 ms, whose place is the first sample or thereabouts."""
-    decays = []
-    for seed in range(30):
-        sound = events.water(np.random.default_rng(seed), RATE // 50, RATE)
-        energy = np.cumsum(sound[::-1] ** 2)[::-1]
-        decays.append(energy[len(energy) // 2] / energy[0])
-    assert np.median(decays) < 0.5
+def test_a_bubble_dies_away_at_a_pitch_that_rises() -> None:
+    ring = events._bubble(1000.0, slow=0.5, rise=0.1, sample_rate=RATE)
+    decay = 0.5 * (0.043 * 1000 + 0.0014 * 1000**1.5)
+    half = len(ring) // 2
+    fall = np.abs(ring[half:]).max() / np.abs(ring[:half]).max()
+    assert fall == pytest.approx(np.exp(-decay * half / RATE), rel=0.1)
+
+    def crossings(x: np.ndarray) -> int:
+        return int(np.count_nonzero(np.diff(np.signbit(x))))
+
+    assert crossings(ring[half:]) > 1.3 * crossings(ring[:half])
+    level = events._bubble(1000.0, slow=0.5, rise=0.0, sample_rate=RATE)
+    assert abs(crossings(level[half:]) - crossings(level[:half])) <= 1
+
+
+def test_recipes_name_every_generator() -> None:
+    assert set(get_args(SyntheticKind)) == set(synthetic.GENERATORS)
 
 
 @pytest.mark.parametrize("name", sorted(synthetic.GENERATORS))

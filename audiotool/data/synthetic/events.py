@@ -47,12 +47,7 @@ def bursts(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
 
 
 def water(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Bubbles: drops, streams, washing up, a lapping shore.
-
-    A bubble rings at f Hz and dies away by 0.043 f + 0.0014 f^1.5 a second, its pitch rising the more the
-    nearer it is to the surface (van den Doel, Physically Based Models for Liquid Sounds, ACM Transactions on
-    Applied Perception 2005, section 3).
-    """
+    """Bubbles: drops, streams, washing up, a lapping shore."""
     total = np.zeros(frames, np.float32)
     places = _places(rng, frames, sample_rate, _log_uniform(rng, 3, 120))
     lowest = _log_uniform(rng, 200, 1200)
@@ -60,14 +55,9 @@ def water(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
     slow = rng.uniform(0.3, 1.2)  # real bubbles in a vessel ring longer
     for place in places:
         hz = min(_log_uniform(rng, lowest, highest), 0.4 * sample_rate)
-        decay = slow * (0.043 * hz + 0.0014 * hz**1.5)
-        time = (
-            np.arange(min(int(6 / decay * sample_rate) + 1, frames - place), dtype=np.float32) / sample_rate
-        )
-        rise = rng.uniform(0, 0.1) * decay
+        ring = _bubble(hz, slow, rng.uniform(0, 0.1), sample_rate)[: frames - place]
         loudness = (lowest / hz) ** 1.5 * 10 ** (rng.normal(0, 5) / 20)
-        ring = np.sin(2 * np.pi * hz * time * (1 + rise * time)) * np.exp(-decay * time)
-        total[place : place + len(time)] += (loudness * ring).astype(np.float32)
+        total[place : place + len(ring)] += (loudness * ring).astype(np.float32)
     if rng.random() < 0.5:  # the stream's hiss
         hiss = _band(rng, frames, sample_rate)
         total += hiss * np.std(total) / max(float(np.std(hiss)), 1e-9) * 10 ** (rng.uniform(-25, 0) / 20)
@@ -115,6 +105,23 @@ def notes(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
             loudness *= 10 ** (rng.normal(0, 3) / 20)
             total[place : place + size] += (_tone(rng, hz / sample_rate, slope) * loudness).astype(np.float32)
     return total
+
+
+def _bubble(hz: float, slow: float, rise: float, sample_rate: int) -> Samples:
+    """One bubble until it has died away by 52 dB: a sine whose pitch rises while it decays, peak about 1.
+
+    A bubble at f Hz decays by exp(-d t), d = 0.043 f + 0.0014 f^1.5 a second, and rises as f (1 + r d t) does
+    (van den Doel, Physically Based Models for Liquid Sounds, ACM Transactions on Applied Perception 2005,
+    section 3).
+
+    Args:
+        slow: factor of d; below 1 it rings longer, as in a vessel.
+        rise: r, 0 to 0.1: the more, the nearer to the surface.
+    """
+    decay = slow * (0.043 * hz + 0.0014 * hz**1.5)
+    time = np.arange(int(6 / decay * sample_rate) + 1, dtype=np.float32) / sample_rate
+    phase = 2 * np.pi * hz * time * (1 + rise * decay * time)
+    return (np.sin(phase) * np.exp(-decay * time)).astype(np.float32)
 
 
 def _band(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
