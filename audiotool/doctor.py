@@ -201,6 +201,12 @@ def check_audio() -> Iterator[Finding]:
         yield Finding("libsndfile", "note", detail, f"{_pip()} --upgrade soundfile")
     else:
         yield Finding("libsndfile", "ok", f"{version}: {', '.join((*FORMATS, 'Opus'))}")
+    films = "M4A, MP4, WebM, MKV and the like"
+    media = _version("av")
+    if media is None:
+        yield Finding("PyAV", "ok", f"not installed: for {films} `{_pip()} '{DISTRIBUTION}[media]'`")
+    else:
+        yield Finding("PyAV", "ok", f"{media}: {films}")
 
 
 def check_devices(torch_error: str | None) -> Iterator[Finding]:

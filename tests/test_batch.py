@@ -11,6 +11,7 @@ import pytest
 from synthetic import write_speech
 
 import audiotool
+from audiotool.audio import media
 from audiotool.batch.plan import Job, Layout, Plan, make_plan
 from audiotool.batch.run import Pool, Silent, run
 from audiotool.batch.work import Outcome, Work
@@ -67,6 +68,18 @@ def test_patterns_and_files(folder: Path, tmp_path: Path) -> None:
     assert outputs(beside, folder) == ["a_clean.wav", "sub/b_clean.flac", "sub/deep/c_clean.wav"]
     twice = make_plan([str(folder / "a.wav"), str(folder / "a.wav")], Layout(output=out))
     assert len(twice.jobs) == 1
+
+
+def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "talk.M4A").touch()
+    layout = {"output": str(tmp_path / "out")}
+    for typed in (str(tmp_path / "in"), f"{tmp_path}/in/*.M4A"):
+        assert outputs(make_plan([typed], Layout(**layout)), tmp_path / "out") == ["talk.wav"]
+        with monkeypatch.context() as without:
+            without.setattr(media, "is_there", lambda: False)
+            with pytest.raises(PlanError, match=r"read after `pip install 'audiotool-speech\[media\]'`"):
+                make_plan([typed], Layout(**layout))
 
 
 def test_outputs_inside_the_input_folder_are_no_inputs(folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import soundfile
 
+from audiotool.audio import media
 from audiotool.discovery import nearest
 from audiotool.errors import InputError
 
@@ -30,6 +31,25 @@ FORMATS = {
 
 MEL_ENDINGS = (".npy", ".npz", ".safetensors")
 """File name endings of mel spectrograms, see `audio.mel_file`."""
+
+MEDIA_ENDINGS = (
+    ".m4a",
+    ".m4b",
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".3gp",
+    ".mkv",
+    ".mka",
+    ".webm",
+    ".aac",
+    ".wma",
+    ".wmv",
+    ".avi",
+    ".ac3",
+    ".amr",
+)
+"""File name endings of what is read by PyAV where it is installed, see `audio.media`; none is written."""
 
 INTEGER_BITS = {
     "PCM_S8": 8,
@@ -61,6 +81,16 @@ OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 def is_audio_name(path: Path) -> bool:
     """Whether the file name's ending is one that libsndfile reads."""
     return path.suffix.lower() in FORMATS
+
+
+def is_media_name(path: str | Path) -> bool:
+    """Whether the file name's ending is one that PyAV reads."""
+    return Path(path).suffix.lower() in MEDIA_ENDINGS
+
+
+def readable_endings() -> tuple[str, ...]:
+    """File name endings of recordings that can be read here."""
+    return (*FORMATS, *(MEDIA_ENDINGS if media.is_there() else ()))
 
 
 def is_mel_name(path: str | Path) -> bool:

@@ -15,15 +15,15 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import PIPE
-from audiotool.audio.formats import FORMATS, MEL_ENDINGS
+from audiotool.audio import PIPE, media
+from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
 from audiotool.audio.pipe import is_unknown, open_pipe
 from audiotool.errors import InputError
 
 TENSOR_ENDINGS = (".pt", ".pth")
 """What PyTorch saves: a checkpoint, or a mel spectrogram of another project."""
 MP3_SLACK = 2 * 1152
-"""Frames by which an MP3's own idea of its length may be wrong."""
+"""Samples by which an MP3's own idea of its length may be wrong."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class AudioInfo:
         sample_rate: Hz.
         channels: 1 or more.
         frames: samples a channel, None when the stream does not say.
-        format: libsndfile's container ("WAV").
-        subtype: libsndfile's sample format ("PCM_16").
+        format: libsndfile's container ("WAV"), or FFmpeg's ("MOV").
+        subtype: libsndfile's sample format ("PCM_16"), or FFmpeg's coding ("AAC").
     """
 
     sample_rate: int
@@ -73,15 +73,20 @@ class AudioReader:
         known = True
         self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
         self._opened: BinaryIO | None = None
+        self._slack = 0
+        piped: BinaryIO | None = None
         try:
             if self.is_pipe:
-                file, known = open_pipe(self._stream(source, stdin))
-                self._file = soundfile.SoundFile(file)
+                piped, known = open_pipe(self._stream(source, stdin))
+                self._file = soundfile.SoundFile(piped)
             else:
                 _check_readable(Path(source))
                 self._file = soundfile.SoundFile(str(source))
         except (soundfile.LibsndfileError, TypeError) as error:
-            raise InputError(_explain(self.name, error)) from error
+            self._file = self._open_media(source, piped, error)
+            known = self._file.frames > 0
+        if self._file.format == "MP3":
+            self._slack = MP3_SLACK
         frames = self._file.frames
         if not known or frames > 1 << 46:
             frames = None
@@ -117,6 +122,26 @@ class AudioReader:
             raise InputError("standard input is a terminal: pipe audio into it, or name a file")
         return stream
 
+    def _open_media(self, source: str | Path, piped: BinaryIO | None, refusal: Exception) -> media.MediaFile:
+        """What libsndfile refuses, by PyAV where it is installed.
+
+        Raises:
+            InputError: it is not, or refuses too.
+        """
+        if not media.is_there():
+            raise InputError(_explain(self.name, refusal)) from refusal
+        if piped is not None:
+            piped.seek(0)
+        try:
+            file = media.MediaFile(piped or Path(source).open("rb"), self.name)  # noqa: SIM115 - closes it
+        except media.UnknownFormat as error:
+            reason = error if is_media_name(self.name) else refusal
+            raise InputError(_explain(self.name, reason)) from error
+        self._slack = media.SLACK
+        if file.tracks > 1:
+            self.warnings.append(f"{self.name} holds {file.tracks} sound tracks: the first is processed")
+        return file
+
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Yield (n, channels) float32 with n <= frames until the end; a pipe yields what it has.
 
@@ -136,8 +161,7 @@ class AudioReader:
             yield block
         if not self._position:
             raise InputError(f"{self.name} holds no audio: its header is followed by no samples")
-        slack = MP3_SLACK if self.info.format == "MP3" else 0
-        if self._promised is not None and self._position < self._promised - slack:
+        if self._promised is not None and self._position < self._promised - self._slack:
             self._warn_truncated(self._promised, self._position)
 
     def _check_finite(self, block: NDArray[np.float32]) -> None:
@@ -210,8 +234,15 @@ def _explain(name: str, error: Any) -> str:
             f" --checkpoint; a mel spectrogram is read from {', '.join(MEL_ENDINGS)}, for example after"
             " `numpy.save('mel.npy', torch.load('mel.pt').numpy())`"
         )
+    if is_media_name(name) and not media.is_there():
+        return (
+            f"{name} is read by PyAV, which is not installed: `{media.INSTALL}`, or convert it first, for"
+            " example `ffmpeg -i IN OUT.wav`"
+        )
     reason = getattr(error, "error_string", str(error)).rstrip(".")
+    also = [ending[1:].upper() for ending in MEDIA_ENDINGS if media.is_there()]
+    readable = sorted({*FORMATS.values(), *also})
     return (
-        f"{name} cannot be read as audio ({reason}): readable are {', '.join(sorted(set(FORMATS.values())))};"
+        f"{name} cannot be read as audio ({reason}): readable are {', '.join(readable)};"
         " convert anything else first, for example `ffmpeg -i IN OUT.wav`"
     )

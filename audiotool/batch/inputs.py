@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiotool.audio.formats import FORMATS, MEL_ENDINGS
+from audiotool.audio import media
+from audiotool.audio.formats import MEDIA_ENDINGS, MEL_ENDINGS
 from audiotool.errors import PlanError
 
 
@@ -27,9 +28,7 @@ class Found:
     given: bool = False
 
 
-def find_inputs(
-    inputs: Sequence[str], outputs: Iterable[str] = (), reads: Sequence[str] = tuple(FORMATS)
-) -> list[Found]:
+def find_inputs(inputs: Sequence[str], outputs: Iterable[str], reads: Sequence[str]) -> list[Found]:
     """Expand files, folders and patterns, in sorted order and without repeats.
 
     Args:
@@ -41,27 +40,33 @@ def find_inputs(
         PlanError: inputs that do not exist, or none among them that ends as `reads` says.
     """
     places = [os.path.realpath(place) for place in outputs]
-    found: list[Found] = []
-    missing = []
-    for text in inputs:
-        path = Path(text)
-        if path.is_dir():
-            found += _in_folder(path, _others(places, path), reads)
-        elif path.exists():
-            found.append(Found(path, Path(path.name), given=True))
-        elif glob.has_magic(text):
-            matches = _in_pattern(text, places, reads)
-            found += matches
-            missing += [] if matches else [text]
-        else:
-            missing.append(text)
+    expanded = {text: _expand(text, places, reads) for text in inputs}
+    missing = [text for text, of_text in expanded.items() if of_text is None]
     if missing:
-        raise PlanError(f"no such input: {listed(missing)}")
+        raise PlanError(f"no such input: {listed(missing)}{_unread(missing, places)}")
+    found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
         kinds = "audio or mel files" if set(MEL_ENDINGS) & set(reads) else "audio files"
-        raise PlanError(f"no {kinds} in {listed(inputs)}")
+        raise PlanError(f"no {kinds} in {listed(inputs)}{_unread(inputs, places)}")
     unique = {os.path.realpath(f.path): f for f in reversed(found)}
     return [f for f in found if unique[os.path.realpath(f.path)] is f]
+
+
+def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:
+    """What one input means; None when there is no such thing."""
+    path = Path(text)
+    if path.is_dir():
+        return _in_folder(path, _others(places, path), reads)
+    if path.exists():
+        return [Found(path, Path(path.name), given=True)]
+    return (_in_pattern(text, places, reads) or None) if glob.has_magic(text) else None
+
+
+def _unread(inputs: Sequence[str], places: Sequence[str]) -> str:
+    """What to install when there are recordings that are not read without it."""
+    if media.is_there() or not any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
+        return ""
+    return f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{media.INSTALL}`"
 
 
 def listed(names: Sequence[str]) -> str:

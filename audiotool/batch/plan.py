@@ -15,12 +15,13 @@ from typing import Literal
 from audiotool.atomic import obstacle
 from audiotool.audio import PIPE
 from audiotool.audio.formats import (
-    FORMATS,
     MEL_ENDINGS,
     ending_for,
     format_for,
     is_audio_name,
+    is_media_name,
     is_mel_name,
+    readable_endings,
     subtype_for,
 )
 from audiotool.audio.writer import Target
@@ -87,7 +88,7 @@ class Layout:
     stems: tuple[str, ...] = ("speech",)
     last_is_rest: bool = False
     existing: Existing = "refuse"
-    reads: tuple[str, ...] = tuple(FORMATS)
+    reads: tuple[str, ...] = field(default_factory=readable_endings)
     writes_mel: bool = False
 
 
@@ -216,7 +217,7 @@ def _ending(name: Path, layout: Layout) -> str:
         return MEL_ENDINGS[0] if layout.format is None else f".{layout.format.lower().lstrip('.')}"
     if layout.format is not None:
         return ending_for(format_for(name, layout.format))
-    return ".wav" if is_mel_name(name) else name.suffix
+    return ".wav" if is_mel_name(name) or is_media_name(name) else name.suffix
 
 
 def _output(found: Found, layout: Layout, place: str | None, several: bool, stem: str | None) -> Path:

@@ -66,14 +66,14 @@ def vocode(options: VocodeOptions) -> None:
     audiotool vocode --mel-only in.wav -o mel.safetensors --preset hifigan-22k
     audiotool vocode mel.npy --f0 f0.npy -o speech.wav --checkpoint nsf.safetensors
     """
-    from audiotool.audio.formats import FORMATS, MEL_ENDINGS
+    from audiotool.audio.formats import MEL_ENDINGS, readable_endings
 
     _check(options)
     if options.mel_only:
         work = {"mel": _definition(options)}
         run_task("vocode", options, layout_changes={"writes_mel": True}, work_changes=work)
     else:
-        reads = (*FORMATS, *MEL_ENDINGS)
+        reads = (*readable_endings(), *MEL_ENDINGS)
         run_task("vocode", options, layout_changes={"reads": reads}, work_changes={"f0": options.f0})
 
 

@@ -1,0 +1,132 @@
+"""Sound inside of films and of formats that libsndfile does not know: MP4, M4A, WebM, MKV, WMA, read by PyAV.
+
+PyAV brings FFmpeg's libraries along; it is an optional dependency, the extra `media`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotool.errors import InputError
+
+INSTALL = "pip install 'audiotool-speech[media]'"
+SLACK = 4096
+"""Samples by which a container's own idea of its length may be wrong: two frames of a coder."""
+
+DEMUXERS = "mov,matroska,aac,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv,tta"
+"""FFmpeg's names of what is tried. Its playlists, which open other files and addresses, are not."""
+
+TAGS = {
+    "title": "title",
+    "artist": "artist",
+    "album": "album",
+    "comment": "comment",
+    "date": "date",
+    "copyright": "copyright",
+    "genre": "genre",
+    "track": "tracknumber",
+}
+"""FFmpeg's names of tags, and libsndfile's."""
+
+
+def is_there() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
+class UnknownFormat(Exception):
+    """None of the formats that are tried, or a damaged one; the reason is FFmpeg's."""
+
+
+class MediaFile:
+    """The first sound track of a file, called as a `soundfile.SoundFile` opened for reading.
+
+    Samples that a coder puts before and after a recording are left out where the container says how many.
+
+    Args:
+        file: open for reading, at its beginning; it can seek. Closed with this.
+        name: what messages call it.
+    Attributes:
+        samplerate: Hz.
+        frames: samples a channel; 0 when the container does not say.
+        format, subtype: FFmpeg's names of the container and of the coding, in capitals ("MOV", "AAC").
+        tracks: sound tracks that there are.
+    Raises:
+        UnknownFormat: FFmpeg does not know it.
+        InputError: there is no sound in it.
+    """
+
+    extra_info = ""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        import av
+
+        self._errors = av.FFmpegError
+        self._file, self.name = file, name
+        self._container: Any
+        try:
+            self._container = av.open(file, container_options={"format_whitelist": DEMUXERS})
+        except (self._errors, ValueError) as error:
+            file.close()
+            raise UnknownFormat(getattr(error, "strerror", str(error))) from error
+        self.tracks = len(self._container.streams.audio)
+        if not self.tracks:
+            self.close()
+            raise InputError(f"{name} holds no sound track: there is nothing to process in it")
+        stream: Any = self._container.streams.audio[0]
+        self.samplerate, self.channels = stream.rate, stream.channels
+        self.format = self._container.format.name.split(",")[0].upper()
+        self.subtype = stream.codec_context.name.upper()
+        # Only where durations are counted in samples are they those of the recording.
+        exact = stream.duration is not None and stream.time_base * stream.rate == 1
+        self.frames = stream.duration if exact else 0
+        self._left = self.frames or None
+        self._decoded = self._container.decode(stream)
+        self._resampler = av.AudioResampler(format="flt", layout=stream.layout.name, rate=stream.rate)
+        self._waiting = np.zeros((0, self.channels), np.float32)
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
+        """The next (n, channels) float32, n <= frames; none at the end.
+
+        Raises:
+            InputError: the file is damaged here.
+        """
+        parts, there = [self._waiting], len(self._waiting)
+        while there < frames:
+            part = self._next()
+            if part is None:
+                break
+            parts.append(part)
+            there += len(part)
+        block = np.concatenate(parts)
+        block, self._waiting = block[:frames], block[frames:]
+        if self._left is not None:
+            block = block[: self._left]
+            self._left -= len(block)
+        return block
+
+    def _next(self) -> NDArray[np.float32] | None:
+        """What the next packet holds, None at the end."""
+        try:
+            frame = next(self._decoded, None)
+            decoded = self._resampler.resample(frame) if frame is not None else []
+        except self._errors as error:
+            raise InputError(f"{self.name} is damaged: {error.strerror}") from error
+        if frame is None:
+            return None
+        empty = np.zeros((0, self.channels), np.float32)
+        return np.concatenate([empty, *(f.to_ndarray().reshape(-1, self.channels) for f in decoded)])
+
+    def copy_metadata(self) -> dict[str, str]:
+        """Tags by libsndfile's names."""
+        found = {name.lower(): value for name, value in self._container.metadata.items()}
+        return {ours: found[theirs] for theirs, ours in TAGS.items() if theirs in found}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._container.close()
+        self._file.close()

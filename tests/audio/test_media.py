@@ -1,0 +1,120 @@
+"""Sound in films and in formats that libsndfile does not know: as much of it, as loud, where it belongs."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from synthetic import speech_like
+
+from audiotool.audio import media
+from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.errors import InputError
+
+CODECS = {"a.m4a": "aac", "a.mp4": "aac", "a.mkv": "flac", "a.webm": "libopus", "a.aac": "aac"}
+
+
+def write_media(
+    path: Path, channels: int = 2, seconds: float = 1.0, tracks: int = 1, picture: bool = False
+) -> Path:
+    """Synthetic speech of 48 kHz, coded as the name asks, titled "A talk"; perhaps with a picture."""
+    rate, layout = 48000, {1: "mono", 2: "stereo"}[channels]
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "A talk"
+        film: Any = container.add_stream("mpeg4", rate=5, width=64, height=64) if picture else None
+        codec = CODECS.get(path.name, "aac")
+        streams: list[Any] = [container.add_stream(codec, rate=rate, layout=layout) for _ in range(tracks)]
+        if film:
+            image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            container.mux(film.encode(image) + film.encode(None))
+        for n, stream in enumerate(streams):
+            samples = speech_like(seconds, rate, channels, seed=n)
+            frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+            frame.sample_rate, frame.pts = rate, 0
+            sampler = av.AudioResampler(stream.codec_context.format, layout, rate, stream.frame_size or None)
+            for piece in [*sampler.resample(frame), *sampler.resample(None), None]:
+                container.mux(stream.encode(piece))
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("name", ["a.m4a", "a.mp4", "a.mkv", "a.webm"])
+def test_a_recording_is_where_it_was(tmp_path: Path, name: str, channels: int) -> None:
+    waveform, rate = read(write_media(tmp_path / name, channels))
+    expected = speech_like(1.0, 48000, channels)
+    assert (rate, waveform.shape) == (48000, expected.shape)
+    for ours, theirs in zip(waveform, expected, strict=True):
+        # Noise of a hundredth stays behind; a shift of one sample would leave more than that.
+        assert np.std(ours - theirs) < (1e-3 if name == "a.mkv" else 0.02)
+        assert np.corrcoef(ours, theirs)[0, 1] > np.corrcoef(ours[1:], theirs[:-1])[0, 1]
+
+
+def test_the_header_says_what_it_is(tmp_path: Path) -> None:
+    info = probe(write_media(tmp_path / "a.m4a", seconds=0.7))
+    assert (info.sample_rate, info.channels, info.frames) == (48000, 2, 33600)
+    assert (info.format, info.subtype) == ("MOV", "AAC")
+    assert probe(write_media(tmp_path / "a.aac")).frames is None
+
+
+@pytest.mark.parametrize("size", [1, 777, 1 << 20])
+def test_blocks_join_to_the_whole(tmp_path: Path, size: int) -> None:
+    path = write_media(tmp_path / "a.m4a", seconds=0.1)
+    with AudioReader(path) as reader:
+        blocks = list(reader.blocks(size))
+        assert reader.warnings == []
+    assert all(0 < len(block) <= size for block in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks).T, read(path)[0])
+
+
+def test_a_film_is_its_first_sound_track(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "film.mp4", tracks=2, picture=True)
+    with AudioReader(path) as reader:
+        assert reader.tags == {"title": "A talk"}
+        assert reader.warnings == [f"{path} holds 2 sound tracks: the first is processed"]
+    alone, _ = read(write_media(tmp_path / "a.mp4"))
+    np.testing.assert_array_equal(read(path)[0], alone)
+
+
+def test_a_pipe(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "a.m4a")
+    with AudioReader("-", io.BytesIO(path.read_bytes())) as reader:
+        piped = np.concatenate(list(reader.blocks(4096))).T
+    np.testing.assert_array_equal(piped, read(path)[0])
+
+
+def test_what_is_no_recording(tmp_path: Path) -> None:
+    silent = write_media(tmp_path / "silent.mp4", tracks=0, picture=True)
+    whole = write_media(tmp_path / "a.m4a").read_bytes()
+    (tmp_path / "half.m4a").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "letter.mp4").write_text("This is a letter to a friend. " * 99)
+    with pytest.raises(InputError, match="no sound track"):
+        read(silent)
+    for name in ("half.m4a", "letter.mp4"):
+        with pytest.raises(InputError, match=r"cannot be read as audio \(Invalid data.*FLAC, M4A, M4B"):
+            read(tmp_path / name)
+
+
+def test_a_film_that_ends_early_gives_what_is_there(tmp_path: Path) -> None:
+    whole = write_media(tmp_path / "a.mkv", seconds=4.0).read_bytes()
+    (tmp_path / "half.mkv").write_bytes(whole[: len(whole) // 2])
+    assert 1.0 < read(tmp_path / "half.mkv")[0].shape[1] / 48000 < 3.0
+
+
+def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
+    write_media(tmp_path / "a.aac")
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1.0,\na.aac\n#EXT-X-ENDLIST\n"
+    for name in ("list.mp4", "list.m3u8"):
+        (tmp_path / name).write_text(playlist)
+        with pytest.raises(InputError, match="cannot be read as audio"):
+            read(tmp_path / name)
+
+
+def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_media(tmp_path / "a.m4a")
+    monkeypatch.setattr(media, "is_there", lambda: False)
+    with pytest.raises(InputError, match=r"pip install 'audiotool-speech\[media\]'"):
+        read(path)
