@@ -38,13 +38,15 @@ def list_models(
     from audiotool.models.registry import MODELS
 
     checkpoints = [_checkpoint(name, cost) for name in checkpoint.bundled()]
+    if not as_json:
+        # Most come for these; the architectures take some seconds.
+        print_checkpoints(checkpoints)
     architectures = [_described(_published(name, cost), cost) for name in MODELS.all()]
-    if as_json:
-        found = {"checkpoints": checkpoints, "architectures": architectures}
-        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    if not as_json:
+        print_architectures(architectures)
         return
-    print_checkpoints(checkpoints)
-    print_architectures(architectures)
+    found = {"checkpoints": checkpoints, "architectures": architectures}
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 
 @app.command()
