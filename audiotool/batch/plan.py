@@ -249,7 +249,10 @@ def _check_clashes(jobs: Iterable[Job]) -> None:
                 clashes.append(f"{owners[key].source} and {job.source} (both to {path})")
             owners.setdefault(key, job)
     if clashes:
-        raise PlanError(f"outputs of one name: {listed(clashes)}; run them apart, into folders of their own")
+        raise PlanError(
+            f"outputs of one name: {listed(clashes)}; run them apart, into folders of their own, for example"
+            " by their ending: 'IN/*.wav'"
+        )
 
 
 def _check_inputs_safe(jobs: Sequence[Job]) -> None:
