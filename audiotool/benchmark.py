@@ -144,8 +144,15 @@ def _macs(model: Model, x: Tensor) -> float:
 
     # The counter follows parametrised weights (weight norm) under no_grad, and not in inference mode.
     recurrent = {torch.ops.aten.mkldnn_rnn_layer: _rnn_flops, torch.ops.aten.addmm_: _addmm_flops}
-    with parametrize.cached(), FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
-        model.process(x)
+    # It also waits for the gradient of a parameter that a module returns as it is: there must be none.
+    trained = [p for p in model.parameters() if p.requires_grad]
+    model.requires_grad_(False)
+    try:
+        with parametrize.cached(), FlopCounterMode(display=False, custom_mapping=recurrent) as counter:
+            model.process(x)
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return counter.get_total_flops() / 2
 
 

@@ -80,10 +80,19 @@ def test_every_model_has_a_cost(name: str) -> None:
 
 def test_counting_leaves_the_model_as_it_was() -> None:
     model = MODELS.get("hifigan").from_config(SMALL["hifigan"]).eval()
+    next(model.parameters()).requires_grad_(False)
+    trained = [p.requires_grad for p in model.parameters()]
     x = torch.randn(1, 80, 4)
     before = model.process(x)
     count_macs(model)
     assert torch.equal(model.process(x), before)
+    assert [p.requires_grad for p in model.parameters()] == trained
+
+
+def test_a_learnt_start_costs_nothing() -> None:
+    model_class, config = MODELS.get("band-split-gru"), SMALL["band-split-gru"]
+    plain, learnt = (model_class.from_config({**config, "learnt_start": on}).eval() for on in (False, True))
+    assert count_macs(learnt) == count_macs(plain) > 0
 
 
 def test_multiplications_of_wavenet_are_those_of_its_matrices() -> None:

@@ -35,8 +35,10 @@ def test_a_table(tiny_checkpoint: Path) -> None:
 
 
 def test_a_task_is_its_default() -> None:
-    done = bench("--model", "super-resolve", "--seconds", "1", "--json")
-    assert json.loads(done.stdout)["checkpoint"] == "wideband-16k"
+    for task, name in (("super-resolve", "wideband-16k"), ("denoise", "denoise-16k")):
+        done = bench("--model", task, "--seconds", "1", "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["checkpoint"] == name
 
 
 def test_what_looks_ahead_has_no_latency_but_segments() -> None:
