@@ -80,19 +80,19 @@ def _run(
     The steps are of s = (n + 1) / 2 and g = (h + 1) / 2: tanh(a) is 2 sigmoid(2 a) - 1, and a sigmoid costs a
     third of a tanh. As h' is a mean of n and h, g' is the same mean of s and g.
     """
-    steps, size = len(x), w_hh.shape[1]
+    steps, batch, _ = x.shape
+    size = w_hh.shape[1]
     joined, new = slice(0, 2 * size), slice(2 * size, None)
     b_hh = b_hh - w_hh.sum(1)
-    bias_gates = torch.cat((2 * b_hh[new], b_ih[joined] + b_hh[joined]))
-    recurrent = torch.cat((4 * w_hh[new], 2 * w_hh[joined]))
     x = x.transpose(1, 2)
-    # h V_n has nothing of x; with rows of zeros for it, one product fills all three gates.
-    w_gates = torch.cat((torch.zeros_like(w_ih[new]), w_ih[joined]))
-    gates = torch.baddbmm(bias_gates[:, None], w_gates.expand(steps, -1, -1), x)
+    bias = (b_ih[joined] + b_hh[joined])[:, None]
+    sums = torch.baddbmm(bias, w_ih[joined].expand(steps, -1, -1), x)
     n = torch.baddbmm(2 * b_ih[new][:, None], (2 * w_ih[new]).expand(steps, -1, -1), x)
-    states = n.new_empty(steps + 1, *n.shape[1:])
+    gates = n.new_empty(steps if keep else 1, 3 * size, batch)
+    states = n.new_empty(steps + 1, size, batch)
     states[0] = begin.t().add(1).div_(2)
-    scripted(_forward_steps)(gates, n, states, recurrent, keep)
+    bias_new = (2 * b_hh[new][:, None]).expand(-1, batch).contiguous()
+    scripted(_forward_steps)(sums, n, gates, states, 2 * w_hh[joined], 4 * w_hh[new], bias_new)
     if keep:
         gates[:, :size].div_(2)
         n.mul_(2).sub_(1)
@@ -104,16 +104,29 @@ def _outputs(states: Tensor) -> tuple[Tensor, Tensor]:
     return states[1:].transpose(1, 2).contiguous(), states[-1].t().contiguous()
 
 
-def _forward_steps(gates: Tensor, n: Tensor, states: Tensor, recurrent: Tensor, keep: bool) -> None:
-    """The steps of `_run` in place: gates (T, 3 H, B) and n hold what comes from x, states[0] the start."""
+def _forward_steps(
+    sums: Tensor,
+    n: Tensor,
+    gates: Tensor,
+    states: Tensor,
+    recurrent: Tensor,
+    recurrent_new: Tensor,
+    bias_new: Tensor,
+) -> None:
+    """The steps of `_run` in place: sums (T, 2 H, B) and n hold what comes from x, states[0] the start.
+
+    Gates (T or 1, 3 H, B) are those of every step, or of the last.
+    """
     size = states.size(1)
     # Making a view costs as much as a small kernel: those of all steps are made before the loop, and a step's
     # gates are computed in one place.
     step = torch.empty_like(gates[0])
     h_n, r, z, sigmoids = step[:size], step[size : 2 * size], step[2 * size :], step[size:]
-    gates_of, n_of, state_of = gates.unbind(0), n.unbind(0), states.unbind(0)
-    for t in range(gates.size(0)):
-        torch.addmm(gates_of[t], recurrent, state_of[t], out=step)
+    keep = gates.size(0) == sums.size(0)
+    sums_of, n_of, gates_of, state_of = sums.unbind(0), n.unbind(0), gates.unbind(0), states.unbind(0)
+    for t in range(sums.size(0)):
+        torch.addmm(sums_of[t], recurrent, state_of[t], out=sigmoids)
+        torch.addmm(bias_new, recurrent_new, state_of[t], out=h_n)
         sigmoids.sigmoid_()
         n_of[t].addcmul_(r, h_n).sigmoid_()
         torch.lerp(n_of[t], state_of[t], z, out=state_of[t + 1])
