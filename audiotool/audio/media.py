@@ -42,6 +42,10 @@ class UnknownFormat(Exception):
     """None of the formats that are tried, or a damaged one; the reason is FFmpeg's."""
 
 
+class Damaged(Exception):
+    """What cannot be decoded; the reason is FFmpeg's."""
+
+
 class MediaFile:
     """The first sound track of a file, called as a `soundfile.SoundFile` opened for reading.
 
@@ -66,7 +70,7 @@ class MediaFile:
         import av
 
         self._errors = av.FFmpegError
-        self._file, self.name = file, name
+        self._file = file
         self._container: Any
         try:
             self._container = av.open(file, container_options={"format_whitelist": DEMUXERS})
@@ -90,36 +94,25 @@ class MediaFile:
         self._waiting = np.zeros((0, self.channels), np.float32)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
-        """The next (n, channels) float32, n <= frames; none at the end.
+        """The next (n, channels) float32, n <= frames, whatever `dtype` and `always_2d`; none at the end.
 
         Raises:
-            InputError: the file is damaged here.
+            Damaged: the file is, here.
         """
         parts, there = [self._waiting], len(self._waiting)
-        while there < frames:
-            part = self._next()
-            if part is None:
-                break
-            parts.append(part)
-            there += len(part)
+        try:
+            while there < frames and (frame := next(self._decoded, None)) is not None:
+                for piece in self._resampler.resample(frame):
+                    parts.append(piece.to_ndarray().reshape(-1, self.channels))
+                    there += len(parts[-1])
+        except self._errors as error:
+            raise Damaged(error.strerror) from error
         block = np.concatenate(parts)
         block, self._waiting = block[:frames], block[frames:]
         if self._left is not None:
             block = block[: self._left]
             self._left -= len(block)
         return block
-
-    def _next(self) -> NDArray[np.float32] | None:
-        """What the next packet holds, None at the end."""
-        try:
-            frame = next(self._decoded, None)
-            decoded = self._resampler.resample(frame) if frame is not None else []
-        except self._errors as error:
-            raise InputError(f"{self.name} is damaged: {error.strerror}") from error
-        if frame is None:
-            return None
-        empty = np.zeros((0, self.channels), np.float32)
-        return np.concatenate([empty, *(f.to_ndarray().reshape(-1, self.channels) for f in decoded)])
 
     def copy_metadata(self) -> dict[str, str]:
         """Tags by libsndfile's names."""

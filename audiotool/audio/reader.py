@@ -151,9 +151,10 @@ class AudioReader:
         while True:
             try:
                 block = self._file.read(frames, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
+            except (soundfile.LibsndfileError, media.Damaged) as error:
                 at = self._position / self.info.sample_rate
-                raise InputError(f"{self.name} is damaged after {at:.2f} s: {error.error_string}") from error
+                reason = getattr(error, "error_string", str(error))
+                raise InputError(f"{self.name} is damaged after {at:.2f} s: {reason}") from error
             if not len(block):
                 break
             self._check_finite(block)

@@ -88,7 +88,7 @@ def _run(
     bias = (b_ih[joined] + b_hh[joined])[:, None]
     sums = torch.baddbmm(bias, w_ih[joined].expand(steps, -1, -1), x)
     n = torch.baddbmm(2 * b_ih[new][:, None], (2 * w_ih[new]).expand(steps, -1, -1), x)
-    gates = n.new_empty(steps if keep else 1, 3 * size, batch)
+    gates = n.new_empty(steps if keep else 0, 3 * size, batch)
     states = n.new_empty(steps + 1, size, batch)
     states[0] = begin.t().add(1).div_(2)
     bias_new = (2 * b_hh[new][:, None]).expand(-1, batch).contiguous()
@@ -115,14 +115,14 @@ def _forward_steps(
 ) -> None:
     """The steps of `_run` in place: sums (T, 2 H, B) and n hold what comes from x, states[0] the start.
 
-    Gates (T or 1, 3 H, B) are those of every step, or of the last.
+    Gates (T, 3 H, B) are filled; of length 0 they are not kept.
     """
     size = states.size(1)
     # Making a view costs as much as a small kernel: those of all steps are made before the loop, and a step's
     # gates are computed in one place.
-    step = torch.empty_like(gates[0])
+    step = gates.new_empty([3 * size, states.size(2)])
     h_n, r, z, sigmoids = step[:size], step[size : 2 * size], step[2 * size :], step[size:]
-    keep = gates.size(0) == sums.size(0)
+    keep = gates.size(0) > 0
     sums_of, n_of, gates_of, state_of = sums.unbind(0), n.unbind(0), gates.unbind(0), states.unbind(0)
     for t in range(sums.size(0)):
         torch.addmm(sums_of[t], recurrent, state_of[t], out=sigmoids)
