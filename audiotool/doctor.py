@@ -70,12 +70,13 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """All checks, each of which may fail without taking the others with it."""
-    errors = import_errors(list(IMPORTS.values()))
+    errors = import_errors([*IMPORTS.values(), "av"])
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
         lambda: check_packages(errors),
         lambda: check_torch_pair(errors),
         check_audio,
+        lambda: check_media(errors.get("av")),
         lambda: check_devices(errors.get("torch")),
         check_threads,
         check_checkpoints,
@@ -201,12 +202,19 @@ def check_audio() -> Iterator[Finding]:
         yield Finding("libsndfile", "note", detail, f"{_pip()} --upgrade soundfile")
     else:
         yield Finding("libsndfile", "ok", f"{version}: {', '.join((*FORMATS, 'Opus'))}")
+
+
+def check_media(error: str | None) -> Iterator[Finding]:
+    """PyAV imports, where it is installed."""
     films = "M4A, MP4, WebM, MKV and the like"
-    media = _version("av")
-    if media is None:
+    version = _version("av")
+    if version is None:
         yield Finding("PyAV", "ok", f"not installed: for {films} `{_pip()} '{DISTRIBUTION}[media]'`")
+    elif error is not None:
+        fix = f"{_pip()} --force-reinstall av"
+        yield Finding("PyAV", "problem", f"{version}, for {films}, does not import: {error}", fix)
     else:
-        yield Finding("PyAV", "ok", f"{media}: {films}")
+        yield Finding("PyAV", "ok", f"{version}: {films}")
 
 
 def check_devices(torch_error: str | None) -> Iterator[Finding]:

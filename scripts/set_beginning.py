@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,12 +34,11 @@ def with_learnt_start(model: BandSplitGRU) -> BandSplitGRU:
 
 def rehearsed(model: BandSplitGRU, folder: Path) -> Iterator[dict[str, Any]]:
     """The memories that each recording of a folder leaves."""
-    length = math.ceil(model.rehearses_seconds * model.sample_rate)
     for path in sorted(folder.iterdir()):
         waveform, rate = read(path)
         if rate != model.sample_rate:
             sys.exit(f"{path}: {rate} Hz, the model hears {model.sample_rate}")
-        yield model.rehearse(torch.from_numpy(waveform[:1, :length])[None])
+        yield model.rehearse(torch.from_numpy(waveform[:1, : model.rehearses_samples])[None])
 
 
 def main() -> None:

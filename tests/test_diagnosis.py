@@ -12,6 +12,7 @@ from audiotool.doctor import (
     CPU_INDEX,
     Finding,
     check_checkpoints,
+    check_media,
     check_packages,
     check_python,
     check_torch_pair,
@@ -103,6 +104,17 @@ def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["pystoi"].status == "problem"
     assert "ImportError: x" in found["pystoi"].detail
     assert found["torchmetrics"].status == "note"
+
+
+def test_films(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, av=None)
+    (missing,) = check_media("ModuleNotFoundError: av")
+    versions(monkeypatch, av="18.1")
+    (broken,), (good,) = check_media("ImportError: x"), check_media(None)
+    assert (missing.status, broken.status, good.status) == ("ok", "problem", "ok")
+    assert "[media]" in missing.detail
+    assert "ImportError: x" in broken.detail
+    assert broken.fix.endswith("--force-reinstall av")
 
 
 def test_every_package_that_is_needed_is_looked_at() -> None:

@@ -93,6 +93,11 @@ def readable_endings() -> tuple[str, ...]:
     return (*FORMATS, *(MEDIA_ENDINGS if media.is_there() else ()))
 
 
+def is_readable_name(path: Path) -> bool:
+    """Whether the file name's ending is one of a recording that can be read here."""
+    return path.suffix.lower() in readable_endings()
+
+
 def is_mel_name(path: str | Path) -> bool:
     """Whether the file name's ending is one of a mel file's."""
     return Path(path).suffix.lower() in MEL_ENDINGS

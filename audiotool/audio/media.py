@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audiotool.errors import InputError
 
 INSTALL = "pip install 'audiotool-speech[media]'"
+REPAIR = "`pip install --force-reinstall av`"
 SLACK = 4096
 """Samples by which a container's own idea of its length may be wrong: two frames of a coder."""
 
@@ -61,13 +62,17 @@ class MediaFile:
         tracks: sound tracks that there are.
     Raises:
         UnknownFormat: FFmpeg does not know it.
-        InputError: there is no sound in it.
+        InputError: there is no sound in it, or PyAV does not import.
     """
 
     extra_info = ""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        import av
+        try:
+            import av
+        except ImportError as error:
+            file.close()
+            raise InputError(f"{name} is read by PyAV, which does not import ({error}): {REPAIR}") from error
 
         self._errors = av.FFmpegError
         self._file = file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from audiotool.audio.formats import is_audio_name
+from audiotool.audio.formats import is_readable_name
 from audiotool.batch.inputs import Found
 from audiotool.errors import PlanError
 
@@ -65,13 +65,13 @@ class References:
 
     def _in_any_format(self, path: Path) -> Path | None:
         """The file of this name, or one that differs in its ending alone."""
-        if path.is_file() and is_audio_name(path):
+        if path.is_file() and is_readable_name(path):
             return path
         folder = path.parent
         if folder not in self._folders:
             by_stem = defaultdict(list)
             for other in sorted(folder.iterdir()) if folder.is_dir() else []:
-                if is_audio_name(other):
+                if is_readable_name(other):
                     by_stem[other.stem].append(other)
             self._folders[folder] = by_stem
         return next(iter(self._folders[folder].get(path.stem, [])), None)

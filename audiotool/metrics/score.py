@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from audiotool.audio.formats import is_audio_name
+from audiotool.audio.formats import is_readable_name
 from audiotool.audio.reader import read
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, InputError
@@ -344,7 +344,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if not is_audio_name(path) or path.name.startswith(".") or not path.is_file():
+        if not is_readable_name(path) or path.name.startswith(".") or not path.is_file():
             continue
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:

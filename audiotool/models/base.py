@@ -205,6 +205,11 @@ class Model(nn.Module):
         """
         return {"estimate": self.process(batch["input"], **self._measured(batch["input"]))}
 
+    @property
+    def rehearses_samples(self) -> int:
+        """`rehearses_seconds` at the model's rate."""
+        return math.ceil(self.rehearses_seconds * self.sample_rate)
+
     def rehearsed_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """As `training_outputs`, with the beginnings rehearsed, as those of files are.
 
@@ -212,7 +217,7 @@ class Model(nn.Module):
         """
         x = batch["input"]
         with torch.no_grad():
-            memory = self.rehearse(x[..., : math.ceil(self.rehearses_seconds * self.sample_rate)])
+            memory = self.rehearse(x[..., : self.rehearses_samples])
         return {"estimate": self.process(x, memory=memory, **self._measured(x))}
 
     def _measured(self, x: Tensor) -> dict[str, Any]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import soundfile
 from synthetic import speech_like
 
 from audiotool.audio import media
 from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.batch.plan import Layout, make_plan
 from audiotool.errors import InputError
+from audiotool.metrics.score import pair_files
 
 CODECS = {"a.m4a": "aac", "a.mp4": "aac", "a.mkv": "flac", "a.webm": "libopus", "a.aac": "aac"}
 
@@ -128,3 +132,25 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(media, "is_there", lambda: False)
     with pytest.raises(InputError, match=r"pip install 'audiotool-speech\[media\]'"):
         read(path)
+
+
+def test_a_broken_pyav_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_media(tmp_path / "a.m4a")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "av.py").write_text("raise ImportError('libavcodec.so: no such file')")
+    monkeypatch.delitem(sys.modules, "av")
+    monkeypatch.syspath_prepend(tmp_path / "broken")
+    with pytest.raises(InputError, match=r"read by PyAV, which does not import \(libav.*reinstall av"):
+        read(path)
+
+
+def test_a_film_is_a_reference(tmp_path: Path) -> None:
+    for name in ("truth", "estimates"):
+        (tmp_path / name).mkdir()
+    reference = write_media(tmp_path / "truth" / "a.m4a", channels=1)
+    soundfile.write(tmp_path / "estimates" / "a.wav", read(reference)[0].T, 48000)
+    (pair,) = pair_files(tmp_path / "truth", tmp_path / "estimates")
+    assert pair.reference == reference
+    layout = Layout(output=str(tmp_path / "out"), reference=str(tmp_path / "truth"))
+    plan = make_plan([str(tmp_path / "estimates")], layout)
+    assert [job.references for job in plan.jobs] == [(reference,)]
