@@ -1,0 +1,63 @@
+"""scripts/widen_checkpoint.py: twice the features do what the features did; training tells them apart."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from small_networks import SMALL
+
+from audiotool import checkpoint
+from audiotool.models.registry import MODELS
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return importlib.import_module("widen_checkpoint")
+
+
+def saved(folder: Path, name: str, **config: int) -> Path:
+    path = folder / f"{name}.safetensors"
+    model = MODELS.get(name).from_config({**SMALL[name], **config})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.3, 0.3)  # no layer does nothing, as new ones may
+    metadata = checkpoint.Metadata("denoise", checkpoint.describe_model(model), model.sample_rate)
+    checkpoint.save(path, model.state_dict(), metadata)
+    return path
+
+
+@pytest.mark.parametrize("config", [{}, {"memory": 6, "learnt_start": True}])
+def test_the_wider_network_does_the_same(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, int]
+) -> None:
+    path, output = saved(tmp_path, "band-split-gru", **config), tmp_path / "wide.safetensors"
+    monkeypatch.setattr(sys, "argv", ["widen", str(output), str(path)])
+    script.main()
+    narrow, wide = checkpoint.load(path)[0], checkpoint.load(output)[0]
+    assert wide.config.dim == 2 * narrow.config.dim
+    x = torch.randn(1, 1, 8000)
+    with torch.inference_mode():
+        expected, found = (model.step(x, final=True)[0] for model in (narrow, wide))
+    torch.testing.assert_close(found, expected)
+    wide.step(x, final=True)[0].square().sum().backward()
+    gradient = wide.layers[0].narrow.weight.grad
+    first, second = gradient.chunk(2)
+    assert not torch.allclose(first, second), "copies that are trained alike stay alike"
+
+
+def test_other_models_are_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, output = saved(tmp_path, "gtcrn"), tmp_path / "wide.safetensors"
+    monkeypatch.setattr(sys, "argv", ["widen", str(output), str(path)])
+    with pytest.raises(SystemExit, match="is a gtcrn: only a band-split GRU can be made wider"):
+        script.main()
+    assert not output.exists()
