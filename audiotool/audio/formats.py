@@ -95,7 +95,7 @@ def readable_endings() -> tuple[str, ...]:
 
 def is_readable_name(path: Path) -> bool:
     """Whether the file name's ending is one of a recording that can be read here."""
-    return path.suffix.lower() in readable_endings()
+    return is_audio_name(path) or (is_media_name(path) and media.is_there())
 
 
 def is_mel_name(path: str | Path) -> bool:

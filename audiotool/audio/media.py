@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from audiotool.errors import InputError
 
 INSTALL = "pip install 'audiotool-speech[media]'"
-REPAIR = "`pip install --force-reinstall av`"
+REPAIR = "pip install --force-reinstall av"
 SLACK = 4096
 """Samples by which a container's own idea of its length may be wrong: two frames of a coder."""
 
@@ -72,7 +72,8 @@ class MediaFile:
             import av
         except ImportError as error:
             file.close()
-            raise InputError(f"{name} is read by PyAV, which does not import ({error}): {REPAIR}") from error
+            problem = f"{name} is read by PyAV, which does not import ({error})"
+            raise InputError(f"{problem}: `{REPAIR}`, or convert it first") from error
 
         self._errors = av.FFmpegError
         self._file = file
