@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
-from synthetic import save_tiny
+from kit.checkpoints import save_tiny
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from small_networks import SMALL
 
 from audiotool import checkpoint
 from audiotool.models.registry import MODELS
@@ -25,7 +24,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def trained(path: Path, value: float, **config: int) -> Path:
     """A small denoiser whose weights all have one value."""
-    model = MODELS.get("band-split-gru").from_config({**SMALL["band-split-gru"], **config})
+    model = MODELS.get("band-split-gru").from_config({**MODELS.get("band-split-gru").small, **config})
     tensors = {name: torch.full_like(tensor, value) for name, tensor in model.state_dict().items()}
     metadata = checkpoint.Metadata(
         "denoise",

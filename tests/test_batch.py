@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import write_speech
+from kit.audio import write_speech
 
 import audiotool
 from audiotool.audio import media

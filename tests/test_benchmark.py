@@ -6,8 +6,7 @@ import math
 
 import pytest
 import torch
-from small_networks import SMALL
-from synthetic import TINY
+from kit.checkpoints import TINY
 
 from audiotool import benchmark
 from audiotool.benchmark import (
@@ -67,7 +66,7 @@ def test_weight_norm_does_not_disturb_the_count() -> None:
 def test_every_model_has_a_cost(name: str) -> None:
     """Counted from shapes where that is possible, and then the same as counted by running."""
     torch.manual_seed(0)
-    model = MODELS.get(name).from_config(SMALL[name]).eval()
+    model = MODELS.get(name).from_config(MODELS.get(name).small).eval()
     if model.sample_by_sample:
         assert 0 < count_macs(model) < math.inf
         return
@@ -79,7 +78,7 @@ def test_every_model_has_a_cost(name: str) -> None:
 
 
 def test_counting_leaves_the_model_as_it_was() -> None:
-    model = MODELS.get("hifigan").from_config(SMALL["hifigan"]).eval()
+    model = MODELS.get("hifigan").from_config(MODELS.get("hifigan").small).eval()
     next(model.parameters()).requires_grad_(False)
     trained = [p.requires_grad for p in model.parameters()]
     x = torch.randn(1, 80, 4)
@@ -90,13 +89,13 @@ def test_counting_leaves_the_model_as_it_was() -> None:
 
 
 def test_a_learnt_start_costs_nothing() -> None:
-    model_class, config = MODELS.get("band-split-gru"), SMALL["band-split-gru"]
+    model_class, config = MODELS.get("band-split-gru"), MODELS.get("band-split-gru").small
     plain, learnt = (model_class.from_config({**config, "learnt_start": on}).eval() for on in (False, True))
     assert count_macs(learnt) == count_macs(plain) > 0
 
 
 def test_multiplications_of_wavenet_are_those_of_its_matrices() -> None:
-    model = MODELS.get("wavenet").from_config(SMALL["wavenet"]).eval()
+    model = MODELS.get("wavenet").from_config(MODELS.get("wavenet").small).eval()
     c = model.config
     block = c.gate_channels * (c.kernel_size * c.residual_channels + model.input_channels)
     block += c.gate_channels // 2 * (c.residual_channels + c.skip_out_channels)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from synthetic import speech_like, write_speech
+from kit.audio import speech_like, write_speech
 
 import audiotool
 from audiotool.audio.writer import FileWriter, Target

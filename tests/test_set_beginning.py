@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from small_networks import SMALL
 
 from audiotool import checkpoint
 from audiotool.models.band_split_gru import BandSplitGRU
@@ -38,7 +37,7 @@ def mixtures(tmp_path: Path) -> Path:
 
 def saved(folder: Path, name: str, **config: int) -> Path:
     path = folder / f"{name}.safetensors"
-    model = MODELS.get(name).from_config({**SMALL[name], **config})
+    model = MODELS.get(name).from_config({**MODELS.get(name).small, **config})
     metadata = checkpoint.Metadata("denoise", checkpoint.describe_model(model), model.sample_rate)
     checkpoint.save(path, model.state_dict(), metadata)
     return path

@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 import torch
-from small_networks import SMALL
 
 from audiotool import checkpoint
 from audiotool.models.registry import MODELS
@@ -25,7 +24,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def saved(folder: Path, name: str, **config: int) -> Path:
     path = folder / f"{name}.safetensors"
-    model = MODELS.get(name).from_config({**SMALL[name], **config})
+    model = MODELS.get(name).from_config({**MODELS.get(name).small, **config})
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.uniform_(-0.3, 0.3)  # no layer does nothing, as new ones may

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -224,6 +225,15 @@ class TFiLM(Model):
     name = "tfilm"
     tasks = ("super-resolve",)
     config_class = TFiLMConfig
+    small: ClassVar[dict[str, Any]] = {
+        "filters": [4, 8],
+        "kernel_sizes": [5, 3],
+        "bottleneck_filters": 8,
+        "bottleneck_kernel_size": 3,
+        "patch_length": 512,
+        "first_block": 8,
+        "dropout": 0.0,
+    }
     reference = (
         "Birnbaum et al., Temporal FiLM: Capturing Long-Range Sequence Dependencies with Feature-Wise"
         " Modulations, NeurIPS 2019, arXiv:1909.06628"
@@ -284,6 +294,18 @@ class AFiLM(TFiLM):
 
     name = "afilm"
     config_class = AFiLMConfig
+    small: ClassVar[dict[str, Any]] = {
+        "filters": [4, 8],
+        "kernel_sizes": [5, 3],
+        "bottleneck_filters": 8,
+        "bottleneck_kernel_size": 3,
+        "patch_length": 512,
+        "first_block": 8,
+        "dropout": 0.0,
+        "heads": 2,
+        "transformer_layers": 1,
+        "transformer_inner_dim": 16,
+    }
     reference = "Rakotonirina, Self-Attention for Audio Super-Resolution, MLSP 2021, arXiv:2108.11637"
 
     def _modulation(self, dim: int) -> nn.Module:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -166,6 +166,7 @@ class BandSplitGRU(Model):
     name = "band-split-gru"
     tasks = ("denoise", "separate")
     config_class = BandSplitGRUConfig
+    small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1}
     reference = "Band split after Luo and Yu, TASLP 2023, arXiv:2209.15174; arrangement our own"
     rehearses_seconds = 2.0
 

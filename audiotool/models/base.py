@@ -66,6 +66,8 @@ class Model(nn.Module):
         tasks: the tasks it serves, its main one first.
         config_class: a frozen dataclass with every hyper-parameter and its published default.
         reference: author, title, venue and year, arXiv number.
+        small: configuration keys that make a small network of it, for tests and first trials; laid over the
+            defaults or a recipe's configuration.
 
     Instance attributes (set in `__init__`):
         sample_rate: Hz of the output, and of the input where that is a waveform.
@@ -98,6 +100,7 @@ class Model(nn.Module):
     tasks: ClassVar[tuple[str, ...]]
     config_class: ClassVar[type]
     reference: ClassVar[str] = ""
+    small: ClassVar[dict[str, Any]] = {}
 
     sample_rate: int
     hop_length: int

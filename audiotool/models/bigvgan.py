@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -104,6 +104,13 @@ class BigVGAN(HiFiGAN):
 
     name = "bigvgan"
     config_class = BigVGANConfig
+    small: ClassVar[dict[str, Any]] = {
+        "upsample_rates": [16, 16],
+        "upsample_kernel_sizes": [32, 32],
+        "upsample_initial_channel": 16,
+        "resblock_kernel_sizes": [3],
+        "resblock_dilation_sizes": [[1, 3]],
+    }
     reference = "Lee et al., BigVGAN, ICLR 2023, arXiv:2206.04658"
 
     def residual_block(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> nn.Module:

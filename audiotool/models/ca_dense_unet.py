@@ -14,7 +14,7 @@ Not causal: kernels and attention look at the whole segment, which the overlap-a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +109,14 @@ class CADenseUNet(Model):
     name = "ca-dense-unet"
     tasks = ("denoise",)
     config_class = CADenseUNetConfig
+    small: ClassVar[dict[str, Any]] = {
+        "n_fft": 128,
+        "hop_length": 32,
+        "channels": [4, 4],
+        "growth": 4,
+        "dense_layers": 1,
+        "embedding": 4,
+    }
     reference = "Tolooshams et al., Channel-Attention Dense U-Net, ICASSP 2020, arXiv:2001.11542"
 
     window: Tensor

@@ -15,7 +15,7 @@ that files and live streams agree.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -164,6 +164,17 @@ class CleanUNet(Model):
     name = "cleanunet"
     tasks = ("denoise",)
     config_class = CleanUNetConfig
+    small: ClassVar[dict[str, Any]] = {
+        "channels_h": 4,
+        "max_channels": 8,
+        "n_layers": 3,
+        "kernel_size": 8,
+        "stride": 4,
+        "transformer_layers": 1,
+        "transformer_heads": 2,
+        "transformer_dim": 16,
+        "transformer_inner_dim": 32,
+    }
     reference = "Kong et al., Speech Denoising in the Waveform Domain with Self-Attention, ICASSP 2022"
 
     def __init__(self, config: CleanUNetConfig) -> None:

@@ -8,7 +8,7 @@ TASLP 2019, arXiv:1809.07454. The causal variant: convolutions look back only an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -86,6 +86,14 @@ class ConvTasNet(Model):
     name = "conv-tasnet"
     tasks = ("separate", "denoise")
     config_class = ConvTasNetConfig
+    small: ClassVar[dict[str, Any]] = {
+        "filters": 32,
+        "bottleneck_channels": 16,
+        "hidden_channels": 24,
+        "skip_channels": 16,
+        "blocks": 3,
+        "stacks": 1,
+    }
     reference = "Luo and Mesgarani, Conv-TasNet, TASLP 2019, arXiv:1809.07454"
 
     def __init__(self, config: ConvTasNetConfig) -> None:

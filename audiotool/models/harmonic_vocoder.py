@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -140,6 +140,7 @@ class HarmonicVocoder(Vocoder):
 
     name = "harmonic-vocoder"
     config_class = HarmonicVocoderConfig
+    small: ClassVar[dict[str, Any]] = {"dim": 16, "intermediate_dim": 24, "num_layers": 1, "iterations": 2}
     reference = (
         "audiotool's own: predicted F0 and magnitude, fast Griffin-Lim (Perraudin et al., WASPAA 2013)"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -105,6 +105,13 @@ class HiFiGAN(Vocoder):
 
     name = "hifigan"
     config_class = HiFiGANConfig
+    small: ClassVar[dict[str, Any]] = {
+        "upsample_rates": [16, 16],
+        "upsample_kernel_sizes": [32, 32],
+        "upsample_initial_channel": 16,
+        "resblock_kernel_sizes": [3],
+        "resblock_dilation_sizes": [[1, 3]],
+    }
     reference = "Kong et al., HiFi-GAN, NeurIPS 2020, arXiv:2010.05646"
 
     def __init__(self, config: HiFiGANConfig) -> None:

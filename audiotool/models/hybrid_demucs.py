@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -75,6 +75,7 @@ class HybridDemucs(Model):
     name = "hybrid-demucs"
     tasks = ("separate", "denoise")
     config_class = HybridDemucsConfig
+    small: ClassVar[dict[str, Any]] = {"channels": 8, "dconv_attn": 9, "dconv_lstm": 9}
     reference = "Défossez, Hybrid Spectrogram and Waveform Source Separation, 2021, arXiv:2111.03600"
     causal = False
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -231,6 +232,7 @@ class MambAttention(MagnitudePhaseModel):
     name = "mambattention"
     tasks = ("denoise",)
     config_class = MambAttentionConfig
+    small: ClassVar[dict[str, Any]] = {"hid_feature": 8, "num_tfmamba": 1, "d_state": 4, "expand": 2}
     reference = "Kühne et al., MambAttention, 2025, arXiv:2507.00966"
     judges_reanalysis = False
     stepwise = True

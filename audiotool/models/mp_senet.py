@@ -18,7 +18,7 @@ scripts/measure_overlap_add.py measures it for a checkpoint.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -168,6 +168,7 @@ class MPSENet(MagnitudePhaseModel):
     name = "mp-senet"
     tasks = ("denoise", "super-resolve")
     config_class = MPSENetConfig
+    small: ClassVar[dict[str, Any]] = {"dense_channel": 8, "n_blocks": 1}
     reference = "Lu et al., MP-SENet, Interspeech 2023, arXiv:2305.13686"
 
     def __init__(self, config: MPSENetConfig) -> None:

@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -349,6 +349,13 @@ class NSF(Vocoder):
 
     name = "nsf"
     config_class = NSFConfig
+    small: ClassVar[dict[str, Any]] = {
+        "hidden_dim": 8,
+        "blstm_dim": 8,
+        "filter_blocks": 2,
+        "convs_per_block": 2,
+        "harmonics": 2,
+    }
     reference = (
         "Wang et al., Neural Source-Filter Waveform Models for Statistical Parametric Speech Synthesis,"
         " TASLP 2020, arXiv:1904.12088"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -89,6 +89,13 @@ class ParallelWaveGAN(Vocoder):
 
     name = "parallel-wavegan"
     config_class = ParallelWaveGANConfig
+    small: ClassVar[dict[str, Any]] = {
+        "layers": 3,
+        "stacks": 1,
+        "residual_channels": 4,
+        "gate_channels": 8,
+        "skip_channels": 4,
+    }
     reference = (
         "Yamamoto et al., Parallel WaveGAN: A fast waveform generation model based on generative adversarial"
         " networks with multi-resolution spectrogram, ICASSP 2020, arXiv:1910.11480"

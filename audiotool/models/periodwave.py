@@ -25,7 +25,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -305,6 +305,7 @@ class PeriodWave(Vocoder):
 
     name = "periodwave"
     config_class = PeriodWaveConfig
+    small: ClassVar[dict[str, Any]] = {"periods": [1, 2], "hidden_dim": 32, "embedding_dim": 16, "steps": 2}
     reference = (
         "Lee et al., PeriodWave: Multi-Period Flow Matching for High-Fidelity Waveform Generation, ICLR 2025,"
         " arXiv:2408.07547"
@@ -463,6 +464,7 @@ class PeriodWaveTurbo(PeriodWave):
 
     name = "periodwave-turbo"
     config_class = PeriodWaveTurboConfig
+    small: ClassVar[dict[str, Any]] = {"periods": [1, 2], "hidden_dim": 32, "embedding_dim": 16, "steps": 2}
     reference = (
         "Lee et al., Accelerating High-Fidelity Waveform Generation via Adversarial Flow Matching"
         " Optimization, 2024, arXiv:2408.08019"

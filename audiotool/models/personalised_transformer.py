@@ -13,7 +13,7 @@ attend to one learned vector that stands for anybody, and the model is an ordina
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -107,6 +107,7 @@ class PersonalisedTransformer(Model):
     name = "personalised-transformer"
     tasks = ("denoise",)
     config_class = PersonalisedTransformerConfig
+    small: ClassVar[dict[str, Any]] = {"dim": 16, "heads": 2, "blocks": 1, "inner_dim": 32}
     reference = "after Zhang et al., Cross-Attention is all you need, 2022, arXiv:2211.04346"
 
     def __init__(self, config: PersonalisedTransformerConfig) -> None:

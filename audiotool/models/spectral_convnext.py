@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +95,7 @@ class SpectralConvNeXt(Model):
     name = "spectral-convnext"
     tasks = ("denoise", "separate", "super-resolve")
     config_class = SpectralConvNeXtConfig
+    small: ClassVar[dict[str, Any]] = {"dim": 16, "blocks": 1}
     reference = "ConvNeXt blocks after Liu et al., CVPR 2022, arXiv:2201.03545; arrangement our own"
 
     def __init__(self, config: SpectralConvNeXtConfig) -> None:

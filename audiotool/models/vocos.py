@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -257,6 +257,7 @@ class Vocos(Vocoder):
 
     name = "vocos"
     config_class = VocosConfig
+    small: ClassVar[dict[str, Any]] = {"dim": 16, "intermediate_dim": 24, "num_layers": 1}
     reference = "Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814"
 
     def __init__(self, config: VocosConfig) -> None:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -169,6 +169,7 @@ class WaveFlow(Vocoder):
 
     name = "waveflow"
     config_class = WaveFlowConfig
+    small: ClassVar[dict[str, Any]] = {"n_flows": 2, "n_layers": 2, "channels": 8}
     reference = "Ping et al., WaveFlow: A Compact Flow-based Model for Raw Audio, ICML 2020, arXiv:1912.01219"
     uses_position = True
     sample_by_sample = True

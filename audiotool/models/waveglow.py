@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -148,6 +148,7 @@ class WaveGlow(Vocoder):
 
     name = "waveglow"
     config_class = WaveGlowConfig
+    small: ClassVar[dict[str, Any]] = {"n_flows": 4, "n_early_every": 2, "n_layers": 2, "n_channels": 8}
     reference = (
         "Prenger, Valle, Catanzaro, WaveGlow: A Flow-based Generative Network for Speech Synthesis,"
         " ICASSP 2019, arXiv:1811.00002"

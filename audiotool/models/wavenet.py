@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +104,14 @@ class WaveNet(Vocoder):
 
     name = "wavenet"
     config_class = WaveNetConfig
+    small: ClassVar[dict[str, Any]] = {
+        "layers": 4,
+        "stacks": 2,
+        "residual_channels": 8,
+        "gate_channels": 12,
+        "skip_out_channels": 10,
+        "components": 3,
+    }
     reference = (
         "van den Oord et al., WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.,"
         " Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018,"

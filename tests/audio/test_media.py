@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from synthetic import speech_like
+from kit.audio import speech_like
 
 from audiotool.audio import media
 from audiotool.audio.reader import AudioReader, probe, read

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from synthetic import speech_like, write_speech
+from kit.audio import speech_like, write_speech
 
 from audiotool.audio.pipe import wav_bytes, wav_header
 from audiotool.audio.reader import AudioReader, probe, read

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthetic import speech_like, write_speech
+from kit.audio import speech_like, write_speech
 
 from audiotool.audio.long_wav import container_for
 from audiotool.audio.reader import read

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthetic import save_tiny, speech_like, write_speech
+from kit.audio import speech_like, write_speech
+from kit.checkpoints import save_tiny
 from typer.testing import CliRunner, Result
 
 import audiotool

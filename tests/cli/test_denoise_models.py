@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
-from synthetic import save_model, write_speech
+from kit.audio import write_speech
+from kit.checkpoints import save_model
+from kit.models import build
 from typer.testing import CliRunner, Result
 
 import audiotool
 from audiotool.cli.app import app
 from audiotool.models.personalised_transformer import PersonalisedTransformer
 from audiotool.models.registry import MODELS
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "streaming"))
-from small_models import build
 
 STEMS = {"conv-tasnet": {"stems": ("speech",)}}
 DENOISERS = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthetic import speech_like
+from kit.audio import speech_like
 
 RATE = 16000
 

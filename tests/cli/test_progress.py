@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import write_speech
+from kit.audio import write_speech
 
 from audiotool.audio.writer import Target
 from audiotool.batch.plan import Job, Plan

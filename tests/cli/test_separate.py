@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from synthetic import save_model, write_speech
+from kit.audio import write_speech
+from kit.checkpoints import save_model
 from typer.testing import CliRunner, Result
 
 import audiotool

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 import soxr
 import torch
-from synthetic import save_model, write_speech
+from kit.audio import write_speech
+from kit.checkpoints import save_model
 from typer.testing import CliRunner, Result
 
 import audiotool

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from kit.audio import speech_like, write_speech
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from synthetic import speech_like, write_speech
 from torch import Tensor
 from typer.testing import CliRunner, Result
 

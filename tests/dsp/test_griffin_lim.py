@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 import torch
-from synthetic import speech_like
+from kit.audio import speech_like
 
 from audiotool.dsp.griffin_lim import StreamingGriffinLim, griffin_lim, magnitude_of
 from audiotool.dsp.mel import PRESETS, MelConfig, MelSpectrogram

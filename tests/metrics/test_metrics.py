@@ -8,7 +8,7 @@ import numpy as np
 import pystoi
 import pytest
 import torch
-from synthetic import speech_like
+from kit.audio import speech_like
 from torchmetrics.functional.audio import (
     scale_invariant_signal_distortion_ratio,
     signal_distortion_ratio,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthetic import speech_like, write_speech
+from kit.audio import speech_like, write_speech
 
 from audiotool.errors import InputError
 from audiotool.metrics.base import Pair

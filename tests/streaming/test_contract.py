@@ -7,7 +7,7 @@ import random
 
 import pytest
 import torch
-from small_models import CAUSAL, build, make_input
+from kit.models import CAUSAL, build, make_input
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import build
-from synthetic import speech_like
+from kit.audio import speech_like
+from kit.models import build
 from torch import Tensor
 
 from audiotool.dsp.mel import MelSpectrogram

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from synthetic import speech_like
+from kit.audio import speech_like
 
 from audiotool.errors import StreamError
 from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import SMALL, build, is_causal, make_input
+from kit.models import build, is_causal, make_input
 from torch import Tensor
 
 from audiotool.models.base import Model, are_interchangeable
 from audiotool.models.registry import MODELS
 from audiotool.streaming.overlap_add import OverlapAddStreamer, align_stems
 
-LOOKING_AHEAD = [name for name in SMALL if name in MODELS.all() and not is_causal(name)]
-"""Every model that goes through overlap-add and has a small version."""
+LOOKING_AHEAD = [name for name in MODELS.all() if not is_causal(name)]
+"""Every model that goes through overlap-add."""
 
 
 @pytest.mark.parametrize("name", LOOKING_AHEAD)

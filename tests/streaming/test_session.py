@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from synthetic import TINY, speech_like
+from kit.audio import speech_like
+from kit.checkpoints import TINY
 from torch import Tensor
 
 from audiotool.errors import StreamError

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 import torch
-from small_models import CAUSAL, build, make_input
+from kit.models import CAUSAL, build, make_input
 from torch import Tensor
 
 from audiotool.models.base import Model

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from curves import curve
+from kit.curves import curve
 
 from audiotool import recipe
 from audiotool.training.trainer import Trainer

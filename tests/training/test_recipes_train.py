@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from curves import curve
-from small_networks import SMALL
+from kit.curves import curve
 from torch import Tensor
 
 from audiotool import recipe
+from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
 from audiotool.training.trainer import Trainer
 
@@ -60,7 +60,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shrunk(name: str, recordings: Path, decoded: Path) -> Recipe:
     """The shipped recipe with a small model, the bundled recordings, and a rate at which three steps tell."""
     values = recipe.load(name).plain()
-    values["model"]["config"] |= SMALL[values["model"]["name"]]
+    values["model"]["config"] |= MODELS.get(values["model"]["name"]).small
     values["audio"]["segment_seconds"] = SECONDS[values["task"]]
     kept = {key: values["data"][key] for key in ("example", "mixture", "narrow_band", "enrolment", "array")}
     values["data"] = kept | {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from curves import curve
+from kit.curves import curve
 
 from audiotool import checkpoint, recipe
 from audiotool.training.trainer import Trainer

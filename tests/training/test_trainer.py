@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from curves import curve
+from kit.curves import curve
 
 from audiotool import checkpoint, recipe
 from audiotool.errors import CheckpointError, DeviceError, InputError, RecipeError
