@@ -1,0 +1,146 @@
+"""What runs a model: numpy arrays and an explicit state in, numpy arrays and the new state out.
+
+    engine = TorchEngine(model)                  any architecture, any device
+    engine = OnnxEngine.open("denoise-16k.onnx") an exported graph, without PyTorch
+
+    state = engine.start()
+    output, state = engine.step(chunk, state)
+    tail, _ = engine.step(last, state, final=True)
+
+Streamers, sessions and pipelines know this interface alone. It is the streaming contract of `models/base.py`
+in numpy: what an engine answers does not depend on how a stream is cut into chunks.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotool.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from audiotool.dsp.mel import MelConfig
+
+Block = NDArray[np.float32]
+"""(batch, channels, time) float32."""
+
+State = Any
+"""What an engine remembers of a stream: a value of the engine's own, never changed in place."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """Level of a whole recording, measured in a first pass. Each field is (batch, 1, 1) float32.
+
+    Args:
+        std: standard deviation over channels and time, unbiased, mean removed.
+        rms: root mean square over channels and time.
+        mean: mean over channels and time.
+    """
+
+    std: Block
+    rms: Block
+    mean: Block
+
+
+class Engine(ABC):
+    """One model, ready to run; any number of streams and threads may share it.
+
+    Attributes:
+        name: of the architecture.
+        sample_rate: Hz of the output, and of the input where that is a waveform.
+        hop_length: input items (samples, or frames for a vocoder) a step naturally consumes.
+        latency: samples; output sample t never depends on input after t + latency.
+        delay: output samples that are still inside when whole hops have been fed; a causal engine's.
+        causal: True when `step` serves; otherwise `process` takes whole segments.
+        upsampling: output samples per input item: 1 for waveforms, the mel hop for vocoders.
+        channels: audio channels consumed together; None means any number, mixed down to one.
+        input_channels: size of the input's second axis: audio channels, or a vocoder's features.
+        stems: names of the outputs.
+        context: for engines that are not causal, input items needed (before, after) an item for an exact
+            answer; None when unbounded.
+        uses_level: True when `start` and `process` take the condition `level`, a `Level`.
+        extends_from_hz: lowest frequency in Hz at which something is added to the input, None where nothing
+            is. `start` then takes the condition `bandwidth_hz`.
+        rehearses_seconds: of a recording's beginning that are worth hearing beforehand, for the condition
+            `memory`.
+        uses_position: True when `process` takes the condition `position`.
+        mel: definition of a vocoder's input; None for waveforms and for a codec's features.
+        uses_f0: whether a vocoder's features have F0 in Hz as one channel behind the mel.
+    """
+
+    name: str
+    sample_rate: int
+    hop_length: int
+    latency: int = 0
+    delay: int = 0
+    causal: bool = True
+    upsampling: int = 1
+    channels: int | None = 1
+    input_channels: int = 1
+    stems: tuple[str, ...] = ("speech",)
+    context: tuple[int, int] | None = None
+    uses_level: bool = False
+    extends_from_hz: float | None = None
+    rehearses_seconds: float = 0.0
+    uses_position: bool = False
+    mel: MelConfig | None = None
+    uses_f0: bool = False
+
+    @abstractmethod
+    def start(self, **conditions: Any) -> State:
+        """State at the beginning of a stream.
+
+        Args:
+            conditions: what is known of the recording (`level`, `bandwidth_hz`, `memory`) and what `enrol`
+                gave; None, and what the model does not ask for, is as if it were not given.
+        """
+
+    @abstractmethod
+    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
+        """Consume one chunk and return what is complete, with the state for the next one.
+
+        Args:
+            x: (B, C, T) float32 for any T >= 0.
+            state: from `start` or the previous step; None begins a stream.
+            final: the stream ends after x; everything still held is emitted and the state is spent.
+        Returns:
+            (B, stems * C, T') with T' >= 0, and the new state. Over a stream the outputs sum to at least
+            `output_length(total input)`; the streamer cuts what is beyond.
+        """
+
+    def process(self, x: Block, **conditions: Any) -> Block:
+        """Run a whole segment (B, C, T) -> (B, stems * C, output_length(T)); conditions as `start`."""
+        y, _ = self.step(x, self.start(**conditions), final=True)
+        return y[..., : self.output_length(x.shape[-1])]
+
+    def rehearse(self, beginning: Block) -> Any:
+        """What is remembered at the end of a recording's beginning (B, C, T): the condition `memory`."""
+        raise TypeError(f"{self.name} does not rehearse")
+
+    def enrol(self, recording: Block) -> dict[str, Any]:
+        """Encode a recording (1, 1, T) of the wanted speaker once: conditions for `start`.
+
+        Raises:
+            CheckpointError: the model does not tell speakers apart by an enrolment.
+        """
+        raise CheckpointError(
+            f"{self.name} takes no enrolment: give a checkpoint of a personalised model, or none"
+        )
+
+    def prepare(self, batch: int, channels: int, items: int) -> None:
+        """Make later steps of (batch, channels, items) fast, as a live stream takes them; answers stay."""
+
+    def output_length(self, length: int) -> int:
+        """Output samples that belong to `length` input items."""
+        return length * self.upsampling
+
+    @property
+    def rehearses_samples(self) -> int:
+        """`rehearses_seconds` at the model's rate."""
+        return math.ceil(self.rehearses_seconds * self.sample_rate)
