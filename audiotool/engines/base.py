@@ -135,6 +135,7 @@ class Engine(ABC):
 
     def prepare(self, batch: int, channels: int, items: int) -> None:
         """Make later steps of (batch, channels, items) fast, as a live stream takes them; answers stay."""
+        return
 
     def output_length(self, length: int) -> int:
         """Output samples that belong to `length` input items."""
