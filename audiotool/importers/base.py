@@ -23,6 +23,8 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,9 +35,17 @@ from torch import Tensor
 
 from audiotool.checkpoint import Metadata, describe_model, sha256
 from audiotool.discovery import Catalogue
-from audiotool.errors import CheckpointError
+from audiotool.errors import AudiotoolError, CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
+
+RUNS_CODE = (
+    "could run code when it is opened, so it is refused. If you trust it, open it once with the program that"
+    " made it, save only the tensors with torch.save(model.state_dict(), 'weights.pt'), and import that file."
+)
+
+MAX_REPEATS = 8
+"""Most bytes of tensors in a byte of the file."""
 
 
 class Importer:
@@ -92,13 +102,21 @@ class Importer:
             CheckpointError: the file is refused, or is of another model or configuration; the message names
                 the keys and the model that the file looks like.
         """
-        official = self.read(path)
+        official = None
         try:
+            official = self.read(path)
             values = {**self.configuration(config, official), **(overrides or {})}
             model = MODELS.get(self.name).from_config(values)
             model.load_weights(self.weights(official), source=str(path))
         except CheckpointError as error:
             raise CheckpointError(f"{error}{self._resemblance(official)}") from error
+        except AudiotoolError:
+            raise
+        except Exception as error:  # what a file that is not of this format does to code that expects it
+            raise CheckpointError(
+                f"{path} does not hold what {self.name} files of {self.origin} hold"
+                f" ({type(error).__name__}: {error}).{self._resemblance(official)}"
+            ) from error
         metadata = Metadata(
             task=model.tasks[0],
             model=describe_model(model),
@@ -145,12 +163,20 @@ def recognise(official: Any) -> list[str]:
 
 def tensor_names(official: Any) -> Iterator[str]:
     """Names of all tensors in nested dictionaries, each as its innermost dictionary has it."""
-    if isinstance(official, Mapping):
-        for key, value in official.items():
-            if isinstance(value, Tensor):
-                yield str(key)
-            else:
-                yield from tensor_names(value)
+    for name, _ in _named_tensors(official, set()):
+        yield name
+
+
+def _named_tensors(values: Any, visited: set[int]) -> Iterator[tuple[str, Tensor]]:
+    # A dictionary may hold another several times, and itself.
+    if not isinstance(values, Mapping) or id(values) in visited:
+        return
+    visited.add(id(values))
+    for key, value in values.items():
+        if isinstance(value, Tensor):
+            yield str(key), value
+        else:
+            yield from _named_tensors(value, visited)
 
 
 def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
@@ -166,13 +192,17 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
+    if _head(path) == b"PK":
+        _check_archive(path)
     allowed = [(type(name.rpartition(".")[2], (), {}), name) for name in stand_ins]
     try:
-        with torch.serialization.safe_globals(allowed):  # type: ignore[arg-type]
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
+            # Of pickle protocols that torch.save does not write unasked.
+            warnings.simplefilter("ignore")
+            official = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle fail inside the unpickler in every possible way
-        found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted", str(error))
-        refused = isinstance(error, pickle.UnpicklingError) and found is not None
+        found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted|TorchScript", str(error))
+        refused = isinstance(error, pickle.UnpicklingError | RuntimeError) and found is not None
         if not refused and not _is_plain_pickle(path):
             raise CheckpointError(
                 f"{path} is not a torch checkpoint, or it is damaged. Audiotool's own files are not imported:"
@@ -180,11 +210,38 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
             ) from error
         wanted = (found.group(1) or found.group(2)) if found else None
         raise CheckpointError(
-            f"{path} {'would' if refused else 'is a plain pickle, which could'} run code when it is opened"
-            f"{f' ({wanted})' if wanted else ''}, so it is refused."
-            " If you trust it, open it once with the program that made it, save only the tensors with"
-            " torch.save(model.state_dict(), 'weights.pt'), and import that file."
+            f"{path} {f'refers to {wanted}' if wanted else 'is a plain pickle'}, which {RUNS_CODE}"
         ) from error
+    _check_sizes(official, path)
+    return official
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: torch compresses nothing, and reads all of it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [member.filename for member in archive.infolist()]
+            unpacked = sum(member.file_size for member in archive.infolist())
+    except Exception as error:  # whatever zipfile makes of a damaged archive
+        raise CheckpointError(
+            f"{path} is not a torch checkpoint, or it is damaged ({error}): get it again"
+        ) from error
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(f"{path} is a TorchScript program, which {RUNS_CODE}")
+    if unpacked > path.stat().st_size:
+        raise CheckpointError(
+            f"{path} is no archive of torch: it would unpack to {unpacked} bytes, its own size is"
+            f" {path.stat().st_size}"
+        )
+
+
+def _check_sizes(official: Any, path: Path) -> None:
+    """Refuse tensors that repeat what the file holds more often than tied and averaged weights do."""
+    total = sum(tensor.numel() * tensor.element_size() for _, tensor in _named_tensors(official, set()))
+    if total > MAX_REPEATS * path.stat().st_size:
+        raise CheckpointError(
+            f"{path} describes {total} bytes of weights in a file of {path.stat().st_size}: it is damaged"
+        )
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -252,8 +309,12 @@ def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tens
     return {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
 
 
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(2)
+
+
 def _is_plain_pickle(path: Path) -> bool:
     """Tell a pickle (protocol 2 and later) from bytes that never were one."""
-    with path.open("rb") as file:
-        head = file.read(2)
+    head = _head(path)
     return len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL

@@ -1,12 +1,11 @@
 """Official WaveFlow files: L0SG's `waveflow_XXX` with its JSON, and Parakeet's `.pdparams` with its
 configuration.
 
-A `.pdparams` file is a pickle of arrays: it is read by an unpickler that knows arrays and nothing else.
+A `.pdparams` file is a pickle of arrays.
 """
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,17 +19,9 @@ from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, entry, read_config, require, without_prefix
 from audiotool.importers.hifigan import named
+from audiotool.importers.pickles import ArrayUnpickler, PickledArray
 from audiotool.importers.waveglow import mel_definition
 from audiotool.models.layers.weight_norm import fold_weights
-
-ARRAY_NAMES = {
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("_codecs", "encode"),
-}
-"""All that a pickled dictionary of arrays refers to."""
 
 L0SG_NAMES = (
     (r"\.coupling\.net\.front_conv\.0\.conv\.", ".front_conv."),
@@ -58,15 +49,6 @@ PARAKEET_ROW_DILATIONS = {
 """By number of rows; fixed in the official code."""
 
 
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads dictionaries, lists, numbers, strings and numpy arrays; refuses every other class."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in ARRAY_NAMES:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it refers to {module}.{name}")
-
-
 def read_paddle(path: Path) -> dict[str, Tensor]:
     """Tensors of a `.pdparams` file; no code in it is run.
 
@@ -75,22 +57,16 @@ def read_paddle(path: Path) -> dict[str, Tensor]:
     """
     try:
         with path.open("rb") as file:
-            values = ArrayUnpickler(file, encoding="latin1").load()
-    except (
-        OSError,
-        pickle.UnpicklingError,
-        EOFError,
-        ValueError,
-        KeyError,
-        IndexError,
-        AttributeError,
-    ) as error:
+            values = ArrayUnpickler(file).load()
+        if not isinstance(values, Mapping):
+            raise ValueError("it holds no dictionary")
+        arrays = {key: value.array() for key, value in values.items() if isinstance(value, PickledArray)}
+        # Native byte order, and memory of its own.
+        return {key: torch.from_numpy(np.array(a, a.dtype.newbyteorder("="))) for key, a in arrays.items()}
+    except Exception as error:  # bytes that are no pickle fail inside the unpickler in every possible way
         raise CheckpointError(
             f"{path} is not a Paddle file of plain arrays ({error}), so it is refused"
         ) from error
-    if not isinstance(values, Mapping):
-        raise CheckpointError(f"{path} holds no dictionary of arrays")
-    return {k: torch.from_numpy(v.copy()) for k, v in values.items() if isinstance(v, np.ndarray)}
 
 
 def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, entry, read_config, read_torch, without_prefix
 from audiotool.importers.hifigan import named
-from audiotool.importers.legacy_modules import read_legacy_module
+from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
 from audiotool.models.layers.weight_norm import fold_weights
 
 STAND_INS = (
@@ -59,19 +58,26 @@ def mel_definition(config: Path | None, bands: int) -> str | dict[str, Any]:
     return named(mel_config({**dataclasses.asdict(mel_config("tacotron2")), **fields}))
 
 
-def module_tensors(module: Any, prefix: str = "") -> dict[str, Tensor]:
+def module_tensors(module: Any) -> dict[str, Tensor]:
     """State dict of a pickled module that was read as plain objects.
 
     Raises:
-        CheckpointError: it is no module.
+        CheckpointError: it is no module, or holds a module twice.
     """
+    return _module_tensors(module, "", set())
+
+
+def _module_tensors(module: Any, prefix: str, visited: set[int]) -> dict[str, Tensor]:
     attributes = vars(module) if hasattr(module, "__dict__") else {}
     if "_parameters" not in attributes or "_modules" not in attributes:
         raise CheckpointError("the checkpoint's 'model' is neither a state dict nor a pickled module")
+    if id(module) in visited:
+        raise CheckpointError(f"the checkpoint's 'model' holds one module twice, the second time as {prefix}")
+    visited.add(id(module))
     own = {**attributes["_parameters"], **attributes.get("_buffers", {})}
     tensors = {prefix + key: value.detach() for key, value in own.items() if isinstance(value, Tensor)}
     for key, part in attributes["_modules"].items():
-        tensors.update(module_tensors(part, f"{prefix}{key}."))
+        tensors.update(_module_tensors(part, f"{prefix}{key}.", visited))
     return tensors
 
 
@@ -106,10 +112,8 @@ class WaveGlowImporter(Importer):
 
     def read(self, path: Path) -> Any:
         """A mapping of tensors, whatever of the official forms the file has."""
-        if path.is_file() and not zipfile.is_zipfile(path):
-            official = read_legacy_module(path, STAND_INS)
-        else:
-            official = read_torch(path, STAND_INS)
+        read = read_legacy_module if is_legacy(path) else read_torch
+        official = read(path, STAND_INS)
         inner = official
         if isinstance(official, Mapping):
             inner = next((official[key] for key in ("model", "state_dict") if key in official), official)

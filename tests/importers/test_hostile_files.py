@@ -1,0 +1,212 @@
+"""Files that would run code, in every form of a checkpoint: every importer refuses them, and nothing runs.
+
+A payload makes a folder where the test stands. What an importer answers is always a CheckpointError.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import IMPORTERS, read_torch
+from audiotool.importers.legacy_modules import MAGIC, PROTOCOL, read_legacy_module
+from audiotool.importers.waveflow import read_paddle
+from audiotool.importers.waveglow import STAND_INS
+
+PROOF = "proof"
+EMPTY_END_RECORD = b"PK\5\6" + bytes(18)
+
+
+def text(value: str) -> bytes:
+    """The pickle instruction that puts a string on the stack."""
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+CALLS = {
+    "os.mkdir": b"\x80\x02cos\nmkdir\n" + text(PROOF) + b"\x85R.",
+    "stack global": b"\x80\x04" + text("os") + text("mkdir") + b"\x93" + text(PROOF) + b"\x85R.",
+    "dotted name": b"\x80\x04" + text("pathlib") + text("os.mkdir") + b"\x93" + text(PROOF) + b"\x85R.",
+    "instance": b"(" + text(PROOF) + b"ios\nmkdir\n.",
+    "object": b"(cos\nmkdir\n" + text(PROOF) + b"o.",
+    "builtins.exec": b"\x80\x02cbuiltins\nexec\n" + text(f"import os; os.mkdir('{PROOF}')") + b"\x85R.",
+    "python 2": b"\x80\x02c__builtin__\neval\n" + text(f"__import__('os').mkdir('{PROOF}')") + b"\x85R.",
+    "torch.save": b"\x80\x02ctorch\nsave\n" + text("x") + text(PROOF) + b"\x86R.",
+    "numpy.save": b"\x80\x02cnumpy\nsave\n" + text(PROOF) + text("x") + b"\x86R.",
+    "torch.load": b"\x80\x02ctorch\nload\n" + text("inner.pt") + b"\x85R.",
+    "new object": b"\x80\x02cpathlib\nPath\n" + text(PROOF) + b"\x85\x81.",
+    "set state of the class": (
+        b"\x80\x02cglow\nWaveGlow\n}" + text("__setstate__") + b"cos\nmkdir\nsb"
+        b"cglow\nWaveGlow\n)\x81" + text(PROOF) + b"b."
+    ),
+    "attribute of a function": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}"
+    + text("__code__")
+    + b"Ns\x86b.",
+}
+"""Pickles that call something, each in another way."""
+
+
+def as_zip(payload: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", payload)
+        archive.writestr("archive/version", "3\n")
+        archive.writestr("archive/byteorder", "little")
+    return file.getvalue()
+
+
+def as_legacy(payload: bytes) -> bytes:
+    facts = ({"little_endian": True, "protocol_version": PROTOCOL, "type_sizes": {}},)
+    return b"".join(pickle.dumps(v, 2) for v in (MAGIC, PROTOCOL, *facts)) + payload + pickle.dumps([], 2)
+
+
+def as_tar(payload: bytes) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            member = tarfile.TarInfo(name)
+            member.size = len(payload)
+            archive.addfile(member, io.BytesIO(payload))
+    return file.getvalue()
+
+
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda payload: payload,
+    "zip": as_zip,
+    "zip and an empty end": lambda payload: as_zip(payload) + EMPTY_END_RECORD,
+    "zip after a pickle": lambda payload: payload + as_zip(payload),
+    "legacy": as_legacy,
+    "legacy and a zip": lambda payload: as_legacy(payload) + as_zip(payload),
+    "tar": as_tar,
+}
+
+
+def torchscript(folder: Path) -> bytes:
+    """A program whose tensors are saved under another name when it is opened."""
+
+    class Module(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.zeros(3))
+            self.training = False
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+        @torch.jit.export
+        def __getstate__(self):  # type: ignore[no-untyped-def]
+            return (self.w, self.training)
+
+        @torch.jit.export
+        def __setstate__(self, state: tuple[torch.Tensor, bool]):  # type: ignore[no-untyped-def]
+            torch.save(state[0], "proof")
+            self.w = state[0]
+            self.training = state[1]
+
+    torch.jit.script(Module()).save(str(folder / "script.pt"))
+    return (folder / "script.pt").read_bytes()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(path: Path) -> None:
+    """Every importer refuses the file, and it left nothing behind."""
+    before = sorted(path.parent.iterdir())
+    for importer in IMPORTERS.all().values():
+        for ending in ("", ".pdparams", ".h5", ".safetensors"):
+            named = path.rename(path.with_name(f"file{ending or path.suffix}"))
+            with pytest.raises(CheckpointError):
+                importer().load(named, None)
+            named.rename(path)
+    for read in (read_paddle, read_torch, lambda p: read_legacy_module(p, STAND_INS)):
+        with pytest.raises(CheckpointError, match=r"refused|not a torch checkpoint|TorchScript"):
+            read(path)  # type: ignore[operator]
+    assert sorted(path.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("call", CALLS)
+def test_no_pickle_runs_code(here: Path, form: str, call: str) -> None:
+    path = here / "evil.pt"
+    path.write_bytes(FORMS[form](CALLS[call]))
+    refused(path)
+
+
+@pytest.mark.parametrize("end", [b"", EMPTY_END_RECORD, b"\n", bytes(30) + EMPTY_END_RECORD])
+def test_no_torchscript_runs(here: Path, end: bytes) -> None:
+    path = here / "evil.pt"
+    path.write_bytes(torchscript(here) + end)
+    refused(path)
+    assert not (here / PROOF).exists()
+
+
+def test_a_numpy_type_gives_no_addresses(here: Path) -> None:
+    """An array of objects whose type denies it: numpy's own unpickling takes its bytes for pointers."""
+    state = (3, "|", None, None, None, 8, 8, 0)
+    array = np.zeros(1, object)
+    reduced = list(array.__reduce__())
+    version, shape, _, order, _ = reduced[2]
+
+    class Type:
+        def __reduce__(self) -> Any:
+            return np.dtype, ("O8", False, True), state
+
+    class Array:
+        def __reduce__(self) -> Any:
+            return reduced[0], reduced[1], (version, shape, Type(), order, b"\x41" * 8)
+
+    path = here / "a.pdparams"
+    path.write_bytes(pickle.dumps({"a": Array()}, 2))
+    with pytest.raises(CheckpointError, match="'O8', which is not of numbers"):
+        read_paddle(path)
+
+
+def legacy_tensor(folder: Path, size: tuple[int, ...], stride: tuple[int, ...], offset: int) -> Path:
+    """A file of one tensor of four values, described as the arguments say."""
+    path = folder / "a.pt"
+    torch.save(torch.arange(4.0), path, _use_new_zipfile_serialization=False)
+    whole = path.read_bytes()
+    good = rb"K\x00K\x04\x85(q.)K\x01\x85"  # offset 0, size (4,), stride (1,)
+
+    def numbers(values: tuple[int, ...]) -> bytes:
+        return b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
+
+    described = b"J" + struct.pack("<i", offset) + numbers(size) + numbers(stride)
+    changed, count = re.subn(good, lambda _: described, whole, flags=re.DOTALL)
+    assert count == 1
+    path.write_bytes(changed)
+    return path
+
+
+def test_a_tensor_sees_its_storage_and_nothing_beyond(tmp_path: Path) -> None:
+    assert read_legacy_module(legacy_tensor(tmp_path, (2,), (2,), 1), ()).tolist() == [1, 3]
+    assert read_legacy_module(legacy_tensor(tmp_path, (0, 9), (1, 1), 0), ()).shape == (0, 9)
+    for size, stride, offset in [((5,), (1,), 0), ((4,), (1,), 1), ((2,), (1,), -1), ((9,), (0,), 0)]:
+        with pytest.raises(CheckpointError, match="a tensor"):
+            read_legacy_module(legacy_tensor(tmp_path, size, stride, offset), ())
+
+
+def test_tensors_do_not_unpack_to_more_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"a": torch.zeros(1).expand(10**9)}, path)
+    with pytest.raises(CheckpointError, match="4000000000 bytes of weights"):
+        read_torch(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    with pytest.raises(CheckpointError, match="would unpack to 1000000 bytes"):
+        read_torch(path)
