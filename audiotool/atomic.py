@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import errno
 import functools
-import hashlib
 import os
-from collections import defaultdict
+import re
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from audiotool.errors import InputError
+
+if sys.platform != "win32":
+    import fcntl
 
 LONGEST_NAME = 255
 """Bytes that file systems take."""
 
+PART = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.part", re.DOTALL)
+"""Names of files that are not complete."""
+
+CAUSES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows",
+    errno.ENOENT: "its folder was removed while the file was written",
+}
+
 
 class Replacement:
-    """An empty file beside a place, which takes that place when it is complete.
+    """An open, empty file beside a place, which takes that place when it is complete.
 
-    It is called `.NAME.PID.part`, or by its digest where that is too long; what a killed process left is
-    removed by the next one that writes the same file. Missing folders are made.
+    It is called `.NAME.TOKEN.part`, which cannot be foreseen, and is always a new file: a link that somebody
+    laid there is never written through. It is locked while it is open. A killed process leaves a file without
+    a lock, which the next process that writes into the folder removes. Missing folders are made.
 
     Args:
         path: the place.
     Attributes:
-        temporary: the file to write.
+        file: to write and read; `commit` and `discard` close it.
     Raises:
         OSError: the folder cannot be written or the disk is full.
     """
@@ -33,14 +50,8 @@ class Replacement:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        name, ending = path.name, f".{os.getpid()}.part"
-        if len(os.fsencode(f".{name}{ending}")) > LONGEST_NAME:
-            name = hashlib.sha256(os.fsencode(name)).hexdigest()
-        for left in _leftovers(os.path.realpath(path.parent)).pop(name, []):
-            left.unlink(missing_ok=True)
-        self.temporary = path.with_name(f".{name}{ending}")
-        self.temporary.touch()
-        self._mode = self.temporary.stat().st_mode
+        _clean_once(os.path.realpath(path.parent))
+        self._temporary, self.file = _new_part(path)
 
     def commit(self) -> None:
         """Take the place. What was written has reached the disk before an older file is given up.
@@ -48,20 +59,27 @@ class Replacement:
         Raises:
             OSError: the folder cannot be written any more, or the disk is full.
         """
-        with self.temporary.open("r+b") as file:
-            os.fsync(file.fileno())
-        # Some writers put a file of their own in its place, for the owner alone.
-        self.temporary.chmod(self._mode)
-        self.temporary.replace(self.path)
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        if not _is_at(self._temporary, self.file):
+            raise OSError(errno.ESTALE, "another program put something in the place of the unfinished file")
+        if sys.platform == "win32":
+            self.file.close()
+        # Closed after it has its name: unlocked and unnamed, it would be a leftover.
+        self._temporary.replace(self.path)
+        self.file.close()
 
     def discard(self) -> None:
         """Remove the file, if it has not taken its place."""
         with suppress(OSError):
-            self.temporary.unlink(missing_ok=True)
+            self._temporary.unlink(missing_ok=True)
+        # Closing writes what is still buffered, for which there may be no room.
+        with suppress(OSError):
+            self.file.close()
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """An empty file beside `path` that takes its place when the block ends, and is gone if the block fails.
 
     Raises:
@@ -69,7 +87,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     replacement = Replacement(path)
     try:
-        yield replacement.temporary
+        yield replacement.file
         replacement.commit()
     finally:
         replacement.discard()
@@ -82,10 +100,15 @@ def write_text(path: Path, text: str) -> None:
         InputError: the folder cannot be written or the disk is full.
     """
     try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="")
+        with replacing(path) as file:
+            file.write(text.encode())
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise InputError(f"cannot write {path}: {cause(error)}") from error
+
+
+def cause(error: OSError) -> str:
+    """Why a file could not be written, in words."""
+    return CAUSES.get(error.errno or 0) or error.strerror or str(error)
 
 
 def obstacle(path: Path) -> str | None:
@@ -106,28 +129,78 @@ def obstacle(path: Path) -> str | None:
     return None
 
 
-@functools.lru_cache(maxsize=64)
-def _leftovers(folder: str) -> dict[str, list[Path]]:
-    """What dead processes left in a folder, by the name it was meant for, when this one first wrote there.
+def remove_leftovers(folder: str) -> None:
+    """Remove what killed processes of this user left unfinished in a folder.
 
-    Looked for once: a folder of thousands of outputs would otherwise be read for each of them.
+    Only a regular file of such a name that no process holds locked is removed. Where files cannot be locked
+    (Windows, some network file systems) everything stays.
     """
-    found = defaultdict(list)
-    for path in Path(folder).glob(".*.part"):
-        name, _, owner = path.name[1 : -len(".part")].rpartition(".")
-        if owner.isdigit() and not _is_running(int(owner)):
-            found[name].append(path)
-    return found
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if PART.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):
+                    _remove_unlocked(entry.path)
 
 
-def _is_running(process: int) -> bool:
-    if os.name == "nt":
-        # There the same call would interrupt the process: whatever is left stays.
-        return True
+@functools.lru_cache(maxsize=64)
+def _clean_once(folder: str) -> None:
+    """A folder of thousands of outputs would otherwise be listed for each of them."""
+    remove_leftovers(folder)
+
+
+def _new_part(target: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        name = f".{target.name}.{os.urandom(16).hex()}.part"
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            name = name[-len(f".{'0' * 32}.part") :]
+        path = target.with_name(name)
+        file = path.open("x+b")
+        try:
+            _lock(file.fileno())
+        except BlockingIOError:
+            pass
+        except OSError:
+            # Such a file system knows no locks: nobody takes the file for a leftover.
+            return path, file
+        if _is_at(path, file):
+            return path, file
+        # Another process took it for a leftover before it was locked.
+        file.close()
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether the open file is the one of this name.
+
+    Raises:
+        FileNotFoundError: there is none, and no folder either.
+    """
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        os.lstat(path.parent)
         return False
-    except PermissionError:
-        return True
-    return True
+
+
+def _lock(descriptor: int) -> None:
+    """Hold a file for this process.
+
+    Raises:
+        BlockingIOError: another one holds it.
+        OSError: files cannot be locked here.
+    """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOLCK, "no locks")
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_unlocked(path: str) -> None:
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _lock(descriptor)
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+            os.unlink(path)
+    finally:
+        os.close(descriptor)

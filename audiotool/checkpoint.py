@@ -23,9 +23,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 
-from audiotool.atomic import replacing
+from audiotool.atomic import cause, replacing
 from audiotool.errors import CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
@@ -85,7 +85,7 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 
 def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata) -> None:
-    """Write a checkpoint under a temporary name and rename it when it is complete.
+    """Write a checkpoint that appears when it is complete.
 
     Raises:
         CheckpointError: the folder cannot be written or the disk is full.
@@ -94,10 +94,10 @@ def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata)
     text = json.dumps(dataclasses.asdict(metadata), ensure_ascii=False)
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     try:
-        with replacing(path) as temporary:
-            save_file(plain, temporary, metadata={"audiotool": text})
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot write {path}: {error}") from error
+        with replacing(path) as file:
+            file.write(serialise(plain, metadata={"audiotool": text}))
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {cause(error)}") from error
 
 
 def read_metadata(path: Path | str) -> Metadata:

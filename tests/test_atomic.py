@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
-from audiotool.atomic import obstacle, replacing, write_text
+from audiotool.atomic import PART, Replacement, cause, obstacle, remove_leftovers, replacing, write_text
 from audiotool.errors import InputError
 
 
 def test_a_file_appears_complete_in_folders_that_are_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.txt"
-    with replacing(path) as temporary:
-        temporary.write_text("new")
+    with replacing(path) as file:
+        file.write(b"new")
         assert not path.exists()
     assert [p.name for p in path.parent.iterdir()] == ["b.txt"]
     assert path.read_text() == "new"
@@ -25,8 +28,8 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
     path.write_text("old")
 
     def fail() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half")
+        with replacing(path) as file:
+            file.write(b"half")
             raise RuntimeError("midway")
 
     with pytest.raises(RuntimeError, match="midway"):
@@ -44,16 +47,92 @@ def test_text_keeps_its_line_ends_and_a_folder_that_is_a_file_is_told(tmp_path: 
 
 def test_the_longest_name_a_file_may_have(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 125 + ".wav")
-    with replacing(path) as temporary:
-        temporary.write_text("new")
+    with replacing(path) as file:
+        file.write(b"new")
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert obstacle(path) is None
     assert "name" in str(obstacle(tmp_path / ("a" * 252 + ".wav")))
 
 
-def test_a_file_put_in_its_place_by_a_writer_keeps_to_the_umask(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    with replacing(path) as temporary:
-        temporary.unlink()
-        temporary.touch(mode=0o600)
-    assert path.stat().st_mode & 0o777 == 0o644
+def test_the_file_is_new_and_nobody_can_foresee_its_name(tmp_path: Path) -> None:
+    names = set()
+    for _ in range(3):
+        replacement = Replacement(tmp_path / "a.txt")
+        [part] = tmp_path.iterdir()
+        assert PART.fullmatch(part.name)
+        names.add(part.name)
+        replacement.discard()
+    assert len(names) == 3
+
+
+def test_a_link_put_in_the_place_of_the_unfinished_file_is_not_taken(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = tmp_path / "out" / "a.txt"
+
+    def attacked() -> None:
+        with replacing(path) as file:
+            [part] = path.parent.iterdir()
+            part.unlink()
+            part.symlink_to(victim)
+            file.write(b"new")
+
+    with pytest.raises(OSError, match="another program"):
+        attacked()
+    assert victim.read_text() == "precious"
+    assert not path.is_symlink()
+    assert not list(path.parent.iterdir())
+
+
+def killed_while_writing(path: Path) -> Path:
+    """The unfinished file of a process that was killed."""
+    child = os.fork()
+    if child == 0:
+        Replacement(path).file.write(b"half")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    [part] = path.parent.glob(".*.part")
+    return part
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = killed_while_writing(tmp_path / "a.txt")
+    others = [tmp_path / ".b.txt.1234.part", tmp_path / f"c.{'2' * 32}.part"]
+    for other in others:
+        other.write_text("somebody's")
+    link = tmp_path / f".a.txt.{'0' * 32}.part"
+    link.symlink_to(others[0])
+    pipe = tmp_path / f".a.txt.{'1' * 32}.part"
+    os.mkfifo(pipe)
+    in_work = Replacement(tmp_path / "b.txt")
+    remove_leftovers(str(tmp_path))
+    assert not left.exists()
+    assert link.is_symlink()
+    assert all(p.exists() for p in (*others, pipe))
+    in_work.file.write(b"new")
+    in_work.commit()
+    assert (tmp_path / "b.txt").read_text() == "new"
+
+
+def test_the_first_file_written_into_a_folder_cleans_it(tmp_path: Path) -> None:
+    left = killed_while_writing(tmp_path / "a.txt")
+    write_text(tmp_path / "another.txt", "new")
+    assert not left.exists()
+
+
+def test_the_folder_is_removed_meanwhile(tmp_path: Path) -> None:
+    def remove() -> None:
+        with replacing(tmp_path / "out" / "a.txt") as file:
+            shutil.rmtree(tmp_path / "out")
+            file.write(b"new")
+
+    with pytest.raises(FileNotFoundError) as caught:
+        remove()
+    assert cause(caught.value) == "its folder was removed while the file was written"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_told_in_words() -> None:
+    with pytest.raises(OSError, match="No space") as caught, open("/dev/full", "wb", buffering=0) as full:
+        full.write(b"x")
+    assert cause(caught.value) == "the disk is full"

@@ -5,8 +5,9 @@ Reference: EBU Tech 3306, RF64: An extended file format for audio data, section 
 
 from __future__ import annotations
 
+import io
 import struct
-from pathlib import Path
+from typing import BinaryIO
 
 from audiotool.audio.formats import INTEGER_BITS
 from audiotool.errors import InputError
@@ -37,22 +38,22 @@ def container_for(format_name: str, subtype: str, channels: int, frames: int | N
     return "RF64"
 
 
-def make_wav(path: Path) -> None:
+def make_wav(file: BinaryIO) -> None:
     """Turn an RF64 file of less than `WAV_BYTES` into a WAV, in place; samples stay where they are."""
-    with path.open("r+b") as file:
-        size = path.stat().st_size
-        file.write(b"RIFF" + struct.pack("<I", size - 8))
-        file.seek(12)
-        data_bytes = 0
-        while len(head := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", head)
-            begin = file.tell()
-            if name == b"ds64":
-                data_bytes = struct.unpack("<QQ", file.read(16))[1]
-                file.seek(begin - 8)
-                file.write(b"JUNK")
-            elif name == b"data":
-                file.seek(begin - 4)
-                file.write(struct.pack("<I", data_bytes))
-                return
-            file.seek(begin + length + length % 2)
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    file.write(b"RIFF" + struct.pack("<I", size - 8))
+    file.seek(12)
+    data_bytes = 0
+    while len(head := file.read(8)) == 8:
+        name, length = struct.unpack("<4sI", head)
+        begin = file.tell()
+        if name == b"ds64":
+            data_bytes = struct.unpack("<QQ", file.read(16))[1]
+            file.seek(begin - 8)
+            file.write(b"JUNK")
+        elif name == b"data":
+            file.seek(begin - 4)
+            file.write(struct.pack("<I", data_bytes))
+            return
+        file.seek(begin + length + length % 2)

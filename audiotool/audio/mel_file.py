@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import shutil
 import tempfile
@@ -18,12 +19,12 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, obstacle
+from audiotool.atomic import Replacement, cause, obstacle
 from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
 from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
@@ -210,8 +211,13 @@ class MelWriter:
             raise InputError(f"cannot write {self.path}: {reason}")
         self._stack = contextlib.ExitStack()
         try:
+            self._replacement = Replacement(self.path)
+            self._stack.callback(self._replacement.discard)
             # Frame after frame: numpy calls that the Fortran order of (n_mels, frames).
-            self._raw = self._temporary(self._frames_path())
+            self._raw: Any = self._replacement.file
+            if self.path.suffix.lower() != ".npy":
+                self._raw = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+                self._stack.callback(_close, self._raw)
             self._raw.write(self._numpy_header())
         except OSError as error:
             self._stack.close()
@@ -243,22 +249,13 @@ class MelWriter:
         finally:
             self._stack.close()
 
-    def _frames_path(self) -> Path:
-        """Where the frames are gathered: under the output's own name where they are all of it."""
-        is_all = self.path.suffix.lower() == ".npy"
-        return self.path if is_all else self.path.with_name(f"{self.path.name}.frames")
-
     def _finish(self) -> None:
         self._raw.seek(0)
         self._raw.write(self._numpy_header())
         self._raw.flush()
-        if self._frames_path() != self.path:
-            with self._temporary(self.path) as done:
-                if self.path.suffix.lower() == ".npz":
-                    with zipfile.ZipFile(done, "w", zipfile.ZIP_STORED) as archive:
-                        archive.write(self._raw.name, f"{NAME}.npy")
-                else:
-                    self._write_safetensors(done)
+        if self._raw is not self._replacement.file:
+            is_archive = self.path.suffix.lower() == ".npz"
+            (self._write_npz if is_archive else self._write_safetensors)(self._replacement.file)
         self._replacement.commit()
 
     def _numpy_header(self) -> bytes:
@@ -267,7 +264,14 @@ class MelWriter:
         text = f"{{'descr': '<f4', 'fortran_order': True, 'shape': {shape}, }}"
         return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
 
-    def _write_safetensors(self, file: Any) -> None:
+    def _write_npz(self, file: BinaryIO) -> None:
+        entry = zipfile.ZipInfo(f"{NAME}.npy")
+        entry.file_size = self._raw.seek(0, io.SEEK_END)
+        self._raw.seek(0)
+        with zipfile.ZipFile(file, "w") as archive, archive.open(entry, "w") as packed:
+            shutil.copyfileobj(self._raw, packed)
+
+    def _write_safetensors(self, file: BinaryIO) -> None:
         bands, frames = self.definition.n_mels, self.frames
         header = {
             "__metadata__": {NAME: json.dumps(dataclasses.asdict(self.definition))},
@@ -278,18 +282,18 @@ class MelWriter:
         file.write(len(text).to_bytes(8, "little") + text)
         if not frames:
             return
-        mapped = np.memmap(self._raw.name, "<f4", "r", offset=128, shape=(frames, bands))
+        mapped = np.memmap(self._raw, "<f4", "r", offset=128, shape=(frames, bands))
         for band in range(bands):
             file.write(np.ascontiguousarray(mapped[:, band]).tobytes())
 
-    def _temporary(self, path: Path) -> Any:
-        """An open file beside the target that is gone in the end, unless it took its place."""
-        self._replacement = Replacement(path)
-        self._stack.callback(self._replacement.discard)
-        return self._stack.enter_context(self._replacement.temporary.open("w+b"))
-
     def _failure(self, error: OSError) -> InputError:
-        return InputError(f"cannot write {self.path}: {error.strerror or error}")
+        return InputError(f"cannot write {self.path}: {cause(error)}")
+
+
+def _close(file: BinaryIO) -> None:
+    # What is still buffered goes nowhere, and there may be no room for it.
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def read_f0(source: str | Path, frames: int) -> Frames:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
-import shutil
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,11 +19,11 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, obstacle
+from audiotool.atomic import Replacement, cause, obstacle
 from audiotool.audio import PIPE
 from audiotool.audio.formats import COMPANDED, INTEGER_BITS, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit, quantise
-from audiotool.audio.long_wav import WAV_BYTES, container_for, make_wav
+from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
 from audiotool.errors import InputError
 
@@ -30,6 +31,12 @@ log = logging.getLogger(__name__)
 
 WRITE_FRAMES = 1 << 15
 """Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
+
+PLAIN = {*SAMPLE_BYTES, "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32"}
+"""Sample formats of a fixed number of bytes a sample, outside of `CODED`."""
+
+CODED = ("FLAC",)
+"""Containers that code every sample format."""
 
 ASCII_TAGS = ("MP3", "AIFF")
 """Formats in which libsndfile garbles tags beyond ASCII."""
@@ -156,19 +163,21 @@ class FileWriter(Writer):
         try:
             self._replacement = Replacement(self.path)
         except OSError as error:
-            raise InputError(f"cannot write {self.path}: {error.strerror or error}") from error
-        self._temporary = self._replacement.temporary
+            raise InputError(f"cannot write {self.path}: {cause(error)}") from error
         self._finished = False
+        descriptor = self._replacement.file.fileno()
         try:
+            # Through Python's file object, an interrupt in one of libsndfile's calls would be lost.
             self._file = soundfile.SoundFile(
-                str(self._temporary), "w", sample_rate, channels, self.subtype, format=container
+                descriptor, "w", sample_rate, channels, self.subtype, format=container, closefd=False
             )
         except (soundfile.LibsndfileError, ValueError) as error:
+            reason = self._refusal() or (
+                f"{self.format}/{self.subtype} does not hold {channels} channels at {sample_rate} Hz"
+                f" ({getattr(error, 'error_string', error)})"
+            )
             self._replacement.discard()
-            raise InputError(
-                f"cannot write {self.path}: {self.format}/{self.subtype} does not hold"
-                f" {channels} channels at {sample_rate} Hz ({error})"
-            ) from error
+            raise InputError(f"cannot write {self.path}: {reason}") from error
         self._tag(tags or {})
 
     def _tag(self, tags: Mapping[str, str]) -> None:
@@ -196,11 +205,13 @@ class FileWriter(Writer):
         if self._finished:
             return
         try:
+            self._fill_last_block()
             self._file.close()
             self._check_written()
-            if self._may_be_wav and self._temporary.stat().st_size < WAV_BYTES:
-                make_wav(self._temporary)
-        except (soundfile.LibsndfileError, OSError) as error:
+            file = self._replacement.file
+            if self._may_be_wav and os.fstat(file.fileno()).st_size < WAV_BYTES:
+                make_wav(file)
+        except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             raise self._failure(error) from error
         self._finished = True
 
@@ -210,27 +221,67 @@ class FileWriter(Writer):
             if complete:
                 self.finish()
                 self._replacement.commit()
-            else:
-                self._file.close()
         except (soundfile.LibsndfileError, OSError) as error:
             raise self._failure(error) from error
         finally:
+            # Nobody misses the end of what is not kept.
+            with contextlib.suppress(soundfile.LibsndfileError):
+                self._file.close()
             self._replacement.discard()
 
+    def _fill_last_block(self) -> None:
+        """Block codecs code silence after the end anyway, but only as they close, and miss no room for it."""
+        if self.subtype in PLAIN or self.subtype not in COMPANDED:
+            return
+        form = (self._file.samplerate, self._file.channels, self.subtype)
+        memory = io.BytesIO()
+        with soundfile.SoundFile(memory, "w", *form, format=self._file.format) as file:
+            file.write(np.zeros((1, file.channels), np.float32))
+        memory.seek(0)
+        block = soundfile.info(memory).frames
+        self._file.write(np.zeros((-self.frames % block, self._file.channels), np.float32))
+
     def _check_written(self) -> None:
-        """A disk that fills up while the header is finished is only seen by looking."""
-        found = soundfile.info(str(self._temporary)).frames
-        if found != self.frames and self.subtype in INTEGER_BITS | dict.fromkeys(("FLOAT", "DOUBLE")):
+        """libsndfile does not say that the end of a file did not fit the disk: it is read back.
+
+        A header tells of samples that lie one after another what is there; coded ones are decoded.
+
+        Raises:
+            OSError: samples are missing.
+        """
+        descriptor = self._replacement.file.fileno()
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        with soundfile.SoundFile(descriptor, closefd=False) as file:
+            is_plain = self.subtype in PLAIN and file.format not in CODED
+            found = file.frames if is_plain else _decoded_frames(file)
+        # Block codecs fill their last block up.
+        if found < self.frames:
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
 
     def _failure(self, error: Exception) -> InputError:
-        full = shutil.disk_usage(self._temporary.parent).free < 1 << 16
-        reason = (
-            "the disk is full"
-            if full
-            else str(error) or "not all samples could be written; is the disk full?"
-        )
+        if isinstance(error, OSError) and error.errno:
+            reason = cause(error)
+        else:
+            reason = self._refusal() or str(error) or "not all samples were written"
         return InputError(f"cannot write {self.path}: {reason}; an earlier file of that name is untouched")
+
+    def _refusal(self) -> str | None:
+        """Why the disk takes no more, which libsndfile keeps to itself; None if it takes more."""
+        try:
+            os.lseek(self._replacement.file.fileno(), 0, os.SEEK_END)
+            os.write(self._replacement.file.fileno(), bytes(1 << 16))
+            os.fsync(self._replacement.file.fileno())
+        except OSError as error:
+            return cause(error)
+        return None
+
+
+def _decoded_frames(file: soundfile.SoundFile) -> int:
+    block = np.empty((WRITE_FRAMES, file.channels), np.float32)
+    frames = 0
+    while count := len(file.read(out=block)):
+        frames += count
+    return frames
 
 
 class PipeWriter(Writer):

@@ -22,7 +22,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from audiotool.atomic import replacing
+from audiotool.atomic import cause, replacing
 from audiotool.audio.reader import probe, read
 from audiotool.cores import core_count
 from audiotool.errors import InputError
@@ -174,11 +174,11 @@ class DecodedClips:
             "decoding %d files at %d Hz into %s (once)", len(self.paths), sample_rate, self._samples_path
         )
         try:
-            with replacing(self._samples_path) as samples, samples.open("wb") as file:
+            with replacing(self._samples_path) as file:
                 lengths, scales, unreadable = self._write_samples(file, sample_rate, progress)
             offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
             # The index goes last: what it describes is complete when it appears.
-            with replacing(self._index_path) as index, index.open("wb") as file:
+            with replacing(self._index_path) as file:
                 np.savez(
                     file,
                     offsets=offsets,
@@ -187,8 +187,8 @@ class DecodedClips:
                 )
         except OSError as error:
             raise InputError(
-                f"cannot keep decoded audio in {self._samples_path.parent} ({error}): name another folder"
-                " with data.cache, or set data.decode_once to false"
+                f"cannot keep decoded audio in {self._samples_path.parent} ({cause(error)}): name another"
+                " folder with data.cache, or set data.decode_once to false"
             ) from error
 
     def _write_samples(

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import yaml
 
-from audiotool.atomic import replacing, write_text
+from audiotool.atomic import cause, replacing, write_text
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.recipe.schema import Recipe
 
@@ -90,11 +90,12 @@ class RunFolder:
         """
         path = self.states / f"step-{state['step']:010d}.pt"
         try:
-            with replacing(path) as temporary:
-                torch.save({"format": STATE_FORMAT, **state}, temporary)
+            with replacing(path) as file:
+                torch.save({"format": STATE_FORMAT, **state}, file)
         except (OSError, RuntimeError) as error:
             # torch.save turns a full disk into a RuntimeError of its own.
-            raise CheckpointError(f"cannot write {path}: {error}; earlier states are intact") from error
+            reason = cause(error) if isinstance(error, OSError) else str(error)
+            raise CheckpointError(f"cannot write {path}: {reason}; earlier states are intact") from error
         for old in self.state_files()[:-keep]:
             old.unlink(missing_ok=True)
 

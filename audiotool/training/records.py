@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from audiotool.atomic import write_text
+from audiotool.atomic import cause, write_text
+from audiotool.errors import InputError
 from audiotool.training.folder import RunFolder
 
 
@@ -61,14 +62,21 @@ class Table:
             self._rewrite()
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Append a row; a value that is not known is left empty."""
+        """Append a row; a value that is not known is left empty.
+
+        Raises:
+            InputError: the disk is full.
+        """
         row = {"step": str(step)} | {k: "" if math.isnan(v) else f"{v:.7g}" for k, v in values.items()}
         self.rows.append(row)
         if not row.keys() <= set(self.columns):
             self._rewrite()
             return
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns, restval="").writerow(row)
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, self.columns, restval="").writerow(row)
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {cause(error)}") from error
 
     def _rewrite(self) -> None:
         self.columns = list(dict.fromkeys(key for row in self.rows for key in row)) or ["step"]

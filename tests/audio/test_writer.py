@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
-import resource
-import signal
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
+from kit.disk import largest_file
 
 from audiotool.audio.long_wav import container_for
 from audiotool.audio.reader import read
@@ -99,18 +98,6 @@ def test_an_interrupt_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -
     assert (tmp_path / "a.wav").read_bytes() == before
 
 
-def test_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
-    dead = os.fork()
-    if dead == 0:
-        os._exit(0)
-    os.waitpid(dead, 0)
-    (tmp_path / f".a.wav.{dead}.part").write_bytes(b"half")
-    alive = tmp_path / f".a.wav.{os.getppid()}.part"
-    alive.write_bytes(b"somebody's")
-    write(tmp_path / "a.wav", speech_like(0.1, 16000), 16000)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([alive.name, "a.wav"])
-
-
 def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     writer = FileWriter(tmp_path / "a.wav", 16000, 1)
     writer.write(np.zeros((100, 1), np.float32))
@@ -166,22 +153,62 @@ def test_a_stream_that_ends_early_is_a_plain_wav(tmp_path: Path, subtype: str) -
     np.testing.assert_array_equal(unknown, known)
 
 
+LOSSLESS = [("a.wav", "PCM_16"), ("a.wav", "FLOAT"), ("a.aiff", "PCM_24"), ("a.flac", "PCM_16")]
+CODED = [
+    ("a.ogg", "VORBIS"),
+    ("a.opus", "OPUS"),
+    ("a.mp3", "MPEG_LAYER_III"),
+    ("a.wav", "IMA_ADPCM"),
+    ("a.wav", "GSM610"),
+]
+
+
+@pytest.mark.parametrize(("name", "subtype"), LOSSLESS + CODED)
+def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
+    tmp_path: Path, name: str, subtype: str
+) -> None:
+    """Also where only the end is missing, which no encoder tells."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 12_345)
+    write(tmp_path / "whole" / name, noise, 16000, subtype)
+    whole = (tmp_path / "whole" / name).read_bytes()
+    expected = read(tmp_path / "whole" / name)[0]
+    earlier = tmp_path / name
+    reasons = []
+    end = len(whole) - 20
+    for size in [0, 1, 50, *range(500, end, len(whole) // 12), *range(end, len(whole) + 1)]:
+        earlier.write_bytes(b"earlier")
+        try:
+            with largest_file(size):
+                write(earlier, noise, 16000, subtype)
+        except InputError as error:
+            reasons.append(str(error))
+            assert earlier.read_bytes() == b"earlier"
+        else:
+            np.testing.assert_array_equal(read(earlier)[0][:, :12_345], expected[:, :12_345])
+        assert sorted(p.name for p in tmp_path.iterdir()) == [name, "whole"]
+    assert len(reasons) > 12
+    assert all("`ulimit -f`" in reason for reason in reasons)
+    with largest_file(2 * len(whole)):
+        write(earlier, noise, 16000, subtype)
+
+
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
-def test_full_disk(tmp_path: Path, name: str) -> None:
-    """A limit on file size fails a write where a full disk would."""
-    before = write_speech(tmp_path / name).read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
-    rng = np.random.default_rng(0)
-    try:
-        with pytest.raises(InputError, match=r"cannot write .* earlier file"):
-            write(tmp_path / name, rng.uniform(-1, 1, 200_000), 16000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert (tmp_path / name).read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == [name]
+def test_the_reason_of_a_failure_is_told(tmp_path: Path, name: str) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, 200_000)
+    with largest_file(50_000), pytest.raises(InputError, match=r"cannot write .*ulimit -f.* earlier file"):
+        write(tmp_path / name, noise, 16000)
+    writer = FileWriter(tmp_path / "out" / name, 16000, 1)
+    writer.write(noise[:1000, None])
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(InputError, match="its folder was removed while"):
+        writer.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("subtype", ["PCM_S8", "ULAW"])
+def test_formats_that_pad_are_complete(tmp_path: Path, subtype: str) -> None:
+    write(tmp_path / "a.aiff", np.zeros(1151), 16000, subtype)
+    assert read(tmp_path / "a.aiff")[0].shape[1] in (1151, 1152)
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

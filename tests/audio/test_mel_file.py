@@ -1,0 +1,58 @@
+"""Mel files: complete, or not there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kit.disk import largest_file
+
+from audiotool.audio.mel_file import FeatureReader, MelWriter
+from audiotool.dsp.mel import MelConfig
+from audiotool.errors import InputError
+
+DEFINITION = MelConfig(sample_rate=16000, n_fft=512, hop_length=128, win_length=512, n_mels=20)
+MEL = np.random.default_rng(0).standard_normal((20, 300)).astype(np.float32)
+
+
+def write_mel(path: Path) -> None:
+    with MelWriter(path, DEFINITION) as writer:
+        writer.write(MEL[:, :200])
+        writer.write(MEL[:, 200:])
+
+
+def read_mel(path: Path) -> np.ndarray:
+    with FeatureReader(path, (20,)) as reader:
+        return np.concatenate(list(reader.blocks(70)), axis=1)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".safetensors"])
+def test_a_mel_that_does_not_fit_the_disk_is_refused_at_every_size(tmp_path: Path, ending: str) -> None:
+    whole, path = tmp_path / f"whole{ending}", tmp_path / f"a{ending}"
+    write_mel(whole)
+    np.testing.assert_array_equal(read_mel(whole), MEL)
+    length = whole.stat().st_size
+    reasons = []
+    for size in [0, 1, 127, 129, *range(500, length - 40, 2000), *range(length - 40, length)]:
+        path.write_bytes(b"earlier")
+        with largest_file(size), pytest.raises(InputError) as caught:
+            write_mel(path)
+        reasons.append(str(caught.value))
+        assert path.read_bytes() == b"earlier"
+        assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, whole.name]
+    assert all(reason.startswith(f"cannot write {path}: ") for reason in reasons)
+    assert all("`ulimit -f`" in reason for reason in reasons)
+    with largest_file(length + 128):
+        write_mel(path)
+    np.testing.assert_array_equal(read_mel(path), MEL)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_a_mel_whose_folder_is_removed_meanwhile(tmp_path: Path, ending: str) -> None:
+    writer = MelWriter(tmp_path / "out" / f"a{ending}", DEFINITION)
+    writer.write(MEL)
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(InputError, match="its folder was removed while the file was written"), writer:
+        pass
