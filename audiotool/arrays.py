@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from audiotool.errors import InputError
 
@@ -22,8 +21,10 @@ class UserArray:
     """A user's array as (channels, time) float32, and the way back."""
 
     def __init__(self, waveform: Array) -> None:
-        self.is_tensor = isinstance(waveform, Tensor)
-        values = waveform.detach().cpu().numpy() if self.is_tensor else np.asarray(waveform)
+        # Whoever hands a tensor over has imported torch; nobody else needs it.
+        torch = sys.modules.get("torch")
+        self.is_tensor = torch is not None and isinstance(waveform, torch.Tensor)
+        values = _values_of(waveform) if self.is_tensor else np.asarray(waveform)
         if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[0]):
             raise InputError(f"a waveform is (time,) or (channels, time), got the shape {values.shape}")
         if values.ndim == 2 and values.shape[0] > MOST_CHANNELS:
@@ -56,7 +57,22 @@ class UserArray:
             raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
         values = stems[:, 0] if self.flat else stems
         values = values[0] if len(stems) == 1 else values
-        values = values.astype(self.dtype)
         if self.is_tensor:
-            return torch.from_numpy(np.ascontiguousarray(values)).to(self.waveform.device)
-        return values
+            import torch
+
+            # Of torch's types numpy does not know all: bfloat16 is none of its own.
+            return torch.from_numpy(np.array(values, order="C")).to(self.waveform.device, self.waveform.dtype)
+        return values.astype(self.dtype)
+
+
+def _values_of(tensor: Any) -> NDArray[Any]:
+    """A tensor's values, of any device and type; floating ones as float32.
+
+    Raises:
+        InputError: it has none (a tensor of torch's device "meta").
+    """
+    if tensor.is_meta:
+        raise InputError("the waveform is a tensor without values: its device is meta")
+    plain = tensor.detach()
+    values: NDArray[Any] = (plain.float() if plain.is_floating_point() else plain).cpu().numpy()
+    return values

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,6 +34,9 @@ from audiotool.version import __version__
 
 FORMAT = 1
 MANIFEST = "SHA256SUMS"
+
+_BUILDING = threading.Lock()
+"""Held while torch's random state is borrowed: two threads would put back each other's."""
 
 
 @dataclass
@@ -117,7 +121,10 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
     """
     path = Path(path)
     metadata, tensors = _open(path, with_tensors=True)
-    model = MODELS.get(metadata.model["name"]).from_config(metadata.model["config"])
+    model_class = MODELS.get(metadata.model["name"])
+    # A model draws weights before it is given its own: the caller's random numbers stay as they were.
+    with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        model = model_class.from_config(metadata.model["config"])
     model.load_weights(tensors, source=str(path))
     return model.eval().to(device), metadata
 

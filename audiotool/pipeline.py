@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
+import numbers
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -113,7 +114,12 @@ class Pipeline:
         metadata: what its checkpoint says of itself.
         settings: chunking and mixing; see `Settings`.
         conditions: passed to the model at the start of every stream.
+
+    Any number of threads may use one pipeline, each stream in one thread at a time.
     """
+
+    # A misspelt attribute is an error, not a setting that does nothing.
+    __slots__ = ("__weakref__", "conditions", "metadata", "model", "settings", "task")
 
     def __init__(
         self,
@@ -151,8 +157,9 @@ class Pipeline:
         Raises:
             InputError: other shapes or types, NaN or infinite samples.
         """
+        sample_rate = _in_whole_hertz(sample_rate)
         array = UserArray(waveform)
-        settings = self._with_chunk(FILE_CHUNK_SECONDS)
+        settings = self._with_chunk(FILE_CHUNK_SECONDS, len(array.block))
         size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
         block = array.block
         blocks = [block[:, n : n + size] for n in range(0, block.shape[1], size)]
@@ -177,6 +184,7 @@ class Pipeline:
         Raises:
             InputError: as `__call__`.
         """
+        sample_rate = _in_whole_hertz(sample_rate)
         rest = iter(blocks)
         first = next(rest, None)
         if first is None:
@@ -201,7 +209,8 @@ class Pipeline:
 
     def live(self, sample_rate: int, channels: int = 1) -> LiveStream:
         """A stream to feed by hand: output after every hop unless `settings.chunk_seconds` says more."""
-        return LiveStream(self._session(sample_rate, channels, self.settings))
+        channels = _whole_number(channels, "a stream has channels")
+        return LiveStream(self._session(_in_whole_hertz(sample_rate), channels, self.settings))
 
     def enrol(self, recording: str | Path) -> None:
         """Keep only the speaker of a recording from now on.
@@ -252,7 +261,8 @@ class Pipeline:
             )
         with AudioReader(source) as reader, device_errors():
             info, piped = reader.info, reader.is_pipe
-            settings = self._with_chunk(PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS)
+            seconds = PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS
+            settings = self._with_chunk(seconds, 1 if piped else info.channels)
             size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * info.sample_rate))
             # Opened once more, and only if the model asks for anything.
             again = _blocks_of(source, size)
@@ -299,16 +309,21 @@ class Pipeline:
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
         if isinstance(self.model, Vocoder):
             check_takes_mel(self.model)
-        sample_rate = _in_whole_hertz(sample_rate, channels)
         if TASKS.get(self.task).widens:
             rate = settings.output_rate or max(sample_rate, self.sample_rate)
             settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
         return Session(self.model, sample_rate, channels, settings, **self.conditions, **measured)
 
-    def _with_chunk(self, seconds: float) -> Settings:
+    def _with_chunk(self, seconds: float, channels: int) -> Settings:
+        """The settings with steps of so much audio, unless the user said how much.
+
+        Channels are rows of one step: what they take together is what one takes, in memory and in caches. A
+        model that looks ahead has its segments, each of which needs its surroundings.
+        """
         if self.settings.chunk_seconds is not None:
             return self.settings
-        return dataclasses.replace(self.settings, chunk_seconds=seconds)
+        together = channels if self.model.causal else 1
+        return dataclasses.replace(self.settings, chunk_seconds=seconds / together)
 
     def _remarks(self, measured: dict[str, Any]) -> list[str]:
         """What the first pass found, for people."""
@@ -339,8 +354,7 @@ class Pipeline:
         self, blocks: Iterator[Block], sample_rate: int, channels: int, whole: bool = True
     ) -> dict[str, Any]:
         """First pass: conditions for the streams of this recording; reads no more blocks than it needs."""
-        rate = _in_whole_hertz(sample_rate, channels)
-        first_pass = FirstPass(self.model, rate, channels, self.settings.rehearse, whole)
+        first_pass = FirstPass(self.model, sample_rate, channels, self.settings.rehearse, whole)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
         return first_pass.finish()
@@ -353,13 +367,15 @@ class LiveStream:
         session: what does the work.
     """
 
+    __slots__ = ("__weakref__", "_like", "_session")
+
     def __init__(self, session: Session) -> None:
         self._session = session
         self._like: UserArray | None = None
 
     @property
     def latency(self) -> int:
-        """Samples by which output may lag behind input."""
+        """Input samples by which output may lag behind input: algorithm, hop and resampling together."""
         return self._session.latency
 
     @property
@@ -438,12 +454,20 @@ def _blocks_of(source: str | Path, size: int) -> Iterator[Block]:
         yield from (block.T for block in reader.blocks(size))
 
 
-def _in_whole_hertz(sample_rate: float, channels: int) -> int:
-    if sample_rate <= 0 or sample_rate != int(sample_rate) or channels <= 0:
-        raise InputError(
-            f"a stream needs channels and a sample rate in whole Hz, got {channels} and {sample_rate} Hz"
-        )
-    return int(sample_rate)
+def _whole_number(value: Any, what: str) -> int:
+    """A positive whole number, of whatever numeric type.
+
+    Raises:
+        InputError: it is none.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value <= 0 or value != int(value):
+        raise InputError(f"{what}, a whole number above 0, got {value!r}")
+    return int(value)
+
+
+def _in_whole_hertz(sample_rate: Any) -> int:
+    return _whole_number(sample_rate, "a sample rate is given in Hz")
 
 
 def _write(output: Any, writers: list[Writer]) -> None:

@@ -6,7 +6,10 @@ import os
 import subprocess
 import sys
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +29,7 @@ def pipeline(tiny_checkpoint: Path) -> audiotool.Pipeline:
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
-@pytest.mark.parametrize("kind", ["numpy", "float64", "torch"])
+@pytest.mark.parametrize("kind", ["numpy", "float64", "torch", "torch float64"])
 @pytest.mark.parametrize("channels", [0, 1, 3])
 def test_same_kind_and_shape_come_back(
     pipeline: audiotool.Pipeline, rate: int, kind: str, channels: int
@@ -34,12 +37,28 @@ def test_same_kind_and_shape_come_back(
     x = speech_like(0.3, rate, max(channels, 1))
     expected = pipeline(x, rate)
     x = x if channels else x[0]
-    given = {"numpy": x, "float64": x.astype(np.float64), "torch": torch.from_numpy(x)}[kind]
+    given = {"numpy": x, "float64": x.astype(np.float64), "torch": torch.from_numpy(x)}
+    given = (given | {"torch float64": torch.from_numpy(x).double()})[kind]
     y = pipeline(given, rate)
     assert type(y) is type(given)
     assert y.shape == given.shape
     assert y.dtype == given.dtype
     np.testing.assert_allclose(np.asarray(y).reshape(expected.shape), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_comes_back(pipeline: audiotool.Pipeline, dtype: torch.dtype) -> None:
+    x = torch.from_numpy(speech_like(0.2, 16000)).to(dtype).requires_grad_()
+    live = pipeline.live(16000)
+    for y in (pipeline(x, 16000), torch.cat([*pipeline.stream([x], 16000)], dim=-1), live.feed(x)):
+        assert y.dtype == dtype
+    torch.testing.assert_close(pipeline(x, 16000), pipeline(x.float(), 16000).to(dtype))
+
+
+@pytest.mark.parametrize("rate", [np.int64(16000), np.float32(16000), 16000.0])
+def test_rates_of_any_numeric_type(pipeline: audiotool.Pipeline, rate: float) -> None:
+    x = speech_like(0.1, 16000)
+    np.testing.assert_array_equal(pipeline(x, rate), pipeline(x, 16000))
 
 
 def test_input_is_not_modified(pipeline: audiotool.Pipeline) -> None:
@@ -67,7 +86,7 @@ def test_array_blocks_live_and_file_agree(pipeline: audiotool.Pipeline, tmp_path
 def test_live_stream(pipeline: audiotool.Pipeline) -> None:
     x = torch.from_numpy(speech_like(1.0, 16000))[0]
     live = pipeline.live(16000)
-    assert live.latency == pipeline.model.latency + pipeline.model.hop_length - 1
+    assert live.latency == pipeline.model.delay + pipeline.model.hop_length - 1
     assert live.latency_seconds == live.latency / 16000
     for _ in range(2):
         outputs, got = [], 0
@@ -233,16 +252,108 @@ def test_a_failure_in_the_middle_leaves_the_earlier_output(
         (np.zeros(10, np.int16), 16000, "divide integers"),
         (np.array([0.0, np.nan]), 16000, "nan at sample 1 of channel 1"),
         (np.zeros(10), 0, "sample rate"),
-        (np.zeros(10), 44100.5, "whole Hz"),
+        (np.zeros(10), 44100.5, "whole number"),
         (np.zeros((300, 2)), 16000, "transpose it"),
+        (np.zeros(10), "16000", "a sample rate is given in Hz, a whole number above 0, got '16000'"),
+        (np.zeros(10), None, "got None"),
+        (np.zeros(10), True, "got True"),
+        (np.zeros(10), float("nan"), "got nan"),
+        (np.zeros(10), [16000], "sample rate"),
+        (torch.zeros(10, dtype=torch.int16), 16000, "divide integers"),
+        (torch.zeros(10, dtype=torch.complex64), 16000, "floating point"),
+        (torch.zeros(10, device="meta"), 16000, "without values"),
     ],
 )
 def test_bad_arrays_are_refused(
-    pipeline: audiotool.Pipeline, waveform: np.ndarray, rate: int, message: str
+    pipeline: audiotool.Pipeline, waveform: np.ndarray, rate: Any, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
         pipeline(waveform, rate)
+    with pytest.raises(InputError, match=message):
+        list(pipeline.stream([waveform], rate))
 
+
+@pytest.mark.parametrize("channels", [0, "2", 1.5, None])
+def test_live_refuses_channels_that_are_none(pipeline: audiotool.Pipeline, channels: Any) -> None:
+    with pytest.raises(InputError, match="a stream has channels, a whole number above 0"):
+        pipeline.live(16000, channels)
+    with pytest.raises(InputError, match="sample rate"):
+        pipeline.live("16000")  # type: ignore[arg-type]
+
+
+def test_attributes_that_do_nothing_are_refused(pipeline: audiotool.Pipeline) -> None:
+    for thing in (pipeline, pipeline.live(16000)):
+        for name in ("anything", "mix", "latency_ms"):
+            with pytest.raises(AttributeError):
+                setattr(thing, name, 1)
+
+
+def test_loading_leaves_random_numbers_alone(tiny_checkpoint: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: audiotool.load(tiny_checkpoint, device="cpu").live(16000), range(8)))
+    torch.testing.assert_close(torch.rand(2), expected)
+
+
+def test_live_streams_of_several_threads_leave_warnings_alone(tiny_checkpoint: Path) -> None:
+    before = list(warnings.filters)
+    pipelines = [audiotool.load(tiny_checkpoint, device="cpu") for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda p: p.live(16000), pipelines))
+    assert warnings.filters == before
+
+
+@pytest.mark.parametrize(("channels", "longest"), [(1, 160000), (2, 80000), (32, 5000)])
+def test_steps_of_many_channels_are_shorter(
+    pipeline: audiotool.Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    channels: int,
+    longest: int,
+) -> None:
+    """What a step holds of all channels together does not grow with their number."""
+    sizes: list[int] = []
+    step = CleanUNet.step
+
+    def counting(model: CleanUNet, x: torch.Tensor, *rest: Any) -> Any:
+        sizes.append(x.shape[-1])
+        return step(model, x, *rest)
+
+    monkeypatch.setattr(CleanUNet, "step", counting)
+    seconds = 1.5 * longest / 16000
+    x = np.tile(speech_like(seconds, 16000), (channels, 1))
+    expected = pipeline(x, 16000)
+    hop = pipeline.model.hop_length
+    assert max(sizes) <= -(-longest // hop) * hop
+    audiotool.write(tmp_path / "in.wav", x, 16000, subtype="FLOAT")
+    sizes.clear()
+    pipeline.process_file(tmp_path / "in.wav", tmp_path / "out.wav")
+    assert max(sizes) <= -(-longest // hop) * hop
+    np.testing.assert_allclose(audiotool.read(tmp_path / "out.wav")[0], expected, atol=1e-5)
+
+
+def test_what_comes_in_pieces_at_once_is_cut_for_many_channels(
+    pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    step = CleanUNet.step
+
+    def counting(model: CleanUNet, x: torch.Tensor, *rest: Any) -> Any:
+        sizes.append(x.shape[-1])
+        return step(model, x, *rest)
+
+    monkeypatch.setattr(CleanUNet, "step", counting)
+    live = pipeline.live(16000, 16)
+    live.feed(np.tile(speech_like(2.0, 16000), (16, 1)))
+    assert max(sizes) <= 10000
+
+
+def test_input_that_is_not_written_to(pipeline: audiotool.Pipeline) -> None:
+    x = speech_like(0.1, 16000)
+    x.flags.writeable = False
+    assert pipeline(x, 16000).shape == x.shape
 
 def test_load_refuses(tiny_checkpoint: Path, tmp_path: Path, pipeline: audiotool.Pipeline) -> None:
     with pytest.raises(CheckpointError, match="neither a file nor one of"):

@@ -73,8 +73,10 @@ class Model(nn.Module):
         sample_rate: Hz of the output, and of the input where that is a waveform.
         hop_length: input items (samples, or frames for a vocoder) a step naturally consumes; chunks of any
             other length are allowed.
-        latency: samples; output sample t never depends on input after t + latency. For a vocoder, input frame
-            f is taken to arrive as sample f * upsampling.
+        latency: samples, the algorithm's own; output sample t never depends on input after t + latency. For a
+            vocoder, input frame f is taken to arrive as sample f * upsampling.
+        delay: samples; what is still inside when whole hops have been fed. A stream of one hop at a time lags
+            by delay + hop_length - 1: what is there may have to wait for the rest of its hop.
         causal: True when `step` is implemented.
         upsampling: output samples per input item: 1 for waveforms, the mel hop for vocoders.
         channels: audio channels consumed together; 1 means that channels are processed independently,
@@ -229,6 +231,15 @@ class Model(nn.Module):
     def output_length(self, length: int) -> int:
         """Output samples that belong to `length` input items."""
         return length * self.upsampling
+
+    @property
+    def delay(self) -> int:
+        """Output samples that are still inside when whole hops have been fed.
+
+        A model of frames gives whole hops: the last frame that has ended completes one.
+        """
+        frames = -(-(self.latency + 1) // self.hop_length)
+        return (frames - 1) * self.hop_length
 
     @property
     def parameter_count(self) -> int:

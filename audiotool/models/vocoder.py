@@ -38,6 +38,11 @@ class Vocoder(Model):
     def input_channels(self) -> int:
         return self.mel.n_mels
 
+    @property
+    def delay(self) -> int:
+        # Input frame f arrives as sample f * upsampling: frames are complete as they come.
+        return self.latency
+
     def check_features(self, features: Tensor) -> None:
         """Refuse an input that is not (B, input_channels, frames).
 

@@ -78,10 +78,16 @@ class CopySynthesis(Model):
         ahead, behind = max(mel.lookahead, self.analysis.stft.edge), mel.n_fft - 1 - mel.lookahead
         if self.pitch is not None:
             ahead, behind = max(ahead, self.pitch.lookahead), max(behind, self.pitch.history)
+        self.ahead = ahead
         self.latency = vocoder.latency + ahead
         if vocoder.context is not None:
             before, after = (frames * mel.hop_length for frames in vocoder.context)
             self.context = (before + behind + mel.hop_length - 1, after + ahead)
+
+    @property
+    def delay(self) -> int:
+        hop = self.vocoder.upsampling
+        return -(-(self.ahead + 1) // hop) * hop - hop + self.vocoder.delay
 
     def process(self, x: Tensor, level: Any = None, position: int = 0, **conditions: Any) -> Tensor:
         """(B, 1, T) -> (B, 1, T).

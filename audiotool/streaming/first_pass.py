@@ -13,7 +13,7 @@ from torch import Tensor
 from audiotool.audio.channels import fold
 from audiotool.dsp.bandwidth import BandwidthMeter
 from audiotool.errors import StreamError
-from audiotool.models.base import Level, Model
+from audiotool.models.base import Level, Model, are_interchangeable
 from audiotool.streaming.resample import StreamingResampler
 
 
@@ -74,6 +74,8 @@ class FirstPass:
             self._down.reset()
             beginning = self._down.feed(np.concatenate(self._beginning, axis=1))
             beginning = np.concatenate((beginning, self._down.flush()), axis=1)
+            if are_interchangeable(self._model.stems) and self._model.channels == 1:
+                beginning = heard_alike(beginning)
             with torch.inference_mode():
                 found["memory"] = self._model.rehearse(self._at_model(beginning))
         return found
@@ -81,6 +83,21 @@ class FirstPass:
     def _at_model(self, resampled: NDArray[np.float32]) -> Tensor:
         waveform = torch.from_numpy(np.array(resampled, np.float32, order="C")).to(self._device)
         return fold(waveform, self._model.channels)
+
+
+def heard_alike(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What all channels (channels, time) hear, at the level of each.
+
+    Whoever is rehearsed with it is called the same in all of them. Channels of the other polarity are turned
+    before they are averaged: they would cancel.
+    """
+    likeness = channels @ channels.T
+    loudest = int(np.argmax(np.diagonal(likeness)))
+    signs = np.where(likeness[loudest] < 0, np.float32(-1), np.float32(1))
+    together = (signs[:, None] * channels).mean(axis=0)
+    power = float(together @ together)
+    gains = np.sqrt(np.diagonal(likeness) / power) if power else np.ones(len(channels))
+    return gains[:, None].astype(np.float32) * together
 
 
 class LevelMeter:

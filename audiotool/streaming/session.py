@@ -9,6 +9,7 @@ exist only around the model.
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 
 from audiotool.audio.channels import fold, unfold
 from audiotool.errors import StreamError
-from audiotool.models.base import Model
+from audiotool.models.base import Model, are_interchangeable
 from audiotool.streaming.queue import SampleQueue
 from audiotool.streaming.resample import StreamingResampler
+from audiotool.streaming.stem_order import StemOrder
 from audiotool.streaming.streamer import CausalStreamer, make_streamer
 from audiotool.streaming.upper_band import RemovalGain
 
@@ -51,6 +53,10 @@ class Settings:
     rehearse: bool = True
 
     def __post_init__(self) -> None:
+        for name in ("chunk_seconds", "mix", "max_attenuation_db", "output_rate"):
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, numbers.Real) and math.isfinite(value)):
+                raise StreamError(f"{name} is a number, got {value!r}")
         if not 0.0 <= self.mix <= 1.0:
             raise StreamError(f"mix is from 0 (input) to 1 (output), got {self.mix}")
         if self.max_attenuation_db is not None and not self.max_attenuation_db >= 0.0:
@@ -121,7 +127,7 @@ class Session:
 
     @property
     def latency(self) -> int:
-        """Input samples by which the output may lag the input, chunking and resampling included."""
+        """Input samples by which the output may lag the input: algorithm, hop and resampling together."""
         to_input = self.sample_rate / self.model.sample_rate
         at_model = self._down.lag + self._streamer.latency
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
@@ -139,6 +145,10 @@ class Session:
         self._dry = SampleQueue(self.output_channels)
         self._low = SampleQueue(self.output_channels)
         self._gain = RemovalGain(self.sample_rate, stems, self.output_channels)
+        interchangeable = are_interchangeable(self.model.stems) and self.output_channels > 1
+        self._order = (
+            StemOrder(self.model.sample_rate, stems, self.output_channels) if interchangeable else None
+        )
 
     def feed(self, block: Block) -> Output:
         """Consume (channels, time) for any time >= 0 and return what is ready.
@@ -176,7 +186,8 @@ class Session:
         return self._unfold(self._streamer.feed(self._tensor(at_model)))
 
     def _unfold(self, output: torch.Tensor) -> Block:
-        return unfold(output, len(self.model.stems), self.output_channels).float().cpu().numpy()
+        signals = unfold(output, len(self.model.stems), self.output_channels).float().cpu().numpy()
+        return signals if self._order is None else self._order.feed(signals)
 
     def _resampled(self, wet: Block) -> Block:
         rows = len(wet) * self.output_channels

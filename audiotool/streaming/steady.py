@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from audiotool.models.base import Model, State
+from audiotool.models.layers.scripted import compiling
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +44,7 @@ class SteadyStep:
         self._like = signature(state)
         self._layout = _Layout(state)
         step = _FlatStep(model, self._layout).eval()
-        with warnings.catch_warnings():
-            # Deprecated since torch 2.10 in favour of torch.compile, which wants a C++ compiler, and of
-            # torch.export, whose programs run in Python.
-            warnings.filterwarnings("ignore", "`torch.jit.trace", DeprecationWarning)
-            # Lengths and integers decide what a step does, and they do not change.
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        with compiling():
             inputs = (chunk, *self._layout.tensors(state))
             self._traced = torch.jit.trace(step, inputs, check_trace=False)
 

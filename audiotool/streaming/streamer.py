@@ -149,7 +149,7 @@ class CausalStreamer(Streamer):
 
     @property
     def latency(self) -> int:
-        return self.model.latency + (self.chunk - 1) * self.model.upsampling
+        return self.model.delay + (self.chunk - 1) * self.model.upsampling
 
     def reset(self) -> None:
         super().reset()
@@ -162,7 +162,9 @@ class CausalStreamer(Streamer):
         if not ready:
             return self._nothing()
         replays = self._steady is not None and ready <= FEW_CHUNKS
-        parts = self._take(ready * self.chunk).split(self.chunk if replays else self._longest, dim=-1)
+        # Rows together hold no more than one would.
+        longest = max(self._longest // (self._pending[0].shape[0] * self.chunk), 1) * self.chunk
+        parts = self._take(ready * self.chunk).split(self.chunk if replays else longest, dim=-1)
         outputs = [self._step(part) for part in parts]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 

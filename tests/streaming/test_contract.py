@@ -79,6 +79,17 @@ def test_streamer_takes_blocks_of_any_size(name: str) -> None:
     assert_same(torch.cat(outputs, dim=-1), whole(model, x))
 
 
+def test_a_live_stream_lags_as_much_as_it_says(name: str) -> None:
+    """Fed item by item: what is declared is the most by which output falls behind, not a bound above it."""
+    model = build(name)
+    streamer = make_streamer(model)
+    got, lags = 0, []
+    for fed, item in enumerate(make_input(model, 12 * model.hop_length + 5).split(1, dim=-1), start=1):
+        got += streamer.feed(item).shape[-1]
+        lags.append(model.output_length(fed) - got)
+    assert max(lags) == streamer.latency == model.delay + (model.hop_length - 1) * model.upsampling
+
+
 def test_output_never_depends_on_input_after_its_latency(name: str) -> None:
     model = build(name)
     x = make_input(model)

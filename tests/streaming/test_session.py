@@ -44,6 +44,11 @@ class Delay(Model):
         self.channels = config.channels
         self.stems = config.stems
 
+    @property
+    def delay(self) -> int:
+        # It does not wait for whole hops.
+        return self.latency
+
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         held = x if state is None else torch.cat((state, x), dim=-1)
         if self.channels is None:
@@ -208,11 +213,18 @@ def test_level_meter_equals_the_whole() -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"mix": 1.5}, "mix"), ({"max_attenuation_db": -1.0}, "attenuation"), ({"chunk_seconds": 0.0}, "chunk")],
+    [
+        ({"mix": 1.5}, "mix"),
+        ({"max_attenuation_db": -1.0}, "attenuation"),
+        ({"chunk_seconds": 0.0}, "chunk"),
+        ({"chunk_seconds": "1"}, "chunk_seconds is a number, got '1'"),
+        ({"mix": float("nan")}, "mix is a number, got nan"),
+        ({"output_rate": "48000"}, "output_rate is a number"),
+    ],
 )
-def test_settings_refuse_what_makes_no_sense(values: dict[str, float], message: str) -> None:
+def test_settings_refuse_what_makes_no_sense(values: dict[str, Any], message: str) -> None:
     with pytest.raises(StreamError, match=message):
-        Settings(**values)  # type: ignore[arg-type]
+        Settings(**values)
 
 
 def test_vocoders_are_refused() -> None:
