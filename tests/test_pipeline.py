@@ -355,6 +355,7 @@ def test_input_that_is_not_written_to(pipeline: audiotool.Pipeline) -> None:
     x.flags.writeable = False
     assert pipeline(x, 16000).shape == x.shape
 
+
 def test_load_refuses(tiny_checkpoint: Path, tmp_path: Path, pipeline: audiotool.Pipeline) -> None:
     with pytest.raises(CheckpointError, match="neither a file nor one of"):
         audiotool.load("no-such-thing")

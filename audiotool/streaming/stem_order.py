@@ -72,7 +72,7 @@ class StemOrder:
         return np.sqrt(np.moveaxis(sums[..., :complete], -1, 0) / self.block)
 
     def _follow(self, envelopes: NDArray[np.float64]) -> NDArray[np.intp]:
-        """(1 + complete blocks + 1, channels): the order before the first of these blocks, of it, and so on."""
+        """(2 + complete blocks, channels): the order before the first of these blocks, of it, and so on."""
         orders = [self._before, self._order]
         for envelope in envelopes:
             self._products *= self.decay
