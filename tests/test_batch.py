@@ -70,6 +70,14 @@ def test_patterns_and_files(folder: Path, tmp_path: Path) -> None:
     assert len(twice.jobs) == 1
 
 
+@pytest.mark.parametrize(
+    ("asked", "ending"), [("opus", ".opus"), ("OGG", ".ogg"), ("aiff", ".aiff"), ("nist", ".nist")]
+)
+def test_outputs_are_named_as_the_asked_format(folder: Path, tmp_path: Path, asked: str, ending: str) -> None:
+    plan = make_plan([str(folder / "a.wav")], Layout(output=f"{tmp_path}/out/", format=asked))
+    assert outputs(plan, tmp_path) == [f"out/a{ending}"]
+
+
 def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "talk.M4A").touch()

@@ -75,6 +75,9 @@ COMPANDED = (
 )
 """Sample formats with a full scale that are not plain integers."""
 
+HEADERLESS = ("RAW", "SD2")
+"""libsndfile's formats of bare samples; SD2 keeps what they are in a resource fork."""
+
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -112,6 +115,8 @@ def format_for(path: Path, asked: str | None = None) -> str:
     if asked is not None:
         name = asked.upper()
         name = FORMATS.get(f".{asked.lower()}", name)
+        if name in HEADERLESS:
+            raise InputError(f"{name} has no header that says what its samples are: use {_listed_endings()}")
         if name not in soundfile.available_formats():
             raise InputError(
                 f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS])}"
@@ -120,9 +125,14 @@ def format_for(path: Path, asked: str | None = None) -> str:
     if not is_audio_name(path):
         raise InputError(
             f"{path}: the ending '{path.suffix}' names no audio format;"
-            f" use one of {', '.join(FORMATS)}, or --format"
+            f" use one of {_listed_endings()}, or --format"
         )
     return FORMATS[path.suffix.lower()]
+
+
+def ending_meant(path: Path, asked: str | None = None) -> str:
+    """The file name ending that says what is written: the asked format's, or the output's own."""
+    return path.suffix if asked is None else f".{asked.lower()}"
 
 
 def ending_for(format_name: str) -> str:
@@ -135,7 +145,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
 
     Args:
         format_name: libsndfile's container.
-        ending: of the file name; ".opus" means Opus in Ogg.
+        ending: as `ending_meant`; ".opus" means Opus in Ogg.
         preferred: the input's subtype, kept where the container holds it.
         asked: `--subtype`.
         sample_rate: Hz; Opus knows only five.
@@ -160,6 +170,10 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
             " choose another ending or --format"
         )
     return subtype
+
+
+def _listed_endings() -> str:
+    return ", ".join(FORMATS)
 
 
 def _closest(format_name: str, preferred: str, allowed: list[str]) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from audiotool.atomic import Replacement, cause, obstacle
 from audiotool.audio import PIPE
-from audiotool.audio.formats import COMPANDED, INTEGER_BITS, format_for, subtype_for
+from audiotool.audio.formats import COMPANDED, INTEGER_BITS, ending_meant, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
@@ -153,7 +153,9 @@ class FileWriter(Writer):
         self.path = Path(path)
         self.name = str(path)
         self.format = format_for(self.path, asked_format)
-        self.subtype = subtype_for(self.format, self.path.suffix, subtype, asked_subtype, sample_rate)
+        self.subtype = subtype_for(
+            self.format, ending_meant(self.path, asked_format), subtype, asked_subtype, sample_rate
+        )
         reason = obstacle(self.path)
         if reason is not None:
             raise InputError(f"cannot write {self.path}: {reason}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from pathlib import Path
 
 from audiotool.audio import media
 from audiotool.audio.formats import MEDIA_ENDINGS, MEL_ENDINGS
+from audiotool.audio.walk import special_kind, walk
 from audiotool.errors import PlanError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,16 +85,12 @@ def _others(places: Sequence[str], folder: Path) -> list[str]:
 
 
 def _in_folder(folder: Path, excluded: Sequence[str], reads: Sequence[str]) -> list[Found]:
-    found = []
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and os.path.realpath(Path(root, f)) not in excluded
-        )
-        for name in sorted(names):
-            path = Path(root, name)
-            if path.suffix.lower() in reads and not name.startswith("."):
-                found.append(Found(path, path.relative_to(folder)))
-    return found
+    paths = walk(
+        folder,
+        lambda path: path.suffix.lower() in reads,
+        lambda below: os.path.realpath(below) not in excluded,
+    )
+    return [Found(path, path.relative_to(folder)) for path in paths]
 
 
 def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> list[Found]:
@@ -111,5 +111,9 @@ def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> li
                 Found(f.path, path.relative_to(base) / f.relative) for f in _in_folder(path, excluded, reads)
             ]
         elif path.suffix.lower() in reads:
-            found.append(Found(path, path.relative_to(base)))
+            kind = special_kind(path)
+            if kind is None:
+                found.append(Found(path, path.relative_to(base)))
+            else:
+                log.warning("left out: %s (%s)", path, kind)
     return found

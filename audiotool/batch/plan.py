@@ -17,6 +17,7 @@ from audiotool.audio import PIPE
 from audiotool.audio.formats import (
     MEL_ENDINGS,
     ending_for,
+    ending_meant,
     format_for,
     is_audio_name,
     is_media_name,
@@ -105,6 +106,8 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
         raise PlanError("standard input ('-') goes alone: give it, or files")
     if layout.output is None and inputs[0] == PIPE:
         layout = replace(layout, output=PIPE)
+    if {"/", "\0", os.sep} & set(layout.suffix):
+        raise PlanError(f"--suffix goes into a file's name, and '{layout.suffix}' cannot: leave the '/' out")
     if layout.residual == PIPE:
         raise PlanError("standard output takes the outcome; what is removed needs a file: --residual FILE")
     jobs = [_pipe_job(layout)] if inputs[0] == PIPE else _file_jobs(inputs, layout)
@@ -204,7 +207,8 @@ def _check_name(path: Path, layout: Layout) -> None:
         try:
             name = format_for(path, layout.format)
             if layout.subtype is not None:
-                subtype_for(name, path.suffix, "PCM_16", layout.subtype, sample_rate=48000)
+                ending = ending_meant(path, layout.format)
+                subtype_for(name, ending, "PCM_16", layout.subtype, sample_rate=48000)
         except InputError as error:
             raise PlanError(str(error)) from error
     elif not is_mel_name(path):
@@ -216,7 +220,8 @@ def _ending(name: Path, layout: Layout) -> str:
     if layout.writes_mel:
         return MEL_ENDINGS[0] if layout.format is None else f".{layout.format.lower().lstrip('.')}"
     if layout.format is not None:
-        return ending_for(format_for(name, layout.format))
+        ending = ending_meant(name, layout.format)
+        return ending if is_audio_name(Path(f"a{ending}")) else ending_for(format_for(name, layout.format))
     return ".wav" if is_mel_name(name) or is_media_name(name) else name.suffix
 
 

@@ -156,6 +156,7 @@ class TaskOptions:
         float | None,
         typer.Option(
             min=0.001,
+            max=3600,
             metavar="SECONDS",
             help="Seconds a model step takes: memory against speed. Files 10, standard input 0.25.",
             rich_help_panel="Computation",

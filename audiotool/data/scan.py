@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from audiotool.audio.formats import is_audio_name
+from audiotool.audio.formats import is_readable_name
 from audiotool.audio.reader import probe
+from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.data.clips import Progress
 from audiotool.data.manifest import Entry
@@ -68,8 +68,8 @@ def scan(
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     # Packs of room responses are .npz files.
-    found = (p for p in _walk(folder) if is_audio_name(p) or (kind == "rir" and p.suffix == ".npz"))
-    files = sorted(p for p in found if keep(p.relative_to(folder)) and p.is_file())
+    found = walk(folder, lambda p: is_readable_name(p) or (kind == "rir" and p.suffix == ".npz"))
+    files = sorted(p for p in found if keep(p.relative_to(folder)))
     result = Scan([])
     with ThreadPoolExecutor(min(16, 2 * core_count())) as pool:
         for done, (path, facts) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
@@ -146,17 +146,6 @@ def by_pattern(pattern: str) -> Callable[[Path], str]:
         return str(match[1] if expression.groups else match[0])
 
     return speaker
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, behind symbolic links too, each folder once."""
-    seen: set[str] = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        if os.path.realpath(place) in seen:
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(place))
-        yield from (Path(place, name) for name in files)
 
 
 def _header(path: Path) -> tuple[int, float] | str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.audio.reader import read
+from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
@@ -343,9 +344,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         InputError: two files differ in nothing but their suffix.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if not is_readable_name(path) or path.name.startswith(".") or not path.is_file():
-            continue
+    for path in sorted(walk(folder, is_readable_name)):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             raise InputError(f"{found[stem]} and {path} have one name: which of them counts?")

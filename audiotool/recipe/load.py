@@ -56,8 +56,10 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = find(name_or_path)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: cannot be read: no UTF-8 text ({error.reason}), save it as that") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
     values = _parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {_quote(values)}")

@@ -28,6 +28,9 @@ from audiotool.streaming.upper_band import RemovalGain
 
 Block = NDArray[np.float32]
 
+LONGEST_CHUNK_SECONDS = 3600.0
+"""More than that does not make a step faster, and the memory it takes has an end."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -63,8 +66,11 @@ class Settings:
             raise StreamError(
                 f"the greatest attenuation is in dB and not negative, got {self.max_attenuation_db}"
             )
-        if self.chunk_seconds is not None and not self.chunk_seconds > 0.0:
-            raise StreamError(f"a chunk lasts longer than 0 s, got {self.chunk_seconds}")
+        if self.chunk_seconds is not None and not 0.0 < self.chunk_seconds <= LONGEST_CHUNK_SECONDS:
+            raise StreamError(
+                f"a chunk lasts longer than 0 s and at most {LONGEST_CHUNK_SECONDS:g} s,"
+                f" got {self.chunk_seconds}"
+            )
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,24 @@ def test_subtype_follows_the_input_as_far_as_the_format_goes(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "expected"),
+    [
+        ("a.ogg", "opus", ("OGG", "OPUS")),
+        ("a.opus", "ogg", ("OGG", "VORBIS")),
+        ("a.opus", "wav", ("WAV", "PCM_16")),
+        ("a.ogg", "OPUS", ("OGG", "OPUS")),
+    ],
+)
+def test_the_asked_format_decides_not_the_name(
+    tmp_path: Path, name: str, asked: str, expected: tuple[str, str]
+) -> None:
+    with FileWriter(tmp_path / name, 16000, 1, asked_format=asked, frames=1600) as writer:
+        writer.write(speech_like(0.1, 16000).T)
+    found = soundfile.info(str(tmp_path / name))
+    assert (found.format, found.subtype) == expected
+
+
 def failing(tmp_path: Path) -> None:
     with FileWriter(tmp_path / "a.wav", 16000, 1) as writer:
         writer.write(np.zeros((1000, 1)))
@@ -221,6 +239,7 @@ def test_missing_folders_are_made(tmp_path: Path) -> None:
     [
         ("a.xyz", {}, "names no audio format"),
         ("a.wav", {"asked_format": "wax"}, "did you mean 'wav'"),
+        ("a.wav", {"asked_format": "raw"}, "RAW has no header"),
         ("a.wav", {"asked_subtype": "PCM_61"}, "did you mean 'PCM_16'"),
         ("a.opus", {"sample_rate": 44100}, "Opus holds"),
         ("a.flac", {"channels": 32}, "does not hold"),

@@ -219,6 +219,8 @@ def test_wrong_ending_is_read_by_its_content(denoise: Callable[..., Result]) -> 
         (["in.wav", "-o", "out.wav", "--model", "x"], "exclude each other"),
         (["in.wav", "-o", "out.wav", "--report", "r.txt"], ".json or .csv"),
         (["in.wav", "-o", "in.wav/out.wav"], "is not a folder"),
+        (["in.wav", "-o", "o/", "--suffix", "/x"], "--suffix goes into a file's name"),
+        (["in.wav", "-o", "o/", "--format", "raw"], "RAW has no header"),
     ],
 )
 def test_mistakes_on_the_command_line(
@@ -228,6 +230,15 @@ def test_mistakes_on_the_command_line(
     result = denoise(*arguments)
     assert message in one_line(result)
     assert result.exit_code == 2
+    assert os.listdir() == ["in.wav"]
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "1e300", "-1"])
+def test_chunks_have_a_length(denoise: Callable[..., Result], seconds: str) -> None:
+    write_speech(Path("in.wav"))
+    result = denoise("in.wav", "-o", "out.wav", "--chunk", seconds)
+    assert result.exit_code == 2
+    assert "--chunk" in result.stderr
     assert os.listdir() == ["in.wav"]
 
 

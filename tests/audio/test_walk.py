@@ -1,0 +1,71 @@
+"""One walk for all commands: links followed once, hidden left out, special files named, never waited for."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from synthetic import write_speech
+
+from audiotool.audio.walk import walk
+from audiotool.batch.plan import Layout, make_plan
+from audiotool.data.scan import scan
+from audiotool.metrics.score import pair_files
+
+EXPECTED = ["a.wav", "deep/b.wav", "linked/c.wav"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three recordings, one of them behind a link, among all that is none."""
+    folder = tmp_path / "in"
+    for name in ("in/a.wav", "in/deep/b.wav", "other/c.wav", "in/.Trash/old.wav"):
+        write_speech(tmp_path / name, 0.1)
+    (folder / "._a.wav").write_bytes(b"\0\5\x16\7" + bytes(100))
+    (folder / "linked").symlink_to(tmp_path / "other")
+    (folder / "again").symlink_to(folder / "deep")
+    (folder / "deep" / "circle").symlink_to(folder)
+    (tmp_path / "other" / "back").symlink_to(folder)
+    (folder / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    os.mkfifo(folder / "pipe.wav")
+    # The path of a socket may be no longer than 100 bytes.
+    monkeypatch.chdir(folder)
+    with socket.socket(socket.AF_UNIX) as place:
+        place.bind("socket.wav")
+    return folder
+
+
+def test_every_command_finds_the_same(tree: Path, tmp_path: Path) -> None:
+    plan = make_plan([str(tree)], Layout(output=str(tmp_path / "out")))
+    assert sorted(job.name for job in plan.jobs) == EXPECTED
+    assert [str(e.path.relative_to(tree)) for e in scan(tree).entries] == EXPECTED
+    assert [pair.name for pair in pair_files(tree, tree)] == [name[:-4] for name in EXPECTED]
+
+
+def test_what_is_left_out_is_named(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+    walk(tree, lambda path: path.suffix == ".wav")
+    [record] = caplog.records
+    for name, kind in (("gone", "a link to nothing"), ("pipe", "a named pipe"), ("socket", "a socket")):
+        assert f"{tree / name}.wav ({kind})" in record.getMessage()
+
+
+def test_a_pattern_names_what_is_no_file(
+    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = make_plan([f"{tree}/*.wav"], Layout(output=str(tmp_path / "out")))
+    assert [job.name for job in plan.jobs] == ["a.wav"]
+    assert f"{tree}/pipe.wav (a named pipe)" in caplog.text
+
+
+def test_many_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for n in range(9):
+        (tmp_path / f"{n}.wav").symlink_to(tmp_path / "nowhere")
+    assert walk(tmp_path, lambda path: True) == []
+    assert "and 6 more" in caplog.text
+
+
+def test_a_folder_of_its_own_name_is_walked_though_hidden(tmp_path: Path) -> None:
+    path = write_speech(tmp_path / ".cache" / "a.wav", 0.1)
+    assert walk(tmp_path / ".cache", lambda path: True) == [path]
