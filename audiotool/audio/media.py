@@ -6,6 +6,7 @@ PyAV brings FFmpeg's libraries along; it is an optional dependency, the extra `m
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -18,7 +19,7 @@ REPAIR = "pip install --force-reinstall av"
 SLACK = 4096
 """Samples by which a container's own idea of its length may be wrong: two frames of a coder."""
 
-DEMUXERS = "mov,matroska,aac,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv,tta"
+DEMUXERS = "mov,matroska,aac,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv,tta,wav,w64,ogg,caf,aiff"
 """FFmpeg's names of what is tried. Its playlists, which open other files and addresses, are not."""
 
 TAGS = {
@@ -60,6 +61,7 @@ class MediaFile:
         frames: samples a channel; 0 when the container does not say.
         format, subtype: FFmpeg's names of the container and of the coding, in capitals ("MOV", "AAC").
         tracks: sound tracks that there are.
+        warnings: what the user should know, as far as it is read.
     Raises:
         UnknownFormat: FFmpeg does not know it.
         InputError: there is no sound in it, or PyAV does not import.
@@ -75,28 +77,41 @@ class MediaFile:
             problem = f"{name} is read by PyAV, which does not import ({error})"
             raise InputError(f"{problem}: `{REPAIR}`, or convert it first") from error
 
-        self._errors = av.FFmpegError
         self._file = file
-        self._container: Any
+        self._container: Any = None
+        self.warnings: list[str] = []
+        # PyAV raises what Python raises beside its own errors: all of it means that the file is not read.
         try:
             self._container = av.open(file, container_options={"format_whitelist": DEMUXERS})
-        except (self._errors, ValueError) as error:
-            file.close()
-            raise UnknownFormat(getattr(error, "strerror", str(error))) from error
-        self.tracks = len(self._container.streams.audio)
+            self.tracks = len(self._container.streams.audio)
+            if self.tracks:
+                self._begin(self._container.streams.audio[0], name)
+        except Exception as error:
+            self.close()
+            raise UnknownFormat(_reason(error)) from error
         if not self.tracks:
             self.close()
             raise InputError(f"{name} holds no sound track: there is nothing to process in it")
-        stream: Any = self._container.streams.audio[0]
-        self.samplerate, self.channels = stream.rate, stream.channels
+
+    def _begin(self, stream: Any, name: str) -> None:
+        codec = stream.codec_context
+        if codec is None or not codec.sample_rate or not codec.channels:
+            raise ValueError("its sound has no sample rate, no channels or an unknown coding")
+        self._name = name
+        self.samplerate, self.channels = codec.sample_rate, codec.channels
         self.format = self._container.format.name.split(",")[0].upper()
-        self.subtype = stream.codec_context.name.upper()
+        self.subtype = codec.name.upper()
+        if self.format == "CAF" and self.subtype == "ALAC":
+            # The last packet is as short as the recording: FFmpeg would cut it once more.
+            codec.options = {"flags2": "+skip_manual"}
         # Only where durations are counted in samples are they those of the recording.
-        exact = stream.duration is not None and stream.time_base * stream.rate == 1
-        self.frames = stream.duration if exact else 0
+        exact = stream.duration is not None and stream.time_base * codec.sample_rate == 1
+        self.frames = max(0, stream.duration) if exact else 0
         self._left = self.frames or None
-        self._decoded = self._container.decode(stream)
-        self._resampler = av.AudioResampler(format="flt", layout=stream.layout.name, rate=stream.rate)
+        self._layout = codec.layout.name
+        self._form: tuple[Any, ...] = ()
+        self._resampler: Any = None
+        self._pieces = self._resampled(self._container.decode(stream))
         self._waiting = np.zeros((0, self.channels), np.float32)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
@@ -107,18 +122,40 @@ class MediaFile:
         """
         parts, there = [self._waiting], len(self._waiting)
         try:
-            while there < frames and (frame := next(self._decoded, None)) is not None:
-                for piece in self._resampler.resample(frame):
-                    parts.append(piece.to_ndarray().reshape(-1, self.channels))
-                    there += len(parts[-1])
-        except self._errors as error:
-            raise Damaged(error.strerror) from error
+            while there < frames and (piece := next(self._pieces, None)) is not None:
+                parts.append(piece.to_ndarray().reshape(-1, self.channels))
+                there += len(parts[-1])
+        except Exception as error:
+            raise Damaged(_reason(error)) from error
         block = np.concatenate(parts)
         block, self._waiting = block[:frames], block[frames:]
         if self._left is not None:
             block = block[: self._left]
             self._left -= len(block)
         return block
+
+    def _resampled(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """Frames as float, with the channels and the rate of the header, whatever each of them has."""
+        import av
+
+        for frame in frames:
+            form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if form != self._form:
+                if self._form:
+                    yield from self._resampler.resample(None)
+                    self._warn_changed()
+                self._form = form
+                self._resampler = av.AudioResampler("flt", self._layout, self.samplerate)
+            yield from self._resampler.resample(frame)
+        if self._form:
+            yield from self._resampler.resample(None)
+
+    def _warn_changed(self) -> None:
+        if not self.warnings:
+            self.warnings.append(
+                f"{self._name} changes its rate, channels or coding on the way: all of it becomes"
+                f" {self.samplerate} Hz, {self.channels} channels"
+            )
 
     def copy_metadata(self) -> dict[str, str]:
         """Tags by libsndfile's names."""
@@ -127,5 +164,11 @@ class MediaFile:
 
     def close(self) -> None:
         """Close the file."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
         self._file.close()
+
+
+def _reason(error: Exception) -> str:
+    """FFmpeg's words where it has some."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)

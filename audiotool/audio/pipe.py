@@ -17,16 +17,12 @@ import numpy as np
 
 from audiotool.audio.formats import INTEGER_BITS
 from audiotool.audio.levels import FloatBlock, quantise
+from audiotool.audio.unclosed import BrokenHeader, exactly, mended, read_wav_header
 from audiotool.errors import InputError
-
-PLAIN_TAGS = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
-"""WAV encodings of one fixed size a sample: PCM, float, A-law, mu-law, extensible."""
 
 ENDLESS = 1 << 48
 KEPT = 64
 """Bytes of samples that may be read twice."""
-
-MAX_HEADER = 1 << 24
 
 
 class ForwardOnly(io.RawIOBase):
@@ -111,57 +107,21 @@ def open_pipe(pipe: BinaryIO) -> tuple[BinaryIO, bool]:
     Raises:
         InputError: nothing comes, or a WAV header is broken.
     """
-    start = _exactly(pipe, 12)
+    start = exactly(pipe, 12)
     if not start:
         raise InputError("standard input is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
     if start[:4] not in (b"RIFF", b"RF64") or start[8:12] != b"WAVE":
         return _spool(start, pipe), True
-    consumed, fmt, size64 = start, b"", None
-    while True:
-        head = _exactly(pipe, 8)
-        if len(head) < 8:
-            raise InputError("standard input: the WAV header ends before its data")
-        consumed += head
-        name, size = head[:4], struct.unpack("<I", head[4:])[0]
-        if name == b"data":
-            break
-        if size > MAX_HEADER:
-            raise InputError(
-                f"standard input: a WAV header chunk claims {size} bytes; this is not a WAV stream"
-            )
-        body = _exactly(pipe, size + size % 2)
-        consumed += body
-        if name == b"fmt ":
-            fmt = body[:size]
-        elif name == b"ds64" and len(body) >= 16:
-            size64 = struct.unpack("<Q", body[8:16])[0]
-    if len(fmt) < 16:
-        raise InputError("standard input: the WAV header has no format chunk")
-    tag, _, _, _, frame_bytes = struct.unpack("<HHIIH", fmt[:14])
-    if tag not in PLAIN_TAGS or not frame_bytes:
-        return _spool(consumed, pipe), True
-    if size == 0xFFFFFFFF and size64:
-        size = size64
-    unknown = is_unknown(size)
-    length = ENDLESS if unknown else size
-    length -= length % frame_bytes
-    header = _rf64_header(fmt, length)
-    return ForwardOnly(header, pipe, length, frame_bytes), not unknown  # type: ignore[return-value]
-
-
-def is_unknown(size: int) -> bool:
-    """Whether a data chunk's size is one that writers put when they cannot know it."""
-    return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
-
-
-def _exactly(pipe: BinaryIO, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        more = pipe.read(size - len(data))
-        if not more:
-            break
-        data += more
-    return data
+    try:
+        header = read_wav_header(pipe)
+    except BrokenHeader as error:
+        raise InputError(f"standard input: {error}") from error
+    if not header.frame_bytes:
+        return _spool(header.bytes_for(header.size if header.is_known else 0), pipe), True
+    length = header.size if header.is_known else ENDLESS
+    length -= length % header.frame_bytes
+    view = ForwardOnly(header.bytes_for(length), pipe, length, header.frame_bytes)
+    return view, header.is_known  # type: ignore[return-value]
 
 
 def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
@@ -169,20 +129,7 @@ def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
     file = tempfile.TemporaryFile(prefix="audiotool-")  # noqa: SIM115  the reader closes it
     file.write(start)
     shutil.copyfileobj(pipe, file)
-    file.seek(0)
-    return file  # type: ignore[return-value]
-
-
-def _rf64_header(fmt: bytes, size: int) -> bytes:
-    fmt += b"\0" * (len(fmt) % 2)
-    sizes = struct.pack("<4sIQQQI", b"ds64", 28, size + len(fmt) + 60, size, 0, 0)
-    return (
-        struct.pack("<4sI4s", b"RF64", 0xFFFFFFFF, b"WAVE")
-        + sizes
-        + struct.pack("<4sI", b"fmt ", len(fmt))
-        + fmt
-        + struct.pack("<4sI", b"data", 0xFFFFFFFF)
-    )
+    return mended(file)  # type: ignore[arg-type]
 
 
 PIPE_SUBTYPES = {"PCM_U8": 1, "PCM_16": 1, "PCM_24": 1, "PCM_32": 1, "FLOAT": 3, "DOUBLE": 3}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -15,15 +16,18 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import PIPE, media
+from audiotool.audio import PIPE, flac, media
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
-from audiotool.audio.pipe import is_unknown, open_pipe
+from audiotool.audio.pipe import open_pipe
+from audiotool.audio.unclosed import is_unknown, mended
 from audiotool.errors import InputError
 
 TENSOR_ENDINGS = (".pt", ".pth")
 """What PyTorch saves: a checkpoint, or a mel spectrogram of another project."""
 MP3_SLACK = 2 * 1152
 """Samples by which an MP3's own idea of its length may be wrong."""
+BLOCK_FRAMES = 1 << 18
+"""Samples read at a time where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +78,17 @@ class AudioReader:
         self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
         self._opened: BinaryIO | None = None
         self._slack = 0
-        piped: BinaryIO | None = None
+        if self.is_pipe:
+            self._source, known = open_pipe(self._stream(source, stdin))
+        else:
+            self._source = _opened(Path(source))
         try:
-            if self.is_pipe:
-                piped, known = open_pipe(self._stream(source, stdin))
-                self._file = soundfile.SoundFile(piped)
-            else:
-                _check_readable(Path(source))
-                self._file = soundfile.SoundFile(str(source))
-        except (soundfile.LibsndfileError, TypeError) as error:
-            self._file = self._open_media(source, piped, error)
+            self._file: Any = ForwardFile(self._source)
+        except Exception as error:
+            # Whatever libsndfile says to a header, PyAV may know it.
+            self._file = self._open_media(error)
             known = self._file.frames > 0
-        if self._file.format == "MP3":
+        if self._file.subtype.startswith("MPEG_LAYER"):
             self._slack = MP3_SLACK
         frames = self._file.frames
         if not known or frames > 1 << 46:
@@ -109,6 +112,7 @@ class AudioReader:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+        self._source.close()
         if self._opened is not None:
             self._opened.close()
 
@@ -122,24 +126,25 @@ class AudioReader:
             raise InputError("standard input is a terminal: pipe audio into it, or name a file")
         return stream
 
-    def _open_media(self, source: str | Path, piped: BinaryIO | None, refusal: Exception) -> media.MediaFile:
+    def _open_media(self, refusal: Exception) -> media.MediaFile:
         """What libsndfile refuses, by PyAV where it is installed.
 
         Raises:
             InputError: it is not, or refuses too.
         """
         if not media.is_there():
+            self._source.close()
             raise InputError(_explain(self.name, refusal)) from refusal
-        if piped is not None:
-            piped.seek(0)
+        self._source.seek(0)
         try:
-            file = media.MediaFile(piped or Path(source).open("rb"), self.name)  # noqa: SIM115 - closes it
+            file = media.MediaFile(self._source, self.name)
         except media.UnknownFormat as error:
             reason = error if is_media_name(self.name) else refusal
             raise InputError(_explain(self.name, reason)) from error
         self._slack = media.SLACK
         if file.tracks > 1:
-            self.warnings.append(f"{self.name} holds {file.tracks} sound tracks: the first is processed")
+            file.warnings.append(f"{self.name} holds {file.tracks} sound tracks: the first is processed")
+        self.warnings = file.warnings
         return file
 
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
@@ -148,22 +153,48 @@ class AudioReader:
         Raises:
             InputError: the file is damaged, holds no samples, or holds NaN or infinity.
         """
-        while True:
-            try:
-                block = self._file.read(frames, dtype="float32", always_2d=True)
-            except (soundfile.LibsndfileError, media.Damaged) as error:
-                at = self._position / self.info.sample_rate
-                reason = getattr(error, "error_string", str(error))
-                raise InputError(f"{self.name} is damaged after {at:.2f} s: {reason}") from error
-            if not len(block):
-                break
-            self._check_finite(block)
-            self._position += len(block)
+        while len(block := self._next(frames)):
             yield block
         if not self._position:
             raise InputError(f"{self.name} holds no audio: its header is followed by no samples")
         if self._promised is not None and self._position < self._promised - self._slack:
             self._warn_truncated(self._promised, self._position)
+
+    def excerpt(self, start: int, frames: int) -> NDArray[np.float32]:
+        """Samples [start, start + frames), fewer at the end: (n, channels) float32.
+
+        Args:
+            start: not before what was read.
+        Raises:
+            InputError: as `blocks`.
+        """
+        while self._position < start and len(self._next(min(BLOCK_FRAMES, start - self._position))):
+            pass
+        return next(self.blocks(frames), np.zeros((0, self.info.channels), np.float32))
+
+    def seek(self, frame: int) -> bool:
+        """Go to a sample without reading those before it; False where that cannot be done."""
+        if self.info.frames is None or not isinstance(self._file, soundfile.SoundFile):
+            return False
+        if self.info.format == "FLAC" and not flac.counts_from_zero(self._source):
+            return False
+        try:
+            self._file.seek(frame)
+        except soundfile.LibsndfileError:
+            return False
+        self._position = frame
+        return True
+
+    def _next(self, frames: int) -> NDArray[np.float32]:
+        try:
+            block: NDArray[np.float32] = self._file.read(frames, dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, media.Damaged) as error:
+            at = self._position / self.info.sample_rate
+            reason = getattr(error, "error_string", str(error))
+            raise InputError(f"{self.name} is damaged after {at:.2f} s: {reason}") from error
+        self._check_finite(block)
+        self._position += len(block)
+        return block
 
     def _check_finite(self, block: NDArray[np.float32]) -> None:
         # One sum is much cheaper than a mask; only a sum that is not finite needs a second look.
@@ -196,6 +227,17 @@ class AudioReader:
         )
 
 
+class ForwardFile(soundfile.SoundFile):
+    """A file that is read from front to back.
+
+    soundfile seeks after every block of a file that can seek, which a FLAC of unknown length, or one whose
+    samples are counted from those of an earlier file, refuses.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 def probe(source: str | Path) -> AudioInfo:
     """Read a file's header.
 
@@ -206,6 +248,33 @@ def probe(source: str | Path) -> AudioInfo:
         return reader.info
 
 
+def measure(source: str | Path) -> AudioInfo:
+    """As `probe`, with the samples counted where the header does not say how many: that reads all of them.
+
+    Raises:
+        InputError: as AudioReader and its blocks.
+    """
+    with AudioReader(source) as reader:
+        if reader.info.frames is not None:
+            return reader.info
+        frames = sum(len(block) for block in reader.blocks(BLOCK_FRAMES))
+        return dataclasses.replace(reader.info, frames=frames)
+
+
+def excerpt(source: str | Path, start: int, frames: int) -> NDArray[np.float32]:
+    """Samples [start, start + frames) of a file, fewer at its end: (channels, time) float32.
+
+    Raises:
+        InputError: as AudioReader and its blocks.
+    """
+    with AudioReader(source) as reader:
+        if reader.seek(start):
+            return reader.excerpt(start, frames).T
+    # What cannot seek is read from its beginning.
+    with AudioReader(source) as reader:
+        return reader.excerpt(start, frames).T
+
+
 def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
     """Read a whole file: (channels, time) float32 and its sample rate in Hz.
 
@@ -213,8 +282,21 @@ def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
         InputError: as AudioReader and its blocks.
     """
     with AudioReader(source) as reader:
-        blocks = list(reader.blocks(1 << 18))
+        blocks = list(reader.blocks(BLOCK_FRAMES))
     return np.ascontiguousarray(np.concatenate(blocks).T), reader.info.sample_rate
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A file for libsndfile, whose header says how much there is.
+
+    Raises:
+        InputError: there is no file, or it may not be read.
+    """
+    _check_readable(path)
+    try:
+        return mended(path.open("rb"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _check_readable(path: Path) -> None:

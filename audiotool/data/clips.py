@@ -18,12 +18,11 @@ from typing import IO, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
 from audiotool.atomic import cause, replacing
-from audiotool.audio.reader import probe, read
+from audiotool.audio.reader import excerpt, measure, read
 from audiotool.cores import core_count
 from audiotool.errors import InputError
 
@@ -94,23 +93,25 @@ class FileClips:
         self.sample_rate = sample_rate
         self.unreadable: dict[str, str] = {}
         self.lengths = np.zeros(len(self.paths), dtype=np.int64)
+        self._rates = np.zeros(len(self.paths), dtype=np.int64)
         for i, path in enumerate(self.paths):
             try:
-                info = probe(path)
+                info = measure(path)
+                self._rates[i] = info.sample_rate
                 self.lengths[i] = (info.frames or 0) * sample_rate // info.sample_rate
             except InputError as error:
                 self.unreadable[str(path)] = str(error)
 
     def read(self, index: int, start: int, frames: int) -> Samples:
         path = self.paths[index]
+        native = int(self._rates[index])
         try:
-            with soundfile.SoundFile(str(path)) as file:
-                native = file.samplerate
-                file.seek(start * native // self.sample_rate)
-                samples = file.read(-(-frames * native // self.sample_rate), dtype="float32", always_2d=True)
-        except (soundfile.SoundFileError, OSError) as error:
-            raise Unreadable(f"{path}: cannot be read as audio ({error})", path) from error
-        mono = _mono(samples.T, path)
+            samples = excerpt(
+                path, start * native // self.sample_rate, -(-frames * native // self.sample_rate)
+            )
+        except InputError as error:
+            raise Unreadable(str(error), path) from error
+        mono = _mono(samples, path)
         if native != self.sample_rate:
             mono = soxr.resample(mono, native, self.sample_rate).astype(np.float32)
         return mono[:frames]

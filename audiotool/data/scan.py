@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from audiotool.audio.formats import is_readable_name
-from audiotool.audio.reader import probe
+from audiotool.audio.reader import measure
 from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.data.clips import Progress
@@ -155,7 +155,7 @@ def _header(path: Path) -> tuple[int, float] | str:
             with np.load(path) as pack:
                 rate = int(pack["sample_rate"])
                 return rate, float(pack["length"].sum()) / rate
-        info = probe(path)
+        info = measure(path)
     except (InputError, OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         return str(error) if isinstance(error, InputError) else f"{path}: no pack of room responses ({error})"
     return (info.sample_rate, info.seconds) if info.seconds else f"{path}: holds no samples"

@@ -57,7 +57,9 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path}: cannot be read: no UTF-8 text ({error.reason}), save it as that") from error
+        raise RecipeError(
+            f"{path}: cannot be read: no UTF-8 text ({error.reason}), save it as that"
+        ) from error
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
     values = _parse_yaml(text, str(path))

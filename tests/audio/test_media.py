@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 from pathlib import Path
@@ -154,3 +155,62 @@ def test_a_film_is_a_reference(tmp_path: Path) -> None:
     layout = Layout(output=str(tmp_path / "out"), reference=str(tmp_path / "truth"))
     plan = make_plan([str(tmp_path / "estimates")], layout)
     assert [job.references for job in plan.jobs] == [(reference,)]
+
+
+def test_a_recording_that_changes_on_the_way(tmp_path: Path) -> None:
+    """Two parts of different rates and channels, one behind the other, as broadcasters' streams have them."""
+    parts = []
+    for channels, rate in ((1, 48000), (2, 32000)):
+        path = tmp_path / f"{rate}.aac"
+        with av.open(str(path), "w") as container:
+            layout = "mono" if channels == 1 else "stereo"
+            stream: Any = container.add_stream("aac", rate=rate, layout=layout)
+            samples = speech_like(1.0, rate, channels)
+            for n in range(0, rate, 1024):
+                block = np.ascontiguousarray(samples[:, n : n + 1024])
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout=layout)
+                frame.sample_rate, frame.pts = rate, n
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        parts.append(path.read_bytes())
+    (tmp_path / "both.aac").write_bytes(b"".join(parts))
+    with AudioReader(tmp_path / "both.aac") as reader:
+        blocks = list(reader.blocks(5000))
+    assert reader.info.channels == 1
+    assert sum(map(len, blocks)) == pytest.approx(2 * 48000, abs=8000)
+    assert [w.partition(" changes")[2] for w in reader.warnings] == [
+        " its rate, channels or coding on the way: all of it becomes 48000 Hz, 1 channels"
+    ]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.ogg", "flac"), ("a.caf", "alac"), ("a.wav", "aac")])
+def test_codings_that_libsndfile_does_not_know(
+    tmp_path: Path, name: str, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODECS, name, codec)
+    path = write_media(tmp_path / name)
+    waveform, _ = read(path)
+    n = min(waveform.shape[1], 48000)
+    assert n > 40000
+    if codec != "aac":
+        np.testing.assert_allclose(waveform, speech_like(1.0, 48000, 2), atol=1e-4)
+    with AudioReader("-", io.BytesIO(path.read_bytes())) as reader:
+        np.testing.assert_array_equal(np.concatenate(list(reader.blocks(4096))).T, waveform)
+
+
+def test_an_mp3_in_a_wav_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CODECS, "a.wav", "mp3")
+    with AudioReader(write_media(tmp_path / "a.wav")) as reader:
+        assert sum(map(len, reader.blocks(4096))) == pytest.approx(48000, abs=2400)
+        assert reader.warnings == []
+
+
+@pytest.mark.parametrize("at", range(0, 2200, 37))
+def test_damaged_films_are_refused_in_words(tmp_path: Path, at: int) -> None:
+    whole = bytearray(write_media(tmp_path / "a.m4a", seconds=0.2).read_bytes())
+    begin = whole.index(b"moov") + at
+    whole[begin : begin + 4] = bytes(4)
+    (tmp_path / "damaged.m4a").write_bytes(whole)
+    # Where the place does not matter it is read: no other exception is left.
+    with contextlib.suppress(InputError):
+        read(tmp_path / "damaged.m4a")

@@ -1,0 +1,57 @@
+"""What stands in a FLAC file before its samples. Reference: RFC 9639, sections 8 and 9."""
+
+from __future__ import annotations
+
+from typing import BinaryIO, NamedTuple
+
+STREAMINFO, PADDING, APPLICATION, SEEKTABLE, VORBIS_COMMENT, CUESHEET, PICTURE = range(7)
+
+
+class Block(NamedTuple):
+    """A metadata block.
+
+    Args:
+        kind: its type, for example `PICTURE`.
+        begin: of its body in the file.
+        size: of its body in bytes.
+    """
+
+    kind: int
+    begin: int
+    size: int
+
+
+def metadata_blocks(file: BinaryIO) -> tuple[list[Block], int]:
+    """The metadata blocks of a file and where its first frame begins; none, and 0, where it is no FLAC."""
+    end = file.seek(0, 2)
+    at = 0
+    file.seek(at)
+    start = file.read(10)
+    if start[:3] == b"ID3" and len(start) == 10:
+        at = 10 + (start[6] << 21 | start[7] << 14 | start[8] << 7 | start[9])
+        file.seek(at)
+        start = file.read(4)
+    if start[:4] != b"fLaC":
+        return [], 0
+    blocks, at, is_last = [], at + 4, False
+    while not is_last and at + 4 <= end:
+        file.seek(at)
+        head = file.read(4)
+        is_last = bool(head[0] & 0x80)
+        blocks.append(Block(head[0] & 0x7F, at + 4, int.from_bytes(head[1:], "big")))
+        at += 4 + blocks[-1].size
+    return blocks, at
+
+
+def counts_from_zero(file: BinaryIO) -> bool:
+    """Whether the first frame's number is 0: what was cut out of a stream keeps its own.
+
+    Args:
+        file: is left where it was.
+    """
+    position = file.tell()
+    _, begin = metadata_blocks(file)
+    file.seek(begin + 4)
+    first = file.read(1)
+    file.seek(position)
+    return first == b"\0"

@@ -1,0 +1,207 @@
+"""Files whose sizes nobody came back to write: recorders that lost their power, pipes kept as files.
+
+WAV, RF64 and CAF say in front how much follows. Who could not go back left 0 or a greatest number there, and
+libsndfile believes a 0. All readers look at such a file through a view whose header says what is there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+MAX_HEADER = 1 << 24
+"""Bytes before the samples; what has more is left to libsndfile as it is."""
+
+PLAIN_TAGS = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
+"""WAV encodings of one fixed size a sample: PCM, float, A-law, mu-law, extensible."""
+
+LARGEST_WAV = 0xFFFFF000
+"""Bytes of samples that are surely no mark of an unknown size."""
+
+
+def is_unknown(size: int) -> bool:
+    """Whether a data chunk's size of 32 bits is one that writers put when they cannot know it."""
+    return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
+
+
+def mended(file: BinaryIO) -> BinaryIO:
+    """The same file, at its beginning, or a view of it whose header says how much follows.
+
+    Args:
+        file: open for reading; it can seek. A view closes it.
+    """
+    file.seek(0)
+    start = file.read(12)
+    form = None
+    if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
+        form = _mended_wav(file)
+    elif start[:6] == b"caff\0\1":
+        form = _mended_caf(file)
+    file.seek(0)
+    return file if form is None else Reheaded(file, *form)  # type: ignore[return-value]
+
+
+class Reheaded(io.RawIOBase):
+    """A file with another header.
+
+    Args:
+        file: can seek.
+        header: in place of all before `begin`.
+        begin: where the samples begin in the file.
+        size: bytes of them.
+    """
+
+    def __init__(self, file: BinaryIO, header: bytes, begin: int, size: int) -> None:
+        self._file, self._header, self._begin = file, header, begin
+        self._end = len(header) + size
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        wanted = max(0, min(len(buffer), self._end - self._position))
+        data = self._header[self._position : self._position + wanted]
+        if not data:
+            self._file.seek(self._begin + self._position - len(self._header))
+            data = self._file.read(wanted)
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@dataclass(frozen=True)
+class WavHeader:
+    """A WAV's header up to its samples.
+
+    Args:
+        chunks: name and body of those before the samples but for ds64, in their order.
+        fmt: the body of the format chunk; empty when there is none.
+        size: of the samples in bytes, as it is said.
+        is_known: False when that is one that writers put when they cannot know it.
+    """
+
+    chunks: list[tuple[bytes, bytes]]
+    fmt: bytes
+    size: int
+    is_known: bool
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a sample of all channels; 0 for encodings that have no fixed size."""
+        tag, _, _, _, frame_bytes = struct.unpack("<HHIIH", self.fmt[:14])
+        return frame_bytes if tag in PLAIN_TAGS else 0
+
+    def bytes_for(self, size: int) -> bytes:
+        """The header for samples of a known size; that of an RF64 where a WAV does not hold it."""
+        body = b"".join(struct.pack("<4sI", n, len(c)) + c + b"\0" * (len(c) % 2) for n, c in self.chunks)
+        if size < LARGEST_WAV - len(body):
+            riff = struct.pack("<4sI4s", b"RIFF", len(body) + size + size % 2 + 12, b"WAVE")
+            return riff + body + struct.pack("<4sI", b"data", size)
+        sizes = struct.pack("<4sIQQQI", b"ds64", 28, size + len(body) + 48, size, 0, 0)
+        riff = struct.pack("<4sI4s", b"RF64", 0xFFFFFFFF, b"WAVE")
+        return riff + sizes + body + struct.pack("<4sI", b"data", 0xFFFFFFFF)
+
+
+class BrokenHeader(Exception):
+    """What is wrong with a WAV's header, in words."""
+
+
+def read_wav_header(file: BinaryIO) -> WavHeader:
+    """Read on from byte 12 up to the first sample; nothing is sought.
+
+    Raises:
+        BrokenHeader: it ends early, or a chunk before the samples has no likely size.
+    """
+    chunks: list[tuple[bytes, bytes]] = []
+    there, size64 = 0, None
+    while True:
+        head = exactly(file, 8)
+        if len(head) < 8:
+            raise BrokenHeader("the WAV header ends before its data")
+        name, size = struct.unpack("<4sI", head)
+        if name == b"data":
+            break
+        there += size
+        if there > MAX_HEADER:
+            raise BrokenHeader(f"a WAV header chunk claims {size} bytes; this is not a WAV stream")
+        body = exactly(file, size + size % 2)[:size]
+        if name == b"ds64":
+            size64 = struct.unpack("<Q", body[8:16])[0] if len(body) >= 16 else None
+        else:
+            chunks.append((name, body))
+    fmt = next((body for name, body in chunks if name == b"fmt "), b"")
+    if len(fmt) < 16:
+        raise BrokenHeader("the WAV header has no format chunk")
+    if size == 0xFFFFFFFF and size64 and size64 < 1 << 63:
+        return WavHeader(chunks, fmt, size64, is_known=True)
+    return WavHeader(chunks, fmt, size, not is_unknown(size))
+
+
+def exactly(file: BinaryIO, size: int) -> bytes:
+    """So many bytes, fewer only at the end."""
+    parts, there = [], 0
+    while there < size and (more := file.read(size - there)):
+        parts.append(more)
+        there += len(more)
+    return b"".join(parts)
+
+
+def _mended_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
+    """Header, begin and size of the samples; None where the file's own sizes will do."""
+    try:
+        header = read_wav_header(file)
+    except BrokenHeader:
+        return None
+    begin = file.tell()
+    there = file.seek(0, os.SEEK_END) - begin
+    behind = begin + header.size + header.size % 2
+    if header.is_known or there == 0 or _are_chunks(file, behind, begin + there):
+        return None
+    size = there - (there % header.frame_bytes if header.frame_bytes else 0)
+    return header.bytes_for(size), begin, size
+
+
+def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
+    """Whether there is nothing but whole chunks from here to the end of the file: the size was no mark."""
+    while at + 8 <= end:
+        file.seek(at)
+        name, size = struct.unpack("<4sI", file.read(8))
+        if not name.isascii() or not name.decode().isprintable() or at + 8 + size > end:
+            return False
+        at += 8 + size + size % 2
+    return at in (end, end + 1)
+
+
+def _mended_caf(file: BinaryIO) -> tuple[bytes, int, int] | None:
+    """As `_mended_wav`. Reference: Apple, Core Audio Format Specification 1.0: -1 lasts to the file's end."""
+    at, end = 8, file.seek(0, os.SEEK_END)
+    while at + 12 <= end and at < MAX_HEADER:
+        file.seek(at)
+        name, size = struct.unpack(">4sq", file.read(12))
+        if name == b"data":
+            file.seek(0)
+            start = file.read(at) + struct.pack(">4sq", name, end - at - 12)
+            return (start, at + 12, end - at - 12) if size == -1 else None
+        if size < 0:
+            return None
+        at += 12 + size
+    return None
