@@ -29,6 +29,7 @@ import torch
 
 from audiotool import checkpoint
 from audiotool.arrays import Array, UserArray
+from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import Target, Writer, open_writer
 from audiotool.device import device_errors, find_device
@@ -216,7 +217,8 @@ class Pipeline:
         """Keep only the speaker of a recording from now on.
 
         Args:
-            recording: a file with a second or more of that voice, any sample rate; channels are averaged.
+            recording: a file with a second or more of that voice, any sample rate; channels become one as
+                `audio.mono` does it.
         Raises:
             CheckpointError: the model takes no enrolment.
             InputError: the recording cannot be read, is too short, or silent.
@@ -231,7 +233,7 @@ class Pipeline:
         if not waveform.any():
             raise InputError(f"{recording} is silent: an enrolment holds the speaker's voice")
         resampler = StreamingResampler(sample_rate, self.sample_rate, 1)
-        parts = (resampler.feed(waveform.mean(axis=0, keepdims=True)), resampler.flush())
+        parts = (resampler.feed(to_mono(waveform, str(recording))[None]), resampler.flush())
         device = next(self.model.parameters()).device
         tensor = torch.from_numpy(np.concatenate(parts, axis=-1))[None].to(device)
         with device_errors():

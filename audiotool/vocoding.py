@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
+from audiotool.audio.mono import Downmix
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, open_writer
 from audiotool.device import device_errors
@@ -154,7 +155,7 @@ class MelAnalysis:
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None
     ) -> FileResult:
-        """Write the mel of a recording, resampled to the definition's rate, its channels averaged.
+        """Write the mel of a recording at the definition's rate, made mono as `audio.mono` has it.
 
         Args:
             source: anything libsndfile reads, or "-".
@@ -169,17 +170,20 @@ class MelAnalysis:
         with AudioReader(source) as reader, MelWriter(place, mel) as writer:
             info = reader.info
             resampler = StreamingResampler(info.sample_rate, mel.sample_rate, 1)
+            downmix = Downmix()
             state: Any = None
             done, peak = 0, 0.0
             for block in reader.blocks(round(FILE_CHUNK_SECONDS * info.sample_rate)):
                 done, peak = done + len(block), max(peak, float(np.abs(block).max()))
-                state = self._write(resampler.feed(block.mean(axis=1)[None]), state, False, writer)
+                state = self._write(resampler.feed(downmix(block.T)[None]), state, False, writer)
                 if progress is not None:
                     progress(done, info.frames)
             self._write(resampler.flush(), state, True, writer)
             if not writer.frames:
                 raise InputError(f"{reader.name} is shorter than a frame of {mel.n_fft} samples")
         several = f"{info.channels} channels were averaged: a mel has one"
+        if downmix.remark is not None:
+            several = f"a mel has one channel, and {downmix.remark}"
         return FileResult(
             sample_rate=info.sample_rate,
             channels=info.channels,

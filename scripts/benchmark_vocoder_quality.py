@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.batch.inputs import find_inputs
 from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
@@ -48,7 +49,7 @@ Method = Callable[[Tensor], Tensor]
 def recording(path: str, sample_rate: int, seconds: float) -> NDArray[np.float32]:
     """The beginning of a file at `sample_rate`, (time,)."""
     waveform, rate = read(path)
-    mono = waveform[:, : round(seconds * rate)].mean(axis=0, keepdims=True)
+    mono = to_mono(waveform[:, : round(seconds * rate)], path)[None]
     resampler = StreamingResampler(rate, sample_rate, 1)
     return np.concatenate((resampler.feed(mono), resampler.flush()), axis=1)[0]
 

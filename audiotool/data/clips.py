@@ -22,6 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from audiotool.atomic import cause, replacing
+from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import excerpt, measure, read
 from audiotool.cores import core_count
 from audiotool.errors import InputError
@@ -65,7 +66,7 @@ class Clips(Protocol):
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
-    """Whole file, mixed down to mono, resampled.
+    """Whole file, made mono as `audio.mono` does it, resampled.
 
     Raises:
         InputError: missing, not audio, empty, or holds values that are not finite.
@@ -78,7 +79,7 @@ def read_audio(path: Path, sample_rate: int) -> Samples:
 def _mono(samples: Samples, path: Path) -> Samples:
     if not samples.size:
         raise Unreadable(f"{path}: holds no samples", path)
-    mono = samples[0] if len(samples) == 1 else samples.mean(axis=0)
+    mono = to_mono(samples, str(path))
     # A sum is finite only when every sample is: cheaper than testing each.
     if not np.isfinite(mono.sum()):
         raise Unreadable(f"{path}: holds values that are not finite (NaN or infinity)", path)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from audiotool.audio.formats import is_readable_name
+from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.walk import walk
 from audiotool.cores import core_count
@@ -127,7 +128,7 @@ def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[i
     That of the best mean SI-SDR; as given where a file cannot be read, which its row will say.
     """
     try:
-        waveforms = [[read(path)[0].mean(axis=0) for path in side] for side in (references, estimates)]
+        waveforms = [[to_mono(read(path)[0], str(path)) for path in side] for side in (references, estimates)]
     except AudiotoolError:
         return tuple(range(len(references)))
     length = min(len(w) for side in waveforms for w in side)

@@ -8,9 +8,11 @@ import math
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from audiotool.atomic import cause, write_text
+from audiotool.audio.mono import Downmix
 from audiotool.errors import InputError
 from audiotool.training.folder import RunFolder
 
@@ -124,7 +126,7 @@ class Records:
         """Let a waveform (C, T) be heard and seen in TensorBoard."""
         if self.writer is None:
             return
-        mono = waveform.detach().float().cpu().mean(0)
+        mono = torch.from_numpy(Downmix()(waveform.detach().float().cpu().numpy()))
         self.writer.add_audio(name, mono.clamp(-1, 1)[None], step, sample_rate)
         self.writer.add_image(f"{name}/spectrogram", spectrogram_image(mono), step)
 

@@ -1,0 +1,82 @@
+"""One channel out of several: the mean, unless that loses what is there; and it is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic import speech_like
+
+from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, to_mono
+from audiotool.data.clips import DecodedClips, FileClips, read_audio
+from audiotool.metrics.score import best_order
+from audiotool.vocoding import MelAnalysis
+
+VOICE = speech_like(2.0, 16000)[0]
+OTHER = speech_like(2.0, 16000, 3, seed=7)[2]
+HALF = len(VOICE) // 2
+TURNED_LATER = np.concatenate((VOICE[:HALF], -VOICE[HALF:]))
+
+
+@pytest.mark.parametrize(
+    ("channels", "how"),
+    [
+        ([VOICE, VOICE], AVERAGED),
+        ([VOICE, OTHER], AVERAGED),
+        ([VOICE, 0 * VOICE], AVERAGED),
+        ([*np.zeros((31, len(VOICE))), VOICE], AVERAGED),
+        (list(np.random.default_rng(0).normal(0, 0.1, (32, 16000))), AVERAGED),
+        ([VOICE, -VOICE], TURNED),
+        ([VOICE, -0.9 * VOICE + 0.01 * OTHER], TURNED),
+        ([VOICE, -VOICE, VOICE, -VOICE], TURNED),
+        ([0 * VOICE, VOICE, -VOICE], TURNED),
+        ([VOICE, TURNED_LATER], ONE),
+    ],
+)
+def test_nothing_is_averaged_away(channels: list[np.ndarray], how: int) -> None:
+    samples = np.stack(channels).astype(np.float32)
+    downmix = Downmix()
+    mixed = downmix(samples)
+    assert downmix.how == how
+    assert (downmix.remark is None) == (how == AVERAGED)
+    if how == AVERAGED:
+        np.testing.assert_allclose(mixed, samples.mean(axis=0), atol=1e-6)
+    loudest = np.sqrt((samples**2).mean(axis=1).max())
+    assert np.sqrt((mixed[-HALF:] ** 2).mean()) > loudest * (0.4 if how else 0.02)
+
+
+def test_blocks_are_mixed_as_the_whole() -> None:
+    samples = np.stack((VOICE, -VOICE)).astype(np.float32)
+    downmix = Downmix()
+    blocks = [downmix(samples[:, n : n + 5000]) for n in range(0, samples.shape[1], 5000)]
+    np.testing.assert_array_equal(np.concatenate(blocks), Downmix()(samples))
+
+
+def test_it_is_said_once_for_each_recording(caplog: pytest.LogCaptureFixture) -> None:
+    samples = np.stack((VOICE, -VOICE)).astype(np.float32)
+    for name in ("first.wav", "first.wav", "second.wav"):
+        to_mono(samples, name)
+    assert [r.getMessage().partition(":")[0] for r in caplog.records] == ["first.wav", "second.wav"]
+    assert "opposite polarity" in caplog.text
+
+
+def test_every_room_keeps_the_sound(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.stack((VOICE, -VOICE)).T, 16000, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(path, 16000), VOICE, atol=1e-6)
+    np.testing.assert_allclose(FileClips([path], 16000).read(0, 500, 9000), VOICE[500:9500], atol=1e-6)
+    decoded = DecodedClips([path], 16000, tmp_path / "cache")
+    np.testing.assert_allclose(decoded.read(0, 500, 9000), VOICE[500:9500], atol=1e-4)
+    result = MelAnalysis("hifigan-22k").process_file(path, tmp_path / "a.npy")
+    assert any("opposite polarity" in w for w in result.warnings)
+    assert np.load(tmp_path / "a.npy").max() > -6
+
+
+def test_stems_of_opposite_channels_find_their_references(tmp_path: Path) -> None:
+    paths = {}
+    for name, voice in (("a", VOICE), ("b", OTHER)):
+        paths[name] = tmp_path / f"{name}.wav"
+        soundfile.write(paths[name], np.stack((voice, -voice)).T, 16000)
+    assert best_order([paths["a"], paths["b"]], [paths["b"], paths["a"]]) == (1, 0)
