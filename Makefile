@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test fast lint format install clean
+.PHONY: demo test fast lint format docs install clean
 
 install: $(INSTALLED)
 
@@ -30,6 +30,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(INSTALLED)
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "Read: build/site/index.html"
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

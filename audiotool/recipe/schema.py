@@ -289,7 +289,27 @@ class CheckpointingSection(Section):
 
 
 class Recipe(Section):
-    """A whole recipe; see the module's docstring."""
+    """A whole recipe.
+
+    Args:
+        name: of the run's folder and of the checkpoint.
+        description: one line for `audiotool recipes list`.
+        licence: of the weights, kept in the checkpoint.
+        task: what the model is for; decides the training example and the metrics.
+        model: the architecture and its configuration.
+        init: weights to begin with.
+        freeze: patterns (`encoder.*`) of weights that stay as they are.
+        audio: what the model hears.
+        data: what it is trained on.
+        loss: terms of the sum that is minimised.
+        adversarial: discriminators to train against; null for none.
+        optimiser: how weights move.
+        schedule: the learning rate as a function of the step.
+        train: steps, batches, precision, weight averaging, seed.
+        validation: the fixed set that chooses the best checkpoint.
+        logging: what is written while training.
+        checkpointing: states to resume from.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""

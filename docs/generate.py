@@ -1,0 +1,160 @@
+"""Pages that are made from the code when the site is built: commands, recipe keys, architecture."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from mkdocs.structure.files import File, Files
+from pydantic import BaseModel
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from audiotool.cli.app import app
+from audiotool.recipe.schema import Recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages (called by MkDocs)."""
+    pages = {
+        "reference/commands.md": commands_page(),
+        "reference/recipes.md": recipes_page(),
+        "extend/architecture.md": (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"),
+    }
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def commands_page() -> str:
+    """Every command with its arguments and options."""
+    root = get_command(app)
+    parts = ["# Commands\n"]
+    for words, command in _leaves(root, ()):
+        parts.append(f"## audiotool {' '.join(words)}\n\n{_prose(command.help or '')}\n")
+        rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", 0)]
+        parts.append("| option | value | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _leaves(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not isinstance(command, TyperGroup):
+        yield words, command
+        return
+    context = command.make_context(" ".join(words), [], resilient_parsing=True)
+    for name in command.list_commands(context):
+        child = command.get_command(context, name)
+        if child is not None and not child.hidden:
+            yield from _leaves(child, (*words, name))
+
+
+def _prose(text: str) -> str:
+    """Help as Markdown: lines that are commands become a block of code."""
+    blocks = []
+    for block in text.replace("\b", "").split("\n\n"):
+        lines = [line.strip() for line in block.strip().splitlines()]
+        if lines and all("audiotool " in line for line in lines):
+            blocks.append("```sh\n" + "\n".join(lines) + "\n```")
+        else:
+            blocks.append(" ".join(lines))
+    return "\n\n".join(blocks)
+
+
+def _row(parameter: Any) -> str:
+    names = ", ".join(f"`{o}`" for o in (*parameter.opts, *parameter.secondary_opts))
+    value = parameter.metavar or ""
+    help_text = getattr(parameter, "help", None) or ""
+    default = parameter.default
+    shown = getattr(parameter, "show_default", False) and default not in (None, False, "", ...)
+    if shown and not callable(default):
+        help_text += f" Default: `{getattr(default, 'value', default)}`."
+    return (
+        "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in (names, value, help_text)) + " |"
+    )
+
+
+def recipes_page() -> str:
+    """Every key of a recipe: its type, default and meaning."""
+    intro = (
+        "# Recipes\n\nA recipe is one YAML file. Unknown keys are refused with the nearest valid one."
+        " `--set KEY=VALUE` overrides any key: `--set train.batch_size=8`. `audiotool recipes show NAME`"
+        " prints a bundled recipe, `audiotool recipes losses` the losses with their options.\n"
+    )
+    return intro + "\n".join(_sections(Recipe, "", set()))
+
+
+def _sections(section: type[BaseModel], prefix: str, seen: set[type]) -> Iterator[str]:
+    if section in seen:
+        return
+    seen.add(section)
+    title = f"`{prefix}`" if prefix else "The whole recipe"
+    lines = (section.__doc__ or "").strip().split("\n    Args:")
+    described = _described(lines[1]) if len(lines) > 1 else {}
+    yield f"\n## {title}\n\n{lines[0].split(chr(10) + chr(10))[0].strip()}\n"
+    yield "| key | type | default | meaning |\n| --- | --- | --- | --- |"
+    for name, field in section.model_fields.items():
+        meaning = field.description or described.get(name, "")
+        default = (
+            "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
+        )
+        row = (f"`{name}`", _type(field.annotation), default, meaning)
+        yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
+    for name, field in section.model_fields.items():
+        for inner in _models(field.annotation):
+            tag = inner.model_fields.get("name")
+            kinds = get_args(tag.annotation) if tag and get_origin(tag.annotation) is Literal else ()
+            suffix = f" ({kinds[0]})" if kinds else ""
+            yield from _sections(inner, f"{prefix}.{name}{suffix}".lstrip("."), seen)
+
+
+def _described(text: str) -> dict[str, str]:
+    """The `Args:` of a docstring, by name."""
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        if line.startswith(" " * 8) and not line.startswith(" " * 12) and ": " in stripped:
+            head, meaning = stripped.split(": ", 1)
+            names = [name.strip() for name in head.split(",")]
+            found |= dict.fromkeys(names, meaning)
+        elif stripped:
+            for name in names:
+                found[name] += f" {stripped}"
+    return found
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _type(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_type(a) for a in arguments))
+    if origin is not None and hasattr(annotation, "__metadata__"):
+        return _type(arguments[0])
+    if origin in (list, tuple):
+        inner = ", ".join(dict.fromkeys(_type(a) for a in arguments if a is not Ellipsis))
+        return f"list of {inner}"
+    if annotation is type(None):
+        return "null"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "section"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        return "its own defaults"
+    if isinstance(value, tuple):
+        value = list(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value) or '""'

@@ -1,0 +1,77 @@
+"""The model that the docs add is one file and one recipe: it streams, trains and is listed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import audiotool.models
+from audiotool import recipe
+from audiotool.cli.app import app
+from audiotool.models.registry import MODELS
+from audiotool.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
+AUDIO = ROOT / "tests" / "data" / "audio"
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The page's model is a module of `audiotool.models`; returns the page's code by language."""
+    text = (ROOT / "docs" / "extend" / "add.md").read_text(encoding="utf-8")
+    code = {
+        language: re.search(rf"```{language}\n(.*?)```", text, re.DOTALL) for language in ("python", "yaml")
+    }
+    found = {language: match[1] for language, match in code.items() if match}
+    rooms = tmp_path / "rooms"
+    rooms.mkdir()
+    (rooms / "learnt_filter.py").write_text(found["python"], encoding="utf-8")
+    monkeypatch.setattr(audiotool.models, "__path__", [*audiotool.models.__path__, str(rooms)])
+    return found
+
+
+def test_streamed_equals_whole(page: dict[str, str]) -> None:
+    model = MODELS.get("learnt-filter").from_config().eval()
+    x = torch.randn(1, 1, 5000, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        whole = model.process(x)
+        state, parts = None, []
+        for n, chunk in enumerate(chunks := x.split((1, 7, 992, 4000), dim=-1)):
+            y, state = model.step(chunk, state, final=n == len(chunks) - 1)
+            parts.append(y)
+    torch.testing.assert_close(torch.cat(parts, dim=-1), whole)
+    assert whole.abs().max() > 0
+
+
+def test_recipe_trains(page: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "learnt-filter.yaml").write_text(page["yaml"], encoding="utf-8")
+    settings = [
+        f"data.root={AUDIO}",
+        f"data.cache={tmp_path / 'decoded'}",
+        "data.speech=[manifest.csv]",
+        "data.noise=[manifest.csv]",
+        "data.workers=0",
+        "data.mixing.reverberation_probability=0",
+        "audio.segment_seconds=0.25",
+        "train.steps=2",
+        "train.batch_size=1",
+        "validation.count=0",
+        "logging.tensorboard=false",
+    ]
+    loaded = recipe.load(str(tmp_path / "learnt-filter.yaml"), settings)
+    summary = Trainer(loaded, tmp_path / "run", "cpu").run()
+    assert (summary.step, summary.skipped) == (2, 0)
+    exported = list((tmp_path / "run").rglob("*.safetensors"))
+    assert exported
+    model = audiotool.load_model(str(exported[0]))
+    assert model.name == "learnt-filter"
+
+
+def test_it_is_listed(page: dict[str, str]) -> None:
+    result = CliRunner().invoke(app, ["models", "show", "learnt-filter"])
+    assert result.exit_code == 0
+    assert "taps" in result.output
