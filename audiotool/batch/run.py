@@ -7,8 +7,10 @@ place. Workers end themselves when the process that started them is gone.
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +18,21 @@ from functools import partial
 from multiprocessing import connection, get_context
 from typing import Any, Protocol
 
+from audiotool.atomic import remove_leftovers
 from audiotool.batch.plan import Job, Plan
 from audiotool.batch.work import Outcome, Work, do, failed, load_pipeline, score_skipped
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError
+from audiotool.signals import held_back, leave_to_parent
 
 log = logging.getLogger(__name__)
 
 MAX_START_FAILURES = 3
 """Workers that may die without having finished anything before the batch is given up."""
+
+
+PATIENCE = 10.0
+"""Seconds that terminated workers have for removing what is unfinished."""
 
 
 class Watcher(Protocol):
@@ -134,9 +142,10 @@ class Pool:
         process = self._context.Process(
             target=_work_loop, args=(theirs, self.work, level), name="audiotool-worker"
         )
-        process.start()
+        with held_back():
+            process.start()
+            self._workers.append(_Worker(process, ours))
         theirs.close()
-        self._workers.append(_Worker(process, ours))
 
     def _listen(self, worker: _Worker) -> None:
         try:
@@ -169,6 +178,7 @@ class Pool:
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
+        self._clean_up(worker)
         code = worker.process.exitcode
         cause = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         if worker.index is not None:
@@ -188,22 +198,33 @@ class Pool:
             worker.process.join(5)
 
     def _stop(self) -> None:
-        """End what still runs; a terminated worker removes its unfinished output."""
-        for worker in self._workers:
-            if worker.process.is_alive():
+        """End what still runs: politely, then, or when this is interrupted again, at once."""
+        running = [w for w in self._workers if w.process.is_alive()]
+        try:
+            for worker in running:
                 worker.process.terminate()
-        for worker in self._workers:
-            worker.process.join(10)
-            if worker.process.is_alive():
+            deadline = time.monotonic() + PATIENCE
+            for worker in running:
+                worker.process.join(max(0.0, deadline - time.monotonic()))
+        finally:
+            late = [w for w in running if w.process.is_alive()]
+            for worker in late:
                 worker.process.kill()
+            for worker in late:
                 worker.process.join()
+                self._clean_up(worker)
+
+    def _clean_up(self, worker: _Worker) -> None:
+        """Remove the unfinished outputs of a worker that could not do so itself."""
+        if worker.index is not None:
+            for folder in {os.path.realpath(p.parent) for p in self._jobs[worker.index].target.paths}:
+                remove_leftovers(folder)
 
 
 def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
     """A worker's life: load, then one job after another until the pipe closes."""
-    # Ctrl-C goes to the whole group; the parent decides and terminates.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    leave_to_parent()
     logging.basicConfig(level=level, format="audiotool: %(message)s", stream=sys.stderr)
     try:
         try:

@@ -15,7 +15,6 @@ import importlib.util
 import logging
 import os
 import pkgutil
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -27,6 +26,7 @@ import audiotool.cli
 from audiotool.cli.progress import say
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
+from audiotool.signals import unwind_on_request
 from audiotool.version import __version__
 
 
@@ -125,6 +125,5 @@ def audiotool_(
 
 def main() -> None:
     """Entry point of the console script."""
-    # A polite end unwinds: unfinished outputs are removed on the way.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    unwind_on_request()
     app()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import signal
+import contextlib
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from audiotool.signals import call_on_request
 
 if TYPE_CHECKING:
     from audiotool.training.trainer import Summary, Trainer
@@ -67,16 +69,15 @@ def train(
 
 
 def _stop_on_signals(trainer: Trainer) -> None:
-    """Let the first Ctrl-C, or a polite kill, end the run after the step in progress; the second at once."""
+    """Let the first request to end stop the run after the step in progress; the second ends it at once."""
 
     def stop(number: int, frame: Any) -> None:
         trainer.stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        sys.stderr.write("audiotool: stopping after this step (again: at once)\n")
+        # Of a terminal that was closed nobody reads, and nothing can be written there.
+        with contextlib.suppress(OSError):
+            sys.stderr.write("audiotool: stopping after this step (again: at once)\n")
 
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
+    call_on_request(stop)
 
 
 def _tell(summary: Summary, folder: Path) -> None:

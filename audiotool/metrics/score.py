@@ -27,6 +27,7 @@ from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
 from audiotool.metrics.pesq import WIDE_BAND_RATE
 from audiotool.metrics.report import Row
 from audiotool.metrics.sdr import best_permutation
+from audiotool.signals import leave_to_parent
 
 logger = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ def _pooled(
 ) -> Iterator[tuple[int, Row | None]]:
     """Rows as they are finished; None for those whose pool broke."""
     threads = max(1, core_count() // jobs)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _limit_threads, (threads,)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _prepare, (threads,)) as pool:
         futures: dict[Future[Row], int] = {}
         try:
             for index, pair in pairs.items():
@@ -272,11 +273,16 @@ def _pooled(
                 broken = isinstance(future.exception(), BrokenProcessPool)
                 yield futures[future], None if broken else future.result()
         except BaseException:
+            workers = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
+            # They have nothing to put in order, and nobody waits for what they do.
+            for process in workers:
+                process.kill()
             raise
 
 
-def _limit_threads(count: int) -> None:
+def _prepare(count: int) -> None:
+    leave_to_parent()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(count)
 

@@ -11,7 +11,6 @@ import contextlib
 import copy
 import logging
 import math
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from audiotool.data.dataset import make_dataset, render
 from audiotool.errors import RecipeError
 from audiotool.models.base import Model
 from audiotool.recipe.schema import Recipe
+from audiotool.signals import leave_to_parent
 from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
 from audiotool.training.average import WeightAverage
@@ -487,5 +487,4 @@ class Trainer:
 
 def _outlive_signals(worker: int) -> None:
     """Keep a loader process alive through Ctrl-C, which goes to all: the loop ends it after saving."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    leave_to_parent(terminate=True)

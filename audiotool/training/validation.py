@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotool.models.base import Model
+from audiotool.signals import leave_to_parent
 from audiotool.training.objective import Objective
 
 log = logging.getLogger(__name__)
@@ -144,8 +144,7 @@ def _yield_to_training() -> None:
         os.environ[name] = "1"
     if hasattr(os, "nice"):
         os.nice(5)
-    # Ctrl-C goes to all processes, and the loop decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_to_parent()
     Thread(target=_end_with_training, daemon=True).start()
 
 

@@ -348,7 +348,13 @@ def wait_until_inside(folder: Path, process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.parametrize(
     ("jobs", "number", "code"),
-    [("1", signal.SIGINT, 130), ("2", signal.SIGINT, 130), ("1", signal.SIGTERM, 143)],
+    [
+        ("1", signal.SIGINT, 130),
+        ("2", signal.SIGINT, 130),
+        ("1", signal.SIGTERM, 143),
+        ("1", signal.SIGHUP, 129),
+        ("2", signal.SIGHUP, 129),
+    ],
 )
 def test_interrupt_in_the_middle_of_a_batch(
     long_folder: Path, jobs: str, number: signal.Signals, code: int
@@ -367,6 +373,32 @@ def test_interrupt_in_the_middle_of_a_batch(
     reported = {row["file"] for row in rows}
     # Of two workers one may have written its file and not yet told of it.
     assert reported == {"a.wav", "b.wav"} or (jobs == "2" and len(reported) == 1)
+
+
+def test_two_interrupts_in_a_row_leave_neither_processes_nor_parts(long_folder: Path) -> None:
+    shutil.rmtree(long_folder / "out", ignore_errors=True)
+    process = start(long_folder, "--jobs", "2", *SLOWLY)
+    wait_until_inside(long_folder, process)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.02)
+    _, stderr = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav"]
+    wait_until_gone(process.pid)
+
+
+def wait_until_gone(group: int) -> None:
+    """Return when a group has no processes: those that wait for the end of a pipe see it a moment later."""
+    give_up = time.monotonic() + 5
+    while time.monotonic() < give_up:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("processes are left")
 
 
 def test_kill_in_the_middle_of_a_batch_and_resume(long_folder: Path) -> None:

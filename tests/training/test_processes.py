@@ -68,7 +68,7 @@ def test_killed_run_resumes_as_if_nothing_had_happened(
     torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_run_saves_its_state_and_says_so(
     long_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -1,0 +1,89 @@
+"""Signals that ask a program to end: Ctrl-C, a polite kill, a closed terminal or a lost connection."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+Handler = Callable[[int, FrameType | None], None]
+
+INTERRUPT = signal.SIGINT
+TERMINATE = signal.SIGTERM
+HANG_UP = None if sys.platform == "win32" else signal.SIGHUP
+"""Windows knows none."""
+
+
+def unwind_on_request() -> None:
+    """Let a polite kill and a hang-up end this program as Ctrl-C does, which removes what is unfinished.
+
+    To be called in the main thread. What the starting program had ignored (nohup) stays so.
+    """
+    _handle(_leave, TERMINATE, HANG_UP)
+
+
+def call_on_request(handler: Handler) -> None:
+    """Call a function in place of ending, at the first request; a second one ends the program at once.
+
+    To be called in the main thread. What the starting program had ignored (nohup) stays so.
+    """
+
+    def first(number: int, frame: FrameType | None) -> None:
+        _ignore(HANG_UP)
+        signal.signal(INTERRUPT, signal.default_int_handler)
+        signal.signal(TERMINATE, signal.SIG_DFL)
+        handler(number, frame)
+
+    _handle(first, INTERRUPT, TERMINATE, HANG_UP)
+
+
+def leave_to_parent(terminate: bool = False) -> None:
+    """Let a child process live through what a terminal sends to all processes: its parent ends it.
+
+    Args:
+        terminate: also through a polite kill.
+    """
+    _ignore(INTERRUPT, HANG_UP, *([TERMINATE] if terminate else []))
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGHUP))
+
+
+@contextlib.contextmanager
+def held_back() -> Iterator[None]:
+    """Keep what a terminal sends to all processes from a child that is started meanwhile, until it is ready.
+
+    The child calls `leave_to_parent`; this process is sent its own when the block ends.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    # Started with the child, it would let the signals through.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    # A closing terminal hangs up more than once, and the way out must not be cut short.
+    _ignore(HANG_UP)
+    sys.exit(128 + number)
+
+
+def _handle(handler: Handler, *numbers: signal.Signals | None) -> None:
+    for number in numbers:
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _ignore(*numbers: signal.Signals | None) -> None:
+    for number in numbers:
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
