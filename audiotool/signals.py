@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -23,6 +27,11 @@ def unwind_on_request() -> None:
     To be called in the main thread. What the starting program had ignored (nohup) stays so.
     """
     _handle(_leave, TERMINATE, HANG_UP)
+
+
+def finish() -> None:
+    """All is done and in order: a request to end comes too late to matter."""
+    _ignore(INTERRUPT, HANG_UP)
 
 
 def call_on_request(handler: Handler) -> None:
@@ -69,6 +78,22 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end(children: Sequence[BaseProcess], patience: float) -> None:
+    """End child processes: politely, and after some seconds, or when this is interrupted, at once."""
+    try:
+        for child in children:
+            child.terminate()
+        deadline = time.monotonic() + patience
+        for child in children:
+            child.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        late = [child for child in children if child.is_alive()]
+        for child in late:
+            child.kill()
+        for child in late:
+            child.join()
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

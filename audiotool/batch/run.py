@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from audiotool.batch.plan import Job, Plan
 from audiotool.batch.work import Outcome, Work, do, failed, load_pipeline, score_skipped
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError
-from audiotool.signals import held_back, leave_to_parent
+from audiotool.signals import end, held_back, leave_to_parent
 
 log = logging.getLogger(__name__)
 
@@ -198,21 +197,13 @@ class Pool:
             worker.process.join(5)
 
     def _stop(self) -> None:
-        """End what still runs: politely, then, or when this is interrupted again, at once."""
-        running = [w for w in self._workers if w.process.is_alive()]
+        """End what still runs."""
         try:
-            for worker in running:
-                worker.process.terminate()
-            deadline = time.monotonic() + PATIENCE
-            for worker in running:
-                worker.process.join(max(0.0, deadline - time.monotonic()))
+            end([worker.process for worker in self._workers], PATIENCE)
         finally:
-            late = [w for w in running if w.process.is_alive()]
-            for worker in late:
-                worker.process.kill()
-            for worker in late:
-                worker.process.join()
-                self._clean_up(worker)
+            for worker in self._workers:
+                if worker.process.exitcode != 0:
+                    self._clean_up(worker)
 
     def _clean_up(self, worker: _Worker) -> None:
         """Remove the unfinished outputs of a worker that could not do so itself."""

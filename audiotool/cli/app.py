@@ -23,10 +23,10 @@ import typer
 from typer.core import TyperGroup
 
 import audiotool.cli
+from audiotool import signals
 from audiotool.cli.progress import say
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
-from audiotool.signals import unwind_on_request
 from audiotool.version import __version__
 
 
@@ -125,5 +125,8 @@ def audiotool_(
 
 def main() -> None:
     """Entry point of the console script."""
-    unwind_on_request()
-    app()
+    signals.unwind_on_request()
+    try:
+        app()
+    finally:
+        signals.finish()

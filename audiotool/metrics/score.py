@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,12 +25,15 @@ from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
-from audiotool.metrics.pesq import WIDE_BAND_RATE
+from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
 from audiotool.metrics.report import Row
 from audiotool.metrics.sdr import best_permutation
-from audiotool.signals import leave_to_parent
+from audiotool.signals import end, leave_to_parent
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 2.0
+"""Seconds that terminated processes have for ending those of PESQ."""
 
 Progress = Callable[[Row], None]
 Interchangeable = Callable[[Sequence[str]], bool]
@@ -275,14 +279,17 @@ def _pooled(
         except BaseException:
             workers = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
-            # They have nothing to put in order, and nobody waits for what they do.
-            for process in workers:
-                process.kill()
+            end(workers, PATIENCE)
             raise
 
 
 def _prepare(count: int) -> None:
+    def leave(*signalled: object) -> None:
+        WORKER.close()
+        os._exit(1)
+
     leave_to_parent()
+    signal.signal(signal.SIGTERM, leave)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(count)
 
