@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
 from audiotool.atomic import cause, replacing
+from audiotool.configuration import Rate, check_types, quote
 from audiotool.errors import CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
@@ -37,6 +38,14 @@ MANIFEST = "SHA256SUMS"
 
 _BUILDING = threading.Lock()
 """Held while torch's random state is borrowed: two threads would put back each other's."""
+
+
+@dataclass
+class ModelDescription:
+    """What a checkpoint says of its model; `describe_model` makes it."""
+
+    name: str
+    config: dict[str, Any]
 
 
 @dataclass
@@ -58,7 +67,7 @@ class Metadata:
 
     task: str
     model: dict[str, Any]
-    sample_rate: int
+    sample_rate: Rate
     recipe: dict[str, Any] | None = None
     licence: str = "unknown"
     sources: list[dict[str, Any]] = field(default_factory=list)
@@ -122,9 +131,15 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
     path = Path(path)
     metadata, tensors = _open(path, with_tensors=True)
     model_class = MODELS.get(metadata.model["name"])
+    shapes = {key: tensor.shape for key, tensor in tensors.items()}
     # A model draws weights before it is given its own: the caller's random numbers stay as they were.
     with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        model = model_class.from_config(metadata.model["config"])
+        model = model_class.from_config(metadata.model["config"], shapes, str(path))
+    if model.sample_rate != metadata.sample_rate or metadata.task not in model.tasks:
+        raise CheckpointError(
+            f"{path} says that it is for {metadata.task} at {metadata.sample_rate} Hz, its {model.name} works"
+            f" for {', '.join(model.tasks)} at {model.sample_rate} Hz: it is damaged; get it again"
+        )
     model.load_weights(tensors, source=str(path))
     return model.eval().to(device), metadata
 
@@ -215,31 +230,21 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
 def _parse(text: str, path: Path) -> Metadata:
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if isinstance(values, dict) and values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} has checkpoint format {values.get('format')}, this audiotool reads {FORMAT}:"
+            f"{path} has checkpoint format {quote(values.get('format'))}, this audiotool reads {FORMAT}:"
             " upgrade audiotool"
         )
-    if not _is_complete(values):
+    try:
+        found = values if isinstance(values, dict) else {}
+        known = {f.name: found[f.name] for f in dataclasses.fields(Metadata) if f.name in found}
+        check_types(Metadata, known, "")
+        check_types(ModelDescription, known["model"], "model.")
+    except CheckpointError as error:
         raise CheckpointError(
-            f"{path} does not say which task, model and sample rate it is of: it is damaged; get it again, or"
-            " convert the official checkpoint with `audiotool models import`"
-        )
-    known = {f.name for f in dataclasses.fields(Metadata)}
-    return Metadata(**{k: v for k, v in values.items() if k in known})
-
-
-def _is_complete(values: Any) -> bool:
-    """Whether all is there that a model is built from."""
-    if not isinstance(values, dict):
-        return False
-    model = values.get("model")
-    return (
-        isinstance(model, dict)
-        and isinstance(model.get("name"), str)
-        and isinstance(model.get("config"), dict)
-        and isinstance(values.get("task"), str)
-        and isinstance(values.get("sample_rate"), int)
-    )
+            f"{path} does not say which task, model and sample rate it is of ({error}): it is damaged; get it"
+            " again, or convert the official checkpoint with `audiotool models import`"
+        ) from error
+    return Metadata(**known)

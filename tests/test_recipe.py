@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from audiotool import recipe
+from audiotool.configuration import build_config
 from audiotool.errors import RecipeError
-from audiotool.models.base import build_config
 from audiotool.models.registry import MODELS
 from audiotool.training.adversary import build_discriminator
 
@@ -90,6 +90,10 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         (
             {"model": {"name": "cleanunet", "config": {"kernel_size": "four"}}},
             r"model\.config\.kernel_size: found 'four'",
+        ),
+        (
+            {"model": {"name": "cleanunet", "config": {"n_layers": 10**9}}},
+            r"model\.config\.n_layers: found 1000000000, should be less than or equal to 256",
         ),
         (
             {"adversarial": {"discriminators": [{"name": "mpd"}]}},

@@ -61,7 +61,7 @@ def show(
 ) -> None:
     """Show what a checkpoint says of itself, or an architecture's settings and their published values."""
     from audiotool import checkpoint
-    from audiotool.models.base import build_config
+    from audiotool.configuration import build_config
     from audiotool.models.registry import MODELS
 
     name = checkpoint.defaults().get(name, name)
@@ -72,7 +72,7 @@ def show(
         model_class = MODELS.get(name)
         facts = _described(_published(name, real=False), cost=False)
         facts |= {"reference": model_class.reference, "importer": _imports(name)}
-        facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, name))
+        facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, f"{name}: "))
     if as_json:
         sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
         return

@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from audiotool.configuration import Bands, Hertz, Length, Positive, Rate, Real, build_config, quote
 from audiotool.discovery import nearest
 from audiotool.dsp.stft import Padding, StreamingSTFT, edge_length
 from audiotool.errors import CheckpointError, InputError
@@ -47,29 +48,22 @@ class MelConfig:
         padding: alignment of frames.
     """
 
-    sample_rate: int
-    n_fft: int
-    hop_length: int
-    n_mels: int
-    win_length: int | None = None
-    fmin: float = 0.0
-    fmax: float | None = None
+    sample_rate: Rate
+    n_fft: Length
+    hop_length: Length
+    n_mels: Bands
+    win_length: Length | None = None
+    fmin: Hertz = 0.0
+    fmax: Hertz | None = None
     scale: Literal["slaney", "htk"] = "slaney"
     norm: Literal["slaney", "none"] = "slaney"
-    power: float = 1.0
-    power_offset: float = 0.0
+    power: Positive = 1.0
+    power_offset: Real = 0.0
     log: Literal["natural", "log10", "none"] = "natural"
-    floor: float = 1e-5
+    floor: Real = 1e-5
     padding: Padding = "center"
 
     def __post_init__(self) -> None:
-        for field, allowed in _CHOICES.items():
-            value = getattr(self, field)
-            if value not in allowed:
-                raise ValueError(f"mel {field} is '{value}', allowed: {', '.join(allowed)}")
-        for field in ("sample_rate", "n_fft", "hop_length", "n_mels"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"mel {field} must be positive, got {getattr(self, field)}")
         if not 0 <= self.fmin < self.top <= self.sample_rate / 2:
             raise ValueError(
                 f"mel bands from {self.fmin} to {self.top} Hz do not fit below {self.sample_rate / 2} Hz"
@@ -96,13 +90,6 @@ class MelConfig:
             return self.hop_length - 1
         return self.n_fft - 1 - edge_length(self.padding, self.n_fft, self.hop_length)
 
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "scale": ("slaney", "htk"),
-    "norm": ("slaney", "none"),
-    "log": ("natural", "log10", "none"),
-    "padding": ("causal", "center", "same", "none"),
-}
 
 _HIFIGAN = MelConfig(22050, 1024, 256, 80, fmax=8000.0, power_offset=1e-9, padding="same")
 _BIGVGAN_24K = dataclasses.replace(_HIFIGAN, sample_rate=24000, n_mels=100, fmax=None)
@@ -138,23 +125,18 @@ def mel_config(definition: str | Mapping[str, Any] | MelConfig) -> MelConfig:
     """
     if isinstance(definition, MelConfig):
         return definition
+    if not isinstance(definition, str | Mapping):
+        raise CheckpointError(f"a mel is a preset's name or its values, found {quote(definition)}")
     if isinstance(definition, str):
         if definition not in PRESETS:
             raise CheckpointError(
-                f"no mel preset is called '{definition}'{nearest(definition, list(PRESETS))}"
+                f"no mel preset is called {quote(definition)}{nearest(definition, list(PRESETS))}"
                 f" Known: {', '.join(PRESETS)}."
             )
         return PRESETS[definition]
     values = dict(definition)
-    base = dataclasses.asdict(mel_config(values.pop("preset"))) if "preset" in values else {}
-    known = [f.name for f in dataclasses.fields(MelConfig)]
-    for key in values:
-        if key not in known:
-            raise CheckpointError(f"unknown mel key '{key}'{nearest(key, known)}")
-    try:
-        return MelConfig(**(base | values))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"bad mel definition: {error}") from error
+    base = dataclasses.asdict(mel_config(str(values.pop("preset")))) if "preset" in values else {}
+    return build_config(MelConfig, base | values, "mel.")
 
 
 def differences(found: MelConfig, expected: MelConfig) -> list[str]:
@@ -248,15 +230,18 @@ def filterbank(config: MelConfig) -> Tensor:
     from torchaudio.functional import melscale_fbanks
 
     norm = None if config.norm == "none" else config.norm
-    return melscale_fbanks(
-        config.n_fft // 2 + 1,
-        float(config.fmin),
-        float(config.top),
-        config.n_mels,
-        config.sample_rate,
-        norm=norm,
-        mel_scale=config.scale,
-    )
+    # It looks at the values on its way, which an outline of a network has none of.
+    with torch.device("cpu"):
+        bank = melscale_fbanks(
+            config.n_fft // 2 + 1,
+            float(config.fmin),
+            float(config.top),
+            config.n_mels,
+            config.sample_rate,
+            norm=norm,
+            mel_scale=config.scale,
+        )
+    return bank.to(torch.get_default_device())
 
 
 class MelSpectrogram(nn.Module):

@@ -106,8 +106,10 @@ class Importer:
         try:
             official = self.read(path)
             values = {**self.configuration(config, official), **(overrides or {})}
-            model = MODELS.get(self.name).from_config(values)
-            model.load_weights(self.weights(official), source=str(path))
+            weights = self.weights(official)
+            shapes = {key: tensor.shape for key, tensor in weights.items()}
+            model = MODELS.get(self.name).from_config(values, shapes, str(path))
+            model.load_weights(weights, source=str(path))
         except CheckpointError as error:
             raise CheckpointError(f"{error}{self._resemblance(official)}") from error
         except AudiotoolError:

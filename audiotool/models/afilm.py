@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Extent, Fraction, Length, Rate, Width
 from audiotool.models.base import Model, State
 from audiotool.models.layers.attention import KINDS, Kind, SelfAttention
 
@@ -54,15 +55,15 @@ class TFiLMConfig:
         dropout: after the bottleneck's and the upper convolutions.
     """
 
-    sample_rate: int = 16000
-    filters: tuple[int, ...] = (128, 256, 512, 512)
-    kernel_sizes: tuple[int, ...] = (65, 33, 17, 9)
-    bottleneck_filters: int = 512
-    bottleneck_kernel_size: int = 9
-    output_kernel_size: int = 9
-    patch_length: int = 8192
-    first_block: int = 128
-    dropout: float = 0.5
+    sample_rate: Rate = 16000
+    filters: tuple[Width, ...] = (128, 256, 512, 512)
+    kernel_sizes: tuple[Length, ...] = (65, 33, 17, 9)
+    bottleneck_filters: Width = 512
+    bottleneck_kernel_size: Length = 9
+    output_kernel_size: Length = 9
+    patch_length: Extent = 8192
+    first_block: Extent = 128
+    dropout: Fraction = 0.5
 
     def __post_init__(self) -> None:
         if len(self.filters) != len(self.kernel_sizes):
@@ -85,11 +86,11 @@ class AFiLMConfig(TFiLMConfig):
         attention_dropout: within the transformer, in training only.
     """
 
-    heads: int = 8
-    transformer_layers: int = 4
-    transformer_inner_dim: int = 2048
+    heads: Depth = 8
+    transformer_layers: Depth = 4
+    transformer_inner_dim: Width = 2048
     attention: Kind = "memory-efficient"
-    attention_dropout: float = 0.1
+    attention_dropout: Fraction = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()

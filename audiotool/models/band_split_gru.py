@@ -30,6 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Hertz, Length, Positive, Rate, Seconds, Stems, Whole, Width
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.deep_filter import DeepFilter
@@ -58,21 +59,21 @@ class BandSplitGRUConfig:
         level_seconds: time constant of the running level.
     """
 
-    sample_rate: int = 16000
-    n_fft: int = 512
-    hop_length: int = 256
-    stems: tuple[str, ...] = ("speech",)
-    bands: tuple[tuple[int, int], ...] = ((16, 4), (8, 8), (8, 16))
-    dim: int = 40
-    layers: int = 3
-    mixing: int = 2
-    expansion: int = 2
-    memory: int = 0
+    sample_rate: Rate = 16000
+    n_fft: Length = 512
+    hop_length: Length = 256
+    stems: Stems = ("speech",)
+    bands: tuple[tuple[Width, Width], ...] = ((16, 4), (8, 8), (8, 16))
+    dim: Width = 40
+    layers: Depth = 3
+    mixing: Depth = 2
+    expansion: Depth = 2
+    memory: Whole = 0
     learnt_start: bool = False
-    filter_taps: int = 3
-    filter_below_hz: float = 4000.0
-    compression: float = 0.3
-    level_seconds: float = 3.0
+    filter_taps: Length = 3
+    filter_below_hz: Hertz = 4000.0
+    compression: Positive = 0.3
+    level_seconds: Seconds = 3.0
 
     def __post_init__(self) -> None:
         bins = sum(count * width for count, width in self.bands)

@@ -17,23 +17,23 @@ either side of a sample; the overlap-add streamer does the rest.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from audiotool.discovery import nearest
-from audiotool.errors import CheckpointError
+from audiotool.configuration import build_config
+from audiotool.errors import AudiotoolError, CheckpointError
 
 State = Any
 """A pytree of tensors, integers and None: everything a causal model remembers between chunks."""
 
-ConfigT = TypeVar("ConfigT")
+MAX_PARAMETERS = 1_000_000_000
+"""Of a network: four times the largest published one's here, four gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,40 @@ class Model(nn.Module):
         self.config = config
 
     @classmethod
-    def from_config(cls, values: dict[str, Any] | None = None) -> Model:
+    def from_config(
+        cls,
+        values: Mapping[str, Any] | None = None,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        source: str = "",
+    ) -> Model:
         """Build the model from plain values, as recipes and checkpoints hold them.
 
+        An outline without memory is built first: nothing is allocated for a network that is not wanted.
+
+        Args:
+            values: fields of the config class that differ from its defaults.
+            shapes: of the weights that will be loaded, by name; the network has to have the same.
+            source: of the weights, for messages.
         Raises:
-            CheckpointError: a key is unknown (the nearest valid one is named), missing or refused.
+            CheckpointError: a key is unknown (the nearest valid one is named), missing or refused, the values
+                do not make a network, or one of other shapes or of more than `MAX_PARAMETERS`.
         """
-        return cls(build_config(cls.config_class, values or {}, cls.name))
+        config: Any = build_config(cls.config_class, values or {}, f"{cls.name}: ")
+        try:
+            with torch.device("meta"):
+                outline = cls(config)
+        except AudiotoolError:
+            raise
+        except Exception as error:  # sizes that do not go together fail wherever they meet
+            raise CheckpointError(f"{cls.name}: this configuration makes no network: {error}") from error
+        if shapes is not None:
+            outline.check_shapes(shapes, source)
+        if outline.parameter_count > MAX_PARAMETERS:
+            raise CheckpointError(
+                f"{cls.name}: this configuration makes a network of {outline.parameter_count} parameters,"
+                f" at most {MAX_PARAMETERS} are allowed: take smaller sizes"
+            )
+        return cls(config)
 
     def start(self, level: Level | None = None, **conditions: Any) -> State:
         """State at the beginning of a stream.
@@ -252,10 +279,19 @@ class Model(nn.Module):
         Raises:
             CheckpointError: keys are missing or unexpected, or a shape differs; `source` is named.
         """
+        self.check_shapes({key: tensor.shape for key, tensor in tensors.items()}, source)
+        self.load_state_dict(tensors, strict=True)
+
+    def check_shapes(self, shapes: Mapping[str, Sequence[int]], source: str) -> None:
+        """Compare the shapes of weights with the network's own.
+
+        Raises:
+            CheckpointError: as `load_weights`.
+        """
         own = self.state_dict()
-        missing = sorted(own.keys() - tensors.keys())
-        unexpected = sorted(tensors.keys() - own.keys())
-        wrong = [k for k in own.keys() & tensors.keys() if own[k].shape != tensors[k].shape]
+        missing = sorted(own.keys() - shapes.keys())
+        unexpected = sorted(shapes.keys() - own.keys())
+        wrong = [k for k in own.keys() & shapes.keys() if tuple(own[k].shape) != tuple(shapes[k])]
         problems = [
             f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
             for keys, word in (
@@ -270,29 +306,8 @@ class Model(nn.Module):
                 f"{source}: the weights do not fit {self.name} in this configuration: {'; '.join(problems)}."
                 " Check the model name and the configuration file that came with the weights."
             )
-        self.load_state_dict(tensors, strict=True)
 
 
 def are_interchangeable(stems: Sequence[str]) -> bool:
     """True for "speaker1", "speaker2", …: only their order tells such stems apart, and it may change."""
     return len(stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in stems)
-
-
-def build_config(config_class: type[ConfigT], values: dict[str, Any], name: str) -> ConfigT:
-    """Turn plain values into a config dataclass, lists becoming tuples.
-
-    Raises:
-        CheckpointError: unknown or missing keys, or values that the dataclass refuses.
-    """
-    fields = {f.name: f for f in dataclasses.fields(config_class)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            raise CheckpointError(f"{name}: unknown configuration key '{key}'{nearest(key, list(fields))}")
-    try:
-        return config_class(**{k: _freeze(v) for k, v in values.items()})
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: bad configuration: {error}") from error
-
-
-def _freeze(value: Any) -> Any:
-    return tuple(_freeze(v) for v in value) if isinstance(value, list) else value

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from audiotool.configuration import Length, Width
 from audiotool.models.hifigan import HiFiGAN, HiFiGANConfig, same_conv
 from audiotool.models.layers.antialias import AntiAliased, Snake
 from audiotool.models.layers.receptive_field import Span, input_span, residual_span
@@ -30,18 +31,13 @@ class BigVGANConfig(HiFiGANConfig):
     """
 
     mel: str | Mapping[str, Any] = "bigvgan-v2-24k-100"
-    upsample_rates: tuple[int, ...] = (4, 4, 2, 2, 2, 2)
-    upsample_kernel_sizes: tuple[int, ...] = (8, 8, 4, 4, 4, 4)
-    upsample_initial_channel: int = 1536
+    upsample_rates: tuple[Length, ...] = (4, 4, 2, 2, 2, 2)
+    upsample_kernel_sizes: tuple[Length, ...] = (8, 8, 4, 4, 4, 4)
+    upsample_initial_channel: Width = 1536
     activation: Literal["snake", "snakebeta"] = "snakebeta"
     snake_logscale: bool = True
     use_tanh_at_final: bool = False
     use_bias_at_final: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.activation not in ("snake", "snakebeta"):
-            raise ValueError(f"activation is 'snake' or 'snakebeta', got {self.activation!r}")
 
     def activation_layer(self, channels: int) -> AntiAliased:
         """The activation, anti-aliased, for that many channels."""

@@ -14,12 +14,13 @@ Not causal: kernels and attention look at the whole segment, which the overlap-a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Length, Rate, Width
 from audiotool.dsp.windows import make_window
 from audiotool.errors import InputError
 from audiotool.models.base import Level, Model
@@ -41,16 +42,16 @@ class CADenseUNetConfig:
         mask: "complex" or "real" (the paper's ablation).
     """
 
-    sample_rate: int = 16000
-    microphones: int = 6
-    n_fft: int = 1024
-    hop_length: int = 256
-    channels: tuple[int, ...] = (32, 64, 96, 128, 128)
-    growth: int = 32
-    dense_layers: int = 4
-    embedding: int = 20
+    sample_rate: Rate = 16000
+    microphones: Width = 6
+    n_fft: Length = 1024
+    hop_length: Length = 256
+    channels: tuple[Width, ...] = (32, 64, 96, 128, 128)
+    growth: Width = 32
+    dense_layers: Depth = 4
+    embedding: Width = 20
     attention: bool = True
-    mask: str = "complex"
+    mask: Literal["complex", "real"] = "complex"
 
 
 class ChannelAttention(nn.Module):

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Extent, Length, Rate, Seconds, Width
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.attention import causal_attention
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
@@ -44,21 +45,21 @@ class CleanUNetConfig:
         level_seconds: time constant of the running level.
     """
 
-    sample_rate: int = 16000
-    channels_input: int = 1
-    channels_output: int = 1
-    channels_h: int = 64
-    max_channels: int = 768
-    n_layers: int = 8
-    kernel_size: int = 4
-    stride: int = 2
-    transformer_layers: int = 5
-    transformer_heads: int = 8
-    transformer_dim: int = 512
-    transformer_inner_dim: int = 2048
-    attention_window: int | None = 625
+    sample_rate: Rate = 16000
+    channels_input: Width = 1
+    channels_output: Width = 1
+    channels_h: Width = 64
+    max_channels: Width = 768
+    n_layers: Depth = 8
+    kernel_size: Length = 4
+    stride: Length = 2
+    transformer_layers: Depth = 5
+    transformer_heads: Depth = 8
+    transformer_dim: Width = 512
+    transformer_inner_dim: Width = 2048
+    attention_window: Extent | None = 625
     normalise: Literal["utterance", "running"] = "utterance"
-    level_seconds: float = 3.0
+    level_seconds: Seconds = 3.0
 
 
 class CausalSelfAttention(nn.Module):

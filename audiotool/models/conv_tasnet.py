@@ -8,11 +8,12 @@ TASLP 2019, arXiv:1809.07454. The causal variant: convolutions look back only an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Length, Rate, Stems, Width
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.norm import CumulativeLayerNorm
@@ -36,17 +37,17 @@ class ConvTasNetConfig:
         mask: "sigmoid" or "relu".
     """
 
-    sample_rate: int = 8000
-    stems: tuple[str, ...] = ("speaker1", "speaker2")
-    filters: int = 512
-    filter_length: int = 16
-    bottleneck_channels: int = 128
-    hidden_channels: int = 512
-    skip_channels: int = 128
-    kernel_size: int = 3
-    blocks: int = 8
-    stacks: int = 3
-    mask: str = "sigmoid"
+    sample_rate: Rate = 8000
+    stems: Stems = ("speaker1", "speaker2")
+    filters: Width = 512
+    filter_length: Length = 16
+    bottleneck_channels: Width = 128
+    hidden_channels: Width = 512
+    skip_channels: Width = 128
+    kernel_size: Length = 3
+    blocks: Depth = 8
+    stacks: Depth = 3
+    mask: Literal["sigmoid", "relu"] = "sigmoid"
 
 
 class SeparatorBlock(nn.Module):

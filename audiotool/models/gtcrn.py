@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Length, Rate, Width
 from audiotool.dsp.erb import erb_filterbank
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.models.base import Level, Model, State
@@ -36,13 +37,13 @@ class GTCRNConfig:
         dilations: over time, of the grouped temporal blocks.
     """
 
-    sample_rate: int = 16000
-    n_fft: int = 512
-    hop_length: int = 256
-    low_bins: int = 65
-    erb_bands: int = 64
-    channels: int = 16
-    dilations: tuple[int, ...] = (1, 2, 5)
+    sample_rate: Rate = 16000
+    n_fft: Length = 512
+    hop_length: Length = 256
+    low_bins: Width = 65
+    erb_bands: Width = 64
+    channels: Width = 16
+    dilations: tuple[Length, ...] = (1, 2, 5)
 
 
 def neighbours(x: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Extent, Fraction, Hertz, Seed, Width
 from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim
 from audiotool.dsp.mel import filterbank
 from audiotool.dsp.pitch import fundamental_frequency
@@ -81,16 +82,16 @@ class HarmonicVocoderConfig:
     """
 
     mel: str | Mapping[str, Any] = "hifigan-22k"
-    dim: int = 256
-    intermediate_dim: int = 512
-    num_layers: int = 4
-    fmin: float = 60.0
-    fmax: float = 500.0
-    pitch_bins: int = 128
-    iterations: int = 24
-    lookahead: int = 1
-    momentum: float = MOMENTUM
-    seed: int = 0
+    dim: Width = 256
+    intermediate_dim: Width = 512
+    num_layers: Depth = 4
+    fmin: Hertz = 60.0
+    fmax: Hertz = 500.0
+    pitch_bins: Width = 128
+    iterations: Depth = 24
+    lookahead: Extent = 1
+    momentum: Fraction = MOMENTUM
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.fmin < self.fmax:
@@ -111,9 +112,9 @@ class MelEnvelope(nn.Module):
         total = bank.sum(1, keepdim=True)
         spread = bank / total.clamp(min=1e-12)
         # Bins outside all bands (above the highest, and 0 Hz) take the nearest band's value.
-        covered = (total[:, 0] > 0).nonzero()[:, 0]
-        bins = torch.arange(len(bank))
-        nearest = covered[(bins[:, None] - covered).abs().argmin(1)]
+        bins = torch.arange(float(len(bank)))
+        distance = (bins[:, None] - bins).abs()
+        nearest = distance.masked_fill(total[:, 0] <= 0, torch.inf).argmin(1)
         self.register_buffer("bank", bank, persistent=False)
         self.register_buffer("spread", spread, persistent=False)
         self.register_buffer("interpolation", spread[nearest], persistent=False)

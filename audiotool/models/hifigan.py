@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Length, Width
 from audiotool.models.layers.receptive_field import Span, input_span, residual_span, union
 from audiotool.models.layers.weight_norm import normalise_weights
 from audiotool.models.vocoder import Vocoder
@@ -40,17 +41,15 @@ class HiFiGANConfig:
     """
 
     mel: str | Mapping[str, Any] = "hifigan-22k"
-    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
-    upsample_kernel_sizes: tuple[int, ...] = (16, 16, 4, 4)
-    upsample_initial_channel: int = 512
+    upsample_rates: tuple[Length, ...] = (8, 8, 2, 2)
+    upsample_kernel_sizes: tuple[Length, ...] = (16, 16, 4, 4)
+    upsample_initial_channel: Width = 512
     resblock: Literal["1", "2"] = "1"
-    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
-    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    resblock_kernel_sizes: tuple[Length, ...] = (3, 7, 11)
+    resblock_dilation_sizes: tuple[tuple[Length, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     weight_norm: bool = True
 
     def __post_init__(self) -> None:
-        if self.resblock not in ("1", "2"):
-            raise ValueError(f"resblock is '1' or '2', got {self.resblock!r}")
         if len(self.upsample_rates) != len(self.upsample_kernel_sizes):
             raise ValueError("upsample_rates and upsample_kernel_sizes must have one entry a level")
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):

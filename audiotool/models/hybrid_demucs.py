@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Length, Rate, Real, Stems, Whole, Width
 from audiotool.errors import DependencyError
 from audiotool.models.base import Model
 
@@ -45,28 +46,28 @@ class HybridDemucsConfig:
         dconv_attn, dconv_lstm: first level whose residual branches have local attention, an LSTM.
     """
 
-    sources: tuple[str, ...] = ("drums", "bass", "other", "vocals")
-    sample_rate: int = 44100
-    audio_channels: int = 2
-    channels: int = 48
-    growth: int = 2
-    n_fft: int = 4096
-    depth: int = 6
-    freq_emb: float = 0.2
-    emb_scale: int = 10
+    sources: Stems = ("drums", "bass", "other", "vocals")
+    sample_rate: Rate = 44100
+    audio_channels: Width = 2
+    channels: Width = 48
+    growth: Width = 2
+    n_fft: Length = 4096
+    depth: Depth = 6
+    freq_emb: Real = 0.2
+    emb_scale: Width = 10
     emb_smooth: bool = True
-    kernel_size: int = 8
-    time_stride: int = 2
-    stride: int = 4
-    context: int = 1
-    context_enc: int = 0
-    norm_starts: int = 4
-    norm_groups: int = 4
-    dconv_depth: int = 2
-    dconv_comp: int = 4
-    dconv_attn: int = 4
-    dconv_lstm: int = 4
-    dconv_init: float = 1e-3
+    kernel_size: Length = 8
+    time_stride: Length = 2
+    stride: Length = 4
+    context: Whole = 1
+    context_enc: Whole = 0
+    norm_starts: Whole = 4
+    norm_groups: Width = 4
+    dconv_depth: Whole = 2
+    dconv_comp: Whole = 4
+    dconv_attn: Whole = 4
+    dconv_lstm: Whole = 4
+    dconv_init: Real = 1e-3
 
 
 class HybridDemucs(Model):

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Extent, Length, Positive, Rate, Width
 from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
 from audiotool.models.layers.attention import Kind, SelfAttention
 from audiotool.models.layers.dense import DenseBlock, DenseEncoder, LearnableSigmoid
@@ -46,21 +47,21 @@ class MambAttentionConfig:
         attention_window: for kind "windowed".
     """
 
-    sample_rate: int = 16000
-    hid_feature: int = 64
-    num_tfmamba: int = 4
-    n_heads: int = 8
-    d_state: int = 16
-    d_conv: int = 4
-    expand: int = 4
-    norm_epsilon: float = 1e-5
-    beta: float = 2.0
-    n_fft: int = 400
-    hop_length: int = 100
-    win_length: int = 400
-    compress_factor: float = 0.3
+    sample_rate: Rate = 16000
+    hid_feature: Width = 64
+    num_tfmamba: Depth = 4
+    n_heads: Depth = 8
+    d_state: Width = 16
+    d_conv: Width = 4
+    expand: Depth = 4
+    norm_epsilon: Positive = 1e-5
+    beta: Positive = 2.0
+    n_fft: Length = 400
+    hop_length: Length = 100
+    win_length: Length = 400
+    compress_factor: Positive = 0.3
     attention: Kind = "memory-efficient"
-    attention_window: int | None = None
+    attention_window: Extent | None = None
 
     def __post_init__(self) -> None:
         if self.n_fft % 4:

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Extent, Length, Positive, Rate, Width
 from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
 from audiotool.models.layers.attention import Kind, SelfAttention
 from audiotool.models.layers.dense import DenseBlock, DenseEncoder, LearnableSigmoid
@@ -44,18 +45,18 @@ class MPSENetConfig:
         attention_window: for kind "windowed".
     """
 
-    sample_rate: int = 16000
-    dense_channel: int = 64
-    n_blocks: int = 4
-    n_heads: int = 4
-    n_fft: int = 400
-    hop_length: int = 100
-    win_length: int = 400
-    compress_factor: float = 0.3
-    beta: float = 2.0
+    sample_rate: Rate = 16000
+    dense_channel: Width = 64
+    n_blocks: Depth = 4
+    n_heads: Depth = 4
+    n_fft: Length = 400
+    hop_length: Length = 100
+    win_length: Length = 400
+    compress_factor: Positive = 0.3
+    beta: Positive = 2.0
     sequence_axis: Literal["published", "intended"] = "published"
     attention: Kind = "memory-efficient"
-    attention_window: int | None = None
+    attention_window: Extent | None = None
 
     def __post_init__(self) -> None:
         if self.n_fft % 4:

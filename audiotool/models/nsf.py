@@ -32,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Extent, Length, Real, Seed, Width
 from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.models.base import Model, State
@@ -79,22 +80,20 @@ class NSFConfig:
 
     mel: str | Mapping[str, Any] = field(default_factory=lambda: dict(MEL))
     variant: Literal["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"] = "hn-sinc-nsf-9"
-    hidden_dim: int = 64
-    blstm_dim: int = 64
-    kernel_size: int = 3
-    filter_blocks: int = 5
-    convs_per_block: int = 10
-    harmonics: int = 8
-    sinc_order: int = 31
-    sine_amplitude: float = 0.1
-    noise_std: float = 0.003
-    backward_block: int = 50
-    backward_lookahead: int = 100
-    seed: int = 0
+    hidden_dim: Width = 64
+    blstm_dim: Width = 64
+    kernel_size: Length = 3
+    filter_blocks: Depth = 5
+    convs_per_block: Depth = 10
+    harmonics: Depth = 8
+    sinc_order: Length = 31
+    sine_amplitude: Real = 0.1
+    noise_std: Real = 0.003
+    backward_block: Extent = 50
+    backward_lookahead: Extent = 100
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if self.variant not in ("hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"):
-            raise ValueError(f"variant is hn-sinc-nsf-9, hn-sinc-nsf-10 or hn-nsf, not '{self.variant}'")
         if self.sinc_order % 2 == 0:
             raise ValueError(f"sinc_order must be odd, got {self.sinc_order}")
 

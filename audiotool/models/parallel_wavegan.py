@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Fraction, Length, Seed, Whole, Width
 from audiotool.dsp.mel import mel_config
 from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
@@ -44,20 +45,20 @@ class ParallelWaveGANConfig:
     """
 
     mel: str | Mapping[str, Any] = "parallel-wavegan-22k"
-    kernel_size: int = 3
-    layers: int = 30
-    stacks: int = 3
-    residual_channels: int = 64
-    gate_channels: int = 128
-    skip_channels: int = 64
-    aux_context_window: int = 2
-    upsample_scales: tuple[int, ...] = (4, 4, 4, 4)
-    freq_axis_kernel_size: int = 1
-    dropout: float = 0.0
+    kernel_size: Length = 3
+    layers: Depth = 30
+    stacks: Depth = 3
+    residual_channels: Width = 64
+    gate_channels: Width = 128
+    skip_channels: Width = 64
+    aux_context_window: Whole = 2
+    upsample_scales: tuple[Length, ...] = (4, 4, 4, 4)
+    freq_axis_kernel_size: Length = 1
+    dropout: Fraction = 0.0
     bias: bool = True
     use_causal_conv: bool = False
     weight_norm: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         hop = mel_config(self.mel).hop_length

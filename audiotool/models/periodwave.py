@@ -31,6 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Fraction, Length, Real, Seed, Width
 from audiotool.models.layers import noise
 from audiotool.models.layers.weight_norm import normalise_weights, weight_norm
 from audiotool.models.vocoder import Vocoder
@@ -70,32 +71,26 @@ class PeriodWaveConfig:
 
     mel: str | Mapping[str, Any] = "bigvgan-24k-100"
     features: Literal["mel", "encodec"] = "mel"
-    periods: tuple[int, ...] = (1, 2, 3, 5, 7)
-    hidden_dim: int = 512
-    embedding_dim: int = 256
-    dilations: tuple[int, ...] = (1, 2, 4)
-    drop_path: float = 0.1
-    noise_scale: float = 0.5
-    energy_min: float = 0.031622782
-    energy_max: float = 9.124346
-    steps: int = 16
+    periods: tuple[Width, ...] = (1, 2, 3, 5, 7)
+    hidden_dim: Width = 512
+    embedding_dim: Width = 256
+    dilations: tuple[Length, ...] = (1, 2, 4)
+    drop_path: Fraction = 0.1
+    noise_scale: Real = 0.5
+    energy_min: Real = 0.031622782
+    energy_max: Real = 9.124346
+    steps: Depth = 16
     solver: Solver = "midpoint"
-    temperature: float = 0.667
-    sway: float = 0.0
-    freeu_backbone: float = 1.0
-    freeu_skip: float = 1.0
+    temperature: Real = 0.667
+    sway: Real = 0.0
+    freeu_backbone: Real = 1.0
+    freeu_skip: Real = 1.0
     weight_norm: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if self.features not in ("mel", "encodec"):
-            raise ValueError(f"features is mel or encodec, not '{self.features}'")
-        if self.solver not in SOLVERS:
-            raise ValueError(f"solver is {' or '.join(SOLVERS)}, not '{self.solver}'")
         if self.hidden_dim % 16:
             raise ValueError(f"hidden_dim must be a multiple of 16, got {self.hidden_dim}")
-        if self.steps < 1:
-            raise ValueError(f"steps must be positive, got {self.steps}")
         if not self.energy_min < self.energy_max:
             raise ValueError(f"energy_min {self.energy_min} must be below energy_max {self.energy_max}")
 
@@ -104,9 +99,9 @@ class PeriodWaveConfig:
 class PeriodWaveTurboConfig(PeriodWaveConfig):
     """As PeriodWave, sampled and trained with four Euler steps."""
 
-    steps: int = 4
+    steps: Depth = 4
     solver: Solver = "euler"
-    temperature: float = 1.0
+    temperature: Real = 1.0
 
 
 Field = Callable[[Tensor, Tensor], Tensor]

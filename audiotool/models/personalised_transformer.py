@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Extent, Fraction, Length, Positive, Rate, Seconds, Width
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.attention import SelfAttention, memory_efficient_attention
@@ -40,18 +41,18 @@ class PersonalisedTransformerConfig:
         absent_probability: share of training examples whose enrolment is withheld.
     """
 
-    sample_rate: int = 16000
-    n_fft: int = 320
-    hop_length: int = 160
-    dim: int = 256
-    heads: int = 8
-    blocks: int = 4
-    inner_dim: int = 1024
-    window: int = 200
-    pooling: int = 4
-    compression: float = 0.3
-    level_seconds: float = 3.0
-    absent_probability: float = 0.1
+    sample_rate: Rate = 16000
+    n_fft: Length = 320
+    hop_length: Length = 160
+    dim: Width = 256
+    heads: Depth = 8
+    blocks: Depth = 4
+    inner_dim: Width = 1024
+    window: Extent = 200
+    pooling: Depth = 4
+    compression: Positive = 0.3
+    level_seconds: Seconds = 3.0
+    absent_probability: Fraction = 0.1
 
 
 class CrossAttention(nn.Module):

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Hertz, Length, Positive, Rate, Real, Seconds, Stems, Width
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.conv import StreamingConv1d
@@ -55,21 +56,21 @@ class SpectralConvNeXtConfig:
         level_seconds: time constant of the running level.
     """
 
-    sample_rate: int = 16000
-    n_fft: int = 512
-    hop_length: int = 256
-    stems: tuple[str, ...] = ("speech",)
+    sample_rate: Rate = 16000
+    n_fft: Length = 512
+    hop_length: Length = 256
+    stems: Stems = ("speech",)
     head: Literal["mask", "extend"] = "mask"
-    filter_taps: int = 1
-    filter_below_hz: float = 5000.0
-    extend_from_hz: float = 3000.0
-    restraint_db: float = 0.0
-    dim: int = 256
-    blocks: int = 6
-    kernel_size: int = 7
-    expansion: int = 3
-    compression: float = 0.3
-    level_seconds: float = 3.0
+    filter_taps: Length = 1
+    filter_below_hz: Hertz = 5000.0
+    extend_from_hz: Hertz = 3000.0
+    restraint_db: Real = 0.0
+    dim: Width = 256
+    blocks: Depth = 6
+    kernel_size: Length = 7
+    expansion: Depth = 3
+    compression: Positive = 0.3
+    level_seconds: Seconds = 3.0
 
 
 class ConvNeXtBlock(nn.Module):

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Length, Rate, Whole, Width
 from audiotool.dsp.mdct import StreamingIMDCT
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Model, State
@@ -58,16 +59,16 @@ class VocosConfig:
     """
 
     mel: str | Mapping[str, Any] | None = "vocos-24k"
-    input_channels: int | None = None
-    sample_rate: int | None = None
-    hop_length: int | None = None
+    input_channels: Width | None = None
+    sample_rate: Rate | None = None
+    hop_length: Length | None = None
     backbone: Literal["convnext", "resnet"] = "convnext"
-    dim: int = 512
-    intermediate_dim: int = 1536
-    num_layers: int = 8
-    conditions: int = 0
+    dim: Width = 512
+    intermediate_dim: Width = 1536
+    num_layers: Depth = 8
+    conditions: Whole = 0
     head: Literal["istft", "imdct-cos", "imdct-symexp"] = "istft"
-    n_fft: int = 1024
+    n_fft: Length = 1024
     padding: Literal["center", "same", "causal"] = "center"
     causal: bool = False
     weight_norm: bool = True
@@ -76,18 +77,8 @@ class VocosConfig:
         codec = (self.input_channels, self.sample_rate, self.hop_length)
         if (self.mel is None) != all(codec) or (self.mel is not None and any(codec)):
             raise ValueError("give either mel, or input_channels, sample_rate and hop_length of a codec")
-        for field, allowed in _CHOICES.items():
-            if getattr(self, field) not in allowed:
-                raise ValueError(f"{field} is one of {', '.join(allowed)}, got {getattr(self, field)!r}")
         if self.backbone == "resnet" and (self.causal or self.conditions):
             raise ValueError("the resnet backbone is neither causal nor conditioned")
-
-
-_CHOICES = {
-    "backbone": ("convnext", "resnet"),
-    "head": ("istft", "imdct-cos", "imdct-symexp"),
-    "padding": ("center", "same", "causal"),
-}
 
 
 def frame_conv(inputs: int, outputs: int, kernel_size: int, causal: bool, groups: int = 1) -> nn.Conv1d:

@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Length, Real, Seed, Width
 from audiotool.dsp.mel import mel_config
 from audiotool.models.base import State
 from audiotool.models.layers import noise
@@ -53,17 +54,17 @@ class WaveFlowConfig:
     """
 
     mel: str | Mapping[str, Any] = "tacotron2"
-    rows: int = 16
-    n_flows: int = 8
-    n_layers: int = 8
-    channels: int = 64
-    kernel_size: tuple[int, int] = (3, 3)
-    row_dilations: tuple[int, ...] = (1,)
+    rows: Width = 16
+    n_flows: Depth = 8
+    n_layers: Depth = 8
+    channels: Width = 64
+    kernel_size: tuple[Length, Length] = (3, 3)
+    row_dilations: tuple[Length, ...] = (1,)
     bipartize: bool = False
-    upsample_factors: tuple[int, ...] = (16, 16)
-    temperature: float = 1.0
+    upsample_factors: tuple[Length, ...] = (16, 16)
+    temperature: Real = 1.0
     weight_norm: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         hop = mel_config(self.mel).hop_length

@@ -22,6 +22,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Length, Real, Seed, Width
 from audiotool.dsp.mel import mel_config
 from audiotool.dsp.stft import stft
 from audiotool.models.layers import noise
@@ -50,18 +51,18 @@ class WaveGlowConfig:
     """
 
     mel: str | Mapping[str, Any] = "tacotron2"
-    n_flows: int = 12
-    n_group: int = 8
-    n_early_every: int = 4
-    n_early_size: int = 2
-    n_layers: int = 8
-    n_channels: int = 256
-    kernel_size: int = 3
-    upsample_kernel: int = 1024
-    sigma: float = 0.6
-    denoiser_strength: float = 0.0
+    n_flows: Depth = 12
+    n_group: Width = 8
+    n_early_every: Depth = 4
+    n_early_size: Depth = 2
+    n_layers: Depth = 8
+    n_channels: Width = 256
+    kernel_size: Length = 3
+    upsample_kernel: Length = 1024
+    sigma: Real = 0.6
+    denoiser_strength: Real = 0.0
     weight_norm: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         hop = mel_config(self.mel).hop_length

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Depth, Fraction, Length, Positive, Real, Seed, Whole, Width
 from audiotool.dsp.mel import mel_config
 from audiotool.models.base import Model, State
 from audiotool.models.layers import logistic_mixture, noise
@@ -55,22 +56,22 @@ class WaveNetConfig:
     """
 
     mel: str | Mapping[str, Any] = "wavenet-24k"
-    kernel_size: int = 2
-    layers: int = 30
-    stacks: int = 3
-    residual_channels: int = 128
-    gate_channels: int = 256
-    skip_out_channels: int = 128
-    components: int = 10
-    log_scale_min: float = -7.0
-    cin_pad: int = 2
-    upsample_scales: tuple[int, ...] = (5, 5, 4, 3)
-    freq_axis_kernel_size: int = 1
-    dropout: float = 0.05
-    preemphasis: float = 0.0
-    gain: float = 1.0
+    kernel_size: Length = 2
+    layers: Depth = 30
+    stacks: Depth = 3
+    residual_channels: Width = 128
+    gate_channels: Width = 256
+    skip_out_channels: Width = 128
+    components: Width = 10
+    log_scale_min: Real = -7.0
+    cin_pad: Whole = 2
+    upsample_scales: tuple[Length, ...] = (5, 5, 4, 3)
+    freq_axis_kernel_size: Length = 1
+    dropout: Fraction = 0.05
+    preemphasis: Fraction = 0.0
+    gain: Positive = 1.0
     weight_norm: bool = True
-    seed: int = 0
+    seed: Seed = 0
 
     def __post_init__(self) -> None:
         hop = mel_config(self.mel).hop_length

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from audiotool.configuration import build_config
 from audiotool.discovery import nearest
-from audiotool.errors import AudiotoolError, RecipeError
+from audiotool.errors import AudiotoolError, CheckpointError, RecipeError
 from audiotool.losses.base import LOSSES, Loss
 from audiotool.metrics.base import METRICS
 from audiotool.models.discriminators.base import DISCRIMINATORS
@@ -29,7 +27,10 @@ def check_names(recipe: Recipe, source: str) -> None:
     if recipe.task not in model_class.tasks:
         served = ", ".join(model_class.tasks)
         raise RecipeError(f"{source}: model.name: {recipe.model.name} serves {served}, not {recipe.task}")
-    _check_config(model_class.config_class, recipe.model.config, f"{source}: model.config")
+    try:
+        build_config(model_class.config_class, recipe.model.config, "model.config.")
+    except CheckpointError as error:
+        raise RecipeError(f"{source}: {error}") from error
     metrics = recipe.validation.metrics
     for n, name in enumerate(metrics or []):
         _at(source, f"validation.metrics.{n}", METRICS.get, name)
@@ -78,20 +79,3 @@ def _at(source: str, key: str, call: Any, *arguments: Any) -> Any:
         return call(*arguments)
     except AudiotoolError as error:
         raise RecipeError(f"{source}: {key}: {error}") from error
-
-
-def _check_config(config_class: type, values: dict[str, Any], where: str) -> None:
-    """Check a model's configuration against its dataclass: keys, then types."""
-    allowed = [f.name for f in dataclasses.fields(config_class)]
-    for key in values:
-        if key not in allowed:
-            hint = nearest(key, allowed)
-            raise RecipeError(f"{where}.{key}: unknown key{hint} Allowed: {', '.join(allowed)}")
-    try:
-        TypeAdapter(config_class).validate_python(values)
-    except ValidationError as error:
-        problems = [
-            f"{where}.{'.'.join(str(p) for p in e['loc'])}: found {e['input']!r}, {e['msg']}"
-            for e in error.errors(include_url=False)
-        ]
-        raise RecipeError("; ".join(problems)) from error

@@ -137,11 +137,11 @@ def test_differences_name_what_differs() -> None:
     ("definition", "message"),
     [
         ("hifigan", "no mel preset is called 'hifigan'; did you mean 'hifigan-22k'"),
-        ({"preset": "tacotron2", "hop_size": 256}, "unknown mel key 'hop_size'; did you mean 'hop_length'"),
-        ({"sample_rate": 16000}, "bad mel definition: .*n_fft"),
-        ({"preset": "tacotron2", "scale": "bark"}, "mel scale is 'bark', allowed: slaney, htk"),
+        ({"preset": "tacotron2", "hop_size": 256}, "mel.hop_size: unknown key; did you mean 'hop_length'"),
+        ({"sample_rate": 16000}, "mel.n_fft: is missing"),
+        ({"preset": "tacotron2", "scale": "bark"}, "mel.scale: found 'bark', should be 'slaney' or 'htk'"),
         ({"preset": "tacotron2", "fmax": 20000.0}, "do not fit below 11025"),
-        ({"preset": "tacotron2", "hop_length": 0}, "hop_length must be positive"),
+        ({"preset": "tacotron2", "hop_length": 0}, "mel.hop_length: found 0, should be greater"),
         ({"preset": "tacotron2", "floor": 0.0}, "floor must be positive"),
     ],
 )

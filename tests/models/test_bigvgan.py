@@ -88,8 +88,8 @@ def test_published_sizes(values: dict[str, object], count: int) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"resblock": "3"}, "resblock is '1' or '2'"),
-        ({"activation": "relu"}, "activation is 'snake' or 'snakebeta'"),
+        ({"resblock": "3"}, "resblock: found '3', should be '1' or '2'"),
+        ({"activation": "relu"}, "activation: found 'relu', should be 'snake' or 'snakebeta'"),
         ({"upsample_rates": [8, 8, 4]}, "one entry a level"),
         ({"resblock_kernel_sizes": [3]}, "one entry a block"),
         ({"mel": "bigvgan-v2-44k-128"}, "give 256 samples a frame, the mel has hop_length 512"),

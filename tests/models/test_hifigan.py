@@ -98,7 +98,7 @@ def test_files_are_recognised() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"resblock": "3"}, "resblock is '1' or '2'"),
+        ({"resblock": "3"}, "resblock: found '3', should be '1' or '2'"),
         ({"upsample_rates": [8, 8, 4]}, "one entry a level"),
         ({"resblock_kernel_sizes": [3]}, "one entry a block"),
         ({"mel": "hifigan-24k"}, "no mel preset is called 'hifigan-24k'"),

@@ -188,7 +188,7 @@ def test_overfits_one_example() -> None:
 
 
 def test_bad_configurations_are_refused() -> None:
-    with pytest.raises(CheckpointError, match="variant is hn-sinc-nsf-9"):
+    with pytest.raises(CheckpointError, match="variant: found 'b-nsf', should be 'hn-sinc-nsf-9'"):
         NSF.from_config({"variant": "b-nsf"})
     with pytest.raises(CheckpointError, match="sinc_order must be odd, got 30"):
         NSF.from_config({"sinc_order": 30})

@@ -249,10 +249,10 @@ def test_skipped_blocks_only_in_training() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"features": "codec"}, "features is mel or encodec"),
-        ({"solver": "heun"}, "solver is euler or midpoint"),
+        ({"features": "codec"}, "features: found 'codec', should be 'mel' or 'encodec'"),
+        ({"solver": "heun"}, "solver: found 'heun', should be 'euler' or 'midpoint'"),
         ({"hidden_dim": 40}, "hidden_dim must be a multiple of 16"),
-        ({"steps": 0}, "steps must be positive"),
+        ({"steps": 0}, "steps: found 0, should be greater than or equal to 1"),
         ({"energy_min": 10.0}, "must be below energy_max"),
         ({"mel": {"preset": "hifigan-22k", "hop_length": 200}}, "mel has hop_length 200"),
     ],

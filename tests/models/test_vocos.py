@@ -120,8 +120,8 @@ def test_published_sizes(values: dict[str, object], count: int) -> None:
     [
         ({"mel": None}, "give either mel, or input_channels, sample_rate and hop_length"),
         ({"input_channels": 128}, "give either mel, or input_channels, sample_rate and hop_length"),
-        ({"head": "wavenext"}, "head is one of istft, imdct-cos, imdct-symexp, got 'wavenext'"),
-        ({"padding": "none"}, "padding is one of center, same, causal"),
+        ({"head": "wavenext"}, "head: found 'wavenext', should be 'istft', 'imdct-cos' or"),
+        ({"padding": "none"}, "padding: found 'none', should be 'center', 'same' or 'causal'"),
         ({"backbone": "resnet", "causal": True}, "resnet backbone is neither causal nor conditioned"),
     ],
 )
