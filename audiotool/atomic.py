@@ -94,14 +94,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8, line ends as they are.
+    """Write a text file, UTF-8, line ends as they are; names that are no UTF-8 keep their bytes.
 
     Raises:
         InputError: the folder cannot be written or the disk is full.
     """
     try:
         with replacing(path) as file:
-            file.write(text.encode())
+            file.write(text.encode(errors="surrogateescape"))
     except OSError as error:
         raise InputError(f"cannot write {path}: {cause(error)}") from error
 

@@ -31,6 +31,7 @@ from audiotool.configuration import Rate, check_types, quote
 from audiotool.errors import CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
+from audiotool.paths import in_utf8
 from audiotool.version import __version__
 
 FORMAT = 1
@@ -104,7 +105,9 @@ def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata)
         CheckpointError: the folder cannot be written or the disk is full.
     """
     path = Path(path)
+    # Paths in a recipe need not be UTF-8; JSON has an escape for their bytes.
     text = json.dumps(dataclasses.asdict(metadata), ensure_ascii=False)
+    text = text.encode(errors="backslashreplace").decode()
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     try:
         with replacing(path) as file:
@@ -214,7 +217,7 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        with safe_open(str(path), framework="pt") as file:
+        with in_utf8(path) as place, safe_open(place, framework="pt") as file:
             text = (file.metadata() or {}).get("audiotool")
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

@@ -28,6 +28,7 @@ from audiotool.atomic import Replacement, cause, obstacle
 from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
 from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
+from audiotool.paths import in_utf8
 
 NAME = "mel"
 """Of the array in `.npz` and `.safetensors`."""
@@ -145,7 +146,8 @@ class FeatureReader:
         from safetensors import SafetensorError, safe_open
 
         try:
-            file = self._stack.enter_context(safe_open(str(path), framework="pt"))
+            place = self._stack.enter_context(in_utf8(path))
+            file = self._stack.enter_context(safe_open(place, framework="pt"))
             array = _Slices(file.get_slice(_only(list(file.keys()), path)))
         except SafetensorError as error:
             raise ValueError(str(error)) from error

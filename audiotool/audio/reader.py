@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_medi
 from audiotool.audio.pipe import open_pipe
 from audiotool.audio.unclosed import is_unknown, mended
 from audiotool.errors import InputError
+from audiotool.stdio import standard_input
 
 TENSOR_ENDINGS = (".pt", ".pth")
 """What PyTorch saves: a checkpoint, or a mel spectrogram of another project."""
@@ -121,7 +121,7 @@ class AudioReader:
         if str(source) != PIPE:
             self._opened = Path(source).open("rb")  # noqa: SIM115 - closed with the reader
             return self._opened
-        stream = sys.stdin.buffer if stdin is None else stdin
+        stream = standard_input() if stdin is None else stdin
         if stream.isatty():
             raise InputError("standard input is a terminal: pipe audio into it, or name a file")
         return stream

@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import os
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
 from audiotool.errors import InputError
+from audiotool.stdio import standard_output
 
 log = logging.getLogger(__name__)
 
@@ -308,7 +308,7 @@ class PipeWriter(Writer):
     ) -> None:
         super().__init__()
         self.name = "standard output"
-        self._stream: BinaryIO = sys.stdout.buffer if stdout is None else stdout
+        self._stream: BinaryIO = standard_output() if stdout is None else stdout
         if self._stream.isatty():
             raise InputError("standard output is a terminal: redirect it, or give -o FILE")
         if asked_format is not None and asked_format.upper() != "WAV":

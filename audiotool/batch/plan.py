@@ -29,6 +29,7 @@ from audiotool.audio.writer import Target
 from audiotool.batch.inputs import Found, find_inputs, listed
 from audiotool.batch.references import References
 from audiotool.errors import InputError, PlanError
+from audiotool.text import composed
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
@@ -244,12 +245,12 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
 
 
 def _check_clashes(jobs: Iterable[Job]) -> None:
-    """Two outputs of one name, also where only the case differs: some file systems see no difference."""
+    """Two outputs of one name; some file systems see no difference in case and in how accents are written."""
     owners: dict[str, Job] = {}
     clashes = []
     for job in jobs:
         for path in job.target.paths:
-            key = os.path.realpath(path).casefold()
+            key = composed(os.path.realpath(path)).casefold()
             if key in owners:
                 clashes.append(f"{owners[key].source} and {job.source} (both to {path})")
             owners.setdefault(key, job)

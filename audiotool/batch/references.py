@@ -8,6 +8,8 @@ from pathlib import Path
 from audiotool.audio.formats import is_readable_name
 from audiotool.batch.inputs import Found
 from audiotool.errors import PlanError
+from audiotool.paths import like_named
+from audiotool.text import composed
 
 
 class References:
@@ -68,10 +70,12 @@ class References:
         if path.is_file() and is_readable_name(path):
             return path
         folder = path.parent
+        # A folder is looked for once, whatever form its name has.
         if folder not in self._folders:
             by_stem = defaultdict(list)
-            for other in sorted(folder.iterdir()) if folder.is_dir() else []:
+            place = like_named(folder)
+            for other in sorted(place.iterdir()) if place.is_dir() else []:
                 if is_readable_name(other):
-                    by_stem[other.stem].append(other)
+                    by_stem[composed(other.stem)].append(other)
             self._folders[folder] = by_stem
-        return next(iter(self._folders[folder].get(path.stem, [])), None)
+        return next(iter(self._folders[folder].get(composed(path.stem), [])), None)

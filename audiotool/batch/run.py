@@ -17,6 +17,7 @@ from functools import partial
 from multiprocessing import connection, get_context
 from typing import Any, Protocol
 
+from audiotool import stdio
 from audiotool.atomic import remove_leftovers
 from audiotool.batch.plan import Job, Plan
 from audiotool.batch.work import Outcome, Work, do, failed, load_pipeline, score_skipped
@@ -216,6 +217,7 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
     """A worker's life: load, then one job after another until the pipe closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     leave_to_parent()
+    stdio.prepare()
     logging.basicConfig(level=level, format="audiotool: %(message)s", stream=sys.stderr)
     try:
         try:

@@ -14,6 +14,8 @@ from audiotool.batch.plan import Job
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.report import Row
+from audiotool.paths import like_named
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.dsp.mel import MelConfig
@@ -124,7 +126,7 @@ def _f0_of(job: Job, work: Work) -> Path | None:
     if work.f0 is None:
         return None
     place = Path(work.f0)
-    return (place / job.name).with_suffix(".npy") if place.is_dir() else place
+    return like_named((place / job.name).with_suffix(".npy")) if place.is_dir() else place
 
 
 def score_skipped(job: Job, work: Work) -> Outcome:
@@ -134,7 +136,7 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 
 def failed(job: Job, reason: str) -> Outcome:
     """The outcome of a job that came to nothing."""
-    line = " ".join(reason.split())
+    line = one_line(reason)
     return Outcome(job, "failed", [Row(job.name, facts={"status": "failed"}, notes=[line])], error=line)
 
 

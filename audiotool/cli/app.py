@@ -10,23 +10,25 @@ Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wr
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 import audiotool.cli
-from audiotool import signals
-from audiotool.cli.progress import say
+from audiotool import signals, stdio
+from audiotool.cli.screen import say, write
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
+from audiotool.text import one_line, printable
 from audiotool.version import __version__
 
 
@@ -61,13 +63,10 @@ class Subcommands(TyperGroup):
         return super().main(words, *extra, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        logging.basicConfig(
-            level=logging.DEBUG if self.debug else logging.WARNING,
-            format="audiotool: %(message)s" if not self.debug else "%(asctime)s %(name)s: %(message)s",
-            stream=sys.stderr,
-        )
+        self._start_log()
         try:
-            return super().invoke(ctx)
+            with _printable_complaints():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(130) from None
@@ -81,11 +80,21 @@ class Subcommands(TyperGroup):
             say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
-            # click's own exceptions know what to do with themselves.
-            if self.debug or type(error).__module__.partition(".")[0] in ("click", "typer"):
+            if self.debug or _is_the_parsers(error):
                 raise
             say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
             raise typer.Exit(1) from None
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _printable_complaints():
+            return super().make_context(*arguments, **options)
+
+    def _start_log(self) -> None:
+        """Let the log go to standard error, its lines `printable`."""
+        handler = logging.StreamHandler(sys.stderr)
+        text = "%(asctime)s %(name)s: %(message)s" if self.debug else "audiotool: %(message)s"
+        handler.setFormatter(PrintableFormatter(text))
+        logging.basicConfig(level=logging.DEBUG if self.debug else logging.WARNING, handlers=[handler])
 
     @staticmethod
     def _typer(module: str) -> typer.Typer | None:
@@ -96,9 +105,32 @@ class Subcommands(TyperGroup):
         return found if isinstance(found, typer.Typer) else None
 
 
+class PrintableFormatter(logging.Formatter):
+    """Makes records `printable`; tracebacks keep their lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+@contextlib.contextmanager
+def _printable_complaints() -> Iterator[None]:
+    """What the command line's parser complains of quotes what was typed."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(getattr(error, "message", None), str) and _is_the_parsers(error):
+            error.message = one_line(error.message)  # type: ignore[attr-defined]
+        raise
+
+
+def _is_the_parsers(error: Exception) -> bool:
+    """Whether it is an exception of click, which knows itself how to be told."""
+    return type(error).__module__.partition(".")[0] in ("click", "typer")
+
+
 def _version(asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"audiotool {__version__}\n")
+        write(f"audiotool {__version__}\n")
         raise typer.Exit
 
 
@@ -125,6 +157,7 @@ def audiotool_(
 
 def main() -> None:
     """Entry point of the console script."""
+    stdio.prepare()
     signals.unwind_on_request()
     try:
         app()

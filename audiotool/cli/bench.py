@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.cli.screen import write
 from audiotool.errors import PlanError
+from audiotool.text import one_line, to_json
 
 if TYPE_CHECKING:
     from audiotool.benchmark import Benchmark
@@ -50,15 +50,11 @@ def bench(
     name, loaded = _load(model, checkpoint)
     result = measure(loaded.to(target), seconds)
     if as_json:
-        sys.stdout.write(json.dumps({"checkpoint": name, **dataclasses.asdict(result)}, indent=2) + "\n")
+        write(to_json({"checkpoint": name, **dataclasses.asdict(result)}))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=name, show_header=False)
-    for row in rows(result):
-        table.add_row(*row)
-    Console(file=sys.stdout).print(table)
+    lines = [("checkpoint", one_line(name)), *rows(result)]
+    width = max(len(what) for what, _ in lines) + 2
+    write("".join(f"{what:<{width}}{much}\n" for what, much in lines))
 
 
 def rows(result: Benchmark) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.cli.screen import progress, say, write
 from audiotool.errors import PlanError
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.data.scan import Scan
@@ -146,34 +147,29 @@ def mix(
         dataset = make_dataset(data, loaded.audio, TASKS.get(loaded.task).example, split.value, count, tick)
     with _progress("mixing") as tick:
         write_set(dataset, output, range(count), workers, lambda done: tick(done, count), model.stems)
-    sys.stdout.write(f"{output / 'index.csv'}\n")
+    write(one_line(str(output / "index.csv")) + "\n")
     for path in dataset.skipped:
-        sys.stderr.write(f"audiotool: left out, cannot be read: {path}\n")
+        say(f"left out, cannot be read: {path}")
 
 
 @contextmanager
 def _progress(verb: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal's stderr, nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with progress() as bar:
         task = bar.add_task(verb, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _tell(found: Scan, output: Path) -> None:
     """The manifest's path to stdout; what it holds, and what is missing, to stderr."""
-    sys.stdout.write(f"{output}\n")
+    write(one_line(str(output)) + "\n")
     for split in sorted({e.split for e in found.entries}):
         rows = [e for e in found.entries if e.split == split]
         minutes = sum(e.seconds for e in rows) / 60
         groups = len({e.group for e in rows})
         rates = ", ".join(str(r) for r in sorted({e.sample_rate for e in rows}))
-        sys.stderr.write(
-            f"{split}: {len(rows)} files, {minutes:.1f} minutes, {groups} speakers or classes, {rates} Hz\n"
-        )
+        say(f"{split}: {len(rows)} files, {minutes:.1f} minutes, {groups} speakers or classes, {rates} Hz")
     for note in found.notes:
-        sys.stderr.write(f"audiotool: {note}\n")
+        say(note)
     for reason in found.unreadable.values():
-        sys.stderr.write(f"audiotool: left out: {reason}\n")
+        say(f"left out: {reason}")

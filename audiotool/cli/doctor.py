@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from typing import Annotated
 
 import typer
+
+from audiotool.cli.screen import write
+from audiotool.text import one_line, to_json
 
 app = typer.Typer(add_completion=False)
 
@@ -26,11 +27,11 @@ def doctor(
 
     findings = diagnose()
     if as_json:
-        sys.stdout.write(json.dumps([dataclasses.asdict(f) for f in findings], indent=2) + "\n")
+        write(to_json([dataclasses.asdict(f) for f in findings]))
     else:
         for finding in findings:
-            sys.stdout.write(f"{MARKS[finding.status]:<8} {finding.what}: {finding.detail}\n")
+            write(f"{MARKS[finding.status]:<8} {finding.what}: {one_line(finding.detail)}\n")
             if finding.fix:
-                sys.stdout.write(f"{'':<8} fix: {finding.fix}\n")
+                write(f"{'':<8} fix: {one_line(finding.fix)}\n")
     if any(finding.status == "problem" for finding in findings):
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiotool.cli.options import Jobs
-from audiotool.cli.progress import say
+from audiotool.cli.screen import progress, say, write
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError
 
@@ -67,9 +66,11 @@ def evaluate(
     if report is not None:
         write_report(report, rows)
     if as_json:
-        sys.stdout.write(to_json(rows))
+        write(to_json(rows))
     elif not quiet:
-        _print_table(rows)
+        from audiotool.cli.score_table import print_scores
+
+        print_scores(rows)
     failures = sum(row.failed for row in rows)
     if failures:
         say(f"{failures} of {len(rows)} files could not be compared")
@@ -100,22 +101,8 @@ def _metric_names(metrics: str | None, task: str) -> list[str]:
 
 
 def _score(pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int, quiet: bool) -> list[Row]:
-    from rich.console import Console
-    from rich.progress import Progress
-
     from audiotool.metrics.score import score_files
 
-    # Bars belong on a terminal; a log has no use for them.
-    with Progress(console=Console(stderr=True), disable=quiet or not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("scoring", total=len(pairs))
-        return score_files(pairs, metrics, jobs, lambda row: progress.advance(bar))
-
-
-def _print_table(rows: Sequence[Row]) -> None:
-    from rich.console import Console
-
-    from audiotool.metrics.report import remarks, to_table
-
-    Console(file=sys.stdout).print(to_table(rows))
-    for line in remarks(rows):
-        say(line)
+    with progress(**({"disable": True} if quiet else {})) as bars:
+        bar = bars.add_task("scoring", total=len(pairs))
+        return score_files(pairs, metrics, jobs, lambda row: bars.advance(bar))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.cli.screen import write
 from audiotool.errors import CheckpointError, PlanError
+from audiotool.text import one_line, to_json
 
 if TYPE_CHECKING:
+    from audiotool.checkpoint import Metadata
     from audiotool.models.base import Model
 
 app = typer.Typer(
@@ -46,7 +48,7 @@ def list_models(
         print_architectures(architectures)
         return
     found = {"checkpoints": checkpoints, "architectures": architectures}
-    sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    write(to_json(found))
 
 
 @app.command()
@@ -57,9 +59,15 @@ def show(
             help="A bundled checkpoint, a task (its default), a checkpoint file or an architecture."
         ),
     ],
+    full: Annotated[
+        bool, typer.Option("--full", help="All there is to know: recipe, sources, every score and setting.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what a checkpoint says of itself, or an architecture's settings and their published values."""
+    """Show a checkpoint or an architecture in ten lines, as YAML.
+
+    --full adds what a checkpoint was trained with and on, and every setting; --json prints all of that.
+    """
     from audiotool import checkpoint
     from audiotool.configuration import build_config
     from audiotool.models.registry import MODELS
@@ -67,16 +75,16 @@ def show(
     name = checkpoint.defaults().get(name, name)
     if name in checkpoint.bundled() or Path(name).suffix or Path(name).is_file():
         path = checkpoint.resolve(name)
-        facts = {"path": str(path), **dataclasses.asdict(checkpoint.read_metadata(path))}
+        metadata = checkpoint.read_metadata(path)
+        facts = {"path": str(path), **dataclasses.asdict(metadata)}
+        brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
         model_class = MODELS.get(name)
         facts = _described(_published(name, real=False), cost=False)
         facts |= {"reference": model_class.reference, "importer": _imports(name)}
+        brief = dict(facts)
         facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, f"{name}: "))
-    if as_json:
-        sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-        return
-    sys.stdout.write(_as_yaml(facts))
+    write(to_json(facts) if as_json else _as_yaml(facts if full else brief))
 
 
 @app.command()
@@ -86,7 +94,7 @@ def verify() -> None:
 
     found = checkpoint.verify()
     for name, status in found.items():
-        sys.stdout.write(f"{status:<8} {name}\n")
+        write(f"{status:<8} {one_line(name)}\n")
     wrong = [name for name, status in found.items() if status != "ok"]
     if wrong:
         raise CheckpointError(
@@ -123,7 +131,7 @@ def import_official(
         raise PlanError(f"{output} exists: give --overwrite to replace it")
     found, metadata = import_checkpoint(official, model, config, parse_settings(settings or []))
     checkpoint.save(output, found.state_dict(), metadata)
-    sys.stdout.write(f"{output}\n")
+    write(one_line(str(output)) + "\n")
 
 
 @app.command()
@@ -131,14 +139,19 @@ def card(
     name: Annotated[str, typer.Argument(help="A bundled checkpoint or a checkpoint file.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Beside the checkpoint unless given.", show_default=False),
+        typer.Option("--output", "-o", help="NAME.md in this folder unless given.", show_default=False),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a card that exists.")] = False,
 ) -> None:
     """Write a checkpoint's model card as Markdown. Prints its path."""
     from audiotool import checkpoint
     from audiotool.modelcard import write_card
 
-    sys.stdout.write(f"{write_card(checkpoint.resolve(name), output)}\n")
+    path = checkpoint.resolve(name)
+    target = output or Path(f"{path.stem}.md")
+    if target.exists() and not overwrite:
+        raise PlanError(f"{target} exists: give --overwrite to replace it, or -o FILE")
+    write(one_line(str(write_card(path, target))) + "\n")
 
 
 def _published(name: str, real: bool) -> Model:
@@ -174,9 +187,41 @@ def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
     model = _built(metadata.model, real=cost)
     row = {"checkpoint": name, "task": metadata.task, "default": name in checkpoint.defaults().values()}
     row |= {key: value for key, value in _described(model, cost).items() if key != "tasks"}
+    before, after = _test_scores(metadata)
+    return row | {"licence": metadata.licence, "test": after, "input": before}
+
+
+def _test_scores(metadata: Metadata) -> tuple[dict[str, float], dict[str, float]]:
+    """{metric: value} on the test split, of the unprocessed input and of the output."""
     tests = {key: values for key, values in metadata.metrics.items() if key.startswith("test, ")}
     before = tests.pop("test, input", {})
-    return row | {"test": next(iter(tests.values()), {}), "input": before}
+    return before, next(iter(tests.values()), {})
+
+
+def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
+    """What most want to know of a checkpoint, ten lines."""
+    from audiotool import checkpoint
+    from audiotool.cli.model_tables import change
+    from audiotool.tasks.base import TASKS
+
+    built = _built(metadata.model, real=False)
+    model = _described(built, cost=False)
+    before, after = _test_scores(metadata)
+    known = [name for name in TASKS.get(metadata.task).metrics if name in after]
+    latency, count = model["latency_ms"], model["parameters"]
+    by_licence = dict.fromkeys(str(source.get("licence", "unknown")) for source in metadata.sources)
+    return {
+        "path": str(path),
+        "task": metadata.task + (", its default" if path.stem in checkpoint.defaults().values() else ""),
+        "model": f"{model['model']}, {count / 1e6:.2f} M parameters, {metadata.sample_rate} Hz",
+        "outputs": ", ".join(built.stems),
+        "latency": "unbounded" if latency is None else f"{latency:g} ms",
+        "test": ", ".join(f"{n} {change(before.get(n), after[n])}" for n in known) or "not measured",
+        "licence": metadata.licence,
+        "sources": f"{len(metadata.sources)}, under {', '.join(by_licence)}" if by_licence else "unknown",
+        "made": f"{metadata.created}, audiotool {metadata.version}",
+        "sha256": checkpoint.sha256(path),
+    }
 
 
 def _described(model: Model, cost: bool) -> dict[str, Any]:
@@ -211,4 +256,4 @@ def _as_yaml(facts: dict[str, Any]) -> str:
 
     # Through JSON, so that tuples are lists.
     plain = json.loads(json.dumps(facts))
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=float("inf"))

@@ -9,17 +9,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
+from audiotool.cli.screen import progress, say
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.batch.plan import Job, Plan
     from audiotool.batch.run import Watcher
     from audiotool.batch.work import Outcome
-
-
-def say(message: str) -> None:
-    """Write one line to stderr."""
-    sys.stderr.write(f"audiotool: {' '.join(message.split())}\n")
-    sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -64,58 +60,58 @@ class Lines:
         self._count += 1
         self._seconds += outcome.seconds
         place = f"[{self._count}/{self._total}] " if self._total > 1 else ""
-        say(place + _line(outcome))
+        self._say(place + _line(outcome))
         for note in _notes(outcome):
-            say(note)
+            self._say(note)
         if self._count == self._total > 1 and self._seconds:
             elapsed = time.monotonic() - self._began
-            say(
+            self._say(
                 f"{self._seconds:.1f} s of audio in {elapsed:.1f} s, {self._seconds / elapsed:.1f}x real time"
             )
 
+    def _say(self, line: str) -> None:
+        say(line)
 
-class Bars:
-    """A bar for the batch and one for each file in work, with speed against real time and time left."""
+
+class Bars(Lines):
+    """The same lines, and below them a bar for the batch and one for each file in work, while they work."""
 
     def __init__(self, verb: str, plan: Plan) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+        super().__init__(plan)
+        # A long name must leave room for the bar.
+        names = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        self.progress = progress(
+            TextColumn("{task.description}", markup=False, table_column=names),
+            BarColumn(bar_width=20),
             TextColumn("{task.fields[amount]}"),
             TextColumn("{task.fields[speed]}"),
             TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
-            # Data on standard output must not be taken for something to print above the bars.
-            redirect_stdout=False,
+            disable=False,
+            expand=True,
         )
-        self._plan = plan
         self._files: dict[str, Any] = {}
         self._rates: dict[str, int] = {}
-        self._began: dict[str, float] = {}
-        self._seconds = 0.0
-        self._start = time.monotonic()
+        self._starts: dict[str, float] = {}
         self._batch = None
-        self._total = len(plan.jobs) + len(plan.skipped)
         if self._total > 1:
             self._batch = self.progress.add_task(verb, total=self._total, amount=f"0/{self._total}", speed="")
         self._verb = verb
 
     def started(self, job: Job) -> None:
         name = str(job.source)
-        self._files[name] = self.progress.add_task(
-            f"{self._verb} {job.name}", total=None, amount="", speed=""
-        )
-        self._began[name] = time.monotonic()
+        text = one_line(f"{self._verb} {job.name}")
+        self._files[name] = self.progress.add_task(text, total=None, amount="", speed="")
+        self._starts[name] = time.monotonic()
         self._rates[name] = _sample_rate(job)
 
     def advanced(self, job: Job, done: int, total: int | None) -> None:
         name = str(job.source)
         rate = self._rates[name]
         seconds = done / rate if rate else 0.0
-        elapsed = time.monotonic() - self._began[name]
+        elapsed = time.monotonic() - self._starts[name]
         self.progress.update(
             self._files[name],
             completed=done,
@@ -125,19 +121,18 @@ class Bars:
         )
 
     def finished(self, outcome: Outcome) -> None:
-        self._seconds += outcome.seconds
         bar = self._files.pop(str(outcome.job.source), None)
         if bar is not None:
             self.progress.remove_task(bar)
+        super().finished(outcome)
         if self._batch is not None:
-            elapsed = max(time.monotonic() - self._start, 1e-9)
-            self.progress.update(self._batch, advance=1, speed=f"{self._seconds / elapsed:.1f}x real time")
-            count = int(self.progress.tasks[0].completed)
-            self.progress.update(self._batch, amount=f"{count}/{self._total}")
-        if self._batch is None or outcome.error is not None:
-            self.progress.console.print(_line(outcome), markup=False, highlight=False, soft_wrap=True)
-        for note in _notes(outcome):
-            self.progress.console.print(note, markup=False, highlight=False, soft_wrap=True)
+            elapsed = max(time.monotonic() - self._began, 1e-9)
+            speed = f"{self._seconds / elapsed:.1f}x real time"
+            amount = f"{self._count}/{self._total}"
+            self.progress.update(self._batch, advance=1, amount=amount, speed=speed)
+
+    def _say(self, line: str) -> None:
+        self.progress.console.print(one_line(line), soft_wrap=True)
 
 
 def _line(outcome: Outcome) -> str:
@@ -160,11 +155,11 @@ def _notes(outcome: Outcome) -> list[str]:
 def _sample_rate(job: Job) -> int:
     """Hz, 0 when only reading will tell."""
     from audiotool.audio.reader import probe
-    from audiotool.errors import InputError
 
     if str(job.source) == PIPE:
         return 0
     try:
         return probe(job.source).sample_rate
-    except InputError:
+    except Exception:
+        # Whatever is wrong with the file is told when it is worked on.
         return 0

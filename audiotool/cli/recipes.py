@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from audiotool.cli.screen import show as show_table
+from audiotool.cli.screen import table, write
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.data.config import Split
@@ -23,16 +26,17 @@ Settings = Annotated[
 @app.command("list")
 def list_recipes() -> None:
     """List the bundled recipes with their tasks."""
-    from rich.console import Console
-    from rich.table import Table
-
     from audiotool.recipe import load, shipped
 
-    table = Table("recipe", "task", "model", "description", box=None)
-    for name in shipped():
-        recipe = load(name)
-        table.add_row(name, recipe.task, recipe.model.name, recipe.description)
-    Console(file=sys.stdout).print(table)
+    recipes = {name: load(name) for name in shipped()}
+    for task in dict.fromkeys(recipe.task for recipe in recipes.values()):
+        made = table(task, "description")
+        made.columns[1].no_wrap, made.columns[1].justify = False, "left"
+        for name, recipe in recipes.items():
+            if recipe.task == task:
+                made.add_row(name, recipe.description)
+        show_table(made)
+        write("\n")
 
 
 @app.command()
@@ -48,9 +52,9 @@ def show(
 
     if resolved or settings:
         plain = load(name, settings or []).plain()
-        sys.stdout.write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
     else:
-        sys.stdout.write(find(name).read_text(encoding="utf-8"))
+        write(find(name).read_text(encoding="utf-8"))
 
 
 @app.command()
@@ -71,8 +75,8 @@ def validate(
         model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
         found = _look_for_data(recipe, find(name).parent) if data else []
         count = f"{model.parameter_count:,} parameters"
-        sys.stdout.write(f"{name}: {recipe.task}, {recipe.model.name}, {count}\n")
-        sys.stdout.writelines(f"    {line}\n" for line in found)
+        write(f"{one_line(name)}: {recipe.task}, {recipe.model.name}, {count}\n")
+        write("".join(f"    {one_line(line)}\n" for line in found))
 
 
 def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
@@ -103,9 +107,9 @@ def losses() -> None:
 
     for name, loss in LOSSES.all().items():
         first_line = (inspect.getdoc(loss) or "").splitlines()[0]
-        sys.stdout.write(f"{name}: {first_line}\n")
+        write(f"{name}: {first_line}\n")
         for option in inspect.signature(loss).parameters.values():
             if option.kind in (option.VAR_POSITIONAL, option.VAR_KEYWORD):
                 continue
             default = "required" if option.default is option.empty else repr(option.default)
-            sys.stdout.write(f"    {option.name}: {default}\n")
+            write(f"    {option.name}: {default}\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from audiotool.cli.options import TaskOptions
-from audiotool.cli.progress import make_watcher, say
+from audiotool.cli.progress import make_watcher
+from audiotool.cli.screen import say
 from audiotool.errors import CheckpointError, InputError, PlanError
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def run_task(
             raise
     outcomes.sort(key=lambda o: o.job.name)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
-    _print_scores(outcomes, options, to_stdout)
     _write_report(outcomes, options)
+    _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
     if failures:
         if len(outcomes) > 1:
@@ -158,14 +158,9 @@ def _write_report(outcomes: Sequence[Outcome], options: TaskOptions) -> None:
 
 
 def _print_scores(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
-    # Facts go into the report; on the screen the scores need the width.
-    scored = [replace(row, facts={}) for o in outcomes for row in o.rows if row.values]
+    scored = [row for o in outcomes for row in o.rows if row.values]
     if not scored or options.quiet:
         return
-    from rich.console import Console
+    from audiotool.cli.score_table import print_scores
 
-    from audiotool.metrics.report import remarks, to_table
-
-    Console(file=sys.stderr if to_stdout else sys.stdout).print(to_table(scored))
-    for line in remarks(scored):
-        say(line)
+    print_scores(scored, to_stdout)

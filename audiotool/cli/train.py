@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.cli.screen import progress, say, write
 from audiotool.signals import call_on_request
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.training.trainer import Summary, Trainer
@@ -75,7 +77,7 @@ def _stop_on_signals(trainer: Trainer) -> None:
         trainer.stop()
         # Of a terminal that was closed nobody reads, and nothing can be written there.
         with contextlib.suppress(OSError):
-            sys.stderr.write("audiotool: stopping after this step (again: at once)\n")
+            say("stopping after this step (again: at once)")
 
     call_on_request(stop)
 
@@ -91,9 +93,9 @@ def _tell(summary: Summary, folder: Path) -> None:
         words.append(f"best {metric} {value:.4g} at step {step}")
     if summary.interrupted:
         words.append(f"state saved in {folder}, go on with --resume")
-    sys.stderr.write(f"audiotool: {', '.join(words)}\n")
+    say(", ".join(words))
     if summary.checkpoint.exists():
-        sys.stdout.write(f"{summary.checkpoint}\n")
+        write(one_line(str(summary.checkpoint)) + "\n")
 
 
 def make_listener(steps: int) -> Any:
@@ -126,7 +128,7 @@ class LineListener:
         self.say(f"validation at step {step} {_numbers(values)}")
 
     def say(self, text: str) -> None:
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}\n")
         sys.stderr.flush()
 
     def remaining(self, step: int) -> str:
@@ -139,16 +141,16 @@ class BarListener(LineListener):
     """A rich progress bar, with validations as lines above it."""
 
     def __init__(self, steps: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         super().__init__(steps)
-        self.progress = Progress(
+        self.progress = progress(
             MofNCompleteColumn(),
             BarColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("{task.description}"),
-            console=Console(stderr=True),
+            TextColumn("{task.description}", markup=False),
+            transient=False,
+            disable=False,
         )
         self.task = self.progress.add_task("", total=steps)
 
@@ -173,7 +175,7 @@ class BarListener(LineListener):
         self.progress.update(self.task, description=told)
 
     def say(self, text: str) -> None:
-        self.progress.console.print(text, highlight=False)
+        self.progress.console.print(one_line(text))
 
 
 def _numbers(values: dict[str, float]) -> str:

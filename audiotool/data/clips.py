@@ -236,7 +236,9 @@ def _fingerprint(paths: Sequence[Path], sample_rate: int) -> str:
     for path in paths:
         try:
             status = path.stat()
-            digest.update(f"\n{path}\t{status.st_size}\t{status.st_mtime_ns}".encode())
+            digest.update(
+                f"\n{path}\t{status.st_size}\t{status.st_mtime_ns}".encode(errors="surrogateescape")
+            )
         except OSError:
-            digest.update(f"\n{path}\tmissing".encode())
+            digest.update(f"\n{path}\tmissing".encode(errors="surrogateescape"))
     return digest.hexdigest()[:24]

@@ -90,8 +90,8 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
             log.warning("left out: %s", reason)
         return found.entries
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
         raise InputError(
             f"{path}: cannot read the manifest ({error}): make one with `audiotool data scan`"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -111,7 +112,7 @@ def assign_splits(
     names = [e.group if by_speaker else "/".join(e.path.parts[-2:]) for e in entries]
     for name, entry in zip(names, entries, strict=True):
         seconds[name] += max(entry.seconds, 1e-3)
-    order = sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    order = sorted(seconds, key=lambda name: hashlib.sha256(os.fsencode(name)).hexdigest())
     total = sum(seconds.values())
     chosen: dict[str, str] = {}
     for label, share in (shares or SHARES).items():

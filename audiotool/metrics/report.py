@@ -1,22 +1,19 @@
-"""Reports: one row a job, as a table for people, JSON or CSV for programs. Nulls are counted, not dropped."""
+"""Reports: one row a job, as JSON or CSV. Nulls are counted, not dropped."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from audiotool import text
 from audiotool.atomic import obstacle, write_text
 from audiotool.errors import InputError
-from audiotool.metrics.base import METRICS, Value
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from audiotool.metrics.base import Value
 
 FORMATS = (".json", ".csv")
 
@@ -82,7 +79,7 @@ def to_json(rows: Sequence[Row]) -> str:
         }
         for row in rows
     ]
-    return json.dumps({"files": files, "summary": summary(rows)}, indent=2, ensure_ascii=False) + "\n"
+    return text.to_json({"files": files, "summary": summary(rows)})
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -107,32 +104,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     blank = [""] * (len(facts) + 2)
     writer.writerow(["mean", *(_plain(found[c]["mean"]) for c in columns), *blank])
     writer.writerow(["null", *(found[c]["null"] for c in columns), *blank])
-    return stream.getvalue()
-
-
-def to_table(rows: Sequence[Row]) -> Table:
-    """A rich table: scores, "noisy → estimate" where there is a baseline, the mean last."""
-    from rich.table import Table
-
-    metrics = list(dict.fromkeys(name for row in rows for name in row.values))
-    facts = list(dict.fromkeys(name for row in rows for name in row.facts))
-    table = Table(show_footer=len(rows) > 1, footer_style="bold")
-    found = summary(rows)
-    table.add_column("file", "mean", overflow="fold")
-    for metric in metrics:
-        means = [found[c]["mean"] for c in (f"{metric}_noisy", metric) if c in found]
-        nulls = found[metric]["null"]
-        footer = " → ".join(map(_rounded, means)) + (f" ({nulls} null)" if nulls else "")
-        table.add_column(_heading(metric), footer, justify="right")
-    for fact in facts:
-        table.add_column(fact.replace("_", " "), "", justify="right")
-    for row in rows:
-        cells = []
-        for metric in metrics:
-            pair = [side[metric].value for side in (row.baseline, row.values) if metric in side]
-            cells.append(" → ".join(map(_rounded, pair)))
-        table.add_row(row.name, *cells, *(_fact(row.facts.get(f, "")) for f in facts))
-    return table
+    return text.encodable(stream.getvalue())
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
@@ -168,8 +140,7 @@ def write_report(path: Path, rows: Sequence[Row]) -> None:
         InputError: see `check_path`; or the folder cannot be written or the disk is full.
     """
     check_path(path)
-    text = to_json(rows) if path.suffix.lower() == ".json" else to_csv(rows)
-    write_text(path, text)
+    write_text(path, to_json(rows) if path.suffix.lower() == ".json" else to_csv(rows))
 
 
 def _column_names(rows: Sequence[Row]) -> list[str]:
@@ -182,19 +153,5 @@ def _difference(value: Value, noisy: Value) -> Value:
     return Value(value.value - noisy.value)
 
 
-def _heading(metric: str) -> str:
-    found = METRICS.get(metric)
-    arrow = "↑" if found.higher_is_better else "↓"
-    return f"{metric} {arrow}" + (f"\n{found.unit}" if found.unit else "")
-
-
-def _rounded(value: float | None) -> str:
-    return "null" if value is None else f"{value:.3f}"
-
-
 def _plain(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _fact(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

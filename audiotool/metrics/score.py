@@ -29,6 +29,7 @@ from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
 from audiotool.metrics.report import Row
 from audiotool.metrics.sdr import best_permutation
 from audiotool.signals import end, leave_to_parent
+from audiotool.text import composed
 
 logger = logging.getLogger(__name__)
 
@@ -352,14 +353,14 @@ def _matching(
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """Audio files of a folder and those below it, by relative path without suffix.
+    """Audio files of a folder and those below it, by relative path without suffix, `composed`.
 
     Raises:
         InputError: two files differ in nothing but their suffix.
     """
     found: dict[str, Path] = {}
     for path in sorted(walk(folder, is_readable_name)):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
+        stem = composed(path.relative_to(folder).with_suffix("").as_posix())
         if stem in found:
             raise InputError(f"{found[stem]} and {path} have one name: which of them counts?")
         found[stem] = path

@@ -66,7 +66,7 @@ def test_list_with_cost_as_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     done = models("list", "--cost")
     assert done.exit_code == 0, done.stderr
     assert "tiny" in done.stdout
-    words = done.stdout.splitlines()[-2].split()
+    words = done.stdout.splitlines()[-1].split()
     assert words[:5] + words[6:] == ["gtcrn", "0.02", "M", "32", "ms", "16", "yes", "denoise"]
     assert float(words[5]) == pytest.approx(0.026, rel=0.05)
 
@@ -80,7 +80,7 @@ def test_list_shows_what_a_family_scores() -> None:
     ]
     before, after = (rows["denoise-16k"][key]["si_sdr"] for key in ("input", "test"))
     [line] = [line for line in models("list").stdout.splitlines() if line.startswith("denoise-16k *")]
-    assert line.endswith(f"{before:.3g} → {after:.3g}")
+    assert line.endswith(f"{before:.3g}→{after:.3g}  MIT")
     assert all(len(line) <= 80 for line in models("list").stdout.splitlines())
 
 
@@ -91,11 +91,21 @@ def test_list_without_checkpoints(bundle: Path) -> None:
 
 
 def test_show_a_checkpoint_by_name_and_by_path(bundle: Path) -> None:
-    by_name = yaml.safe_load(models("show", "tiny").stdout)
+    by_name = yaml.safe_load(models("show", "tiny", "--full").stdout)
     assert by_name["task"] == "denoise"
     assert by_name["model"]["name"] == "cleanunet"
     by_path = json.loads(models("show", bundle / "tiny.safetensors", "--json").stdout)
     assert by_path == by_name
+
+
+def test_show_says_the_most_important_in_ten_lines() -> None:
+    for name in checkpoint.bundled():
+        text = models("show", name).stdout
+        assert text.count("\n") <= 10
+        found = yaml.safe_load(text)
+        assert found["licence"] == "MIT"
+        assert "GPL-2" in found["sources"]
+        assert found["sha256"] == checkpoint.sha256(found["path"])
 
 
 def test_show_a_tasks_default() -> None:
@@ -103,7 +113,8 @@ def test_show_a_tasks_default() -> None:
 
 
 def test_show_an_architecture() -> None:
-    found = yaml.safe_load(models("show", "cleanunet").stdout)
+    assert "config" not in yaml.safe_load(models("show", "cleanunet").stdout)
+    found = yaml.safe_load(models("show", "cleanunet", "--full").stdout)
     assert found["config"]["n_layers"] == 8
     assert found["parameters"] == 46_071_937
     assert "Kong et al." in found["reference"]
@@ -196,11 +207,19 @@ def test_imports_that_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_card(bundle: Path, tmp_path: Path) -> None:
+def test_card(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
     done = models("card", "tiny")
     assert done.exit_code == 0, done.stderr
-    assert Path(done.stdout.strip()) == bundle / "tiny.md"
-    text = (bundle / "tiny.md").read_text()
+    assert done.stdout == "tiny.md\n"
+    assert not (bundle / "tiny.md").exists(), "an installation is not written to"
+    refused = models("card", "tiny")
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+    assert models("card", "tiny", "--overwrite").exit_code == 0
+    text = Path("tiny.md").read_text()
     assert text.startswith("# tiny\n")
     assert checkpoint.sha256(bundle / "tiny.safetensors") in text
     assert "Not measured." in text

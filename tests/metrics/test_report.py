@@ -8,11 +8,10 @@ import os
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from audiotool.errors import InputError
 from audiotool.metrics.base import Value
-from audiotool.metrics.report import Row, check_path, remarks, summary, to_csv, to_table, write_report
+from audiotool.metrics.report import Row, check_path, remarks, summary, to_csv, write_report
 
 
 @pytest.fixture
@@ -67,17 +66,6 @@ def test_csv(rows: list[Row], tmp_path: Path) -> None:
     assert "stoi: the reference is silent" in lines[1]["reasons"]
     assert lines[2]["pesq"] == "3"
     assert lines[3]["stoi"] == "1"
-
-
-def test_table(rows: list[Row]) -> None:
-    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
-    console.print(to_table(rows))
-    text = console.export_text()
-    assert "1.500 → 2.500" in text
-    assert "1.750 → 3.000" in text
-    assert "(1 null)" in text
-    assert "pesq ↑" in text
-    assert "MOS" in text
 
 
 def test_remarks_group_metrics_by_reason(rows: list[Row]) -> None:

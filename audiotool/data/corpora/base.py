@@ -12,6 +12,7 @@ from audiotool.data.manifest import Entry
 from audiotool.data.scan import Scan, scan
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError
+from audiotool.text import composed
 
 
 class Corpus:
@@ -57,12 +58,11 @@ class Corpus:
             inputs, "pair", split="train", source=self.source, licence=self.licence, progress=progress
         )
         partners = [
-            {e.path.relative_to(t.resolve()): e for e in scan(t, "speech", progress=progress).entries}
-            for t in targets
+            {_name_in(t, e): e for e in scan(t, "speech", progress=progress).entries} for t in targets
         ]
         entries = []
         for entry in found.entries:
-            relative = entry.path.relative_to(inputs.resolve())
+            relative = _name_in(inputs, entry)
             for folder, there in zip(targets, partners, strict=True):
                 if relative not in there:
                     raise InputError(
@@ -72,13 +72,18 @@ class Corpus:
             own = tuple(there[relative].path for there in partners)
             entries.append(replace(entry, targets=own, split=split))
         for folder, there in zip(targets, partners, strict=True):
-            alone = there.keys() - {e.path.relative_to(inputs.resolve()) for e in found.entries}
+            alone = there.keys() - {_name_in(inputs, e) for e in found.entries}
             if alone:
                 raise InputError(
                     f"{folder / min(alone)} has no readable partner in {inputs}"
                     f" ({len(alone)} such files): unpack the corpus again"
                 )
         return Scan(entries, found.unreadable)
+
+
+def _name_in(folder: Path, entry: Entry) -> str:
+    """What the partners of a file are called too."""
+    return composed(entry.path.relative_to(folder.resolve()).as_posix())
 
 
 def _check_match(entry: Entry, target: Entry) -> None:

@@ -1,0 +1,101 @@
+"""Scores of files as tables: as many metrics side by side as the screen is wide, every number whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from audiotool.cli.screen import console, say, show, table, write
+from audiotool.metrics.base import METRICS
+from audiotool.metrics.report import Row, remarks, summary
+from audiotool.text import one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+GAP = 2
+"""Blanks between columns."""
+NAME_SHARE = 3
+"""Names are folded beyond one part in so many of the screen's width, where it is too narrow for all."""
+
+
+def print_scores(rows: Sequence[Row], to_stderr: bool = False) -> None:
+    """Print the tables, and what is to be said of the rows on standard error.
+
+    Raises:
+        BrokenPipeError, InputError: as `screen.write`.
+    """
+    for number, made in enumerate(score_tables(rows, console(to_stderr).width)):
+        if number:
+            (sys.stderr.write if to_stderr else write)("\n")
+        show(made, to_stderr)
+    for line in remarks(rows):
+        say(line)
+
+
+def score_tables(rows: Sequence[Row], width: int) -> list[Table]:
+    """Scores, "noisy → estimate" where there is a baseline, the mean last.
+
+    Args:
+        width: of the screen in characters.
+    """
+    from rich.cells import cell_len
+
+    metrics = list(dict.fromkeys(name for row in rows for name in row.values))
+    columns = {metric: _column(metric, rows) for metric in metrics}
+    widths = {m: max(cell_len(line) for text in columns[m] for line in text.split("\n")) for m in metrics}
+    names = [one_line(row.name) for row in rows]
+    longest = max(map(cell_len, [*names, "mean"]))
+    fits = longest + sum(GAP + w for w in widths.values()) <= width
+    first = longest if fits else min(longest, max(width // NAME_SHARE, width - GAP - max(widths.values())))
+    if not fits and len(metrics) > 1:
+        first = min(longest, max(width // NAME_SHARE, len("mean")))
+    made = []
+    for group in _groups(metrics, widths, width - first):
+        part = table("file", *(columns[m][0] for m in group), footer=len(rows) > 1)
+        names_column = part.columns[0]
+        names_column.width, names_column.footer = first, "mean"
+        names_column.no_wrap, names_column.overflow = False, "fold"
+        for column, metric in zip(part.columns[1:], group, strict=True):
+            column.footer = columns[metric][-1]
+        for n, name in enumerate(names):
+            part.add_row(name, *(columns[m][1 + n] for m in group))
+        made.append(part)
+    return made
+
+
+def _groups(metrics: Sequence[str], widths: dict[str, int], width: int) -> list[list[str]]:
+    """Metrics in order, as many in each group as fit a width, one at least."""
+    groups: list[list[str]] = []
+    left = 0
+    for metric in metrics:
+        left -= GAP + widths[metric]
+        if left < 0 or not groups:
+            groups.append([])
+            left = width - GAP - widths[metric]
+        groups[-1].append(metric)
+    return groups
+
+
+def _column(metric: str, rows: Sequence[Row]) -> list[str]:
+    """A metric's heading, its cells and its mean."""
+    cells = []
+    for row in rows:
+        pair = [side[metric].value for side in (row.baseline, row.values) if metric in side]
+        cells.append(" → ".join(map(_rounded, pair)))
+    found = summary(rows)
+    means = [found[c]["mean"] for c in (f"{metric}_noisy", metric) if c in found]
+    nulls = found[metric]["null"]
+    mean = " → ".join(map(_rounded, means)) + (f"\n({nulls} null)" if nulls else "")
+    return [_heading(metric), *cells, mean]
+
+
+def _heading(metric: str) -> str:
+    found = METRICS.get(metric)
+    arrow = "↑" if found.higher_is_better else "↓"
+    return f"{metric} {arrow}" + (f"\n{found.unit}" if found.unit else "")
+
+
+def _rounded(value: float | None) -> str:
+    return "null" if value is None else f"{value:.3f}"

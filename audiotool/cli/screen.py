@@ -1,0 +1,85 @@
+"""The one door to the screen: lines to standard error, text and tables to standard output.
+
+Names from outside are never markup, and never obeyed by the terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from audiotool.errors import InputError
+from audiotool.text import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def say(message: str) -> None:
+    """Write one line to standard error."""
+    sys.stderr.write(f"audiotool: {one_line(message)}\n")
+    sys.stderr.flush()
+
+
+def write(text: str) -> None:
+    """Write text to standard output. Text from outside is made `printable` before.
+
+    Raises:
+        BrokenPipeError: whoever read it has gone.
+        InputError: it cannot be written, as on a full disk.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
+
+
+def console(to_stderr: bool = False) -> Console:
+    """A rich console that prints text as it is: no markup, no emoji codes, no colours of its own."""
+    from rich.console import Console
+
+    file = sys.stderr if to_stderr else sys.stdout
+    return Console(file=file, markup=False, emoji=False, highlight=False)
+
+
+def progress(*columns: Any, **options: Any) -> Any:
+    """A rich progress display on standard error, seen on a terminal alone; it leaves nothing behind."""
+    from rich.progress import Progress
+
+    options = {"transient": True, "disable": not sys.stderr.isatty(), **options}
+    # Data on standard output must not be taken for something to print above the bars.
+    return Progress(*columns, console=console(to_stderr=True), redirect_stdout=False, **options)
+
+
+def table(first: str, *others: str, footer: bool = False) -> Table:
+    """A table without lines: the first column to the left, the others to the right, nothing cut."""
+    from rich.table import Table
+
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_footer=footer)
+    made.add_column(first, no_wrap=True)
+    for name in others:
+        made.add_column(name, justify="right", no_wrap=True)
+    return made
+
+
+def show(made: Table, to_stderr: bool = False) -> None:
+    """Print a table. Where the screen is too narrow for it its lines are longer than the screen, never cut.
+
+    Raises:
+        BrokenPipeError, InputError: as `write`.
+    """
+    from rich.measure import Measurement
+
+    screen = console(to_stderr)
+    screen.width = max(screen.width, Measurement.get(screen, screen.options, made).minimum)
+    with screen.capture() as text:
+        screen.print(made)
+    lines = "".join(f"{line.rstrip()}\n" for line in text.get().rstrip("\n").split("\n"))
+    if to_stderr:
+        sys.stderr.write(lines)
+    else:
+        write(lines)

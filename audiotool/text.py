@@ -1,0 +1,57 @@
+"""Text from outside (names of files, tags, messages of libraries), made fit to be shown and written.
+
+Python keeps the bytes of a name that is not UTF-8 as lone surrogates, which no encoding takes; a name may
+hold characters that a terminal obeys. Whatever is shown goes through `printable`, whatever is written as JSON
+through `to_json`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+# Control characters, separators of lines, changes of the writing direction, halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_C1_CONTROLS = re.compile("[\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    r"""The text with everything escaped that a terminal would obey or no encoding takes.
+
+    A byte that was not UTF-8 is shown as that byte: "caf\xe9.wav".
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def encodable(text: str) -> str:
+    """The text with the bytes escaped that are not UTF-8; nothing else changes."""
+    return _SURROGATES.sub(_escaped, text)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, `printable`; spaces inside a line stay."""
+    return printable(re.sub(r"\s*[\r\n]\s*", " ", text.strip()))
+
+
+def to_json(value: Any) -> str:
+    """JSON, indented, that every parser takes and every terminal survives; ends in a line break."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    # Inside of JSON the backslash of an escaped byte is itself escaped.
+    text = _SURROGATES.sub(lambda found: "\\" + _escaped(found), text)
+    return _C1_CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n"
+
+
+def composed(name: str) -> str:
+    """The name in Unicode's composed form (NFC): equal for names that look equal."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
+    short = {9: r"\t", 10: r"\n", 13: r"\r"}
+    return short.get(code) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

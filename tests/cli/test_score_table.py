@@ -1,0 +1,53 @@
+"""Scores on a screen: every number whole, at most two lines of heading, as wide as the screen."""
+
+from __future__ import annotations
+
+import pytest
+from rich.cells import cell_len
+
+from audiotool.cli.score_table import print_scores
+from audiotool.metrics.base import Value
+from audiotool.metrics.report import Row
+
+METRICS = ("pesq", "pesq_nb", "stoi", "estoi", "si_sdr", "lsd", "snr")
+
+
+def rows_of(name: str, count: int = 2) -> list[Row]:
+    values = {metric: Value(100.0 + n) for n, metric in enumerate(METRICS)}
+    return [Row(f"{name}{n}", values, {metric: Value(-1.5) for metric in METRICS}) for n in range(count)]
+
+
+def printed(rows: list[Row], columns: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        print_scores(rows)
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 132, 250])
+@pytest.mark.parametrize("name", ["a", "a rather long name of a recording that somebody made in 2026 [x] "])
+def test_every_number_is_whole(columns: int, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(rows_of(name), columns, capsys)
+    text = "\n".join(lines)
+    for n, metric in enumerate(METRICS):
+        assert text.count(f"-1.500 → {100 + n}.000") == 3, "two rows and the mean"
+        assert f"{metric} ↑" in text or f"{metric} ↓" in text
+    assert "…" not in text
+    if columns >= 40:
+        assert max(map(cell_len, lines)) <= columns
+
+
+def test_on_a_wide_screen_a_file_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(rows_of("a"), 250, capsys)
+    assert len(lines) == 2 + 2 + 1
+    assert lines[1].split()[0] == "file"
+    assert lines[0].split()[:2] == ["pesq", "↑"]
+
+
+def test_nulls_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [Row("a", {"stoi": Value(0.5)}), Row("b", {"stoi": Value(None, "the reference is silent")})]
+    print_scores(rows)
+    out, err = capsys.readouterr()
+    assert "(1 null)" in out
+    assert "null" in out.splitlines()[2]
+    assert "b: no stoi: the reference is silent" in err

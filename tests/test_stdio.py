@@ -1,0 +1,58 @@
+"""Work is done and reported whatever the standard streams are: closed, full, of a narrow encoding."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+AUDIOTOOL = f"{sys.executable} -m audiotool"
+
+
+def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["sh", "-c", line], cwd=folder, env=ENVIRONMENT | environment, capture_output=True, timeout=240
+    )
+
+
+def python(program: str, folder: Path, redirection: str = "") -> subprocess.CompletedProcess[bytes]:
+    """Run a program that begins with prepared streams."""
+    script = folder / "program.py"
+    script.write_text(f"from audiotool import stdio\nstdio.prepare()\n{program}")
+    return shell(f"{sys.executable} {script} {redirection}", folder)
+
+
+def test_a_file_never_takes_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    done = python("file = open('x', 'w')\nassert file.fileno() > 2, file.fileno()", tmp_path, "<&- >&- 2>&-")
+    assert done.returncode == 0
+
+
+def test_text_into_closed_or_full_streams_costs_nothing(tmp_path: Path) -> None:
+    program = "import sys\nsys.stderr.write('x\\n')\nprint('x')\nopen('done', 'w')"
+    for redirection in ("2>&- >&-", "2>/dev/full"):
+        done = python(program, tmp_path, redirection)
+        assert (done.returncode, (tmp_path / "done").exists()) == (0, True), done.stderr
+        (tmp_path / "done").unlink()
+
+
+@pytest.mark.parametrize(("name", "redirection"), [("standard_input", "<&-"), ("standard_output", ">&-")])
+def test_bytes_are_not_lost_in_a_closed_stream(name: str, redirection: str, tmp_path: Path) -> None:
+    done = python(f"stdio.{name}()", tmp_path, redirection)
+    assert b"InputError: standard " in done.stderr
+    assert b" is closed: " in done.stderr
+
+
+def test_signs_that_an_encoding_does_not_hold(tmp_path: Path) -> None:
+    program = "print('1 → 2 ↑ é 日本', __import__('os').fsdecode(b'\\xe9'))"
+    (tmp_path / "program.py").write_text(f"from audiotool import stdio\nstdio.prepare()\n{program}")
+    for encoding, expected in (
+        ("ascii", rb"1 > 2 ^ \xe9 \u65e5\u672c \xe9"),
+        ("cp1252", b"1 > 2 ^ \xe9 \\u65e5\\u672c \\xe9"),
+        ("utf-8", "1 → 2 ↑ é 日本 \\xe9".encode()),
+    ):
+        done = shell(f"{sys.executable} program.py", tmp_path, PYTHONIOENCODING=encoding)
+        assert done.stdout == expected + b"\n", done.stderr
