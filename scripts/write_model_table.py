@@ -64,7 +64,7 @@ def main() -> None:
         lines.append(_line(row(name, model_class)))
         print(lines[-1], flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(HEADER + "\n".join(lines) + "\n")
+    options.output.write_text(HEADER + "\n".join(lines) + "\n" + official_options())
 
 
 def row(name: str, model_class: type[Model]) -> list[str]:
@@ -85,6 +85,34 @@ def row(name: str, model_class: type[Model]) -> list[str]:
         "none" if importer is None else importer.origin,
         ", ".join(proofs(model_class)) or "none",
     ]
+
+
+OPTIONS_HEADER = """
+## Options of the official configurations
+
+What `audiotool models import` does with each option of a file that comes with official weights. Sizes are compared
+with the tensors' shapes, and a file that says other sizes is refused. "refused unless …": the official program
+builds another network, or another input, for other values. "unused": without influence on a trained network's
+output. Where the official program refuses an option that it does not know, audiotool does too.
+
+"""
+
+
+def official_options() -> str:
+    """The table of what each importer does with each official option."""
+    lines = [_line(("model", "section", "option", "here")), _line(["---"] * 4)]
+    for name, importer in IMPORTERS.all().items():
+        for section in importer.options:
+            last = "refused" if section.closed else "not read, as in the official program"
+            rows = [(", ".join(f"`{key}`" for key in section.taken), "supported")]
+            rows += [
+                (f"`{key}`", f"refused unless {' or '.join(f'`{v!r}`' for v in allowed)}")
+                for key, allowed in section.fixed.items()
+            ]
+            rows += [(", ".join(f"`{key}`" for key in section.unused), "unused")] if section.unused else []
+            for option, here in (*rows, ("any other", last)):
+                lines.append(_line((name, section.section, option, here)))
+    return OPTIONS_HEADER + "\n".join(lines) + "\n"
 
 
 def streaming(model: Model) -> tuple[str, str, bool]:

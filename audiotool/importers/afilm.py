@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from audiotool.errors import CheckpointError, DependencyError
-from audiotool.importers.base import Importer, entry, read_config
+from audiotool.importers.base import Importer, Options, entry, read_config
 
 PUBLISHED_HEADS = 8
 """Heads of attention are written nowhere in the file."""
@@ -51,6 +51,7 @@ class TFiLMImporter(Importer):
     origin = "github.com/ncarraz/AFILM"
     licence = "MIT"
     signature: ClassVar[tuple[str, ...]] = ("conv1d", "t_fi_lm")
+    options: ClassVar[tuple[Options, ...]] = (Options("config.json", taken=("input_length", "block0")),)
     layer = "t_fi_lm"
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -90,7 +91,9 @@ class TFiLMImporter(Importer):
         if official["description"] is not None:
             values.update(self._described(official["description"]))
         if config is not None:
-            values.update(self._configured(read_config(config)))
+            given = read_config(config)
+            self.options[0].check(given, str(config))
+            values.update(self._configured(given))
         return values
 
     def _layers(self, official: Any) -> tuple[list[Group], list[Group]]:
@@ -135,6 +138,7 @@ class AFiLMImporter(TFiLMImporter):
 
     name = "afilm"
     signature: ClassVar[tuple[str, ...]] = ("conv1d", "a_fi_lm")
+    options = (Options("config.json", taken=("input_length", "block0", "num_heads")),)
     layer = "a_fi_lm"
 
     def _modulation(self, group: Group) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,7 @@ import yaml
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, describe_model, sha256
-from audiotool.discovery import Catalogue
+from audiotool.discovery import Catalogue, nearest
 from audiotool.errors import AudiotoolError, CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
@@ -48,6 +49,46 @@ MAX_REPEATS = 8
 """Most bytes of tensors in a byte of the file."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """What one section of an official configuration may say; docs/models.md lists it.
+
+    Args:
+        section: what the section is called.
+        taken: options that become ours.
+        fixed: options that change the network, and the values of each that give ours.
+        unused: options without influence on a trained network's output.
+        closed: the official program refuses options that it does not know, and so do we; False where the
+            section holds its settings of training too.
+    """
+
+    section: str
+    taken: tuple[str, ...]
+    fixed: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
+    closed: bool = True
+
+    def check(self, values: Any, source: str) -> None:
+        """Refuse what would be ignored.
+
+        Raises:
+            CheckpointError: an option has a value that gives another network, or is not known.
+        """
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"{source}: {self.section} are names with values, not {values!r}")
+        for key, allowed in self.fixed.items():
+            if key in values and not any(values[key] == value for value in allowed):
+                raise CheckpointError(
+                    f"{source}: the official option {key}={values[key]!r} is not supported, only"
+                    f" {' or '.join(map(repr, allowed))}"
+                )
+        known = {*self.taken, *self.fixed, *self.unused}
+        unknown = sorted(str(key) for key in values if key not in known) if self.closed else []
+        if unknown:
+            hint = nearest(unknown[0], sorted(known))
+            raise CheckpointError(f"{source}: unknown official options: {', '.join(unknown)}{hint}")
+
+
 class Importer:
     """Base of all importers.
 
@@ -56,12 +97,14 @@ class Importer:
         origin: repository or page that publishes the files.
         licence: of the published weights.
         signature: pieces of tensor names; a file in which each of them occurs is taken for this model's.
+        options: what the official configuration may say, section by section.
     """
 
     name: ClassVar[str]
     origin: ClassVar[str] = ""
     licence: ClassVar[str] = "unknown: see the publisher's terms"
     signature: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[Options, ...]] = ()
 
     def read(self, path: Path) -> Any:
         """Contents of the official file; torch's own format unless overridden."""

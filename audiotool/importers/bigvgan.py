@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, entry, read_config, require
-from audiotool.importers.hifigan import generator_values
+from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.hifigan import MEL, NETWORK, TRAINING, generator_values
 from audiotool.models.layers.weight_norm import fold_weights
 
 
@@ -21,6 +21,17 @@ class BigVGANImporter(Importer):
     origin = "github.com/NVIDIA/BigVGAN"
     licence = "MIT"
     signature = ("conv_pre.", "ups.0.0.", "resblocks.0.activations.", "activation_post.", "conv_post.")
+    options = (
+        Options(
+            "config.json",
+            taken=(
+                *("resblock", *NETWORK, *MEL, "activation", "snake_logscale"),
+                *("use_tanh_at_final", "use_bias_at_final"),
+            ),
+            unused=(*TRAINING, "resolutions", "mpd_reshapes", "use_spectral_norm", "lambda_melloss"),
+            closed=False,
+        ),
+    )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = official.get("generator", official) if isinstance(official, Mapping) else {}

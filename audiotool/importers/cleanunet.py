@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require
 
 NAMES = {
     "channels_input": "channels_input",
@@ -33,6 +33,10 @@ class CleanUNetImporter(Importer):
     origin = "github.com/NVIDIA/CleanUNet"
     licence = "MIT"
     signature = ("encoder.0.0.weight", "tsfm_conv1.weight", "slf_attn.w_qs.weight")
+    options = (
+        Options("network_config", taken=tuple(NAMES)),
+        Options("trainset_config", taken=("sample_rate",), unused=("root", "crop_length_sec"), closed=False),
+    )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         return dict(entry(official, "model_state_dict"))
@@ -41,6 +45,7 @@ class CleanUNetImporter(Importer):
         path = require(config, "DNS-large-full.json")
         values = read_config(path)
         network = entry(values, "network_config", source=str(path))
+        self.options[0].check(network, str(path))
         result = {ours: entry(network, theirs, source=str(path)) for theirs, ours in NAMES.items()}
         result["sample_rate"] = values.get("trainset_config", {}).get("sample_rate", 16000)
         return result

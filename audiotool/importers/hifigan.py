@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from audiotool.dsp.mel import MelConfig, mel_config, preset_names
-from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require
 from audiotool.models.layers.weight_norm import fold_weights
 
 NETWORK = (
@@ -32,6 +32,12 @@ MEL = {
     "fmax": "fmax",
 }
 """Official keys of the mel and ours."""
+
+TRAINING = (
+    *("num_gpus", "batch_size", "learning_rate", "adam_b1", "adam_b2", "lr_decay", "seed", "segment_size"),
+    *("num_freq", "fmax_for_loss", "num_workers", "dist_config"),
+)
+"""Options of training alone."""
 
 
 def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
@@ -60,6 +66,7 @@ class HiFiGANImporter(Importer):
     origin = "github.com/jik876/hifi-gan"
     licence = "MIT"
     signature = ("conv_pre.", "ups.0.", "resblocks.0.convs", "conv_post.")
+    options = (Options("config.json", taken=("resblock", *NETWORK, *MEL), unused=TRAINING, closed=False),)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = official.get("generator", official) if isinstance(official, Mapping) else {}

@@ -15,33 +15,12 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, read_torch
+from audiotool.importers.base import Importer, Options, entry, read_config, read_torch
 
 CLASS = "demucs.hdemucs.HDemucs"
 
-NAMES = {"nfft": "n_fft", "samplerate": "sample_rate"} | {
-    name: name
-    for name in (
-        *("sources", "audio_channels", "channels", "growth", "depth", "freq_emb", "emb_scale", "emb_smooth"),
-        *("kernel_size", "time_stride", "stride", "context", "context_enc", "norm_starts", "norm_groups"),
-        *("dconv_depth", "dconv_comp", "dconv_attn", "dconv_lstm", "dconv_init"),
-    )
-}
-"""Official arguments and ours."""
-
-FIXED: dict[str, Any] = {
-    "channels_time": None,
-    "cac": True,
-    "rewrite": True,
-    "hybrid": True,
-    "hybrid_old": False,
-    "multi_freqs": None,
-    "dconv_mode": 1,
-}
-"""Official arguments that change the network, and the only value of each that this one implements."""
-
-IGNORED = {"segment", "rescale", "wiener_iters", "end_iters", "wiener_residual", "multi_freqs_depth"}
-"""Official arguments without influence on a trained network of this kind."""
+NAMES = {"nfft": "n_fft", "samplerate": "sample_rate"}
+"""Official arguments with other names than ours."""
 
 BRANCHES = {
     "encoder": "freq_encoder",
@@ -62,6 +41,20 @@ class HybridDemucsImporter(Importer):
     origin = "github.com/facebookresearch/demucs"
     licence = "MIT"
     signature = ("encoder.0.dconv.layers.0.0.weight", "freq_emb.embedding.weight")
+    options = (
+        Options(
+            "arguments of HDemucs",
+            taken=(
+                *("sources", "audio_channels", "channels", "channels_time", "growth", "nfft", "cac"),
+                *("wiener_iters", "depth", "rewrite", "hybrid", "hybrid_old", "multi_freqs"),
+                *("multi_freqs_depth", "freq_emb", "emb_scale", "emb_smooth", "kernel_size", "time_stride"),
+                *("stride", "context", "context_enc", "norm_starts", "norm_groups", "dconv_mode"),
+                *("dconv_depth", "dconv_comp", "dconv_attn", "dconv_lstm", "dconv_init", "samplerate"),
+            ),
+            fixed={"wiener_residual": (False,)},
+            unused=("segment", "rescale", "end_iters"),
+        ),
+    )
 
     def read(self, path: Path) -> Any:
         return read_torch(path, stand_ins=[CLASS])
@@ -83,22 +76,23 @@ class HybridDemucsImporter(Importer):
                 raise CheckpointError(f"this package holds a {official['klass'].__name__}, not an HDemucs")
             if official.get("args"):
                 raise CheckpointError("this package gives arguments by position, which no released one does")
-            values, dconv_init = dict(entry(official, "kwargs")), 1e-4
+            values, source = dict(entry(official, "kwargs")), "the package"
         elif config is not None:
-            values = read_config(config)
-            values, dconv_init = dict(values.get("kwargs", values)), 1e-4
+            values, source = read_config(config), str(config)
+            values = dict(values.get("kwargs", values))
         else:
             raise CheckpointError(
                 "a state dict does not say how its network was built: give --config network.json with"
                 ' its arguments, such as {"sources": ["speech", "noise"], "nfft": 1024, "depth": 5}'
             )
-        for key, value in FIXED.items():
-            if (given := values.pop(key, value)) != value and (given or value):
-                raise CheckpointError(f"the official option {key}={given!r} is not supported, only {value!r}")
-        unknown = values.keys() - NAMES.keys() - IGNORED
-        if unknown:
-            raise CheckpointError(f"unknown official arguments: {', '.join(sorted(unknown))}")
-        return {"dconv_init": dconv_init} | {NAMES[k]: v for k, v in values.items() if k in NAMES}
+        (arguments,) = self.options
+        arguments.check(values, source)
+        if values.get("multi_freqs", ()) is None:
+            del values["multi_freqs"]
+        if values.get("freq_emb", 0) is None:
+            values["freq_emb"] = 0
+        taken = {NAMES.get(str(k), str(k)): v for k, v in values.items() if k in arguments.taken}
+        return {"dconv_init": 1e-4, **taken}
 
     @staticmethod
     def _unused_norm(state: Mapping[str, Tensor]) -> str:

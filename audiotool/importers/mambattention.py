@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require
 
 NAMES = {
     "stft_cfg": {
@@ -27,7 +26,7 @@ NAMES = {
 }
 """Official sections and keys, and our keys."""
 
-FIXED = {"input_channel": 2, "output_channel": 1}
+FIXED = {"input_channel": (2,), "output_channel": (1,)}
 """Official keys with one possible value: magnitude and phase in, a mask out."""
 
 
@@ -38,6 +37,10 @@ class MambAttentionImporter(Importer):
     origin = "github.com/NikolaiKyhne/MambAttention"
     licence = "MIT"
     signature = ("TFMambAttention.0.time_mamba.forward_blocks.0.mixer.A_log",)
+    options = tuple(
+        Options(section, taken=tuple(keys), fixed=FIXED if section == "model_cfg" else {}, closed=False)
+        for section, keys in NAMES.items()
+    )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         return dict(entry(official, "generator"))
@@ -45,11 +48,8 @@ class MambAttentionImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "MambAttention.yaml")
         values = read_config(path)
-        for key, value in FIXED.items():
-            if values.get("model_cfg", {}).get(key, value) != value:
-                raise CheckpointError(
-                    f"{path}: only {key} {value} is supported, got {values['model_cfg'][key]}"
-                )
+        for options in self.options:
+            options.check(entry(values, options.section, source=str(path)), str(path))
         return {
             ours: entry(values, section, theirs, source=str(path))
             for section, keys in NAMES.items()

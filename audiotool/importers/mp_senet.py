@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, entry, read_config, require, tensor_names
+from audiotool.importers.base import Importer, Options, entry, read_config, require, tensor_names
 
 NAMES = {
     "dense_channel": "dense_channel",
@@ -31,6 +31,15 @@ class MPSENetImporter(Importer):
     signature = (
         "TSTransformer.0.time_transformer.ffn.gru.weight_ih_l0",
         "dense_encoder.dense_conv_1.0.weight",
+    )
+    options = (
+        Options(
+            "config.json",
+            taken=tuple(NAMES),
+            # The official program takes its default, which the weights show.
+            unused=("num_tsconformers", "segment_size", "batch_size", "learning_rate"),
+            closed=False,
+        ),
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:

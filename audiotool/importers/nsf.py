@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, without_prefix
+from audiotool.importers.base import Importer, Options, entry, read_config, without_prefix
 from audiotool.models.layers.harmonic_noise_mix import HIGH_UNVOICED, HIGH_VOICED, LOW_UNVOICED, LOW_VOICED
 from audiotool.models.nsf import FILTER_SCALE, MEL
 
@@ -40,6 +40,17 @@ RENAMED = (
 )
 """Patterns of official names and what replaces them, applied in order."""
 
+SHOWN = {
+    "hidden_dim": "hidden_dim",
+    "cnn_kernel_s": "kernel_size",
+    "filter_block_num": "filter_blocks",
+    "cnn_num_in_block": "convs_per_block",
+}
+"""Official sizes that the tensors show, and ours."""
+
+CHOSEN = {"sine_amp": "sine_amplitude", "noise_std": "noise_std", "sinc_order": "sinc_order"}
+"""Official values that no tensor shows, and ours."""
+
 FIXED_FILTERS = {
     "l_fir_lp_v": LOW_VOICED,
     "l_fir_lp_u": LOW_UNVOICED,
@@ -55,6 +66,15 @@ class NSFImporter(Importer):
     origin = "github.com/nii-yamagishilab/project-NN-Pytorch-scripts"
     licence = "BSD-3-Clause"
     signature = ("m_source.l_linear.weight", "m_filter.l_har_blocks.0.l_ff_1.weight")
+    options = (
+        Options(
+            "config.json",
+            taken=("project", "wav_samp_rate", "input_dims", "input_reso", "model"),
+            unused=("output_dims", "output_reso"),
+            closed=False,
+        ),
+        Options("model", taken=(*SHOWN, *CHOSEN, "harmonic_num", "upsamp_rate")),
+    )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         renamed = {}
@@ -98,9 +118,21 @@ def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
             f"{config} is for {variant}, but the tensors are those of {values['variant']}:"
             " give the configuration that belongs to the checkpoint."
         )
-    names = {"sine_amp": "sine_amplitude", "noise_std": "noise_std", "sinc_order": "sinc_order"}
     network = given.get("model", {})
-    found = {ours: network[theirs] for theirs, ours in names.items() if network.get(theirs) is not None}
+    _, options = NSFImporter.options
+    options.check(network, str(config))
+    hop, bands = values["mel"].get("hop_length"), values["mel"]["n_mels"]
+    told = {
+        **{theirs: (network.get(theirs), values[ours]) for theirs, ours in SHOWN.items()},
+        "harmonic_num": (network.get("harmonic_num"), values["harmonics"] - 1),
+        "upsamp_rate": (network.get("upsamp_rate"), hop),
+        "input_dims": (given.get("input_dims"), [bands, 1]),
+        "input_reso": (given.get("input_reso"), [hop, hop]),
+    }
+    for key, (said, shown) in told.items():
+        if None not in (said, shown) and said != shown:
+            raise CheckpointError(f"{config}: {key} is {said}, but the tensors have {shown}")
+    found = {ours: network[theirs] for theirs, ours in CHOSEN.items() if network.get(theirs) is not None}
     if "wav_samp_rate" in given:
         found["mel"] = {**values["mel"], "sample_rate": given["wav_samp_rate"]}
     return found

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, DependencyError
-from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -35,35 +35,56 @@ NETWORK = (
     "skip_channels",
     "aux_context_window",
     "dropout",
+    "bias",
+    "use_causal_conv",
 )
 """Official keys of the generator that keep their names."""
+
+UPSAMPLING = Options(
+    "upsample_params",
+    taken=(
+        *("upsample_scales", "freq_axis_kernel_size", "nonlinear_activation", "nonlinear_activation_params"),
+        *("upsample_activation", "upsample_activation_params"),
+    ),
+    fixed={"interpolate_mode": ("nearest",), "mode": ("nearest",)},
+    # The official programs set these themselves, from the options beside the section.
+    unused=("use_causal_conv", "aux_channels", "aux_context_window", "cin_channels", "cin_pad"),
+)
+"""Of kan-bayashi's and r9y9's upsampling network."""
+
+LOGARITHMS = {10.0: "log10", None: "natural"}
+"""Official bases and our names."""
 
 
 def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
     """The log10 mel of kan-bayashi's and r9y9's configurations: a preset's name, or its values."""
     fields = {ours: entry(values, theirs, source=source) for theirs, ours in MEL.items()}
-    win_length = values.get("win_length")
-    return named(mel_config({**fields, "win_length": win_length, "log": "log10", "floor": 1e-10}))
+    base, win_length = values.get("log_base", 10.0), values.get("win_length")
+    if base not in LOGARITHMS:
+        raise CheckpointError(f"{source}: log_base {base!r} is not supported, only 10.0 or null")
+    log = LOGARITHMS[base]
+    return named(mel_config({**fields, "win_length": win_length, "log": log, "floor": 1e-10}))
 
 
 def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The upsampling network's configuration, common to kan-bayashi's and r9y9's.
 
     Raises:
-        CheckpointError: another network than the one with a convolution before it, or with activations.
+        CheckpointError: another network than the one with a convolution before it.
     """
     kind = values.get("upsample_net", "ConvInUpsampleNetwork")
-    parameters = entry(values, "upsample_params", source=source)
-    activation = parameters.get("nonlinear_activation") or parameters.get("upsample_activation", "none")
-    if kind != "ConvInUpsampleNetwork" or activation != "none":
-        raise CheckpointError(
-            f"{source}: upsample_net {kind} with activation {activation} is not supported: only"
-            " ConvInUpsampleNetwork without activation is"
-        )
-    return {
-        "upsample_scales": tuple(entry(parameters, "upsample_scales", source=source)),
-        "freq_axis_kernel_size": parameters.get("freq_axis_kernel_size", 1),
-    }
+    if kind != "ConvInUpsampleNetwork":
+        raise CheckpointError(f"{source}: upsample_net {kind} is not supported, only ConvInUpsampleNetwork")
+    parameters = values.get("upsample_params", {})
+    UPSAMPLING.check(parameters, source)
+    result: dict[str, Any] = {"freq_axis_kernel_size": parameters.get("freq_axis_kernel_size", 1)}
+    if "upsample_scales" in parameters:
+        result["upsample_scales"] = tuple(parameters["upsample_scales"])
+    for theirs in ("nonlinear_activation", "upsample_activation"):
+        if parameters.get(theirs) not in (None, "none"):
+            result["upsample_activation"] = parameters[theirs]
+            result["upsample_activation_params"] = parameters.get(f"{theirs}_params") or {}
+    return result
 
 
 def read_statistics(folder: Path) -> dict[str, Tensor]:
@@ -109,6 +130,26 @@ class ParallelWaveGANImporter(Importer):
     origin = "github.com/kan-bayashi/ParallelWaveGAN"
     licence = "MIT"
     signature = ("first_conv.", "upsample_net.conv_in", "conv1x1_aux")
+    options = (
+        Options(
+            "generator_params",
+            taken=(*NETWORK, "aux_channels", "upsample_net", "upsample_params"),
+            fixed={"in_channels": (1,), "out_channels": (1,), "upsample_conditional_features": (True,)},
+            unused=("use_weight_norm",),
+        ),
+        UPSAMPLING,
+        Options(
+            "config.yml",
+            taken=(*MEL, "win_length", "log_base", "generator_params"),
+            fixed={
+                "generator_type": ("ParallelWaveGANGenerator",),
+                "window": ("hann",),
+                "global_gain_scale": (1.0,),
+            },
+            unused=("format", "trim_silence", "discriminator_params"),
+            closed=False,
+        ),
+    )
 
     def read(self, path: Path) -> Any:
         official = super().read(path)
@@ -127,17 +168,18 @@ class ParallelWaveGANImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.yml")
         values = read_config(path)
-        kind = values.get("generator_type", "ParallelWaveGANGenerator")
-        if kind != "ParallelWaveGANGenerator":
-            raise CheckpointError(f"{path}: generator_type {kind} is another model than Parallel WaveGAN's")
+        network, _, whole = self.options
+        whole.check(values, str(path))
         generator = entry(values, "generator_params", source=str(path))
-        if generator.get("in_channels", 1) != 1 or generator.get("out_channels", 1) != 1:
-            raise CheckpointError(f"{path}: only generators with one channel in and out are supported")
+        network.check(generator, str(path))
+        if generator.get("aux_channels", 80) != entry(values, "num_mels", source=str(path)):
+            raise CheckpointError(
+                f"{path}: aux_channels {generator.get('aux_channels', 80)} is not num_mels"
+                f" {values['num_mels']}: only generators conditioned on the mel alone are supported"
+            )
         return {
-            **{key: entry(generator, key, source=str(path)) for key in NETWORK},
+            **{key: generator[key] for key in NETWORK if key in generator},
             **upsampling_values(generator, str(path)),
-            "bias": generator.get("bias", True),
-            "use_causal_conv": generator.get("use_causal_conv", False),
             "mel": mel_definition(values, str(path)),
             "weight_norm": False,
         }

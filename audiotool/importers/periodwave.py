@@ -12,7 +12,7 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -65,6 +65,17 @@ class PeriodWaveImporter(Importer):
     origin = "github.com/sh-lee-prml/PeriodWave"
     licence = "MIT"
     signature: ClassVar[tuple[str, ...]] = ("estimator.MelCond.", "estimator.mpg.mpg.", "estimator.period_")
+    options = (
+        Options(
+            "data",
+            taken=(*MEL, "energy_min", "energy_max"),
+            fixed={"max_wav_value": (32768.0,)},
+            unused=("train_filelist_path", "test_filelist_path"),
+            closed=False,
+        ),
+        # The width of the last layer shows in its weights.
+        Options("model", taken=("periods", "noise_scale", "hidden_dim"), unused=("final_dim",), closed=False),
+    )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = {}
@@ -83,6 +94,8 @@ class PeriodWaveImporter(Importer):
         path = require(config, "config.json")
         values = read_config(path)
         data, network = (entry(values, key, source=str(path)) for key in ("data", "model"))
+        for options, section in zip(self.options, (data, network), strict=True):
+            options.check(section, str(path))
         fields = {ours: entry(data, theirs, source=str(path)) for theirs, ours in MEL.items()}
         tensors = entry(official, "model")
         embedding = entry(tensors, "estimator.period_emb.weight", source="the PeriodWave checkpoint")

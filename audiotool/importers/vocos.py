@@ -6,18 +6,60 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel import filterbank, mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
 HEADS = {"ISTFTHead": "istft", "IMDCTCosHead": "imdct-cos", "IMDCTSymExpHead": "imdct-symexp"}
-BACKBONES = ("VocosBackbone", "VocosResNetBackbone")
-ENCODEC_RATES = {"encodec_24khz": (24000, 320), "encodec_48khz": (48000, 320)}
-"""Sample rate and hop of the codecs, by the name the configuration has."""
+ENCODEC_RATES = {"encodec_24khz": 24000, "encodec_48khz": 48000}
+"""Sample rate of the codecs, by the name the configuration has."""
+
+MEL = {"f_min": "fmin", "f_max": "fmax", "mel_scale": "scale"}
+"""Official names of the mel's values that differ from ours."""
+
+# The official code clips the coefficients instead of the audio.
+CLIP = {"clip_audio": (False, None)}
+SCALE = ("layer_scale_init_value",)
+
+PARTS = {
+    "feature_extractor": {
+        "MelSpectrogramFeatures": Options(
+            "feature_extractor: MelSpectrogramFeatures",
+            taken=("sample_rate", "n_fft", "hop_length", "n_mels", "padding", *MEL, "norm"),
+        ),
+        "EncodecFeatures": Options(
+            "feature_extractor: EncodecFeatures",
+            taken=("encodec_model",),
+            unused=("bandwidths", "train_codebooks"),
+        ),
+    },
+    "backbone": {
+        "VocosBackbone": Options(
+            "backbone: VocosBackbone",
+            taken=("input_channels", "dim", "intermediate_dim", "num_layers", "adanorm_num_embeddings"),
+            unused=SCALE,
+        ),
+        "VocosResNetBackbone": Options(
+            "backbone: VocosResNetBackbone", taken=("input_channels", "dim", "num_blocks"), unused=SCALE
+        ),
+    },
+    "head": {
+        "ISTFTHead": Options("head: ISTFTHead", taken=("dim", "n_fft", "hop_length", "padding")),
+        "IMDCTCosHead": Options("head: IMDCTCosHead", taken=("dim", "mdct_frame_len", "padding"), fixed=CLIP),
+        "IMDCTSymExpHead": Options(
+            "head: IMDCTSymExpHead",
+            taken=("dim", "mdct_frame_len", "padding"),
+            fixed=CLIP,
+            unused=("sample_rate",),
+        ),
+    },
+}
+"""The official parts, the classes audiotool reads for each, and their options."""
 
 
 class VocosImporter(Importer):
@@ -27,6 +69,7 @@ class VocosImporter(Importer):
     origin = "github.com/gemelo-ai/vocos"
     licence = "MIT"
     signature = ("backbone.embed.", "head.out.weight")
+    options = tuple(options for classes in PARTS.values() for options in classes.values())
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = official.get("state_dict", official) if isinstance(official, Mapping) else {}
@@ -38,24 +81,30 @@ class VocosImporter(Importer):
         values, source = read_config(path), str(path)
         if "model" in values:  # the training configuration holds the same parts one level down
             values = entry(values, "model", "init_args", source=source)
-        backbone = entry(values, "backbone", "init_args", source=source)
-        head = entry(values, "head", "init_args", source=source)
-        resnet = _class(values, "backbone", BACKBONES, source) == "VocosResNetBackbone"
-        kind = HEADS[_class(values, "head", tuple(HEADS), source)]
+        arguments = {
+            part: entry(values, part, "init_args", source=source)
+            for part in ("feature_extractor", "backbone", "head")
+        }
+        kinds = {part: _class(values, part, tuple(classes), source) for part, classes in PARTS.items()}
+        for part, kind in kinds.items():
+            PARTS[part][kind].check(arguments[part], source)
+        backbone, head = arguments["backbone"], arguments["head"]
+        resnet = kinds["backbone"] == "VocosResNetBackbone"
         result = {
-            **_features(values, backbone, source),
+            **_features(kinds["feature_extractor"], arguments, _hop(kinds["head"], head, source), source),
             "backbone": "resnet" if resnet else "convnext",
             "dim": entry(backbone, "dim", source=source),
             "num_layers": entry(backbone, "num_blocks" if resnet else "num_layers", source=source),
-            "head": kind,
+            "head": HEADS[kinds["head"]],
             "padding": head.get("padding", "same"),
             "weight_norm": False,
         }
         if not resnet:
             result["intermediate_dim"] = entry(backbone, "intermediate_dim", source=source)
             result["conditions"] = backbone.get("adanorm_num_embeddings") or 0
-        if kind == "istft":
+        if kinds["head"] == "ISTFTHead":
             result["n_fft"] = entry(head, "n_fft", source=source)
+        _compare(result, head, backbone, official, source)
         return result
 
 
@@ -71,17 +120,65 @@ def _class(values: Any, part: str, known: tuple[str, ...], source: str) -> str:
     return name
 
 
-def _features(values: Any, backbone: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The input: a mel definition, or a codec's sizes."""
-    known = ("MelSpectrogramFeatures", "EncodecFeatures")
-    arguments = entry(values, "feature_extractor", "init_args", source=source)
-    if _class(values, "feature_extractor", known, source) == "EncodecFeatures":
-        codec = arguments.get("encodec_model", "encodec_24khz")
+def _hop(kind: str, head: Mapping[str, Any], source: str) -> int:
+    """Samples a frame that the head gives."""
+    if kind == "ISTFTHead":
+        return int(entry(head, "hop_length", source=source))
+    return int(entry(head, "mdct_frame_len", source=source)) // 2
+
+
+def _features(kind: str, arguments: Mapping[str, Any], hop: int, source: str) -> dict[str, Any]:
+    """The input: a mel definition, or a codec's sizes.
+
+    Raises:
+        CheckpointError: the codec is unknown, or the head's hop is not the mel's.
+    """
+    given, channels = arguments["feature_extractor"], arguments["backbone"].get("input_channels")
+    if kind == "EncodecFeatures":
+        codec = given.get("encodec_model", "encodec_24khz")
         if codec not in ENCODEC_RATES:
             raise CheckpointError(f"{source}: no codec is called '{codec}': {', '.join(ENCODEC_RATES)}")
-        sample_rate, hop_length = ENCODEC_RATES[codec]
-        channels = entry(backbone, "input_channels", source=source)
-        return {"mel": None, "input_channels": channels, "sample_rate": sample_rate, "hop_length": hop_length}
-    keys = ("sample_rate", "n_fft", "hop_length", "n_mels", "padding")
-    given = {key: arguments[key] for key in keys if key in arguments}
-    return {"mel": named(mel_config({"preset": "vocos-24k", **given}))}
+        # The head alone decides how many samples a codec's frame becomes.
+        rate = ENCODEC_RATES[codec]
+        return {"mel": None, "input_channels": channels, "sample_rate": rate, "hop_length": hop}
+    mel = mel_config({"preset": "vocos-24k", **{MEL.get(key, key): given[key] for key in given}})
+    for name, found, wanted in (
+        ("hop_length", hop, mel.hop_length),
+        ("input_channels", channels, mel.n_mels),
+    ):
+        if found != wanted:
+            raise CheckpointError(
+                f"{source}: the {'head' if name == 'hop_length' else 'backbone'} has {name} {found}, the mel"
+                f" {wanted}: they must be the same"
+            )
+    return {"mel": named(mel)}
+
+
+def _compare(
+    result: Mapping[str, Any],
+    head: Mapping[str, Any],
+    backbone: Mapping[str, Any],
+    official: Any,
+    source: str,
+) -> None:
+    """Refuse a configuration that says another frame, or another mel, than the file's own constants.
+
+    Raises:
+        CheckpointError: names the tensor.
+    """
+    tensors = official.get("state_dict", official) if isinstance(official, Mapping) else {}
+    frame = head.get("n_fft", head.get("mdct_frame_len"))
+    for key in ("head.istft.window", "head.imdct.window"):
+        if key in tensors and tensors[key].numel() != frame:
+            raise CheckpointError(f"{source}: the head's frame is {frame}, {key} has {tensors[key].numel()}")
+    if head.get("dim", result["dim"]) != result["dim"]:
+        raise CheckpointError(f"{source}: the head has dim {head['dim']}, the backbone {result['dim']}")
+    bands = tensors.get("feature_extractor.mel_spec.mel_scale.fb")
+    if bands is None or result.get("mel") is None:
+        return
+    ours = filterbank(mel_config(result["mel"]))
+    if bands.shape != ours.shape or not torch.allclose(bands.float(), ours, atol=1e-4):
+        raise CheckpointError(
+            f"{source}: the mel it defines is not that of the file, whose filters"
+            " (feature_extractor.mel_spec.mel_scale.fb) are others"
+        )

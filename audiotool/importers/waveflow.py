@@ -17,10 +17,10 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, require, without_prefix
+from audiotool.importers.base import Importer, Options, entry, read_config, require, without_prefix
 from audiotool.importers.hifigan import named
 from audiotool.importers.pickles import ArrayUnpickler, PickledArray
-from audiotool.importers.waveglow import mel_definition
+from audiotool.importers.waveglow import DATA_CONFIG, mel_definition
 from audiotool.models.layers.weight_norm import fold_weights
 
 L0SG_NAMES = (
@@ -103,6 +103,28 @@ class WaveFlowImporter(Importer):
     origin = "github.com/L0SG/WaveFlow or github.com/PaddlePaddle/Parakeet"
     licence = "BSD-3-Clause (L0SG) or Apache-2.0 (Parakeet)"
     signature = ("flows.0.coupling.", "upsample_conv.0")
+    options = (
+        Options(
+            "waveflow_config (L0SG)",
+            taken=(
+                *("n_height", "n_flow", "n_layer", "res_channels", "cin_channels", "n_layer_per_cycle"),
+                "coupling_type",
+            ),
+            unused=("model_name",),
+        ),
+        DATA_CONFIG,
+        Options(
+            "model (Parakeet)",
+            taken=("n_group", "n_flows", "n_layers", "channels", "kernel_size", "upsample_factors"),
+            unused=("sigma",),
+        ),
+        Options(
+            "data (Parakeet)",
+            taken=("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax"),
+            unused=("batch_size", "valid_size", "train_clip_seconds", "clip_frames"),
+            closed=False,
+        ),
+    )
 
     def read(self, path: Path) -> Any:
         return read_paddle(path) if path.suffix == ".pdparams" else super().read(path)
@@ -114,15 +136,19 @@ class WaveFlowImporter(Importer):
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.json")
-        return _parakeet_values(path) if _is_parakeet(official) else _l0sg_values(path)
+        l0sg, _, parakeet, data = self.options
+        if not _is_parakeet(official):
+            return _l0sg_values(path, l0sg, self.weights(official))
+        return _parakeet_values(path, parakeet, data)
 
 
 def _is_parakeet(official: Any) -> bool:
     return isinstance(official, Mapping) and any(str(key).startswith("decoder.0.") for key in official)
 
 
-def _l0sg_values(path: Path) -> dict[str, Any]:
+def _l0sg_values(path: Path, options: Options, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     values = entry(read_config(path), "waveflow_config", source=str(path))
+    options.check(values, str(path))
     wanted = ("n_height", "n_flow", "n_layer", "res_channels", "cin_channels")
     rows, flows, layers, channels, bands = (entry(values, key, source=str(path)) for key in wanted)
     coupling = values.get("coupling_type", "waveflow")
@@ -137,14 +163,22 @@ def _l0sg_values(path: Path) -> dict[str, Any]:
         "channels": channels,
         "row_dilations": tuple(2**i for i in range(values.get("n_layer_per_cycle", 1))),
         "bipartize": coupling == "waveflow_bipartize",
+        "synthesis_order": "published",
+        # A layer's kernel is twice its stride.
+        "upsample_factors": tuple(
+            tensor.shape[3] // 2
+            for key, tensor in sorted(tensors.items())
+            if re.fullmatch(r"upsample_conv\.\d\.weight", key)
+        ),
         "mel": mel_definition(path, bands),
         "weight_norm": False,
     }
 
 
-def _parakeet_values(path: Path) -> dict[str, Any]:
+def _parakeet_values(path: Path, options: Options, data_options: Options) -> dict[str, Any]:
     values = read_config(path)
     model = entry(values, "model", source=str(path))
+    options.check(model, str(path))
     keys = ("n_group", "n_flows", "n_layers", "channels", "kernel_size", "upsample_factors")
     rows, flows, layers, channels, kernel, factors = (entry(model, key, source=str(path)) for key in keys)
     if rows not in PARAKEET_ROW_DILATIONS:
@@ -152,8 +186,8 @@ def _parakeet_values(path: Path) -> dict[str, Any]:
             f"{path}: n_group {rows} is not one of {', '.join(map(str, PARAKEET_ROW_DILATIONS))}"
         )
     data = entry(values, "data", source=str(path))
-    fields = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax")
-    mel = mel_config({"preset": "tacotron2", **{key: data[key] for key in fields if key in data}})
+    data_options.check(data, str(path))
+    mel = mel_config({"preset": "tacotron2", **{key: data[key] for key in data_options.taken if key in data}})
     return {
         "rows": rows,
         "n_flows": flows,
@@ -163,6 +197,7 @@ def _parakeet_values(path: Path) -> dict[str, Any]:
         "row_dilations": PARAKEET_ROW_DILATIONS[rows],
         # The official code always reverses halves in the second half of the flows.
         "bipartize": True,
+        "synthesis_order": "published",
         "upsample_factors": tuple(factors),
         "mel": named(mel),
         "weight_norm": False,

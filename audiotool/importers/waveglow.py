@@ -18,7 +18,7 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, read_torch, without_prefix
+from audiotool.importers.base import Importer, Options, entry, read_config, read_torch, without_prefix
 from audiotool.importers.hifigan import named
 from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
 from audiotool.models.layers.weight_norm import fold_weights
@@ -48,12 +48,25 @@ MEL = {
 }
 """Official keys of the mel and ours."""
 
+OFFICIAL_UPSAMPLING = (1024, 256)
+"""Kernel and stride of the official upsampling layer, which no configuration changes."""
+
+DATA_CONFIG = Options(
+    "data_config",
+    taken=tuple(MEL),
+    # 32768 is full scale of 16 bits.
+    fixed={"max_wav_value": (32768.0,)},
+    unused=("training_files", "test_files", "segment_length"),
+)
+"""Common to NVIDIA's WaveGlow and L0SG's WaveFlow."""
+
 
 def mel_definition(config: Path | None, bands: int) -> str | dict[str, Any]:
     """Tacotron 2's mel with the configuration's `data_config` on top."""
     fields: dict[str, Any] = {"n_mels": bands}
     if config is not None:
         data = entry(read_config(config), "data_config", source=str(config))
+        DATA_CONFIG.check(data, str(config))
         fields |= {ours: data[theirs] for theirs, ours in MEL.items() if theirs in data}
     return named(mel_config({**dataclasses.asdict(mel_config("tacotron2")), **fields}))
 
@@ -109,6 +122,14 @@ class WaveGlowImporter(Importer):
     origin = "github.com/NVIDIA/waveglow"
     licence = "BSD-3-Clause"
     signature = ("WN.0.", "convinv.0.conv.weight")
+    options = (
+        Options(
+            "waveglow_config",
+            taken=(*("n_mel_channels", "n_flows", "n_group", "n_early_every", "n_early_size", "WN_config"),),
+        ),
+        Options("WN_config", taken=("n_layers", "n_channels", "kernel_size")),
+        DATA_CONFIG,
+    )
 
     def read(self, path: Path) -> Any:
         """A mapping of tensors, whatever of the official forms the file has."""
@@ -129,17 +150,50 @@ class WaveGlowImporter(Importer):
         channels = [entry(tensors, f"convinv.{k}.conv.weight").shape[0] for k in range(flows)]
         changes = [k for k in range(1, flows) if channels[k] != channels[k - 1]]
         first_layer = entry(tensors, "WN.0.in_layers.0.weight")
-        return {
+        flow = {
             "n_flows": flows,
             "n_group": channels[0],
             "n_early_every": changes[0] if changes else flows,
             "n_early_size": channels[changes[0] - 1] - channels[changes[0]] if changes else 2,
-            "n_layers": sum(
-                re.fullmatch(r"WN\.0\.in_layers\.\d+\.weight", key) is not None for key in tensors
-            ),
+        }
+        layers = sum(re.fullmatch(r"WN\.0\.in_layers\.\d+\.weight", key) is not None for key in tensors)
+        network = {
+            "n_layers": layers,
             "n_channels": first_layer.shape[1],
             "kernel_size": first_layer.shape[2],
+        }
+        if config is not None:
+            self._compare(config, {**flow, "n_mel_channels": upsample.shape[0]}, network, bool(changes))
+        mel = mel_definition(config, upsample.shape[0])
+        if (
+            upsample.shape[2] == OFFICIAL_UPSAMPLING[0]
+            and mel_config(mel).hop_length != OFFICIAL_UPSAMPLING[1]
+        ):
+            raise CheckpointError(
+                f"{config}: hop_length {mel_config(mel).hop_length} is not supported: the official network"
+                f" gives {OFFICIAL_UPSAMPLING[1]} samples a frame whatever the configuration says"
+            )
+        return {
+            **flow,
+            **network,
             "upsample_kernel": upsample.shape[2],
-            "mel": mel_definition(config, upsample.shape[0]),
+            "mel": mel,
             "weight_norm": False,
         }
+
+    def _compare(
+        self, config: Path, flow: Mapping[str, int], network: Mapping[str, int], leaves_early: bool
+    ) -> None:
+        """Refuse a configuration that says other sizes than the tensors have."""
+        given = read_config(config).get("waveglow_config", {})
+        flow_options, network_options, _ = self.options
+        flow_options.check(given, str(config))
+        inner = given.get("WN_config", {})
+        network_options.check(inner, str(config))
+        if not leaves_early:
+            # Channels that never leave have no size; what never happens may be said to happen later.
+            flow = {k: v for k, v in flow.items() if not k.startswith("n_early")}
+        for said, found in ((given, flow), (inner, network)):
+            for key, value in found.items():
+                if said.get(key, value) != value:
+                    raise CheckpointError(f"{config}: {key} is {said[key]}, but the tensors have {value}")

@@ -9,9 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, entry, read_config, require
-from audiotool.importers.parallel_wavegan import mel_definition, read_statistics, upsampling_values
+from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.parallel_wavegan import (
+    MEL,
+    UPSAMPLING,
+    mel_definition,
+    read_statistics,
+    upsampling_values,
+)
 from audiotool.models.layers.weight_norm import fold_weights
 
 PREEMPHASIS = 0.85
@@ -35,6 +40,9 @@ SUPPORTED = {
     "output_distribution": ("Logistic",),
     "gin_channels": (-1,),
     "preprocess": ("", "preemphasis"),
+    "postprocess": ("", "inv_preemphasis"),
+    "upsample_conditional_features": (True,),
+    "legacy": (False,),
 }
 """Values that give this model; others give a different one."""
 
@@ -46,6 +54,16 @@ class WaveNetImporter(Importer):
     origin = "github.com/r9y9/wavenet_vocoder"
     licence = "MIT"
     signature = ("first_conv.", "upsample_net.conv_in", "conv1x1c")
+    options = (
+        Options(
+            "hparams.json",
+            taken=(*NETWORK, *MEL, "win_length", "out_channels", "upsample_net", "global_gain_scale"),
+            fixed=SUPPORTED,
+            unused=("cin_channels", "quantize_channels", "batch_size", "optimizer_params"),
+            closed=False,
+        ),
+        UPSAMPLING,
+    )
 
     def read(self, path: Path) -> Any:
         official = super().read(path)
@@ -65,12 +83,7 @@ class WaveNetImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "hparams.json")
         values = read_config(path)
-        for key, allowed in SUPPORTED.items():
-            if values.get(key, allowed[0]) not in allowed:
-                raise CheckpointError(
-                    f"{path}: {key} {values[key]!r} gives another model, supported:"
-                    f" {', '.join(map(repr, allowed))}"
-                )
+        self.options[0].check(values, str(path))
         return {
             **{key: entry(values, key, source=str(path)) for key in NETWORK},
             **upsampling_values(values, str(path)),

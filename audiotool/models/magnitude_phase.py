@@ -57,10 +57,13 @@ class MagnitudePhaseModel(Model):
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The estimate, and both signals in the domain of the published losses.
 
+        Those end with the last whole hop, as the published synthesis does.
+
         Returns:
-            "estimate" (B, 1, T) at the input's level; "levelled_estimate" and "levelled_target" (B, 1, T),
-            the input scaled to a root mean square of one; "magnitude", "phase", "target_magnitude",
-            "target_phase" (B, F, T); "reanalysis" (B, F, T, 2), the estimate's spectrum after synthesis;
+            "estimate" (B, 1, T) at the input's level; "levelled_estimate" and "levelled_target" (B, 1, T'),
+            T' = T // hop * hop, the input scaled to a root mean square of one; "magnitude", "phase",
+            "target_magnitude", "target_phase" (B, F, T); "reanalysis" (B, F, T, 2), the estimate's spectrum
+            after synthesis;
             "judged_magnitude" (B, F, T), what the metric discriminator compares with "target_magnitude".
         """
         noisy, clean = batch["input"], batch["target"]
@@ -68,12 +71,13 @@ class MagnitudePhaseModel(Model):
         clean = clean * gain
         mag, phase, _ = self(*self.transform.analyse((noisy * gain)[:, 0]))
         estimate = self.transform.synthesise(mag, phase, noisy.shape[-1])
-        again_mag, again_phase = self.reanalysis.analyse(estimate)
+        whole = noisy.shape[-1] // self.transform.hop_length * self.transform.hop_length
+        again_mag, again_phase = self.reanalysis.analyse(estimate[..., :whole])
         target_mag, target_phase = self.transform.analyse(clean[:, 0])
         return {
             "estimate": estimate[:, None] / gain,
-            "levelled_estimate": estimate[:, None],
-            "levelled_target": clean,
+            "levelled_estimate": estimate[:, None, :whole],
+            "levelled_target": clean[..., :whole],
             "magnitude": mag,
             "phase": phase,
             "target_magnitude": target_mag,

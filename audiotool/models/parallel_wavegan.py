@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
@@ -24,7 +24,13 @@ from audiotool.configuration import Depth, Fraction, Length, Seed, Whole, Width
 from audiotool.dsp.mel import mel_config
 from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
-from audiotool.models.layers.wavenet import ConvInUpsample, ResidualBlock, StackShape, smoothing_context
+from audiotool.models.layers.wavenet import (
+    ConvInUpsample,
+    ResidualBlock,
+    StackShape,
+    UpsampleShape,
+    smoothing_context,
+)
 from audiotool.models.layers.weight_norm import normalise_weights
 from audiotool.models.vocoder import Vocoder
 
@@ -39,6 +45,7 @@ class ParallelWaveGANConfig:
         gate_channels: of tanh and sigmoid together.
         aux_context_window: frames to either side that the first convolution over the mel sees.
         freq_axis_kernel_size: bands over which the upsampling smooths.
+        upsample_activation, upsample_activation_params: after each of its layers, by torch's name.
         use_causal_conv: no layer looks ahead.
         weight_norm: normalise weights, as in training; False for folded weights.
         seed: of the noise, unless `process` is given another.
@@ -54,6 +61,8 @@ class ParallelWaveGANConfig:
     aux_context_window: Whole = 2
     upsample_scales: tuple[Length, ...] = (4, 4, 4, 4)
     freq_axis_kernel_size: Length = 1
+    upsample_activation: str | None = None
+    upsample_activation_params: Mapping[str, Any] = field(default_factory=dict)
     dropout: Fraction = 0.0
     bias: bool = True
     use_causal_conv: bool = False
@@ -66,7 +75,17 @@ class ParallelWaveGANConfig:
             raise ValueError(
                 f"upsample_scales {self.upsample_scales} do not multiply to the mel's hop, {hop}"
             )
-        self.stack  # noqa: B018  (its own checks)
+        self.stack, self.upsampling  # noqa: B018  (their own checks)
+
+    @property
+    def upsampling(self) -> UpsampleShape:
+        """Sizes of the upsampling network."""
+        return UpsampleShape(
+            self.upsample_scales,
+            self.freq_axis_kernel_size,
+            self.upsample_activation,
+            self.upsample_activation_params,
+        )
 
     @property
     def stack(self) -> StackShape:
@@ -118,9 +137,7 @@ class ParallelWaveGAN(Vocoder):
             self.latency = frames * self.upsampling
 
         self.first_conv = nn.Conv1d(1, c.residual_channels, 1)
-        self.upsample_net = ConvInUpsample(
-            self.mel.n_mels, c.aux_context_window, c.upsample_scales, c.freq_axis_kernel_size, self.causal
-        )
+        self.upsample_net = ConvInUpsample(self.mel.n_mels, c.aux_context_window, c.upsampling, self.causal)
         self.conv_layers = nn.ModuleList(ResidualBlock(shape, d) for d in shape.dilations)
         self.last_conv_layers = nn.Sequential(
             nn.ReLU(),

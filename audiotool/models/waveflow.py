@@ -21,9 +21,9 @@ bring it stream exactly, at the price of that much more work.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,9 @@ class WaveFlowConfig:
         kernel_size: (rows, columns) of its convolutions; columns odd.
         row_dilations: of the layers' rows, repeated over the layers; columns are dilated by 2^layer.
         bipartize: the second half of the flows reverses each half of the rows instead of all of them.
+        synthesis_order: of the condition's rows in synthesis: "analysis", as analysis had them, which inverts
+            it; or "published", as the official programs have them, which begin with the rows unmoved. The two
+            are one unless all flows' exchanges together leave rows moved (6 flows to bipartize, odd numbers).
         temperature: standard deviation of the noise in synthesis.
         weight_norm: normalise weights, as in training; False for folded weights.
         seed: of the noise, unless `process` is given another.
@@ -61,6 +64,7 @@ class WaveFlowConfig:
     kernel_size: tuple[Length, Length] = (3, 3)
     row_dilations: tuple[Length, ...] = (1,)
     bipartize: bool = False
+    synthesis_order: Literal["analysis", "published"] = "analysis"
     upsample_factors: tuple[Length, ...] = (16, 16)
     temperature: Real = 1.0
     weight_norm: bool = True
@@ -246,17 +250,21 @@ class WaveFlow(Vocoder):
         Returns:
             (B, rows * W).
         """
-        x = z
-        for k, rows in reversed(list(enumerate(self._row_orders()))):
-            x = self.row_flows[k].inverse(x[:, :, self._order(k)], self.stack(condition)[:, :, rows])
+        x, condition = z, self.stack(condition)
+        # Exchanges are their own inverses and commute: going back, each undoes the flow's own.
+        if self.config.synthesis_order == "analysis":
+            condition = condition[:, :, self._order_after_all()]
+        for k in reversed(range(self.config.n_flows)):
+            x, condition = x[:, :, self._order(k)], condition[:, :, self._order(k)]
+            x = self.row_flows[k].inverse(x, condition)
         return x[:, 0].transpose(1, 2).flatten(1)
 
-    def _row_orders(self) -> Sequence[list[int]]:
-        """The condition's rows as each flow sees them."""
-        orders = [list(range(self.config.rows))]
-        for k in range(self.config.n_flows - 1):
-            orders.append([orders[-1][n] for n in self._order(k)])
-        return orders
+    def _order_after_all(self) -> list[int]:
+        """Where each row of the condition comes from after the last flow of analysis."""
+        rows = list(range(self.config.rows))
+        for k in range(self.config.n_flows):
+            rows = [rows[n] for n in self._order(k)]
+        return rows
 
     def process(self, x: Tensor, seed: int | None = None, position: int = 0, **conditions: Any) -> Tensor:
         """Mel (B, n_mels, frames) to waveform.

@@ -11,6 +11,9 @@ scales and shifts the second half by what a WaveNet without causality makes of t
 
 Two channels leave as noise before every fourth flow. Synthesis runs the flows backwards, each of which sees
 some frames to either side: the model streams exactly when segments bring that context.
+
+Where n_group does not divide the hop, the last samples that fill no group are not made, as in the official
+program, and segments of a stream are cut where the whole file's groups begin.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ class WaveGlowConfig:
 
     Args:
         mel: preset or definition of the features.
-        n_group: neighbouring samples taken as channels; divides the mel's hop.
+        n_group: neighbouring samples taken as channels.
         n_early_every, n_early_size: channels that leave, and before every how many flows.
         n_layers, n_channels, kernel_size: of each flow's WaveNet; layer i is dilated by 2^i.
         upsample_kernel: samples a frame is spread over.
@@ -68,10 +71,8 @@ class WaveGlowConfig:
         hop = mel_config(self.mel).hop_length
         if self.n_group % 2 or self.n_early_size % 2:
             raise ValueError(f"n_group ({self.n_group}) and n_early_size ({self.n_early_size}) must be even")
-        if hop % self.n_group or self.upsample_kernel < hop:
-            raise ValueError(
-                f"n_group {self.n_group} must divide the mel's hop {hop}, upsample_kernel not be below it"
-            )
+        if self.upsample_kernel < hop:
+            raise ValueError(f"upsample_kernel {self.upsample_kernel} is below the mel's hop {hop}")
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {self.kernel_size} has no centre")
         if self.channels[-1] < 2:
@@ -169,6 +170,9 @@ class WaveGlow(Vocoder):
         reach = -(-groups * c.n_group // hop)
         if c.denoiser_strength:
             reach += -(-self.mel.n_fft // hop)
+        if hop % c.n_group:
+            # A segment may begin and end within a group of the whole file, which it does without.
+            reach += -(-c.n_group // hop)
         self.context = (reach + -(-c.upsample_kernel // hop) - 1, reach)
         self.latency = reach * hop
         if c.weight_norm:
@@ -177,9 +181,9 @@ class WaveGlow(Vocoder):
                     nn.ModuleList(part for name, part in network.named_children() if name != "end")
                 )
 
-    def condition(self, features: Tensor, length: int) -> Tensor:
-        """Mel (B, M, frames) -> (B, M * n_group, length / n_group): bands slow, place in the group fast."""
-        spread = self.upsample(features)[..., :length]
+    def condition(self, spread: Tensor) -> Tensor:
+        """Upsampled mel (B, M, T) -> (B, M * n_group, T // n_group): bands slow, place in the group fast."""
+        spread = spread[..., : spread.shape[-1] // self.config.n_group * self.config.n_group]
         return spread.unflatten(-1, (-1, self.config.n_group)).transpose(2, 3).flatten(1, 2)
 
     def forward(self, features: Tensor, waveform: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -187,13 +191,14 @@ class WaveGlow(Vocoder):
 
         Args:
             features: (B, n_mels, frames).
-            waveform: (B, T), T a multiple of n_group and covered by the frames.
+            waveform: (B, T) covered by the frames; what fills no group of n_group samples is left out.
         Returns:
             noise (B, n_group, T / n_group), early outputs first; log_s of each flow; log-determinant of each
             flow's matrix.
         """
         c = self.config
-        condition = self.condition(features, waveform.shape[-1])
+        waveform = waveform[..., : waveform.shape[-1] // c.n_group * c.n_group]
+        condition = self.condition(self.upsample(features)[..., : waveform.shape[-1]])
         x = waveform.unflatten(-1, (-1, c.n_group)).transpose(1, 2)
         early, log_scales, log_determinants = [], [], []
         for k, (mix, network) in enumerate(zip(self.convinv, self.WN, strict=True)):
@@ -208,18 +213,24 @@ class WaveGlow(Vocoder):
             log_determinants.append(log_determinant)
         return torch.cat((*early, x), dim=1), log_scales, log_determinants
 
-    def inverse(self, features: Tensor, z: Tensor) -> Tensor:
+    def output_length(self, length: int) -> int:
+        return length * self.upsampling // self.config.n_group * self.config.n_group
+
+    def inverse(self, features: Tensor, z: Tensor, skipped: int = 0) -> Tensor:
         """Noise to waveform.
 
         Args:
             features: (B, n_mels, frames).
-            z: (B, n_group, frames * hop / n_group), sigma included; channels in the order the flows ask for
-                them: first those of the last flow, then the early outputs, the latest first.
+            z: (B, n_group, (frames * hop - skipped) // n_group), sigma included; channels in the order the
+                flows ask for them: first those of the last flow, then the early outputs, the latest first.
+            skipped: samples of the first frame before the first group.
         Returns:
-            (B, frames * hop).
+            (B, samples of all groups).
         """
         c = self.config
-        condition = self.condition(features, features.shape[-1] * self.upsampling)
+        condition = self.condition(
+            self.upsample(features)[..., skipped : features.shape[-1] * self.upsampling]
+        )
         used = c.channels[-1]
         x = z[:, :used]
         for k in reversed(range(c.n_flows)):
@@ -245,10 +256,16 @@ class WaveGlow(Vocoder):
         c = self.config
         if x.shape[-1] == 0:
             return x.new_zeros(x.shape[0], 1, 0)
-        groups = self.upsampling // c.n_group
+        start, stop = position * self.upsampling, (position + x.shape[-1]) * self.upsampling
+        first, last = -(-start // c.n_group), stop // c.n_group
+        skipped = first * c.n_group - start
+        if last <= first:
+            return x.new_zeros(x.shape[0], 1, self.output_length(x.shape[-1]))
         seed = c.seed if seed is None else seed
-        z = noise.normal(seed, c.n_group, position * groups, x.shape[-1] * groups, x.device)
-        y = self.inverse(x, (z * c.sigma).to(x.dtype).expand(x.shape[0], -1, -1))
+        z = noise.normal(seed, c.n_group, first, last - first, x.device)
+        y = self.inverse(x, (z * c.sigma).to(x.dtype).expand(x.shape[0], -1, -1), skipped)
+        # Within a stream, the segment before gives what is missing here.
+        y = nn.functional.pad(y, (skipped, 0))
         if c.denoiser_strength:
             y = self.denoise(y, c.denoiser_strength)
         return y[:, None]
@@ -271,7 +288,7 @@ class WaveGlow(Vocoder):
         return clean[:, :length]
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise "z" of the target (B, n_group, T / n_group) and its "log_determinant", summed over all."""
+        """Noise "z" of the target (B, n_group, T // n_group) and its "log_determinant", summed over all."""
         z, log_scales, log_determinants = self(batch["input"], batch["target"][:, 0])
         total = torch.stack([s.sum() for s in log_scales]).sum() + torch.stack(log_determinants).sum()
         return {"z": z, "log_determinant": total}

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
 
 import torch
@@ -30,7 +30,13 @@ from audiotool.configuration import Depth, Fraction, Length, Positive, Real, See
 from audiotool.dsp.mel import mel_config
 from audiotool.models.base import Model, State
 from audiotool.models.layers import logistic_mixture, noise
-from audiotool.models.layers.wavenet import ConvInUpsample, ResidualBlock, StackShape, smoothing_context
+from audiotool.models.layers.wavenet import (
+    ConvInUpsample,
+    ResidualBlock,
+    StackShape,
+    UpsampleShape,
+    smoothing_context,
+)
 from audiotool.models.layers.weight_norm import normalise_weights
 from audiotool.models.vocoder import Vocoder
 
@@ -67,6 +73,8 @@ class WaveNetConfig:
     cin_pad: Whole = 2
     upsample_scales: tuple[Length, ...] = (5, 5, 4, 3)
     freq_axis_kernel_size: Length = 1
+    upsample_activation: str | None = None
+    upsample_activation_params: Mapping[str, Any] = field(default_factory=dict)
     dropout: Fraction = 0.05
     preemphasis: Fraction = 0.0
     gain: Positive = 1.0
@@ -81,7 +89,17 @@ class WaveNetConfig:
             )
         if not 0 <= self.preemphasis < 1 or self.gain <= 0:
             raise ValueError("preemphasis lies in [0, 1), gain is positive")
-        self.stack  # noqa: B018  (its own checks)
+        self.stack, self.upsampling  # noqa: B018  (their own checks)
+
+    @property
+    def upsampling(self) -> UpsampleShape:
+        """Sizes of the upsampling network."""
+        return UpsampleShape(
+            self.upsample_scales,
+            self.freq_axis_kernel_size,
+            self.upsample_activation,
+            self.upsample_activation_params,
+        )
 
     @property
     def stack(self) -> StackShape:
@@ -134,9 +152,7 @@ class WaveNet(Vocoder):
         self.register_buffer("mean", torch.zeros(self.mel.n_mels))
         self.register_buffer("scale", torch.ones(self.mel.n_mels))
         self.first_conv = nn.Conv1d(1, c.residual_channels, 1)
-        self.upsample_net = ConvInUpsample(
-            self.mel.n_mels, c.cin_pad, c.upsample_scales, c.freq_axis_kernel_size, causal=False
-        )
+        self.upsample_net = ConvInUpsample(self.mel.n_mels, c.cin_pad, c.upsampling, causal=False)
         self.conv_layers = nn.ModuleList(ResidualBlock(c.stack, d) for d in c.stack.dilations)
         self.last_conv_layers = nn.Sequential(
             nn.ReLU(),

@@ -89,8 +89,11 @@ def test_statistics_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("change", "section", "message"),
     [
-        ({"generator_type": "MelGANGenerator"}, None, "generator_type MelGANGenerator is another model"),
-        ({"out_channels": 4}, "generator_params", "one channel in and out"),
+        ({"generator_type": "MelGANGenerator"}, None, "generator_type='MelGANGenerator' is not supported"),
+        ({"out_channels": 4}, "generator_params", "out_channels=4 is not supported, only 1"),
+        ({"layer": 4}, "generator_params", "unknown official options: layer; did you mean 'layers'"),
+        ({"aux_channels": 21}, "generator_params", "aux_channels 21 is not num_mels 20"),
+        ({"window": "hamming"}, None, "window='hamming' is not supported"),
         ({"upsample_net": "UpsampleNetwork"}, "generator_params", "upsample_net UpsampleNetwork"),
         ({"layers": 4}, "generator_params", "do not fit parallel-wavegan"),
     ],
@@ -327,7 +330,7 @@ def test_other_wavenets_are_refused(tmp_path: Path, key: str, value: Any) -> Non
     path, _ = wavenet_file(tmp_path)
     config = tmp_path / "hparams.json"
     config.write_text(json.dumps({**HPARAMS, key: value}))
-    with pytest.raises(CheckpointError, match=f"{key} {value!r} gives another model"):
+    with pytest.raises(CheckpointError, match=f"{key}={value!r} is not supported"):
         import_checkpoint(path, "wavenet", config)
 
 

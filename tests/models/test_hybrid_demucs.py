@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from audiotool.errors import CheckpointError, DependencyError
+from audiotool.errors import CheckpointError
 from audiotool.importers.base import import_checkpoint
 from audiotool.models.hybrid_demucs import HybridDemucs, HybridDemucsConfig
 from audiotool.streaming.streamer import make_streamer
@@ -36,6 +35,8 @@ TINY = HybridDemucsConfig(
         ("nfft4096", "official_checkpoint.th", None),
         ("nfft1024_mono", "official_checkpoint.th", None),
         ("torchaudio_nfft1024", "official_checkpoint.pt", "config.json"),
+        ("bands_dconv3", "official_checkpoint.th", None),
+        ("spectrum_magnitude", "official_checkpoint.th", None),
     ],
 )
 @torch.no_grad()
@@ -138,9 +139,12 @@ def repackage(path: Path, change: Any) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p: p["kwargs"].update(cac=False), "cac=False"),
-        (lambda p: p["kwargs"].update(hybrid_old=True), "hybrid_old=True"),
-        (lambda p: p["kwargs"].update(bands=3), "unknown official arguments: bands"),
+        (lambda p: p["kwargs"].update(wiener_residual=True), "wiener_residual=True is not supported"),
+        (lambda p: p["kwargs"].update(cac=False, wiener_iters=2), "wiener_iters above 0"),
+        (lambda p: p["kwargs"].update(dconv_mode=4), "dconv_mode is 0, 1, 2 or 3"),
+        (lambda p: p["kwargs"].update(dconv_mode=3), "missing"),
+        (lambda p: p["kwargs"].update(depth=3), "do not bring"),
+        (lambda p: p["kwargs"].update(bands=3), "unknown official options: bands"),
         (lambda p: p.update(args=(4,)), "by position"),
         (lambda p: p.update(state={"__quantized": True}), "quantised"),
     ],
@@ -175,16 +179,3 @@ def test_a_state_dict_needs_its_arguments(tmp_path: Path) -> None:
     config.write_text(json.dumps({"sources": ["speech"], "nfft": 1024, "depth": 5, "channels": 6}))
     with pytest.raises(CheckpointError, match="of another shape"):
         import_checkpoint(path, "hybrid-demucs", config)
-
-
-def test_a_missing_torchaudio_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("torchaudio"):
-            raise OSError("libcudart.so: cannot open shared object file")
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(DependencyError, match="doctor"):
-        HybridDemucs(TINY)

@@ -244,3 +244,18 @@ def test_bad_configurations_are_refused(tmp_path: Path) -> None:
         import_checkpoint(PACK / "g_00000001", "mp-senet")
     with pytest.raises(CheckpointError, match=r"no 'generator'"):
         import_checkpoint(PACK / "do_00000001", "mp-senet", PACK / "config.json")
+
+
+def test_losses_end_with_the_last_whole_hop() -> None:
+    torch.manual_seed(0)
+    model = MPSENet(TINY).eval()
+    hop = TINY.hop_length
+    batch = {"input": 0.1 * torch.randn(1, 1, 10 * hop + 7), "target": 0.1 * torch.randn(1, 1, 10 * hop + 7)}
+    with torch.no_grad():
+        outputs = model.training_outputs(batch)
+        synthesised = model.transform.synthesise(outputs["magnitude"], outputs["phase"], 10 * hop)
+        again = as_complex(*model.reanalysis.analyse(synthesised))
+    assert outputs["estimate"].shape == batch["target"].shape
+    assert outputs["levelled_estimate"].shape == outputs["levelled_target"].shape == (1, 1, 10 * hop)
+    torch.testing.assert_close(outputs["levelled_estimate"][:, 0], synthesised)
+    torch.testing.assert_close(outputs["reanalysis"], again)

@@ -18,7 +18,8 @@ from audiotool.models.parallel_wavegan import ParallelWaveGAN
 from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "parallel_wavegan"
-VARIANTS = ["v1_small", "v3_causal_melgan_disc"]
+SPECTRAL = ["v1_small", "v3_causal_melgan_disc"]
+VARIANTS = [*SPECTRAL, "activation_residual_disc"]
 MEL = {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6, "log": "log10", "floor": 1e-10}
 SIZES = {
     "mel": MEL,
@@ -66,7 +67,7 @@ def test_official_inference(pack: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (y[0].T - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
 
 
-@pytest.mark.parametrize("pack", VARIANTS)
+@pytest.mark.parametrize("pack", SPECTRAL)
 def test_official_spectral_loss(pack: str) -> None:
     io = load_file(PACKS / pack / "io.safetensors")
     found = MultiResolutionSTFTLoss().terms(io["output"], io["target"]).mean(0)
@@ -93,7 +94,13 @@ def test_receptive_field() -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{}, {"use_causal_conv": True}, {"use_causal_conv": True, "kernel_size": 2}]
+    "values",
+    [
+        {},
+        {"use_causal_conv": True},
+        {"use_causal_conv": True, "kernel_size": 2, "upsample_activation": "Sigmoid"},
+        {"upsample_activation": "LeakyReLU", "upsample_activation_params": {"negative_slope": 0.4}},
+    ],
 )
 @pytest.mark.parametrize("chunk", [1, 7, 20])
 def test_streamed_equals_whole(values: dict[str, object], chunk: int) -> None:
@@ -169,6 +176,12 @@ def test_one_step_of_training_helps(values: dict[str, object]) -> None:
         ({"upsample_scales": [4, 4]}, "do not multiply to the mel's hop, 8"),
         ({"layers": 5}, r"layers \(5\) must be a multiple of stacks \(2\)"),
         ({"kernel_size": 4}, "kernel_size 4 has no centre"),
+        ({"freq_axis_kernel_size": 2}, "freq_axis_kernel_size 2 has no centre"),
+        ({"upsample_activation": "Snake"}, "no activation is called 'Snake'"),
+        (
+            {"upsample_activation": "ReLU", "upsample_activation_params": {"slope": 1}},
+            "activation ReLU is not made with",
+        ),
     ],
 )
 def test_configurations_that_do_not_fit(values: dict[str, object], message: str) -> None:

@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
+from audiotool.dsp.mel import filterbank, mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint, recognise
 from audiotool.models.base import Model
@@ -77,6 +78,57 @@ def test_unknown_parts_are_refused(
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(CheckpointError, match=message):
         import_checkpoint(pack / "pytorch_model.bin", "vocos", tmp_path / "config.yaml")
+
+
+def test_a_codecs_hop_is_the_heads(tmp_path: Path) -> None:
+    pack = PACKS / "encodec_adanorm_same"
+    values = yaml.safe_load((pack / "config.yaml").read_text())
+    values["head"]["init_args"]["hop_length"] = 256
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    model = import_checkpoint(pack / "pytorch_model.bin", "vocos", tmp_path / "config.yaml")[0]
+    io = load_file(pack / "io.safetensors")
+    with torch.no_grad():
+        found = model(io["features"], io["bandwidth_id"])[:, 0]
+        hidden, _ = model.backbone(io["features"], io["bandwidth_id"].reshape(-1), None)
+        log_magnitude, phase = model.head.out(hidden).transpose(1, 2).chunk(2, dim=1)
+        frames = torch.fft.irfft(torch.polar(log_magnitude.exp().clamp(max=100), phase), 1280, dim=1)
+    window, length = torch.hann_window(1280), found.shape[-1]
+    sums, weights = torch.zeros(2, len(found), length + 1024)
+    for n in range(frames.shape[-1]):
+        sums[:, 256 * n : 256 * n + 1280] += frames[..., n] * window
+        weights[:, 256 * n : 256 * n + 1280] += window.square()
+    expected = (sums / weights)[:, 512:-512]
+    assert length == 256 * io["features"].shape[-1] == model.output_length(io["features"].shape[-1])
+    assert (found - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
+
+
+@pytest.mark.parametrize(
+    ("variant", "part", "change", "message"),
+    [
+        ("mel_istft_center", "head", {"hop_length": 320}, "head has hop_length 320, the mel 256"),
+        ("mel_imdct_cos", "head", {"mdct_frame_len": 640}, "head has hop_length 320, the mel 256"),
+        ("mel_imdct_cos", "head", {"clip_audio": True}, "clip_audio=True is not supported"),
+        ("mel_istft_center", "head", {"hop": 256}, "unknown official options: hop"),
+        ("mel_istft_center", "head", {"n_fft": 2048}, "frame is 2048"),
+        ("mel_istft_center", "backbone", {"input_channels": 80}, "input_channels 80, the mel 100"),
+        ("mel_istft_center", "feature_extractor", {"sample_rate": 22050}, "the mel it defines is not that"),
+        ("mel_istft_center", "feature_extractor", {"f_max": 8000.0}, "the mel it defines is not that"),
+    ],
+)
+def test_configurations_that_are_not_the_files_are_refused(
+    tmp_path: Path, variant: str, part: str, change: dict[str, object], message: str
+) -> None:
+    pack = PACKS / variant
+    official_file = torch.load(pack / "pytorch_model.bin", weights_only=True)
+    official_file["head.istft.window"] = torch.hann_window(1024)
+    bands = filterbank(mel_config("vocos-24k"))
+    official_file["feature_extractor.mel_spec.mel_scale.fb"] = bands
+    torch.save(official_file, tmp_path / "pytorch_model.bin")
+    values = yaml.safe_load((pack / "config.yaml").read_text())
+    values[part]["init_args"].update(change)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(CheckpointError, match=message):
+        import_checkpoint(tmp_path / "pytorch_model.bin", "vocos", tmp_path / "config.yaml")
 
 
 def test_an_unknown_codec_is_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ PACKS = Path(__file__).parents[1] / "data" / "parity" / "waveflow"
 FILES = {
     "h8_r16": "waveflow_5000",
     "h8_r16_bipartize": "waveflow_5000",
+    "h8_r8_bipartize_f6": "waveflow_5000",
     "parakeet_h8": "step-1.pdparams",
 }
 SIZES = {
@@ -69,13 +70,38 @@ def test_official_analysis_and_loss(pack: str) -> None:
         assert torch.isclose(loss, io[f"loss.sigma{sigma}"].squeeze(), rtol=1e-4)
 
 
-@pytest.mark.parametrize("pack", ["h8_r16", "h8_r16_bipartize"])
+@pytest.mark.parametrize("pack", ["h8_r16", "h8_r16_bipartize", "h8_r8_bipartize_f6"])
 def test_official_synthesis(pack: str) -> None:
     model, io = official(pack)
     with torch.no_grad():
         # The official program drops what the last three frames upsample to.
         condition = model.upsample(io["mel"])[..., :-768]
         assert close(model.inverse(io["reverse.z"], condition), io["reverse.audio"])
+
+
+@pytest.mark.parametrize("values", [{"n_flows": 6, "bipartize": True}, {"n_flows": 3}])
+def test_published_order_begins_with_the_condition_unmoved(values: dict[str, object]) -> None:
+    x, z = features(9), torch.randn(1, 1, 4, 36)
+    with torch.no_grad():
+        ours, published = tiny(**values), tiny(**values, synthesis_order="published")
+        condition = ours.upsample(x)
+        rows, moved = z, published.stack(condition)
+        for k in reversed(range(published.config.n_flows)):
+            order = published._order(k)
+            moved = moved[:, :, order]
+            rows = published.row_flows[k].inverse(rows[:, :, order], moved)
+        expected = rows[:, 0].transpose(1, 2).flatten(1)
+        assert close(published.inverse(z, condition), expected)
+        assert not close(ours.inverse(z, condition), expected)
+        noise, _ = ours(expected, x)
+        assert close(ours.inverse(noise, condition), expected)
+
+
+def test_even_numbers_of_reversals_have_one_order() -> None:
+    x, z = features(9), torch.randn(1, 1, 4, 36)
+    with torch.no_grad():
+        ours, published = tiny(), tiny(synthesis_order="published")
+        assert torch.equal(ours.inverse(z, ours.upsample(x)), published.inverse(z, published.upsample(x)))
 
 
 def test_official_synthesis_of_parakeet() -> None:
@@ -176,6 +202,7 @@ def test_training_helps() -> None:
     [
         ({"upsample_factors": [4, 2]}, "do not multiply to the mel's hop, 16"),
         ({"upsample_factors": [16, 1]}, "must be even"),
+        ({"synthesis_order": "any"}, "analysis or published"),
         ({"rows": 6}, r"rows \(6\) must divide the mel's hop 16"),
         ({"kernel_size": [3, 2]}, "odd along columns"),
     ],

@@ -6,15 +6,18 @@ Yamamoto et al., ICASSP 2020, arXiv:1910.11480. Layer names are those of kan-bay
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from audiotool.models.discriminators.base import Discriminator, Judgement
+from audiotool.models.layers.wavenet import ResidualBlock, StackShape, make_activation
 from audiotool.models.layers.weight_norm import normalise_weights
 
-SLOPE = 0.2
+ACTIVATION = ("LeakyReLU", {"negative_slope": 0.2})
+"""Published activation: torch's name for it, and its arguments."""
 
 
 class ParallelWaveGANDiscriminator(Discriminator):
@@ -25,6 +28,7 @@ class ParallelWaveGANDiscriminator(Discriminator):
         layers: convolutions, the last one included.
         conv_channels: of all but the last.
         dilation_factor: 1 dilates layer i by i, f > 1 by f^i; the first and the last are not dilated.
+        nonlinear_activation, nonlinear_activation_params: torch's name and arguments of the activation.
     """
 
     name = "parallel-wavegan"
@@ -35,6 +39,9 @@ class ParallelWaveGANDiscriminator(Discriminator):
         layers: int = 10,
         conv_channels: int = 64,
         dilation_factor: int = 1,
+        bias: bool = True,
+        nonlinear_activation: str = ACTIVATION[0],
+        nonlinear_activation_params: Mapping[str, Any] = ACTIVATION[1],
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
@@ -45,9 +52,12 @@ class ParallelWaveGANDiscriminator(Discriminator):
             dilation = 1 if i == 0 else i if dilation_factor == 1 else dilation_factor**i
             padding = (kernel_size - 1) // 2 * dilation
             inner = 1 if i == 0 else conv_channels
-            conv = nn.Conv1d(inner, conv_channels, kernel_size, dilation=dilation, padding=padding)
-            self.conv_layers.extend((conv, nn.LeakyReLU(SLOPE)))
-        self.conv_layers.append(nn.Conv1d(conv_channels, 1, kernel_size, padding=(kernel_size - 1) // 2))
+            conv = nn.Conv1d(inner, conv_channels, kernel_size, dilation=dilation, padding=padding, bias=bias)
+            activation = make_activation(nonlinear_activation, nonlinear_activation_params)
+            self.conv_layers.extend((conv, activation))
+        self.conv_layers.append(
+            nn.Conv1d(conv_channels, 1, kernel_size, padding=(kernel_size - 1) // 2, bias=bias)
+        )
         if weight_norm:
             normalise_weights(self)
 
@@ -56,7 +66,7 @@ class ParallelWaveGANDiscriminator(Discriminator):
         x = waveform
         for layer in self.conv_layers[:-1]:
             x = layer(x)
-            if isinstance(layer, nn.LeakyReLU):
+            if not isinstance(layer, nn.Conv1d):
                 features.append(x)
         return [(self.conv_layers[-1](x), features)]
 
@@ -68,6 +78,10 @@ class ResidualParallelWaveGANDiscriminator(Discriminator):
         kernel_size: odd.
         layers, stacks: blocks, and the groups in which dilation doubles from 1.
         gate_channels: of tanh and sigmoid together.
+        bias: of the blocks' convolutions.
+        use_causal_conv: blocks do not look ahead.
+        nonlinear_activation, nonlinear_activation_params: torch's name and arguments of the activation before
+            and after the blocks.
     """
 
     name = "residual-parallel-wavegan"
@@ -80,22 +94,35 @@ class ResidualParallelWaveGANDiscriminator(Discriminator):
         residual_channels: int = 64,
         gate_channels: int = 128,
         skip_channels: int = 64,
+        dropout: float = 0.0,
+        bias: bool = True,
+        use_causal_conv: bool = False,
+        nonlinear_activation: str = ACTIVATION[0],
+        nonlinear_activation_params: Mapping[str, Any] = ACTIVATION[1],
         weight_norm: bool = True,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0 or layers % stacks:
-            raise ValueError("kernel_size must be odd, and layers a multiple of stacks")
-        self.first_conv = nn.Sequential(nn.Conv1d(1, residual_channels, 1), nn.LeakyReLU(SLOPE))
-        self.conv_layers = nn.ModuleList(
-            _GatedBlock(
-                residual_channels, gate_channels, skip_channels, kernel_size, 2 ** (i % (layers // stacks))
-            )
-            for i in range(layers)
+        shape = StackShape(
+            layers=layers,
+            stacks=stacks,
+            kernel_size=kernel_size,
+            residual_channels=residual_channels,
+            gate_channels=gate_channels,
+            skip_channels=skip_channels,
+            aux_channels=0,
+            dropout=dropout,
+            bias=bias,
+            causal=use_causal_conv,
         )
+        first, before, between = (
+            make_activation(nonlinear_activation, nonlinear_activation_params) for _ in range(3)
+        )
+        self.first_conv = nn.Sequential(nn.Conv1d(1, residual_channels, 1), first)
+        self.conv_layers = nn.ModuleList(ResidualBlock(shape, d) for d in shape.dilations)
         self.last_conv_layers = nn.Sequential(
-            nn.LeakyReLU(SLOPE),
+            before,
             nn.Conv1d(skip_channels, skip_channels, 1),
-            nn.LeakyReLU(SLOPE),
+            between,
             nn.Conv1d(skip_channels, 1, 1),
         )
         if weight_norm:
@@ -105,22 +132,8 @@ class ResidualParallelWaveGANDiscriminator(Discriminator):
         x = self.first_conv(waveform)
         features, skips = [], []
         for block in self.conv_layers:
-            x, skip = block(x)
+            x, skip, _ = block(x, None)
             features.append(x)
             skips.append(skip)
         total = torch.stack(skips).sum(0) * math.sqrt(1.0 / len(skips))
         return [(self.last_conv_layers(total), features)]
-
-
-class _GatedBlock(nn.Module):
-    def __init__(self, residual: int, gate: int, skip: int, kernel_size: int, dilation: int) -> None:
-        super().__init__()
-        padding = (kernel_size - 1) // 2 * dilation
-        self.conv = nn.Conv1d(residual, gate, kernel_size, dilation=dilation, padding=padding)
-        self.conv1x1_out = nn.Conv1d(gate // 2, residual, 1)
-        self.conv1x1_skip = nn.Conv1d(gate // 2, skip, 1)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        content, gate = self.conv(x).chunk(2, dim=1)
-        gated = torch.tanh(content) * torch.sigmoid(gate)
-        return (self.conv1x1_out(gated) + x) * math.sqrt(0.5), self.conv1x1_skip(gated)

@@ -7,8 +7,9 @@ Shared by WaveNet itself (causal) and Parallel WaveGAN (both ways). Called as ev
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,48 @@ from torch import Tensor, nn
 
 from audiotool.models.base import State
 from audiotool.models.layers.conv import StreamingConv1d
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
+}
+"""Activations by torch's names, as published configurations give them."""
+
+
+def make_activation(name: str, values: Mapping[str, Any]) -> nn.Module:
+    """Build an activation from torch's name for it and its arguments.
+
+    Raises:
+        ValueError: unknown name or argument.
+    """
+    if name not in ACTIVATIONS:
+        raise ValueError(f"no activation is called {name!r}: {', '.join(ACTIVATIONS)}")
+    try:
+        return ACTIVATIONS[name](**values)
+    except TypeError as error:
+        raise ValueError(f"activation {name} is not made with {dict(values)}: {error}") from error
+
+
+@dataclass(frozen=True)
+class UpsampleShape:
+    """Sizes of the network that stretches features to the sample rate.
+
+    Args:
+        scales: by which each layer stretches time.
+        frequency_kernel: bands over which each layer smooths; odd.
+        activation, activation_values: after each layer, as `make_activation` takes them; None for none.
+    """
+
+    scales: tuple[int, ...]
+    frequency_kernel: int = 1
+    activation: str | None = None
+    activation_values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.frequency_kernel % 2 == 0:
+            raise ValueError(f"freq_axis_kernel_size {self.frequency_kernel} has no centre")
+        if self.activation is not None:
+            make_activation(self.activation, self.activation_values)
 
 
 @dataclass(frozen=True)
@@ -25,7 +68,7 @@ class StackShape:
     Args:
         layers, stacks: dilation doubles from 1 within each of the `stacks`.
         gate_channels: of tanh and sigmoid together.
-        aux_channels: of the condition.
+        aux_channels: of the condition; 0 for a stack without one.
     """
 
     layers: int
@@ -96,14 +139,19 @@ class ResidualBlock(nn.Module):
             shape.bias,
             shape.causal,
         )
-        self.conv1x1_aux = nn.Conv1d(shape.aux_channels, shape.gate_channels, 1, bias=False)
+        if shape.aux_channels:
+            self.conv1x1_aux = nn.Conv1d(shape.aux_channels, shape.gate_channels, 1, bias=False)
         self.conv1x1_out = nn.Conv1d(half, shape.residual_channels, 1, bias=shape.bias)
         self.conv1x1_skip = nn.Conv1d(half, shape.skip_channels, 1, bias=shape.bias)
 
-    def forward(self, x: Tensor, condition: Tensor, state: State = None) -> tuple[Tensor, Tensor, State]:
+    def forward(
+        self, x: Tensor, condition: Tensor | None, state: State = None
+    ) -> tuple[Tensor, Tensor, State]:
         """(B, residual, T) and (B, aux, T) -> (B, residual, T), (B, skip, T), state."""
         hidden, state = self.conv(self.dropout(x), state)
-        content, gate = (hidden + self.conv1x1_aux(condition)).chunk(2, dim=1)
+        if condition is not None:
+            hidden = hidden + self.conv1x1_aux(condition)
+        content, gate = hidden.chunk(2, dim=1)
         gated = torch.tanh(content) * torch.sigmoid(gate)
         return (self.conv1x1_out(gated) + x) * math.sqrt(0.5), self.conv1x1_skip(gated), state
 
@@ -132,21 +180,25 @@ class StretchConv(nn.Conv2d):
 
 
 class Upsample(nn.Module):
-    """StretchConvs one after the other, kept where the official list has them (every second place)."""
+    """StretchConvs one after the other, kept where the official list has them (its stretches are layers)."""
 
-    def __init__(self, scales: Sequence[int], frequency_kernel: int, causal: bool) -> None:
+    def __init__(self, shape: UpsampleShape, causal: bool) -> None:
         super().__init__()
         self.up_layers = nn.ModuleList()
-        for scale in scales:
-            self.up_layers.extend((nn.Identity(), StretchConv(scale, frequency_kernel, causal)))
+        for scale in shape.scales:
+            self.up_layers.extend((nn.Identity(), StretchConv(scale, shape.frequency_kernel, causal)))
+            if shape.activation is not None:
+                self.up_layers.append(make_activation(shape.activation, shape.activation_values))
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """(B, F, frames) -> (B, F, frames * product of scales)."""
-        stretches = self.up_layers[1::2]
-        states = list(state) if state is not None else [None] * len(stretches)
+        states = list(state) if state is not None else [None] * len(self.up_layers)
         x = x[:, None]
-        for n, layer in enumerate(stretches):
-            x, states[n] = layer(x, states[n])
+        for n, layer in enumerate(self.up_layers):
+            if isinstance(layer, StretchConv):
+                x, states[n] = layer(x, states[n])
+            else:
+                x = layer(x)
         return x[:, 0], states
 
 
@@ -156,13 +208,11 @@ class ConvInUpsample(nn.Module):
     Centred, it consumes `context_window` frames on each side; causal, the same number before only.
     """
 
-    def __init__(
-        self, channels: int, context_window: int, scales: Sequence[int], frequency_kernel: int, causal: bool
-    ) -> None:
+    def __init__(self, channels: int, context_window: int, shape: UpsampleShape, causal: bool) -> None:
         super().__init__()
         taps = context_window + 1 if causal else 2 * context_window + 1
         self.conv_in = nn.Conv1d(channels, channels, taps, bias=False)
-        self.upsample = Upsample(scales, frequency_kernel, causal)
+        self.upsample = Upsample(shape, causal)
 
     def forward(self, features: Tensor, state: State = None) -> tuple[Tensor, State]:
         return self.upsample(self.conv_in(features), state)

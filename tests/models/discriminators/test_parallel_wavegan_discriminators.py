@@ -55,6 +55,25 @@ def test_official_scale_judgements() -> None:
                 assert len(features) == 4
 
 
+def test_official_judgements_of_the_residual_discriminator() -> None:
+    discriminator = ResidualParallelWaveGANDiscriminator(
+        layers=4,
+        stacks=2,
+        residual_channels=8,
+        gate_channels=16,
+        skip_channels=8,
+        bias=False,
+        use_causal_conv=True,
+        nonlinear_activation="ELU",
+        nonlinear_activation_params={"alpha": 0.7},
+        weight_norm=False,
+    )
+    io = official("activation_residual_disc", discriminator)
+    with torch.no_grad():
+        for waveform, expected in ((io["target"], io["disc_real_0"]), (io["output"], io["disc_fake_0"])):
+            assert close(discriminator(waveform)[0][0], expected)
+
+
 def test_parameters() -> None:
     assert sum(p.numel() for p in ParallelWaveGANDiscriminator().parameters()) == 99_842
 
