@@ -90,10 +90,10 @@ def row(name: str, model_class: type[Model]) -> list[str]:
 OPTIONS_HEADER = """
 ## Options of the official configurations
 
-What `audiotool models import` does with each option of a file that comes with official weights. Sizes are compared
-with the tensors' shapes, and a file that says other sizes is refused. "refused unless …": the official program
-builds another network, or another input, for other values. "unused": without influence on a trained network's
-output. Where the official program refuses an option that it does not know, audiotool does too.
+What `audiotool models import` does with each option of a file that comes with official weights. Sizes are
+compared with the tensors' shapes, and a file that says other sizes is refused. "refused unless …": the official
+program builds another network, or another input, for other values. "unused": without influence on a trained
+network's output. Where the official program refuses an option that it does not know, audiotool does too.
 
 """
 

@@ -2,8 +2,8 @@
 
 Défossez: Hybrid Spectrogram and Waveform Source Separation, MDX Workshop 2021, arXiv:2111.03600.
 
-Every combination of the official options is built, but for Wiener filtering with iterations. At 2048 samples a
-frame, which the official network does not allow, the last level over time has torchaudio's sizes.
+Every combination of the official options is built, but for Wiener filtering with iterations. With frames of
+2048 samples, which the official network does not allow, the last level over time has torchaudio's sizes.
 
 Streaming: normalisation and local attention see a whole segment, so the model runs by overlap-add, and the
 streamed output is not exactly the whole-file one. Measured with the random weights of the mono parity pack on
