@@ -91,9 +91,9 @@ OPTIONS_HEADER = """
 ## Options of the official configurations
 
 What `audiotool models import` does with each option of a file that comes with official weights. Sizes are
-compared with the tensors' shapes, and a file that says other sizes is refused. "refused unless …": the official
-program builds another network, or another input, for other values. "unused": without influence on a trained
-network's output. Where the official program refuses an option that it does not know, audiotool does too.
+compared with the tensors' shapes, and a file that says other sizes is refused. "refused unless …": the
+official program builds another network, or another input, for other values. "unused": without influence on a
+trained network's output. An option that the official program does not know and refuses is refused here too.
 
 """
 

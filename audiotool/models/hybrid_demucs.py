@@ -107,7 +107,7 @@ class HybridDemucsConfig:
         if self.hybrid and self.n_fft != 2048 and 4 * self.stride**self.levels_over_frequency != self.n_fft:
             raise ValueError(
                 f"depth {self.depth}, stride {self.stride} and kernel_size {self.kernel_size} do not bring a"
-                f" spectrum of n_fft {self.n_fft} and the waveform to one rate, where a hybrid's branches meet"
+                f" spectrum of n_fft {self.n_fft} and the waveform to one rate, where a hybrid's parts meet"
             )
         if self.multi_freqs and self.multi_freqs_depth > min(
             self.norm_starts, self.levels_over_frequency - 1
@@ -325,7 +325,7 @@ def _branch(c: HybridDemucsConfig, level: int) -> BranchShape:
 
 
 def _with(shape: LevelShape, c: HybridDemucsConfig, side: int) -> LevelShape:
-    """The shape for encoders (side 1) or decoders (side 2), which have a residual branch as dconv_mode says."""
+    """The shape for encoders (side 1) or decoders (side 2), with a residual branch if dconv_mode says so."""
     return shape if c.dconv_mode & side else dataclasses.replace(shape, branch=None)
 
 
