@@ -74,7 +74,7 @@ class HybridDemucsConfig:
     audio_channels: Width = 2
     channels: Width = 48
     channels_time: Width | None = None
-    growth: Positive = 2
+    growth: Annotated[float, Field(ge=0.25, le=8)] = 2
     n_fft: Length = 4096
     cac: bool = True
     wiener_iters: Literal[0, -1] = 0

@@ -140,8 +140,8 @@ def repackage(path: Path, change: Any) -> Path:
     ("change", "message"),
     [
         (lambda p: p["kwargs"].update(wiener_residual=True), "wiener_residual=True is not supported"),
-        (lambda p: p["kwargs"].update(cac=False, wiener_iters=2), "wiener_iters above 0"),
-        (lambda p: p["kwargs"].update(dconv_mode=4), "dconv_mode is 0, 1, 2 or 3"),
+        (lambda p: p["kwargs"].update(cac=False, wiener_iters=2), "wiener_iters: found 2, should be 0 or -1"),
+        (lambda p: p["kwargs"].update(dconv_mode=4), "dconv_mode: found 4, should be 0, 1, 2 or 3"),
         (lambda p: p["kwargs"].update(dconv_mode=3), "missing"),
         (lambda p: p["kwargs"].update(depth=3), "do not bring"),
         (lambda p: p["kwargs"].update(bands=3), "unknown official options: bands"),

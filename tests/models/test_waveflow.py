@@ -202,7 +202,7 @@ def test_training_helps() -> None:
     [
         ({"upsample_factors": [4, 2]}, "do not multiply to the mel's hop, 16"),
         ({"upsample_factors": [16, 1]}, "must be even"),
-        ({"synthesis_order": "any"}, "analysis or published"),
+        ({"synthesis_order": "any"}, "should be 'analysis' or 'published'"),
         ({"rows": 6}, r"rows \(6\) must divide the mel's hop 16"),
         ({"kernel_size": [3, 2]}, "odd along columns"),
     ],
