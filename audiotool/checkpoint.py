@@ -28,6 +28,7 @@ from safetensors.torch import save as serialise
 
 from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
+from audiotool.documents import DocumentError, read_json
 from audiotool.errors import CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
@@ -232,8 +233,8 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
 
 def _parse(text: str, path: Path) -> Metadata:
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        values = read_json(text)
+    except DocumentError:
         values = None
     if isinstance(values, dict) and values.get("format") != FORMAT:
         raise CheckpointError(

@@ -20,7 +20,6 @@ override `read`.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import warnings
@@ -31,11 +30,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import yaml
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, describe_model, sha256
 from audiotool.discovery import Catalogue, nearest
+from audiotool.documents import DocumentError, read_json, read_text, read_yaml
 from audiotool.errors import AudiotoolError, CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
@@ -296,22 +295,20 @@ def read_config(path: Path) -> dict[str, Any]:
         CheckpointError: missing, of another suffix, malformed (line named), or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except DocumentError as error:
         raise CheckpointError(f"cannot read the configuration {path}: {error}") from error
     suffix = path.suffix.lower()
     try:
         if suffix == ".json":
-            values = json.loads(text)
+            values = read_json(text)
         elif suffix in (".yaml", ".yml"):
-            values = yaml.safe_load(text)
+            values = read_yaml(text, unique_keys=False)
         else:
             raise CheckpointError(f"{path}: a configuration is .json, .yaml or .yml, not '{path.suffix}'")
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        message = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{path} is not valid {'JSON' if suffix == '.json' else 'YAML'}: {message}"
-        ) from error
+    except DocumentError as error:
+        kind, where = "JSON" if suffix == ".json" else "YAML", f", line {error.line}" if error.line else ""
+        raise CheckpointError(f"{path} is not valid {kind}{where}: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: a configuration is a mapping of names to values")
     return values

@@ -9,18 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Union
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from audiotool.checkpoint import bundled_root
+from audiotool.configuration import quote
 from audiotool.discovery import nearest
+from audiotool.documents import DocumentError, read_yaml
 from audiotool.errors import RecipeError
 from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe
-from audiotool.recipe.yaml import RecipeYaml
-
-SHOWN = 80
-"""Characters of a wrong value that a message quotes."""
 
 
 def shipped() -> dict[str, Path]:
@@ -64,7 +61,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
     values = _parse_yaml(text, str(path))
     if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys, found {_quote(values)}")
+        raise RecipeError(f"{path}: a recipe is a mapping of keys, found {quote(values)}")
     values.setdefault("name", path.stem)
     return parse(values, str(path), overrides)
 
@@ -103,15 +100,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 def _parse_yaml(text: str, source: str) -> Any:
     try:
-        return yaml.load(text, Loader=RecipeYaml)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or error
-        # A pattern such as *.bias means something else to YAML.
-        alias = "alias" in f"{getattr(error, 'context', '')} {problem}"
-        advice = "; text that begins with * wants quotes: '*.bias'" if alias else ""
-        raise RecipeError(f"{source}{where}: not valid YAML: {problem}{advice}") from error
+        return read_yaml(text)
+    except DocumentError as error:
+        where = f", line {error.line}" if error.line else ""
+        raise RecipeError(f"{source}{where}: not valid YAML: {error}") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -131,7 +123,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         elif isinstance(place, dict):
             index = key
         else:
-            raise RecipeError(f"--set {override}: {where}: '{_quote(place)}' has no keys")
+            raise RecipeError(f"--set {override}: {where}: '{quote(place)}' has no keys")
         if depth == len(parents):
             place[index] = value
         elif isinstance(place, dict) and place.get(index) is None:
@@ -152,17 +144,12 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
         elif finding["type"] == "missing":
             problem = "is missing"
         elif finding["type"] == "union_tag_not_found":
-            problem = f"found {_quote(finding['input'])}, its name is missing. Allowed: {', '.join(tags)}"
+            problem = f"found {quote(finding['input'])}, its name is missing. Allowed: {', '.join(tags)}"
         else:
             expected = finding["msg"].removeprefix("Value error, ").replace("Input should", "should")
-            problem = f"found {_quote(finding['input'])}, {expected}"
+            problem = f"found {quote(finding['input'])}, {expected}"
         messages.append(f"{path or 'recipe'}: {problem}")
     raise RecipeError(f"{source}: {'; '.join(messages)}") from error
-
-
-def _quote(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
 def _allowed_at(location: tuple[int | str, ...]) -> tuple[list[str], list[str], str]:

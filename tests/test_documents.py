@@ -1,0 +1,98 @@
+"""YAML and JSON that would keep a computer busy, or that no program expects: one sentence, at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audiotool.documents import MAX_DEPTH, DocumentError, read_json, read_text, read_yaml
+from audiotool.errors import CheckpointError, RecipeError
+from audiotool.importers.base import read_config
+from audiotool.recipe.load import load, parse_settings
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
+MERGES = "m0: &m0 {k: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}]}}\n" for n in range(1, 40))
+
+YAML = {
+    "a template": ("name: {{ name }}", "a key is text, found a list or a mapping"),
+    "a list as key": ("{[a]: b}", "a key is text"),
+    "an explicit key": ("? [a, b]\n: c", "a key is text"),
+    "no integer": ("train: !!int x", "not of its type"),
+    "no float": ("train: !!float x", "not of its type"),
+    "no truth": ("train: !!bool x", "not of its type"),
+    "an enormous integer": ("train: " + "9" * 5000, "not of its type"),
+    "a set": ("!!set {a}", "could not determine a constructor"),
+    "bytes": ("!!binary aGk=", "could not determine a constructor"),
+    "lists in lists": ("a: " + "[" * 900 + "]" * 900, f"more than {MAX_DEPTH} levels"),
+    "mappings in mappings": ("{a: " * 900 + "1" + "}" * 900, f"more than {MAX_DEPTH} levels"),
+    "blocks in blocks": ("- " * 900 + "1", f"more than {MAX_DEPTH} levels"),
+    "laughs": (LAUGHS, "aliases make more than"),
+    "laughs in a name": (LAUGHS + "name: *a39\ntask: denoise\n", "aliases make more than"),
+    "merges": (MERGES, "aliases make more than"),
+    "itself": ("&a [*a]", "aliases make more than"),
+    "a chain": ("a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}]\n" for n in range(1, 900)), "aliases"),
+    "two documents": ("a: 1\n---\nb: 2\n", "found another document"),
+    "an object": ("a: !!python/object/apply:os.system [x]", "could not determine a constructor"),
+    "a zero byte": ("a: \0", "special characters are not allowed"),
+    "a tab": ("a:\n\t- b", "cannot start any token"),
+}
+
+
+@pytest.mark.parametrize("kind", YAML)
+def test_yaml(tmp_path: Path, kind: str) -> None:
+    text, message = YAML[kind]
+    with pytest.raises(DocumentError, match=message):
+        read_yaml(text)
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(RecipeError, match=rf"mine\.yaml.*: not valid YAML: .*{message}"):
+        load(path)
+    with pytest.raises(CheckpointError, match="not valid YAML"):
+        read_config(path)
+    if "\n" not in text:
+        with pytest.raises(RecipeError, match="--set name="):
+            parse_settings([f"name={text}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("a: 2e-4", {"a": 2e-4}),
+        ("a: 2024-02-30", {"a": "2024-02-30"}),
+        ("a: &x {b: 1}\nc: {<<: *x, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
+        ("a: [&x 1, *x]", {"a": [1, 1]}),
+        ("", None),
+    ],
+)
+def test_plain_values(text: str, values: Any) -> None:
+    assert read_yaml(text) == values
+
+
+def test_a_key_that_is_there_twice() -> None:
+    with pytest.raises(DocumentError, match="'a' is there twice") as caught:
+        read_yaml("a: 1\na: 2")
+    assert caught.value.line == 2
+    assert read_yaml("a: 1\na: 2", unique_keys=False) == {"a": 2}
+
+
+@pytest.mark.parametrize("text", ["{", "", "[" * 100_000, "[" * 60 + "]" * 60, "9" * 5000, "{'a': 1}"])
+def test_json(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DocumentError):
+        read_json(text)
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(CheckpointError, match="not valid JSON"):
+        read_config(tmp_path / "a.json")
+
+
+def test_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("a: ä", encoding="utf-8-sig")
+    assert read_text(path) == "a: ä"
+    for encoding, message in [("utf-16", "UTF-16: save it as UTF-8"), ("latin-1", "save it as UTF-8")]:
+        path.write_text("a: ä", encoding=encoding)
+        with pytest.raises(DocumentError, match=message):
+            read_text(path)
+    with pytest.raises(DocumentError, match="directory"):
+        read_text(tmp_path)
