@@ -265,7 +265,8 @@ class FileWriter(Writer):
             reason = cause(error)
         else:
             reason = self._refusal() or str(error) or "not all samples were written"
-        return InputError(f"cannot write {self.path}: {reason}; an earlier file of that name is untouched")
+        kept = "; an earlier file of that name is untouched" if self.path.parent.is_dir() else ""
+        return InputError(f"cannot write {self.path}: {reason}{kept}")
 
     def _refusal(self) -> str | None:
         """Why the disk takes no more, which libsndfile keeps to itself; None if it takes more."""

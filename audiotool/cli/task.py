@@ -151,7 +151,8 @@ def _made_by(recipe: str) -> str:
 
 
 def _write_report(outcomes: Sequence[Outcome], options: TaskOptions) -> None:
-    if options.report is not None and outcomes:
+    # Where nothing was done, an earlier report says more.
+    if options.report is not None and (outcomes or not options.report.exists()):
         from audiotool.metrics.report import write_report
 
         write_report(options.report, [row for o in outcomes for row in o.rows])

@@ -389,6 +389,23 @@ def test_two_interrupts_in_a_row_leave_neither_processes_nor_parts(long_folder: 
     wait_until_gone(process.pid)
 
 
+def test_interrupted_before_anything_was_done(
+    denoise: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report says so, but takes no earlier one's place."""
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("audiotool.batch.run._run_here", interrupted)
+    write_speech(tmp_path / "a.wav")
+    (tmp_path / "earlier.json").write_text("earlier")
+    for name in ("new.json", "earlier.json"):
+        assert denoise("a.wav", "-o", "b.wav", "--report", name).exit_code == 130
+    assert json.loads((tmp_path / "new.json").read_text())["files"] == []
+    assert (tmp_path / "earlier.json").read_text() == "earlier"
+
+
 def wait_until_gone(group: int) -> None:
     """Return when a group has no processes: those that wait for the end of a pipe see it a moment later."""
     give_up = time.monotonic() + 5
