@@ -91,9 +91,13 @@ class RunFolder:
         path = self.states / f"step-{state['step']:010d}.pt"
         try:
             with replacing(path) as file:
-                torch.save({"format": STATE_FORMAT, **state}, file)
+                try:
+                    torch.save({"format": STATE_FORMAT, **state}, file)
+                except RuntimeError:
+                    # torch turns a full disk into an error of its own, which does not say so; this does.
+                    file.flush()
+                    raise
         except (OSError, RuntimeError) as error:
-            # torch.save turns a full disk into a RuntimeError of its own.
             reason = cause(error) if isinstance(error, OSError) else str(error)
             raise CheckpointError(f"cannot write {path}: {reason}; earlier states are intact") from error
         for old in self.state_files()[:-keep]:
