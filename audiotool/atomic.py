@@ -111,6 +111,21 @@ def cause(error: OSError) -> str:
     return CAUSES.get(error.errno or 0) or error.strerror or str(error)
 
 
+def refusal(file: BinaryIO) -> str | None:
+    """Why the disk takes no more, which some libraries keep to themselves; None if it takes more.
+
+    Args:
+        file: one that is given up: what is tried is written to its end.
+    """
+    try:
+        os.lseek(file.fileno(), 0, os.SEEK_END)
+        os.write(file.fileno(), bytes(1 << 16))
+        os.fsync(file.fileno())
+    except OSError as error:
+        return cause(error)
+    return None
+
+
 def obstacle(path: Path) -> str | None:
     """What stands against writing a file, in words; None if nothing does. Nothing is made or changed."""
     if len(os.fsencode(path.name)) > LONGEST_NAME:

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, cause, obstacle
+from audiotool.atomic import Replacement, cause, obstacle, refusal
 from audiotool.audio import PIPE
 from audiotool.audio.formats import COMPANDED, INTEGER_BITS, ending_meant, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit, quantise
@@ -174,7 +174,7 @@ class FileWriter(Writer):
                 descriptor, "w", sample_rate, channels, self.subtype, format=container, closefd=False
             )
         except (soundfile.LibsndfileError, ValueError) as error:
-            reason = self._refusal() or (
+            reason = refusal(self._replacement.file) or (
                 f"{self.format}/{self.subtype} does not hold {channels} channels at {sample_rate} Hz"
                 f" ({getattr(error, 'error_string', error)})"
             )
@@ -264,19 +264,9 @@ class FileWriter(Writer):
         if isinstance(error, OSError) and error.errno:
             reason = cause(error)
         else:
-            reason = self._refusal() or str(error) or "not all samples were written"
+            reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
         kept = "; an earlier file of that name is untouched" if self.path.parent.is_dir() else ""
         return InputError(f"cannot write {self.path}: {reason}{kept}")
-
-    def _refusal(self) -> str | None:
-        """Why the disk takes no more, which libsndfile keeps to itself; None if it takes more."""
-        try:
-            os.lseek(self._replacement.file.fileno(), 0, os.SEEK_END)
-            os.write(self._replacement.file.fileno(), bytes(1 << 16))
-            os.fsync(self._replacement.file.fileno())
-        except OSError as error:
-            return cause(error)
-        return None
 
 
 def _decoded_frames(file: soundfile.SoundFile) -> int:

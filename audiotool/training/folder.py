@@ -18,7 +18,7 @@ from typing import Any
 import torch
 import yaml
 
-from audiotool.atomic import cause, replacing, write_text
+from audiotool.atomic import cause, refusal, replacing, write_text
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.recipe.schema import Recipe
 
@@ -93,13 +93,13 @@ class RunFolder:
             with replacing(path) as file:
                 try:
                     torch.save({"format": STATE_FORMAT, **state}, file)
-                except RuntimeError:
-                    # torch turns a full disk into an error of its own, which does not say so; this does.
-                    file.flush()
-                    raise
-        except (OSError, RuntimeError) as error:
-            reason = cause(error) if isinstance(error, OSError) else str(error)
-            raise CheckpointError(f"cannot write {path}: {reason}; earlier states are intact") from error
+                except RuntimeError as error:
+                    # torch turns a full disk into an error of its own.
+                    raise OSError(refusal(file) or str(error)) from error
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot write {path}: {cause(error)}; earlier states are intact"
+            ) from error
         for old in self.state_files()[:-keep]:
             old.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ def test_a_state_that_does_not_fit_the_disk_leaves_the_earlier_ones(tmp_path: Pa
     state = {"step": 2, "model": {"weight": torch.zeros(100_000), "bias": torch.zeros(10)}}
     with (
         largest_file(size),
-        pytest.raises(CheckpointError, match=r"`ulimit -f` allows; earlier states are intact"),
+        pytest.raises(CheckpointError, match="`ulimit -f` allows; earlier"),
     ):
         folder.save_state(state, keep=1)
     assert [p.name for p in folder.states.iterdir()] == ["step-0000000001.pt"]
