@@ -119,7 +119,9 @@ def refusal(file: BinaryIO) -> str | None:
     """
     try:
         os.lseek(file.fileno(), 0, os.SEEK_END)
-        os.write(file.fileno(), bytes(1 << 16))
+        written = 0
+        while written < 1 << 16:
+            written += os.write(file.fileno(), bytes((1 << 16) - written))
         os.fsync(file.fileno())
     except OSError as error:
         return cause(error)
