@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from audiotool.atomic import Replacement, cause, obstacle
 from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
+from audiotool.documents import DocumentError, read_json
 from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.paths import in_utf8
@@ -56,12 +57,12 @@ class FeatureReader:
         self._stack = contextlib.ExitStack()
         try:
             self._array: Any = self._open(Path(source))
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            self._stack.close()
-            raise InputError(f"{self.name} cannot be read as a mel: {error}") from error
         except InputError:
             self._stack.close()
             raise
+        except Exception as error:  # numpy, zipfile and zlib raise whatever damage brings them to
+            self._stack.close()
+            raise InputError(f"{self.name} cannot be read as a mel: {_reason(error)}") from error
         self._turned = False
         shape = tuple(self._array.shape)
         self._batched = len(shape) == 3 and shape[0] == 1
@@ -137,6 +138,9 @@ class FeatureReader:
             unpacked = self._stack.enter_context(
                 tempfile.NamedTemporaryFile(suffix=".npy")  # noqa: SIM115
             )
+            size, room = archive.getinfo(f"{name}.npy").file_size, shutil.disk_usage(unpacked.name).free
+            if size > room:
+                raise InputError(f"{path} unpacks to {size} bytes, {tempfile.gettempdir()} has {room} left")
             with archive.open(f"{name}.npy") as packed:
                 shutil.copyfileobj(packed, unpacked)
             unpacked.flush()
@@ -154,8 +158,8 @@ class FeatureReader:
         text = (file.metadata() or {}).get(NAME)
         if text is not None:
             try:
-                self.definition = mel_config(json.loads(text))
-            except (json.JSONDecodeError, TypeError, ValueError, CheckpointError) as error:
+                self.definition = mel_config(read_json(text))
+            except (DocumentError, CheckpointError) as error:
                 raise InputError(f"{path}: its metadata do not define a mel: {error}") from error
         return array
 
@@ -180,6 +184,11 @@ def _map(path: Path) -> NDArray[Any]:
     if not np.issubdtype(array.dtype, np.floating):
         raise ValueError(f"it holds {array.dtype}, not floating point")
     return array
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says, on one line; its class where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _only(names: list[str], path: Path) -> str:
@@ -311,8 +320,10 @@ def read_f0(source: str | Path, frames: int) -> Frames:
         if path.suffix.lower() != ".npy":
             raise InputError(f"{path}: F0 is read from .npy")
         values = np.asarray(_map(path), dtype=np.float32)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as F0: {error}") from error
+    except InputError:
+        raise
+    except Exception as error:  # see above
+        raise InputError(f"{path} cannot be read as F0: {_reason(error)}") from error
     if values.size != max(values.shape, default=0):
         raise InputError(f"{path}: F0 is (frames,), got the shape {values.shape}")
     if values.size != frames:

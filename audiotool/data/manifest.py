@@ -11,6 +11,7 @@ import csv
 import fnmatch
 import io
 import logging
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,11 @@ COLUMNS = (
     "licence",
 )
 KINDS = {"speech": ("speech",), "noise": ("noise", "music"), "rir": ("rir",), "pairs": ("pair",)}
+
+
+MAX_RATE = 10_000_000
+MAX_SHOWN = 200
+"""Characters of a first line that a message quotes."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +102,16 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
             f"{path}: cannot read the manifest ({error}): make one with `audiotool data scan`"
         ) from error
     reader = csv.DictReader(io.StringIO(text))
-    if "path" not in (reader.fieldnames or ()):
-        raise InputError(
-            f"{path}: not a manifest: the first line must name the columns, `path` among them"
-            f" (found: {', '.join(reader.fieldnames or ['nothing'])}); `audiotool data scan` writes one"
-        )
-    return [_entry(row, path, reader.line_num, kind) for row in reader]
+    try:
+        if "path" not in (reader.fieldnames or ()):
+            columns = ", ".join(reader.fieldnames or ["nothing"])[:MAX_SHOWN]
+            raise InputError(
+                f"{path}: not a manifest: the first line must name the columns, `path` among them"
+                f" (found: {columns}); `audiotool data scan` writes one"
+            )
+        return [_entry(row, path, reader.line_num, kind) for row in reader]
+    except (csv.Error, ValueError) as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}: the line is damaged") from error
 
 
 def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
@@ -114,8 +124,13 @@ def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
         raise InputError(
             f"{manifest}, line {line}: sample_rate and seconds must be numbers ({error})"
         ) from error
-    if not row["path"]:
-        raise InputError(f"{manifest}, line {line}: the path is empty")
+    if not 0 <= rate <= MAX_RATE or not 0 <= seconds < math.inf:
+        raise InputError(
+            f"{manifest}, line {line}: sample_rate must be 0 (unknown) to {MAX_RATE} and seconds 0 or more,"
+            f" found {rate} and {seconds}"
+        )
+    if not row["path"] or "\0" in f"{row['path']}{row.get('target')}":
+        raise InputError(f"{manifest}, line {line}: the path is empty, or no path")
     return Entry(
         path=absolute(row["path"]),
         kind=row.get("kind") or kind,

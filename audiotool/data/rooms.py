@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import scipy.fft
 import soxr
+from numpy.typing import NDArray
 
 from audiotool.data.clips import Samples, read_audio
 from audiotool.errors import InputError
 
 FADE_SECONDS = 0.005
+MAX_PACK_BYTES = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -100,20 +102,65 @@ def fade_out(length: int, fade: int) -> Samples:
     return window
 
 
-def _read_pack(path: Path, sample_rate: int) -> list[Response]:
+@dataclass(frozen=True)
+class Pack:
+    """Responses as a pack holds them: (N, T), and the samples of each that count."""
+
+    responses: Samples
+    lengths: NDArray[np.int64]
+    sample_rate: int
+    direct: int
+
+
+def read_pack(path: Path) -> Pack:
+    """Read a pack of room responses, see `Rooms`.
+
+    Raises:
+        InputError: it holds something else, or values that do not go together.
+    """
     try:
-        with np.load(path) as pack:
-            responses, lengths = pack["rir"].astype(np.float32), pack["length"]
-            native, direct = int(pack["sample_rate"]), int(pack["direct_sample"])
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MAX_PACK_BYTES:
+            raise ValueError(f"it unpacks to {size} bytes, at most {MAX_PACK_BYTES} are read")
+        with np.load(path, allow_pickle=False) as content:
+            responses, lengths = content["rir"].astype(np.float32), content["length"].astype(np.int64)
+            rate, direct = int(content["sample_rate"]), int(content["direct_sample"])
+    except Exception as error:  # as above
         raise InputError(
             f"{path}: not a pack of room responses with rir, length, sample_rate and direct_sample ({error})"
         ) from error
-    found = []
-    for i, (taps, length) in enumerate(zip(responses, lengths, strict=True)):
-        cut = taps[:length] if native == sample_rate else soxr.resample(taps[:length], native, sample_rate)
-        found.append(_normalise(cut, direct * sample_rate // native, f"{path.name}[{i}]"))
-    return found
+    fits = responses.ndim == 2 and lengths.shape == (len(responses),) and 1000 <= rate <= 768_000
+    if not fits or not np.isfinite(responses).all():
+        raise InputError(
+            f"{path}: rir must be finite numbers of two axes, with a length for each, and sample_rate 1000 to"
+            f" 768000; found {responses.shape}, {lengths.shape} and {rate}"
+        )
+    if len(lengths) and not 0 <= direct < lengths.min() <= lengths.max() <= responses.shape[1]:
+        raise InputError(
+            f"{path}: a length must be at most {responses.shape[1]}, and direct_sample within it; found"
+            f" lengths of {lengths.min()} to {lengths.max()} and direct_sample {direct}"
+        )
+    return Pack(responses, lengths, rate, direct)
+
+
+def _read_pack(path: Path, sample_rate: int) -> list[Response]:
+    try:
+        pack = read_pack(path)
+        found = []
+        for i, (taps, length) in enumerate(zip(pack.responses, pack.lengths, strict=True)):
+            cut = taps[:length]
+            if pack.sample_rate != sample_rate:
+                cut = soxr.resample(cut, pack.sample_rate, sample_rate)
+            direct = pack.direct * sample_rate // pack.sample_rate
+            found.append(_normalise(cut, direct, f"{path.name}[{i}]"))
+        return found
+    except InputError:
+        raise
+    except Exception as error:  # numpy, zipfile, zlib and soxr raise whatever damage brings them to
+        raise InputError(
+            f"{path}: not a pack of room responses ({error}): leave it out, or make it anew"
+        ) from error
 
 
 def _normalise(taps: Samples, direct: int, name: str) -> Response:

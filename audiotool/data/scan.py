@@ -11,9 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
-from zipfile import BadZipFile
-
-import numpy as np
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.audio.reader import measure
@@ -21,6 +18,7 @@ from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.data.clips import Progress
 from audiotool.data.manifest import Entry
+from audiotool.data.rooms import read_pack
 from audiotool.errors import InputError
 
 Assignment = Literal["auto", "train", "valid", "test"]
@@ -153,10 +151,9 @@ def _header(path: Path) -> tuple[int, float] | str:
     """(sample rate, seconds), or why there is none."""
     try:
         if path.suffix == ".npz":
-            with np.load(path) as pack:
-                rate = int(pack["sample_rate"])
-                return rate, float(pack["length"].sum()) / rate
+            pack = read_pack(path)
+            return pack.sample_rate, float(pack.lengths.sum()) / pack.sample_rate
         info = measure(path)
-    except (InputError, OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        return str(error) if isinstance(error, InputError) else f"{path}: no pack of room responses ({error})"
+    except InputError as error:
+        return str(error)
     return (info.sample_rate, info.seconds) if info.seconds else f"{path}: holds no samples"

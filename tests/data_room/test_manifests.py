@@ -108,7 +108,7 @@ def test_packs_of_room_responses_cut_short_are_named(rooms: Path, kept: int) -> 
     cut.write_bytes((rooms / "a.npz").read_bytes()[:kept])
     found = scan(rooms, "rir")
     assert [e.path.name for e in found.entries] == ["a.npz"]
-    assert "no pack of room responses" in found.unreadable[str(cut)]
+    assert "not a pack of room responses" in found.unreadable[str(cut)]
     with pytest.raises(InputError, match=r"cut\.npz: not a pack of room responses"):
         Rooms([cut], 16000)
 
