@@ -112,6 +112,15 @@ def test_references_are_found_by_place(folder: Path, tmp_path: Path) -> None:
         make_plan([str(folder / "sub")], layout)
 
 
+def test_a_pipe_among_references_is_none(folder: Path, tmp_path: Path) -> None:
+    """Nobody may ever write into it."""
+    (tmp_path / "clean").mkdir()
+    os.mkfifo(tmp_path / "clean" / "a.flac")
+    layout = Layout(output=str(tmp_path / "out"), reference=str(tmp_path / "clean"))
+    with pytest.raises(PlanError, match="has no reference"):
+        make_plan([str(folder / "a.wav")], layout)
+
+
 def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     write_speech(tmp_path / "out" / "sub" / "b.flac")

@@ -75,7 +75,7 @@ class References:
             by_stem = defaultdict(list)
             place = like_named(folder)
             for other in sorted(place.iterdir()) if place.is_dir() else []:
-                if is_readable_name(other):
+                if is_readable_name(other) and other.is_file():
                     by_stem[composed(other.stem)].append(other)
             self._folders[folder] = by_stem
         return next(iter(self._folders[folder].get(composed(path.stem), [])), None)

@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
@@ -156,7 +157,8 @@ def _sample_rate(job: Job) -> int:
     """Hz, 0 when only reading will tell."""
     from audiotool.audio.reader import probe
 
-    if str(job.source) == PIPE:
+    # What comes through a pipe comes once, and not for this.
+    if str(job.source) == PIPE or Path(job.source).is_fifo():
         return 0
     try:
         return probe(job.source).sample_rate
