@@ -1,0 +1,116 @@
+"""ONNX files as data: the tensors and the operations of a graph, nothing of which is run.
+
+Exporters rename what they fold or transpose (`val_109`, `onnx::GRU_3451`), so that importers find a weight by
+the operation that uses it: `uses` lists an operation's weights in the order of the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiotool.errors import CheckpointError, DependencyError
+
+MAX_BYTES = 1 << 30
+"""Of a file; the largest that is imported has some megabytes."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One node: its kind, what goes in and comes out by name, and its attributes as plain values."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OnnxGraph:
+    """What a file holds.
+
+    Args:
+        tensors: initialisers and constants by name.
+        operations: in the order in which they are computed.
+        inputs: shape of each input by name; 0 where a size is open.
+    """
+
+    tensors: dict[str, Tensor]
+    operations: tuple[Operation, ...]
+    inputs: dict[str, tuple[int, ...]]
+
+    def uses(self, kind: str, place: int = 1, axes: int | None = None) -> Iterator[tuple[Operation, Tensor]]:
+        """Operations of a kind whose input at `place` is a tensor of the file (with so many axes)."""
+        for operation in self.operations:
+            if operation.kind == kind and len(operation.inputs) > place:
+                tensor = self.tensors.get(operation.inputs[place])
+                if tensor is not None and (axes is None or tensor.dim() == axes):
+                    yield operation, tensor
+
+
+def read_onnx(path: Path) -> OnnxGraph:
+    """Read an ONNX file.
+
+    Raises:
+        DependencyError: the package onnx is not installed.
+        CheckpointError: missing, damaged, or its weights are in other files.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise DependencyError(
+            "ONNX files are read with onnx: install it with `pip install 'audiotool-speech[onnx]'`"
+        ) from error
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise CheckpointError(f"{path} is larger than any ONNX file that is imported")
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+        if not graph.node:
+            raise ValueError("it has no operations")
+        tensors = {tensor.name: _tensor(onnx, tensor) for tensor in graph.initializer}
+        operations = []
+        for node in graph.node:
+            attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+            if node.op_type == "Constant" and "value" in attributes:
+                tensors[node.output[0]] = _tensor(onnx, attributes["value"])
+                continue
+            operations.append(Operation(node.op_type, tuple(node.input), tuple(node.output), attributes))
+        inputs = {
+            i.name: tuple(d.dim_value for d in i.type.tensor_type.shape.dim)
+            for i in graph.input
+            if i.name not in tensors
+        }
+    except Exception as error:  # the parser's own errors, and whatever strange contents lead to
+        raise CheckpointError(f"{path} is not an ONNX file, or it is damaged: {error}") from error
+    return OnnxGraph({k: v for k, v in tensors.items() if v is not None}, tuple(operations), inputs)
+
+
+def _tensor(onnx: Any, proto: Any) -> Any:
+    """The tensor of a file; None for kinds that no weight has."""
+    if proto.data_location == onnx.TensorProto.EXTERNAL:
+        raise ValueError(f"the weight {proto.name} is in another file")
+    values = onnx.numpy_helper.to_array(proto)
+    if values.dtype not in (np.float32, np.float64, np.float16, np.int64, np.int32):
+        return None
+    return torch.from_numpy(np.array(values))
+
+
+def reorder_gates(tensor: Tensor, order: tuple[int, ...]) -> Tensor:
+    """Put the gates that are stacked along the first axis into another order."""
+    parts = tensor.chunk(len(order), dim=0)
+    return torch.cat([parts[n] for n in order], dim=0)
+
+
+GRU_ORDER = (1, 0, 2)
+"""ONNX stacks a GRU's gates as z, r, h; torch as r, z, n."""
+
+LSTM_ORDER = (0, 2, 3, 1)
+"""ONNX stacks an LSTM's gates as i, o, f, c; torch as i, f, g, o."""
