@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotool.audio.formats import readable_endings
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.batch.inputs import find_inputs
@@ -93,7 +94,7 @@ def main() -> None:
         parser.error("this checkpoint takes a codec's features: there is no mel to begin with")
     model = CopySynthesis(changed(model.vocoder, options.set))
     rate, analysis = model.sample_rate, MelSpectrogram(model.vocoder.mel)
-    paths = [str(found.path) for found in find_inputs(options.inputs)]
+    paths = [str(found.path) for found in find_inputs(options.inputs, (), readable_endings())]
     paths = paths[:: -(-len(paths) // options.files)]
     waveforms = [recording(path, rate, options.seconds) for path in paths]
 

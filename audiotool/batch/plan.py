@@ -71,6 +71,7 @@ class Layout:
     Args:
         output: a file, a folder, "-", or None for beside the input.
         suffix: put between an output's name and its ending.
+        done: put there with an underscore when outputs go beside their inputs and no suffix says otherwise.
         residual: where input minus output goes: a file for one input, else a folder; None for nowhere.
         reference: where clean versions are, see `References`; None for no scores.
         format, subtype: what the user asked for.
@@ -83,6 +84,7 @@ class Layout:
 
     output: str | None = None
     suffix: str = ""
+    done: str = "done"
     residual: str | None = None
     reference: str | None = None
     format: str | None = None
@@ -127,7 +129,7 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
             raise PlanError(f"standard output takes one recording, not {len(found)}: give -o FOLDER")
         _check_standard_output(layout)
     elif layout.output is None and not layout.suffix:
-        raise PlanError("say where the output goes: -o OUT, or --suffix to write beside the input")
+        layout = replace(layout, suffix=f"_{layout.done}")
     targets = {f: _target(f, layout, several) for f in found}
     # Beside the inputs, a second run finds the first one's outputs.
     makers = {os.path.realpath(path): f for f, target in targets.items() for path in target.paths}

@@ -137,7 +137,12 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 def failed(job: Job, reason: str) -> Outcome:
     """The outcome of a job that came to nothing."""
     line = one_line(reason)
-    return Outcome(job, "failed", [Row(job.name, facts={"status": "failed"}, notes=[line])], error=line)
+    return Outcome(
+        job,
+        "failed",
+        [Row(job.name, facts={"status": "failed", "input": str(job.source)}, notes=[line])],
+        error=line,
+    )
 
 
 def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Row]]]) -> Outcome:
@@ -156,8 +161,10 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
         return failed(
             job, f"{job.name}: internal error: {type(error).__name__}: {error} (--debug shows where)"
         )
+    outputs = [str(path) for path in (*job.target.stems, job.target.residual) if path is not None]
+    places = {"input": str(job.source), "output": outputs if len(outputs) > 1 else outputs[0]}
     for row in rows:
-        row.facts = {"status": status, **row.facts}
+        row.facts = {"status": status, **places, **row.facts}
     return Outcome(job, status, rows, seconds)
 
 
@@ -204,6 +211,7 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     for reference, n in zip(job.references, order, strict=True):
         name = f"{job.name}: {estimates[n].name}" if len(estimates) > 1 else job.name
         rows.append(score_pair(FilePair(name, reference, estimates[n], source), work.metrics))
+        rows[-1].facts = {"output": str(estimates[n]), "reference": str(reference)}
     if list(order) != sorted(order):
         numbers = ", ".join(str(n + 1) for n in order)
         rows[0].notes.append(f"stems reordered to fit their references: {numbers}")

@@ -25,6 +25,7 @@ from typer.core import TyperGroup
 
 import audiotool.cli
 from audiotool import signals, stdio
+from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.screen import say, write
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
@@ -37,6 +38,10 @@ class Subcommands(TyperGroup):
 
     debug = False
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        unify_metavars(self)
+
     def list_commands(self, ctx: Any) -> list[str]:
         modules = (m.name for m in pkgutil.iter_modules(audiotool.cli.__path__))
         return [name.replace("_", "-") for name in sorted(modules) if self._typer(name) is not None]
@@ -47,6 +52,7 @@ class Subcommands(TyperGroup):
             return None
         command = typer.main.get_command(found)
         command.name = cmd_name
+        unify_metavars(command)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

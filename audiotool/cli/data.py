@@ -110,7 +110,7 @@ def mix(
     recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for noisy/, clean/ and index.csv.")],
     split: Annotated[
-        Split, typer.Option(metavar="[train|valid|test]", help="Whose recordings are mixed.")
+        Split, typer.Option(metavar="train|valid|test", help="Whose recordings are mixed.")
     ] = Split.test,
     count: Annotated[int, typer.Option(min=1, help="Examples to render.")] = 100,
     seed: Annotated[

@@ -45,7 +45,6 @@ def denoise(options: DenoiseOptions) -> None:
 
     audiotool denoise noisy.wav -o clean.wav
     audiotool denoise recordings/ -o cleaned/ --jobs 4 --skip-existing
-    audiotool denoise meeting.wav -o me.wav --enroll my-voice.wav --checkpoint personal.safetensors
     sox talk.mp3 -t wav - | audiotool denoise - | aplay
     """
     if options.enroll is not None and not options.enroll.is_file():

@@ -12,7 +12,7 @@ import typer
 
 from audiotool.cli.screen import write
 from audiotool.errors import CheckpointError, PlanError
-from audiotool.text import one_line, to_json
+from audiotool.text import encodable, one_line, to_json
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import Metadata
@@ -76,7 +76,7 @@ def show(
     if name in checkpoint.bundled() or Path(name).suffix or Path(name).is_file():
         path = checkpoint.resolve(name)
         metadata = checkpoint.read_metadata(path)
-        facts = {"path": str(path), **dataclasses.asdict(metadata)}
+        facts = {"path": encodable(str(path)), **dataclasses.asdict(metadata)}
         brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
         model_class = MODELS.get(name)
@@ -211,7 +211,7 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     latency, count = model["latency_ms"], model["parameters"]
     by_licence = dict.fromkeys(str(source.get("licence", "unknown")) for source in metadata.sources)
     return {
-        "path": str(path),
+        "path": encodable(str(path)),
         "task": metadata.task + (", its default" if path.stem in checkpoint.defaults().values() else ""),
         "model": f"{model['model']}, {count / 1e6:.2f} M parameters, {metadata.sample_rate} Hz",
         "outputs": ", ".join(built.stems),

@@ -80,7 +80,8 @@ class TaskOptions:
             "--output",
             "-o",
             metavar="PATH",
-            help="A file for one input, a folder for several, '-' for WAV on standard output.",
+            help="A file for one input, a folder for several, '-' for WAV on standard output; without it"
+            " outputs go beside their inputs, as NAME_denoised.wav and the like.",
             show_default=False,
         ),
     ] = None
@@ -167,8 +168,8 @@ class TaskOptions:
         bool,
         typer.Option(
             "--rehearse/--no-rehearse",
-            help="Begin a file with the memory of its own first seconds, if the model has one; without, as a"
-            " live stream begins.",
+            help="Let the model hear a file's first seconds once before it processes them, so that the"
+            " beginning is as good as the rest; --no-rehearse begins as live streams and pipes do.",
             rich_help_panel="Computation",
         ),
     ] = True

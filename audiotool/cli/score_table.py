@@ -45,17 +45,22 @@ def score_tables(rows: Sequence[Row], width: int) -> list[Table]:
     metrics = list(dict.fromkeys(name for row in rows for name in row.values))
     columns = {metric: _column(metric, rows) for metric in metrics}
     widths = {m: max(cell_len(line) for text in columns[m] for line in text.split("\n")) for m in metrics}
+    if any("\n" in heading for heading, *_ in columns.values()):
+        # Headings of one line stand beside the first of two.
+        columns = {m: [h if "\n" in h else f"{h}\n", *cells] for m, (h, *cells) in columns.items()}
     names = [one_line(row.name) for row in rows]
     longest = max(map(cell_len, [*names, "mean"]))
-    fits = longest + sum(GAP + w for w in widths.values()) <= width
-    first = longest if fits else min(longest, max(width // NAME_SHARE, width - GAP - max(widths.values())))
-    if not fits and len(metrics) > 1:
+    if longest + sum(GAP + w for w in widths.values()) <= width:
+        first = longest
+    else:
         first = min(longest, max(width // NAME_SHARE, len("mean")))
     made = []
     for group in _groups(metrics, widths, width - first):
-        part = table("file", *(columns[m][0] for m in group), footer=len(rows) > 1)
+        headings = [columns[metric][0] for metric in group]
+        part = table("file" + "\n" * headings[0].count("\n"), *headings, footer=len(rows) > 1)
         names_column = part.columns[0]
-        names_column.width, names_column.footer = first, "mean"
+        names_column.width = names_column.min_width = first
+        names_column.footer = "mean"
         names_column.no_wrap, names_column.overflow = False, "fold"
         for column, metric in zip(part.columns[1:], group, strict=True):
             column.footer = columns[metric][-1]

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+WIDEST = 10_000
+"""Characters that no table needs."""
+
+
 def say(message: str) -> None:
     """Write one line to standard error."""
     sys.stderr.write(f"audiotool: {one_line(message)}\n")
@@ -72,10 +76,17 @@ def show(made: Table, to_stderr: bool = False) -> None:
     Raises:
         BrokenPipeError, InputError: as `write`.
     """
+    from rich.cells import cell_len
     from rich.measure import Measurement
 
+    for column in made.columns:
+        if column.no_wrap:
+            cells = (column.header, column.footer, *column.cells)
+            column.min_width = max(cell_len(line) for cell in cells for line in str(cell).split("\n"))
     screen = console(to_stderr)
-    screen.width = max(screen.width, Measurement.get(screen, screen.options, made).minimum)
+    screen.width = max(
+        screen.width, Measurement.get(screen, screen.options.update_width(WIDEST), made).minimum
+    )
     with screen.capture() as text:
         screen.print(made)
     lines = "".join(f"{line.rstrip()}\n" for line in text.get().rstrip("\n").split("\n"))

@@ -39,8 +39,9 @@ def separate(options: SeparateOptions) -> None:
     Every stem becomes a file, DIR/NAME.STEM.wav. A denoiser's checkpoint gives speech and background, which
     add up to the input, but for what a format rounds or limits.
 
-    audiotool separate mix.wav -o stems/ --checkpoint two-speakers.safetensors
+    audiotool separate interview.wav -o stems/
     audiotool separate interview.wav -o stems/ --stems speech,background
+    audiotool separate recordings/ -o stems/ --jobs 4 --skip-existing
     """
     check_options(options)
     from audiotool.models.base import are_interchangeable

@@ -40,6 +40,7 @@ def run_task(
         typer.Exit: with 1 when a job failed.
     """
     from audiotool.batch.plan import Layout, make_plan
+    from audiotool.batch.provenance import provenance
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
     from audiotool.tasks.base import TASKS
@@ -55,7 +56,7 @@ def run_task(
         subtype=options.subtype,
         stems=stems,
         existing="skip" if options.skip_existing else "overwrite" if options.overwrite else "refuse",
-        **(layout_changes or {}),
+        **{"done": TASKS.get(task).done, **(layout_changes or {})},
     )
     plan = make_plan(options.inputs, layout)
     description = TASKS.get(task)
@@ -67,6 +68,7 @@ def run_task(
         metrics=description.metrics if options.reference is not None else (),
     )
     work = replace(work, **(work_changes or {}))
+    facts = provenance(work) if options.report is not None else {}
     outcomes: list[Outcome] = []
     with (
         make_watcher(description.verb, plan, options.quiet) as watcher,
@@ -76,11 +78,11 @@ def run_task(
             outcomes.extend(running)
         except (KeyboardInterrupt, SystemExit):
             # What was finished was scored: it is not to be done again.
-            _write_report(outcomes, options)
+            _write_report(outcomes, options, facts)
             raise
     outcomes.sort(key=lambda o: o.job.name)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
-    _write_report(outcomes, options)
+    _write_report(outcomes, options, facts)
     _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
     if failures:
@@ -137,12 +139,19 @@ def _made_by(recipe: str) -> str:
     from audiotool.recipe import load
 
     name = load(recipe).name
-    trained = Path("runs") / name / f"{name}-best.safetensors"
+    run = Path("runs") / name
+    trained = run / f"{name}-best.safetensors"
     if trained.is_file():
         say(f"using {trained}")
         return str(trained)
+    if run.is_dir():
+        raise CheckpointError(
+            f"recipe '{recipe}' has a run in {run}, which has no best checkpoint yet: it makes one when it"
+            " validates first; name other weights with --model or --checkpoint"
+        )
     for bundled_name, path in bundled().items():
         if (read_metadata(path).recipe or {}).get("name") == name:
+            say(f"using the bundled {bundled_name}: there is no {run}")
             return bundled_name
     raise CheckpointError(
         f"recipe '{recipe}' has made no checkpoint yet: there is no {trained}, and no bundled"
@@ -150,11 +159,14 @@ def _made_by(recipe: str) -> str:
     )
 
 
-def _write_report(outcomes: Sequence[Outcome], options: TaskOptions) -> None:
+def _write_report(outcomes: Sequence[Outcome], options: TaskOptions, facts: dict[str, Any]) -> None:
     # Where nothing was done, an earlier report says more.
     if options.report is not None and (outcomes or not options.report.exists()):
+        from audiotool.batch.provenance import describe
         from audiotool.metrics.report import write_report
 
+        for outcome in outcomes:
+            describe(outcome, facts)
         write_report(options.report, [row for o in outcomes for row in o.rows])
 
 

@@ -36,7 +36,7 @@ def train(
     init_from: Annotated[
         str | None, typer.Option("--init-from", metavar="CHECKPOINT", help="Begin with these weights.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, or auto.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of the training process; torch chooses by itself.")
     ] = None,

@@ -60,18 +60,18 @@ def vocode(options: VocodeOptions) -> None:
     knows its definition, of the others shape and range are checked. A recording is analysed and spoken again
     (copy synthesis), and keeps its sample rate, channels and length.
 
-    audiotool vocode mel.npy -o speech.wav --checkpoint vocoder.safetensors
-    audiotool vocode mels/ -o spoken/ --checkpoint vocoder.safetensors --jobs 4
-    audiotool vocode in.wav -o again.wav --checkpoint vocoder.safetensors --reference in.wav
-    audiotool vocode --mel-only in.wav -o mel.safetensors --preset hifigan-22k
-    audiotool vocode mel.npy --f0 f0.npy -o speech.wav --checkpoint nsf.safetensors
+    audiotool vocode --mel-only talk.wav -o talk.safetensors
+    audiotool vocode talk.safetensors -o spoken.wav
+    audiotool vocode talk.wav -o again.wav --reference talk.wav
+    audiotool vocode mels/ -o spoken/ --jobs 4
+    audiotool vocode --mel-only talk.wav -o talk.npy --preset hifigan-22k
     """
     from audiotool.audio.formats import MEL_ENDINGS, readable_endings
 
     _check(options)
     if options.mel_only:
         work = {"mel": _definition(options)}
-        run_task("vocode", options, layout_changes={"writes_mel": True}, work_changes=work)
+        run_task("vocode", options, layout_changes={"writes_mel": True, "done": "mel"}, work_changes=work)
     else:
         reads = (*readable_endings(), *MEL_ENDINGS)
         run_task("vocode", options, layout_changes={"reads": reads}, work_changes={"f0": options.f0})

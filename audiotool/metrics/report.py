@@ -95,7 +95,7 @@ def to_csv(rows: Sequence[Row]) -> str:
             [
                 row.name,
                 *(_plain(scores[c].value) if c in scores else "" for c in columns),
-                *(row.facts.get(f, "") for f in facts),
+                *(_cell(row.facts.get(f)) for f in facts),
                 "; ".join(f"{name}: {reason}" for name, reason in row.reasons.items()),
                 "; ".join(row.notes),
             ]
@@ -151,6 +151,15 @@ def _difference(value: Value, noisy: Value) -> Value:
     if value.value is None or noisy.value is None:
         return Value(None, value.reason or noisy.reason)
     return Value(value.value - noisy.value)
+
+
+def _cell(value: Any) -> Any:
+    """A fact on one line: "mix=0.8; rehearse=True"."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name}={item}" for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return "; ".join(map(str, value))
+    return "" if value is None else value
 
 
 def _plain(value: float | None) -> str:

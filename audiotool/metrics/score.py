@@ -30,6 +30,7 @@ from audiotool.metrics.report import Row
 from audiotool.metrics.sdr import best_permutation
 from audiotool.signals import end, leave_to_parent
 from audiotool.text import composed
+from audiotool.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +110,7 @@ def score_channels(
 
 def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
     """Score one pair of files; a file that cannot be read gives a row of reasons."""
-    row = Row(files.name)
+    row = Row(files.name, facts=_places(files))
     try:
         reference, rate = read(files.reference)
         estimate = _matching(files.estimate, reference, rate, row)
@@ -126,6 +127,12 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
         if files.noisy is not None:
             row.baseline = {name: Value(None, str(error)) for name in metrics}
     return row
+
+
+def _places(files: FilePair) -> dict[str, str]:
+    """The files of a row, and what scored them."""
+    places = {"estimate": files.estimate, "reference": files.reference, "noisy": files.noisy}
+    return {**{word: str(path) for word, path in places.items() if path is not None}, "version": __version__}
 
 
 def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ class Task:
     Class attributes:
         name: "denoise", "separate", "vocode" or "super-resolve".
         verb: what the progress line says while it works.
+        done: what outputs are called beside their inputs: NAME_denoised.wav.
         metrics: names of the metrics a report has, in order.
         selection_metric: the one that chooses the best checkpoint, and whether more is better.
         widens: True when the output may hold a wider band than the input: its rate is at least the model's,
@@ -23,6 +24,7 @@ class Task:
 
     name: ClassVar[str]
     verb: ClassVar[str]
+    done: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     selection_metric: ClassVar[tuple[str, bool]]
     widens: ClassVar[bool] = False

@@ -56,6 +56,21 @@ def test_every_command_has_help_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_help_calls_values_by_words_in_capitals() -> None:
+    program = (
+        "from typer.testing import CliRunner; from audiotool.cli.app import app\n"
+        "import re, typer\n"
+        "def walk(command, words):\n"
+        "    below = command.list_commands(None) if hasattr(command, 'list_commands') else []\n"
+        "    for name in below: walk(command.get_command(None, name), [*words, name])\n"
+        "    text = CliRunner().invoke(app, [*words, '--help'], env={'COLUMNS': '200'}).output\n"
+        "    assert not re.findall('<[a-z].*?>', text), text\n"
+        "walk(typer.main.get_command(app), [])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_version() -> None:
     assert runner.invoke(app_module.app, ["--version"]).output == f"audiotool {__version__}\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import resource
@@ -21,6 +22,7 @@ from kit.checkpoints import save_tiny
 from typer.testing import CliRunner, Result
 
 import audiotool
+from audiotool.checkpoint import sha256
 from audiotool.cli.app import app
 from audiotool.cli.options import TaskOptions
 from audiotool.cli.task import asked_checkpoint
@@ -208,12 +210,50 @@ def test_wrong_ending_is_read_by_its_content(denoise: Callable[..., Result]) -> 
     assert soundfile.info("out.wav").format == "WAV"
 
 
+def test_without_an_output_it_goes_beside_the_input(denoise: Callable[..., Result]) -> None:
+    for name in ("in.wav", "more/a.flac", "more/b/c.wav"):
+        write_speech(Path(name), 0.2)
+    assert denoise("in.wav").exit_code == 0
+    assert denoise("more").exit_code == 0
+    assert sorted(os.listdir()) == ["in.wav", "in_denoised.wav", "more"]
+    assert sorted(p.name for p in Path("more").rglob("*.*")) == [
+        *("a.flac", "a_denoised.flac", "c.wav", "c_denoised.wav")
+    ]
+    before = Path("in_denoised.wav").read_bytes()
+    again = denoise("in.wav", "--mix", 0.5)
+    assert (again.exit_code, "in_denoised.wav exists already" in one_line(again)) == (2, True)
+    assert Path("in_denoised.wav").read_bytes() == before
+    assert denoise("more", "--skip-existing").exit_code == 0
+    assert len(list(Path("more").rglob("*.*"))) == 4, "outputs are not taken for inputs"
+
+
+def test_a_report_says_how_an_output_came_to_be(
+    denoise: Callable[..., Result], tiny_checkpoint: Path
+) -> None:
+    write_speech(Path("in.wav"), 0.2)
+    Path("bad.wav").write_bytes(b"Dear friend, ...")
+    result = denoise("in.wav", "bad.wav", "-o", "out", "--mix", 0.5, "--report", "r.json")
+    assert result.exit_code == 1
+    bad, good = json.loads(Path("r.json").read_text())["files"]
+    assert (good["input"], good["output"]) == ("in.wav", "out/in.wav")
+    assert good["model"] == str(tiny_checkpoint)
+    assert good["checkpoint_sha256"] == sha256(tiny_checkpoint)
+    assert good["version"] == audiotool.__version__
+    assert good["settings"]["mix"] == 0.5
+    assert bad["input"] == "bad.wav"
+    assert "output" not in bad
+    Path("bad.wav").unlink()
+    assert denoise("in.wav", "-o", "out/", "--skip-existing", "--report", "r.csv").exit_code == 0
+    [row, *_] = csv.DictReader(Path("r.csv").read_text().splitlines())
+    assert (row["status"], row["output"]) == ("skipped", "out/in.wav")
+    assert "model" not in row, "what made it is not known"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "say what to process"),
         (["missing.wav", "-o", "out.wav"], "no such input: missing.wav"),
-        (["in.wav"], "say where the output goes"),
         (["in.wav", "-o", "in.wav", "--overwrite"], "replace its own input"),
         (["in.wav", "-o", "out.wav", "--overwrite", "--skip-existing"], "exclude each other"),
         (["in.wav", "-o", "out.wav", "--model", "x"], "exclude each other"),
@@ -266,8 +306,10 @@ def test_a_recipe_means_what_it_made_here_or_what_is_bundled(
     assert asked_checkpoint(TaskOptions(recipe="denoise")) == "denoise-16k"
     with pytest.raises(CheckpointError, match="train it with `audiotool train gtcrn`"):
         asked_checkpoint(TaskOptions(recipe="gtcrn"))
+    Path("runs/denoise/states").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="has a run in runs/denoise, which has no best checkpoint yet"):
+        asked_checkpoint(TaskOptions(recipe="denoise"))
     trained = Path("runs/denoise/denoise-best.safetensors")
-    trained.parent.mkdir(parents=True)
     trained.touch()
     assert asked_checkpoint(TaskOptions(recipe="denoise")) == str(trained)
 

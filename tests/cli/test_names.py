@@ -104,7 +104,7 @@ def test_mels_and_checkpoints_of_such_names(tmp_path: Path, tiny_checkpoint: Pat
     assert checkpoint.load(path)[1].task == "denoise"
     shown = run("models", "show", path)
     assert shown.exit_code == 0, shown.output
-    assert r"mod\xE8les" in shown.stdout
+    assert r"mod\xe8les" in shown.stdout
     card = run("models", "card", path, "-o", folder / "card.md")
     assert card.stdout == f"{tmp_path}/mod\\xe8les [x]/card.md\n"
     write_speech(folder / "in.wav", 0.5, 22050)

@@ -1,0 +1,56 @@
+"""One style for what help calls the values of arguments and options: a word in capitals, none for a flag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WORDS = {
+    "bool": "",
+    "str": "TEXT",
+    "int": "N",
+    "int range": "N",
+    "float": "NUMBER",
+    "float range": "NUMBER",
+}
+"""Words for what typer calls its types."""
+
+
+def unify_metavars(command: Any) -> None:
+    """Give the parameters of a command, and of the commands below it, metavars of one style."""
+    for below in getattr(command, "commands", {}).values():
+        unify_metavars(below)
+    for parameter in command.params:
+        _unify(parameter)
+    own = command.get_params
+
+    def get_params(ctx: Any) -> Any:
+        # --help and the options for completion come later than the others.
+        found = own(ctx)
+        for parameter in found:
+            _unify(parameter)
+        return found
+
+    command.get_params = get_params
+
+
+def _unify(parameter: Any) -> None:
+    # Older typers write capitals by themselves.
+    if not hasattr(parameter, "display_type"):
+        return
+    is_argument = parameter.param_type_name == "argument"
+    if parameter.metavar is None:
+        if is_argument:
+            parameter.metavar = str(parameter.name).upper()
+        else:
+            parameter.metavar = _word(parameter)
+    if is_argument:
+        # Its name says it already.
+        parameter.display_type_rich = lambda ctx: ""
+
+
+def _word(parameter: Any) -> str:
+    descriptor = parameter.type_descriptor
+    if descriptor.is_choice and descriptor.choices is not None:
+        return "|".join(str(getattr(choice, "value", choice)) for choice in descriptor.choices)
+    name = str(parameter.display_type(None)).strip("<>")
+    return WORDS.get(name, name.upper())

@@ -1,0 +1,27 @@
+"""scripts/benchmark_vocoder_quality.py: a vocoder beside Griffin-Lim, on a little."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+from synthetic import write_speech
+
+
+def test_a_table_of_both_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
+    script = importlib.import_module("benchmark_vocoder_quality")
+    write_speech(tmp_path / "in" / "a.wav", 1.0, 16000)
+    monkeypatch.setattr(script, "METRICS", {"mel_l1": "mel L1"})
+    monkeypatch.setattr(sys, "argv", ["script", "vocode", str(tmp_path / "in"), "--seconds", "0.5"])
+    script.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "1 recordings, 0.5 s at 22050 Hz, one core"
+    assert lines[2].startswith("| method | mel L1 | speed |")
+    for line, name in zip(lines[4:6], ("harmonic-vocoder", "Griffin-Lim"), strict=True):
+        assert line.startswith(f"| {name}")
+        assert 0 < float(line.split("|")[2]) < 10
