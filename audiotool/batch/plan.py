@@ -224,7 +224,12 @@ def _ending(name: Path, layout: Layout) -> str:
         return MEL_ENDINGS[0] if layout.format is None else f".{layout.format.lower().lstrip('.')}"
     if layout.format is not None:
         ending = ending_meant(name, layout.format)
-        return ending if is_audio_name(Path(f"a{ending}")) else ending_for(format_for(name, layout.format))
+        if is_audio_name(Path(f"a{ending}")):
+            return ending
+        try:
+            return ending_for(format_for(name, layout.format))
+        except InputError as error:
+            raise PlanError(str(error)) from error
     return ".wav" if is_mel_name(name) or is_media_name(name) else name.suffix
 
 
