@@ -40,6 +40,7 @@ class GRU(nn.GRU):
             and input.ndim == 3
             and input.numel() > 0
             and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_exporting()  # other runtimes have a GRU of their own
         )
         if not own:
             return nn.GRU.forward(self, input, hx)
