@@ -5,6 +5,7 @@ AudiotoolError
 │   └── PlanError     inputs and outputs that cannot be what was meant; nothing was started
 ├── CheckpointError   a checkpoint's hash, metadata, keys or shapes
 ├── RecipeError       a recipe's key path or value
+├── ExportError       a model that has no graph
 ├── StreamError       a stream used out of order (fed after its end, wrong shape)
 ├── DependencyError   a package that is missing or does not fit
 └── DeviceError       a device that is not there or ran out of memory
@@ -38,6 +39,10 @@ class RecipeError(AudiotoolError):
     """A recipe does not validate; the message names the file and the key path."""
 
     exit_code = 2
+
+
+class ExportError(AudiotoolError):
+    """A model cannot be exported; the message says what in it has no counterpart in a graph."""
 
 
 class StreamError(AudiotoolError):

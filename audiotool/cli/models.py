@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="List, show, verify and import models; write their cards.",
+    help="List, show, verify, import and export models; write their cards.",
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
@@ -132,6 +132,38 @@ def import_official(
     found, metadata = import_checkpoint(official, model, config, parse_settings(settings or []))
     checkpoint.save(output, found.state_dict(), metadata)
     write(one_line(str(output)) + "\n")
+
+
+@app.command()
+def export(
+    name: Annotated[
+        str, typer.Argument(help="A bundled checkpoint, a task (its default) or a checkpoint file.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The .onnx to write; its card lies beside it.")
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Write a model's step as an ONNX graph with its card, and how far it is from the model."""
+    from audiotool import checkpoint
+
+    if output.suffix != ".onnx":
+        raise PlanError(f"{output}: a graph ends in .onnx")
+    for path in (output, output.with_suffix(".json")):
+        if path.exists() and not overwrite:
+            raise PlanError(f"{path} exists: give --overwrite to replace it")
+    if not output.parent.is_dir():
+        raise PlanError(f"{output.parent}: no such folder")
+    path = checkpoint.resolve(checkpoint.defaults().get(name, name))
+    from audiotool.exporting.export import export as write_graph
+
+    found, parity = write_graph(path, output)
+    sys.stdout.write(f"{output}\n{output.with_suffix('.json')}\n")
+    told = ", ".join(f"{label} {difference:.1e}" for label, difference in parity.differences.items())
+    sys.stdout.write(
+        f"parity: {parity.worst:.1e} of the peak at most over {parity.seconds:g} s ({told});"
+        f" {len(found.states)} states, {found.delay} samples of delay\n"
+    )
 
 
 @app.command()

@@ -150,9 +150,17 @@ class StreamingISTFT(nn.Module):
         self.register_buffer("window", taps * scale, persistent=False)
 
     def forward(
-        self, spec: Tensor, state: tuple[Tensor, Tensor | None, int] | None = None, final: bool = False
+        self,
+        spec: Tensor,
+        state: tuple[Tensor, Tensor | None, int] | None = None,
+        final: bool = False,
+        present: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor | None, int] | None]:
-        """(B, F, frames) -> (B, samples that no later frame can change)."""
+        """(B, F, frames) -> (B, samples that no later frame can change).
+
+        Args:
+            present: (B, frames), 0 for frames that are outside the stream and say nothing of its samples.
+        """
         overlap = self.n_fft - self.hop_length
         if state is None:
             edge = edge_length(self.padding, self.n_fft, self.hop_length)
@@ -160,7 +168,7 @@ class StreamingISTFT(nn.Module):
             signal = torch.zeros(spec.shape[0], overlap, dtype=spec.real.dtype, device=spec.device)
             envelope = None
             if self.padding != "causal":
-                envelope = torch.zeros(overlap, dtype=spec.real.dtype, device=spec.device)
+                envelope = signal.new_zeros(1, overlap)
         else:
             signal, envelope, skip = state
         frames = spec.shape[-1]
@@ -168,15 +176,16 @@ class StreamingISTFT(nn.Module):
             added = self._add(torch.fft.irfft(spec.transpose(1, 2), n=self.n_fft) * self.window)
             signal = torch.cat((added[..., :overlap] + signal, added[..., overlap:]), dim=-1)
             if envelope is not None:
-                weights = self._add(self.squared.expand(1, frames, -1))[0]
-                envelope = torch.cat((weights[:overlap] + envelope, weights[overlap:]), dim=-1)
+                windows = self.squared.expand(1, frames, -1)
+                weights = self._add(windows if present is None else windows * present[..., None])
+                envelope = torch.cat((weights[:, :overlap] + envelope, weights[:, overlap:]), dim=-1)
         done = signal.shape[-1] if final else frames * self.hop_length
         y = signal[..., :done]
         kept = None
         if envelope is not None:
             # The edges of a Hann window are zero: no frame says anything about such a sample.
-            y = y / envelope[:done].clamp(min=1e-11)
-            kept = envelope[done:].clone()
+            y = y / envelope[:, :done].clamp(min=1e-11)
+            kept = envelope[:, done:].clone()
         dropped = min(skip, y.shape[-1])
         state = None if final else (signal[..., done:].clone(), kept, skip - dropped)
         return y[..., dropped:], state

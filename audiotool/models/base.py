@@ -66,6 +66,8 @@ class Model(nn.Module):
         tasks: the tasks it serves, its main one first.
         config_class: a frozen dataclass with every hyper-parameter and its published default.
         reference: author, title, venue and year, arXiv number.
+        remembers: what the tensors of a state hold, by their place in it: {"layers": "…"} for all under it.
+        rehearsed: the places whose tensors `rehearse` carries over.
         small: configuration keys that make a small network of it, for tests and first trials; laid over the
             defaults or a recipe's configuration.
 
@@ -95,6 +97,8 @@ class Model(nn.Module):
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
         sample_by_sample: True when output is computed from earlier output, step by step, whatever the length.
+        drain_value: what an input item after a stream's end is, where one is needed: 0 for waveforms.
+        rounding: greatest difference that another order of the same sums makes, over the output's peak.
         stepwise: True when `process` is thousands of small operations (a scan, a loop over time).
     """
 
@@ -102,6 +106,8 @@ class Model(nn.Module):
     tasks: ClassVar[tuple[str, ...]]
     config_class: ClassVar[type]
     reference: ClassVar[str] = ""
+    remembers: ClassVar[dict[str, str]] = {}
+    rehearsed: ClassVar[tuple[str, ...]] = ()
     small: ClassVar[dict[str, Any]] = {}
 
     sample_rate: int
@@ -117,6 +123,8 @@ class Model(nn.Module):
     rehearses_seconds: float = 0.0
     uses_position: bool = False
     sample_by_sample: bool = False
+    drain_value: float = 0.0
+    rounding: float = 1e-5
     stepwise: bool = False
 
     def __init__(self, config: Any) -> None:
@@ -167,6 +175,14 @@ class Model(nn.Module):
             conditions: what else a model may be conditioned on (`bandwidth_hz`, what `enrol` gave).
         """
         return None
+
+    def unknown_conditions(self) -> dict[str, Any]:
+        """Values of `start`'s conditions that are as good as none given, for what cannot leave one out."""
+        return {}
+
+    def beginning(self) -> State:
+        """Those parts of a stream's first state that are not 0, where `start` has None; without a batch."""
+        return {}
 
     def rehearse(self, beginning: Tensor) -> State:
         """What is remembered at the end of a recording's beginning, (B, C, T), for a stream of the recording.

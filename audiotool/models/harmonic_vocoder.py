@@ -148,6 +148,18 @@ class HarmonicVocoder(Vocoder):
     causal = True
     hop_length = 4
     """Frames of a live step: most of a step's time is the same for one frame as for four."""
+    drain_value = -1000.0
+    """A logarithm whose magnitude is 0: a frame behind the stream."""
+    rounding = 5e-3
+    remembers: ClassVar[dict[str, str]] = {
+        "backbone": "features that a layer's next convolution needs",
+        "phase.0": "cycles of F0 so far, without the whole ones",
+        "phase.1": "F0 of the last frame in Hz, 0 before the first",
+        "phase.2": "frames so far: where the noise is drawn from",
+        "iterations": "an iteration's windowed segments, and the frames that wait for those ahead",
+        "inverse.0": "sums that the next frame still adds to",
+        "inverse.1": "the squared windows in these sums",
+    }
 
     centres: Tensor
 
@@ -189,7 +201,9 @@ class HarmonicVocoder(Vocoder):
         prediction, backbone = self.predict(x, state["backbone"])
         spec, phase = self.initial(prediction, state["phase"])
         spec, iterations = self.iterations(spec, state["iterations"], final)
-        y, inverse = self.inverse(spec, state["inverse"], final)
+        # Only before and behind a stream is there nothing at all.
+        present = (spec.abs().amax(1) > 0).to(x.dtype)
+        y, inverse = self.inverse(spec, state["inverse"], final, present)
         state = {"backbone": backbone, "phase": phase, "iterations": iterations, "inverse": inverse}
         return y[:, None], state
 
@@ -242,15 +256,20 @@ class HarmonicVocoder(Vocoder):
         return self.sample_rate / self.mel.n_fft
 
     def initial(self, prediction: dict[str, Tensor], state: State = None) -> tuple[Tensor, State]:
-        """Predicted magnitudes with first phases: complex (B, F, T). State: (cycles of F0, F0, frames)."""
+        """Predicted magnitudes with first phases: complex (B, F, T).
+
+        State: cycles of F0, F0 and frames so far, each (B, 1).
+        """
         f0 = prediction["f0"]
         frames = f0.shape[-1]
         if state is None:
-            state = (f0.new_zeros(f0.shape[0], 1, dtype=torch.float64), f0[:, :1].double(), 0)
+            nothing = f0.new_zeros(f0.shape[0], 1, dtype=torch.float64)
+            state = (nothing, nothing, nothing.long())
         cycles, last, position = state
         if frames == 0:
             return torch.polar(prediction["log_magnitude"], prediction["log_magnitude"]), state
-        track = torch.cat((last if last.shape[-1] else f0[:, :1].double(), f0.double()), dim=1)
+        f0_double = f0.double()
+        track = torch.cat((torch.where(last > 0, last, f0_double[:, :1]), f0_double), dim=1)
         # Between two frames F0 is a straight line.
         advance = (track[:, 1:] + track[:, :-1]) * (self.upsampling / (2 * self.sample_rate))
         cycles = cycles + advance.cumsum(-1)

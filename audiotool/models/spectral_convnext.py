@@ -133,7 +133,8 @@ class SpectralConvNeXt(Model):
         """Begin a stream.
 
         Args:
-            bandwidth_hz: "extend" head only: where the input's own content ends; nothing is added below.
+            bandwidth_hz: "extend" head only: where the input's own content ends; nothing is added below. A
+                number, or (B, 1, 1) of them.
         """
         return {
             "bandwidth_hz": bandwidth_hz,
@@ -144,6 +145,9 @@ class SpectralConvNeXt(Model):
             "synthesis": None,
             "waiting": None,
         }
+
+    def unknown_conditions(self) -> dict[str, Any]:
+        return {"bandwidth_hz": torch.zeros(1, 1, 1)} if self.config.head == "extend" else {}
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         state = dict(self.start() if state is None else state)
@@ -181,8 +185,8 @@ class SpectralConvNeXt(Model):
         magnitude = levels * first.clamp(max=3.0).exp() * self.config.n_fft**0.5
         if state["bandwidth_hz"] is not None:
             hz = self.config.sample_rate / self.config.n_fft
-            bins = torch.arange(self.first_bin, spec.shape[1], device=spec.device)
-            magnitude = magnitude * (bins * hz >= state["bandwidth_hz"])[:, None]
+            bins = torch.arange(self.first_bin, spec.shape[1], device=spec.device)[:, None]
+            magnitude = magnitude * (bins * hz >= state["bandwidth_hz"])
         # x[n] (-1)^n has the spec of x, mirrored and conjugated: n_fft and hop_length are even.
         folded = spec[:, : spec.shape[1] - self.first_bin].flip(1).conj()
         folded = folded / (folded.abs() + 1e-8)
@@ -199,8 +203,11 @@ class SpectralConvNeXt(Model):
         if not low:
             return (mask * spec[:, None]).flatten(0, 1)
         taps = torch.cat((mask[:, :, None, :low], past.unflatten(2, (-1, low))), dim=2)
-        filtered, state["filter"] = self.filter(spec[:, :low], taps, state["filter"])
-        return torch.cat((filtered, mask[:, :, low:] * spec[:, None, low:]), dim=2).flatten(0, 1)
+        filtered, state["filter"] = self.filter(
+            spec[:, :low].permute(2, 0, 1), taps.permute(4, 0, 1, 2, 3), state["filter"]
+        )
+        plain = mask[:, :, low:] * spec[:, None, low:]
+        return torch.cat((filtered.permute(1, 2, 3, 0), plain), dim=2).flatten(0, 1)
 
     def _add_input(self, y: Tensor, x: Tensor, state: dict[str, Any], final: bool) -> Tensor:
         """Add the input, which waits until the network's answer to it has come out."""

@@ -60,7 +60,8 @@ def test_a_memory_tells_every_band_what_another_heard_before():
     torch.nn.init.normal_(memory.spread.weight)
     before, later = torch.randn(10, 1, 4, 8), torch.randn(10, 1, 4, 8)
     other = torch.cat((before[:, :, :1].flip(0), before[:, :, 1:]), dim=2)
-    answers = [memory(torch.cat((heard, later)))[0] for heard in (before, other)]
+    rows = [torch.cat((heard, later)).flatten(0, 2) for heard in (before, other)]
+    answers = [memory(x, frames=20)[0].view(20, 1, 4, 8) for x in rows]
     assert (answers[0] - answers[1])[10:, :, 1:].abs().amax(dim=(0, 1, 3)).min() > 1e-3
 
 

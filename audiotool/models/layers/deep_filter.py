@@ -20,7 +20,7 @@ class DeepFilter(nn.Module):
     Args:
         taps: frames a filter spans, the current one included.
 
-    State: (B, bins, taps - 1) the frames before this chunk; None where one tap needs none.
+    Frames come first. State: (B, taps - 1, bins) the frames before this chunk; None where one tap needs none.
     """
 
     def __init__(self, taps: int) -> None:
@@ -30,16 +30,15 @@ class DeepFilter(nn.Module):
     def forward(
         self, spec: Tensor, coefficients: Tensor, state: State = None, final: bool = False
     ) -> tuple[Tensor, State]:
-        """Complex (B, bins, T) and (B, S, taps, bins, T) -> (B, S, bins, T); tap i looks i frames back."""
+        """Complex (T, B, bins) and (T, B, S, taps, bins) -> (T, B, S, bins); tap i looks i frames back."""
         if self.taps == 1:
-            return coefficients.select(2, 0) * spec.unsqueeze(1), None
+            return coefficients.select(3, 0) * spec.unsqueeze(2), None
+        frames, last = spec.shape[0], self.taps - 1
         if state is None:
-            state = spec.new_zeros(*spec.shape[:-1], self.taps - 1)
-        frames, last = spec.shape[-1], self.taps - 1
-        # Specs and predictions lie in memory frame by frame: (T, B, bins) and, for each tap, (T, B, S, bins).
-        history = torch.cat((state.movedim(-1, 0), spec.movedim(-1, 0)))
-        taps = coefficients.movedim(-1, 0).unbind(3)
+            state = spec.new_zeros(spec.shape[1], last, spec.shape[2])
+        history = torch.cat((state.transpose(0, 1), spec))
+        taps = coefficients.unbind(3)
         y = taps[0] * history[last:].unsqueeze(2)
         for n in range(1, self.taps):
-            y.addcmul_(taps[n], history[last - n : last - n + frames].unsqueeze(2))
-        return y.movedim(0, -1), history[frames:].clone().movedim(0, -1)
+            y = torch.addcmul(y, taps[n], history[last - n : last - n + frames].unsqueeze(2))
+        return y, history[frames:].transpose(0, 1).clone()

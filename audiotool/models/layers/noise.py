@@ -42,24 +42,24 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def uniform(
-    seed: int, channels: int, start: int, length: int, device: torch.device | str | None = None
+    seed: int, channels: int, start: int | Tensor, length: int, device: torch.device | str | None = None
 ) -> Tensor:
     """Uniform noise in the open interval (0, 1).
 
     Args:
         seed: any integer.
         channels: independent sequences.
-        start: position of the first value in its sequence, >= 0.
+        start: position of the first value in its sequence, >= 0; or (B, 1) of them.
         length: values a sequence.
     Returns:
-        (1, channels, length) float32.
+        (1, channels, length) float32, or (B, channels, length).
     """
     channel = torch.arange(channels, dtype=torch.int64, device=device)
-    position = torch.arange(start, start + length, dtype=torch.int64, device=device)
+    position = torch.arange(length, dtype=torch.int64, device=device)[None] + start
     sequence = _mixed(_mixed(torch.full_like(channel, _signed(seed * _STEP))) + channel * _signed(_STEP))
-    hashed = _mixed(sequence[:, None] + (position + 1) * _signed(_STEP))
+    hashed = _mixed(sequence[:, None] + (position[:, None] + 1) * _signed(_STEP))
     # 23 bits and a half step: float32 holds these exactly, and neither 0 nor 1 occurs.
-    return ((_shifted(hashed, 41).to(torch.float32) + 0.5) * 2.0**-23)[None]
+    return (_shifted(hashed, 41).to(torch.float32) + 0.5) * 2.0**-23
 
 
 def normal(

@@ -1,0 +1,152 @@
+"""The card beside a graph: what its inputs and outputs mean, as JSON.
+
+    {"format": 1, "name": "band-split-gru", "task": "denoise", "sample_rate": 16000, "hop_length": 256,
+     "delay": 256, ...,
+     "states": [{"name": "layers.0", "shape": ["batch", 32, 40], "type": "float32", "meaning": ...,
+                 "start": 0.0}, ...]}
+
+A stream: begin with every state's `start`, repeated for each stream of a batch. Feed "input" any number of
+whole hops with the states; take "output", and "next_" + each state for the next call. Drop the first `delay`
+samples of the output. At the end, feed `drain_value` until as many samples have come as belong to the input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotool.errors import CheckpointError
+
+FORMAT = 1
+
+OPSET = 18
+"""Of ONNX's operators, in the graphs that are written and run here."""
+
+OLDEST_RUNTIME = (1, 14)
+"""The onnxruntime that runs `OPSET` first."""
+
+
+@dataclass(frozen=True)
+class StateCard:
+    """One state of a graph: the input `name`, the output "next_" + `name`.
+
+    Args:
+        shape: sizes, "batch" first where every stream of a batch has its own.
+        type: "float32", "float64" or "int64".
+        meaning: what it holds.
+        start: its value where a stream begins, without the batch: one number for all, or nested lists.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    type: str
+    meaning: str
+    start: Any = 0.0
+
+    def values(self) -> NDArray[Any]:
+        """`start` as an array of the state's shape and type, the batch's axis being 1 long."""
+        shape = tuple(1 if isinstance(size, str) else size for size in self.shape)
+        start = np.asarray(self.start, self.type)
+        return np.ascontiguousarray(np.broadcast_to(start, shape))
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a graph says of itself; see the module docstring, and `engines.base.Engine` for most fields.
+
+    Args:
+        graph: name of the graph's file.
+        graph_sha256, checkpoint_sha256: hexadecimal, of the graph and of the checkpoint it was made from.
+        opset: of ONNX's operators.
+        shorter: input items for which no output comes.
+        drain_value: what is fed after a stream's end.
+        rehearsed: names of the states that a rehearsal carries over; it begins with zeros in all states.
+        parameters: trained values.
+        macs_per_second: multiply-accumulates a second of audio, None where not counted.
+    """
+
+    name: str
+    task: str
+    sample_rate: int
+    hop_length: int
+    latency: int
+    delay: int
+    states: tuple[StateCard, ...]
+    graph: str = ""
+    graph_sha256: str = ""
+    checkpoint_sha256: str = ""
+    reference: str = ""
+    licence: str = "unknown"
+    version: str = ""
+    opset: int = OPSET
+    upsampling: int = 1
+    channels: int | None = 1
+    input_channels: int = 1
+    stems: tuple[str, ...] = ("speech",)
+    shorter: int = 0
+    drain_value: float = 0.0
+    extends_from_hz: float | None = None
+    rehearses_seconds: float = 0.0
+    rehearsed: tuple[str, ...] = ()
+    mel: dict[str, Any] | None = None
+    uses_f0: bool = False
+    parameters: int = 0
+    macs_per_second: int | None = None
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The card's text; a state with its start values is one line."""
+        values = dataclasses.asdict(self)
+        states = ",\n    ".join(json.dumps(state, ensure_ascii=False) for state in values.pop("states"))
+        head = json.dumps({"format": values.pop("format"), **values}, indent=2, ensure_ascii=False)
+        return f'{head[:-2]},\n  "states": [\n    {states}\n  ]\n}}\n'
+
+    @classmethod
+    def read(cls, path: Path) -> Card:
+        """Read the card of a graph.
+
+        Raises:
+            CheckpointError: missing, damaged, or of another format.
+        """
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no card beside the graph; `audiotool models export` writes both")
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            if values.get("format") == FORMAT:
+                return cls._from(values)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{path} is not the card of a graph, or damaged ({error}): export the graph again"
+            ) from error
+        raise CheckpointError(
+            f"{path} has format {values.get('format')!r}, this audiotool reads {FORMAT}: export the graph"
+            " again"
+        )
+
+    @classmethod
+    def _from(cls, values: dict[str, Any]) -> Card:
+        known = {f.name for f in dataclasses.fields(cls)}
+        fields = {key: value for key, value in values.items() if key in known}
+        states = []
+        for state in values["states"]:
+            card = StateCard(**{**state, "shape": tuple(state["shape"])})
+            if card.type not in ("float32", "float64", "int64"):
+                raise ValueError(f"state {card.name} is of type {card.type}")
+            card.values()
+            states.append(card)
+        fields |= {"states": tuple(states)}
+        for key in ("stems", "rehearsed"):
+            fields[key] = tuple(fields.get(key, ()))
+        for key in ("sample_rate", "hop_length", "upsampling", "input_channels"):
+            if not (isinstance(fields.get(key, 1), int) and fields.get(key, 1) > 0):
+                raise ValueError(f"{key} is {fields[key]!r}")
+        for key in ("delay", "latency", "shorter"):
+            if not (isinstance(fields.get(key, 0), int) and fields.get(key, 0) >= 0):
+                raise ValueError(f"{key} is {fields[key]!r}")
+        return cls(**fields)

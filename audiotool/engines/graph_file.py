@@ -1,0 +1,183 @@
+"""What an ONNX file is made of, read before anything runs it: a graph is data from outside.
+
+A graph that is accepted computes and nothing else: no file beside it is read and no code is loaded for it.
+The file is a protocol buffer (`onnx.proto`); of that form only what the checks need is known here, so that
+the package `onnx` is not needed to run a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from audiotool.errors import CheckpointError
+
+STANDARD = ("", "ai.onnx")
+"""Names of the domain of ONNX's own operators."""
+
+DEEPEST = 32
+"""Graphs inside nodes of graphs."""
+
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+"""Wire types of protocol buffers."""
+
+# Field numbers of onnx.proto.
+MODEL_GRAPH, MODEL_OPSET, MODEL_FUNCTIONS = 7, 8, 25
+OPSET_DOMAIN, OPSET_VERSION = 1, 2
+GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
+NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
+ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
+
+
+@dataclass
+class Contents:
+    """What the checks ask of a graph.
+
+    Args:
+        opset: version of ONNX's own operators; 0 where none is named.
+        custom: names of operators and functions that are not ONNX's own.
+        external: True when a tensor's values are in another file.
+        nodes: operators in all.
+    """
+
+    opset: int = 0
+    custom: list[str] = field(default_factory=list)
+    external: bool = False
+    nodes: int = 0
+
+
+def check_graph(data: bytes, path: Path, opset: int) -> None:
+    """Refuse what is not a graph of that opset that computes and nothing else.
+
+    Raises:
+        CheckpointError: damaged, of another opset, with operators of others or values in other files.
+    """
+    try:
+        found = read_contents(data)
+    except (ValueError, IndexError, UnicodeDecodeError):
+        found = Contents()
+    if not found.nodes:
+        raise CheckpointError(f"{path} is not a whole ONNX file: it is damaged; export it again")
+    if found.external:
+        raise CheckpointError(
+            f"{path} has values in other files, which a graph from outside may not read: export it again"
+        )
+    if found.custom:
+        raise CheckpointError(
+            f"{path} has the operator '{found.custom[0]}', which is not ONNX's own and would load code:"
+            " export it again"
+        )
+    if found.opset != opset:
+        raise CheckpointError(
+            f"{path} is of ONNX opset {found.opset}, this audiotool runs {opset}: export it again with"
+            " `audiotool models export`"
+        )
+
+
+def read_contents(data: bytes) -> Contents:
+    """Read an ONNX file.
+
+    Raises:
+        ValueError, IndexError, UnicodeDecodeError: it is not one, or damaged.
+    """
+    found = Contents()
+    for number, value in _fields(memoryview(data)):
+        if number == MODEL_OPSET:
+            opset = dict(_fields(_bytes(value)))
+            if _text(opset.get(OPSET_DOMAIN, b"")) in STANDARD:
+                found.opset = _integer(opset.get(OPSET_VERSION, 0))
+        elif number == MODEL_GRAPH:
+            _read_graph(_bytes(value), found, 0)
+        elif number == MODEL_FUNCTIONS:
+            found.custom.append("a function")
+    return found
+
+
+def _read_graph(data: memoryview, found: Contents, depth: int) -> None:
+    if depth > DEEPEST:
+        raise ValueError("graphs too deep")
+    for number, value in _fields(data):
+        if number == GRAPH_NODE:
+            _read_node(_bytes(value), found, depth)
+        elif number == GRAPH_INITIALIZER:
+            _read_tensor(_bytes(value), found)
+        elif number == GRAPH_SPARSE:
+            found.custom.append("a sparse tensor")
+
+
+def _read_node(data: memoryview, found: Contents, depth: int) -> None:
+    found.nodes += 1
+    operator = domain = ""
+    for number, value in _fields(data):
+        if number == NODE_OPERATOR:
+            operator = _text(value)
+        elif number == NODE_DOMAIN:
+            domain = _text(value)
+        elif number == NODE_ATTRIBUTE:
+            for kind, inner in _fields(_bytes(value)):
+                if kind in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS):
+                    _read_tensor(_bytes(inner), found)
+                elif kind in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
+                    _read_graph(_bytes(inner), found, depth + 1)
+    if domain not in STANDARD:
+        found.custom.append(f"{domain}.{operator}")
+
+
+def _read_tensor(data: memoryview, found: Contents) -> None:
+    for number, value in _fields(data):
+        if number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and value):
+            found.external = True
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Field numbers and values of a message."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        value: int | memoryview
+        if wire == VARINT:
+            value, at = _varint(data, at)
+        elif wire in (BYTES, FIXED32, FIXED64):
+            size = {FIXED32: 4, FIXED64: 8}.get(wire)
+            if size is None:
+                size, at = _varint(data, at)
+            value, at = data[at : at + size], at + size
+            if at > len(data):
+                raise ValueError("a field goes beyond its message")
+        else:
+            raise ValueError(f"no wire type {wire}")
+        yield number, value
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number of more than 64 bits")
+
+
+def _bytes(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("a number in place of a message")
+    return value
+
+
+def _integer(value: int | memoryview) -> int:
+    if not isinstance(value, int):
+        raise ValueError("a message in place of a number")
+    return value
+
+
+def _text(value: int | bytes | memoryview) -> str:
+    if isinstance(value, int):
+        raise ValueError("a number in place of a text")
+    return bytes(value).decode()

@@ -1,0 +1,255 @@
+"""Run an exported graph with numpy and onnxruntime alone.
+
+    engine = OnnxEngine.open("denoise-16k.onnx")
+
+The graph takes whole hops and gives as many samples as it takes (`engines/card.py`). What makes that a stream
+of any chunks is here: input waits until its hop is whole, samples before the stream are dropped, and a stream
+that ends is drained.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotool.engines.base import Block, Engine, State
+from audiotool.engines.card import OLDEST_RUNTIME, OPSET, Card
+from audiotool.engines.graph_file import check_graph
+from audiotool.errors import CheckpointError, DependencyError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PIECE_SECONDS = 1.0
+"""Input of one run at most: what a longer one writes between its operators falls out of the caches."""
+
+
+class _Stream(NamedTuple):
+    """Where a stream is.
+
+    Args:
+        tensors: the graph's states, None before the first run.
+        given: states that begin otherwise than the card says, by name.
+        waiting: (B, C, less than a hop) input that has not been run, None before the first step.
+        fed: input items so far.
+        run: input items that the graph has seen.
+    """
+
+    tensors: tuple[NDArray[Any], ...] | None
+    given: Mapping[str, NDArray[Any]]
+    waiting: Block | None = None
+    fed: int = 0
+    run: int = 0
+
+
+class OnnxEngine(Engine):
+    """A graph and its card, ready to run; any number of streams and threads may share it.
+
+    Args:
+        graph: the ONNX file's content, already checked.
+        card: what its inputs and outputs mean.
+        source: the file, for messages.
+        threads: that one run may use; None is one, which serves these small models best.
+    Raises:
+        CheckpointError: onnxruntime refuses the graph, or graph and card do not fit each other.
+    """
+
+    def __init__(self, graph: bytes, card: Card, source: Path, threads: int | None = None) -> None:
+        self.card = card
+        self.name, self.stems, self.sample_rate = card.name, card.stems, card.sample_rate
+        self.hop_length, self.upsampling = card.hop_length, card.upsampling
+        self.latency, self.delay = card.latency, card.delay
+        self.channels, self.input_channels = card.channels, card.input_channels
+        self.extends_from_hz, self.rehearses_seconds = card.extends_from_hz, card.rehearses_seconds
+        self.uses_f0 = card.uses_f0
+        if card.mel is not None:
+            from audiotool.dsp.mel import mel_config
+
+            self.mel = mel_config(card.mel)
+        self._graph, self._source, self._threads = graph, source, threads or 1
+        self._start = [state.values() for state in card.states]
+        self._inputs = [state.name for state in card.states]
+        self._outputs = ["output", *(f"next_{name}" for name in self._inputs)]
+        seconds = card.sample_rate / card.upsampling * PIECE_SECONDS
+        self._piece = max(1, round(seconds / card.hop_length)) * card.hop_length
+        self._lock = threading.Lock()
+        self._sessions: dict[int, onnxruntime.InferenceSession] = {}
+        self._check_interface(self._session())
+
+    @classmethod
+    def open(
+        cls, graph: Path | str, checkpoint: Path | str | None = None, threads: int | None = None
+    ) -> OnnxEngine:
+        """Open a graph; its card lies beside it, with the same name and ".json".
+
+        Args:
+            checkpoint: the file it must have been made from.
+            threads: see the class.
+        Raises:
+            CheckpointError: the graph is missing, damaged, not the checkpoint's, of another opset, or not
+                self-contained.
+            DependencyError: onnxruntime is missing or too old.
+        """
+        graph = Path(graph)
+        card = Card.read(graph.with_suffix(".json"))
+        try:
+            data = graph.read_bytes()
+        except OSError as error:
+            raise CheckpointError(f"{graph}: the graph cannot be read ({error.strerror})") from error
+        check_graph(data, graph, OPSET)
+        if _sha256(data) != card.graph_sha256:
+            raise CheckpointError(f"{graph} is not the graph its card describes: export it again")
+        if checkpoint is not None:
+            _check_made_from(Path(checkpoint), card, graph)
+        return cls(data, card, graph, threads)
+
+    def start(self, **conditions: Any) -> State:
+        given: dict[str, NDArray[Any]] = dict(conditions.get("memory") or {})
+        for name, value in conditions.items():
+            if name in self._inputs and value is not None:
+                given[name] = np.asarray(value)
+        return _Stream(None, given)
+
+    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
+        stream: _Stream = self.start() if state is None else state
+        fed = stream.fed + x.shape[-1]
+        if stream.waiting is not None and stream.waiting.shape[-1]:
+            x = np.concatenate((stream.waiting, x), axis=-1)
+        x = np.asarray(x, np.float32)
+        if final:
+            missing = self._items_for(fed) - stream.run - x.shape[-1]
+            x = np.pad(x, ((0, 0), (0, 0), (0, max(missing, 0))), constant_values=self.card.drain_value)
+        whole = x.shape[-1] // self.hop_length * self.hop_length
+        output, tensors = self._run(x[..., :whole], stream)
+        before = max(0, min(self.delay - stream.run * self.upsampling, output.shape[-1]))
+        waiting = x[..., whole:].copy()
+        return output[..., before:], _Stream(tensors, stream.given, waiting, fed, stream.run + whole)
+
+    def rehearse(self, beginning: Block) -> Any:
+        if not self.card.rehearsed:
+            return super().rehearse(beginning)
+        nothing = {
+            name: np.zeros_like(values) for name, values in zip(self._inputs, self._start, strict=True)
+        }
+        _, stream = self.step(beginning, self.start(memory=nothing))
+        found = dict(zip(self._inputs, stream.tensors or (), strict=False))
+        return {name: found[name] for name in self.card.rehearsed if name in found}
+
+    def output_length(self, length: int) -> int:
+        return max(0, length - self.card.shorter) * self.upsampling
+
+    def _items_for(self, length: int) -> int:
+        """Input items, in whole hops, after which all output of a stream of `length` items has come."""
+        wanted = self.output_length(length)
+        items = -(-(wanted + self.delay) // self.upsampling) if wanted else 0
+        return -(-items // self.hop_length) * self.hop_length
+
+    def _run(self, x: Block, stream: _Stream) -> tuple[Block, tuple[NDArray[Any], ...] | None]:
+        """Whole hops -> as many samples, and the states after them."""
+        if not x.shape[-1]:
+            return np.zeros(
+                (x.shape[0], len(self.stems) * x.shape[1] if self.upsampling == 1 else 1, 0), np.float32
+            ), stream.tensors
+        session = self._session()
+        tensors = self._begin(x.shape[0], stream.given) if stream.tensors is None else stream.tensors
+        outputs = []
+        for first in range(0, x.shape[-1], self._piece):
+            piece = np.ascontiguousarray(x[..., first : first + self._piece])
+            output, *rest = session.run(
+                self._outputs, {"input": piece, **dict(zip(self._inputs, tensors, strict=True))}
+            )
+            outputs.append(output)
+            tensors = tuple(rest)
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1), tensors
+
+    def _begin(self, batch: int, given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
+        """The states of `batch` streams at their beginning."""
+        tensors = []
+        for state, start in zip(self.card.states, self._start, strict=True):
+            values = np.asarray(given.get(state.name, start), start.dtype)
+            shape = (batch, *start.shape[1:]) if state.shape[:1] == ("batch",) else start.shape
+            tensors.append(np.ascontiguousarray(np.broadcast_to(values, shape)))
+        return tuple(tensors)
+
+    def _session(self) -> onnxruntime.InferenceSession:
+        """The session of this process: one made before a fork waits for threads that are not there."""
+        process = os.getpid()
+        session = self._sessions.get(process)
+        if session is None:
+            with self._lock:
+                session = self._sessions.get(process) or _make_session(
+                    self._graph, self._source, self._threads
+                )
+                self._sessions[process] = session
+        return session
+
+    def _check_interface(self, session: onnxruntime.InferenceSession) -> None:
+        """Refuse a card of another graph."""
+        inputs = {value.name: value.type for value in session.get_inputs()}
+        types = {"float32": "tensor(float)", "float64": "tensor(double)", "int64": "tensor(int64)"}
+        expected = {"input": "tensor(float)"} | {s.name: types[s.type] for s in self.card.states}
+        if inputs != expected or [v.name for v in session.get_outputs()] != self._outputs:
+            raise CheckpointError(
+                f"{self._source}: its inputs and outputs are not those of its card: export it again"
+            )
+
+
+def _make_session(graph: bytes, source: Path, threads: int) -> onnxruntime.InferenceSession:
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Streams that wait cost nothing.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no base of their own
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{source}: onnxruntime refuses this graph ({reason}): export it again"
+        ) from error
+
+
+def _runtime() -> Any:
+    """The module onnxruntime.
+
+    Raises:
+        DependencyError: missing, broken or too old.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError(f"onnxruntime does not load ({error}): pip install onnxruntime") from error
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if version < OLDEST_RUNTIME:
+        oldest = ".".join(map(str, OLDEST_RUNTIME))
+        raise DependencyError(
+            f"onnxruntime {onnxruntime.__version__} is too old: graphs of opset {OPSET} need {oldest}:"
+            " pip install --upgrade onnxruntime"
+        )
+    return onnxruntime
+
+
+def _check_made_from(checkpoint: Path, card: Card, graph: Path) -> None:
+    try:
+        digest = _sha256(checkpoint.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint}: the checkpoint cannot be read ({error.strerror})") from error
+    if digest != card.checkpoint_sha256:
+        raise CheckpointError(
+            f"{graph} was not made from {checkpoint}, which has changed: export it again with"
+            f" `audiotool models export {checkpoint} -o {graph}`"
+        )
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()

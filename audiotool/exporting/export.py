@@ -1,0 +1,209 @@
+"""From a checkpoint to a graph beside its card, with the proof that the graph does what the model does."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from audiotool import checkpoint
+from audiotool.atomic import replacing, write_text
+from audiotool.benchmark import count_macs
+from audiotool.checkpoint import Metadata
+from audiotool.engines.card import Card, StateCard
+from audiotool.engines.onnx import OnnxEngine
+from audiotool.errors import DependencyError, ExportError
+from audiotool.exporting.steady_step import BATCH, StateTensor, SteadyStep
+from audiotool.models.base import Model
+
+CHUNKS = {"one hop": (1,), "seven hops": (7,), "uneven chunks": (0.3, 2.5, 1.7), "all at once": (10_000,)}
+"""What parity is tried with: chunks in hops."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a graph is from its model.
+
+    Args:
+        differences: for each way of cutting a stream, the greatest difference over the output's peak.
+        seconds: of audio compared.
+    """
+
+    differences: dict[str, float]
+    seconds: float
+
+    @property
+    def worst(self) -> float:
+        """The greatest of all."""
+        return max(self.differences.values())
+
+
+def export(path: Path, output: Path) -> tuple[Card, Parity]:
+    """Write a checkpoint's graph to `output`, and its card beside it.
+
+    Returns:
+        The card, and how far the graph is from the model; nothing is written when that is too far.
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        DependencyError: a package for exporting is missing.
+        ExportError: the model has no graph; says why.
+    """
+    _check_packages()
+    model, metadata = checkpoint.load(path)
+    name = metadata.model["name"]
+    try:
+        step = SteadyStep(model)
+        graph = _serialised(step)
+    except ExportError as error:
+        raise ExportError(f"{name} cannot be exported: {error}") from error
+    card = dataclasses.replace(
+        make_card(step, metadata),
+        graph=output.name,
+        graph_sha256=hashlib.sha256(graph).hexdigest(),
+        checkpoint_sha256=checkpoint.sha256(path),
+    )
+    parity = compare(model, OnnxEngine(graph, card, output))
+    if not parity.worst <= model.rounding:
+        raise ExportError(
+            f"{name} cannot be exported: a stream after endless silence is not its stream; the graph differs"
+            f" by {parity.worst:.1e} of the peak"
+        )
+    with replacing(output) as temporary:
+        temporary.write_bytes(graph)
+    write_text(output.with_suffix(".json"), card.to_json())
+    return card, parity
+
+
+def make_card(step: SteadyStep, metadata: Metadata) -> Card:
+    """The card of a step, but for names and hashes of files."""
+    model = step.model
+    mel = getattr(model, "mel", None)
+    names = [state.name for state in step.states]
+    return Card(
+        name=model.name,
+        reference=model.reference,
+        task=metadata.task,
+        licence=metadata.licence,
+        version=metadata.version,
+        sample_rate=model.sample_rate,
+        hop_length=model.hop_length,
+        latency=model.latency,
+        delay=step.delay,
+        upsampling=model.upsampling,
+        channels=model.channels,
+        input_channels=model.input_channels,
+        stems=tuple(model.stems),
+        shorter=1000 - model.output_length(1000) // model.upsampling,
+        drain_value=model.drain_value,
+        extends_from_hz=model.extends_from_hz,
+        rehearses_seconds=model.rehearses_seconds,
+        rehearsed=tuple(name for name in names if name.startswith(model.rehearsed))
+        if model.rehearsed
+        else (),
+        mel=None if mel is None else dataclasses.asdict(mel),
+        uses_f0=bool(getattr(model, "uses_f0", False)),
+        parameters=model.parameter_count,
+        macs_per_second=round(count_macs(model)),
+        states=tuple(_state_card(model, state) for state in step.states),
+    )
+
+
+def _state_card(model: Model, state: StateTensor) -> StateCard:
+    shape: tuple[int | str, ...] = tuple(state.example.shape)
+    if state.per_stream:
+        shape = ("batch", *shape[1:])
+    start = state.start.numpy()
+    meaning = next((text for place, text in model.remembers.items() if state.name.startswith(place)), "")
+    return StateCard(
+        name=state.name,
+        shape=shape,
+        type=str(start.dtype),
+        meaning=meaning,
+        start=_numbers(start) if start.any() else 0,
+    )
+
+
+def _numbers(values: np.ndarray) -> Any:
+    """Nested lists with as many digits as float32 has."""
+    if values.ndim == 0:
+        return float(f"{float(values):.9g}")
+    return [_numbers(row) for row in values]
+
+
+def compare(model: Model, engine: OnnxEngine, seconds: float = 3.0) -> Parity:
+    """Run model and graph on the same input, the graph in chunks of several sizes."""
+    items = round(seconds * model.sample_rate / model.upsampling) + 7
+    generator = torch.Generator().manual_seed(1)
+    x = 0.1 * torch.randn(BATCH - 1, model.input_channels, items, generator=generator)
+    x = x * (0.5 + 0.5 * torch.sin(torch.arange(items) * (30 / items)))
+    if model.upsampling > 1:
+        x = 10 * x - 5
+    with torch.inference_mode():
+        expected = model.process(x).numpy()
+    peak = max(float(np.abs(expected).max()), 1e-9)
+    differences = {}
+    for label, sizes in CHUNKS.items():
+        found = _streamed(engine, x.numpy(), [max(1, round(size * model.hop_length)) for size in sizes])
+        differences[label] = float(np.abs(found[..., : expected.shape[-1]] - expected).max()) / peak
+    return Parity(differences, seconds)
+
+
+def _streamed(engine: OnnxEngine, x: np.ndarray, sizes: list[int]) -> np.ndarray:
+    state, outputs = engine.start(), []
+    for chunk in _chunks(x, sizes):
+        output, state = engine.step(chunk, state)
+        outputs.append(output)
+    outputs.append(engine.step(x[..., :0], state, final=True)[0])
+    return np.concatenate(outputs, axis=-1)
+
+
+def _chunks(x: np.ndarray, sizes: list[int]) -> Iterator[np.ndarray]:
+    first, n = 0, 0
+    while first < x.shape[-1]:
+        yield x[..., first : first + sizes[n % len(sizes)]]
+        first, n = first + sizes[n % len(sizes)], n + 1
+
+
+def _serialised(step: SteadyStep) -> bytes:
+    """The step's graph as a file's content.
+
+    Raises:
+        ExportError: something in it cannot be traced or has no counterpart in ONNX.
+    """
+    from audiotool.exporting.program import onnx_model
+
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        with warnings.catch_warnings():
+            # Of the exporter's own insides; what goes wrong there is an exception, or shows in the parity.
+            warnings.simplefilter("ignore")
+            for logger in loggers:
+                logger.setLevel(logging.ERROR)
+            return onnx_model(step).SerializeToString(deterministic=True)
+    except ExportError:
+        raise
+    except Exception as error:  # the exporter's errors are of many kinds
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ExportError(f"its step cannot be traced ({reason[:200]})") from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check_packages() -> None:
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            __import__(name)
+        except ImportError as error:
+            raise DependencyError(
+                f"exporting needs the package {name} ({error}): pip install 'audiotool-speech[onnx]'"
+            ) from error

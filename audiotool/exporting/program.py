@@ -1,0 +1,60 @@
+"""A steady step as an ONNX model: traced, rid of complex numbers, written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import Dim
+
+from audiotool.engines.card import OPSET
+from audiotool.exporting.real_pairs import RealProgram
+from audiotool.exporting.steady_step import SteadyStep
+
+if TYPE_CHECKING:
+    import onnx
+
+IR_VERSION = 8
+"""Of the file: that of opset 18, so that a runtime which knows the operators reads the file."""
+
+
+def onnx_model(step: SteadyStep) -> onnx.ModelProto:
+    """Inputs "input" and the states, outputs "output" and "next_" + the states; batch and hops are free."""
+    from audiotool.exporting.operators import translations
+
+    names = [state.name for state in step.states]
+    example = (step.chunk, *(state.example for state in step.states))
+    batch, hops = Dim("batch", min=1, max=4096), Dim("hops", min=1, max=1 << 20)
+    shapes = (
+        {0: batch, 2: step.model.hop_length * hops},
+        tuple({0: batch} if state.per_stream else {} for state in step.states),
+    )
+    with torch.no_grad():
+        traced = torch.export.export(step, example, dynamic_shapes=shapes, strict=False)
+        real = _Interpreted(traced)
+        traced = torch.export.export(real, example, dynamic_shapes=(shapes[0], shapes[1]), strict=False)
+        program = torch.onnx.export(
+            traced,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["input", *names],
+            output_names=["output", *(f"next_{name}" for name in names)],
+            custom_translation_table=translations(),
+            verbose=False,
+            optimize=True,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.ir_version = IR_VERSION
+    return model
+
+
+class _Interpreted(torch.nn.Module):
+    """A traced program, run in real numbers."""
+
+    def __init__(self, traced: torch.export.ExportedProgram) -> None:
+        super().__init__()
+        self.program = traced.module()
+
+    def forward(self, chunk: torch.Tensor, *tensors: torch.Tensor) -> Any:
+        return RealProgram(self.program).run(chunk, *tensors)

@@ -1,0 +1,277 @@
+"""A traced program without complex numbers, which ONNX does not have.
+
+`RealProgram` runs a program of `torch.export` with every complex tensor as a `Pair` of real ones, and Fourier
+transforms as products with the matrices of their cosines and sines. Traced once more, it is a program of real
+numbers alone. Models keep their complex arithmetic.
+
+The transform of n samples is folded first: its real part is one of the n / 2 + 1 sums x[t] + x[n - t], its
+imaginary part one of the n / 2 - 1 differences. That halves the products.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_any, tree_map
+
+from audiotool.errors import ExportError
+
+
+@dataclass
+class Pair:
+    """A complex tensor: its real and its imaginary part."""
+
+    real: Tensor
+    imaginary: Tensor
+
+    @property
+    def power(self) -> Tensor:
+        """The squared magnitude."""
+        return self.real * self.real + self.imaginary * self.imaginary
+
+
+class RealProgram(torch.fx.Interpreter):
+    """Run a traced program on real tensors; complex inputs and outputs have a last axis (real, imaginary).
+
+    Raises:
+        ExportError: an operator on complex numbers that has no real form here.
+    """
+
+    def __init__(self, program: torch.nn.Module) -> None:
+        super().__init__(program, garbage_collect_values=False)
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        if n.op == "output":
+            return tree_map(_interleaved, super().run_node(n), is_leaf=_is_pair)
+        if getattr(n.target, "_opname", "") == "baddbmm":
+            return self._product(n)
+        return super().run_node(n)
+
+    def _product(self, n: torch.fx.Node) -> Any:
+        """A batched product and a sum, in which a graph repeats nothing that is the same for all."""
+        nodes = [node for node in n.args if isinstance(node, torch.fx.Node)]
+        inputs = [node.args[0] if getattr(node.target, "_opname", "") == "expand" else node for node in nodes]
+        bias, a, b = (self.env[node] for node in inputs if isinstance(node, torch.fx.Node))
+        return a @ b + bias
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        # The only module in a traced program repeats what the trace has assumed of its inputs.
+        return None
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        name = getattr(target, "_opname", getattr(target, "__name__", ""))
+        if name in ALWAYS:
+            return ALWAYS[name](*args, **kwargs)
+        if not tree_any(_is_pair, (args, kwargs), is_leaf=_is_pair):
+            if name in ("add", "sub") and isinstance(args[1], float):
+                # The exporter's optimiser takes a small number alone, such as 1e-8, for 0.
+                args = (args[0], torch.tensor([args[1]], dtype=args[0].dtype), *args[2:])
+            return super().call_function(target, args, kwargs)
+        if name == "getitem":
+            return args[0][args[1]]
+        if name in SHAPES:
+            return _on_each_part(target, args, kwargs)
+        if name not in ARITHMETIC:
+            raise ExportError(f"its operation '{name}' on complex numbers has no counterpart in a graph")
+        return ARITHMETIC[name](*args, **kwargs)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, Pair)
+
+
+def _interleaved(value: Any) -> Any:
+    return torch.stack((value.real, value.imaginary), dim=-1) if _is_pair(value) else value
+
+
+def _on_each_part(target: Any, args: Any, kwargs: Any) -> Any:
+    """Apply what only moves values to the real and to the imaginary parts."""
+    found = [
+        target(*tree_map(part, args, is_leaf=_is_pair), **tree_map(part, kwargs, is_leaf=_is_pair))
+        for part in (
+            lambda x: x.real if _is_pair(x) else x,
+            lambda x: x.imaginary if _is_pair(x) else x,
+        )
+    ]
+    if isinstance(found[0], (list, tuple)):
+        return [Pair(*pair) for pair in zip(*found, strict=True)]
+    return Pair(*found)
+
+
+def _pair(x: Any) -> Pair:
+    """A number, a real tensor or a pair, as a pair."""
+    if _is_pair(x):
+        return x
+    return Pair(x, torch.zeros_like(x) if isinstance(x, Tensor) else 0.0)  # type: ignore[arg-type]
+
+
+def _multiply(a: Any, b: Any) -> Pair:
+    if not _is_pair(a):
+        a, b = b, a
+    if not _is_pair(b):
+        return Pair(a.real * b, a.imaginary * b)
+    return Pair(
+        a.real * b.real - a.imaginary * b.imaginary,
+        a.real * b.imaginary + a.imaginary * b.real,
+    )
+
+
+def _divide(a: Any, b: Any) -> Pair:
+    if not _is_pair(b):
+        return Pair(a.real / b, a.imaginary / b)
+    quotient = _multiply(a, Pair(b.real, -b.imaginary))
+    return _divide(quotient, b.power)
+
+
+def _add(a: Any, b: Any, alpha: float = 1) -> Pair:
+    a, b = _pair(a), _pair(b)
+    if alpha == 1:
+        return Pair(a.real + b.real, a.imaginary + b.imaginary)
+    return Pair(a.real + alpha * b.real, a.imaginary + alpha * b.imaginary)
+
+
+def _add_product(a: Any, b: Any, c: Any, value: float = 1) -> Pair:
+    return _add(a, _multiply(b, c), alpha=value)
+
+
+def _parts_last(x: Tensor) -> Pair:
+    real, imaginary = x.unbind(-1)
+    return Pair(real, imaginary)
+
+
+@functools.lru_cache(maxsize=8)
+def _table(size: int, function: str) -> Tensor:
+    """Of 2 pi j k / size the cosine, from 0 to size / 2, or the sine, without these two."""
+    index = np.arange(size // 2 + 1) if function == "cos" else np.arange(1, size // 2)
+    angle = (index[:, None] * index) % size * (2 * np.pi / size)
+    return torch.from_numpy(getattr(np, function)(angle).astype(np.float32))
+
+
+def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
+    """`torch.fft.rfft` of an even number of samples along the last axis."""
+    size = x.shape[-1]
+    if n not in (None, size) or dim not in (-1, x.dim() - 1) or norm not in (None, "backward") or size % 2:
+        raise ExportError("its Fourier transform is of a kind that graphs have not")
+    half = size // 2
+    first, middle = x[..., :1], x[..., half : half + 1]
+    rising, falling = x[..., 1:half], x[..., half + 1 :].flip(-1)
+    real = torch.cat((first, rising + falling, middle), dim=-1) @ _table(size, "cos")
+    imaginary = (falling - rising) @ _table(size, "sin")
+    return Pair(real, torch.nn.functional.pad(imaginary, (1, 1)))
+
+
+def irfft(x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+    """`torch.fft.irfft` to an even number of samples along the last axis."""
+    half = x.real.shape[-1] - 1
+    size = 2 * half
+    if n not in (None, size) or dim not in (-1, x.real.dim() - 1) or norm not in (None, "backward"):
+        raise ExportError("its inverse Fourier transform is of a kind that graphs have not")
+    weights = torch.from_numpy(np.array([1, *[2] * (half - 1), 1], np.float32) / size)
+    even = (x.real * weights) @ _table(size, "cos")
+    odd = (x.imaginary[..., 1:half] * (-2 / size)) @ _table(size, "sin")
+    first, middle, rising = even[..., :1], even[..., half:], even[..., 1:half]
+    return torch.cat((first, rising + odd, middle, (rising - odd).flip(-1)), dim=-1)
+
+
+def _unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
+    """Frames of the last axis, as neighbouring hops side by side."""
+    if dimension not in (-1, x.dim() - 1) or size % step:
+        return x.unfold(dimension, size, step)
+    frames = (x.shape[-1] - size) // step + 1
+    covered = (frames - 1) * step + size
+    hops = x[..., :covered].unflatten(-1, (covered // step, step))
+    count = size // step
+    return torch.cat([hops[..., n : n + frames, :] for n in range(count)], dim=-1)
+
+
+def _gru(
+    x: Tensor,
+    hidden: Tensor,
+    weights: list[Tensor],
+    has_biases: bool,
+    layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor]:
+    from audiotool.exporting.operators import gru
+
+    if not has_biases or layers != 1 or bidirectional:
+        raise ExportError("its GRU is of more than one layer or direction")
+    y, last = gru(x.transpose(0, 1) if batch_first else x, hidden, *weights)
+    return (y.transpose(0, 1) if batch_first else y), last
+
+
+ALWAYS: dict[str, Callable[..., Any]] = {
+    "fft_rfft": rfft,
+    "fft_irfft": irfft,
+    "unfold": _unfold,
+    "gru": _gru,
+    "complex": Pair,
+    "polar": lambda radius, angle: Pair(radius * angle.cos(), radius * angle.sin()),
+    "view_as_complex": _parts_last,
+}
+"""Operators that are replaced wherever they come."""
+
+SHAPES = frozenset(
+    {
+        "alias",
+        "cat",
+        "chunk",
+        "clone",
+        "constant_pad_nd",
+        "contiguous",
+        "detach",
+        "expand",
+        "flatten",
+        "flip",
+        "index_select",
+        "movedim",
+        "narrow",
+        "pad",
+        "permute",
+        "repeat_interleave",
+        "reshape",
+        "select",
+        "slice",
+        "split",
+        "split_with_sizes",
+        "squeeze",
+        "stack",
+        "swapaxes",
+        "transpose",
+        "unbind",
+        "unflatten",
+        "unsqueeze",
+        "view",
+    }
+)
+"""Operators that move values and leave them as they are."""
+
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "mul": _multiply,
+    "div": _divide,
+    "add": _add,
+    "sub": lambda a, b, alpha=1: _add(a, b, -alpha),
+    "addcmul": _add_product,
+    "addcmul_": _add_product,
+    "neg": lambda x: Pair(-x.real, -x.imaginary),
+    "conj": lambda x: Pair(x.real, -x.imaginary),
+    "_conj": lambda x: Pair(x.real, -x.imaginary),
+    "resolve_conj": lambda x: x,
+    "abs": lambda x: x.power.sqrt(),
+    "real": lambda x: x.real,
+    "imag": lambda x: x.imaginary,
+    "view_as_real": _interleaved,
+    "new_zeros": lambda x, size, **_: Pair(x.real.new_zeros(size), x.real.new_zeros(size)),
+    "zeros_like": lambda x, **_: Pair(torch.zeros_like(x.real), torch.zeros_like(x.real)),
+    "sym_size": lambda x, axis: x.real.shape[axis],
+}
+"""What operators on complex numbers are in real ones."""

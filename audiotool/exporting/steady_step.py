@@ -1,0 +1,119 @@
+"""A causal model's step as a function of tensors alone, which is what a graph can be.
+
+A stream is steady when its state has the same shapes after every hop. In a steady stream a step gives as many
+samples as it takes, the same operations every time. A graph is the steady step; it begins a stream with a
+steady state as well, as if there had been silence for ever. What it gives for that silence, `delay` samples,
+lies before the stream's first sample and is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
+
+from audiotool.errors import ExportError
+from audiotool.models.base import Model, State
+
+BATCH, HOPS = 3, 5
+"""Sizes that a program is traced with; both are free in the graph."""
+
+MOST_CHUNKS = 48
+"""Chunks of `HOPS` hops after which a stream that is not steady is taken never to be."""
+
+
+@dataclass(frozen=True)
+class StateTensor:
+    """One tensor of a steady state.
+
+    Args:
+        name: its place in the state: "layers.0".
+        example: its value in a stream, (BATCH, ...) unless all streams of a batch share it.
+        start: its value where a stream begins, without the batch.
+    """
+
+    name: str
+    example: Tensor
+    start: Tensor
+
+    @property
+    def per_stream(self) -> bool:
+        """Whether each stream of a batch has its own, along the first axis."""
+        return self.example.dim() > 0 and self.example.shape[0] == BATCH
+
+
+class SteadyStep(nn.Module):
+    """(input, state tensors) -> (output, state tensors) of a model's steady streams.
+
+    Attributes:
+        chunk: an example of the input.
+        states: the state's tensors; complex ones have a last axis (real, imaginary).
+        delay: output samples of a stream that lie before it.
+    Raises:
+        ExportError: the model has no steady streams; says why.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        if not model.causal:
+            raise ExportError("it looks ahead without bound, and a graph goes from hop to hop")
+        if model.sample_by_sample:
+            raise ExportError("it computes every sample from those before it, and a graph takes whole hops")
+        self.chunk, state, self.delay = _steady(model)
+        leaves, self._structure = tree_flatten(state)
+        self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self._places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        self._complex = [leaves[n].is_complex() for n in self._places]
+        given = dict(_named(model.beginning()))
+        self.states = []
+        for n, (name, leaf) in enumerate(_named(state)):
+            if n in self._places:
+                example = (torch.view_as_real(leaf) if leaf.is_complex() else leaf).detach().clone()
+                start = torch.zeros_like(example[0] if example.dim() else example)
+                self.states.append(StateTensor(name, example, given.get(name, start).detach().clone()))
+
+    def forward(self, chunk: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        leaves: list[Any] = list(self._constants)
+        for n, is_complex, tensor in zip(self._places, self._complex, tensors, strict=True):
+            leaves[n] = torch.view_as_complex(tensor) if is_complex else tensor
+        output, state = self.model.step(chunk, tree_unflatten(leaves, self._structure))
+        new = tree_flatten(state)[0]
+        return (output, *(new[n] for n in self._places))
+
+
+def _steady(model: Model) -> tuple[Tensor, State, int]:
+    """A chunk of `HOPS` hops, the state of a stream that has become steady, and the stream's delay."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (BATCH, model.input_channels, HOPS * model.hop_length)
+    state, fed, emitted = model.start(**model.unknown_conditions()), 0, 0
+    changed = [""]
+    with torch.no_grad():
+        for _ in range(MOST_CHUNKS):
+            chunk = 0.1 * torch.randn(shape, generator=generator)
+            before, (output, state) = _signature(state), model.step(chunk, state)
+            fed += chunk.shape[-1] * model.upsampling
+            emitted += output.shape[-1]
+            after = _signature(state)
+            changed = [name for name, form in after.items() if before.get(name) != form]
+            if not changed and output.shape[-1] == chunk.shape[-1] * model.upsampling:
+                return chunk, state, fed - emitted
+    raise ExportError(f"what it remembers grows or counts as its streams go on ({', '.join(changed[:3])})")
+
+
+def _signature(state: State) -> dict[str, Any]:
+    """Of each leaf what a steady state keeps: a tensor's shape and type, anything else itself."""
+    return {
+        name: (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for name, leaf in _named(state)
+    }
+
+
+def _named(state: State) -> list[tuple[str, Any]]:
+    """Each leaf of a state with its place, "layers.0"."""
+    return [
+        (".".join(str(getattr(key, "key", getattr(key, "idx", ""))) for key in path), leaf)
+        for path, leaf in tree_flatten_with_path(state)[0]
+    ]

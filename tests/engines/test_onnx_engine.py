@@ -1,0 +1,211 @@
+"""A graph is data from outside: what is wrong with it is told in one line before anything runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from audiotool.engines.card import OPSET, Card, StateCard
+from audiotool.engines.graph_file import read_contents
+from audiotool.engines.onnx import OnnxEngine
+from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
+
+HOP = 4
+
+
+def graph(**changes: object) -> onnx.ModelProto:
+    """A model that answers with the input of a hop before: output = what it held, then the rest."""
+    nodes = [
+        helper.make_node("Concat", ["held", "input"], ["joined"], axis=2),
+        helper.make_node("Slice", ["joined", "zero", "end", "axis"], ["output"]),
+        helper.make_node("Slice", ["joined", "end", "last", "axis"], ["next_held"]),
+    ]
+    inits = {"zero": [0], "end": [-HOP], "axis": [2], "last": [1 << 40]}
+    values = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in inits.items()]
+    audio = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 1, "items"])]
+    held = [helper.make_tensor_value_info("held", TensorProto.FLOAT, ["batch", 1, HOP])]
+    outputs = [
+        helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch", 1, "items"]),
+        helper.make_tensor_value_info("next_held", TensorProto.FLOAT, ["batch", 1, HOP]),
+    ]
+    made = helper.make_graph(nodes, "late", audio + held, outputs, values)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = 8
+    return model
+
+
+def write(folder: Path, model: onnx.ModelProto | bytes, **changes: object) -> Path:
+    """A graph, its card and a checkpoint."""
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    checkpoint = folder / "late.safetensors"
+    checkpoint.write_bytes(b"weights")
+    states = (StateCard("held", ("batch", 1, HOP), "float32", "the last hop"),)
+    card = Card("late", "denoise", 8000, HOP, HOP, HOP, states)
+    card = dataclasses.replace(
+        card,
+        graph_sha256=hashlib.sha256(data).hexdigest(),
+        checkpoint_sha256=hashlib.sha256(b"weights").hexdigest(),
+    )
+    path = folder / "late.onnx"
+    path.write_bytes(data)
+    path.with_suffix(".json").write_text(dataclasses.replace(card, **changes).to_json())  # type: ignore[arg-type]
+    return path
+
+
+def test_streams_of_any_chunks_are_aligned(tmp_path: Path) -> None:
+    engine = OnnxEngine.open(write(tmp_path, graph()), tmp_path / "late.safetensors")
+    x = np.arange(1, 30, dtype=np.float32).reshape(1, 1, -1)
+    for sizes in ([1] * 29, [3, 5, 0, 21], [29]):
+        state, parts, first = engine.start(), [], 0
+        for size in sizes:
+            output, state = engine.step(x[..., first : first + size], state)
+            parts.append(output)
+            first += size
+        parts.append(engine.step(x[..., :0], state, final=True)[0])
+        assert np.array_equal(np.concatenate(parts, axis=-1)[..., :29], x)
+    assert engine.step(x[..., :0], final=True)[0].shape == (1, 1, 0)
+
+
+def test_given_values_replace_the_start(tmp_path: Path) -> None:
+    engine = OnnxEngine.open(write(tmp_path, graph(), delay=0, latency=0))
+    held = np.full((1, 1, HOP), 7, np.float32)
+    output, _ = engine.step(np.zeros((2, 1, HOP), np.float32), engine.start(held=held))
+    assert output.shape == (2, 1, HOP)
+    assert (output == 7).all()
+
+
+def external(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+
+
+def external_inside(model: onnx.ModelProto) -> None:
+    inner = graph()
+    external(inner)
+    model.graph.node.append(helper.make_node("If", ["input"], ["x"], then_branch=inner.graph))
+
+
+def custom(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.example"
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def microsoft(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.microsoft"
+
+
+def older(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = OPSET - 5
+
+
+def newer(model: onnx.ModelProto) -> None:
+    model.opset_import[0].version = 99
+
+
+def function(model: onnx.ModelProto) -> None:
+    model.functions.append(helper.make_function("d", "f", [], [], [], [helper.make_opsetid("", OPSET)]))
+
+
+def unknown(model: onnx.ModelProto) -> None:
+    model.graph.node[0].op_type = "NoSuchOperator"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (external, "values in other files"),
+        (external_inside, "values in other files"),
+        (custom, "operator 'com.example.Concat'"),
+        (microsoft, "operator 'com.microsoft.Concat'"),
+        (function, "a function"),
+        (older, f"opset {OPSET - 5}, this audiotool runs {OPSET}"),
+        (newer, "opset 99"),
+        (unknown, "onnxruntime refuses"),
+    ],
+)
+def test_graphs_that_are_refused(
+    tmp_path: Path, change: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    model = graph()
+    change(model)
+    refused(lambda: OnnxEngine.open(write(tmp_path, model)), message)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 50, -30, -1])
+def test_damaged_graphs(tmp_path: Path, cut: int) -> None:
+    refused(lambda: OnnxEngine.open(write(tmp_path, graph().SerializeToString()[:cut])), "late.onnx")
+
+
+def test_noise_is_no_graph(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    whole = graph().SerializeToString()
+    for _ in range(100):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 8):
+            data[place] = int(rng.integers(0, 256))
+        with contextlib.suppress(AudiotoolError):
+            OnnxEngine.open(write(tmp_path, bytes(data)))
+
+
+def test_a_changed_graph_or_checkpoint(tmp_path: Path) -> None:
+    path = write(tmp_path, graph())
+    other = graph()
+    other.graph.name = "other"
+    path.write_bytes(other.SerializeToString())
+    refused(lambda: OnnxEngine.open(path), "not the graph its card describes")
+    path = write(tmp_path, graph())
+    (tmp_path / "late.safetensors").write_bytes(b"other weights")
+    refused(lambda: OnnxEngine.open(path, tmp_path / "late.safetensors"), "not made from")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no card"),
+        ("", "damaged"),
+        ("[1]", "damaged"),
+        ('{"format": 99}', "format 99"),
+        ('{"format": 1}', "damaged"),
+        ('{"format": 1, "states": 3}', "damaged"),
+    ],
+)
+def test_cards_that_are_refused(tmp_path: Path, text: str | None, message: str) -> None:
+    path = write(tmp_path, graph())
+    if text is None:
+        path.with_suffix(".json").unlink()
+    else:
+        path.with_suffix(".json").write_text(text)
+    refused(lambda: OnnxEngine.open(path), message)
+
+
+def test_a_card_of_other_inputs(tmp_path: Path) -> None:
+    states = (StateCard("other", ("batch", 1, HOP), "float32", "nothing"),)
+    refused(lambda: OnnxEngine.open(write(tmp_path, graph(), states=states)), "not those of its card")
+
+
+def test_an_old_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "__version__", "1.8.1")
+    with pytest.raises(DependencyError, match=r"onnxruntime 1\.8\.1 is too old.*pip install"):
+        OnnxEngine.open(write(tmp_path, graph()))
+
+
+def test_contents_are_read_without_the_package_onnx() -> None:
+    found = read_contents(graph().SerializeToString())
+    assert (found.opset, found.nodes, found.custom, found.external) == (OPSET, 3, [], False)
+
+
+def refused(action: Callable[[], object], message: str) -> None:
+    with pytest.raises(CheckpointError) as error:
+        action()
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
