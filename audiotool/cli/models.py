@@ -158,9 +158,9 @@ def export(
     from audiotool.exporting.export import export as write_graph
 
     found, parity = write_graph(path, output)
-    sys.stdout.write(f"{output}\n{output.with_suffix('.json')}\n")
+    write(f"{one_line(str(output))}\n{one_line(str(output.with_suffix('.json')))}\n")
     told = ", ".join(f"{label} {difference:.1e}" for label, difference in parity.differences.items())
-    sys.stdout.write(
+    write(
         f"parity: {parity.worst:.1e} of the peak at most over {parity.seconds:g} s ({told});"
         f" {len(found.states)} states, {found.delay} samples of delay\n"
     )
