@@ -76,8 +76,8 @@ def export(path: Path, output: Path) -> tuple[Card, Parity]:
             f"{name} cannot be exported: a stream after endless silence is not its stream; the graph differs"
             f" by {parity.worst:.1e} of the peak"
         )
-    with replacing(output) as temporary:
-        temporary.write_bytes(graph)
+    with replacing(output) as file:
+        file.write(graph)
     write_text(output.with_suffix(".json"), card.to_json())
     return card, parity
 
