@@ -1,0 +1,79 @@
+"""scripts/fuzz.py: some cases of each kind are answered, and what would be a fault is told as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from audiotool.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+CASES = {
+    "audio": 8,
+    "checkpoints": 15,
+    "imports": 15,
+    "recipes": 15,
+    "mels": 60,
+    "manifests": 60,
+    "rooms": 30,
+}
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    import fuzz
+
+    return fuzz
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_what_is_damaged_is_answered(script: ModuleType, tmp_path: Path, kind: str) -> None:
+    refusals = 0
+    for number in range(CASES[kind]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        fault, refused = script.run_case(kind, 1, number, folder)
+        assert fault is None, f"case {number}"
+        refusals += refused
+    assert refusals
+
+
+def test_every_kind_is_tried(script: ModuleType) -> None:
+    assert set(CASES) == set(script.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("error", "leave", "told"),
+    [
+        (KeyError("a"), False, "KeyError"),
+        (MemoryError(), False, "MemoryError"),
+        (InputError("a\nb"), False, "several lines"),
+        (InputError("a"), True, r"left behind: part"),
+    ],
+)
+def test_faults_are_told(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    leave: bool,
+    told: str,
+) -> None:
+    def case(rng: np.random.Generator, folder: Path) -> Callable[[], Any]:
+        def use() -> None:
+            if leave:
+                (folder / "part").touch()
+            raise error
+
+        return use
+
+    monkeypatch.setitem(script.KINDS, "mels", case)
+    fault, refused = script.run_case("mels", 1, 0, tmp_path)
+    assert told in fault
+    assert refused
