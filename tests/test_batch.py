@@ -116,7 +116,7 @@ def test_a_pipe_among_references_is_none(folder: Path, tmp_path: Path) -> None:
     """Nobody may ever write into it."""
     (tmp_path / "clean").mkdir()
     os.mkfifo(tmp_path / "clean" / "a.flac")
-    layout = Layout(output=str(tmp_path / "out"), reference=str(tmp_path / "clean"))
+    layout = Layout(output=str(tmp_path / "out.wav"), reference=str(tmp_path / "clean"))
     with pytest.raises(PlanError, match="has no reference"):
         make_plan([str(folder / "a.wav")], layout)
 

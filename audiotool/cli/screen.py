@@ -5,6 +5,7 @@ Names from outside are never markup, and never obeyed by the terminal.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,10 @@ def show(made: Table, to_stderr: bool = False) -> None:
     screen.width = max(
         screen.width, Measurement.get(screen, screen.options.update_width(WIDEST), made).minimum
     )
-    with screen.capture() as text:
-        screen.print(made)
-    lines = "".join(f"{line.rstrip()}\n" for line in text.get().rstrip("\n").split("\n"))
+    # Not by `capture`, which still touches standard output.
+    screen.file = text = io.StringIO()
+    screen.print(made)
+    lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().rstrip("\n").split("\n"))
     if to_stderr:
         sys.stderr.write(lines)
     else:
