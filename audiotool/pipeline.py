@@ -289,7 +289,7 @@ class Pipeline:
             elapsed_s=time.monotonic() - began,
             outputs=tuple(Written(w.peak, w.limited) for w in writers),
             bandwidth_hz=measured.get("bandwidth_hz"),
-            warnings=(*reader.warnings, *self._remarks(measured)),
+            warnings=(*reader.warnings, *self._remarks(measured), *_dropped(writers)),
         )
 
     def _open_writers(
@@ -302,9 +302,10 @@ class Pipeline:
         if goal.residual is not None and rate != info.sample_rate:
             raise InputError("a residual needs an output of the input's sample rate")
         form = (info.subtype, goal.format, goal.subtype)
+        extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
         writers: list[Writer] = []
         for path in paths:
-            writer = open_writer(path, rate, channels, *form, frames=frames, tags=reader.tags)
+            writer = open_writer(path, rate, channels, *form, frames=frames, tags=reader.tags, extras=extras)
             writers.append(stack.enter_context(writer))
         return writers
 
@@ -470,6 +471,12 @@ def _whole_number(value: Any, what: str) -> int:
 
 def _in_whole_hertz(sample_rate: Any) -> int:
     return _whole_number(sample_rate, "a sample rate is given in Hz")
+
+
+def _dropped(writers: list[Writer]) -> list[str]:
+    """What the input holds beside its samples and the outputs do not, in one line."""
+    names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
+    return [f"tags and chunks that the output does not keep: {', '.join(names)}"] if names else []
 
 
 def _write(output: Any, writers: list[Writer]) -> None:

@@ -34,6 +34,12 @@ TAGS = {
 }
 """FFmpeg's names of tags, and libsndfile's."""
 
+OF_THE_FILE = (
+    *("major_brand", "minor_version", "compatible_brands", "creation_time", "encoder", "encoding_tool"),
+    *("handler_name", "vendor_id", "language", "duration", "bps", "number_of_frames", "number_of_bytes"),
+)
+"""What FFmpeg tells of a file, and not of what was recorded."""
+
 
 def is_there() -> bool:
     """Whether PyAV is installed."""
@@ -159,8 +165,17 @@ class MediaFile:
 
     def copy_metadata(self) -> dict[str, str]:
         """Tags by libsndfile's names."""
-        found = {name.lower(): value for name, value in self._container.metadata.items()}
+        found = self._metadata()
         return {ours: found[theirs] for theirs, ours in TAGS.items() if theirs in found}
+
+    def untagged(self) -> list[str]:
+        """Names of what else the file says of its recording."""
+        chapters = ["chapters"] if self._container.chapters() else []
+        return [*chapters, *(name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE})]
+
+    def _metadata(self) -> dict[str, str]:
+        stream = self._container.streams.audio[0]
+        return {k.lower(): v for place in (stream, self._container) for k, v in place.metadata.items()}
 
     def close(self) -> None:
         """Close the file."""

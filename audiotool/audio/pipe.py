@@ -11,6 +11,7 @@ import io
 import shutil
 import struct
 import tempfile
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -33,9 +34,18 @@ class ForwardOnly(io.RawIOBase):
         pipe: positioned at the first sample.
         size: bytes of sample data that belong to the stream.
         frame_bytes: reads are whole frames while the pipe has them.
+        chunks: name and body of what stands in the header.
     """
 
-    def __init__(self, header: bytes, pipe: BinaryIO, size: int, frame_bytes: int) -> None:
+    def __init__(
+        self,
+        header: bytes,
+        pipe: BinaryIO,
+        size: int,
+        frame_bytes: int,
+        chunks: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.chunks = chunks
         self._pipe = pipe
         self._data_start = len(header)
         self._end = len(header) + size
@@ -120,7 +130,7 @@ def open_pipe(pipe: BinaryIO) -> tuple[BinaryIO, bool]:
         return _spool(header.bytes_for(header.size if header.is_known else 0), pipe), True
     length = header.size if header.is_known else ENDLESS
     length -= length % header.frame_bytes
-    view = ForwardOnly(header.bytes_for(length), pipe, length, header.frame_bytes)
+    view = ForwardOnly(header.bytes_for(length), pipe, length, header.frame_bytes, header.chunks)
     return view, header.is_known  # type: ignore[return-value]
 
 

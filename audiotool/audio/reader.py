@@ -16,8 +16,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio import PIPE, flac, media
+from audiotool.audio.extras import Extras, read_extras, wav_extras
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
-from audiotool.audio.pipe import open_pipe
+from audiotool.audio.pipe import ForwardOnly, open_pipe
 from audiotool.audio.unclosed import is_unknown, mended
 from audiotool.errors import InputError
 from audiotool.stdio import standard_input
@@ -115,6 +116,15 @@ class AudioReader:
         self._source.close()
         if self._opened is not None:
             self._opened.close()
+
+    @property
+    def extras(self) -> Extras:
+        """What the file holds beside samples and tags."""
+        if isinstance(self._file, media.MediaFile):
+            return Extras(lost=tuple(self._file.untagged()))
+        if isinstance(self._source, ForwardOnly):
+            return wav_extras(self._source.chunks)
+        return read_extras(self._source, self._file.format)
 
     def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
         """What comes only once."""

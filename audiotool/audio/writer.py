@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from audiotool.atomic import Replacement, cause, obstacle, refusal
 from audiotool.audio import PIPE
+from audiotool.audio.embed import embed, tag_parts
+from audiotool.audio.extras import Extras, family_of, holds_mask
 from audiotool.audio.formats import COMPANDED, INTEGER_BITS, ending_meant, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
@@ -37,9 +39,6 @@ PLAIN = {*SAMPLE_BYTES, "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32"}
 
 CODED = ("FLAC",)
 """Containers that code every sample format."""
-
-ASCII_TAGS = ("MP3", "AIFF")
-"""Formats in which libsndfile garbles tags beyond ASCII."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ class Writer(ABC):
     """Where blocks go.
 
     Attributes:
+        dropped: names of what the input holds beside its samples and the output does not; complete when it
+            is finished.
         frames: samples a channel written so far.
         peak: greatest absolute sample.
         limited: samples beyond full scale that an integer format could not hold.
@@ -77,6 +78,7 @@ class Writer(ABC):
     subtype: str
 
     def __init__(self) -> None:
+        self.dropped: list[str] = []
         self.frames = 0
         self.peak = 0.0
         self.limited = 0
@@ -133,7 +135,8 @@ class FileWriter(Writer):
         subtype: preferred sample format (the input's), kept where the container holds it.
         asked_format, asked_subtype: what the user asked for; None follows the name's ending and `subtype`.
         frames: samples a channel when known beforehand: a WAV of 4 GiB or more becomes an RF64.
-        tags: title, artist and the like; what the format does not hold is left out.
+        tags: title, artist and the like.
+        extras: what the input holds beside its samples. What the format has no place for is `dropped`.
     Raises:
         InputError: the place cannot be written, or format, subtype, sample rate and length do not fit.
     """
@@ -148,6 +151,7 @@ class FileWriter(Writer):
         asked_subtype: str | None = None,
         frames: int | None = None,
         tags: Mapping[str, str] | None = None,
+        extras: Extras | None = None,
     ) -> None:
         super().__init__()
         self.path = Path(path)
@@ -160,6 +164,9 @@ class FileWriter(Writer):
         if reason is not None:
             raise InputError(f"cannot write {self.path}: {reason}")
         container = container_for(self.format, self.subtype, channels, frames)
+        self._take(tags or {}, extras or Extras(), channels)
+        if self._mask and container == "WAV" and self.subtype in soundfile.available_subtypes("WAVEX"):
+            container = "WAVEX"
         # Of unknown length it may become too long for a WAV; if it does not, the end makes it one.
         self._may_be_wav = frames is None and container == "RF64" != self.format
         try:
@@ -180,13 +187,20 @@ class FileWriter(Writer):
             )
             self._replacement.discard()
             raise InputError(f"cannot write {self.path}: {reason}") from error
-        self._tag(tags or {})
+        for name, text in self._tags.items():
+            with contextlib.suppress(soundfile.LibsndfileError):
+                setattr(self._file, name, text)
 
-    def _tag(self, tags: Mapping[str, str]) -> None:
-        for name, text in tags.items():
-            if self.format not in ASCII_TAGS or text.isascii():
-                with contextlib.suppress(soundfile.LibsndfileError):
-                    setattr(self._file, name, text)
+    def _take(self, tags: Mapping[str, str], extras: Extras, channels: int) -> None:
+        """Decide who writes which tags: parts of the same kind of file hold them already."""
+        self._parts, self.dropped = extras.split(self.format, channels)
+        self._mask = extras.mask if holds_mask(self.format) else 0
+        is_kin = extras.family != "" and extras.family == family_of(self.format)
+        self._tags = {} if is_kin else dict(tags)
+        if self._tags and self.format in ("MP3", "AIFF"):
+            # libsndfile knows few of them there, and cuts or garbles some.
+            self._parts += tag_parts(self.format, self._tags, self._parts)
+            self._tags = {}
 
     def _put(self, block: FloatBlock) -> None:
         data: NDArray[np.generic] = block
@@ -213,6 +227,7 @@ class FileWriter(Writer):
             file = self._replacement.file
             if self._may_be_wav and os.fstat(file.fileno()).st_size < WAV_BYTES:
                 make_wav(file)
+            embed(file, self.format, self._parts, self._mask)
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             raise self._failure(error) from error
         self._finished = True
@@ -256,6 +271,7 @@ class FileWriter(Writer):
         with soundfile.SoundFile(descriptor, closefd=False) as file:
             is_plain = self.subtype in PLAIN and file.format not in CODED
             found = file.frames if is_plain else _decoded_frames(file)
+            self.dropped += [name for name in self._tags if name not in file.copy_metadata()]
         # Block codecs fill their last block up.
         if found < self.frames:
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
@@ -282,6 +298,7 @@ class PipeWriter(Writer):
 
     Args:
         frames: samples a channel when known beforehand; a pipe cannot be corrected afterwards.
+        tags, extras: none of them is written.
         stdout: what is written to; the process's own standard output by default.
     Raises:
         InputError: the terminal is the output, or the subtype is not one of WAV's plain ones.
@@ -295,6 +312,8 @@ class PipeWriter(Writer):
         asked_format: str | None = None,
         asked_subtype: str | None = None,
         frames: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        extras: Extras | None = None,
         stdout: BinaryIO | None = None,
     ) -> None:
         super().__init__()
@@ -308,6 +327,7 @@ class PipeWriter(Writer):
             raise InputError(f"standard output takes {', '.join(PIPE_SUBTYPES)}, not '{asked_subtype}'")
         wanted = asked_subtype.upper() if asked_subtype else subtype
         self.subtype = wanted if wanted in PIPE_SUBTYPES else "PCM_16"
+        self.dropped = [*(extras.names() if extras is not None else []), *(tags or {})]
         self._send(wav_header(sample_rate, channels, self.subtype, frames))
 
     def _put(self, block: FloatBlock) -> None:
@@ -340,14 +360,15 @@ def open_writer(
     asked_subtype: str | None = None,
     frames: int | None = None,
     tags: Mapping[str, str] | None = None,
+    extras: Extras | None = None,
 ) -> Writer:
-    """A FileWriter, or for "-" a PipeWriter, which writes no tags; see there.
+    """A FileWriter, or for "-" a PipeWriter, which writes neither tags nor extras; see there.
 
     Args:
         frames: samples a channel when known beforehand.
     """
-    form = (sample_rate, channels, subtype, asked_format, asked_subtype, frames)
-    return PipeWriter(*form) if str(path) == PIPE else FileWriter(path, *form, tags)
+    form = (sample_rate, channels, subtype, asked_format, asked_subtype, frames, tags, extras)
+    return PipeWriter(*form) if str(path) == PIPE else FileWriter(path, *form)
 
 
 def write(

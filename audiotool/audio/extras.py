@@ -1,0 +1,351 @@
+"""What a file holds beside its samples: chunks, metadata blocks, ID3 tags, the speakers of its channels.
+
+They are handed on as they are, byte for byte, to an output that can hold them; what cannot is named.
+
+Reference: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); EBU Tech 3285 (bext) and 3306
+(RF64); Apple, AIFF 1.3 and Core Audio Format 1.0; RFC 9639 (FLAC); ID3v2.4.0; RFC 3533 (Ogg).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, NamedTuple
+
+from audiotool.audio import flac
+from audiotool.audio.unclosed import exactly
+
+LARGEST = 1 << 24
+"""Bytes of all parts of a file that are kept in memory; a part beyond that is left out, and named."""
+
+ID3, ID3V1 = "ID3", "ID3v1"
+
+FAMILIES = {"WAV": "RIFF", "WAVEX": "RIFF", "RF64": "RIFF", "W64": "W64"} | {
+    name: name for name in ("AIFF", "CAF", "FLAC", "MP3", "OGG")
+}
+"""libsndfile's formats, and whose parts they hold."""
+
+OF_SAMPLES = {
+    "RIFF": {"fmt ", "data", "ds64", "fact", "JUNK", "junk", "PAD ", "FLLR", "filr", "PEAK", "levl", "MD5 "},
+    "AIFF": {"COMM", "SSND", "FVER", "FLLR", "PEAK"},
+    "CAF": {"desc", "data", "pakt", "kuki", "free", "peak", "ovvw"},
+}
+"""Chunks that describe the samples as they were: an output has its own."""
+
+TIMED = (
+    "cue ",
+    "plst",
+    "smpl",
+    "LIST/adtl",
+    "bext",
+    "iXML",
+    "r64m",
+    "MARK",
+    "INST",
+    "mark",
+    "regn",
+    "cuesheet",
+)
+"""Parts that count in samples, or name the sample rate: they are not true at another one."""
+
+AS_TAGS = {
+    *("INAM", "IART", "IPRD", "ICRD", "ICMT", "ICOP", "IGNR", "ITRK", "ISFT"),
+    *("TIT2", "TPE1", "TALB", "TDRC", "TYER", "TRCK", "TCON", "COMM", "TCOP", "TSSE", "TENC", "TLEN"),
+    *(
+        "TITLE",
+        "ARTIST",
+        "ALBUM",
+        "DATE",
+        "COMMENT",
+        "COPYRIGHT",
+        "GENRE",
+        "TRACKNUMBER",
+        "LICENSE",
+        "ENCODER",
+    ),
+    *("NAME", "AUTH", "ANNO", "(c) ", "info", "strg", ID3V1),
+}
+"""Parts that libsndfile hands on as tags, or that tell which program wrote the file."""
+
+SPEAKERS = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
+"""The mask of the speakers that so many channels have where a file does not say; FLAC's."""
+
+
+class Part(NamedTuple):
+    """A piece of a file.
+
+    Args:
+        name: of the chunk (four characters, or "LIST/INFO"), "ID3", "ID3v1", or of the FLAC block.
+        data: its body.
+    """
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a file holds beside its samples.
+
+    Args:
+        family: whose parts they are, see `FAMILIES`; "" when there are none to hand on.
+        parts: in the order of the file.
+        mask: of the speakers of its channels, as WAVE_FORMAT_EXTENSIBLE has it; 0 when it does not say.
+        lost: names of what was not read.
+    """
+
+    family: str = ""
+    parts: tuple[Part, ...] = ()
+    mask: int = 0
+    lost: tuple[str, ...] = ()
+
+    def after(self, same_rate: bool, same_channels: bool) -> Extras:
+        """What is still true of an output of the same length in seconds."""
+        timed = [p.name.rstrip() for p in self.parts if not same_rate and p.name in TIMED]
+        parts = tuple(p for p in self.parts if p.name.rstrip() not in timed)
+        return replace(self, parts=parts, mask=self.mask if same_channels else 0, lost=(*self.lost, *timed))
+
+    def split(self, format_name: str, channels: int) -> tuple[list[Part], list[str]]:
+        """The parts that a format of libsndfile's holds, and the names of all else."""
+        family = family_of(format_name)
+        holders = ("RIFF", "AIFF", "MP3")
+        kept = [p for p in self.parts if self.family == family != "" or (p.name == ID3 and family in holders)]
+        left = [name for p in self.parts if p not in kept for name in _names(p)]
+        if self.mask not in (0, SPEAKERS.get(channels)) and not holds_mask(format_name):
+            left.append(f"the speakers of its channels ({self.mask:#x})")
+        return kept, list(dict.fromkeys([*self.lost, *left]))
+
+    def names(self) -> list[str]:
+        """Of all that is no tag of libsndfile's."""
+        return self.split("", 0)[1]
+
+
+def family_of(format_name: str) -> str:
+    """Whose parts a format of libsndfile's holds; "" when nobody's."""
+    return FAMILIES.get(format_name, "")
+
+
+def holds_mask(format_name: str) -> bool:
+    """Whether a format says which speakers its channels belong to."""
+    return family_of(format_name) == "RIFF"
+
+
+def read_extras(file: BinaryIO, format_name: str) -> Extras:
+    """What is in a file beside its samples.
+
+    Args:
+        file: can seek, and is left where it was.
+        format_name: libsndfile's.
+    """
+    position = file.tell()
+    end = file.seek(0, 2)
+    try:
+        family = family_of(format_name)
+        if family in ("RIFF", "AIFF", "CAF", "W64"):
+            return _of_chunks(file, family, end)
+        if family == "FLAC":
+            return _of_flac(file)
+        if family == "MP3":
+            return _of_mp3(file, end)
+        if family == "OGG":
+            return Extras(lost=_untagged(_ogg_comments(file)))
+        return Extras()
+    except (struct.error, IndexError):
+        # Samples are what matters: a broken chunk costs itself and what stands behind it.
+        return Extras(lost=("what a damaged part of it says",))
+    finally:
+        file.seek(position)
+
+
+def wav_extras(chunks: Iterable[tuple[bytes, bytes]]) -> Extras:
+    """What the chunks of a WAV hold that comes through a pipe: those before its samples."""
+    found = [(name.decode("latin-1"), body) for name, body in chunks]
+    mask = next((_mask(body) for name, body in found if name == "fmt "), 0)
+    parts = (_riff_part(name, body) for name, body in found if name not in OF_SAMPLES["RIFF"])
+    return Extras("RIFF", tuple(parts), mask)
+
+
+def comments(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Key and value of each comment of a Vorbis comment block; keys are in capitals."""
+    at = 4 + struct.unpack_from("<I", data)[0]
+    (count,) = struct.unpack_from("<I", data, at)
+    at += 4
+    for _ in range(count):
+        if at + 4 > len(data):
+            return
+        (size,) = struct.unpack_from("<I", data, at)
+        key, _, value = data[at + 4 : at + 4 + size].partition(b"=")
+        yield key.decode("ascii", "replace").upper(), value
+        at += 4 + size
+
+
+def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
+    parts: list[Part] = []
+    lost: list[str] = []
+    mask, there = 0, 0
+    own = OF_SAMPLES["RIFF" if family == "W64" else family]
+    for name, begin, size in _chunks(file, family, end):
+        if name == "fmt ":
+            file.seek(begin)
+            mask = _mask(exactly(file, min(size, 64)))
+        if name in own:
+            continue
+        there += size
+        if there > LARGEST:
+            lost.append(name.rstrip())
+            there -= size
+            continue
+        file.seek(begin)
+        body = exactly(file, size)
+        parts.append(_riff_part(name, body) if family in ("RIFF", "W64") else _part(name, body))
+    return Extras("RIFF" if family == "W64" else family, tuple(parts), mask, tuple(lost))
+
+
+def _chunks(file: BinaryIO, family: str, end: int) -> Iterator[tuple[str, int, int]]:
+    """Name, begin and size of each chunk's body, as far as they make sense."""
+    form, head, align = {
+        "RIFF": (12, struct.Struct("<4sI"), 2),
+        "AIFF": (12, struct.Struct(">4sI"), 2),
+        "CAF": (8, struct.Struct(">4sq"), 1),
+        "W64": (40, struct.Struct("<4s12xQ"), 8),
+    }[family]
+    at, size64 = form, 0
+    while at + head.size <= end:
+        file.seek(at)
+        raw, size = head.unpack(file.read(head.size))
+        name = raw.decode("latin-1")
+        if family == "W64":
+            size -= head.size
+        elif family == "RIFF" and name == "ds64":
+            size64 = struct.unpack("<8xQ", file.read(16))[0]
+        elif family == "RIFF" and name == "data" and size == 0xFFFFFFFF and size64:
+            size = size64
+        begin = at + head.size
+        if size < 0 or begin + size > end or not name.isprintable():
+            return
+        yield name, begin, size
+        at = begin + size + (-size % align)
+
+
+def _part(name: str, body: bytes) -> Part:
+    return Part(ID3 if name in ("id3 ", "ID3 ") else name, body)
+
+
+def _riff_part(name: str, body: bytes) -> Part:
+    if name == "LIST":
+        return Part(f"LIST/{body[:4].decode('latin-1')}", body)
+    if name == "bext" and len(body) >= 422 and struct.unpack_from("<H", body, 346)[0] >= 2:
+        # The loudness of what it was before: 0x7FFF says that nobody measured.
+        body = body[:412] + b"\xff\x7f" * 5 + body[422:]
+    return _part(name, body)
+
+
+def _mask(fmt: bytes) -> int:
+    is_extensible = len(fmt) >= 24 and fmt[:2] == b"\xfe\xff"
+    return int(struct.unpack_from("<I", fmt, 20)[0]) if is_extensible else 0
+
+
+def _of_flac(file: BinaryIO) -> Extras:
+    names = {
+        flac.APPLICATION: "application",
+        flac.VORBIS_COMMENT: "comments",
+        flac.CUESHEET: "cuesheet",
+        flac.PICTURE: "picture",
+    }
+    parts, mask, there = [], 0, 0
+    lost: list[str] = []
+    for block in flac.metadata_blocks(file)[0]:
+        there += block.size
+        if block.kind not in names:
+            continue
+        if there > LARGEST:
+            lost.append(names[block.kind])
+            there -= block.size
+            continue
+        file.seek(block.begin)
+        parts.append(Part(names[block.kind], exactly(file, block.size)))
+        if block.kind == flac.VORBIS_COMMENT:
+            mask = _mask_of_comments(parts[-1].data)
+    return Extras("FLAC", tuple(parts), mask, tuple(lost))
+
+
+def _mask_of_comments(data: bytes) -> int:
+    for key, value in comments(data):
+        if key == "WAVEFORMATEXTENSIBLE_CHANNEL_MASK":
+            try:
+                return int(value, 0)
+            except ValueError:
+                return 0
+    return 0
+
+
+def _of_mp3(file: BinaryIO, end: int) -> Extras:
+    parts, lost = [], []
+    file.seek(0)
+    head = file.read(10)
+    if head[:3] == b"ID3" and len(head) == 10:
+        size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        body = exactly(file, size) if size <= LARGEST else b""
+        parts += [Part(ID3, head + body)] if len(body) == size else []
+        lost += [] if len(body) == size else [ID3]
+    file.seek(max(0, end - 128))
+    tail = file.read(128)
+    if tail[:3] == b"TAG":
+        parts.append(Part(ID3V1, tail))
+    file.seek(max(0, end - 160))
+    lost += ["APE tags"] if b"APETAGEX" in file.read(160) else []
+    return Extras("MP3", tuple(parts), lost=tuple(lost))
+
+
+def _ogg_comments(file: BinaryIO) -> list[str]:
+    """Keys of the comments in the second packet of an Ogg file."""
+    file.seek(0)
+    packets: list[bytes] = [b""]
+    there = 0
+    while len(packets) < 3 and there < LARGEST:
+        page = file.read(27)
+        if len(page) < 27 or page[:4] != b"OggS":
+            break
+        for size in file.read(page[26]):
+            packets[-1] += file.read(size)
+            there += size
+            if size < 255:
+                packets.append(b"")
+    packet = packets[1] if len(packets) > 1 else b""
+    prefix = next((p for p in (b"OpusTags", b"\3vorbis") if packet.startswith(p)), None)
+    return [] if prefix is None else [key for key, _ in comments(packet[len(prefix) :])]
+
+
+def _untagged(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if name not in AS_TAGS)
+
+
+def _names(part: Part) -> tuple[str, ...]:
+    """What of a part is lost where it is not kept: what libsndfile hands on as tags is not."""
+    if part.name == "LIST/INFO":
+        inside = _sub_chunks(part.data[4:], "<4sI", 2)
+        return tuple(f"LIST/{name}" for name in _untagged(inside))
+    if part.name == "comments":
+        return _untagged(key for key, _ in comments(part.data))
+    if part.name == ID3:
+        return tuple(f"ID3/{name}" for name in _untagged(_frames(part.data)))
+    return tuple(name.rstrip() for name in _untagged([part.name]))
+
+
+def _sub_chunks(data: bytes, head: str, align: int) -> Iterator[str]:
+    at = 0
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from(head, data, at)
+        yield name.decode("latin-1")
+        at += 8 + size + (-size % align)
+
+
+def _frames(tag: bytes) -> Iterator[str]:
+    """Names of the frames of an ID3v2.3 or v2.4 tag."""
+    at = 10
+    while at + 10 <= len(tag) and tag[at : at + 1].isalnum():
+        yield tag[at : at + 4].decode("latin-1")
+        size = tag[at + 4 : at + 8]
+        base = 7 if tag[3] == 4 else 8
+        at += 10 + sum(byte << base * n for n, byte in enumerate(reversed(size)))

@@ -1,0 +1,211 @@
+"""What a file holds beside its samples is in the output, byte for byte, or it is named."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic import speech_like
+
+from audiotool.audio import extras as extras_room
+from audiotool.audio.embed import embed, id3_tag
+from audiotool.audio.extras import Extras, Part, read_extras
+from audiotool.audio.reader import AudioReader, read
+from audiotool.audio.writer import FileWriter, PipeWriter
+
+TAGS = {"title": "Füße 语音 " + "long " * 20, "artist": "Zoë", "comment": "plain"}
+SOUND = speech_like(0.5, 16000)
+BEXT = Part("bext", struct.pack("<338sQH", b"a field recorder", 123456, 1) + bytes(254))
+IXML = Part("iXML", b"<BWFXML><SCENE>1</SCENE></BWFXML>")
+CUE = Part("cue ", struct.pack("<IIIIIII", 1, 1, 800, 0x61746164, 0, 0, 800))
+ADTL = Part("LIST/adtl", b"adtl" + struct.pack("<4sII", b"labl", 10, 1) + b"hello\0")
+INFO = Part("LIST/INFO", b"INFO" + struct.pack("<4sI", b"IENG", 6) + b"Jane \0")
+ID3 = id3_tag(TAGS)
+PICTURE = Part("ID3", b"ID3\4\0\0\0\0\0\x0eAPIC\0\0\0\4\0\0jpeg")
+COMMENTS = b"\4\0\0\0test\2\0\0\0\x10\0\0\0ALBUMARTIST=Jane\x09\0\0\0TITLE=abc"
+COVER = struct.pack(">II9sIIIIII5000s", 3, 9, b"image/png", 0, 1, 1, 24, 0, 5000, b"p" * 5000)
+SOURCES = {
+    "a.wav": (
+        Extras("RIFF", (BEXT, IXML, CUE, ADTL, INFO, ID3)),
+        ["bext", "iXML", "cue", "LIST/adtl", "LIST/IENG"],
+    ),
+    "a.rf64": (Extras("RIFF", (BEXT, CUE)), ["bext", "cue"]),
+    "a.aiff": (Extras("AIFF", (Part("NAME", "Füße".encode()), Part("MARK", bytes(2)), ID3)), ["MARK"]),
+    "a.caf": (Extras("CAF", (Part("uuid", b"x" * 21), Part("mark", bytes(8)))), ["uuid", "mark"]),
+    "a.flac": (
+        Extras(
+            "FLAC",
+            (Part("comments", COMMENTS), Part("picture", COVER), Part("application", b"riffabc")),
+        ),
+        ["ALBUMARTIST", "picture", "application"],
+    ),
+    "a.mp3": (Extras("MP3", (PICTURE, Part("ID3v1", b"TAG" + bytes(125)))), ["ID3/APIC"]),
+}
+OUTPUTS = [*SOURCES, "a.w64", "a.ogg", "a.opus", "a.au"]
+
+
+def write(path: Path, extras: Extras, tags: dict[str, str] | None = None, channels: int = 1) -> list[str]:
+    """Write `SOUND`; the names of what was dropped."""
+    with FileWriter(path, 16000, channels, frames=8000, tags=tags, extras=extras) as writer:
+        writer.write(np.repeat(SOUND, channels, 0).T)
+    return writer.dropped
+
+
+def extras_of(path: Path) -> Extras:
+    with AudioReader(path) as reader:
+        list(reader.blocks(1000))
+        return reader.extras
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_part_is_kept_or_named(tmp_path: Path, source: str, output: str) -> None:
+    extras, losable = SOURCES[source]
+    for folder in ("in", "out"):
+        (tmp_path / folder).mkdir()
+    assert write(tmp_path / "in" / source, extras) == []
+    found = extras_of(tmp_path / "in" / source)
+    assert (found.family, found.parts, found.lost) == (extras.family, extras.parts, ())
+    plain = tmp_path / f"plain{Path(output).suffix}"
+    write(plain, Extras())
+    dropped = write(tmp_path / "out" / output, extras_of(tmp_path / "in" / source))
+    kept = extras_of(tmp_path / "out" / output)
+    family = extras_room.family_of(soundfile.info(str(plain)).format)
+    expected = extras.parts if family == extras.family else [p for p in extras.parts if p.name == "ID3"]
+    assert [p for p in kept.parts if p in extras.parts] == (
+        list(expected) if family in ("RIFF", "AIFF", "MP3", extras.family) else []
+    )
+    names = [] if family == extras.family else losable
+    if family in ("RIFF", "AIFF", "MP3"):
+        names = [name for name in names if not name.startswith("ID3")]
+    assert dropped == names
+    # Nothing of that is sound.
+    np.testing.assert_array_equal(read(tmp_path / "out" / output)[0], read(plain)[0])
+
+
+@pytest.mark.parametrize("output", [*SOURCES, "a.ogg", "a.opus"])
+def test_tags_of_any_script_and_length_are_read_again(tmp_path: Path, output: str) -> None:
+    assert write(tmp_path / output, Extras(), TAGS) == []
+    with AudioReader(tmp_path / output) as reader:
+        assert reader.tags == TAGS
+        again, tags = reader.extras, reader.tags
+    second = tmp_path / f"again-{output}"
+    assert write(second, again, tags) == []
+    with AudioReader(second) as reader:
+        assert reader.tags == TAGS
+
+
+def test_tags_that_a_format_has_no_place_for_are_named(tmp_path: Path) -> None:
+    assert write(tmp_path / "a.au", Extras(), TAGS) == ["title", "artist", "comment"]
+    writer = PipeWriter(16000, 1, tags=TAGS, extras=Extras("RIFF", (BEXT,)), stdout=io.BytesIO())
+    assert writer.dropped == ["bext", "title", "artist", "comment"]
+
+
+@pytest.mark.parametrize("output", ["a.wav", "a.rf64", "a.flac", "a.aiff"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_speakers_stay_or_are_named(tmp_path: Path, output: str, subtype: str) -> None:
+    form = (tmp_path / "side.wav", 16000, 6, subtype)
+    with FileWriter(*form, extras=Extras(mask=0x60F), frames=8000) as writer:
+        writer.write(np.repeat(SOUND, 6, 0).T)
+    extras = extras_of(tmp_path / "side.wav")
+    assert (extras.mask, extras.parts) == (0x60F, ())
+    dropped = write(tmp_path / output, extras, channels=6)
+    if output in ("a.wav", "a.rf64"):
+        assert (dropped, extras_of(tmp_path / output).mask) == ([], 0x60F)
+    else:
+        assert dropped == ["the speakers of its channels (0x60f)"]
+
+
+def test_the_usual_speakers_are_no_news(tmp_path: Path) -> None:
+    assert write(tmp_path / "a.flac", Extras("RIFF", mask=0x3F), channels=6) == []
+
+
+def test_what_counts_in_samples_is_not_true_at_another_rate() -> None:
+    extras = Extras("RIFF", (BEXT, IXML, CUE, ADTL, INFO, ID3), 3)
+    after = extras.after(same_rate=False, same_channels=False)
+    assert (after.parts, after.mask) == ((INFO, ID3), 0)
+    assert after.lost == ("bext", "iXML", "cue", "LIST/adtl")
+    assert extras.after(same_rate=True, same_channels=True) == extras
+
+
+def test_loudness_that_was_measured_before_is_taken_back(tmp_path: Path) -> None:
+    body = struct.pack("<338sQH64s5h", b"", 5, 2, b"", -2300, 500, -100, -1800, -1700) + bytes(180)
+    with FileWriter(tmp_path / "a.wav", 16000, 1, extras=Extras("RIFF", (Part("bext", body),))) as writer:
+        writer.write(SOUND.T)
+    [part] = extras_of(tmp_path / "a.wav").parts
+    assert part.data == body[:412] + b"\xff\x7f" * 5 + body[422:]
+
+
+def test_chunks_on_both_sides_of_the_samples_and_through_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SOUND.T[:7999], 16000, subtype="PCM_U8")
+    data = path.read_bytes()
+    bext = struct.pack("<4sI", b"bext", len(BEXT.data)) + BEXT.data
+    data = (
+        data[:12]
+        + bext
+        + data[12:]
+        + b"\0" * (len(data) % 2)
+        + struct.pack("<4sI", b"iXML", len(IXML.data))
+        + IXML.data
+    )
+    path.write_bytes(data)
+    assert extras_of(path).parts == (BEXT, IXML)
+    with AudioReader("-", stdin=io.BytesIO(data)) as reader:
+        assert reader.extras.parts == (BEXT,)
+        assert sum(map(len, reader.blocks(1000))) == 7999
+    write(tmp_path / "out.wav", extras_of(path))
+    assert extras_of(tmp_path / "out.wav").parts == (BEXT, IXML)
+
+
+def test_great_parts_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.wav", Extras("RIFF", (BEXT, IXML)))
+    monkeypatch.setattr(extras_room, "LARGEST", 100)
+    found = extras_of(tmp_path / "a.wav")
+    assert (found.parts, found.lost) == ((IXML,), ("bext",))
+
+
+def test_comments_of_an_ogg_are_named(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "a.opus"), "w", format="ogg") as container:
+        container.metadata.update({"album_artist": "Jane", "title": "abc", "mood": "calm"})
+        stream = container.add_stream("libopus", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(speech_like(0.5, 48000), format="flt", layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        sampler = av.AudioResampler(stream.codec_context.format, "mono", 48000, 960)
+        for piece in [*sampler.resample(frame), *sampler.resample(None), None]:
+            container.mux(stream.encode(piece))
+    lost = set(extras_of(tmp_path / "a.opus").lost)
+    assert "MOOD" in lost
+    assert any("ALBUM" in name for name in lost)
+    assert "TITLE" not in lost
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_any_damage_to_them_costs_no_samples(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, SOURCES[name][0])
+    whole = (tmp_path / name).read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(150):
+        data = bytearray(whole)
+        for at in rng.integers(0, len(data), 20):
+            data[at] = rng.integers(256)
+        for at in rng.integers(0, min(len(data), 900), 3):
+            data[at] = rng.choice([0, 255])
+        read_extras(io.BytesIO(bytes(data)), soundfile.info(str(tmp_path / name)).format)
+
+
+def test_a_disk_that_fills_up_on_the_way_is_an_error() -> None:
+    class Full(io.BytesIO):
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            raise OSError(28, "No space left on device")
+
+    wav = io.BytesIO()
+    soundfile.write(wav, SOUND.T, 16000, format="WAV")
+    with pytest.raises(OSError, match="No space"):
+        embed(Full(wav.getvalue()), "WAV", [BEXT])
