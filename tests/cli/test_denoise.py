@@ -204,6 +204,20 @@ def test_truncated_input_is_processed_with_a_warning(denoise: Callable[..., Resu
     assert soundfile.info("out.wav").frames == (len(data) // 2 - 44) // 2
 
 
+def test_what_a_recorder_says_is_kept_or_named(denoise: Callable[..., Result]) -> None:
+    write_speech(Path("in.wav"))
+    data = Path("in.wav").read_bytes()
+    bext = b"bext" + (602).to_bytes(4, "little") + b"a field recorder".ljust(602, b"\0")
+    Path("in.wav").write_bytes(data + bext)
+    result = denoise("in.wav", "-o", "out.wav")
+    assert result.exit_code == 0, result.output
+    assert bext in Path("out.wav").read_bytes()
+    assert "bext" not in result.stderr
+    result = denoise("in.wav", "-o", "out.flac")
+    assert result.exit_code == 0, result.output
+    assert "tags and chunks that the output does not keep: bext" in " ".join(result.stderr.split())
+
+
 def test_wrong_ending_is_read_by_its_content(denoise: Callable[..., Result]) -> None:
     write_speech(Path("in.flac")).rename("in.wav")
     assert denoise("in.wav", "-o", "out.wav").exit_code == 0
