@@ -16,6 +16,9 @@ from typing import BinaryIO, NamedTuple
 from audiotool.audio import flac
 from audiotool.audio.unclosed import exactly
 
+PROGRAMS = ("ISFT", "TSSE", "ENCODER", "SOFTWARE")
+"""Tags that tell which program wrote a file: another one wrote the output."""
+
 LARGEST = 1 << 24
 """Bytes of all parts of a file that are kept in memory; a part beyond that is left out, and named."""
 
@@ -229,10 +232,30 @@ def _chunks(file: BinaryIO, family: str, end: int) -> Iterator[tuple[str, int, i
 
 
 def _part(name: str, body: bytes) -> Part:
-    return Part(ID3 if name in ("id3 ", "ID3 ") else name, body)
+    return Part(ID3, _id3(body)) if name in ("id3 ", "ID3 ") else Part(name, body)
+
+
+def _id3(tag: bytes) -> bytes:
+    """An ID3v2 tag without the program's name; the room stays, as padding."""
+    if len(tag) < 10 or tag[3] not in (3, 4) or tag[5]:
+        return tag
+    kept = b"".join(tag[a:b] for name, a, b in _frames(tag) if name not in PROGRAMS)
+    return tag[:10] + kept.ljust(len(tag) - 10, b"\0")
+
+
+def _without_program(data: bytes, head: struct.Struct, align: int) -> bytes:
+    kept, at = b"", 0
+    while at + head.size <= len(data):
+        name, size = head.unpack_from(data, at)
+        end = at + head.size + size + (-size % align)
+        kept += b"" if name.decode("latin-1") in PROGRAMS else data[at:end]
+        at = end
+    return kept + data[at:]
 
 
 def _riff_part(name: str, body: bytes) -> Part:
+    if name == "LIST" and body[:4] == b"INFO":
+        return Part("LIST/INFO", b"INFO" + _without_program(body[4:], struct.Struct("<4sI"), 2))
     if name == "LIST":
         return Part(f"LIST/{body[:4].decode('latin-1')}", body)
     if name == "bext" and len(body) >= 422 and struct.unpack_from("<H", body, 346)[0] >= 2:
@@ -264,10 +287,18 @@ def _of_flac(file: BinaryIO) -> Extras:
             there -= block.size
             continue
         file.seek(block.begin)
-        parts.append(Part(names[block.kind], exactly(file, block.size)))
+        body = exactly(file, block.size)
         if block.kind == flac.VORBIS_COMMENT:
-            mask = _mask_of_comments(parts[-1].data)
+            mask = _mask_of_comments(body)
+            body = _without_encoder(body)
+        parts.append(Part(names[block.kind], body))
     return Extras("FLAC", tuple(parts), mask, tuple(lost))
+
+
+def _without_encoder(data: bytes) -> bytes:
+    """The comments but for the program's name, and without the vendor, which is the encoder's."""
+    kept = [key.encode("ascii", "replace") + b"=" + v for key, v in comments(data) if key not in PROGRAMS]
+    return struct.pack("<II", 0, len(kept)) + b"".join(struct.pack("<I", len(c)) + c for c in kept)
 
 
 def _mask_of_comments(data: bytes) -> int:
@@ -287,7 +318,7 @@ def _of_mp3(file: BinaryIO, end: int) -> Extras:
     if head[:3] == b"ID3" and len(head) == 10:
         size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
         body = exactly(file, size) if size <= LARGEST else b""
-        parts += [Part(ID3, head + body)] if len(body) == size else []
+        parts += [Part(ID3, _id3(head + body))] if len(body) == size else []
         lost += [] if len(body) == size else [ID3]
     file.seek(max(0, end - 128))
     tail = file.read(128)
@@ -329,7 +360,7 @@ def _names(part: Part) -> tuple[str, ...]:
     if part.name == "comments":
         return _untagged(key for key, _ in comments(part.data))
     if part.name == ID3:
-        return tuple(f"ID3/{name}" for name in _untagged(_frames(part.data)))
+        return tuple(f"ID3/{name}" for name in _untagged(name for name, _, _ in _frames(part.data)))
     return tuple(name.rstrip() for name in _untagged([part.name]))
 
 
@@ -341,11 +372,12 @@ def _sub_chunks(data: bytes, head: str, align: int) -> Iterator[str]:
         at += 8 + size + (-size % align)
 
 
-def _frames(tag: bytes) -> Iterator[str]:
-    """Names of the frames of an ID3v2.3 or v2.4 tag."""
+def _frames(tag: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name, begin and end of the frames of an ID3v2.3 or v2.4 tag."""
     at = 10
     while at + 10 <= len(tag) and tag[at : at + 1].isalnum():
-        yield tag[at : at + 4].decode("latin-1")
-        size = tag[at + 4 : at + 8]
+        name, size = tag[at : at + 4].decode("latin-1"), tag[at + 4 : at + 8]
         base = 7 if tag[3] == 4 else 8
-        at += 10 + sum(byte << base * n for n, byte in enumerate(reversed(size)))
+        end = at + 10 + sum(byte << base * n for n, byte in enumerate(reversed(size)))
+        yield name, at, end
+        at = end

@@ -26,7 +26,7 @@ ADTL = Part("LIST/adtl", b"adtl" + struct.pack("<4sII", b"labl", 10, 1) + b"hell
 INFO = Part("LIST/INFO", b"INFO" + struct.pack("<4sI", b"IENG", 6) + b"Jane \0")
 ID3 = id3_tag(TAGS)
 PICTURE = Part("ID3", b"ID3\4\0\0\0\0\0\x0eAPIC\0\0\0\4\0\0jpeg")
-COMMENTS = b"\4\0\0\0test\2\0\0\0\x10\0\0\0ALBUMARTIST=Jane\x09\0\0\0TITLE=abc"
+COMMENTS = b"\0\0\0\0\2\0\0\0\x10\0\0\0ALBUMARTIST=Jane\x09\0\0\0TITLE=abc"
 COVER = struct.pack(">II9sIIIIII5000s", 3, 9, b"image/png", 0, 1, 1, 24, 0, 5000, b"p" * 5000)
 SOURCES = {
     "a.wav": (
@@ -160,6 +160,24 @@ def test_chunks_on_both_sides_of_the_samples_and_through_a_pipe(tmp_path: Path) 
         assert sum(map(len, reader.blocks(1000))) == 7999
     write(tmp_path / "out.wav", extras_of(path))
     assert extras_of(tmp_path / "out.wav").parts == (BEXT, IXML)
+
+
+def test_the_program_that_wrote_the_input_did_not_write_the_output(tmp_path: Path) -> None:
+    info = b"INFO" + struct.pack("<4sI", b"ISFT", 4) + b"Lavf" + struct.pack("<4sI", b"IENG", 4) + b"Jane"
+    data = id3_tag({"title": "abc"}).data[10:] + b"TSSE\0\0\0\5\0\0\3Lavf"
+    id3 = b"ID3\4\0\0\0\0\0" + bytes([len(data)]) + data
+    comments = b"\4\0\0\0Lavf\1\0\0\0\x0c\0\0\0ENCODER=Lavf"
+    for name, family, parts in (
+        ("a.wav", "RIFF", (Part("LIST/INFO", info), Part("ID3", id3))),
+        ("a.flac", "FLAC", (Part("comments", comments),)),
+        ("a.mp3", "MP3", (Part("ID3", id3),)),
+    ):
+        write(tmp_path / name, Extras(family, parts))
+        write(tmp_path / f"out-{name}", extras_of(tmp_path / name))
+        out = (tmp_path / f"out-{name}").read_bytes()
+        assert b"Lavf" not in out
+        assert (b"IENG" in out) == (name == "a.wav")
+        assert (b"TIT2" in out) == (name != "a.flac")
 
 
 def test_great_parts_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
