@@ -204,7 +204,6 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "missing inputs": (["no1.wav", "no2.wav"], {"output": "out"}, "no such input: no1.wav, no2.wav"),
     "pattern without matches": (["in/*.mp3"], {"output": "out"}, "no such input"),
     "folder without audio": (["bare"], {"output": "out"}, "no audio files in bare"),
-    "no output": (["in/a.wav"], {}, "say where the output goes"),
     "output is input": (
         ["in/a.wav"],
         {"output": "in/a.wav", "existing": "overwrite"},
