@@ -17,6 +17,7 @@ from audiotool.data.levels import amplitude
 Sections = NDArray[np.float64]
 """(sections, 6) second-order sections as scipy.signal has them."""
 
+WIDEST = 0.48  # of the sample rate: what reaches further is not band-limited
 SPEED_STEP = 0.01  # speeds come in steps, so that resampling ratios stay simple
 FORMANT_WINDOW_SECONDS = 0.032
 FORMANT_QUEFRENCY_SECONDS = 0.003  # where the envelope ends: the period of a high voice
@@ -120,10 +121,15 @@ def _bell(frequency: float, gain_db: float, q: float, sample_rate: int) -> NDArr
 
 def band_limit(rng: np.random.Generator, sample_rate: int, config: AugmentationConfig) -> Sections:
     """A low-pass and a high-pass of random order and edges."""
-    edge = min(rng.uniform(*config.low_pass_hz), 0.48 * sample_rate)
+    edge = min(rng.uniform(*config.low_pass_hz), WIDEST * sample_rate)
     low = scipy.signal.butter(int(rng.integers(2, 5)) * 2, edge, "low", fs=sample_rate, output="sos")
     high = scipy.signal.butter(2, rng.uniform(*config.high_pass_hz), "high", fs=sample_rate, output="sos")
     return np.concatenate([low, high])
+
+
+def low_pass(edge_hz: float, sample_rate: int) -> Sections:
+    """A steep low-pass, as a coder's or a resampler's: 40 dB down a fifth above its edge."""
+    return scipy.signal.cheby2(10, 40, min(1.2 * edge_hz, 0.49 * sample_rate), fs=sample_rate, output="sos")
 
 
 def filtered(waveform: Samples, sections: Sections) -> Samples:
@@ -208,6 +214,11 @@ def envelope(rng: np.random.Generator, frames: int, sample_rate: int, reach_db: 
     knots = max(2, round(frames / sample_rate * rng.uniform(0.7, 2.0)) + 1)
     gains = 10 ** (rng.uniform(-reach_db, reach_db, knots) / 20)
     return np.interp(np.linspace(0, knots - 1, frames), np.arange(knots), gains).astype(np.float32)
+
+
+def rise(length: int, begin: int, edge: int) -> Samples:
+    """(length,) gains: zeros before `begin`, ones `edge` samples later."""
+    return np.clip((np.arange(length) - begin) / max(edge, 1), 0, 1).astype(np.float32)
 
 
 def fades(length: int, edge: int) -> Samples:

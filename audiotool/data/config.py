@@ -101,6 +101,20 @@ class MixingConfig(Section):
     babble_probability: Probability = Field(0.1, description="that a noise is made of other speakers' speech")
     babble_voices: Count = Field((3, 9), description="voices in a babble")
     envelope_db: float = Field(8.0, ge=0, le=40, description="how far a noise's level wanders either way")
+    noise_reverberation_probability: Probability = Field(
+        0.0, description="that a recorded noise is heard in a room; needs rir"
+    )
+    lead_in_probability: Probability = Field(
+        0.0, description="that a recording begins before anybody speaks, and most often quietly"
+    )
+    lead_in_seconds: PositiveRange = Field((0.5, 3.0), description="until somebody speaks")
+    lead_in_db: Range = Field(
+        (0.0, 60.0), description="how far the noise lies lower until then; one in three is digital silence"
+    )
+    level_jump_probability: Probability = Field(
+        0.0, description="that the level of the whole recording changes once, at once"
+    )
+    level_jump_db: float = Field(12.0, ge=0, le=40, description="how far it jumps, either way")
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
 
 
@@ -124,6 +138,10 @@ class AugmentationConfig(Section):
     )
     band_limit_probability: Probability = Field(
         0.1, description="that noisy and target both pass a narrower microphone or line"
+    )
+    match_bandwidth: bool = Field(
+        False,
+        description="no noise above where a manifest's bandwidth_hz says that the speech ends",
     )
     low_pass_hz: PositiveRange = Field((3000.0, 7500.0), description="upper edge of a band limit")
     high_pass_hz: PositiveRange = Field((50.0, 300.0), description="lower edge of a band limit")

@@ -2,7 +2,8 @@
 
 Columns: path (relative to the manifest's folder, or absolute), kind (speech, noise, music, rir, pair),
 speaker_or_class, sample_rate (Hz), seconds, split, source, licence; a pair has `target` too, the paths of its
-clean files joined by "|". Only path is required; other columns are kept out of the way.
+clean files joined by "|"; speech may have `bandwidth_hz`, where it ends (scripts/measure_bandwidth.py).
+Only path is required; other columns are kept out of the way.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ COLUMNS = (
     "source",
     "licence",
 )
+BANDWIDTH = "bandwidth_hz"
+"""A column that is written when it is known of any file."""
 KINDS = {"speech": ("speech",), "noise": ("noise", "music"), "rir": ("rir",), "pairs": ("pair",)}
 
 
@@ -56,6 +59,7 @@ class Entry:
         split: train, valid, test or whatever the recipe maps to them.
         source, licence: for the licence trail.
         targets: absolute paths of a pair's clean files, one a stem.
+        bandwidth_hz: upper edge of the content; 0 when unknown.
     """
 
     path: Path
@@ -67,6 +71,7 @@ class Entry:
     source: str = ""
     licence: str = "unknown"
     targets: tuple[Path, ...] = ()
+    bandwidth_hz: float = 0.0
 
     def matches(self, patterns: Iterable[str]) -> bool:
         """True when a shell pattern fits the path, its end, the speaker or class, source or licence."""
@@ -120,9 +125,10 @@ def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
 
     try:
         rate, seconds = int(float(row.get("sample_rate") or 0)), float(row.get("seconds") or 0)
+        bandwidth_hz = float(row.get(BANDWIDTH) or 0)
     except (ValueError, OverflowError) as error:
         raise InputError(
-            f"{manifest}, line {line}: sample_rate and seconds must be numbers ({error})"
+            f"{manifest}, line {line}: sample_rate, seconds and {BANDWIDTH} must be numbers ({error})"
         ) from error
     if not 0 <= rate <= MAX_RATE or not 0 <= seconds < math.inf:
         raise InputError(
@@ -141,6 +147,7 @@ def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
         source=row.get("source") or manifest.parent.name,
         licence=row.get("licence") or "unknown",
         targets=tuple(absolute(t) for t in (row.get("target") or "").split("|") if t),
+        bandwidth_hz=bandwidth_hz,
     )
 
 
@@ -176,11 +183,13 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
             "split": e.split,
             "source": e.source,
             "licence": e.licence,
+            BANDWIDTH: f"{e.bandwidth_hz:.0f}" if e.bandwidth_hz else "",
         }
         for e in entries
     ]
+    columns = [*COLUMNS, BANDWIDTH] if any(e.bandwidth_hz for e in entries) else COLUMNS
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, text.getvalue())

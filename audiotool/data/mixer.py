@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,11 +26,12 @@ Facts = dict[str, Any]
 
 @dataclass
 class Track:
-    """A piece of sound and where it came from."""
+    """A piece of sound and where it came from; `bandwidth_hz` is where its content ends, inf if unknown."""
 
     samples: Samples
     group: str = ""
     files: list[str] = field(default_factory=list)
+    bandwidth_hz: float = math.inf
 
 
 class Mixer:
@@ -68,15 +70,17 @@ class Mixer:
         group = group or pool.draw_group(rng, avoid)
         speed = self.draw_speech_speed(rng) if speed is None else speed
         length = frames if speed == 1 else augment.source_frames(frames, speed)
-        samples, files = self._line_up(rng, pool, group, length)
+        samples, files, bandwidth_hz = self._line_up(rng, pool, group, length)
         if speed != 1:
             samples = augment.change_speed(samples, speed, frames)
-        return Track(self._equalised(rng, self._another_tract(rng, samples)), group, files)
+        samples = self._equalised(rng, self._another_tract(rng, samples))
+        return Track(samples, group, files, bandwidth_hz * speed)
 
     def _line_up(
         self, rng: np.random.Generator, pool: Pool, group: str, frames: int
-    ) -> tuple[Samples, list[str]]:
+    ) -> tuple[Samples, list[str], float]:
         samples, files, position = np.zeros(frames, np.float32), [], 0
+        bandwidth_hz = math.inf
         while position < frames:
             index = pool.draw(rng, group)
             length = int(pool.clips.lengths[index])
@@ -84,8 +88,9 @@ class Mixer:
             piece = pool.clips.read(index, start, frames - position)
             samples[position : position + len(piece)] = piece
             files.append(str(pool.entries[index].path))
+            bandwidth_hz = min(bandwidth_hz, pool.entries[index].bandwidth_hz or math.inf)
             position += len(piece) + int(rng.uniform(0.1, 0.6) * self.sample_rate)
-        return samples, files
+        return samples, files, bandwidth_hz
 
     def draw_speech_speed(self, rng: np.random.Generator) -> float:
         """A speaker's factor of speed and pitch; 1 outside training."""
@@ -145,11 +150,18 @@ class Mixer:
         if choice - mixing.synthetic.probability < mixing.babble_probability and self._can_babble():
             return self._babble(rng, frames, avoid)
         track = self._recorded(rng, frames)
-        track.samples = self._equalised(rng, track.samples)
+        track.samples = self._in_some_room(rng, self._equalised(rng, track.samples))
         if mixing.envelope_db and chance(rng, 0.5):
             reach = rng.uniform(0, mixing.envelope_db)
             track.samples = track.samples * augment.envelope(rng, frames, self.sample_rate, reach)
         return track
+
+    def _in_some_room(self, rng: np.random.Generator, noise: Samples) -> Samples:
+        rooms, probability = self.material.rooms, self.mixing.noise_reverberation_probability
+        # Where it never happens nothing is drawn: older recipes keep their examples.
+        if rooms is None or not probability or not chance(rng, probability):
+            return noise
+        return rooms.place(noise, rooms.draw(rng), "reverberant", 0)[0]
 
     def _recorded(self, rng: np.random.Generator, frames: int) -> Track:
         pool = self._pool(self.material.noise, "noise")
@@ -188,7 +200,7 @@ class Mixer:
         voices = int(rng.integers(self.mixing.babble_voices[0], self.mixing.babble_voices[1] + 1))
         total, files = np.zeros(frames, np.float32), []
         for _ in range(voices):
-            samples, names = self._line_up(rng, pool, pool.draw_group(rng, avoid), frames)
+            samples, names, _ = self._line_up(rng, pool, pool.draw_group(rng, avoid), frames)
             level = active_rms(samples, self.sample_rate)
             if level > 0:
                 total += samples * np.float32(amplitude(rng.uniform(-6, 0)) / level)
@@ -217,6 +229,29 @@ class Mixer:
             "noise_files": track.files,
         }
 
+    def lead_in(
+        self, rng: np.random.Generator, noise: Samples, *speech: Samples
+    ) -> tuple[Samples, list[Samples]]:
+        """Let a recording begin before anybody speaks: quieter noise or digital silence, and no speech."""
+        mixing = self.mixing
+        # Where it never happens nothing is drawn: older recipes keep their examples.
+        if not mixing.lead_in_probability or not chance(rng, mixing.lead_in_probability):
+            return noise, list(speech)
+        begin = int(rng.uniform(*mixing.lead_in_seconds) * self.sample_rate)
+        reached = augment.rise(len(noise), begin, int(EDGE_SECONDS * self.sample_rate))
+        silent = chance(rng, 1 / 3)
+        quiet = np.float32(0.0 if silent else amplitude(-rng.uniform(*mixing.lead_in_db)))
+        return noise * (quiet + (1 - quiet) * reached), [s * reached for s in speech]
+
+    def level_jump(self, rng: np.random.Generator, *waveforms: Samples) -> list[Samples]:
+        """Change the level of everything alike, once and at once, as a recorder or a meeting's host does."""
+        mixing, frames = self.mixing, len(waveforms[0])
+        if not mixing.level_jump_probability or not chance(rng, mixing.level_jump_probability):
+            return list(waveforms)
+        after = augment.rise(frames, int(rng.integers(frames)), int(EDGE_SECONDS * self.sample_rate))
+        gain = np.float32(amplitude(rng.uniform(-mixing.level_jump_db, mixing.level_jump_db)))
+        return [x * (1 + (gain - 1) * after) for x in waveforms]
+
     def set_level(
         self, rng: np.random.Generator, mixture: Samples, *others: Samples
     ) -> tuple[list[Samples], Facts]:
@@ -231,9 +266,21 @@ class Mixer:
             "level_dbfs": round(decibels(level * gain), 2)
         }
 
-    def same_line(self, rng: np.random.Generator, *waveforms: Samples) -> list[Samples]:
-        """Pass everything through one random band limit, or leave it: the model is not to restore a band."""
+    def same_line(
+        self, rng: np.random.Generator, *waveforms: Samples, bandwidth_hz: float = math.inf
+    ) -> list[Samples]:
+        """Pass everything through one random band limit, or leave it: the model is not to restore a band.
+
+        Nor is it to learn from dull recordings that a band holds no speech: with `match_bandwidth` nothing,
+        noise neither, reaches further than the speech, so that the band above teaches nothing.
+
+        Args:
+            bandwidth_hz: where the speech ends.
+        """
         a = self.augmentation
+        if a and a.match_bandwidth and bandwidth_hz < augment.WIDEST * self.sample_rate:
+            sections = augment.low_pass(bandwidth_hz, self.sample_rate)
+            waveforms = tuple(augment.filtered(x, sections) for x in waveforms)
         if not a or not chance(rng, a.band_limit_probability):
             return list(waveforms)
         sections = augment.band_limit(rng, self.sample_rate, a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import soundfile
 import torch
 
 from audiotool.data.levels import active_rms, decibels
-from audiotool.data.manifest import Entry, write_manifest
+from audiotool.data.manifest import Entry, read_manifest, write_manifest
 from audiotool.dsp.mel import MelSpectrogram
 from audiotool.errors import RecipeError
 from data_room.tones import BUNDLED, PITCHES, RATE, dataset, plain, tone
@@ -222,3 +223,66 @@ def test_an_array_hears_delays_between_microphones(corpus: Path) -> None:
 def test_recipes_that_cannot_be_served(corpus: Path, example: str, changes: dict, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         dataset(corpus, example, **changes)
+
+
+def envelope_db(x: torch.Tensor) -> np.ndarray:
+    """Levels of 50 ms, of (1, T)."""
+    return 10 * np.log10(np.square(x.numpy()[0]).reshape(-1, 800).mean(1) + 1e-12)
+
+
+def test_a_lead_in_holds_no_speech_and_less_noise(corpus: Path) -> None:
+    mixing = plain(lead_in_probability=1, lead_in_seconds=(0.5, 0.5), lead_in_db=(30, 30), snr_db=(0, 0))
+    depths = []
+    for index in range(20):
+        example = dataset(corpus, evaluation=mixing)[index]
+        assert not example["target"][:, :8000].any()
+        assert example["target"][:, 8400:].any()
+        levels = envelope_db(example["input"] - example["target"])
+        depths.append(levels[20:].mean() - levels[:9].mean())
+    # Hiss is steady here: it lies 30 dB lower, or there is nothing at all.
+    assert all(d == pytest.approx(30, abs=1.5) or d > 60 for d in depths)
+    assert {d > 60 for d in depths} == {True, False}
+
+
+def test_a_level_jump_takes_everything_along(corpus: Path) -> None:
+    mixing = plain(level_jump_probability=1, level_jump_db=20, snr_db=(0, 0))
+    jumps = []
+    for index in range(10):
+        jumped = dataset(corpus, evaluation=mixing)[index]
+        noise = envelope_db(jumped["input"] - jumped["target"])
+        jumps.append(np.ptp(noise))
+        heard = np.abs(jumped["target"].numpy()[0]).reshape(3, -1).max(1)
+        assert heard.min() > 0
+    assert max(jumps) > 8
+    steady = dataset(corpus, evaluation=plain(snr_db=(0, 0)))[0]
+    assert np.ptp(envelope_db(steady["input"] - steady["target"])) < 2
+
+
+def test_noise_may_be_heard_in_a_room(corpus: Path, tmp_path: Path) -> None:
+    response = np.zeros(8000, np.float32)
+    response[[0, 4000]] = 1.0, 0.9
+    soundfile.write(tmp_path / "echo.wav", response, RATE, subtype="FLOAT")
+    write_manifest(tmp_path / "rooms.csv", [Entry(tmp_path / "echo.wav", "rir", split="valid")])
+    mixing = plain(noise_reverberation_probability=1, noise_only_probability=1)
+    noise = dataset(corpus, rir=[tmp_path / "rooms.csv"], evaluation=mixing)[0]["input"][0]
+    dry = dataset(corpus, evaluation=plain(noise_only_probability=1))[0]["input"][0]
+    echo = [float(torch.dot(x[4000:], x[:-4000]) / torch.dot(x, x)) for x in (noise, dry)]
+    assert echo[0] > 0.3
+    assert abs(echo[1]) < 0.1
+
+
+def test_noise_reaches_no_further_than_a_dull_recording(corpus: Path) -> None:
+    def top(index: int, **augmentation: object) -> float:
+        """Power above 5 kHz over all power, of the noisy recording."""
+        mixed = dataset(dull, split="train", mixing=plain(snr_db=(0, 0)), augmentation=never | augmentation)
+        power = np.square(np.abs(np.fft.rfft(mixed[index]["input"].numpy()[0])))
+        return float(power[len(power) * 5 // 8 :].sum() / power.sum())
+
+    names = ("speed", "equalisation", "band_limit", "clipping", "codec", "packet_loss")
+    never: dict[str, object] = {f"{name}_probability": 0 for name in names}
+    entries = [replace(e, bandwidth_hz=4000.0) for e in read_manifest(corpus)]
+    dull = corpus.with_name("dull.csv")
+    write_manifest(dull, entries)
+    assert read_manifest(dull) == entries
+    assert top(0) > 0.1
+    assert top(0, match_bandwidth=True) < 1e-3

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from audiotool.data.augment import chance
@@ -43,22 +45,26 @@ class Noisy(Example):
         frames = self.frames(rng)
         choice = rng.random()
         facts: Facts = {"speech": "", "speech_files": [], "room": ""}
+        bandwidth_hz = math.inf
         if choice < mixing.noise_only_probability:
             heard = wanted = np.zeros(frames, np.float32)
         else:
             track = mixer.speech(rng, frames)
             heard, wanted, room = mixer.in_room(rng, track.samples)
             facts = {"speech": track.group, "speech_files": track.files, "room": room}
+            bandwidth_hz = track.bandwidth_hz
         if (
             mixing.noise_only_probability
             <= choice
             < mixing.noise_only_probability + mixing.clean_only_probability
         ):
             # Left alone is what clean speech must be, its room with it.
-            noisy, wanted = heard, heard
+            noise, wanted = np.zeros(frames, np.float32), heard
         else:
             noise, of_noise = mixer.add_noise(rng, heard, avoid=[facts["speech"]])
-            noisy, facts = heard + noise, facts | of_noise
-        noisy, wanted = mixer.same_line(rng, noisy, wanted)
+            facts = facts | of_noise
+        noise, (heard, wanted) = mixer.lead_in(rng, noise, heard, wanted)
+        noisy, wanted = mixer.level_jump(rng, heard + noise, wanted)
+        noisy, wanted = mixer.same_line(rng, noisy, wanted, bandwidth_hz=bandwidth_hz)
         (noisy, wanted), level = mixer.set_level(rng, noisy, wanted)
         return {"input": mixer.degraded(rng, noisy)[None], "target": wanted[None]}, facts | level

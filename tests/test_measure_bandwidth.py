@@ -1,0 +1,62 @@
+"""scripts/measure_bandwidth.py: where speech ends, and what is not clean."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from audiotool.data.manifest import Entry, read_manifest, write_manifest
+
+RATE = 16000
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    path = Path(__file__).parents[1] / "scripts" / "measure_bandwidth.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def hissing_words(edge_hz: float, floor: float) -> np.ndarray:
+    """Bursts of noise up to `edge_hz` over a floor of noise up to 8 kHz."""
+    rng = np.random.default_rng(0)
+    t = np.arange(3 * RATE) / RATE
+    words = rng.standard_normal(len(t)) * (np.sin(2 * np.pi * 1.5 * t) > 0)
+    if edge_hz < RATE / 2:
+        words = scipy.signal.sosfilt(scipy.signal.cheby2(12, 80, edge_hz, fs=RATE, output="sos"), words)
+    return (0.1 * words + floor * rng.standard_normal(len(t))).astype(np.float32)
+
+
+def test_the_edge_is_found_and_noisy_recordings_are_left_out(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sounds = {
+        "full": hissing_words(8000, 1e-5),
+        "dull": hissing_words(5000, 1e-5),
+        "noisy": hissing_words(8000, 2e-3),
+    }
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
+    entries = [Entry(tmp_path / f"{name}.wav", "speech", name, RATE) for name in sounds]
+    write_manifest(
+        tmp_path / "m.csv",
+        [*entries, Entry(tmp_path / "gone.wav", "speech"), Entry(tmp_path / "n.wav", "noise")],
+    )
+    arguments = ["measure", str(tmp_path / "m.csv"), "-o", str(tmp_path / "o.csv"), "--least-range", "44"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    script.main()
+    found = {e.group: e.bandwidth_hz for e in read_manifest(tmp_path / "o.csv")}
+    assert found.keys() == {"full", "dull"}
+    assert found["full"] == 8000
+    assert 4500 <= found["dull"] <= 5250
