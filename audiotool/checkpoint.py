@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import json
 import threading
+import zipfile
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -214,6 +215,34 @@ def verify() -> dict[str, str]:
     return result
 
 
+STATE_KEYS = (b"optimiser", b"average", b"progress", b"examples")
+STATE_HEAD = 1 << 20
+"""Keys of a training's state, and the bytes of its pickle in which they are looked for."""
+
+
+def refuse_state(path: Path) -> None:
+    """Tell a training's state from official checkpoints, which are in files of its kind.
+
+    Raises:
+        CheckpointError: it is one; the message names the run's checkpoint.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)
+            names = archive.open(name).read(STATE_HEAD) if name else b""
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
+        return
+    # Only looked at: nothing of it is unpickled.
+    if all(key in names for key in STATE_KEYS):
+        run = path.parent.parent
+        exported = sorted(run.glob("*.safetensors"), key=lambda p: "-best" not in p.stem)
+        use = f"take {exported[0]}" if exported else "it has exported no checkpoint yet"
+        raise CheckpointError(
+            f"{path} is the state of a training, which holds more than its weights: {use}, or go on with"
+            f" `audiotool train --resume {run}`"
+        )
+
+
 def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
@@ -222,6 +251,7 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
             text = (file.metadata() or {}).get("audiotool")
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        refuse_state(path)
         raise CheckpointError(
             f"{path} is not a safetensors file ({error}): official checkpoints of other programs are"
             " converted with `audiotool models import`"

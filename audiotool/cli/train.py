@@ -22,13 +22,17 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A YAML file or a bundled recipe's name; with --resume, a run's folder.")
+    ],
     run: Annotated[
         Path | None,
         # torchrun takes --run for an abbreviation of its own.
         typer.Option("--run", "--folder", help="Folder of the run, or else runs/NAME.", show_default=False),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's newest state.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest state: audiotool train --resume RUN.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe: train.batch_size=8."),
@@ -53,6 +57,7 @@ def train(
     overrides = list(settings or [])
     if init_from is not None:
         overrides.append(f"init.checkpoint={init_from}")
+    recipe, run = _of_run(recipe, run, resume)
     loaded = load(recipe, overrides)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -68,6 +73,31 @@ def train(
         _tell(summary, folder)
     if summary.interrupted:
         raise typer.Exit(130)
+
+
+def _of_run(recipe: str, run: Path | None, resume: bool) -> tuple[str, Path | None]:
+    """The recipe and the folder that are meant: a run's own where its folder is named in a recipe's place.
+
+    Raises:
+        RecipeError: a folder that holds no run, or whose run is not to be gone on with.
+    """
+    from audiotool.errors import RecipeError
+    from audiotool.training.folder import RunFolder
+
+    place = Path(recipe)
+    if place.suffix == ".pt" and place.is_file():
+        place = place.parent.parent
+        raise RecipeError(
+            f"{recipe} is the state of a training: `audiotool train --resume {place}` goes on from it"
+        )
+    if not place.is_dir():
+        return recipe, run
+    kept = RunFolder.recipe_of(place)
+    if not resume:
+        raise RecipeError(f"{place} is the folder of a run: go on with `audiotool train --resume {place}`")
+    if run is not None and run.resolve() != place.resolve():
+        raise RecipeError(f"{place} is the folder of a run, and --run names another: leave --run out")
+    return str(kept), place
 
 
 def _stop_on_signals(trainer: Trainer) -> None:
@@ -92,7 +122,7 @@ def _tell(summary: Summary, folder: Path) -> None:
         step, metric, value = summary.best
         words.append(f"best {metric} {value:.4g} at step {step}")
     if summary.interrupted:
-        words.append(f"state saved in {folder}, go on with --resume")
+        words.append(f"state saved, go on with --resume {folder}")
     say(", ".join(words))
     if summary.checkpoint.exists():
         write(one_line(str(summary.checkpoint)) + "\n")
@@ -103,26 +133,40 @@ def make_listener(steps: int) -> Any:
     return BarListener(steps) if sys.stderr.isatty() else LineListener(steps)
 
 
+SILENCE_SECONDS = 60.0
+"""Without a terminal nothing moves: a line is written after so long, even if there is none in the log."""
+
+
 class LineListener:
     """One line of text for each line of the log."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.began = (0, time.monotonic())
+        self.spoke = time.monotonic()
 
     def __enter__(self) -> LineListener:
         return self
 
     def __exit__(self, *error: Any) -> None: ...
 
+    def preparing(self, what: str) -> None:
+        self.say(what)
+
+    def decoding(self, done: int, count: int) -> None:
+        if self._silent():
+            self.say(f"decoding recordings, once: {done:,} of {count:,}")
+
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
         self.began = (step, time.monotonic())
         self.say(f"{facts['parameters']:,} parameters on {facts['device']}, step {step} of {steps}")
 
-    def stepped(self, step: int) -> None: ...
+    def stepped(self, step: int) -> None:
+        if step == self.began[0] + 1 or self._silent():
+            self.say(f"step {step}/{self.steps}, {self.remaining(step)} to go")
 
     def logged(self, step: int, values: dict[str, float]) -> None:
-        self.say(f"step {step}/{self.steps} {_numbers(values)} eta={self.remaining(step)}")
+        self.say(f"step {step}/{self.steps} {_numbers(values)}, {self.remaining(step)} to go")
 
     def validated(self, step: int, values: dict[str, float]) -> None:
         self.say(f"validation at step {step} {_numbers(values)}")
@@ -130,11 +174,25 @@ class LineListener:
     def say(self, text: str) -> None:
         sys.stderr.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}\n")
         sys.stderr.flush()
+        self.spoke = time.monotonic()
 
     def remaining(self, step: int) -> str:
-        """Time to the end at the speed so far, as hours:minutes."""
+        """Time to the end at the speed so far: 2 days 3 h, 14 h 57 min, 3 min 5 s."""
         seconds = (time.monotonic() - self.began[1]) / max(step - self.began[0], 1) * (self.steps - step)
-        return f"{int(seconds // 3600)}:{int(seconds % 3600 // 60):02d}"
+        return duration(round(seconds))
+
+    def _silent(self) -> bool:
+        return time.monotonic() - self.spoke > SILENCE_SECONDS
+
+
+def duration(seconds: int) -> str:
+    """The two largest units of a time in seconds."""
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
 class BarListener(LineListener):
@@ -176,6 +234,7 @@ class BarListener(LineListener):
 
     def say(self, text: str) -> None:
         self.progress.console.print(one_line(text))
+        self.spoke = time.monotonic()
 
 
 def _numbers(values: dict[str, float]) -> str:

@@ -273,6 +273,18 @@ class DataConfig(Section):
             found[key] = [self._find(path, key, i, root, folder) for i, path in enumerate(getattr(self, key))]
         return self.model_copy(update=found)
 
+    def anchored(self, located: DataConfig) -> DataConfig:
+        """The same, to be read in any folder: an absolute root, or absolute paths where there is none.
+
+        Args:
+            located: what `located` returned.
+        """
+        if self.root is not None:
+            return self.model_copy(update={"root": located.root})
+        return self.model_copy(
+            update={key: getattr(located, key) for key in ("speech", "noise", "rir", "pairs")}
+        )
+
     @staticmethod
     def _find(path: Path, key: str, index: int, root: Path | None, folder: Path) -> Path:
         path = path.expanduser()

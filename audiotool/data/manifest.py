@@ -128,7 +128,7 @@ def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
         bandwidth_hz = float(row.get(BANDWIDTH) or 0)
     except (ValueError, OverflowError) as error:
         raise InputError(
-            f"{manifest}, line {line}: sample_rate, seconds and {BANDWIDTH} must be numbers ({error})"
+            f"{manifest}, line {line}: sample_rate and seconds must be numbers, as {BANDWIDTH} ({error})"
         ) from error
     if not 0 <= rate <= MAX_RATE or not 0 <= seconds < math.inf:
         raise InputError(

@@ -88,6 +88,8 @@ def scan(
         )
         raise InputError(f"{folder}: no audio found: {reason}")
     result.entries = assign_splits(result.entries, split)
+    if split == "auto":
+        result.notes += uneven_splits(result.entries)
     return result
 
 
@@ -98,6 +100,7 @@ def assign_splits(
 
     Units (speakers of speech where there are three or more, files otherwise) are taken in the order of the
     hashes of their names until validation and then test have their share of the seconds, one unit at least.
+    One that would take a split to twice its share is passed over; where all would, the shortest is taken.
 
     Args:
         shares: of valid and test; 0.05 each if None.
@@ -117,10 +120,29 @@ def assign_splits(
         taken = 0.0
         # Something always stays for training.
         while order and len(order) > 1 and taken < share * total:
-            name = order.pop(0)
+            fitting = [name for name in order if taken + seconds[name] <= 2 * share * total]
+            if taken and not fitting:
+                break
+            name = fitting[0] if fitting else min(order, key=lambda name: seconds[name])
+            order.remove(name)
             taken += seconds[name]
             chosen[name] = label
     return [replace(e, split=chosen.get(name, "train")) for name, e in zip(names, entries, strict=True)]
+
+
+def uneven_splits(entries: Sequence[Entry], shares: dict[str, float] | None = None) -> list[str]:
+    """Sentences about splits that have another share of the seconds than was asked for."""
+    total = sum(e.seconds for e in entries)
+    notes = []
+    for label, share in (shares or SHARES).items():
+        found = sum(e.seconds for e in entries if e.split == label) / total if total else 0.0
+        if not share / 2 <= found <= 2 * share:
+            units = len({e.group for e in entries})
+            notes.append(
+                f"{label} has {found:.0%} of the seconds, where {share:.0%} was meant: {len(entries)} files"
+                f" of {units} speakers or classes divide no better; the column `split` may be edited"
+            )
+    return notes
 
 
 def by_pattern(pattern: str) -> Callable[[Path], str]:

@@ -32,7 +32,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from audiotool.checkpoint import Metadata, describe_model, sha256
+from audiotool.checkpoint import Metadata, describe_model, refuse_state, sha256
 from audiotool.discovery import Catalogue, nearest
 from audiotool.documents import DocumentError, read_json, read_text, read_yaml
 from audiotool.errors import AudiotoolError, CheckpointError
@@ -190,6 +190,7 @@ def import_checkpoint(
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"{path}: no such file")
+    refuse_state(path)
     importer = IMPORTERS.get(model_name)()
     return importer.load(path, None if config is None else Path(config), overrides)
 

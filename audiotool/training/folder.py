@@ -60,6 +60,18 @@ class RunFolder:
         self.best = self.path / f"{name}-best.safetensors"
         self.tensorboard = self.path / "tensorboard"
 
+    @staticmethod
+    def recipe_of(path: Path) -> Path:
+        """Where the run in a folder keeps its recipe.
+
+        Raises:
+            RecipeError: the folder holds no run.
+        """
+        recipe = path / "recipe.yaml"
+        if not recipe.is_file():
+            raise RecipeError(f"{path} holds no run (no recipe.yaml): there is nothing to go on with")
+        return recipe
+
     def state_files(self) -> list[Path]:
         """States, the oldest first."""
         return sorted(self.states.glob("step-*.pt"))
@@ -78,7 +90,7 @@ class RunFolder:
             )
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Keep the resolved recipe beside the run."""
+        """Keep the resolved recipe with the run: it is what `--resume` goes on with."""
         text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
         write_text(self.path / "recipe.yaml", text)
 
@@ -126,8 +138,8 @@ class RunFolder:
         return state
 
 
-def check_same_recipe(old: dict[str, Any], new: Recipe) -> None:
-    """Refuse to resume with another recipe than the run was started with.
+def check_same_recipe(old: dict[str, Any], new: Recipe, run: Path) -> None:
+    """Refuse to resume with another recipe than the run in the folder `run` was started with.
 
     Raises:
         RecipeError: each differing key with both values.
@@ -137,7 +149,10 @@ def check_same_recipe(old: dict[str, Any], new: Recipe) -> None:
     differing = [k for k in before if k in now and before[k] != now[k] and not _changeable(k)]
     if differing:
         listed = "; ".join(f"{k}: {before[k]!r} became {now[k]!r}" for k in differing)
-        raise RecipeError(f"the run was started with another recipe: {listed}: undo that, or start a new run")
+        raise RecipeError(
+            f"the run was started with another recipe: {listed}: undo that, start a new run, or"
+            f" go on as it is with `audiotool train --resume {run}`"
+        )
 
 
 def _changeable(key: str) -> bool:

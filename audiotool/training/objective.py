@@ -16,7 +16,8 @@ class Objective(nn.Module):
         super().__init__()
         self.terms = nn.ModuleList(build_loss(term, recipe.audio.sample_rate) for term in recipe.loss)
         self.weights = [term.weight for term in recipe.loss]
-        self.names = _distinct([term.name for term in recipe.loss])
+        # A loss may have a metric's name, and be its negative.
+        self.names = _distinct([f"{term.name}-loss" for term in recipe.loss])
 
     def forward(
         self, outputs: dict[str, Tensor], batch: dict[str, Tensor]

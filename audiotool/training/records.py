@@ -20,6 +20,12 @@ from audiotool.training.folder import RunFolder
 class Listener(Protocol):
     """Told how a run goes on; the command line draws it."""
 
+    def preparing(self, what: str) -> None:
+        """What is done before the first step."""
+
+    def decoding(self, done: int, count: int) -> None:
+        """`done` of `count` recordings have been decoded, which happens once."""
+
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
         """Training begins at `step` of `steps`."""
 
@@ -35,6 +41,10 @@ class Listener(Protocol):
 
 class Silent:
     """A listener that says nothing."""
+
+    def preparing(self, what: str) -> None: ...
+
+    def decoding(self, done: int, count: int) -> None: ...
 
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None: ...
 

@@ -112,6 +112,7 @@ class Trainer:
     ) -> None:
         self.recipe = recipe
         self.data = recipe.data.located(beside or Path())
+        self.kept_data = recipe.data.anchored(self.data)
         self.folder = RunFolder(folder, recipe.name)
         self.fabric = make_fabric(device, recipe.train.precision)
         # One voice: the other processes work in silence.
@@ -139,7 +140,7 @@ class Trainer:
         if not resume:
             self.folder.check_new()
         if state is not None:
-            check_same_recipe(state["recipe"], self.recipe)
+            check_same_recipe(state["recipe"], self.recipe, self.folder.path)
         try:
             self._build(state)
             summary = self._train([] if state is None else state.get("pending", []))
@@ -160,6 +161,7 @@ class Trainer:
 
     def _build(self, state: dict[str, Any] | None) -> None:
         recipe, fabric = self.recipe, self.fabric
+        self.listener.preparing("opening the data and the validation set")
         self.model = build_model(recipe)
         self.history = self._begin(state)
         self.validator = self._make_validator()
@@ -179,7 +181,7 @@ class Trainer:
             self._restore(state)
         if fabric.is_global_zero:
             self.sources = data_sources(self.data, self.history)
-            self.folder.write_recipe(recipe)
+            self.folder.write_recipe(recipe.model_copy(update={"data": self.kept_data}))
             self.records = Records(self.folder, self.progress.step, recipe.logging.tensorboard)
 
     def _begin(self, state: dict[str, Any] | None) -> History | None:
@@ -199,7 +201,8 @@ class Trainer:
             audio = recipe.audio
             if section.seconds is not None:
                 audio = audio.model_copy(update={"segment_seconds": section.seconds})
-            dataset = make_dataset(self.data, audio, task.example, "valid", section.count)
+            decoding = self.listener.decoding
+            dataset = make_dataset(self.data, audio, task.example, "valid", section.count, decoding)
             examples = [example for example, _ in render(dataset, range(section.count))]
         return Validator(examples, metrics, recipe.audio.sample_rate, section.workers)
 
@@ -208,7 +211,8 @@ class Trainer:
         recipe, fabric, train = self.recipe, self.fabric, self.recipe.train
         steps = train.steps - self.progress.step
         length = self.progress.examples + steps * self.examples_per_step
-        dataset = make_dataset(self.data, recipe.audio, TASKS.get(recipe.task).example, "train", length)
+        example, decoding = TASKS.get(recipe.task).example, self.listener.decoding
+        dataset = make_dataset(self.data, recipe.audio, example, "train", length, decoding)
         order = GlobalOrder(
             self.progress.examples,
             steps,
@@ -294,6 +298,7 @@ class Trainer:
         interrupted = progress.step < steps
         if interrupted:
             self._save()
+            self._export_unvalidated()
         # After an interruption too: who never resumes still gets the best. A second one loses nothing that
         # the state does not make up for.
         self._collect(wait=True)
@@ -456,6 +461,12 @@ class Trainer:
             self.listener.validated(pending.step, values)
             best = self._best()
             self._export(pending, values, best is not None and best[0] == pending.step)
+
+    def _export_unvalidated(self) -> None:
+        """Leave weights that can be used where none have been validated yet."""
+        if self.fabric.is_global_zero and not self.folder.latest.exists():
+            tensors = {key: value.cpu() for key, value in self.average.model.state_dict().items()}
+            self._export(Pending(self.progress.step, tensors, {}, self._facts()), {}, best=False)
 
     def _export(self, pending: Pending, metrics: dict[str, float], best: bool) -> None:
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}

@@ -126,9 +126,10 @@ class Validator:
         return finished
 
     def close(self) -> None:
-        """Drop what is not finished and end the processes."""
+        """Drop what is not finished, and see the processes end: at exit nobody waits for them any more."""
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
     def _submit(self, reference: NDArray[Any], estimate: NDArray[Any]) -> Future[dict[str, float | None]]:
         # Spawned, not forked: torch's threads and a GPU's context do not survive a fork.

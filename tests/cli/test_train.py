@@ -142,3 +142,70 @@ def test_validate_opens_the_recordings(small: Path) -> None:
     no_split = typed("recipes", "validate", small, "--data", *root, "--set", "data.splits.valid=[elsewhere]")
     assert no_split.exit_code == 2
     assert "the 'valid' split is empty" in no_split.stderr
+
+
+def test_resume_needs_the_run_alone(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").symlink_to(AUDIO)
+    settings = ["--set", "data.root=here", "--set", "train.batch_size=1", "--set", "train.steps=2"]
+    first = run("train", small, *settings, "--device", "cpu", "--threads", "1")
+    assert first.returncode == 0, first.stderr
+    assert first.stderr.index("opening the data") < first.stderr.index("step 1/2, ")
+    folder = tmp_path / "runs" / "small"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    more = run("train", "--resume", folder, "--set", "train.steps=3", "--device", "cpu", "--threads", "1")
+    assert more.returncode == 0, more.stderr
+    assert "3 of 3 steps" in more.stderr
+    assert not (elsewhere / "runs").exists()
+
+
+def test_folders_and_states_in_the_place_of_a_recipe(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for words, message in (
+        (["--resume", tmp_path], "holds no run"),
+        ([folder], f"go on with `audiotool train --resume {folder}`"),
+        (["--resume", folder, "--run", tmp_path], "leave --run out"),
+        ([folder / "states" / "step-0000000004.pt"], f"`audiotool train --resume {folder}`"),
+    ):
+        (folder / "states").mkdir(parents=True, exist_ok=True)
+        (folder / "states" / "step-0000000004.pt").touch()
+        (folder / "recipe.yaml").write_text(small.read_text())
+        done = typed("train", *words)
+        assert done.exit_code == 2
+        assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 s"), (185, "3 min 5 s"), (53_820, "14 h 57 min"), (183_700, "2 d 3 h")],
+)
+def test_time_left_has_units(seconds: int, words: str) -> None:
+    from audiotool.cli.train import duration
+
+    assert duration(seconds) == words
+
+
+def test_without_a_terminal_a_long_silence_is_broken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audiotool.cli import train
+
+    clock = [0.0]
+    monkeypatch.setattr(train.time, "monotonic", lambda: clock[0])
+    listener = train.LineListener(100)
+    for done in range(1, 4):
+        clock[0] += 40
+        listener.decoding(done, 9)
+    listener.started(0, 100, {"parameters": 1000, "device": "cpu"})
+    for step in range(1, 6):
+        clock[0] += 25
+        listener.stepped(step)
+    lines = [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "decoding recordings, once: 2 of 9",
+        "1,000 parameters on cpu, step 0 of 100",
+        "step 1/100, 41 min 15 s to go",
+        "step 4/100, 40 min 0 s to go",
+    ]

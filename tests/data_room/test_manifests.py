@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from audiotool.data import sources
 from audiotool.data.config import AudioConfig, DataConfig, Section
 from audiotool.data.manifest import Entry, read_manifest, write_manifest
 from audiotool.data.rooms import Rooms
-from audiotool.data.scan import assign_splits, by_pattern, scan
+from audiotool.data.scan import assign_splits, by_pattern, scan, uneven_splits
 from audiotool.errors import InputError, RecipeError
 from data_room.tones import BUNDLED, RATE, data_config, dataset, tone
 
@@ -141,6 +143,25 @@ def test_few_speakers_are_split_by_file(tmp_path: Path) -> None:
     assert {s: sum(e.split == s for e in split) for s in ("valid", "test")} == {"valid": 2, "test": 2}
     assert {e.split for e in assign_splits(entries, "test")} == {"test"}
     assert assign_splits(entries[:1], "auto")[0].split == "train"
+
+
+def test_five_speakers_give_what_they_can(tmp_path: Path) -> None:
+    minutes = {"a": 44, "b": 26, "c": 14, "d": 9, "e": 7}
+    entries = [
+        Entry(tmp_path / name / f"{n}.wav", "speech", name, 16000, 60.0)
+        for name, count in minutes.items()
+        for n in range(count)
+    ]
+    shares: dict[str, float] = defaultdict(float)
+    for entry in assign_splits(entries, "auto"):
+        shares[entry.split] += entry.seconds / 6000
+    assert {round(100 * share) for share in shares.values()} == {7, 9, 84}
+    assert round(100 * shares["train"]) == 84
+    assert not uneven_splits(assign_splits(entries, "auto"))
+    equal = [replace(e, seconds=60.0 / minutes[e.group]) for e in entries]
+    told = uneven_splits(assign_splits(equal, "auto"))
+    assert told[0].startswith("valid has 20% of the seconds, where 5% was meant")
+    assert told[1].startswith("test has 20%")
 
 
 def test_folders_without_audio(tmp_path: Path) -> None:

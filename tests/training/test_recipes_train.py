@@ -8,11 +8,14 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kit.curves import curve
 from torch import Tensor
 
@@ -125,3 +128,22 @@ def test_shipped_recipe_trains(
         assert float(rows[0]["loss"]) == pytest.approx(losses[0] + contest, rel=1e-4)
     if name not in DRAWN:
         assert losses[-1] < losses[0]
+
+
+REHEARSING = [name for name in recipe.shipped() if recipe.load(name).train.rehearsed_probability]
+
+
+@pytest.mark.parametrize("name", REHEARSING)
+def test_two_processes_rehearse(name: str, recordings: Path, decoded: Path, tmp_path: Path) -> None:
+    """A rehearsed batch leaves the learnt beginning out, and the other process waits for its gradient."""
+    values = shrunk(name, recordings, decoded).plain()
+    values["train"] |= {"steps": 10, "rehearsed_probability": 0.5, "accumulate": 2}
+    values["audio"]["segment_seconds"] = 0.5
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(values))
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = ["--folder", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]
+    command = [sys.executable, *launcher, "-m", "audiotool", "train", str(path), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert len(curve(tmp_path / "run" / "train.csv")) == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from kit.curves import curve
 
 from audiotool import checkpoint, recipe
 from audiotool.errors import CheckpointError, DeviceError, InputError, RecipeError
+from audiotool.importers.base import import_checkpoint
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
 from audiotool.training import folder as folder_module
@@ -30,6 +32,10 @@ class StopAfter:
     def __init__(self, step: int) -> None:
         self.step = step
         self.trainer: Trainer | None = None
+
+    def preparing(self, *told: Any) -> None: ...
+
+    def decoding(self, *told: Any) -> None: ...
 
     def started(self, *told: Any) -> None: ...
 
@@ -62,7 +68,7 @@ def test_run_leaves_checkpoint_curves_and_states(tiny_recipe: dict[str, Any], tm
     assert model.process(torch.zeros(1, 1, 1000)).shape == (1, 1, 1000)
     assert metadata.training["steps"] == 6
     assert metadata.training["examples"] == 12
-    assert metadata.metrics["valid"].keys() == {"loss", "l1-waveform", "si_sdr"}
+    assert metadata.metrics["valid"].keys() == {"loss", "l1-waveform-loss", "si_sdr"}
     licences = {source["name"]: source["licence"] for source in metadata.sources}
     assert licences["LJSpeech-1.1"] == "public-domain"
     assert metadata.recipe is not None
@@ -299,12 +305,12 @@ def test_full_disk_keeps_the_last_state(
 
     def save_until_full(state: Any, file: Any) -> None:
         if state["step"] == 4:
-            file.write_bytes(b"half")
+            file.write(b"half")
             raise OSError(28, "No space left on device")
         save(state, file)
 
     monkeypatch.setattr(folder_module.torch, "save", save_until_full)
-    with pytest.raises(CheckpointError, match=r"No space left.*intact"):
+    with pytest.raises(CheckpointError, match=r"disk is full.*intact"):
         train(tiny_recipe, tmp_path)
     assert [p.name for p in (tmp_path / "states").iterdir()] == ["step-0000000002.pt"]
     monkeypatch.undo()
@@ -386,3 +392,57 @@ def test_batches_are_rehearsed_as_often_as_told(
 def test_a_model_that_does_not_rehearse_is_not_asked_to(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"rehearsed_probability must be 0: cleanunet does not rehearse"):
         train(tiny_recipe, tmp_path, False, "train.rehearsed_probability=0.5")
+
+
+def test_a_run_stopped_before_it_was_validated_leaves_weights(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    trainer = stopped_after(2, tiny_recipe, tmp_path)
+    summary = trainer.run()
+    assert summary.interrupted
+    model, metadata = checkpoint.load(summary.checkpoint)
+    assert metadata.training["steps"] == 2
+    assert "valid" not in metadata.metrics
+    torch.testing.assert_close(model.state_dict(), trainer.average.model.state_dict(), rtol=0, atol=0)
+
+
+def test_a_state_is_not_taken_for_an_official_checkpoint(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    train(tiny_recipe, tmp_path)
+    state = tmp_path / "states" / "step-0000000006.pt"
+    for use in (checkpoint.load, lambda path: import_checkpoint(path, "cleanunet")):
+        with pytest.raises(
+            CheckpointError, match=r"state of a training.*take .*tiny-best\.safetensors.*--resume"
+        ):
+            use(state)
+    plain = tmp_path / "plain.pt"
+    torch.save({"weight": torch.zeros(3)}, plain)
+    with pytest.raises(CheckpointError, match="models import"):
+        checkpoint.load(plain)
+
+
+def test_metric_processes_are_gone_when_a_run_ends(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    train(tiny_recipe, tmp_path)
+    assert not multiprocessing.active_children()
+
+
+def test_a_run_says_what_it_does_before_its_first_step(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    told: list[tuple[str, Any]] = []
+
+    class Listener(StopAfter):
+        def preparing(self, *words: Any) -> None:
+            told.append(("preparing", words))
+
+        def decoding(self, done: int, count: int) -> None:
+            told.append(("decoding", (done, count)))
+
+        def started(self, *words: Any) -> None:
+            told.append(("started", words))
+
+    tiny_recipe["data"]["cache"] = str(tmp_path / "cache")
+    Trainer(recipe.parse(tiny_recipe, "tiny"), tmp_path / "run", "cpu", Listener(9)).run()
+    names = [name for name, _ in told]
+    assert names[0] == "preparing"
+    assert names.index("decoding") < names.index("started")
+    decoded = [words for name, words in told if name == "decoding"]
+    assert decoded[-1][0] == decoded[-1][1]
