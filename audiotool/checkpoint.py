@@ -21,23 +21,29 @@ import zipfile
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialise
 
 from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
 from audiotool.documents import DocumentError, read_json
-from audiotool.errors import CheckpointError
-from audiotool.models.base import Model
-from audiotool.models.registry import MODELS
+from audiotool.errors import CheckpointError, DeviceError
+from audiotool.extras import require
 from audiotool.paths import in_utf8
 from audiotool.version import __version__
 
+if TYPE_CHECKING:
+    import torch
+
+    from audiotool.engines.base import Engine
+    from audiotool.models.base import Model
+
 FORMAT = 1
 MANIFEST = "SHA256SUMS"
+
+EngineName = Literal["auto", "onnx", "torch"]
+"""What runs a model: an exported graph in onnxruntime, the model itself in PyTorch, or what serves best."""
 
 _BUILDING = threading.Lock()
 """Held while torch's random state is borrowed: two threads would put back each other's."""
@@ -106,6 +112,8 @@ def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata)
     Raises:
         CheckpointError: the folder cannot be written or the disk is full.
     """
+    from safetensors.torch import save as serialise
+
     path = Path(path)
     # Paths in a recipe need not be UTF-8; JSON has an escape for their bytes.
     text = json.dumps(dataclasses.asdict(metadata), ensure_ascii=False)
@@ -132,8 +140,14 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
 
     Raises:
         CheckpointError: as `read_metadata`, or the weights do not fit their own configuration.
+        DependencyError: PyTorch is not installed.
     """
     path = Path(path)
+    require("torch", "torch", f"the model of {path.name}")
+    import torch
+
+    from audiotool.models.registry import MODELS
+
     metadata, tensors = _open(path, with_tensors=True)
     model_class = MODELS.get(metadata.model["name"])
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
@@ -147,6 +161,69 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
         )
     model.load_weights(tensors, source=str(path))
     return model.eval().to(device), metadata
+
+
+def stems_of(path: Path | str) -> tuple[str, ...]:
+    """Names of a checkpoint's outputs.
+
+    Raises:
+        CheckpointError: it cannot be used.
+        DependencyError: only its model can say, and PyTorch is not installed.
+    """
+    graph = graph_of(path)
+    if graph is not None:
+        from audiotool.engines.card import Card
+
+        return Card.read(graph.with_suffix(".json")).stems
+    return load(path)[0].stems
+
+
+def graph_of(path: Path | str) -> Path | None:
+    """The graph exported from a checkpoint that lies beside it, None where there is none."""
+    graph = Path(path).with_suffix(".onnx")
+    return graph if graph.is_file() and graph.with_suffix(".json").is_file() else None
+
+
+def open_engine(
+    path: Path | str, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
+) -> tuple[Engine, Metadata]:
+    """What runs the model of a checkpoint, and what the checkpoint says of itself.
+
+    Args:
+        device: "auto" is the CPU for a graph, else CUDA where there is one.
+        engine: "auto" takes the graph beside the checkpoint where there is one and the device is a CPU.
+        threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
+    Raises:
+        CheckpointError: it cannot be used, or has no graph.
+        DeviceError: the device is not there, or graphs do not run on it.
+        DependencyError: the engine is not installed.
+    """
+    if engine not in ("auto", "onnx", "torch"):
+        raise CheckpointError(f"no engine is called '{engine}': auto, onnx or torch")
+    graph, on_cpu = graph_of(path), device in ("auto", "cpu")
+    if engine == "onnx":
+        if graph is None:
+            raise CheckpointError(
+                f"{path} has no graph for --engine onnx: write one beside it with `audiotool models export`,"
+                " or take --engine torch"
+            )
+        if not on_cpu:
+            raise DeviceError(f"graphs run on the CPU, not on {device}: take --engine torch")
+    if engine == "onnx" or (engine == "auto" and graph is not None and on_cpu):
+        from audiotool.engines.onnx import OnnxEngine
+
+        assert graph is not None
+        return OnnxEngine.open(graph, path, threads), read_metadata(path)
+    require("torch", "torch", f"the model of {Path(path).name}")
+    import torch
+
+    from audiotool.device import find_device
+    from audiotool.engines.pytorch import TorchEngine
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model, metadata = load(path, find_device(device))
+    return TorchEngine(model), metadata
 
 
 def resolve(name_or_path: str | Path) -> Path:
@@ -247,7 +324,7 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        with in_utf8(path) as place, safe_open(place, framework="pt") as file:
+        with in_utf8(path) as place, safe_open(place, framework="pt" if with_tensors else "np") as file:
             text = (file.metadata() or {}).get("audiotool")
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:

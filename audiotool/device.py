@@ -1,13 +1,13 @@
-"""The device that is asked for, and what is said when it is not there or has no memory left."""
+"""The device that is asked for, and what is said when it is not there."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
-import torch
+from typing import TYPE_CHECKING
 
 from audiotool.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
 
 KINDS = ("cpu", "cuda", "mps")
 
@@ -21,6 +21,8 @@ def find_device(name: str) -> torch.device:
     Raises:
         DeviceError: it is unknown or not present.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     advice = f"there is no device '{name}' here: try --device cpu (or auto, cuda, cuda:N, mps)"
@@ -32,12 +34,3 @@ def find_device(name: str) -> torch.device:
     if device.type not in KINDS or (device.type == "cpu" and device.index is not None):
         raise DeviceError(advice)
     return device
-
-
-@contextlib.contextmanager
-def device_errors() -> Iterator[None]:
-    """Say what to do when a device has no memory left."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise DeviceError("the device has no memory left: try a smaller --chunk, or --device cpu") from error

@@ -25,18 +25,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from audiotool import checkpoint
 from audiotool.arrays import Array, UserArray
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import Target, Writer, open_writer
-from audiotool.device import device_errors, find_device
+from audiotool.engines.base import Engine
 from audiotool.errors import CheckpointError, InputError, StreamError
-from audiotool.models.base import Model
-from audiotool.models.vocoder import Vocoder
-from audiotool.streaming.copy_synthesis import CopySynthesis, check_takes_mel, takes_mel
+from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Block, Session, Settings
@@ -110,7 +107,7 @@ class Pipeline:
     """One model with everything that lies between it and a user's audio.
 
     Args:
-        model: in eval mode; a vocoder is made to analyse a waveform first (`CopySynthesis`).
+        engine: what runs the model; a vocoder is made to analyse a waveform first (`CopySynthesis`).
         task: "denoise", "separate", "vocode" or "super-resolve".
         metadata: what its checkpoint says of itself.
         settings: chunking and mixing; see `Settings`.
@@ -120,17 +117,17 @@ class Pipeline:
     """
 
     # A misspelt attribute is an error, not a setting that does nothing.
-    __slots__ = ("__weakref__", "conditions", "metadata", "model", "settings", "task")
+    __slots__ = ("__weakref__", "conditions", "engine", "metadata", "settings", "task")
 
     def __init__(
         self,
-        model: Model,
+        engine: Engine,
         task: str,
         metadata: checkpoint.Metadata | None = None,
         settings: Settings | None = None,
         **conditions: Any,
     ) -> None:
-        self.model = CopySynthesis(model) if isinstance(model, Vocoder) and takes_mel(model) else model
+        self.engine = CopySynthesis(engine) if takes_mel(engine) else engine
         self.task = task
         self.metadata = metadata
         self.settings = settings or Settings()
@@ -139,12 +136,12 @@ class Pipeline:
     @property
     def sample_rate(self) -> int:
         """The model's own sample rate in Hz; input of any other is resampled."""
-        return self.model.sample_rate
+        return self.engine.sample_rate
 
     @property
     def stems(self) -> tuple[str, ...]:
         """Names of the outputs."""
-        return self.model.stems
+        return self.engine.stems
 
     def __call__(self, waveform: Array, sample_rate: int) -> Array:
         """Process a whole waveform.
@@ -166,9 +163,8 @@ class Pipeline:
         blocks = [block[:, n : n + size] for n in range(0, block.shape[1], size)]
         measured = self._measure(iter(blocks), sample_rate, block.shape[0])
         session = self._session(sample_rate, block.shape[0], settings, **measured)
-        with device_errors():
-            parts = [session.feed(b).stems for b in blocks]
-            parts.append(session.flush().stems)
+        parts = [session.feed(b).stems for b in blocks]
+        parts.append(session.flush().stems)
         return array.restore(np.concatenate(parts, axis=-1))
 
     def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
@@ -234,10 +230,7 @@ class Pipeline:
             raise InputError(f"{recording} is silent: an enrolment holds the speaker's voice")
         resampler = StreamingResampler(sample_rate, self.sample_rate, 1)
         parts = (resampler.feed(to_mono(waveform, str(recording))[None]), resampler.flush())
-        device = next(self.model.parameters()).device
-        tensor = torch.from_numpy(np.concatenate(parts, axis=-1))[None].to(device)
-        with device_errors():
-            self.conditions = {**self.conditions, **self.model.enrol(tensor)}
+        self.conditions = {**self.conditions, **self.engine.enrol(np.concatenate(parts, axis=-1)[None])}
 
     def process_file(
         self,
@@ -261,7 +254,7 @@ class Pipeline:
             raise InputError(
                 f"this model has {len(self.stems)} outputs ({', '.join(self.stems)}): name as many"
             )
-        with AudioReader(source) as reader, device_errors():
+        with AudioReader(source) as reader:
             info, piped = reader.info, reader.is_pipe
             seconds = PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS
             settings = self._with_chunk(seconds, 1 if piped else info.channels)
@@ -310,12 +303,12 @@ class Pipeline:
         return writers
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
-        if isinstance(self.model, Vocoder):
-            check_takes_mel(self.model)
+        if is_vocoder(self.engine):
+            mel_of(self.engine)
         if TASKS.get(self.task).widens:
             rate = settings.output_rate or max(sample_rate, self.sample_rate)
             settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
-        return Session(self.model, sample_rate, channels, settings, **self.conditions, **measured)
+        return Session(self.engine, sample_rate, channels, settings, **self.conditions, **measured)
 
     def _with_chunk(self, seconds: float, channels: int) -> Settings:
         """The settings with steps of so much audio, unless the user said how much.
@@ -325,7 +318,7 @@ class Pipeline:
         """
         if self.settings.chunk_seconds is not None:
             return self.settings
-        together = channels if self.model.causal else 1
+        together = channels if self.engine.causal else 1
         return dataclasses.replace(self.settings, chunk_seconds=seconds / together)
 
     def _remarks(self, measured: dict[str, Any]) -> list[str]:
@@ -334,7 +327,7 @@ class Pipeline:
         if bandwidth is None:
             return []
         found, other = f"holds sound up to {bandwidth / 1000:.1f} kHz", None
-        begin = self.model.extends_from_hz or 0.0
+        begin = self.engine.extends_from_hz or 0.0
         if bandwidth > FULL_BAND * self.sample_rate / 2:
             found += ": there is nothing to extend"
             other = self._other_model(above=max(self.sample_rate, 2 * bandwidth / FULL_BAND))
@@ -357,7 +350,7 @@ class Pipeline:
         self, blocks: Iterator[Block], sample_rate: int, channels: int, whole: bool = True
     ) -> dict[str, Any]:
         """First pass: conditions for the streams of this recording; reads no more blocks than it needs."""
-        first_pass = FirstPass(self.model, sample_rate, channels, self.settings.rehearse, whole)
+        first_pass = FirstPass(self.engine, sample_rate, channels, self.settings.rehearse, whole)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
         return first_pass.finish()
@@ -394,15 +387,13 @@ class LiveStream:
             StreamError: the stream has ended, or the channels changed.
         """
         self._like = UserArray(block)
-        with device_errors():
-            return self._like.restore(self._session.feed(self._like.block).stems)
+        return self._like.restore(self._session.feed(self._like.block).stems)
 
     def flush(self) -> Array:
         """End the stream and return its tail: output and input are then equally long."""
         if self._like is None:
             raise StreamError("nothing was fed into this stream")
-        with device_errors():
-            return self._like.restore(self._session.flush().stems)
+        return self._like.restore(self._session.flush().stems)
 
     def reset(self) -> None:
         """Forget everything; the next `feed` begins a new stream."""
@@ -414,33 +405,38 @@ def load(
     name: str | Path = "denoise",
     device: str = "auto",
     task: str | None = None,
+    engine: checkpoint.EngineName = "auto",
+    threads: int | None = None,
     **settings: Any,
 ) -> Pipeline:
     """Load a pipeline.
 
     Args:
         name: a task (its default checkpoint), a bundled checkpoint's name, or a path.
-        device: "cpu", "cuda", "cuda:1" or "auto", which takes a GPU where there is one.
+        device: "cpu", "cuda", "cuda:1" or "auto", which is the CPU where the checkpoint has a graph, else a
+            GPU where there is one.
         task: refuse a checkpoint of another task.
+        engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
+            there is one and the device allows it.
+        threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
         settings: those of `Settings` (chunk_seconds, mix, max_attenuation_db, …).
     Raises:
         CheckpointError: no such checkpoint, or one that cannot be used.
         DeviceError: the device is not there.
+        DependencyError: the engine is not installed.
     """
     path = checkpoint.default_for(str(name)) if str(name) in TASKS.all() else checkpoint.resolve(name)
-    target = find_device(device)
-    with device_errors():
-        model, metadata = checkpoint.load(path, target)
+    runs, metadata = checkpoint.open_engine(path, device, engine, threads)
     if task is not None and metadata.task != task:
         raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
     values = Settings(**settings)
     if metadata.task == "vocode":
         # What lies above the model's band was not vocoded, and must not pass for it.
         values = dataclasses.replace(values, upper_band=False)
-    return Pipeline(model, metadata.task, metadata, values)
+    return Pipeline(runs, metadata.task, metadata, values)
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Model:
+def load_model(path: str | Path, device: str = "cpu") -> Any:
     """The bare module of a checkpoint (a path or a bundled name), in eval mode.
 
     Its forward takes what the published model's takes.
@@ -448,6 +444,8 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
     Raises:
         CheckpointError, DeviceError: as `load`.
     """
+    from audiotool.device import find_device
+
     return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
 
 

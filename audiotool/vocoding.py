@@ -14,32 +14,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
 from audiotool.audio.mono import Downmix
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, open_writer
-from audiotool.device import device_errors
-from audiotool.dsp.mel import MelConfig, MelSpectrogram, advice_for, check_definition, check_mel
+from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel
+from audiotool.engines.base import Engine
 from audiotool.errors import CheckpointError, InputError
-from audiotool.models.vocoder import Vocoder
 from audiotool.pipeline import FILE_CHUNK_SECONDS, FileResult, Pipeline, Progress, Written
-from audiotool.streaming.copy_synthesis import CopySynthesis, check_takes_mel, takes_mel, uses_f0
+from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.streamer import make_streamer
 
 
-def vocoder_of(pipeline: Pipeline) -> Vocoder:
+def vocoder_of(pipeline: Pipeline) -> Engine:
     """The bare vocoder of a pipeline.
 
     Raises:
         CheckpointError: its model takes waveforms alone.
     """
-    model = pipeline.model
-    found = model.vocoder if isinstance(model, CopySynthesis) else model
-    if not isinstance(found, Vocoder):
-        raise CheckpointError(f"{model.name} takes a waveform, not a mel")
+    engine = pipeline.engine
+    found = engine.vocoder if isinstance(engine, CopySynthesis) else engine
+    if not is_vocoder(found):
+        raise CheckpointError(f"{engine.name} takes a waveform, not a mel")
     return found
 
 
@@ -49,9 +47,7 @@ def definition_of(pipeline: Pipeline) -> MelConfig:
     Raises:
         CheckpointError: it takes none, or a codec's features.
     """
-    vocoder = vocoder_of(pipeline)
-    check_takes_mel(vocoder)
-    return vocoder.mel
+    return mel_of(vocoder_of(pipeline))
 
 
 def vocode_file(
@@ -75,18 +71,17 @@ def vocode_file(
     vocoder = vocoder_of(pipeline)
     frame_s = vocoder.upsampling / vocoder.sample_rate
     chunk = max(1, round((pipeline.settings.chunk_seconds or FILE_CHUNK_SECONDS) / frame_s))
-    device = next(vocoder.parameters()).device
-    with FeatureReader(source, _rows(vocoder, f0)) as reader, device_errors():
+    with FeatureReader(source, _rows(vocoder, f0)) as reader:
         track = _check(reader, vocoder, f0)
         streamer = make_streamer(vocoder, chunk)
         length = vocoder.output_length(reader.shape[1])
         form = ("PCM_16", goal.format, goal.subtype)
         with open_writer(goal.stems[0], vocoder.sample_rate, 1, *form, frames=length) as writer:
             for block in _with_f0(reader, track, chunk):
-                writer.write(streamer.feed(torch.from_numpy(block)[None].to(device))[0].T.cpu().numpy())
+                writer.write(streamer.feed(block[None])[0].T)
                 if progress is not None:
                     progress(writer.frames, length)
-            writer.write(streamer.flush()[0].T.cpu().numpy())
+            writer.write(streamer.flush()[0].T)
     return FileResult(
         sample_rate=vocoder.sample_rate,
         channels=1,
@@ -96,15 +91,15 @@ def vocode_file(
     )
 
 
-def _rows(vocoder: Vocoder, f0: str | Path | None) -> tuple[int, ...]:
+def _rows(vocoder: Engine, f0: str | Path | None) -> tuple[int, ...]:
     """Numbers of rows a file for this vocoder may have."""
     wanted = vocoder.input_channels
-    return (wanted - 1,) if uses_f0(vocoder) and f0 is not None else (wanted, wanted - uses_f0(vocoder))
+    return (wanted - 1,) if vocoder.uses_f0 and f0 is not None else (wanted, wanted - vocoder.uses_f0)
 
 
-def _check(reader: FeatureReader, vocoder: Vocoder, f0: str | Path | None) -> Any:
+def _check(reader: FeatureReader, vocoder: Engine, f0: str | Path | None) -> Any:
     """Refuse what does not fit; the track of F0, or None."""
-    if f0 is not None and not uses_f0(vocoder):
+    if f0 is not None and not vocoder.uses_f0:
         raise InputError(f"{f0}: this {vocoder.name} takes no F0: leave --f0 out")
     bands, frames = reader.shape
     if not takes_mel(vocoder):
@@ -113,14 +108,14 @@ def _check(reader: FeatureReader, vocoder: Vocoder, f0: str | Path | None) -> An
             raise InputError(f"{reader.name} has {bands} rows: {expected}{advice_for(bands)}")
         reader.range(bands)
         return None
-    mel = vocoder.mel
+    mel = mel_of(vocoder)
     if reader.definition is not None:
         check_definition(reader.definition, mel, reader.name)
-    has_f0 = uses_f0(vocoder) and f0 is None and bands == mel.n_mels + 1
+    has_f0 = vocoder.uses_f0 and f0 is None and bands == mel.n_mels + 1
     if not has_f0 and bands != mel.n_mels:
         # Says which number of bands was expected, before the values are looked at.
         check_mel(reader.shape, 0.0, 0.0, mel, reader.name)
-    if uses_f0(vocoder) and not has_f0 and f0 is None:
+    if vocoder.uses_f0 and not has_f0 and f0 is None:
         raise InputError(
             f"{reader.name} holds {bands} bands and no F0, which this {vocoder.name} needs: give"
             f" --f0 FILE.npy, or a file of {bands + 1} rows whose last is F0 in Hz"
@@ -150,7 +145,7 @@ class MelAnalysis:
     """
 
     def __init__(self, definition: str | Mapping[str, Any] | MelConfig) -> None:
-        self.analysis = MelSpectrogram(definition)
+        self.analysis = StreamingMel(definition)
 
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None
@@ -193,9 +188,7 @@ class MelAnalysis:
             warnings=(*reader.warnings, *([several] if info.channels > 1 else [])),
         )
 
-    @torch.inference_mode()
     def _write(self, waveform: np.ndarray[Any, Any], state: Any, final: bool, writer: MelWriter) -> Any:
-        x = torch.from_numpy(np.array(waveform, dtype=np.float32))
-        mel, state = self.analysis.step(x, state, final)
-        writer.write(mel[0].numpy())
+        mel, state = self.analysis.step(np.array(waveform, dtype=np.float32), state, final)
+        writer.write(mel[0])
         return state

@@ -63,7 +63,7 @@ def best(arguments: list[str], times: int) -> tuple[float, float]:
 def speed(path: Path, folder: Path, seconds: float) -> None:
     """File mode beside one whole-file forward by CPU time, and how far streamed output is from it."""
     pipeline = audiotool.load(path, device="cpu")
-    model = pipeline.model
+    model = audiotool.load_model(path)
     x = noise(seconds, model.sample_rate)
     write_long(folder / "speed.wav", seconds, model.sample_rate)
     waveform = torch.from_numpy(x)[None]
@@ -80,16 +80,17 @@ def speed(path: Path, folder: Path, seconds: float) -> None:
     share = forward / file_mode
     print(f"  file mode, 10 s chunks   {seconds / file_mode:8.1f}x real time, {share:.2f} of the forward")
     for name, chunk in (("one hop", 1), ("7 hops", 7), ("1 s", model.sample_rate // model.hop_length)):
-        streamer = make_streamer(model, chunk * model.hop_length)
+        streamer = make_streamer(pipeline.engine, chunk * model.hop_length)
         began = time.process_time()
-        parts = [streamer.feed(b) for b in waveform.split(model.sample_rate, dim=-1)]
-        y = torch.cat([*parts, streamer.flush()], dim=-1)
+        parts = [streamer.feed(b.numpy()) for b in waveform.split(model.sample_rate, dim=-1)]
+        y = torch.from_numpy(np.concatenate([*parts, streamer.flush()], axis=-1))
         taken = time.process_time() - began
         error = float((y - whole).abs().max() / whole.abs().max())
         print(f"  chunks of {name:15s}{seconds / taken:8.1f}x real time, {error:.1e} of peak from whole-file")
     live = pipeline.live(model.sample_rate)
-    print(f"  latency: model {1000 * model.latency / model.sample_rate:.1f} ms,", end=" ")
-    print(f"live stream with its hop {1000 * live.latency_seconds:.1f} ms")
+    print(f"  latency: algorithmic {1000 * model.latency / model.sample_rate:.1f} ms,", end=" ")
+    print(f"with hop {1000 * live.latency_seconds:.1f} ms,", end=" ")
+    print(f"with resampling {1000 * pipeline.live(48000).latency_seconds:.1f} ms (48 kHz)")
 
 
 def memory(path: Path, folder: Path, hour: float) -> None:

@@ -25,13 +25,15 @@ from audiotool.audio.formats import readable_endings
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.batch.inputs import find_inputs
+from audiotool.checkpoint import default_for
 from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
-from audiotool.dsp.mel import MelSpectrogram
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
+from audiotool.engines.pytorch import TorchEngine
 from audiotool.metrics.score import score
 from audiotool.models.vocoder import Vocoder
-from audiotool.pipeline import load
+from audiotool.pipeline import load_model
 from audiotool.recipe import parse_settings
-from audiotool.streaming.copy_synthesis import CopySynthesis
+from audiotool.streaming.copy_synthesis import CopySynthesis, takes_mel
 from audiotool.streaming.resample import StreamingResampler
 
 METRICS = {
@@ -89,26 +91,29 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the model")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = load(options.checkpoint, "cpu", "vocode").model
-    if not isinstance(model, CopySynthesis):
-        parser.error("this checkpoint takes a codec's features: there is no mel to begin with")
-    model = CopySynthesis(changed(model.vocoder, options.set))
-    rate, analysis = model.sample_rate, MelSpectrogram(model.vocoder.mel)
+    vocoder = load_model(default_for("vocode") if options.checkpoint == "vocode" else options.checkpoint)
+    if not isinstance(vocoder, Vocoder) or not takes_mel(TorchEngine(vocoder)):
+        parser.error("this checkpoint takes no mel, of which Griffin-Lim could make a waveform")
+    model = CopySynthesis(TorchEngine(changed(vocoder, options.set)))
+    rate, analysis = model.sample_rate, MelSpectrogram(vocoder.mel)
     paths = [str(found.path) for found in find_inputs(options.inputs, (), readable_endings())]
     paths = paths[:: -(-len(paths) // options.files)]
     waveforms = [recording(path, rate, options.seconds) for path in paths]
 
+    def speak(x: Tensor) -> Tensor:
+        return torch.from_numpy(model.process(x.numpy()))
+
     def iterate(x: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(x, (0, model.padded_length(x.shape[-1]) - x.shape[-1]))
-        return griffin_lim(analysis(padded), model.vocoder.mel)[:, : x.shape[-1]]
+        return griffin_lim(analysis(padded), vocoder.mel)[:, : x.shape[-1]]
 
-    model.process(torch.zeros(1, 1, rate))  # warms up
+    speak(torch.zeros(1, 1, rate))  # warms up
     sound = sum(map(len, waveforms)) / rate
     print(f"{len(waveforms)} recordings, {sound:.1f} s at {rate} Hz, one core\n")
     print(f"| method | {' | '.join(METRICS.values())} | speed |")
     print("| --- |" + " ---: |" * (len(METRICS) + 1))
-    name = ", ".join([model.vocoder.name, *options.set])
-    print(f"| {name} | {measure(model.process, waveforms, rate)} |", flush=True)
+    name = ", ".join([vocoder.name, *options.set])
+    print(f"| {name} | {measure(speak, waveforms, rate)} |", flush=True)
     print(f"| Griffin-Lim, {ITERATIONS} iterations | {measure(iterate, waveforms, rate)} |")
 
 

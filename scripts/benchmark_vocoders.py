@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from audiotool.benchmark import count_macs
+from audiotool.engines.cost import count_macs
 from audiotool.models.base import Model
 from audiotool.models.layers import logistic_mixture, noise
 from audiotool.models.registry import MODELS

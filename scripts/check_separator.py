@@ -40,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     pipeline = audiotool.load(options.model)
-    stems = pipeline.model.stems
+    stems = pipeline.stems
     before, after, found = [], [], []
     for path in sorted((options.test / "noisy").iterdir())[: options.limit]:
         mixture, rate = read(path)

@@ -129,10 +129,11 @@ def ours(name: str, rehearse: bool) -> System:
     """A checkpoint of this project, or with "denoise" the default one, its files rehearsed or not."""
     path = checkpoint.default_for(name) if name == "denoise" else checkpoint.resolve(name)
     pipeline = audiotool.load(path, device="cpu", task="denoise", rehearse=rehearse)
-    model = pipeline.model
-    latency = model.latency if model.causal else make_streamer(model).latency
-    weights = sum(p.numel() for p in model.parameters())
-    return System(f"audiotool, {path.stem}", lambda: pipeline, latency / model.sample_rate, weights)
+    engine = pipeline.engine
+    latency = engine.latency if engine.causal else make_streamer(engine).latency
+    return System(
+        f"audiotool, {path.stem}", lambda: pipeline, latency / engine.sample_rate, engine.parameters
+    )
 
 
 def rnnoise() -> System:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 
+import numpy as np
 import soundfile
 import torch
 
 from audiotool.checkpoint import load, resolve
+from audiotool.engines.pytorch import TorchEngine
 from audiotool.models.base import Level
 from audiotool.streaming.streamer import make_streamer
 
@@ -35,10 +37,10 @@ def main() -> None:
     conditions = {"level": Level.of(x)} if model.uses_level else {}
     whole = model.process(x, **conditions)
     streamer = make_streamer(
-        model, round(options.segment * rate), round(options.overlap * rate), **conditions
+        TorchEngine(model), round(options.segment * rate), round(options.overlap * rate), **conditions
     )
-    blocks = [streamer.feed(block) for block in x.split(rate, dim=-1)]
-    streamed = torch.cat([*blocks, streamer.flush()], dim=-1)
+    blocks = [streamer.feed(block.numpy()) for block in x.split(rate, dim=-1)]
+    streamed = torch.from_numpy(np.concatenate([*blocks, streamer.flush()], axis=-1))
     error = (streamed - whole).square().mean().sqrt() / whole.square().mean().sqrt()
     worst = (streamed - whole).abs().max() / whole.abs().max()
     print(f"{model.name}: {x.shape[-1] / rate:.1f} s in segments of {options.segment:g} s,", end=" ")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from audiotool.benchmark import count_macs
+from audiotool.engines.cost import count_macs
 from audiotool.importers.base import IMPORTERS
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS

@@ -8,15 +8,16 @@ import pytest
 import torch
 from kit.checkpoints import TINY
 
-from audiotool import benchmark
 from audiotool.benchmark import (
     chunk_items,
-    count_macs,
     measure,
     peak_memory_mb,
     percentile,
     step_times,
 )
+from audiotool.engines import cost
+from audiotool.engines.cost import count_macs
+from audiotool.engines.pytorch import TorchEngine
 from audiotool.models.base import Model, State
 from audiotool.models.cleanunet import CleanUNet
 from audiotool.models.layers.recurrent import GRU
@@ -70,9 +71,9 @@ def test_every_model_has_a_cost(name: str) -> None:
     if model.sample_by_sample:
         assert 0 < count_macs(model) < math.inf
         return
-    noise = benchmark._noise(model, 0.1)
+    noise = cost._noise(model, 0.1)
     with torch.no_grad():
-        run = benchmark._macs(model, noise) * benchmark.items_per_second(model) / noise.shape[-1]
+        run = cost._macs(model, noise) * cost.items_per_second(model) / noise.shape[-1]
     assert 0 < run < math.inf
     assert count_macs(model, 0.1) == pytest.approx(run, rel=1e-6)
 
@@ -114,7 +115,7 @@ def test_percentiles() -> None:
 
 def test_measure_a_causal_model() -> None:
     model = CleanUNet(TINY).eval()
-    result = measure(model, seconds=2.0)
+    result = measure(TorchEngine(model), seconds=2.0)
     assert result.parameters == model.parameter_count
     assert result.latency_ms == pytest.approx(model.latency / 16)
     assert result.hop_ms == pytest.approx(model.hop_length / 16)
@@ -123,14 +124,16 @@ def test_measure_a_causal_model() -> None:
     assert result.hop_ms is not None
     assert result.live_share == result.step_ms["p50"] / result.hop_ms
     assert result.real_time_factor > 0
-    assert result.threads == torch.get_num_threads()
+    assert (result.threads, result.engine, result.device) == (1, "torch", "cpu")
+    assert result.hop_latency_ms == pytest.approx((model.delay + model.hop_length - 1) / 16)
+    assert result.resampled_latency_ms == pytest.approx(result.hop_latency_ms + 2 * 4.1, abs=0.3)
 
 
 def test_live_steps_count_from_the_first_output_on() -> None:
     model = CleanUNet(TINY).eval()
-    steps = -(-chunk_items(model, 1.0) // model.hop_length)
+    steps = -(-chunk_items(TorchEngine(model), 1.0) // model.hop_length)
     waiting = -(-(model.latency + 1) // model.hop_length)
-    assert steps - waiting - 2 <= len(step_times(model, 1.0)) <= steps - 1
+    assert steps - waiting - 2 <= len(step_times(TorchEngine(model), 1.0)) <= steps - 1
 
 
 def test_memory_is_this_processs() -> None:

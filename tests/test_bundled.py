@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from kit.streams import stream
 
 import audiotool
 from audiotool import checkpoint
+from audiotool.engines.pytorch import TorchEngine
 from audiotool.metrics.score import score
-from audiotool.streaming.streamer import make_streamer
 
 DEMO = Path(__file__).parent / "data" / "audio" / "demo"
 NAMES = list(checkpoint.bundled())
@@ -64,7 +65,7 @@ def test_streamed_equals_whole_and_latency_is_low(name: str) -> None:
     x = torch.from_numpy(read("noisy.flac"))[None, None]
     with torch.inference_mode():
         whole = model.process(x)
-    streamer = make_streamer(model)
+    streamer = stream(model)
     parts = [streamer.feed(block) for block in x.split(1777, dim=-1)]
     streamed = torch.cat([*parts, streamer.flush()], dim=-1)
     assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
@@ -73,8 +74,9 @@ def test_streamed_equals_whole_and_latency_is_low(name: str) -> None:
 def test_short_files_are_cleaner_for_a_beginning_and_more_so_when_rehearsed() -> None:
     """PESQ of six cuts of 3 s: begun with nothing, as live streams begin, and as files do."""
     noisy, clean = read("noisy.flac"), read("clean.flac")
-    nothing, live = (audiotool.load("denoise", rehearse=False) for _ in range(2))
-    for name, parameter in nothing.model.named_parameters():
+    nothing, live = (audiotool.load("denoise", engine="torch", rehearse=False) for _ in range(2))
+    assert isinstance(nothing.engine, TorchEngine)
+    for name, parameter in nothing.engine.model.named_parameters():
         if ".beginning." in name:
             parameter.data.zero_()
     means = []

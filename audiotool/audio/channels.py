@@ -6,11 +6,11 @@ last odd one doubled; a microphone array's model sees all of them and returns on
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
-def fold(waveform: Tensor, together: int | None) -> Tensor:
+def fold(waveform: NDArray[np.float32], together: int | None) -> NDArray[np.float32]:
     """(channels, time) -> (batch, together, time).
 
     Args:
@@ -18,13 +18,14 @@ def fold(waveform: Tensor, together: int | None) -> Tensor:
     """
     if together is None:
         return waveform[None]
-    missing = -waveform.shape[0] % together
+    missing = -len(waveform) % together
     if missing:
-        waveform = torch.cat((waveform, waveform[-1:].expand(missing, -1)))
-    return waveform.unflatten(0, (-1, together))
+        waveform = np.concatenate((waveform, np.repeat(waveform[-1:], missing, axis=0)))
+    return waveform.reshape(len(waveform) // together, together, waveform.shape[-1])
 
 
-def unfold(output: Tensor, stems: int, channels: int) -> Tensor:
+def unfold(output: NDArray[np.float32], stems: int, channels: int) -> NDArray[np.float32]:
     """(batch, stems * together, time) -> (stems, channels, time), without the doubled channel."""
-    separate = output.unflatten(1, (stems, -1)).transpose(0, 1)
-    return separate.flatten(1, 2)[:, :channels]
+    batch, rows, time = output.shape
+    separate = output.reshape(batch, stems, rows // stems, time).swapaxes(0, 1)
+    return separate.reshape(stems, batch * (rows // stems), time)[:, :channels]

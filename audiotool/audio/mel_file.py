@@ -29,6 +29,7 @@ from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
 from audiotool.documents import DocumentError, read_json
 from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
+from audiotool.extras import require
 from audiotool.paths import in_utf8
 
 NAME = "mel"
@@ -151,8 +152,13 @@ class FeatureReader:
 
         try:
             place = self._stack.enter_context(in_utf8(path))
-            file = self._stack.enter_context(safe_open(place, framework="pt"))
-            array = _Slices(file.get_slice(_only(list(file.keys()), path)))
+            file = self._stack.enter_context(safe_open(place, framework="np"))
+            name = _only(list(file.keys()), path)
+            if file.get_slice(name).get_dtype() == "BF16":
+                # The one type that numpy does not have.
+                require("torch", "torch", f"{path}, a mel in bfloat16,")
+                file = self._stack.enter_context(safe_open(place, framework="pt"))
+            array = _Slices(file.get_slice(name))
         except SafetensorError as error:
             raise ValueError(str(error)) from error
         text = (file.metadata() or {}).get(NAME)

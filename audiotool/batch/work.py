@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from audiotool.audio import PIPE
 from audiotool.audio.formats import is_mel_name
 from audiotool.batch.plan import Job
+from audiotool.checkpoint import EngineName
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.report import Row
@@ -35,18 +36,20 @@ class Work:
         task: the task's name.
         checkpoint: a bundled name or a path; None is the task's default.
         device: as `audiotool.load`.
+        engine: as `audiotool.load`.
         settings: keywords of `streaming.session.Settings`.
         metrics: names of the scores where a job has references.
         any_order: True when stems are scored in their best order: no name tells them apart.
         enrolment: a recording of the speaker to keep, None for everybody.
         mel: write inputs' mels of this definition, in place of running a model.
         f0: F0 for mel files: a file for one input, a folder of files of the inputs' names for several.
-        threads: of one worker; None leaves torch's own choice.
+        threads: of one worker; None leaves the engine's own choice.
     """
 
     task: str
     checkpoint: str | None = None
     device: str = "auto"
+    engine: EngineName = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     mel: MelConfig | None = None
@@ -86,17 +89,20 @@ def load_pipeline(work: Work) -> Pipeline | MelAnalysis:
         CheckpointError, DeviceError: as `audiotool.load`.
         InputError: the enrolment cannot be used.
     """
-    import torch
-
     from audiotool.pipeline import load
 
-    if work.threads is not None:
-        torch.set_num_threads(work.threads)
     if work.mel is not None:
         from audiotool.vocoding import MelAnalysis
 
         return MelAnalysis(work.mel)
-    pipeline = load(work.checkpoint or work.task, work.device, work.task, **work.settings)
+    pipeline = load(
+        work.checkpoint or work.task,
+        work.device,
+        work.task,
+        engine=work.engine,
+        threads=work.threads,
+        **work.settings,
+    )
     if work.enrolment is not None:
         pipeline.enrol(work.enrolment)
     return pipeline

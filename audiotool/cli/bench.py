@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.cli.options import EngineChoice, EngineKind
 from audiotool.cli.screen import write
 from audiotool.errors import PlanError
+from audiotool.extras import require
 from audiotool.text import one_line, to_json
 
 if TYPE_CHECKING:
     from audiotool.benchmark import Benchmark
-    from audiotool.models.base import Model
+    from audiotool.engines.base import Engine
 
 app = typer.Typer(add_completion=False)
 
@@ -32,6 +34,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=1.0, help="Audio processed, in seconds.")] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.")] = "cpu",
+    engine: EngineChoice = EngineKind.auto,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
 ) -> None:
     """Measure a model: real-time factor, time of a live step, latency, memory, cost.
@@ -40,15 +43,10 @@ def bench(
     """
     if model is not None and checkpoint is not None:
         raise PlanError("--model and --checkpoint exclude each other")
-    import torch
-
     from audiotool.benchmark import measure
-    from audiotool.device import find_device
 
-    torch.set_num_threads(threads)
-    target = find_device(device)
-    name, loaded = _load(model, checkpoint)
-    result = measure(loaded.to(target), seconds)
+    name, runs = _open(model, checkpoint, device, engine, threads)
+    result = measure(runs, seconds, threads)
     if as_json:
         write(to_json({"checkpoint": name, **dataclasses.asdict(result)}))
         return
@@ -59,13 +57,13 @@ def bench(
 
 def rows(result: Benchmark) -> list[tuple[str, str]]:
     """The table's lines: what, and how much."""
-    cost = f"{result.macs_per_second / 1e6:.4g} million a second of audio"
-    latency = f"{result.latency} samples, {result.latency_ms:.1f} ms"
+    macs = result.macs_per_second
+    cost = "not counted" if macs is None else f"{macs / 1e6:.4g} million a second of audio"
     lines = [
         ("architecture", f"{result.name}, {result.sample_rate} Hz"),
         ("parameters", f"{result.parameters:,}"),
         ("multiply-accumulates", cost),
-        ("latency", latency if result.causal else f"unbounded; segments of {latency}"),
+        ("latency", _latency(result)),
         ("files", f"{result.real_time_factor:.1f}x real time over {result.seconds:g} s"),
     ]
     if result.step_ms is None or result.live_share is None:
@@ -75,20 +73,49 @@ def rows(result: Benchmark) -> list[tuple[str, str]]:
         lines.append(("live steps", f"{times} for {result.hop_ms:.1f} ms of audio"))
         lines.append(("live streams", f"{result.live_share:.3f} of real time, by the median step"))
     if result.peak_memory_mb is not None:
-        lines.append(("peak memory", f"{result.peak_memory_mb:.0f} MB, Python and PyTorch included"))
-    lines.append(("machine", f"{result.device}, {result.threads} thread{'s' * (result.threads > 1)}"))
+        lines.append(("peak memory", f"{result.peak_memory_mb:.0f} MB, Python and the engine included"))
+    lines.append(
+        (
+            "machine",
+            f"{result.device}, {result.threads} thread{'s' * (result.threads > 1)}, engine {result.engine}",
+        )
+    )
     return lines
 
 
-def _load(model: str | None, path: Path | None) -> tuple[str, Model]:
-    """A title and the model in eval mode."""
+def _latency(result: Benchmark) -> str:
+    """Algorithmic, with hop, with resampling; of a model that looks ahead, its segments'."""
+    algorithmic = f"{result.latency} samples, {result.latency_ms:.1f} ms"
+    if not result.causal:
+        return f"unbounded; segments of {algorithmic}"
+    parts = [f"algorithmic {algorithmic}"]
+    if result.hop_latency_ms is not None:
+        parts.append(f"with hop {result.hop_latency_ms:.1f} ms")
+    if result.resampled_latency_ms is not None:
+        parts.append(f"with resampling {result.resampled_latency_ms:.1f} ms (48 kHz)")
+    return "; ".join(parts)
+
+
+def _open(
+    model: str | None, path: Path | None, device: str, engine: EngineKind, threads: int
+) -> tuple[str, Engine]:
+    """A title and what runs the model."""
     from audiotool import checkpoint
-    from audiotool.models.registry import MODELS
 
     if path is not None:
-        return str(path), checkpoint.load(path)[0]
+        return str(path), checkpoint.open_engine(path, device, engine.value, threads)[0]
     model = "denoise" if model is None else model
     model = checkpoint.defaults().get(model, model)
     if model in checkpoint.bundled():
-        return model, checkpoint.load(checkpoint.resolve(model))[0]
-    return f"{model} (random weights)", MODELS.get(model).from_config().eval()
+        path = checkpoint.resolve(model)
+        return model, checkpoint.open_engine(path, device, engine.value, threads)[0]
+    require("torch", "torch", f"the architecture {model} with random weights")
+    import torch
+
+    from audiotool.device import find_device
+    from audiotool.engines.pytorch import TorchEngine
+    from audiotool.models.registry import MODELS
+
+    torch.set_num_threads(threads)
+    built = MODELS.get(model).from_config().eval().to(find_device(device))
+    return f"{model} (random weights)", TorchEngine(built)

@@ -59,7 +59,7 @@ def evaluate(
     except InputError as error:
         raise PlanError(str(error)) from error
     if task == "separate":
-        from audiotool.models.base import are_interchangeable
+        from audiotool.engines.base import are_interchangeable
 
         pairs = in_best_order(pairs, are_interchangeable)
     rows = _score(pairs, names, jobs or core_count(), quiet)

@@ -269,7 +269,7 @@ def _described(model: Model, cost: bool) -> dict[str, Any]:
         "causal": facts.causal,
     }
     if cost:
-        from audiotool.benchmark import count_macs
+        from audiotool.engines.cost import count_macs
 
         row["macs_per_second"] = count_macs(model)
     return row

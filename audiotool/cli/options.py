@@ -8,6 +8,7 @@ def denoise(options: DenoiseOptions) -> None: ...
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import inspect
 import typing
@@ -23,6 +24,25 @@ OptionsT = typing.TypeVar("OptionsT")
 Device = Annotated[
     str,
     typer.Option(help="cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", rich_help_panel="Computation"),
+]
+
+
+class EngineKind(str, enum.Enum):
+    """What runs a model."""
+
+    auto = "auto"
+    onnx = "onnx"
+    torch = "torch"
+
+
+EngineChoice = Annotated[
+    EngineKind,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        help="What runs the model: onnx (its exported graph), torch, or auto (the graph where there is one).",
+        rich_help_panel="Computation",
+    ),
 ]
 Jobs = Annotated[
     int,
@@ -153,6 +173,7 @@ class TaskOptions:
         ),
     ] = None
     device: Device = "auto"
+    engine: EngineChoice = EngineKind.auto
     chunk: Annotated[
         float | None,
         typer.Option(

@@ -44,7 +44,7 @@ def separate(options: SeparateOptions) -> None:
     audiotool separate recordings/ -o stems/ --jobs 4 --skip-existing
     """
     check_options(options)
-    from audiotool.models.base import are_interchangeable
+    from audiotool.engines.base import are_interchangeable
 
     task, stems = _task_and_stems(options)
     run_task(
@@ -59,7 +59,6 @@ def separate(options: SeparateOptions) -> None:
 def _task_and_stems(options: SeparateOptions) -> tuple[str, tuple[str, ...]]:
     """The task of the checkpoint, and the names of what comes out."""
     from audiotool import checkpoint
-    from audiotool.models.registry import MODELS
 
     wanted = None if options.stems is None else tuple(s.strip() for s in options.stems.split(","))
     named = asked_checkpoint(options)
@@ -69,7 +68,7 @@ def _task_and_stems(options: SeparateOptions) -> tuple[str, tuple[str, ...]]:
     else:
         path = checkpoint.resolve(named)
     metadata = checkpoint.read_metadata(path)
-    stems = MODELS.get(metadata.model["name"]).from_config(metadata.model["config"]).stems
+    stems = checkpoint.stems_of(path)
     is_denoiser = metadata.task == "denoise" and len(stems) == 1
     if is_denoiser:
         stems = SPEECH_AND_BACKGROUND

@@ -64,6 +64,7 @@ def run_task(
         task=task,
         checkpoint=checkpoint,
         device=options.device,
+        engine=options.engine.value,
         settings=options.settings(),
         metrics=description.metrics if options.reference is not None else (),
     )

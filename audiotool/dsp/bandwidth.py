@@ -6,10 +6,10 @@ needs to know where to begin.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from audiotool.dsp.stft import StreamingSTFT
+from audiotool.dsp.framing import StreamingFrames, hann
 
 FRAME_SECONDS = 0.032
 RANGE_DB = 70.0
@@ -27,23 +27,27 @@ class BandwidthMeter:
     def __init__(self, sample_rate: int) -> None:
         self.sample_rate = sample_rate
         n_fft = 2 * round(FRAME_SECONDS * sample_rate / 2)
-        self._analysis = StreamingSTFT(n_fft, n_fft // 2, padding="none")
-        self._state: tuple[Tensor, int] | None = None
-        self._power = torch.zeros(n_fft // 2 + 1, dtype=torch.float64)
-        self._frames = 0
+        self._frames = StreamingFrames(n_fft, n_fft // 2, padding="none")
+        self._window = hann(n_fft, n_fft)
+        self._state: tuple[NDArray[np.float32], int] | None = None
+        self._power = np.zeros(n_fft // 2 + 1)
+        self._count = 0
 
-    def feed(self, block: Tensor) -> None:
-        """Count (B, C, T) in."""
-        spec, self._state = self._analysis(block.flatten(0, 1), self._state)
-        if spec.shape[-1]:
-            self._power += spec.abs().square().sum((0, 2), dtype=torch.float64).cpu()
-            self._frames += spec.shape[-1]
+    def feed(self, block: NDArray[np.float32]) -> None:
+        """Count (channels, time) in."""
+        frames, self._state = self._frames.step(block, self._state)
+        # One channel after another: frames are half as many samples again as the block.
+        for channel in frames:
+            spec = np.fft.rfft(channel * self._window)
+            self._power += np.square(spec.real).sum(0, dtype=np.float64)
+            self._power += np.square(spec.imag).sum(0, dtype=np.float64)
+        self._count += frames.shape[1]
 
     def bandwidth_hz(self) -> float | None:
         """Upper edge of the content in Hz; None for silence or less than a frame of sound."""
-        peak = self._power.max().item()
-        if not self._frames or peak <= 0:
+        peak = self._power.max()
+        if not self._count or peak <= 0:
             return None
-        audible = (self._power > peak * 10 ** (-RANGE_DB / 10)).nonzero()
+        audible = np.flatnonzero(self._power > peak * 10 ** (-RANGE_DB / 10))
         bins = len(self._power) - 1
-        return float(min(audible.max().item() + 1, bins) / bins * self.sample_rate / 2)
+        return float(min(audible.max() + 1, bins) / bins * self.sample_rate / 2)

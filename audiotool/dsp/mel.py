@@ -1,4 +1,4 @@
-"""Mel spectrograms: their definition as data, the field's common ones by name, whole and as a stream.
+"""Mel spectrograms: their definition as data, the field's common ones by name, the analysis of a stream.
 
 A mel is (B, n_mels, frames) float32:
 
@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from audiotool.configuration import Bands, Hertz, Length, Positive, Rate, Real, build_config, quote
 from audiotool.discovery import nearest
-from audiotool.dsp.stft import Padding, StreamingSTFT, edge_length
+from audiotool.dsp.framing import Padding, StreamingFrames, edge_length, hann
 from audiotool.errors import CheckpointError, InputError
 
 
@@ -171,8 +171,8 @@ def check_definition(found: MelConfig, expected: MelConfig, source: str) -> None
 
 def value_range(config: MelConfig) -> tuple[float, float]:
     """Smallest and largest value a band can take for a waveform in [-1, 1]."""
-    taps = float(torch.hann_window(config.win_length or config.n_fft).sum())
-    column = float(filterbank(config).sum(dim=0).max())
+    taps = float(hann(config.win_length or config.n_fft, config.n_fft).sum(dtype=np.float64))
+    column = float(filterbank(config).sum(axis=0).max())
     ceiling = column * (taps**2 + config.power_offset) ** (config.power / 2)
     if config.log == "none":
         return 0.0, ceiling
@@ -225,79 +225,95 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
         )
 
 
-def filterbank(config: MelConfig) -> Tensor:
+def filterbank(config: MelConfig) -> NDArray[np.float32]:
     """Triangular bands, (n_fft // 2 + 1, n_mels) float32, as librosa's and torchaudio's."""
-    from torchaudio.functional import melscale_fbanks
-
-    norm = None if config.norm == "none" else config.norm
-    # It looks at the values on its way, which an outline of a network has none of.
-    with torch.device("cpu"):
-        bank = melscale_fbanks(
-            config.n_fft // 2 + 1,
-            float(config.fmin),
-            float(config.top),
-            config.n_mels,
-            config.sample_rate,
-            norm=norm,
-            mel_scale=config.scale,
-        )
-    return bank.to(torch.get_default_device())
+    bins = _line(0.0, config.sample_rate // 2, config.n_fft // 2 + 1)
+    low, high = _mels(config.fmin, config.scale), _mels(config.top, config.scale)
+    edges = _hertz(_line(low, high, config.n_mels + 2), config.scale)
+    width = np.diff(edges)
+    slopes = edges - bins[:, None]
+    bank = np.maximum(0, np.minimum(-slopes[:, :-2] / width[:-1], slopes[:, 2:] / width[1:]))
+    if config.norm == "slaney":
+        bank = bank * (np.float32(2.0) / (edges[2:] - edges[:-2]))
+    result: NDArray[np.float32] = bank.astype(np.float32)
+    return result
 
 
-class MelSpectrogram(nn.Module):
-    """Analyse a waveform into a mel of one definition; differentiable.
+def _line(first: float, last: float, count: int) -> NDArray[np.float32]:
+    """Equally spaced values, as single precision has them when it counts from both ends, as PyTorch does."""
+    begin, end = np.float32(first), np.float32(last)
+    step = np.float64((end - begin) / np.float32(count - 1))
+    index = np.arange(count)
+    return np.where(index < count // 2, begin + step * index, end - step * index[::-1]).astype(np.float32)
+
+
+LINEAR_HZ = 200.0 / 3
+"""Hz a mel of the Slaney scale, below 1 kHz; above, 27 mels are a factor of 6.4."""
+
+LOG_MELS, LOG_STEP = 1000.0 / LINEAR_HZ, math.log(6.4) / 27.0
+
+
+def _mels(hz: float, scale: str) -> float:
+    if scale == "htk":
+        return 2595.0 * math.log10(1.0 + hz / 700.0)
+    return hz / LINEAR_HZ if hz < 1000.0 else LOG_MELS + math.log(hz / 1000.0) / LOG_STEP
+
+
+def _hertz(mels: NDArray[np.float32], scale: str) -> NDArray[np.float32]:
+    one = np.float32
+    if scale == "htk":
+        power = np.power(10.0, mels / one(2595), dtype=np.float64).astype(np.float32)
+        hz = one(700) * (power - one(1))
+    else:
+        exponent = one(LOG_STEP) * (mels - one(LOG_MELS))
+        above = one(1000) * np.exp(exponent, dtype=np.float64).astype(np.float32)
+        hz = np.where(mels >= one(LOG_MELS), above, one(LINEAR_HZ) * mels)
+    result: NDArray[np.float32] = hz.astype(np.float32)
+    return result
+
+
+class StreamingMel:
+    """Analyse a stream into a mel of one definition, without PyTorch; `dsp.mel_spectrogram` differentiates.
 
     Args:
         config: the definition, a preset's name or plain values.
     """
 
-    filterbank: Tensor
-
     def __init__(self, config: MelConfig | str | Mapping[str, Any]) -> None:
-        super().__init__()
         self.config = mel_config(config)
         c = self.config
-        self.stft = StreamingSTFT(c.n_fft, c.hop_length, c.win_length, padding=c.padding)
-        self.register_buffer("filterbank", filterbank(c), persistent=False)
+        self.frames = StreamingFrames(c.n_fft, c.hop_length, c.padding)
+        self._window = hann(c.win_length or c.n_fft, c.n_fft)
+        self._bank = np.ascontiguousarray(filterbank(c).T)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Whole waveform (B, T) or (B, 1, T) -> (B, n_mels, frames(T))."""
-        return self.step(waveform, final=True)[0]
-
-    def step(self, waveform: Tensor, state: Any = None, final: bool = False) -> tuple[Tensor, Any]:
+    def step(
+        self, waveform: NDArray[np.float32], state: Any = None, final: bool = False
+    ) -> tuple[NDArray[np.float32], Any]:
         """Consume a chunk of any length and return the frames that are complete.
 
         Args:
-            waveform: (B, T) or (B, 1, T) with T >= 0.
+            waveform: (B, T) with T >= 0.
             state: from the previous step; None begins a stream.
             final: the stream ends with this chunk.
         Returns:
-            (B, n_mels, frames) and the state: (STFT state, samples so far, frames so far).
+            (B, n_mels, frames) and the state: (frames' state, samples so far, frames so far).
         """
-        x = waveform[:, 0] if waveform.dim() == 3 else waveform
         inner, length, emitted = (None, 0, 0) if state is None else state
-        length += x.shape[-1]
-        spec, inner = self.stft(x, inner, final)
+        length += waveform.shape[-1]
+        frames, inner = self.frames.step(waveform, inner, final)
         if final:
             # The end of a very short stream is padded before it is reflected.
-            spec = spec[..., : max(0, self.config.frames(length) - emitted)]
-        return self.from_spec(spec), (inner, length, emitted + spec.shape[-1])
+            frames = frames[:, : max(0, self.config.frames(length) - emitted)]
+        return self._mel(frames), (inner, length, emitted + frames.shape[1])
 
-    def from_spec(self, spec: Tensor) -> Tensor:
-        """Complex spec (B, F, frames) -> (B, n_mels, frames)."""
+    def _mel(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         c = self.config
-        power = spec.real.square() + spec.imag.square()
-        if c.power_offset:
-            power = power + c.power_offset
-        magnitude = power if c.power == 2 else _root(power) ** c.power
-        mel = torch.matmul(self.filterbank.T, magnitude)
+        spec = np.fft.rfft(frames * self._window).astype(np.complex64, copy=False)
+        power = np.square(spec.real) + np.square(spec.imag) + np.float32(c.power_offset)
+        magnitude = power if c.power == 2 else np.sqrt(power) ** np.float32(c.power)
+        mel = np.matmul(self._bank, magnitude.transpose(0, 2, 1))
         if c.log == "none":
             return mel
-        mel = mel.clamp(min=c.floor)
-        return mel.log() if c.log == "natural" else mel.log10()
-
-
-def _root(power: Tensor) -> Tensor:
-    """Square root whose gradient at exactly zero is zero instead of infinite."""
-    silent = power == 0
-    return torch.where(silent, 0.0, torch.where(silent, 1.0, power).sqrt())
+        mel = np.maximum(mel, np.float32(c.floor))
+        logarithm: NDArray[np.float32] = np.log(mel) if c.log == "natural" else np.log10(mel)
+        return logarithm

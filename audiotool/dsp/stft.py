@@ -18,20 +18,13 @@ frame that covers it has ended), whatever the alignment.
 from __future__ import annotations
 
 import functools
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.dsp.framing import Padding, edge_length
 from audiotool.dsp.windows import make_window
-
-Padding = Literal["causal", "center", "same", "none"]
-
-
-def edge_length(padding: Padding, n_fft: int, hop_length: int) -> int:
-    """Samples reflected at either end of the stream: 0 where the alignment reflects nothing."""
-    return {"center": n_fft // 2, "same": (n_fft - hop_length) // 2}.get(padding, 0)
 
 
 class StreamingSTFT(nn.Module):

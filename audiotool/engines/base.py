@@ -1,7 +1,7 @@
 """What runs a model: numpy arrays and an explicit state in, numpy arrays and the new state out.
 
-    engine = TorchEngine(model)                  any architecture, any device
-    engine = OnnxEngine.open("denoise-16k.onnx") an exported graph, without PyTorch
+    engine = TorchEngine(model)                     any architecture, any device
+    engine = OnnxEngine.open("denoise-16k.onnx")    an exported graph, without PyTorch
 
     state = engine.start()
     output, state = engine.step(chunk, state)
@@ -14,11 +14,12 @@ in numpy: what an engine answers does not depend on how a stream is cut into chu
 from __future__ import annotations
 
 import math
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.errors import CheckpointError
@@ -26,8 +27,8 @@ from audiotool.errors import CheckpointError
 if TYPE_CHECKING:
     from audiotool.dsp.mel import MelConfig
 
-Block = NDArray[np.float32]
-"""(batch, channels, time) float32."""
+Block = NDArray[Any]
+"""(batch, channels, time) float32; of an engine of another precision, that."""
 
 State = Any
 """What an engine remembers of a stream: a value of the engine's own, never changed in place."""
@@ -72,6 +73,10 @@ class Engine(ABC):
         uses_position: True when `process` takes the condition `position`.
         mel: definition of a vocoder's input; None for waveforms and for a codec's features.
         uses_f0: whether a vocoder's features have F0 in Hz as one channel behind the mel.
+        kind: "onnx" or "torch".
+        device_name: "cpu", "cuda:0", ….
+        parameters: trained values.
+        macs_per_second: multiply-accumulates for a second of audio, None where nobody counted.
     """
 
     name: str
@@ -91,6 +96,13 @@ class Engine(ABC):
     uses_position: bool = False
     mel: MelConfig | None = None
     uses_f0: bool = False
+    kind: str
+    device_name: str = "cpu"
+    parameters: int = 0
+
+    @property
+    def macs_per_second(self) -> float | None:
+        return None
 
     @abstractmethod
     def start(self, **conditions: Any) -> State:
@@ -145,3 +157,8 @@ class Engine(ABC):
     def rehearses_samples(self) -> int:
         """`rehearses_seconds` at the model's rate."""
         return math.ceil(self.rehearses_seconds * self.sample_rate)
+
+
+def are_interchangeable(stems: Sequence[str]) -> bool:
+    """True for "speaker1", "speaker2", …: only their order tells such stems apart, and it may change."""
+    return len(stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in stems)

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import filterbank, mel_config
+from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config, require
 from audiotool.importers.hifigan import named
@@ -176,7 +177,7 @@ def _compare(
     bands = tensors.get("feature_extractor.mel_spec.mel_scale.fb")
     if bands is None or result.get("mel") is None:
         return
-    ours = filterbank(mel_config(result["mel"]))
+    ours = filterbank_tensor(mel_config(result["mel"]))
     if bands.shape != ours.shape or not torch.allclose(bands.float(), ours, atol=1e-4):
         raise CheckpointError(
             f"{source}: the mel it defines is not that of the file, whose filters"

@@ -8,7 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.dsp.mel import MelConfig, MelSpectrogram
+from audiotool.dsp.mel import MelConfig
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.losses.base import Loss
 
 

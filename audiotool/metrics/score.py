@@ -324,13 +324,11 @@ def _problem(pair: Pair) -> str | None:
 
 def _edge(path: Path) -> float | None:
     """Where the content of a file ends in Hz, None for silence."""
-    import torch
-
     from audiotool.dsp.bandwidth import BandwidthMeter
 
     waveform, rate = read(path)
     meter = BandwidthMeter(rate)
-    meter.feed(torch.from_numpy(waveform)[None])
+    meter.feed(waveform)
     return meter.bandwidth_hz()
 
 

@@ -65,7 +65,8 @@ class MelL1(Metric):
     higher_is_better = False
 
     def measure(self, pair: Pair) -> float:
-        from audiotool.dsp.mel import MelConfig, MelSpectrogram
+        from audiotool.dsp.mel import MelConfig
+        from audiotool.dsp.mel_spectrogram import MelSpectrogram
 
         pair.require_sound()
         hop = round(pair.sample_rate * 256 / 22050)

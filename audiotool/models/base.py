@@ -18,7 +18,6 @@ either side of a sample; the overlap-add streamer does the rest.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -322,8 +321,3 @@ class Model(nn.Module):
                 f"{source}: the weights do not fit {self.name} in this configuration: {'; '.join(problems)}."
                 " Check the model name and the configuration file that came with the weights."
             )
-
-
-def are_interchangeable(stems: Sequence[str]) -> bool:
-    """True for "speaker1", "speaker2", …: only their order tells such stems apart, and it may change."""
-    return len(stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in stems)

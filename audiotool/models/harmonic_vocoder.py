@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Fraction, Hertz, Seed, Width
 from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim
-from audiotool.dsp.mel import filterbank
+from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.errors import CheckpointError
@@ -178,7 +178,7 @@ class HarmonicVocoder(Vocoder):
         self.pitch = nn.Linear(c.dim, c.pitch_bins + 1)
         nn.init.zeros_(self.spectrum.weight)
         nn.init.zeros_(self.spectrum.bias)
-        self.mel_envelope = MelEnvelope(filterbank(mel))
+        self.mel_envelope = MelEnvelope(filterbank_tensor(mel))
         centres = torch.linspace(math.log(c.fmin), math.log(c.fmax), c.pitch_bins)
         self.register_buffer("centres", centres, persistent=False)
         self.iterations = StreamingGriffinLim(

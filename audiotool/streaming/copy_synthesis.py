@@ -3,49 +3,49 @@
     waveform ── mel ──┬── vocoder ── waveform
                (F0 ──┘)
 
-To everything around it (streamer, session, pipeline) this is a model from waveform to waveform.
+To everything around it (streamer, session, pipeline) this is an engine from waveform to waveform.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from audiotool.dsp.mel import MelSpectrogram
-from audiotool.dsp.pitch import PitchTracker
+from audiotool.dsp.mel import MelConfig, StreamingMel
+from audiotool.engines.base import Block, Engine, State
 from audiotool.errors import CheckpointError
-from audiotool.models.base import Model, State
-from audiotool.models.vocoder import Vocoder
+
+if TYPE_CHECKING:
+    from audiotool.dsp.pitch import PitchTracker
 
 
-def takes_mel(vocoder: Vocoder) -> bool:
+def is_vocoder(engine: Engine) -> bool:
+    """Whether an engine's input is features: a mel, or a codec's."""
+    return engine.upsampling != 1 or engine.mel is not None
+
+
+def takes_mel(vocoder: Engine) -> bool:
     """Whether a waveform can be analysed into its input: a mel, with F0 behind it or not; not a codec's."""
-    return vocoder.mel is not None and vocoder.input_channels == vocoder.mel.n_mels + uses_f0(vocoder)
+    return vocoder.mel is not None and vocoder.input_channels == vocoder.mel.n_mels + vocoder.uses_f0
 
 
-def check_takes_mel(vocoder: Vocoder) -> None:
-    """Refuse a vocoder whose input no analysis here makes.
+def mel_of(vocoder: Engine) -> MelConfig:
+    """Definition of the mel that a vocoder takes.
 
     Raises:
-        CheckpointError: it takes a codec's features.
+        CheckpointError: it takes a codec's features, which no analysis here makes.
     """
-    if not takes_mel(vocoder):
+    if vocoder.mel is None or not takes_mel(vocoder):
         raise CheckpointError(
             f"this {vocoder.name} takes {vocoder.input_channels} features of a codec, not a mel:"
             " give it a file of them, not a waveform"
         )
+    return vocoder.mel
 
 
-def uses_f0(vocoder: Vocoder) -> bool:
-    """Whether its features have F0 in Hz as one channel behind the mel."""
-    return bool(getattr(vocoder, "uses_f0", False))
-
-
-class CopySynthesis(Model):
+class CopySynthesis(Engine):
     """A vocoder from waveform (B, 1, T) to waveform (B, 1, T).
 
     It is causal when the vocoder is, and has the vocoder's context, the analysis's added, when it is not. F0,
@@ -55,41 +55,37 @@ class CopySynthesis(Model):
     The input's end is extended with zeros until the frames say something of every sample.
 
     Args:
-        vocoder: in eval mode, on its device.
+        vocoder: an engine of features.
     Raises:
         CheckpointError: it takes a codec's features.
     """
 
     name = "copy-synthesis"
-    tasks = ("vocode",)
 
-    def __init__(self, vocoder: Vocoder) -> None:
-        check_takes_mel(vocoder)
-        super().__init__(vocoder.config)
-        mel = vocoder.mel
+    def __init__(self, vocoder: Engine) -> None:
+        mel = mel_of(vocoder)
         self.vocoder = vocoder
-        device = next(vocoder.parameters()).device
-        self.analysis = MelSpectrogram(mel).to(device)
-        self.pitch = PitchTracker(mel.sample_rate, mel.hop_length) if uses_f0(vocoder) else None
+        self.analysis = StreamingMel(mel)
         self.sample_rate = vocoder.sample_rate
         self.hop_length = vocoder.hop_length * mel.hop_length
         self.causal = vocoder.causal
         self.uses_position = vocoder.uses_position
-        ahead, behind = max(mel.lookahead, self.analysis.stft.edge), mel.n_fft - 1 - mel.lookahead
-        if self.pitch is not None:
+        self.kind, self.device_name, self.parameters = vocoder.kind, vocoder.device_name, vocoder.parameters
+        ahead, behind = max(mel.lookahead, self.analysis.frames.edge), mel.n_fft - 1 - mel.lookahead
+        self.pitch: PitchTracker | None = None
+        if vocoder.uses_f0:
+            from audiotool.dsp.pitch import PitchTracker
+
+            self.pitch = PitchTracker(mel.sample_rate, mel.hop_length)
             ahead, behind = max(ahead, self.pitch.lookahead), max(behind, self.pitch.history)
-        self.ahead = ahead
         self.latency = vocoder.latency + ahead
+        hop = vocoder.upsampling
+        self.delay = -(-(ahead + 1) // hop) * hop - hop + vocoder.delay
         if vocoder.context is not None:
             before, after = (frames * mel.hop_length for frames in vocoder.context)
             self.context = (before + behind + mel.hop_length - 1, after + ahead)
 
-    @property
-    def delay(self) -> int:
-        hop = self.vocoder.upsampling
-        return -(-(self.ahead + 1) // hop) * hop - hop + self.vocoder.delay
-
-    def process(self, x: Tensor, level: Any = None, position: int = 0, **conditions: Any) -> Tensor:
+    def process(self, x: Block, level: Any = None, position: int = 0, **conditions: Any) -> Block:
         """(B, 1, T) -> (B, 1, T).
 
         Args:
@@ -105,15 +101,10 @@ class CopySynthesis(Model):
         features, _ = self._features(x, self._begin(), final=True)
         return self.vocoder.process(features, **conditions)[..., :length]
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.process(x)
-
     def start(self, level: Any = None, **conditions: Any) -> State:
         return {**self._begin(), "vocoder": self.vocoder.start(**conditions)}
 
-    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
-        if not self.causal:
-            return super().step(x, state, final)
+    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
         state = self.start() if state is None else state
         features, new = self._features(x, state, final)
         y, new["vocoder"] = self.vocoder.step(features, state["vocoder"], final)
@@ -132,23 +123,32 @@ class CopySynthesis(Model):
     def _begin() -> dict[str, Any]:
         return {"mel": None, "pitch": None, "waiting": None, "length": 0}
 
-    def _features(self, x: Tensor, state: dict[str, Any], final: bool) -> tuple[Tensor, dict[str, Any]]:
+    def _features(self, x: Block, state: dict[str, Any], final: bool) -> tuple[Block, dict[str, Any]]:
         """Frames that are complete, (B, input_channels, frames), and the analysis's state."""
         length = state["length"] + x.shape[-1]
+        samples = x[:, 0]
         if final:
-            x = F.pad(x, (0, self.padded_length(length) - length))
-        mel, mel_state = self.analysis.step(x, state["mel"], final)
+            samples = np.pad(samples, ((0, 0), (0, self.padded_length(length) - length)))
+        mel, mel_state = self.analysis.step(samples, state["mel"], final)
         new = {"mel": mel_state, "pitch": None, "waiting": None, "length": length}
         if self.pitch is None:
             return mel, new
-        f0, new["pitch"] = self.pitch.step(x[:, 0], state["pitch"], final)
-        f0 = f0[:, None]
+        f0, new["pitch"] = _track(self.pitch, samples, state["pitch"], final)
         if state["waiting"] is not None:
-            mel = torch.cat((state["waiting"][0], mel), dim=-1)
-            f0 = torch.cat((state["waiting"][1], f0), dim=-1)
+            mel = np.concatenate((state["waiting"][0], mel), axis=-1)
+            f0 = np.concatenate((state["waiting"][1], f0), axis=-1)
         if final:
             # Frames of the mel beyond the last one of F0 are unvoiced.
-            f0 = F.pad(f0, (0, mel.shape[-1] - f0.shape[-1]))
+            f0 = np.pad(f0, ((0, 0), (0, 0), (0, max(0, mel.shape[-1] - f0.shape[-1]))))
         ready = min(mel.shape[-1], f0.shape[-1])
-        new["waiting"] = (mel[..., ready:].clone(), f0[..., ready:].clone())
-        return torch.cat((mel[..., :ready], f0[..., :ready]), dim=1), new
+        new["waiting"] = (mel[..., ready:].copy(), f0[..., ready:].copy())
+        return np.concatenate((mel[..., :ready], f0[..., :ready]), axis=1), new
+
+
+def _track(tracker: PitchTracker, samples: Block, state: Any, final: bool) -> tuple[Block, Any]:
+    """F0 (B, 1, frames). Only vocoders that PyTorch runs want it."""
+    import torch
+
+    with torch.inference_mode():
+        f0, state = tracker.step(torch.from_numpy(np.array(samples)), state, final)
+    return f0[:, None].numpy(), state

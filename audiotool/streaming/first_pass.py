@@ -6,14 +6,13 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from audiotool.audio.channels import fold
+from audiotool.audio.mono import Downmix
 from audiotool.dsp.bandwidth import BandwidthMeter
+from audiotool.engines.base import Block, Engine, Level, are_interchangeable
 from audiotool.errors import StreamError
-from audiotool.models.base import Level, Model, are_interchangeable
 from audiotool.streaming.resample import StreamingResampler
 
 
@@ -21,7 +20,7 @@ class FirstPass:
     """Measure a recording for a model: its level at the model's rate, its bandwidth at its own; rehearse it.
 
     Args:
-        model: says with `uses_level`, `extends_from_hz` and `rehearses_seconds` what it asks for.
+        engine: says with `uses_level`, `extends_from_hz` and `rehearses_seconds` what it asks for.
         sample_rate: Hz of the recording.
         channels: of the recording.
         rehearse: False leaves `rehearses_seconds` out.
@@ -29,17 +28,16 @@ class FirstPass:
     """
 
     def __init__(
-        self, model: Model, sample_rate: int, channels: int, rehearse: bool = True, whole: bool = True
+        self, engine: Engine, sample_rate: int, channels: int, rehearse: bool = True, whole: bool = True
     ) -> None:
-        self._model = model
+        self._engine = engine
         self._channels = channels
-        self._device = next(model.parameters()).device
-        self._level = LevelMeter() if whole and model.uses_level else None
-        extends = whole and model.extends_from_hz is not None
+        self._level = LevelMeter() if whole and engine.uses_level else None
+        extends = whole and engine.extends_from_hz is not None
         self._bandwidth = BandwidthMeter(sample_rate) if extends else None
         self._beginning: list[NDArray[np.float32]] = []
-        self._wanted = math.ceil(model.rehearses_seconds * sample_rate) if rehearse else 0
-        self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
+        self._wanted = math.ceil(engine.rehearses_seconds * sample_rate) if rehearse else 0
+        self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
 
     @property
     def complete(self) -> bool:
@@ -55,7 +53,7 @@ class FirstPass:
         if block.shape[0] != self._channels:
             raise StreamError(f"this stream has blocks ({self._channels}, time), got {block.shape}")
         if self._bandwidth is not None:
-            self._bandwidth.feed(torch.from_numpy(np.array(block, np.float32))[None])
+            self._bandwidth.feed(block)
         if self._level is not None:
             self._level.feed(self._at_model(self._down.feed(block)))
         if self._wanted:
@@ -74,54 +72,47 @@ class FirstPass:
             self._down.reset()
             beginning = self._down.feed(np.concatenate(self._beginning, axis=1))
             beginning = np.concatenate((beginning, self._down.flush()), axis=1)
-            if are_interchangeable(self._model.stems) and self._model.channels == 1:
+            if are_interchangeable(self._engine.stems) and self._engine.channels == 1:
                 beginning = heard_alike(beginning)
-            with torch.inference_mode():
-                found["memory"] = self._model.rehearse(self._at_model(beginning))
+            found["memory"] = self._engine.rehearse(self._at_model(beginning))
         return found
 
-    def _at_model(self, resampled: NDArray[np.float32]) -> Tensor:
-        waveform = torch.from_numpy(np.array(resampled, np.float32, order="C")).to(self._device)
-        return fold(waveform, self._model.channels)
+    def _at_model(self, resampled: NDArray[np.float32]) -> Block:
+        return fold(np.asarray(resampled, np.float32), self._engine.channels)
 
 
 def heard_alike(channels: NDArray[np.float32]) -> NDArray[np.float32]:
     """What all channels (channels, time) hear, at the level of each.
 
-    Whoever is rehearsed with it is called the same in all of them. Channels of the other polarity are turned
-    before they are averaged: they would cancel.
+    Whoever is rehearsed with it is called the same in all of them.
     """
-    likeness = channels @ channels.T
-    loudest = int(np.argmax(np.diagonal(likeness)))
-    signs = np.where(likeness[loudest] < 0, np.float32(-1), np.float32(1))
-    together = (signs[:, None] * channels).mean(axis=0)
-    power = float(together @ together)
-    gains = np.sqrt(np.diagonal(likeness) / power) if power else np.ones(len(channels))
+    together = Downmix()(channels)
+    own, power = np.einsum("ct,ct->c", channels, channels), float(together @ together)
+    gains = np.sqrt(own / power) if power else np.ones(len(channels))
     return gains[:, None].astype(np.float32) * together
 
 
 class LevelMeter:
-    """Level of a stream of blocks, equal to `Level.of` of the whole; sums in float64, constant memory."""
+    """Level of a stream of blocks, as if it were measured at once; sums in float64, constant memory."""
 
     def __init__(self) -> None:
         self._count = 0
-        self._sum: Tensor | None = None
-        self._power: Tensor | None = None
+        self._sum: NDArray[np.float64] | float = 0.0
+        self._power: NDArray[np.float64] | float = 0.0
 
-    def feed(self, block: Tensor) -> None:
+    def feed(self, block: Block) -> None:
         """Count (batch, channels, time) in."""
-        flat = block.flatten(1).double()
-        total, power = flat.sum(1), flat.square().sum(1)
+        flat = block.reshape(len(block), block[0].size).astype(np.float64)
         self._count += flat.shape[1]
-        self._sum = total if self._sum is None else self._sum + total
-        self._power = power if self._power is None else self._power + power
+        self._sum = self._sum + flat.sum(1)
+        self._power = self._power + np.square(flat).sum(1)
 
     def level(self) -> Level | None:
-        """The level so far, None before the first block."""
-        if self._sum is None or self._power is None or not self._count:
+        """The level so far, None before the first sample."""
+        if not self._count:
             return None
         mean = self._sum / self._count
-        spread = (self._power - self._count * mean.square()).clamp(min=0)
-        std = (spread / max(self._count - 1, 1)).sqrt()
-        rms = (self._power / self._count).sqrt()
-        return Level(*(v.float().reshape(-1, 1, 1) for v in (std, rms, mean)))
+        spread = np.maximum(self._power - self._count * np.square(mean), 0)
+        std = np.sqrt(spread / max(self._count - 1, 1))
+        rms = np.sqrt(self._power / self._count)
+        return Level(*(np.float32(v).reshape(-1, 1, 1) for v in (std, rms, mean)))

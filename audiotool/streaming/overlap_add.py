@@ -17,10 +17,9 @@ import itertools
 import math
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from audiotool.models.base import Model, are_interchangeable
+from audiotool.engines.base import Block, Engine, are_interchangeable
 from audiotool.streaming.streamer import Streamer
 
 SEGMENT_SECONDS = 10.0
@@ -28,80 +27,80 @@ OVERLAP_SECONDS = 1.0
 
 
 class OverlapAddStreamer(Streamer):
-    """A non-causal model in constant memory.
+    """An engine that looks ahead, in constant memory.
 
     Args:
         segment: input items of new output a pass yields; None is ten seconds.
-        overlap: items of cross-fade, used only when the model has no exact context; None is one second.
+        overlap: items of cross-fade, used only when the engine has no exact context; None is one second.
 
-    Segments begin on multiples of `model.hop_length`, so that framing is the whole file's.
+    Segments begin on multiples of `engine.hop_length`, so that framing is the whole file's.
     """
 
     def __init__(
-        self, model: Model, segment: int | None = None, overlap: int | None = None, **conditions: Any
+        self, engine: Engine, segment: int | None = None, overlap: int | None = None, **conditions: Any
     ) -> None:
-        hop = model.hop_length
-        items_per_second = model.sample_rate / model.upsampling
+        hop = engine.hop_length
+        items_per_second = engine.sample_rate / engine.upsampling
         self.segment = _ceil(segment or round(SEGMENT_SECONDS * items_per_second), hop)
-        if model.context is None:
+        if engine.context is None:
             wanted = round(OVERLAP_SECONDS * items_per_second) if overlap is None else overlap
             self.overlap = min(_ceil(wanted, hop), self.segment)
             # Half of the overlap again as context keeps a segment's edges out of the fade.
             self.before = self.after = _ceil(self.overlap // 2, hop)
         else:
             self.overlap = 0
-            self.before, self.after = (_ceil(c, hop) for c in model.context)
-        super().__init__(model, **conditions)
+            self.before, self.after = (_ceil(c, hop) for c in engine.context)
+        super().__init__(engine, **conditions)
 
     @property
     def latency(self) -> int:
-        return (self.segment + self.overlap + self.after) * self.model.upsampling
+        return (self.segment + self.overlap + self.after) * self.engine.upsampling
 
     def reset(self) -> None:
         super().reset()
-        self._window: Tensor | None = None
+        self._window: Block | None = None
         self._window_start = 0
         self._position = 0
-        self._fading: Tensor | None = None
+        self._fading: Block | None = None
 
-    def _advance(self) -> Tensor:
+    def _advance(self) -> Block:
         outputs = []
         self._extend()
         while self._consumed >= self._position + self.segment + self.overlap + self.after:
             outputs.append(self._segment(final=False))
-        return torch.cat(outputs, dim=-1) if outputs else self._nothing()
+        return np.concatenate(outputs, axis=-1) if outputs else self._nothing()
 
-    def _finish(self) -> Tensor:
+    def _finish(self) -> Block:
         self._extend()
         outputs = []
         while self._consumed > self._position + self.segment + self.overlap:
             outputs.append(self._segment(final=False))
         outputs.append(self._segment(final=True))
-        return torch.cat(outputs, dim=-1)
+        return np.concatenate(outputs, axis=-1)
 
     def _extend(self) -> None:
         new = self._take(self._pending_length)
-        self._window = new if self._window is None else torch.cat((self._window, new), dim=-1)
+        self._window = new if self._window is None else np.concatenate((self._window, new), axis=-1)
 
-    def _segment(self, final: bool) -> Tensor:
+    def _segment(self, final: bool) -> Block:
         """One pass of the model; moves on by one segment."""
         assert self._window is not None
-        scale = self.model.upsampling
+        scale = self.engine.upsampling
         start = max(self._position - self.before, 0)
         stop = self._consumed if final else self._position + self.segment + self.overlap + self.after
         stop = min(stop, self._consumed)
         x = self._window[..., start - self._window_start : stop - self._window_start]
-        place = {"position": start} if self.model.uses_position else {}
-        y = self.model.process(x, **self.conditions, **place)
+        place = {"position": start} if self.engine.uses_position else {}
+        y = self.engine.process(x, **self.conditions, **place)
         y = y[..., (self._position - start) * scale :]
         if self._fading is not None:
-            if are_interchangeable(self.model.stems):
-                y = align_stems(y, self._fading, len(self.model.stems))
+            if are_interchangeable(self.engine.stems):
+                y = align_stems(y, self._fading, len(self.engine.stems))
             width = min(self._fading.shape[-1], y.shape[-1])
-            ramp = torch.arange(1, width + 1, device=y.device, dtype=y.dtype) / (width + 1)
-            gain = 0.5 - 0.5 * torch.cos(math.pi * ramp)
+            ramp = np.arange(1, width + 1, dtype=y.dtype) / (width + 1)
+            gain = (0.5 - 0.5 * np.cos(math.pi * ramp)).astype(y.dtype)
             faded = y[..., :width] * gain + self._fading[..., :width] * (1 - gain)
-            y = torch.cat((faded, y[..., width:]), dim=-1)
+            y = np.concatenate((faded, y[..., width:]), axis=-1)
         if final:
             return y
         self._fading = y[..., self.segment * scale : (self.segment + self.overlap) * scale]
@@ -109,12 +108,12 @@ class OverlapAddStreamer(Streamer):
             self._fading = None
         self._position += self.segment
         keep_from = max(self._position - self.before, 0)
-        self._window = self._window[..., keep_from - self._window_start :].clone()
+        self._window = self._window[..., keep_from - self._window_start :].copy()
         self._window_start = keep_from
         return y[..., : self.segment * scale]
 
 
-def align_stems(y: Tensor, before: Tensor, stems: int) -> Tensor:
+def align_stems(y: Block, before: Block, stems: int) -> Block:
     """Reorder stems to go on where the segment before ended.
 
     Args:
@@ -125,15 +124,16 @@ def align_stems(y: Tensor, before: Tensor, stems: int) -> Tensor:
         the least squared difference.
     """
     width = min(y.shape[-1], before.shape[-1])
-    new, old = (w[..., :width].unflatten(1, (stems, -1)).flatten(2) for w in (y, before))
-    likeness = (old @ new.transpose(1, 2)).cpu()
+    batch, rows, length = y.shape
+    new, old = (w[..., :width].reshape(batch, stems, rows // stems * width) for w in (y, before))
+    likeness = old @ new.transpose(0, 2, 1)
     orders = list(itertools.permutations(range(stems)))
-    rows = []
-    for row, table in zip(y.unflatten(1, (stems, -1)), likeness, strict=True):
+    aligned = []
+    for row, table in zip(y.reshape(batch, stems, rows // stems, length), likeness, strict=True):
         sums = [sum(float(table[n, order[n]]) for n in range(stems)) for order in orders]
         # The first of equals is the order as it came: silence changes nothing.
-        rows.append(row[list(orders[sums.index(max(sums))])])
-    return torch.stack(rows).flatten(1, 2)
+        aligned.append(row[list(orders[sums.index(max(sums))])])
+    return np.stack(aligned).reshape(y.shape)
 
 
 def _ceil(length: int, multiple: int) -> int:

@@ -28,9 +28,8 @@ import functools
 import math
 
 import numpy as np
-import torch
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from torch import Tensor
 
 from audiotool.errors import StreamError
 
@@ -56,6 +55,10 @@ LARGEST_PART = 160
 
 MANY_PERIODS = 12
 """Periods from which one product of matrices takes less time than a product for each."""
+
+LARGEST_PRODUCT = 200_000
+"""Multiplications that are handed to BLAS at once. OpenBLAS shares more than 262144 of them among threads,
+which then wait for more in a loop: twenty times the processor time, and no sooner done."""
 
 TABLE_BYTES = 32 * 2**20
 """Weights that a filter keeps. Rates without a large common divisor, 44101 and 96000 Hz, have more of them:
@@ -135,27 +138,25 @@ class PolyphaseFilter:
             else:
                 end = min(self._begin(part + 1), stop)
                 weights = self._weights(part, n, end)
-                # To call, numpy's product takes a tenth of torch's time; so small, it is of one thread.
                 np.matmul(inputs[:, : len(weights)], weights, out=outputs[:, : end - n])
                 n = end
         return output
 
     def _apply_periods(self, inputs: Block, outputs: Block, part: int, periods: int) -> None:
         """Compute whole periods from the beginning of a part on, one part of all of them at a time."""
-        # Large products of numpy's take every core there is, torch's no more than torch was given.
-        x, y = torch.from_numpy(inputs), torch.from_numpy(outputs)
         start = self._begin(part)
         for p in range(part, part + self._parts):
             first, last = self._begin(p), self._begin(p + 1)
-            weights = torch.from_numpy(self._weights(p, first, last))
+            weights = self._weights(p, first, last)
             at = self.first_input(first) - self.first_input(start)
-            for channel in range(len(x)):
-                target = y[channel, first - start :].as_strided((periods, last - first), (self._up, 1))
-                target.zero_()
+            for x, y in zip(inputs, outputs, strict=True):
                 # Windows of neighbouring periods overlap; pieces no longer than a period multiply uncopied.
-                for n, piece in enumerate(weights.split(self._down)):
-                    rows = x[channel, at + n * self._down :]
-                    target.addmm_(rows.as_strided((periods, len(piece)), (self._down, 1)), piece)
+                pieces = [weights[n : n + self._down] for n in range(0, len(weights), self._down)]
+                sums = _product(x[at:], periods, self._down, pieces[0])
+                for n, piece in enumerate(pieces[1:], start=1):
+                    sums += _product(x[at + n * self._down :], periods, self._down, piece)
+                target = y[first - start :]
+                as_strided(target, sums.shape, (self._up * y.strides[0], y.strides[0]))[:] = sums
 
     def _begin(self, part: int) -> int:
         """First output of a part; parts are counted from the stream's beginning, as outputs are."""
@@ -173,25 +174,41 @@ class PolyphaseFilter:
         if part in self._tables:
             return self._tables[part]
         start, stop = self._begin(part), self._begin(part + 1)
-        inputs = torch.arange(self.first_input(start), self.last_input(stop - 1) + 1)
+        inputs = np.arange(self.first_input(start), self.last_input(stop - 1) + 1)
         # Integers to the last keep the times exact.
-        times = (inputs[:, None] * self._up - torch.arange(start, stop) * self._down).abs()
-        position = times.double() * (self._scale / self._up * KERNEL_STEPS)
+        times = np.abs(inputs[:, None] * self._up - np.arange(start, stop) * self._down)
+        position = times * (self._scale / self._up * KERNEL_STEPS)
         kernel = _kernel()
-        before = position.long().clamp(max=len(kernel) - 2)
-        weights = torch.lerp(kernel[before], kernel[before + 1], (position - before).clamp(max=1))
-        table = (self._scale * weights).float().numpy()
+        before = np.minimum(position.astype(np.int64), len(kernel) - 2)
+        share = np.minimum(position - before, 1)
+        weights = kernel[before] + share * (kernel[before + 1] - kernel[before])
+        table = (self._scale * weights).astype(np.float32)
         if (len(self._tables) + 1) * table.nbytes <= TABLE_BYTES:
             self._tables[part] = table
         return table
 
 
+def _product(x: Block, periods: int, period: int, weights: Block) -> Block:
+    """(periods, outputs): a window of x a period, seen in place, times (inputs, outputs)."""
+    inputs, outputs = weights.shape
+    sums = np.empty((periods, outputs), np.float32)
+    step = x.strides[0]
+    size = max(1, LARGEST_PRODUCT // weights.size)
+    whole = periods // size * size
+    for begin, count, rows in ((0, whole // size, size), (whole, 1, periods - whole)):
+        shape, strides = (count, rows, inputs), (rows * period * step, period * step, step)
+        windows = as_strided(x[begin * period :], shape, strides, writeable=False)
+        part = sums[begin : begin + count * rows].reshape(count, rows, outputs)
+        np.matmul(windows, weights, out=part)
+    return sums
+
+
 @functools.lru_cache(maxsize=1)
-def _kernel() -> Tensor:
+def _kernel() -> NDArray[np.float64]:
     """One side of the sinc under its window, in samples of the lower rate: that of all pairs of rates."""
-    distance = torch.arange(math.ceil(HALF_WIDTH * KERNEL_STEPS) + 1, dtype=torch.float64) / KERNEL_STEPS
-    beta = torch.tensor(0.1102 * (ATTENUATION_DB - 8.7), dtype=torch.float64)
-    inside = (1 - (distance / HALF_WIDTH).square()).clamp(min=0)
-    window = torch.special.i0(beta * inside.sqrt()) / torch.special.i0(beta)
+    distance = np.arange(math.ceil(HALF_WIDTH * KERNEL_STEPS) + 1) / KERNEL_STEPS
+    beta = 0.1102 * (ATTENUATION_DB - 8.7)
+    inside = np.maximum(1 - np.square(distance / HALF_WIDTH), 0)
+    window = np.i0(beta * np.sqrt(inside)) / np.i0(beta)
     cutoff = (1 + PASS_BAND) / 2
-    return torch.where(inside > 0, cutoff * torch.sinc(cutoff * distance) * window, 0)
+    return np.where(inside > 0, cutoff * np.sinc(cutoff * distance) * window, 0)

@@ -2,8 +2,7 @@
 
     input ── to model rate ── fold channels ── streamer ── unfold ── back to the input's rate ── mix ── output
 
-Push blocks, get what is ready, flush for the tail. Everything is numpy float32 (channels, time); tensors
-exist only around the model.
+Push blocks, get what is ready, flush for the tail. Everything is numpy float32 (channels, time).
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from audiotool.audio.channels import fold, unfold
+from audiotool.engines.base import Engine, are_interchangeable
 from audiotool.errors import StreamError
-from audiotool.models.base import Model, are_interchangeable
 from audiotool.streaming.queue import SampleQueue
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.stem_order import StemOrder
@@ -90,7 +88,7 @@ class Session:
     """A stream through a model.
 
     Args:
-        model: in eval mode, on its device.
+        engine: what runs the model.
         sample_rate: Hz of the input.
         channels: of the input.
         settings: chunking and mixing.
@@ -101,32 +99,31 @@ class Session:
 
     def __init__(
         self,
-        model: Model,
+        engine: Engine,
         sample_rate: int,
         channels: int,
         settings: Settings | None = None,
         **conditions: Any,
     ) -> None:
-        if model.upsampling != 1:
-            raise StreamError(f"{model.name} takes features, not a waveform: use make_streamer on them")
-        self.model = model
+        if engine.upsampling != 1:
+            raise StreamError(f"{engine.name} takes features, not a waveform: use make_streamer on them")
+        self.engine = engine
         self.sample_rate = sample_rate
         self.channels = channels
         self.settings = settings or Settings()
         self.output_rate = self.settings.output_rate or sample_rate
-        self.output_channels = 1 if model.channels is None else channels
+        self.output_channels = 1 if engine.channels is None else channels
         chunk = self.settings.chunk_seconds
-        items = None if chunk is None else max(1, round(chunk * model.sample_rate))
-        self._streamer = make_streamer(model, items, **conditions)
-        self._device = next(model.parameters()).device
+        items = None if chunk is None else max(1, round(chunk * engine.sample_rate))
+        self._streamer = make_streamer(engine, items, **conditions)
         if chunk is None and isinstance(self._streamer, CausalStreamer):
-            self._streamer.prepare(*fold(torch.zeros(channels, 0), model.channels).shape[:2])
-        self._down = StreamingResampler(sample_rate, model.sample_rate, channels)
-        stems = len(model.stems)
-        self._up = StreamingResampler(model.sample_rate, self.output_rate, stems * self.output_channels)
+            self._streamer.prepare(*fold(np.zeros((channels, 1), np.float32), engine.channels).shape[:2])
+        self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
+        stems = len(engine.stems)
+        self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)
         same_rate = self.output_rate == sample_rate
-        self._has_upper_band = self.settings.upper_band and same_rate and sample_rate != model.sample_rate
-        self._back = StreamingResampler(model.sample_rate, sample_rate, self.output_channels)
+        self._has_upper_band = self.settings.upper_band and same_rate and sample_rate != engine.sample_rate
+        self._back = StreamingResampler(engine.sample_rate, sample_rate, self.output_channels)
         if not same_rate and (self.settings.mix < 1.0 or self.settings.max_attenuation_db is not None):
             raise StreamError("mixing with the input needs an output of the input's sample rate")
         self._begin()
@@ -134,7 +131,7 @@ class Session:
     @property
     def latency(self) -> int:
         """Input samples by which the output may lag the input: algorithm, hop and resampling together."""
-        to_input = self.sample_rate / self.model.sample_rate
+        to_input = self.sample_rate / self.engine.sample_rate
         at_model = self._down.lag + self._streamer.latency
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
 
@@ -145,15 +142,15 @@ class Session:
         self._begin()
 
     def _begin(self) -> None:
-        stems = len(self.model.stems)
+        stems = len(self.engine.stems)
         self._fed = 0
         self._wet = SampleQueue(stems, self.output_channels)
         self._dry = SampleQueue(self.output_channels)
         self._low = SampleQueue(self.output_channels)
         self._gain = RemovalGain(self.sample_rate, stems, self.output_channels)
-        interchangeable = are_interchangeable(self.model.stems) and self.output_channels > 1
+        interchangeable = are_interchangeable(self.engine.stems) and self.output_channels > 1
         self._order = (
-            StemOrder(self.model.sample_rate, stems, self.output_channels) if interchangeable else None
+            StemOrder(self.engine.sample_rate, stems, self.output_channels) if interchangeable else None
         )
 
     def feed(self, block: Block) -> Output:
@@ -184,15 +181,14 @@ class Session:
         self._wet.push(self._by_stem(self._up.flush(length)))
         return self._ready()
 
-    def _tensor(self, at_model: Block) -> torch.Tensor:
-        waveform = torch.from_numpy(np.array(at_model, dtype=np.float32, order="C"))
-        return fold(waveform.to(self._device), self.model.channels)
-
     def _through_model(self, at_model: Block) -> Block:
-        return self._unfold(self._streamer.feed(self._tensor(at_model)))
+        # A copy: what does not fill a step waits, and the caller's block may hold something else by then.
+        block = np.array(at_model, dtype=np.float32, order="C")
+        return self._unfold(self._streamer.feed(fold(block, self.engine.channels)))
 
-    def _unfold(self, output: torch.Tensor) -> Block:
-        signals = unfold(output, len(self.model.stems), self.output_channels).float().cpu().numpy()
+    def _unfold(self, output: Block) -> Block:
+        signals = unfold(output, len(self.engine.stems), self.output_channels)
+        signals = signals.astype(np.float32, copy=False)
         return signals if self._order is None else self._order.feed(signals)
 
     def _resampled(self, wet: Block) -> Block:
@@ -200,7 +196,7 @@ class Session:
         return self._by_stem(self._up.feed(wet.reshape(rows, wet.shape[-1])))
 
     def _by_stem(self, rows: Block) -> Block:
-        return rows.reshape(len(self.model.stems), self.output_channels, rows.shape[-1])
+        return rows.reshape(len(self.engine.stems), self.output_channels, rows.shape[-1])
 
     def _reference(self, block: Block) -> Block:
         """The input's channels that the output's correspond to: an array's first microphone."""

@@ -1,44 +1,37 @@
-"""Push samples in blocks of any size, get what is ready: the same surface for every model.
+"""Push samples in blocks of any size, get what is ready: the same surface for every engine.
 
-    streamer = make_streamer(model)
+    streamer = make_streamer(engine)
     for block in blocks:
         output = streamer.feed(block)      # (B, stems * C, T'), T' may be 0
     tail = streamer.flush()
 
-The outputs joined have exactly `model.output_length(all input)` items and are aligned with the input:
+The outputs joined have exactly `engine.output_length(all input)` items and are aligned with the input:
 latency shows as output that comes later, never as output that is shifted.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from audiotool.engines.base import Block, Engine, State
 from audiotool.errors import StreamError
-from audiotool.models.base import Model, State
-from audiotool.streaming.steady import SteadyStep, steady_step
-
-FEW_CHUNKS = 3
-"""Chunks up to which replaying a live step for each takes less time than one plain step for all."""
 
 LONGEST_SECONDS = 10.0
-"""Input of one step at most, however much is given at once: memory stays bounded."""
+"""Input of one step at most, all rows together, however much is given at once: memory stays bounded."""
 
 
 class Streamer(ABC):
-    """A stream through one model.
+    """A stream through one engine.
 
     Args:
-        model: in eval mode; its device and type are the stream's.
-        conditions: passed to the model at the start of each stream (`level`, `bandwidth_hz`, …).
+        conditions: passed to the engine at the start of each stream (`level`, `bandwidth_hz`, …).
     """
 
-    def __init__(self, model: Model, **conditions: Any) -> None:
-        self.model = model
+    def __init__(self, engine: Engine, **conditions: Any) -> None:
+        self.engine = engine
         self.conditions = conditions
         self.reset()
 
@@ -49,15 +42,14 @@ class Streamer(ABC):
 
     def reset(self) -> None:
         """Forget everything: the next `feed` begins a new stream."""
-        self._pending: list[Tensor] = []
+        self._pending: list[Block] = []
         self._pending_length = 0
         self._consumed = 0
         self._emitted = 0
         self._shape: tuple[int, int] | None = None
         self._ended = False
 
-    @torch.inference_mode()
-    def feed(self, block: Tensor) -> Tensor:
+    def feed(self, block: Block) -> Block:
         """Consume (B, C, T) for any T >= 0; return what is ready, (B, stems * C, T').
 
         Raises:
@@ -65,8 +57,8 @@ class Streamer(ABC):
         """
         if self._ended:
             raise StreamError("this stream has ended: call reset() before feeding another")
-        if block.dim() != 3:
-            raise StreamError(f"a block is (batch, channels, time), got {block.dim()} axes")
+        if block.ndim != 3:
+            raise StreamError(f"a block is (batch, channels, time), got {block.ndim} axes")
         shape = (block.shape[0], block.shape[1])
         if self._shape is None:
             self._shape = shape
@@ -77,67 +69,65 @@ class Streamer(ABC):
         self._pending_length += block.shape[-1]
         return self._count(self._advance())
 
-    @torch.inference_mode()
-    def flush(self) -> Tensor:
+    def flush(self) -> Block:
         """End the stream and return its tail; the outputs then sum to `output_length(input)`."""
         if self._ended:
             raise StreamError("this stream has ended already")
         if self._shape is None:
-            self._shape = (1, self.model.input_channels)
-            self._pending = [next(self.model.parameters()).new_zeros(*self._shape, 0)]
+            self._shape = (1, self.engine.input_channels)
+            self._pending = [np.zeros((*self._shape, 0), np.float32)]
         tail = self._finish()
         self._ended = True
-        expected = self.model.output_length(self._consumed) - self._emitted
+        expected = self.engine.output_length(self._consumed) - self._emitted
         if tail.shape[-1] < expected:
-            raise StreamError(f"{self.model.name} ended {expected - tail.shape[-1]} samples early")
+            raise StreamError(f"{self.engine.name} ended {expected - tail.shape[-1]} samples early")
         return self._count(tail[..., : max(expected, 0)])
 
     @abstractmethod
-    def _advance(self) -> Tensor:
+    def _advance(self) -> Block:
         """Process as much of the pending input as is due."""
 
     @abstractmethod
-    def _finish(self) -> Tensor:
+    def _finish(self) -> Block:
         """Process the rest."""
 
-    def _count(self, output: Tensor) -> Tensor:
+    def _count(self, output: Block) -> Block:
         self._emitted += output.shape[-1]
         return output
 
-    def _take(self, length: int) -> Tensor:
-        """Remove the first `length` pending items and return them as one tensor."""
-        joined = self._pending[0] if len(self._pending) == 1 else torch.cat(self._pending, dim=-1)
+    def _take(self, length: int) -> Block:
+        """Remove the first `length` pending items and return them as one array."""
+        joined = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending, axis=-1)
         taken, rest = joined[..., :length], joined[..., length:]
         self._pending = [rest]
         self._pending_length = rest.shape[-1]
         return taken
 
-    def _nothing(self) -> Tensor:
+    def _nothing(self) -> Block:
         """An output of length zero."""
         assert self._shape is not None
-        reference = self._pending[0]
-        channels = 1 if self.model.channels is None else self._shape[1] if self.model.upsampling == 1 else 1
-        return reference.new_zeros(self._shape[0], channels * len(self.model.stems), 0)
+        together = self.engine.channels is not None and self.engine.upsampling == 1
+        channels = self._shape[1] if together else 1
+        return np.zeros((self._shape[0], channels * len(self.engine.stems), 0), np.float32)
 
 
 class CausalStreamer(Streamer):
-    """A causal model with explicit state.
+    """A causal engine with explicit state.
 
     Args:
-        chunk: input items a step consumes, rounded up to a multiple of the model's hop. None is for live use:
-            output comes after every hop, and hops that come together are taken together. The output is the
-            same.
+        chunk: input items a step consumes, rounded up to a multiple of the engine's hop. None is for live
+            use: output comes after every hop, and hops that come together are taken together. The output is
+            the same.
     """
 
-    def __init__(self, model: Model, chunk: int | None = None, **conditions: Any) -> None:
-        if not model.causal:
-            raise StreamError(f"{model.name} is not causal: use the overlap-add streamer")
-        hop = model.hop_length
+    def __init__(self, engine: Engine, chunk: int | None = None, **conditions: Any) -> None:
+        if not engine.causal:
+            raise StreamError(f"{engine.name} is not causal: use the overlap-add streamer")
+        hop = engine.hop_length
         self.chunk = -(-max(chunk or hop, 1) // hop) * hop
-        longest = self.chunk if chunk else round(LONGEST_SECONDS * model.sample_rate / model.upsampling)
+        longest = self.chunk if chunk else round(LONGEST_SECONDS * engine.sample_rate / engine.upsampling)
         self._longest = max(longest // self.chunk, 1) * self.chunk
-        self._steady: SteadyStep | None = None
-        super().__init__(model, **conditions)
+        super().__init__(engine, **conditions)
 
     def prepare(self, batch: int, channels: int) -> None:
         """Make the steps of a live stream fast before its first block comes; the output stays the same.
@@ -145,60 +135,45 @@ class CausalStreamer(Streamer):
         Args:
             batch, channels: of the blocks to come.
         """
-        self._steady = steady_step(self.model, (batch, channels, self.chunk), **self.conditions)
+        self.engine.prepare(batch, channels, self.chunk)
 
     @property
     def latency(self) -> int:
-        return self.model.delay + (self.chunk - 1) * self.model.upsampling
+        return self.engine.delay + (self.chunk - 1) * self.engine.upsampling
 
     def reset(self) -> None:
         super().reset()
-        with torch.inference_mode():
-            self._state: State = self.model.start(**self.conditions)
-        self._tensors: Sequence[Tensor] | None = None
+        self._state: State = self.engine.start(**self.conditions)
 
-    def _advance(self) -> Tensor:
+    def _advance(self) -> Block:
         ready = self._pending_length // self.chunk
         if not ready:
             return self._nothing()
-        replays = self._steady is not None and ready <= FEW_CHUNKS
-        # Rows together hold no more than one would.
-        longest = max(self._longest // (self._pending[0].shape[0] * self.chunk), 1) * self.chunk
-        parts = self._take(ready * self.chunk).split(self.chunk if replays else longest, dim=-1)
-        outputs = [self._step(part) for part in parts]
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        taken = self._take(ready * self.chunk)
+        longest = max(self._longest // (len(taken) * self.chunk), 1) * self.chunk
+        outputs = [self._step(taken[..., n : n + longest]) for n in range(0, taken.shape[-1], longest)]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
 
-    def _step(self, part: Tensor) -> Tensor:
-        if self._steady is not None and part.shape[-1] == self.chunk:
-            if self._tensors is None:
-                self._tensors = self._steady.begin(self._state)
-            if self._tensors is not None:
-                output, self._tensors = self._steady(part, self._tensors)
-                return output
-        return self._plain_step(part)
+    def _finish(self) -> Block:
+        return self._step(self._take(self._pending_length), final=True)
 
-    def _finish(self) -> Tensor:
-        return self._plain_step(self._take(self._pending_length), final=True)
-
-    def _plain_step(self, part: Tensor, final: bool = False) -> Tensor:
-        if self._steady is not None and self._tensors is not None:
-            self._state, self._tensors = self._steady.end(self._tensors), None
-        output, self._state = self.model.step(part, self._state, final)
+    def _step(self, part: Block, final: bool = False) -> Block:
+        output, self._state = self.engine.step(part, self._state, final)
         return output
 
 
 def make_streamer(
-    model: Model, chunk: int | None = None, overlap: int | None = None, **conditions: Any
+    engine: Engine, chunk: int | None = None, overlap: int | None = None, **conditions: Any
 ) -> Streamer:
-    """Return the streamer a model asks for.
+    """Return the streamer an engine asks for.
 
     Args:
         chunk: input items consumed at a time; None is whole hops as they come (causal) or ten seconds
             (overlap-add).
-        overlap: items of cross-fade between overlap-add segments; only for models without exact context.
+        overlap: items of cross-fade between overlap-add segments; only for engines without exact context.
     """
-    if model.causal:
-        return CausalStreamer(model, chunk, **conditions)
+    if engine.causal:
+        return CausalStreamer(engine, chunk, **conditions)
     from audiotool.streaming.overlap_add import OverlapAddStreamer
 
-    return OverlapAddStreamer(model, chunk, overlap, **conditions)
+    return OverlapAddStreamer(engine, chunk, overlap, **conditions)

@@ -21,7 +21,8 @@ from typer.testing import CliRunner, Result
 import audiotool
 from audiotool import checkpoint
 from audiotool.cli.app import app
-from audiotool.dsp.mel import MelSpectrogram, mel_config, value_range
+from audiotool.dsp.mel import mel_config, value_range
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.importers.base import import_checkpoint
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-import torch
 
 from audiotool.dsp.bandwidth import BandwidthMeter
 
@@ -15,9 +14,9 @@ CLEAN = Path(__file__).parents[1] / "data" / "audio" / "demo" / "clean.flac"
 
 def measure(waveform, sample_rate, size=10**9):
     meter = BandwidthMeter(sample_rate)
-    samples = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
-    for block in samples[None, None].split(size, -1):
-        meter.feed(block)
+    samples = np.asarray(waveform, dtype=np.float32)[None]
+    for begin in range(0, samples.shape[1], size):
+        meter.feed(samples[:, begin : begin + size])
     return meter.bandwidth_hz()
 
 

@@ -9,7 +9,8 @@ import torch
 from kit.audio import speech_like
 
 from audiotool.dsp.griffin_lim import StreamingGriffinLim, griffin_lim, magnitude_of
-from audiotool.dsp.mel import PRESETS, MelConfig, MelSpectrogram
+from audiotool.dsp.mel import PRESETS, MelConfig
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.dsp.stft import stft
 
 MEL = MelConfig(16000, 512, 128, 80)

@@ -13,7 +13,6 @@ from torch import Tensor
 from audiotool.dsp.mel import (
     PRESETS,
     MelConfig,
-    MelSpectrogram,
     check_definition,
     check_mel,
     differences,
@@ -21,6 +20,7 @@ from audiotool.dsp.mel import (
     preset_names,
     value_range,
 )
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import CheckpointError, InputError
 
 PACKS = Path(__file__).parents[1] / "data" / "parity"

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
 
+from audiotool.engines.base import are_interchangeable
 from audiotool.errors import InputError
 from audiotool.metrics.base import Pair
 from audiotool.metrics.score import (
@@ -24,7 +25,6 @@ from audiotool.metrics.score import (
     score_pair,
 )
 from audiotool.metrics.sdr import SiSdr
-from audiotool.models.base import are_interchangeable
 
 RATE = 16000
 FAST = ["stoi", "si_sdr"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 
 from audiotool.errors import CheckpointError
@@ -14,7 +15,6 @@ from audiotool.importers.base import import_checkpoint
 from audiotool.models.afilm import AFiLM, AFiLMConfig, TFiLM, TFiLMConfig, positional_code, sub_pixel
 from audiotool.models.registry import MODELS
 from audiotool.recipe.load import load as load_recipe
-from audiotool.streaming.streamer import make_streamer
 
 PACK = Path(__file__).parents[1] / "data" / "parity" / "afilm"
 TINY: dict[str, Any] = {
@@ -79,7 +79,7 @@ def test_stream_equals_whole(kind: str, length: int) -> None:
         whole = model.process(x)
     assert whole.shape == x.shape
     for chunk in (64, 192):
-        streamer = make_streamer(model, chunk)
+        streamer = stream(model, chunk)
         parts = [streamer.feed(part) for part in x.split(37, dim=-1)] if length else [streamer.feed(x)]
         assert torch.allclose(torch.cat([*parts, streamer.flush()], dim=-1), whole, atol=1e-6)
 

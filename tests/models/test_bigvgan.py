@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from audiotool.errors import CheckpointError
 from audiotool.importers.base import import_checkpoint, recognise
 from audiotool.models.base import Model
 from audiotool.models.bigvgan import BigVGAN, BigVGANConfig
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "bigvgan"
 BASE = {
@@ -106,7 +106,7 @@ def tiny(**changes: object) -> BigVGAN:
 
 
 def streamed(model: Model, mel: Tensor, segment: int, block: int) -> Tensor:
-    streamer = make_streamer(model, segment)
+    streamer = stream(model, segment)
     return torch.cat([*(streamer.feed(b) for b in mel.split(block, dim=-1)), streamer.flush()], dim=-1)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.streams import causal_stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from audiotool import checkpoint
 from audiotool.importers.base import import_checkpoint
 from audiotool.models.base import Level, Model
 from audiotool.models.cleanunet import CleanUNet, CleanUNetConfig
-from audiotool.streaming.streamer import CausalStreamer
 
 PACK = Path(__file__).parent.parent / "data" / "parity" / "cleanunet"
 
@@ -65,7 +65,7 @@ def test_a_stream_with_the_level_known_equals_the_official_output(
     model: Model, tensors: dict[str, Tensor]
 ) -> None:
     noisy = tensors["b.noisy"]
-    streamer = CausalStreamer(model, chunk=model.hop_length * 5, level=Level.of(noisy))
+    streamer = causal_stream(model, chunk=model.hop_length * 5, level=Level.of(noisy))
     blocks = [streamer.feed(block) for block in noisy.split(777, dim=-1)]
     found = torch.cat([*blocks, streamer.flush()], dim=-1)
     assert relative_error(found, tensors["b.output"]) < 1e-4

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from audiotool.dsp.mel import MelSpectrogram
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.errors import CheckpointError
 from audiotool.losses.base import LOSSES

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from audiotool.importers.base import import_checkpoint, recognise
 from audiotool.models.base import Model
 from audiotool.models.hifigan import HiFiGAN, HiFiGANConfig
 from audiotool.models.layers.weight_norm import fold
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "hifigan"
 V2 = {"upsample_initial_channel": 128}
@@ -115,7 +115,7 @@ def tiny(**changes: object) -> HiFiGAN:
 
 
 def streamed(model: Model, mel: Tensor, segment: int, block: int) -> Tensor:
-    streamer = make_streamer(model, segment)
+    streamer = stream(model, segment)
     return torch.cat([*(streamer.feed(b) for b in mel.split(block, dim=-1)), streamer.flush()], dim=-1)
 
 
@@ -160,7 +160,7 @@ def test_inputs_of_no_frames_and_of_another_shape() -> None:
     assert model.process(torch.zeros(2, 6, 0, dtype=torch.double)).shape == (2, 1, 0)
     with pytest.raises(InputError, match=r"takes \(batch, 6, frames\), got \(1, 7, 9\)"):
         model.process(torch.zeros(1, 7, 9))
-    streamer = make_streamer(model)
+    streamer = stream(model)
     assert streamer.flush().shape == (1, 1, 0)
 
 

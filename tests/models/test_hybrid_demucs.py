@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import import_checkpoint
 from audiotool.models.hybrid_demucs import HybridDemucs, HybridDemucsConfig
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parent.parent / "data" / "parity" / "hybrid_demucs"
 TINY = HybridDemucsConfig(
@@ -110,7 +110,7 @@ def test_one_segment_of_overlap_add_equals_whole() -> None:
     torch.manual_seed(0)
     model = HybridDemucs(TINY).eval()
     x = 0.1 * torch.randn(1, 1, 3000)
-    streamer = make_streamer(model, chunk=4096)
+    streamer = stream(model, chunk=4096)
     streamed = torch.cat([*(streamer.feed(part) for part in x.split(700, dim=-1)), streamer.flush()], dim=-1)
     torch.testing.assert_close(streamed, model.process(x))
 

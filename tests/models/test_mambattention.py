@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from audiotool.losses.metric import metric_generator_loss
 from audiotool.models.base import Level
 from audiotool.models.discriminators.metric import MetricDiscriminator
 from audiotool.models.mambattention import MambAttention, MambAttentionConfig, TimeFrequencyBlock
-from audiotool.streaming.streamer import make_streamer
 
 PACK = Path(__file__).parent.parent / "data" / "parity" / "mambattention"
 TINY = MambAttentionConfig(
@@ -152,7 +152,7 @@ def test_one_segment_of_overlap_add_equals_whole() -> None:
     torch.manual_seed(0)
     model = MambAttention(TINY).eval()
     x = torch.randn(2, 1, 1000)
-    streamer = make_streamer(model, chunk=1600, level=Level.of(x))
+    streamer = stream(model, chunk=1600, level=Level.of(x))
     streamed = torch.cat([*(streamer.feed(part) for part in x.split(170, dim=-1)), streamer.flush()], dim=-1)
     torch.testing.assert_close(streamed, model.process(x))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -24,7 +25,6 @@ from audiotool.losses.metric import metric_discriminator_loss, metric_generator_
 from audiotool.models.base import Level
 from audiotool.models.discriminators.metric import MetricDiscriminator
 from audiotool.models.mp_senet import MPSENet, MPSENetConfig
-from audiotool.streaming.streamer import make_streamer
 
 PACK = Path(__file__).parent.parent / "data" / "parity" / "mp_senet"
 TINY = MPSENetConfig(dense_channel=8, n_blocks=1, n_fft=64, hop_length=16, win_length=64)
@@ -230,7 +230,7 @@ def test_one_segment_of_overlap_add_equals_whole() -> None:
     torch.manual_seed(0)
     model = MPSENet(TINY).eval()
     x = torch.randn(1, 1, 1000)
-    streamer = make_streamer(model, chunk=1600, level=Level.of(x))
+    streamer = stream(model, chunk=1600, level=Level.of(x))
     streamed = torch.cat([*(streamer.feed(part) for part in x.split(170, dim=-1)), streamer.flush()], dim=-1)
     torch.testing.assert_close(streamed, model.process(x))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from audiotool.importers.base import import_checkpoint
 from audiotool.losses.log_power_spectrum import LogPowerSpectrumLoss
 from audiotool.models.nsf import NSF, Draws, NSFConfig, SmoothUpsample
 from audiotool.recipe.load import load as load_recipe
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "nsf"
 VARIANTS = ["hn_sinc_nsf_9_small", "hn_sinc_nsf_10_small", "hn_nsf_small"]
@@ -74,7 +74,7 @@ def test_stream_equals_whole(variant: str, frames: int) -> None:
         whole = model.process(x, seed=3)
     assert whole.shape == (2, 1, frames * 8)
     for chunk in (1, 3, 7):
-        streamer = make_streamer(model, chunk, seed=3)
+        streamer = stream(model, chunk, seed=3)
         parts = [streamer.feed(part) for part in x.split(2, dim=-1)] if frames else [streamer.feed(x)]
         streamed = torch.cat([*parts, streamer.flush()], dim=-1)
         assert streamed.shape == whole.shape

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -15,7 +16,6 @@ from audiotool.importers.base import import_checkpoint
 from audiotool.losses.multi_resolution_stft import MultiResolutionSTFTLoss
 from audiotool.models.layers import noise
 from audiotool.models.parallel_wavegan import ParallelWaveGAN
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "parallel_wavegan"
 SPECTRAL = ["v1_small", "v3_causal_melgan_disc"]
@@ -105,7 +105,7 @@ def test_receptive_field() -> None:
 @pytest.mark.parametrize("chunk", [1, 7, 20])
 def test_streamed_equals_whole(values: dict[str, object], chunk: int) -> None:
     model, x = tiny(**values), features(61, batch=2)
-    streamer = make_streamer(model, chunk, seed=5)
+    streamer = stream(model, chunk, seed=5)
     with torch.no_grad():
         whole = model.process(x, seed=5)
     parts = [streamer.feed(block) for block in x.split([3, 0, 1, 30, 27], dim=-1)]

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiotool.dsp.mel import MelSpectrogram, mel_config
+from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.flow_matching import FlowMatchingLoss
@@ -26,7 +28,6 @@ from audiotool.models.periodwave import (
 )
 from audiotool.models.registry import MODELS
 from audiotool.recipe.load import load as load_recipe
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "periodwave"
 TINY: dict[str, Any] = {
@@ -193,7 +194,7 @@ def test_stream_joins_segments_of_the_whole() -> None:
     model, mel = tiny(), torch.randn(1, 5, 200, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         whole = model.process(mel, seed=3)
-        streamer = make_streamer(model, 20, 60, seed=3)
+        streamer = stream(model, 20, 60, seed=3)
         parts = [streamer.feed(part) for part in mel.split(17, dim=-1)]
         streamed = torch.cat([*parts, streamer.flush()], dim=-1)
     assert streamed.shape == whole.shape

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from audiotool.importers.base import import_checkpoint, recognise
 from audiotool.models.base import Model
 from audiotool.models.vocos import Vocos, VocosConfig
 from audiotool.streaming.overlap_add import OverlapAddStreamer
-from audiotool.streaming.streamer import CausalStreamer, make_streamer
+from audiotool.streaming.streamer import CausalStreamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "vocos"
 VARIANTS = ["mel_istft_center", "encodec_adanorm_same", "mel_imdct_cos", "mel_imdct_symexp", "mel_resnet"]
@@ -192,8 +193,8 @@ def features(frames: int, batch: int = 2) -> Tensor:
 
 
 def streamed(model: Model, mel: Tensor, chunk: int, block: int) -> Tensor:
-    streamer = make_streamer(model, chunk)
-    assert isinstance(streamer, CausalStreamer if model.causal else OverlapAddStreamer)
+    streamer = stream(model, chunk)
+    assert isinstance(streamer.streamer, CausalStreamer if model.causal else OverlapAddStreamer)
     return torch.cat([*(streamer.feed(b) for b in mel.split(block, dim=-1)), streamer.flush()], dim=-1)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.flow import FlowLikelihoodLoss
 from audiotool.models.waveflow import WaveFlow
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "waveflow"
 FILES = {
@@ -159,7 +159,7 @@ def test_log_determinant_is_the_jacobians() -> None:
 @pytest.mark.parametrize("bipartize", [False, True])
 def test_streamed_equals_whole(segment: int, bipartize: bool) -> None:
     model, x = tiny(bipartize=bipartize), features(61, batch=2)
-    streamer = make_streamer(model, segment, seed=5)
+    streamer = stream(model, segment, seed=5)
     with torch.no_grad():
         whole = model.process(x, seed=5)
     parts = [streamer.feed(block) for block in x.split([3, 0, 1, 30, 27], dim=-1)]

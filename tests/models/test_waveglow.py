@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.flow import FlowLikelihoodLoss
 from audiotool.models.waveglow import WaveGlow
-from audiotool.streaming.streamer import make_streamer
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "waveglow"
 SIZES = {
@@ -117,7 +117,7 @@ def test_log_determinant_is_the_jacobians() -> None:
 @pytest.mark.parametrize("n_group", [4, 6, 20])
 def test_streamed_equals_whole(strength: float, segment: int, n_group: int) -> None:
     model, x = tiny(denoiser_strength=strength, n_group=n_group), features(61, batch=2)
-    streamer = make_streamer(model, segment, seed=5)
+    streamer = stream(model, segment, seed=5)
     with torch.no_grad():
         whole = model.process(x, seed=5)
     parts = [streamer.feed(block) for block in x.split([3, 0, 1, 30, 27], dim=-1)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from kit.streams import stream
 from torch import Tensor
 
 from audiotool.errors import CheckpointError, InputError
 from audiotool.losses.logistic_mixture import LogisticMixtureLoss
 from audiotool.models.layers import logistic_mixture, noise
 from audiotool.models.wavenet import WaveNet
-from audiotool.streaming.streamer import make_streamer
 
 SIZES = {
     "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
@@ -80,7 +80,7 @@ def test_preemphasis_and_gain_are_undone() -> None:
 @pytest.mark.parametrize("chunk", [1, 3, 20])
 def test_streamed_equals_whole_bit_for_bit(chunk: int) -> None:
     model, x = tiny(preemphasis=0.5), features(31, batch=2)
-    streamer = make_streamer(model, chunk, seed=5)
+    streamer = stream(model, chunk, seed=5)
     with torch.no_grad():
         whole = model.process(x, seed=5)
     parts = [streamer.feed(block) for block in x.split([3, 0, 1, 20, 7], dim=-1)]

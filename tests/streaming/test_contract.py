@@ -8,12 +8,12 @@ import random
 import pytest
 import torch
 from kit.models import CAUSAL, build, make_input
+from kit.streams import TensorStream, causal_stream, stream
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from audiotool.errors import StreamError
 from audiotool.models.base import Model, State
-from audiotool.streaming.streamer import CausalStreamer, Streamer, make_streamer
 
 pytestmark = [pytest.mark.parametrize("name", CAUSAL)]
 TOLERANCE = 1e-5
@@ -69,7 +69,7 @@ def test_chunks_do_not_matter(name: str, how: str) -> None:
 def test_streamer_takes_blocks_of_any_size(name: str) -> None:
     model = build(name)
     x = make_input(model)
-    streamer = make_streamer(model)
+    streamer = stream(model)
     outputs, fed, got = [], 0, 0
     for block in x.split(splits(model, x.shape[-1], "random"), dim=-1):
         outputs.append(streamer.feed(block))
@@ -82,7 +82,7 @@ def test_streamer_takes_blocks_of_any_size(name: str) -> None:
 def test_a_live_stream_lags_as_much_as_it_says(name: str) -> None:
     """Fed item by item: what is declared is the most by which output falls behind, not a bound above it."""
     model = build(name)
-    streamer = make_streamer(model)
+    streamer = stream(model)
     got, lags = 0, []
     for fed, item in enumerate(make_input(model, 12 * model.hop_length + 5).split(1, dim=-1), start=1):
         got += streamer.feed(item).shape[-1]
@@ -141,7 +141,7 @@ def test_streams_do_not_disturb_each_other(name: str) -> None:
     model = build(name)
     x = [make_input(model, seed=seed) for seed in (0, 5)]
     sizes = splits(model, x[0].shape[-1], "seven hops")
-    streamers: list[Streamer] = [make_streamer(model) for _ in x]
+    streamers: list[TensorStream] = [stream(model) for _ in x]
     outputs: list[list[Tensor]] = [[], []]
     for pair in zip(*(w.split(sizes, dim=-1) for w in x), strict=True):
         for n, block in enumerate(pair):
@@ -153,7 +153,7 @@ def test_streams_do_not_disturb_each_other(name: str) -> None:
 def test_second_stream_equals_the_first(name: str) -> None:
     model = build(name)
     x = make_input(model)
-    streamer = CausalStreamer(model, chunk=model.hop_length * 3)
+    streamer = causal_stream(model, chunk=model.hop_length * 3)
     runs = []
     for _ in range(2):
         runs.append(torch.cat((streamer.feed(x), streamer.flush()), dim=-1))
@@ -185,7 +185,7 @@ def test_drain_gives_what_is_still_inside(name: str) -> None:
 @pytest.mark.parametrize("length", [0, 1, 2, 63])
 def test_short_streams_keep_their_length(name: str, length: int) -> None:
     model = build(name)
-    streamer = make_streamer(model)
+    streamer = stream(model)
     x = make_input(model, length)
     output = torch.cat((streamer.feed(x), streamer.flush()), dim=-1)
     assert output.shape[-1] == model.output_length(length)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from kit.audio import speech_like
 
+from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import StreamError
 from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig
 from audiotool.pipeline import Pipeline
@@ -20,7 +21,7 @@ def model() -> BandSplitGRU:
 
 
 def memory_of(model: BandSplitGRU, waveform: np.ndarray, sample_rate: int, size: int) -> list[torch.Tensor]:
-    first_pass = FirstPass(model, sample_rate, len(waveform))
+    first_pass = FirstPass(TorchEngine(model), sample_rate, len(waveform))
     for begin in range(0, waveform.shape[1], size):
         if first_pass.complete:
             break
@@ -44,7 +45,7 @@ def test_a_recording_shorter_than_the_rehearsal_is_rehearsed_whole(model: BandSp
 
 def test_no_more_is_read_than_is_asked_for(model: BandSplitGRU) -> None:
     second = speech_like(1.0, 16000, 1)
-    first_pass = FirstPass(model, 16000, 1)
+    first_pass = FirstPass(TorchEngine(model), 16000, 1)
     for _ in range(2):
         assert not first_pass.complete
         first_pass.feed(second)
@@ -52,7 +53,7 @@ def test_no_more_is_read_than_is_asked_for(model: BandSplitGRU) -> None:
 
 
 def test_a_stream_shorter_than_the_rehearsal_is_rehearsed_too(model: BandSplitGRU) -> None:
-    pipeline = Pipeline(model, "denoise")
+    pipeline = Pipeline(TorchEngine(model), "denoise")
     waveform = speech_like(1.0, 16000, 2)
     streamed = np.concatenate(list(pipeline.stream(np.array_split(waveform, 9, axis=1), 16000)), axis=1)
     np.testing.assert_allclose(streamed, pipeline(waveform, 16000), atol=1e-5)
@@ -61,10 +62,10 @@ def test_a_stream_shorter_than_the_rehearsal_is_rehearsed_too(model: BandSplitGR
 def test_blocks_that_change_channels_are_refused_while_rehearsing(model: BandSplitGRU) -> None:
     blocks = (speech_like(0.1, 16000, channels) for channels in (1, 2))
     with pytest.raises(StreamError, match="blocks"):
-        list(Pipeline(model, "denoise").stream(blocks, 16000))
+        list(Pipeline(TorchEngine(model), "denoise").stream(blocks, 16000))
 
 
 def test_without_rehearsal_nothing_is_read(model: BandSplitGRU) -> None:
-    first_pass = FirstPass(model, 16000, 1, rehearse=False)
+    first_pass = FirstPass(TorchEngine(model), 16000, 1, rehearse=False)
     assert first_pass.complete
     assert first_pass.finish() == {}

@@ -7,7 +7,8 @@ import torch
 
 from audiotool.data.examples.base import Example, Tensors
 from audiotool.data.mixer import Facts
-from audiotool.dsp.mel import PRESETS, MelSpectrogram, mel_config
+from audiotool.dsp.mel import PRESETS, mel_config
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import CheckpointError, RecipeError
 
 

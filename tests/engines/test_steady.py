@@ -8,11 +8,13 @@ import weakref
 import pytest
 import torch
 from kit.models import CAUSAL, build, make_input
+from kit.streams import TensorStream, causal_stream
 from torch import Tensor
 
+from audiotool.engines.pytorch import FEW_CHUNKS
+from audiotool.engines.steady import steady_step
 from audiotool.models.base import Model
-from audiotool.streaming.steady import steady_step
-from audiotool.streaming.streamer import FEW_CHUNKS, LONGEST_SECONDS, CausalStreamer
+from audiotool.streaming.streamer import LONGEST_SECONDS
 
 STEADY = {
     "afilm",
@@ -30,8 +32,8 @@ def traced(model: Model, batch: int = 1) -> object:
     return steady_step(model, (batch, model.input_channels, model.hop_length))
 
 
-def outputs(streamer: CausalStreamer, x: Tensor) -> Tensor:
-    hops = x.split(streamer.model.hop_length, dim=-1)
+def outputs(streamer: TensorStream, x: Tensor) -> Tensor:
+    hops = x.split(streamer.streamer.engine.hop_length, dim=-1)
     return torch.cat([*(streamer.feed(hop) for hop in hops), streamer.flush()], dim=-1)
 
 
@@ -42,7 +44,7 @@ def test_a_prepared_stream_equals_a_plain_one(name: str) -> None:
     x = make_input(model, 40 * model.hop_length + 3)
     # Silence after sound: a trace must not have kept what it happened to hear.
     x[..., 25 * model.hop_length : 32 * model.hop_length] = 0
-    streamer = CausalStreamer(model)
+    streamer = causal_stream(model)
     plain = outputs(streamer, x)
     streamer.reset()
     streamer.prepare(1, model.input_channels)
@@ -54,7 +56,7 @@ def test_a_prepared_stream_equals_a_plain_one(name: str) -> None:
 def test_streams_of_another_batch_than_prepared_for_are_plain() -> None:
     model = build("band-split-gru")
     x = make_input(model, 10 * model.hop_length, batch=2)
-    streamer = CausalStreamer(model)
+    streamer = causal_stream(model)
     plain = outputs(streamer, x)
     streamer.reset()
     streamer.prepare(1, 1)
@@ -70,9 +72,9 @@ def test_a_trace_is_made_once_and_follows_the_weights() -> None:
         model.head.weight.mul_(2.0)
     assert traced(model) is first
     x = make_input(model, 10 * model.hop_length)
-    prepared = CausalStreamer(model)
+    prepared = causal_stream(model)
     prepared.prepare(1, 1)
-    torch.testing.assert_close(outputs(prepared, x), outputs(CausalStreamer(model), x), rtol=0, atol=1e-6)
+    torch.testing.assert_close(outputs(prepared, x), outputs(causal_stream(model), x), rtol=0, atol=1e-6)
     model.load_state_dict({k: v.clone() for k, v in model.state_dict().items()}, assign=True)
     assert traced(model) is not first
 
@@ -102,7 +104,7 @@ class Counted:
     """A streamer whose plain steps of the model are counted, with the items of each."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Model, chunk: int | None = None) -> None:
-        self.streamer = CausalStreamer(model, chunk)
+        self.streamer = causal_stream(model, chunk)
         if chunk is None:
             self.streamer.prepare(1, model.input_channels)
         self.steps: list[int] = []
@@ -127,7 +129,7 @@ def test_hops_that_come_together_are_one_step(name: str, monkeypatch: pytest.Mon
     hop = model.hop_length
     counts = [*[1] * 30, 25, FEW_CHUNKS, 1, FEW_CHUNKS + 1, 0, 2, 40, 1]
     x = make_input(model, sum(counts) * hop + 3)
-    plain = outputs(CausalStreamer(model), x)
+    plain = outputs(causal_stream(model), x)
     stream = Counted(monkeypatch, model)
     got = []
     for n, part in zip(counts, x.split([n * hop for n in counts] + [3], dim=-1), strict=False):

@@ -1,0 +1,169 @@
+"""Any model on any device, through PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiotool.engines.base import Block, Engine, State
+from audiotool.engines.base import Level as MeasuredLevel
+from audiotool.engines.steady import SteadyStep, steady_step
+from audiotool.errors import DeviceError
+from audiotool.models.base import Level, Model
+from audiotool.models.vocoder import Vocoder
+
+FEW_CHUNKS = 3
+"""Chunks up to which replaying a live step for each takes less time than one plain step for all."""
+
+
+@dataclass(frozen=True)
+class _Replayed:
+    """A state between two replayed steps."""
+
+    step: SteadyStep
+    tensors: Sequence[Tensor]
+
+
+class TorchEngine(Engine):
+    """A model in eval mode, on its own device.
+
+    What the caller has switched on (autocast, gradients) does not reach the model. In a child that was forked
+    after PyTorch had begun to compute, it computes with one thread: the threads stayed with the parent.
+
+    Args:
+        model: its device and type are the engine's.
+    """
+
+    kind = "torch"
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name = model.name
+        self.sample_rate = model.sample_rate
+        self.hop_length = model.hop_length
+        self.latency = model.latency
+        self.delay = model.delay
+        self.causal = model.causal
+        self.upsampling = model.upsampling
+        self.channels = model.channels
+        self.input_channels = model.input_channels
+        self.stems = model.stems
+        self.context = model.context
+        self.uses_level = model.uses_level
+        self.extends_from_hz = model.extends_from_hz
+        self.rehearses_seconds = model.rehearses_seconds
+        self.uses_position = model.uses_position
+        if isinstance(model, Vocoder):
+            self.mel = model.mel
+            self.uses_f0 = bool(getattr(model, "uses_f0", False))
+        parameter = next(model.parameters())
+        self.device, self._dtype = parameter.device, parameter.dtype
+        self.device_name = str(self.device)
+        self.parameters = model.parameter_count
+        self._prepared: dict[tuple[int, int, int], SteadyStep | None] = {}
+        self._process = os.getpid()
+
+    def start(self, **conditions: Any) -> State:
+        with self._running():
+            return self.model.start(**self._conditions(conditions))
+
+    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
+        with self._running():
+            steady = None if final else self._steady_for(x.shape)
+            if steady is not None:
+                return self._replay(steady[0], x, steady[1], state)
+            y, state = self.model.step(self._tensor(x), _plain(state), final)
+            return self._array(y), state
+
+    def process(self, x: Block, **conditions: Any) -> Block:
+        with self._running():
+            return self._array(self.model.process(self._tensor(x), **self._conditions(conditions)))
+
+    def rehearse(self, beginning: Block) -> Any:
+        with self._running():
+            return self.model.rehearse(self._tensor(beginning))
+
+    def enrol(self, recording: Block) -> dict[str, Any]:
+        with self._running():
+            return self.model.enrol(self._tensor(recording))
+
+    def prepare(self, batch: int, channels: int, items: int) -> None:
+        """Trace steps of (batch, channels, items), where the model's streams become steady."""
+        with self._running():
+            shape = (batch, channels, items)
+            self._prepared[shape] = steady_step(self.model, shape)
+
+    @property
+    def macs_per_second(self) -> float | None:
+        from audiotool.engines.cost import count_macs
+
+        return count_macs(self.model)
+
+    def output_length(self, length: int) -> int:
+        return self.model.output_length(length)
+
+    def _steady_for(self, shape: tuple[int, ...]) -> tuple[SteadyStep, int] | None:
+        """The step to be replayed for a chunk of this shape, and the items of each."""
+        batch, channels, length = shape
+        for (rows, columns, items), step in self._prepared.items():
+            fits = (rows, columns) == (batch, channels) and length and length % items == 0
+            if step is not None and fits and length <= FEW_CHUNKS * items:
+                return step, items
+        return None
+
+    def _replay(self, step: SteadyStep, x: Block, items: int, state: State) -> tuple[Block, State]:
+        outputs = []
+        for chunk in self._tensor(x).split(items, dim=-1):
+            if not (isinstance(state, _Replayed) and state.step is step):
+                tensors = step.begin(_plain(state))
+                if tensors is None:
+                    y, state = self.model.step(chunk, _plain(state))
+                    outputs.append(y)
+                    continue
+                state = _Replayed(step, tensors)
+            y, tensors = step(chunk, state.tensors)
+            state = _Replayed(step, tensors)
+            outputs.append(y)
+        return self._array(outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)), state
+
+    def _tensor(self, x: Block) -> Tensor:
+        # A copy: a state may keep views of its input, whose memory is the caller's.
+        return torch.from_numpy(np.array(x, order="C")).to(self.device, self._dtype)
+
+    def _array(self, y: Tensor) -> Block:
+        return y.cpu().numpy()
+
+    def _conditions(self, conditions: dict[str, Any]) -> dict[str, Any]:
+        level = conditions.get("level")
+        if not isinstance(level, MeasuredLevel):
+            return conditions
+        parts = (self._tensor(values) for values in (level.std, level.rms, level.mean))
+        return {**conditions, "level": Level(*parts)}
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        if os.getpid() != self._process:
+            torch.set_num_threads(1)
+            self._process = os.getpid()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(torch.inference_mode())
+            if torch.is_autocast_enabled(self.device.type):
+                stack.enter_context(torch.autocast(self.device.type, enabled=False))
+            try:
+                yield
+            except torch.OutOfMemoryError as error:
+                raise DeviceError(
+                    "the device has no memory left: try a smaller --chunk, or --device cpu"
+                ) from error
+
+
+def _plain(state: State) -> State:
+    """The state that the model itself goes on from."""
+    return state.step.end(state.tensors) if isinstance(state, _Replayed) else state
