@@ -1,0 +1,98 @@
+"""What the caller has done to PyTorch does not reach a model; what a model does stays in it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from kit.audio import speech_like
+from kit.models import CAUSAL, build, make_input
+
+import audiotool
+from audiotool.engines.pytorch import TorchEngine
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_checkpoint: Path) -> audiotool.Pipeline:
+    return audiotool.load(tiny_checkpoint, device="cpu", engine="torch")
+
+
+@pytest.mark.parametrize("name", ["band-split-gru", "gtcrn", "mp-senet", "vocos"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_stays_outside(name: str, dtype: torch.dtype) -> None:
+    engine = TorchEngine(build(name))
+    x = make_input(engine.model).numpy()
+    expected = engine.process(x)
+    with torch.autocast("cpu", dtype=dtype):
+        np.testing.assert_array_equal(engine.process(x), expected)
+        if engine.causal:
+            state = engine.start()
+            first, state = engine.step(x[..., : engine.hop_length * 3], state)
+            rest, _ = engine.step(x[..., engine.hop_length * 3 :], state, final=True)
+            joined = np.concatenate((first, rest), axis=-1)[..., : expected.shape[-1]]
+            np.testing.assert_allclose(joined, expected, atol=1e-5 * np.abs(expected).max())
+        assert torch.is_autocast_enabled("cpu")
+
+
+def test_pipelines_answer_the_same_under_the_callers_modes(pipeline: audiotool.Pipeline) -> None:
+    x = torch.from_numpy(speech_like(0.5, 16000)[0])
+    expected = pipeline(x, 16000)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(pipeline(x, 16000), expected)
+        live = pipeline.live(16000)
+        torch.testing.assert_close(torch.cat((live.feed(x), live.flush())), expected, atol=1e-5, rtol=0)
+    with torch.enable_grad():
+        assert not pipeline(x.clone().requires_grad_(), 16000).requires_grad
+    assert not torch.is_inference_mode_enabled()
+
+
+def _difference(pipeline: audiotool.Pipeline, x: np.ndarray, expected: np.ndarray, answers: object) -> None:
+    answers.put(float(np.abs(pipeline(x, 16000) - expected).max()))  # type: ignore[attr-defined]
+
+
+@pytest.mark.filterwarnings("ignore:This process")
+def test_a_pipeline_goes_on_in_a_child_that_was_forked(pipeline: audiotool.Pipeline) -> None:
+    """Also when threads had been computing before: they stay behind."""
+    context = multiprocessing.get_context("fork")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        x = speech_like(8.0, 16000)
+        expected = pipeline(x, 16000)
+        answers = context.Queue()
+        children = [context.Process(target=_difference, args=(pipeline, x, expected, answers)) for _ in "ab"]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+            assert child.exitcode == 0
+        assert max(answers.get(timeout=5) for _ in children) <= 1e-5 * np.abs(expected).max()
+        assert torch.get_num_threads() == 2
+    finally:
+        for child in children:
+            child.kill()
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_a_state_is_not_changed_by_what_follows(name: str) -> None:
+    """Replayed and plain steps alike: a stream can be taken up again where it was."""
+    engine = TorchEngine(build(name))
+    hop = engine.hop_length
+    engine.prepare(1, engine.input_channels, hop)
+    x = make_input(engine.model, 40 * hop).numpy()
+    state = engine.start()
+    for n in range(30):
+        _, state = engine.step(x[..., n * hop : (n + 1) * hop], state)
+    answers = []
+    for _ in range(2):
+        later = state
+        parts = []
+        for n in range(30, 40):
+            y, later = engine.step(x[..., n * hop : (n + 1) * hop], later)
+            parts.append(y)
+        answers.append(np.concatenate(parts, axis=-1))
+    np.testing.assert_array_equal(*answers)
