@@ -60,6 +60,8 @@ class OnnxEngine(Engine):
         CheckpointError: onnxruntime refuses the graph, or graph and card do not fit each other.
     """
 
+    kind = "onnx"
+
     def __init__(self, graph: bytes, card: Card, source: Path, threads: int | None = None) -> None:
         self.card = card
         self.name, self.stems, self.sample_rate = card.name, card.stems, card.sample_rate
@@ -140,6 +142,10 @@ class OnnxEngine(Engine):
         _, stream = self.step(beginning, self.start(memory=nothing))
         found = dict(zip(self._inputs, stream.tensors or (), strict=False))
         return {name: found[name] for name in self.card.rehearsed if name in found}
+
+    @property
+    def macs_per_second(self) -> float | None:
+        return self.card.macs_per_second
 
     def output_length(self, length: int) -> int:
         return max(0, length - self.card.shorter) * self.upsampling

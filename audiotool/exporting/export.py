@@ -16,9 +16,9 @@ import torch
 
 from audiotool import checkpoint
 from audiotool.atomic import replacing, write_text
-from audiotool.benchmark import count_macs
 from audiotool.checkpoint import Metadata
 from audiotool.engines.card import Card, StateCard
+from audiotool.engines.cost import count_macs
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import DependencyError, ExportError
 from audiotool.exporting.steady_step import BATCH, StateTensor, SteadyStep
