@@ -59,7 +59,7 @@ def test_single_files_chosen_metrics_json_and_csv(folders: Path, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     [row] = json.loads(done.stdout)["files"]
-    assert set(row) == {"file", "si_sdr", "lsd", "reasons", "notes"}
+    assert set(row) == {"file", "si_sdr", "lsd", "estimate", "reference", "version", "reasons", "notes"}
     lines = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
     assert float(lines[0]["lsd"]) == pytest.approx(row["lsd"], rel=1e-5)
 

@@ -97,7 +97,7 @@ def test_a_failed_write_keeps_the_earlier_report(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="the disk is full"):
         write_report(path, rows)
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
