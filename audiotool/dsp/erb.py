@@ -31,3 +31,30 @@ def erb_filterbank(first_bin: int, bands: int, n_fft: int, sample_rate: int) -> 
     bins = np.arange(n_fft // 2 + 1)
     filters = np.stack([np.interp(bins, centres, row) for row in np.eye(bands)])
     return torch.from_numpy(filters[:, first_bin:]).float()
+
+
+def erb_widths(bands: int, n_fft: int, sample_rate: int, min_bins: int) -> list[int]:
+    """Bins of each of some rectangular bands, spaced evenly on the ERB scale, as in DeepFilterNet's libDF.
+
+    The scale is 9.265 log(1 + f / (24.7 * 9.265)). A band that would be narrower than `min_bins` takes bins
+    of the next one.
+
+    Returns:
+        `bands` widths whose sum is n_fft // 2 + 1.
+    Raises:
+        ValueError: there are not so many bins.
+    """
+    quality = 24.7 * 9.265
+    top = 9.265 * np.log1p(sample_rate / 2 / quality)
+    edges = quality * np.expm1(np.arange(1, bands + 1) * top / bands / 9.265)
+    last_bins = np.floor(edges / sample_rate * n_fft + 0.5).astype(int)
+    widths, before, borrowed = [], 0, 0
+    for last in last_bins:
+        width = int(last) - before - borrowed
+        borrowed = max(min_bins - width, 0)
+        widths.append(max(width, min_bins))
+        before = int(last)
+    widths[-1] += n_fft // 2 + 1 - sum(widths)
+    if widths[-1] < 1:
+        raise ValueError(f"{bands} bands of {min_bins} bins or more do not fit into {n_fft // 2 + 1} bins")
+    return widths

@@ -1,0 +1,232 @@
+"""DeepFilterNet3's released file: `DeepFilterNet3_onnx.tar.gz` with three graphs and `config.ini`.
+
+Norms are folded into the convolutions. Weights are found by the order of the operations that use them, so
+that exports with other running numbers are read too; the configuration is compared with what is built. The
+estimate of the local signal-to-noise ratio and the unused `df_fc_a` are left out.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer, Options, entry
+from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx, reorder_gates
+
+GRAPHS = ("enc.onnx", "erb_dec.onnx", "df_dec.onnx")
+FILES = (*GRAPHS, "config.ini")
+
+MAX_MEMBER = 64 << 20
+"""Bytes of a file in the archive; the released ones have up to 3.4 million."""
+
+DF = {
+    "sr": "sample_rate",
+    "fft_size": "n_fft",
+    "hop_size": "hop_length",
+    "nb_erb": "erb_bands",
+    "nb_df": "filtered_bins",
+    "norm_tau": "norm_seconds",
+    "df_order": "filter_taps",
+    "df_lookahead": "lookahead",
+    "min_nb_erb_freqs": "min_bins",
+}
+"""Official keys of the section [df] and ours."""
+
+NETWORK = {
+    "conv_ch": "channels",
+    "emb_hidden_dim": "embedding",
+    "df_hidden_dim": "filter_units",
+    "df_num_layers": "filter_layers",
+    "linear_groups": "groups",
+    "enc_linear_groups": "encoder_groups",
+}
+"""Official keys of the section [deepfilternet] and ours."""
+
+CONVOLUTIONS = {
+    "enc.onnx": (
+        *("enc.erb_conv0.conv", "enc.erb_conv1.conv", "enc.erb_conv1.mix", "enc.erb_conv2.conv"),
+        *("enc.erb_conv2.mix", "enc.erb_conv3.conv", "enc.erb_conv3.mix", "enc.df_conv0.conv"),
+        *("enc.df_conv0.mix", "enc.df_conv1.conv", "enc.df_conv1.mix"),
+    ),
+    "erb_dec.onnx": (
+        *("erb_dec.paths.0.conv", "erb_dec.spread.0.conv", "erb_dec.spread.0.mix", "erb_dec.paths.1.conv"),
+        *("erb_dec.spread.1.conv", "erb_dec.spread.1.mix", "erb_dec.paths.2.conv", "erb_dec.spread.2.conv"),
+        *("erb_dec.spread.2.mix", "erb_dec.paths.3.conv", "erb_dec.out.conv"),
+    ),
+    "df_dec.onnx": ("df_dec.df_convp.conv", "df_dec.df_convp.mix"),
+}
+"""Our names of each graph's convolutions, in its order."""
+
+LINEAR = {
+    "enc.onnx": ("enc.df_fc_emb", "enc.emb_gru.linear_in", "enc.emb_gru.linear_out"),
+    "erb_dec.onnx": ("erb_dec.emb_gru.linear_in", "erb_dec.emb_gru.linear_out"),
+    "df_dec.onnx": ("df_dec.df_gru.linear_in", "df_dec.df_skip", "df_dec.df_out"),
+}
+"""Our names of each graph's grouped linear layers, in its order."""
+
+RECURRENT = {"enc.onnx": "enc.emb_gru", "erb_dec.onnx": "erb_dec.emb_gru", "df_dec.onnx": "df_dec.df_gru"}
+
+
+class DeepFilterNet3Importer(Importer):
+    """The configuration is in the archive."""
+
+    name = "deepfilternet3"
+    origin = "github.com/Rikorose/DeepFilterNet"
+    licence = "MIT OR Apache-2.0"
+    signature = ("erb_conv1.0.weight", "df_conv0.1.weight", "df_gru.linear_in.0.weight")
+    options = (
+        Options(
+            "[df]",
+            taken=tuple(DF),
+            fixed={"pad_mode": ("output",)},
+            unused=("lsnr_max", "lsnr_min"),
+        ),
+        Options(
+            "[deepfilternet]",
+            taken=(*NETWORK, "emb_num_layers"),
+            fixed={
+                "conv_lookahead": ("2",),
+                "conv_depthwise": ("True",),
+                "convt_depthwise": ("False",),
+                "conv_dec_mode": ("transposed",),
+                "conv_kernel": ("1,3",),
+                "convt_kernel": ("1,3",),
+                "conv_kernel_inp": ("3,3",),
+                "df_pathway_kernel_size_t": ("5",),
+                "df_gru_skip": ("groupedlinear",),
+                "emb_gru_skip": ("none",),
+                "dfop_method": ("df",),
+                "df_n_iter": ("1",),
+                "enc_concat": ("False",),
+                "group_shuffle": ("False",),
+                "mask_pf": ("False",),
+            },
+            unused=("lsnr_dropout",),
+        ),
+    )
+
+    def read(self, path: Path) -> Any:
+        files = _read_files(path)
+        graphs = {}
+        with tempfile.TemporaryDirectory() as folder:
+            for name in GRAPHS:
+                place = Path(folder) / name
+                place.write_bytes(files[name])
+                try:
+                    graphs[name] = read_onnx(place)
+                except CheckpointError as error:
+                    raise CheckpointError(f"{path}: {str(error).replace(folder, '').lstrip('/')}") from error
+        weights = {f"{name}/{key}": value for name, g in graphs.items() for key, value in g.tensors.items()}
+        return {"weights": weights, "graphs": graphs, "config": files["config.ini"], "source": str(path)}
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        for name, graph in entry(official, "graphs").items():
+            source = f"{official['source']}, {name}"
+            for place, weight, bias in _convolutions(graph, CONVOLUTIONS[name], source):
+                tensors[f"{place}.weight"] = weight
+                if bias is not None:
+                    tensors[f"{place}.bias"] = bias
+            linear = [t for _, t in graph.uses("Einsum")]
+            _same_number(linear, LINEAR[name], "grouped linear layers", source)
+            tensors |= {f"{place}.weight": weight for place, weight in zip(LINEAR[name], linear, strict=True)}
+            tensors |= _recurrent(graph, RECURRENT[name])
+        return tensors
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        source = f"{official['source']}, config.ini"
+        sections = _read_ini(official["config"], source)
+        kind = sections.get("train", {}).get("model", "deepfilternet3")
+        if kind != "deepfilternet3":
+            raise CheckpointError(f"{source} is of a {kind}, which is another network than DeepFilterNet3")
+        df, network = (entry(sections, name, source=source) for name in ("df", "deepfilternet"))
+        for options, section in zip(self.options, (df, network), strict=True):
+            options.check(section, source)
+        result: dict[str, Any] = {"batch_norm": False}
+        for section, names in ((df, DF), (network, NETWORK)):
+            for theirs, ours in names.items():
+                value = _number(entry(section, theirs, source=source), theirs, source)
+                result[ours] = value if ours == "norm_seconds" else int(value)
+        # The encoder has one of the layers.
+        layers = _number(entry(network, "emb_num_layers", source=source), "emb_num_layers", source)
+        return {**result, "gain_layers": int(layers) - 1}
+
+
+def _read_files(path: Path) -> dict[str, bytes]:
+    """The four files of an archive.
+
+    Raises:
+        CheckpointError: one is missing or too large, or this is no archive.
+    """
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            for member in archive:
+                name = member.name.rpartition("/")[2]
+                if member.isfile() and name in FILES and member.size <= MAX_MEMBER:
+                    stream = archive.extractfile(member)
+                    found[name] = b"" if stream is None else stream.read(MAX_MEMBER)
+    except Exception as error:  # whatever tarfile and the decompressors raise on strange bytes
+        raise CheckpointError(f"{path} is not DeepFilterNet3's archive, or it is damaged: {error}") from error
+    missing = [name for name in FILES if name not in found]
+    if missing:
+        raise CheckpointError(f"{path} has no {', '.join(missing)}: give DeepFilterNet3_onnx.tar.gz")
+    return found
+
+
+def _read_ini(content: bytes, source: str) -> dict[str, dict[str, str]]:
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_file(io.StringIO(content.decode("utf-8")))
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{source} cannot be read: {' '.join(str(error).split())}") from error
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+def _number(text: str, key: str, source: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {key} is {text!r}, not a number") from error
+
+
+def _convolutions(
+    graph: OnnxGraph, places: tuple[str, ...], source: str
+) -> Iterator[tuple[str, Tensor, Tensor | None]]:
+    """Each convolution's place, weight and bias."""
+    found = [
+        (o, graph.tensors[o.inputs[1]])
+        for o in graph.operations
+        if o.kind in ("Conv", "ConvTranspose") and o.inputs[1] in graph.tensors
+    ]
+    _same_number(found, places, "convolutions", source)
+    for place, (operation, weight) in zip(places, found, strict=True):
+        bias = graph.tensors.get(operation.inputs[2]) if len(operation.inputs) > 2 else None
+        yield place, weight, bias
+
+
+def _recurrent(graph: OnnxGraph, place: str) -> Mapping[str, Tensor]:
+    """GRUs' weights in torch's order of gates."""
+    tensors = {}
+    for n, (operation, weight) in enumerate(graph.uses("GRU")):
+        inner, bias = graph.tensors[operation.inputs[2]], graph.tensors[operation.inputs[3]]
+        bias_in, bias_inner = bias[0].chunk(2)
+        parts = {"weight_ih": weight[0], "weight_hh": inner[0], "bias_ih": bias_in, "bias_hh": bias_inner}
+        for key, value in parts.items():
+            tensors[f"{place}.grus.{n}.{key}_l0"] = reorder_gates(value, GRU_ORDER)
+    return tensors
+
+
+def _same_number(found: Any, expected: tuple[str, ...], kind: str, source: str) -> None:
+    if len(found) != len(expected):
+        raise CheckpointError(
+            f"{source}: {len(found)} {kind}, DeepFilterNet3 has {len(expected)}: it is of another version"
+        )

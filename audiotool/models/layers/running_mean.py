@@ -1,0 +1,45 @@
+"""A running mean over frames, m_t = a m_{t-1} + (1 - a) x_t, for whole chunks at once."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCK = 256
+"""Frames that one matrix product covers."""
+
+
+class RunningMean(nn.Module):
+    """(B, F, T) -> the mean after each frame, that frame included; each of the F rows by itself.
+
+    Args:
+        decay: a, what is left of a mean in the next frame.
+        initial: (F,) the mean before the first frame.
+
+    State: (B, F) the last mean.
+    """
+
+    kernel: Tensor
+    carry: Tensor
+    initial: Tensor
+
+    def __init__(self, decay: float, initial: Tensor) -> None:
+        super().__init__()
+        index = torch.arange(BLOCK, dtype=torch.float64)
+        exponent = index[:, None] - index
+        weights = (1 - decay) * decay ** exponent.clamp(min=0)
+        kernel = torch.where(exponent >= 0, weights, 0.0)
+        self.register_buffer("kernel", kernel.float(), persistent=False)
+        self.register_buffer("carry", (decay ** (index + 1)).float(), persistent=False)
+        self.register_buffer("initial", initial, persistent=False)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        mean = self.initial.expand(x.shape[0], -1) if state is None else state
+        parts = []
+        for part in x.split(BLOCK, dim=-1):
+            frames = part.shape[-1]
+            y = F.linear(part, self.kernel[:frames, :frames]) + mean[..., None] * self.carry[:frames]
+            mean = y[..., -1]
+            parts.append(y)
+        return torch.cat(parts, dim=-1) if parts else x, mean.clone()
