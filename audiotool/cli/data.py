@@ -142,7 +142,7 @@ def mix(
 
     if seed is not None:
         data = data.model_copy(update={"seed": seed})
-    model = MODELS.get(loaded.model.name).from_config(dict(loaded.model.config))
+    model = MODELS.get(loaded.model.name).outline(loaded.model.config)
     with _progress("decoding") as tick:
         dataset = make_dataset(data, loaded.audio, TASKS.get(loaded.task).example, split.value, count, tick)
     with _progress("mixing") as tick:

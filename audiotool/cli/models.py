@@ -195,21 +195,12 @@ def _built(description: Mapping[str, Any], real: bool) -> Model:
     """The model that {"name", "config"} describe.
 
     Args:
-        real: with weights that can be run; otherwise without memory for them where the model allows it.
+        real: with weights that can be run; otherwise without memory for them.
     """
-    import torch
-
     from audiotool.models.registry import MODELS
 
     model_class, config = MODELS.get(description["name"]), description["config"]
-    if not real:
-        try:
-            with torch.device("meta"):
-                return model_class.from_config(config)
-        except (RuntimeError, NotImplementedError):
-            # Some models look at their first weights while they are built.
-            return model_class.from_config(config).eval()
-    return model_class.from_config(config).eval()
+    return model_class.from_config(config).eval() if real else model_class.outline(config)
 
 
 def _checkpoint(name: str, cost: bool) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def validate(
 
     for name in names:
         recipe = load(name, settings or [])
-        model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
+        model = MODELS.get(recipe.model.name).outline(recipe.model.config)
         found = _look_for_data(recipe, find(name).parent) if data else []
         count = f"{model.parameter_count:,} parameters"
         write(f"{one_line(name)}: {recipe.task}, {recipe.model.name}, {count}\n")

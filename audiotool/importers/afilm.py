@@ -6,7 +6,6 @@ later model), so a tensor's place is told by the order of the numbers, never by 
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,8 +17,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from audiotool.documents import read_json
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.importers.base import Importer, Options, entry, read_config
+from audiotool.importers.hdf5 import read_array
 
 PUBLISHED_HEADS = 8
 """Heads of attention are written nowhere in the file."""
@@ -192,11 +193,11 @@ def _read_keras(path: Path) -> dict[str, Any]:
             for layer in root.values():
                 for name in layer.attrs.get("weight_names", ()):
                     text = name.decode() if isinstance(name, bytes) else str(name)
-                    tensors[text] = torch.from_numpy(layer[text][()])
+                    tensors[text] = torch.from_numpy(read_array(layer, text))
             text = file.attrs.get("model_config")
-    except (OSError, KeyError, AttributeError) as error:
+        return {"weights": tensors, "description": None if text is None else read_json(text)}
+    except Exception as error:  # HDF5 raises whatever damage brings it to
         raise CheckpointError(f"{path} is not a Keras HDF5 file, or it is damaged: {error}") from error
-    return {"weights": tensors, "description": None if text is None else json.loads(text)}
 
 
 def _places(convolutions: int) -> list[str]:

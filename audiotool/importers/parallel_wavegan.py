@@ -13,6 +13,7 @@ from torch import Tensor
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.hdf5 import read_array
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -103,7 +104,9 @@ def read_statistics(folder: Path) -> dict[str, Tensor]:
             if not path.is_file():
                 return {}
             mean, scale = _read_hdf5(path)
-    except (OSError, ValueError, KeyError) as error:
+    except DependencyError:
+        raise
+    except Exception as error:  # numpy and HDF5 raise whatever damage brings them to
         raise CheckpointError(f"{path} does not hold a mean and a scale: {error}") from error
     return {"mean": _vector(mean), "scale": _vector(scale)}
 
@@ -116,7 +119,7 @@ def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{path} needs h5py: install it with `pip install h5py`, or save the two rows as stats.npy"
         ) from error
     with h5py.File(path, "r") as file:
-        return np.asarray(file["mean"]), np.asarray(file["scale"])
+        return read_array(file, "mean"), read_array(file, "scale")
 
 
 def _vector(values: np.ndarray) -> Tensor:

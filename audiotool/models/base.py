@@ -139,7 +139,20 @@ class Model(nn.Module):
     ) -> Model:
         """Build the model from plain values, as recipes and checkpoints hold them.
 
-        An outline without memory is built first: nothing is allocated for a network that is not wanted.
+        Its `outline` is built first: nothing is allocated for a network that is not wanted.
+
+        Args and Raises: as `outline`.
+        """
+        return cls(cls.outline(values, shapes, source).config)
+
+    @classmethod
+    def outline(
+        cls,
+        values: Mapping[str, Any] | None = None,
+        shapes: Mapping[str, Sequence[int]] | None = None,
+        source: str = "",
+    ) -> Model:
+        """Build the model without memory for its weights, to be looked at.
 
         Args:
             values: fields of the config class that differ from its defaults.
@@ -164,7 +177,7 @@ class Model(nn.Module):
                 f"{cls.name}: this configuration makes a network of {outline.parameter_count} parameters,"
                 f" at most {MAX_PARAMETERS} are allowed: take smaller sizes"
             )
-        return cls(config)
+        return outline
 
     def start(self, level: Level | None = None, **conditions: Any) -> State:
         """State at the beginning of a stream.

@@ -164,7 +164,7 @@ def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
             raise RecipeError(f"{term.name}: unknown argument '{key}'{hint} Allowed: {', '.join(allowed)}.")
     try:
         return found(**term.config)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # sizes that do not go together fail wherever they meet
         raise RecipeError(f"{term.name}: {error}") from error
 
 

@@ -44,7 +44,10 @@ def build_model(recipe: Recipe) -> Model:
             rehearsed by a model that does not rehearse.
     """
     torch.manual_seed(recipe.train.seed)
-    model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
+    try:
+        model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
+    except CheckpointError as error:
+        raise RecipeError(f"model.config: {error}") from error
     if model.sample_rate != recipe.audio.sample_rate:
         rate = recipe.audio.sample_rate
         raise RecipeError(f"audio.sample_rate is {rate} Hz, but model.config makes it {model.sample_rate} Hz")

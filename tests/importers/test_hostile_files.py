@@ -15,12 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import IMPORTERS, read_torch
+from audiotool.importers.hdf5 import read_array
 from audiotool.importers.legacy_modules import MAGIC, PROTOCOL, read_legacy_module
 from audiotool.importers.waveflow import read_paddle
 from audiotool.importers.waveglow import STAND_INS
@@ -210,3 +212,28 @@ def test_tensors_do_not_unpack_to_more_than_the_file(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", bytes(10**6))
     with pytest.raises(CheckpointError, match="would unpack to 1000000 bytes"):
         read_torch(path)
+
+
+def test_hdf5_stays_within_its_file(tmp_path: Path) -> None:
+    other, path = tmp_path / "secret.h5", tmp_path / "a.h5"
+    (tmp_path / "secret.txt").write_bytes(bytes(64))
+    with h5py.File(other, "w") as file:
+        file["mean"] = np.zeros(4, np.float32)
+    with h5py.File(path, "w") as file:
+        file["linked"] = h5py.ExternalLink("secret.h5", "mean")
+        file.create_dataset("stored", (16,), "f4", external=[(str(tmp_path / "secret.txt"), 0, 64)])
+        layout = h5py.VirtualLayout((4,), "f4")
+        layout[:] = h5py.VirtualSource(str(other), "mean", (4,))
+        file.create_virtual_dataset("virtual", layout)
+        file.create_dataset("empty", (10**9,), "f4", chunks=True)
+        file["text"] = "abc"
+        file["good"] = np.arange(3, dtype=np.float32)
+    with h5py.File(path, "r") as file:
+        for name in ("linked", "stored", "virtual"):
+            with pytest.raises(ValueError, match=f"'{name}' lies in another file"):
+                read_array(file, name)
+        with pytest.raises(ValueError, match="more than the file can hold"):
+            read_array(file, "empty")
+        with pytest.raises(ValueError, match="not numbers"):
+            read_array(file, "text")
+        assert read_array(file, "good").tolist() == [0, 1, 2]
