@@ -6,8 +6,6 @@ later model), so a tensor's place is told by the order of the numbers, never by 
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,16 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiotool.documents import read_json
-from audiotool.errors import CheckpointError, DependencyError
+from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config
-from audiotool.importers.hdf5 import read_array
+from audiotool.importers.keras_file import Group, layer_tensor, numbered, read_keras
 
 PUBLISHED_HEADS = 8
 """Heads of attention are written nowhere in the file."""
-
-Group = dict[str, Tensor]
-"""Tensors of one Keras layer by what follows the layer's name."""
 
 Pair = tuple[Tensor, Tensor]
 
@@ -62,7 +56,7 @@ class TFiLMImporter(Importer):
                 return {"weights": load_file(path), "description": None}
             except (SafetensorError, OSError) as error:
                 raise CheckpointError(f"{path} is not a safetensors file: {error}") from error
-        return _read_keras(path)
+        return read_keras(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         convolutions, modulations = self._layers(official)
@@ -70,8 +64,8 @@ class TFiLMImporter(Importer):
         result = {}
         for place, group in zip(places, convolutions, strict=True):
             conv = place if place == "output" else f"{place}.conv"
-            result[f"{conv}.weight"] = _tensor(group, "kernel").permute(2, 1, 0)
-            result[f"{conv}.bias"] = _tensor(group, "bias")
+            result[f"{conv}.weight"] = layer_tensor(group, "kernel").permute(2, 1, 0)
+            result[f"{conv}.bias"] = layer_tensor(group, "bias")
         for place, group in zip(places, modulations, strict=False):
             for key, tensor in self._modulation(group).items():
                 result[f"{place}.modulation.{key}"] = tensor
@@ -79,7 +73,7 @@ class TFiLMImporter(Importer):
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         convolutions, modulations = self._layers(official)
-        kernels = [_tensor(group, "kernel") for group in convolutions]
+        kernels = [layer_tensor(group, "kernel") for group in convolutions]
         depth = (len(kernels) - 2) // 2
         values = {
             "filters": tuple(k.shape[2] for k in kernels[:depth]),
@@ -100,7 +94,7 @@ class TFiLMImporter(Importer):
     def _layers(self, official: Any) -> tuple[list[Group], list[Group]]:
         """Convolutions and modulations, each in the order of the network."""
         tensors = entry(official, "weights")
-        convolutions, modulations = _numbered(tensors, "conv1d"), _numbered(tensors, self.layer)
+        convolutions, modulations = numbered(tensors, "conv1d"), numbered(tensors, self.layer)
         if len(convolutions) < 4 or len(convolutions) % 2 or len(modulations) != len(convolutions) - 1:
             raise CheckpointError(
                 f"this is no {self.name} network: it has {len(convolutions)} layers called 'conv1d' and"
@@ -110,10 +104,10 @@ class TFiLMImporter(Importer):
 
     def _modulation(self, group: Group) -> dict[str, Tensor]:
         """Keras' LSTM has torch's order of gates (input, forget, cell, output), and one bias."""
-        bias = _tensor(group, "bias")
+        bias = layer_tensor(group, "bias")
         return {
-            "lstm.weight_ih_l0": _tensor(group, "kernel").T,
-            "lstm.weight_hh_l0": _tensor(group, "recurrent_kernel").T,
+            "lstm.weight_ih_l0": layer_tensor(group, "kernel").T,
+            "lstm.weight_hh_l0": layer_tensor(group, "recurrent_kernel").T,
             "lstm.bias_ih_l0": bias,
             "lstm.bias_hh_l0": torch.zeros_like(bias),
         }
@@ -144,7 +138,7 @@ class AFiLMImporter(TFiLMImporter):
 
     def _modulation(self, group: Group) -> dict[str, Tensor]:
         result = {}
-        for n, layer in enumerate(_numbered(group, "encoder_layer")):
+        for n, layer in enumerate(numbered(group, "encoder_layer")):
             dense, norms = self._parts(layer)
             # Query, key, value; then the combination of the heads and the two of the feed-forward part.
             stacked = tuple(torch.cat(tensors) for tensors in zip(*dense[:3], strict=True))
@@ -154,8 +148,11 @@ class AFiLMImporter(TFiLMImporter):
 
     def _parts(self, layer: Group) -> tuple[list[Pair], list[Pair]]:
         """(weight, bias) of an encoder layer's six dense layers and two norms, in torch's layout."""
-        dense = [(_tensor(g, "kernel").T, _tensor(g, "bias")) for g in _numbered(layer, "dense")]
-        norms = [(_tensor(g, "gamma"), _tensor(g, "beta")) for g in _numbered(layer, "layer_normalization")]
+        dense = [(layer_tensor(g, "kernel").T, layer_tensor(g, "bias")) for g in numbered(layer, "dense")]
+        norms = [
+            (layer_tensor(g, "gamma"), layer_tensor(g, "beta"))
+            for g in numbered(layer, "layer_normalization")
+        ]
         if len(dense) != 6 or len(norms) != 2:
             raise CheckpointError(
                 f"an encoder layer of this {self.name} has {len(dense)} dense layers and {len(norms)} norms:"
@@ -164,7 +161,7 @@ class AFiLMImporter(TFiLMImporter):
         return dense, norms
 
     def _modulation_values(self, group: Group) -> dict[str, Any]:
-        layers = _numbered(group, "encoder_layer")
+        layers = numbered(group, "encoder_layer")
         if not layers:
             raise CheckpointError(f"a layer '{self.layer}' of this {self.name} holds no encoder layers.")
         inner = self._parts(layers[0])[0][4][0].shape[0]
@@ -179,47 +176,8 @@ class AFiLMImporter(TFiLMImporter):
         return {**super()._configured(values), **heads}
 
 
-def _read_keras(path: Path) -> dict[str, Any]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise DependencyError(
-            "Keras files are read with h5py: install it with `pip install audiotool-speech[keras]`"
-        ) from error
-    try:
-        with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            tensors = {}
-            for layer in root.values():
-                for name in layer.attrs.get("weight_names", ()):
-                    text = name.decode() if isinstance(name, bytes) else str(name)
-                    tensors[text] = torch.from_numpy(read_array(layer, text))
-            text = file.attrs.get("model_config")
-        return {"weights": tensors, "description": None if text is None else read_json(text)}
-    except Exception as error:  # HDF5 raises whatever damage brings it to
-        raise CheckpointError(f"{path} is not a Keras HDF5 file, or it is damaged: {error}") from error
-
-
 def _places(convolutions: int) -> list[str]:
     """Our name of each convolution's place, in the network's order."""
     depth = (convolutions - 2) // 2
     downs, ups = ([f"{way}.{n}" for n in range(depth)] for way in ("downs", "ups"))
     return [*downs, "bottleneck", *ups, "output"]
-
-
-def _numbered(tensors: Mapping[str, Tensor], name: str) -> list[Group]:
-    """Group tensors by the part of their path called `name` or `name_<number>`, in order of the numbers."""
-    groups: dict[int, Group] = defaultdict(dict)
-    for path, tensor in tensors.items():
-        found = re.search(rf"(?:^|/){name}(?:_(\d+))?/(.+)$", path)
-        if found:
-            groups[int(found.group(1) or 0)][found.group(2)] = tensor
-    return [groups[number] for number in sorted(groups)]
-
-
-def _tensor(group: Group, leaf: str) -> Tensor:
-    """The tensor whose path ends with `leaf`, or `leaf:0` as Keras writes it."""
-    for path, tensor in group.items():
-        if path.rpartition("/")[2].partition(":")[0] == leaf:
-            return tensor
-    raise CheckpointError(f"a layer of the network has no '{leaf}': it has {', '.join(group) or 'nothing'}.")

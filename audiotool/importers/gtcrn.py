@@ -1,4 +1,9 @@
-"""Official GTCRN checkpoints: `model_trained_on_dns3.tar` and such, torch files despite the name."""
+"""Official GTCRN checkpoints: `model_trained_on_dns3.tar` and such, torch files despite the name, and the
+streaming graphs `gtcrn.onnx` and `gtcrn_simple.onnx`.
+
+A graph's weights are found by the order of the operations that use them; norms of the encoder are folded into
+its convolutions there, so that ours get neutral ones.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,54 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, entry
+from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, Operation, read_onnx, reorder_gates
+
+ENCODER = [f"encoder.en_convs.{n}" for n in range(5)]
+DECODER = [f"decoder.de_convs.{n}" for n in range(5)]
+PARTS = ("encoder.", "decoder.", "dpgrnn", "erb.")
+
+FOLDED = [
+    *((f"{place}.conv", f"{place}.bn") for place in ENCODER[:2]),
+    *(
+        (f"{place}.{conv}", f"{place}.{norm}")
+        for place in ENCODER[2:]
+        for conv, norm in (
+            *(("point_conv1", "point_bn1"), ("depth_conv", "depth_bn")),
+            ("point_conv2", "point_bn2"),
+        )
+    ),
+]
+"""The encoder's convolutions and norms in the order of a graph."""
+
+SLOPES = [
+    *(f"{place}.act" for place in ENCODER[:2]),
+    *(f"{place}.{act}" for place in ENCODER[2:] + DECODER[:3] for act in ("point_act", "depth_act")),
+    f"{DECODER[3]}.act",
+]
+
+PATHS = [f"dpgrnn{n}.{path}" for n in (1, 2) for path in ("intra", "inter")]
+
+RECURRENT = [
+    *(f"{place}.tra.att_gru" for place in ENCODER[2:]),
+    *(f"{path}_rnn.rnn{n}" for path in PATHS for n in (1, 2)),
+    *(f"{place}.tra.att_gru" for place in DECODER[:3]),
+]
+
+MATRICES = [
+    "erb.erb_fc",
+    *(f"{place}.tra.att_fc" for place in ENCODER[2:]),
+    *(f"{path}_fc" for path in PATHS),
+    *(f"{place}.tra.att_fc" for place in DECODER[:3]),
+    "erb.ierb_fc",
+]
+
+EPSILON = 1e-5
+"""Of the norms: added to their variances."""
 
 
 class GTCRNImporter(Importer):
@@ -18,6 +68,9 @@ class GTCRNImporter(Importer):
     origin = "github.com/Xiaobin-Rong/gtcrn"
     licence = "MIT"
     signature = ("erb.erb_fc.weight", "encoder.en_convs", "dpgrnn1.intra_rnn")
+
+    def read(self, path: Path) -> Any:
+        return _official_names(read_onnx(path)) if path.suffix == ".onnx" else super().read(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = entry(official, "model") if "model" in official else official
@@ -33,6 +86,59 @@ class GTCRNImporter(Importer):
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         return {}
+
+
+def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:
+    """The weights under the names of the official module; those of other files under what they have."""
+    found = {
+        key.replace(".ConvTranspose2d.", "."): value
+        for key, value in graph.tensors.items()
+        if "::" not in key
+    }
+    convolutions, slopes = list(graph.uses("Conv")), list(graph.uses("PRelu"))
+    recurrent, matrices = list(graph.uses("GRU")), list(graph.uses("MatMul", axes=2))
+    if not any(key.startswith("dpgrnn1.") for key in found):
+        return graph.tensors
+    for kind, count, expected in (
+        ("convolutions", len(convolutions), len(FOLDED)),
+        ("slopes", len(slopes), len(SLOPES)),
+        ("GRUs", len(recurrent), len(RECURRENT)),
+        ("matrices", len(matrices), len(MATRICES)),
+    ):
+        if count != expected:
+            raise CheckpointError(
+                f"this GTCRN has {count} {kind}, {expected} are expected: it is of another version"
+            )
+    for (operation, weight), (name, norm) in zip(convolutions, FOLDED, strict=True):
+        bias = graph.tensors[operation.inputs[2]]
+        found |= {f"{name}.weight": weight, f"{name}.bias": bias, **_neutral_norm(norm, len(bias))}
+    for (_, slope), name in zip(slopes, SLOPES, strict=True):
+        found[f"{name}.weight"] = slope.reshape(-1)
+    for (_, matrix), name in zip(matrices, MATRICES, strict=True):
+        found[f"{name}.weight"] = matrix.T.contiguous()
+    for (operation, _), name in zip(recurrent, RECURRENT, strict=True):
+        found |= _gru(graph, operation, name)
+    for key in [k for k in found if k.endswith(".running_mean")]:
+        found.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    return {key: value for key, value in found.items() if key.startswith(PARTS)}
+
+
+def _neutral_norm(name: str, channels: int) -> dict[str, Tensor]:
+    """A batch norm that changes nothing."""
+    values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - EPSILON}
+    return {f"{name}.{key}": torch.full((channels,), value) for key, value in values.items()}
+
+
+def _gru(graph: OnnxGraph, operation: Operation, name: str) -> dict[str, Tensor]:
+    """A GRU's weights in torch's order of gates, of one direction or two."""
+    weight, inner, bias = (graph.tensors[key] for key in operation.inputs[1:4])
+    tensors = {}
+    for n, suffix in enumerate(("", "_reverse")[: len(weight)]):
+        bias_in, bias_inner = bias[n].chunk(2)
+        parts = {"weight_ih": weight[n], "weight_hh": inner[n], "bias_ih": bias_in, "bias_hh": bias_inner}
+        for key, value in parts.items():
+            tensors[f"{name}.{key}_l0{suffix}"] = reorder_gates(value, GRU_ORDER)
+    return tensors
 
 
 def _turn(key: str, kernel: Tensor) -> Tensor:

@@ -1,0 +1,171 @@
+"""DTLN's released files: `model_1.onnx` with `model_2.onnx` beside it, or the Keras weights (`.h5`).
+
+Both forms hold two stages of LSTMs. In the second graph they are unrolled, with Keras' matrices; a layer's
+place is told by the order of the layers' numbers. Files whose first stage begins with a norm
+(`DTLN_norm_…`) take logarithms of magnitudes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.importers.base import Importer
+from audiotool.importers.keras_file import layer_tensor, numbered, read_keras
+from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, read_onnx, reorder_gates
+
+HOP = 128
+"""Samples between blocks: in no file, and the same for all that are published."""
+
+KERAS_ROLES = {
+    r"(?:^|/)lstm(?:_(\d+))?/MatMul/": "kernel",
+    r"(?:^|/)lstm(?:_(\d+))?/MatMul_1/": "recurrent_kernel",
+    r"(?:^|/)lstm(?:_(\d+))?/BiasAdd/": "bias",
+}
+"""Names of an unrolled LSTM's matrices in a graph, and Keras' names of them."""
+
+NORM = r"(?:instant_)?layer_normalization"
+
+Layer = Mapping[str, Tensor]
+"""Tensors of one layer by Keras' names."""
+
+
+class DTLNImporter(Importer):
+    """Gives both stages; the two ONNX files lie side by side as published."""
+
+    name = "dtln"
+    origin = "github.com/breizhn/DTLN"
+    licence = "MIT"
+    signature = ("lstm", "dense", "conv1d")
+
+    def read(self, path: Path) -> Any:
+        if path.suffix == ".h5":
+            return {"weights": read_keras(path)["weights"]}
+        first, second = (path.with_name(re.sub(r"_[12]\.onnx$", f"_{n}.onnx", path.name)) for n in (1, 2))
+        if first == second:
+            raise CheckpointError(f"{path}: give model_1.onnx, with model_2.onnx beside it, or the .h5 file")
+        graphs = [read_onnx(file) for file in (first, second)]
+        tensors = {f"{n}/{k}": v for n, graph in enumerate(graphs) for k, v in graph.tensors.items()}
+        return {"weights": tensors, "graphs": graphs}
+
+    def weights(self, official: Any) -> dict[str, Tensor]:
+        if "graphs" in official:
+            stages = [_from_graph(graph, n) for n, graph in enumerate(official["graphs"])]
+            convolutions = [weight[..., 0] for _, weight in official["graphs"][1].uses("Conv")]
+        else:
+            stages, convolutions = _from_keras(official["weights"])
+        if len(convolutions) != 2:
+            raise CheckpointError(f"this file has {len(convolutions)} convolutions, DTLN has 2")
+        encoder, decoder = convolutions
+        return {
+            **_renamed("first", stages[0]),
+            **_renamed("second", stages[1]),
+            "encoder.weight": encoder[..., None],
+            "decoder.weight": decoder.T[:, None],
+        }
+
+    def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
+        weights = self.weights(official)
+        layers = sum(re.fullmatch(r"first\.lstms\.\d+\.weight_hh_l0", key) is not None for key in weights)
+        return {
+            "n_fft": weights["encoder.weight"].shape[1],
+            "hop_length": HOP,
+            "basis": weights["encoder.weight"].shape[0],
+            "units": weights["first.lstms.0.weight_hh_l0"].shape[1],
+            "layers": layers,
+            "normalises": "first.norm.weight" in weights,
+        }
+
+
+def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
+    """{"lstms", "dense", "norm"} of a stage's graph, in torch's layout."""
+    whole = [_onnx_lstm(graph, operation.inputs) for operation, _ in graph.uses("LSTM")]
+    unrolled: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in graph.tensors.items():
+        for pattern, role in KERAS_ROLES.items():
+            if found := re.search(pattern, name):
+                unrolled.setdefault(int(found.group(1) or 0), {})[role] = tensor
+    lstms = whole or [_keras_lstm(unrolled[n]) for n in sorted(unrolled)]
+    used = {id(tensor) for layer in unrolled.values() for tensor in layer.values()}
+    matrices = [m for _, m in graph.uses("MatMul", axes=2) if id(m) not in used]
+    biases = [t for name, t in graph.tensors.items() if re.search(r"dense(?:_\d+)?/[Bb]ias", name)]
+    if len(lstms) < 1 or len(matrices) != 1 or len(biases) != 1:
+        raise CheckpointError(
+            f"stage {stage + 1}: {len(lstms)} LSTMs, {len(matrices)} matrices and {len(biases)} biases are"
+            " not what DTLN has: it is of another version, or of another model"
+        )
+    norm = {
+        role: tensor
+        for name, tensor in graph.tensors.items()
+        for pattern, role in (("mul", "gamma"), ("add_1", "beta"))
+        if re.search(rf"{NORM}(?:_\d+)?/{pattern}/", name)
+    }
+    return {"lstms": lstms, "dense": {"kernel": matrices[0], "bias": biases[0]}, "norm": norm or None}
+
+
+def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[dict[str, Any]], list[Tensor]]:
+    """Both stages of a Keras file, and the two convolutions as matrices."""
+    lstms, dense, norms = (numbered(tensors, name) for name in ("lstm", "dense", NORM))
+    if len(dense) != 2 or len(lstms) % 2 or len(norms) not in (1, 2):
+        raise CheckpointError(
+            f"this Keras file has {len(lstms)} LSTMs, {len(dense)} dense layers and {len(norms)} norms, which"
+            " is not DTLN"
+        )
+    cells = [
+        _keras_lstm({role: layer_tensor(group, role) for role in ("kernel", "recurrent_kernel", "bias")})
+        for group in lstms
+    ]
+    half = len(cells) // 2
+    stages = []
+    for n, own in enumerate((cells[:half], cells[half:])):
+        norm = norms[n - 2] if len(norms) == 2 or n == 1 else None
+        stages.append(
+            {
+                "lstms": own,
+                "dense": {role: layer_tensor(dense[n], role) for role in ("kernel", "bias")},
+                "norm": None if norm is None else {r: layer_tensor(norm, r) for r in ("gamma", "beta")},
+            }
+        )
+    convolutions = [layer_tensor(group, "kernel")[0].T for group in numbered(tensors, "conv1d")]
+    return stages, convolutions
+
+
+def _onnx_lstm(graph: OnnxGraph, inputs: Sequence[str]) -> Layer:
+    weight, inner, bias = (graph.tensors[name][0] for name in inputs[1:4])
+    bias_in, bias_inner = bias.chunk(2)
+    parts = {"weight_ih": weight, "weight_hh": inner, "bias_ih": bias_in, "bias_hh": bias_inner}
+    return {f"{key}_l0": reorder_gates(value, LSTM_ORDER) for key, value in parts.items()}
+
+
+def _keras_lstm(layer: Layer) -> Layer:
+    """Keras has torch's order of gates, and one bias."""
+    try:
+        kernel, inner, bias = layer["kernel"], layer["recurrent_kernel"], layer["bias"]
+    except KeyError as error:
+        raise CheckpointError(f"an LSTM of this file has no {error}: it is of another version") from error
+    return {
+        "weight_ih_l0": kernel.T,
+        "weight_hh_l0": inner.T,
+        "bias_ih_l0": bias,
+        "bias_hh_l0": torch.zeros_like(bias),
+    }
+
+
+def _renamed(place: str, stage: Mapping[str, Any]) -> dict[str, Tensor]:
+    tensors = {
+        f"{place}.lstms.{n}.{key}": value
+        for n, layer in enumerate(stage["lstms"])
+        for key, value in layer.items()
+    }
+    tensors[f"{place}.dense.weight"] = stage["dense"]["kernel"].T
+    tensors[f"{place}.dense.bias"] = stage["dense"]["bias"]
+    if stage["norm"] is not None:
+        tensors[f"{place}.norm.weight"] = stage["norm"]["gamma"]
+        tensors[f"{place}.norm.bias"] = stage["norm"]["beta"]
+    return {key: value.contiguous() for key, value in tensors.items()}

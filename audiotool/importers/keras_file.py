@@ -1,0 +1,68 @@
+"""Keras' HDF5 files: the weights by their paths, and the layers of a kind in the order of their numbers.
+
+Keras numbers layers in the order in which a process made them ("conv1d", "conv1d_1", or "conv1d_40" in a
+later model), so a tensor's place is told by the order of the numbers, never by a number itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.documents import read_json
+from audiotool.errors import CheckpointError, DependencyError
+from audiotool.importers.hdf5 import read_array
+
+Group = dict[str, Tensor]
+"""Tensors of one Keras layer by what follows the layer's name."""
+
+
+def read_keras(path: Path) -> dict[str, Any]:
+    """{"weights": tensors by Keras' names, "description": the model as JSON, or None}.
+
+    Raises:
+        DependencyError: h5py is not installed.
+        CheckpointError: this is no Keras file, or it is damaged.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise DependencyError(
+            "Keras files are read with h5py: install it with `pip install audiotool-speech[keras]`"
+        ) from error
+    try:
+        with h5py.File(path, "r") as file:
+            root = file.get("model_weights", file)
+            tensors = {}
+            for layer in root.values():
+                for name in layer.attrs.get("weight_names", ()):
+                    text = name.decode() if isinstance(name, bytes) else str(name)
+                    tensors[text] = torch.from_numpy(read_array(layer, text))
+            text = file.attrs.get("model_config")
+        return {"weights": tensors, "description": None if text is None else read_json(text)}
+    except Exception as error:  # HDF5 raises whatever damage brings it to
+        raise CheckpointError(f"{path} is not a Keras HDF5 file, or it is damaged: {error}") from error
+
+
+def numbered(tensors: Mapping[str, Tensor], name: str) -> list[Group]:
+    """Group tensors by the part of their path called `name` or `name_<number>`, in order of the numbers."""
+    groups: dict[int, Group] = defaultdict(dict)
+    for path, tensor in tensors.items():
+        found = re.search(rf"(?:^|/){name}(?:_(\d+))?/(.+)$", path)
+        if found:
+            groups[int(found.group(1) or 0)][found.group(2)] = tensor
+    return [groups[number] for number in sorted(groups)]
+
+
+def layer_tensor(group: Group, leaf: str) -> Tensor:
+    """The tensor whose path ends with `leaf`, or `leaf:0` as Keras writes it."""
+    for path, tensor in group.items():
+        if path.rpartition("/")[2].partition(":")[0] == leaf:
+            return tensor
+    raise CheckpointError(f"a layer of the network has no '{leaf}': it has {', '.join(group) or 'nothing'}.")
