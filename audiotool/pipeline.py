@@ -13,14 +13,11 @@ running estimate of the rest or without; `live` and pipes, somebody's ear perhap
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
 import numbers
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +26,17 @@ import numpy as np
 from audiotool import checkpoint
 from audiotool.arrays import Array, UserArray
 from audiotool.audio.mono import to_mono
-from audiotool.audio.reader import AudioReader, read
-from audiotool.audio.writer import Target, Writer, open_writer
+from audiotool.audio.reader import read
+from audiotool.audio.writer import Target
 from audiotool.engines.base import Engine
 from audiotool.errors import CheckpointError, InputError, StreamError
+from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult, Progress
+from audiotool.files.waveforms import Blocks, Opened, process_file
 from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Block, Session, Settings
 from audiotool.tasks.base import TASKS
-
-FILE_CHUNK_SECONDS = 10.0
-PIPE_CHUNK_SECONDS = 0.25
-"""A pipe may be somebody's ear: output follows input closely, at some cost in speed."""
 
 FULL_BAND = 0.95
 """Of half the model's rate: content that reaches so far leaves nothing to add."""
@@ -50,57 +45,6 @@ NARROW_BAND = 0.8
 """Of the frequency a model extends from: content that ends lower leaves a gap that is heard."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
-
-Progress = Callable[[int, "int | None"], None]
-"""Called with (input samples done, input samples in all or None)."""
-
-
-@dataclass(frozen=True)
-class Written:
-    """Facts about one output.
-
-    Args:
-        peak: greatest absolute sample.
-        limited: samples that an integer format could not hold and that were limited to full scale.
-    """
-
-    peak: float
-    limited: int
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """Facts about one processed file.
-
-    Args:
-        sample_rate, channels, seconds: of the input.
-        elapsed_s: wall time.
-        outputs: one a stem, then the residual's if there is one.
-        bandwidth_hz: where the input's content ends, None where that was not measured.
-    """
-
-    sample_rate: int
-    channels: int
-    seconds: float
-    elapsed_s: float
-    outputs: tuple[Written, ...]
-    bandwidth_hz: float | None = None
-    warnings: tuple[str, ...] = field(default=())
-
-    @property
-    def peak(self) -> float:
-        """Greatest absolute sample of all outputs."""
-        return max(output.peak for output in self.outputs)
-
-    @property
-    def limited(self) -> int:
-        """Limited samples of all outputs together."""
-        return sum(output.limited for output in self.outputs)
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of audio processed in a second."""
-        return self.seconds / max(self.elapsed_s, 1e-9)
 
 
 class Pipeline:
@@ -157,14 +101,14 @@ class Pipeline:
         """
         sample_rate = _in_whole_hertz(sample_rate)
         array = UserArray(waveform)
-        settings = self._with_chunk(FILE_CHUNK_SECONDS, len(array.block))
-        size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
-        block = array.block
-        blocks = [block[:, n : n + size] for n in range(0, block.shape[1], size)]
-        measured = self._measure(iter(blocks), sample_rate, block.shape[0])
-        session = self._session(sample_rate, block.shape[0], settings, **measured)
-        parts = [session.feed(b).stems for b in blocks]
-        parts.append(session.flush().stems)
+        channels, length = array.block.shape
+
+        def blocks(size: int) -> Iterator[Block]:
+            return (array.block[:, n : n + size] for n in range(0, length, size))
+
+        opened = self._open(sample_rate, channels, blocks)
+        parts = [opened.session.feed(block).stems for block in blocks(opened.size)]
+        parts.append(opened.session.flush().stems)
         return array.restore(np.concatenate(parts, axis=-1))
 
     def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
@@ -248,59 +192,16 @@ class Pipeline:
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
         """
-        began = time.monotonic()
-        goal = target if isinstance(target, Target) else Target((target,))
-        if len(goal.stems) != len(self.stems):
-            raise InputError(
-                f"this model has {len(self.stems)} outputs ({', '.join(self.stems)}): name as many"
-            )
-        with AudioReader(source) as reader:
-            info, piped = reader.info, reader.is_pipe
-            seconds = PIPE_CHUNK_SECONDS if piped else FILE_CHUNK_SECONDS
-            settings = self._with_chunk(seconds, 1 if piped else info.channels)
-            size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * info.sample_rate))
-            # Opened once more, and only if the model asks for anything.
-            again = _blocks_of(source, size)
-            measured = {} if piped else self._measure(again, info.sample_rate, info.channels)
-            session = self._session(info.sample_rate, info.channels, settings, **measured)
-            with contextlib.ExitStack() as stack:
-                writers = self._open_writers(goal, reader, session, stack)
-                done = 0
-                for block in reader.blocks(size):
-                    _write(session.feed(block.T), writers)
-                    done += len(block)
-                    if progress is not None:
-                        progress(done, info.frames)
-                _write(session.flush(), writers)
-                # Several outputs appear together: nothing that may fail comes between their renames.
-                for writer in writers:
-                    writer.finish()
-        return FileResult(
-            sample_rate=info.sample_rate,
-            channels=info.channels,
-            seconds=done / info.sample_rate,
-            elapsed_s=time.monotonic() - began,
-            outputs=tuple(Written(w.peak, w.limited) for w in writers),
-            bandwidth_hz=measured.get("bandwidth_hz"),
-            warnings=(*reader.warnings, *self._remarks(measured), *_dropped(writers)),
-        )
+        return process_file(self._open, self.stems, source, target, progress)
 
-    def _open_writers(
-        self, goal: Target, reader: AudioReader, session: Session, stack: contextlib.ExitStack
-    ) -> list[Writer]:
-        info = reader.info
-        rate, channels = session.output_rate, session.output_channels
-        frames = None if info.frames is None else -(-info.frames * rate // info.sample_rate)
-        paths = [*goal.stems, *([goal.residual] if goal.residual is not None else [])]
-        if goal.residual is not None and rate != info.sample_rate:
-            raise InputError("a residual needs an output of the input's sample rate")
-        form = (info.subtype, goal.format, goal.subtype)
-        extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
-        writers: list[Writer] = []
-        for path in paths:
-            writer = open_writer(path, rate, channels, *form, frames=frames, tags=reader.tags, extras=extras)
-            writers.append(stack.enter_context(writer))
-        return writers
+    def _open(self, sample_rate: int, channels: int, blocks: Blocks | None) -> Opened:
+        """The stream of a whole recording; what comes but once, block by block, is not measured first."""
+        seconds, together = (PIPE_CHUNK_SECONDS, 1) if blocks is None else (FILE_CHUNK_SECONDS, channels)
+        settings = self._with_chunk(seconds, together)
+        size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
+        measured = {} if blocks is None else self._measure(blocks(size), sample_rate, channels)
+        session = self._session(sample_rate, channels, settings, **measured)
+        return Opened(session, size, measured.get("bandwidth_hz"), tuple(self._remarks(measured)))
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
         if is_vocoder(self.engine):
@@ -449,12 +350,6 @@ def load_model(path: str | Path, device: str = "cpu") -> Any:
     return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
 
 
-def _blocks_of(source: str | Path, size: int) -> Iterator[Block]:
-    """(channels, time) of a file, `size` samples at a time; opened when the first is asked for."""
-    with AudioReader(source) as reader:
-        yield from (block.T for block in reader.blocks(size))
-
-
 def _whole_number(value: Any, what: str) -> int:
     """A positive whole number, of whatever numeric type.
 
@@ -469,18 +364,3 @@ def _whole_number(value: Any, what: str) -> int:
 
 def _in_whole_hertz(sample_rate: Any) -> int:
     return _whole_number(sample_rate, "a sample rate is given in Hz")
-
-
-def _dropped(writers: list[Writer]) -> list[str]:
-    """What the input holds beside its samples and the outputs do not, in one line."""
-    names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
-    return [f"tags and chunks that the output does not keep: {', '.join(names)}"] if names else []
-
-
-def _write(output: Any, writers: list[Writer]) -> None:
-    """Hand each stem to its writer, and the residual to the one after them."""
-    stems = output.stems
-    for writer, stem in zip(writers, stems, strict=False):
-        writer.write(stem.T)
-    if len(writers) > len(stems):
-        writers[-1].write((output.dry - stems.sum(0)).T)

@@ -20,8 +20,9 @@ from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.dsp.mel import MelConfig
-    from audiotool.pipeline import FileResult, Pipeline, Progress
-    from audiotool.vocoding import MelAnalysis
+    from audiotool.files.features import MelAnalysis
+    from audiotool.files.processor import FileResult, Progress
+    from audiotool.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def load_pipeline(work: Work) -> Pipeline | MelAnalysis:
     from audiotool.pipeline import load
 
     if work.mel is not None:
-        from audiotool.vocoding import MelAnalysis
+        from audiotool.files.features import MelAnalysis
 
         return MelAnalysis(work.mel)
     pipeline = load(
@@ -119,10 +120,11 @@ def do(job: Job, pipeline: Pipeline | MelAnalysis, work: Work, progress: Progres
 
 
 def _process(job: Job, pipeline: Pipeline | MelAnalysis, work: Work, progress: Progress | None) -> FileResult:
-    from audiotool.vocoding import MelAnalysis, vocode_file
+    from audiotool.files.features import MelAnalysis, vocode_file
 
     if not isinstance(pipeline, MelAnalysis) and is_mel_name(job.source):
-        return vocode_file(pipeline, job.source, job.target, progress, _f0_of(job, work))
+        chunk = pipeline.settings.chunk_seconds
+        return vocode_file(pipeline.engine, job.source, job.target, progress, _f0_of(job, work), chunk)
     if work.f0 is not None:
         raise InputError(f"{job.name} is a recording, in which F0 is tracked: --f0 belongs to mel files")
     return pipeline.process_file(job.source, job.target, progress)
@@ -181,7 +183,7 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
         rows, order = _scored(job, work)
     if result is None:
         return rows
-    from audiotool.pipeline import Written
+    from audiotool.files.processor import Written
 
     # A job that is not scored has one row for all of its outputs.
     written = [result.outputs[n] for n in order] or [Written(result.peak, result.limited)]

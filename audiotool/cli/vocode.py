@@ -117,8 +117,9 @@ def _definition(options: VocodeOptions) -> MelConfig:
         except CheckpointError as error:
             raise PlanError(str(error)) from error
     from audiotool.checkpoint import default_for
+    from audiotool.files.features import vocoder_of
     from audiotool.pipeline import load
-    from audiotool.vocoding import definition_of
+    from audiotool.streaming.copy_synthesis import mel_of
 
     checkpoint = asked_checkpoint(options)
     if checkpoint is None:
@@ -126,4 +127,4 @@ def _definition(options: VocodeOptions) -> MelConfig:
             default_for("vocode")
         except CheckpointError as error:
             raise CheckpointError(f"{error}, or --preset NAME for its mel alone") from error
-    return definition_of(load(checkpoint or "vocode", "cpu", "vocode"))
+    return mel_of(vocoder_of(load(checkpoint or "vocode", "cpu", "vocode").engine))

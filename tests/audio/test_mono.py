@@ -11,8 +11,8 @@ from synthetic import speech_like
 
 from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, to_mono
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
+from audiotool.files.features import MelAnalysis
 from audiotool.metrics.score import best_order
-from audiotool.vocoding import MelAnalysis
 
 VOICE = speech_like(2.0, 16000)[0]
 OTHER = speech_like(2.0, 16000, 3, seed=7)[2]

@@ -1,6 +1,6 @@
-"""Mel files in, waveforms out, and the other way round: what `audiotool vocode` adds to the pipeline.
+"""Features in, waveforms out, and the other way round.
 
-    vocode_file(audiotool.load("vocoder.safetensors"), "mel.npy", "out.wav")
+    vocode_file(engine, "mel.npy", "out.wav")
     MelAnalysis("hifigan-22k").process_file("in.wav", "mel.safetensors")
 
 Both work a few seconds at a time, in constant memory.
@@ -22,55 +22,49 @@ from audiotool.audio.writer import Target, open_writer
 from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel
 from audiotool.engines.base import Engine
 from audiotool.errors import CheckpointError, InputError
-from audiotool.pipeline import FILE_CHUNK_SECONDS, FileResult, Pipeline, Progress, Written
+from audiotool.files.processor import FILE_CHUNK_SECONDS, FileResult, Progress, Written
 from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.streamer import make_streamer
 
 
-def vocoder_of(pipeline: Pipeline) -> Engine:
-    """The bare vocoder of a pipeline.
+def vocoder_of(engine: Engine) -> Engine:
+    """The bare vocoder of what analyses a waveform first.
 
     Raises:
-        CheckpointError: its model takes waveforms alone.
+        CheckpointError: the engine takes waveforms alone.
     """
-    engine = pipeline.engine
     found = engine.vocoder if isinstance(engine, CopySynthesis) else engine
     if not is_vocoder(found):
         raise CheckpointError(f"{engine.name} takes a waveform, not a mel")
     return found
 
 
-def definition_of(pipeline: Pipeline) -> MelConfig:
-    """The mel that a pipeline's vocoder takes.
-
-    Raises:
-        CheckpointError: it takes none, or a codec's features.
-    """
-    return mel_of(vocoder_of(pipeline))
-
-
 def vocode_file(
-    pipeline: Pipeline,
+    engine: Engine,
     source: str | Path,
     target: str | Path | Target,
     progress: Progress | None = None,
     f0: str | Path | None = None,
+    chunk_seconds: float | None = None,
 ) -> FileResult:
     """Turn a file of features into a recording at the vocoder's rate.
 
     Args:
+        engine: a vocoder, or its copy synthesis.
         source: `.npy`, `.npz` or `.safetensors`, see `audio.mel_file`.
         f0: `.npy` of F0 in Hz a frame, for vocoders that want it and files that have it not as last row.
         progress: called after every block, in output samples.
+        chunk_seconds: of output that one step makes; None is ten.
     Raises:
+        CheckpointError: the engine takes waveforms alone.
         InputError: the file is not what this vocoder takes: what differs is named, and the presets that fit.
     """
     began = time.monotonic()
     goal = target if isinstance(target, Target) else Target((target,))
-    vocoder = vocoder_of(pipeline)
+    vocoder = vocoder_of(engine)
     frame_s = vocoder.upsampling / vocoder.sample_rate
-    chunk = max(1, round((pipeline.settings.chunk_seconds or FILE_CHUNK_SECONDS) / frame_s))
+    chunk = max(1, round((chunk_seconds or FILE_CHUNK_SECONDS) / frame_s))
     with FeatureReader(source, _rows(vocoder, f0)) as reader:
         track = _check(reader, vocoder, f0)
         streamer = make_streamer(vocoder, chunk)

@@ -1,0 +1,63 @@
+"""What is told of a file that was processed, and how much of one is taken at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+FILE_CHUNK_SECONDS = 10.0
+"""Of a file that one step takes, unless the user says how much."""
+
+PIPE_CHUNK_SECONDS = 0.25
+"""A pipe may be somebody's ear: output follows input closely, at some cost in speed."""
+
+Progress = Callable[[int, "int | None"], None]
+"""Called with (samples done, samples in all or None)."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Facts about one output.
+
+    Args:
+        peak: greatest absolute sample.
+        limited: samples that an integer format could not hold and that were limited to full scale.
+    """
+
+    peak: float
+    limited: int
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """Facts about one processed file.
+
+    Args:
+        sample_rate, channels, seconds: of the input.
+        elapsed_s: wall time.
+        outputs: one a stem, then the residual's if there is one.
+        bandwidth_hz: where the input's content ends, None where that was not measured.
+    """
+
+    sample_rate: int
+    channels: int
+    seconds: float
+    elapsed_s: float
+    outputs: tuple[Written, ...]
+    bandwidth_hz: float | None = None
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def peak(self) -> float:
+        """Greatest absolute sample of all outputs."""
+        return max(output.peak for output in self.outputs)
+
+    @property
+    def limited(self) -> int:
+        """Limited samples of all outputs together."""
+        return sum(output.limited for output in self.outputs)
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of audio processed in a second."""
+        return self.seconds / max(self.elapsed_s, 1e-9)

@@ -1,0 +1,134 @@
+"""A recording in, one recording a stem out, through one stream."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from audiotool.audio.reader import AudioReader
+from audiotool.audio.writer import Target, Writer, open_writer
+from audiotool.errors import InputError
+from audiotool.files.processor import FileResult, Progress, Written
+from audiotool.streaming.session import Block, Output, Session
+
+Blocks = Callable[[int], Iterator[Block]]
+"""Reads a recording from its beginning: (channels, time), so many samples at a time."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A stream that is ready for one recording.
+
+    Args:
+        session: takes the recording.
+        size: input samples to feed at a time.
+        bandwidth_hz: where the recording's content ends, None where that was not measured.
+        remarks: what a first pass found, for people.
+    """
+
+    session: Session
+    size: int
+    bandwidth_hz: float | None = None
+    remarks: tuple[str, ...] = ()
+
+
+class Opener(Protocol):
+    """Opens the stream of a recording; `blocks` is None where it can be read only once."""
+
+    def __call__(self, sample_rate: int, channels: int, blocks: Blocks | None) -> Opened: ...
+
+
+def process_file(
+    opener: Opener,
+    stems: Sequence[str],
+    source: str | Path,
+    target: str | Path | Target,
+    progress: Progress | None = None,
+) -> FileResult:
+    """Process a file, "-" being standard input or output, in constant memory.
+
+    Args:
+        opener: makes the stream.
+        stems: names of its outputs.
+        source: anything libsndfile reads.
+        target: a path for one stem, else a `Target`.
+        progress: called after every block, in input samples.
+    Raises:
+        InputError: the input cannot be read or an output cannot be written; nothing is left behind.
+    """
+    began = time.monotonic()
+    goal = target if isinstance(target, Target) else Target((target,))
+    if len(goal.stems) != len(stems):
+        raise InputError(f"this model has {len(stems)} outputs ({', '.join(stems)}): name as many")
+    with AudioReader(source) as reader:
+        info = reader.info
+        opened = opener(
+            info.sample_rate,
+            info.channels,
+            None if reader.is_pipe else lambda size: _blocks_of(source, size),
+        )
+        session = opened.session
+        with contextlib.ExitStack() as stack:
+            writers = _open_writers(goal, reader, session, stack)
+            done = 0
+            for block in reader.blocks(opened.size):
+                _write(session.feed(block.T), writers)
+                done += len(block)
+                if progress is not None:
+                    progress(done, info.frames)
+            _write(session.flush(), writers)
+            # Several outputs appear together: nothing that may fail comes between their renames.
+            for writer in writers:
+                writer.finish()
+    return FileResult(
+        sample_rate=info.sample_rate,
+        channels=info.channels,
+        seconds=done / info.sample_rate,
+        elapsed_s=time.monotonic() - began,
+        outputs=tuple(Written(w.peak, w.limited) for w in writers),
+        bandwidth_hz=opened.bandwidth_hz,
+        warnings=(*reader.warnings, *opened.remarks, *_dropped(writers)),
+    )
+
+
+def _blocks_of(source: str | Path, size: int) -> Iterator[Block]:
+    """(channels, time) of a file, `size` samples at a time; opened when the first is asked for."""
+    with AudioReader(source) as reader:
+        yield from (block.T for block in reader.blocks(size))
+
+
+def _open_writers(
+    goal: Target, reader: AudioReader, session: Session, stack: contextlib.ExitStack
+) -> list[Writer]:
+    info = reader.info
+    rate, channels = session.output_rate, session.output_channels
+    frames = None if info.frames is None else -(-info.frames * rate // info.sample_rate)
+    paths = [*goal.stems, *([goal.residual] if goal.residual is not None else [])]
+    if goal.residual is not None and rate != info.sample_rate:
+        raise InputError("a residual needs an output of the input's sample rate")
+    form = (info.subtype, goal.format, goal.subtype)
+    extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
+    writers: list[Writer] = []
+    for path in paths:
+        writer = open_writer(path, rate, channels, *form, frames=frames, tags=reader.tags, extras=extras)
+        writers.append(stack.enter_context(writer))
+    return writers
+
+
+def _dropped(writers: list[Writer]) -> list[str]:
+    """What the input holds beside its samples and the outputs do not, in one line."""
+    names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
+    return [f"tags and chunks that the output does not keep: {', '.join(names)}"] if names else []
+
+
+def _write(output: Output, writers: list[Writer]) -> None:
+    """Hand each stem to its writer, and the residual to the one after them."""
+    stems = output.stems
+    for writer, stem in zip(writers, stems, strict=False):
+        writer.write(stem.T)
+    if len(writers) > len(stems):
+        writers[-1].write((output.dry - stems.sum(0)).T)
