@@ -1,20 +1,12 @@
-"""YAML and JSON from outside: plain values, of a size and depth that nothing can be drowned in.
-
-What comes back is made of dictionaries, lists, text, numbers, booleans and None. An alias of YAML counts
-as often as it is used: few lines of them can stand for more values than any memory holds.
-"""
+"""JSON from outside: plain values, of a size and depth that nothing can be drowned in."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 MAX_BYTES = 16_000_000
-MAX_VALUES = 100_000
 MAX_DEPTH = 50
 
 
@@ -61,103 +53,9 @@ def read_json(text: str) -> Any:
     return values
 
 
-def read_yaml(text: str, unique_keys: bool = True) -> Any:
-    """Values of a YAML text; no object is built, whatever its tags say.
-
-    Args:
-        unique_keys: refuse a key that is there twice; otherwise the last counts, as in most programs.
-    Raises:
-        DocumentError: it is not YAML, holds something but plain values, or too many or too deep ones.
-    """
-    try:
-        return yaml.load(text, Loader=_UniqueLoader if unique_keys else _PlainLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = str(getattr(error, "problem", None) or " ".join(str(error).split()))
-        # A pattern such as *.bias means something else to YAML.
-        if "alias" in f"{getattr(error, 'context', '')} {problem}":
-            problem += "; text that begins with * wants quotes: '*.bias'"
-        raise DocumentError(problem, mark.line + 1 if mark else None) from error
-    except Exception as error:  # scalars whose tag they do not fit fail wherever they are converted
-        raise DocumentError(f"a value is not of its type: {error}") from error
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader with YAML 1.2's numbers, and without sets, dates and bytes."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, f"more than {MAX_DEPTH} levels", mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def get_single_node(self) -> Any:
-        node = super().get_single_node()
-        _measure(node, {})
-        return node
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key is text, found a list or a mapping: put it in quotes", key.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-class _UniqueLoader(_PlainLoader):
-    """Refuses silent repeats."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if (key.tag, key.value) in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key '{key.value}' is there twice", key.start_mark
-                    )
-                seen.add((key.tag, key.value))
-        return super().construct_mapping(node, deep)
-
-
-def _measure(node: Any, done: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """How many values a node stands for, aliases counted each time, and on how many levels."""
-    if not isinstance(node, yaml.CollectionNode):
-        return 1, 1
-    if id(node) not in done:
-        done[id(node)] = None
-        pairs = node.value if isinstance(node, yaml.MappingNode) else [(n,) for n in node.value]
-        inner = [_measure(n, done) for pair in pairs for n in pair]
-        done[id(node)] = 1 + sum(count for count, _ in inner), 1 + max((d for _, d in inner), default=0)
-    found = done[id(node)]
-    if found is None or found[0] > MAX_VALUES or found[1] > MAX_DEPTH:
-        problem = f"aliases make more than {MAX_VALUES} values or {MAX_DEPTH} levels of it"
-        raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
-    return found
-
-
 def _check_depth(value: Any, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise DocumentError(f"it has more than {MAX_DEPTH} levels")
     if isinstance(value, dict | list):
         for inner in value.values() if isinstance(value, dict) else value:
             _check_depth(inner, depth + 1)
-
-
-_PlainLoader.yaml_constructors = {
-    tag: constructor
-    for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
-    if tag not in [f"tag:yaml.org,2002:{kind}" for kind in ("binary", "omap", "pairs", "set")]
-}
-_PlainLoader.yaml_constructors["tag:yaml.org,2002:timestamp"] = yaml.SafeLoader.construct_yaml_str
-# YAML 1.1 asks for a dot and a signed exponent: 2e-4 would be a string.
-_PlainLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*(\.[\d_]*)?|\.\d[\d_]*)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)

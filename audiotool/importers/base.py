@@ -34,10 +34,11 @@ from torch import Tensor
 
 from audiotool.checkpoint import Metadata, describe_model, refuse_state, sha256
 from audiotool.discovery import Catalogue, nearest
-from audiotool.documents import DocumentError, read_json, read_text, read_yaml
+from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import AudiotoolError, CheckpointError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
+from audiotool.yaml_documents import read_yaml
 
 RUNS_CODE = (
     "could run code when it is opened, so it is refused. If you trust it, open it once with the program that"

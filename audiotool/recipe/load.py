@@ -14,10 +14,11 @@ from pydantic import BaseModel, ValidationError
 from audiotool.checkpoint import bundled_root
 from audiotool.configuration import quote
 from audiotool.discovery import nearest
-from audiotool.documents import DocumentError, read_yaml
+from audiotool.documents import DocumentError
 from audiotool.errors import RecipeError
 from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe
+from audiotool.yaml_documents import read_yaml
 
 
 def shipped() -> dict[str, Path]:

@@ -1,0 +1,148 @@
+"""Compare plain values with the types of a dataclass's fields, strictly: "16" is no number, nor is true.
+
+The types are int, float, str, bool, None, `Literal`, `Any`, dictionaries with string keys, lists, tuples,
+unions and `Annotated` with a range, a pattern or a least number of items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+import reprlib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+_quoting = reprlib.Repr()
+_quoting.maxstring = _quoting.maxother = 60
+
+_NAMES = {int: "integer", float: "number", str: "string", bool: "boolean"}
+
+
+def quote(value: Any) -> str:
+    """A value as messages show it, short whatever it is."""
+    return _quoting.repr(value)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Of a number: >= ge, > gt, <= le, < lt."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    def problem(self, value: Any) -> str | None:
+        """What the value should be and is not."""
+        if self.ge is not None and value < self.ge:
+            return f"should be greater than or equal to {self.ge}"
+        if self.gt is not None and value <= self.gt:
+            return f"should be greater than {self.gt}"
+        if self.le is not None and value > self.le:
+            return f"should be less than or equal to {self.le}"
+        if self.lt is not None and value >= self.lt:
+            return f"should be less than {self.lt}"
+        return None
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Of a string: a regular expression that matches all of it."""
+
+    expression: str
+
+    def problem(self, value: Any) -> str | None:
+        """What the value should be and is not."""
+        return None if re.fullmatch(self.expression, value) else f"should match {self.expression}"
+
+
+@dataclass(frozen=True)
+class Items:
+    """Of a list: how many items it has at least."""
+
+    least: int
+
+    def problem(self, value: Any) -> str | None:
+        """What the value should be and is not."""
+        return None if len(value) >= self.least else f"should have at least {self.least} item"
+
+
+def problems(dataclass_type: Any, values: Mapping[str, Any]) -> list[str]:
+    """One sentence for each field whose value is missing or refused: key, what is there, what may be."""
+    found = []
+    for field in dataclasses.fields(dataclass_type):
+        if field.name not in values:
+            if field.default is field.default_factory is dataclasses.MISSING:
+                found.append(f"{field.name}: is missing")
+            continue
+        for place, value, allowed in _check(values[field.name], _hints(dataclass_type)[field.name]):
+            found.append(f"{field.name}{place}: found {quote(value)}, {allowed}")
+    return found
+
+
+@functools.lru_cache
+def _hints(dataclass_type: Any) -> dict[str, Any]:
+    return get_type_hints(dataclass_type, include_extras=True)
+
+
+Problem = tuple[str, Any, str]
+"""Where in a field's value, what is there, and what should be."""
+
+
+def _check(value: Any, kind: Any) -> list[Problem]:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return []
+    if origin is Annotated:
+        wrong = _check(value, arguments[0])
+        limits = (limit.problem(value) for limit in arguments[1:]) if not wrong else ()
+        return wrong or [("", value, limit) for limit in limits if limit is not None][:1]
+    if origin in (Union, types.UnionType):
+        tried = [_check(value, argument) for argument in arguments if argument is not type(None)]
+        if (value is None and type(None) in arguments) or not all(tried):
+            return []
+        # Where it is wrong deepest inside, that is what was meant.
+        deepest = max((wrong[0][0].count(".") for wrong in tried), default=0)
+        meant = [wrong[0] for wrong in tried if wrong[0][0].count(".") == deepest]
+        return [(meant[0][0], meant[0][1], " or ".join(dict.fromkeys(allowed for *_, allowed in meant)))]
+    if origin is Literal:
+        fits = any(type(value) is type(choice) and value == choice for choice in arguments)
+        *most, last = (repr(choice) for choice in arguments)
+        return (
+            []
+            if fits
+            else [("", value, f"should be {', '.join(most)} or {last}" if most else f"should be {last}")]
+        )
+    if origin in (list, tuple):
+        return _check_items(value, origin, arguments)
+    if kind is dict or origin in (dict, Mapping):
+        fits = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+        return [] if fits else [("", value, "should be a valid dictionary")]
+    return _check_scalar(value, kind)
+
+
+def _check_items(value: Any, origin: type, arguments: tuple[Any, ...]) -> list[Problem]:
+    if not isinstance(value, origin):
+        return [("", value, f"should be a valid {origin.__name__}")]
+    if origin is tuple and arguments[-1] is not Ellipsis and len(value) != len(arguments):
+        return [("", value, f"should have {len(arguments)} items")]
+    kinds = [arguments[0]] * len(value) if origin is list or arguments[-1] is Ellipsis else list(arguments)
+    return [
+        (f".{n}{place}", inner, allowed)
+        for n, (item, kind) in enumerate(zip(value, kinds, strict=True))
+        for place, inner, allowed in _check(item, kind)
+    ]
+
+
+def _check_scalar(value: Any, kind: Any) -> list[Problem]:
+    is_number = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+    fits = is_number if kind in (int, float) else isinstance(value, kind)
+    if not fits:
+        return [("", value, f"should be a valid {_NAMES.get(kind, kind.__name__)}")]
+    if isinstance(value, float) and not math.isfinite(value):
+        return [("", value, "should be a finite number")]
+    return []
