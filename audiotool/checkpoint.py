@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
 from audiotool.documents import DocumentError, read_json
-from audiotool.errors import CheckpointError, DeviceError
+from audiotool.errors import CheckpointError, DependencyError, DeviceError
 from audiotool.extras import require
 from audiotool.paths import in_utf8
 from audiotool.version import __version__
@@ -143,7 +143,7 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
         DependencyError: PyTorch is not installed.
     """
     path = Path(path)
-    require("torch", "torch", f"the model of {path.name}")
+    require("torch", f"the model of {path.name}")
     import torch
 
     from audiotool.models.registry import MODELS
@@ -214,11 +214,14 @@ def open_engine(
 
         assert graph is not None
         return OnnxEngine.open(graph, path, threads), read_metadata(path)
-    require("torch", "torch", f"the model of {Path(path).name}")
-    import torch
+    require("torch", f"the model of {Path(path).name}")
+    try:
+        import torch
 
+        from audiotool.engines.pytorch import TorchEngine
+    except (ImportError, OSError) as error:
+        raise DependencyError(f"PyTorch does not load ({error}): `audiotool doctor` says the fix") from error
     from audiotool.device import find_device
-    from audiotool.engines.pytorch import TorchEngine
 
     if threads is not None:
         torch.set_num_threads(threads)

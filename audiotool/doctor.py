@@ -1,4 +1,4 @@
-"""Check what is installed and whether it fits together. Works when PyTorch cannot be imported.
+"""Check what is installed and whether it fits together. Works without PyTorch, or when it cannot be imported.
 
 Nothing heavy is imported at the top, and packages are tried in a child process: a package that raises, or
 takes the interpreter down with it, is a finding.
@@ -25,25 +25,40 @@ PAIR = (9, 11)
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
-IMPORTS = {
-    "torch": "torch",
-    "torchaudio": "torchaudio",
+CORE = {
     "numpy": "numpy",
-    "scipy": "scipy",
+    "onnxruntime": "onnxruntime",
     "soundfile": "soundfile",
-    "soxr": "soxr",
+    "safetensors": "safetensors",
     "typer": "typer",
     "rich": "rich",
-    "pydantic": "pydantic",
     "PyYAML": "yaml",
-    "safetensors": "safetensors",
-    "pesq": "pesq",
-    "pystoi": "pystoi",
-    "torchmetrics": "torchmetrics",
-    "lightning-fabric": "lightning_fabric",
-    "tensorboard": "tensorboard",
 }
 """Distributions audiotool needs, and what they are imported as."""
+
+OPTIONAL = {
+    "torch": {"torch": "torch", "torchaudio": "torchaudio"},
+    "stoi": {"pystoi": "pystoi"},
+    "metrics": {"pesq": "pesq", "soxr": "soxr", "torchmetrics": "torchmetrics"},
+    "train": {
+        "scipy": "scipy",
+        "pydantic": "pydantic",
+        "lightning-fabric": "lightning_fabric",
+        "tensorboard": "tensorboard",
+    },
+    "onnx": {"onnx": "onnx", "onnxscript": "onnxscript"},
+    "keras": {"h5py": "h5py"},
+}
+"""What each extra adds to them; PyAV has a check of its own."""
+
+PURPOSES = {
+    "torch": "other architectures, imported checkpoints, GPUs",
+    "stoi": "STOI",
+    "metrics": "PESQ and other scores",
+    "train": "training, recipes",
+    "onnx": "exporting graphs",
+    "keras": "Keras checkpoints",
+}
 
 NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
 """Packages that import torch, and torchaudio where it is there: they fail when the pair does."""
@@ -70,7 +85,9 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """All checks, each of which may fail without taking the others with it."""
-    errors = import_errors([*IMPORTS.values(), "av"])
+    optional = {name: module for extra in OPTIONAL.values() for name, module in extra.items()} | {"av": "av"}
+    wanted = [module for name, module in optional.items() if _version(name) is not None]
+    errors = import_errors([*CORE.values(), *wanted])
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
         lambda: check_packages(errors),
@@ -132,25 +149,38 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
-    """Every package is there, imports, and has a version that audiotool accepts."""
+    """Every package that is needed or installed imports, and has a version that audiotool accepts."""
     accepted = _accepted_versions()
-    for distribution, module in IMPORTS.items():
-        version = _version(distribution)
-        wanted = accepted.get(distribution.lower(), "")
-        install = f'{_pip()} "{distribution}{wanted}"'
-        if version is None:
-            yield Finding(distribution, "problem", "not installed", install)
-        elif not _satisfies(version, wanted):
-            yield Finding(distribution, "problem", f"{version}, but {wanted} is needed", install)
-        elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
-            yield Finding(
-                distribution, "note", f"{version}, cannot be tried until torch and torchaudio import"
-            )
-        elif module in errors and distribution not in ("torch", "torchaudio"):
-            fix = f'{_pip()} --force-reinstall "{distribution}{wanted}"'
-            yield Finding(distribution, "problem", f"{version} does not import: {errors[module]}", fix)
-        elif distribution not in ("torch", "torchaudio"):
-            yield Finding(distribution, "ok", version)
+    for distribution, module in CORE.items():
+        yield from _check_package(distribution, module, errors, accepted)
+    for extra, packages in OPTIONAL.items():
+        missing = [name for name in packages if _version(name) is None]
+        if missing:
+            command = f"{_pip()} '{DISTRIBUTION}[{extra}]'"
+            rest = "" if len(missing) == len(packages) else f"{', '.join(missing)} "
+            yield Finding(f"extra {extra}", "ok", f"{rest}not installed: for {PURPOSES[extra]} `{command}`")
+        for distribution, module in packages.items():
+            if distribution not in missing:
+                yield from _check_package(distribution, module, errors, accepted)
+
+
+def _check_package(
+    distribution: str, module: str, errors: dict[str, str], accepted: dict[str, str]
+) -> Iterator[Finding]:
+    version = _version(distribution)
+    wanted = accepted.get(distribution.lower(), "")
+    install = f'{_pip()} "{distribution}{wanted}"'
+    if version is None:
+        yield Finding(distribution, "problem", "not installed", install)
+    elif not _satisfies(version, wanted):
+        yield Finding(distribution, "problem", f"{version}, but {wanted} is needed", install)
+    elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
+        yield Finding(distribution, "note", f"{version}, cannot be tried until torch and torchaudio import")
+    elif module in errors and distribution not in ("torch", "torchaudio"):
+        fix = f'{_pip()} --force-reinstall "{distribution}{wanted}"'
+        yield Finding(distribution, "problem", f"{version} does not import: {errors[module]}", fix)
+    elif distribution not in ("torch", "torchaudio"):
+        yield Finding(distribution, "ok", version)
 
 
 def check_torch_pair(errors: dict[str, str]) -> Iterator[Finding]:
@@ -219,7 +249,10 @@ def check_media(error: str | None) -> Iterator[Finding]:
 
 def check_devices(torch_error: str | None) -> Iterator[Finding]:
     """Accelerators that PyTorch can use."""
-    if torch_error is not None or _version("torch") is None:
+    if _version("torch") is None:
+        yield Finding("devices", "ok", "cpu")
+        return
+    if torch_error is not None:
         yield Finding("devices", "note", "not looked for: torch does not import")
         return
     import torch
@@ -272,7 +305,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _accepted_versions() -> dict[str, str]:
-    """Version ranges by lower-case distribution name, from audiotool's own metadata."""
+    """Version ranges by lower-case distribution name, extras' too, from audiotool's own metadata."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -280,7 +313,7 @@ def _accepted_versions() -> dict[str, str]:
     found = {}
     for line in lines:
         match = re.match(r"([A-Za-z0-9._-]+)\s*([^;]*)(;.*extra.*)?$", line)
-        if match and not match.group(3):
+        if match:
             found[match.group(1).lower()] = match.group(2).strip()
     return found
 

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from audiotool.errors import DependencyError
 
 DISTRIBUTION = "audiotool-speech"
+
+EXTRAS = {
+    "torch": "torch",
+    "torchaudio": "torch",
+    "pydantic": "train",
+    "scipy": "train",
+    "lightning_fabric": "train",
+    "tensorboard": "train",
+    "soxr": "metrics",
+    "pesq": "metrics",
+    "pystoi": "stoi",
+    "torchmetrics": "metrics",
+    "av": "media",
+    "h5py": "keras",
+    "onnx": "onnx",
+    "onnxscript": "onnx",
+}
+"""Modules that are imported where they are used, and the extra that brings each."""
 
 
 def install(extra: str) -> str:
@@ -16,10 +35,12 @@ def install(extra: str) -> str:
 
 def is_there(module: str) -> bool:
     """Whether a module can be found; nothing is imported."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
     return importlib.util.find_spec(module) is not None
 
 
-def require(module: str, extra: str, purpose: str) -> None:
+def require(module: str, purpose: str) -> None:
     """Refuse to go on without a module.
 
     Args:
@@ -28,4 +49,12 @@ def require(module: str, extra: str, purpose: str) -> None:
         DependencyError: it is not installed; names the command.
     """
     if not is_there(module):
-        raise DependencyError(f"{purpose} needs {module}, which is not installed: {install(extra)}")
+        raise DependencyError(f"{purpose} needs {module}, which is not installed: {install(EXTRAS[module])}")
+
+
+def explained(error: ImportError) -> DependencyError | None:
+    """What an import that failed asks of the user; None when it is no optional package's."""
+    module = (error.name or "").partition(".")[0]
+    if module not in EXTRAS or is_there(module):
+        return None
+    return DependencyError(f"this needs {module}, which is not installed: {install(EXTRAS[module])}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -87,17 +88,20 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 
 def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions(monkeypatch, pesq=None, soxr="0.4.9", rich="13.0.0", torch="2.12.0")
+    versions(monkeypatch, numpy=None, pesq=None, soxr="0.4.9", rich="13.0.0", torch="2.12.0")
     monkeypatch.setattr(
         doctor,
         "_accepted_versions",
-        lambda: {"pesq": ">=0.0.4", "soxr": ">=0.5", "rich": ">=13", "torch": ">=2.9,<2.12"},
+        lambda: {"numpy": ">=1.24", "soxr": ">=0.5", "rich": ">=13", "torch": ">=2.9,<2.12"},
     )
     found = by_name(
         list(check_packages({"pystoi": "ImportError: x", "torch": "OSError", "torchmetrics": "y"}))
     )
-    assert found["pesq"].detail == "not installed"
-    assert found["pesq"].fix.endswith('pip install "pesq>=0.0.4"')
+    assert found["numpy"].detail == "not installed"
+    assert found["numpy"].fix.endswith('pip install "numpy>=1.24"')
+    assert found["extra metrics"].status == "ok"
+    assert found["extra metrics"].detail.startswith("pesq not installed: for PESQ and other scores")
+    assert "'audiotool-speech[metrics]'" in found["extra metrics"].detail
     assert found["soxr"].detail == "0.4.9, but >=0.5 is needed"
     assert found["rich"].status == "ok"
     assert found["torch"].detail == "2.12.0, but >=2.9,<2.12 is needed"
@@ -118,13 +122,20 @@ def test_films(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_package_that_is_needed_is_looked_at() -> None:
-    assert {name.lower() for name in doctor.IMPORTS} == set(doctor._accepted_versions())
+    document = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    needed = document[document.index("dependencies = [") : document.index("[project.optional-dependencies]")]
+    assert set(re.findall(r'^    "([A-Za-z]+)', needed, re.MULTILINE)) == set(doctor.CORE)
+    for extra, packages in doctor.OPTIONAL.items():
+        listed = re.search(rf"^{extra} = \[(.*?)\]( *#|$)", document, re.MULTILINE | re.DOTALL)
+        assert listed is not None
+        for name in packages:
+            assert f'"{name}>=' in listed[1], f"{extra} brings {name}"
 
 
 def test_accepted_versions_come_from_our_own_metadata() -> None:
     accepted = doctor._accepted_versions()
     assert accepted["torch"] in (">=2.9,<2.12", "<2.12,>=2.9")
-    assert "pytest" not in accepted
+    assert accepted["numpy"] == ">=1.24"
 
 
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ class FeatureReader:
             name = _only(list(file.keys()), path)
             if file.get_slice(name).get_dtype() == "BF16":
                 # The one type that numpy does not have.
-                require("torch", "torch", f"{path}, a mel in bfloat16,")
+                require("torch", f"{path}, a mel in bfloat16,")
                 file = self._stack.enter_context(safe_open(place, framework="pt"))
             array = _Slices(file.get_slice(name))
         except SafetensorError as error:

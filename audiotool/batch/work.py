@@ -13,6 +13,7 @@ from audiotool.audio.formats import is_mel_name
 from audiotool.batch.plan import Job
 from audiotool.checkpoint import EngineName
 from audiotool.errors import AudiotoolError, InputError
+from audiotool.extras import explained
 from audiotool.metrics.base import Value
 from audiotool.metrics.report import Row
 from audiotool.paths import like_named
@@ -166,6 +167,9 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
     except Exception as error:
         # A fault of ours in one file must not cost the others.
         log.debug("%s", job.name, exc_info=True)
+        missing = explained(error) if isinstance(error, ImportError) else None
+        if missing is not None:
+            return failed(job, f"{job.name}: {missing}")
         return failed(
             job, f"{job.name}: internal error: {type(error).__name__}: {error} (--debug shows where)"
         )

@@ -29,6 +29,7 @@ from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.screen import say, write
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
+from audiotool.extras import explained
 from audiotool.text import one_line, printable
 from audiotool.version import __version__
 
@@ -88,6 +89,10 @@ class Subcommands(TyperGroup):
         except Exception as error:
             if self.debug or _is_the_parsers(error):
                 raise
+            missing = explained(error) if isinstance(error, ImportError) else None
+            if missing is not None:
+                say(f"error: {missing}")
+                raise typer.Exit(missing.exit_code) from None
             say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
             raise typer.Exit(1) from None
 

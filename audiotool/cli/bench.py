@@ -109,7 +109,7 @@ def _open(
     if model in checkpoint.bundled():
         path = checkpoint.resolve(model)
         return model, checkpoint.open_engine(path, device, engine.value, threads)[0]
-    require("torch", "torch", f"the architecture {model} with random weights")
+    require("torch", f"the architecture {model} with random weights")
     import torch
 
     from audiotool.device import find_device

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Annotated
 
 import typer
 
-from audiotool.cli.screen import write
+from audiotool.cli.screen import say, write
 from audiotool.text import one_line, to_json
 
 app = typer.Typer(add_completion=False)
@@ -25,6 +26,8 @@ def doctor(
     """
     from audiotool.doctor import diagnose
 
+    if sys.stderr.isatty():
+        say("each package is tried …")
     findings = diagnose()
     if as_json:
         write(to_json([dataclasses.asdict(f) for f in findings]))

@@ -1,5 +1,10 @@
 """What models are trained on: manifests, mixing on the fly, augmentation, datasets."""
 
-from audiotool.data.manifest import sources
+from audiotool.extras import require
+
+# Told before anything else of the extra is missed.
+require("scipy", "training data")
+
+from audiotool.data.manifest import sources  # noqa: E402
 
 __all__ = ["sources"]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from audiotool.extras import EXTRAS, install, is_there
 from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform, equal_parts
 from audiotool.metrics.pesq_worker import HEADER
 
@@ -117,6 +118,8 @@ atexit.register(WORKER.close)
 
 def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker = WORKER) -> float:
     """Mean PESQ over the windows of a pair in which the reference speaks."""
+    if not is_there("pesq"):
+        raise Unscorable(f"PESQ needs a C compiler and {install(EXTRAS['pesq'])}")
     pair.require_sound(estimate=True)
     reference, estimate = pair.at(sample_rate)
     if len(reference) < SHORTEST_S * sample_rate:

@@ -24,6 +24,7 @@ from audiotool.audio.reader import read
 from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, InputError
+from audiotool.extras import explained
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
 from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
 from audiotool.metrics.report import Row
@@ -307,6 +308,11 @@ def _measured(measure: Callable[[Pair], float], pair: Pair) -> Value:
         number = measure(pair)
     except Unscorable as error:
         return Value(None, str(error))
+    except ImportError as error:
+        missing = explained(error)
+        if missing is None:
+            raise
+        return Value(None, str(missing))
     except (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeError) as error:
         # A library's own failure on an odd signal costs this number, not the run.
         return Value(None, f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -19,7 +19,6 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Fraction, Length, Positive, Rate, Real, Stems, Whole, Width
@@ -33,6 +32,7 @@ from audiotool.models.layers.demucs import (
     FrequencyEmbedding,
     LevelShape,
 )
+from audiotool.value_types import Range
 
 INITIAL_DEVIATION = 0.1
 """Convolutions' weights begin half way (as a geometric mean) between their usual deviation and this one."""
@@ -74,7 +74,7 @@ class HybridDemucsConfig:
     audio_channels: Width = 2
     channels: Width = 48
     channels_time: Width | None = None
-    growth: Annotated[float, Field(ge=0.25, le=8)] = 2
+    growth: Annotated[float, Range(ge=0.25, le=8)] = 2
     n_fft: Length = 4096
     cac: bool = True
     wiener_iters: Literal[0, -1] = 0
@@ -95,7 +95,7 @@ class HybridDemucsConfig:
     norm_starts: Whole = 4
     norm_groups: Width = 4
     dconv_mode: Literal[0, 1, 2, 3] = 1
-    dconv_depth: Annotated[int, Field(ge=-16, le=16)] = 2
+    dconv_depth: Annotated[int, Range(ge=-16, le=16)] = 2
     dconv_comp: Positive = 4
     dconv_attn: Whole = 4
     dconv_lstm: Whole = 4

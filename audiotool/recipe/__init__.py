@@ -1,6 +1,11 @@
 """Recipes: one YAML document that says everything about a training, validated before anything starts."""
 
-from audiotool.recipe.load import find, load, parse, parse_settings, shipped
-from audiotool.recipe.schema import Recipe
+from audiotool.extras import require
+
+# Told before anything else of the extra is missed.
+require("pydantic", "a recipe")
+
+from audiotool.recipe.load import find, load, parse, parse_settings, shipped  # noqa: E402
+from audiotool.recipe.schema import Recipe  # noqa: E402
 
 __all__ = ["Recipe", "find", "load", "parse", "parse_settings", "shipped"]

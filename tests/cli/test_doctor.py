@@ -35,7 +35,7 @@ def test_a_torch_that_does_not_load_is_a_finding(tmp_path: Path) -> None:
     assert found["torch pair"]["status"] == "problem"
     assert "OSError: libcudart.so.13: cannot open" in found["torch pair"]["detail"]
     assert found["torch pair"]["fix"].endswith("/whl/cpu")
-    assert found["checkpoints"]["status"] == "note"
+    assert found["checkpoints"]["status"] == "ok"
     assert found["numpy"]["status"] == "ok"
 
 

@@ -1,0 +1,114 @@
+"""What the core's packages alone do: everything that bundled checkpoints are for, without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like, write_speech
+from kit.light import LightInstallation
+
+from audiotool import checkpoint
+from audiotool.tasks.base import TASKS
+
+WITH_GRAPHS = [task for task in TASKS.all() if checkpoint.graph_of(checkpoint.default_for(task)) is not None]
+"""Tasks whose default checkpoint has a graph."""
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> LightInstallation:
+    return LightInstallation(tmp_path_factory.mktemp("light"))
+
+
+@pytest.mark.parametrize("task", WITH_GRAPHS)
+def test_a_task_runs(light: LightInstallation, task: str, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "in.wav", 1.0, 22050, 2)
+    done = light.audiotool(task, source, "-o", tmp_path / "out.wav", "--report", tmp_path / "report.json")
+    assert done.returncode == 0, done.stderr
+    assert '"done"' in (tmp_path / "report.json").read_text()
+    outputs = list(tmp_path.glob("out*.wav"))
+    assert outputs
+    for path in outputs:
+        info = soundfile.info(str(path))
+        assert (info.channels, info.duration) == (2, pytest.approx(1.0, abs=1e-3))
+        assert np.abs(soundfile.read(str(path))[0]).max() > 0
+
+
+@pytest.mark.skipif("denoise" not in WITH_GRAPHS, reason="the default denoiser has no graph")
+def test_arrays_streams_and_workers(light: LightInstallation, tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy as np, audiotool\n"
+        "x = np.load(sys.argv[1]); p = audiotool.load('denoise')\n"
+        "y = p(x, 16000); z = np.concatenate(list(p.stream(np.array_split(x, 9, axis=1), 16000)), axis=1)\n"
+        "live = p.live(48000, 2); out = [live.feed(x), live.flush()]\n"
+        "assert np.abs(y - z).max() <= 1e-5 * np.abs(y).max()\n"
+        "assert sum(o.shape[1] for o in out) == x.shape[1]\n"
+        "heavy = {'torch', 'scipy', 'pydantic'} & set(sys.modules); assert not heavy, heavy\n"
+    )
+    np.save(tmp_path / "x.npy", speech_like(3.0, 16000, 2))
+    done = light.run("-c", program, tmp_path / "x.npy")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "abc":
+        write_speech(folder / f"{name}.wav", 0.3)
+    done = light.audiotool("denoise", folder, "-o", tmp_path / "out", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_mels_are_analysed(light: LightInstallation, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "in.wav", 0.5, 22050)
+    words = ("vocode", "--mel-only", source, "-o", tmp_path / "mel.safetensors", "--preset", "hifigan-22k")
+    done = light.audiotool(*words)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mel.safetensors").stat().st_size > 80 * 40 * 4
+
+
+def test_scores_that_need_nothing_are_there_and_others_say_what_they_need(
+    light: LightInstallation, tmp_path: Path
+) -> None:
+    source = write_speech(tmp_path / "in.wav", 1.0)
+    words = ("evaluate", "--reference", source, "--estimate", source, "--report", tmp_path / "report.json")
+    done = light.audiotool(*words, "--metrics", "si_sdr,snr,pesq,stoi,lsd,sdr")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "report.json").read_text()
+    assert "audiotool-speech[metrics]" in text
+    assert "audiotool-speech[stoi]" in text
+    assert "audiotool-speech[torch]" in text
+    assert "internal" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (("denoise", "IN", "-o", "OUT", "--checkpoint", "TINY"), "torch"),
+        (("denoise", "IN", "-o", "OUT", "--engine", "torch"), "torch"),
+        (("denoise", "IN", "-o", "OUT", "--device", "cuda"), "torch"),
+        (("bench", "--model", "cleanunet"), "torch"),
+        (("train", "denoise"), "t"),
+        (("recipes", "list"), "train"),
+        (("models", "import", "IN", "--model", "cleanunet", "-o", "OUT.safetensors"), "torch"),
+    ],
+)
+def test_a_missing_extra_is_one_line_with_the_command(
+    light: LightInstallation, tiny_checkpoint: Path, tmp_path: Path, words: tuple[str, ...], extra: str
+) -> None:
+    places = {"IN": write_speech(tmp_path / "in.wav", 0.2), "OUT": tmp_path / "out.wav"}
+    places |= {"TINY": tiny_checkpoint, "OUT.safetensors": tmp_path / "out.safetensors"}
+    done = light.audiotool(*(places.get(word, word) for word in words))
+    assert done.returncode != 0
+    (line,) = done.stderr.strip().splitlines()
+    assert f"pip install 'audiotool-speech[{extra}" in line
+    assert "internal" not in line
+
+
+def test_the_doctor_finds_the_light_installation_well(light: LightInstallation) -> None:
+    done = light.audiotool("doctor", "--json")
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert found["numpy"]["status"] == found["onnxruntime"]["status"] == "ok"
+    assert "audiotool-speech[torch]" in found["extra torch"]["detail"]
+    assert not [f for f in found.values() if f["status"] == "problem"]
