@@ -125,7 +125,7 @@ def _check(value: Any, kind: Any) -> list[Problem]:
     return _check_scalar(value, kind)
 
 
-def _check_items(value: Any, origin: type, arguments: tuple[Any, ...]) -> list[Problem]:
+def _check_items(value: Any, origin: Any, arguments: tuple[Any, ...]) -> list[Problem]:
     if not isinstance(value, origin):
         return [("", value, f"should be a valid {origin.__name__}")]
     if origin is tuple and arguments[-1] is not Ellipsis and len(value) != len(arguments):
