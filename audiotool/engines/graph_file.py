@@ -1,6 +1,7 @@
 """What an ONNX file is made of, read before anything runs it: a graph is data from outside.
 
-A graph that is accepted computes and nothing else: no file beside it is read and no code is loaded for it.
+A graph that is accepted computes and nothing else: no code is loaded for it, and no file beside it is read
+but the checkpoint it was made from, which holds the weights of bundled graphs.
 The file is a protocol buffer (`onnx.proto`); of that form only what the checks need is known here, so that
 the package `onnx` is not needed to run a graph.
 """
@@ -29,6 +30,7 @@ GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
 NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
+ENTRY_KEY, ENTRY_VALUE = 1, 2
 
 
 @dataclass
@@ -38,19 +40,23 @@ class Contents:
     Args:
         opset: version of ONNX's own operators; 0 where none is named.
         custom: names of operators and functions that are not ONNX's own.
-        external: True when a tensor's values are in another file.
+        external: names of files that hold values of tensors.
         nodes: operators in all.
     """
 
     opset: int = 0
     custom: list[str] = field(default_factory=list)
-    external: bool = False
+    external: set[str] = field(default_factory=set)
     nodes: int = 0
 
 
-def check_graph(data: bytes, path: Path, opset: int) -> None:
+def check_graph(data: bytes, path: Path, opset: int, checkpoint: str | None = None) -> bool:
     """Refuse what is not a graph of that opset that computes and nothing else.
 
+    Args:
+        checkpoint: name of the one file beside it that may hold values.
+    Returns:
+        Whether that file does.
     Raises:
         CheckpointError: damaged, of another opset, with operators of others or values in other files.
     """
@@ -60,7 +66,7 @@ def check_graph(data: bytes, path: Path, opset: int) -> None:
         found = Contents()
     if not found.nodes:
         raise CheckpointError(f"{path} is not a whole ONNX file: it is damaged; export it again")
-    if found.external:
+    if found.external - {checkpoint}:
         raise CheckpointError(
             f"{path} has values in other files, which a graph from outside may not read: export it again"
         )
@@ -74,6 +80,7 @@ def check_graph(data: bytes, path: Path, opset: int) -> None:
             f"{path} is of ONNX opset {found.opset}, this audiotool runs {opset}: export it again with"
             " `audiotool models export`"
         )
+    return bool(found.external)
 
 
 def read_contents(data: bytes) -> Contents:
@@ -126,9 +133,17 @@ def _read_node(data: memoryview, found: Contents, depth: int) -> None:
 
 
 def _read_tensor(data: memoryview, found: Contents) -> None:
+    elsewhere, location = False, ""
     for number, value in _fields(data):
-        if number == TENSOR_EXTERNAL or (number == TENSOR_LOCATION and value):
-            found.external = True
+        if number == TENSOR_EXTERNAL:
+            elsewhere = True
+            entry = {key: _text(text) for key, text in _fields(_bytes(value))}
+            if entry.get(ENTRY_KEY) == "location":
+                location = entry.get(ENTRY_VALUE, "")
+        elif number == TENSOR_LOCATION and value:
+            elsewhere = True
+    if elsewhere:
+        found.external.add(location)
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

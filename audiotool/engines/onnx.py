@@ -52,7 +52,7 @@ class OnnxEngine(Engine):
     """A graph and its card, ready to run; any number of streams and threads may share it.
 
     Args:
-        graph: the ONNX file's content, already checked.
+        graph: the ONNX file's content, already checked, or the file where its weights lie in the checkpoint.
         card: what its inputs and outputs mean.
         source: the file, for messages.
         threads: that one run may use; None is one, which serves these small models best.
@@ -62,7 +62,7 @@ class OnnxEngine(Engine):
 
     kind = "onnx"
 
-    def __init__(self, graph: bytes, card: Card, source: Path, threads: int | None = None) -> None:
+    def __init__(self, graph: bytes | str, card: Card, source: Path, threads: int | None = None) -> None:
         self.card = card
         self.name, self.stems, self.sample_rate = card.name, card.stems, card.sample_rate
         self.hop_length, self.upsampling = card.hop_length, card.upsampling
@@ -104,12 +104,15 @@ class OnnxEngine(Engine):
             data = graph.read_bytes()
         except OSError as error:
             raise CheckpointError(f"{graph}: the graph cannot be read ({error.strerror})") from error
-        check_graph(data, graph, OPSET)
+        beside = graph.with_suffix(".safetensors")
+        shares_weights = check_graph(data, graph, OPSET, beside.name)
         if _sha256(data) != card.graph_sha256:
             raise CheckpointError(f"{graph} is not the graph its card describes: export it again")
         if checkpoint is not None:
             _check_made_from(Path(checkpoint), card, graph)
-        return cls(data, card, graph, threads)
+        if shares_weights and (checkpoint is None or Path(checkpoint) != beside):
+            _check_made_from(beside, card, graph)
+        return cls(str(graph) if shares_weights else data, card, graph, threads)
 
     def start(self, **conditions: Any) -> State:
         given: dict[str, NDArray[Any]] = dict(conditions.get("memory") or {})
@@ -206,7 +209,7 @@ class OnnxEngine(Engine):
             )
 
 
-def _make_session(graph: bytes, source: Path, threads: int) -> onnxruntime.InferenceSession:
+def _make_session(graph: bytes | str, source: Path, threads: int) -> onnxruntime.InferenceSession:
     runtime = _runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads

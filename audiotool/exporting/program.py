@@ -9,6 +9,7 @@ from torch.export import Dim
 
 from audiotool.engines.card import OPSET
 from audiotool.exporting.real_pairs import RealProgram
+from audiotool.exporting.simplify import simplify
 from audiotool.exporting.steady_step import SteadyStep
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def onnx_model(step: SteadyStep) -> onnx.ModelProto:
     assert program is not None
     model = program.model_proto
     model.ir_version = IR_VERSION
+    simplify(model)
     return model
 
 

@@ -10,7 +10,6 @@ imaginary part one of the n / 2 - 1 differences. That halves the products.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -145,12 +144,29 @@ def _parts_last(x: Tensor) -> Pair:
     return Pair(real, imaginary)
 
 
-@functools.lru_cache(maxsize=8)
-def _table(size: int, function: str) -> Tensor:
-    """Of 2 pi j k / size the cosine, from 0 to size / 2, or the sine, without these two."""
-    index = np.arange(size // 2 + 1) if function == "cos" else np.arange(1, size // 2)
-    angle = (index[:, None] * index) % size * (2 * np.pi / size)
-    return torch.from_numpy(getattr(np, function)(angle).astype(np.float32))
+def tables() -> dict[tuple[int, str, int, bool], np.ndarray]:
+    """The tables that transforms have used so far, by the arguments of `_table`."""
+    return {key: table.numpy() for key, table in _TABLES.items()}
+
+
+_TABLES: dict[tuple[int, str, int, bool], Tensor] = {}
+
+
+def _table(size: int, function: str, first: int, inverse: bool = False) -> Tensor:
+    """ "cos" or "sin" of 2 pi j k / size, j from `first` to size / 2, k from 0 to size / 2.
+
+    Of an inverse transform, j is the frequency and counts twice unless it is 0 or size / 2, over the size.
+    """
+    key = (size, function, first, inverse)
+    if key in _TABLES:
+        return _TABLES[key]
+    j, k = np.arange(first, size // 2 + 1), np.arange(size // 2 + 1)
+    values = getattr(np, function)((j[:, None] * k) % size * (2 * np.pi / size))
+    if inverse:
+        values *= np.where((j == 0) | (j == size // 2), 1, 2)[:, None] / size
+    elif function == "cos":
+        values[-1] /= 2  # the middle sample is folded onto itself
+    return _TABLES.setdefault(key, torch.from_numpy(values.astype(np.float32)))
 
 
 def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
@@ -158,12 +174,9 @@ def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
     size = x.shape[-1]
     if n not in (None, size) or dim not in (-1, x.dim() - 1) or norm not in (None, "backward") or size % 2:
         raise ExportError("its Fourier transform is of a kind that graphs have not")
-    half = size // 2
-    first, middle = x[..., :1], x[..., half : half + 1]
-    rising, falling = x[..., 1:half], x[..., half + 1 :].flip(-1)
-    real = torch.cat((first, rising + falling, middle), dim=-1) @ _table(size, "cos")
-    imaginary = (falling - rising) @ _table(size, "sin")
-    return Pair(real, torch.nn.functional.pad(imaginary, (1, 1)))
+    rising, falling = x[..., 1 : size // 2 + 1], x[..., size // 2 :].flip(-1)
+    real = (rising + falling) @ _table(size, "cos", 1) + x[..., :1]
+    return Pair(real, (falling - rising) @ _table(size, "sin", 1))
 
 
 def irfft(x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
@@ -172,22 +185,18 @@ def irfft(x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None)
     size = 2 * half
     if n not in (None, size) or dim not in (-1, x.real.dim() - 1) or norm not in (None, "backward"):
         raise ExportError("its inverse Fourier transform is of a kind that graphs have not")
-    weights = torch.from_numpy(np.array([1, *[2] * (half - 1), 1], np.float32) / size)
-    even = (x.real * weights) @ _table(size, "cos")
-    odd = (x.imaginary[..., 1:half] * (-2 / size)) @ _table(size, "sin")
-    first, middle, rising = even[..., :1], even[..., half:], even[..., 1:half]
-    return torch.cat((first, rising + odd, middle, (rising - odd).flip(-1)), dim=-1)
+    even = x.real @ _table(size, "cos", 0, inverse=True)
+    odd = x.imaginary @ _table(size, "sin", 0, inverse=True)
+    return torch.cat((even - odd, (even + odd)[..., 1:half].flip(-1)), dim=-1)
 
 
 def _unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Frames of the last axis, as neighbouring hops side by side."""
-    if dimension not in (-1, x.dim() - 1) or size % step:
+    if dimension not in (-1, x.dim() - 1) or size % step or x.dim() != 2:
         return x.unfold(dimension, size, step)
-    frames = (x.shape[-1] - size) // step + 1
-    covered = (frames - 1) * step + size
-    hops = x[..., :covered].unflatten(-1, (covered // step, step))
-    count = size // step
-    return torch.cat([hops[..., n : n + frames, :] for n in range(count)], dim=-1)
+    frames, count = (x.shape[-1] - size) // step + 1, size // step
+    hops = x[..., : (frames + count - 1) * step].unflatten(-1, (frames + count - 1, step))
+    return torch.cat([hops[:, n : n + frames] for n in range(count)], dim=-1)
 
 
 def _gru(
@@ -267,6 +276,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "_conj": lambda x: Pair(x.real, -x.imaginary),
     "resolve_conj": lambda x: x,
     "abs": lambda x: x.power.sqrt(),
+    "sum": lambda x, *args, **kwargs: Pair(x.real.sum(*args, **kwargs), x.imaginary.sum(*args, **kwargs)),
     "real": lambda x: x.real,
     "imag": lambda x: x.imaginary,
     "view_as_real": _interleaved,

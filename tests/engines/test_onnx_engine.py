@@ -201,7 +201,7 @@ def test_an_old_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_contents_are_read_without_the_package_onnx() -> None:
     found = read_contents(graph().SerializeToString())
-    assert (found.opset, found.nodes, found.custom, found.external) == (OPSET, 3, [], False)
+    assert (found.opset, found.nodes, found.custom, found.external) == (OPSET, 3, [], set())
 
 
 def refused(action: Callable[[], object], message: str) -> None:

@@ -36,9 +36,7 @@ class DeepFilter(nn.Module):
         frames, last = spec.shape[0], self.taps - 1
         if state is None:
             state = spec.new_zeros(spec.shape[1], last, spec.shape[2])
-        history = torch.cat((state.transpose(0, 1), spec))
-        taps = coefficients.unbind(3)
-        y = taps[0] * history[last:].unsqueeze(2)
-        for n in range(1, self.taps):
-            y = torch.addcmul(y, taps[n], history[last - n : last - n + frames].unsqueeze(2))
-        return y, history[frames:].transpose(0, 1).clone()
+        history = torch.cat((state.transpose(0, 1), spec)).unsqueeze(2)
+        seen = torch.cat([history[last - n : last - n + frames] for n in range(self.taps)], dim=2)
+        y = (coefficients * seen.unsqueeze(2)).sum(3)
+        return y, history[frames:, :, 0].transpose(0, 1).clone()
