@@ -279,7 +279,11 @@ def sha256(path: Path | str) -> str:
 
 
 def verify() -> dict[str, str]:
-    """Check the bundled checkpoints against the manifest: name to "ok", "changed", "missing", "unlisted"."""
+    """Check bundled checkpoints, graphs and cards of graphs against the manifest.
+
+    Returns:
+        File name to "ok", "changed", "missing" or "unlisted".
+    """
     root = bundled_root("checkpoints")
     manifest = root / MANIFEST
     listed: dict[str, str] = {}
@@ -291,7 +295,9 @@ def verify() -> dict[str, str]:
         path = root / name
         result[name] = "missing" if not path.is_file() else "ok" if sha256(path) == digest else "changed"
     for path in bundled().values():
-        result.setdefault(path.name, "unlisted")
+        for file in (path, path.with_suffix(".onnx"), path.with_suffix(".json")):
+            if file.is_file():
+                result.setdefault(file.name, "unlisted")
     return result
 
 

@@ -79,7 +79,7 @@ def main() -> None:
     checkpoint.save(target, tensors, metadata)
     for name, means in metadata.metrics.items():
         print(name, {metric: round(value, 3) for metric, value in means.items()})
-    update_manifest()
+    update_manifest([arguments.name])
 
 
 if __name__ == "__main__":

@@ -1,27 +1,48 @@
-"""Write checkpoints/SHA256SUMS and a model card beside each bundled checkpoint.
+"""Write checkpoints/SHA256SUMS, and a model card and a graph beside each bundled checkpoint.
 
-    python scripts/update_manifest.py
+    python scripts/update_manifest.py [NAME ...]
 
-Run it after a bundled checkpoint was added or replaced; `audiotool models verify` checks the result.
+Run it after a bundled checkpoint was added or replaced; `audiotool models verify` checks the result. Graphs
+are written for the checkpoints named, and for those whose graph was made from other weights. They take their
+weights from the checkpoint: nothing is kept twice.
 """
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from audiotool import checkpoint
 from audiotool.atomic import write_text
+from audiotool.engines.onnx import OnnxEngine
+from audiotool.errors import CheckpointError
+from audiotool.exporting.export import export
 from audiotool.modelcard import write_card
 
 
-def main() -> None:
-    """Write the manifest and the cards, and say which."""
+def has_graph(path: Path) -> bool:
+    """Whether there is a graph made from this very checkpoint."""
+    graph = checkpoint.graph_of(path)
+    try:
+        return graph is not None and bool(OnnxEngine.open(graph, path))
+    except CheckpointError:
+        return False
+
+
+def main(names: list[str]) -> None:
+    """Write graphs, cards and the manifest, and say which."""
     root = checkpoint.bundled_root("checkpoints")
     paths = sorted(root.glob("*.safetensors"))
     for path in paths:
         print(write_card(path))
+        if path.stem in names or not has_graph(path):
+            _, parity = export(path, path.with_suffix(".onnx"), shares_weights=True)
+            print(f"{path.with_suffix('.onnx')}: {parity.worst:.1e} of the peak from the model")
+    files = [path.with_suffix(suffix) for path in paths for suffix in (".json", ".onnx", ".safetensors")]
     manifest = root / checkpoint.MANIFEST
-    write_text(manifest, "".join(f"{checkpoint.sha256(path)}  {path.name}\n" for path in paths))
+    write_text(manifest, "".join(f"{checkpoint.sha256(file)}  {file.name}\n" for file in files))
     print(manifest)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -149,11 +149,19 @@ class StreamingISTFT(nn.Module):
         final: bool = False,
         present: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor | None, int] | None]:
-        """(B, F, frames) -> (B, samples that no later frame can change).
+        """(B, F, frames) -> (B, samples that no later frame can change), or both with stems: (B, S, …).
 
         Args:
             present: (B, frames), 0 for frames that are outside the stream and say nothing of its samples.
         """
+        if spec.dim() == 4:
+            stems = spec.shape[1]
+            if state is not None:
+                state = (state[0].flatten(0, 1), *state[1:])
+            y, state = self(spec.flatten(0, 1), state, final)
+            if state is not None:
+                state = (state[0].unflatten(0, (-1, stems)), *state[1:])
+            return y.unflatten(0, (-1, stems)), state
         overlap = self.n_fft - self.hop_length
         if state is None:
             edge = edge_length(self.padding, self.n_fft, self.hop_length)

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,8 +21,12 @@ from audiotool.engines.card import Card, StateCard
 from audiotool.engines.cost import count_macs
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import DependencyError, ExportError
+from audiotool.exporting.shared_weights import share_weights
 from audiotool.exporting.steady_step import BATCH, StateTensor, SteadyStep
 from audiotool.models.base import Model
+
+if TYPE_CHECKING:
+    import onnx
 
 CHUNKS = {"one hop": (1,), "seven hops": (7,), "uneven chunks": (0.3, 2.5, 1.7), "all at once": (10_000,)}
 """What parity is tried with: chunks in hops."""
@@ -46,9 +50,12 @@ class Parity:
         return max(self.differences.values())
 
 
-def export(path: Path, output: Path) -> tuple[Card, Parity]:
+def export(path: Path, output: Path, shares_weights: bool = False) -> tuple[Card, Parity]:
     """Write a checkpoint's graph to `output`, and its card beside it.
 
+    Args:
+        shares_weights: the graph takes its weights from the checkpoint, which must lie beside it under the
+            same name; otherwise it holds them itself.
     Returns:
         The card, and how far the graph is from the model; nothing is written when that is too far.
     Raises:
@@ -58,26 +65,35 @@ def export(path: Path, output: Path) -> tuple[Card, Parity]:
     """
     _check_packages()
     model, metadata = checkpoint.load(path)
-    name = metadata.model["name"]
     try:
         step = SteadyStep(model)
-        graph = _serialised(step)
+        graph = _onnx_model(step)
+        return _write(graph, make_card(step, metadata), model, path, output, shares_weights)
     except ExportError as error:
-        raise ExportError(f"{name} cannot be exported: {error}") from error
-    card = dataclasses.replace(
-        make_card(step, metadata),
-        graph=output.name,
-        graph_sha256=hashlib.sha256(graph).hexdigest(),
-        checkpoint_sha256=checkpoint.sha256(path),
-    )
-    parity = compare(model, OnnxEngine(graph, card, output))
+        raise ExportError(f"{model.name} cannot be exported: {error}") from error
+
+
+def _write(
+    graph: onnx.ModelProto, card: Card, model: Model, path: Path, output: Path, shares_weights: bool
+) -> tuple[Card, Parity]:
+    """Write graph and card when they do what the model does."""
+    parity = compare(model, OnnxEngine(graph.SerializeToString(), card, output))
     if not parity.worst <= model.rounding:
         raise ExportError(
-            f"{name} cannot be exported: a stream after endless silence is not its stream; the graph differs"
-            f" by {parity.worst:.1e} of the peak"
+            "a stream after endless silence is not its stream; the graph differs by"
+            f" {parity.worst:.1e} of the peak"
         )
+    if shares_weights:
+        share_weights(graph, path)
+    data = graph.SerializeToString(deterministic=True)
+    card = dataclasses.replace(
+        card,
+        graph=output.name,
+        graph_sha256=hashlib.sha256(data).hexdigest(),
+        checkpoint_sha256=checkpoint.sha256(path),
+    )
     with replacing(output) as file:
-        file.write(graph)
+        file.write(data)
     write_text(output.with_suffix(".json"), card.to_json())
     return card, parity
 
@@ -172,8 +188,8 @@ def _chunks(x: np.ndarray, sizes: list[int]) -> Iterator[np.ndarray]:
         first, n = first + sizes[n % len(sizes)], n + 1
 
 
-def _serialised(step: SteadyStep) -> bytes:
-    """The step's graph as a file's content.
+def _onnx_model(step: SteadyStep) -> onnx.ModelProto:
+    """The step's graph.
 
     Raises:
         ExportError: something in it cannot be traced or has no counterpart in ONNX.
@@ -188,7 +204,7 @@ def _serialised(step: SteadyStep) -> bytes:
             warnings.simplefilter("ignore")
             for logger in loggers:
                 logger.setLevel(logging.ERROR)
-            return onnx_model(step).SerializeToString(deterministic=True)
+            return onnx_model(step)
     except ExportError:
         raise
     except Exception as error:  # the exporter's errors are of many kinds

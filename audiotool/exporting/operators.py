@@ -1,4 +1,4 @@
-"""Operators that a graph has as one node and PyTorch would take apart: the GRU."""
+"""How the operators of `models/layers/graph_operators.py` are written in ONNX."""
 
 from __future__ import annotations
 
@@ -6,27 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-
-@torch.library.custom_op("audiotool::gru", mutates_args=())
-def gru(
-    x: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One layer over (T, B, C) from (1, B, H), with nn.GRU's parameters: (T, B, H) and (1, B, H)."""
-    y, last = torch.gru(x, hidden, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False)
-    return y.clone(), last.clone()
-
-
-@gru.register_fake
-def _(
-    x: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
-) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape[0], x.shape[1], hidden.shape[2]), torch.empty_like(hidden)
+import audiotool.models.layers.graph_operators  # noqa: F401  (registers them)
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """How `torch.onnx.export` writes the operators above (its `custom_translation_table`)."""
+    """Operator to the function that writes it: `custom_translation_table` of `torch.onnx.export`."""
     from onnxscript import opset18
 
     op: Any = opset18

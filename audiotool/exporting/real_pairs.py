@@ -210,7 +210,7 @@ def _gru(
     bidirectional: bool,
     batch_first: bool,
 ) -> tuple[Tensor, Tensor]:
-    from audiotool.exporting.operators import gru
+    from audiotool.models.layers.graph_operators import gru
 
     if not has_biases or layers != 1 or bidirectional:
         raise ExportError("its GRU is of more than one layer or direction")

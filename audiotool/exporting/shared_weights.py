@@ -6,8 +6,10 @@ precision is widened in the graph, once, as it is loaded. Tables of cosines are 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,33 +27,52 @@ SMALL = 64
 """Values that are not worth a reference."""
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor of a safetensors file: its type there, its shape, and its place in the file."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+
 def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
     """Replace each initializer that is a tensor of the checkpoint, or a Fourier transform's table."""
     from onnx import numpy_helper
 
     stored = _stored(checkpoint)
-    graph, kept = model.graph, list[Any]()
+    graph = model.graph
+    kept: dict[str, Any] = {}
     nodes: list[Any] = []
     for initializer in graph.initializer:
         values = numpy_helper.to_array(initializer)
-        name = next((name for name in stored if initializer.name.endswith(f".{name}")), None)
-        if values.size <= SMALL:
-            kept.append(initializer)
-        elif name is not None and np.array_equal(stored[name][0], values):
-            kept.append(_reference(initializer.name, checkpoint.name, *stored[name], nodes))
-        elif (found := _table_of(values)) is not None:
-            kept += _computed(initializer.name, *found, nodes)
-        else:
-            kept.append(initializer)
+        found = [initializer]
+        if values.size > SMALL:
+            if _key(values) in stored:
+                found = [_reference(stored[_key(values)], checkpoint.name, [initializer.name], nodes)]
+            elif values.ndim == 2 and _key(values.T) in stored:
+                turned = f"{initializer.name}.turned"
+                found = [
+                    _reference(stored[_key(values.T)], checkpoint.name, [turned, initializer.name], nodes)
+                ]
+            elif (table := _table_of(values)) is not None:
+                found = _computed(initializer.name, *table, nodes)
+        kept.update((tensor.name, tensor) for tensor in found)
     del graph.initializer[:]
-    graph.initializer.extend({i.name: i for i in kept}.values())
+    graph.initializer.extend(kept.values())
     rest = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *rest])
 
 
-def _stored(checkpoint: Path) -> dict[str, tuple[np.ndarray, str, int]]:
-    """Each tensor of a safetensors file: its values in single precision, its type, its offset in the file."""
+def _key(values: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    return values.shape, hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
+
+
+def _stored(checkpoint: Path) -> dict[tuple[tuple[int, ...], bytes], _Stored]:
+    """The tensors of a safetensors file by their shape and a digest of their values in single precision."""
     data = checkpoint.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     found = {}
@@ -59,25 +80,29 @@ def _stored(checkpoint: Path) -> dict[str, tuple[np.ndarray, str, int]]:
         if name != "__metadata__":
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
             values = np.frombuffer(data[begin:end], TYPES[entry["dtype"]][1]).reshape(entry["shape"])
-            found[name] = (values.astype(np.float32), entry["dtype"], begin)
-    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
+            tensor = _Stored(name, entry["dtype"], values.shape, begin, end - begin)
+            found[_key(values.astype(np.float32))] = tensor
+    return found
 
 
-def _reference(
-    name: str, file: str, values: np.ndarray, kind: str, offset: int, nodes: list[Any]
-) -> onnx.TensorProto:
-    """An initializer whose values lie in the checkpoint; what is stored in half precision is widened."""
+def _reference(tensor: _Stored, file: str, names: list[str], nodes: list[Any]) -> onnx.TensorProto:
+    """An initializer whose values lie in the checkpoint, and the nodes that make `names` of it.
+
+    Args:
+        names: of the values in single precision, and of their transpose where that is what is needed.
+    """
     from onnx import TensorProto, helper
 
-    tensor = TensorProto(name=name, data_type=TYPES[kind][0], dims=values.shape)
-    if kind == "F16":
-        tensor.name = f"{name}.half"
-        nodes.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
-    tensor.data_location = TensorProto.EXTERNAL
-    size = values.size * np.dtype(TYPES[kind][1]).itemsize
-    for key, value in (("location", file), ("offset", offset), ("length", size)):
-        tensor.external_data.add(key=key, value=str(value))
-    return tensor
+    first = f"{names[0]}.half" if tensor.kind == "F16" else names[0]
+    made = TensorProto(name=first, data_type=TYPES[tensor.kind][0], dims=tensor.shape)
+    if tensor.kind == "F16":
+        nodes.append(helper.make_node("Cast", [first], [names[0]], to=TensorProto.FLOAT))
+    if len(names) > 1:
+        nodes.append(helper.make_node("Transpose", [names[0]], [names[1]], perm=[1, 0]))
+    made.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", file), ("offset", tensor.offset), ("length", tensor.length)):
+        made.external_data.add(key=key, value=str(value))
+    return made
 
 
 def _table_of(values: np.ndarray) -> tuple[int, str, int, bool] | None:

@@ -41,6 +41,13 @@ def simplify(model: onnx.ModelProto) -> None:
         if node.op_type == "Reshape":
             graph.merge_reshape(node)
     graph.remove_unused()
+    # What the exporter tells of its origin and of sizes, which runtimes infer again.
+    del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
 
 
 class _Graph:

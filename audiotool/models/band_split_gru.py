@@ -288,12 +288,12 @@ class BandSplitGRU(Model):
         if spec.shape[-1]:
             spec = self._enhance(spec, levels, state)
         else:
-            spec = spec.repeat_interleave(len(self.stems), dim=0)
+            spec = spec[:, None].expand(-1, len(self.stems), -1, -1)
         y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
-        return y.unflatten(0, (x.shape[0], -1)), state
+        return y, state
 
     def _enhance(self, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
-        """Spec (B, F, T) and levels (B, 1, T) -> output specs (B * S, F, T)."""
+        """Spec (B, F, T) and levels (B, 1, T) -> output specs (B, S, F, T)."""
         c, frames = self.config, spec.shape[-1]
         sizes = [count * width for count, width in c.bands]
         bins = spec.permute(2, 0, 1)[..., 1:]
@@ -326,8 +326,7 @@ class BandSplitGRU(Model):
             outputs.append(filtered)
             filter_states.append(layer_state)
         state["filters"] = filter_states
-        # (T, B, S, F) -> (B * S, F, T)
-        return torch.cat(outputs, dim=3).permute(1, 2, 0, 3).flatten(0, 1).transpose(1, 2)
+        return torch.cat(outputs, dim=3).permute(1, 2, 3, 0)
 
     def _features(self, bins: Tensor, levels: Tensor) -> Tensor:
         """Complex (T, B, F) and levels (T, B, 1) -> (T, B, F, 3): compressed parts and magnitude."""

@@ -97,6 +97,16 @@ class SpectralConvNeXt(Model):
     tasks = ("denoise", "separate", "super-resolve")
     config_class = SpectralConvNeXtConfig
     small: ClassVar[dict[str, Any]] = {"dim": 16, "blocks": 1}
+    remembers: ClassVar[dict[str, str]] = {
+        "bandwidth_hz": "where the input's own content ends, in Hz: nothing is added below; 0 if not known",
+        "analysis.0": "samples that the next frame begins with",
+        "analysis.1": "running level: mean power, and the weight it has gathered",
+        "blocks": "features that a block's next convolution needs",
+        "gru": "the memory of the GRU",
+        "filter": "the last frames' lowest bins, real and imaginary",
+        "synthesis.0": "sums that the next frame still adds to",
+        "waiting": "input that is added when the network's answer to it has come",
+    }
     reference = "ConvNeXt blocks after Liu et al., CVPR 2022, arXiv:2201.03545; arrangement our own"
 
     def __init__(self, config: SpectralConvNeXtConfig) -> None:
@@ -155,9 +165,8 @@ class SpectralConvNeXt(Model):
         predicted = self._network(spec / levels, state)
         spec = self._render(predicted, spec, levels, state)
         y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
-        y = y.unflatten(0, (x.shape[0], -1))
         if self.config.head == "extend":
-            y = self._add_input(y, x, state, final)
+            y = self._add_input(y[:, None], x, state, final)
         return y, state
 
     def _network(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
@@ -175,7 +184,7 @@ class SpectralConvNeXt(Model):
         return self.head(self.head_norm(h.transpose(1, 2)))
 
     def _render(self, predicted: Tensor, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
-        """Predictions and spec (B, F, T) -> output specs (B * S, F, T)."""
+        """Predictions and spec (B, F, T) -> output specs (B, F, T), or (B, S, F, T) where there are masks."""
         first, second = predicted.transpose(1, 2).chunk(2, dim=1)
         if self.config.head == "mask":
             return self._mask(torch.complex(first, second), spec, state)
@@ -193,7 +202,7 @@ class SpectralConvNeXt(Model):
         return F.pad(folded * torch.polar(magnitude, second), (0, 0, self.first_bin, 0))
 
     def _mask(self, predicted: Tensor, spec: Tensor, state: dict[str, Any]) -> Tensor:
-        """Complex (B, S * (F + (taps - 1) * filtered), T) -> masked specs (B * S, F, T)."""
+        """Complex (B, S * (F + (taps - 1) * filtered), T) -> masked specs (B, S, F, T)."""
         bins, low = spec.shape[1], self.filtered_bins
         mask, past = predicted.unflatten(1, (len(self.stems), -1)).split(
             (bins, (self.config.filter_taps - 1) * low), dim=2
@@ -201,13 +210,13 @@ class SpectralConvNeXt(Model):
         # An untrained network halves its input: half of the way to either answer.
         mask = mask + 0.5
         if not low:
-            return (mask * spec[:, None]).flatten(0, 1)
+            return mask * spec[:, None]
         taps = torch.cat((mask[:, :, None, :low], past.unflatten(2, (-1, low))), dim=2)
         filtered, state["filter"] = self.filter(
             spec[:, :low].permute(2, 0, 1), taps.permute(4, 0, 1, 2, 3), state["filter"]
         )
         plain = mask[:, :, low:] * spec[:, None, low:]
-        return torch.cat((filtered.permute(1, 2, 3, 0), plain), dim=2).flatten(0, 1)
+        return torch.cat((filtered.permute(1, 2, 3, 0), plain), dim=2)
 
     def _add_input(self, y: Tensor, x: Tensor, state: dict[str, Any], final: bool) -> Tensor:
         """Add the input, which waits until the network's answer to it has come out."""

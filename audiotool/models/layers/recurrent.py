@@ -35,12 +35,13 @@ class GRU(nn.GRU):
     def forward(  # type: ignore[override]
         self, input: Tensor, hx: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_exporting():
+            return self._exported(input, hx)
         own = (
             input.device.type == "cpu"
             and input.ndim == 3
             and input.numel() > 0
             and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_exporting()  # other runtimes have a GRU of their own
         )
         if not own:
             return nn.GRU.forward(self, input, hx)
@@ -57,6 +58,15 @@ class GRU(nn.GRU):
         else:
             y, last = _outputs(_run(x, begin, *weights, keep=False)[2])
         return y.transpose(0, 1) if self.batch_first else y, last[None]
+
+    def _exported(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The same as one operator: other runtimes have a GRU of their own."""
+        from audiotool.models.layers.graph_operators import gru
+
+        x = input.transpose(0, 1) if self.batch_first else input
+        hidden = x.new_zeros(1, x.shape[1], self.hidden_size) if hx is None else hx
+        y, last = gru(x, hidden, self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0)
+        return (y.transpose(0, 1) if self.batch_first else y), last
 
     def _single_step(self, x: Tensor, hidden: Tensor) -> Tensor:
         """(B, C) and (B, H) -> the next state, in half of nn.GRU's time."""

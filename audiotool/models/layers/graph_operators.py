@@ -1,0 +1,22 @@
+"""Operators that a graph has as one node and PyTorch would take apart while it is traced: the GRU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+@torch.library.custom_op("audiotool::gru", mutates_args=())
+def gru(
+    x: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One layer over (T, B, C) from (1, B, H), with nn.GRU's parameters: (T, B, H) and (1, B, H)."""
+    y, last = torch.gru(x, hidden, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False)
+    return y.clone(), last.clone()
+
+
+@gru.register_fake
+def _(
+    x: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape[0], x.shape[1], hidden.shape[2]), torch.empty_like(hidden)
