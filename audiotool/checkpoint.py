@@ -184,6 +184,13 @@ def graph_of(path: Path | str) -> Path | None:
     return graph if graph.is_file() and graph.with_suffix(".json").is_file() else None
 
 
+def files_of(path: Path) -> list[Path]:
+    """A checkpoint, and its graph with the graph's card where it has them."""
+    return [
+        file for suffix in (".safetensors", ".onnx", ".json") if (file := path.with_suffix(suffix)).is_file()
+    ]
+
+
 def open_engine(
     path: Path | str, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
 ) -> tuple[Engine, Metadata]:
@@ -294,10 +301,8 @@ def verify() -> dict[str, str]:
     for name, digest in listed.items():
         path = root / name
         result[name] = "missing" if not path.is_file() else "ok" if sha256(path) == digest else "changed"
-    for path in bundled().values():
-        for file in (path, path.with_suffix(".onnx"), path.with_suffix(".json")):
-            if file.is_file():
-                result.setdefault(file.name, "unlisted")
+    for file in (file for path in bundled().values() for file in files_of(path)):
+        result.setdefault(file.name, "unlisted")
     return result
 
 

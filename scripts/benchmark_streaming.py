@@ -1,7 +1,7 @@
 """Measure streams: the resampler beside soxr's, live latency at any rate, the cost of blocks of any size.
 
     python scripts/benchmark_streaming.py                         the bundled denoiser
-    python scripts/benchmark_streaming.py --checkpoint cleanunet-small-16k
+    python scripts/benchmark_streaming.py --checkpoint denoise-16k
 
 Everything runs on one thread and is timed by CPU time. What is compared takes turns, so that a busy machine
 slows both: the ratios hold where the times do not.

@@ -38,10 +38,15 @@ def main(names: list[str]) -> None:
         if path.stem in names or not has_graph(path):
             _, parity = export(path, path.with_suffix(".onnx"), shares_weights=True)
             print(f"{path.with_suffix('.onnx')}: {parity.worst:.1e} of the peak from the model")
-    files = [path.with_suffix(suffix) for path in paths for suffix in (".json", ".onnx", ".safetensors")]
+    print(write_manifest(root))
+
+
+def write_manifest(root: Path) -> Path:
+    """List the hashes of checkpoints, graphs and cards of graphs; returns where."""
     manifest = root / checkpoint.MANIFEST
+    files = [file for path in sorted(root.glob("*.safetensors")) for file in checkpoint.files_of(path)]
     write_text(manifest, "".join(f"{checkpoint.sha256(file)}  {file.name}\n" for file in files))
-    print(manifest)
+    return manifest
 
 
 if __name__ == "__main__":

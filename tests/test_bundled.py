@@ -12,6 +12,7 @@ from kit.streams import stream
 
 import audiotool
 from audiotool import checkpoint
+from audiotool.engines.onnx import OnnxEngine
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.metrics.score import score
 
@@ -21,7 +22,6 @@ TASK_OF = {name: checkpoint.read_metadata(path).task for name, path in checkpoin
 OF_WAVEFORMS = [name for name, task in TASK_OF.items() if task != "vocode"]
 
 GOLDEN = {
-    "cleanunet-small-16k": {"pesq": 1.419, "stoi": 0.838, "si_sdr": 6.985},
     "denoise-16k": {"pesq": 2.292, "stoi": 0.932, "si_sdr": 11.994},
     "denoise-large-16k": {"pesq": 2.314, "stoi": 0.933, "si_sdr": 12.185},
     "denoise-tiny-16k": {"pesq": 1.897, "stoi": 0.899, "si_sdr": 9.893},
@@ -37,7 +37,19 @@ def read(name: str) -> np.ndarray:
 
 def test_nothing_was_changed() -> None:
     assert NAMES
-    assert checkpoint.verify() == {f"{name}.safetensors": "ok" for name in NAMES}
+    found = checkpoint.verify()
+    assert set(found.values()) == {"ok"}
+    assert {f"{name}.safetensors" for name in NAMES} <= found.keys()
+    assert {Path(name).suffix for name in found} == {".safetensors", ".onnx", ".json"}
+
+
+def test_graphs_take_their_weights_from_the_checkpoint() -> None:
+    for path in checkpoint.bundled().values():
+        graph = checkpoint.graph_of(path)
+        if graph is not None:
+            assert graph.stat().st_size < 300_000
+            engine = OnnxEngine.open(graph, path)
+            assert engine.sample_rate == checkpoint.read_metadata(path).sample_rate
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -117,6 +117,8 @@ class SpectralConvNeXt(Model):
         self.latency = c.n_fft - 1
         self.stems = c.stems
         self.extends_from_hz = c.extend_from_hz if c.head == "extend" else None
+        if c.head == "extend":
+            self.rounding = 1e-4  # phases are those of the band below, however faint it is
         bins = c.n_fft // 2 + 1
         self.first_bin = -(-int(c.extend_from_hz * c.n_fft) // c.sample_rate) if c.head == "extend" else 0
         filtered = int(c.filter_below_hz * c.n_fft / c.sample_rate) if c.filter_taps > 1 else 0
