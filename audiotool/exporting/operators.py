@@ -38,4 +38,4 @@ def translations() -> dict[Any, Callable[..., Any]]:
         )
         return op.Squeeze(y, op.Constant(value_ints=[1])), last
 
-    return {torch.ops.audiotool.gru.default: onnx_gru}
+    return {torch.ops.audiotool.gru_layer.default: onnx_gru}

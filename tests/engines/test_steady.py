@@ -19,7 +19,10 @@ from audiotool.streaming.streamer import LONGEST_SECONDS
 STEADY = {
     "afilm",
     "band-split-gru",
+    "deepfilternet3",
+    "dtln",
     "gtcrn",
+    "harmonic-vocoder",
     "personalised-transformer",
     "spectral-convnext",
     "tfilm",

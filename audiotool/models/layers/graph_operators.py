@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-@torch.library.custom_op("audiotool::gru", mutates_args=())
+@torch.library.custom_op("audiotool::gru_layer", mutates_args=())
 def gru(
     x: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
 ) -> tuple[Tensor, Tensor]:
