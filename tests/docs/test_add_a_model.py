@@ -72,6 +72,6 @@ def test_recipe_trains(page: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_it_is_listed(page: dict[str, str]) -> None:
-    result = CliRunner().invoke(app, ["models", "show", "learnt-filter"])
+    result = CliRunner().invoke(app, ["models", "show", "learnt-filter", "--full"])
     assert result.exit_code == 0
     assert "taps" in result.output
