@@ -16,6 +16,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import re
 import threading
 import zipfile
 from dataclasses import dataclass, field
@@ -236,21 +238,55 @@ def open_engine(
     return TorchEngine(model), metadata
 
 
-def resolve(name_or_path: str | Path) -> Path:
-    """Path of a bundled checkpoint's name, or of a file.
+def user_root() -> Path:
+    """Folder of the checkpoints that a user has imported: below AUDIOTOOL_HOME, or the user's data folder."""
+    home = os.environ.get("AUDIOTOOL_HOME")
+    if home:
+        return Path(home).expanduser() / "checkpoints"
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("audiotool", appauthor=False)) / "checkpoints"
+
+
+def place_for(name: str) -> Path:
+    """Where an imported checkpoint of that name belongs.
 
     Raises:
-        CheckpointError: neither exists; the bundled names are listed.
+        CheckpointError: it is no name, or a bundled checkpoint's.
     """
-    known = bundled()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise CheckpointError(f"'{name}' is no name: letters, digits, '.', '_' and '-' make one")
+    if name in bundled():
+        raise CheckpointError(f"'{name}' is a bundled checkpoint: choose another with --name")
+    return user_root() / f"{name}.safetensors"
+
+
+def imported() -> dict[str, Path]:
+    """Checkpoints in the user's folder by name; a bundled one's name is never theirs."""
+    own = bundled()
+    found = {p.stem: p for p in sorted(user_root().glob("*.safetensors"))}
+    return {name: path for name, path in found.items() if name not in own}
+
+
+def named() -> dict[str, Path]:
+    """Every checkpoint that has a name: the bundled, then the imported ones."""
+    return {**bundled(), **imported()}
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """Path of a bundled or imported checkpoint's name, or of a file.
+
+    Raises:
+        CheckpointError: neither exists; the names are listed.
+    """
+    known = named()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     path = Path(name_or_path)
     if path.is_file():
         return path
     raise CheckpointError(
-        f"no checkpoint '{name_or_path}': it is neither a file nor one of the bundled"
-        f" {', '.join(known) or '(none)'}"
+        f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(known) or '(none)'}"
     )
 
 

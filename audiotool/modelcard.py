@@ -98,7 +98,7 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
 
 
 def _use(name: str, metadata: Metadata, facts: Facts) -> str:
-    model = f"--model {name}" if name in checkpoint.bundled() else f"--checkpoint {name}.safetensors"
+    model = f"--model {name}" if name in checkpoint.named() else f"--checkpoint {name}.safetensors"
     output = "stems/" if len(facts.stems) > 1 else "out.wav"
     return f"audiotool {metadata.task} in.wav -o {output} {model}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Workers of pytest-xdist share the cores; so do the child processes that tests start.
@@ -13,6 +14,14 @@ import torch
 from kit.checkpoints import save_tiny
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test sees what its user has imported, nor adds to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIOTOOL_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(scope="session")

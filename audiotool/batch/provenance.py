@@ -26,7 +26,7 @@ def provenance(work: Work) -> dict[str, Any]:
         checkpoint.default_for(work.task) if work.checkpoint is None else checkpoint.resolve(work.checkpoint)
     )
     return {
-        "model": path.stem if path in checkpoint.bundled().values() else str(path),
+        "model": path.stem if path in checkpoint.named().values() else str(path),
         "checkpoint_sha256": checkpoint.sha256(path),
         "version": __version__,
         "settings": settings,

@@ -106,7 +106,7 @@ def _open(
         return str(path), checkpoint.open_engine(path, device, engine.value, threads)[0]
     model = "denoise" if model is None else model
     model = checkpoint.defaults().get(model, model)
-    if model in checkpoint.bundled():
+    if model in checkpoint.named():
         path = checkpoint.resolve(model)
         return model, checkpoint.open_engine(path, device, engine.value, threads)[0]
     require("torch", f"the architecture {model} with random weights")

@@ -14,20 +14,25 @@ METRICS = 3
 Row = Mapping[str, Any]
 
 
-def print_checkpoints(rows: Sequence[Row]) -> None:
+BUNDLED = "Bundled checkpoints (*: the default; scores on the test split: input→output)"
+IMPORTED = "Imported checkpoints"
+
+
+def print_checkpoints(rows: Sequence[Row], title: str = BUNDLED) -> None:
     """A table for each task, with what its checkpoints scored on their test sets.
 
     Args:
         rows: {"checkpoint", "task", "default", "parameters", "latency_ms", "licence", "test", "input"}, the
             last two {metric: value} of the outputs and of the unprocessed input, and perhaps
             "macs_per_second".
+        title: what they are.
     """
     from audiotool.tasks.base import TASKS
 
     if not rows:
         write("Bundled checkpoints: none\n")
         return
-    write("Bundled checkpoints (*: the default; scores on the test split: input→output)\n\n")
+    write(f"{title}\n\n")
     for task in dict.fromkeys(row["task"] for row in rows):
         family = [row for row in rows if row["task"] == task]
         known = {metric for row in family for metric in row["test"]}

@@ -34,20 +34,23 @@ def list_models(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the bundled checkpoints and their scores, and the architectures with their published settings."""
+    """List the bundled checkpoints with their scores, the imported ones, and the architectures."""
     from audiotool import checkpoint
-    from audiotool.cli.model_tables import print_architectures, print_checkpoints
+    from audiotool.cli.model_tables import BUNDLED, IMPORTED, print_architectures, print_checkpoints
     from audiotool.models.registry import MODELS
 
     checkpoints = [_checkpoint(name, cost) for name in checkpoint.bundled()]
+    imported = [_checkpoint(name, cost) for name in checkpoint.imported()]
     if not as_json:
         # Most come for these; the architectures take some seconds.
-        print_checkpoints(checkpoints)
+        print_checkpoints(checkpoints, BUNDLED)
+        if imported:
+            print_checkpoints(imported, IMPORTED)
     architectures = [_described(_published(name, cost), cost) for name in MODELS.all()]
     if not as_json:
         print_architectures(architectures)
         return
-    found = {"checkpoints": checkpoints, "architectures": architectures}
+    found = {"checkpoints": checkpoints, "imported": imported, "architectures": architectures}
     write(to_json(found))
 
 
@@ -73,7 +76,7 @@ def show(
     from audiotool.models.registry import MODELS
 
     name = checkpoint.defaults().get(name, name)
-    if name in checkpoint.bundled() or Path(name).suffix or Path(name).is_file():
+    if name in checkpoint.named() or Path(name).suffix or Path(name).is_file():
         path = checkpoint.resolve(name)
         metadata = checkpoint.read_metadata(path)
         facts = {"path": encodable(str(path)), **dataclasses.asdict(metadata)}
@@ -104,13 +107,25 @@ def verify() -> None:
 
 @app.command("import")
 def import_official(
-    official: Annotated[Path, typer.Argument(help="A published model's official checkpoint.")],
+    official: Annotated[
+        str,
+        typer.Argument(
+            help="A published model's official checkpoint, or the name of one that an installed package has."
+        ),
+    ],
     model: Annotated[
-        str, typer.Option(help="Its architecture, see `audiotool models list`.", show_default=False)
-    ],
+        str | None, typer.Option(help="Its architecture, see `audiotool models list`.", show_default=False)
+    ] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The .safetensors to write.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The .safetensors to write; else it becomes a name.", show_default=False
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What --model calls it then; the architecture's name unless given."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Its official configuration file.", show_default=False)
     ] = None,
@@ -120,16 +135,29 @@ def import_official(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
 ) -> None:
-    """Convert an official checkpoint; nothing in it is executed. Prints the path of the result."""
+    """Convert an official checkpoint; nothing in it is executed. Prints the path of the result.
+
+    Without --output it is kept for you, and --model knows it by its name from then on.
+    """
     from audiotool import checkpoint
-    from audiotool.importers.base import import_checkpoint
+    from audiotool.importers.base import import_checkpoint, released_file
     from audiotool.recipe import parse_settings
 
+    path = Path(official)
+    if model is None:
+        if path.exists():
+            raise PlanError(f"{official}: say of which architecture it is with --model")
+        model, path = official, released_file(official)
+    if output is None:
+        output = checkpoint.place_for(model if name is None else name)
+    elif name is not None:
+        raise PlanError("--name is for imports without --output, which gives the file a place of its own")
     if output.suffix != ".safetensors":
         raise PlanError(f"{output}: a checkpoint ends in .safetensors")
     if output.exists() and not overwrite:
         raise PlanError(f"{output} exists: give --overwrite to replace it")
-    found, metadata = import_checkpoint(official, model, config, parse_settings(settings or []))
+    found, metadata = import_checkpoint(path, model, config, parse_settings(settings or []))
+    output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(output, found.state_dict(), metadata)
     write(one_line(str(output)) + "\n")
 
@@ -206,7 +234,7 @@ def _built(description: Mapping[str, Any], real: bool) -> Model:
 def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
     from audiotool import checkpoint
 
-    metadata = checkpoint.read_metadata(checkpoint.bundled()[name])
+    metadata = checkpoint.read_metadata(checkpoint.named()[name])
     model = _built(metadata.model, real=cost)
     row = {"checkpoint": name, "task": metadata.task, "default": name in checkpoint.defaults().values()}
     row |= {key: value for key, value in _described(model, cost).items() if key != "tasks"}

@@ -106,10 +106,10 @@ def check_options(options: TaskOptions) -> None:
     if len(given) > 1:
         raise PlanError(f"{' and '.join('--' + n for n in given)} exclude each other")
     if options.checkpoint is not None and not options.checkpoint.is_file():
-        from audiotool.checkpoint import bundled
+        from audiotool.checkpoint import named
 
-        is_name = str(options.checkpoint) in bundled()
-        hint = f"; --model {options.checkpoint} is the bundled one" if is_name else ""
+        is_name = str(options.checkpoint) in named()
+        hint = f"; --model {options.checkpoint} is the one of that name" if is_name else ""
         raise PlanError(f"no such checkpoint: {options.checkpoint}{hint}")
     if options.report is not None:
         from audiotool.metrics.report import check_path

