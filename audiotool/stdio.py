@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from audiotool.errors import InputError
@@ -23,6 +24,18 @@ class Closed(io.TextIOWrapper):
 
     def __init__(self, mode: str) -> None:
         super().__init__(open(os.devnull, mode), encoding="utf-8")  # noqa: SIM115 - lives as the process
+
+
+class StandardOutput(io.TextIOWrapper):
+    """Standard output, which says what stands against writing there in a sentence."""
+
+    def write(self, text: str) -> int:
+        with _told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _told():
+            super().flush()
 
 
 class StandardError(io.TextIOWrapper):
@@ -58,10 +71,22 @@ def prepare() -> None:
     sys.stdin = sys.stdin or Closed("rb")
     sys.stdout = sys.stdout or Closed("wb")
     sys.stderr = sys.stderr or Closed("wb")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors=ESCAPE)
+    if isinstance(sys.stdout, io.TextIOWrapper) and not isinstance(sys.stdout, Closed):
+        encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
+        stream = sys.stdout.detach()
+        # Without a buffer (PYTHONUNBUFFERED) a write may end early, unsaid.
+        stream = io.BufferedWriter(stream) if isinstance(stream, io.RawIOBase) else stream
+        sys.stdout = StandardOutput(stream, encoding=encoding, errors=ESCAPE, line_buffering=by_line)
     if isinstance(sys.stderr, io.TextIOWrapper) and not isinstance(sys.stderr, Closed):
         sys.stderr = StandardError(sys.stderr.encoding)
+
+
+def finish() -> None:
+    """Give up what could not be written: it was told, and the interpreter would try, and tell, again."""
+    try:
+        sys.stdout.flush()
+    except (OSError, InputError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def standard_input() -> BinaryIO:
@@ -84,6 +109,16 @@ def standard_output() -> BinaryIO:
     if sys.stdout is None or isinstance(sys.stdout, Closed):
         raise InputError("standard output is closed: redirect it, or give -o FILE")
     return sys.stdout.buffer
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
 
 
 def _escape(error: UnicodeError) -> tuple[str | bytes, int]:

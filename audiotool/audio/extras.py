@@ -115,18 +115,26 @@ class Extras:
         holders = ("RIFF", "AIFF", "MP3")
         kept = [p for p in self.parts if self.family == family != "" or (p.name == ID3 and family in holders)]
         left = [name for p in self.parts if p not in kept for name in _names(p)]
-        if self.mask not in (0, SPEAKERS.get(channels)) and not holds_mask(format_name):
-            left.append(f"the speakers of its channels ({self.mask:#x})")
+        left += [] if holds_mask(format_name) else speakers(self.mask, channels)
         return kept, list(dict.fromkeys([*self.lost, *left]))
 
     def names(self) -> list[str]:
         """Of all that is no tag of libsndfile's."""
         return self.split("", 0)[1]
 
+    def all_names(self) -> list[str]:
+        """Of all, tags as well."""
+        return list(dict.fromkeys(part.name.rstrip() for part in self.parts))
+
 
 def family_of(format_name: str) -> str:
     """Whose parts a format of libsndfile's holds; "" when nobody's."""
     return FAMILIES.get(format_name, "")
+
+
+def speakers(mask: int, channels: int) -> list[str]:
+    """What is lost with a mask: nothing where it names the usual speakers of so many channels."""
+    return [] if mask in (0, SPEAKERS.get(channels)) else [f"the speakers of its channels ({mask:#x})"]
 
 
 def holds_mask(format_name: str) -> bool:

@@ -16,12 +16,16 @@ from typing import BinaryIO
 
 import numpy as np
 
+from audiotool.audio.extras import LARGEST
 from audiotool.audio.formats import INTEGER_BITS
 from audiotool.audio.levels import FloatBlock, quantise
 from audiotool.audio.unclosed import BrokenHeader, exactly, mended, read_wav_header
 from audiotool.errors import InputError
 
 ENDLESS = 1 << 48
+FORM = struct.Struct("<4sI4s")
+"""The beginning of a RIFF file: its kind, its size, what it holds."""
+
 KEPT = 64
 """Bytes of samples that may be read twice."""
 
@@ -35,6 +39,7 @@ class ForwardOnly(io.RawIOBase):
         size: bytes of sample data that belong to the stream.
         frame_bytes: reads are whole frames while the pipe has them.
         chunks: name and body of what stands in the header.
+        padding, behind: bytes that follow the samples, and those of chunks after them.
     """
 
     def __init__(
@@ -44,8 +49,11 @@ class ForwardOnly(io.RawIOBase):
         size: int,
         frame_bytes: int,
         chunks: Sequence[tuple[bytes, bytes]] = (),
+        padding: int = 0,
+        behind: int = 0,
     ) -> None:
         self.chunks = chunks
+        self._padding, self._behind = padding, behind
         self._pipe = pipe
         self._data_start = len(header)
         self._end = len(header) + size
@@ -80,6 +88,18 @@ class ForwardOnly(io.RawIOBase):
             data += new
         self._position += len(data)
         return data
+
+    def rest(self) -> list[tuple[bytes, bytes]]:
+        """Name and body of the chunks that follow the samples, once all of these are read."""
+        if self._reached < self._end or not 0 < self._behind <= LARGEST:
+            return []
+        data, self._behind = exactly(self._pipe, self._padding + self._behind)[self._padding :], 0
+        found, at = [], 0
+        while at + 8 <= len(data):
+            name, size = struct.unpack_from("<4sI", data, at)
+            found.append((name, data[at + 8 : at + 8 + size]))
+            at += 8 + size + size % 2
+        return found
 
     def _next(self, wanted: int) -> bytes:
         """What the pipe has now: at least up to the end of a frame unless the pipe has ended."""
@@ -117,20 +137,21 @@ def open_pipe(pipe: BinaryIO) -> tuple[BinaryIO, bool]:
     Raises:
         InputError: nothing comes, or a WAV header is broken.
     """
-    start = exactly(pipe, 12)
+    start = exactly(pipe, FORM.size)
     if not start:
         raise InputError("standard input is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
     if start[:4] not in (b"RIFF", b"RF64") or start[8:12] != b"WAVE":
         return _spool(start, pipe), True
     try:
-        header = read_wav_header(pipe)
+        header = read_wav_header(pipe, FORM.unpack(start)[1])
     except BrokenHeader as error:
         raise InputError(f"standard input: {error}") from error
     if not header.frame_bytes:
         return _spool(header.bytes_for(header.size if header.is_known else 0), pipe), True
     length = header.size if header.is_known else ENDLESS
     length -= length % header.frame_bytes
-    view = ForwardOnly(header.bytes_for(length), pipe, length, header.frame_bytes, header.chunks)
+    behind = (header.size + header.size % 2 - length, header.behind) if header.is_known else (0, 0)
+    view = ForwardOnly(header.bytes_for(length), pipe, length, header.frame_bytes, header.chunks, *behind)
     return view, header.is_known  # type: ignore[return-value]
 
 

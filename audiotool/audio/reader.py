@@ -169,6 +169,7 @@ class AudioReader:
             raise InputError(f"{self.name} holds no audio: its header is followed by no samples")
         if self._promised is not None and self._position < self._promised - self._slack:
             self._warn_truncated(self._promised, self._position)
+        self._note_lost()
 
     def excerpt(self, start: int, frames: int) -> NDArray[np.float32]:
         """Samples [start, start + frames), fewer at the end: (n, channels) float32.
@@ -228,6 +229,15 @@ class AudioReader:
         promised, actual = map(int, found.groups())
         if promised > actual and not is_unknown(promised) and self.info.frames:
             self._warn_truncated(round(self.info.frames * promised / max(actual, 1)), self.info.frames)
+
+    def _note_lost(self) -> None:
+        """What follows the samples of a stream comes too late for the output."""
+        names = wav_extras(self._source.rest()).all_names() if isinstance(self._source, ForwardOnly) else ()
+        if names:
+            self.warnings.append(
+                f"tags and chunks behind the samples of a stream are not kept: {', '.join(names)}; name the"
+                " file itself to keep them"
+            )
 
     def _warn_truncated(self, promised: int, actual: int) -> None:
         rate = self.info.sample_rate

@@ -97,12 +97,14 @@ class WavHeader:
         fmt: the body of the format chunk; empty when there is none.
         size: of the samples in bytes, as it is said.
         is_known: False when that is one that writers put when they cannot know it.
+        behind: bytes that follow the samples, as it is said; none where it is negative.
     """
 
     chunks: list[tuple[bytes, bytes]]
     fmt: bytes
     size: int
     is_known: bool
+    behind: int = 0
 
     @property
     def frame_bytes(self) -> int:
@@ -125,16 +127,19 @@ class BrokenHeader(Exception):
     """What is wrong with a WAV's header, in words."""
 
 
-def read_wav_header(file: BinaryIO) -> WavHeader:
+def read_wav_header(file: BinaryIO, form_size: int = 0) -> WavHeader:
     """Read on from byte 12 up to the first sample; nothing is sought.
 
+    Args:
+        form_size: what byte 4 says of the file's size; 0 where that does not matter.
     Raises:
         BrokenHeader: it ends early, or a chunk before the samples has no likely size.
     """
     chunks: list[tuple[bytes, bytes]] = []
-    there, size64 = 0, None
+    there, begin, size64 = 0, 12, None
     while True:
         head = exactly(file, 8)
+        begin += len(head)
         if len(head) < 8:
             raise BrokenHeader("the WAV header ends before its data")
         name, size = struct.unpack("<4sI", head)
@@ -144,16 +149,20 @@ def read_wav_header(file: BinaryIO) -> WavHeader:
         if there > MAX_HEADER:
             raise BrokenHeader(f"a WAV header chunk claims {size} bytes; this is not a WAV stream")
         body = exactly(file, size + size % 2)[:size]
-        if name == b"ds64":
-            size64 = struct.unpack("<Q", body[8:16])[0] if len(body) >= 16 else None
+        begin += size + size % 2
+        if name == b"ds64" and len(body) >= 16:
+            size64, form_size64 = struct.unpack("<QQ", body[:16])[::-1]
+            form_size = form_size64 if form_size == 0xFFFFFFFF else form_size
+        elif name == b"ds64":
+            continue
         else:
             chunks.append((name, body))
     fmt = next((body for name, body in chunks if name == b"fmt "), b"")
     if len(fmt) < 16:
         raise BrokenHeader("the WAV header has no format chunk")
     if size == 0xFFFFFFFF and size64 and size64 < 1 << 63:
-        return WavHeader(chunks, fmt, size64, is_known=True)
-    return WavHeader(chunks, fmt, size, not is_unknown(size))
+        return WavHeader(chunks, fmt, size64, True, form_size + 8 - begin - size64 - size64 % 2)
+    return WavHeader(chunks, fmt, size, not is_unknown(size), form_size + 8 - begin - size - size % 2)
 
 
 def exactly(file: BinaryIO, size: int) -> bytes:

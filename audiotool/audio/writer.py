@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from audiotool.atomic import Replacement, cause, obstacle, refusal
 from audiotool.audio import PIPE
 from audiotool.audio.embed import embed, tag_parts
-from audiotool.audio.extras import Extras, family_of, holds_mask
+from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
 from audiotool.audio.formats import COMPANDED, INTEGER_BITS, ending_meant, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
@@ -36,6 +36,9 @@ WRITE_FRAMES = 1 << 15
 
 PLAIN = {*SAMPLE_BYTES, "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32"}
 """Sample formats of a fixed number of bytes a sample, outside of `CODED`."""
+
+PACKED = ("PAF", "PCM_24")
+"""Container and sample format of samples that lie in blocks."""
 
 CODED = ("FLAC",)
 """Containers that code every sample format."""
@@ -165,7 +168,7 @@ class FileWriter(Writer):
             raise InputError(f"cannot write {self.path}: {reason}")
         container = container_for(self.format, self.subtype, channels, frames)
         self._take(tags or {}, extras or Extras(), channels)
-        if self._mask and container == "WAV" and self.subtype in soundfile.available_subtypes("WAVEX"):
+        if self._mask and container == "WAV":
             container = "WAVEX"
         # Of unknown length it may become too long for a WAV; if it does not, the end makes it one.
         self._may_be_wav = frames is None and container == "RF64" != self.format
@@ -174,6 +177,7 @@ class FileWriter(Writer):
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {cause(error)}") from error
         self._finished = False
+        self._form = (container, self.subtype, sample_rate, channels)
         descriptor = self._replacement.file.fileno()
         try:
             # Through Python's file object, an interrupt in one of libsndfile's calls would be lost.
@@ -187,14 +191,15 @@ class FileWriter(Writer):
             )
             self._replacement.discard()
             raise InputError(f"cannot write {self.path}: {reason}") from error
-        for name, text in self._tags.items():
-            with contextlib.suppress(soundfile.LibsndfileError):
-                setattr(self._file, name, text)
+        _set_tags(self._file, self._tags)
 
     def _take(self, tags: Mapping[str, str], extras: Extras, channels: int) -> None:
         """Decide who writes which tags: parts of the same kind of file hold them already."""
         self._parts, self.dropped = extras.split(self.format, channels)
         self._mask = extras.mask if holds_mask(self.format) else 0
+        if self._mask and self.subtype not in soundfile.available_subtypes("WAVEX"):
+            self.dropped += speakers(self._mask, channels)
+            self._mask = 0
         is_kin = extras.family != "" and extras.family == family_of(self.format)
         self._tags = {} if is_kin else dict(tags)
         if self._tags and self.format in ("MP3", "AIFF"):
@@ -246,22 +251,23 @@ class FileWriter(Writer):
                 self._file.close()
             self._replacement.discard()
 
+    @property
+    def _is_block_coded(self) -> bool:
+        """Whether so many samples always make a block of so many bytes."""
+        return (self.subtype in COMPANDED and self.subtype not in PLAIN) or self._form[:2] == PACKED
+
     def _fill_last_block(self) -> None:
         """Block codecs code silence after the end anyway, but only as they close, and miss no room for it."""
-        if self.subtype in PLAIN or self.subtype not in COMPANDED:
-            return
-        form = (self._file.samplerate, self._file.channels, self.subtype)
-        memory = io.BytesIO()
-        with soundfile.SoundFile(memory, "w", *form, format=self._file.format) as file:
-            file.write(np.zeros((1, file.channels), np.float32))
-        memory.seek(0)
-        block = soundfile.info(memory).frames
-        self._file.write(np.zeros((-self.frames % block, self._file.channels), np.float32))
+        if self._is_block_coded:
+            block = _sizes(self._form, self._tags, 1)[0]
+            self._blocks = -(-self.frames // block)
+            self._file.write(np.zeros((self._blocks * block - self.frames, self._file.channels), np.float32))
 
     def _check_written(self) -> None:
         """libsndfile does not say that the end of a file did not fit the disk: it is read back.
 
-        A header tells of samples that lie one after another what is there; coded ones are decoded.
+        A header tells of samples that lie one after another what is there; coded ones are decoded. Decoders
+        take a block of fixed size that ends early for a whole one: such a file's bytes are counted.
 
         Raises:
             OSError: samples are missing.
@@ -269,12 +275,17 @@ class FileWriter(Writer):
         descriptor = self._replacement.file.fileno()
         os.lseek(descriptor, 0, os.SEEK_SET)
         with soundfile.SoundFile(descriptor, closefd=False) as file:
-            is_plain = self.subtype in PLAIN and file.format not in CODED
+            is_plain = self.subtype in PLAIN and file.format not in CODED and not self._is_block_coded
             found = file.frames if is_plain else _decoded_frames(file)
             self.dropped += [name for name in self._tags if name not in file.copy_metadata()]
         # Block codecs fill their last block up.
         if found < self.frames:
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
+        if self._is_block_coded and self.frames:
+            two, four = (_sizes(self._form, self._tags, n)[1] for n in (2, 4))
+            size, expected = os.fstat(descriptor).st_size, two + (self._blocks - 2) * (four - two) // 2
+            if size < expected:
+                raise OSError(f"{size} of {expected} bytes arrived on the disk")
 
     def _failure(self, error: Exception) -> InputError:
         if isinstance(error, OSError) and error.errno:
@@ -283,6 +294,32 @@ class FileWriter(Writer):
             reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
         kept = "; an earlier file of that name is untouched" if self.path.parent.is_dir() else ""
         return InputError(f"cannot write {self.path}: {reason}{kept}")
+
+
+def _sizes(form: tuple[str, str, int, int], tags: Mapping[str, str], blocks: int) -> tuple[int, int]:
+    """Samples of a block, and bytes of a file of so many blocks.
+
+    Args:
+        form: container, sample format, sample rate and channels.
+    """
+    container, subtype, sample_rate, channels = form
+    frames = 1
+    for last in (False, True):
+        memory = io.BytesIO()
+        with soundfile.SoundFile(memory, "w", sample_rate, channels, subtype, format=container) as file:
+            _set_tags(file, tags)
+            file.write(np.zeros((frames, channels), np.float32))
+        if not last:
+            memory.seek(0)
+            block = soundfile.info(memory).frames
+            frames = block * blocks
+    return block, len(memory.getbuffer())
+
+
+def _set_tags(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
+    for name, text in tags.items():
+        with contextlib.suppress(soundfile.LibsndfileError):
+            setattr(file, name, text)
 
 
 def _decoded_frames(file: soundfile.SoundFile) -> int:

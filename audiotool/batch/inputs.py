@@ -13,6 +13,7 @@ from audiotool.audio import media
 from audiotool.audio.formats import MEDIA_ENDINGS, MEL_ENDINGS
 from audiotool.audio.walk import special_kind, walk
 from audiotool.errors import PlanError
+from audiotool.paths import like_named
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], reads: Sequence[s
 
 def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:
     """What one input means; None when there is no such thing."""
-    path = Path(text)
+    path = like_named(Path(text))
     if path.is_dir():
         return _in_folder(path, _others(places, path), reads)
     if path.exists():

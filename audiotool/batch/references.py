@@ -25,6 +25,7 @@ class References:
     """
 
     def __init__(self, place: Path, stems: tuple[str, ...], several: bool) -> None:
+        place = like_named(place)
         self.place = place
         self.stems = stems
         self.several = several
@@ -78,4 +79,5 @@ class References:
                 if is_readable_name(other) and other.is_file():
                     by_stem[composed(other.stem)].append(other)
             self._folders[folder] = by_stem
-        return next(iter(self._folders[folder].get(composed(path.stem), [])), None)
+        alike = self._folders[folder].get(composed(path.stem), [])
+        return next((other for other in alike if other.stem == path.stem), next(iter(alike), None))

@@ -134,7 +134,7 @@ def _process(job: Job, pipeline: Pipeline | MelAnalysis, work: Work, progress: P
 def _f0_of(job: Job, work: Work) -> Path | None:
     if work.f0 is None:
         return None
-    place = Path(work.f0)
+    place = like_named(Path(work.f0))
     return like_named((place / job.name).with_suffix(".npy")) if place.is_dir() else place
 
 

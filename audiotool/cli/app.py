@@ -5,7 +5,7 @@ module's, with hyphens. One command in that Typer makes a command, several a gro
 they are needed and import nothing heavy themselves, so that `audiotool --help` stays fast. They raise
 `AudiotoolError`, or `typer.Exit(1)` once failed jobs have been told.
 
-Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, 130 interrupted.
+Exit codes: `EXIT_CODES`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import contextlib
 import importlib
 import importlib.util
 import logging
-import os
 import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +31,11 @@ from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.text import one_line, printable
 from audiotool.version import __version__
+
+EXIT_CODES = (
+    "Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, 130 interrupted by"
+    " Ctrl-C, 129 by a closed terminal or a lost connection, 143 by a polite kill."
+)
 
 
 class Subcommands(TyperGroup):
@@ -69,17 +73,26 @@ class Subcommands(TyperGroup):
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
         return super().main(words, *extra, **options)
 
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        # Help and the version are printed here, before anything is invoked.
+        with self._telling(), _printable_complaints():
+            return super().make_context(*arguments, **options)
+
     def invoke(self, ctx: Any) -> Any:
         self._start_log()
+        with self._telling(), _printable_complaints():
+            return super().invoke(ctx)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn what is raised into one line and an exit code."""
         try:
-            with _printable_complaints():
-                return super().invoke(ctx)
+            yield
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # Whoever read our output has gone; the interpreter must not try to flush it again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            # Whoever read our output has gone.
             raise typer.Exit(1) from None
         except AudiotoolError as error:
             if self.debug:
@@ -95,10 +108,6 @@ class Subcommands(TyperGroup):
                 raise typer.Exit(missing.exit_code) from None
             say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
             raise typer.Exit(1) from None
-
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
-        with _printable_complaints():
-            return super().make_context(*arguments, **options)
 
     def _start_log(self) -> None:
         """Let the log go to standard error, its lines `printable`."""
@@ -149,6 +158,7 @@ app = typer.Typer(
     cls=Subcommands,
     name="audiotool",
     no_args_is_help=True,
+    epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -173,4 +183,5 @@ def main() -> None:
     try:
         app()
     finally:
+        stdio.finish()
         signals.finish()

@@ -11,6 +11,7 @@ import typer
 from audiotool.cli.options import MaxAttenuation, Mix, Residual, TaskOptions, takes
 from audiotool.cli.task import run_task
 from audiotool.errors import PlanError
+from audiotool.paths import like_named
 
 app = typer.Typer(add_completion=False)
 
@@ -47,6 +48,7 @@ def denoise(options: DenoiseOptions) -> None:
     audiotool denoise recordings/ -o cleaned/ --jobs 4 --skip-existing
     sox talk.mp3 -t wav - | audiotool denoise - | aplay
     """
-    if options.enroll is not None and not options.enroll.is_file():
-        raise PlanError(f"no such enrolment: {options.enroll}")
-    run_task("denoise", options, residual=options.residual, work_changes={"enrolment": options.enroll})
+    enrolment = None if options.enroll is None else like_named(options.enroll)
+    if enrolment is not None and not enrolment.is_file():
+        raise PlanError(f"no such enrolment: {enrolment}")
+    run_task("denoise", options, residual=options.residual, work_changes={"enrolment": enrolment})

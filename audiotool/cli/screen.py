@@ -9,7 +9,6 @@ import io
 import sys
 from typing import TYPE_CHECKING, Any
 
-from audiotool.errors import InputError
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -34,13 +33,8 @@ def write(text: str) -> None:
         BrokenPipeError: whoever read it has gone.
         InputError: it cannot be written, as on a full disk.
     """
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def console(to_stderr: bool = False) -> Console:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli.screen import progress, say, write
-from audiotool.signals import call_on_request
+from audiotool.errors import InputError
+from audiotool.signals import INTERRUPT, call_on_request
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -66,13 +67,16 @@ def train(
     folder = run or Path("runs") / loaded.name
     listener = make_listener(loaded.train.steps)
     trainer = Trainer(loaded, folder, device, listener, find(recipe).parent)
-    _stop_on_signals(trainer)
+    asked = _stop_on_signals(trainer)
     with listener:
         summary = trainer.run(resume)
     if trainer.fabric.is_global_zero:
-        _tell(summary, folder)
+        # Who closed the terminal reads no more, and the exit code is that of the interrupt.
+        with contextlib.suppress(*[InputError] if summary.interrupted else []):
+            _tell(summary, folder)
     if summary.interrupted:
-        raise typer.Exit(130)
+        # Of several processes another one may have been asked.
+        raise typer.Exit(128 + (asked or [INTERRUPT])[0])
 
 
 def _of_run(recipe: str, run: Path | None, resume: bool) -> tuple[str, Path | None]:
@@ -100,16 +104,23 @@ def _of_run(recipe: str, run: Path | None, resume: bool) -> tuple[str, Path | No
     return str(kept), place
 
 
-def _stop_on_signals(trainer: Trainer) -> None:
-    """Let the first request to end stop the run after the step in progress; the second ends it at once."""
+def _stop_on_signals(trainer: Trainer) -> list[int]:
+    """Let the first request to end stop the run after the step in progress; the second ends it at once.
+
+    Returns:
+        Where the number of the first one's signal will stand.
+    """
+    asked: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
+        asked.append(number)
         trainer.stop()
         # Of a terminal that was closed nobody reads, and nothing can be written there.
         with contextlib.suppress(OSError):
             say("stopping after this step (again: at once)")
 
     call_on_request(stop)
+    return asked
 
 
 def _tell(summary: Summary, folder: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from audiotool.cli.options import TaskOptions, takes
 from audiotool.cli.task import asked_checkpoint, check_options, run_task
 from audiotool.errors import CheckpointError, PlanError
+from audiotool.paths import like_named
 
 if TYPE_CHECKING:
     from audiotool.dsp.mel import MelConfig
@@ -100,7 +101,7 @@ def _check(options: VocodeOptions) -> None:
 def _check_f0(options: VocodeOptions) -> None:
     if options.f0 is None:
         return
-    place = Path(options.f0)
+    place = like_named(Path(options.f0))
     if not place.exists():
         raise PlanError(f"no such F0: {place}")
     if place.is_file() and (len(options.inputs) > 1 or Path(options.inputs[0]).is_dir()):

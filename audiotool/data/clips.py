@@ -33,6 +33,9 @@ Progress = Callable[[int, int], None]
 Samples = NDArray[np.float32]
 WINDOW = 64  # decoded files that wait to be written: bounds memory
 
+DECODING = 2
+"""Version of how files are decoded: what is kept of an earlier one is made anew."""
+
 
 class Unreadable(InputError):
     """A recording that cannot be read: `path`, None for a message of its own."""
@@ -230,8 +233,8 @@ def _decode_all(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path,
 
 
 def _fingerprint(paths: Sequence[Path], sample_rate: int) -> str:
-    """Changes when a file is added, removed, resized or touched."""
-    digest = hashlib.sha256(f"1 {sample_rate}".encode())
+    """Changes when a file is added, removed, resized or touched, or is decoded in another way."""
+    digest = hashlib.sha256(f"{DECODING} {sample_rate}".encode())
     for path in paths:
         try:
             status = path.stat()

@@ -29,6 +29,7 @@ from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
 from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
 from audiotool.metrics.report import Row
 from audiotool.metrics.sdr import best_permutation
+from audiotool.paths import like_named
 from audiotool.signals import end, leave_to_parent
 from audiotool.text import composed
 from audiotool.version import __version__
@@ -162,6 +163,8 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
     Raises:
         InputError: a path is missing, a file is given against a folder, or no estimate has a partner.
     """
+    reference, estimate = like_named(reference), like_named(estimate)
+    noisy = None if noisy is None else like_named(noisy)
     given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
     for word, path in given.items():
         if path is not None and not path.exists():
@@ -173,38 +176,52 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
             )
     if not estimate.is_dir():
         return [FilePair(estimate.name, reference, estimate, noisy)]
-    estimates, references = _by_stem(estimate), _by_stem(reference)
+    estimates = _by_stem(estimate)
     if not estimates:
         raise InputError(f"{estimate}: no audio files in this folder")
-    inputs = None if noisy is None else _inputs_of(estimates, _by_stem(noisy))
-    for word, partners, folder in (("reference", references, reference), ("noisy input", inputs, noisy)):
-        if partners is not None and not estimates.keys() & partners.keys():
+    references = _by_stem(reference)
+    partners = {"reference": _matches(estimates, references)}
+    unused = len(references) - len(partners["reference"])
+    if noisy is not None:
+        inputs = _by_stem(noisy)
+        mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}
+        found = _matches(mixtures.values(), inputs)
+        found = {stem: found[mixture] for stem, mixture in mixtures.items() if mixture in found}
+        partners["noisy input"] = found | _matches(estimates, inputs)
+    for word, paths in partners.items():
+        if not paths:
             raise InputError(
-                f"none of {len(estimates)} estimates has a {word} in {folder}:"
+                f"none of {len(estimates)} estimates has a {word} in {given[word]}:"
                 f" {', '.join(list(estimates)[:3])}{', …' if len(estimates) > 3 else ''}"
             )
-    unused = references.keys() - estimates.keys()
     if unused:
-        logger.warning("%d references have no estimate and are not scored", len(unused))
+        logger.warning("%d references have no estimate and are not scored", unused)
 
-    def partner(partners: dict[str, Path], folder: Path, stem: str) -> Path:
-        return partners.get(stem) or folder / estimates[stem].relative_to(estimate)
+    def partner(word: str, folder: Path, stem: str) -> Path:
+        return partners[word].get(stem) or folder / estimates[stem].relative_to(estimate)
 
     return [
         FilePair(
             stem,
-            partner(references, reference, stem),
+            partner("reference", reference, stem),
             path,
-            None if inputs is None or noisy is None else partner(inputs, noisy, stem),
+            None if noisy is None else partner("noisy input", noisy, stem),
         )
         for stem, path in sorted(estimates.items())
     ]
 
 
-def _inputs_of(estimates: Iterable[str], inputs: dict[str, Path]) -> dict[str, Path]:
-    """The noisy input of each estimate that has one: of its name, or of its name but for the last part."""
-    names = {stem: stem if stem in inputs else stem.rpartition(".")[0] for stem in estimates}
-    return {stem: inputs[name] for stem, name in names.items() if name in inputs}
+def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
+    """The file of each stem that has one: of its name, or the only one whose name looks equal."""
+    alike: dict[str, list[Path]] = {}
+    for name, path in files.items():
+        alike.setdefault(composed(name), []).append(path)
+    found = {}
+    for stem in stems:
+        paths = [files[stem]] if stem in files else alike.get(composed(stem), [])
+        if len(paths) == 1:
+            found[stem] = paths[0]
+    return found
 
 
 def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeable) -> list[FilePair]:
@@ -371,7 +388,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(walk(folder, is_readable_name)):
-        stem = composed(path.relative_to(folder).with_suffix("").as_posix())
+        stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in found:
             raise InputError(f"{found[stem]} and {path} have one name: which of them counts?")
         found[stem] = path

@@ -120,6 +120,14 @@ def test_speakers_stay_or_are_named(tmp_path: Path, output: str, subtype: str) -
         assert dropped == ["the speakers of its channels (0x60f)"]
 
 
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM"])
+def test_speakers_that_a_coding_has_no_place_for_are_named(tmp_path: Path, subtype: str) -> None:
+    extras = Extras("RIFF", mask=0x600)
+    with FileWriter(tmp_path / "a.wav", 16000, 2, subtype, frames=8000, extras=extras) as writer:
+        writer.write(np.repeat(SOUND, 2, 0).T)
+    assert writer.dropped == ["the speakers of its channels (0x600)"]
+
+
 def test_the_usual_speakers_are_no_news(tmp_path: Path) -> None:
     assert write(tmp_path / "a.flac", Extras("RIFF", mask=0x3F), channels=6) == []
 
@@ -153,11 +161,14 @@ def test_chunks_on_both_sides_of_the_samples_and_through_a_pipe(tmp_path: Path) 
         + struct.pack("<4sI", b"iXML", len(IXML.data))
         + IXML.data
     )
+    data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
     path.write_bytes(data)
     assert extras_of(path).parts == (BEXT, IXML)
     with AudioReader("-", stdin=io.BytesIO(data)) as reader:
         assert reader.extras.parts == (BEXT,)
         assert sum(map(len, reader.blocks(1000))) == 7999
+    (warning,) = reader.warnings
+    assert "behind the samples of a stream are not kept: iXML;" in warning
     write(tmp_path / "out.wav", extras_of(path))
     assert extras_of(tmp_path / "out.wav").parts == (BEXT, IXML)
 

@@ -7,12 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kit.checkpoints import save_model
 from synthetic import speech_like
 
+import audiotool
 from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, to_mono
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
 from audiotool.files.features import MelAnalysis
 from audiotool.metrics.score import best_order
+from audiotool.models.personalised_transformer import PersonalisedTransformer
 
 VOICE = speech_like(2.0, 16000)[0]
 OTHER = speech_like(2.0, 16000, 3, seed=7)[2]
@@ -80,3 +83,17 @@ def test_stems_of_opposite_channels_find_their_references(tmp_path: Path) -> Non
         paths[name] = tmp_path / f"{name}.wav"
         soundfile.write(paths[name], np.stack((voice, -voice)).T, 16000)
     assert best_order([paths["a"], paths["b"]], [paths["b"], paths["a"]]) == (1, 0)
+
+
+def test_an_enrolment_of_opposite_channels_is_heard(tmp_path: Path) -> None:
+    network = PersonalisedTransformer.from_config(PersonalisedTransformer.small)
+    pipeline = audiotool.load(save_model(tmp_path / "personal.safetensors", network, "denoise"), "cpu")
+    conditions = []
+    for name, right in (("one", VOICE), ("opposite", -VOICE)):
+        path = tmp_path / f"{name}.wav"
+        soundfile.write(path, np.stack((VOICE, right)).T, 16000, subtype="FLOAT")
+        pipeline.enrol(path)
+        conditions.append(pipeline.conditions)
+    (key,) = conditions[0]
+    np.testing.assert_allclose(np.asarray(conditions[0][key]), np.asarray(conditions[1][key]), atol=1e-5)
+    assert np.abs(np.asarray(conditions[0][key])).max() > 0

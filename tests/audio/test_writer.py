@@ -178,6 +178,8 @@ CODED = [
     ("a.mp3", "MPEG_LAYER_III"),
     ("a.wav", "IMA_ADPCM"),
     ("a.wav", "GSM610"),
+    ("a.aiff", "GSM610"),
+    ("a.paf", "PCM_24"),
 ]
 
 
@@ -187,7 +189,8 @@ def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
 ) -> None:
     """Also where only the end is missing, which no encoder tells."""
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 12_345)
-    write(tmp_path / "whole" / name, noise, 16000, subtype)
+    form = name[2:] if name == "a.paf" else None
+    write(tmp_path / "whole" / name, noise, 16000, subtype, form)
     whole = (tmp_path / "whole" / name).read_bytes()
     expected = read(tmp_path / "whole" / name)[0]
     earlier = tmp_path / name
@@ -197,7 +200,7 @@ def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
         earlier.write_bytes(b"earlier")
         try:
             with largest_file(size):
-                write(earlier, noise, 16000, subtype)
+                write(earlier, noise, 16000, subtype, form)
         except InputError as error:
             reasons.append(str(error))
             assert earlier.read_bytes() == b"earlier"
@@ -207,7 +210,7 @@ def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
     assert len(reasons) > 12
     assert all("`ulimit -f`" in reason for reason in reasons)
     with largest_file(2 * len(whole)):
-        write(earlier, noise, 16000, subtype)
+        write(earlier, noise, 16000, subtype, form)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])

@@ -41,6 +41,15 @@ def test_slices_are_the_files(tmp_path: Path, paths: list[Path]) -> None:
     assert np.abs(resampled - direct)[500:-500].max() < 2e-3
 
 
+def test_what_was_decoded_in_another_way_is_decoded_again(
+    tmp_path: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version, count in ((1, 2), (2, 4), (2, 4)):
+        monkeypatch.setattr("audiotool.data.clips.DECODING", version)
+        DecodedClips(paths, RATE, tmp_path / "c")
+        assert len(list((tmp_path / "c").iterdir())) == count
+
+
 def test_files_are_decoded_once_and_again_when_they_change(
     tmp_path: Path, paths: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
