@@ -172,8 +172,6 @@ def test_what_is_typed_in_the_other_form_is_found(tmp_path: Path, tiny_checkpoin
     assert done.exit_code == 0, done.output
     words = ("--reference", typed, "--estimate", heard.parent / typed.name, "--metrics", "si_sdr")
     done = run("evaluate", *words)
-        "evaluate", "--reference", typed, "--estimate", heard.parent / typed.name, "--metrics", "si_sdr"
-    )
     assert "100.000" in done.stdout
 
 
