@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError
 
-Waveform = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Waveform: TypeAlias = "NDArray[Any]"
 """(time,) float; scored in float64."""
 
 SILENCE = 1e-6
@@ -109,7 +109,7 @@ METRICS: Catalogue[Metric] = Catalogue("audiotool.metrics", Metric, "metric", In
 
 def is_silent(waveform: Waveform) -> bool:
     """True when a waveform is empty or constant to within `SILENCE`."""
-    return waveform.size == 0 or float(np.abs(waveform - waveform.mean()).max()) < SILENCE
+    return waveform.size == 0 or float(abs(waveform - waveform.mean()).max()) < SILENCE
 
 
 def equal_parts(length: int, longest: int) -> list[slice]:
