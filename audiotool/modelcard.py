@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiotool import checkpoint
 from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
-from audiotool.models.base import Model
+
+if TYPE_CHECKING:
+    from audiotool.engines.card import Card
+    from audiotool.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,46 @@ class Facts:
             channels=model.channels,
         )
 
+    @classmethod
+    def of_graph(cls, card: Card) -> Facts:
+        """Facts of a model that was exported."""
+        return cls(
+            name=card.name,
+            reference=card.reference,
+            tasks=(card.task,),
+            parameters=card.parameters,
+            sample_rate=card.sample_rate,
+            latency=card.latency,
+            causal=True,
+            stems=card.stems,
+            channels=card.channels,
+        )
+
+    def row(self) -> dict[str, Any]:
+        """What lists say."""
+        return {
+            "model": self.name,
+            "tasks": list(self.tasks),
+            "sample_rate": self.sample_rate,
+            "parameters": self.parameters,
+            "latency_ms": None if self.latency_ms is None else round(self.latency_ms, 2),
+            "causal": self.causal,
+        }
+
     @property
     def latency_ms(self) -> float | None:
         """`latency` in milliseconds."""
         return None if self.latency is None else 1000 * self.latency / self.sample_rate
+
+
+def published() -> list[dict[str, Any]]:
+    """Facts of every architecture with its published settings, as they were counted.
+
+    `scripts/write_model_table.py` writes them: to build all networks takes seconds, and PyTorch.
+    """
+    text = (Path(__file__).parent / "models" / "published.json").read_text("utf-8")
+    rows: list[dict[str, Any]] = json.loads(text)
+    return rows
 
 
 def write_card(path: Path, card_path: Path | None = None) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from audiotool.importers.base import IMPORTERS
+from audiotool.modelcard import Facts, published
 from audiotool.models.registry import MODELS
 
 ROOT = Path(__file__).parents[1]
@@ -23,3 +24,11 @@ def test_the_table_has_every_model_and_its_importer() -> None:
         for proof in row[9].split(", ") if row[9] != "none" else []:
             file, _, test = proof.strip("`").partition("::")
             assert f"def {test}(" in (ROOT / "tests" / "models" / file).read_text(encoding="utf-8")
+
+
+def test_the_list_says_what_the_models_declare() -> None:
+    rows = published()
+    assert [row["model"] for row in rows] == list(MODELS.all()), "run scripts/write_model_table.py"
+    for row in rows:
+        assert row.pop("macs_per_second") > 0
+        assert row == Facts.of(MODELS.get(row["model"]).outline({})).row()

@@ -14,7 +14,10 @@ METRICS = 3
 Row = Mapping[str, Any]
 
 
-BUNDLED = "Bundled checkpoints (*: the default; scores on the test split: input→output)"
+BUNDLED = (
+    "Bundled checkpoints (*: the default; scores on the test split: input→output;\n"
+    "latency: algorithmic; `audiotool bench` tells it with hop and with resampling)"
+)
 IMPORTED = "Imported checkpoints"
 
 

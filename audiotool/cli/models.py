@@ -12,10 +12,12 @@ import typer
 
 from audiotool.cli.screen import write
 from audiotool.errors import CheckpointError, PlanError
+from audiotool.extras import require
 from audiotool.text import encodable, one_line, to_json
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import Metadata
+    from audiotool.modelcard import Facts
     from audiotool.models.base import Model
 
 app = typer.Typer(
@@ -30,24 +32,23 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
 @app.command("list")
 def list_models(
     cost: Annotated[
-        bool, typer.Option("--cost", help="Also count multiply-accumulates; runs every model.")
+        bool, typer.Option("--cost", help="Also show multiply-accumulates a second of audio.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the bundled checkpoints with their scores, the imported ones, and the architectures."""
     from audiotool import checkpoint
     from audiotool.cli.model_tables import BUNDLED, IMPORTED, print_architectures, print_checkpoints
-    from audiotool.models.registry import MODELS
+    from audiotool.modelcard import published
 
     checkpoints = [_checkpoint(name, cost) for name in checkpoint.bundled()]
     imported = [_checkpoint(name, cost) for name in checkpoint.imported()]
+    hidden = set() if cost else {"macs_per_second"}
+    architectures = [{key: value for key, value in row.items() if key not in hidden} for row in published()]
     if not as_json:
-        # Most come for these; the architectures take some seconds.
         print_checkpoints(checkpoints, BUNDLED)
         if imported:
             print_checkpoints(imported, IMPORTED)
-    architectures = [_described(_published(name, cost), cost) for name in MODELS.all()]
-    if not as_json:
         print_architectures(architectures)
         return
     found = {"checkpoints": checkpoints, "imported": imported, "architectures": architectures}
@@ -73,6 +74,7 @@ def show(
     """
     from audiotool import checkpoint
     from audiotool.configuration import build_config
+    from audiotool.modelcard import published
     from audiotool.models.registry import MODELS
 
     name = checkpoint.defaults().get(name, name)
@@ -83,7 +85,8 @@ def show(
         brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
         model_class = MODELS.get(name)
-        facts = _described(_published(name, real=False), cost=False)
+        facts = dict(next(row for row in published() if row["model"] == name))
+        del facts["macs_per_second"]
         facts |= {"reference": model_class.reference, "importer": _imports(name)}
         brief = dict(facts)
         facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, f"{name}: "))
@@ -214,11 +217,6 @@ def card(
     write(one_line(str(write_card(path, target))) + "\n")
 
 
-def _published(name: str, real: bool) -> Model:
-    """The architecture with its published settings; see `_built`."""
-    return _built({"name": name, "config": {}}, real)
-
-
 def _built(description: Mapping[str, Any], real: bool) -> Model:
     """The model that {"name", "config"} describe.
 
@@ -234,12 +232,35 @@ def _built(description: Mapping[str, Any], real: bool) -> Model:
 def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
     from audiotool import checkpoint
 
-    metadata = checkpoint.read_metadata(checkpoint.named()[name])
-    model = _built(metadata.model, real=cost)
+    path = checkpoint.named()[name]
+    metadata = checkpoint.read_metadata(path)
     row = {"checkpoint": name, "task": metadata.task, "default": name in checkpoint.defaults().values()}
-    row |= {key: value for key, value in _described(model, cost).items() if key != "tasks"}
+    facts, macs = _facts(path, metadata, cost)
+    row |= {key: value for key, value in facts.row().items() if key != "tasks"}
+    row |= {"macs_per_second": macs} if cost else {}
     before, after = _test_scores(metadata)
     return row | {"licence": metadata.licence, "test": after, "input": before}
+
+
+def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, float | None]:
+    """Facts of a checkpoint's model, and if wanted its cost: of the card where it has a graph."""
+    from audiotool import checkpoint
+    from audiotool.modelcard import Facts
+
+    graph = checkpoint.graph_of(path)
+    if graph is not None:
+        from audiotool.engines.card import Card
+
+        card = Card.read(graph.with_suffix(".json"))
+        if not cost or card.macs_per_second is not None:
+            return Facts.of_graph(card), card.macs_per_second
+    require("torch", f"the model of {path.name}")
+    model = _built(metadata.model, real=cost)
+    if not cost:
+        return Facts.of(model), None
+    from audiotool.engines.cost import count_macs
+
+    return Facts.of(model), count_macs(model)
 
 
 def _test_scores(metadata: Metadata) -> tuple[dict[str, float], dict[str, float]]:
@@ -255,8 +276,8 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     from audiotool.cli.model_tables import change
     from audiotool.tasks.base import TASKS
 
-    built = _built(metadata.model, real=False)
-    model = _described(built, cost=False)
+    facts, _ = _facts(path, metadata)
+    model = facts.row()
     before, after = _test_scores(metadata)
     known = [name for name in TASKS.get(metadata.task).metrics if name in after]
     latency, count = model["latency_ms"], model["parameters"]
@@ -265,7 +286,7 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
         "path": encodable(str(path)),
         "task": metadata.task + (", its default" if path.stem in checkpoint.defaults().values() else ""),
         "model": f"{model['model']}, {count / 1e6:.2f} M parameters, {metadata.sample_rate} Hz",
-        "outputs": ", ".join(built.stems),
+        "outputs": ", ".join(facts.stems),
         "latency": "unbounded" if latency is None else f"{latency:g} ms",
         "test": ", ".join(f"{n} {change(before.get(n), after[n])}" for n in known) or "not measured",
         "licence": metadata.licence,
@@ -273,25 +294,6 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
         "made": f"{metadata.created}, audiotool {metadata.version}",
         "sha256": checkpoint.sha256(path),
     }
-
-
-def _described(model: Model, cost: bool) -> dict[str, Any]:
-    from audiotool.modelcard import Facts
-
-    facts = Facts.of(model)
-    row = {
-        "model": facts.name,
-        "tasks": list(facts.tasks),
-        "sample_rate": facts.sample_rate,
-        "parameters": facts.parameters,
-        "latency_ms": None if facts.latency_ms is None else round(facts.latency_ms, 2),
-        "causal": facts.causal,
-    }
-    if cost:
-        from audiotool.engines.cost import count_macs
-
-        row["macs_per_second"] = count_macs(model)
-    return row
 
 
 def _imports(name: str) -> str:
