@@ -52,6 +52,13 @@ def require(module: str, purpose: str) -> None:
         raise DependencyError(f"{purpose} needs {module}, which is not installed: {install(EXTRAS[module])}")
 
 
+def require_extra(extra: str, purpose: str) -> None:
+    """Refuse to go on without all that an extra brings; arguments and errors as `require`."""
+    missing = [module for module, bringer in EXTRAS.items() if bringer == extra and not is_there(module)]
+    if missing:
+        raise DependencyError(f"{purpose} needs {', '.join(missing)}, not installed here: {install(extra)}")
+
+
 def explained(error: ImportError) -> DependencyError | None:
     """What an import that failed asks of the user; None when it is no optional package's."""
     module = (error.name or "").partition(".")[0]

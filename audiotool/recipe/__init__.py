@@ -1,9 +1,9 @@
 """Recipes: one YAML document that says everything about a training, validated before anything starts."""
 
-from audiotool.extras import require
+from audiotool.extras import require_extra
 
 # Told before anything else of the extra is missed.
-require("pydantic", "a recipe")
+require_extra("train", "a recipe")
 
 from audiotool.recipe.load import find, load, parse, parse_settings, shipped  # noqa: E402
 from audiotool.recipe.schema import Recipe  # noqa: E402
