@@ -24,6 +24,18 @@ def _nothing_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+FAST = {"audio", "docs", "dsp", "losses", "metrics"}
+"""Rooms whose tests train nothing and start few processes: `make fast`, under a minute of processor time."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test `fast` or `slow` by its room."""
+    tests = Path(__file__).parent
+    for item in items:
+        room = item.path.relative_to(tests).parts[0]
+        item.add_marker("fast" if room in FAST else "slow")
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CleanUNet of a few thousand weights, not trained, causal, of running level."""
