@@ -177,7 +177,11 @@ def stems_of(path: Path | str) -> tuple[str, ...]:
         from audiotool.engines.card import Card
 
         return Card.read(graph.with_suffix(".json")).stems
-    return load(path)[0].stems
+    require("torch", f"the model of {Path(path).name}")
+    from audiotool.models.registry import MODELS
+
+    described = read_metadata(path).model
+    return MODELS.get(described["name"]).outline(described["config"], source=str(path)).stems
 
 
 def graph_of(path: Path | str) -> Path | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,66 @@ def test_an_outline_takes_no_memory(name: str) -> None:
     with torch.device("meta"):
         outline = model_class(build_config(model_class.config_class, model_class.small, ""))
     assert all(parameter.is_meta for parameter in outline.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("band-split-gru", {"hop_length": 7}, "hop_length 7 must divide n_fft 512"),
+        ("band-split-gru", {"hop_length": 512}, "hop_length 512 must be at most half of a window of 512"),
+        ("spectral-convnext", {"n_fft": 511}, "n_fft must be even, found 511"),
+        ("personalised-transformer", {"hop_length": 300}, "hop_length 300 must be at most half"),
+        ("personalised-transformer", {"heads": 3}, "heads 3 must divide dim"),
+        ("fastenhancer", {"hop_length": 100}, "hop_length 100 must divide n_fft"),
+        ("deepfilternet3", {"hop_length": 7}, "hop_length 7 must"),
+        ("gtcrn", {"hop_length": 300}, "hop_length 300 must be at most half"),
+        ("gtcrn", {"low_bins": 31}, r"low_bins \+ erb_bands must be"),
+        ("gtcrn", {"channels": 15}, "channels must be even"),
+        ("mp-senet", {"win_length": 100}, "hop_length 100 must be at most half of a window of 100"),
+        ("mambattention", {"win_length": 500}, "win_length 500 must not exceed n_fft 400"),
+        ("ca-dense-unet", {"n_fft": 4}, "hop_length .* must be at most half of a window of 4"),
+        ("vocos", {"n_fft": 3}, "n_fft must be even, found 3"),
+        ("nsf", {"blstm_dim": 33}, "blstm_dim must be even"),
+        ("periodwave", {"embedding_dim": 9}, "embedding_dim must be even"),
+        ("cleanunet", {"n_layers": 100}, "n_layers 100 makes steps of more than"),
+        ("hybrid-demucs", {"dconv_comp": 9}, "dconv_comp 9 leaves nothing of 8 channels"),
+    ],
+)
+def test_values_that_do_not_go_together(name: str, change: dict[str, Any], message: str) -> None:
+    model_class = MODELS.get(name)
+    with pytest.raises(CheckpointError, match=message):
+        model_class.outline({**model_class.small, **change})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (lambda t: t * float("nan"), "holds NaN or infinity"),
+        (lambda t: t.index_fill(0, torch.tensor([0]), float("inf")), "holds NaN or infinity"),
+        (lambda t: t.to(torch.int32), "holds int32 where band-split-gru has float32"),
+        (lambda t: t.to(torch.bool), "holds bool where"),
+        (lambda t: t.to(torch.complex64), "holds complex64 where"),
+    ],
+)
+def test_weights_that_are_none(
+    tmp_path: Path, small: tuple[Any, dict[str, Any]], value: Callable[[Any], Any], message: str
+) -> None:
+    tensors, metadata = small
+    key = next(iter(tensors))
+    path = write(tmp_path / "a.safetensors", {**tensors, key: value(tensors[key])}, metadata)
+    with pytest.raises(CheckpointError, match=f"{key} {message}"):
+        checkpoint.load(path)
+
+
+def test_weights_of_less_precision_are_taken(tmp_path: Path, small: tuple[Any, dict[str, Any]]) -> None:
+    tensors, metadata = small
+    half = {key: t.half() if t.is_floating_point() else t for key, t in tensors.items()}
+    assert checkpoint.load(write(tmp_path / "a.safetensors", half, metadata))[0].name == NAME
+
+
+def test_names_of_stems_need_no_weights(
+    tmp_path: Path, small: tuple[Any, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.safetensors", *small)
+    monkeypatch.setattr(checkpoint, "load", None)
+    assert checkpoint.stems_of(path) == ("speech",)

@@ -20,6 +20,26 @@ def edge_length(padding: Padding, n_fft: int, hop_length: int) -> int:
     return {"center": n_fft // 2, "same": (n_fft - hop_length) // 2}.get(padding, 0)
 
 
+def check_frames(n_fft: int, hop_length: int, win_length: int | None = None, whole_hops: bool = True) -> None:
+    """Refuse frames that do not add up to the waveform they were cut from.
+
+    Args:
+        win_length: samples of the window; n_fft when None.
+        whole_hops: a frame is a whole number of hops.
+    Raises:
+        ValueError: which values do not go together.
+    """
+    window = n_fft if win_length is None else win_length
+    if n_fft % 2:
+        raise ValueError(f"n_fft must be even, found {n_fft}")
+    if window > n_fft:
+        raise ValueError(f"win_length {window} must not exceed n_fft {n_fft}")
+    if 2 * hop_length > window:
+        raise ValueError(f"hop_length {hop_length} must be at most half of a window of {window} samples")
+    if whole_hops and n_fft % hop_length:
+        raise ValueError(f"hop_length {hop_length} must divide n_fft {n_fft}")
+
+
 def hann(length: int, n_fft: int) -> NDArray[np.float32]:
     """A periodic Hann window of `length` samples, centred in a frame of (n_fft,)."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)

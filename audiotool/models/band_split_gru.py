@@ -31,6 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Positive, Rate, Seconds, Stems, Whole, Width
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.deep_filter import DeepFilter
@@ -76,6 +77,7 @@ class BandSplitGRUConfig:
     level_seconds: Seconds = 3.0
 
     def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
         bins = sum(count * width for count, width in self.bands)
         if bins != self.n_fft // 2:
             raise ValueError(f"bands must hold n_fft / 2 = {self.n_fft // 2} bins together, found {bins}")

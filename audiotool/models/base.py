@@ -305,10 +305,26 @@ class Model(nn.Module):
         """Load a state dict strictly.
 
         Raises:
-            CheckpointError: keys are missing or unexpected, or a shape differs; `source` is named.
+            CheckpointError: keys are missing or unexpected, a shape or the kind of number differs, or values
+                are not finite; `source` is named.
         """
         self.check_shapes({key: tensor.shape for key, tensor in tensors.items()}, source)
+        self._check_values(tensors, source)
         self.load_state_dict(tensors, strict=True)
+
+    def _check_values(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        for key, own in self.state_dict().items():
+            found = tensors[key]
+            if (found.is_floating_point(), found.is_complex()) != (own.is_floating_point(), own.is_complex()):
+                raise CheckpointError(
+                    f"{source}: the weight {key} holds {_numbers(found)} where {self.name} has"
+                    f" {_numbers(own)}: it is damaged; get it again"
+                )
+            if not found.to(own.dtype).isfinite().all():
+                raise CheckpointError(
+                    f"{source}: the weight {key} holds NaN or infinity: it is damaged, or comes from a"
+                    " training that failed; take an earlier one"
+                )
 
     def check_shapes(self, shapes: Mapping[str, Sequence[int]], source: str) -> None:
         """Compare the shapes of weights with the network's own.
@@ -334,3 +350,8 @@ class Model(nn.Module):
                 f"{source}: the weights do not fit {self.name} in this configuration: {'; '.join(problems)}."
                 " Check the model name and the configuration file that came with the weights."
             )
+
+
+def _numbers(tensor: Tensor) -> str:
+    """The type of a tensor's numbers, as messages name it."""
+    return str(tensor.dtype).removeprefix("torch.")

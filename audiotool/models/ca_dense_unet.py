@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Rate, Width
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.windows import make_window
 from audiotool.errors import InputError
 from audiotool.models.base import Level, Model
@@ -52,6 +53,9 @@ class CADenseUNetConfig:
     embedding: Width = 20
     attention: bool = True
     mask: Literal["complex", "real"] = "complex"
+
+    def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length, whole_hops=False)
 
 
 class ChannelAttention(nn.Module):

@@ -31,6 +31,10 @@ LEVEL_BLOCK = 32
 """Samples over which a running level is held: 2 ms at 16 kHz."""
 
 
+MAX_HOP = 1 << 20
+"""Samples of a step: a minute at 16 kHz."""
+
+
 @dataclass(frozen=True)
 class CleanUNetConfig:
     """Hyper-parameters; the defaults are the published DNS-large network (46,071,937 parameters).
@@ -60,6 +64,12 @@ class CleanUNetConfig:
     attention_window: Extent | None = 625
     normalise: Literal["utterance", "running"] = "utterance"
     level_seconds: Seconds = 3.0
+
+    def __post_init__(self) -> None:
+        if self.stride**self.n_layers > MAX_HOP:
+            raise ValueError(
+                f"stride {self.stride} in n_layers {self.n_layers} makes steps of more than {MAX_HOP} samples"
+            )
 
 
 class CausalSelfAttention(nn.Module):

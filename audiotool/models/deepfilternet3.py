@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Fraction, Length, Rate, Seconds, Whole, Width
 from audiotool.dsp.erb import erb_widths
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.recurrent import StreamingGRU
@@ -84,6 +85,7 @@ class DeepFilterNet3Config:
     post_filter: Fraction = 0.0
 
     def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
         if self.erb_bands % 4 or self.filtered_bins % 2 or self.filtered_bins > self.n_fft // 2:
             raise ValueError(
                 "erb_bands is a multiple of 4, filtered_bins even and at most half of n_fft: got"

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Positive, Rate, Seconds, Width
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
@@ -64,6 +65,7 @@ class FastEnhancerConfig:
     level_seconds: Seconds | None = None
 
     def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
         if self.n_fft % (2 * self.stride) or (self.kernel_sizes[0] - self.stride) % 2:
             raise ValueError(
                 f"stride {self.stride} does not divide {self.n_fft // 2} bins, or not into the kernel"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Length, Rate, Width
 from audiotool.dsp.erb import erb_filterbank
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.conv import StreamingConv2d
@@ -44,6 +45,14 @@ class GTCRNConfig:
     erb_bands: Width = 64
     channels: Width = 16
     dilations: tuple[Length, ...] = (1, 2, 5)
+
+    def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
+        if self.channels % 2:
+            raise ValueError(f"channels must be even, found {self.channels}")
+        bands = self.low_bins + self.erb_bands
+        if bands % 4 != 1:
+            raise ValueError(f"low_bins + erb_bands must be 1 more than a multiple of 4, found {bands}")
 
 
 def neighbours(x: Tensor) -> Tensor:

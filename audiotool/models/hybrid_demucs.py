@@ -104,6 +104,9 @@ class HybridDemucsConfig:
     def __post_init__(self) -> None:
         if self.hybrid_old and not self.hybrid:
             raise ValueError("hybrid_old is a way of padding hybrid networks: set hybrid too")
+        narrowest = min(self.channels, self.channels_time or self.channels)
+        if self.dconv_comp > narrowest:
+            raise ValueError(f"dconv_comp {self.dconv_comp:g} leaves nothing of {narrowest} channels")
         if self.hybrid and self.n_fft != 2048 and 4 * self.stride**self.levels_over_frequency != self.n_fft:
             raise ValueError(
                 f"depth {self.depth}, stride {self.stride} and kernel_size {self.kernel_size} do not bring a"

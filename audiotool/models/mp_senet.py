@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Length, Positive, Rate, Width
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
 from audiotool.models.layers.attention import Kind, SelfAttention
 from audiotool.models.layers.dense import DenseBlock, DenseEncoder, LearnableSigmoid
@@ -59,6 +60,7 @@ class MPSENetConfig:
     attention_window: Extent | None = None
 
     def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length, self.win_length, whole_hops=False)
         if self.n_fft % 4:
             raise ValueError(f"n_fft must be a multiple of 4, got {self.n_fft}")
         if self.dense_channel % self.n_heads:

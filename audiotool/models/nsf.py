@@ -96,6 +96,8 @@ class NSFConfig:
     def __post_init__(self) -> None:
         if self.sinc_order % 2 == 0:
             raise ValueError(f"sinc_order must be odd, got {self.sinc_order}")
+        if self.blstm_dim % 2:
+            raise ValueError(f"blstm_dim must be even, for two directions, got {self.blstm_dim}")
 
 
 @dataclass

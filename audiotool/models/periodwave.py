@@ -91,6 +91,8 @@ class PeriodWaveConfig:
     def __post_init__(self) -> None:
         if self.hidden_dim % 16:
             raise ValueError(f"hidden_dim must be a multiple of 16, got {self.hidden_dim}")
+        if self.embedding_dim % 2 or self.embedding_dim < 4:
+            raise ValueError(f"embedding_dim must be even and 4 at least, got {self.embedding_dim}")
         if not self.energy_min < self.energy_max:
             raise ValueError(f"energy_min {self.energy_min} must be below energy_max {self.energy_max}")
 

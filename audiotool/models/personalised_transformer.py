@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Fraction, Length, Positive, Rate, Seconds, Width
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.attention import SelfAttention, memory_efficient_attention
@@ -53,6 +54,11 @@ class PersonalisedTransformerConfig:
     compression: Positive = 0.3
     level_seconds: Seconds = 3.0
     absent_probability: Fraction = 0.1
+
+    def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
+        if self.dim % self.heads:
+            raise ValueError(f"heads {self.heads} must divide dim {self.dim}")
 
 
 class CrossAttention(nn.Module):

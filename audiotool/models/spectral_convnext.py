@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Positive, Rate, Real, Seconds, Stems, Width
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Level, Model, State
 from audiotool.models.layers.conv import StreamingConv1d
@@ -71,6 +72,9 @@ class SpectralConvNeXtConfig:
     expansion: Depth = 3
     compression: Positive = 0.3
     level_seconds: Seconds = 3.0
+
+    def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
 
 
 class ConvNeXtBlock(nn.Module):

@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Rate, Whole, Width
+from audiotool.dsp.framing import check_frames
 from audiotool.dsp.mdct import StreamingIMDCT
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Model, State
@@ -210,6 +211,8 @@ class FourierHead(nn.Module):
     def __init__(self, config: VocosConfig, hop_length: int) -> None:
         super().__init__()
         self.kind = config.head
+        if config.head == "istft":
+            check_frames(config.n_fft, hop_length, whole_hops=False)
         frame_length = config.n_fft if config.head == "istft" else 2 * hop_length
         outputs = {"istft": config.n_fft + 2, "imdct-cos": 2 * hop_length, "imdct-symexp": hop_length}
         self.out = nn.Linear(config.dim, outputs[config.head])
