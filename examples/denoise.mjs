@@ -1,0 +1,42 @@
+// Denoise in JavaScript, hop by hop, with nothing but onnxruntime.
+//
+//   npm install onnxruntime-web
+//   node denoise.mjs checkpoints/denoise-16k noisy.f32 denoised.f32
+//
+// The .f32 files are mono samples at the card's rate, 32-bit floats as they lie in memory. In a browser fetch()
+// takes the place of the files. The graph's weights lie in the checkpoint; a graph that `audiotool models export`
+// wrote holds them itself and needs no externalData.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
+import * as ort from "onnxruntime-web";
+
+const [model, source, target] = process.argv.slice(2);
+const card = JSON.parse(readFileSync(`${model}.json`, "utf8"));
+const weights = `${model}.safetensors`;
+const externalData = existsSync(weights) ? [{ path: basename(weights), data: readFileSync(weights) }] : [];
+ort.env.wasm.numThreads = 1;
+const session = await ort.InferenceSession.create(readFileSync(`${model}.onnx`), { externalData });
+
+// A stream begins with every state's start: one number for all of it, or nested lists.
+const state = {};
+for (const { name, shape, start } of card.states) {
+  const sizes = shape.map((size) => (size === "batch" ? 1 : size));
+  const length = sizes.reduce((a, b) => a * b, 1);
+  const values = Array.isArray(start) ? Float32Array.from(start.flat(Infinity)) : new Float32Array(length).fill(start);
+  state[name] = new ort.Tensor("float32", values, sizes);
+}
+
+const bytes = readFileSync(source);
+const input = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+const hop = card.hop_length;
+const output = [];
+// Silence at the end brings out what is still inside; what came before the stream's first sample is dropped.
+for (let first = 0; first < input.length + card.delay; first += hop) {
+  const chunk = new Float32Array(hop).fill(card.drain_value);
+  chunk.set(input.subarray(first, first + hop));
+  const result = await session.run({ input: new ort.Tensor("float32", chunk, [1, 1, hop]), ...state });
+  for (const { name } of card.states) state[name] = result[`next_${name}`];
+  output.push(...result.output.data);
+}
+const denoised = Float32Array.from(output.slice(card.delay, card.delay + input.length));
+writeFileSync(target, new Uint8Array(denoised.buffer));
