@@ -12,8 +12,12 @@ import re
 import unicodedata
 from typing import Any
 
-# Control characters, separators of lines, changes of the writing direction, halves of surrogate pairs.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters, separators of lines, marks and changes of the writing direction, what has no width
+# (but the joiners that some scripts need), halves of surrogate pairs.
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _C1_CONTROLS = re.compile("[\x7f-\x9f]")
 
@@ -54,4 +58,6 @@ def _escaped(found: re.Match[str]) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00
     short = {9: r"\t", 10: r"\n", 13: r"\r"}
+    if code > 0xFFFF:
+        return f"\\U{code:08x}"
     return short.get(code) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")

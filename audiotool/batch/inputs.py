@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiotool.audio import media
+from audiotool.audio import PIPE, media
 from audiotool.audio.formats import MEDIA_ENDINGS, MEL_ENDINGS
 from audiotool.audio.walk import special_kind, walk
 from audiotool.errors import PlanError
@@ -60,6 +60,9 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], reads: Sequence[s
 def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:
     """What one input means; None when there is no such thing."""
     path = like_named(Path(text))
+    if str(path) == PIPE:
+        # A file of that name, typed as ./-
+        path = path.absolute()
     if path.is_dir():
         return _in_folder(path, _others(places, path), reads)
     if path.exists():

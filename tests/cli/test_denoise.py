@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import resource
 import shutil
 import signal
@@ -429,6 +430,34 @@ def test_interrupt_in_the_middle_of_a_batch(
     reported = {row["file"] for row in rows}
     # Of two workers one may have written its file and not yet told of it.
     assert reported == {"a.wav", "b.wav"} or (jobs == "2" and len(reported) == 1)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_terminal_that_is_closed(long_folder: Path, jobs: str) -> None:
+    """Nothing can be written there any more, and the exit code is still that of the signal."""
+    shutil.rmtree(long_folder / "out", ignore_errors=True)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        words = ["in", "-o", "out", "--checkpoint", "tiny.safetensors", "--device", "cpu", "--jobs", jobs]
+        os.chdir(long_folder)
+        os.execve(COMMAND[0], [*COMMAND, *words, "--report", "report.json", *SLOWLY], environment())
+    give_up = time.monotonic() + PATIENCE
+    while not [p for p in (long_folder / "out").glob(".z.wav.*.part") if p.stat().st_size > 1000]:
+        assert time.monotonic() < give_up, "the batch did not get anywhere"
+        time.sleep(0.02)
+    os.close(terminal)
+    while time.monotonic() < give_up:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        pytest.fail("it does not end")
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert not list((long_folder / "out").glob(".*"))
+    assert (long_folder / "report.json").is_file()
 
 
 def test_two_interrupts_in_a_row_leave_neither_processes_nor_parts(long_folder: Path) -> None:

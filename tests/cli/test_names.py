@@ -28,6 +28,10 @@ NAMES = {
     "emoji code": ("nice :smile:.wav", "nice :smile:.wav"),
     "escape sequence": ("a\x1b[2Jb\x07.wav", r"a\x1b[2Jb\x07.wav"),
     "line break": ("a\nb.wav", "a b.wav"),
+    "marks of direction": ("\u200fa\u061cb\ufeff.wav", r"\u200fa\u061cb\ufeff.wav"),
+    "tags": ("a\U000e0041.wav", r"a\U000e0041.wav"),
+    "an option's": ("--help.wav", "--help.wav"),
+    "blank at the end": ("a .wav", "a .wav"),
     "blanks": ("a  b.wav", "a  b.wav"),
 }
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
@@ -188,3 +192,13 @@ def test_names_that_differ_in_their_form_alone_are_two(tmp_path: Path) -> None:
     assert {pair.reference.name for pair in pair_files(tmp_path / "ref", tmp_path / "est")} == {
         f"{COMPOSED}.wav"
     }
+
+
+def test_a_file_that_is_named_as_standard_input(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_speech(tmp_path / "a.wav").rename(tmp_path / "-")
+    done = run("denoise", "./-", "-o", "o.wav", "--checkpoint", tiny_checkpoint)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "o.wav").is_file()
