@@ -33,6 +33,7 @@ CORE = {
     "typer": "typer",
     "rich": "rich",
     "PyYAML": "yaml",
+    "platformdirs": "platformdirs",
 }
 """Distributions audiotool needs, and what they are imported as."""
 

@@ -60,6 +60,40 @@ def test_arrays_streams_and_workers(light: LightInstallation, tmp_path: Path) ->
     assert len(list((tmp_path / "out").iterdir())) == 3
 
 
+HEAVY = (
+    "audiotool.models",
+    "audiotool.losses",
+    "audiotool.training",
+    "audiotool.data",
+    "audiotool.importers",
+    "audiotool.exporting",
+    "audiotool.recipe",
+    "audiotool.engines.pytorch",
+    "audiotool.engines.steady",
+    "audiotool.engines.cost",
+    "audiotool.dsp.",
+    "audiotool.metrics.pesq_worker",
+    "audiotool.__main__",
+)
+"""Rooms and modules that may import what an extra brings; of `dsp`, those that are not named below."""
+
+LIGHT_DSP = ("framing", "mel", "bandwidth")
+
+
+def test_nothing_else_imports_what_an_extra_brings(light: LightInstallation) -> None:
+    root = Path(checkpoint.__file__).parent
+    modules = [
+        ".".join(("audiotool", *path.relative_to(root).with_suffix("").parts))
+        for path in sorted(root.rglob("*.py"))
+        if path.name != "__init__.py" and "bundled" not in path.parts
+    ]
+    modules = [name for name in modules if not name.startswith(HEAVY)]
+    modules += [f"audiotool.dsp.{name}" for name in LIGHT_DSP]
+    assert {"audiotool.pipeline", "audiotool.streaming.session", "audiotool.cli.train"} <= set(modules)
+    done = light.run("-c", f"import importlib; [importlib.import_module(name) for name in {modules!r}]")
+    assert done.returncode == 0, done.stderr
+
+
 def test_mels_are_analysed(light: LightInstallation, tmp_path: Path) -> None:
     source = write_speech(tmp_path / "in.wav", 0.5, 22050)
     words = ("vocode", "--mel-only", source, "-o", tmp_path / "mel.safetensors", "--preset", "hifigan-22k")
