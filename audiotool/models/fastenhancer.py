@@ -38,7 +38,8 @@ class FastEnhancerConfig:
 
     Args:
         sample_rate: Hz.
-        n_fft, hop_length: samples; n_fft / 2 bins are a multiple of `stride`.
+        n_fft, hop_length: samples; n_fft / 2 bins are a multiple of `stride`. Frames need not be whole hops:
+            the published sizes M and L have 3.2 and 5.12.
         channels: of the convolutions.
         kernel_sizes: along frequency: of the first one, which has `stride`, and of the others.
         stride: bins of the spectrum to one of the network.
@@ -65,7 +66,7 @@ class FastEnhancerConfig:
     level_seconds: Seconds | None = None
 
     def __post_init__(self) -> None:
-        check_frames(self.n_fft, self.hop_length)
+        check_frames(self.n_fft, self.hop_length, whole_hops=False)
         if self.n_fft % (2 * self.stride) or (self.kernel_sizes[0] - self.stride) % 2:
             raise ValueError(
                 f"stride {self.stride} does not divide {self.n_fft // 2} bins, or not into the kernel"
