@@ -307,7 +307,7 @@ def test_checkpoints_by_name_path_and_recipe(tmp_path: Path, monkeypatch: pytest
 
     missing = run("--checkpoint", "no.safetensors")
     assert (missing.exit_code, "no such checkpoint" in one_line(missing)) == (2, True)
-    assert "--model denoise-16k is the bundled one" in one_line(run("--checkpoint", "denoise-16k"))
+    assert "--model denoise-16k is the one of that name" in one_line(run("--checkpoint", "denoise-16k"))
     assert "no checkpoint 'no-such-name'" in one_line(run("--model", "no-such-name"))
     Path("bad.safetensors").write_bytes(b"nothing")
     assert "not a safetensors file" in one_line(run("--checkpoint", "bad.safetensors"))
