@@ -3,7 +3,7 @@
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
     pip install 'audiotool-speech[peers]'
     python scripts/compare_peers.py --test TEST [--model NAME_OR_CHECKPOINT ...] [--peers rnnoise] [--limit N]
-        [--rehearse ours|all|none]
+        [--rehearse ours|all|none] [--more]
 
 TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means. All systems run
 in this process on one thread, and only their processing is timed: not loading, resampling or scoring. A peer
@@ -13,6 +13,9 @@ and is taken out: delay costs no peer any score. A lag over 1 ms away from the m
 The table's latency is the median delay plus a frame. Ours take the files as files: rehearsed, which is timed
 too. With --rehearse none they begin as a live stream does, and as the peers do; with --rehearse all a peer
 hears the first two seconds of a file before it.
+
+--more adds the log-spectral distance in three bands, and DNSMOS P.835 (Reddy et al., 2022, arXiv:2110.01763),
+speech and background, with the network in the package speechmos (and onnxruntime).
 
 Peers, two run from the C libraries and the weights inside their packages, offline:
 
@@ -31,6 +34,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
+import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +56,9 @@ from audiotool.streaming.streamer import make_streamer
 Waveform = NDArray[np.float32]
 Process = Callable[[Waveform, int], Waveform]
 METRICS = ("pesq", "stoi", "si_sdr")
+LSD_BANDS_KHZ = ((0, 2), (2, 5), (5, 8))
+DNSMOS_FITS = ((-0.08397278, 1.22083953, 0.0052439), (-0.13166888, 1.60915514, -0.39604546))
+"""From the network's answers to opinions: speech, background."""
 LONGEST_DELAY = 0.1
 """Seconds in which a peer's delay is looked for."""
 REHEARSAL = 2.0
@@ -99,6 +106,7 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for none")
     parser.add_argument("--rehearse", choices=("ours", "all", "none"), default="ours", help="which systems")
     parser.add_argument("--limit", type=int, help="number of files, from the first")
+    parser.add_argument("--more", action="store_true", help="distances by band, and DNSMOS")
     options = parser.parse_args()
     unknown = set(filter(None, options.peers.split(","))) - PEERS.keys()
     if unknown:
@@ -106,17 +114,21 @@ def main() -> None:
     torch.set_num_threads(1)
 
     files = pair_files(options.test / "clean", options.test / "noisy")[: options.limit]
-    columns = ("PESQ-WB", "STOI", "SI-SDR, dB", "real-time factor", "latency, ms", "weights")
+    columns = ["PESQ-WB", "STOI", "SI-SDR, dB", "real-time factor", "latency, ms", "weights"]
+    judges = Judges() if options.more else None
+    columns += judges.columns if judges else []
     print(f"| system, {len(files)} mixtures | {' | '.join(columns)} |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(f"|{' --- |' * (len(columns) + 1)}")
     inputs = [mono(pair.estimate)[0] for pair in files]
-    print(row("noisy input", scores(files, inputs)), flush=True)
+    more = judges.means(files, inputs) if judges else []
+    print(row("noisy input", scores(files, inputs), ["", "", "", *more]), flush=True)
     for system in systems(options.model or ["denoise"], options.peers, options.rehearse != "none"):
         result = run(system, files, REHEARSAL if options.rehearse == "all" else 0.0)
         weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
         latency = system.latency + float(np.median(result.delays))
         costs = [f"{result.speed:.3f}", f"{latency * 1000:.1f}", weights]
-        print(row(system.name, scores(files, result.outputs), costs), flush=True)
+        more = judges.means(files, result.outputs) if judges else []
+        print(row(system.name, scores(files, result.outputs), costs + more), flush=True)
 
 
 def systems(models: list[str], peers: str, rehearse: bool) -> Iterator[System]:
@@ -268,6 +280,59 @@ def scores(files: list[FilePair], outputs: list[Waveform]) -> list[float]:
             if found[name].value is None:
                 print(f"{pair.name} does not count in {name}: {found[name].reason}", file=sys.stderr)
     return [float(np.mean([v for v in column if v is not None])) for column in zip(*values, strict=True)]
+
+
+class Judges:
+    """What is scored beside PESQ, STOI and SI-SDR."""
+
+    def __init__(self) -> None:
+        self.columns = [f"LSD {low} to {high} kHz" for low, high in LSD_BANDS_KHZ]
+        self._dnsmos = None
+        package = importlib.util.find_spec("speechmos")
+        try:
+            import onnxruntime
+        except ImportError:
+            package = None
+        if package is None or package.origin is None:
+            print("DNSMOS is left out: pip install speechmos onnxruntime", file=sys.stderr)
+            return
+        # The package itself asks for more than the network does.
+        path = Path(package.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._dnsmos = onnxruntime.InferenceSession(str(path), options)
+        self.columns += ["DNSMOS SIG", "BAK"]
+
+    def means(self, files: list[FilePair], outputs: list[Waveform]) -> list[str]:
+        """Of each column, over the files."""
+        rows = []
+        for pair, output in zip(files, outputs, strict=True):
+            reference, rate = mono(pair.reference)
+            rows.append([*band_distances(reference, output, rate), *self._opinion(output, rate)])
+        return [f"{mean:.2f}" for mean in np.mean(rows, axis=0)]
+
+    def _opinion(self, output: Waveform, rate: int) -> list[float]:
+        """Speech and background, 1 to 5: means over windows of 9 s, a second apart."""
+        if self._dnsmos is None:
+            return []
+        x, size = soxr.resample(output, rate, 16000).astype(np.float32), round(9.01 * 16000)
+        x = np.resize(x, max(size, len(x)))
+        windows = np.stack([x[n : n + size] for n in range(0, len(x) - size + 1, 16000)])
+        raw = np.mean([self._dnsmos.run(None, {"input_1": w[None]})[0][0] for w in windows], axis=0)
+        return [float(np.polyval(fit, value)) for fit, value in zip(DNSMOS_FITS, raw[:2], strict=True)]
+
+
+def band_distances(reference: Waveform, output: Waveform, rate: int) -> list[float]:
+    """Log-spectral distance in dB by band, in frames that hold sound; 60 dB under the loudest it ends."""
+    frames = [scipy.signal.stft(x, rate, nperseg=round(0.032 * rate))[2] for x in (reference, output)]
+    power = [np.square(np.abs(f)) for f in frames]
+    loud = power[0].sum(0)
+    heard = loud > loud.max() * 1e-4
+    floor = power[0].max() * 1e-6
+    difference = np.subtract(*(10 * np.log10(np.maximum(p[:, heard], floor)) for p in power))
+    hz = np.linspace(0, rate / 2, len(difference))
+    parts = [difference[(hz >= 1e3 * low) & (hz < 1e3 * high)] for low, high in LSD_BANDS_KHZ]
+    return [float(np.sqrt(np.square(part).mean(0)).mean()) for part in parts]
 
 
 def mono(path: Path) -> tuple[Waveform, int]:

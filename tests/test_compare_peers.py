@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 
 from audiotool.metrics.score import FilePair
@@ -65,3 +66,28 @@ def test_released_weights_are_peers_once_they_are_imported(
     assert system.sample_rate is None
     x = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
     assert system.start()(x, 16000).shape == x.shape
+
+
+def test_distances_are_of_their_band(script: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    reference = rng.normal(0, 0.1, 16000).astype(np.float32)
+    assert script.band_distances(reference, reference, 16000) == [0, 0, 0]
+    low_pass = scipy.signal.butter(12, 4500, fs=16000, output="sos")
+    cut = scipy.signal.sosfiltfilt(low_pass, reference).astype(np.float32)
+    low, middle, high = script.band_distances(reference, cut, 16000)
+    assert low < 0.2
+    assert low < middle < high
+    assert high > 30
+    quieter = script.band_distances(reference, reference * np.float32(0.5), 16000)
+    assert quieter == pytest.approx([6.02] * 3, abs=0.05)
+
+
+def test_more_columns_do_not_need_dnsmos(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 8000), 16000, "FLOAT")
+    judges = script.Judges()
+    assert judges.columns == ["LSD 0 to 2 kHz", "LSD 2 to 5 kHz", "LSD 5 to 8 kHz"]
+    assert judges.means([FilePair("speech", path, path)], [script.mono(path)[0]]) == ["0.00"] * 3

@@ -135,6 +135,24 @@ class Engine(ABC):
         """What is remembered at the end of a recording's beginning (B, C, T): the condition `memory`."""
         raise TypeError(f"{self.name} does not rehearse")
 
+    def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
+        """Let what is remembered of some rows, bool (B,), be again what it is at the beginning of a stream.
+
+        That is what `rehearse` carries over; samples that are still inside stay.
+
+        Args:
+            memory: of a rehearsal, as for `start`.
+        """
+        raise TypeError(f"{self.name} does not rehearse, and forgets nothing")
+
+    @property
+    def forgets_quiet(self) -> bool:
+        """Whether what a stream held before its first sound leads the engine astray.
+
+        Who is parted from whom must be remembered for longer.
+        """
+        return self.causal and self.rehearses_seconds > 0 and len(self.stems) == 1
+
     def enrol(self, recording: Block) -> dict[str, Any]:
         """Encode a recording (1, 1, T) of the wanted speaker once: conditions for `start`.
 

@@ -146,6 +146,19 @@ class OnnxEngine(Engine):
         found = dict(zip(self._inputs, stream.tensors or (), strict=False))
         return {name: found[name] for name in self.card.rehearsed if name in found}
 
+    def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
+        stream: _Stream = state
+        if stream.tensors is None:
+            return stream
+        begun = self._begin(len(rows), memory or {})
+        tensors = tuple(
+            np.where(rows.reshape(-1, *[1] * (held.ndim - 1)), start, held)
+            if name in self.card.rehearsed
+            else held
+            for name, start, held in zip(self._inputs, begun, stream.tensors, strict=True)
+        )
+        return stream._replace(tensors=tensors)
+
     @property
     def macs_per_second(self) -> float | None:
         return self.card.macs_per_second

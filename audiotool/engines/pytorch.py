@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotool.engines.base import Block, Engine, State
@@ -89,6 +90,10 @@ class TorchEngine(Engine):
     def rehearse(self, beginning: Block) -> Any:
         with self._running():
             return self.model.rehearse(self._tensor(beginning))
+
+    def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
+        with self._running():
+            return self.model.forget(_plain(state), torch.from_numpy(rows).to(self.device), memory)
 
     def enrol(self, recording: Block) -> dict[str, Any]:
         with self._running():

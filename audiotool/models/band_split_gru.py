@@ -271,6 +271,27 @@ class BandSplitGRU(Model):
         kept = {name: state[name] for name in ("layers", "memories")}
         return kept | {"analysis": (None, level_state, None)}
 
+    def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
+        begun = self.start(memory=memory)
+
+        def again(held: Tensor | None, start: Tensor | float | None) -> Tensor | None:
+            if held is None:  # a beginning itself
+                return None
+            mask = rows.view(-1, *[1] * (held.dim() - 1))
+            return torch.where(mask, 0.0 if start is None else start, held)
+
+        kept = dict(state)
+        for name, parts in (("layers", self.layers), ("memories", self.memories)):
+            beginnings = [part.beginning for part in parts]
+            learnt = [b(len(rows)) if isinstance(b, Beginning) else None for b in beginnings]
+            starts = [start if start is not None else b for start, b in zip(begun[name], learnt, strict=True)]
+            kept[name] = [again(h, s) for h, s in zip(state[name], starts, strict=True)]
+        if state["analysis"] is not None:
+            stft_state, level_state, waiting = state["analysis"]
+            start = None if begun["analysis"] is None else begun["analysis"][1]
+            kept["analysis"] = (stft_state, again(level_state, start), waiting)
+        return kept
+
     @torch.no_grad()
     def begin_with(self, memory: State, share: float) -> None:
         """Set what streams begin with where nothing is known of them; asks for `learnt_start`.

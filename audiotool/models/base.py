@@ -203,6 +203,14 @@ class Model(nn.Module):
         """
         raise TypeError(f"{self.name} does not rehearse")
 
+    def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
+        """The state with what `rehearse` carries over as it is at a stream's beginning, in rows bool (B,).
+
+        Args:
+            memory: of a rehearsal, as for `start`; only where `rehearses_seconds` is not 0.
+        """
+        raise TypeError(f"{self.name} does not rehearse, and forgets nothing")
+
     def enrol(self, recording: Tensor) -> dict[str, Any]:
         """Encode a recording of the wanted speaker once, for any number of streams.
 

@@ -18,9 +18,14 @@ import numpy as np
 
 from audiotool.engines.base import Block, Engine, State
 from audiotool.errors import StreamError
+from audiotool.streaming.onset import Onsets, Rows
 
 LONGEST_SECONDS = 10.0
 """Input of one step at most, all rows together, however much is given at once: memory stays bounded."""
+
+
+LEAST_REHEARSED = 0.5
+"""Seconds of a sound that must have been rehearsed, if it is to begin with the memory of that."""
 
 
 class Streamer(ABC):
@@ -144,6 +149,8 @@ class CausalStreamer(Streamer):
     def reset(self) -> None:
         super().reset()
         self._state: State = self.engine.start(**self.conditions)
+        engine, self._stepped = self.engine, 0
+        self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
 
     def _advance(self) -> Block:
         ready = self._pending_length // self.chunk
@@ -158,8 +165,22 @@ class CausalStreamer(Streamer):
         return self._step(self._take(self._pending_length), final=True)
 
     def _step(self, part: Block, final: bool = False) -> Block:
-        output, self._state = self.engine.step(part, self._state, final)
-        return output
+        whole: list[tuple[int, int, Rows | None]] = [(0, part.shape[-1], None)]
+        runs = whole if self._onsets is None else self._onsets.runs(part)
+        outputs = []
+        for first, end, rows in runs:
+            if rows is not None:
+                self._state = self.engine.forget(self._state, rows, self._memory_of_sound())
+            last = final and end == part.shape[-1]
+            output, self._state = self.engine.step(part[..., first:end], self._state, last)
+            self._stepped += end - first
+            outputs.append(output)
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+
+    def _memory_of_sound(self) -> Any:
+        """What was rehearsed, if that went on for long enough after a sound that begins here."""
+        heard = self.engine.rehearses_samples - self._stepped
+        return self.conditions.get("memory") if heard >= LEAST_REHEARSED * self.engine.sample_rate else None
 
 
 def make_streamer(
