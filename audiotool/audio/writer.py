@@ -37,6 +37,12 @@ WRITE_FRAMES = 1 << 15
 PLAIN = {*SAMPLE_BYTES, "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32"}
 """Sample formats of a fixed number of bytes a sample, outside of `CODED`."""
 
+Form = tuple[str, str, int, int]
+"""Container, sample format, sample rate in Hz and channels of a file."""
+
+GSM_FRAMES = 160
+"""Samples of a block of GSM 06.10; WAV has two in one."""
+
 PACKED = ("PAF", "PCM_24")
 """Container and sample format of samples that lie in blocks."""
 
@@ -259,9 +265,8 @@ class FileWriter(Writer):
     def _fill_last_block(self) -> None:
         """Block codecs code silence after the end anyway, but only as they close, and miss no room for it."""
         if self._is_block_coded:
-            block = _sizes(self._form, self._tags, 1)[0]
-            self._blocks = -(-self.frames // block)
-            self._file.write(np.zeros((self._blocks * block - self.frames, self._file.channels), np.float32))
+            filling = -self.frames % _block_frames(self._form)
+            self._file.write(np.zeros((filling, self._file.channels), np.float32))
 
     def _check_written(self) -> None:
         """libsndfile does not say that the end of a file did not fit the disk: it is read back.
@@ -282,8 +287,7 @@ class FileWriter(Writer):
         if found < self.frames:
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
         if self._is_block_coded and self.frames:
-            two, four = (_sizes(self._form, self._tags, n)[1] for n in (2, 4))
-            size, expected = os.fstat(descriptor).st_size, two + (self._blocks - 2) * (four - two) // 2
+            size, expected = os.fstat(descriptor).st_size, _file_size(self._form, self._tags, self.frames)
             if size < expected:
                 raise OSError(f"{size} of {expected} bytes arrived on the disk")
 
@@ -296,24 +300,31 @@ class FileWriter(Writer):
         return InputError(f"cannot write {self.path}: {reason}{kept}")
 
 
-def _sizes(form: tuple[str, str, int, int], tags: Mapping[str, str], blocks: int) -> tuple[int, int]:
-    """Samples of a block, and bytes of a file of so many blocks.
+def _block_frames(form: Form) -> int:
+    """Samples to which a file's are filled up; 1 where its header says how many count."""
+    memory = _in_memory(form, {}, 1)
+    return int(soundfile.info(memory).frames)
 
-    Args:
-        form: container, sample format, sample rate and channels.
-    """
+
+def _file_size(form: Form, tags: Mapping[str, str], frames: int) -> int:
+    """Bytes of a file of so many samples in blocks of fixed size, without writing so many."""
+    block = max(_block_frames(form), GSM_FRAMES if form[1] == "GSM610" else 1)
+    blocks = -(-frames // block)
+    # Containers fill an odd number of bytes up: two blocks more are always as many bytes more.
+    few = 2 - blocks % 2
+    less, more = (len(_in_memory(form, tags, n * block).getbuffer()) for n in (few, few + 2))
+    return less + (blocks - few) // 2 * (more - less)
+
+
+def _in_memory(form: Form, tags: Mapping[str, str], frames: int) -> io.BytesIO:
+    """A file of silence, at its beginning."""
     container, subtype, sample_rate, channels = form
-    frames = 1
-    for last in (False, True):
-        memory = io.BytesIO()
-        with soundfile.SoundFile(memory, "w", sample_rate, channels, subtype, format=container) as file:
-            _set_tags(file, tags)
-            file.write(np.zeros((frames, channels), np.float32))
-        if not last:
-            memory.seek(0)
-            block = soundfile.info(memory).frames
-            frames = block * blocks
-    return block, len(memory.getbuffer())
+    memory = io.BytesIO()
+    with soundfile.SoundFile(memory, "w", sample_rate, channels, subtype, format=container) as file:
+        _set_tags(file, tags)
+        file.write(np.zeros((frames, channels), np.float32))
+    memory.seek(0)
+    return memory
 
 
 def _set_tags(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:

@@ -171,6 +171,9 @@ def test_a_stream_that_ends_early_is_a_plain_wav(tmp_path: Path, subtype: str) -
     np.testing.assert_array_equal(unknown, known)
 
 
+FRAMES = 12_200
+"""An odd number of GSM's blocks."""
+
 LOSSLESS = [("a.wav", "PCM_16"), ("a.wav", "FLOAT"), ("a.aiff", "PCM_24"), ("a.flac", "PCM_16")]
 CODED = [
     ("a.ogg", "VORBIS"),
@@ -188,7 +191,7 @@ def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
     tmp_path: Path, name: str, subtype: str
 ) -> None:
     """Also where only the end is missing, which no encoder tells."""
-    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 12_345)
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, FRAMES)
     form = name[2:] if name == "a.paf" else None
     write(tmp_path / "whole" / name, noise, 16000, subtype, form)
     whole = (tmp_path / "whole" / name).read_bytes()
@@ -205,7 +208,7 @@ def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
             reasons.append(str(error))
             assert earlier.read_bytes() == b"earlier"
         else:
-            np.testing.assert_array_equal(read(earlier)[0][:, :12_345], expected[:, :12_345])
+            np.testing.assert_array_equal(read(earlier)[0][:, :FRAMES], expected[:, :FRAMES])
         assert sorted(p.name for p in tmp_path.iterdir()) == [name, "whole"]
     assert len(reasons) > 12
     assert all("`ulimit -f`" in reason for reason in reasons)
