@@ -18,11 +18,12 @@ from audiotool.version import __version__
 if TYPE_CHECKING:
     from audiotool.audio.reader import read
     from audiotool.audio.writer import write
-    from audiotool.pipeline import Pipeline, load, load_model
+    from audiotool.pipeline import Pipeline
+    from audiotool.tasks.load import load, load_model
 
 _HOMES = {
-    "load": "audiotool.pipeline",
-    "load_model": "audiotool.pipeline",
+    "load": "audiotool.tasks.load",
+    "load_model": "audiotool.tasks.load",
     "Pipeline": "audiotool.pipeline",
     "read": "audiotool.audio.reader",
     "write": "audiotool.audio.writer",

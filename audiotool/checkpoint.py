@@ -156,10 +156,10 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
     # A model draws weights before it is given its own: the caller's random numbers stay as they were.
     with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         model = model_class.from_config(metadata.model["config"], shapes, str(path))
-    if model.sample_rate != metadata.sample_rate or metadata.task not in model.tasks:
+    if model.sample_rate != metadata.sample_rate:
         raise CheckpointError(
-            f"{path} says that it is for {metadata.task} at {metadata.sample_rate} Hz, its {model.name} works"
-            f" for {', '.join(model.tasks)} at {model.sample_rate} Hz: it is damaged; get it again"
+            f"{path} says that it is for {metadata.sample_rate} Hz, its {model.name} works at"
+            f" {model.sample_rate} Hz: it is damaged; get it again"
         )
     model.load_weights(tensors, source=str(path))
     return model.eval().to(device), metadata

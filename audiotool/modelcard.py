@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from audiotool import checkpoint
 from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
+from audiotool.tasks.base import served_by
 
 if TYPE_CHECKING:
     from audiotool.engines.card import Card
@@ -41,7 +43,7 @@ class Facts:
         return cls(
             name=model.name,
             reference=model.reference,
-            tasks=model.tasks,
+            tasks=served_by(model),
             parameters=model.parameter_count,
             sample_rate=model.sample_rate,
             latency=model.latency if model.causal or model.context is not None else None,
@@ -88,8 +90,13 @@ def published() -> list[dict[str, Any]]:
     `scripts/write_model_table.py` writes them: to build all networks takes seconds, and PyTorch.
     """
     text = (Path(__file__).parent / "models" / "published.json").read_text("utf-8")
-    rows: list[dict[str, Any]] = json.loads(text)
-    return rows
+    return [_with_tasks(**row) for row in json.loads(text)]
+
+
+def _with_tasks(model: str, takes: list[str], gives: list[str], **facts: Any) -> dict[str, Any]:
+    """A row with the tasks that are there now, and not when it was counted."""
+    served = served_by(SimpleNamespace(takes=tuple(takes), gives=tuple(gives)))
+    return {"model": model, "tasks": list(served), **facts}
 
 
 def write_card(path: Path, card_path: Path | None = None) -> Path:

@@ -29,14 +29,13 @@ from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.writer import Target
 from audiotool.engines.base import Engine
-from audiotool.errors import CheckpointError, InputError, StreamError
+from audiotool.errors import InputError, StreamError
 from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult, Progress
 from audiotool.files.waveforms import Blocks, Opened, process_file
 from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Block, Session, Settings
-from audiotool.tasks.base import TASKS
 
 FULL_BAND = 0.95
 """Of half the model's rate: content that reaches so far leaves nothing to add."""
@@ -52,7 +51,7 @@ class Pipeline:
 
     Args:
         engine: what runs the model; a vocoder is made to analyse a waveform first (`CopySynthesis`).
-        task: "denoise", "separate", "vocode" or "super-resolve".
+        task: what the model was trained for.
         metadata: what its checkpoint says of itself.
         settings: chunking and mixing; see `Settings`.
         conditions: passed to the model at the start of every stream.
@@ -186,7 +185,7 @@ class Pipeline:
 
         Args:
             source: anything libsndfile reads.
-            target: a path for a model of one stem, else a `Target`. Sample rate (but see `Task.widens`),
+            target: a path for a model of one stem, else a `Target`. Sample rate (but see `Settings.widens`),
                 channels, length and subtype are the input's.
             progress: called after every block.
         Raises:
@@ -206,7 +205,7 @@ class Pipeline:
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
         if is_vocoder(self.engine):
             mel_of(self.engine)
-        if TASKS.get(self.task).widens:
+        if settings.widens:
             rate = settings.output_rate or max(sample_rate, self.sample_rate)
             settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
         return Session(self.engine, sample_rate, channels, settings, **self.conditions, **measured)
@@ -300,54 +299,6 @@ class LiveStream:
         """Forget everything; the next `feed` begins a new stream."""
         self._session.reset()
         self._like = None
-
-
-def load(
-    name: str | Path = "denoise",
-    device: str = "auto",
-    task: str | None = None,
-    engine: checkpoint.EngineName = "auto",
-    threads: int | None = None,
-    **settings: Any,
-) -> Pipeline:
-    """Load a pipeline.
-
-    Args:
-        name: a task (its default checkpoint), a bundled checkpoint's name, or a path.
-        device: "cpu", "cuda", "cuda:1" or "auto", which is the CPU where the checkpoint has a graph, else a
-            GPU where there is one.
-        task: refuse a checkpoint of another task.
-        engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
-            there is one and the device allows it.
-        threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
-        settings: those of `Settings` (chunk_seconds, mix, max_attenuation_db, …).
-    Raises:
-        CheckpointError: no such checkpoint, or one that cannot be used.
-        DeviceError: the device is not there.
-        DependencyError: the engine is not installed.
-    """
-    path = checkpoint.default_for(str(name)) if str(name) in TASKS.all() else checkpoint.resolve(name)
-    runs, metadata = checkpoint.open_engine(path, device, engine, threads)
-    if task is not None and metadata.task != task:
-        raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
-    values = Settings(**settings)
-    if metadata.task == "vocode":
-        # What lies above the model's band was not vocoded, and must not pass for it.
-        values = dataclasses.replace(values, upper_band=False)
-    return Pipeline(runs, metadata.task, metadata, values)
-
-
-def load_model(path: str | Path, device: str = "cpu") -> Any:
-    """The bare module of a checkpoint (a path or a bundled name), in eval mode.
-
-    Its forward takes what the published model's takes.
-
-    Raises:
-        CheckpointError, DeviceError: as `load`.
-    """
-    from audiotool.device import find_device
-
-    return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
 
 
 def _whole_number(value: Any, what: str) -> int:

@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiotool.audio.formats import readable_endings
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.batch.inputs import find_inputs
@@ -29,12 +28,13 @@ from audiotool.checkpoint import default_for
 from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.engines.pytorch import TorchEngine
+from audiotool.files.kinds import Inputs
 from audiotool.metrics.score import score
 from audiotool.models.vocoder import Vocoder
-from audiotool.pipeline import load_model
 from audiotool.recipe import parse_settings
 from audiotool.streaming.copy_synthesis import CopySynthesis, takes_mel
 from audiotool.streaming.resample import StreamingResampler
+from audiotool.tasks.load import load_model
 
 METRICS = {
     "pesq": "PESQ",
@@ -96,7 +96,7 @@ def main() -> None:
         parser.error("this checkpoint takes no mel, of which Griffin-Lim could make a waveform")
     model = CopySynthesis(TorchEngine(changed(vocoder, options.set)))
     rate, analysis = model.sample_rate, MelSpectrogram(vocoder.mel)
-    paths = [str(found.path) for found in find_inputs(options.inputs, (), readable_endings())]
+    paths = [str(found.path) for found in find_inputs(options.inputs, (), Inputs())]
     paths = paths[:: -(-len(paths) // options.files)]
     waveforms = [recording(path, rate, options.seconds) for path in paths]
 

@@ -209,7 +209,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="Markdown file to write beside printing")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    names = arguments.only or [name for name, model in MODELS.all().items() if model.tasks[0] == "vocode"]
+    names = arguments.only or [name for name, model in MODELS.all().items() if "mel" in model.takes]
     lines = [
         "| vocoder | Hz | parameters | multiply-adds / s | real-time factor | latency | streams by |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -43,7 +43,7 @@ def measure(lines: list[str], data: Path, task: str) -> dict[str, dict[str, floa
             subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, stdout=subprocess.DEVNULL)
         found = json.loads(Path(folder, "out", "report.json").read_text())
     means = {column: values["mean"] for column, values in found["summary"].items()}
-    metrics = TASKS.get(task).metrics
+    metrics = TASKS.get(task).scoring.metrics
     return {
         name: row
         for name, suffix in ((f"test, {len(found['files'])} files", ""), ("test, input", "_noisy"))

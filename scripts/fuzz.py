@@ -195,7 +195,7 @@ def checkpoints(rng: np.random.Generator, folder: Path) -> Callable[[], Any]:
         path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
 
     def use() -> None:
-        from audiotool.pipeline import load
+        from audiotool.tasks.load import load
 
         load(path, device="cpu")(np.zeros(4000, np.float32), 16000)
 
@@ -330,7 +330,7 @@ def run_case(kind: str, seed: int, number: int, folder: Path) -> tuple[str | Non
 def _pipeline() -> Any:
     global _shared
     if _shared is None:
-        from audiotool.pipeline import load
+        from audiotool.tasks.load import load
 
         _shared = load(CHECKPOINT, device="cpu")
     return _shared

@@ -14,6 +14,7 @@ import ast
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,6 +23,7 @@ from audiotool.importers.base import IMPORTERS
 from audiotool.modelcard import Facts
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
+from audiotool.tasks.base import served_by
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "audiotool" / "models" / "published.json"
@@ -66,13 +68,21 @@ def main() -> None:
     lines, facts = [_line(COLUMNS), _line(["---"] * len(COLUMNS))], []
     for name, model_class in MODELS.all().items():
         model = model_class.from_config().eval()
-        facts.append({**Facts.of(model).row(), "macs_per_second": count_macs(model)})
+        facts.append(counted(model))
         lines.append(_line(row(name, model, facts[-1]["macs_per_second"])))
         print(lines[-1], flush=True)
     rows = ",\n".join(json.dumps(row) for row in facts)
     PUBLISHED.write_text(f"[\n{rows}\n]\n")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(HEADER + "\n".join(lines) + "\n" + official_options())
+
+
+def counted(model: Model) -> dict[str, Any]:
+    """A row of the list; which tasks are served is found when it is read."""
+    facts = Facts.of(model).row()
+    del facts["tasks"]
+    declared = {"model": facts.pop("model"), "takes": model.takes, "gives": model.gives}
+    return {**declared, **facts, "macs_per_second": count_macs(model)}
 
 
 def row(name: str, model: Model, macs: float) -> list[str]:
@@ -82,7 +92,7 @@ def row(name: str, model: Model, macs: float) -> list[str]:
     importer = IMPORTERS.all().get(name)
     return [
         f"`{name}`",
-        ", ".join(model.tasks),
+        ", ".join(served_by(model)),
         str(model.sample_rate),
         f"{model.parameter_count:,}",
         f"{macs / 1e9:.3g}",

@@ -16,6 +16,9 @@ from audiotool.batch.plan import Job, Layout, Plan, make_plan
 from audiotool.batch.run import Pool, Silent, run
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import CheckpointError, PlanError
+from audiotool.files.kinds import Outputs
+from audiotool.tasks.base import Scoring
+from audiotool.tasks.inference import Inference
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def test_suffix_format_stems_and_residual(folder: Path, tmp_path: Path) -> None:
         output=str(tmp_path / "out"),
         suffix="_x",
         format="flac",
-        stems=("s1", "s2"),
+        outputs=Outputs(stems=("s1", "s2")),
         residual=str(tmp_path / "rest"),
     )
     plan = make_plan([str(folder / "sub")], layout)
@@ -238,7 +241,11 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         "cannot be scored",
     ),
     "pipe into a folder": (["-"], {"output": "in"}, "has no name"),
-    "stems into a pipe": (["in/a.wav"], {"output": "-", "stems": ("a", "b")}, "takes one of 2 outputs"),
+    "stems into a pipe": (
+        ["in/a.wav"],
+        {"output": "-", "outputs": Outputs(stems=("a", "b"))},
+        "takes one of 2 outputs",
+    ),
     "file as a folder": (["in/a.wav"], {"output": "ref.wav/x.wav"}, "is not a folder"),
 }
 
@@ -288,7 +295,9 @@ def test_a_bad_file_costs_only_itself(folder: Path, tmp_path: Path, tiny_checkpo
     write_speech(tmp_path / "out" / "a.wav")
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out"), existing="skip"))
     log = Log()
-    outcomes = {o.job.name: o for o in run(plan, Work("denoise", str(tiny_checkpoint), "cpu"), jobs, log)}
+    outcomes = {
+        o.job.name: o for o in run(plan, Work(Inference("denoise", str(tiny_checkpoint), "cpu")), jobs, log)
+    }
     assert {name: o.status for name, o in outcomes.items()} == {
         "a.wav": "skipped",
         "bad.wav": "failed",
@@ -312,7 +321,7 @@ def test_a_dead_worker_costs_its_job(folder: Path, tmp_path: Path, tiny_checkpoi
                 victim = next(w for w in pool._workers if w.index == 0)
                 os.kill(victim.process.pid, signal.SIGKILL)
 
-    pool = Pool(Work("denoise", str(tiny_checkpoint), "cpu"), 2, Killer())
+    pool = Pool(Work(Inference("denoise", str(tiny_checkpoint), "cpu")), 2, Killer())
     outcomes = {o.job.name: o for o in pool.run(plan.jobs)}
     assert {name: o.status for name, o in outcomes.items()} == {
         "a.wav": "failed",
@@ -327,13 +336,13 @@ def test_a_dead_worker_costs_its_job(folder: Path, tmp_path: Path, tiny_checkpoi
 def test_a_model_that_cannot_be_loaded_ends_the_batch(folder: Path, tmp_path: Path, jobs: int) -> None:
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        list(run(plan, Work("denoise", "no-such-checkpoint", "cpu"), jobs))
+        list(run(plan, Work(Inference("denoise", "no-such-checkpoint", "cpu")), jobs))
     assert not (tmp_path / "out").exists()
 
 
 def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
     layout = Layout(output=str(tmp_path / "out"), reference=str(folder))
-    work = Work("denoise", str(tiny_checkpoint), "cpu", metrics=("si_sdr",))
+    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"), Scoring(("si_sdr",), "si_sdr"))
     plan = make_plan(
         [str(folder / "sub")], Layout(output=str(tmp_path / "out"), reference=str(folder / "sub"))
     )
@@ -361,7 +370,7 @@ def test_limited_samples_are_reported(tmp_path: Path, tiny_checkpoint: Path) -> 
 
     audiotool.write(tmp_path / "loud.wav", np.full(4000, 3.0), 16000, subtype="FLOAT")
     layout = Layout(output=str(tmp_path / "out.wav"), subtype="PCM_16")
-    work = Work("denoise", str(tiny_checkpoint), "cpu", settings={"mix": 0.0})
+    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu", settings={"mix": 0.0}))
     [outcome] = run(make_plan([str(tmp_path / "loud.wav")], layout), work)
     assert outcome.row.facts["limited"] == 4000
     assert "beyond full scale" in outcome.row.notes[0]

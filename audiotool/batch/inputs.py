@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiotool.audio import PIPE, media
-from audiotool.audio.formats import MEDIA_ENDINGS, MEL_ENDINGS
+from audiotool.audio.formats import MEDIA_ENDINGS
 from audiotool.audio.walk import special_kind, walk
 from audiotool.errors import PlanError
+from audiotool.files.kinds import Inputs
 from audiotool.paths import like_named
 
 log = logging.getLogger(__name__)
@@ -33,26 +34,25 @@ class Found:
     given: bool = False
 
 
-def find_inputs(inputs: Sequence[str], outputs: Iterable[str], reads: Sequence[str]) -> list[Found]:
+def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> list[Found]:
     """Expand files, folders and patterns, in sorted order and without repeats.
 
     Args:
         inputs: what the user typed.
         outputs: folders of outputs: what folders and patterns find below them is left out, so that a second
             run does not take outputs for inputs.
-        reads: name endings that are looked for in folders and patterns.
+        kind: what one input is.
     Raises:
-        PlanError: inputs that do not exist, or none among them that ends as `reads` says.
+        PlanError: inputs that do not exist, or none among them that ends as inputs do.
     """
     places = [os.path.realpath(place) for place in outputs]
-    expanded = {text: _expand(text, places, reads) for text in inputs}
+    expanded = {text: _expand(text, places, kind.endings) for text in inputs}
     missing = [text for text, of_text in expanded.items() if of_text is None]
     if missing:
         raise PlanError(f"no such input: {listed(missing)}{_unread(missing, places)}")
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
-        kinds = "audio or mel files" if set(MEL_ENDINGS) & set(reads) else "audio files"
-        raise PlanError(f"no {kinds} in {listed(inputs)}{_unread(inputs, places)}")
+        raise PlanError(f"no {kind.noun} in {listed(inputs)}{_unread(inputs, places)}")
     unique = {os.path.realpath(f.path): f for f in reversed(found)}
     return [f for f in found if unique[os.path.realpath(f.path)] is f]
 

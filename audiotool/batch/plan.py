@@ -14,21 +14,12 @@ from typing import Literal
 
 from audiotool.atomic import obstacle
 from audiotool.audio import PIPE
-from audiotool.audio.formats import (
-    MEL_ENDINGS,
-    ending_for,
-    ending_meant,
-    format_for,
-    is_audio_name,
-    is_media_name,
-    is_mel_name,
-    readable_endings,
-    subtype_for,
-)
+from audiotool.audio.formats import is_audio_name, is_mel_name
 from audiotool.audio.writer import Target
 from audiotool.batch.inputs import Found, find_inputs, listed
 from audiotool.batch.references import References
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import PlanError
+from audiotool.files.kinds import Inputs, Outputs
 from audiotool.text import composed
 
 Existing = Literal["refuse", "overwrite", "skip"]
@@ -47,6 +38,7 @@ class Job:
         target: where outputs go.
         references: clean versions, one for each stem; empty when there are none.
         unscored: why there are none although other jobs have them; "" otherwise.
+        companions: other files that are read with the source.
     """
 
     name: str
@@ -54,6 +46,12 @@ class Job:
     target: Target
     references: tuple[Path, ...] = ()
     unscored: str = ""
+    companions: tuple[Path, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str | Path, ...]:
+        """All that is read: the source, and its companions."""
+        return (self.source, *self.companions)
 
 
 @dataclass(frozen=True)
@@ -66,34 +64,29 @@ class Plan:
 
 @dataclass(frozen=True)
 class Layout:
-    """How outputs are named.
+    """What is read, and where outputs go.
 
     Args:
         output: a file, a folder, "-", or None for beside the input.
-        suffix: put between an output's name and its ending.
-        done: put there with an underscore when outputs go beside their inputs and no suffix says otherwise.
+        suffix: put between an output's name and its ending; that of `outputs` where outputs go beside their
+            inputs and this is empty.
         residual: where input minus output goes: a file for one input, else a folder; None for nowhere.
         reference: where clean versions are, see `References`; None for no scores.
         format, subtype: what the user asked for.
-        stems: names of the outputs of one input; several go into a folder, as NAME.STEM.wav.
-        last_is_rest: True when the last stem is what the others leave of the input.
         existing: what to do about outputs that exist.
-        reads: name endings that are looked for in folders and patterns.
-        writes_mel: outputs are mel files, not audio.
+        inputs: what one input is.
+        outputs: what one becomes.
     """
 
     output: str | None = None
     suffix: str = ""
-    done: str = "done"
     residual: str | None = None
     reference: str | None = None
     format: str | None = None
     subtype: str | None = None
-    stems: tuple[str, ...] = ("speech",)
-    last_is_rest: bool = False
     existing: Existing = "refuse"
-    reads: tuple[str, ...] = field(default_factory=readable_endings)
-    writes_mel: bool = False
+    inputs: Inputs = field(default_factory=Inputs)
+    outputs: Outputs = field(default_factory=Outputs)
 
 
 def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
@@ -122,25 +115,33 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
 
 def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
     places = [p for p in (layout.output, layout.residual) if p is not None and p != PIPE]
-    found = find_inputs(inputs, places, layout.reads)
+    found = find_inputs(inputs, places, layout.inputs)
     several = len(found) > 1 or not found[0].given
     if layout.output == PIPE:
         if several:
             raise PlanError(f"standard output takes one recording, not {len(found)}: give -o FOLDER")
         _check_standard_output(layout)
     elif layout.output is None and not layout.suffix:
-        layout = replace(layout, suffix=f"_{layout.done}")
+        layout = replace(layout, suffix=f"_{layout.outputs.done}")
     targets = {f: _target(f, layout, several) for f in found}
     # Beside the inputs, a second run finds the first one's outputs.
     makers = {os.path.realpath(path): f for f, target in targets.items() for path in target.paths}
     found = [f for f in found if f.given or makers.get(os.path.realpath(f.path), f) is f]
     counts = Counter(f.relative for f in found)
-    jobs = [Job(str(f.relative if counts[f.relative] == 1 else f.path), f.path, targets[f]) for f in found]
+    jobs = [
+        Job(
+            str(f.relative if counts[f.relative] == 1 else f.path),
+            f.path,
+            targets[f],
+            companions=layout.inputs.companions(f.relative),
+        )
+        for f in found
+    ]
     if layout.reference is None:
         return jobs
     if any(f.path.is_fifo() for f in found):
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
-    return _referenced(jobs, found, References(Path(layout.reference), layout.stems, several))
+    return _referenced(jobs, found, References(Path(layout.reference), layout.outputs.stems, several))
 
 
 def _referenced(jobs: Sequence[Job], found: Sequence[Found], references: References) -> list[Job]:
@@ -169,21 +170,19 @@ def _pipe_job(layout: Layout) -> Job:
     if layout.reference is not None:
         raise PlanError("standard input cannot be scored: it is gone when it has been read; name a file")
     # Several stems go into a folder, under the name of their source.
-    into_folder = len(layout.stems) > 1 and not is_audio_name(Path(layout.output))
+    into_folder = len(layout.outputs.stems) > 1 and not is_audio_name(Path(layout.output))
     for place in (None if into_folder else layout.output, layout.residual):
         if place is not None and Path(place).is_dir():
             raise PlanError(f"{place} is a folder, and standard input has no name: name a file")
     name = Path(layout.output if layout.output != PIPE else layout.residual or PIPE)
     name = STANDARD_NAME if into_folder else name
-    return Job(STANDARD_INPUT, PIPE, _target(Found(name, name), layout, several=False))
+    target = _target(Found(name, name), layout, several=False)
+    return Job(STANDARD_INPUT, PIPE, target, companions=layout.inputs.companions(name))
 
 
 def _check_standard_output(layout: Layout) -> None:
     """Refuse what standard output cannot take."""
-    if layout.writes_mel:
-        raise PlanError("standard output takes WAV, and a mel is none: give -o FILE")
-    if len(layout.stems) > 1:
-        raise PlanError(f"standard output takes one of {len(layout.stems)} outputs: give -o FILE or FOLDER")
+    layout.outputs.check_pipe()
     if layout.reference is not None:
         raise PlanError("what goes to standard output cannot be scored: give -o FILE")
 
@@ -191,53 +190,24 @@ def _check_standard_output(layout: Layout) -> None:
 def _target(found: Found, layout: Layout, several: bool) -> Target:
     outputs: tuple[str | Path, ...] = (PIPE,)
     if layout.output != PIPE:
-        outputs = tuple(_output(found, layout, layout.output, several, stem) for stem in layout.stems)
+        outputs = tuple(_output(found, layout, layout.output, several, stem) for stem in layout.outputs.stems)
     residual: str | Path | None = None
-    if layout.last_is_rest:
+    if layout.outputs.last_is_rest:
         *most, residual = outputs
         outputs = tuple(most)
     elif layout.residual is not None:
         residual = _output(found, layout, layout.residual, several, None)
     target = Target(outputs, residual, layout.format, layout.subtype)
     for path in target.paths:
-        _check_name(path, layout)
+        layout.outputs.check(path, layout.format, layout.subtype)
     return target
-
-
-def _check_name(path: Path, layout: Layout) -> None:
-    """Refuse an output whose ending does not say what is written, and formats that do not exist."""
-    if not layout.writes_mel:
-        try:
-            name = format_for(path, layout.format)
-            if layout.subtype is not None:
-                ending = ending_meant(path, layout.format)
-                subtype_for(name, ending, "PCM_16", layout.subtype, sample_rate=48000)
-        except InputError as error:
-            raise PlanError(str(error)) from error
-    elif not is_mel_name(path):
-        raise PlanError(f"{path}: a mel is written to {', '.join(MEL_ENDINGS)}")
-
-
-def _ending(name: Path, layout: Layout) -> str:
-    """Of the output of an input called `name`, where the user named none."""
-    if layout.writes_mel:
-        return MEL_ENDINGS[0] if layout.format is None else f".{layout.format.lower().lstrip('.')}"
-    if layout.format is not None:
-        ending = ending_meant(name, layout.format)
-        if is_audio_name(Path(f"a{ending}")):
-            return ending
-        try:
-            return ending_for(format_for(name, layout.format))
-        except InputError as error:
-            raise PlanError(str(error)) from error
-    return ".wav" if is_mel_name(name) or is_media_name(name) else name.suffix
 
 
 def _output(found: Found, layout: Layout, place: str | None, several: bool, stem: str | None) -> Path:
     """Path of one output; `stem` None is the residual."""
     name = found.relative
-    label = f".{stem}" if stem is not None and len(layout.stems) > 1 else ""
-    renamed = name.with_name(f"{name.stem}{layout.suffix}{label}{_ending(name, layout)}")
+    label = f".{stem}" if stem is not None and len(layout.outputs.stems) > 1 else ""
+    renamed = name.with_name(f"{name.stem}{layout.suffix}{label}{layout.outputs.ending(name, layout.format)}")
     if place is None:
         return found.path.with_name(renamed.name)
     path = Path(place)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from audiotool import stdio
 from audiotool.atomic import remove_leftovers
 from audiotool.batch.plan import Job, Plan
-from audiotool.batch.work import Outcome, Work, do, failed, load_pipeline, score_skipped
+from audiotool.batch.work import Outcome, Work, do, failed, score_skipped
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError
 from audiotool.signals import end, held_back, leave_to_parent
@@ -81,10 +81,10 @@ def run(
 
 
 def _run_here(jobs: Sequence[Job], work: Work, watcher: Watcher) -> Iterator[Outcome]:
-    pipeline = load_pipeline(work)
+    process = work.processor.open(work.threads)
     for job in jobs:
         watcher.started(job)
-        outcome = do(job, pipeline, work, partial(watcher.advanced, job))
+        outcome = do(job, process, work, partial(watcher.advanced, job))
         watcher.finished(outcome)
         yield outcome
 
@@ -221,14 +221,14 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
     logging.basicConfig(level=level, format="audiotool: %(message)s", stream=sys.stderr)
     try:
         try:
-            pipeline = load_pipeline(work)
+            process = work.processor.open(work.threads)
         except AudiotoolError as error:
             pipe.send(("refused", error))
             return
         pipe.send(("ready",))
         while True:
             job = pipe.recv()
-            outcome = do(job, pipeline, work, lambda done, total: pipe.send(("advanced", done, total)))
+            outcome = do(job, process, work, lambda done, total: pipe.send(("advanced", done, total)))
             pipe.send(("finished", outcome))
     except (EOFError, BrokenPipeError):
         # The parent has finished, or is gone.

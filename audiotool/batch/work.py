@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from audiotool.audio import PIPE
-from audiotool.audio.formats import is_mel_name
 from audiotool.batch.plan import Job
-from audiotool.checkpoint import EngineName
-from audiotool.errors import AudiotoolError, InputError
+from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
+from audiotool.files.processor import FileProcessor, FileResult, Process, Progress, Written
 from audiotool.metrics.base import Value
 from audiotool.metrics.report import Row
-from audiotool.paths import like_named
+from audiotool.tasks.base import Scoring
 from audiotool.text import one_line
-
-if TYPE_CHECKING:
-    from audiotool.dsp.mel import MelConfig
-    from audiotool.files.features import MelAnalysis
-    from audiotool.files.processor import FileResult, Progress
-    from audiotool.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -35,30 +28,19 @@ class Work:
     """What every worker needs to know.
 
     Args:
-        task: the task's name.
-        checkpoint: a bundled name or a path; None is the task's default.
-        device: as `audiotool.load`.
-        engine: as `audiotool.load`.
-        settings: keywords of `streaming.session.Settings`.
-        metrics: names of the scores where a job has references.
-        any_order: True when stems are scored in their best order: no name tells them apart.
-        enrolment: a recording of the speaker to keep, None for everybody.
-        mel: write inputs' mels of this definition, in place of running a model.
-        f0: F0 for mel files: a file for one input, a folder of files of the inputs' names for several.
+        processor: what is done to an input.
+        scoring: how outputs are scored where a job has references; None for not at all.
         threads: of one worker; None leaves the engine's own choice.
     """
 
-    task: str
-    checkpoint: str | None = None
-    device: str = "auto"
-    engine: EngineName = "auto"
-    settings: dict[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
-    mel: MelConfig | None = None
-    f0: str | None = None
-    any_order: bool = False
-    enrolment: Path | None = None
+    processor: FileProcessor
+    scoring: Scoring | None = None
     threads: int | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return () if self.scoring is None else self.scoring.metrics
 
 
 @dataclass(frozen=True)
@@ -84,58 +66,14 @@ class Outcome:
         return self.rows[0]
 
 
-def load_pipeline(work: Work) -> Pipeline | MelAnalysis:
-    """Load what a worker uses.
+def do(job: Job, process: Process, work: Work, progress: Progress | None = None) -> Outcome:
+    """Do one job with an opened processor. Whatever is wrong becomes its outcome; interrupts pass."""
 
-    Raises:
-        CheckpointError, DeviceError: as `audiotool.load`.
-        InputError: the enrolment cannot be used.
-    """
-    from audiotool.pipeline import load
-
-    if work.mel is not None:
-        from audiotool.files.features import MelAnalysis
-
-        return MelAnalysis(work.mel)
-    pipeline = load(
-        work.checkpoint or work.task,
-        work.device,
-        work.task,
-        engine=work.engine,
-        threads=work.threads,
-        **work.settings,
-    )
-    if work.enrolment is not None:
-        pipeline.enrol(work.enrolment)
-    return pipeline
-
-
-def do(job: Job, pipeline: Pipeline | MelAnalysis, work: Work, progress: Progress | None = None) -> Outcome:
-    """Process one job. Whatever is wrong with it becomes its outcome; interrupts pass."""
-
-    def process() -> tuple[float, list[Row]]:
-        result = _process(job, pipeline, work, progress)
+    def action() -> tuple[float, list[Row]]:
+        result = process(job.inputs, job.target, progress)
         return result.seconds, _rows(job, work, result)
 
-    return _guarded(job, "done", process)
-
-
-def _process(job: Job, pipeline: Pipeline | MelAnalysis, work: Work, progress: Progress | None) -> FileResult:
-    from audiotool.files.features import MelAnalysis, vocode_file
-
-    if not isinstance(pipeline, MelAnalysis) and is_mel_name(job.source):
-        chunk = pipeline.settings.chunk_seconds
-        return vocode_file(pipeline.engine, job.source, job.target, progress, _f0_of(job, work), chunk)
-    if work.f0 is not None:
-        raise InputError(f"{job.name} is a recording, in which F0 is tracked: --f0 belongs to mel files")
-    return pipeline.process_file(job.source, job.target, progress)
-
-
-def _f0_of(job: Job, work: Work) -> Path | None:
-    if work.f0 is None:
-        return None
-    place = like_named(Path(work.f0))
-    return like_named((place / job.name).with_suffix(".npy")) if place.is_dir() else place
+    return _guarded(job, "done", action)
 
 
 def score_skipped(job: Job, work: Work) -> Outcome:
@@ -187,8 +125,6 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
         rows, order = _scored(job, work)
     if result is None:
         return rows
-    from audiotool.files.processor import Written
-
     # A job that is not scored has one row for all of its outputs.
     written = [result.outputs[n] for n in order] or [Written(result.peak, result.limited)]
     for row, output in zip(rows, written, strict=True):
@@ -215,10 +151,12 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     from audiotool.metrics.score import FilePair, best_order, score_pair
 
     assert str(job.source) != PIPE, "a pipe is never planned with references"
-    source = None if is_mel_name(job.source) else Path(job.source)
+    source = Path(job.source) if work.processor.is_recording(job.source) else None
     # What is left of the input may count as a stem; where it does not, there is no reference for it.
     estimates = job.target.paths[: len(job.references)]
-    order = best_order(job.references, estimates) if work.any_order else tuple(range(len(estimates)))
+    order = tuple(range(len(estimates)))
+    if work.scoring is not None and work.scoring.any_order:
+        order = best_order(job.references, estimates)
     rows = []
     for reference, n in zip(job.references, order, strict=True):
         name = f"{job.name}: {estimates[n].name}" if len(estimates) > 1 else job.name

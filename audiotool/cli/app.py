@@ -1,9 +1,10 @@
 """The `audiotool` command: finds its subcommands, and turns errors into one line and an exit code.
 
-A subcommand is a module of this package with `app = typer.Typer(add_completion=False)`; its name is the
-module's, with hyphens. One command in that Typer makes a command, several a group. Modules are imported when
-they are needed and import nothing heavy themselves, so that `audiotool --help` stays fast. They raise
-`AudiotoolError`, or `typer.Exit(1)` once failed jobs have been told.
+A subcommand is a task (`cli/tasks.py`), or a module of this package with
+`app = typer.Typer(add_completion=False)`; its name is the module's, with hyphens. One command in that Typer
+makes a command, several a group. Modules are imported when they are needed and import nothing heavy
+themselves, so that `audiotool --help` stays fast. They raise `AudiotoolError`, or `typer.Exit(1)` once failed
+jobs have been told.
 
 Exit codes: `EXIT_CODES`.
 """
@@ -24,6 +25,7 @@ from typer.core import TyperGroup
 
 import audiotool.cli
 from audiotool import signals, stdio
+from audiotool.cli import tasks
 from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.screen import say, write
 from audiotool.discovery import nearest
@@ -39,7 +41,7 @@ EXIT_CODES = (
 
 
 class Subcommands(TyperGroup):
-    """The modules of `audiotool.cli`, as commands."""
+    """The tasks and the modules of `audiotool.cli`, as commands."""
 
     debug = False
 
@@ -49,10 +51,13 @@ class Subcommands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         modules = (m.name for m in pkgutil.iter_modules(audiotool.cli.__path__))
-        return [name.replace("_", "-") for name in sorted(modules) if self._typer(name) is not None]
+        found = [name.replace("_", "-") for name in modules if self._typer(name) is not None]
+        return sorted([*found, *tasks.names()])
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         found = self._typer(cmd_name.replace("-", "_"))
+        if found is None and cmd_name in tasks.names():
+            found = tasks.command_of(cmd_name)
         if found is None:
             return None
         command = typer.main.get_command(found)

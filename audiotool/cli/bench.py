@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiotool.cli.options import EngineChoice, EngineKind
 from audiotool.cli.screen import write
 from audiotool.errors import PlanError
 from audiotool.extras import require
+from audiotool.tasks.options import EngineChoice, EngineKind
 from audiotool.text import one_line, to_json
 
 if TYPE_CHECKING:

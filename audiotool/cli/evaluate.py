@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiotool.cli.options import Jobs
 from audiotool.cli.screen import progress, say, write
 from audiotool.cores import core_count
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import InputError, PlanError, RecipeError
+from audiotool.tasks.base import TASKS, Scoring
+from audiotool.tasks.options import Jobs
 
 if TYPE_CHECKING:
     from audiotool.metrics.report import Row
@@ -51,14 +52,15 @@ def evaluate(
     from audiotool.metrics.report import check_path, to_json, write_report
     from audiotool.metrics.score import in_best_order, pair_files
 
-    names = _metric_names(metrics, task)
+    scoring = _scoring(task)
+    names = _metric_names(metrics, scoring)
     try:
         if report is not None:
             check_path(report)
         pairs = pair_files(reference, estimate, noisy)
     except InputError as error:
         raise PlanError(str(error)) from error
-    if task == "separate":
+    if scoring.any_order:
         from audiotool.engines.base import are_interchangeable
 
         pairs = in_best_order(pairs, are_interchangeable)
@@ -77,23 +79,33 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _metric_names(metrics: str | None, task: str) -> list[str]:
+def _scoring(task: str) -> Scoring:
+    """How a task's outputs are scored.
+
+    Raises:
+        PlanError: there is no such task.
+    """
+    try:
+        return TASKS.get(task).scoring
+    except RecipeError as error:
+        raise PlanError(str(error)) from error
+
+
+def _metric_names(metrics: str | None, scoring: Scoring) -> list[str]:
     """The asked names, checked; the task's when none are asked.
 
     Raises:
         PlanError: unknown or no names.
     """
-    from audiotool.errors import RecipeError
     from audiotool.metrics.base import METRICS
-    from audiotool.tasks.base import TASKS
 
+    if metrics is None:
+        return list(scoring.metrics)
     try:
-        if metrics is None:
-            return list(TASKS.get(task).metrics)
         names = list(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
         for name in names:
             METRICS.get(name)
-    except (InputError, RecipeError) as error:
+    except InputError as error:
         raise PlanError(str(error)) from error
     if not names:
         raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")

@@ -39,7 +39,7 @@ def print_checkpoints(rows: Sequence[Row], title: str = BUNDLED) -> None:
     for task in dict.fromkeys(row["task"] for row in rows):
         family = [row for row in rows if row["task"] == task]
         known = {metric for row in family for metric in row["test"]}
-        metrics = [metric for metric in TASKS.get(task).metrics if metric in known][:METRICS]
+        metrics = [metric for metric in TASKS.get(task).scoring.metrics if metric in known][:METRICS]
         made = table(task, "params", "latency", *_costs(family), *metrics, "licence")
         made.columns[-1].justify = "left"
         for row in family:

@@ -74,7 +74,7 @@ def show(
     """
     from audiotool import checkpoint
     from audiotool.configuration import build_config
-    from audiotool.modelcard import published
+    from audiotool.modelcard import Facts, published
     from audiotool.models.registry import MODELS
 
     name = checkpoint.defaults().get(name, name)
@@ -85,8 +85,9 @@ def show(
         brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
         model_class = MODELS.get(name)
-        facts = dict(next(row for row in published() if row["model"] == name))
-        del facts["macs_per_second"]
+        counted = next((row for row in published() if row["model"] == name), None)
+        facts = Facts.of(model_class.outline({})).row() if counted is None else dict(counted)
+        facts.pop("macs_per_second", None)
         facts |= {"reference": model_class.reference, "importer": _imports(name)}
         brief = dict(facts)
         facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, f"{name}: "))
@@ -279,7 +280,7 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     facts, _ = _facts(path, metadata)
     model = facts.row()
     before, after = _test_scores(metadata)
-    known = [name for name in TASKS.get(metadata.task).metrics if name in after]
+    known = [name for name in TASKS.get(metadata.task).scoring.metrics if name in after]
     latency, count = model["latency_ms"], model["parameters"]
     by_licence = dict.fromkeys(str(source.get("licence", "unknown")) for source in metadata.sources)
     return {

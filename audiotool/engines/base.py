@@ -54,6 +54,7 @@ class Engine(ABC):
 
     Attributes:
         name: of the architecture.
+        takes, gives: kinds of input and of output, as `models.base.Model` has them.
         sample_rate: Hz of the output, and of the input where that is a waveform.
         hop_length: input items (samples, or frames for a vocoder) a step naturally consumes.
         latency: samples; output sample t never depends on input after t + latency.
@@ -80,6 +81,8 @@ class Engine(ABC):
     """
 
     name: str
+    takes: tuple[str, ...] = ("waveform",)
+    gives: tuple[str, ...] = ("speech",)
     sample_rate: int
     hop_length: int
     latency: int = 0

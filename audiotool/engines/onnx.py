@@ -70,6 +70,10 @@ class OnnxEngine(Engine):
         self.channels, self.input_channels = card.channels, card.input_channels
         self.extends_from_hz, self.rehearses_seconds = card.extends_from_hz, card.rehearses_seconds
         self.uses_f0 = card.uses_f0
+        self.takes = ("waveform",) if card.upsampling == 1 else ("mel",)
+        self.gives = ("stems",) if len(card.stems) > 1 else ("speech",)
+        if card.extends_from_hz is not None:
+            self.gives = ("wide-band",)
         if card.mel is not None:
             from audiotool.dsp.mel import mel_config
 

@@ -47,6 +47,7 @@ class TorchEngine(Engine):
     def __init__(self, model: Model) -> None:
         self.model = model
         self.name = model.name
+        self.takes, self.gives = model.takes, model.gives
         self.sample_rate = model.sample_rate
         self.hop_length = model.hop_length
         self.latency = model.latency

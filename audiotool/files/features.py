@@ -8,8 +8,10 @@ Both work a few seconds at a time, in constant memory.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,17 @@ from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
 from audiotool.audio.mono import Downmix
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, open_writer
-from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel
+from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel, mel_config
 from audiotool.engines.base import Engine
 from audiotool.errors import CheckpointError, InputError
-from audiotool.files.processor import FILE_CHUNK_SECONDS, FileResult, Progress, Written
+from audiotool.files.processor import (
+    FILE_CHUNK_SECONDS,
+    FileProcessor,
+    FileResult,
+    Process,
+    Progress,
+    Written,
+)
 from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.streamer import make_streamer
@@ -129,7 +138,8 @@ def _with_f0(reader: FeatureReader, track: Any, frames: int) -> Iterator[np.ndar
         position += block.shape[1]
 
 
-class MelAnalysis:
+@dataclass(frozen=True)
+class MelAnalysis(FileProcessor):
     """Recordings to mel files.
 
     Args:
@@ -138,8 +148,17 @@ class MelAnalysis:
         CheckpointError: the definition is unknown or malformed.
     """
 
-    def __init__(self, definition: str | Mapping[str, Any] | MelConfig) -> None:
-        self.analysis = StreamingMel(definition)
+    definition: str | Mapping[str, Any] | MelConfig
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "definition", mel_config(self.definition))
+
+    def open(self, threads: int | None = None) -> Process:
+        return lambda inputs, target, progress: self.process_file(inputs[0], target, progress)
+
+    def provenance(self) -> dict[str, Any]:
+        settings = {"mel": dataclasses.asdict(mel_config(self.definition))}
+        return {"model": None, "checkpoint_sha256": None, "settings": settings}
 
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None
@@ -155,19 +174,26 @@ class MelAnalysis:
         """
         began = time.monotonic()
         place = target.stems[0] if isinstance(target, Target) else target
-        mel = self.analysis.config
+        analysis = StreamingMel(self.definition)
+        mel = analysis.config
         with AudioReader(source) as reader, MelWriter(place, mel) as writer:
             info = reader.info
             resampler = StreamingResampler(info.sample_rate, mel.sample_rate, 1)
             downmix = Downmix()
             state: Any = None
             done, peak = 0, 0.0
+
+            def advance(waveform: np.ndarray[Any, Any], final: bool) -> None:
+                nonlocal state
+                frames, state = analysis.step(np.array(waveform, dtype=np.float32), state, final)
+                writer.write(frames[0])
+
             for block in reader.blocks(round(FILE_CHUNK_SECONDS * info.sample_rate)):
                 done, peak = done + len(block), max(peak, float(np.abs(block).max()))
-                state = self._write(resampler.feed(downmix(block.T)[None]), state, False, writer)
+                advance(resampler.feed(downmix(block.T)[None]), final=False)
                 if progress is not None:
                     progress(done, info.frames)
-            self._write(resampler.flush(), state, True, writer)
+            advance(resampler.flush(), final=True)
             if not writer.frames:
                 raise InputError(f"{reader.name} is shorter than a frame of {mel.n_fft} samples")
         several = f"{info.channels} channels were averaged: a mel has one"
@@ -181,8 +207,3 @@ class MelAnalysis:
             outputs=(Written(peak, 0),),
             warnings=(*reader.warnings, *([several] if info.channels > 1 else [])),
         )
-
-    def _write(self, waveform: np.ndarray[Any, Any], state: Any, final: bool, writer: MelWriter) -> Any:
-        mel, state = self.analysis.step(np.array(waveform, dtype=np.float32), state, final)
-        writer.write(mel[0])
-        return state

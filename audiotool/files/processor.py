@@ -1,9 +1,15 @@
-"""What is told of a file that was processed, and how much of one is taken at a time."""
+"""What makes outputs of an input, and what is told of a file that was processed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audiotool.audio.writer import Target
 
 FILE_CHUNK_SECONDS = 10.0
 """Of a file that one step takes, unless the user says how much."""
@@ -61,3 +67,36 @@ class FileResult:
     def real_time_factor(self) -> float:
         """Seconds of audio processed in a second."""
         return self.seconds / max(self.elapsed_s, 1e-9)
+
+
+Process = Callable[[Sequence["str | Path"], "Target", "Progress | None"], FileResult]
+"""Makes the outputs of (an input and its companions, where outputs go, whom to tell)."""
+
+
+class FileProcessor(ABC):
+    """What is done to each input of a run.
+
+    It is described in one process and opened in others, so it holds plain values and can be pickled.
+    """
+
+    @abstractmethod
+    def open(self, threads: int | None = None) -> Process:
+        """Load what is slow to load, once for all inputs.
+
+        Args:
+            threads: of one step; None leaves the engine's own choice.
+        Raises:
+            AudiotoolError: it cannot be loaded; nothing was written.
+        """
+
+    @abstractmethod
+    def provenance(self) -> dict[str, Any]:
+        """What a report says of how outputs were made: {"model", "checkpoint_sha256", "settings"}.
+
+        Raises:
+            CheckpointError: there is no such checkpoint.
+        """
+
+    def is_recording(self, source: str | Path) -> bool:
+        """Whether an input is a recording: its outputs are then scored beside it."""
+        return True

@@ -45,6 +45,7 @@ class TFiLMImporter(Importer):
     name = "tfilm"
     origin = "github.com/ncarraz/AFILM"
     licence = "MIT"
+    task = "super-resolve"
     signature: ClassVar[tuple[str, ...]] = ("conv1d", "t_fi_lm")
     options: ClassVar[tuple[Options, ...]] = (Options("config.json", taken=("input_length", "block0")),)
     layer = "t_fi_lm"

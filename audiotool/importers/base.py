@@ -133,6 +133,7 @@ class Importer:
         name: registered name of the model it builds.
         origin: repository or page that publishes the files.
         licence: of the published weights.
+        task: what the published weights were trained for.
         signature: pieces of tensor names; a file in which each of them occurs is taken for this model's.
         options: what the official configuration may say, section by section.
         packaged: released weights that an installed package carries; `models import NAME` finds them.
@@ -141,6 +142,7 @@ class Importer:
     name: ClassVar[str]
     origin: ClassVar[str] = ""
     licence: ClassVar[str] = "unknown: see the publisher's terms"
+    task: ClassVar[str] = "denoise"
     signature: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[Options, ...]] = ()
     packaged: ClassVar[Packaged | None] = None
@@ -202,7 +204,7 @@ class Importer:
                 f" ({type(error).__name__}: {error}).{self._resemblance(official)}"
             ) from error
         metadata = Metadata(
-            task=model.tasks[0],
+            task=self.task,
             model=describe_model(model),
             sample_rate=model.sample_rate,
             licence=self.licence,

@@ -20,6 +20,7 @@ class BigVGANImporter(Importer):
     name = "bigvgan"
     origin = "github.com/NVIDIA/BigVGAN"
     licence = "MIT"
+    task = "vocode"
     signature = ("conv_pre.", "ups.0.0.", "resblocks.0.activations.", "activation_post.", "conv_post.")
     options = (
         Options(

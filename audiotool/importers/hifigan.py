@@ -65,6 +65,7 @@ class HiFiGANImporter(Importer):
     name = "hifigan"
     origin = "github.com/jik876/hifi-gan"
     licence = "MIT"
+    task = "vocode"
     signature = ("conv_pre.", "ups.0.", "resblocks.0.convs", "conv_post.")
     options = (Options("config.json", taken=("resblock", *NETWORK, *MEL), unused=TRAINING, closed=False),)
 

@@ -40,6 +40,7 @@ class HybridDemucsImporter(Importer):
     name = "hybrid-demucs"
     origin = "github.com/facebookresearch/demucs"
     licence = "MIT"
+    task = "separate"
     signature = ("encoder.0.dconv.layers.0.0.weight", "freq_emb.embedding.weight")
     options = (
         Options(

@@ -65,6 +65,7 @@ class NSFImporter(Importer):
     name = "nsf"
     origin = "github.com/nii-yamagishilab/project-NN-Pytorch-scripts"
     licence = "BSD-3-Clause"
+    task = "vocode"
     signature = ("m_source.l_linear.weight", "m_filter.l_har_blocks.0.l_ff_1.weight")
     options = (
         Options(

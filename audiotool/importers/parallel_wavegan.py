@@ -132,6 +132,7 @@ class ParallelWaveGANImporter(Importer):
     name = "parallel-wavegan"
     origin = "github.com/kan-bayashi/ParallelWaveGAN"
     licence = "MIT"
+    task = "vocode"
     signature = ("first_conv.", "upsample_net.conv_in", "conv1x1_aux")
     options = (
         Options(

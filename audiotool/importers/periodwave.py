@@ -64,6 +64,7 @@ class PeriodWaveImporter(Importer):
     name = "periodwave"
     origin = "github.com/sh-lee-prml/PeriodWave"
     licence = "MIT"
+    task = "vocode"
     signature: ClassVar[tuple[str, ...]] = ("estimator.MelCond.", "estimator.mpg.mpg.", "estimator.period_")
     options = (
         Options(

@@ -69,6 +69,7 @@ class VocosImporter(Importer):
     name = "vocos"
     origin = "github.com/gemelo-ai/vocos"
     licence = "MIT"
+    task = "vocode"
     signature = ("backbone.embed.", "head.out.weight")
     options = tuple(options for classes in PARTS.values() for options in classes.values())
 

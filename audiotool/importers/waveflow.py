@@ -102,6 +102,7 @@ class WaveFlowImporter(Importer):
     name = "waveflow"
     origin = "github.com/L0SG/WaveFlow or github.com/PaddlePaddle/Parakeet"
     licence = "BSD-3-Clause (L0SG) or Apache-2.0 (Parakeet)"
+    task = "vocode"
     signature = ("flows.0.coupling.", "upsample_conv.0")
     options = (
         Options(

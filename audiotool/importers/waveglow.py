@@ -121,6 +121,7 @@ class WaveGlowImporter(Importer):
     name = "waveglow"
     origin = "github.com/NVIDIA/waveglow"
     licence = "BSD-3-Clause"
+    task = "vocode"
     signature = ("WN.0.", "convinv.0.conv.weight")
     options = (
         Options(

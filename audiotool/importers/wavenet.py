@@ -53,6 +53,7 @@ class WaveNetImporter(Importer):
     name = "wavenet"
     origin = "github.com/r9y9/wavenet_vocoder"
     licence = "MIT"
+    task = "vocode"
     signature = ("first_conv.", "upsample_net.conv_in", "conv1x1c")
     options = (
         Options(

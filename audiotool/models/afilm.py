@@ -224,7 +224,7 @@ class TFiLM(Model):
     """Waveform (B, 1, T) -> (B, 1, T), patch by patch."""
 
     name = "tfilm"
-    tasks = ("super-resolve",)
+    gives = ("wide-band",)
     config_class = TFiLMConfig
     small: ClassVar[dict[str, Any]] = {
         "filters": [4, 8],

@@ -188,7 +188,7 @@ class BandSplitGRU(Model):
     """Waveform (B, 1, T) to stems (B, S, T)."""
 
     name = "band-split-gru"
-    tasks = ("denoise", "separate")
+    gives = ("speech", "stems")
     config_class = BandSplitGRUConfig
     small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1}
     reference = "Band split after Luo and Yu, TASLP 2023, arXiv:2209.15174; arrangement our own"

@@ -62,7 +62,9 @@ class Model(nn.Module):
 
     Class attributes:
         name: what recipes and the command line call it.
-        tasks: the tasks it serves, its main one first.
+        takes: kinds of input: "waveform" or "mel", and "enrolment" where it keeps one speaker.
+        gives: kinds of output that it can be trained to give, its main one first: "speech" (one cleaner or
+            new recording), "stems" (several, which add up or not), "wide-band" (what the input lacks).
         config_class: a frozen dataclass with every hyper-parameter and its published default.
         reference: author, title, venue and year, arXiv number.
         remembers: what the tensors of a state hold, by their place in it: {"layers": "…"} for all under it.
@@ -102,7 +104,8 @@ class Model(nn.Module):
     """
 
     name: ClassVar[str]
-    tasks: ClassVar[tuple[str, ...]]
+    takes: ClassVar[tuple[str, ...]] = ("waveform",)
+    gives: ClassVar[tuple[str, ...]] = ("speech",)
     config_class: ClassVar[type]
     reference: ClassVar[str] = ""
     remembers: ClassVar[dict[str, str]] = {}

@@ -112,7 +112,6 @@ class CADenseUNet(Model):
     """Array recording (B, microphones, T) to speech (B, 1, T)."""
 
     name = "ca-dense-unet"
-    tasks = ("denoise",)
     config_class = CADenseUNetConfig
     small: ClassVar[dict[str, Any]] = {
         "n_fft": 128,

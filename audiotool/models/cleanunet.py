@@ -173,7 +173,6 @@ class CleanUNet(Model):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "cleanunet"
-    tasks = ("denoise",)
     config_class = CleanUNetConfig
     small: ClassVar[dict[str, Any]] = {
         "channels_h": 4,

@@ -85,7 +85,7 @@ class ConvTasNet(Model):
     """Mixture (B, 1, T) to stems (B, S, T)."""
 
     name = "conv-tasnet"
-    tasks = ("separate", "denoise")
+    gives = ("stems", "speech")
     config_class = ConvTasNetConfig
     small: ClassVar[dict[str, Any]] = {
         "filters": 32,

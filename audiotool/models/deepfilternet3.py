@@ -280,7 +280,6 @@ class DeepFilterNet3(Model):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "deepfilternet3"
-    tasks = ("denoise",)
     config_class = DeepFilterNet3Config
     small: ClassVar[dict[str, Any]] = {
         "n_fft": 320,

@@ -77,7 +77,6 @@ class DTLN(Model):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "dtln"
-    tasks = ("denoise",)
     config_class = DTLNConfig
     small: ClassVar[dict[str, Any]] = {"n_fft": 64, "hop_length": 16, "units": 8, "basis": 16}
     reference = "Westhausen and Meyer, DTLN, Interspeech 2020, arXiv:2005.07551"

@@ -183,7 +183,6 @@ class FastEnhancer(Model):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "fastenhancer"
-    tasks = ("denoise",)
     config_class = FastEnhancerConfig
     small: ClassVar[dict[str, Any]] = {
         "channels": 8,

@@ -166,7 +166,6 @@ class GTCRN(Model):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "gtcrn"
-    tasks = ("denoise",)
     config_class = GTCRNConfig
     reference = "Rong et al., GTCRN, ICASSP 2024"
 

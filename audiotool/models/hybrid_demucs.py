@@ -135,7 +135,7 @@ class HybridDemucs(Model):
     """Separate a waveform (B, C, T) -> (B, sources * C, T)."""
 
     name = "hybrid-demucs"
-    tasks = ("separate", "denoise")
+    gives = ("stems", "speech")
     config_class = HybridDemucsConfig
     small: ClassVar[dict[str, Any]] = {"channels": 8, "dconv_attn": 9, "dconv_lstm": 9}
     reference = "Défossez, Hybrid Spectrogram and Waveform Source Separation, 2021, arXiv:2111.03600"

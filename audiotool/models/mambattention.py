@@ -233,7 +233,6 @@ class MambAttention(MagnitudePhaseModel):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "mambattention"
-    tasks = ("denoise",)
     config_class = MambAttentionConfig
     small: ClassVar[dict[str, Any]] = {"hid_feature": 8, "num_tfmamba": 1, "d_state": 4, "expand": 2}
     reference = "Kühne et al., MambAttention, 2025, arXiv:2507.00966"

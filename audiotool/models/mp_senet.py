@@ -169,7 +169,7 @@ class MPSENet(MagnitudePhaseModel):
     """Enhance a waveform (B, 1, T) -> (B, 1, T)."""
 
     name = "mp-senet"
-    tasks = ("denoise", "super-resolve")
+    gives = ("speech", "wide-band")
     config_class = MPSENetConfig
     small: ClassVar[dict[str, Any]] = {"dense_channel": 8, "n_blocks": 1}
     reference = "Lu et al., MP-SENet, Interspeech 2023, arXiv:2305.13686"

@@ -112,7 +112,7 @@ class PersonalisedTransformer(Model):
     """Mixture (B, 1, T) to the enrolled speaker (B, 1, T)."""
 
     name = "personalised-transformer"
-    tasks = ("denoise",)
+    takes = ("waveform", "enrolment")
     config_class = PersonalisedTransformerConfig
     small: ClassVar[dict[str, Any]] = {"dim": 16, "heads": 2, "blocks": 1, "inner_dim": 32}
     reference = "after Zhang et al., Cross-Attention is all you need, 2022, arXiv:2211.04346"

@@ -98,7 +98,7 @@ class SpectralConvNeXt(Model):
     """Waveform (B, 1, T) to stems (B, S, T)."""
 
     name = "spectral-convnext"
-    tasks = ("denoise", "separate", "super-resolve")
+    gives = ("speech", "stems", "wide-band")
     config_class = SpectralConvNeXtConfig
     small: ClassVar[dict[str, Any]] = {"dim": 16, "blocks": 1}
     remembers: ClassVar[dict[str, str]] = {

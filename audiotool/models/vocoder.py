@@ -24,7 +24,7 @@ class Vocoder(Model):
         CheckpointError: the definition is unknown or malformed.
     """
 
-    tasks: ClassVar[tuple[str, ...]] = ("vocode",)
+    takes: ClassVar[tuple[str, ...]] = ("mel",)
     causal = False
     hop_length = 1
 

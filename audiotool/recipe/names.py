@@ -13,7 +13,7 @@ from audiotool.metrics.base import METRICS
 from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import LossTerm, Recipe
-from audiotool.tasks.base import TASKS
+from audiotool.tasks.base import TASKS, served_by
 
 
 def check_names(recipe: Recipe, source: str) -> None:
@@ -24,8 +24,8 @@ def check_names(recipe: Recipe, source: str) -> None:
     """
     task = _at(source, "task", TASKS.get, recipe.task)
     model_class = _at(source, "model.name", MODELS.get, recipe.model.name)
-    if recipe.task not in model_class.tasks:
-        served = ", ".join(model_class.tasks)
+    if not task.is_served_by(model_class):
+        served = ", ".join(served_by(model_class))
         raise RecipeError(f"{source}: model.name: {recipe.model.name} serves {served}, not {recipe.task}")
     try:
         build_config(model_class.config_class, recipe.model.config, "model.config.")
@@ -34,7 +34,7 @@ def check_names(recipe: Recipe, source: str) -> None:
     metrics = recipe.validation.metrics
     for n, name in enumerate(metrics or []):
         _at(source, f"validation.metrics.{n}", METRICS.get, name)
-    allowed = ["loss", *(task.metrics if metrics is None else metrics)]
+    allowed = ["loss", *(task.scoring.metrics if metrics is None else metrics)]
     if recipe.validation.metric not in (None, *allowed):
         raise RecipeError(
             f"{source}: validation.metric: found '{recipe.validation.metric}', which is not measured"

@@ -1,12 +1,81 @@
 """Separate: one recording in, one file a stem out."""
 
-from audiotool.tasks.base import Task
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiotool.errors import PlanError
+from audiotool.files.processor import FileProcessor
+from audiotool.tasks.base import Scoring, Task
+from audiotool.tasks.denoise import Denoise
+from audiotool.tasks.inference import Inference
+from audiotool.tasks.options import TaskOptions
+
+if TYPE_CHECKING:
+    from audiotool.files.kinds import Outputs
+
+SPEECH_AND_BACKGROUND = ("speech", "background")
+
+
+@dataclass(frozen=True)
+class SeparateOptions(TaskOptions):
+    """What separation adds."""
+
+    stems: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What to separate into: speech,background takes the default denoiser.",
+            rich_help_panel="Model",
+            show_default=False,
+        ),
+    ] = None
 
 
 class Separate(Task):
+    """Take a recording apart: speakers, or instruments, or speech and background.
+
+    Every stem becomes a file, DIR/NAME.STEM.wav. A denoiser's checkpoint gives speech and background, which
+    add up to the input, but for what a format rounds or limits.
+
+    audiotool separate interview.wav -o stems/
+    audiotool separate interview.wav -o stems/ --stems speech,background
+    audiotool separate recordings/ -o stems/ --jobs 4 --skip-existing
+    """
+
     name = "separate"
     verb = "separating"
     done = "separated"
-    metrics = ("si_sdr", "sdr", "pesq", "stoi")
-    selection_metric = ("si_sdr", True)
+    gives = "stems"
+    options_class = SeparateOptions
+    scoring = Scoring(("si_sdr", "sdr", "pesq", "stoi"), best="si_sdr", any_order=True)
     example = "mixture"
+    options: SeparateOptions
+    by_denoiser = False
+
+    def outputs(self, checkpoint: str | None) -> Outputs:
+        from audiotool import checkpoint as checkpoints
+        from audiotool.files.kinds import Outputs
+
+        asked = self.options.stems
+        wanted = None if asked is None else {stem.strip() for stem in asked.split(",")}
+        if checkpoint is None:
+            by_denoiser = wanted == set(SPEECH_AND_BACKGROUND)
+            path = checkpoints.default_for(Denoise.name if by_denoiser else self.name)
+        else:
+            path = checkpoints.resolve(checkpoint)
+        stems = checkpoints.stems_of(path)
+        # A checkpoint of any other task is refused where it is loaded.
+        self.by_denoiser = checkpoints.read_metadata(path).task == Denoise.name and len(stems) == 1
+        if self.by_denoiser:
+            stems = SPEECH_AND_BACKGROUND
+        if wanted is not None and wanted != set(stems):
+            other = "" if self.by_denoiser else "; --stems speech,background parts speech from the rest"
+            raise PlanError(f"{path.stem} separates into {','.join(stems)}, not into {asked}{other}")
+        return Outputs(self.done, stems, last_is_rest=self.by_denoiser)
+
+    def processor(self, checkpoint: str | None) -> FileProcessor:
+        return Inference.asked(Denoise.name if self.by_denoiser else self.name, self.options, checkpoint)

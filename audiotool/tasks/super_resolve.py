@@ -1,13 +1,51 @@
 """Super-resolve: narrow-band speech in, wide-band speech out."""
 
-from audiotool.tasks.base import Task
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from audiotool.tasks.base import Scoring, Task
+from audiotool.tasks.options import TaskOptions
+
+
+@dataclass(frozen=True)
+class SuperResolveOptions(TaskOptions):
+    """What super-resolution adds."""
+
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            min=8000,
+            max=192000,
+            metavar="HZ",
+            help="Sample rate of the output in Hz; the input's or the model's, whichever is higher.",
+            rich_help_panel="Files",
+            show_default=False,
+        ),
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "output_rate": self.rate}
 
 
 class SuperResolve(Task):
+    """Restore the band above what a recording holds: telephone speech to wide band.
+
+    The band that is there passes unchanged. How far it reaches is measured first and told: a recording may
+    hold less than its sample rate says.
+
+    audiotool super-resolve telephone.wav -o wide.wav
+    audiotool super-resolve calls/ -o wide/ --reference studio/ --report report.csv
+    """
+
     name = "super-resolve"
     verb = "super-resolving"
     done = "super-resolved"
-    metrics = ("lsd", "lsd_high", "pesq", "stoi", "si_sdr")
-    selection_metric = ("lsd", False)
-    widens = True
+    gives = "wide-band"
+    options_class = SuperResolveOptions
+    settings = {"widens": True}  # noqa: RUF012
+    scoring = Scoring(("lsd", "lsd_high", "pesq", "stoi", "si_sdr"), best="lsd")
     example = "narrow-band"

@@ -1,12 +1,199 @@
-"""Vocode: mel frames (or speech to be analysed into them) in, a waveform out."""
+"""Vocode: mel frames (or speech to be analysed into them) in, a waveform out; and mels of recordings."""
 
-from audiotool.tasks.base import Task
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audiotool.audio import PIPE
+from audiotool.errors import CheckpointError, InputError, PlanError
+from audiotool.files.processor import FileProcessor, FileResult, Process
+from audiotool.paths import like_named
+from audiotool.tasks.base import Scoring, Task
+from audiotool.tasks.inference import Inference
+from audiotool.tasks.options import TaskOptions
+
+if TYPE_CHECKING:
+    from audiotool.dsp.mel import MelConfig
+    from audiotool.files.kinds import Inputs, Outputs
+
+
+@dataclass(frozen=True)
+class VocodeOptions(TaskOptions):
+    """What vocoding adds."""
+
+    mel_only: Annotated[
+        bool,
+        typer.Option(
+            "--mel-only",
+            help="Write the recordings' mels: .npy, .npz or .safetensors.",
+            rich_help_panel="Mel",
+        ),
+    ] = False
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --mel-only: a mel definition by name, in place of a checkpoint's.",
+            rich_help_panel="Mel",
+            show_default=False,
+        ),
+    ] = None
+    f0: Annotated[
+        str | None,
+        typer.Option(
+            "--f0",
+            metavar="PATH",
+            help="F0 in Hz a frame (.npy) for mel files and vocoders that want it; a folder for several.",
+            rich_help_panel="Mel",
+            show_default=False,
+        ),
+    ] = None
 
 
 class Vocode(Task):
+    """Turn mel spectrograms into speech, or speech into mel spectrograms and back.
+
+    A mel file holds (n_mels, frames). It must be defined as the checkpoint says; a safetensors file made here
+    knows its definition, of the others shape and range are checked. A recording is analysed and spoken again
+    (copy synthesis), and keeps its sample rate, channels and length.
+
+    audiotool vocode --mel-only talk.wav -o talk.safetensors
+    audiotool vocode talk.safetensors -o spoken.wav
+    audiotool vocode talk.wav -o again.wav --reference talk.wav
+    audiotool vocode mels/ -o spoken/ --jobs 4
+    audiotool vocode --mel-only talk.wav -o talk.npy --preset hifigan-22k
+    """
+
     name = "vocode"
     verb = "vocoding"
     done = "vocoded"
-    metrics = ("mel_l1", "mrstft", "pesq", "stoi", "f0_rmse", "vuv_error")
-    selection_metric = ("mel_l1", False)
+    takes = "mel"
+    options_class = VocodeOptions
+    # What lies above the model's band was not vocoded, and must not pass for it.
+    settings = {"upper_band": False}  # noqa: RUF012
+    scoring = Scoring(("mel_l1", "mrstft", "pesq", "stoi", "f0_rmse", "vuv_error"), best="mel_l1")
     example = "features"
+    options: VocodeOptions
+
+    def check(self) -> None:
+        options = self.options
+        if not options.mel_only:
+            if options.preset is not None:
+                raise PlanError("--preset belongs to --mel-only: a vocoder's mel is its checkpoint's")
+            self._check_f0()
+            return
+        for name in ("f0", "reference", "subtype"):
+            if getattr(options, name) is not None:
+                raise PlanError(f"--mel-only and --{name} exclude each other")
+        if options.preset is not None:
+            if options.names_checkpoint:
+                raise PlanError("--preset and a checkpoint exclude each other: each of them defines the mel")
+            self._preset(options.preset)
+        if options.format is not None:
+            from audiotool.audio.formats import MEL_ENDINGS
+
+            if f".{options.format.lower()}" not in MEL_ENDINGS:
+                raise PlanError(f"--format of a mel is one of {', '.join(e[1:] for e in MEL_ENDINGS)}")
+
+    def _check_f0(self) -> None:
+        if self.options.f0 is None:
+            return
+        place, inputs = like_named(Path(self.options.f0)), self.options.inputs
+        if not place.exists():
+            raise PlanError(f"no such F0: {place}")
+        if place.is_file() and (len(inputs) > 1 or Path(inputs[0]).is_dir()):
+            raise PlanError(f"several inputs need a folder of F0 files, and {place} is a file")
+
+    def inputs(self) -> Inputs:
+        from audiotool.audio.formats import MEL_ENDINGS
+        from audiotool.files.kinds import Inputs
+
+        recordings = Inputs()
+        if self.options.mel_only:
+            return recordings
+        return Inputs((*recordings.endings, *MEL_ENDINGS), "audio or mel files", self.f0_of)
+
+    def f0_of(self, relative: Path) -> tuple[Path, ...]:
+        """The file of F0 for an input, from its place below the folder it was found in."""
+        if self.options.f0 is None:
+            return ()
+        place = like_named(Path(self.options.f0))
+        return ((place / relative).with_suffix(".npy") if place.is_dir() else place,)
+
+    def outputs(self, checkpoint: str | None) -> Outputs:
+        from audiotool.files.kinds import MelOutputs
+
+        return MelOutputs() if self.options.mel_only else super().outputs(checkpoint)
+
+    def processor(self, checkpoint: str | None) -> FileProcessor:
+        if not self.options.mel_only:
+            return Vocoding.asked(self.name, self.options, checkpoint, f0=self.options.f0)
+        from audiotool.files.features import MelAnalysis
+
+        preset = self.options.preset
+        return MelAnalysis(self._preset(preset) if preset else self._definition(checkpoint))
+
+    @staticmethod
+    def _preset(name: str) -> MelConfig:
+        from audiotool.dsp.mel import mel_config
+
+        try:
+            return mel_config(name)
+        except CheckpointError as error:
+            raise PlanError(str(error)) from error
+
+    def _definition(self, checkpoint: str | None) -> MelConfig:
+        """The mel that the vocoder of a checkpoint takes."""
+        from audiotool.checkpoint import default_for
+        from audiotool.files.features import vocoder_of
+        from audiotool.streaming.copy_synthesis import mel_of
+
+        if checkpoint is None:
+            try:
+                default_for(self.name)
+            except CheckpointError as error:
+                raise CheckpointError(f"{error}, or --preset NAME for its mel alone") from error
+        return mel_of(vocoder_of(Inference(self.name, checkpoint, "cpu").load().engine))
+
+
+@dataclass(frozen=True)
+class Vocoding(Inference):
+    """Mel files to speech; recordings to mels and to speech again.
+
+    Args:
+        f0: F0 for mel files, as it was typed; None where they or the vocoder have none.
+    """
+
+    f0: str | None = None
+
+    def open(self, threads: int | None = None) -> Process:
+        from audiotool.files.features import vocode_file
+
+        pipeline = self.load(threads)
+        chunk = pipeline.settings.chunk_seconds
+
+        def process(inputs: Any, target: Any, progress: Any) -> FileResult:
+            source, *f0 = inputs
+            if not self.is_recording(source):
+                track = like_named(f0[0]) if f0 else None
+                return vocode_file(pipeline.engine, source, target, progress, track, chunk)
+            if f0:
+                name = "standard input" if str(source) == PIPE else Path(source).name
+                raise InputError(f"{name} is a recording, in which F0 is tracked: --f0 belongs to mel files")
+            return pipeline.process_file(source, target, progress)
+
+        return process
+
+    def provenance(self) -> dict[str, Any]:
+        facts = super().provenance()
+        told = {} if self.f0 is None else {"f0": self.f0}
+        return {**facts, "settings": {**facts["settings"], **told}}
+
+    def is_recording(self, source: str | Path) -> bool:
+        from audiotool.audio.formats import is_mel_name
+
+        return not is_mel_name(source)

@@ -195,7 +195,7 @@ class Trainer:
         """The fixed set, rendered once; empty in all processes but the first."""
         recipe, task = self.recipe, TASKS.get(self.recipe.task)
         section = recipe.validation
-        metrics = list(task.metrics if section.metrics is None else section.metrics)
+        metrics = list(task.scoring.metrics if section.metrics is None else section.metrics)
         examples = []
         if section.count and self.fabric.is_global_zero:
             audio = recipe.audio
@@ -491,8 +491,8 @@ class Trainer:
 
         name = self.recipe.validation.metric
         if name is None:
-            chosen = TASKS.get(self.recipe.task).selection_metric
-            return chosen if chosen[0] in self.validator.metrics else ("loss", False)
+            best = TASKS.get(self.recipe.task).scoring.best
+            name = best if best in self.validator.metrics else "loss"
         return (name, False) if name == "loss" else (name, METRICS.get(name).higher_is_better)
 
 

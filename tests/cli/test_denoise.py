@@ -26,9 +26,9 @@ from typer.testing import CliRunner, Result
 import audiotool
 from audiotool.checkpoint import sha256
 from audiotool.cli.app import app
-from audiotool.cli.options import TaskOptions
-from audiotool.cli.task import asked_checkpoint
+from audiotool.cli.tasks import asked_checkpoint
 from audiotool.errors import CheckpointError
+from audiotool.tasks.options import TaskOptions
 
 DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
 COMMAND = [sys.executable, "-c", "from audiotool.cli.app import main; main()", "denoise"]

@@ -16,10 +16,11 @@ import audiotool
 from audiotool.cli.app import app
 from audiotool.models.personalised_transformer import PersonalisedTransformer
 from audiotool.models.registry import MODELS
+from audiotool.tasks.base import served_by
 
 STEMS = {"conv-tasnet": {"stems": ("speech",)}}
 DENOISERS = [
-    name for name, model in MODELS.all().items() if "denoise" in model.tasks and name != "ca-dense-unet"
+    name for name, model in MODELS.all().items() if "denoise" in served_by(model) and name != "ca-dense-unet"
 ]
 
 

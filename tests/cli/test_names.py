@@ -152,19 +152,18 @@ def test_names_in_either_unicode_form_match(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_references_and_f0_match_in_either_form(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    from audiotool.audio.writer import Target
     from audiotool.batch.inputs import Found
-    from audiotool.batch.plan import Job
     from audiotool.batch.references import References
-    from audiotool.batch.work import Work, _f0_of
+    from audiotool.paths import like_named
+    from audiotool.tasks.vocode import Vocode, VocodeOptions
 
     reference = write_speech(tmp_path / "ref" / DECOMPOSED / f"{DECOMPOSED}.flac")
     relative = Path(COMPOSED) / f"{COMPOSED}.wav"
     found = References(tmp_path / "ref", ("speech",), several=True).of(Found(tmp_path / relative, relative))
     assert found == (reference,)
     np.save(tmp_path / "ref" / f"{DECOMPOSED}.npy", np.zeros(3))
-    job = Job(f"{COMPOSED}.npy", tmp_path / f"{COMPOSED}.npy", Target(("-",)))
-    assert _f0_of(job, Work("vocode", f0=str(tmp_path / "ref"))) == tmp_path / "ref" / f"{DECOMPOSED}.npy"
+    (f0,) = Vocode(VocodeOptions(f0=str(tmp_path / "ref"))).f0_of(Path(f"{COMPOSED}.wav"))
+    assert like_named(f0) == tmp_path / "ref" / f"{DECOMPOSED}.npy"
 
 
 def test_what_is_typed_in_the_other_form_is_found(tmp_path: Path, tiny_checkpoint: Path) -> None:

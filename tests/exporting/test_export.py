@@ -17,6 +17,7 @@ from audiotool.exporting.export import export
 from audiotool.exporting.real_pairs import Pair, irfft, rfft
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
+from audiotool.tasks.base import served_by
 from tests.kit.checkpoints import save_model
 
 BANDS = {"n_fft": 64, "hop_length": 32, "bands": [[4, 4], [2, 8]], "dim": 8, "layers": 1}
@@ -151,7 +152,7 @@ def test_card_says_what_states_are(exported: tuple[Model, OnnxEngine]) -> None:
 )
 def test_models_without_a_graph_say_why(name: str, reason: str, tmp_path: Path) -> None:
     model = MODELS.get(name).from_config(MODELS.get(name).small).eval()
-    path = save_model(tmp_path / "model.safetensors", model, model.tasks[0])
+    path = save_model(tmp_path / "model.safetensors", model, served_by(model)[0])
     with pytest.raises(ExportError, match=f"{name} cannot be exported: .*{reason}") as error:
         export(path, tmp_path / "model.onnx")
     assert "\n" not in str(error.value)

@@ -179,9 +179,8 @@ def test_other_rates_are_resampled_once() -> None:
 def test_every_task_names_known_metrics() -> None:
     known = METRICS.all()
     for task in TASKS.all().values():
-        assert set(task.metrics) <= set(known)
-        name, higher = task.selection_metric
-        assert known[name].higher_is_better is higher
+        assert set(task.scoring.metrics) <= set(known)
+        assert task.scoring.best in task.scoring.metrics
 
 
 def test_unknown_metric_names_the_nearest() -> None:

@@ -54,7 +54,6 @@ class Swapper(Model):
     """Separates high from low perfectly, and puts them out in the other order in every other call."""
 
     name = "swapper"
-    tasks = ("separate",)
     config_class = SwapperConfig
 
     def __init__(self, config: SwapperConfig) -> None:

@@ -1,78 +1,87 @@
-"""What the task commands have in common: plan, run, report, exit code."""
+"""One command of each task: its options, then plan, run, report and exit code."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import dataclasses
+import inspect
+import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from audiotool.cli.options import TaskOptions
 from audiotool.cli.progress import make_watcher
 from audiotool.cli.screen import say
 from audiotool.errors import CheckpointError, InputError, PlanError
+from audiotool.tasks.base import TASKS, Task
+from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
+    from audiotool.batch.plan import Layout
     from audiotool.batch.work import Outcome
 
 
-def run_task(
-    task: str,
-    options: TaskOptions,
-    residual: str | None = None,
-    stems: tuple[str, ...] = ("speech",),
-    layout_changes: Mapping[str, Any] | None = None,
-    work_changes: Mapping[str, Any] | None = None,
-) -> None:
-    """Run one of the task commands.
+def names() -> list[str]:
+    """Names of the tasks: each is a command."""
+    return list(TASKS.all())
 
-    Args:
-        task: its name.
-        residual: where input minus output goes, for tasks that offer it.
-        stems: names of the outputs.
-        layout_changes, work_changes: fields of `batch.plan.Layout` and `batch.work.Work` that only this task
-            sets.
+
+def command_of(name: str) -> typer.Typer:
+    """A task's command: the fields of its options are arguments and options, its docstring is the help."""
+    task = TASKS.get(name)
+    app = typer.Typer(add_completion=False)
+
+    def command(**values: Any) -> None:
+        run_task(task, task.options_class(**values))
+
+    parameters = _parameters(task.options_class)
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    app.command(name, help=inspect.cleandoc(task.__doc__ or name))(command)
+    return app
+
+
+def _parameters(options_class: type[TaskOptions]) -> list[inspect.Parameter]:
+    """The fields of a dataclass as a function's parameters."""
+    hints = typing.get_type_hints(options_class, include_extras=True)
+    parameters = []
+    for item in dataclasses.fields(options_class):
+        default = inspect.Parameter.empty
+        if item.default is not dataclasses.MISSING:
+            default = item.default
+        elif item.default_factory is not dataclasses.MISSING:
+            default = item.default_factory()
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters.append(inspect.Parameter(item.name, kind, default=default, annotation=hints[item.name]))
+    return parameters
+
+
+def run_task(task_class: type[Task], options: TaskOptions) -> None:
+    """Run a task's command.
+
     Raises:
         PlanError: the command line does not hold together; nothing was started.
         typer.Exit: with 1 when a job failed.
     """
-    from audiotool.batch.plan import Layout, make_plan
+    from audiotool.batch.plan import make_plan
     from audiotool.batch.provenance import provenance
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
-    from audiotool.tasks.base import TASKS
 
     check_options(options)
+    task = task_class(options)
+    task.check()
     checkpoint = asked_checkpoint(options)
-    layout = Layout(
-        output=options.output,
-        suffix=options.suffix,
-        residual=residual,
-        reference=options.reference,
-        format=options.format,
-        subtype=options.subtype,
-        stems=stems,
-        existing="skip" if options.skip_existing else "overwrite" if options.overwrite else "refuse",
-        **{"done": TASKS.get(task).done, **(layout_changes or {})},
-    )
+    layout = _layout(task, checkpoint)
     plan = make_plan(options.inputs, layout)
-    description = TASKS.get(task)
-    work = Work(
-        task=task,
-        checkpoint=checkpoint,
-        device=options.device,
-        engine=options.engine.value,
-        settings=options.settings(),
-        metrics=description.metrics if options.reference is not None else (),
-    )
-    work = replace(work, **(work_changes or {}))
+    scoring = task.scored(layout.outputs) if options.reference is not None else None
+    work = Work(task.processor(checkpoint), scoring)
     facts = provenance(work) if options.report is not None else {}
     outcomes: list[Outcome] = []
     with (
-        make_watcher(description.verb, plan, options.quiet) as watcher,
+        make_watcher(task.verb, plan, options.quiet) as watcher,
         contextlib.closing(run(plan, work, options.jobs, watcher)) as running,
     ):
         try:
@@ -90,6 +99,24 @@ def run_task(
         if len(outcomes) > 1:
             say(f"{failures} of {len(outcomes)} files failed")
         raise typer.Exit(1)
+
+
+def _layout(task: Task, checkpoint: str | None) -> Layout:
+    """Where the outputs of a task go."""
+    from audiotool.batch.plan import Layout
+
+    options = task.options
+    return Layout(
+        output=options.output,
+        suffix=options.suffix,
+        residual=options.residual_place,
+        reference=options.reference,
+        format=options.format,
+        subtype=options.subtype,
+        existing="skip" if options.skip_existing else "overwrite" if options.overwrite else "refuse",
+        inputs=task.inputs(),
+        outputs=task.outputs(checkpoint),
+    )
 
 
 def check_options(options: TaskOptions) -> None:

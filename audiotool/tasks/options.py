@@ -1,25 +1,13 @@
-"""Options that commands share: each written once, taken by a command as one dataclass.
-
-@app.command()
-@takes(DenoiseOptions)
-def denoise(options: DenoiseOptions) -> None: ...
-"""
+"""What can be typed after a task's command: one dataclass a task, whose fields are arguments and options."""
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-import functools
-import inspect
-import typing
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
-OptionsT = typing.TypeVar("OptionsT")
 
 Device = Annotated[
     str,
@@ -55,33 +43,6 @@ Jobs = Annotated[
         rich_help_panel="Computation",
     ),
 ]
-
-
-def takes(options_class: type[OptionsT]) -> Callable[[Callable[[OptionsT], None]], Callable[..., None]]:
-    """Give a command the fields of a dataclass as its arguments and options."""
-
-    def decorate(command: Callable[[OptionsT], None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def call(**values: Any) -> None:
-            command(options_class(**values))
-
-        hints = typing.get_type_hints(options_class, include_extras=True)
-        parameters = []
-        for item in dataclasses.fields(options_class):  # type: ignore[arg-type]
-            default = inspect.Parameter.empty
-            if item.default is not dataclasses.MISSING:
-                default = item.default
-            elif item.default_factory is not dataclasses.MISSING:
-                default = item.default_factory()
-            kind = inspect.Parameter.KEYWORD_ONLY
-            parameters.append(
-                inspect.Parameter(item.name, kind, default=default, annotation=hints[item.name])
-            )
-        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        call.__annotations__ = {p.name: p.annotation for p in parameters}
-        return call
-
-    return decorate
 
 
 @dataclass(frozen=True)
@@ -197,6 +158,16 @@ class TaskOptions:
     jobs: Jobs = 1
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
 
+    @property
+    def names_checkpoint(self) -> bool:
+        """Whether weights were named, in any of three ways."""
+        return any(value is not None for value in (self.model, self.checkpoint, self.recipe))
+
+    @property
+    def residual_place(self) -> str | None:
+        """Where input minus output goes; None for nowhere."""
+        return None
+
     def settings(self) -> dict[str, Any]:
         """Keywords of the stream's `Settings`; tasks with more of them extend this."""
         return {"chunk_seconds": self.chunk, "rehearse": self.rehearse}
@@ -232,3 +203,19 @@ Residual = Annotated[
         show_default=False,
     ),
 ]
+
+
+@dataclass(frozen=True)
+class EnhancementOptions(TaskOptions):
+    """What tasks add whose output is a cleaner input: how much of it is taken away, and where that goes."""
+
+    mix: Mix = 1.0
+    max_attenuation: MaxAttenuation = None
+    residual: Residual = None
+
+    @property
+    def residual_place(self) -> str | None:
+        return self.residual
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "mix": self.mix, "max_attenuation_db": self.max_attenuation}

@@ -1,0 +1,74 @@
+"""The model of a checkpoint, over recordings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiotool.errors import InputError
+from audiotool.files.processor import FileProcessor, FileResult, Process
+from audiotool.tasks.options import TaskOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from audiotool.checkpoint import EngineName
+    from audiotool.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Inference(FileProcessor):
+    """What most tasks do to a recording.
+
+    Args:
+        task: its name; a checkpoint of another task is refused.
+        checkpoint: a bundled name or a path; None is the task's default.
+        device, engine: as `audiotool.load`.
+        settings: keywords of `streaming.session.Settings`.
+    """
+
+    task: str
+    checkpoint: str | None = None
+    device: str = "auto"
+    engine: EngineName = "auto"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def asked(cls, task: str, options: TaskOptions, checkpoint: str | None, **more: Any) -> Self:
+        """What a command's options ask for; `more` are fields of subclasses."""
+        return cls(task, checkpoint, options.device, options.engine.value, options.settings(), **more)
+
+    def load(self, threads: int | None = None) -> Pipeline:
+        """The pipeline; threads as `audiotool.load`.
+
+        Raises:
+            CheckpointError, DeviceError, DependencyError: as `audiotool.load`.
+        """
+        from audiotool.tasks.load import load
+
+        name = self.checkpoint or self.task
+        return load(name, self.device, self.task, engine=self.engine, threads=threads, **self.settings)
+
+    def open(self, threads: int | None = None) -> Process:
+        from audiotool.audio.formats import is_mel_name
+
+        pipeline = self.load(threads)
+
+        def process(inputs: Any, target: Any, progress: Any) -> FileResult:
+            if is_mel_name(inputs[0]):
+                raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
+            return pipeline.process_file(inputs[0], target, progress)
+
+        return process
+
+    def provenance(self) -> dict[str, Any]:
+        from audiotool import checkpoint
+
+        resolve, asked = checkpoint.resolve, self.checkpoint
+        path: Path = checkpoint.default_for(self.task) if asked is None else resolve(asked)
+        return {
+            "model": path.stem if path in checkpoint.named().values() else str(path),
+            "checkpoint_sha256": checkpoint.sha256(path),
+            "settings": {name: value for name, value in self.settings.items() if value is not None},
+        }

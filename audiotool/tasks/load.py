@@ -1,0 +1,75 @@
+"""`audiotool.load`: from a name to a pipeline with the settings of its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiotool.errors import CheckpointError
+from audiotool.tasks.base import TASKS, served_by
+
+if TYPE_CHECKING:
+    from audiotool.checkpoint import EngineName, Metadata
+    from audiotool.engines.base import Engine
+    from audiotool.pipeline import Pipeline
+
+
+def load(
+    name: str | Path = "denoise",
+    device: str = "auto",
+    task: str | None = None,
+    engine: EngineName = "auto",
+    threads: int | None = None,
+    **settings: Any,
+) -> Pipeline:
+    """Load a pipeline.
+
+    Args:
+        name: a task (its default checkpoint), a bundled checkpoint's name, or a path.
+        device: "cpu", "cuda", "cuda:1" or "auto", which is the CPU where the checkpoint has a graph, else a
+            GPU where there is one.
+        task: refuse a checkpoint of another task.
+        engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
+            there is one and the device allows it.
+        threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
+        settings: those of `Settings` (chunk_seconds, mix, max_attenuation_db, …).
+    Raises:
+        CheckpointError: no such checkpoint, or one that cannot be used.
+        DeviceError: the device is not there.
+        DependencyError: the engine is not installed.
+    """
+    from audiotool import checkpoint
+    from audiotool.pipeline import Pipeline
+    from audiotool.streaming.session import Settings
+
+    path = checkpoint.default_for(str(name)) if str(name) in TASKS.all() else checkpoint.resolve(name)
+    runs, metadata = checkpoint.open_engine(path, device, engine, threads)
+    if task is not None and metadata.task != task:
+        raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
+    _check_serves(runs, metadata, path)
+    values = Settings(**{**settings, **TASKS.get(metadata.task).settings})
+    return Pipeline(runs, metadata.task, metadata, values)
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Any:
+    """The bare module of a checkpoint (a path or a bundled name), in eval mode.
+
+    Its forward takes what the published model's takes.
+
+    Raises:
+        CheckpointError, DeviceError: as `load`.
+    """
+    from audiotool import checkpoint
+    from audiotool.device import find_device
+
+    return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
+
+
+def _check_serves(engine: Engine, metadata: Metadata, path: Path) -> None:
+    """Refuse a checkpoint whose model cannot do what it is said to be for."""
+    found = TASKS.all().get(metadata.task)
+    if found is None or not found.is_served_by(engine):
+        raise CheckpointError(
+            f"{path} says that it is for {metadata.task}, its {engine.name} works for"
+            f" {', '.join(served_by(engine))}: it is damaged; get it again"
+        )
