@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiotool.engines.base import Block, Engine
+from audiotool.streaming.make import make_streamer
 from audiotool.streaming.session import Session, Settings
-from audiotool.streaming.streamer import CausalStreamer, Streamer, make_streamer
+from audiotool.streaming.streamer import CausalStreamer, Streamer
 
 FILE_CHUNK_S = 10.0
 

@@ -21,7 +21,7 @@ import torch
 
 import audiotool
 from audiotool.checkpoint import default_for
-from audiotool.streaming.streamer import make_streamer
+from audiotool.streaming.make import make_streamer
 
 RUN = "from audiotool.cli.app import main; main()"
 

@@ -25,7 +25,7 @@ from compare_peers import deepfilternet3
 
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.importers.base import import_checkpoint, released_file
-from audiotool.streaming.streamer import make_streamer
+from audiotool.streaming.make import make_streamer
 
 PACKS = Path(__file__).parents[2] / "shared" / "released"
 SAMPLE_RATE = 48000

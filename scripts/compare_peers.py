@@ -51,7 +51,7 @@ import audiotool
 from audiotool import checkpoint
 from audiotool.audio.reader import read
 from audiotool.metrics.score import FilePair, pair_files, score
-from audiotool.streaming.streamer import make_streamer
+from audiotool.streaming.make import make_streamer
 
 Waveform = NDArray[np.float32]
 Process = Callable[[Waveform, int], Waveform]

@@ -17,7 +17,7 @@ import torch
 from audiotool.checkpoint import load, resolve
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.models.base import Level
-from audiotool.streaming.streamer import make_streamer
+from audiotool.streaming.make import make_streamer
 
 
 @torch.inference_mode()

@@ -9,18 +9,18 @@ Only path is required; other columns are kept out of the way.
 from __future__ import annotations
 
 import csv
-import fnmatch
 import io
 import logging
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audiotool.atomic import write_text
+from audiotool.data.entry import Entry
+from audiotool.data.scan import scan
 from audiotool.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -46,43 +46,6 @@ MAX_SHOWN = 200
 """Characters of a first line that a message quotes."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One row of a manifest.
-
-    Args:
-        path: absolute.
-        kind: speech, noise, music, rir or pair.
-        group: speaker of speech, class of noise; splits and balance go by it.
-        sample_rate: Hz as recorded; 0 when unknown.
-        seconds: 0 when unknown.
-        split: train, valid, test or whatever the recipe maps to them.
-        source, licence: for the licence trail.
-        targets: absolute paths of a pair's clean files, one a stem.
-        bandwidth_hz: upper edge of the content; 0 when unknown.
-    """
-
-    path: Path
-    kind: str
-    group: str = ""
-    sample_rate: int = 0
-    seconds: float = 0.0
-    split: str = "train"
-    source: str = ""
-    licence: str = "unknown"
-    targets: tuple[Path, ...] = ()
-    bandwidth_hz: float = 0.0
-
-    def matches(self, patterns: Iterable[str]) -> bool:
-        """True when a shell pattern fits the path, its end, the speaker or class, source or licence."""
-        names = (str(self.path), self.group, self.source, self.licence)
-        return any(
-            fnmatch.fnmatch(name, p) or fnmatch.fnmatch(str(self.path), f"*/{p}")
-            for p in patterns
-            for name in names
-        )
-
-
 def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
     """Read a manifest, or scan a folder.
 
@@ -94,8 +57,6 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
     """
     path = Path(path)
     if path.is_dir():
-        from audiotool.data.scan import scan
-
         found = scan(path, kind=kind)
         for reason in found.unreadable.values():
             log.warning("left out: %s", reason)

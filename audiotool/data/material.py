@@ -12,7 +12,8 @@ import numpy as np
 
 from audiotool.data.clips import Clips, DecodedClips, FileClips, Progress, Samples
 from audiotool.data.config import AudioConfig, DataConfig, Kind, Split, cache_folder
-from audiotool.data.manifest import KINDS, Entry, read_for
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import KINDS, read_for
 from audiotool.data.rooms import Rooms
 from audiotool.errors import InputError, RecipeError
 

@@ -17,7 +17,7 @@ from audiotool.audio.reader import measure
 from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.data.clips import Progress
-from audiotool.data.manifest import Entry
+from audiotool.data.entry import Entry
 from audiotool.data.rooms import read_pack
 from audiotool.errors import InputError
 

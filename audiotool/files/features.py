@@ -33,8 +33,8 @@ from audiotool.files.processor import (
     Written,
 )
 from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
+from audiotool.streaming.make import make_streamer
 from audiotool.streaming.resample import StreamingResampler
-from audiotool.streaming.streamer import make_streamer
 
 
 def vocoder_of(engine: Engine) -> Engine:

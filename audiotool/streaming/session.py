@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from audiotool.audio.channels import fold, unfold
 from audiotool.engines.base import Engine, are_interchangeable
 from audiotool.errors import StreamError
+from audiotool.streaming.make import make_streamer
 from audiotool.streaming.queue import SampleQueue
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.stem_order import StemOrder
-from audiotool.streaming.streamer import CausalStreamer, make_streamer
+from audiotool.streaming.streamer import CausalStreamer
 from audiotool.streaming.upper_band import RemovalGain
 
 Block = NDArray[np.float32]

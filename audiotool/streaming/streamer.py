@@ -181,20 +181,3 @@ class CausalStreamer(Streamer):
         """What was rehearsed, if that went on for long enough after a sound that begins here."""
         heard = self.engine.rehearses_samples - self._stepped
         return self.conditions.get("memory") if heard >= LEAST_REHEARSED * self.engine.sample_rate else None
-
-
-def make_streamer(
-    engine: Engine, chunk: int | None = None, overlap: int | None = None, **conditions: Any
-) -> Streamer:
-    """Return the streamer an engine asks for.
-
-    Args:
-        chunk: input items consumed at a time; None is whole hops as they come (causal) or ten seconds
-            (overlap-add).
-        overlap: items of cross-fade between overlap-add segments; only for engines without exact context.
-    """
-    if engine.causal:
-        return CausalStreamer(engine, chunk, **conditions)
-    from audiotool.streaming.overlap_add import OverlapAddStreamer
-
-    return OverlapAddStreamer(engine, chunk, overlap, **conditions)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotool.data.manifest import Entry, write_manifest
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import write_manifest
 from data_room.tones import PITCHES, RATE, tone
 
 

@@ -12,7 +12,8 @@ import soundfile
 import torch
 
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
-from audiotool.data.manifest import Entry, read_manifest, write_manifest
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.errors import InputError
 from data_room.tones import RATE, dataset, tone
 

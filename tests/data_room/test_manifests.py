@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from audiotool.data import sources
 from audiotool.data.config import AudioConfig, DataConfig, Section
-from audiotool.data.manifest import Entry, read_manifest, write_manifest
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.data.rooms import Rooms
 from audiotool.data.scan import assign_splits, by_pattern, scan, uneven_splits
 from audiotool.errors import InputError, RecipeError

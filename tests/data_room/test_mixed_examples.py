@@ -10,8 +10,9 @@ import pytest
 import soundfile
 import torch
 
+from audiotool.data.entry import Entry
 from audiotool.data.levels import active_rms, decibels
-from audiotool.data.manifest import Entry, read_manifest, write_manifest
+from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import RecipeError
 from data_room.tones import BUNDLED, PITCHES, RATE, dataset, plain, tone

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.models.base import Model
+from audiotool.streaming.make import make_streamer
 from audiotool.streaming.overlap_add import OverlapAddStreamer
-from audiotool.streaming.streamer import CausalStreamer, Streamer, make_streamer
+from audiotool.streaming.streamer import CausalStreamer, Streamer
 
 
 class TensorStream:

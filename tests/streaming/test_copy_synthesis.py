@@ -19,8 +19,9 @@ from audiotool.models.registry import MODELS
 from audiotool.models.vocoder import Vocoder
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.copy_synthesis import CopySynthesis
+from audiotool.streaming.make import make_streamer
 from audiotool.streaming.overlap_add import OverlapAddStreamer
-from audiotool.streaming.streamer import CausalStreamer, make_streamer
+from audiotool.streaming.streamer import CausalStreamer
 
 SMALL_MEL = {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6}
 VOCOS_MEL = {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 6}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from audiotool.data.clips import Progress
-from audiotool.data.manifest import Entry
+from audiotool.data.entry import Entry
 from audiotool.data.scan import Scan, scan
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError

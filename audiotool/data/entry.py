@@ -1,0 +1,45 @@
+"""One recording of a data set: a row of a manifest."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of a manifest.
+
+    Args:
+        path: absolute.
+        kind: speech, noise, music, rir or pair.
+        group: speaker of speech, class of noise; splits and balance go by it.
+        sample_rate: Hz as recorded; 0 when unknown.
+        seconds: 0 when unknown.
+        split: train, valid, test or whatever the recipe maps to them.
+        source, licence: for the licence trail.
+        targets: absolute paths of a pair's clean files, one a stem.
+        bandwidth_hz: upper edge of the content; 0 when unknown.
+    """
+
+    path: Path
+    kind: str
+    group: str = ""
+    sample_rate: int = 0
+    seconds: float = 0.0
+    split: str = "train"
+    source: str = ""
+    licence: str = "unknown"
+    targets: tuple[Path, ...] = ()
+    bandwidth_hz: float = 0.0
+
+    def matches(self, patterns: Iterable[str]) -> bool:
+        """True when a shell pattern fits the path, its end, the speaker or class, source or licence."""
+        names = (str(self.path), self.group, self.source, self.licence)
+        return any(
+            fnmatch.fnmatch(name, p) or fnmatch.fnmatch(str(self.path), f"*/{p}")
+            for p in patterns
+            for name in names
+        )

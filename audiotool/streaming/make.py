@@ -1,0 +1,24 @@
+"""The streamer that an engine asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from audiotool.engines.base import Engine
+from audiotool.streaming.overlap_add import OverlapAddStreamer
+from audiotool.streaming.streamer import CausalStreamer, Streamer
+
+
+def make_streamer(
+    engine: Engine, chunk: int | None = None, overlap: int | None = None, **conditions: Any
+) -> Streamer:
+    """Return the streamer an engine asks for.
+
+    Args:
+        chunk: input items consumed at a time; None is whole hops as they come (causal) or ten seconds
+            (overlap-add).
+        overlap: items of cross-fade between overlap-add segments; only for engines without exact context.
+    """
+    if engine.causal:
+        return CausalStreamer(engine, chunk, **conditions)
+    return OverlapAddStreamer(engine, chunk, overlap, **conditions)
