@@ -18,18 +18,59 @@ from audiotool.version import __version__
 if TYPE_CHECKING:
     from audiotool.audio.reader import read
     from audiotool.audio.writer import write
-    from audiotool.pipeline import Pipeline
+    from audiotool.checkpoint import Metadata
+    from audiotool.errors import (
+        AudiotoolError,
+        CheckpointError,
+        DependencyError,
+        DeviceError,
+        InputError,
+        PlanError,
+        RecipeError,
+        StreamError,
+    )
+    from audiotool.pipeline import LiveStream, Pipeline
+    from audiotool.streaming.session import Settings
     from audiotool.tasks.load import load, load_model
 
 _HOMES = {
     "load": "audiotool.tasks.load",
     "load_model": "audiotool.tasks.load",
     "Pipeline": "audiotool.pipeline",
+    "LiveStream": "audiotool.pipeline",
+    "Settings": "audiotool.streaming.session",
+    "Metadata": "audiotool.checkpoint",
     "read": "audiotool.audio.reader",
     "write": "audiotool.audio.writer",
+    "AudiotoolError": "audiotool.errors",
+    "CheckpointError": "audiotool.errors",
+    "DependencyError": "audiotool.errors",
+    "DeviceError": "audiotool.errors",
+    "InputError": "audiotool.errors",
+    "PlanError": "audiotool.errors",
+    "RecipeError": "audiotool.errors",
+    "StreamError": "audiotool.errors",
 }
 
-__all__ = ["Pipeline", "__version__", "load", "load_model", "read", "write"]
+__all__ = [
+    "AudiotoolError",
+    "CheckpointError",
+    "DependencyError",
+    "DeviceError",
+    "InputError",
+    "LiveStream",
+    "Metadata",
+    "Pipeline",
+    "PlanError",
+    "RecipeError",
+    "Settings",
+    "StreamError",
+    "__version__",
+    "load",
+    "load_model",
+    "read",
+    "write",
+]
 
 
 def __getattr__(name: str) -> Any:

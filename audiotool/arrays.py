@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 MOST_CHANNELS = 255
 """More are a waveform with its axes exchanged, as soundfile reads it."""
 
 Array = Any
 """A numpy array or a torch tensor."""
+
+ArrayT = TypeVar("ArrayT", bound="NDArray[Any] | torch.Tensor")
+"""The caller's kind of array, which is also what comes back."""
 
 
 class UserArray:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from audiotool import checkpoint
-from audiotool.arrays import Array, UserArray
+from audiotool.arrays import Array, ArrayT, UserArray
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.writer import Target
@@ -86,7 +86,7 @@ class Pipeline:
         """Names of the outputs."""
         return self.engine.stems
 
-    def __call__(self, waveform: Array, sample_rate: int) -> Array:
+    def __call__(self, waveform: ArrayT, sample_rate: int) -> ArrayT:
         """Process a whole waveform.
 
         Args:
@@ -110,7 +110,7 @@ class Pipeline:
         parts.append(opened.session.flush().stems)
         return array.restore(np.concatenate(parts, axis=-1))
 
-    def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
+    def stream(self, blocks: Iterable[ArrayT], sample_rate: int) -> Iterator[ArrayT]:
         """Process blocks as they come; the outputs together are as long as the inputs together.
 
         The first output comes when all that the model rehearses has been fed, two seconds for the bundled
@@ -279,7 +279,7 @@ class LiveStream:
         """The same in seconds."""
         return self.latency / self._session.sample_rate
 
-    def feed(self, block: Array) -> Array:
+    def feed(self, block: ArrayT) -> ArrayT:
         """Consume (time,) or (channels, time) of any time >= 0; return what is ready, in the same kind.
 
         Raises:

@@ -40,22 +40,22 @@ class Settings:
         mix: 1 is the model's output alone, 0 the input alone, aligned.
         max_attenuation_db: never remove more than this: the output is e + 10^(-A/20) (input - e).
         output_rate: Hz of the output; None keeps the input's.
-        widens: the output may hold a wider band than the input: its rate is at least the model's, and what
-            lies above the model's band is kept as it is.
         upper_band: keep what lies above the model's band, as much as the model kept below it.
         follow_removal: False keeps all of the upper band, for models that add and remove nothing.
         rehearse: begin with the memory of the recording's own first seconds, where the model asks for it, in
             all but live streams and pipes; False begins as those do.
+        widens: the output may hold a wider band than the input: its rate is at least the model's, and what
+            lies above the model's band is kept as it is.
     """
 
     chunk_seconds: float | None = None
     mix: float = 1.0
     max_attenuation_db: float | None = None
     output_rate: int | None = None
-    widens: bool = False
     upper_band: bool = True
     follow_removal: bool = True
     rehearse: bool = True
+    widens: bool = False
 
     def __post_init__(self) -> None:
         for name in ("chunk_seconds", "mix", "max_attenuation_db", "output_rate"):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotool.errors import CheckpointError
+from audiotool.discovery import nearest
+from audiotool.errors import CheckpointError, StreamError
 from audiotool.tasks.base import TASKS, served_by
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import EngineName, Metadata
     from audiotool.engines.base import Engine
+    from audiotool.models.base import Model
     from audiotool.pipeline import Pipeline
 
 
@@ -20,7 +24,15 @@ def load(
     task: str | None = None,
     engine: EngineName = "auto",
     threads: int | None = None,
-    **settings: Any,
+    *,
+    chunk_seconds: float | None = None,
+    mix: float = 1.0,
+    max_attenuation_db: float | None = None,
+    output_rate: int | None = None,
+    upper_band: bool = True,
+    follow_removal: bool = True,
+    rehearse: bool = True,
+    **misspelt: Any,
 ) -> Pipeline:
     """Load a pipeline.
 
@@ -32,8 +44,10 @@ def load(
         engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
             there is one and the device allows it.
         threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
-        settings: those of `Settings` (chunk_seconds, mix, max_attenuation_db, …).
+        chunk_seconds, mix, max_attenuation_db, output_rate, upper_band, follow_removal, rehearse: see
+            `Settings`; what the task settles goes before them.
     Raises:
+        StreamError: there is no such option, or a value is out of range.
         CheckpointError: no such checkpoint, or one that cannot be used.
         DeviceError: the device is not there.
         DependencyError: the engine is not installed.
@@ -42,16 +56,29 @@ def load(
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.session import Settings
 
+    if misspelt:
+        known = [option.name for option in inspect.signature(load).parameters.values()][:-1]
+        wrong = next(iter(misspelt))
+        raise StreamError(f"load has no option '{wrong}'{nearest(wrong, known)} Known: {', '.join(known)}.")
     path = checkpoint.default_for(str(name)) if str(name) in TASKS.all() else checkpoint.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
     if task is not None and metadata.task != task:
         raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
     _check_serves(runs, metadata, path)
-    values = Settings(**{**settings, **TASKS.get(metadata.task).settings})
-    return Pipeline(runs, metadata.task, metadata, values)
+    settings = Settings(
+        chunk_seconds=chunk_seconds,
+        mix=mix,
+        max_attenuation_db=max_attenuation_db,
+        output_rate=output_rate,
+        upper_band=upper_band,
+        follow_removal=follow_removal,
+        rehearse=rehearse,
+    )
+    settings = dataclasses.replace(settings, **TASKS.get(metadata.task).settings)
+    return Pipeline(runs, metadata.task, metadata, settings)
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Any:
+def load_model(path: str | Path, device: str = "cpu") -> Model:
     """The bare module of a checkpoint (a path or a bundled name), in eval mode.
 
     Its forward takes what the published model's takes.

@@ -1,0 +1,85 @@
+"""What programs that import audiotool rely on: names, signatures and types."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+
+import numpy as np
+import pytest
+
+import audiotool
+from audiotool.arrays import ArrayT
+
+NAMES = {
+    *("AudiotoolError", "CheckpointError", "DependencyError", "DeviceError", "InputError", "PlanError"),
+    *("RecipeError", "StreamError"),
+    *("LiveStream", "Metadata", "Pipeline", "Settings", "__version__"),
+    *("load", "load_model", "read", "write"),
+}
+
+SIGNATURES = {
+    "load": "(name: 'str | Path' = 'denoise', device: 'str' = 'auto', task: 'str | None' = None,"
+    " engine: 'EngineName' = 'auto', threads: 'int | None' = None, *,"
+    " chunk_seconds: 'float | None' = None, mix: 'float' = 1.0, max_attenuation_db: 'float | None' = None,"
+    " output_rate: 'int | None' = None, upper_band: 'bool' = True, follow_removal: 'bool' = True,"
+    " rehearse: 'bool' = True, **misspelt: 'Any') -> 'Pipeline'",
+    "load_model": "(path: 'str | Path', device: 'str' = 'cpu') -> 'Model'",
+    "read": "(source: 'str | Path') -> 'tuple[NDArray[np.float32], int]'",
+    "write": "(path: 'str | Path', waveform: 'FloatBlock', sample_rate: 'int', subtype: 'str' = 'PCM_16',"
+    " format: 'str | None' = None) -> 'None'",
+    "Pipeline.__call__": "(self, waveform: 'ArrayT', sample_rate: 'int') -> 'ArrayT'",
+    "Pipeline.stream": "(self, blocks: 'Iterable[ArrayT]', sample_rate: 'int') -> 'Iterator[ArrayT]'",
+    "Pipeline.live": "(self, sample_rate: 'int', channels: 'int' = 1) -> 'LiveStream'",
+    "Pipeline.enrol": "(self, recording: 'str | Path') -> 'None'",
+    "Pipeline.process_file": "(self, source: 'str | Path', target: 'str | Path | Target',"
+    " progress: 'Progress | None' = None) -> 'FileResult'",
+    "LiveStream.feed": "(self, block: 'ArrayT') -> 'ArrayT'",
+    "LiveStream.flush": "(self) -> 'Array'",
+    "LiveStream.reset": "(self) -> 'None'",
+}
+
+
+def test_names() -> None:
+    assert set(audiotool.__all__) == NAMES == set(dir(audiotool))
+    for name in NAMES:
+        assert getattr(audiotool, name) is not None
+    errors = [getattr(audiotool, name) for name in NAMES if name.endswith("Error")]
+    assert all(issubclass(error, audiotool.AudiotoolError) for error in errors)
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name: str) -> None:
+    found = audiotool
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert str(inspect.signature(found)) == SIGNATURES[name]  # type: ignore[arg-type]
+
+
+def test_options_of_load_are_the_settings() -> None:
+    options = inspect.signature(audiotool.load).parameters
+    settings = inspect.signature(audiotool.Settings).parameters
+    spelled = {name for name, p in options.items() if p.kind is p.KEYWORD_ONLY}
+    # Whether a model widens the band is its task's, not the caller's.
+    assert spelled == set(settings) - {"widens"}
+    for name in spelled:
+        assert (options[name].default, options[name].annotation) == (
+            settings[name].default,
+            settings[name].annotation,
+        )
+
+
+def test_what_comes_back_has_the_type_of_what_goes_in() -> None:
+    for method in (audiotool.Pipeline.__call__, audiotool.LiveStream.feed):
+        names = {"ArrayT": ArrayT}
+        hints = typing.get_type_hints(method, localns=names)
+        assert ArrayT in hints.values()
+        assert hints["return"] is ArrayT
+
+
+def test_a_misspelt_option_is_told_with_the_nearest() -> None:
+    with pytest.raises(audiotool.AudiotoolError, match="no option 'mixx'; did you mean 'mix'"):
+        audiotool.load("denoise", mixx=0.5)
+    with pytest.raises(audiotool.AudiotoolError, match="mix is from 0"):
+        audiotool.load("denoise", mix=2.0)
+    assert np.allclose(audiotool.load("denoise", mix=0.0)(np.zeros(100), 16000), 0.0)
