@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +144,13 @@ class MelAnalysis(FileProcessor):
 
     Args:
         definition: a preset's name, plain values or a MelConfig.
+        settings: what else was asked for, as reports have it.
     Raises:
         CheckpointError: the definition is unknown or malformed.
     """
 
     definition: str | Mapping[str, Any] | MelConfig
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definition", mel_config(self.definition))
@@ -157,7 +159,8 @@ class MelAnalysis(FileProcessor):
         return lambda inputs, target, progress: self.process_file(inputs[0], target, progress)
 
     def provenance(self) -> dict[str, Any]:
-        settings = {"mel": dataclasses.asdict(mel_config(self.definition))}
+        asked = {name: value for name, value in self.settings.items() if value is not None}
+        settings = {**asked, "mel": dataclasses.asdict(mel_config(self.definition))}
         return {"model": None, "checkpoint_sha256": None, "settings": settings}
 
     def process_file(

@@ -135,7 +135,8 @@ class Vocode(Task):
         from audiotool.files.features import MelAnalysis
 
         preset = self.options.preset
-        return MelAnalysis(self._preset(preset) if preset else self._definition(checkpoint))
+        definition = self._definition(checkpoint) if preset is None else self._preset(preset)
+        return MelAnalysis(definition, self.options.settings())
 
     @staticmethod
     def _preset(name: str) -> MelConfig:
