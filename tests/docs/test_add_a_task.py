@@ -22,6 +22,7 @@ SHORT = [
     f"data.root={AUDIO}",
     "data.speech=[manifest.csv]",
     "data.noise=[manifest.csv]",
+    "data.rir=[manifest.csv]",
     "data.workers=0",
     "audio.segment_seconds=0.25",
     "train.steps=2",
