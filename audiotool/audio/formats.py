@@ -106,6 +106,11 @@ def is_mel_name(path: str | Path) -> bool:
     return Path(path).suffix.lower() in MEL_ENDINGS
 
 
+def is_output_name(path: Path) -> bool:
+    """Whether the file name's ending is one of what is written here."""
+    return is_audio_name(path) or is_mel_name(path)
+
+
 def format_for(path: Path, asked: str | None = None) -> str:
     """libsndfile's format for an output: the asked one, or the one that its name's ending means.
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from audiotool.atomic import obstacle
 from audiotool.audio import PIPE
-from audiotool.audio.formats import is_audio_name, is_mel_name
+from audiotool.audio.formats import is_audio_name, is_output_name
 from audiotool.audio.writer import Target
 from audiotool.batch.inputs import Found, find_inputs, listed
 from audiotool.batch.references import References
@@ -214,7 +214,7 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
     is_folder = path.is_dir() or place.endswith(("/", os.sep)) or (bool(label) and not is_audio_name(path))
     if not several and not is_folder:
         return path.with_name(f"{path.stem}{label}{path.suffix}")
-    if path.is_file() or ((is_audio_name(path) or is_mel_name(path)) and not is_folder):
+    if path.is_file() or (is_output_name(path) and not is_folder):
         raise PlanError(
             f"several inputs need a folder for their outputs, and '{place}' is the name of a file"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiotool.errors import InputError
@@ -11,9 +10,14 @@ from audiotool.files.processor import FileProcessor, FileResult, Process
 from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from typing_extensions import Self
 
+    from audiotool.audio.writer import Target
     from audiotool.checkpoint import EngineName
+    from audiotool.files.processor import Progress
     from audiotool.pipeline import Pipeline
 
 
@@ -55,7 +59,7 @@ class Inference(FileProcessor):
 
         pipeline = self.load(threads)
 
-        def process(inputs: Any, target: Any, progress: Any) -> FileResult:
+        def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             if is_mel_name(inputs[0]):
                 raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
             return pipeline.process_file(inputs[0], target, progress)
@@ -65,8 +69,8 @@ class Inference(FileProcessor):
     def provenance(self) -> dict[str, Any]:
         from audiotool import checkpoint
 
-        resolve, asked = checkpoint.resolve, self.checkpoint
-        path: Path = checkpoint.default_for(self.task) if asked is None else resolve(asked)
+        named = self.checkpoint
+        path = checkpoint.default_for(self.task) if named is None else checkpoint.resolve(named)
         return {
             "model": path.stem if path in checkpoint.named().values() else str(path),
             "checkpoint_sha256": checkpoint.sha256(path),

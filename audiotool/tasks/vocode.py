@@ -17,8 +17,12 @@ from audiotool.tasks.inference import Inference
 from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from audiotool.audio.writer import Target
     from audiotool.dsp.mel import MelConfig
     from audiotool.files.kinds import Inputs, Outputs
+    from audiotool.files.processor import Progress
 
 
 @dataclass(frozen=True)
@@ -177,10 +181,10 @@ class Vocoding(Inference):
         pipeline = self.load(threads)
         chunk = pipeline.settings.chunk_seconds
 
-        def process(inputs: Any, target: Any, progress: Any) -> FileResult:
+        def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             source, *f0 = inputs
             if not self.is_recording(source):
-                track = like_named(f0[0]) if f0 else None
+                track = like_named(Path(f0[0])) if f0 else None
                 return vocode_file(pipeline.engine, source, target, progress, track, chunk)
             if f0:
                 name = "standard input" if str(source) == PIPE else Path(source).name
