@@ -53,7 +53,7 @@ class Served(Protocol):
 
 
 class Task:
-    """Base of the tasks. The docstring of a task is the help of its command.
+    """Base of the tasks; `InferenceTask` is that of most. The docstring of a task is the help of its command.
 
     Class attributes:
         name: the command's, with hyphens.
@@ -95,22 +95,18 @@ class Task:
         """
 
     def inputs(self) -> Inputs:
-        """What one input is: a recording."""
-        from audiotool.files.kinds import Inputs
-
-        return Inputs()
+        """What one input is."""
+        raise NotImplementedError
 
     def outputs(self, checkpoint: str | None) -> Outputs:
-        """What one input becomes: a recording.
+        """What one input becomes.
 
         Args:
             checkpoint: a bundled name or a path; None is the task's default.
         Raises:
             PlanError, CheckpointError: the checkpoint does not give what was asked for.
         """
-        from audiotool.files.kinds import Outputs
-
-        return Outputs(self.done)
+        raise NotImplementedError
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
         """What is done to each input; called when all is planned.
@@ -118,9 +114,7 @@ class Task:
         Raises:
             AudiotoolError: it cannot be described without what is missing.
         """
-        from audiotool.tasks.inference import Inference
-
-        return Inference.asked(self.name, self.options, checkpoint)
+        raise NotImplementedError
 
     def scored(self, outputs: Outputs) -> Scoring:
         """How these outputs are scored."""

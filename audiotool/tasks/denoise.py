@@ -11,8 +11,8 @@ import typer
 from audiotool.errors import PlanError
 from audiotool.files.processor import FileProcessor
 from audiotool.paths import like_named
-from audiotool.tasks.base import Scoring, Task
-from audiotool.tasks.inference import Inference
+from audiotool.tasks.base import Scoring
+from audiotool.tasks.inference import Inference, InferenceTask
 from audiotool.tasks.options import EnhancementOptions
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class DenoiseOptions(EnhancementOptions):
     ] = None
 
 
-class Denoise(Task):
+class Denoise(InferenceTask):
     """Take noise out of speech: files, folders, or a pipe.
 
     Sample rate, channels, length and sample format stay as they are.

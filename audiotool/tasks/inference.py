@@ -1,4 +1,4 @@
-"""The model of a checkpoint, over recordings."""
+"""Tasks in which the model of a checkpoint makes recordings of recordings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from audiotool.errors import InputError
 from audiotool.files.processor import FileProcessor, FileResult, Process
+from audiotool.tasks.base import Task
+from audiotool.tasks.load import load
 from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from audiotool.audio.writer import Target
     from audiotool.checkpoint import EngineName
+    from audiotool.files.kinds import Inputs, Outputs
     from audiotool.files.processor import Progress
     from audiotool.pipeline import Pipeline
 
@@ -49,8 +52,6 @@ class Inference(FileProcessor):
         Raises:
             CheckpointError, DeviceError, DependencyError: as `audiotool.load`.
         """
-        from audiotool.tasks.load import load
-
         name = self.checkpoint or self.task
         return load(name, self.device, self.task, engine=self.engine, threads=threads, **self.settings)
 
@@ -76,3 +77,20 @@ class Inference(FileProcessor):
             "checkpoint_sha256": checkpoint.sha256(path),
             "settings": {name: value for name, value in self.settings.items() if value is not None},
         }
+
+
+class InferenceTask(Task):
+    """Base of the tasks that make a recording of each recording with the model of a checkpoint."""
+
+    def inputs(self) -> Inputs:
+        from audiotool.files.kinds import Inputs
+
+        return Inputs()
+
+    def outputs(self, checkpoint: str | None) -> Outputs:
+        from audiotool.files.kinds import Outputs
+
+        return Outputs(self.done)
+
+    def processor(self, checkpoint: str | None) -> FileProcessor:
+        return Inference.asked(self.name, self.options, checkpoint)

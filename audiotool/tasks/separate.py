@@ -9,9 +9,9 @@ import typer
 
 from audiotool.errors import PlanError
 from audiotool.files.processor import FileProcessor
-from audiotool.tasks.base import Scoring, Task
+from audiotool.tasks.base import Scoring
 from audiotool.tasks.denoise import Denoise
-from audiotool.tasks.inference import Inference
+from audiotool.tasks.inference import Inference, InferenceTask
 from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SeparateOptions(TaskOptions):
     ] = None
 
 
-class Separate(Task):
+class Separate(InferenceTask):
     """Take a recording apart: speakers, or instruments, or speech and background.
 
     Every stem becomes a file, DIR/NAME.STEM.wav. A denoiser's checkpoint gives speech and background, which

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from audiotool.tasks.base import Scoring, Task
+from audiotool.tasks.base import Scoring
+from audiotool.tasks.inference import InferenceTask
 from audiotool.tasks.options import TaskOptions
 
 
@@ -31,7 +32,7 @@ class SuperResolveOptions(TaskOptions):
         return {**super().settings(), "output_rate": self.rate}
 
 
-class SuperResolve(Task):
+class SuperResolve(InferenceTask):
     """Restore the band above what a recording holds: telephone speech to wide band.
 
     The band that is there passes unchanged. How far it reaches is measured first and told: a recording may

@@ -12,8 +12,8 @@ from audiotool.audio import PIPE
 from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.files.processor import FileProcessor, FileResult, Process
 from audiotool.paths import like_named
-from audiotool.tasks.base import Scoring, Task
-from audiotool.tasks.inference import Inference
+from audiotool.tasks.base import Scoring
+from audiotool.tasks.inference import Inference, InferenceTask
 from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class VocodeOptions(TaskOptions):
     ] = None
 
 
-class Vocode(Task):
+class Vocode(InferenceTask):
     """Turn mel spectrograms into speech, or speech into mel spectrograms and back.
 
     A mel file holds (n_mels, frames). It must be defined as the checkpoint says; a safetensors file made here
