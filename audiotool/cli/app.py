@@ -12,9 +12,11 @@ Exit codes: `EXIT_CODES`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import importlib.util
 import logging
+import os
 import pkgutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -107,6 +109,10 @@ class Subcommands(TyperGroup):
         except Exception as error:
             if self.debug or _is_the_parsers(error):
                 raise
+            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
+                # Of such a name it cannot even be asked whether there is a file.
+                say(f"error: {os.fsdecode(error.filename)}: {error.strerror}")
+                raise typer.Exit(2) from None
             missing = explained(error) if isinstance(error, ImportError) else None
             if missing is not None:
                 say(f"error: {missing}")

@@ -201,3 +201,24 @@ def test_a_file_that_is_named_as_standard_input(
     done = run("denoise", "./-", "-o", "o.wav", "--checkpoint", tiny_checkpoint)
     assert done.exit_code == 0, done.output
     assert (tmp_path / "o.wav").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["denoise", "LONG"],
+        ["denoise", "a.wav", "--reference", "LONG"],
+        ["train", "LONG"],
+        ["data", "scan", "LONG"],
+    ],
+)
+def test_a_name_that_no_file_can_have(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_speech(tmp_path / "a.wav")
+    name = 300 * "x" + ".wav"
+    extra = ["-o", "m.csv"] if words[0] != "train" else []
+    done = run(*(name if word == "LONG" else word for word in words), *extra)
+    assert done.exit_code == 2
+    assert done.stderr == f"audiotool: error: {name}: File name too long\n"
