@@ -218,7 +218,9 @@ def test_a_name_that_no_file_can_have(
     monkeypatch.chdir(tmp_path)
     write_speech(tmp_path / "a.wav")
     name = 300 * "x" + ".wav"
-    extra = ["-o", "m.csv"] if words[0] != "train" else []
+    extra = {"denoise": ["-o", "o.wav"], "data": ["-o", "m.csv"]}.get(words[0], [])
     done = run(*(name if word == "LONG" else word for word in words), *extra)
     assert done.exit_code == 2
-    assert done.stderr == f"audiotool: error: {name}: File name too long\n"
+    assert done.stderr.startswith("audiotool: error: ")
+    assert done.stderr.endswith(f"{name}: File name too long\n")
+    assert done.stderr.count("\n") == 1
