@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from audiotool import checkpoint
+from audiotool import checkpoint, models
 from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
+from audiotool.extras import is_there
 from audiotool.tasks.base import served_by
 
 if TYPE_CHECKING:
@@ -84,13 +86,28 @@ class Facts:
         return None if self.latency is None else 1000 * self.latency / self.sample_rate
 
 
+SHARED = {"base", "discriminators", "layers", "magnitude_phase", "registry", "vocoder"}
+"""Modules of the room that are no architecture."""
+
+
 def published() -> list[dict[str, Any]]:
     """Facts of every architecture with its published settings, as they were counted.
 
-    `scripts/write_model_table.py` writes them: to build all networks takes seconds, and PyTorch.
+    `scripts/write_model_table.py` writes them: to build all networks takes seconds, and PyTorch. Models that
+    were added since are counted now.
     """
-    text = (Path(__file__).parent / "models" / "published.json").read_text("utf-8")
-    return [_with_tasks(**row) for row in json.loads(text)]
+    text = (Path(models.__file__).parent / "published.json").read_text("utf-8")
+    rows = {row["model"]: _with_tasks(**row) for row in json.loads(text)}
+    files = {found.name for found in pkgutil.iter_modules(models.__path__)}
+    if files - {name.replace("-", "_") for name in rows} - SHARED and is_there("torch"):
+        from audiotool.engines.cost import count_macs
+        from audiotool.models.registry import MODELS
+
+        for name, model_class in MODELS.all().items():
+            if name not in rows:
+                macs = count_macs(model_class.from_config().eval())
+                rows[name] = {**Facts.of(model_class.outline({})).row(), "macs_per_second": macs}
+    return [rows[name] for name in sorted(rows)]
 
 
 def _with_tasks(model: str, takes: list[str], gives: list[str], **facts: Any) -> dict[str, Any]:
