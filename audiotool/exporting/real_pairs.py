@@ -146,10 +146,11 @@ def _parts_last(x: Tensor) -> Pair:
 
 def tables() -> dict[tuple[int, str, int, bool], np.ndarray]:
     """The tables that transforms have used so far, by the arguments of `_table`."""
-    return {key: table.numpy() for key, table in _TABLES.items()}
+    return dict(_TABLES)
 
 
-_TABLES: dict[tuple[int, str, int, bool], Tensor] = {}
+_TABLES: dict[tuple[int, str, int, bool], np.ndarray] = {}
+"""Arrays: a tensor that is made while a program is traced belongs to that program."""
 
 
 def _table(size: int, function: str, first: int, inverse: bool = False) -> Tensor:
@@ -159,14 +160,15 @@ def _table(size: int, function: str, first: int, inverse: bool = False) -> Tenso
     """
     key = (size, function, first, inverse)
     if key in _TABLES:
-        return _TABLES[key]
+        return torch.from_numpy(_TABLES[key])
     j, k = np.arange(first, size // 2 + 1), np.arange(size // 2 + 1)
     values = getattr(np, function)((j[:, None] * k) % size * (2 * np.pi / size))
     if inverse:
         values *= np.where((j == 0) | (j == size // 2), 1, 2)[:, None] / size
     elif function == "cos":
         values[-1] /= 2  # the middle sample is folded onto itself
-    return _TABLES.setdefault(key, torch.from_numpy(values.astype(np.float32)))
+    _TABLES[key] = values.astype(np.float32)
+    return torch.from_numpy(_TABLES[key])
 
 
 def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
