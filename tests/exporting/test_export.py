@@ -49,7 +49,7 @@ def build(name: str) -> Model:
     architecture, config = EXPORTED[name]
     model = MODELS.get(architecture).from_config(config).eval()
     for key, value in model.named_parameters():
-        if ".beginning." in key or "spectrum" in key:
+        if ".beginning." in key:
             torch.nn.init.normal_(value.data, std=0.3)
     return model
 
