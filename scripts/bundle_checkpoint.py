@@ -72,6 +72,8 @@ def main() -> None:
     target = checkpoint.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
     tensors = load_file(arguments.checkpoint)
     checkpoint.save(target, tensors, metadata)
+    for suffix in (".onnx", ".json"):  # of other weights: a graph is made again at the end
+        target.with_suffix(suffix).unlink(missing_ok=True)
     recipe = arguments.recipe or (metadata.recipe or {})["name"]
     metadata.commands = commands(arguments.name, metadata.task, recipe, arguments.count, arguments.seed)
     metadata.metrics = {k: v for k, v in metadata.metrics.items() if not k.startswith("test, ")}
