@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import audiotool
 from audiotool import checkpoint
 from audiotool.configuration import build_config
 from audiotool.errors import CheckpointError
@@ -72,8 +73,7 @@ def test_a_value_that_does_not_fit(
     ("change", "message"),
     [
         ({"task": 3}, "task: found 3"),
-        ({"task": "vocode"}, "for vocode at 16000 Hz, its band-split-gru works for denoise"),
-        ({"sample_rate": 8000}, "for denoise at 8000 Hz"),
+        ({"sample_rate": 8000}, "for 8000 Hz, its band-split-gru works at 16000 Hz"),
         ({"sample_rate": -1}, "sample_rate: found -1"),
         ({"sample_rate": 16000.5}, "sample_rate: found 16000.5"),
         ({"model": {"name": NAME}}, "model.config: is missing"),
@@ -92,6 +92,13 @@ def test_metadata_that_is_not_metadata(
     path = write(tmp_path / "a.safetensors", tensors, {**metadata, **change})
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(path)
+
+
+def test_a_task_that_the_model_does_not_serve(tmp_path: Path, small: tuple[Any, dict[str, Any]]) -> None:
+    tensors, metadata = small
+    path = write(tmp_path / "a.safetensors", tensors, {**metadata, "task": "vocode"})
+    with pytest.raises(CheckpointError, match="for vocode, its band-split-gru works for denoise"):
+        audiotool.load(path, "cpu")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, "9" * 5000, '{"a": 1e999}'])

@@ -35,6 +35,19 @@ ENCODER_NAMES = (
 """Our names of an encoder layer's parts, before "weight" and "bias"."""
 
 
+SHAPES = (
+    "model",
+    "layers",
+    "r",
+    "n_filters",
+    "n_filtersizes",
+    "n_step",
+    "ff_dim",
+    "transformer_layers",
+)
+"""Options that the tensors' names and shapes tell."""
+
+
 class TFiLMImporter(Importer):
     """Sizes are read from the tensors, patch and block from the description of the model inside `model.h5`.
 
@@ -47,7 +60,9 @@ class TFiLMImporter(Importer):
     licence = "MIT"
     task = "super-resolve"
     signature: ClassVar[tuple[str, ...]] = ("conv1d", "t_fi_lm")
-    options: ClassVar[tuple[Options, ...]] = (Options("config.json", taken=("input_length", "block0")),)
+    options: ClassVar[tuple[Options, ...]] = (
+        Options("config.json", taken=("input_length", "block0"), unused=SHAPES),
+    )
     layer = "t_fi_lm"
 
     def read(self, path: Path) -> dict[str, Any]:
@@ -134,7 +149,7 @@ class AFiLMImporter(TFiLMImporter):
 
     name = "afilm"
     signature: ClassVar[tuple[str, ...]] = ("conv1d", "a_fi_lm")
-    options = (Options("config.json", taken=("input_length", "block0", "num_heads")),)
+    options = (Options("config.json", taken=("input_length", "block0", "num_heads"), unused=SHAPES),)
     layer = "a_fi_lm"
 
     def _modulation(self, group: Group) -> dict[str, Tensor]:

@@ -166,7 +166,7 @@ def test_bad_configurations_are_refused(tmp_path: Path) -> None:
     values["model_cfg"]["input_channel"] = 3
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(values))
-    with pytest.raises(CheckpointError, match="input_channel 2"):
+    with pytest.raises(CheckpointError, match="input_channel=3 is not supported, only 2"):
         import_checkpoint(PACK / "g_00000001.pth", "mambattention", path)
 
 

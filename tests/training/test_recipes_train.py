@@ -101,7 +101,7 @@ def repeat_one_batch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def own_loss(shipped: Recipe, row: dict[str, str]) -> float:
     """The recipe's weighted losses, without the contest."""
-    return sum(term.weight * float(row[term.name]) for term in shipped.loss)
+    return sum(term.weight * float(row[f"{term.name}-loss"]) for term in shipped.loss)
 
 
 @pytest.mark.parametrize("name", list(recipe.shipped()))
