@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+
+def a_number(value: float | None) -> float | None:
+    """Refuse "nan", which every range lets pass.
+
+    Raises:
+        typer.BadParameter: the value is not a number.
+    """
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number.")
+    return value
+
 
 Device = Annotated[
     str,
@@ -140,6 +153,7 @@ class TaskOptions:
         typer.Option(
             min=0.001,
             max=3600,
+            callback=a_number,
             metavar="SECONDS",
             help="Seconds a model step takes: memory against speed. Files 10, standard input 0.25.",
             rich_help_panel="Computation",
@@ -178,6 +192,7 @@ Mix = Annotated[
     typer.Option(
         min=0.0,
         max=1.0,
+        callback=a_number,
         metavar="SHARE",
         help="1: the output alone; 0: the input alone, aligned.",
         rich_help_panel="Amount",
@@ -188,6 +203,7 @@ MaxAttenuation = Annotated[
     typer.Option(
         "--max-attenuation",
         min=0.0,
+        callback=a_number,
         metavar="DB",
         help="Never remove more than this many dB.",
         rich_help_panel="Amount",
