@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from synthetic import write_speech
+from kit.audio import write_speech
 
 
 def test_a_table_of_both_methods(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from synthetic import speech_like
+from kit.audio import speech_like
 
 from audiotool.audio import extras as extras_room
 from audiotool.audio.embed import embed, id3_tag

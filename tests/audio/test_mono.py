@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kit.audio import speech_like
 from kit.checkpoints import save_model
-from synthetic import speech_like
 
 import audiotool
 from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, to_mono

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from synthetic import speech_like, write_speech
+from kit.audio import speech_like, write_speech
 
 from audiotool.audio.reader import AudioReader, excerpt, measure, read
 from audiotool.audio.unclosed import WavHeader, mended

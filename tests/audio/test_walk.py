@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from synthetic import write_speech
+from kit.audio import write_speech
 
 from audiotool.audio.walk import walk
 from audiotool.batch.plan import Layout, make_plan

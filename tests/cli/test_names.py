@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import write_speech
+from kit.audio import write_speech
 from typer.testing import CliRunner, Result
 
 from audiotool import checkpoint
