@@ -111,6 +111,12 @@ class MixingConfig(Section):
     lead_in_db: Range = Field(
         (0.0, 60.0), description="how far the noise lies lower until then; one in three is digital silence"
     )
+    island_probability: Probability = Field(
+        0.0,
+        description="that words stand alone between digital silence, half of the time without noise",
+    )
+    island_seconds: PositiveRange = Field((0.15, 1.0), description="length of a word that stands alone")
+    island_pause_seconds: PositiveRange = Field((0.3, 2.5), description="silence before each of them")
     level_jump_probability: Probability = Field(
         0.0, description="that the level of the whole recording changes once, at once"
     )

@@ -110,6 +110,25 @@ class Mixer:
             return samples
         return augment.filtered(samples, augment.equaliser(rng, self.sample_rate, a.equalisation_db))
 
+    def islands(self, rng: np.random.Generator, speech: Samples) -> tuple[Samples, bool]:
+        """Speech as it is or short pieces of it between digital silence, and whether noise is to stay away.
+
+        A letter or a word that stands alone looks like a call or a note to a network that learns to remove
+        these, unless it has heard such words as well.
+        """
+        mixing = self.mixing
+        # Where it never happens nothing is drawn: older recipes keep their examples.
+        if not mixing.island_probability or not chance(rng, mixing.island_probability):
+            return speech, False
+        edge = int(EDGE_SECONDS * self.sample_rate)
+        gains, position = np.zeros(len(speech), np.float32), 0
+        while position < len(speech):
+            begin = position + int(rng.uniform(*mixing.island_pause_seconds) * self.sample_rate)
+            position = begin + int(rng.uniform(*mixing.island_seconds) * self.sample_rate)
+            piece = gains[begin:position]
+            piece[:] = augment.fades(len(piece), edge)
+        return speech * gains, chance(rng, 0.5)
+
     def in_room(self, rng: np.random.Generator, speech: Samples) -> tuple[Samples, Samples, str]:
         """Speech as it is heard, what the model is to return of it, and the room's name ("" for none)."""
         rooms, mixing = self.material.rooms, self.mixing

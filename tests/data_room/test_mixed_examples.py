@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,34 @@ def test_noise_only_and_clean_only(corpus: Path) -> None:
     clean = dataset(corpus, evaluation=plain(clean_only_probability=1))[0]
     assert torch.equal(clean["input"], clean["target"])
     assert clean["input"].abs().max() > 1e-3
+
+
+def islands(waveform: torch.Tensor) -> list[tuple[int, int]]:
+    """Begin and end of every stretch that sounds; a zero crossing ends none."""
+    sounds = np.flatnonzero(waveform.abs().numpy() > 1e-6)
+    cuts = np.flatnonzero(np.diff(sounds) > 0.05 * RATE)
+    begins, ends = [0, *(cuts + 1)], [*cuts, len(sounds) - 1]
+    return [(int(sounds[b]), int(sounds[e])) for b, e in zip(begins, ends, strict=True)]
+
+
+def test_words_alone_stand_between_digital_silence(corpus: Path) -> None:
+    mixing = plain(
+        snr_db=(20, 20), island_probability=1, island_seconds=(0.2, 0.3), island_pause_seconds=(0.2, 0.4)
+    )
+    mixed = dataset(corpus, evaluation=mixing)
+    clean = 0
+    for index in range(20):
+        example = mixed[index]
+        target = example["target"][0]
+        found = islands(target)
+        assert len(found) >= 2
+        assert found[0][0] >= 0.2 * RATE - 1
+        for begin, end in found:
+            assert end - begin <= 0.3 * RATE
+        for (_, end), (begin, _) in pairwise(found):
+            assert 0.19 * RATE <= begin - end <= 0.5 * RATE
+        clean += torch.equal(example["input"][0], target)
+    assert 3 <= clean <= 17  # half of them without noise
 
 
 def test_peaks_stay_below_full_scale(corpus: Path) -> None:

@@ -45,19 +45,17 @@ class Noisy(Example):
         frames = self.frames(rng)
         choice = rng.random()
         facts: Facts = {"speech": "", "speech_files": [], "room": ""}
-        bandwidth_hz = math.inf
+        bandwidth_hz, alone = math.inf, False
         if choice < mixing.noise_only_probability:
             heard = wanted = np.zeros(frames, np.float32)
         else:
             track = mixer.speech(rng, frames)
-            heard, wanted, room = mixer.in_room(rng, track.samples)
+            samples, alone = mixer.islands(rng, track.samples)
+            heard, wanted, room = mixer.in_room(rng, samples)
             facts = {"speech": track.group, "speech_files": track.files, "room": room}
             bandwidth_hz = track.bandwidth_hz
-        if (
-            mixing.noise_only_probability
-            <= choice
-            < mixing.noise_only_probability + mixing.clean_only_probability
-        ):
+        clean_from = mixing.noise_only_probability
+        if alone or clean_from <= choice < clean_from + mixing.clean_only_probability:
             # Left alone is what clean speech must be, its room with it.
             noise, wanted = np.zeros(frames, np.float32), heard
         else:
