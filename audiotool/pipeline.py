@@ -6,9 +6,9 @@
     pipeline.process_file("in.wav", "out.wav")
     live = pipeline.live(sample_rate)                           # feed any number, get what is ready
 
-What a model asks to know of a recording beforehand (`uses_level`, `extends_from_hz`, `rehearses_seconds`) is
-measured for arrays and files in a first pass. `stream` waits for what the model rehearses, and does with a
-running estimate of the rest or without; `live` and pipes, somebody's ear perhaps, are not rehearsed either.
+What a model asks to know of a recording beforehand (`uses_level`, `extends_from_hz`, `warm_up_seconds`) is
+measured for arrays and files in a first pass. `stream` waits for the warm-up, and does with a
+running estimate of the rest or without; `live` and pipes, somebody's ear perhaps, have no warm-up either.
 """
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ class Pipeline:
     def stream(self, blocks: Iterable[ArrayT], sample_rate: int) -> Iterator[ArrayT]:
         """Process blocks as they come; the outputs together are as long as the inputs together.
 
-        The first output comes when all that the model rehearses has been fed, two seconds for the bundled
-        denoisers; `live`, or `rehearse=False`, does not wait.
+        The first output comes when the whole warm-up has been fed, two seconds for the bundled
+        denoisers; `live`, or `warm_up=False`, does not wait.
 
         Args:
             blocks: each (time,) or (channels, time), all of one kind.
@@ -250,7 +250,7 @@ class Pipeline:
         self, blocks: Iterator[Block], sample_rate: int, channels: int, whole: bool = True
     ) -> dict[str, Any]:
         """First pass: conditions for the streams of this recording; reads no more blocks than it needs."""
-        first_pass = FirstPass(self.engine, sample_rate, channels, self.settings.rehearse, whole)
+        first_pass = FirstPass(self.engine, sample_rate, channels, self.settings.warm_up, whole)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
         return first_pass.finish()

@@ -3,15 +3,15 @@
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
     pip install 'audiotool-speech[peers]'
     python scripts/compare_peers.py --test TEST [--model NAME_OR_CHECKPOINT ...] [--peers rnnoise] [--limit N]
-        [--rehearse ours|all|none] [--more]
+        [--warm-up ours|all|none] [--more]
 
 TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means. All systems run
 in this process on one thread, and only their processing is timed: not loading, resampling or scoring. A peer
 takes 48 kHz: it is given the noisy file resampled (soxr), and its output is resampled back before scoring.
 What a peer delays is measured on each file, as the lag at which its output correlates best with its input,
 and is taken out: delay costs no peer any score. A lag over 1 ms away from the median counts as the median.
-The table's latency is the median delay plus a frame. Ours take the files as files: rehearsed, which is timed
-too. With --rehearse none they begin as a live stream does, and as the peers do; with --rehearse all a peer
+The table's latency is the median delay plus a frame. Ours take the files as files: with a warm-up, timed
+too. With --warm-up none they begin as a live stream does, and as the peers do; with --warm-up all a peer
 hears the first two seconds of a file before it.
 
 --more adds the log-spectral distance in three bands, and DNSMOS P.835 (Reddy et al., 2022, arXiv:2110.01763),
@@ -26,7 +26,7 @@ Peers, two run from the C libraries and the weights inside their packages, offli
 
 Others are run by audiotool itself, from released weights that were imported once (`audiotool models import`),
 and are left out where they were not: deepfilternet3-audiotool, dtln, gtcrn, fastenhancer-s. They take files
-of any rate and give them back aligned, as ours do, and are never rehearsed.
+of any rate and give them back aligned, as ours do, and never have a warm-up.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ DNSMOS_FITS = ((-0.08397278, 1.22083953, 0.0052439), (-0.13166888, 1.60915514, -
 """From the network's answers to opinions: speech, background."""
 LONGEST_DELAY = 0.1
 """Seconds in which a peer's delay is looked for."""
-REHEARSAL = 2.0
-"""Seconds of a file that a peer hears before it, if it is rehearsed: as many as ours."""
+WARM_UP_SECONDS = 2.0
+"""Seconds of a file that a peer hears before it, in a warm-up: as many as ours."""
 
 
 @dataclass
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="folder with noisy/ and clean/")
     parser.add_argument("--model", action="append", help="name or checkpoint; default: the default denoiser")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for none")
-    parser.add_argument("--rehearse", choices=("ours", "all", "none"), default="ours", help="which systems")
+    parser.add_argument("--warm-up", choices=("ours", "all", "none"), default="ours", help="which systems")
     parser.add_argument("--limit", type=int, help="number of files, from the first")
     parser.add_argument("--more", action="store_true", help="distances by band, and DNSMOS")
     options = parser.parse_args()
@@ -122,8 +122,8 @@ def main() -> None:
     inputs = [mono(pair.estimate)[0] for pair in files]
     more = judges.means(files, inputs) if judges else []
     print(row("noisy input", scores(files, inputs), ["", "", "", *more]), flush=True)
-    for system in systems(options.model or ["denoise"], options.peers, options.rehearse != "none"):
-        result = run(system, files, REHEARSAL if options.rehearse == "all" else 0.0)
+    for system in systems(options.model or ["denoise"], options.peers, options.warm_up != "none"):
+        result = run(system, files, WARM_UP_SECONDS if options.warm_up == "all" else 0.0)
         weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
         latency = system.latency + float(np.median(result.delays))
         costs = [f"{result.speed:.3f}", f"{latency * 1000:.1f}", weights]
@@ -131,9 +131,9 @@ def main() -> None:
         print(row(system.name, scores(files, result.outputs), costs + more), flush=True)
 
 
-def systems(models: list[str], peers: str, rehearse: bool) -> Iterator[System]:
+def systems(models: list[str], peers: str, warm_up: bool) -> Iterator[System]:
     """Ours, then the peers that are installed or imported."""
-    yield from (ours(name, rehearse) for name in models)
+    yield from (ours(name, warm_up) for name in models)
     for name in filter(None, peers.split(",")):
         remedy, make = PEERS[name]
         try:
@@ -142,10 +142,10 @@ def systems(models: list[str], peers: str, rehearse: bool) -> Iterator[System]:
             print(f"{name} is left out: {remedy}", file=sys.stderr)
 
 
-def ours(name: str, rehearse: bool) -> System:
-    """A checkpoint of this project, or with "denoise" the default one, its files rehearsed or not."""
+def ours(name: str, warm_up: bool) -> System:
+    """A checkpoint of this project, or with "denoise" the default one, its files with a warm-up or not."""
     path = checkpoint.default_for(name) if name == "denoise" else checkpoint.resolve(name)
-    pipeline = audiotool.load(path, device="cpu", task="denoise", rehearse=rehearse)
+    pipeline = audiotool.load(path, device="cpu", task="denoise", warm_up=warm_up)
     engine = pipeline.engine
     latency = engine.latency if engine.causal else make_streamer(engine).latency
     return System(
@@ -202,7 +202,7 @@ def released(name: str, title: str) -> Callable[[], System]:
     def make() -> System:
         if name not in checkpoint.imported():
             raise ImportError(f"no checkpoint {name} was imported")
-        return dataclasses.replace(ours(name, rehearse=False), name=f"{title}, by audiotool")
+        return dataclasses.replace(ours(name, warm_up=False), name=f"{title}, by audiotool")
 
     return make
 
@@ -237,8 +237,8 @@ def by_frame(step: Callable[..., object], x: Waveform, size: int) -> Waveform:
     return target[: len(x)]
 
 
-def run(system: System, files: list[FilePair], rehearsal: float = 0.0) -> Result:
-    """Process all files; a peer hears `rehearsal` seconds of each before it."""
+def run(system: System, files: list[FilePair], warm_up: float = 0.0) -> Result:
+    """Process all files; a peer hears `warm_up` seconds of each before it."""
     system.start()(np.zeros(16000, np.float32), system.sample_rate or 16000)  # warms up
     late, lags, processor, audio = [], [], 0.0, 0.0
     for pair in files:
@@ -246,7 +246,7 @@ def run(system: System, files: list[FilePair], rehearsal: float = 0.0) -> Result
         inner = system.sample_rate or rate
         longest = 0 if system.sample_rate is None else round(LONGEST_DELAY * inner)
         x = np.pad(soxr.resample(x, rate, inner), (0, longest))
-        before = 0 if system.sample_rate is None else min(round(rehearsal * inner), len(x) - longest)
+        before = 0 if system.sample_rate is None else min(round(warm_up * inner), len(x) - longest)
         x = np.concatenate((x[:before], x))
         process = system.start()
         begin = time.process_time()

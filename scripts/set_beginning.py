@@ -5,7 +5,7 @@ r"""Let the live streams of a band-split GRU begin with what its memories hold o
     python scripts/set_beginning.py OUT.safetensors CHECKPOINT MIXTURES [--share 0.7]
 
 CHECKPOINT is a file or a bundled one's name. Each recording in MIXTURES/noisy is heard for as long as the
-model rehearses, and streams begin with SHARE of the mean of the memories then (`learnt_start`), in place of
+model warms up, and streams begin with SHARE of the mean of the memories then (`learnt_start`), in place of
 none. Nothing else changes, and OUT has no scores: scripts/bundle_checkpoint.py measures it.
 """
 
@@ -32,13 +32,13 @@ def with_learnt_start(model: BandSplitGRU) -> BandSplitGRU:
     return copy.eval()
 
 
-def rehearsed(model: BandSplitGRU, folder: Path) -> Iterator[dict[str, Any]]:
+def memories(model: BandSplitGRU, folder: Path) -> Iterator[dict[str, Any]]:
     """The memories that each recording of a folder leaves."""
     for path in sorted(folder.iterdir()):
         waveform, rate = read(path)
         if rate != model.sample_rate:
             sys.exit(f"{path}: {rate} Hz, the model hears {model.sample_rate}")
-        yield model.rehearse(torch.from_numpy(waveform[:1, : model.rehearses_samples])[None])
+        yield model.warm_up(torch.from_numpy(waveform[:1, : model.warm_up_samples])[None])
 
 
 def main() -> None:
@@ -54,9 +54,9 @@ def main() -> None:
         sys.exit(f"{options.checkpoint} is a {model.name}: only a band-split GRU's beginning can be set")
     model = with_learnt_start(model)
     with torch.inference_mode():
-        found = list(rehearsed(model, options.mixtures / "noisy"))
+        found = list(memories(model, options.mixtures / "noisy"))
     memory = {
-        name: [torch.cat(states) for states in zip(*(memories[name] for memories in found), strict=True)]
+        name: [torch.cat(states) for states in zip(*(memory[name] for memory in found), strict=True)]
         for name in ("layers", "memories")
     }
     model.begin_with(memory, options.share)

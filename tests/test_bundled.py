@@ -83,10 +83,10 @@ def test_streamed_equals_whole_and_latency_is_low(name: str) -> None:
     assert (streamed - whole).abs().max() <= 1e-5 * whole.abs().max()
 
 
-def test_short_files_are_cleaner_for_a_beginning_and_more_so_when_rehearsed() -> None:
+def test_short_files_are_cleaner_for_a_beginning_and_more_so_after_a_warm_up() -> None:
     """PESQ of six cuts of 3 s: begun with nothing, as live streams begin, and as files do."""
     noisy, clean = read("noisy.flac"), read("clean.flac")
-    nothing, live = (audiotool.load("denoise", engine="torch", rehearse=False) for _ in range(2))
+    nothing, live = (audiotool.load("denoise", engine="torch", warm_up=False) for _ in range(2))
     assert isinstance(nothing.engine, TorchEngine)
     for name, parameter in nothing.engine.model.named_parameters():
         if ".beginning." in name:
@@ -101,11 +101,11 @@ def test_short_files_are_cleaner_for_a_beginning_and_more_so_when_rehearsed() ->
     assert means[2] > means[1] + 0.02
 
 
-@pytest.mark.parametrize("rehearse", [True, False])
-def test_arrays_files_and_streams_are_rehearsed_alike_and_live_never(rehearse: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("warm_up", [True, False])
+def test_arrays_files_and_streams_have_the_same_warm_up_and_live_never(warm_up: bool, tmp_path: Path) -> None:
     noisy = read("noisy.flac")
     blocks = np.array_split(noisy, 50)
-    pipeline = audiotool.load("denoise", rehearse=rehearse)
+    pipeline = audiotool.load("denoise", warm_up=warm_up)
     whole = pipeline(noisy, 16000)
     tolerance = 1e-5 * np.abs(whole).max()
     np.testing.assert_allclose(np.concatenate(list(pipeline.stream(blocks, 16000))), whole, atol=tolerance)
@@ -114,7 +114,7 @@ def test_arrays_files_and_streams_are_rehearsed_alike_and_live_never(rehearse: b
     np.testing.assert_allclose(audiotool.read(tmp_path / "out.wav")[0][0], whole, atol=tolerance)
     live = pipeline.live(16000)
     fed = np.concatenate([*(live.feed(block) for block in blocks), live.flush()])
-    assert np.allclose(fed, whole, atol=tolerance) is not rehearse
+    assert np.allclose(fed, whole, atol=tolerance) is not warm_up
 
 
 @pytest.mark.parametrize("task", ["denoise", "separate", "super-resolve", "vocode"])

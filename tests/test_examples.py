@@ -43,6 +43,6 @@ def test_javascript_denoises_to_the_same_samples(tmp_path: Path) -> None:
     words = ["node", str(script), str(model), str(tmp_path / "in.f32"), str(tmp_path / "out.f32")]
     subprocess.run(words, check=True, cwd=tmp_path, timeout=120)
     found = np.frombuffer((tmp_path / "out.f32").read_bytes(), np.float32)
-    expected = audiotool.load("denoise", rehearse=False)(noisy, rate)
+    expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 1e-5

@@ -27,7 +27,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def mixtures(tmp_path: Path) -> Path:
-    """Two recordings, the second longer than is rehearsed."""
+    """Two recordings, the second longer than the warm-up."""
     (tmp_path / "mixtures" / "noisy").mkdir(parents=True)
     for n, seconds in enumerate((1, 3)):
         noise = np.random.default_rng(n).standard_normal(seconds * 16000) * 0.05
@@ -55,16 +55,16 @@ def test_streams_begin_with_a_share_of_the_mean(
     assert isinstance(after, BandSplitGRU)
     recordings = [soundfile.read(file, dtype="float32")[0] for file in sorted((mixtures / "noisy").iterdir())]
     with torch.inference_mode():
-        left = [before.rehearse(torch.from_numpy(x[:32000])[None, None]) for x in recordings]
+        left = [before.warm_up(torch.from_numpy(x[:32000])[None, None]) for x in recordings]
     for name in ("layers", "memories"):
         for n, part in enumerate(getattr(after, name)):
             mean = sum(memories[name][n] for memories in left) / len(left)
             torch.testing.assert_close(part.beginning.values.detach(), 0.5 * mean.flatten())
     x = torch.randn(1, 1, 8000)
-    memories = before.rehearse(x)
+    memories = before.warm_up(x)
     with torch.inference_mode():
-        rehearsed = [model.step(x, model.start(memory=memories), final=True)[0] for model in (before, after)]
-    torch.testing.assert_close(*rehearsed, atol=0, rtol=0)
+        warmed_up = [model.step(x, model.start(memory=memories), final=True)[0] for model in (before, after)]
+    torch.testing.assert_close(*warmed_up, atol=0, rtol=0)
 
 
 def test_other_models_are_refused(

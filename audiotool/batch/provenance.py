@@ -7,6 +7,9 @@ from typing import Any
 from audiotool.batch.work import Outcome, Work
 from audiotool.version import __version__
 
+REPORTED_AS = {"warm_up": "rehearse"}
+"""Settings that reports keep under the name they had first, for what reads reports."""
+
 
 def provenance(work: Work) -> dict[str, Any]:
     """{"model", "checkpoint_sha256", "version", "settings"} of a run; no model where there is none.
@@ -19,7 +22,7 @@ def provenance(work: Work) -> dict[str, Any]:
         "model": facts["model"],
         "checkpoint_sha256": facts["checkpoint_sha256"],
         "version": __version__,
-        "settings": facts["settings"],
+        "settings": {REPORTED_AS.get(name, name): value for name, value in facts["settings"].items()},
     }
 
 

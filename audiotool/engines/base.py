@@ -69,7 +69,7 @@ class Engine(ABC):
         uses_level: True when `start` and `process` take the condition `level`, a `Level`.
         extends_from_hz: lowest frequency in Hz at which something is added to the input, None where nothing
             is. `start` then takes the condition `bandwidth_hz`.
-        rehearses_seconds: of a recording's beginning that are worth hearing beforehand, for the condition
+        warm_up_seconds: of a recording's beginning that are worth hearing beforehand, for the condition
             `memory`.
         uses_position: True when `process` takes the condition `position`.
         mel: definition of a vocoder's input; None for waveforms and for a codec's features.
@@ -95,7 +95,7 @@ class Engine(ABC):
     context: tuple[int, int] | None = None
     uses_level: bool = False
     extends_from_hz: float | None = None
-    rehearses_seconds: float = 0.0
+    warm_up_seconds: float = 0.0
     uses_position: bool = False
     mel: MelConfig | None = None
     uses_f0: bool = False
@@ -134,19 +134,19 @@ class Engine(ABC):
         y, _ = self.step(x, self.start(**conditions), final=True)
         return y[..., : self.output_length(x.shape[-1])]
 
-    def rehearse(self, beginning: Block) -> Any:
+    def warm_up(self, beginning: Block) -> Any:
         """What is remembered at the end of a recording's beginning (B, C, T): the condition `memory`."""
-        raise TypeError(f"{self.name} does not rehearse")
+        raise TypeError(f"{self.name} has no warm-up")
 
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
         """Let what is remembered of some rows, bool (B,), be again what it is at the beginning of a stream.
 
-        That is what `rehearse` carries over; samples that are still inside stay.
+        That is what `warm_up` carries over; samples that are still inside stay.
 
         Args:
-            memory: of a rehearsal, as for `start`.
+            memory: of a warm-up, as for `start`.
         """
-        raise TypeError(f"{self.name} does not rehearse, and forgets nothing")
+        raise TypeError(f"{self.name} has no warm-up, and forgets nothing")
 
     @property
     def forgets_quiet(self) -> bool:
@@ -154,7 +154,7 @@ class Engine(ABC):
 
         Who is parted from whom must be remembered for longer.
         """
-        return self.causal and self.rehearses_seconds > 0 and len(self.stems) == 1
+        return self.causal and self.warm_up_seconds > 0 and len(self.stems) == 1
 
     def enrol(self, recording: Block) -> dict[str, Any]:
         """Encode a recording (1, 1, T) of the wanted speaker once: conditions for `start`.
@@ -175,9 +175,9 @@ class Engine(ABC):
         return length * self.upsampling
 
     @property
-    def rehearses_samples(self) -> int:
-        """`rehearses_seconds` at the model's rate."""
-        return math.ceil(self.rehearses_seconds * self.sample_rate)
+    def warm_up_samples(self) -> int:
+        """`warm_up_seconds` at the model's rate."""
+        return math.ceil(self.warm_up_seconds * self.sample_rate)
 
 
 def are_interchangeable(stems: Sequence[str]) -> bool:

@@ -32,6 +32,10 @@ OLDEST_RUNTIME = (1, 14)
 """The onnxruntime that runs `OPSET` first."""
 
 
+FORMER_KEYS = {"rehearses_seconds": "warm_up_seconds", "rehearsed": "warmed_up"}
+"""Keys of cards written before 0.2, and what they are called now."""
+
+
 @dataclass(frozen=True)
 class StateCard:
     """One state of a graph: the input `name`, the output "next_" + `name`.
@@ -66,7 +70,7 @@ class Card:
         opset: of ONNX's operators.
         shorter: input items for which no output comes.
         drain_value: what is fed after a stream's end.
-        rehearsed: names of the states that a rehearsal carries over; it begins with zeros in all states.
+        warmed_up: names of the states that a warm-up carries over; it begins with zeros in all states.
         parameters: trained values.
         macs_per_second: multiply-accumulates a second of audio, None where not counted.
     """
@@ -92,8 +96,8 @@ class Card:
     shorter: int = 0
     drain_value: float = 0.0
     extends_from_hz: float | None = None
-    rehearses_seconds: float = 0.0
-    rehearsed: tuple[str, ...] = ()
+    warm_up_seconds: float = 0.0
+    warmed_up: tuple[str, ...] = ()
     mel: dict[str, Any] | None = None
     uses_f0: bool = False
     parameters: int = 0
@@ -132,6 +136,7 @@ class Card:
     @classmethod
     def _from(cls, values: dict[str, Any]) -> Card:
         known = {f.name for f in dataclasses.fields(cls)}
+        values = {FORMER_KEYS.get(key, key): value for key, value in values.items()}
         fields = {key: value for key, value in values.items() if key in known}
         states = []
         for state in values["states"]:
@@ -141,7 +146,7 @@ class Card:
             card.values()
             states.append(card)
         fields |= {"states": tuple(states)}
-        for key in ("stems", "rehearsed"):
+        for key in ("stems", "warmed_up"):
             fields[key] = tuple(fields.get(key, ()))
         for key in ("sample_rate", "hop_length", "upsampling", "input_channels"):
             if not (isinstance(fields.get(key, 1), int) and fields.get(key, 1) > 0):

@@ -68,7 +68,7 @@ class OnnxEngine(Engine):
         self.hop_length, self.upsampling = card.hop_length, card.upsampling
         self.latency, self.delay = card.latency, card.delay
         self.channels, self.input_channels = card.channels, card.input_channels
-        self.extends_from_hz, self.rehearses_seconds = card.extends_from_hz, card.rehearses_seconds
+        self.extends_from_hz, self.warm_up_seconds = card.extends_from_hz, card.warm_up_seconds
         self.uses_f0 = card.uses_f0
         self.takes = ("waveform",) if card.upsampling == 1 else ("mel",)
         self.gives = ("stems",) if len(card.stems) > 1 else ("speech",)
@@ -140,15 +140,15 @@ class OnnxEngine(Engine):
         waiting = x[..., whole:].copy()
         return output[..., before:], _Stream(tensors, stream.given, waiting, fed, stream.run + whole)
 
-    def rehearse(self, beginning: Block) -> Any:
-        if not self.card.rehearsed:
-            return super().rehearse(beginning)
+    def warm_up(self, beginning: Block) -> Any:
+        if not self.card.warmed_up:
+            return super().warm_up(beginning)
         nothing = {
             name: np.zeros_like(values) for name, values in zip(self._inputs, self._start, strict=True)
         }
         _, stream = self.step(beginning, self.start(memory=nothing))
         found = dict(zip(self._inputs, stream.tensors or (), strict=False))
-        return {name: found[name] for name in self.card.rehearsed if name in found}
+        return {name: found[name] for name in self.card.warmed_up if name in found}
 
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
         stream: _Stream = state
@@ -157,7 +157,7 @@ class OnnxEngine(Engine):
         begun = self._begin(len(rows), memory or {})
         tensors = tuple(
             np.where(rows.reshape(-1, *[1] * (held.ndim - 1)), start, held)
-            if name in self.card.rehearsed
+            if name in self.card.warmed_up
             else held
             for name, start, held in zip(self._inputs, begun, stream.tensors, strict=True)
         )

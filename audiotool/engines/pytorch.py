@@ -60,7 +60,7 @@ class TorchEngine(Engine):
         self.context = model.context
         self.uses_level = model.uses_level
         self.extends_from_hz = model.extends_from_hz
-        self.rehearses_seconds = model.rehearses_seconds
+        self.warm_up_seconds = model.warm_up_seconds
         self.uses_position = model.uses_position
         if isinstance(model, Vocoder):
             self.mel = model.mel
@@ -88,9 +88,9 @@ class TorchEngine(Engine):
         with self._running():
             return self._array(self.model.process(self._tensor(x), **self._conditions(conditions)))
 
-    def rehearse(self, beginning: Block) -> Any:
+    def warm_up(self, beginning: Block) -> Any:
         with self._running():
-            return self.model.rehearse(self._tensor(beginning))
+            return self.model.warm_up(self._tensor(beginning))
 
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
         with self._running():

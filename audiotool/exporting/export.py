@@ -120,9 +120,9 @@ def make_card(step: SteadyStep, metadata: Metadata) -> Card:
         shorter=1000 - model.output_length(1000) // model.upsampling,
         drain_value=model.drain_value,
         extends_from_hz=model.extends_from_hz,
-        rehearses_seconds=model.rehearses_seconds,
-        rehearsed=tuple(name for name in names if name.startswith(model.rehearsed))
-        if model.rehearsed
+        warm_up_seconds=model.warm_up_seconds,
+        warmed_up=tuple(name for name in names if name.startswith(model.warmed_up))
+        if model.warmed_up
         else (),
         mel=None if mel is None else dataclasses.asdict(mel),
         uses_f0=bool(getattr(model, "uses_f0", False)),

@@ -154,7 +154,7 @@ def _difference(value: Value, noisy: Value) -> Value:
 
 
 def _cell(value: Any) -> Any:
-    """A fact on one line: "mix=0.8; rehearse=True"."""
+    """A fact on one line: "mix=0.8; max_attenuation_db=12.0"."""
     if isinstance(value, dict):
         return "; ".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, (list, tuple)):

@@ -16,7 +16,7 @@ The spectrum is divided by a running level, so the network answers the same at a
 live alike. Latency is that of the STFT: n_fft - 1 samples.
 
 What its memories hold after a second or two (the noise, the voices, the level) is what its first words lack.
-A recording that can be read twice is rehearsed: its beginning is heard once for the memories alone.
+A recording that can be read twice has a warm-up: its beginning is heard once for the memories alone.
 """
 
 from __future__ import annotations
@@ -200,8 +200,8 @@ class BandSplitGRU(Model):
         "filters": "the last frames' lowest bins, real and imaginary",
         "synthesis.0": "sums that the next frame still adds to",
     }
-    rehearsed = ("layers", "memories", "analysis.1")
-    rehearses_seconds = 2.0
+    warmed_up = ("layers", "memories", "analysis.1")
+    warm_up_seconds = 2.0
 
     def __init__(self, config: BandSplitGRUConfig) -> None:
         super().__init__(config)
@@ -211,7 +211,7 @@ class BandSplitGRU(Model):
         self.latency = c.n_fft - 1
         self.stems = c.stems
         if len(c.stems) > 1:
-            self.rehearses_seconds = 6.0  # who speaks shows later than what noise there is
+            self.warm_up_seconds = 6.0  # who speaks shows later than what noise there is
         self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         bands = sum(count for count, _ in c.bands)
@@ -258,8 +258,8 @@ class BandSplitGRU(Model):
             found[name] = [b(1)[0] for b in beginnings if isinstance(b, Beginning)]
         return found
 
-    def rehearse(self, beginning: Tensor) -> State:
-        # Begun with nothing: a learnt start is for streams that are not rehearsed. It would let noise alone
+    def warm_up(self, beginning: Tensor) -> State:
+        # Begun with nothing: a learnt start is for streams without a warm-up. It would let noise alone
         # pass (91 % of files lose 20 dB of it with denoise-16k, 96 % without).
         batch, bands = len(beginning), sum(count for count, _ in self.config.bands)
         nothing = {
@@ -297,7 +297,7 @@ class BandSplitGRU(Model):
         """Set what streams begin with where nothing is known of them; asks for `learnt_start`.
 
         Args:
-            memory: what `rehearse` gave for a batch of recordings; their mean is taken.
+            memory: what `warm_up` gave for a batch of recordings; their mean is taken.
             share: of the mean. What recordings do not have in common is better begun with by less.
         """
         for parts, name in ((self.layers, "layers"), (self.memories, "memories")):

@@ -68,7 +68,7 @@ class Model(nn.Module):
         config_class: a frozen dataclass with every hyper-parameter and its published default.
         reference: author, title, venue and year, arXiv number.
         remembers: what the tensors of a state hold, by their place in it: {"layers": "…"} for all under it.
-        rehearsed: the places whose tensors `rehearse` carries over.
+        warmed_up: the places whose tensors `warm_up` carries over.
         small: configuration keys that make a small network of it, for tests and first trials; laid over the
             defaults or a recipe's configuration.
 
@@ -92,8 +92,8 @@ class Model(nn.Module):
         extends_from_hz: lowest frequency in Hz at which the model adds what a recording lacks, None where it
             adds nothing. `start` then takes the condition `bandwidth_hz`, where the recording's content
             ends: files take a first pass, live streams do without.
-        rehearses_seconds: of a recording's beginning, which the model does better to have heard once before.
-            `start` then takes the condition `memory`, which `rehearse` gives: files take a first pass, live
+        warm_up_seconds: of a recording's beginning, which the model does better to have heard once before.
+            `start` then takes the condition `memory`, which `warm_up` gives: files take a first pass, live
             streams do without.
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
@@ -109,7 +109,7 @@ class Model(nn.Module):
     config_class: ClassVar[type]
     reference: ClassVar[str] = ""
     remembers: ClassVar[dict[str, str]] = {}
-    rehearsed: ClassVar[tuple[str, ...]] = ()
+    warmed_up: ClassVar[tuple[str, ...]] = ()
     small: ClassVar[dict[str, Any]] = {}
 
     sample_rate: int
@@ -122,7 +122,7 @@ class Model(nn.Module):
     context: tuple[int, int] | None = None
     uses_level: bool = False
     extends_from_hz: float | None = None
-    rehearses_seconds: float = 0.0
+    warm_up_seconds: float = 0.0
     uses_position: bool = False
     sample_by_sample: bool = False
     drain_value: float = 0.0
@@ -199,20 +199,20 @@ class Model(nn.Module):
         """Those parts of a stream's first state that are not 0, where `start` has None; without a batch."""
         return {}
 
-    def rehearse(self, beginning: Tensor) -> State:
+    def warm_up(self, beginning: Tensor) -> State:
         """What is remembered at the end of a recording's beginning, (B, C, T), for a stream of the recording.
 
-        The condition `memory` of `start`; only where `rehearses_seconds` is not 0.
+        The condition `memory` of `start`; only where `warm_up_seconds` is not 0.
         """
-        raise TypeError(f"{self.name} does not rehearse")
+        raise TypeError(f"{self.name} has no warm-up")
 
     def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
-        """The state with what `rehearse` carries over as it is at a stream's beginning, in rows bool (B,).
+        """The state with what `warm_up` carries over as it is at a stream's beginning, in rows bool (B,).
 
         Args:
-            memory: of a rehearsal, as for `start`; only where `rehearses_seconds` is not 0.
+            memory: of a warm-up, as for `start`; only where `warm_up_seconds` is not 0.
         """
-        raise TypeError(f"{self.name} does not rehearse, and forgets nothing")
+        raise TypeError(f"{self.name} has no warm-up, and forgets nothing")
 
     def enrol(self, recording: Tensor) -> dict[str, Any]:
         """Encode a recording of the wanted speaker once, for any number of streams.
@@ -277,18 +277,18 @@ class Model(nn.Module):
         return {"estimate": self.process(batch["input"], **self._measured(batch["input"]))}
 
     @property
-    def rehearses_samples(self) -> int:
-        """`rehearses_seconds` at the model's rate."""
-        return math.ceil(self.rehearses_seconds * self.sample_rate)
+    def warm_up_samples(self) -> int:
+        """`warm_up_seconds` at the model's rate."""
+        return math.ceil(self.warm_up_seconds * self.sample_rate)
 
-    def rehearsed_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As `training_outputs`, with the beginnings rehearsed, as those of files are.
+    def warmed_up_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As `training_outputs`, begun after a warm-up, as files are.
 
-        Nothing is learnt from the rehearsal itself, only from what is done with its memory.
+        Nothing is learnt from the warm-up itself, only from what is done with its memory.
         """
         x = batch["input"]
         with torch.no_grad():
-            memory = self.rehearse(x[..., : self.rehearses_samples])
+            memory = self.warm_up(x[..., : self.warm_up_samples])
         return {"estimate": self.process(x, memory=memory, **self._measured(x))}
 
     def _measured(self, x: Tensor) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import types
 import typing
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from audiotool.configuration import quote
 from audiotool.discovery import nearest
 from audiotool.documents import DocumentError
 from audiotool.errors import RecipeError
+from audiotool.recipe.former_keys import FORMER_KEYS, renamed
 from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe
 from audiotool.yaml_documents import read_yaml
@@ -73,7 +73,7 @@ def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) ->
     Raises:
         RecipeError: as `load`.
     """
-    values = copy.deepcopy(values)
+    values = renamed(values, source)
     for override in overrides:
         _override(values, override)
     try:
@@ -112,7 +112,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise RecipeError(f"--set {override}: expected key.path=value, for example train.batch_size=8")
-    value = _parse_yaml(text, f"--set {override}")
+    path, value = FORMER_KEYS.get(path, path), _parse_yaml(text, f"--set {override}")
     *parents, last = path.split(".")
     place: Any = values
     for depth, key in enumerate([*parents, last]):

@@ -226,7 +226,7 @@ class TrainSection(Section):
         clip: largest gradient norm; null leaves it alone.
         precision: arithmetic of the model; losses and weights stay in fp32.
         ema: decay of the averaged weights that are validated and exported; 0 exports the weights themselves.
-        rehearsed_probability: that a batch begins with the memory of its own first seconds, as files do.
+        warm_up_probability: that a batch begins with the memory of its own first seconds, as files do.
         seed: of the initial weights and of everything drawn in a step; the data has its own.
         max_skipped: steps in a row without a finite gradient after which training gives up.
     """
@@ -237,7 +237,7 @@ class TrainSection(Section):
     clip: Positive | None = None
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: Fraction = 0.999
-    rehearsed_probability: Probability = 0.0
+    warm_up_probability: Probability = 0.0
     seed: Whole = 0
     max_skipped: Whole = 50
 

@@ -17,18 +17,18 @@ from audiotool.streaming.resample import StreamingResampler
 
 
 class FirstPass:
-    """Measure a recording for a model: its level at the model's rate, its bandwidth at its own; rehearse it.
+    """Measure a recording for a model: its level at the model's rate, its bandwidth at its own; warm it up.
 
     Args:
-        engine: says with `uses_level`, `extends_from_hz` and `rehearses_seconds` what it asks for.
+        engine: says with `uses_level`, `extends_from_hz` and `warm_up_seconds` what it asks for.
         sample_rate: Hz of the recording.
         channels: of the recording.
-        rehearse: False leaves `rehearses_seconds` out.
+        warm_up: False leaves `warm_up_seconds` out.
         whole: False measures nothing that asks for more than a beginning.
     """
 
     def __init__(
-        self, engine: Engine, sample_rate: int, channels: int, rehearse: bool = True, whole: bool = True
+        self, engine: Engine, sample_rate: int, channels: int, warm_up: bool = True, whole: bool = True
     ) -> None:
         self._engine = engine
         self._channels = channels
@@ -36,7 +36,7 @@ class FirstPass:
         extends = whole and engine.extends_from_hz is not None
         self._bandwidth = BandwidthMeter(sample_rate) if extends else None
         self._beginning: list[NDArray[np.float32]] = []
-        self._wanted = math.ceil(engine.rehearses_seconds * sample_rate) if rehearse else 0
+        self._wanted = math.ceil(engine.warm_up_seconds * sample_rate) if warm_up else 0
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
 
     @property
@@ -74,7 +74,7 @@ class FirstPass:
             beginning = np.concatenate((beginning, self._down.flush()), axis=1)
             if are_interchangeable(self._engine.stems) and self._engine.channels == 1:
                 beginning = heard_alike(beginning)
-            found["memory"] = self._engine.rehearse(self._at_model(beginning))
+            found["memory"] = self._engine.warm_up(self._at_model(beginning))
         return found
 
     def _at_model(self, resampled: NDArray[np.float32]) -> Block:
@@ -84,7 +84,7 @@ class FirstPass:
 def heard_alike(channels: NDArray[np.float32]) -> NDArray[np.float32]:
     """What all channels (channels, time) hear, at the level of each.
 
-    Whoever is rehearsed with it is called the same in all of them.
+    After a warm-up with it a speaker is called the same in all of them.
     """
     together = Downmix()(channels)
     own, power = np.einsum("ct,ct->c", channels, channels), float(together @ together)

@@ -42,7 +42,7 @@ class Settings:
         output_rate: Hz of the output; None keeps the input's.
         upper_band: keep what lies above the model's band, as much as the model kept below it.
         follow_removal: False keeps all of the upper band, for models that add and remove nothing.
-        rehearse: begin with the memory of the recording's own first seconds, where the model asks for it, in
+        warm_up: begin with the memory of the recording's own first seconds, where the model asks for it, in
             all but live streams and pipes; False begins as those do.
         widens: the output may hold a wider band than the input: its rate is at least the model's, and what
             lies above the model's band is kept as it is.
@@ -54,7 +54,7 @@ class Settings:
     output_rate: int | None = None
     upper_band: bool = True
     follow_removal: bool = True
-    rehearse: bool = True
+    warm_up: bool = True
     widens: bool = False
 
     def __post_init__(self) -> None:

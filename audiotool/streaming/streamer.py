@@ -24,8 +24,8 @@ LONGEST_SECONDS = 10.0
 """Input of one step at most, all rows together, however much is given at once: memory stays bounded."""
 
 
-LEAST_REHEARSED = 0.5
-"""Seconds of a sound that must have been rehearsed, if it is to begin with the memory of that."""
+SHORTEST_WARM_UP = 0.5
+"""Seconds of a sound that must have been in the warm-up, if it is to begin with the memory of that."""
 
 
 class Streamer(ABC):
@@ -178,6 +178,6 @@ class CausalStreamer(Streamer):
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
 
     def _memory_of_sound(self) -> Any:
-        """What was rehearsed, if that went on for long enough after a sound that begins here."""
-        heard = self.engine.rehearses_samples - self._stepped
-        return self.conditions.get("memory") if heard >= LEAST_REHEARSED * self.engine.sample_rate else None
+        """The memory after the warm-up, if that went on for long enough after a sound that begins here."""
+        heard = self.engine.warm_up_samples - self._stepped
+        return self.conditions.get("memory") if heard >= SHORTEST_WARM_UP * self.engine.sample_rate else None

@@ -31,7 +31,7 @@ def load(
     output_rate: int | None = None,
     upper_band: bool = True,
     follow_removal: bool = True,
-    rehearse: bool = True,
+    warm_up: bool = True,
     **misspelt: Any,
 ) -> Pipeline:
     """Load a pipeline.
@@ -44,7 +44,7 @@ def load(
         engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
             there is one and the device allows it.
         threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
-        chunk_seconds, mix, max_attenuation_db, output_rate, upper_band, follow_removal, rehearse: see
+        chunk_seconds, mix, max_attenuation_db, output_rate, upper_band, follow_removal, warm_up: see
             `Settings`; what the task settles goes before them.
     Raises:
         StreamError: there is no such option, or a value is out of range.
@@ -56,6 +56,8 @@ def load(
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.session import Settings
 
+    # The name of `warm_up` until 0.1.
+    warm_up = misspelt.pop("rehearse", warm_up)
     if misspelt:
         known = [option.name for option in inspect.signature(load).parameters.values()][:-1]
         wrong = next(iter(misspelt))
@@ -72,7 +74,7 @@ def load(
         output_rate=output_rate,
         upper_band=upper_band,
         follow_removal=follow_removal,
-        rehearse=rehearse,
+        warm_up=warm_up,
     )
     settings = dataclasses.replace(settings, **TASKS.get(metadata.task).settings)
     return Pipeline(runs, metadata.task, metadata, settings)

@@ -160,15 +160,17 @@ class TaskOptions:
             show_default=False,
         ),
     ] = None
-    rehearse: Annotated[
+    warm_up: Annotated[
         bool,
         typer.Option(
-            "--rehearse/--no-rehearse",
+            "--warm-up/--no-warm-up",
             help="Let the model hear a file's first seconds once before it processes them, so that the"
-            " beginning is as good as the rest; --no-rehearse begins as live streams and pipes do.",
+            " beginning is as good as the rest; --no-warm-up begins as live streams and pipes do.",
             rich_help_panel="Computation",
         ),
     ] = True
+    rehearse: Annotated[bool | None, typer.Option("--rehearse/--no-rehearse", hidden=True)] = None
+    """What `warm_up` was called until 0.1; goes before it."""
     jobs: Jobs = 1
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
 
@@ -184,7 +186,8 @@ class TaskOptions:
 
     def settings(self) -> dict[str, Any]:
         """Keywords of the stream's `Settings`; tasks with more of them extend this."""
-        return {"chunk_seconds": self.chunk, "rehearse": self.rehearse}
+        warm_up = self.warm_up if self.rehearse is None else self.rehearse
+        return {"chunk_seconds": self.chunk, "warm_up": warm_up}
 
 
 Mix = Annotated[

@@ -20,6 +20,7 @@ import yaml
 
 from audiotool.atomic import cause, refusal, replacing, write_text
 from audiotool.errors import CheckpointError, RecipeError
+from audiotool.recipe.former_keys import renamed
 from audiotool.recipe.schema import Recipe
 
 STATE_FORMAT = 1
@@ -144,7 +145,7 @@ def check_same_recipe(old: dict[str, Any], new: Recipe, run: Path) -> None:
     Raises:
         RecipeError: each differing key with both values.
     """
-    before, now = _flatten(old), _flatten(new.plain())
+    before, now = _flatten(renamed(old, str(run))), _flatten(new.plain())
     # A key on one side only is a default that another version of the schema has or lacks.
     differing = [k for k in before if k in now and before[k] != now[k] and not _changeable(k)]
     if differing:

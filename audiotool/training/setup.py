@@ -18,9 +18,9 @@ from audiotool.training.history import History
 
 
 class TrainingOutputs(nn.Module):
-    """Calls `Model.training_outputs`, or `rehearsed_outputs`, as a module's forward.
+    """Calls `Model.training_outputs`, or `warmed_up_outputs`, as a module's forward.
 
-    That is where processes share gradients: each waits for one of every weight. A rehearsed batch does
+    That is where processes share gradients: each waits for one of every weight. A warmed-up batch does
     without the beginning that is learnt for others, whose gradient is then zero, and not missing.
     """
 
@@ -28,10 +28,10 @@ class TrainingOutputs(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: dict[str, Tensor], rehearsed: bool = False) -> dict[str, Tensor]:
-        if not rehearsed:
+    def forward(self, batch: dict[str, Tensor], warmed_up: bool = False) -> dict[str, Tensor]:
+        if not warmed_up:
             return self.model.training_outputs(batch)
-        outputs = self.model.rehearsed_outputs(batch)
+        outputs = self.model.warmed_up_outputs(batch)
         trained = [p.flatten()[:1] for p in self.model.parameters() if p.requires_grad]
         return outputs | {"estimate": outputs["estimate"] + 0.0 * torch.cat(trained).sum()}
 
@@ -41,7 +41,7 @@ def build_model(recipe: Recipe) -> Model:
 
     Raises:
         RecipeError: a pattern of `freeze` fits nothing, the sample rates differ, or examples are to be
-            rehearsed by a model that does not rehearse.
+            warmed up by a model that has no warm-up.
     """
     torch.manual_seed(recipe.train.seed)
     try:
@@ -51,8 +51,8 @@ def build_model(recipe: Recipe) -> Model:
     if model.sample_rate != recipe.audio.sample_rate:
         rate = recipe.audio.sample_rate
         raise RecipeError(f"audio.sample_rate is {rate} Hz, but model.config makes it {model.sample_rate} Hz")
-    if recipe.train.rehearsed_probability and not model.rehearses_seconds:
-        raise RecipeError(f"train.rehearsed_probability must be 0: {model.name} does not rehearse")
+    if recipe.train.warm_up_probability and not model.warm_up_seconds:
+        raise RecipeError(f"train.warm_up_probability must be 0: {model.name} has no warm-up")
     freeze(model, recipe.freeze)
     return model
 

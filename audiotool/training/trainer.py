@@ -336,7 +336,7 @@ class Trainer:
             batch = fabric.to_device(next(batches))
             last = n == train.accumulate - 1
             with contextlib.nullcontext() if last else fabric.no_backward_sync(self.module):
-                outputs = self.module(batch, happens(train.rehearsed_probability))
+                outputs = self.module(batch, happens(train.warm_up_probability))
                 loss, terms = self.objective(outputs, batch)
                 if adversary is not None:
                     terms["discriminator"] = adversary.learn(outputs, batch["target"], 1 / train.accumulate)

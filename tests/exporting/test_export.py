@@ -105,16 +105,16 @@ def test_batches_and_random_chunks(exported: tuple[Model, OnnxEngine]) -> None:
 
 
 def test_what_a_recording_tells(exported: tuple[Model, OnnxEngine]) -> None:
-    """Rehearsals and bandwidths are those of the model."""
+    """Warm-ups and bandwidths are those of the model."""
     model, engine = exported
     x = sound(model, 900 if model.upsampling == 1 else 90)
     told: dict[str, Any] = {}
     found: dict[str, Any] = {}
     with torch.inference_mode():
-        if model.rehearses_seconds:
+        if model.warm_up_seconds:
             told["memory"], found["memory"] = (
-                model.rehearse(x[..., :500]),
-                engine.rehearse(x[..., :500].numpy()),
+                model.warm_up(x[..., :500]),
+                engine.warm_up(x[..., :500].numpy()),
             )
         if model.extends_from_hz is not None:
             told["bandwidth_hz"] = found["bandwidth_hz"] = 5000.0

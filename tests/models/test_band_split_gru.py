@@ -85,26 +85,26 @@ def test_bands_that_do_not_fill_the_spectrum_are_refused():
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory", [0, 6])
-def test_a_rehearsed_stream_goes_on_as_if_it_had_begun_before(memory):
+def test_a_warmed_up_stream_goes_on_as_if_it_had_begun_before(memory):
     model = build(memory=memory, filter_taps=3)
     for layer in model.memories:
         torch.nn.init.normal_(layer.spread.weight)
     hop = model.hop_length
     beginning, x = torch.randn(2, 1, 40 * hop), torch.randn(2, 1, 40 * hop) * 0.1
     beginning[..., -hop:] = 0  # no frame holds samples of both
-    state = model.start(memory=model.rehearse(beginning))
-    rehearsed, _ = model.step(x, state, final=True)
+    state = model.start(memory=model.warm_up(beginning))
+    warmed_up, _ = model.step(x, state, final=True)
     in_one = model.process(torch.cat((beginning, x), dim=-1))[..., beginning.shape[-1] :]
     cold = model.process(x)
     settled = slice(3 * hop, x.shape[-1])  # a deep filter looks back two frames
-    torch.testing.assert_close(rehearsed[..., settled], in_one[..., settled], atol=1e-5, rtol=0)
+    torch.testing.assert_close(warmed_up[..., settled], in_one[..., settled], atol=1e-5, rtol=0)
     assert (cold - in_one)[..., settled].abs().max() > 1e-3
 
 
 @torch.no_grad()
-def test_nothing_of_a_rehearsal_sounds():
+def test_nothing_of_a_warm_up_sounds():
     model = build(filter_taps=3)
-    state = model.start(memory=model.rehearse(torch.randn(1, 1, 8000)))
+    state = model.start(memory=model.warm_up(torch.randn(1, 1, 8000)))
     silence, _ = model.step(torch.zeros(1, 1, 4000), state, final=True)
     assert silence.abs().max() == 0
 
@@ -128,20 +128,20 @@ def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory):
         outputs.append(y)
     torch.testing.assert_close(torch.cat(outputs, dim=-1)[..., :8000], learnt.process(x))
     assert (learnt.process(x) - plain.process(x)).abs().max() > 1e-3
-    ended = plain.rehearse(x)
-    torch.testing.assert_close(learnt.rehearse(x), ended, atol=0, rtol=0)
+    ended = plain.warm_up(x)
+    torch.testing.assert_close(learnt.warm_up(x), ended, atol=0, rtol=0)
     again = [model.step(x, model.start(memory=ended), final=True)[0] for model in (learnt, plain)]
     torch.testing.assert_close(*again, atol=0, rtol=0)
 
 
-def test_rehearsed_examples_are_what_a_rehearsed_stream_gives():
+def test_warmed_up_examples_are_what_a_warmed_up_stream_gives():
     model = build(learnt_start=True)
     x = torch.randn(2, 1, 3 * 16000)
-    rehearsed = model.rehearsed_outputs({"input": x})["estimate"]
-    state = model.start(memory=model.rehearse(x[..., : 2 * 16000]))
-    torch.testing.assert_close(rehearsed, model.step(x, state, final=True)[0][..., : x.shape[-1]])
-    rehearsed.square().mean().backward()
-    # The rehearsal, which alone begins with what is learnt of beginnings, teaches nothing.
+    warmed_up = model.warmed_up_outputs({"input": x})["estimate"]
+    state = model.start(memory=model.warm_up(x[..., : 2 * 16000]))
+    torch.testing.assert_close(warmed_up, model.step(x, state, final=True)[0][..., : x.shape[-1]])
+    warmed_up.square().mean().backward()
+    # The warm-up, which alone begins with what is learnt of beginnings, teaches nothing.
     assert all(layer.beginning.values.grad is None for layer in model.layers)
     assert model.layers[0].gru.weight_ih_l0.grad.abs().max() > 0
     model.training_outputs({"input": x})["estimate"].square().mean().backward()

@@ -96,25 +96,25 @@ def streamed(engine: Engine, x: np.ndarray, size: int, memory: object = None) ->
 
 @pytest.mark.parametrize("size", [256, 1000, 10**6])
 def test_a_quiet_lead_in_is_forgotten(engine: Engine, size: int) -> None:
-    """What follows sounds as if the stream had begun there; so it does after a rehearsal of the quiet."""
+    """What follows sounds as if the stream had begun there; so it does after a warm-up on the quiet."""
     hop = engine.hop_length
     lead, sound = hiss((200 * hop / RATE, -60)), hiss((1, -20))
     x = np.concatenate((np.concatenate((lead, sound), axis=2), np.concatenate((lead, sound), axis=2) * 0.5))
     plain = streamed(engine, sound, 10**6)
-    for memory in (None, engine.rehearse(x[..., : engine.rehearses_samples])):
+    for memory in (None, engine.warm_up(x[..., : engine.warm_up_samples])):
         y = streamed(engine, x, size, memory)[..., lead.shape[-1] :]
         # The first frame still holds the end of the quiet.
         np.testing.assert_allclose(y[:1, :, 2 * hop :], plain[..., 2 * hop :], atol=1e-3)
 
 
-def test_what_was_rehearsed_of_the_sound_is_kept(engine: Engine) -> None:
+def test_what_the_warm_up_heard_of_the_sound_is_kept(engine: Engine) -> None:
     hop = engine.hop_length
     lead, sound = hiss((50 * hop / RATE, -60)), hiss((2, -20))
     x = np.concatenate((lead, sound), axis=2)
-    memory = engine.rehearse(x[..., : engine.rehearses_samples])
+    memory = engine.warm_up(x[..., : engine.warm_up_samples])
     y = streamed(engine, x, 1000, memory)[..., lead.shape[-1] :]
-    rehearsed = streamed(engine, sound, 1000, memory)
-    np.testing.assert_allclose(y[..., 2 * hop :], rehearsed[..., 2 * hop :], atol=1e-3)
+    warmed_up = streamed(engine, sound, 1000, memory)
+    np.testing.assert_allclose(y[..., 2 * hop :], warmed_up[..., 2 * hop :], atol=1e-3)
 
 
 def test_who_is_parted_is_not_forgotten() -> None:

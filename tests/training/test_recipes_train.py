@@ -130,14 +130,14 @@ def test_shipped_recipe_trains(
         assert losses[-1] < losses[0]
 
 
-REHEARSING = [name for name in recipe.shipped() if recipe.load(name).train.rehearsed_probability]
+WARMED_UP = [name for name in recipe.shipped() if recipe.load(name).train.warm_up_probability]
 
 
-@pytest.mark.parametrize("name", REHEARSING)
-def test_two_processes_rehearse(name: str, recordings: Path, decoded: Path, tmp_path: Path) -> None:
-    """A rehearsed batch leaves the learnt beginning out, and the other process waits for its gradient."""
+@pytest.mark.parametrize("name", WARMED_UP)
+def test_two_processes_warm_up(name: str, recordings: Path, decoded: Path, tmp_path: Path) -> None:
+    """A warmed-up batch leaves the learnt beginning out, and the other process waits for its gradient."""
     values = shrunk(name, recordings, decoded).plain()
-    values["train"] |= {"steps": 10, "rehearsed_probability": 0.5, "accumulate": 2}
+    values["train"] |= {"steps": 10, "warm_up_probability": 0.5, "accumulate": 2}
     values["audio"]["segment_seconds"] = 0.5
     path = tmp_path / f"{name}.yaml"
     path.write_text(yaml.safe_dump(values))

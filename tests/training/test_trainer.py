@@ -363,11 +363,11 @@ def test_bf16_trains_on_the_cpu(tiny_recipe: dict[str, Any], tmp_path: Path) -> 
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=0.05)
 
 
-REHEARSING = {"name": "band-split-gru", "config": {"dim": 4, "layers": 1}}
+WARMED_UP = {"name": "band-split-gru", "config": {"dim": 4, "layers": 1}}
 
 
 @pytest.mark.parametrize(("probability", "least", "most"), [(0, 0, 0), (0.5, 1, 11), (1, 12, 12)])
-def test_batches_are_rehearsed_as_often_as_told(
+def test_batches_are_warmed_up_as_often_as_told(
     probability: float,
     least: int,
     most: int,
@@ -375,23 +375,23 @@ def test_batches_are_rehearsed_as_often_as_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rehearsed = []
-    rehearse = BandSplitGRU.rehearse
+    warmed_up = []
+    warm_up = BandSplitGRU.warm_up
 
     def counted(model: BandSplitGRU, beginning: torch.Tensor) -> Any:
-        rehearsed.append(beginning.shape)
-        return rehearse(model, beginning)
+        warmed_up.append(beginning.shape)
+        return warm_up(model, beginning)
 
-    monkeypatch.setattr(BandSplitGRU, "rehearse", counted)
-    settings = ["train.steps=12", f"train.rehearsed_probability={probability}", "validation.count=0"]
-    train(tiny_recipe | {"model": REHEARSING}, tmp_path, False, *settings)
-    assert least <= len(rehearsed) <= most
-    assert set(rehearsed) <= {(2, 1, 4000)}
+    monkeypatch.setattr(BandSplitGRU, "warm_up", counted)
+    settings = ["train.steps=12", f"train.warm_up_probability={probability}", "validation.count=0"]
+    train(tiny_recipe | {"model": WARMED_UP}, tmp_path, False, *settings)
+    assert least <= len(warmed_up) <= most
+    assert set(warmed_up) <= {(2, 1, 4000)}
 
 
-def test_a_model_that_does_not_rehearse_is_not_asked_to(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"rehearsed_probability must be 0: cleanunet does not rehearse"):
-        train(tiny_recipe, tmp_path, False, "train.rehearsed_probability=0.5")
+def test_a_model_without_warm_up_is_not_asked_to(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"warm_up_probability must be 0: cleanunet has no warm-up"):
+        train(tiny_recipe, tmp_path, False, "train.warm_up_probability=0.5")
 
 
 def test_a_run_stopped_before_it_was_validated_leaves_weights(

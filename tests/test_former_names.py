@@ -1,0 +1,100 @@
+"""Names of earlier versions: options, recipe keys, cards and runs are read under both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import write_speech
+from typer.testing import CliRunner
+
+import audiotool
+from audiotool import checkpoint, recipe
+from audiotool.cli.app import app
+from audiotool.engines.card import Card
+from audiotool.errors import RecipeError, StreamError
+from audiotool.training.folder import check_same_recipe
+
+
+def run(*words: str | Path) -> str:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_the_option_of_before_is_hidden_and_means_the_same(tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.wav", 1.0)
+    outputs = {}
+    for option in ("--no-warm-up", "--no-rehearse", "--warm-up", "--rehearse"):
+        target = tmp_path / f"{option}.wav"
+        run("denoise", source, "-o", target, option, "--engine", "onnx")
+        outputs[option] = soundfile.read(str(target))[0]
+    np.testing.assert_array_equal(outputs["--no-warm-up"], outputs["--no-rehearse"])
+    np.testing.assert_array_equal(outputs["--warm-up"], outputs["--rehearse"])
+    assert not np.array_equal(outputs["--warm-up"], outputs["--no-warm-up"])
+    text = run("denoise", "--help")
+    assert "--no-warm-up" in text
+    assert "rehearse" not in text
+
+
+def test_reports_keep_their_keys(tmp_path: Path) -> None:
+    source, report = write_speech(tmp_path / "a.wav"), tmp_path / "r.json"
+    run("denoise", source, "-o", tmp_path / "o.wav", "--no-warm-up", "--engine", "onnx", "--report", report)
+    [row] = json.loads(report.read_text())["files"]
+    assert row["settings"] == {"rehearse": False, "mix": 1.0}
+
+
+def test_load_takes_both_names() -> None:
+    assert audiotool.load("denoise", rehearse=False).settings.warm_up is False
+    assert audiotool.load("denoise", warm_up=False).settings.warm_up is False
+    with pytest.raises(StreamError, match="did you mean 'warm_up'"):
+        audiotool.load("denoise", warmup=False)
+
+
+def before(values: dict[str, Any]) -> dict[str, Any]:
+    """Plain values of a recipe as an earlier version wrote them."""
+    train = dict(values["train"])
+    train["rehearsed_probability"] = train.pop("warm_up_probability")
+    return {**values, "train": train}
+
+
+def test_recipes_of_before_are_read() -> None:
+    now = recipe.load("denoise")
+    assert now.train.warm_up_probability
+    assert recipe.parse(before(now.plain()), "old") == now
+    changed = recipe.load("denoise", ["train.rehearsed_probability=0.25"])
+    assert changed.train.warm_up_probability == 0.25
+    both = now.plain()
+    both["train"]["rehearsed_probability"] = 0.5
+    with pytest.raises(RecipeError, match=r"mine: train\.warm_up_probability is given twice.*keep one"):
+        recipe.parse(both, "mine")
+
+
+def test_bundled_checkpoints_hold_recipes_of_both_kinds() -> None:
+    for path in checkpoint.bundled().values():
+        values = checkpoint.read_metadata(path).recipe
+        if values is not None:
+            assert recipe.parse(values, str(path)).name
+
+
+def test_runs_of_before_go_on_and_a_changed_key_is_told(tmp_path: Path) -> None:
+    now = recipe.load("denoise")
+    check_same_recipe(before(now.plain()), now, tmp_path)
+    other = recipe.load("denoise", ["train.warm_up_probability=0.25"])
+    with pytest.raises(RecipeError, match=r"train\.warm_up_probability: 0\.5 became 0\.25"):
+        check_same_recipe(before(now.plain()), other, tmp_path)
+
+
+def test_cards_of_before_are_read(tmp_path: Path) -> None:
+    path = checkpoint.bundled()["denoise-16k"].with_suffix(".json")
+    values = json.loads(path.read_text())
+    values["rehearses_seconds"] = values.pop("warm_up_seconds")
+    values["rehearsed"] = values.pop("warmed_up")
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(values))
+    assert values["rehearses_seconds"] == 2.0
+    assert Card.read(old) == Card.read(path)
