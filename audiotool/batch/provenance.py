@@ -5,29 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from audiotool.batch.work import Outcome, Work
-from audiotool.version import __version__
+from audiotool.report.report import Run
 
 REPORTED_AS = {"warm_up": "rehearse"}
 """Settings that reports keep under the name they had first, for what reads reports."""
 
 
 def provenance(work: Work) -> dict[str, Any]:
-    """{"model", "checkpoint_sha256", "version", "settings"} of a run; no model where there is none.
+    """Fields of `Run`: {"model", "checkpoint_sha256", "licence", "settings"}; no model where there is none.
 
     Raises:
         CheckpointError: there is no such checkpoint.
     """
     facts = work.processor.provenance()
-    return {
-        "model": facts["model"],
-        "checkpoint_sha256": facts["checkpoint_sha256"],
-        "version": __version__,
-        "settings": {REPORTED_AS.get(name, name): value for name, value in facts["settings"].items()},
-    }
+    settings = {REPORTED_AS.get(name, name): value for name, value in facts["settings"].items()}
+    return {**facts, "settings": settings}
 
 
-def describe(outcome: Outcome, facts: dict[str, Any]) -> None:
-    """Put facts of the run into an outcome's rows, unless its outputs were there before the run."""
+def describe(outcome: Outcome, run: Run) -> None:
+    """Put what a run was into an outcome's rows, unless its outputs were there before the run."""
     if outcome.status != "skipped":
+        facts = {
+            "model": run.model,
+            "checkpoint_sha256": run.checkpoint_sha256,
+            "version": run.version,
+            "settings": dict(run.settings),
+        }
         for row in outcome.rows:
             row.facts = {**row.facts, **facts}

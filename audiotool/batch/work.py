@@ -14,7 +14,7 @@ from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Progress, Written
 from audiotool.metrics.base import Value
-from audiotool.metrics.report import Row
+from audiotool.metrics.rows import Row
 from audiotool.tasks.base import Scoring
 from audiotool.text import one_line
 
@@ -130,6 +130,8 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
     for row, output in zip(rows, written, strict=True):
         row.facts |= {
             "seconds": round(result.seconds, 3),
+            "sample_rate": result.sample_rate,
+            "channels": result.channels,
             "real_time_factor": round(result.real_time_factor, 2),
             "peak": round(output.peak, 4),
             "limited": output.limited,

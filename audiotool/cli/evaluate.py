@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.cli.report import begin
 from audiotool.cli.screen import progress, say, write
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError
 from audiotool.tasks.base import TASKS, Scoring
-from audiotool.tasks.options import Jobs
+from audiotool.tasks.options import Jobs, Reports
 
 if TYPE_CHECKING:
-    from audiotool.metrics.report import Row
+    from audiotool.metrics.rows import Row
     from audiotool.metrics.score import FilePair
 
 app = typer.Typer(add_completion=False)
@@ -35,9 +36,7 @@ def evaluate(
         str | None, typer.Option(help="Names with commas; the task's unless given.", show_default=False)
     ] = None,
     task: Annotated[str, typer.Option(help="Whose metrics are used.")] = "denoise",
-    report: Annotated[
-        Path | None, typer.Option(help="Write the report as .json or .csv.", show_default=False)
-    ] = None,
+    report: Reports = [],  # noqa: B006 - typer makes a new one
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON, not as a table.")
     ] = False,
@@ -49,14 +48,16 @@ def evaluate(
     What a metric cannot score is null, with the reason. The exit code is 1 when a file could not be compared.
     With --task separate, NAME.speaker1, NAME.speaker2 and so on are scored in the order that fits best.
     """
-    from audiotool.metrics.report import check_path, to_json, write_report
     from audiotool.metrics.score import in_best_order, pair_files
+    from audiotool.report.json_document import to_json
+    from audiotool.report.report import Report
+    from audiotool.report.write import check_paths, write_reports
 
+    started = begin()
     scoring = _scoring(task)
     names = _metric_names(metrics, scoring)
     try:
-        if report is not None:
-            check_path(report)
+        check_paths(report)
         pairs = pair_files(reference, estimate, noisy)
     except InputError as error:
         raise PlanError(str(error)) from error
@@ -65,10 +66,10 @@ def evaluate(
 
         pairs = in_best_order(pairs, are_interchangeable)
     rows = _score(pairs, names, jobs or core_count(), quiet)
-    if report is not None:
-        write_report(report, rows)
+    found = Report(rows, started.ended())
+    write_reports(report, found)
     if as_json:
-        write(to_json(rows))
+        write(to_json(found))
     elif not quiet:
         from audiotool.cli.score_table import print_scores
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from audiotool.cli.screen import console, say, show, table, write
 from audiotool.metrics.base import METRICS
-from audiotool.metrics.report import Row, remarks, summary
+from audiotool.metrics.rows import Row, remarks, summary
 from audiotool.text import one_line
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from audiotool.tasks.options import TaskOptions
 if TYPE_CHECKING:
     from audiotool.batch.plan import Layout
     from audiotool.batch.work import Outcome
+    from audiotool.report.report import Run
 
 
 def names() -> list[str]:
@@ -69,6 +70,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     from audiotool.batch.provenance import provenance
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
+    from audiotool.cli.report import begin
 
     check_options(options)
     task = task_class(options)
@@ -78,7 +80,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     plan = make_plan(options.inputs, layout)
     scoring = task.scored(layout.outputs) if options.reference is not None else None
     work = Work(task.processor(checkpoint), scoring)
-    facts = provenance(work) if options.report is not None else {}
+    started = begin(**provenance(work)) if options.report else None
     outcomes: list[Outcome] = []
     with (
         make_watcher(task.verb, plan, options.quiet) as watcher,
@@ -88,11 +90,11 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
             outcomes.extend(running)
         except (KeyboardInterrupt, SystemExit):
             # What was finished was scored: it is not to be done again.
-            _write_report(outcomes, options, facts)
+            _write_reports(outcomes, options, started)
             raise
     outcomes.sort(key=lambda o: o.job.name)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
-    _write_report(outcomes, options, facts)
+    _write_reports(outcomes, options, started)
     _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
     if failures:
@@ -138,11 +140,11 @@ def check_options(options: TaskOptions) -> None:
         is_name = str(options.checkpoint) in named()
         hint = f"; --model {options.checkpoint} is the one of that name" if is_name else ""
         raise PlanError(f"no such checkpoint: {options.checkpoint}{hint}")
-    if options.report is not None:
-        from audiotool.metrics.report import check_path
+    if options.report:
+        from audiotool.report.write import check_paths
 
         try:
-            check_path(options.report)
+            check_paths(options.report)
         except InputError as error:
             raise PlanError(str(error)) from error
 
@@ -187,15 +189,19 @@ def _made_by(recipe: str) -> str:
     )
 
 
-def _write_report(outcomes: Sequence[Outcome], options: TaskOptions, facts: dict[str, Any]) -> None:
-    # Where nothing was done, an earlier report says more.
-    if options.report is not None and (outcomes or not options.report.exists()):
-        from audiotool.batch.provenance import describe
-        from audiotool.metrics.report import write_report
+def _write_reports(outcomes: Sequence[Outcome], options: TaskOptions, run: Run | None) -> None:
+    if run is None:
+        return
+    from audiotool.batch.provenance import describe
+    from audiotool.report.report import Report
+    from audiotool.report.write import write_reports
 
-        for outcome in outcomes:
-            describe(outcome, facts)
-        write_report(options.report, [row for o in outcomes for row in o.rows])
+    for outcome in outcomes:
+        describe(outcome, run)
+    rows = [row for o in outcomes for row in o.rows]
+    # Where nothing was done, an earlier report says more.
+    paths = [path for path in options.report if rows or not path.exists()]
+    write_reports(paths, Report(rows, run.ended()))
 
 
 def _print_scores(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:

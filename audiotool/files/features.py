@@ -161,7 +161,7 @@ class MelAnalysis(FileProcessor):
     def provenance(self) -> dict[str, Any]:
         asked = {name: value for name, value in self.settings.items() if value is not None}
         settings = {**asked, "mel": dataclasses.asdict(mel_config(self.definition))}
-        return {"model": None, "checkpoint_sha256": None, "settings": settings}
+        return {"model": None, "checkpoint_sha256": None, "licence": None, "settings": settings}
 
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None

@@ -91,7 +91,7 @@ class FileProcessor(ABC):
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """What a report says of how outputs were made: {"model", "checkpoint_sha256", "settings"}.
+        """What a report says of how outputs were made: {"model", "checkpoint_sha256", "licence", "settings"}.
 
         Raises:
             CheckpointError: there is no such checkpoint.

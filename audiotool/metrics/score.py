@@ -27,7 +27,7 @@ from audiotool.errors import AudiotoolError, InputError
 from audiotool.extras import explained
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
 from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
-from audiotool.metrics.report import Row
+from audiotool.metrics.rows import Row
 from audiotool.metrics.sdr import best_permutation
 from audiotool.paths import like_named
 from audiotool.signals import end, leave_to_parent
@@ -125,6 +125,7 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
             row.baseline = score_channels(reference, noisy, rate, metrics, edge)
     except AudiotoolError as error:
         row.failed = True
+        row.facts["status"] = "failed"
         row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
         if files.noisy is not None:
             row.baseline = {name: Value(None, str(error)) for name in metrics}

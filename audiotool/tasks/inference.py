@@ -75,6 +75,7 @@ class Inference(FileProcessor):
         return {
             "model": path.stem if path in checkpoint.named().values() else str(path),
             "checkpoint_sha256": checkpoint.sha256(path),
+            "licence": checkpoint.read_metadata(path).licence,
             "settings": {name: value for name, value in self.settings.items() if value is not None},
         }
 

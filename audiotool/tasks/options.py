@@ -58,6 +58,17 @@ Jobs = Annotated[
 ]
 
 
+Reports = Annotated[
+    list[Path],
+    typer.Option(
+        metavar="FILE",
+        help="Write the report, as .json, .csv or .md; several times for several.",
+        rich_help_panel="Report",
+        show_default=False,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class TaskOptions:
     """What every task's command takes."""
@@ -110,15 +121,7 @@ class TaskOptions:
             show_default=False,
         ),
     ] = None
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write the report as .json or .csv.",
-            rich_help_panel="Report",
-            show_default=False,
-        ),
-    ] = None
+    report: Reports = field(default_factory=list)
     suffix: Annotated[
         str,
         typer.Option(

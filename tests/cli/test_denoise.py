@@ -273,7 +273,7 @@ def test_a_report_says_how_an_output_came_to_be(
         (["in.wav", "-o", "in.wav", "--overwrite"], "replace its own input"),
         (["in.wav", "-o", "out.wav", "--overwrite", "--skip-existing"], "exclude each other"),
         (["in.wav", "-o", "out.wav", "--model", "x"], "exclude each other"),
-        (["in.wav", "-o", "out.wav", "--report", "r.txt"], ".json or .csv"),
+        (["in.wav", "-o", "out.wav", "--report", "r.txt"], "a report ends in"),
         (["in.wav", "-o", "in.wav/out.wav"], "is not a folder"),
         (["in.wav", "-o", "o/", "--suffix", "/x"], "--suffix goes into a file's name"),
         (["in.wav", "-o", "o/", "--format", "raw"], "RAW has no header"),

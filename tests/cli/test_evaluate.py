@@ -82,7 +82,7 @@ def test_a_file_that_cannot_be_read_is_a_row_and_exit_code_1(folders: Path, tmp_
         (["--metrics", "pesk"], "did you mean 'pesq'"),
         (["--metrics", ","], "--metrics names none"),
         (["--task", "denoize"], "did you mean 'denoise'"),
-        (["--report", "report.txt"], "a report ends in .json or .csv"),
+        (["--report", "report.txt"], "a report ends in .json, .csv"),
         (["--noisy", "missing"], "no such file or folder"),
     ],
 )

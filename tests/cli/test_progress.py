@@ -13,7 +13,7 @@ from audiotool.audio.writer import Target
 from audiotool.batch.plan import Job, Plan
 from audiotool.batch.work import Outcome, failed
 from audiotool.cli.progress import make_watcher
-from audiotool.metrics.report import Row
+from audiotool.metrics.rows import Row
 
 
 class Terminal(io.StringIO):

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from audiotool.cli.score_table import print_scores
 from audiotool.metrics.base import Value
-from audiotool.metrics.report import Row
+from audiotool.metrics.rows import Row
 
 METRICS = ("pesq", "pesq_nb", "stoi", "estoi", "si_sdr", "lsd", "snr")
 

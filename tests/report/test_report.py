@@ -11,7 +11,12 @@ import pytest
 
 from audiotool.errors import InputError
 from audiotool.metrics.base import Value
-from audiotool.metrics.report import Row, check_path, remarks, summary, to_csv, write_report
+from audiotool.metrics.rows import Row, remarks, summary
+from audiotool.report.csv_table import to_csv
+from audiotool.report.json_document import read_report, to_json
+from audiotool.report.markdown_table import to_markdown
+from audiotool.report.report import Report, Run
+from audiotool.report.write import check_paths, write_reports
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def test_summary_counts_nulls(rows: list[Row]) -> None:
 
 
 def test_json(rows: list[Row], tmp_path: Path) -> None:
-    write_report(tmp_path / "new" / "r.json", rows)
+    write_reports([tmp_path / "new" / "r.json"], Report(rows))
     found = json.loads((tmp_path / "new" / "r.json").read_text())
     first, second = found["files"]
     assert first["file"] == "a"
@@ -56,9 +61,9 @@ def test_json(rows: list[Row], tmp_path: Path) -> None:
 
 
 def test_csv(rows: list[Row], tmp_path: Path) -> None:
-    write_report(tmp_path / "r.CSV", rows)
+    write_reports([tmp_path / "r.CSV"], Report(rows))
     text = (tmp_path / "r.CSV").read_text()
-    assert text == to_csv(rows)
+    assert text == to_csv(Report(rows))
     lines = list(csv.DictReader(text.splitlines()))
     assert [line["file"] for line in lines] == ["a", "b, c", "mean", "null"]
     assert lines[0]["real_time_factor"] == "20.5"
@@ -77,14 +82,53 @@ def test_remarks_group_metrics_by_reason(rows: list[Row]) -> None:
 
 
 def test_paths_that_are_refused(rows: list[Row], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ends in \.json or \.csv"):
-        check_path(tmp_path / "r.txt")
+    with pytest.raises(InputError, match=r"ends in \.json, \.csv"):
+        check_paths([tmp_path / "r.txt"])
     (tmp_path / "folder.json").mkdir()
     with pytest.raises(InputError, match="it is a folder"):
-        write_report(tmp_path / "folder.json", rows)
+        write_reports([tmp_path / "folder.json"], Report(rows))
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot write"):
-        write_report(tmp_path / "file" / "r.json", rows)
+        write_reports([tmp_path / "file" / "r.json"], Report(rows))
+
+
+def test_two_reports_cannot_be_one_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be one file"):
+        check_paths([tmp_path / "r.json", tmp_path / "r.csv", tmp_path / "r.json"])
+
+
+def test_json_is_read_back(rows: list[Row], tmp_path: Path) -> None:
+    rows[1].facts["status"] = "failed"
+    rows[1].failed = True
+    run = Run.begin("audiotool denoise 'a b.wav'", model="denoise-16k", settings={"mix": 0.8}).ended()
+    path = tmp_path / "r.json"
+    write_reports([path], Report(rows, run))
+    assert read_report(path) == Report(rows, run)
+    path.write_text(to_json(Report([], Run())))
+    assert read_report(path) == Report([], Run())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"files": 3, "summary": {}}', '{"files": [{}], "summary": {}}']
+)
+def test_what_is_no_report_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(InputError, match="is no report") as refused:
+        read_report(tmp_path / "r.json")
+    assert "\n" not in str(refused.value)
+
+
+def test_markdown_of_hostile_names(rows: list[Row]) -> None:
+    rows[0].name = "a|b\n<script>alert(1)</script> *x* [y](z).wav"
+    text = to_markdown(Report(rows, Run("audiotool evaluate | x")))
+    assert "\\|b \\<script\\>" in text
+    assert "<script>" not in text
+    table = [line for line in text.splitlines() if line.startswith("| ")]
+    assert table[0] == "| file | status | pesq | stoi | x real time |"
+    assert "| 1.5 → 2.5 | 0.8 → 0.9 | 20.5 |" in table[2]
+    assert len(table) == 5
+    assert "- b, c: no stoi: the reference is silent" in text
+    assert "No files." in to_markdown(Report([]))
 
 
 def test_a_failed_write_keeps_the_earlier_report(
@@ -98,6 +142,6 @@ def test_a_failed_write_keeps_the_earlier_report(
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(InputError, match="the disk is full"):
-        write_report(path, rows)
+        write_reports([path], Report(rows))
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,79 @@
+"""Reports as JSON, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from audiotool import text
+from audiotool.documents import DocumentError, read_json, read_text
+from audiotool.errors import InputError
+from audiotool.metrics.base import Value
+from audiotool.metrics.rows import Row, summary
+from audiotool.report.report import Report, Run
+
+DERIVED = ("_noisy", "_improvement")
+"""Endings of columns that belong to a score."""
+
+
+def to_json(report: Report) -> str:
+    """{"run": a `Run`, "files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": a `summary`}."""
+    files = [
+        {
+            "file": row.name,
+            **{name: value.value for name, value in row.columns().items()},
+            **row.facts,
+            "reasons": row.reasons,
+            "notes": row.notes,
+        }
+        for row in report.rows
+    ]
+    run = {name: value for name, value in dataclasses.asdict(report.run).items() if value not in (None, {})}
+    return text.to_json({"run": run, "files": files, "summary": summary(report.rows)})
+
+
+def read_report(path: Path) -> Report:
+    """Read what `to_json` wrote.
+
+    Raises:
+        InputError: the file cannot be read, or is no report.
+    """
+    try:
+        document = read_json(read_text(path))
+    except DocumentError as error:
+        raise InputError(f"{path} is no report: {error}") from error
+    try:
+        columns = [str(name) for name in document["summary"]]
+        rows = [_row(entry, columns) for entry in document["files"]]
+        return Report(rows, _run(document.get("run", {})))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} is no report of audiotool: give the .json that --report wrote") from error
+
+
+def _run(values: dict[str, Any]) -> Run:
+    known = {item.name for item in dataclasses.fields(Run)}
+    found = {name: value for name, value in values.items() if name in known}
+    settings = dict(found.pop("settings", {}))
+    elapsed = found.pop("elapsed_s", None)
+    words = {name: str(value) for name, value in found.items()}
+    # A report of a time before there were runs says nothing of the version.
+    return Run(
+        **{"version": None, **words}, settings=settings, elapsed_s=None if elapsed is None else float(elapsed)
+    )
+
+
+def _row(entry: dict[str, Any], columns: list[str]) -> Row:
+    reasons = dict(entry["reasons"])
+    metrics = [n for n in columns if not any(n.endswith(e) and n[: -len(e)] in columns for e in DERIVED)]
+
+    def value(column: str) -> Value:
+        number = entry[column]
+        return Value(None, str(reasons.get(column))) if number is None else Value(float(number))
+
+    scores = {name: value(name) for name in metrics if name in entry}
+    baseline = {name: value(f"{name}_noisy") for name in metrics if f"{name}_noisy" in entry}
+    own = {"file", "reasons", "notes", *columns}
+    facts = {name: fact for name, fact in entry.items() if name not in own}
+    notes = [str(note) for note in entry["notes"]]
+    return Row(str(entry["file"]), scores, baseline, facts, notes, facts.get("status") == "failed")

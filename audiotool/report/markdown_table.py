@@ -1,0 +1,74 @@
+"""Reports as Markdown: what is pasted into an issue or a wiki."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from audiotool import text
+from audiotool.metrics.rows import Row, summary
+from audiotool.report.csv_table import on_one_line
+from audiotool.report.report import Report
+
+FACTS = {"seconds": "seconds", "real_time_factor": "x real time", "peak": "peak", "limited": "limited"}
+"""Facts that are columns, and their headings."""
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+
+
+def to_markdown(report: Report) -> str:
+    """A heading, how the rows came to be, one table with the mean, and remarks."""
+    rows = report.rows
+    metrics = list(dict.fromkeys(name for row in rows for name in row.values))
+    facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
+    lines = [f"# audiotool report: {len(rows)} file{'' if len(rows) == 1 else 's'}", ""]
+    lines += [f"- {name}: {escaped(on_one_line(value))}" for name, value in _known(report)]
+    lines += ["", *_table(rows, metrics, facts)] if rows else ["", "No files."]
+    notes = [f"- {escaped(row.name)}: {escaped(note)}" for row in rows for note in _remarks(row)]
+    lines += ["", "## Remarks", "", *notes] if notes else []
+    return text.encodable("\n".join(lines).rstrip() + "\n")
+
+
+def escaped(value: object) -> str:
+    """Text from outside on one line, whose signs are no markup."""
+    return _MARKUP.sub(r"\\\1", text.one_line(str(value)))
+
+
+def _known(report: Report) -> list[tuple[str, object]]:
+    run = vars(report.run).items()
+    return [(name.replace("_", " "), value) for name, value in run if value not in (None, {})]
+
+
+def _table(rows: Sequence[Row], metrics: Sequence[str], facts: Sequence[str]) -> list[str]:
+    heads = ["file", "status", *metrics, *(FACTS[name] for name in facts)]
+    lines = [_line(map(escaped, heads)), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
+    for row in rows:
+        status = row.facts.get("status", "failed" if row.failed else "done")
+        scores = [_score(row, name) for name in metrics]
+        measured = [escaped(on_one_line(row.facts.get(name))) for name in facts]
+        lines.append(_line([escaped(row.name), escaped(status), *scores, *measured]))
+    if metrics and len(rows) > 1:
+        found = summary(rows)
+        means = [_arrow(found.get(f"{m}_noisy", {}).get("mean"), found[m]["mean"]) for m in metrics]
+        lines.append(_line(["**mean**", "", *means, *[""] * len(facts)]))
+    return lines
+
+
+def _score(row: Row, metric: str) -> str:
+    before, after = row.baseline.get(metric), row.values.get(metric)
+    return _arrow(before.value if before else None, after.value if after else None)
+
+
+def _arrow(before: float | None, after: float | None) -> str:
+    if after is None:
+        return ""
+    return f"{after:.4g}" if before is None else f"{before:.4g} → {after:.4g}"
+
+
+def _remarks(row: Row) -> list[str]:
+    reasons = [f"no {name}: {why}" for name, why in row.reasons.items() if not name.endswith("_improvement")]
+    return [*reasons, *row.notes]
+
+
+def _line(cells: object) -> str:
+    return f"| {' | '.join(cells)} |"  # type: ignore[arg-type]

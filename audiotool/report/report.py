@@ -1,0 +1,71 @@
+"""A report: its rows, and how they came to be."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from audiotool.cores import core_count
+from audiotool.metrics.rows import Row
+from audiotool.version import __version__
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the rows of a report came to be. What is not known is None, or empty.
+
+    Args:
+        command: what was typed.
+        started: date and time with the offset from UTC, ISO 8601.
+        elapsed_s: wall time.
+        machine: system, processor and cores.
+        version: of audiotool.
+        model: name of the checkpoint, or its path.
+        checkpoint_sha256: of the checkpoint's file.
+        licence: of the checkpoint's weights.
+        settings: what was asked of the stream.
+    """
+
+    command: str | None = None
+    started: str | None = None
+    elapsed_s: float | None = None
+    machine: str | None = None
+    version: str | None = __version__
+    model: str | None = None
+    checkpoint_sha256: str | None = None
+    licence: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, command: str, **facts: Any) -> Run:
+        """A run that starts now, on this machine; `facts` are other fields."""
+        return cls(command, _now().isoformat(timespec="milliseconds"), machine=machine(), **facts)
+
+    def ended(self) -> Run:
+        """The same run, which ends now."""
+        began = _now() if self.started is None else datetime.fromisoformat(self.started)
+        return replace(self, elapsed_s=round((_now() - began).total_seconds(), 3))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Rows, one a job or a stem of it, and the run they are of."""
+
+    rows: Sequence[Row]
+    run: Run = field(default_factory=Run)
+
+
+def machine() -> str:
+    """This machine as reports name it, without its own name: "Linux x86_64, 8 cores, Python 3.12.4"."""
+    cores = core_count()
+    return (
+        f"{platform.system()} {platform.machine()}, {cores} core{'s' if cores > 1 else ''},"
+        f" Python {platform.python_version()}"
+    )
+
+
+def _now() -> datetime:
+    return datetime.now().astimezone()

@@ -1,0 +1,44 @@
+"""Write a report in every format that was asked for: what a file's ending says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from audiotool.atomic import obstacle, write_text
+from audiotool.errors import InputError
+from audiotool.report.csv_table import to_csv
+from audiotool.report.json_document import to_json
+from audiotool.report.markdown_table import to_markdown
+from audiotool.report.report import Report
+
+FORMATS: dict[str, Callable[[Report], str]] = {".json": to_json, ".csv": to_csv, ".md": to_markdown}
+
+
+def check_paths(paths: Sequence[Path]) -> None:
+    """Refuse places of reports before any work is done.
+
+    Raises:
+        InputError: one ends in none of `FORMATS`, is named twice or cannot be written.
+    """
+    for n, path in enumerate(paths):
+        if path.suffix.lower() not in FORMATS:
+            raise InputError(
+                f"{path}: a report ends in {', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}"
+            )
+        if path in paths[:n]:
+            raise InputError(f"{path}: two reports cannot be one file")
+        reason = obstacle(path)
+        if reason is not None:
+            raise InputError(f"cannot write {path}: {reason}")
+
+
+def write_reports(paths: Sequence[Path], report: Report) -> None:
+    """Write JSON, CSV or Markdown, as the endings say, each complete or not at all.
+
+    Raises:
+        InputError: see `check_paths`; or a folder cannot be written or the disk is full.
+    """
+    check_paths(paths)
+    for path in paths:
+        write_text(path, FORMATS[path.suffix.lower()](report))
