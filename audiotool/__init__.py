@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from audiotool.pipeline import LiveStream, Pipeline
     from audiotool.streaming.session import Settings
+    from audiotool.streaming.state import StreamState
     from audiotool.tasks.load import load, load_model
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "Pipeline": "audiotool.pipeline",
     "LiveStream": "audiotool.pipeline",
     "Settings": "audiotool.streaming.session",
+    "StreamState": "audiotool.streaming.state",
     "Metadata": "audiotool.checkpoint",
     "read": "audiotool.audio.reader",
     "write": "audiotool.audio.writer",
@@ -65,6 +67,7 @@ __all__ = [
     "RecipeError",
     "Settings",
     "StreamError",
+    "StreamState",
     "__version__",
     "load",
     "load_model",

@@ -1,4 +1,8 @@
-"""What users hand over and get back: a numpy array or a tensor of any floating type, and samples within."""
+"""What users hand over and get back: a numpy array or a tensor, and samples within.
+
+Samples are of any floating type, full scale being 1, or of int16, full scale being 32768, as sound cards and
+telephones have them.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 MOST_CHANNELS = 255
 """More are a waveform with its axes exchanged, as soundfile reads it."""
 
+INT16_SCALE = np.float32(32768)
+
 Array = Any
 """A numpy array or a torch tensor."""
 
@@ -24,7 +30,11 @@ ArrayT = TypeVar("ArrayT", bound="NDArray[Any] | torch.Tensor")
 
 
 class UserArray:
-    """A user's array as (channels, time) float32, and the way back."""
+    """A user's array as (channels, time) float32, and the way back.
+
+    Raises:
+        InputError: other axes or types, NaN or infinite samples.
+    """
 
     def __init__(self, waveform: Array) -> None:
         # Whoever hands a tensor over has imported torch; nobody else needs it.
@@ -38,14 +48,18 @@ class UserArray:
                 f"a waveform is (channels, time), and {values.shape} would be {values.shape[0]} channels:"
                 " transpose it"
             )
-        if not np.issubdtype(values.dtype, np.floating):
+        if not np.issubdtype(values.dtype, np.floating) and values.dtype != np.int16:
             raise InputError(
-                f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
+                f"a waveform is floating point or int16, got {values.dtype}: divide other integers by their"
+                " full scale"
             )
         self.waveform = waveform
         self.flat = values.ndim == 1
         self.dtype = values.dtype
         self.block: NDArray[np.float32] = np.atleast_2d(values).astype(np.float32)
+        if self.dtype == np.int16:
+            self.block /= INT16_SCALE
+            return
         finite = np.isfinite(self.block)
         if not finite.all():
             channel, at = np.argwhere(~finite)[0]
@@ -54,7 +68,7 @@ class UserArray:
             )
 
     def restore(self, stems: NDArray[np.float32]) -> Array:
-        """(stems, channels, time) to the user's kind.
+        """(stems, channels, time) to the user's kind; what int16 cannot hold is limited.
 
         Raises:
             InputError: samples are not finite.
@@ -63,6 +77,8 @@ class UserArray:
             raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
         values = stems[:, 0] if self.flat else stems
         values = values[0] if len(stems) == 1 else values
+        if self.dtype == np.int16:
+            values = np.rint(values * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
         if self.is_tensor:
             import torch
 

@@ -32,10 +32,12 @@ from audiotool.engines.base import Engine
 from audiotool.errors import InputError, StreamError
 from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult, Progress
 from audiotool.files.waveforms import Blocks, Opened, process_file
+from audiotool.streaming.carried import DAMAGED
 from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Block, Session, Settings
+from audiotool.streaming.state import StreamState
 
 FULL_BAND = 0.95
 """Of half the model's rate: content that reaches so far leaves nothing to add."""
@@ -54,13 +56,14 @@ class Pipeline:
         task: what the model was trained for.
         metadata: what its checkpoint says of itself.
         settings: chunking and mixing; see `Settings`.
+        checkpoint_sha256: of the checkpoint's file, by which states of streams are known; "" without one.
         conditions: passed to the model at the start of every stream.
 
     Any number of threads may use one pipeline, each stream in one thread at a time.
     """
 
     # A misspelt attribute is an error, not a setting that does nothing.
-    __slots__ = ("__weakref__", "conditions", "engine", "metadata", "settings", "task")
+    __slots__ = ("__weakref__", "_made_from", "conditions", "engine", "metadata", "settings", "task")
 
     def __init__(
         self,
@@ -68,8 +71,10 @@ class Pipeline:
         task: str,
         metadata: checkpoint.Metadata | None = None,
         settings: Settings | None = None,
+        checkpoint_sha256: str = "",
         **conditions: Any,
     ) -> None:
+        self._made_from = checkpoint_sha256
         self.engine = CopySynthesis(engine) if takes_mel(engine) else engine
         self.task = task
         self.metadata = metadata
@@ -138,7 +143,7 @@ class Pipeline:
                 yield UserArray(block).block
 
         measured = self._measure(beginning(), sample_rate, channels, whole=False)
-        live = LiveStream(self._session(sample_rate, channels, self.settings, **measured))
+        live = LiveStream(self._session(sample_rate, channels, self.settings, **measured), self._made_from)
         for block in itertools.chain(held, rest):
             output = live.feed(block)
             if output.shape[-1]:
@@ -147,10 +152,35 @@ class Pipeline:
         if tail.shape[-1]:
             yield tail
 
-    def live(self, sample_rate: int, channels: int = 1) -> LiveStream:
-        """A stream to feed by hand: output after every hop unless `settings.chunk_seconds` says more."""
-        channels = _whole_number(channels, "a stream has channels")
-        return LiveStream(self._session(_in_whole_hertz(sample_rate), channels, self.settings))
+    def live(
+        self, sample_rate: int, channels: int | None = None, state: StreamState | None = None
+    ) -> LiveStream:
+        """A stream to feed by hand: output after every hop unless `settings.chunk_seconds` says more.
+
+        Args:
+            sample_rate: Hz.
+            channels: 1, or those of the state, when None.
+            state: of a stream that goes on here, with its settings; see `LiveStream.state`.
+        Raises:
+            StreamError: the state is of another checkpoint, engine, rate or number of channels, or damaged.
+        """
+        sample_rate = _in_whole_hertz(sample_rate)
+        if channels is not None:
+            channels = _whole_number(channels, "a stream has channels")
+        if state is None:
+            return LiveStream(self._session(sample_rate, channels or 1, self.settings), self._made_from)
+        reason = state.refusal(
+            model=self.engine.name,
+            checkpoint_sha256=self._made_from,
+            engine=self.engine.kind,
+            sample_rate=sample_rate,
+            channels=channels,
+        )
+        if reason is not None:
+            raise StreamError(reason)
+        live = LiveStream(self._session(sample_rate, state.channels, state.settings), self._made_from)
+        live.restore(state)
+        return live
 
     def enrol(self, recording: str | Path) -> None:
         """Keep only the speaker of a recording from now on.
@@ -261,13 +291,29 @@ class LiveStream:
 
     Args:
         session: what does the work.
+        checkpoint_sha256: of the model's checkpoint, "" where it came from none.
     """
 
-    __slots__ = ("__weakref__", "_like", "_session")
+    # A misspelt attribute is an error, not a setting that does nothing.
+    __slots__ = ("__weakref__", "_like", "_made_from", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, checkpoint_sha256: str = "") -> None:
         self._session = session
+        self._made_from = checkpoint_sha256
         self._like: UserArray | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """Of this stream. Another value counts from the next hop on: `live.settings = replace(…, mix=0.5)`.
+
+        Raises:
+            StreamError: anything but `mix` and `max_attenuation_db` is changed.
+        """
+        return self._session.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._session.settings = settings
 
     @property
     def latency(self) -> int:
@@ -299,6 +345,51 @@ class LiveStream:
         """Forget everything; the next `feed` begins a new stream."""
         self._session.reset()
         self._like = None
+
+    def state(self) -> StreamState:
+        """All that this stream carries, as a value to keep or send; `Pipeline.live` goes on from it.
+
+        What an enrolment said of the speaker is part of it, but only for this stream.
+
+        Raises:
+            StreamError: the stream has ended.
+        """
+        session, like = self._session, self._like
+        return StreamState(
+            model=session.engine.name,
+            checkpoint_sha256=self._made_from,
+            engine=session.engine.kind,
+            sample_rate=session.sample_rate,
+            channels=session.channels,
+            settings=session.settings,
+            values={
+                "session": session.state(),
+                "like": None if like is None else np.zeros((0,) if like.flat else (1, 0), like.dtype),
+            },
+        )
+
+    def restore(self, state: StreamState) -> None:
+        """Go on from a state of the same kind of stream, as `Pipeline.live` checks it.
+
+        Until the next `feed`, `flush` gives a numpy array.
+
+        Raises:
+            StreamError: the state is damaged.
+        """
+        if not isinstance(state.values, dict) or state.values.keys() != {"session", "like"}:
+            raise StreamError(DAMAGED)
+        self._session.restore(state.values["session"])
+        like = state.values["like"]
+        try:
+            self._like = None if like is None else UserArray(like)
+        except InputError as error:
+            raise StreamError(DAMAGED) from error
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise StreamError(
+            "a live stream holds a running model, which is not copied: keep live.state(), and go on with"
+            " pipeline.live(sample_rate, state=state)"
+        )
 
 
 def _whole_number(value: Any, what: str) -> int:

@@ -14,7 +14,7 @@ from audiotool.arrays import ArrayT
 NAMES = {
     *("AudiotoolError", "CheckpointError", "DependencyError", "DeviceError", "InputError", "PlanError"),
     *("RecipeError", "StreamError"),
-    *("LiveStream", "Metadata", "Pipeline", "Settings", "__version__"),
+    *("LiveStream", "Metadata", "Pipeline", "Settings", "StreamState", "__version__"),
     *("load", "load_model", "read", "write"),
 }
 
@@ -30,13 +30,17 @@ SIGNATURES = {
     " format: 'str | None' = None) -> 'None'",
     "Pipeline.__call__": "(self, waveform: 'ArrayT', sample_rate: 'int') -> 'ArrayT'",
     "Pipeline.stream": "(self, blocks: 'Iterable[ArrayT]', sample_rate: 'int') -> 'Iterator[ArrayT]'",
-    "Pipeline.live": "(self, sample_rate: 'int', channels: 'int' = 1) -> 'LiveStream'",
+    "Pipeline.live": "(self, sample_rate: 'int', channels: 'int | None' = None,"
+    " state: 'StreamState | None' = None) -> 'LiveStream'",
     "Pipeline.enrol": "(self, recording: 'str | Path') -> 'None'",
     "Pipeline.process_file": "(self, source: 'str | Path', target: 'str | Path | Target',"
     " progress: 'Progress | None' = None) -> 'FileResult'",
     "LiveStream.feed": "(self, block: 'ArrayT') -> 'ArrayT'",
     "LiveStream.flush": "(self) -> 'Array'",
     "LiveStream.reset": "(self) -> 'None'",
+    "LiveStream.state": "(self) -> 'StreamState'",
+    "StreamState.save": "(self, path: 'str | Path') -> 'None'",
+    "StreamState.load": "(path: 'str | Path') -> 'StreamState'",
 }
 
 

@@ -166,6 +166,18 @@ class Engine(ABC):
             f"{self.name} takes no enrolment: give a checkpoint of a personalised model, or none"
         )
 
+    @abstractmethod
+    def pack(self, state: State) -> Any:
+        """A state as a plain value, to be kept or sent: see `streaming.carried`."""
+
+    @abstractmethod
+    def unpack(self, value: Any) -> State:
+        """The state that `pack` made this value of.
+
+        Raises:
+            TypeError, ValueError, KeyError: it is none of this engine's.
+        """
+
     def prepare(self, batch: int, channels: int, items: int) -> None:
         """Make later steps of (batch, channels, items) fast, as a live stream takes them; answers stay."""
         return

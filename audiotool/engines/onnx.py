@@ -163,6 +163,16 @@ class OnnxEngine(Engine):
         )
         return stream._replace(tensors=tensors)
 
+    def pack(self, state: State) -> Any:
+        stream: _Stream = state
+        tensors = None if stream.tensors is None else dict(zip(self._inputs, stream.tensors, strict=True))
+        return {**stream._asdict(), "tensors": tensors, "given": dict(stream.given)}
+
+    def unpack(self, value: Any) -> State:
+        held = value["tensors"]
+        tensors = None if held is None else tuple(held[name] for name in self._inputs)
+        return _Stream(**{**value, "tensors": tensors})
+
     @property
     def macs_per_second(self) -> float | None:
         return self.card.macs_per_second

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from audiotool.engines.base import Block, Engine, State
 from audiotool.engines.base import Level as MeasuredLevel
@@ -99,6 +100,15 @@ class TorchEngine(Engine):
     def enrol(self, recording: Block) -> dict[str, Any]:
         with self._running():
             return self.model.enrol(self._tensor(recording))
+
+    def pack(self, state: State) -> Any:
+        return tree_map(lambda x: x.cpu().numpy().copy() if isinstance(x, Tensor) else x, _plain(state))
+
+    def unpack(self, value: Any) -> State:
+        def tensor(x: Any) -> Any:
+            return torch.from_numpy(x.copy()).to(self.device) if isinstance(x, np.ndarray) else x
+
+        return tree_map(tensor, value)
 
     def prepare(self, batch: int, channels: int, items: int) -> None:
         """Trace steps of (batch, channels, items), where the model's streams become steady."""

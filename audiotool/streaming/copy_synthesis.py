@@ -110,6 +110,19 @@ class CopySynthesis(Engine):
         y, new["vocoder"] = self.vocoder.step(features, state["vocoder"], final)
         return y, new
 
+    def pack(self, state: State) -> Any:
+        held, *counts = state["pitch"] or (None,)
+        pitch = None if held is None else (held.numpy().copy(), *counts)
+        return {**state, "pitch": pitch, "vocoder": self.vocoder.pack(state["vocoder"])}
+
+    def unpack(self, value: Any) -> State:
+        pitch = value["pitch"]
+        if pitch is not None:
+            import torch
+
+            pitch = (torch.from_numpy(pitch[0].copy()), *pitch[1:])
+        return {**value, "pitch": pitch, "vocoder": self.vocoder.unpack(value["vocoder"])}
+
     def padded_length(self, length: int) -> int:
         """Samples that `length` samples are extended to, so that the vocoder's output covers them all."""
         hop = self.vocoder.upsampling

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.engines.base import Block
+from audiotool.streaming.carried import Carrier
 
 LOUDER = 100.0
 """A ratio of powers: 20 dB."""
@@ -19,7 +20,7 @@ SILENCE = 1e-12
 Rows = NDArray[np.bool_]
 
 
-class Onsets:
+class Onsets(Carrier):
     """Find the hops of a stream that are 20 dB louder than all before the last tenth of a second.
 
     What a stream has held until then (a room's hiss, digital silence) tells nothing of what begins. Speech in
@@ -30,6 +31,8 @@ class Onsets:
         hop_length: samples in a hop.
         sample_rate: Hz.
     """
+
+    carries = ("_loudest", "_recent", "_louder")
 
     def __init__(self, hop_length: int, sample_rate: int) -> None:
         self._hop = hop_length

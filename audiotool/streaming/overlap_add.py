@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,14 @@ class OverlapAddStreamer(Streamer):
 
     Segments begin on multiples of `engine.hop_length`, so that framing is the whole file's.
     """
+
+    carries: ClassVar[tuple[str, ...]] = (
+        *Streamer.carries,
+        "_window",
+        "_window_start",
+        "_position",
+        "_fading",
+    )
 
     def __init__(
         self, engine: Engine, segment: int | None = None, overlap: int | None = None, **conditions: Any

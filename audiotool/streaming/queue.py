@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.streaming.carried import Carrier, Value, check_alike
 
-class SampleQueue:
+
+class SampleQueue(Carrier):
     """First in, first out along the last axis.
 
     Args:
@@ -17,6 +19,14 @@ class SampleQueue:
         self._blocks: list[NDArray[np.float32]] = []
         self._empty = np.zeros((*leading, 0), np.float32)
         self.length = 0
+
+    def state(self) -> Value:
+        return np.concatenate((self._empty, *self._blocks), axis=-1)
+
+    def restore(self, state: Value) -> None:
+        check_alike(self._empty, state)
+        self._blocks, self.length = [], 0
+        self.push(state.copy())
 
     def push(self, block: NDArray[np.float32]) -> None:
         """Append (..., time)."""

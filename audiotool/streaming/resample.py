@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from audiotool.errors import StreamError
+from audiotool.streaming.carried import Carrier
 from audiotool.streaming.polyphase import Block, PolyphaseFilter, filter_between
 
 
-class StreamingResampler:
+class StreamingResampler(Carrier):
     """A stream from one sample rate to another; float32 (channels, time).
 
     What lies below 90 % of the lower rate's half passes within 0.01 dB; images and aliases are 100 dB down.
@@ -24,6 +25,8 @@ class StreamingResampler:
     Raises:
         StreamError: the input's rate is more than 500 times the output's.
     """
+
+    carries = ("_consumed", "_emitted", "_held")
 
     def __init__(self, input_rate: int, output_rate: int, channels: int) -> None:
         self.input_rate = input_rate

@@ -7,6 +7,7 @@ Push blocks, get what is ready, flush for the tail. Everything is numpy float32 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from audiotool.audio.channels import fold, unfold
 from audiotool.engines.base import Engine, are_interchangeable
 from audiotool.errors import StreamError
+from audiotool.streaming.carried import DAMAGED, Carrier, Value
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.queue import SampleQueue
 from audiotool.streaming.resample import StreamingResampler
@@ -75,6 +77,10 @@ class Settings:
             )
 
 
+CHANGEABLE = ("mix", "max_attenuation_db")
+"""Settings that may change while a stream goes on."""
+
+
 @dataclass(frozen=True)
 class Output:
     """What is ready.
@@ -88,7 +94,7 @@ class Output:
     dry: Block
 
 
-class Session:
+class Session(Carrier):
     """A stream through a model.
 
     Args:
@@ -100,6 +106,8 @@ class Session:
     Raises:
         StreamError: the model takes features, or mixing is asked for at another output rate.
     """
+
+    carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_order", "_down", "_up", "_back", "_streamer")
 
     def __init__(
         self,
@@ -114,7 +122,7 @@ class Session:
         self.engine = engine
         self.sample_rate = sample_rate
         self.channels = channels
-        self.settings = settings or Settings()
+        self._settings = settings or Settings()
         self.output_rate = self.settings.output_rate or sample_rate
         self.output_channels = 1 if engine.channels is None else channels
         chunk = self.settings.chunk_seconds
@@ -128,9 +136,31 @@ class Session:
         same_rate = self.output_rate == sample_rate
         self._has_upper_band = self.settings.upper_band and same_rate and sample_rate != engine.sample_rate
         self._back = StreamingResampler(engine.sample_rate, sample_rate, self.output_channels)
-        if not same_rate and (self.settings.mix < 1.0 or self.settings.max_attenuation_db is not None):
-            raise StreamError("mixing with the input needs an output of the input's sample rate")
+        self._check_mixing(self.settings)
         self._begin()
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked for; `mix` and `max_attenuation_db` may be changed, for the hops that follow.
+
+        Raises:
+            StreamError: something else is changed, or the output has another rate than the input.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        if not isinstance(settings, Settings):
+            raise StreamError(f"settings are a Settings, got {settings!r}")
+        for field in dataclasses.fields(Settings):
+            changed = getattr(settings, field.name) != getattr(self._settings, field.name)
+            if changed and field.name not in CHANGEABLE:
+                raise StreamError(
+                    f"{field.name} is settled when a stream begins: only {' and '.join(CHANGEABLE)} may"
+                    " change later"
+                )
+        self._check_mixing(settings)
+        self._settings = settings
 
     @property
     def latency(self) -> int:
@@ -138,6 +168,34 @@ class Session:
         to_input = self.sample_rate / self.engine.sample_rate
         at_model = self._down.lag + self._streamer.latency
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
+
+    def _check_mixing(self, settings: Settings) -> None:
+        mixes = settings.mix < 1.0 or settings.max_attenuation_db is not None
+        if mixes and self.output_rate != self.sample_rate:
+            raise StreamError("mixing with the input needs an output of the input's sample rate")
+
+    def restore(self, state: Value) -> None:
+        """Go on from what a session of the same engine, rate, channels and settings carried.
+
+        Raises:
+            StreamError: it carried something else.
+        """
+        try:
+            super().restore(state)
+            # What comes from outside is tried first: nothing of it fails later.
+            self.feed(np.zeros((self.channels, self._step_length), np.float32))
+            super().restore(state)
+        except StreamError:
+            raise
+        except Exception as error:  # a state that was tampered with fails wherever it is used
+            raise StreamError(DAMAGED) from error
+
+    @property
+    def _step_length(self) -> int:
+        """Input samples with which a causal model's next step comes."""
+        streamer = self._streamer
+        items = streamer.chunk if isinstance(streamer, CausalStreamer) else self.engine.hop_length
+        return math.ceil(items * self.sample_rate / self.engine.sample_rate)
 
     def reset(self) -> None:
         """Forget everything: the next `feed` begins a new stream."""

@@ -19,6 +19,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.streaming.carried import Carrier
+
 BLOCK_SECONDS = 0.032
 MEMORY_SECONDS = 2.0
 MARGIN = 0.1
@@ -28,13 +30,15 @@ TINY = 1e-12
 """Power under which a stem counts as silent (-120 dB of full scale): it is like no other."""
 
 
-class StemOrder:
+class StemOrder(Carrier):
     """Reorder a stream's stems, channel by channel; the first channel stays as it is.
 
     Args:
         sample_rate: Hz of the signals.
         stems, channels: leading axes of the signals.
     """
+
+    carries = ("_position", "_partial", "_products", "_squares", "_order", "_before")
 
     def __init__(self, sample_rate: int, stems: int, channels: int) -> None:
         self.block = max(1, round(BLOCK_SECONDS * sample_rate))

@@ -12,12 +12,13 @@ latency shows as output that comes later, never as output that is shifted.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from audiotool.engines.base import Block, Engine, State
 from audiotool.errors import StreamError
+from audiotool.streaming.carried import Carrier, Value
 from audiotool.streaming.onset import Onsets, Rows
 
 LONGEST_SECONDS = 10.0
@@ -28,12 +29,14 @@ SHORTEST_WARM_UP = 0.5
 """Seconds of a sound that must have been in the warm-up, if it is to begin with the memory of that."""
 
 
-class Streamer(ABC):
+class Streamer(Carrier, ABC):
     """A stream through one engine.
 
     Args:
         conditions: passed to the engine at the start of each stream (`level`, `bandwidth_hz`, …).
     """
+
+    carries: ClassVar[tuple[str, ...]] = ("_pending", "_pending_length", "_consumed", "_emitted", "_shape")
 
     def __init__(self, engine: Engine, **conditions: Any) -> None:
         self.engine = engine
@@ -53,6 +56,12 @@ class Streamer(ABC):
         self._emitted = 0
         self._shape: tuple[int, int] | None = None
         self._ended = False
+
+    def state(self) -> Value:
+        if self._ended:
+            raise StreamError("this stream has ended: there is nothing to go on from")
+        self._pending = [np.concatenate(self._pending, axis=-1)] if self._pending else []
+        return super().state()
 
     def feed(self, block: Block) -> Block:
         """Consume (B, C, T) for any T >= 0; return what is ready, (B, stems * C, T').
@@ -125,6 +134,8 @@ class CausalStreamer(Streamer):
             the same.
     """
 
+    carries: ClassVar[tuple[str, ...]] = (*Streamer.carries, "_stepped", "_onsets")
+
     def __init__(self, engine: Engine, chunk: int | None = None, **conditions: Any) -> None:
         if not engine.causal:
             raise StreamError(f"{engine.name} is not causal: use the overlap-add streamer")
@@ -151,6 +162,13 @@ class CausalStreamer(Streamer):
         self._state: State = self.engine.start(**self.conditions)
         engine, self._stepped = self.engine, 0
         self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
+
+    def state(self) -> Value:
+        return {**super().state(), "_state": self.engine.pack(self._state)}
+
+    def restore(self, state: Value) -> None:
+        super().restore({name: value for name, value in state.items() if name != "_state"})
+        self._state = self.engine.unpack(state["_state"])
 
     def _advance(self) -> Block:
         ready = self._pending_length // self.chunk

@@ -16,13 +16,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.streaming.carried import Carrier
+
 BLOCK_SECONDS = 0.016
 SMOOTHING_SECONDS = 0.032
 FLOOR = 1e-10
 """Power under which a band counts as silent (-100 dB of full scale)."""
 
 
-class RemovalGain:
+class RemovalGain(Carrier):
     """Gain that follows how much of the low band a model removed.
 
     Both signals are differentiated, which weighs the top of the low band, the upper band's neighbour, most.
@@ -33,6 +35,8 @@ class RemovalGain:
         sample_rate: Hz of the signals.
         stems, channels: leading axes of the enhanced signal.
     """
+
+    carries = ("_last", "_partial", "_power", "_knots", "_position")
 
     def __init__(self, sample_rate: int, stems: int, channels: int) -> None:
         self.block = max(1, round(BLOCK_SECONDS * sample_rate))

@@ -77,7 +77,7 @@ def load(
         warm_up=warm_up,
     )
     settings = dataclasses.replace(settings, **TASKS.get(metadata.task).settings)
-    return Pipeline(runs, metadata.task, metadata, settings)
+    return Pipeline(runs, metadata.task, metadata, settings, checkpoint.sha256(path))
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:

@@ -1,0 +1,173 @@
+"""A stream as a value: taken in one process, kept in a file, gone on from in another.
+
+    state = live.state()
+    state.save("call-17.safetensors")
+    ...
+    live = pipeline.live(16000, state=StreamState.load("call-17.safetensors"))
+
+The file is safetensors: the arrays, and under the key "audiotool-stream" one JSON document that says what
+they are of (checkpoint, engine, rate, settings) and how they belong together. Nothing in it is ever run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialise
+
+from audiotool.atomic import cause, replacing
+from audiotool.documents import DocumentError, read_json
+from audiotool.errors import InputError, StreamError
+from audiotool.paths import in_utf8
+from audiotool.streaming.carried import Value
+from audiotool.streaming.session import Settings
+from audiotool.version import __version__
+
+FORMAT = 1
+KEY = "audiotool-stream"
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """All that a live stream carries between two blocks.
+
+    Args:
+        model: name of the architecture.
+        checkpoint_sha256: of the weights' file; "" where the model came from none.
+        engine: "onnx" or "torch": what one remembers the other does not understand.
+        sample_rate: Hz of the input.
+        channels: of the input.
+        settings: as they were last.
+        values: what the parts of the stream carry, see `streaming.carried`.
+        version: of the audiotool that made it, for people.
+    """
+
+    model: str
+    checkpoint_sha256: str
+    engine: str
+    sample_rate: int
+    channels: int
+    settings: Settings
+    values: Value
+    version: str = __version__
+
+    def save(self, path: str | Path) -> None:
+        """Write a file that appears when it is complete.
+
+        Raises:
+            InputError: the place cannot be written.
+        """
+        arrays: dict[str, NDArray[Any]] = {}
+        header = {
+            "format": FORMAT,
+            **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "values"},
+            "settings": dataclasses.asdict(self.settings),
+            "values": _described(self.values, arrays),
+        }
+        data = serialise(arrays, metadata={KEY: json.dumps(header)})
+        try:
+            with replacing(Path(path)) as file:
+                file.write(data)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {cause(error)}") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> StreamState:
+        """Read a file that `save` wrote.
+
+        Raises:
+            InputError: missing, damaged, not the state of a stream, or of another format.
+        """
+        try:
+            with in_utf8(path) as place, safe_open(place, framework="np") as file:
+                text = (file.metadata() or {}).get(KEY)
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file") from error
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{path} is not the state of a stream, or damaged ({error})") from error
+        if text is None:
+            raise InputError(f"{path} is not the state of a stream: `live.state().save(path)` writes one")
+        try:
+            header = read_json(text)
+            found = header.pop("format")
+            if found == FORMAT:
+                return cls._from(header, arrays)
+        except (DocumentError, StreamError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is not the state of a stream, or damaged ({error})") from error
+        raise InputError(
+            f"{path} is a stream's state of format {found!r}, this audiotool reads {FORMAT}: begin the stream"
+            " anew, or go on with the version that wrote it"
+        )
+
+    @classmethod
+    def _from(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> StreamState:
+        for name, kind in (("sample_rate", int), ("channels", int), ("model", str), ("engine", str)):
+            if type(header[name]) is not kind or (kind is int and header[name] < 1):
+                raise ValueError(f"{name} is {header[name]!r}")
+        settings = Settings(**header.pop("settings"))
+        return cls(settings=settings, values=_restored(header.pop("values"), arrays), **header)
+
+    def refusal(self, **expected: Any) -> str | None:
+        """Why a stream of these `model`, `checkpoint_sha256`, `engine`, … cannot go on from here, or None."""
+        told = {
+            "model": "of the model {}, not of {}",
+            "checkpoint_sha256": "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)",
+            "engine": "of the engine {0}, not of {1}: load the pipeline with engine='{0}'",
+            "sample_rate": "of a stream of {} Hz, not of {} Hz",
+            "channels": "of a stream of {} channels, not of {}",
+        }
+        for name, words in told.items():
+            found, wanted = getattr(self, name), expected.get(name)
+            if wanted is not None and found != wanted:
+                return f"this state is {words.format(found or 'none', wanted or 'none')}"
+        return None
+
+
+def _described(value: Value, arrays: dict[str, NDArray[Any]]) -> Any:
+    """A value as JSON; its arrays go into `arrays` and are named."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, dict):
+        return {"dict": {key: _described(inner, arrays) for key, inner in value.items()}}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_described(inner, arrays) for inner in value]}
+    array, name = np.ascontiguousarray(value), f"{len(arrays):04d}"
+    if np.iscomplexobj(array):
+        # Older versions of safetensors know no complex numbers: a last axis holds real and imaginary parts.
+        arrays[name] = np.stack((array.real, array.imag), axis=-1)
+        return {"complex": name}
+    arrays[name] = array.reshape(np.shape(value))
+    return {"array": name}
+
+
+def _restored(value: Any, arrays: dict[str, NDArray[Any]]) -> Value:
+    if not isinstance(value, dict):
+        if isinstance(value, list):
+            raise ValueError("a list without a kind")
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "dict":
+        return {key: _restored(other, arrays) for key, other in inner.items()}
+    if kind in ("list", "tuple"):
+        others = [_restored(other, arrays) for other in inner]
+        return others if kind == "list" else tuple(others)
+    if kind == "array":
+        return arrays[inner]
+    if kind == "complex":
+        return _complex(arrays[inner])
+    raise ValueError(f"a value of the kind {kind!r}")
+
+
+def _complex(pairs: NDArray[Any]) -> NDArray[Any]:
+    """(..., 2) real and imaginary parts -> complex numbers of the same precision."""
+    kind = np.result_type(pairs.dtype, np.complex64)
+    found: NDArray[Any] = np.ascontiguousarray(pairs).view(kind)[..., 0]
+    return found

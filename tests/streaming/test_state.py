@@ -1,0 +1,291 @@
+"""A live stream as a value: it goes on in another process as if nothing had happened."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import json
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kit.audio import speech_like
+from kit.models import CAUSAL, build, make_input
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import audiotool
+from audiotool import checkpoint
+from audiotool.engines.pytorch import TorchEngine
+from audiotool.errors import InputError, StreamError
+from audiotool.pipeline import Pipeline
+from audiotool.streaming.make import make_streamer
+from audiotool.streaming.state import KEY, StreamState
+
+HOP = 256
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Pipeline:
+    return audiotool.load("denoise-tiny-16k")
+
+
+def whole(pipeline: Pipeline, x: np.ndarray, rate: int, **options: Any) -> np.ndarray:
+    live = pipeline.live(rate, x.shape[0])
+    return np.concatenate([live.feed(x), live.flush()], axis=-1)
+
+
+@pytest.mark.parametrize("name", checkpoint.bundled())
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2)])
+def test_a_stream_goes_on_from_its_file(name: str, rate: int, channels: int, tmp_path: Path) -> None:
+    pipeline = audiotool.load(name)
+    x = speech_like(1.0, rate, channels)
+    x[:, : rate // 4] *= 0.001  # what follows is an onset
+    live, uninterrupted = pipeline.live(rate, channels), pipeline.live(rate, channels)
+    parts, expected = [], []
+    cuts = [0, 1, 700, rate // 4 + 100, rate // 2 + 33, rate]
+    for begin, end in itertools.pairwise(cuts):
+        expected.append(uninterrupted.feed(x[:, begin:end]))
+        parts.append(live.feed(x[:, begin:end]))
+        live.state().save(tmp_path / "state.safetensors")
+        live = pipeline.live(rate, state=StreamState.load(tmp_path / "state.safetensors"))
+    for block, other in zip((*parts, live.flush()), (*expected, uninterrupted.flush()), strict=True):
+        np.testing.assert_allclose(block, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_every_causal_model_goes_on_from_its_state(name: str) -> None:
+    engine = TorchEngine(build(name))
+    x = make_input(engine.model, batch=2).numpy()
+    middle = x.shape[-1] // 3
+    streamer = make_streamer(engine)
+    before = streamer.feed(x[..., :middle])
+    state = pickle.loads(pickle.dumps(streamer.state()))
+    expected = np.concatenate((streamer.feed(x[..., middle:]), streamer.flush()), axis=-1)
+    other = make_streamer(engine)
+    other.restore(state)
+    found = np.concatenate((other.feed(x[..., middle:]), other.flush()), axis=-1)
+    np.testing.assert_allclose(found, expected, atol=1e-6 * max(1.0, np.abs(before).max(initial=0)))
+
+
+def test_a_model_that_looks_ahead_goes_on_from_its_state(tmp_path: Path) -> None:
+    from audiotool.streaming.session import Settings
+
+    engine = TorchEngine(build("mp-senet"))
+    assert not engine.causal
+    pipeline = Pipeline(engine, "denoise", settings=Settings(chunk_seconds=0.5))
+    x = speech_like(1.7, engine.sample_rate)[0]
+    live = pipeline.live(engine.sample_rate)
+    live.feed(x[:20000])
+    live.state().save(tmp_path / "a.safetensors")
+    other = pipeline.live(engine.sample_rate, state=StreamState.load(tmp_path / "a.safetensors"))
+    rest = [np.concatenate((one.feed(x[20000:]), one.flush()), axis=-1) for one in (live, other)]
+    np.testing.assert_allclose(rest[1], rest[0], atol=1e-6)
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np, audiotool
+x = np.load(sys.argv[1])
+live = audiotool.load("denoise-tiny-16k").live(22050)
+for n in range(0, len(x), 500):
+    out = live.feed(x[n : n + 500])
+    np.save(f"{sys.argv[2]}/{n:06d}.npy", out)
+    live.state().save(f"{sys.argv[2]}/state.safetensors")
+    if n == 6000:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_is_gone_on_from(denoiser: Pipeline, tmp_path: Path) -> None:
+    x = speech_like(1.0, 22050)[0]
+    np.save(tmp_path / "x.npy", x)
+    (tmp_path / "out").mkdir()
+    command = (sys.executable, "-c", KILLED, tmp_path / "x.npy", tmp_path / "out")
+    assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
+    parts = [np.load(path) for path in sorted((tmp_path / "out").glob("*.npy"))]
+    live = denoiser.live(22050, state=StreamState.load(tmp_path / "out/state.safetensors"))
+    parts += [live.feed(x[6500:]), live.flush()]
+    live = denoiser.live(22050)
+    expected = [live.feed(x[n : n + 500]) for n in range(0, 6500, 500)]
+    expected += [live.feed(x[6500:]), live.flush()]
+    np.testing.assert_allclose(np.concatenate(parts), np.concatenate(expected), atol=1e-6)
+
+
+def test_a_state_stays_when_the_stream_goes_on(denoiser: Pipeline) -> None:
+    x = speech_like(1.0, 44100)[0]
+    live = denoiser.live(44100)
+    live.feed(x[:20000])
+    state = live.state()
+    first = np.concatenate((live.feed(x[20000:]), live.flush()))
+    for again in (state, pickle.loads(pickle.dumps(state))):
+        other = denoiser.live(44100, state=again)
+        np.testing.assert_array_equal(np.concatenate((other.feed(x[20000:]), other.flush())), first)
+
+
+def test_the_kind_of_array_is_part_of_the_state(denoiser: Pipeline) -> None:
+    x = (speech_like(0.3, 16000)[0] * 32768).astype(np.int16)
+    live = denoiser.live(16000)
+    live.feed(x)
+    tail = denoiser.live(16000, state=live.state()).flush()
+    assert tail.dtype == np.int16
+    np.testing.assert_array_equal(tail, live.flush())
+
+
+def test_a_state_before_the_first_block(denoiser: Pipeline) -> None:
+    x = speech_like(0.3, 16000)
+    live = denoiser.live(16000, state=denoiser.live(16000).state())
+    parts = [live.feed(x), live.flush()]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole(denoiser, x, 16000))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint_sha256": "ab" * 32}, "of another checkpoint"),
+        ({"checkpoint_sha256": ""}, "of another checkpoint"),
+        ({"engine": "torch"}, "of the engine torch, not of onnx: load the pipeline with engine='torch'"),
+        ({"model": "cleanunet"}, "of the model cleanunet"),
+        ({"sample_rate": 8000}, "of a stream of 8000 Hz, not of 16000 Hz"),
+        ({"channels": 2}, "of a stream of 2 channels, not of 1"),
+    ],
+)
+def test_states_of_others_are_refused(denoiser: Pipeline, changes: dict[str, Any], message: str) -> None:
+    state = dataclasses.replace(denoiser.live(16000).state(), **changes)
+    with pytest.raises(StreamError, match=message) as caught:
+        denoiser.live(16000, 1, state=state)
+    assert "\n" not in str(caught.value)
+
+
+def edited(path: Path, edit: Any) -> Path:
+    """A state's file with its header changed."""
+    with safe_open(path, "np") as file:
+        header = json.loads(file.metadata()[KEY])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    edit(header, arrays)
+    save_file(arrays, path, {KEY: json.dumps(header)})
+    return path
+
+
+def other_format(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["format"] = 2
+
+
+def no_rate(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["sample_rate"] = "16000"
+
+
+def strange_kind(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["values"] = {"object": "os.system"}
+
+
+def lost_array(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    del arrays[min(arrays)]
+
+
+def bad_settings(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["settings"]["mix"] = 7
+
+
+@pytest.mark.parametrize("edit", [other_format, no_rate, strange_kind, lost_array, bad_settings])
+def test_files_that_hold_no_state_are_refused(denoiser: Pipeline, tmp_path: Path, edit: Any) -> None:
+    live = denoiser.live(16000)
+    live.feed(np.zeros(1000))
+    live.state().save(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="format 2" if edit is other_format else "not the state") as caught:
+        StreamState.load(edited(tmp_path / "a.safetensors", edit))
+    assert "\n" not in str(caught.value)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no")
+    for path in (tmp_path / "none", tmp_path / "text", *checkpoint.bundled().values()):
+        with pytest.raises(InputError, match=r"no such file|not the state"):
+            StreamState.load(path)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (0,), (9, 9, 9, 9), ()])
+def test_a_state_that_was_tampered_with_is_refused(
+    denoiser: Pipeline, tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    live = denoiser.live(44100)
+    live.feed(speech_like(0.5, 44100)[0])
+    live.state().save(tmp_path / "a.safetensors")
+    original = (tmp_path / "a.safetensors").read_bytes()
+    with safe_open(tmp_path / "a.safetensors", "np") as file:
+        names = sorted(file.keys())
+    refused = 0
+    for name in names:
+        (tmp_path / "a.safetensors").write_bytes(original)
+
+        def reshape(header: dict[str, Any], arrays: dict[str, Any], name: str = name) -> None:
+            arrays[name] = np.zeros(shape, arrays[name].dtype)
+
+        state = StreamState.load(edited(tmp_path / "a.safetensors", reshape))
+        try:
+            denoiser.live(44100, state=state).feed(np.zeros(3000))
+        except StreamError:
+            refused += 1
+    assert refused >= len(names) - 3
+
+
+def test_a_stream_that_has_ended_has_no_state(denoiser: Pipeline) -> None:
+    live = denoiser.live(16000)
+    live.feed(np.zeros(10))
+    live.flush()
+    with pytest.raises(StreamError, match="has ended"):
+        live.state()
+
+
+def test_a_live_stream_says_how_it_is_kept(denoiser: Pipeline) -> None:
+    live = denoiser.live(16000)
+    for copied in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(StreamError, match=r"keep live.state\(\)"):
+            copied(live)
+
+
+def test_settings_count_from_the_next_hop(denoiser: Pipeline) -> None:
+    x = speech_like(0.5, 16000)[0]
+    live, plain = denoiser.live(16000), denoiser.live(16000)
+    first, expected = live.feed(x[:4000]), plain.feed(x[:4000])
+    np.testing.assert_array_equal(first, expected)
+    live.settings = dataclasses.replace(live.settings, mix=0.25)
+    got, cleaned = live.feed(x[4000:]), plain.feed(x[4000:])
+    at = len(first)
+    np.testing.assert_allclose(got, 0.25 * cleaned + 0.75 * x[at : at + len(got)], atol=1e-6)
+    assert denoiser.live(16000, state=live.state()).settings.mix == 0.25
+
+
+@pytest.mark.parametrize(
+    "changes", [{"chunk_seconds": 1.0}, {"output_rate": 8000}, {"upper_band": False}, {"rehearse": False}]
+)
+def test_settings_that_come_too_late_are_refused(denoiser: Pipeline, changes: dict[str, Any]) -> None:
+    live = denoiser.live(16000)
+    with pytest.raises(StreamError, match=f"{next(iter(changes))} is settled when a stream begins"):
+        live.settings = dataclasses.replace(live.settings, **changes)
+    with pytest.raises(StreamError, match="settings are a Settings"):
+        live.settings = {"mix": 0.5}  # type: ignore[assignment]
+    with pytest.raises(AttributeError):
+        live.mix = 0.5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch"])
+def test_int16_in_is_int16_out(denoiser: Pipeline, kind: str) -> None:
+    x = np.clip(speech_like(0.5, 16000, 2) * 65536, -32768, 32767).astype(np.int16)
+    block = x if kind == "numpy" else torch.from_numpy(x)
+    live = denoiser.live(16000, 2)
+    parts = [live.feed(block), live.flush()]
+    assert all(part.dtype == block.dtype for part in parts)
+    found = np.concatenate([np.asarray(part) for part in parts], axis=-1)
+    expected = whole(denoiser, x / np.float32(32768), 16000) * 32768
+    np.testing.assert_array_equal(found, np.rint(expected).clip(-32768, 32767))
+    unchanged = audiotool.load("denoise-tiny-16k", mix=0.0).live(16000, 2)
+    same = np.concatenate([unchanged.feed(x), unchanged.flush()], axis=-1)
+    np.testing.assert_array_equal(same, x)
