@@ -264,7 +264,7 @@ def test_settings_count_from_the_next_hop(denoiser: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"chunk_seconds": 1.0}, {"output_rate": 8000}, {"upper_band": False}, {"rehearse": False}]
+    "changes", [{"chunk_seconds": 1.0}, {"output_rate": 8000}, {"upper_band": False}, {"warm_up": False}]
 )
 def test_settings_that_come_too_late_are_refused(denoiser: Pipeline, changes: dict[str, Any]) -> None:
     live = denoiser.live(16000)
