@@ -130,13 +130,22 @@ def refusal(file: BinaryIO) -> str | None:
 
 def obstacle(path: Path) -> str | None:
     """What stands against writing a file, in words; None if nothing does. Nothing is made or changed."""
+    return name_obstacle(path) or folder_obstacle(path.parent)
+
+
+def name_obstacle(path: Path) -> str | None:
+    """What of that lies in the file's own name, or in what is there under it."""
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         return f"its name is longer than {LONGEST_NAME} bytes"
     if path.is_dir():
         return "it is a folder"
     if path.exists() and not path.is_file():
         return "it is a device or a pipe, not a file; '-' writes to standard output"
-    folder = path.parent
+    return None
+
+
+def folder_obstacle(folder: Path) -> str | None:
+    """What of that lies in the file's folder, which need not be there."""
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():

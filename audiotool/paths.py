@@ -39,3 +39,33 @@ def like_named(path: Path) -> Path:
             if composed(name) == wanted:
                 return folder / name
     return path
+
+
+class Folders:
+    """What the disk says of the folders of many files, asked once a folder: a million files are in few.
+
+    The folders must not change while this is in use.
+    """
+
+    def __init__(self) -> None:
+        self._real: dict[str, str] = {}
+        self._there: dict[str, bool] = {}
+
+    def real(self, path: str | Path) -> str:
+        """As `os.path.realpath`: the path without links, of what is there or is not."""
+        folder, name = os.path.split(path)
+        if name in ("", os.curdir, os.pardir):
+            return os.path.realpath(path)
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        real = os.path.join(self._real[folder], name)
+        return os.path.realpath(real) if self._is_there(folder) and os.path.islink(real) else real
+
+    def holds(self, path: str | Path) -> bool:
+        """As `os.path.exists`."""
+        return self._is_there(os.path.dirname(path)) and os.path.exists(path)
+
+    def _is_there(self, folder: str) -> bool:
+        if folder not in self._there:
+            self._there[folder] = os.path.isdir(folder or os.curdir)
+        return self._there[folder]

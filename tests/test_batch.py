@@ -12,7 +12,8 @@ from kit.audio import write_speech
 
 import audiotool
 from audiotool.audio import media
-from audiotool.batch.plan import Job, Layout, Plan, make_plan
+from audiotool.batch.job import Job
+from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.batch.run import Pool, Silent, run
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import CheckpointError, PlanError

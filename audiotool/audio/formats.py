@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import soundfile
@@ -88,7 +89,7 @@ def is_audio_name(path: Path) -> bool:
 
 def is_media_name(path: str | Path) -> bool:
     """Whether the file name's ending is one that PyAV reads."""
-    return Path(path).suffix.lower() in MEDIA_ENDINGS
+    return os.path.splitext(path)[1].lower() in MEDIA_ENDINGS
 
 
 def readable_endings() -> tuple[str, ...]:
@@ -103,7 +104,7 @@ def is_readable_name(path: Path) -> bool:
 
 def is_mel_name(path: str | Path) -> bool:
     """Whether the file name's ending is one of a mel file's."""
-    return Path(path).suffix.lower() in MEL_ENDINGS
+    return os.path.splitext(path)[1].lower() in MEL_ENDINGS
 
 
 def is_output_name(path: Path) -> bool:

@@ -50,7 +50,7 @@ CODED = ("FLAC",)
 """Containers that code every sample format."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where the outputs of one input go, and in which form.
 
@@ -69,7 +69,7 @@ class Target:
     def paths(self) -> list[Path]:
         """Every file that is written; standard output is none."""
         everything = [*self.stems, *([] if self.residual is None else [self.residual])]
-        return [Path(p) for p in everything if str(p) != PIPE]
+        return [p if isinstance(p, Path) else Path(p) for p in everything if str(p) != PIPE]
 
 
 class Writer(ABC):

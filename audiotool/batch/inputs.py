@@ -14,12 +14,12 @@ from audiotool.audio.formats import MEDIA_ENDINGS
 from audiotool.audio.walk import special_kind, walk
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
-from audiotool.paths import like_named
+from audiotool.paths import Folders, like_named
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """An input file.
 
@@ -53,8 +53,9 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
         raise PlanError(f"no {kind.noun} in {listed(inputs)}{_unread(inputs, places)}")
-    unique = {os.path.realpath(f.path): f for f in reversed(found)}
-    return [f for f in found if unique[os.path.realpath(f.path)] is f]
+    folders = Folders()
+    unique = {folders.real(f.path): f for f in reversed(found)}
+    return [f for f in found if unique[folders.real(f.path)] is f]
 
 
 def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:

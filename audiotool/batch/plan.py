@@ -7,51 +7,29 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from audiotool.atomic import obstacle
 from audiotool.audio import PIPE
 from audiotool.audio.formats import is_audio_name, is_output_name
 from audiotool.audio.writer import Target
+from audiotool.batch.checks import check_apart, check_writable
 from audiotool.batch.inputs import Found, find_inputs, listed
+from audiotool.batch.job import Job
+from audiotool.batch.listing import Entry, place_below
 from audiotool.batch.references import References
+from audiotool.batch.shards import Shard
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.text import composed
+from audiotool.paths import Folders
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
 STANDARD_INPUT = "standard input"
 STANDARD_NAME = Path("stdin.wav")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One input and its outputs.
-
-    Args:
-        name: what progress and report call it: the input's path below the folder it was found in.
-        source: a path, or "-".
-        target: where outputs go.
-        references: clean versions, one for each stem; empty when there are none.
-        unscored: why there are none although other jobs have them; "" otherwise.
-        companions: other files that are read with the source.
-    """
-
-    name: str
-    source: str | Path
-    target: Target
-    references: tuple[Path, ...] = ()
-    unscored: str = ""
-    companions: tuple[Path, ...] = ()
-
-    @property
-    def inputs(self) -> tuple[str | Path, ...]:
-        """All that is read: the source, and its companions."""
-        return (self.source, *self.companions)
 
 
 @dataclass(frozen=True)
@@ -76,6 +54,8 @@ class Layout:
         existing: what to do about outputs that exist.
         inputs: what one input is.
         outputs: what one becomes.
+        listed: inputs of a list beside those that were typed.
+        shard: which share of the jobs is planned; None for all.
     """
 
     output: str | None = None
@@ -87,46 +67,64 @@ class Layout:
     existing: Existing = "refuse"
     inputs: Inputs = field(default_factory=Inputs)
     outputs: Outputs = field(default_factory=Outputs)
+    listed: Sequence[Entry] = ()
+    shard: Shard | None = None
 
 
 def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     """Plan a run.
 
     Args:
-        inputs: files, folders (taken with all below them), glob patterns, or "-" alone.
+        inputs: files, folders (taken with all below them), glob patterns, or "-" alone; empty where a list
+            names them all.
     Raises:
         PlanError: inputs are missing, outputs clash with one another or with inputs, outputs exist already,
             or a folder cannot be written.
     """
-    if PIPE in inputs and len(inputs) > 1:
+    piped = PIPE in inputs
+    if piped and (len(inputs) > 1 or layout.listed or layout.shard is not None):
         raise PlanError("standard input ('-') goes alone: give it, or files")
-    if layout.output is None and inputs[0] == PIPE:
+    if layout.output is None and piped:
         layout = replace(layout, output=PIPE)
     if {"/", "\0", os.sep} & set(layout.suffix):
         raise PlanError(f"--suffix goes into a file's name, and '{layout.suffix}' cannot: leave the '/' out")
     if layout.residual == PIPE:
         raise PlanError("standard output takes the outcome; what is removed needs a file: --residual FILE")
-    jobs = [_pipe_job(layout)] if inputs[0] == PIPE else _file_jobs(inputs, layout)
-    _check_clashes(jobs)
-    _check_inputs_safe(jobs)
-    _check_writable(jobs)
-    return _split_existing(jobs, layout.existing)
+    jobs = [_pipe_job(layout)] if piped else _file_jobs(inputs, layout)
+    folders = Folders()
+    check_apart(jobs, folders)
+    if layout.shard is not None:
+        jobs = [jobs[n] for n in layout.shard.share([_size(job.source) for job in jobs])]
+    check_writable(jobs, folders)
+    return _split_existing(jobs, layout.existing, folders)
 
 
 def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
+    """Jobs of what was typed, then those of the list."""
     places = [p for p in (layout.output, layout.residual) if p is not None and p != PIPE]
-    found = find_inputs(inputs, places, layout.inputs)
-    several = len(found) > 1 or not found[0].given
+    found = find_inputs(inputs, places, layout.inputs) if inputs else []
+    count = len(found) + len(layout.listed)
+    several = bool(layout.listed) or count > 1 or not found[0].given
     if layout.output == PIPE:
         if several:
-            raise PlanError(f"standard output takes one recording, not {len(found)}: give -o FOLDER")
+            raise PlanError(f"standard output takes one recording, not {count}: give -o FOLDER")
         _check_standard_output(layout)
     elif layout.output is None and not layout.suffix:
         layout = replace(layout, suffix=f"_{layout.outputs.done}")
+    jobs = _found_jobs(found, layout, several) if found else []
+    jobs = _with_listed(jobs, layout, several) if layout.listed else jobs
+    if all(job.unscored for job in jobs):
+        # Where none has a reference, the place is wrong.
+        raise PlanError(jobs[0].unscored)
+    return jobs
+
+
+def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
     targets = {f: _target(f, layout, several) for f in found}
     # Beside the inputs, a second run finds the first one's outputs.
-    makers = {os.path.realpath(path): f for f, target in targets.items() for path in target.paths}
-    found = [f for f in found if f.given or makers.get(os.path.realpath(f.path), f) is f]
+    folders = Folders()
+    makers = {folders.real(path): f for f, target in targets.items() for path in target.paths}
+    found = [f for f in found if f.given or makers.get(folders.real(f.path), f) is f]
     counts = Counter(f.relative for f in found)
     jobs = [
         Job(
@@ -141,25 +139,59 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
         return jobs
     if any(f.path.is_fifo() for f in found):
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
-    return _referenced(jobs, found, References(Path(layout.reference), layout.outputs.stems, several))
+    references = References(Path(layout.reference), layout.outputs.stems, several)
+    return [_referenced(job, partial(references.of, f)) for job, f in zip(jobs, found, strict=True)]
 
 
-def _referenced(jobs: Sequence[Job], found: Sequence[Found], references: References) -> list[Job]:
-    """The jobs with their references. One without is still done; where all are, the place is wrong.
+def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
+    """The jobs, and after them those of a list. Whether a listed file is there is not asked.
+
+    There may be a million of them: what a job holds is text, and paths are made when they are needed.
+    """
+    folders = Folders()
+    seen = {folders.real(job.source) for job in jobs}
+    stems = layout.outputs.stems
+    shared = None if layout.reference is None else References(Path(layout.reference), stems, several)
+    scored = shared is not None or any(entry.reference for entry in layout.listed)
+    for entry in layout.listed:
+        real = folders.real(entry.input)
+        if real in seen:
+            continue
+        seen.add(real)
+        found = Found(Path(entry.input), place_below(entry.input), given=True)
+        own = layout if entry.output is None else replace(layout, output=entry.output)
+        target = _target(found, own, several and entry.output is None)
+        target = replace(target, stems=tuple(map(str, target.stems)))
+        job = Job(entry.input, entry.input, target, companions=layout.inputs.companions(found.relative))
+        if scored:
+            job = _referenced(job, partial(_listed_reference, entry, found, shared, stems))
+        jobs.append(job)
+    return jobs
+
+
+def _listed_reference(
+    entry: Entry, found: Found, shared: References | None, stems: tuple[str, ...]
+) -> tuple[Path, ...]:
+    """What a list, or else the command, says that an output is compared with.
 
     Raises:
-        PlanError: no job has any.
+        PlanError: there is nothing.
     """
-    result, errors = [], []
-    for job, f in zip(jobs, found, strict=True):
-        try:
-            result.append(replace(job, references=references.of(f)))
-        except PlanError as error:
-            errors.append(error)
-            result.append(replace(job, unscored=str(error)))
-    if len(errors) == len(jobs):
-        raise errors[0]
-    return result
+    if found.path.is_fifo():
+        raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
+    if entry.reference is not None:
+        return References(Path(entry.reference), stems, several=False).of(found)
+    if shared is None:
+        raise PlanError(f"{found.path} has no reference in its list")
+    return shared.of(found)
+
+
+def _referenced(job: Job, references: Callable[[], tuple[Path, ...]]) -> Job:
+    """The job with its references, or with the reason why it has none: it is still done."""
+    try:
+        return replace(job, references=references())
+    except PlanError as error:
+        return replace(job, unscored=str(error))
 
 
 def _pipe_job(layout: Layout) -> Job:
@@ -211,65 +243,35 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
     if place is None:
         return found.path.with_name(renamed.name)
     path = Path(place)
-    is_folder = path.is_dir() or place.endswith(("/", os.sep)) or (bool(label) and not is_audio_name(path))
+    is_folder = place.endswith(("/", os.sep)) or path.is_dir() or (bool(label) and not is_audio_name(path))
     if not several and not is_folder:
         return path.with_name(f"{path.stem}{label}{path.suffix}")
-    if path.is_file() or (is_output_name(path) and not is_folder):
+    if not is_folder and (path.is_file() or is_output_name(path)):
         raise PlanError(
             f"several inputs need a folder for their outputs, and '{place}' is the name of a file"
         )
     return path / renamed
 
 
-def _check_clashes(jobs: Iterable[Job]) -> None:
-    """Two outputs of one name; some file systems see no difference in case and in how accents are written."""
-    owners: dict[str, Job] = {}
-    clashes = []
-    for job in jobs:
-        for path in job.target.paths:
-            key = composed(os.path.realpath(path)).casefold()
-            if key in owners:
-                clashes.append(f"{owners[key].source} and {job.source} (both to {path})")
-            owners.setdefault(key, job)
-    if clashes:
-        raise PlanError(
-            f"outputs of one name: {listed(clashes)}; run them apart, into folders of their own, for example"
-            " by their ending: 'IN/*.wav'"
-        )
-
-
-def _check_inputs_safe(jobs: Sequence[Job]) -> None:
-    inputs = {os.path.realpath(p) for job in jobs for p in (job.source, *job.references)}
-    bad = [str(p) for job in jobs for p in job.target.paths if os.path.realpath(p) in inputs]
-    if bad:
-        raise PlanError(
-            f"an output would replace its own input: {listed(bad)}; choose another -o or --suffix"
-        )
-
-
-def _check_writable(jobs: Iterable[Job]) -> None:
-    for job in jobs:
-        for path in job.target.paths:
-            reason = obstacle(path)
-            if reason is not None:
-                raise PlanError(f"cannot write {path}: {reason}")
-
-
-def _split_existing(jobs: list[Job], existing: Existing) -> Plan:
-    there = [any(path.exists() for path in job.target.paths) for job in jobs]
-    if existing == "overwrite" or not any(there):
+def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Plan:
+    there = [[folders.holds(path) for path in job.target.paths] for job in jobs]
+    if existing == "overwrite" or not any(map(any, there)):
         return Plan(jobs)
     if existing == "skip":
-        complete = [_is_complete(job) for job in jobs]
+        # What went to standard output is gone.
+        done = [all(of_job) and PIPE not in job.target.stems for job, of_job in zip(jobs, there, strict=True)]
         return Plan(
-            [job for job, done in zip(jobs, complete, strict=True) if not done],
-            [job for job, done in zip(jobs, complete, strict=True) if done],
+            [job for job, is_done in zip(jobs, done, strict=True) if not is_done],
+            [job for job, is_done in zip(jobs, done, strict=True) if is_done],
         )
-    names = [str(p) for job in jobs for p in job.target.paths if p.exists()]
+    names = [str(p) for job in jobs for p in job.target.paths if folders.holds(p)]
     them, exist = ("them", "exist") if len(names) > 1 else ("it", "exists")
     raise PlanError(f"{listed(names)} {exist} already: --overwrite replaces, --skip-existing keeps {them}")
 
 
-def _is_complete(job: Job) -> bool:
-    """Whether all of its outputs are there; what went to standard output is gone."""
-    return PIPE not in job.target.stems and all(path.exists() for path in job.target.paths)
+def _size(source: str | Path) -> int:
+    """Bytes of a file; 0 where there is none, which its job will tell."""
+    try:
+        return os.stat(source).st_size
+    except OSError:
+        return 0

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 from audiotool import stdio
 from audiotool.atomic import remove_leftovers
-from audiotool.batch.plan import Job, Plan
+from audiotool.batch.job import Job
+from audiotool.batch.plan import Plan
 from audiotool.batch.work import Outcome, Work, do, failed, score_skipped
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from audiotool.audio import PIPE
-from audiotool.batch.plan import Job
+from audiotool.batch.job import Job
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Progress, Written

@@ -14,7 +14,8 @@ from audiotool.cli.screen import progress, say
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
-    from audiotool.batch.plan import Job, Plan
+    from audiotool.batch.job import Job
+    from audiotool.batch.plan import Plan
     from audiotool.batch.run import Watcher
     from audiotool.batch.work import Outcome
 

@@ -78,7 +78,8 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     checkpoint = asked_checkpoint(options)
     layout = _layout(task, checkpoint)
     plan = make_plan(options.inputs, layout)
-    scoring = task.scored(layout.outputs) if options.reference is not None else None
+    scored = any(job.references or job.unscored for job in (*plan.jobs, *plan.skipped))
+    scoring = task.scored(layout.outputs) if scored else None
     work = Work(task.processor(checkpoint), scoring)
     started = begin(**provenance(work)) if options.report else None
     outcomes: list[Outcome] = []
@@ -105,10 +106,14 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
 
 def _layout(task: Task, checkpoint: str | None) -> Layout:
     """Where the outputs of a task go."""
+    from audiotool.batch.listing import read_list
     from audiotool.batch.plan import Layout
+    from audiotool.batch.shards import Shard
 
     options = task.options
     return Layout(
+        listed=[] if options.listed is None else read_list(options.listed),
+        shard=None if options.shard is None else Shard.parse(options.shard),
         output=options.output,
         suffix=options.suffix,
         residual=options.residual_place,
@@ -127,8 +132,8 @@ def check_options(options: TaskOptions) -> None:
     Raises:
         PlanError: which of them.
     """
-    if not options.inputs:
-        raise PlanError("say what to process: files, folders, a pattern, or '-' for standard input")
+    if not options.inputs and options.listed is None:
+        raise PlanError("say what to process: files, folders, a pattern, --list, or '-' for standard input")
     if options.overwrite and options.skip_existing:
         raise PlanError("--overwrite and --skip-existing exclude each other")
     given = [n for n in ("model", "checkpoint", "recipe") if getattr(options, n) is not None]
@@ -140,13 +145,28 @@ def check_options(options: TaskOptions) -> None:
         is_name = str(options.checkpoint) in named()
         hint = f"; --model {options.checkpoint} is the one of that name" if is_name else ""
         raise PlanError(f"no such checkpoint: {options.checkpoint}{hint}")
-    if options.report:
+    reports = report_paths(options)
+    if reports:
         from audiotool.report.write import check_paths
 
         try:
-            check_paths(options.report)
+            check_paths(reports)
         except InputError as error:
             raise PlanError(str(error)) from error
+
+
+def report_paths(options: TaskOptions) -> list[Path]:
+    """Where the reports go: every shard writes its own.
+
+    Raises:
+        PlanError: the shard is none.
+    """
+    from audiotool.batch.shards import Shard
+
+    if options.shard is None:
+        return options.report
+    shard = Shard.parse(options.shard)
+    return [shard.report(path) for path in options.report]
 
 
 def asked_checkpoint(options: TaskOptions) -> str | None:
@@ -200,7 +220,7 @@ def _write_reports(outcomes: Sequence[Outcome], options: TaskOptions, run: Run |
         describe(outcome, run)
     rows = [row for o in outcomes for row in o.rows]
     # Where nothing was done, an earlier report says more.
-    paths = [path for path in options.report if rows or not path.exists()]
+    paths = [path for path in report_paths(options) if rows or not path.exists()]
     write_reports(paths, Report(rows, run.ended()))
 
 

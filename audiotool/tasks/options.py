@@ -122,6 +122,27 @@ class TaskOptions:
         ),
     ] = None
     report: Reports = field(default_factory=list)
+    listed: Annotated[
+        str | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="Take inputs from a list as well: a path a line, or a CSV with the columns input, output and"
+            " reference; '-' reads it from standard input.",
+            rich_help_panel="Files",
+            show_default=False,
+        ),
+    ] = None
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do the I-th of N equal shares, as schedulers of clusters want: 3/64. The report's name gets"
+            " -0003-of-0064.",
+            rich_help_panel="Computation",
+            show_default=False,
+        ),
+    ] = None
     suffix: Annotated[
         str,
         typer.Option(

@@ -10,7 +10,8 @@ import pytest
 from kit.audio import write_speech
 
 from audiotool.audio.writer import Target
-from audiotool.batch.plan import Job, Plan
+from audiotool.batch.job import Job
+from audiotool.batch.plan import Plan
 from audiotool.batch.work import Outcome, failed
 from audiotool.cli.progress import make_watcher
 from audiotool.metrics.rows import Row

@@ -1,0 +1,61 @@
+"""What would go wrong with planned jobs, told before anything slow begins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from audiotool.atomic import folder_obstacle, name_obstacle
+from audiotool.batch.inputs import listed
+from audiotool.batch.job import Job
+from audiotool.errors import PlanError
+from audiotool.paths import Folders
+from audiotool.text import composed
+
+
+def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
+    """Refuse outputs that would replace one another, or an input.
+
+    Some file systems see no difference in case and in how accents are written.
+
+    Raises:
+        PlanError: which of them.
+    """
+    inputs = {folders.real(p) for job in jobs for p in (job.source, *job.references)}
+    owners: dict[str, Job] = {}
+    clashes, replaced = [], []
+    for job in jobs:
+        for path in job.target.paths:
+            real = folders.real(path)
+            key = composed(real).casefold()
+            if key in owners:
+                clashes.append(f"{owners[key].source} and {job.source} (both to {path})")
+            owners.setdefault(key, job)
+            if real in inputs:
+                replaced.append(str(path))
+    if clashes:
+        raise PlanError(
+            f"outputs of one name: {listed(clashes)}; run them apart, into folders of their own, for example"
+            " by their ending: 'IN/*.wav'"
+        )
+    if replaced:
+        raise PlanError(
+            f"an output would replace its own input: {listed(replaced)}; choose another -o or --suffix"
+        )
+
+
+def check_writable(jobs: Iterable[Job], folders: Folders) -> None:
+    """Refuse outputs that cannot be written.
+
+    Raises:
+        PlanError: the first of them, and why.
+    """
+    of_folders: dict[str, str | None] = {}
+    for job in jobs:
+        for path in job.target.paths:
+            folder = os.path.dirname(path)
+            if folder not in of_folders:
+                of_folders[folder] = folder_obstacle(path.parent)
+            reason = name_obstacle(path) or of_folders[folder]
+            if reason is not None:
+                raise PlanError(f"cannot write {path}: {reason}")

@@ -1,0 +1,105 @@
+"""Lists of recordings: a path a line, or a CSV that also names each recording's output and reference."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiotool.audio import PIPE
+from audiotool.errors import PlanError
+
+COLUMNS = ("input", "output", "reference")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line of a list; paths as they are written, relative ones from the current folder.
+
+    Args:
+        input: the recording.
+        output: the file that it becomes; None where the command says.
+        reference: its clean version; None where the command says.
+    """
+
+    input: str
+    output: str | None = None
+    reference: str | None = None
+
+
+def read_list(source: str) -> list[Entry]:
+    """The entries of a list, in their order.
+
+    A list whose first line names columns ("input", perhaps "output" and "reference") is a CSV. Any other has
+    a path a line, or where it holds a NUL (`find -print0`) a path between NULs. Empty lines are left out.
+    Bytes that are not UTF-8 stay what they are.
+
+    Args:
+        source: a file, or "-" for standard input.
+    Raises:
+        PlanError: it cannot be read, holds nothing, or one of its lines is no entry.
+    """
+    text = _read(source).removeprefix("\ufeff")
+    first = text.split("\n", 1)[0].strip()
+    header = [name.strip().lower() for name in first.split(",")]
+    if "input" in header:
+        entries = list(_from_csv(text, source))
+    elif source.lower().endswith(".csv"):
+        raise PlanError(f"{source}: the first line of a CSV list names its columns: {', '.join(COLUMNS)}")
+    else:
+        paths = text.split("\0") if "\0" in text else (line.removesuffix("\r") for line in text.split("\n"))
+        entries = [Entry(path) for path in paths if path.strip()]
+    if not entries:
+        raise PlanError(f"{_name(source)} lists nothing")
+    for entry in entries:
+        if PIPE in (entry.input, entry.output):
+            raise PlanError(f"{_name(source)}: standard input and output ('-') cannot be listed")
+    return entries
+
+
+def _name(source: str) -> str:
+    return "standard input" if source == PIPE else source
+
+
+def _read(source: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
+    except OSError as error:
+        raise PlanError(f"cannot read the list {source}: {error.strerror}") from error
+    return data.decode(errors="surrogateescape")
+
+
+def _from_csv(text: str, source: str) -> Iterator[Entry]:
+    lines = csv.reader(text.splitlines(keepends=True), strict=True)
+    names = [name.strip().lower() for name in next(lines)]
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown or len(set(names)) < len(names):
+        raise PlanError(
+            f"{_name(source)}: a list has the columns {', '.join(COLUMNS)}, each once, not {','.join(names)}"
+        )
+    try:
+        for values in lines:
+            if not values:
+                continue
+            row = dict(zip(names, values, strict=False))
+            if len(values) != len(names) or not row["input"]:
+                raise PlanError(
+                    f"{_name(source)}: line {lines.line_num} does not fit its columns {','.join(names)}"
+                )
+            if "\0" in "".join(values):
+                raise PlanError(f"{_name(source)}: line {lines.line_num} holds a NUL, which no path does")
+            yield Entry(row["input"], row.get("output") or None, row.get("reference") or None)
+    except csv.Error as error:
+        raise PlanError(f"{_name(source)}: line {lines.line_num} is no CSV: {error}") from error
+
+
+def place_below(path: str) -> Path:
+    """Where the output of a listed path goes below a folder of outputs: the path as it is written.
+
+    What leads out of the folder is left out: a root, a drive, "..". `rsync --files-from` does the same.
+    """
+    parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)
+    return Path(*[part for part in parts if part not in ("", os.pardir)])
