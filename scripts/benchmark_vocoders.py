@@ -84,7 +84,7 @@ def row(name: str, seconds: float) -> str:
 
     short = factor(0.1, 1)
     measured = short if short > SLOW else factor(seconds, 1)
-    multiply_adds = count_macs(model, None if model.sample_by_sample else 1.0)
+    multiply_adds = count_macs(model, None if model.autoregressive else 1.0)
     if model.causal:
         streams = "state"
     elif model.context is not None:

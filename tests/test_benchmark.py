@@ -68,7 +68,7 @@ def test_every_model_has_a_cost(name: str) -> None:
     """Counted from shapes where that is possible, and then the same as counted by running."""
     torch.manual_seed(0)
     model = MODELS.get(name).from_config(MODELS.get(name).small).eval()
-    if model.sample_by_sample:
+    if model.autoregressive:
         assert 0 < count_macs(model) < math.inf
         return
     noise = cost._noise(model, 0.1)

@@ -69,7 +69,7 @@ HEAVY = (
     "audiotool.exporting",
     "audiotool.recipe",
     "audiotool.engines.pytorch",
-    "audiotool.engines.steady",
+    "audiotool.engines.traced",
     "audiotool.engines.cost",
     "audiotool.dsp.",
     "audiotool.metrics.pesq_worker",

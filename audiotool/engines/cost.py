@@ -32,12 +32,12 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     if seconds is None:
-        seconds = 1 / items_per_second(model) if model.sample_by_sample else COST_S
+        seconds = 1 / items_per_second(model) if model.autoregressive else COST_S
     noise = _noise(model, seconds)
     heard = noise.shape[-1] / items_per_second(model)
     # Thousands of tiny steps are faster done than imagined.
     recurrent = any(isinstance(m, torch.nn.RNNBase) for m in model.modules())
-    if not (recurrent or model.stepwise or model.sample_by_sample):
+    if not (recurrent or model.sequential or model.autoregressive):
         try:
             with FakeTensorMode(allow_non_fake_inputs=True) as shapes:
                 return _macs(model, shapes.from_tensor(noise)) / heard

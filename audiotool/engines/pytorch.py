@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_map
 
 from audiotool.engines.base import Block, Engine, State
 from audiotool.engines.base import Level as MeasuredLevel
-from audiotool.engines.steady import SteadyStep, steady_step
+from audiotool.engines.traced import TracedStep, traced_step
 from audiotool.errors import DeviceError
 from audiotool.models.base import Level, Model
 from audiotool.models.vocoder import Vocoder
@@ -29,7 +29,7 @@ FEW_CHUNKS = 3
 class _Replayed:
     """A state between two replayed steps."""
 
-    step: SteadyStep
+    step: TracedStep
     tensors: Sequence[Tensor]
 
 
@@ -70,7 +70,7 @@ class TorchEngine(Engine):
         self.device, self._dtype = parameter.device, parameter.dtype
         self.device_name = str(self.device)
         self.parameters = model.parameter_count
-        self._prepared: dict[tuple[int, int, int], SteadyStep | None] = {}
+        self._prepared: dict[tuple[int, int, int], TracedStep | None] = {}
         self._process = os.getpid()
 
     def start(self, **conditions: Any) -> State:
@@ -79,9 +79,9 @@ class TorchEngine(Engine):
 
     def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
         with self._running():
-            steady = None if final else self._steady_for(x.shape)
-            if steady is not None:
-                return self._replay(steady[0], x, steady[1], state)
+            traced = None if final else self._traced_for(x.shape)
+            if traced is not None:
+                return self._replay(traced[0], x, traced[1], state)
             y, state = self.model.step(self._tensor(x), _plain(state), final)
             return self._array(y), state
 
@@ -111,10 +111,10 @@ class TorchEngine(Engine):
         return tree_map(tensor, value)
 
     def prepare(self, batch: int, channels: int, items: int) -> None:
-        """Trace steps of (batch, channels, items), where the model's streams become steady."""
+        """Trace steps of (batch, channels, items), where the state of the model's streams keeps its form."""
         with self._running():
             shape = (batch, channels, items)
-            self._prepared[shape] = steady_step(self.model, shape)
+            self._prepared[shape] = traced_step(self.model, shape)
 
     @property
     def macs_per_second(self) -> float | None:
@@ -125,7 +125,7 @@ class TorchEngine(Engine):
     def output_length(self, length: int) -> int:
         return self.model.output_length(length)
 
-    def _steady_for(self, shape: tuple[int, ...]) -> tuple[SteadyStep, int] | None:
+    def _traced_for(self, shape: tuple[int, ...]) -> tuple[TracedStep, int] | None:
         """The step to be replayed for a chunk of this shape, and the items of each."""
         batch, channels, length = shape
         for (rows, columns, items), step in self._prepared.items():
@@ -134,7 +134,7 @@ class TorchEngine(Engine):
                 return step, items
         return None
 
-    def _replay(self, step: SteadyStep, x: Block, items: int, state: State) -> tuple[Block, State]:
+    def _replay(self, step: TracedStep, x: Block, items: int, state: State) -> tuple[Block, State]:
         outputs = []
         for chunk in self._tensor(x).split(items, dim=-1):
             if not (isinstance(state, _Replayed) and state.step is step):

@@ -21,8 +21,8 @@ from audiotool.engines.card import Card, StateCard
 from audiotool.engines.cost import count_macs
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import DependencyError, ExportError
+from audiotool.exporting.graph_step import BATCH, GraphStep, StateTensor
 from audiotool.exporting.shared_weights import share_weights
-from audiotool.exporting.steady_step import BATCH, StateTensor, SteadyStep
 from audiotool.models.base import Model
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def export(path: Path, output: Path, shares_weights: bool = False) -> tuple[Card
     _check_packages()
     model, metadata = checkpoint.load(path)
     try:
-        step = SteadyStep(model)
+        step = GraphStep(model)
         graph = _onnx_model(step)
         return _write(graph, make_card(step, metadata), model, path, output, shares_weights)
     except ExportError as error:
@@ -98,7 +98,7 @@ def _write(
     return card, parity
 
 
-def make_card(step: SteadyStep, metadata: Metadata) -> Card:
+def make_card(step: GraphStep, metadata: Metadata) -> Card:
     """The card of a step, but for names and hashes of files."""
     model = step.model
     mel = getattr(model, "mel", None)
@@ -188,7 +188,7 @@ def _chunks(x: np.ndarray, sizes: list[int]) -> Iterator[np.ndarray]:
         first, n = first + sizes[n % len(sizes)], n + 1
 
 
-def _onnx_model(step: SteadyStep) -> onnx.ModelProto:
+def _onnx_model(step: GraphStep) -> onnx.ModelProto:
     """The step's graph.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A steady step as an ONNX model: traced, rid of complex numbers, written."""
+"""A step as an ONNX model: traced, rid of complex numbers, written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch.export import Dim
 
 from audiotool.engines.card import OPSET
+from audiotool.exporting.graph_step import GraphStep
 from audiotool.exporting.real_pairs import RealProgram
 from audiotool.exporting.simplify import simplify
-from audiotool.exporting.steady_step import SteadyStep
 
 if TYPE_CHECKING:
     import onnx
@@ -19,7 +19,7 @@ IR_VERSION = 8
 """Of the file: that of opset 18, so that a runtime which knows the operators reads the file."""
 
 
-def onnx_model(step: SteadyStep) -> onnx.ModelProto:
+def onnx_model(step: GraphStep) -> onnx.ModelProto:
     """Inputs "input" and the states, outputs "output" and "next_" + the states; batch and hops are free."""
     from audiotool.exporting.operators import translations
 

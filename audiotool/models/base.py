@@ -97,10 +97,10 @@ class Model(nn.Module):
             streams do without.
         uses_position: True when `process` takes the condition `position`, the stream's input item its segment
             begins with: models that draw noise or follow a phase continue it from there.
-        sample_by_sample: True when output is computed from earlier output, step by step, whatever the length.
+        autoregressive: True when output is computed from earlier output, step by step, whatever the length.
         drain_value: what an input item after a stream's end is, where one is needed: 0 for waveforms.
         rounding: greatest difference that another order of the same sums makes, over the output's peak.
-        stepwise: True when `process` is thousands of small operations (a scan, a loop over time).
+        sequential: True when `process` is thousands of small operations (a scan, a loop over time).
     """
 
     name: ClassVar[str]
@@ -124,10 +124,10 @@ class Model(nn.Module):
     extends_from_hz: float | None = None
     warm_up_seconds: float = 0.0
     uses_position: bool = False
-    sample_by_sample: bool = False
+    autoregressive: bool = False
     drain_value: float = 0.0
     rounding: float = 1e-5
-    stepwise: bool = False
+    sequential: bool = False
 
     def __init__(self, config: Any) -> None:
         super().__init__()

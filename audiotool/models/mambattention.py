@@ -237,7 +237,7 @@ class MambAttention(MagnitudePhaseModel):
     small: ClassVar[dict[str, Any]] = {"hid_feature": 8, "num_tfmamba": 1, "d_state": 4, "expand": 2}
     reference = "Kühne et al., MambAttention, 2025, arXiv:2507.00966"
     judges_reanalysis = False
-    stepwise = True
+    sequential = True
 
     def __init__(self, config: MambAttentionConfig) -> None:
         super().__init__(config)

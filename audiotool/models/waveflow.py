@@ -177,7 +177,7 @@ class WaveFlow(Vocoder):
     small: ClassVar[dict[str, Any]] = {"n_flows": 2, "n_layers": 2, "channels": 8}
     reference = "Ping et al., WaveFlow: A Compact Flow-based Model for Raw Audio, ICML 2020, arXiv:1912.01219"
     uses_position = True
-    sample_by_sample = True
+    autoregressive = True
 
     def __init__(self, config: WaveFlowConfig) -> None:
         super().__init__(config)

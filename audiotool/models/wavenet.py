@@ -137,7 +137,7 @@ class WaveNet(Vocoder):
         " arXiv:1712.05884"
     )
 
-    sample_by_sample = True
+    autoregressive = True
 
     mean: Tensor
     scale: Tensor

@@ -11,7 +11,7 @@ import scipy.signal
 
 from audiotool.data import augment, synthetic
 from audiotool.data.config import AugmentationConfig, SyntheticKind
-from audiotool.data.synthetic import events, steady
+from audiotool.data.synthetic import events, stationary
 from data_room.tones import RATE, tone
 
 Rng = np.random.Generator
@@ -173,18 +173,18 @@ def share_below(x: np.ndarray, hertz: float) -> float:
 
 
 def test_wind_rumbles_and_clicks_are_sparse() -> None:
-    wind = [share_below(steady.wind(np.random.default_rng(s), 4 * RATE, RATE), 1000) for s in range(10)]
+    wind = [share_below(stationary.wind(np.random.default_rng(s), 4 * RATE, RATE), 1000) for s in range(10)]
     assert min(wind) > 0.8
     crest = []
     for seed in range(10):
-        sound = steady.clicks(np.random.default_rng(seed), 4 * RATE, RATE)
+        sound = stationary.clicks(np.random.default_rng(seed), 4 * RATE, RATE)
         crest.append(np.abs(sound).max() / sound.std())
     assert np.median(crest) > 8
 
 
 def test_hum_is_harmonic() -> None:
     for seed in range(5):
-        sound = steady.hum(np.random.default_rng(seed), 4 * RATE, RATE)
+        sound = stationary.hum(np.random.default_rng(seed), 4 * RATE, RATE)
         power = np.sort(np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) ** 2)[::-1]
         # Few lines hold nearly all of it.
         assert power[:200].sum() > 0.8 * power.sum()
@@ -212,7 +212,7 @@ def median_of(measure: Callable[[np.ndarray], float], name: str) -> float:
     return float(np.median([measure(make(np.random.default_rng(s), 4 * RATE, RATE)) for s in range(20)]))
 
 
-def test_events_begin_and_end_as_steady_noises_do_not() -> None:
+def test_events_begin_and_end_as_stationary_noises_do_not() -> None:
     for name in ("bursts", "calls", "water"):
         assert median_of(unevenness_db, name) > median_of(unevenness_db, "coloured") + 2
 

@@ -11,14 +11,14 @@ from collections.abc import Callable
 import numpy as np
 
 from audiotool.data.clips import Samples
-from audiotool.data.synthetic import events, steady
+from audiotool.data.synthetic import events, stationary
 
 GENERATORS: dict[str, Callable[[np.random.Generator, int, int], Samples]] = {
-    "coloured": steady.coloured,
-    "hum": steady.hum,
-    "engine": steady.engine,
-    "wind": steady.wind,
-    "clicks": steady.clicks,
+    "coloured": stationary.coloured,
+    "hum": stationary.hum,
+    "engine": stationary.engine,
+    "wind": stationary.wind,
+    "clicks": stationary.clicks,
     "texture": events.texture,
     "bursts": events.bursts,
     "water": events.water,

@@ -1,6 +1,6 @@
 """Noises that are computed and made of events: textures, bursts, water, calls, notes.
 
-They begin and end as speech does, and are what a denoiser that knows steady noise takes for speech. Each
+They begin and end as speech does, and are what a denoiser that knows stationary noise takes for speech. Each
 function returns (frames,) float32 of no particular level; everything is drawn from the generator.
 """
 

@@ -1,8 +1,8 @@
 """A causal model's step as a function of tensors alone, which is what a graph can be.
 
-A stream is steady when its state has the same shapes after every hop. In a steady stream a step gives as many
-samples as it takes, the same operations every time. A graph is the steady step; it begins a stream with a
-steady state as well, as if there had been silence for ever. What it gives for that silence, `delay` samples,
+A stream is in its steady state when its state has the same shapes after every hop. A step then gives as many
+samples as it takes, by the same operations every time. A graph is that step; it begins a stream in the steady
+state as well, as if there had been silence for ever. What it gives for that silence, `delay` samples,
 lies before the stream's first sample and is dropped.
 """
 
@@ -22,12 +22,12 @@ BATCH, HOPS = 3, 5
 """Sizes that a program is traced with; both are free in the graph."""
 
 MOST_CHUNKS = 48
-"""Chunks of `HOPS` hops after which a stream that is not steady is taken never to be."""
+"""Chunks of `HOPS` hops after which a stream is taken never to reach its steady state."""
 
 
 @dataclass(frozen=True)
 class StateTensor:
-    """One tensor of a steady state.
+    """One tensor of a stream's state.
 
     Args:
         name: its place in the state: "layers.0".
@@ -45,15 +45,15 @@ class StateTensor:
         return self.example.dim() > 0 and self.example.shape[0] == BATCH
 
 
-class SteadyStep(nn.Module):
-    """(input, state tensors) -> (output, state tensors) of a model's steady streams.
+class GraphStep(nn.Module):
+    """(input, state tensors) -> (output, state tensors) of a model's streams in their steady state.
 
     Attributes:
         chunk: an example of the input.
         states: the state's tensors; complex ones have a last axis (real, imaginary).
         delay: output samples of a stream that lie before it.
     Raises:
-        ExportError: the model has no steady streams; says why.
+        ExportError: the model's streams have no steady state; says why.
     """
 
     def __init__(self, model: Model) -> None:
@@ -61,9 +61,9 @@ class SteadyStep(nn.Module):
         self.model = model
         if not model.causal:
             raise ExportError("it looks ahead without bound, and a graph goes from hop to hop")
-        if model.sample_by_sample:
+        if model.autoregressive:
             raise ExportError("it computes every sample from those before it, and a graph takes whole hops")
-        self.chunk, state, self.delay = _steady(model)
+        self.chunk, state, self.delay = _reach_steady_state(model)
         leaves, self._structure = tree_flatten(state)
         self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
@@ -85,8 +85,8 @@ class SteadyStep(nn.Module):
         return (output, *(new[n] for n in self._places))
 
 
-def _steady(model: Model) -> tuple[Tensor, State, int]:
-    """A chunk of `HOPS` hops, the state of a stream that has become steady, and the stream's delay."""
+def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
+    """A chunk of `HOPS` hops, the state of a stream in its steady state, and the stream's delay."""
     generator = torch.Generator().manual_seed(0)
     shape = (BATCH, model.input_channels, HOPS * model.hop_length)
     state, fed, emitted = model.start(**model.unknown_conditions()), 0, 0
@@ -105,7 +105,7 @@ def _steady(model: Model) -> tuple[Tensor, State, int]:
 
 
 def _signature(state: State) -> dict[str, Any]:
-    """Of each leaf what a steady state keeps: a tensor's shape and type, anything else itself."""
+    """Of each leaf what stays in a steady state: a tensor's shape and type, anything else itself."""
     return {
         name: (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for name, leaf in _named(state)
     }

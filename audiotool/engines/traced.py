@@ -1,10 +1,10 @@
 """Live steps without Python's share of the time.
 
-A model of small layers spends most of a live step in Python, between its operations. Once a stream is steady
-(a step leaves behind a state of the shapes and integers it found) every step is the same list of tensor
-operations; they are traced once (torch.jit.trace) and replayed. Integers of the state become constants of the
-trace, which is right as long as they stay what they are: until then, and for models whose state counts or
-grows, the plain step serves.
+A model of small layers spends most of a live step in Python, between its operations. In the steady state of a
+stream a step leaves behind a state of the shapes and integers it found. Every step is then the same list of
+tensor operations, which are traced once (torch.jit.trace) and replayed. Integers of the state become
+constants of the trace, which is right as long as they stay what they are: until then, and for models whose
+state counts or grows, the plain step serves.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from audiotool.models.layers.scripted import compiling
 logger = logging.getLogger(__name__)
 
 MOST_HOPS = 24
-"""Chunks after which a stream that is not steady is taken never to be."""
+"""Chunks after which a stream is taken never to reach its steady state."""
 
 WARM_UP = 3
 """Runs after which TorchScript has optimised a trace."""
 
 
-class SteadyStep:
-    """`model.step` over one chunk, traced; a steady stream's state travels as a list of tensors.
+class TracedStep:
+    """`model.step` over one chunk, traced; the state travels as a list of tensors.
 
     Args:
         model: causal, in eval mode.
         chunk: (B, C, items) like every chunk of the stream.
-        state: of a steady stream.
+        state: of a stream in its steady state.
     """
 
     def __init__(self, model: Model, chunk: Tensor, state: State) -> None:
@@ -95,16 +95,16 @@ class _FlatStep(nn.Module):
 
 
 def signature(state: State) -> tuple[TreeSpec, list[Any]]:
-    """What two steady states have in common: structure, shapes and types of tensors, everything else."""
+    """What two states of one trace have in common: structure, shapes, types, everything else."""
     leaves, structure = tree_flatten(state)
     return structure, [(x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves]
 
 
-_FOUND: WeakKeyDictionary[Model, dict[Hashable, SteadyStep | None]] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[Model, dict[Hashable, TracedStep | None]] = WeakKeyDictionary()
 
 
-def steady_step(model: Model, shape: tuple[int, int, int], **conditions: Any) -> SteadyStep | None:
-    """The traced step of a model's steady streams; None where there is none.
+def traced_step(model: Model, shape: tuple[int, int, int], **conditions: Any) -> TracedStep | None:
+    """A model's step, traced in the steady state of its streams; None where there is none.
 
     It is made on a stream of noise, which takes about half a second, and kept for as long as the model lives.
     Weights may be changed in place meanwhile. On a GPU, launching kernels is not what a step waits for.
@@ -126,7 +126,7 @@ def steady_step(model: Model, shape: tuple[int, int, int], **conditions: Any) ->
         return found[key]
 
 
-def _trace(model: Model, shape: tuple[int, int, int], state: State) -> SteadyStep | None:
+def _trace(model: Model, shape: tuple[int, int, int], state: State) -> TracedStep | None:
     generator = torch.Generator().manual_seed(0)
     dtype = next(model.parameters()).dtype
     chunks = (0.1 * torch.randn(shape, generator=generator).to(dtype) for _ in itertools.count())
@@ -135,10 +135,10 @@ def _trace(model: Model, shape: tuple[int, int, int], state: State) -> SteadySte
         if signature(state) == before:
             break
     else:
-        logger.debug("%s: live streams are not steady after %d chunks", model.name, MOST_HOPS)
+        logger.debug("%s: live streams have no steady state after %d chunks", model.name, MOST_HOPS)
         return None
     try:
-        step = SteadyStep(model, next(chunks), state)
+        step = TracedStep(model, next(chunks), state)
     except RuntimeError as error:
         logger.debug("%s: its live step cannot be traced: %s", model.name, error)
         return None

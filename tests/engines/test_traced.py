@@ -1,4 +1,4 @@
-"""Replayed steps are the plain steps, for every causal model; models that are never steady do without."""
+"""Replayed steps are the plain steps, for every causal model; models whose state grows do without."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kit.streams import TensorStream, causal_stream
 from torch import Tensor
 
 from audiotool.engines.pytorch import FEW_CHUNKS
-from audiotool.engines.steady import steady_step
+from audiotool.engines.traced import traced_step
 from audiotool.models.base import Model
 from audiotool.streaming.streamer import LONGEST_SECONDS
 
@@ -33,7 +33,7 @@ STEADY = {
 
 
 def traced(model: Model, batch: int = 1) -> object:
-    return steady_step(model, (batch, model.input_channels, model.hop_length))
+    return traced_step(model, (batch, model.input_channels, model.hop_length))
 
 
 def outputs(streamer: TensorStream, x: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class Counted:
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_hops_that_come_together_are_one_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The output is that of hops one by one; many are one plain step, few of a steady stream none at all."""
+    """The output is that of hops one by one; many are one plain step, few of a traced stream none at all."""
     model = build(name)
     hop = model.hop_length
     counts = [*[1] * 30, 25, FEW_CHUNKS, 1, FEW_CHUNKS + 1, 0, 2, 40, 1]
