@@ -22,6 +22,9 @@ MOST_CHANNELS = 255
 
 INT16_SCALE = np.float32(32768)
 
+Block = NDArray[np.float32]
+"""Samples as they are read, fed and written: time is the last axis, the channels come before it."""
+
 Array = Any
 """A numpy array or a torch tensor."""
 

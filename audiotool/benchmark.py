@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audiotool.engines.base import Block, Engine
+from audiotool.engines.base import Chunk, Engine
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.streamer import CausalStreamer, Streamer
@@ -154,13 +154,13 @@ def chunk_items(engine: Engine, seconds: float) -> int:
     return max(1, round(seconds * items_per_second(engine)))
 
 
-def _noise(engine: Engine, seconds: float) -> Block:
+def _noise(engine: Engine, seconds: float) -> Chunk:
     """Reproducible white noise in the engine's input shape (1, C, items)."""
     shape = (1, engine.input_channels, chunk_items(engine, seconds))
     return 0.1 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
-def _run(streamer: Streamer, noise: Block) -> float:
+def _run(streamer: Streamer, noise: Chunk) -> float:
     """Seconds that a whole stream takes."""
     before = time.perf_counter()
     size = chunk_items(streamer.engine, FILE_CHUNK_S)

@@ -7,7 +7,7 @@ from typing import BinaryIO, NamedTuple
 STREAMINFO, PADDING, APPLICATION, SEEKTABLE, VORBIS_COMMENT, CUESHEET, PICTURE = range(7)
 
 
-class Block(NamedTuple):
+class MetadataBlock(NamedTuple):
     """A metadata block.
 
     Args:
@@ -21,7 +21,7 @@ class Block(NamedTuple):
     size: int
 
 
-def metadata_blocks(file: BinaryIO) -> tuple[list[Block], int]:
+def metadata_blocks(file: BinaryIO) -> tuple[list[MetadataBlock], int]:
     """The metadata blocks of a file and where its first frame begins; none, and 0, where it is no FLAC."""
     end = file.seek(0, 2)
     at = 0
@@ -38,7 +38,7 @@ def metadata_blocks(file: BinaryIO) -> tuple[list[Block], int]:
         file.seek(at)
         head = file.read(4)
         is_last = bool(head[0] & 0x80)
-        blocks.append(Block(head[0] & 0x7F, at + 4, int.from_bytes(head[1:], "big")))
+        blocks.append(MetadataBlock(head[0] & 0x7F, at + 4, int.from_bytes(head[1:], "big")))
         at += 4 + blocks[-1].size
     return blocks, at
 

@@ -12,9 +12,10 @@ from audiotool.audio import PIPE
 from audiotool.batch.job import Job
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
-from audiotool.files.processor import FileProcessor, FileResult, Process, Progress, Written
+from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
 from audiotool.text import one_line
 

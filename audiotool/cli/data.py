@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -12,6 +12,7 @@ import typer
 
 from audiotool.cli.screen import progress, say, write
 from audiotool.errors import PlanError
+from audiotool.progress import Progress
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def mix(
 
 
 @contextmanager
-def _progress(verb: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(verb: str) -> Iterator[Progress]:
     """A bar on a terminal's stderr, nothing elsewhere."""
     with progress() as bar:
         task = bar.add_task(verb, total=None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show and validate recipes.")
 
 Name = Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")]
-Settings = Annotated[
+Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: train.batch_size=8.")
 ]
 
@@ -42,7 +42,7 @@ def list_recipes() -> None:
 @app.command()
 def show(
     name: Name,
-    settings: Settings = None,
+    settings: Overrides = None,
     resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
 ) -> None:
     """Print a recipe: as it was written, or as it is understood."""
@@ -60,7 +60,7 @@ def show(
 @app.command()
 def validate(
     names: Annotated[list[str], typer.Argument(help="YAML files or bundled recipes' names.")],
-    settings: Settings = None,
+    settings: Overrides = None,
     data: Annotated[
         bool,
         typer.Option("--data", help="Open its recordings too, in the training and the validation split."),

@@ -164,7 +164,7 @@ class LineListener:
     def preparing(self, what: str) -> None:
         self.say(what)
 
-    def decoding(self, done: int, count: int) -> None:
+    def decoding(self, done: int, count: int | None) -> None:
         if self._silent():
             self.say(f"decoding recordings, once: {done:,} of {count:,}")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -25,11 +25,9 @@ from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import excerpt, measure, read
 from audiotool.cores import core_count
 from audiotool.errors import InputError
+from audiotool.progress import Progress
 
 log = logging.getLogger(__name__)
-Progress = Callable[[int, int], None]
-"""Called with (files done, files in all)."""
-
 Samples = NDArray[np.float32]
 WINDOW = 64  # decoded files that wait to be written: bounds memory
 

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from audiotool.data.clips import Progress, Unreadable
+from audiotool.data.clips import Unreadable
 from audiotool.data.config import AudioConfig, DataConfig, Split
 from audiotool.data.examples.base import EXAMPLES, Example
 from audiotool.data.material import open_material
 from audiotool.data.mixer import Facts
 from audiotool.errors import InputError, RecipeError
+from audiotool.progress import Progress
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 20  # recordings tried for one example before the material is called unusable

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from audiotool.data.clips import Clips, DecodedClips, FileClips, Progress, Samples
+from audiotool.data.clips import Clips, DecodedClips, FileClips, Samples
 from audiotool.data.config import AudioConfig, DataConfig, Kind, Split, cache_folder
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import KINDS, read_for
 from audiotool.data.rooms import Rooms
 from audiotool.errors import InputError, RecipeError
+from audiotool.progress import Progress
 
 log = logging.getLogger(__name__)
 PAIR_TOLERANCE_SECONDS = 0.01

@@ -16,10 +16,10 @@ from audiotool.audio.formats import is_readable_name
 from audiotool.audio.reader import measure
 from audiotool.audio.walk import walk
 from audiotool.cores import core_count
-from audiotool.data.clips import Progress
 from audiotool.data.entry import Entry
 from audiotool.data.rooms import read_pack
 from audiotool.errors import InputError
+from audiotool.progress import Progress
 
 Assignment = Literal["auto", "train", "valid", "test"]
 SHARES = {"valid": 0.05, "test": 0.05}

@@ -27,7 +27,7 @@ from audiotool.errors import CheckpointError
 if TYPE_CHECKING:
     from audiotool.dsp.mel import MelConfig
 
-Block = NDArray[Any]
+Chunk = NDArray[Any]
 """(batch, channels, time) float32; of an engine of another precision, that."""
 
 State = Any
@@ -44,9 +44,9 @@ class Level:
         mean: mean over channels and time.
     """
 
-    std: Block
-    rms: Block
-    mean: Block
+    std: Chunk
+    rms: Chunk
+    mean: Chunk
 
 
 class Engine(ABC):
@@ -117,7 +117,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
+    def step(self, x: Chunk, state: State = None, final: bool = False) -> tuple[Chunk, State]:
         """Consume one chunk and return what is complete, with the state for the next one.
 
         Args:
@@ -129,12 +129,12 @@ class Engine(ABC):
             `output_length(total input)`; the streamer cuts what is beyond.
         """
 
-    def process(self, x: Block, **conditions: Any) -> Block:
+    def process(self, x: Chunk, **conditions: Any) -> Chunk:
         """Run a whole segment (B, C, T) -> (B, stems * C, output_length(T)); conditions as `start`."""
         y, _ = self.step(x, self.start(**conditions), final=True)
         return y[..., : self.output_length(x.shape[-1])]
 
-    def warm_up(self, beginning: Block) -> Any:
+    def warm_up(self, beginning: Chunk) -> Any:
         """What is remembered at the end of a recording's beginning (B, C, T): the condition `memory`."""
         raise TypeError(f"{self.name} has no warm-up")
 
@@ -156,7 +156,7 @@ class Engine(ABC):
         """
         return self.causal and self.warm_up_seconds > 0 and len(self.stems) == 1
 
-    def enrol(self, recording: Block) -> dict[str, Any]:
+    def enrol(self, recording: Chunk) -> dict[str, Any]:
         """Encode a recording (1, 1, T) of the wanted speaker once: conditions for `start`.
 
         Raises:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.engines.base import Block, Engine, State
+from audiotool.engines.base import Chunk, Engine, State
 from audiotool.engines.card import OLDEST_RUNTIME, OPSET, Card
 from audiotool.engines.graph_file import check_graph
 from audiotool.errors import CheckpointError, DependencyError
@@ -43,7 +43,7 @@ class _Stream(NamedTuple):
 
     tensors: tuple[NDArray[Any], ...] | None
     given: Mapping[str, NDArray[Any]]
-    waiting: Block | None = None
+    waiting: Chunk | None = None
     fed: int = 0
     run: int = 0
 
@@ -125,7 +125,7 @@ class OnnxEngine(Engine):
                 given[name] = np.asarray(value)
         return _Stream(None, given)
 
-    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
+    def step(self, x: Chunk, state: State = None, final: bool = False) -> tuple[Chunk, State]:
         stream: _Stream = self.start() if state is None else state
         fed = stream.fed + x.shape[-1]
         if stream.waiting is not None and stream.waiting.shape[-1]:
@@ -140,7 +140,7 @@ class OnnxEngine(Engine):
         waiting = x[..., whole:].copy()
         return output[..., before:], _Stream(tensors, stream.given, waiting, fed, stream.run + whole)
 
-    def warm_up(self, beginning: Block) -> Any:
+    def warm_up(self, beginning: Chunk) -> Any:
         if not self.card.warmed_up:
             return super().warm_up(beginning)
         nothing = {
@@ -186,7 +186,7 @@ class OnnxEngine(Engine):
         items = -(-(wanted + self.delay) // self.upsampling) if wanted else 0
         return -(-items // self.hop_length) * self.hop_length
 
-    def _run(self, x: Block, stream: _Stream) -> tuple[Block, tuple[NDArray[Any], ...] | None]:
+    def _run(self, x: Chunk, stream: _Stream) -> tuple[Chunk, tuple[NDArray[Any], ...] | None]:
         """Whole hops -> as many samples, and the states after them."""
         if not x.shape[-1]:
             return np.zeros(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from audiotool.engines.base import Block, Engine, State
+from audiotool.engines.base import Chunk, Engine, State
 from audiotool.engines.base import Level as MeasuredLevel
 from audiotool.engines.traced import TracedStep, traced_step
 from audiotool.errors import DeviceError
@@ -77,7 +77,7 @@ class TorchEngine(Engine):
         with self._running():
             return self.model.start(**self._conditions(conditions))
 
-    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
+    def step(self, x: Chunk, state: State = None, final: bool = False) -> tuple[Chunk, State]:
         with self._running():
             traced = None if final else self._traced_for(x.shape)
             if traced is not None:
@@ -85,11 +85,11 @@ class TorchEngine(Engine):
             y, state = self.model.step(self._tensor(x), _plain(state), final)
             return self._array(y), state
 
-    def process(self, x: Block, **conditions: Any) -> Block:
+    def process(self, x: Chunk, **conditions: Any) -> Chunk:
         with self._running():
             return self._array(self.model.process(self._tensor(x), **self._conditions(conditions)))
 
-    def warm_up(self, beginning: Block) -> Any:
+    def warm_up(self, beginning: Chunk) -> Any:
         with self._running():
             return self.model.warm_up(self._tensor(beginning))
 
@@ -97,7 +97,7 @@ class TorchEngine(Engine):
         with self._running():
             return self.model.forget(_plain(state), torch.from_numpy(rows).to(self.device), memory)
 
-    def enrol(self, recording: Block) -> dict[str, Any]:
+    def enrol(self, recording: Chunk) -> dict[str, Any]:
         with self._running():
             return self.model.enrol(self._tensor(recording))
 
@@ -134,7 +134,7 @@ class TorchEngine(Engine):
                 return step, items
         return None
 
-    def _replay(self, step: TracedStep, x: Block, items: int, state: State) -> tuple[Block, State]:
+    def _replay(self, step: TracedStep, x: Chunk, items: int, state: State) -> tuple[Chunk, State]:
         outputs = []
         for chunk in self._tensor(x).split(items, dim=-1):
             if not (isinstance(state, _Replayed) and state.step is step):
@@ -149,11 +149,11 @@ class TorchEngine(Engine):
             outputs.append(y)
         return self._array(outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)), state
 
-    def _tensor(self, x: Block) -> Tensor:
+    def _tensor(self, x: Chunk) -> Tensor:
         # A copy: a state may keep views of its input, whose memory is the caller's.
         return torch.from_numpy(np.array(x, order="C")).to(self.device, self._dtype)
 
-    def _array(self, y: Tensor) -> Block:
+    def _array(self, y: Tensor) -> Chunk:
         return y.cpu().numpy()
 
     def _conditions(self, conditions: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A traced program without complex numbers, which ONNX does not have.
 
-`RealProgram` runs a program of `torch.export` with every complex tensor as a `Pair` of real ones, and Fourier
-transforms as products with the matrices of their cosines and sines. Traced once more, it is a program of real
-numbers alone. Models keep their complex arithmetic.
+`RealProgram` runs a program of `torch.export` with every complex tensor as a `ComplexPair` of real ones, and
+Fourier transforms as products with the matrices of their cosines and sines. Traced once more, it is a program
+of real numbers alone. Models keep their complex arithmetic.
 
 The transform of n samples is folded first: its real part is one of the n / 2 + 1 sums x[t] + x[n - t], its
 imaginary part one of the n / 2 - 1 differences. That halves the products.
@@ -23,7 +23,7 @@ from audiotool.errors import ExportError
 
 
 @dataclass
-class Pair:
+class ComplexPair:
     """A complex tensor: its real and its imaginary part."""
 
     real: Tensor
@@ -82,7 +82,7 @@ class RealProgram(torch.fx.Interpreter):
 
 
 def _is_pair(value: Any) -> bool:
-    return isinstance(value, Pair)
+    return isinstance(value, ComplexPair)
 
 
 def _interleaved(value: Any) -> Any:
@@ -99,49 +99,49 @@ def _on_each_part(target: Any, args: Any, kwargs: Any) -> Any:
         )
     ]
     if isinstance(found[0], (list, tuple)):
-        return [Pair(*pair) for pair in zip(*found, strict=True)]
-    return Pair(*found)
+        return [ComplexPair(*pair) for pair in zip(*found, strict=True)]
+    return ComplexPair(*found)
 
 
-def _pair(x: Any) -> Pair:
+def _pair(x: Any) -> ComplexPair:
     """A number, a real tensor or a pair, as a pair."""
     if _is_pair(x):
         return x
-    return Pair(x, torch.zeros_like(x) if isinstance(x, Tensor) else 0.0)  # type: ignore[arg-type]
+    return ComplexPair(x, torch.zeros_like(x) if isinstance(x, Tensor) else 0.0)  # type: ignore[arg-type]
 
 
-def _multiply(a: Any, b: Any) -> Pair:
+def _multiply(a: Any, b: Any) -> ComplexPair:
     if not _is_pair(a):
         a, b = b, a
     if not _is_pair(b):
-        return Pair(a.real * b, a.imaginary * b)
-    return Pair(
+        return ComplexPair(a.real * b, a.imaginary * b)
+    return ComplexPair(
         a.real * b.real - a.imaginary * b.imaginary,
         a.real * b.imaginary + a.imaginary * b.real,
     )
 
 
-def _divide(a: Any, b: Any) -> Pair:
+def _divide(a: Any, b: Any) -> ComplexPair:
     if not _is_pair(b):
-        return Pair(a.real / b, a.imaginary / b)
-    quotient = _multiply(a, Pair(b.real, -b.imaginary))
+        return ComplexPair(a.real / b, a.imaginary / b)
+    quotient = _multiply(a, ComplexPair(b.real, -b.imaginary))
     return _divide(quotient, b.power)
 
 
-def _add(a: Any, b: Any, alpha: float = 1) -> Pair:
+def _add(a: Any, b: Any, alpha: float = 1) -> ComplexPair:
     a, b = _pair(a), _pair(b)
     if alpha == 1:
-        return Pair(a.real + b.real, a.imaginary + b.imaginary)
-    return Pair(a.real + alpha * b.real, a.imaginary + alpha * b.imaginary)
+        return ComplexPair(a.real + b.real, a.imaginary + b.imaginary)
+    return ComplexPair(a.real + alpha * b.real, a.imaginary + alpha * b.imaginary)
 
 
-def _add_product(a: Any, b: Any, c: Any, value: float = 1) -> Pair:
+def _add_product(a: Any, b: Any, c: Any, value: float = 1) -> ComplexPair:
     return _add(a, _multiply(b, c), alpha=value)
 
 
-def _parts_last(x: Tensor) -> Pair:
+def _parts_last(x: Tensor) -> ComplexPair:
     real, imaginary = x.unbind(-1)
-    return Pair(real, imaginary)
+    return ComplexPair(real, imaginary)
 
 
 def tables() -> dict[tuple[int, str, int, bool], np.ndarray]:
@@ -171,17 +171,17 @@ def _table(size: int, function: str, first: int, inverse: bool = False) -> Tenso
     return torch.from_numpy(_TABLES[key])
 
 
-def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Pair:
+def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> ComplexPair:
     """`torch.fft.rfft` of an even number of samples along the last axis."""
     size = x.shape[-1]
     if n not in (None, size) or dim not in (-1, x.dim() - 1) or norm not in (None, "backward") or size % 2:
         raise ExportError("its Fourier transform is of a kind that graphs have not")
     rising, falling = x[..., 1 : size // 2 + 1], x[..., size // 2 :].flip(-1)
     real = (rising + falling) @ _table(size, "cos", 1) + x[..., :1]
-    return Pair(real, (falling - rising) @ _table(size, "sin", 1))
+    return ComplexPair(real, (falling - rising) @ _table(size, "sin", 1))
 
 
-def irfft(x: Pair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+def irfft(x: ComplexPair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
     """`torch.fft.irfft` to an even number of samples along the last axis."""
     half = x.real.shape[-1] - 1
     size = 2 * half
@@ -225,8 +225,8 @@ ALWAYS: dict[str, Callable[..., Any]] = {
     "fft_irfft": irfft,
     "unfold": _unfold,
     "gru": _gru,
-    "complex": Pair,
-    "polar": lambda radius, angle: Pair(radius * angle.cos(), radius * angle.sin()),
+    "complex": ComplexPair,
+    "polar": lambda radius, angle: ComplexPair(radius * angle.cos(), radius * angle.sin()),
     "view_as_complex": _parts_last,
 }
 """Operators that are replaced wherever they come."""
@@ -273,17 +273,19 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "sub": lambda a, b, alpha=1: _add(a, b, -alpha),
     "addcmul": _add_product,
     "addcmul_": _add_product,
-    "neg": lambda x: Pair(-x.real, -x.imaginary),
-    "conj": lambda x: Pair(x.real, -x.imaginary),
-    "_conj": lambda x: Pair(x.real, -x.imaginary),
+    "neg": lambda x: ComplexPair(-x.real, -x.imaginary),
+    "conj": lambda x: ComplexPair(x.real, -x.imaginary),
+    "_conj": lambda x: ComplexPair(x.real, -x.imaginary),
     "resolve_conj": lambda x: x,
     "abs": lambda x: x.power.sqrt(),
-    "sum": lambda x, *args, **kwargs: Pair(x.real.sum(*args, **kwargs), x.imaginary.sum(*args, **kwargs)),
+    "sum": lambda x, *args, **kwargs: ComplexPair(
+        x.real.sum(*args, **kwargs), x.imaginary.sum(*args, **kwargs)
+    ),
     "real": lambda x: x.real,
     "imag": lambda x: x.imaginary,
     "view_as_real": _interleaved,
-    "new_zeros": lambda x, size, **_: Pair(x.real.new_zeros(size), x.real.new_zeros(size)),
-    "zeros_like": lambda x, **_: Pair(torch.zeros_like(x.real), torch.zeros_like(x.real)),
+    "new_zeros": lambda x, size, **_: ComplexPair(x.real.new_zeros(size), x.real.new_zeros(size)),
+    "zeros_like": lambda x, **_: ComplexPair(torch.zeros_like(x.real), torch.zeros_like(x.real)),
     "sym_size": lambda x, axis: x.real.shape[axis],
 }
 """What operators on complex numbers are in real ones."""

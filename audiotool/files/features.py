@@ -29,9 +29,9 @@ from audiotool.files.processor import (
     FileProcessor,
     FileResult,
     Process,
-    Progress,
     Written,
 )
+from audiotool.progress import Progress
 from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.resample import StreamingResampler

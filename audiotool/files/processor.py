@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiotool.progress import Progress
+
 if TYPE_CHECKING:
     from audiotool.audio.writer import Target
 
@@ -16,9 +18,6 @@ FILE_CHUNK_SECONDS = 10.0
 
 PIPE_CHUNK_SECONDS = 0.25
 """A pipe may be somebody's ear: output follows input closely, at some cost in speed."""
-
-Progress = Callable[[int, "int | None"], None]
-"""Called with (samples done, samples in all or None)."""
 
 
 @dataclass(frozen=True)

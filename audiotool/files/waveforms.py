@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from audiotool.arrays import Block
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, Writer, open_writer
 from audiotool.errors import InputError
-from audiotool.files.processor import FileResult, Progress, Written
-from audiotool.streaming.session import Block, Output, Session
+from audiotool.files.processor import FileResult, Written
+from audiotool.progress import Progress
+from audiotool.streaming.session import Output, Session
 
 Blocks = Callable[[int], Iterator[Block]]
 """Reads a recording from its beginning: (channels, time), so many samples at a time."""

@@ -22,7 +22,7 @@ from audiotool.importers.keras_file import Group, layer_tensor, numbered, read_k
 PUBLISHED_HEADS = 8
 """Heads of attention are written nowhere in the file."""
 
-Pair = tuple[Tensor, Tensor]
+TensorPair = tuple[Tensor, Tensor]
 
 ENCODER_NAMES = (
     "attention.in_proj_",
@@ -162,7 +162,7 @@ class AFiLMImporter(TFiLMImporter):
                 result[f"layers.{n}.{name}weight"], result[f"layers.{n}.{name}bias"] = pair
         return result
 
-    def _parts(self, layer: Group) -> tuple[list[Pair], list[Pair]]:
+    def _parts(self, layer: Group) -> tuple[list[TensorPair], list[TensorPair]]:
         """(weight, bias) of an encoder layer's six dense layers and two norms, in torch's layout."""
         dense = [(layer_tensor(g, "kernel").T, layer_tensor(g, "bias")) for g in numbered(layer, "dense")]
         norms = [

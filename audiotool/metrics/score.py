@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 PATIENCE = 2.0
 """Seconds that terminated processes have for ending those of PESQ."""
 
-Progress = Callable[[Row], None]
 Interchangeable = Callable[[Sequence[str]], bool]
 
 
@@ -250,7 +249,10 @@ def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeabl
 
 
 def score_files(
-    pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int = 1, progress: Progress | None = None
+    pairs: Sequence[FilePair],
+    metrics: Sequence[str],
+    jobs: int = 1,
+    progress: Callable[[Row], None] | None = None,
 ) -> list[Row]:
     """Score many pairs, in worker processes when jobs > 1.
 

@@ -143,7 +143,7 @@ class Attention(nn.Module):
         return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
-class Block(nn.Module):
+class RNNFormerBlock(nn.Module):
     """A GRU over time in each bin, then attention over the bins, each added; (T, B, F, D) -> the same.
 
     State: (B, F, D) the GRU's.
@@ -222,7 +222,7 @@ class FastEnhancer(Model):
         self.register_buffer("down", fewer)
         self.register_buffer("up", fewer.T / fewer.sum(0)[:, None])
         self.rf_pre = _conv(c, c.channels, c.block_channels)
-        self.blocks = nn.ModuleList(Block(c, n == 0) for n in range(c.blocks))
+        self.blocks = nn.ModuleList(RNNFormerBlock(c, n == 0) for n in range(c.blocks))
         self.rf_post = _conv(c, c.block_channels, c.channels)
         self.decoder = nn.ModuleList(
             nn.ModuleList([_conv(c, 2 * c.channels, c.channels), _conv(c, c.channels, c.channels, size)])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiotool.dsp.mel import MelConfig, StreamingMel
-from audiotool.engines.base import Block, Engine, State
+from audiotool.engines.base import Chunk, Engine, State
 from audiotool.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class CopySynthesis(Engine):
             before, after = (frames * mel.hop_length for frames in vocoder.context)
             self.context = (before + behind + mel.hop_length - 1, after + ahead)
 
-    def process(self, x: Block, level: Any = None, position: int = 0, **conditions: Any) -> Block:
+    def process(self, x: Chunk, level: Any = None, position: int = 0, **conditions: Any) -> Chunk:
         """(B, 1, T) -> (B, 1, T).
 
         Args:
@@ -104,7 +104,7 @@ class CopySynthesis(Engine):
     def start(self, level: Any = None, **conditions: Any) -> State:
         return {**self._begin(), "vocoder": self.vocoder.start(**conditions)}
 
-    def step(self, x: Block, state: State = None, final: bool = False) -> tuple[Block, State]:
+    def step(self, x: Chunk, state: State = None, final: bool = False) -> tuple[Chunk, State]:
         state = self.start() if state is None else state
         features, new = self._features(x, state, final)
         y, new["vocoder"] = self.vocoder.step(features, state["vocoder"], final)
@@ -136,7 +136,7 @@ class CopySynthesis(Engine):
     def _begin() -> dict[str, Any]:
         return {"mel": None, "pitch": None, "waiting": None, "length": 0}
 
-    def _features(self, x: Block, state: dict[str, Any], final: bool) -> tuple[Block, dict[str, Any]]:
+    def _features(self, x: Chunk, state: dict[str, Any], final: bool) -> tuple[Chunk, dict[str, Any]]:
         """Frames that are complete, (B, input_channels, frames), and the analysis's state."""
         length = state["length"] + x.shape[-1]
         samples = x[:, 0]
@@ -158,7 +158,7 @@ class CopySynthesis(Engine):
         return np.concatenate((mel[..., :ready], f0[..., :ready]), axis=1), new
 
 
-def _track(tracker: PitchTracker, samples: Block, state: Any, final: bool) -> tuple[Block, Any]:
+def _track(tracker: PitchTracker, samples: Chunk, state: Any, final: bool) -> tuple[Chunk, Any]:
     """F0 (B, 1, frames). Only vocoders that PyTorch runs want it."""
     import torch
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from audiotool.audio.channels import fold
 from audiotool.audio.mono import Downmix
 from audiotool.dsp.bandwidth import BandwidthMeter
-from audiotool.engines.base import Block, Engine, Level, are_interchangeable
+from audiotool.engines.base import Chunk, Engine, Level, are_interchangeable
 from audiotool.errors import StreamError
 from audiotool.streaming.resample import StreamingResampler
 
@@ -77,7 +77,7 @@ class FirstPass:
             found["memory"] = self._engine.warm_up(self._at_model(beginning))
         return found
 
-    def _at_model(self, resampled: NDArray[np.float32]) -> Block:
+    def _at_model(self, resampled: NDArray[np.float32]) -> Chunk:
         return fold(np.asarray(resampled, np.float32), self._engine.channels)
 
 
@@ -100,7 +100,7 @@ class LevelMeter:
         self._sum: NDArray[np.float64] | float = 0.0
         self._power: NDArray[np.float64] | float = 0.0
 
-    def feed(self, block: Block) -> None:
+    def feed(self, block: Chunk) -> None:
         """Count (batch, channels, time) in."""
         flat = block.reshape(len(block), block[0].size).astype(np.float64)
         self._count += flat.shape[1]

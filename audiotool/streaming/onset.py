@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.engines.base import Block
+from audiotool.engines.base import Chunk
 from audiotool.streaming.carried import Carrier
 
 LOUDER = 100.0
@@ -38,11 +38,11 @@ class Onsets(Carrier):
         self._hop = hop_length
         self._gap = max(1, round(GAP_SECONDS * sample_rate / hop_length))
         # Per row: the loudest hop before the gap, the hops in it, and which of them were louder than before.
-        self._loudest: Block | None = None
-        self._recent: Block = np.zeros((0, 0))
+        self._loudest: Chunk | None = None
+        self._recent: Chunk = np.zeros((0, 0))
         self._louder: Rows = np.zeros((0, 0), bool)
 
-    def find(self, x: Block) -> Rows:
+    def find(self, x: Chunk) -> Rows:
         """(B, C, T), a chunk that begins with a whole hop -> (B, hops), whether a sound begins there.
 
         Samples after the last whole hop, at the stream's end, begin nothing.
@@ -64,7 +64,7 @@ class Onsets(Carrier):
         self._recent, self._louder = heard[:, -gap:], louder[:, -gap:]
         return louder[:, gap:] & ~until
 
-    def runs(self, x: Block) -> list[tuple[int, int, Rows | None]]:
+    def runs(self, x: Chunk) -> list[tuple[int, int, Rows | None]]:
         """Parts of a chunk between onsets: (first sample, end, rows (B,) in which a sound begins there)."""
         begins = self.find(x)
         found = set(np.flatnonzero(begins.any(axis=0)).tolist())

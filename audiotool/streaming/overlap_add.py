@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from audiotool.engines.base import Block, Engine, are_interchangeable
+from audiotool.engines.base import Chunk, Engine, are_interchangeable
 from audiotool.streaming.streamer import Streamer
 
 SEGMENT_SECONDS = 10.0
@@ -66,19 +66,19 @@ class OverlapAddStreamer(Streamer):
 
     def reset(self) -> None:
         super().reset()
-        self._window: Block | None = None
+        self._window: Chunk | None = None
         self._window_start = 0
         self._position = 0
-        self._fading: Block | None = None
+        self._fading: Chunk | None = None
 
-    def _advance(self) -> Block:
+    def _advance(self) -> Chunk:
         outputs = []
         self._extend()
         while self._consumed >= self._position + self.segment + self.overlap + self.after:
             outputs.append(self._segment(final=False))
         return np.concatenate(outputs, axis=-1) if outputs else self._nothing()
 
-    def _finish(self) -> Block:
+    def _finish(self) -> Chunk:
         self._extend()
         outputs = []
         while self._consumed > self._position + self.segment + self.overlap:
@@ -90,7 +90,7 @@ class OverlapAddStreamer(Streamer):
         new = self._take(self._pending_length)
         self._window = new if self._window is None else np.concatenate((self._window, new), axis=-1)
 
-    def _segment(self, final: bool) -> Block:
+    def _segment(self, final: bool) -> Chunk:
         """One pass of the model; moves on by one segment."""
         assert self._window is not None
         scale = self.engine.upsampling
@@ -121,7 +121,7 @@ class OverlapAddStreamer(Streamer):
         return y[..., : self.segment * scale]
 
 
-def align_stems(y: Block, before: Block, stems: int) -> Block:
+def align_stems(y: Chunk, before: Chunk, stems: int) -> Chunk:
     """Reorder stems to go on where the segment before ended.
 
     Args:

@@ -31,9 +31,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from audiotool.arrays import Block
 from audiotool.errors import StreamError
-
-Block = NDArray[np.float32]
 
 PASS_BAND = 0.9
 """Of the lower rate's half: what lies below stays as it is, within 0.01 dB."""

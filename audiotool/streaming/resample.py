@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from audiotool.arrays import Block
 from audiotool.errors import StreamError
 from audiotool.streaming.carried import Carrier
-from audiotool.streaming.polyphase import Block, PolyphaseFilter, filter_between
+from audiotool.streaming.polyphase import PolyphaseFilter, filter_between
 
 
 class StreamingResampler(Carrier):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from audiotool.arrays import Block
 from audiotool.audio.channels import fold, unfold
 from audiotool.engines.base import Engine, are_interchangeable
 from audiotool.errors import StreamError
@@ -26,8 +26,6 @@ from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.stem_order import StemOrder
 from audiotool.streaming.streamer import CausalStreamer
 from audiotool.streaming.upper_band import RemovalGain
-
-Block = NDArray[np.float32]
 
 LONGEST_CHUNK_SECONDS = 3600.0
 """More than that does not make a step faster, and the memory it takes has an end."""

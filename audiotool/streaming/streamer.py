@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from audiotool.engines.base import Block, Engine, State
+from audiotool.engines.base import Chunk, Engine, State
 from audiotool.errors import StreamError
 from audiotool.streaming.carried import Carrier, Value
 from audiotool.streaming.onset import Onsets, Rows
@@ -50,7 +50,7 @@ class Streamer(Carrier, ABC):
 
     def reset(self) -> None:
         """Forget everything: the next `feed` begins a new stream."""
-        self._pending: list[Block] = []
+        self._pending: list[Chunk] = []
         self._pending_length = 0
         self._consumed = 0
         self._emitted = 0
@@ -63,7 +63,7 @@ class Streamer(Carrier, ABC):
         self._pending = [np.concatenate(self._pending, axis=-1)] if self._pending else []
         return super().state()
 
-    def feed(self, block: Block) -> Block:
+    def feed(self, block: Chunk) -> Chunk:
         """Consume (B, C, T) for any T >= 0; return what is ready, (B, stems * C, T').
 
         Raises:
@@ -83,7 +83,7 @@ class Streamer(Carrier, ABC):
         self._pending_length += block.shape[-1]
         return self._count(self._advance())
 
-    def flush(self) -> Block:
+    def flush(self) -> Chunk:
         """End the stream and return its tail; the outputs then sum to `output_length(input)`."""
         if self._ended:
             raise StreamError("this stream has ended already")
@@ -98,18 +98,18 @@ class Streamer(Carrier, ABC):
         return self._count(tail[..., : max(expected, 0)])
 
     @abstractmethod
-    def _advance(self) -> Block:
+    def _advance(self) -> Chunk:
         """Process as much of the pending input as is due."""
 
     @abstractmethod
-    def _finish(self) -> Block:
+    def _finish(self) -> Chunk:
         """Process the rest."""
 
-    def _count(self, output: Block) -> Block:
+    def _count(self, output: Chunk) -> Chunk:
         self._emitted += output.shape[-1]
         return output
 
-    def _take(self, length: int) -> Block:
+    def _take(self, length: int) -> Chunk:
         """Remove the first `length` pending items and return them as one array."""
         joined = self._pending[0] if len(self._pending) == 1 else np.concatenate(self._pending, axis=-1)
         taken, rest = joined[..., :length], joined[..., length:]
@@ -117,7 +117,7 @@ class Streamer(Carrier, ABC):
         self._pending_length = rest.shape[-1]
         return taken
 
-    def _nothing(self) -> Block:
+    def _nothing(self) -> Chunk:
         """An output of length zero."""
         assert self._shape is not None
         together = self.engine.channels is not None and self.engine.upsampling == 1
@@ -170,7 +170,7 @@ class CausalStreamer(Streamer):
         super().restore({name: value for name, value in state.items() if name != "_state"})
         self._state = self.engine.unpack(state["_state"])
 
-    def _advance(self) -> Block:
+    def _advance(self) -> Chunk:
         ready = self._pending_length // self.chunk
         if not ready:
             return self._nothing()
@@ -179,10 +179,10 @@ class CausalStreamer(Streamer):
         outputs = [self._step(taken[..., n : n + longest]) for n in range(0, taken.shape[-1], longest)]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
 
-    def _finish(self) -> Block:
+    def _finish(self) -> Chunk:
         return self._step(self._take(self._pending_length), final=True)
 
-    def _step(self, part: Block, final: bool = False) -> Block:
+    def _step(self, part: Chunk, final: bool = False) -> Chunk:
         whole: list[tuple[int, int, Rows | None]] = [(0, part.shape[-1], None)]
         runs = whole if self._onsets is None else self._onsets.runs(part)
         outputs = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiotool.errors import InputError
 from audiotool.files.processor import FileProcessor, FileResult, Process
+from audiotool.progress import Progress
 from audiotool.tasks.base import Task
 from audiotool.tasks.load import load
 from audiotool.tasks.options import TaskOptions
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from audiotool.audio.writer import Target
     from audiotool.checkpoint import EngineName
     from audiotool.files.kinds import Inputs, Outputs
-    from audiotool.files.processor import Progress
     from audiotool.pipeline import Pipeline
 
 

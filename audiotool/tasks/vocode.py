@@ -12,6 +12,7 @@ from audiotool.audio import PIPE
 from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.files.processor import FileProcessor, FileResult, Process
 from audiotool.paths import like_named
+from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import Inference, InferenceTask
 from audiotool.tasks.options import TaskOptions
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from audiotool.audio.writer import Target
     from audiotool.dsp.mel import MelConfig
     from audiotool.files.kinds import Inputs, Outputs
-    from audiotool.files.processor import Progress
 
 
 @dataclass(frozen=True)

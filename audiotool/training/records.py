@@ -23,7 +23,7 @@ class Listener(Protocol):
     def preparing(self, what: str) -> None:
         """What is done before the first step."""
 
-    def decoding(self, done: int, count: int) -> None:
+    def decoding(self, done: int, count: int | None) -> None:
         """`done` of `count` recordings have been decoded, which happens once."""
 
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ class Silent:
 
     def preparing(self, what: str) -> None: ...
 
-    def decoding(self, done: int, count: int) -> None: ...
+    def decoding(self, done: int, count: int | None) -> None: ...
 
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None: ...
 

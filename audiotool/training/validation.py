@@ -27,8 +27,6 @@ from audiotool.training.objective import Objective
 
 log = logging.getLogger(__name__)
 
-Example = dict[str, Tensor]
-
 
 @dataclass
 class Pending:
@@ -75,7 +73,7 @@ class Validator:
     """
 
     def __init__(
-        self, examples: Sequence[Example], metrics: Sequence[str], sample_rate: int, workers: int
+        self, examples: Sequence[dict[str, Tensor]], metrics: Sequence[str], sample_rate: int, workers: int
     ) -> None:
         self.examples = list(examples)
         self.metrics = list(metrics)

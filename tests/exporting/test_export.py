@@ -14,7 +14,7 @@ from audiotool import checkpoint
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import ExportError
 from audiotool.exporting.export import export
-from audiotool.exporting.real_pairs import Pair, irfft, rfft
+from audiotool.exporting.real_pairs import ComplexPair, irfft, rfft
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from audiotool.tasks.base import served_by
@@ -164,4 +164,4 @@ def test_fourier_transforms_in_real_numbers() -> None:
     spec = torch.fft.rfft(x)
     found = rfft(x)
     assert (torch.complex(found.real, found.imaginary) - spec).abs().max() < 1e-5
-    assert (irfft(Pair(spec.real, spec.imag)) - x).abs().max() < 1e-6
+    assert (irfft(ComplexPair(spec.real, spec.imag)) - x).abs().max() < 1e-6

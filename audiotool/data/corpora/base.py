@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from audiotool.data.clips import Progress
 from audiotool.data.entry import Entry
 from audiotool.data.scan import Scan, scan
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError
+from audiotool.progress import Progress
 from audiotool.text import composed
 
 

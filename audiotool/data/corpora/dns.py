@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from audiotool.data.clips import Progress
 from audiotool.data.corpora.base import Corpus
 from audiotool.data.scan import Scan, scan
+from audiotool.progress import Progress
 
 FOLDERS = {
     "speech": ("clean_fullband", "clean"),

@@ -7,10 +7,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from audiotool.data.clips import Progress
 from audiotool.data.corpora.base import Corpus
 from audiotool.data.scan import Scan
 from audiotool.errors import InputError
+from audiotool.progress import Progress
 
 SPLITS = {"train-360": "train", "train-100": "train", "dev": "valid", "test": "test"}
 

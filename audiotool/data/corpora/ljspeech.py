@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiotool.data.clips import Progress
 from audiotool.data.corpora.base import Corpus
 from audiotool.data.scan import Scan, assign_splits, scan
+from audiotool.progress import Progress
 
 
 class LJSpeech(Corpus):

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audiotool.data.clips import Progress
 from audiotool.data.corpora.base import Corpus
 from audiotool.data.scan import Scan, scan
+from audiotool.progress import Progress
 
 
 class VCTK(Corpus):

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from audiotool.data.clips import Progress
 from audiotool.data.corpora.base import Corpus
 from audiotool.data.scan import Scan
+from audiotool.progress import Progress
 
 VALIDATION_SPEAKERS = ("p226", "p287")  # the two that published systems hold back from the 28
 
