@@ -7,7 +7,7 @@ telephones have them.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,21 +25,21 @@ INT16_SCALE = np.float32(32768)
 Block = NDArray[np.float32]
 """Samples as they are read, fed and written: time is the last axis, the channels come before it."""
 
-Array = Any
+Array: TypeAlias = "NDArray[Any] | torch.Tensor"
 """A numpy array or a torch tensor."""
 
 ArrayT = TypeVar("ArrayT", bound="NDArray[Any] | torch.Tensor")
 """The caller's kind of array, which is also what comes back."""
 
 
-class UserArray:
+class UserArray(Generic[ArrayT]):
     """A user's array as (channels, time) float32, and the way back.
 
     Raises:
         InputError: other axes or types, NaN or infinite samples.
     """
 
-    def __init__(self, waveform: Array) -> None:
+    def __init__(self, waveform: ArrayT) -> None:
         # Whoever hands a tensor over has imported torch; nobody else needs it.
         torch = sys.modules.get("torch")
         self.is_tensor = torch is not None and isinstance(waveform, torch.Tensor)
@@ -56,7 +56,7 @@ class UserArray:
                 f"a waveform is floating point or int16, got {values.dtype}: divide other integers by their"
                 " full scale"
             )
-        self.waveform = waveform
+        self.waveform: Any = waveform
         self.flat = values.ndim == 1
         self.dtype = values.dtype
         self.block: NDArray[np.float32] = np.atleast_2d(values).astype(np.float32)
@@ -70,7 +70,7 @@ class UserArray:
                 f"the waveform holds {self.block[channel, at]} at sample {at} of channel {channel + 1}"
             )
 
-    def restore(self, stems: NDArray[np.float32]) -> Array:
+    def restore(self, stems: NDArray[np.float32]) -> ArrayT:
         """(stems, channels, time) to the user's kind; what int16 cannot hold is limited.
 
         Raises:
@@ -78,7 +78,7 @@ class UserArray:
         """
         if not np.isfinite(stems).all():
             raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
-        values = stems[:, 0] if self.flat else stems
+        values: Any = stems[:, 0] if self.flat else stems
         values = values[0] if len(stems) == 1 else values
         if self.dtype == np.int16:
             values = np.rint(values * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
@@ -86,8 +86,9 @@ class UserArray:
             import torch
 
             # Of torch's types numpy does not know all: bfloat16 is none of its own.
-            return torch.from_numpy(np.array(values, order="C")).to(self.waveform.device, self.waveform.dtype)
-        return values.astype(self.dtype)
+            values = torch.from_numpy(np.array(values, order="C"))
+            return values.to(self.waveform.device, self.waveform.dtype)  # type: ignore[no-any-return]
+        return values.astype(self.dtype)  # type: ignore[no-any-return]
 
 
 def _values_of(tensor: Any) -> NDArray[Any]:

@@ -19,7 +19,7 @@ import math
 import numbers
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -149,7 +149,7 @@ class Pipeline:
             output = live.feed(block)
             if output.shape[-1]:
                 yield output
-        tail = live.flush()
+        tail = cast("ArrayT", live.flush())
         if tail.shape[-1]:
             yield tail
 
@@ -284,7 +284,7 @@ class Pipeline:
         first_pass = FirstPass(self.engine, sample_rate, channels, self.settings.warm_up, whole)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
-        return first_pass.finish()
+        return first_pass.conditions()
 
 
 class LiveStream:
@@ -301,7 +301,7 @@ class LiveStream:
     def __init__(self, session: Session, checkpoint_sha256: str = "") -> None:
         self._session = session
         self._made_from = checkpoint_sha256
-        self._like: UserArray | None = None
+        self._like: UserArray[Any] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -333,14 +333,19 @@ class LiveStream:
             InputError: wrong shape or type, NaN or infinite samples.
             StreamError: the stream has ended, or the channels changed.
         """
-        self._like = UserArray(block)
-        return self._like.restore(self._session.feed(self._like.block).stems)
+        self._like = like = UserArray(block)
+        return like.restore(self._session.feed(like.block).stems)
 
     def flush(self) -> Array:
-        """End the stream and return its tail: output and input are then equally long."""
+        """End the stream and return its tail in the kind that was fed: outputs and inputs are equally long.
+
+        Raises:
+            StreamError: nothing was fed, or the stream has ended.
+        """
         if self._like is None:
             raise StreamError("nothing was fed into this stream")
-        return self._like.restore(self._session.flush().stems)
+        tail: Array = self._like.restore(self._session.flush().stems)
+        return tail
 
     def reset(self) -> None:
         """Forget everything; the next `feed` begins a new stream."""

@@ -192,14 +192,14 @@ def test_several_outputs_appear_together(
     """The second output cannot be completed: the first one's earlier file is not replaced either."""
     source = write_speech(tmp_path / "a.wav", 0.5)
     out, rest = write_speech(tmp_path / "out.wav", 0.1), tmp_path / "rest.wav"
-    before, complete = out.read_bytes(), FileWriter.finish
+    before, complete = out.read_bytes(), FileWriter.prepare
 
-    def finish(writer: FileWriter) -> None:
+    def prepare(writer: FileWriter) -> None:
         if writer.path == rest:
             raise InputError("the disk is full")
         complete(writer)
 
-    monkeypatch.setattr(FileWriter, "finish", finish)
+    monkeypatch.setattr(FileWriter, "prepare", prepare)
     with pytest.raises(InputError, match="disk is full"):
         pipeline.process_file(source, Target((out,), residual=rest))
     assert out.read_bytes() == before

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import audiotool
-from audiotool.arrays import ArrayT
+from audiotool.arrays import Array, ArrayT
 
 NAMES = {
     *("AudiotoolError", "CheckpointError", "DependencyError", "DeviceError", "InputError", "PlanError"),
@@ -79,6 +79,11 @@ def test_what_comes_back_has_the_type_of_what_goes_in() -> None:
         hints = typing.get_type_hints(method, localns=names)
         assert ArrayT in hints.values()
         assert hints["return"] is ArrayT
+
+
+def test_the_tail_of_a_live_stream_is_an_array_or_a_tensor() -> None:
+    assert audiotool.LiveStream.flush.__annotations__["return"] == "Array"
+    assert Array == "NDArray[Any] | torch.Tensor"
 
 
 def test_a_misspelt_option_is_told_with_the_nearest() -> None:

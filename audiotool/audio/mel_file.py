@@ -260,13 +260,13 @@ class MelWriter:
     ) -> None:
         try:
             if kind is None:
-                self._finish()
+                self._commit()
         except OSError as failure:
             raise self._failure(failure) from failure
         finally:
             self._stack.close()
 
-    def _finish(self) -> None:
+    def _commit(self) -> None:
         self._raw.seek(0)
         self._raw.write(self._numpy_header())
         self._raw.flush()

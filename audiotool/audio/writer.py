@@ -77,7 +77,7 @@ class Writer(ABC):
 
     Attributes:
         dropped: names of what the input holds beside its samples and the output does not; complete when it
-            is finished.
+            has been prepared.
         frames: samples a channel written so far.
         peak: greatest absolute sample.
         limited: samples beyond full scale that an integer format could not hold.
@@ -114,16 +114,24 @@ class Writer(ABC):
     def _put(self, block: FloatBlock) -> None: ...
 
     @abstractmethod
-    def finish(self) -> None:
-        """All is written: do what may still fail, short of moving the output into its place.
+    def prepare(self) -> None:
+        """All is written: do what may still fail before `commit`.
 
         Raises:
             InputError: the disk is full.
         """
 
     @abstractmethod
-    def close(self, complete: bool = True) -> None:
-        """Finish and move the output into its place; with complete=False nothing of it stays behind."""
+    def commit(self) -> None:
+        """Move the complete output into its place.
+
+        Raises:
+            InputError: the disk is full, or the folder cannot be written any more.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is open; an output that was not committed leaves nothing behind."""
 
     def __enter__(self) -> Writer:
         return self
@@ -131,7 +139,11 @@ class Writer(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close(complete=kind is None)
+        try:
+            if kind is None:
+                self.commit()
+        finally:
+            self.close()
 
 
 class FileWriter(Writer):
@@ -182,7 +194,7 @@ class FileWriter(Writer):
             self._replacement = Replacement(self.path)
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {cause(error)}") from error
-        self._finished = False
+        self._prepared = False
         self._form = (container, self.subtype, sample_rate, channels)
         descriptor = self._replacement.file.fileno()
         try:
@@ -228,8 +240,8 @@ class FileWriter(Writer):
             # soundfile asserts that all was written; a full disk is where it was not.
             raise self._failure(error) from error
 
-    def finish(self) -> None:
-        if self._finished:
+    def prepare(self) -> None:
+        if self._prepared:
             return
         try:
             self._fill_last_block()
@@ -241,21 +253,20 @@ class FileWriter(Writer):
             embed(file, self.format, self._parts, self._mask)
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             raise self._failure(error) from error
-        self._finished = True
+        self._prepared = True
 
-    def close(self, complete: bool = True) -> None:
-        """Move the file into its place, or remove it."""
+    def commit(self) -> None:
+        self.prepare()
         try:
-            if complete:
-                self.finish()
-                self._replacement.commit()
-        except (soundfile.LibsndfileError, OSError) as error:
+            self._replacement.commit()
+        except OSError as error:
             raise self._failure(error) from error
-        finally:
-            # Nobody misses the end of what is not kept.
-            with contextlib.suppress(soundfile.LibsndfileError):
-                self._file.close()
-            self._replacement.discard()
+
+    def close(self) -> None:
+        # Nobody misses the end of what is not kept.
+        with contextlib.suppress(soundfile.LibsndfileError):
+            self._file.close()
+        self._replacement.discard()
 
     @property
     def _is_block_coded(self) -> bool:
@@ -392,11 +403,14 @@ class PipeWriter(Writer):
         except OSError as error:
             raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
 
-    def finish(self) -> None:
+    def prepare(self) -> None:
         """Nothing is held back."""
 
-    def close(self, complete: bool = True) -> None:
-        """Nothing is held back."""
+    def commit(self) -> None:
+        """It went out as it was written."""
+
+    def close(self) -> None:
+        """Standard output is not this writer's own."""
 
 
 def open_writer(

@@ -85,7 +85,7 @@ def process_file(
             _write(session.flush(), writers)
             # Several outputs appear together: nothing that may fail comes between their renames.
             for writer in writers:
-                writer.finish()
+                writer.prepare()
     return FileResult(
         sample_rate=info.sample_rate,
         channels=info.channels,

@@ -60,7 +60,7 @@ class FirstPass:
             self._beginning.append(np.array(block[:, : self._wanted], np.float32))
             self._wanted -= self._beginning[-1].shape[1]
 
-    def finish(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, Any]:
         """Conditions for the model's streams; what could not be measured is None."""
         found: dict[str, Any] = {}
         if self._level is not None:

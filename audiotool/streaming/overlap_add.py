@@ -78,7 +78,7 @@ class OverlapAddStreamer(Streamer):
             outputs.append(self._segment(final=False))
         return np.concatenate(outputs, axis=-1) if outputs else self._nothing()
 
-    def _finish(self) -> Chunk:
+    def _flush(self) -> Chunk:
         self._extend()
         outputs = []
         while self._consumed > self._position + self.segment + self.overlap:

@@ -90,7 +90,7 @@ class Streamer(Carrier, ABC):
         if self._shape is None:
             self._shape = (1, self.engine.input_channels)
             self._pending = [np.zeros((*self._shape, 0), np.float32)]
-        tail = self._finish()
+        tail = self._flush()
         self._ended = True
         expected = self.engine.output_length(self._consumed) - self._emitted
         if tail.shape[-1] < expected:
@@ -102,7 +102,7 @@ class Streamer(Carrier, ABC):
         """Process as much of the pending input as is due."""
 
     @abstractmethod
-    def _finish(self) -> Chunk:
+    def _flush(self) -> Chunk:
         """Process the rest."""
 
     def _count(self, output: Chunk) -> Chunk:
@@ -179,7 +179,7 @@ class CausalStreamer(Streamer):
         outputs = [self._step(taken[..., n : n + longest]) for n in range(0, taken.shape[-1], longest)]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
 
-    def _finish(self) -> Chunk:
+    def _flush(self) -> Chunk:
         return self._step(self._take(self._pending_length), final=True)
 
     def _step(self, part: Chunk, final: bool = False) -> Chunk:

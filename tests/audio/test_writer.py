@@ -121,7 +121,7 @@ def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     writer.write(np.zeros((100, 1), np.float32))
     with pytest.raises(InputError, match="NaN or infinity after sample 100"):
         writer.write(np.full((100, 1), np.nan, np.float32))
-    writer.close(complete=False)
+    writer.close()
     assert not list(tmp_path.iterdir())
 
 
@@ -225,7 +225,8 @@ def test_the_reason_of_a_failure_is_told(tmp_path: Path, name: str) -> None:
     writer.write(noise[:1000, None])
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(InputError, match="its folder was removed while"):
-        writer.close()
+        writer.commit()
+    writer.close()
     assert not list(tmp_path.iterdir())
 
 

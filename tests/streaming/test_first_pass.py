@@ -26,7 +26,7 @@ def memory_of(model: BandSplitGRU, waveform: np.ndarray, sample_rate: int, size:
         if first_pass.complete:
             break
         first_pass.feed(waveform[:, begin : begin + size])
-    return first_pass.finish()["memory"]["layers"]
+    return first_pass.conditions()["memory"]["layers"]
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
@@ -68,4 +68,4 @@ def test_blocks_that_change_channels_are_refused_in_the_warm_up(model: BandSplit
 def test_without_warm_up_nothing_is_read(model: BandSplitGRU) -> None:
     first_pass = FirstPass(TorchEngine(model), 16000, 1, warm_up=False)
     assert first_pass.complete
-    assert first_pass.finish() == {}
+    assert first_pass.conditions() == {}
