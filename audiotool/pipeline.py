@@ -29,12 +29,12 @@ from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.writer import Target
 from audiotool.engines.base import Engine
+from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import InputError, StreamError
 from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult
 from audiotool.files.waveforms import Blocks, Opened, process_file
 from audiotool.progress import Progress
 from audiotool.streaming.carried import DAMAGED
-from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Session, Settings

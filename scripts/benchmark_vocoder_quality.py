@@ -27,12 +27,12 @@ from audiotool.batch.inputs import find_inputs
 from audiotool.checkpoint import default_for
 from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
+from audiotool.engines.copy_synthesis import CopySynthesis, takes_mel
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.files.kinds import Inputs
 from audiotool.metrics.score import score
 from audiotool.models.vocoder import Vocoder
 from audiotool.recipe import parse_settings
-from audiotool.streaming.copy_synthesis import CopySynthesis, takes_mel
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.tasks.load import load_model
 

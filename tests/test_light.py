@@ -61,6 +61,7 @@ def test_arrays_streams_and_workers(light: LightInstallation, tmp_path: Path) ->
 
 
 HEAVY = (
+    "audiotool.compat",
     "audiotool.models",
     "audiotool.losses",
     "audiotool.training",

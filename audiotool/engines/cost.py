@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiotool.compat import fake_tensors
 from audiotool.models.base import Model
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,6 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
     Args:
         seconds: of audio; None is two, and one input item for a model that computes its output step by step.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     if seconds is None:
         seconds = 1 / items_per_second(model) if model.autoregressive else COST_S
     noise = _noise(model, seconds)
@@ -39,7 +38,7 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
     recurrent = any(isinstance(m, torch.nn.RNNBase) for m in model.modules())
     if not (recurrent or model.sequential or model.autoregressive):
         try:
-            with FakeTensorMode(allow_non_fake_inputs=True) as shapes:
+            with fake_tensors() as shapes:
                 return _macs(model, shapes.from_tensor(noise)) / heard
         except (RuntimeError, TypeError, NotImplementedError) as error:
             logger.debug("%s is run to count its multiplications: %s", model.name, error)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
+from audiotool.compat import tree_map
 from audiotool.engines.base import Chunk, Engine, State
 from audiotool.engines.base import Level as MeasuredLevel
 from audiotool.engines.traced import TracedStep, traced_step
@@ -65,7 +65,7 @@ class TorchEngine(Engine):
         self.uses_position = model.uses_position
         if isinstance(model, Vocoder):
             self.mel = model.mel
-            self.uses_f0 = bool(getattr(model, "uses_f0", False))
+            self.uses_f0 = model.uses_f0
         parameter = next(model.parameters())
         self.device, self._dtype = parameter.device, parameter.dtype
         self.device_name = str(self.device)

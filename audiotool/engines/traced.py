@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from audiotool.compat import TreeSpec, tree_flatten, tree_unflatten
 from audiotool.models.base import Model, State
 from audiotool.models.layers.scripted import compiling
 

@@ -24,6 +24,7 @@ from audiotool.errors import DependencyError, ExportError
 from audiotool.exporting.graph_step import BATCH, GraphStep, StateTensor
 from audiotool.exporting.shared_weights import share_weights
 from audiotool.models.base import Model
+from audiotool.models.vocoder import Vocoder
 
 if TYPE_CHECKING:
     import onnx
@@ -125,7 +126,7 @@ def make_card(step: GraphStep, metadata: Metadata) -> Card:
         if model.warmed_up
         else (),
         mel=None if mel is None else dataclasses.asdict(mel),
-        uses_f0=bool(getattr(model, "uses_f0", False)),
+        uses_f0=isinstance(model, Vocoder) and model.uses_f0,
         parameters=model.parameter_count,
         macs_per_second=round(count_macs(model)),
         states=tuple(_state_card(model, state) for state in step.states),

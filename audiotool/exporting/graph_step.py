@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
+from audiotool.compat import tree_flatten, tree_flatten_with_path, tree_unflatten
 from audiotool.errors import ExportError
 from audiotool.models.base import Model, State
 

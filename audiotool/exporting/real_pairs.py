@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_any, tree_map
 
+from audiotool.compat import tree_any, tree_map
 from audiotool.errors import ExportError
 
 

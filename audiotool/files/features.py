@@ -23,6 +23,7 @@ from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, open_writer
 from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel, mel_config
 from audiotool.engines.base import Engine
+from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import CheckpointError, InputError
 from audiotool.files.processor import (
     FILE_CHUNK_SECONDS,
@@ -32,7 +33,6 @@ from audiotool.files.processor import (
     Written,
 )
 from audiotool.progress import Progress
-from audiotool.streaming.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.resample import StreamingResampler
 

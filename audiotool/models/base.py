@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from audiotool.compat import tree_leaves
 from audiotool.configuration import build_config
 from audiotool.errors import AudiotoolError, CheckpointError
 
@@ -248,7 +249,7 @@ class Model(nn.Module):
     def empty_input(self, state: State) -> Tensor:
         """An input of length zero that fits `state`'s batch size, device and type."""
         reference = next(self.parameters())
-        leaves = [t for t in torch.utils._pytree.tree_leaves(state) if isinstance(t, Tensor) and t.dim() > 0]
+        leaves = [t for t in tree_leaves(state) if isinstance(t, Tensor) and t.dim() > 0]
         batch = leaves[0].shape[0] if leaves else 1
         return reference.new_zeros(batch, self.input_channels, 0)
 

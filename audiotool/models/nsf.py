@@ -37,8 +37,11 @@ from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
+from audiotool.models.layers.blockwise_lstm import BlockwiseBiLSTM
 from audiotool.models.layers.conv import StreamingConv1d
 from audiotool.models.layers.harmonic_noise_mix import FixedMix, SincMix
+from audiotool.models.layers.smoothing import MovingAverage, SmoothUpsample
+from audiotool.models.layers.zero_padded_conv import ZeroPaddedConv1d
 from audiotool.models.vocoder import Vocoder
 
 MEL = {
@@ -115,63 +118,6 @@ class Draws:
     noise: Tensor
 
 
-class ZeroPaddedConv1d(StreamingConv1d):
-    """Convolution with tanh that sees as many frames ahead as behind, zeros beyond both ends."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, left_padding=(kernel_size - 1) // 2)
-        self.lookahead = kernel_size - 1 - self.left_padding
-
-    def forward(  # type: ignore[override]
-        self, x: Tensor, state: Tensor | None = None, final: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        if final:
-            x = F.pad(x, (0, self.lookahead))
-        y, state = super().forward(x, state)
-        return torch.tanh(y), state
-
-
-class BlockwiseBiLSTM(nn.Module):
-    """LSTMs in both directions over (B, D, T); the backward one begins anew for every block.
-
-        block 2, lookahead 3     0 1 2 3 4 5 6 ...
-        backward pass for 0 1    <-------
-        backward pass for 2 3        <-------
-
-    Args:
-        block, lookahead: frames; see NSFConfig.
-
-    State: (forward LSTM's state, frames not yet answered).
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, block: int, lookahead: int) -> None:
-        super().__init__()
-        self.ahead = nn.LSTM(in_channels, out_channels // 2, batch_first=True)
-        self.back = nn.LSTM(in_channels, out_channels // 2, batch_first=True)
-        self.block = block
-        self.lookahead = block - 1 + lookahead
-        self.window = block + lookahead
-
-    def whole(self, x: Tensor) -> Tensor:
-        """The published layer: one pass in each direction over the whole utterance."""
-        x = x.transpose(1, 2)
-        return torch.cat((self.ahead(x)[0], self.back(x.flip(1))[0].flip(1)), dim=-1).transpose(1, 2)
-
-    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
-        memory, waiting = (None, x.transpose(1, 2)) if state is None else state
-        if state is not None:
-            waiting = torch.cat((waiting, x.transpose(1, 2)), dim=1)
-        outputs = []
-        while waiting.shape[1] >= self.window or (final and waiting.shape[1]):
-            ahead, memory = self.ahead(waiting[:, : self.block], memory)
-            back = self.back(waiting[:, : self.window].flip(1))[0].flip(1)[:, : self.block]
-            outputs.append(torch.cat((ahead, back), dim=-1))
-            waiting = waiting[:, self.block :]
-        if not outputs:
-            return x.new_zeros(x.shape[0], 2 * self.ahead.hidden_size, 0), (memory, waiting)
-        return torch.cat(outputs, dim=1).transpose(1, 2), (memory, waiting.clone())
-
-
 class Condition(nn.Module):
     """Normalised features (B, D, frames) -> hidden frames (B, hidden_dim, frames) in (-1, 1).
 
@@ -205,82 +151,6 @@ class Condition(nn.Module):
         for n, conv in enumerate(self.convs):
             x, states[n] = conv(x, states[n], final)
         return x, (recurrent, states)
-
-
-class SmoothUpsample(nn.Module):
-    """Repeat frames `hop` times and take two moving averages over `hop` samples.
-
-    A sample of the result is a weighted sum of three frames: the one before, its own and the next. So the
-    averages are never computed; their weights (3, hop) are.
-
-    Args:
-        hop: samples a frame.
-        replicate: before each average the ends are replicated (hn-sinc-nsf), else zeros follow (hn-nsf).
-
-    State: (last two frames, whether the first frame is done).
-    """
-
-    weights: Tensor
-
-    def __init__(self, hop: int, replicate: bool) -> None:
-        super().__init__()
-        self.replicate = replicate
-        sample = torch.arange(-hop, 2 * hop)
-        distance = sample - sample[:, None]
-        left = (hop - 1) // 2
-        average = ((distance >= -left) & (distance < hop - left)).double() / hop
-        # Between the averages samples outside the signal are zero: four cases for a frame that is neither
-        # the first nor the last one, the first, the last, or both.
-        inside = [sample >= -hop, sample >= 0, sample < hop, (sample >= 0) & (sample < hop)]
-        twice = torch.stack([(average * mask) @ average for mask in inside])[:, hop : 2 * hop]
-        weights = twice.unflatten(-1, (3, hop)).sum(-1).transpose(1, 2)
-        self.register_buffer("weights", weights.float().contiguous(), persistent=False)
-
-    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, Tensor, State]:
-        """(B, C, frames) -> smoothed (B, C, samples), the frames it covers (B, C, frames done), state."""
-        waiting, started = (None, False) if state is None else state
-        if waiting is None and x.shape[-1]:
-            waiting = x[..., :1] if self.replicate else torch.zeros_like(x[..., :1])
-        if waiting is not None:
-            x = torch.cat((waiting, x), dim=-1)
-        if final:
-            x = torch.cat((x, x[..., -1:] if self.replicate else torch.zeros_like(x[..., -1:])), dim=-1)
-        done = x.shape[-1] - 2
-        if done <= 0:
-            return x[..., :0], x[..., :0], (x if x.shape[-1] else None, started)
-        windows = x.unfold(-1, 3, 1)
-        smooth = windows @ self.weights[0]
-        if not self.replicate:
-            both = final and not started and done == 1
-            if not started:
-                smooth[:, :, 0] = windows[:, :, 0] @ self.weights[3 if both else 1]
-            if final and not both:
-                smooth[:, :, -1] = windows[:, :, -1] @ self.weights[2]
-        return smooth.flatten(2), x[..., 1:-1], (x[..., done:].clone(), True)
-
-
-class MovingAverage(nn.Module):
-    """Average over `width` samples of (B, 1, T), (width - 1) // 2 of them before, edges replicated."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.left = (width - 1) // 2
-
-    def forward(
-        self, x: Tensor, state: Tensor | None = None, final: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        if x.shape[-1]:
-            before = x[..., :1].expand(*x.shape[:-1], self.left) if state is None else state
-            x = torch.cat((before, x), dim=-1)
-        elif state is not None:
-            x = state
-        if final and x.shape[-1]:
-            x = F.pad(x, (0, self.width - 1 - self.left), mode="replicate")
-        done = x.shape[-1] - self.width + 1
-        if done <= 0:
-            return x[..., :0], x if x.shape[-1] else state
-        return F.conv1d(x, x.new_full((1, 1, self.width), 1 / self.width)), x[..., done:].clone()
 
 
 class Source(nn.Module):

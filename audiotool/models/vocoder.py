@@ -19,12 +19,14 @@ class Vocoder(Model):
         config: has a field `mel`, the definition of the input: a preset's name or plain values.
 
     Attributes:
+        uses_f0: True when F0 in Hz, 0 where unvoiced, is one channel behind the mel.
         mel: that definition, a MelConfig; `sample_rate`, `upsampling` and `input_channels` follow from it.
     Raises:
         CheckpointError: the definition is unknown or malformed.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("mel",)
+    uses_f0: ClassVar[bool] = False
     causal = False
     hop_length = 1
 

@@ -154,8 +154,8 @@ class Vocode(InferenceTask):
     def _definition(self, checkpoint: str | None) -> MelConfig:
         """The mel that the vocoder of a checkpoint takes."""
         from audiotool.checkpoint import default_for
+        from audiotool.engines.copy_synthesis import mel_of
         from audiotool.files.features import vocoder_of
-        from audiotool.streaming.copy_synthesis import mel_of
 
         if checkpoint is None:
             try:

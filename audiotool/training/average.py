@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from audiotool.compat import lerp_
 from audiotool.models.base import Model
 
 
@@ -32,7 +33,7 @@ class WeightAverage:
     def update(self, step: int) -> None:
         """Take in the weights after optimiser step `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._averaged, self._trained, 1 - decay)
+        lerp_(self._averaged, self._trained, 1 - decay)
         for averaged, trained in self._others:
             averaged.copy_(trained)
 

@@ -14,7 +14,7 @@ from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.log_power_spectrum import LogPowerSpectrumLoss
-from audiotool.models.nsf import NSF, Draws, NSFConfig, SmoothUpsample
+from audiotool.models.nsf import NSF, Draws, NSFConfig
 from audiotool.recipe.load import load as load_recipe
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "nsf"
@@ -130,21 +130,6 @@ def test_source_keeps_its_phase_for_minutes() -> None:
     f0_stored = float(torch.tensor(f0))
     expected = torch.tanh(0.1 * torch.sin(2 * torch.pi * ((t * f0_stored / 16000) % 1)))
     assert (y[0, 0].double() - expected).abs().max() < 1e-5
-
-
-@pytest.mark.parametrize("replicate", [True, False])
-@pytest.mark.parametrize("frames", [1, 2, 6])
-def test_smooth_upsample_is_two_moving_averages(replicate: bool, frames: int) -> None:
-    hop = 6
-    x = torch.randn(2, 3, frames, generator=torch.Generator().manual_seed(0))
-    left = (hop - 1) // 2
-    expected = x.repeat_interleave(hop, dim=-1)
-    for _ in range(2):
-        mode = "replicate" if replicate else "constant"
-        padded = torch.nn.functional.pad(expected, (left, hop - 1 - left), mode=mode)
-        expected = torch.nn.functional.avg_pool1d(padded, hop, 1)
-    smooth, _, _ = SmoothUpsample(hop, replicate)(x, None, final=True)
-    assert torch.allclose(smooth, expected, atol=1e-6)
 
 
 def test_f0_is_tracked_in_the_target() -> None:

@@ -10,8 +10,8 @@ import torch
 from kit.models import CAUSAL, build, make_input
 from kit.streams import TensorStream, causal_stream, stream
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
+from audiotool.compat import tree_leaves
 from audiotool.errors import StreamError
 from audiotool.models.base import Model, State
 

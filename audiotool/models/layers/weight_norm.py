@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from audiotool import compat
+
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 _PAIRS = (
@@ -76,4 +78,4 @@ def fitted_weights(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> 
 
 
 def _product(g: Tensor, v: Tensor) -> Tensor:
-    return torch._weight_norm(v, g, 0)
+    return compat.weight_norm(v, g, 0)

@@ -13,12 +13,12 @@ from kit.models import build
 
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.dsp.pitch import PitchTracker, fundamental_frequency
+from audiotool.engines.copy_synthesis import CopySynthesis
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import CheckpointError
 from audiotool.models.registry import MODELS
 from audiotool.models.vocoder import Vocoder
 from audiotool.pipeline import Pipeline
-from audiotool.streaming.copy_synthesis import CopySynthesis
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.overlap_add import OverlapAddStreamer
 from audiotool.streaming.streamer import CausalStreamer
