@@ -1,19 +1,34 @@
 """Find classes by name in a package, so that adding one is adding one file.
 
-Models, losses, tasks and importers are all found the same way: a class with a `name` in any module of its
-room. Names use hyphens (`parallel-wavegan`), modules underscores (`parallel_wavegan.py`).
+Models, losses, tasks, metrics and importers are all found the same way: a class with a `name` in any module
+of its room. Names use hyphens (`parallel-wavegan`), modules underscores (`parallel_wavegan.py`).
+
+Other packages add theirs by entry points. The group is the room's dotted name, the entry point's name is the
+class's:
+
+    [project.entry-points."audiotool.metrics"]
+    wer = "recogniser_scores:WordErrorRate"
+
+Entry points are read when a name is not the project's own, or when all are listed. One that is broken is left
+out with one line in the log, which names the package.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import logging
 import pkgutil
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from audiotool.errors import AudiotoolError
+from audiotool.text import one_line
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 def nearest(word: str, allowed: list[str]) -> str:
@@ -23,10 +38,11 @@ def nearest(word: str, allowed: list[str]) -> str:
 
 
 class Catalogue(Generic[T]):
-    """The named classes of one package.
+    """The named classes of one package, and of the packages that add to it.
 
     Args:
-        package: dotted package that is searched, not recursively ("audiotool.models").
+        package: dotted package that is searched, not recursively ("audiotool.models"), and the group of entry
+            points.
         base: only subclasses of it that declare `name` themselves are listed.
         kind: the word used in messages ("model").
         error: the exception class raised for an unknown name.
@@ -51,26 +67,87 @@ class Catalogue(Generic[T]):
             if isinstance(c, type) and issubclass(c, self.base) and isinstance(c.__dict__.get("name"), str)
         }
 
-    def all(self) -> dict[str, type[T]]:
-        """Every name and its class, sorted by name; imports the whole package."""
+    def own(self) -> dict[str, type[T]]:
+        """The project's own names and classes, sorted by name; imports the whole package."""
         found: dict[str, type[T]] = {}
         for module in self.modules():
             found.update(self._classes(module))
         return dict(sorted(found.items()))
 
+    def all(self) -> dict[str, type[T]]:
+        """Every name and its class, sorted by name; imports the whole package, and what others add to it."""
+        found = self.own()
+        for entry in self._entries():
+            try:
+                if entry.name in found:
+                    raise self.error(f"{self._called(entry)} is left out: another has that name")
+                found[entry.name] = self._load(entry)
+            except AudiotoolError as error:
+                _warn(str(error))
+        return dict(sorted(found.items()))
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a class is called so; those of other packages are not imported."""
+        return name in self.own() or any(entry.name == name for entry in self._entries())
+
     def get(self, name: str) -> type[T]:
         """Return the class called `name`; imports only its module where the two share a name.
 
         Raises:
-            the catalogue's error: no class has that name; the message lists the nearest and all.
+            the catalogue's error: no class has that name (the message lists the nearest and all), or it is
+                that of another package and broken.
         """
         module = name.replace("-", "_")
         if module in self.modules():
             found = self._classes(module)
             if name in found:
                 return found[name]
+        classes = self.own()
+        if name in classes:
+            return classes[name]
+        for entry in self._entries():
+            if entry.name == name:
+                return self._load(entry)
         classes = self.all()
-        if name not in classes:
-            hint = nearest(name, list(classes))
-            raise self.error(f"no {self.kind} is called '{name}'{hint} Known: {', '.join(classes)}.")
-        return classes[name]
+        raise self.error(
+            f"no {self.kind} is called '{name}'{nearest(name, list(classes))} Known: {', '.join(classes)}."
+        )
+
+    def added(self) -> list[tuple[str, str]]:
+        """(name, package and version) of what other packages add; nothing is imported."""
+        return [(entry.name, _package(entry)) for entry in self._entries()]
+
+    def _entries(self) -> list[EntryPoint]:
+        return sorted(entry_points(group=self.package), key=lambda entry: (entry.name, _package(entry)))
+
+    def _load(self, entry: EntryPoint) -> type[T]:
+        """The class of an entry point.
+
+        Raises:
+            the catalogue's error: it is not what it should be; names the package.
+        """
+        try:
+            found = entry.load()
+        except Exception as error:
+            reason = one_line(f"{type(error).__name__}: {error}")
+            raise self.error(f"{self._called(entry)} is left out: {reason}") from error
+        if not (isinstance(found, type) and issubclass(found, self.base)):
+            raise self.error(f"{self._called(entry)} is left out: {entry.value} is no {self.base.__name__}")
+        if found.__dict__.get("name") != entry.name:
+            own = found.__dict__.get("name")
+            raise self.error(f"{self._called(entry)} is left out: {entry.value} has the name {own!r}")
+        return found
+
+    def _called(self, entry: EntryPoint) -> str:
+        return f"{self.kind} '{entry.name}' of package {_package(entry)}"
+
+
+def _package(entry: EntryPoint) -> str:
+    found = entry.dist
+    return "of unknown name" if found is None else f"{found.name} {found.version}"
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    """Log once in a process."""
+    log.warning(message)

@@ -41,11 +41,15 @@ def one_line(text: str) -> str:
 
 
 def to_json(value: Any) -> str:
-    """JSON, indented, that every parser takes and every terminal survives; ends in a line break."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """JSON, indented, `survivable`; ends in a line break."""
+    return survivable(json.dumps(value, indent=2, ensure_ascii=False)) + "\n"
+
+
+def survivable(document: str) -> str:
+    """A JSON text that every parser takes and every terminal survives."""
     # Inside of JSON the backslash of an escaped byte is itself escaped.
-    text = _SURROGATES.sub(lambda found: "\\" + _escaped(found), text)
-    return _C1_CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n"
+    document = _SURROGATES.sub(lambda found: "\\" + _escaped(found), document)
+    return _C1_CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
 
 
 def composed(name: str) -> str:

@@ -143,7 +143,7 @@ def test_a_missing_extra_is_one_line_with_the_command(
 
 def test_the_doctor_finds_the_light_installation_well(light: LightInstallation) -> None:
     done = light.audiotool("doctor", "--json")
-    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert found["numpy"]["status"] == found["onnxruntime"]["status"] == "ok"
     assert "audiotool-speech[torch]" in found["extra torch"]["detail"]
     assert not [f for f in found.values() if f["status"] == "problem"]

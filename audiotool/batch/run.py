@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from logging.handlers import QueueHandler
 from multiprocessing import connection, get_context
 from typing import Any, Protocol
 
@@ -156,6 +158,9 @@ class Pool:
             return
         if kind == "refused":
             raise values[0]
+        if kind == "logged":
+            logging.getLogger(values[0].name).handle(values[0])
+            return
         if kind == "advanced" and worker.index is not None:
             self.watcher.advanced(self._jobs[worker.index], *values)
             return
@@ -214,12 +219,26 @@ class Pool:
                 remove_leftovers(folder)
 
 
+class _ToParent(QueueHandler):
+    """A worker's log: whoever shows it, and how, is the parent's business."""
+
+    def __init__(self, pipe: connection.Connection) -> None:
+        super().__init__(queue.SimpleQueue())
+        self.pipe = pipe
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.pipe.send(("logged", record))
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Nobody is left to be told."""
+
+
 def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
     """A worker's life: load, then one job after another until the pipe closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     leave_to_parent()
     stdio.prepare()
-    logging.basicConfig(level=level, format="audiotool: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=level, handlers=[_ToParent(pipe)])
     try:
         try:
             process = work.processor.open(work.threads)

@@ -27,13 +27,14 @@ from typer.core import TyperGroup
 
 import audiotool.cli
 from audiotool import signals, stdio
-from audiotool.cli import tasks
+from audiotool.cli import screen, tasks
 from audiotool.cli.metavars import unify_metavars
-from audiotool.cli.screen import say, write
+from audiotool.cli.screen import fail, say, write
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
-from audiotool.text import one_line, printable
+from audiotool.tasks.base import TASKS
+from audiotool.text import one_line
 from audiotool.version import __version__
 
 EXIT_CODES = (
@@ -58,7 +59,7 @@ class Subcommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         found = self._typer(cmd_name.replace("-", "_"))
-        if found is None and cmd_name in tasks.names():
+        if found is None and cmd_name in TASKS:
             found = tasks.command_of(cmd_name)
         if found is None:
             return None
@@ -77,6 +78,8 @@ class Subcommands(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         self.debug = "--debug" in words[:end]
+        screen.speak_json(False)
+        self._start_log()
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
         return super().main(words, *extra, **options)
 
@@ -86,7 +89,6 @@ class Subcommands(TyperGroup):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        self._start_log()
         with self._telling(), _printable_complaints():
             return super().invoke(ctx)
 
@@ -104,27 +106,27 @@ class Subcommands(TyperGroup):
         except AudiotoolError as error:
             if self.debug:
                 raise
-            say(f"error: {error}")
+            fail(f"error: {error}", error.exit_code)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
             if self.debug or _is_the_parsers(error):
                 raise
             if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
                 # Of such a name it cannot even be asked whether there is a file.
-                say(f"error: {os.fsdecode(error.filename)}: {error.strerror}")
+                fail(f"error: {os.fsdecode(error.filename)}: {error.strerror}", 2)
                 raise typer.Exit(2) from None
             missing = explained(error) if isinstance(error, ImportError) else None
             if missing is not None:
-                say(f"error: {missing}")
+                fail(f"error: {missing}", missing.exit_code)
                 raise typer.Exit(missing.exit_code) from None
-            say(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
+            fail(f"internal error: {type(error).__name__}: {error} (--debug shows where)", 1)
             raise typer.Exit(1) from None
 
     def _start_log(self) -> None:
-        """Let the log go to standard error, its lines `printable`."""
+        """Let the log go to standard error."""
         handler = logging.StreamHandler(sys.stderr)
         text = "%(asctime)s %(name)s: %(message)s" if self.debug else "audiotool: %(message)s"
-        handler.setFormatter(PrintableFormatter(text))
+        handler.setFormatter(screen.LogFormatter(text))
         logging.basicConfig(level=logging.DEBUG if self.debug else logging.WARNING, handlers=[handler])
 
     @staticmethod
@@ -134,13 +136,6 @@ class Subcommands(TyperGroup):
             return None
         found = getattr(importlib.import_module(name), "app", None)
         return found if isinstance(found, typer.Typer) else None
-
-
-class PrintableFormatter(logging.Formatter):
-    """Makes records `printable`; tracebacks keep their lines."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 @contextlib.contextmanager

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import write
 from audiotool.errors import PlanError
 from audiotool.extras import require
 from audiotool.tasks.options import EngineChoice, EngineKind
-from audiotool.text import one_line, to_json
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.benchmark import Benchmark
@@ -35,7 +36,7 @@ def bench(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.")] = "cpu",
     engine: EngineChoice = EngineKind.auto,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure a model: real-time factor, time of a live step, latency, memory, cost.
 
@@ -48,7 +49,7 @@ def bench(
     name, runs = _open(model, checkpoint, device, engine, threads)
     result = measure(runs, seconds, threads)
     if as_json:
-        write(to_json({"checkpoint": name, **dataclasses.asdict(result)}))
+        write_document("bench", checkpoint=name, **dataclasses.asdict(result))
         return
     lines = [("checkpoint", one_line(name)), *rows(result)]
     width = max(len(what) for what, _ in lines) + 2

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import progress, say, write
 from audiotool.errors import PlanError
 from audiotool.progress import Progress
@@ -61,6 +62,7 @@ def scan_(
         str, typer.Option(help="Name for the licence trail; the folder's own unless given.")
     ] = "",
     licence: Annotated[str, typer.Option(help="Of the recordings, for the licence trail.")] = "unknown",
+    as_json: AsJson = False,
 ) -> None:
     """Write a manifest of a folder: paths, durations, rates, speakers, splits."""
     from audiotool.data.manifest import write_manifest
@@ -70,7 +72,7 @@ def scan_(
     with _progress("scanning") as tick:
         found = scan(folder, kind.value, group, split.value, source, licence, progress=tick)
     write_manifest(output, found.entries)
-    _tell(found, output)
+    _tell(found, output, "data scan" if as_json else "")
 
 
 @app.command()
@@ -84,6 +86,7 @@ def prepare(
             help="Which alternative: 28spk or 56spk, mix_clean or mix_both, mic1 or mic2.", show_default=False
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check a public corpus as it unpacks, and write its manifest. Nothing is downloaded."""
     from audiotool.data.corpora.base import CORPORA
@@ -103,7 +106,7 @@ def prepare(
 
         raise InputError(f"{folder}: nothing of {corpus} is there; expected: {chosen.layout}")
     write_manifest(output, found.entries)
-    _tell(found, output)
+    _tell(found, output, "data prepare" if as_json else "")
 
 
 @app.command()
@@ -124,6 +127,7 @@ def mix(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Render a fixed set of a recipe's examples to disk: the same files for the same seed."""
     from audiotool.recipe import find, load
@@ -148,7 +152,11 @@ def mix(
         dataset = make_dataset(data, loaded.audio, TASKS.get(loaded.task).example, split.value, count, tick)
     with _progress("mixing") as tick:
         write_set(dataset, output, range(count), workers, lambda done: tick(done, count), model.stems)
-    write(one_line(str(output / "index.csv")) + "\n")
+    if as_json:
+        skipped = list(map(str, dataset.skipped))
+        write_document("data mix", output=str(output / "index.csv"), examples=count, skipped=skipped)
+    else:
+        write(one_line(str(output / "index.csv")) + "\n")
     for path in dataset.skipped:
         say(f"left out, cannot be read: {path}")
 
@@ -161,16 +169,37 @@ def _progress(verb: str) -> Iterator[Progress]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _tell(found: Scan, output: Path) -> None:
-    """The manifest's path to stdout; what it holds, and what is missing, to stderr."""
+def _tell(found: Scan, output: Path, as_document: str = "") -> None:
+    """The manifest's path to stdout; what it holds, and what is missing, to stderr.
+
+    Args:
+        as_document: the command whose JSON document all of that becomes; "" for lines.
+    """
+    splits = {name: _contents(found, name) for name in sorted({e.split for e in found.entries})}
+    left_out = list(found.unreadable.values())
+    if as_document:
+        facts = {"splits": splits, "notes": list(found.notes), "left_out": left_out}
+        write_document(as_document, output=str(output), **facts)
+        return
     write(one_line(str(output)) + "\n")
-    for split in sorted({e.split for e in found.entries}):
-        rows = [e for e in found.entries if e.split == split]
-        minutes = sum(e.seconds for e in rows) / 60
-        groups = len({e.group for e in rows})
-        rates = ", ".join(str(r) for r in sorted({e.sample_rate for e in rows}))
-        say(f"{split}: {len(rows)} files, {minutes:.1f} minutes, {groups} speakers or classes, {rates} Hz")
+    for split, has in splits.items():
+        rates = ", ".join(map(str, has["sample_rates"]))
+        say(
+            f"{split}: {has['files']} files, {has['seconds'] / 60:.1f} minutes,"
+            f" {has['groups']} speakers or classes, {rates} Hz"
+        )
     for note in found.notes:
         say(note)
-    for reason in found.unreadable.values():
+    for reason in left_out:
         say(f"left out: {reason}")
+
+
+def _contents(found: Scan, split: str) -> dict[str, Any]:
+    """What a manifest has of one split."""
+    rows = [e for e in found.entries if e.split == split]
+    return {
+        "files": len(rows),
+        "seconds": sum(e.seconds for e in rows),
+        "groups": len({e.group for e in rows}),
+        "sample_rates": sorted({e.sample_rate for e in rows}),
+    }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import Annotated
 
 import typer
 
+from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import say, write
-from audiotool.text import one_line, to_json
+from audiotool.text import one_line
 
 app = typer.Typer(add_completion=False)
 
@@ -17,9 +17,7 @@ MARKS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 
 
 @app.command()
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not lines.")] = False,
-) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Check the installation: Python, packages, the torch pair, formats, devices, checkpoints.
 
     The exit code is 1 when something does not fit; the command that mends it is printed.
@@ -30,7 +28,7 @@ def doctor(
         say("each package is tried …")
     findings = diagnose()
     if as_json:
-        write(to_json([dataclasses.asdict(f) for f in findings]))
+        write_document("doctor", findings=[dataclasses.asdict(f) for f in findings])
     else:
         for finding in findings:
             write(f"{MARKS[finding.status]:<8} {finding.what}: {one_line(finding.detail)}\n")

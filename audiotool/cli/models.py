@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import write
 from audiotool.errors import CheckpointError, PlanError
 from audiotool.extras import require
-from audiotool.text import encodable, one_line, to_json
+from audiotool.text import encodable, one_line
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import Metadata
@@ -25,8 +26,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="List, show, verify, import and export models; write their cards.",
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")]
 
 
 @app.command("list")
@@ -51,8 +50,7 @@ def list_models(
             print_checkpoints(imported, IMPORTED)
         print_architectures(architectures)
         return
-    found = {"checkpoints": checkpoints, "imported": imported, "architectures": architectures}
-    write(to_json(found))
+    write_document("models list", checkpoints=checkpoints, imported=imported, architectures=architectures)
 
 
 @app.command()
@@ -91,16 +89,21 @@ def show(
         facts |= {"reference": model_class.reference, "importer": _imports(name)}
         brief = dict(facts)
         facts["config"] = dataclasses.asdict(build_config(model_class.config_class, {}, f"{name}: "))
-    write(to_json(facts) if as_json else _as_yaml(facts if full else brief))
+    if as_json:
+        write_document("models show", **facts)
+    else:
+        write(_as_yaml(facts if full else brief))
 
 
 @app.command()
-def verify() -> None:
+def verify(as_json: AsJson = False) -> None:
     """Check bundled checkpoints against their SHA-256; the exit code is 1 when one differs."""
     from audiotool import checkpoint
 
     found = checkpoint.verify()
-    for name, status in found.items():
+    if as_json:
+        write_document("models verify", checkpoints=found)
+    for name, status in {} if as_json else found.items():
         write(f"{status:<8} {one_line(name)}\n")
     wrong = [name for name, status in found.items() if status != "ok"]
     if wrong:
@@ -138,6 +141,7 @@ def import_official(
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting: attention_window=null."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Convert an official checkpoint; nothing in it is executed. Prints the path of the result.
 
@@ -163,7 +167,10 @@ def import_official(
     found, metadata = import_checkpoint(path, model, config, parse_settings(settings or []))
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(output, found.state_dict(), metadata)
-    write(one_line(str(output)) + "\n")
+    if as_json:
+        write_document("models import", output=str(output), model=model)
+    else:
+        write(one_line(str(output)) + "\n")
 
 
 @app.command()
@@ -175,6 +182,7 @@ def export(
         Path, typer.Option("--output", "-o", help="The .onnx to write; its card lies beside it.")
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a model's step as an ONNX graph with its card, and how far it is from the model."""
     from audiotool import checkpoint
@@ -190,7 +198,18 @@ def export(
     from audiotool.exporting.export import export as write_graph
 
     found, parity = write_graph(path, output)
-    write(f"{one_line(str(output))}\n{one_line(str(output.with_suffix('.json')))}\n")
+    card = output.with_suffix(".json")
+    if as_json:
+        write_document(
+            "models export",
+            output=str(output),
+            card=str(card),
+            parity={"worst": parity.worst, "seconds": parity.seconds, **parity.differences},
+            states=len(found.states),
+            delay=found.delay,
+        )
+        return
+    write(f"{one_line(str(output))}\n{one_line(str(card))}\n")
     told = ", ".join(f"{label} {difference:.1e}" for label, difference in parity.differences.items())
     write(
         f"parity: {parity.worst:.1e} of the peak at most over {parity.seconds:g} s ({told});"
@@ -206,6 +225,7 @@ def card(
         typer.Option("--output", "-o", help="NAME.md in this folder unless given.", show_default=False),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a card that exists.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint's model card as Markdown. Prints its path."""
     from audiotool import checkpoint
@@ -215,7 +235,11 @@ def card(
     target = output or Path(f"{path.stem}.md")
     if target.exists() and not overwrite:
         raise PlanError(f"{target} exists: give --overwrite to replace it, or -o FILE")
-    write(one_line(str(write_card(path, target))) + "\n")
+    written = write_card(path, target)
+    if as_json:
+        write_document("models card", output=str(written), checkpoint=str(path))
+    else:
+        write(one_line(str(written)) + "\n")
 
 
 def _built(description: Mapping[str, Any], real: bool) -> Model:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import show as show_table
 from audiotool.cli.screen import table, write
 from audiotool.text import one_line
@@ -24,11 +25,15 @@ Overrides = Annotated[
 
 
 @app.command("list")
-def list_recipes() -> None:
+def list_recipes(as_json: AsJson = False) -> None:
     """List the bundled recipes with their tasks."""
     from audiotool.recipe import load, shipped
 
     recipes = {name: load(name) for name in shipped()}
+    if as_json:
+        rows = [{"name": n, "task": r.task, "description": r.description} for n, r in recipes.items()]
+        write_document("recipes list", recipes=rows)
+        return
     for task in dict.fromkeys(recipe.task for recipe in recipes.values()):
         made = table(task, "description")
         made.columns[1].no_wrap, made.columns[1].justify = False, "left"
@@ -44,13 +49,16 @@ def show(
     name: Name,
     settings: Overrides = None,
     resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print a recipe: as it was written, or as it is understood."""
+    """Print a recipe: as it was written, or as it is understood, which is what --json prints."""
     import yaml
 
     from audiotool.recipe import find, load
 
-    if resolved or settings:
+    if as_json:
+        write_document("recipes show", recipe=load(name, settings or []).plain())
+    elif resolved or settings:
         plain = load(name, settings or []).plain()
         write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
     else:
@@ -65,18 +73,26 @@ def validate(
         bool,
         typer.Option("--data", help="Open its recordings too, in the training and the validation split."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check keys, values and names, and build the model's configuration; nothing is trained."""
     from audiotool.models.registry import MODELS
     from audiotool.recipe import find, load
 
+    rows = []
     for name in names:
         recipe = load(name, settings or [])
         model = MODELS.get(recipe.model.name).outline(recipe.model.config)
         found = _look_for_data(recipe, find(name).parent) if data else []
+        if as_json:
+            facts = {"recipe": name, "task": recipe.task, "model": recipe.model.name}
+            rows.append(facts | {"parameters": model.parameter_count, "data": found})
+            continue
         count = f"{model.parameter_count:,} parameters"
         write(f"{one_line(name)}: {recipe.task}, {recipe.model.name}, {count}\n")
         write("".join(f"    {one_line(line)}\n" for line in found))
+    if as_json:
+        write_document("recipes validate", recipes=rows)
 
 
 def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
@@ -99,17 +115,29 @@ def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
 
 
 @app.command()
-def losses() -> None:
+def losses(as_json: AsJson = False) -> None:
     """List the losses a recipe can name, with their options and defaults."""
     import inspect
 
     from audiotool.losses.base import LOSSES
 
+    found = []
     for name, loss in LOSSES.all().items():
-        first_line = (inspect.getdoc(loss) or "").splitlines()[0]
-        write(f"{name}: {first_line}\n")
-        for option in inspect.signature(loss).parameters.values():
-            if option.kind in (option.VAR_POSITIONAL, option.VAR_KEYWORD):
-                continue
-            default = "required" if option.default is option.empty else repr(option.default)
-            write(f"    {option.name}: {default}\n")
+        description, options = (inspect.getdoc(loss) or "").splitlines()[0], _options(loss)
+        found.append({"name": name, "description": description, "options": options})
+        if not as_json:
+            write(f"{name}: {description}\n")
+            write("".join(f"    {option}: {default}\n" for option, default in options.items()))
+    if as_json:
+        write_document("recipes losses", losses=found)
+
+
+def _options(loss: type) -> dict[str, str]:
+    """Options of a loss and their defaults, as Python writes them; "required" without one."""
+    import inspect
+
+    return {
+        option.name: "required" if option.default is option.empty else repr(option.default)
+        for option in inspect.signature(loss).parameters.values()
+        if option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
+    }

@@ -1,15 +1,18 @@
 """The one door to the screen: lines to standard error, text and tables to standard output.
 
-Names from outside are never markup, and never obeyed by the terminal.
+Names from outside are never markup, and never obeyed by the terminal. After `speak_json` every line on
+standard error is an event for a program (`json_output.line`), those of the log too.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from audiotool.text import one_line
+from audiotool import json_output
+from audiotool.text import one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,10 +23,48 @@ WIDEST = 10_000
 """Characters that no table needs."""
 
 
+_speaks_json = False
+
+
+def speak_json(asked: bool) -> None:
+    """Let standard error be for programs from now on, or for people again."""
+    global _speaks_json
+    _speaks_json = asked
+
+
+class LogFormatter(logging.Formatter):
+    """The log on standard error: `printable` lines for people, or an event a record for programs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if not _speaks_json:
+            return "\n".join(map(printable, super().format(record).split("\n")))
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return json_output.line("message", level=record.levelname.lower(), text=text)
+
+
 def say(message: str) -> None:
     """Write one line to standard error."""
+    if _speaks_json:
+        tell("message", level="info", text=one_line(message))
+        return
     sys.stderr.write(f"audiotool: {one_line(message)}\n")
     sys.stderr.flush()
+
+
+def tell(event: str, **fields: Any) -> None:
+    """Write one event to standard error, see `speak_json`."""
+    sys.stderr.write(f"{json_output.line(event, **fields)}\n")
+    sys.stderr.flush()
+
+
+def fail(message: str, exit_code: int) -> None:
+    """Write why the command comes to nothing."""
+    if _speaks_json:
+        tell("error", text=one_line(message), exit_code=exit_code)
+    else:
+        say(message)
 
 
 def write(text: str) -> None:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.cli.screen import progress, say, write
+from audiotool.cli import screen
+from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.screen import say, speak_json, tell, write
 from audiotool.errors import InputError
 from audiotool.signals import INTERRUPT, call_on_request
+from audiotool.tasks.options import Progress, ProgressKind
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -45,6 +48,8 @@ def train(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of the training process; torch chooses by itself.")
     ] = None,
+    as_json: AsJson = False,
+    progress: Progress = ProgressKind.auto,
 ) -> None:
     """Train a model; Ctrl-C saves its state, and --resume goes on from there.
 
@@ -65,7 +70,8 @@ def train(
     # Numbers near zero slow a CPU down a hundredfold, and add nothing.
     torch.set_flush_denormal(True)
     folder = run or Path("runs") / loaded.name
-    listener = make_listener(loaded.train.steps)
+    speak_json(progress is ProgressKind.json)
+    listener = make_listener(loaded.train.steps, progress is ProgressKind.json)
     trainer = Trainer(loaded, folder, device, listener, find(recipe).parent)
     asked = _stop_on_signals(trainer)
     with listener:
@@ -73,7 +79,7 @@ def train(
     if trainer.fabric.is_global_zero:
         # Who closed the terminal reads no more, and the exit code is that of the interrupt.
         with contextlib.suppress(*[InputError] if summary.interrupted else []):
-            _tell(summary, folder)
+            _tell(summary, folder, as_json)
     if summary.interrupted:
         # Of several processes another one may have been asked.
         raise typer.Exit(128 + (asked or [INTERRUPT])[0])
@@ -123,8 +129,8 @@ def _stop_on_signals(trainer: Trainer) -> list[int]:
     return asked
 
 
-def _tell(summary: Summary, folder: Path) -> None:
-    """Say what came of it: the checkpoint's path to stdout, the rest to stderr."""
+def _tell(summary: Summary, folder: Path, as_json: bool = False) -> None:
+    """Say what came of it: the checkpoint's path or a JSON document to stdout, the rest to stderr."""
     hours = summary.seconds / 3600
     words = [f"{summary.step} of {summary.steps} steps in {hours:.2f} h"]
     if summary.skipped:
@@ -135,12 +141,29 @@ def _tell(summary: Summary, folder: Path) -> None:
     if summary.interrupted:
         words.append(f"state saved, go on with --resume {folder}")
     say(", ".join(words))
-    if summary.checkpoint.exists():
+    there = summary.checkpoint.exists()
+    if as_json:
+        names = ("step", "metric", "value")
+        best = None if summary.best is None else dict(zip(names, summary.best, strict=True))
+        write_document(
+            "train",
+            run=str(folder),
+            checkpoint=str(summary.checkpoint) if there else None,
+            step=summary.step,
+            steps=summary.steps,
+            seconds=summary.seconds,
+            skipped=summary.skipped,
+            best=best,
+            interrupted=summary.interrupted,
+        )
+    elif there:
         write(one_line(str(summary.checkpoint)) + "\n")
 
 
-def make_listener(steps: int) -> Any:
-    """A progress bar on a terminal, plain lines elsewhere; both are context managers."""
+def make_listener(steps: int, as_json: bool = False) -> Any:
+    """A progress bar on a terminal, plain lines elsewhere, or events for a program: context managers."""
+    if as_json:
+        return EventListener(steps)
     return BarListener(steps) if sys.stderr.isatty() else LineListener(steps)
 
 
@@ -189,8 +212,11 @@ class LineListener:
 
     def remaining(self, step: int) -> str:
         """Time to the end at the speed so far: 2 days 3 h, 14 h 57 min, 3 min 5 s."""
-        seconds = (time.monotonic() - self.began[1]) / max(step - self.began[0], 1) * (self.steps - step)
-        return duration(round(seconds))
+        return duration(round(self.eta_seconds(step)))
+
+    def eta_seconds(self, step: int) -> float:
+        """The same in seconds."""
+        return (time.monotonic() - self.began[1]) / max(step - self.began[0], 1) * (self.steps - step)
 
     def _silent(self) -> bool:
         return time.monotonic() - self.spoke > SILENCE_SECONDS
@@ -206,6 +232,38 @@ def duration(seconds: int) -> str:
     return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
+class EventListener(LineListener):
+    """An event for each line of the log, see `--progress json`."""
+
+    def preparing(self, what: str) -> None:
+        tell("message", level="info", text=one_line(what))
+
+    def decoding(self, done: int, count: int) -> None:
+        if self._silent():
+            self._tell("decoding", done=done, total=count)
+
+    def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
+        self.began = (step, time.monotonic())
+        self._tell("begun", command="train", step=step, total=steps, **facts)
+
+    def stepped(self, step: int) -> None:
+        if self._silent():
+            self._at("progress", step)
+
+    def logged(self, step: int, values: dict[str, float]) -> None:
+        self._at("progress", step, values=values)
+
+    def validated(self, step: int, values: dict[str, float]) -> None:
+        self._at("validated", step, values=values)
+
+    def _at(self, event: str, step: int, **fields: Any) -> None:
+        self._tell(event, step=step, total=self.steps, eta_seconds=round(self.eta_seconds(step), 1), **fields)
+
+    def _tell(self, event: str, **fields: Any) -> None:
+        tell(event, **fields)
+        self.spoke = time.monotonic()
+
+
 class BarListener(LineListener):
     """A rich progress bar, with validations as lines above it."""
 
@@ -213,7 +271,7 @@ class BarListener(LineListener):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         super().__init__(steps)
-        self.progress = progress(
+        self.progress = screen.progress(
             MofNCompleteColumn(),
             BarColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),

@@ -62,7 +62,7 @@ def load(
         known = [option.name for option in inspect.signature(load).parameters.values()][:-1]
         wrong = next(iter(misspelt))
         raise StreamError(f"load has no option '{wrong}'{nearest(wrong, known)} Known: {', '.join(known)}.")
-    path = checkpoint.default_for(str(name)) if str(name) in TASKS.all() else checkpoint.resolve(name)
+    path = checkpoint.default_for(str(name)) if str(name) in TASKS else checkpoint.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
     if task is not None and metadata.task != task:
         raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
@@ -96,7 +96,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
 
 def _check_serves(engine: Engine, metadata: Metadata, path: Path) -> None:
     """Refuse a checkpoint whose model cannot do what it is said to be for."""
-    found = TASKS.all().get(metadata.task)
+    found = TASKS.get(metadata.task) if metadata.task in TASKS else None
     if found is None or not found.is_served_by(engine):
         raise CheckpointError(
             f"{path} says that it is for {metadata.task}, its {engine.name} works for"

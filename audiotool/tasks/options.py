@@ -69,6 +69,23 @@ Reports = Annotated[
 ]
 
 
+class ProgressKind(str, enum.Enum):
+    """What is said of the work while it is done."""
+
+    auto = "auto"
+    json = "json"
+
+
+Progress = Annotated[
+    ProgressKind,
+    typer.Option(
+        help="What is said on standard error: auto (bars on a terminal, lines elsewhere) or json, an event a"
+        " line: started, done, failed, seconds to go.",
+        rich_help_panel="Report",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class TaskOptions:
     """What every task's command takes."""

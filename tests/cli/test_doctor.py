@@ -31,7 +31,7 @@ def test_a_torch_that_does_not_load_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "torch-2.11.0+cpu.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.11.0+cpu\n")
     done = doctor("--json", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
-    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
     assert found["torch pair"]["status"] == "problem"
     assert "OSError: libcudart.so.13: cannot open" in found["torch pair"]["detail"]
     assert found["torch pair"]["fix"].endswith("/whl/cpu")

@@ -14,6 +14,7 @@ import yaml
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
+import audiotool
 from audiotool import checkpoint
 from audiotool.cli.app import app
 from audiotool.models.registry import MODELS
@@ -88,6 +89,8 @@ def test_show_a_checkpoint_by_name_and_by_path(bundle: Path) -> None:
     assert by_name["task"] == "denoise"
     assert by_name["model"]["name"] == "cleanunet"
     by_path = json.loads(models("show", bundle / "tiny.safetensors", "--json").stdout)
+    head = {name: by_path.pop(name) for name in ("schema", "audiotool", "command")}
+    assert head == {"schema": 1, "audiotool": audiotool.__version__, "command": "models show"}
     assert by_path == by_name
 
 

@@ -1,0 +1,40 @@
+"""What scripts read: every JSON document and every line of JSON begins alike, and they have one version.
+
+A document (`--json`, a `.json` report) is an object:
+
+    {"schema": 1, "audiotool": "0.1.0", "command": "models verify", ...}
+
+A line of `--progress json` is an object with an event: {"schema": 1, "event": "done", ...}. The fields of
+each are described in `docs/reference/json.md`. New fields may appear under the same version; a field that
+goes or changes its meaning makes a new one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from audiotool.text import survivable, to_json
+from audiotool.version import __version__
+
+SCHEMA = 1
+"""Version of all that is written as JSON for scripts."""
+
+
+def head(command: str) -> dict[str, Any]:
+    """What every document begins with.
+
+    Args:
+        command: as it was typed, without "audiotool": "models list".
+    """
+    return {"schema": SCHEMA, "audiotool": __version__, "command": command}
+
+
+def document(command: str, **fields: Any) -> str:
+    """A document: the head, then its fields; indented, ends in a line break."""
+    return to_json({**head(command), **fields})
+
+
+def line(event: str, **fields: Any) -> str:
+    """One event on one line, without the line break."""
+    return survivable(json.dumps({"schema": SCHEMA, "event": event, **fields}, ensure_ascii=False))

@@ -1,0 +1,148 @@
+"""What other packages add by entry points: found lazily, and told in one line when it is broken."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kit.plugin import install_plugin
+
+from audiotool import discovery
+from audiotool.errors import InputError
+from audiotool.metrics.base import METRICS, Pair
+
+WER = """
+from audiotool.metrics.base import Metric
+
+class WordErrorRate(Metric):
+    name = "wer"
+    unit = "%"
+    higher_is_better = False
+
+    def measure(self, pair):
+        return 100.0 * (len(pair.reference) != len(pair.estimate))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    discovery._warn.cache_clear()
+    return tmp_path
+
+
+def test_a_metric_of_another_package_is_found_by_its_name(place: Path) -> None:
+    install_plugin(
+        place, "toy-scores", {"toy_scores": WER}, {"audiotool.metrics": {"wer": "toy_scores:WordErrorRate"}}
+    )
+    assert METRICS.added() == [("wer", "toy-scores 1.0")]
+    assert "toy_scores" not in sys.modules, "not imported before it is used"
+    assert "wer" in METRICS
+    found = METRICS.get("wer")
+    assert found.__module__ == "toy_scores"
+    assert METRICS.all()["wer"] is found
+    assert "wer" not in METRICS.own()
+    with pytest.raises(InputError, match="did you mean 'wer'"):
+        METRICS.get("werr")
+
+
+def test_the_projects_own_names_do_not_ask_other_packages(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(**_: object) -> None:
+        raise AssertionError("entry points were read")
+
+    monkeypatch.setattr(discovery, "entry_points", asked)
+    assert METRICS.get("si_sdr").name == "si_sdr"
+    assert METRICS.get("pesq_nb").name == "pesq_nb", "not named after its module"
+    assert "stoi" in METRICS
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "reason"),
+    [
+        ("raise RuntimeError('no\\nrecogniser')", "broken_scores:Wer", "RuntimeError: no recogniser"),
+        ("import recogniser_that_is_not_there", "broken_scores:Wer", "ModuleNotFoundError"),
+        ("", "broken_scores:Wer", "AttributeError"),
+        ("class Wer: name = 'wer'", "broken_scores:Wer", "is no Metric"),
+        (WER.replace('"wer"', '"word-errors"'), "broken_scores:WordErrorRate", "has the name 'word-errors'"),
+    ],
+)
+def test_a_broken_one_is_one_line_that_names_the_package(
+    place: Path, caplog: pytest.LogCaptureFixture, text: str, target: str, reason: str
+) -> None:
+    sys.modules.pop("broken_scores", None)
+    install_plugin(place, "broken-scores", {"broken_scores": text}, {"audiotool.metrics": {"wer": target}})
+    with caplog.at_level(logging.WARNING):
+        assert "wer" not in METRICS.all()
+        assert "si_sdr" in METRICS.all(), "the others are not lost, and the warning comes once"
+    (record,) = caplog.records
+    assert "metric 'wer' of package broken-scores 1.0 is left out" in record.getMessage()
+    assert reason in record.getMessage()
+    assert "\n" not in record.getMessage()
+    with pytest.raises(InputError, match=r"broken-scores 1\.0"):
+        METRICS.get("wer")
+    sys.modules.pop("broken_scores", None)
+
+
+def test_nobody_takes_a_name_that_is_taken(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = WER.replace('"wer"', '"stoi"')
+    install_plugin(place, "rival", {"rival": text}, {"audiotool.metrics": {"stoi": "rival:WordErrorRate"}})
+    with caplog.at_level(logging.WARNING):
+        assert METRICS.all()["stoi"].__module__ == "audiotool.metrics.stoi"
+    (record,) = caplog.records
+    assert "rival 1.0" in record.getMessage()
+    assert METRICS.get("stoi").__module__ == "audiotool.metrics.stoi"
+
+
+TASK = '''
+from audiotool.tasks.base import Scoring
+from audiotool.tasks.inference import InferenceTask
+from audiotool.tasks.options import EnhancementOptions
+
+class Dereverberate(InferenceTask):
+    """Take the room out of speech."""
+
+    name = "dereverberate"
+    verb = "dereverberating"
+    done = "dereverberated"
+    options_class = EnhancementOptions
+    scoring = Scoring(("si_sdr",), best="si_sdr")
+    example = "noisy"
+'''
+
+
+def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
+    install_plugin(
+        tmp_path, "rooms", {"rooms": TASK}, {"audiotool.tasks": {"dereverberate": "rooms:Dereverberate"}}
+    )
+    install_plugin(tmp_path, "ruin", {"ruin": "import ruins"}, {"audiotool.tasks": {"ruin": "ruin:Ruin"}})
+
+    def audiotool(*words: str) -> subprocess.CompletedProcess[str]:
+        program = (
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from audiotool.cli.app import main; main()"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120
+        )
+
+    done = audiotool("--help")
+    assert done.returncode == 0
+    assert "dereverberate" in done.stdout
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("audiotool: task 'ruin' of package ruin 1.0 is left out: ModuleNotFoundError")
+    assert "Take the room out" in audiotool("dereverberate", "--help").stdout
+    assert audiotool("denoise", "--help").stderr == "", "whoever uses what is ours is not told of others"
+
+
+def test_a_metric_scores_a_pair(place: Path) -> None:
+    import numpy as np
+
+    install_plugin(
+        place, "toy-scores", {"toy_pair": WER}, {"audiotool.metrics": {"wer": "toy_pair:WordErrorRate"}}
+    )
+    pair = Pair(np.zeros(8), np.zeros(8), 16000)
+    assert METRICS.get("wer")().measure(pair) == 0.0
