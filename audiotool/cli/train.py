@@ -15,7 +15,7 @@ from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import say, speak_json, tell, write
 from audiotool.errors import InputError
 from audiotool.signals import INTERRUPT, call_on_request
-from audiotool.tasks.options import Progress, ProgressKind
+from audiotool.tasks.options import ProgressChoice, ProgressKind
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def train(
         int | None, typer.Option(min=1, help="CPU threads of the training process; torch chooses by itself.")
     ] = None,
     as_json: AsJson = False,
-    progress: Progress = ProgressKind.auto,
+    progress: ProgressChoice = ProgressKind.auto,
 ) -> None:
     """Train a model; Ctrl-C saves its state, and --resume goes on from there.
 
@@ -238,7 +238,7 @@ class EventListener(LineListener):
     def preparing(self, what: str) -> None:
         tell("message", level="info", text=one_line(what))
 
-    def decoding(self, done: int, count: int) -> None:
+    def decoding(self, done: int, count: int | None) -> None:
         if self._silent():
             self._tell("decoding", done=done, total=count)
 

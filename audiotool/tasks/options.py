@@ -76,7 +76,7 @@ class ProgressKind(str, enum.Enum):
     json = "json"
 
 
-Progress = Annotated[
+ProgressChoice = Annotated[
     ProgressKind,
     typer.Option(
         help="What is said on standard error: auto (bars on a terminal, lines elsewhere) or json, an event a"
