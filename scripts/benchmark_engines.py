@@ -9,6 +9,7 @@ best of several rounds, in which the two take turns.
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 
@@ -55,7 +56,7 @@ def main() -> None:
         best = dict.fromkeys(engines, float("inf"))
         for _ in range(ROUNDS):
             for name, engine in engines.items():
-                best[name] = min(best[name], 1000 * cpu(lambda e=engine, a=action: a(e, sound)) / per)
+                best[name] = min(best[name], 1000 * cpu(functools.partial(action, engine, sound)) / per)
         ratio = best["onnx"] / best["torch"]
         print(f"{label}: torch {best['torch']:.3f}, onnx {best['onnx']:.3f}, onnx / torch {ratio:.2f}")
 

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from audiotool.data.config import AudioConfig, DataConfig, MixingConfig, SyntheticConfig
 from audiotool.data.dataset import make_dataset
-from audiotool.data.manifest import Entry, read_for, write_manifest
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import read_for, write_manifest
 from audiotool.data.mixed_set import write_set
 
 HALVES = ("first", "second")

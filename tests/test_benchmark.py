@@ -47,7 +47,7 @@ def test_multiplications_of_a_recurrent_model() -> None:
 
 def test_multiplications_of_our_gru_are_those_of_torchs() -> None:
     model = Recurrent()
-    model.cell = GRU(1, 8, batch_first=True)
+    model.cell = GRU(1, 8, batch_first=True)  # type: ignore[assignment]
     assert count_macs(model.eval()) == pytest.approx(1000 * (3 * 8 * 9 + 8))
 
 
@@ -126,7 +126,7 @@ def test_measure_a_causal_model() -> None:
     assert result.real_time_factor > 0
     assert (result.threads, result.engine, result.device) == (1, "torch", "cpu")
     assert result.hop_latency_ms == pytest.approx((model.delay + model.hop_length - 1) / 16)
-    assert result.resampled_latency_ms == pytest.approx(result.hop_latency_ms + 2 * 4.1, abs=0.3)
+    assert result.resampled_latency_ms == pytest.approx(result.hop_latency_ms + 2 * 4.1, abs=0.3)  # type: ignore[operator]
 
 
 def test_live_steps_count_from_the_first_output_on() -> None:

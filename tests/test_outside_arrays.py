@@ -108,7 +108,7 @@ def test_packs(tmp_path: Path, change: dict[str, Any]) -> None:
     np.savez(path, **{**PACK, **change})
     for read in (read_pack, lambda p: Rooms([p], 8000)):
         with pytest.raises(InputError, match=r"rooms\.npz"):
-            read(path)  # type: ignore[operator]
+            read(path)
     with pytest.raises(InputError, match=r"no audio found: .*rooms\.npz"):
         scan(tmp_path, "rir")
 

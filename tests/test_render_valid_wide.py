@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotool.data.manifest import Entry, read_manifest, write_manifest
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import read_manifest, write_manifest
 
 RATE = 16000
 

@@ -47,7 +47,7 @@ def test_the_wider_network_does_the_same(
         expected, found = (model.step(x, final=True)[0] for model in (narrow, wide))
     torch.testing.assert_close(found, expected)
     wide.step(x, final=True)[0].square().sum().backward()
-    gradient = wide.layers[0].narrow.weight.grad
+    gradient = wide.layers[0].narrow.weight.grad  # type: ignore[index, union-attr]
     first, second = gradient.chunk(2)
     assert not torch.allclose(first, second), "copies that are trained alike stay alike"
 

@@ -160,7 +160,7 @@ def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
     file = tempfile.TemporaryFile(prefix="audiotool-")  # noqa: SIM115  the reader closes it
     file.write(start)
     shutil.copyfileobj(pipe, file)
-    return mended(file)  # type: ignore[arg-type]
+    return mended(file)
 
 
 PIPE_SUBTYPES = {"PCM_U8": 1, "PCM_16": 1, "PCM_24": 1, "PCM_32": 1, "FLOAT": 3, "DOUBLE": 3}

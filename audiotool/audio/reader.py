@@ -247,7 +247,7 @@ class AudioReader:
         )
 
 
-class ForwardFile(soundfile.SoundFile):
+class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
     """A file that is read from front to back.
 
     soundfile seeks after every block of a file that can seek, which a FLAC of unknown length, or one whose

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.dsp.stft import Padding, edge_length
+from audiotool.dsp.framing import Padding, edge_length
 
 
 class StreamingIMDCT(nn.Module):

@@ -194,7 +194,7 @@ def test_wav_from_a_pipe(declared: str | int, subtype: str, channels: int) -> No
     if declared != "right":
         header = header[:-4] + int(declared).to_bytes(4, "little")
     trailing = b"LIST\4\0\0\0abcd" if declared == "right" else b""
-    with AudioReader("-", stdin=Trickle(header + data + trailing)) as reader:
+    with AudioReader("-", stdin=Trickle(header + data + trailing)) as reader:  # type: ignore[arg-type]
         y = np.concatenate(list(reader.blocks(999)))
     assert reader.info.frames == (x.shape[1] if declared == "right" else None)
     assert reader.warnings == []
@@ -205,7 +205,7 @@ def test_wav_from_a_pipe(declared: str | int, subtype: str, channels: int) -> No
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.aiff"])
 def test_other_formats_from_a_pipe(tmp_path: Path, name: str) -> None:
     data = write_speech(tmp_path / name).read_bytes()
-    with AudioReader("-", stdin=Trickle(data)) as reader:
+    with AudioReader("-", stdin=Trickle(data)) as reader:  # type: ignore[arg-type]
         y = np.concatenate(list(reader.blocks(1000)))
     assert np.corrcoef(y[:, 0], speech_like(0.5, 16000)[0])[0, 1] > 0.95
 
@@ -222,13 +222,13 @@ def test_other_formats_from_a_pipe(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_broken_pipes_are_told(data: bytes, message: str) -> None:
-    with pytest.raises(InputError, match=message), AudioReader("-", stdin=Trickle(data)) as reader:
+    with pytest.raises(InputError, match=message), AudioReader("-", stdin=Trickle(data)) as reader:  # type: ignore[arg-type]
         list(reader.blocks(100))
 
 
 def test_a_pipe_that_ends_early_is_told(tmp_path: Path) -> None:
     data = write_speech(tmp_path / "a.wav").read_bytes()
-    with AudioReader("-", stdin=Trickle(data[: len(data) // 2])) as reader:
+    with AudioReader("-", stdin=Trickle(data[: len(data) // 2])) as reader:  # type: ignore[arg-type]
         frames = sum(len(b) for b in reader.blocks(1000))
     assert frames == (len(data) // 2 - 44) // 2
     assert "truncated" in reader.warnings[0]
@@ -240,4 +240,4 @@ def test_a_terminal_is_no_input() -> None:
             return True
 
     with pytest.raises(InputError, match="terminal"):
-        AudioReader("-", stdin=Terminal(b""))
+        AudioReader("-", stdin=Terminal(b""))  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 import typer
@@ -25,7 +24,7 @@ RAISED = {
 
 
 @pytest.fixture
-def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     """A subcommand that raises what it is told to."""
     faulty = typer.Typer(add_completion=False)
 
@@ -37,7 +36,6 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         app_module.Subcommands, "_typer", staticmethod(lambda m: faulty if m == "faulty" else found(m))
     )
-    return
 
 
 def test_every_command_has_help_without_torch() -> None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from audiotool.benchmark import Benchmark
 from audiotool.cli.bench import rows
@@ -42,7 +43,7 @@ def test_a_task_is_its_default() -> None:
 
 
 def test_what_looks_ahead_has_no_latency_but_segments() -> None:
-    facts = {f.name: None for f in dataclasses.fields(Benchmark)}
+    facts: dict[str, Any] = {f.name: None for f in dataclasses.fields(Benchmark)}
     numbers = dict.fromkeys(("parameters", "macs_per_second", "real_time_factor", "seconds", "threads"), 1)
     lines = dict(rows(Benchmark(**{**facts, **numbers, "causal": False, "latency": 800, "latency_ms": 50.0})))
     assert lines["latency"] == "unbounded; segments of 800 samples, 50.0 ms"

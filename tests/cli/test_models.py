@@ -159,7 +159,16 @@ def test_verify_a_missing_checkpoint(bundle: Path) -> None:
 
 def test_import_as_a_user_runs_it(tmp_path: Path) -> None:
     output = tmp_path / "new" / "my.safetensors"
-    command = [sys.executable, "-m", "audiotool", "models", "import", OFFICIAL, "--model", "cleanunet"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "audiotool",
+        "models",
+        "import",
+        OFFICIAL,
+        "--model",
+        "cleanunet",
+    ]
     command += ["--config", CONFIG, "-o", output, "--set", "attention_window=null"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

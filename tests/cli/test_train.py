@@ -8,22 +8,21 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from audiotool.cli.app import app
 
 AUDIO = Path(__file__).parents[1] / "data" / "audio"
 
 
-def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
-def typed(*words: str | Path) -> Result:
+def typed(*words: object) -> Result:
     """The command in this process: for what ends before training begins."""
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return CliRunner().invoke(app, [*map(str, words)])
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def test_progress_bar_counts_from_where_it_resumes() -> None:
         listener.stepped(6)
         listener.logged(6, {"loss": 0.5, "audio_seconds_per_second": 20.0})
         listener.validated(6, {"pesq": 2.0})
-        task = listener.progress.tasks[0]
+        task = listener.progress.tasks[0]  # type: ignore[attr-defined]
     assert (task.completed, task.total) == (6, 10)
     assert task.description == "loss 0.5, 20 s audio/s"
 
@@ -193,7 +192,7 @@ def test_without_a_terminal_a_long_silence_is_broken(
     from audiotool.cli import train
 
     clock = [0.0]
-    monkeypatch.setattr(train.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(train.time, "monotonic", lambda: clock[0])  # type: ignore[attr-defined]
     listener = train.LineListener(100)
     for done in range(1, 4):
         clock[0] += 40

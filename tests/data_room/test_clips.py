@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,7 +179,7 @@ def test_pairs_come_in_order_for_evaluation(tmp_path: Path) -> None:
         soundfile.write(clean, 0.5 * tone(pitch, 1 + n), RATE, subtype="FLOAT")
         entries.append(Entry(noisy, "pair", f"s{n}", RATE, 1.0 + n, "valid", targets=(clean,)))
     write_manifest(tmp_path / "m.csv", entries)
-    keys = {"speech": [], "noise": [], "pairs": [tmp_path / "m.csv"]}
+    keys: dict[str, Any] = {"speech": [], "noise": [], "pairs": [tmp_path / "m.csv"]}
     whole = dataset(tmp_path / "m.csv", audio={"segment_seconds": None}, **keys)
     for n in range(3):
         example, facts = whole.with_facts(n)

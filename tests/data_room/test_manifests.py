@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,15 +186,15 @@ def test_a_folder_serves_as_a_manifest(tmp_path: Path) -> None:
 def test_paths_are_looked_up_beside_the_recipe_then_here(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    beside = DataConfig(speech=["manifest.csv"]).located(tmp_path)  # type: ignore[list-item]
+    beside = DataConfig(speech=["manifest.csv"]).located(tmp_path)
     assert beside.speech == [corpus]
     monkeypatch.chdir(tmp_path)
-    assert DataConfig(speech=["manifest.csv"]).located(tmp_path / "train").speech == [corpus]  # type: ignore[list-item]
-    rooted = DataConfig(root=tmp_path, speech=["manifest.csv"]).located(Path("/"))  # type: ignore[list-item]
+    assert DataConfig(speech=["manifest.csv"]).located(tmp_path / "train").speech == [corpus]
+    rooted = DataConfig(root=tmp_path, speech=["manifest.csv"]).located(Path("/"))
     assert rooted.speech == [corpus]
     assert rooted.located(Path("/")) == rooted
     with pytest.raises(RecipeError, match=r"data\.noise\[0\].*none\.csv"):
-        DataConfig(noise=["none.csv"]).located(tmp_path)  # type: ignore[list-item]
+        DataConfig(noise=["none.csv"]).located(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +208,7 @@ def test_paths_are_looked_up_beside_the_recipe_then_here(
         {"balance": 2},
     ],
 )
-def test_wrong_keys_and_values_are_refused(values: dict) -> None:
+def test_wrong_keys_and_values_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         DataConfig(**values)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,7 +251,9 @@ def test_an_array_hears_delays_between_microphones(corpus: Path) -> None:
         ("noissy", {}, "did you mean 'noisy'"),
     ],
 )
-def test_recipes_that_cannot_be_served(corpus: Path, example: str, changes: dict, message: str) -> None:
+def test_recipes_that_cannot_be_served(
+    corpus: Path, example: str, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(RecipeError, match=message):
         dataset(corpus, example, **changes)
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from audiotool.dsp.framing import Padding
 from audiotool.dsp.mdct import StreamingIMDCT
-from audiotool.dsp.stft import Padding, StreamingISTFT
+from audiotool.dsp.stft import StreamingISTFT
 
 PACK = Path(__file__).parents[1] / "data" / "parity" / "vocos" / "mel_istft_center"
 

@@ -122,7 +122,7 @@ def test_f0_is_tracked_in_the_input() -> None:
     x = torch.from_numpy(speech_like(0.5, nsf.sample_rate))[None]
     mel = MelSpectrogram(nsf.mel)(x)
     with torch.inference_mode():
-        expected = nsf.process(nsf.append_f0(mel, x))[..., : x.shape[-1]].numpy()
+        expected = nsf.process(nsf.append_f0(mel, x))[..., : x.shape[-1]].numpy()  # type: ignore[operator]
     actual = CopySynthesis(TorchEngine(nsf)).process(x.numpy())
     np.testing.assert_allclose(actual, expected, atol=1e-4 * np.abs(expected).max())
 

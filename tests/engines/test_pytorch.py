@@ -95,4 +95,4 @@ def test_a_state_is_not_changed_by_what_follows(name: str) -> None:
             y, later = engine.step(x[..., n * hop : (n + 1) * hop], later)
             parts.append(y)
         answers.append(np.concatenate(parts, axis=-1))
-    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(*answers)  # type: ignore[arg-type]

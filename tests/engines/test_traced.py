@@ -73,7 +73,7 @@ def test_a_trace_is_made_once_and_follows_the_weights() -> None:
     assert traced(model) is first
     assert traced(model, batch=2) is not first
     with torch.no_grad():
-        model.head.weight.mul_(2.0)
+        model.head.weight.mul_(2.0)  # type: ignore[operator, union-attr]
     assert traced(model) is first
     x = make_input(model, 10 * model.hop_length)
     prepared = causal_stream(model)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from kit.checkpoints import save_model
 
 from audiotool import checkpoint
 from audiotool.engines.onnx import OnnxEngine
@@ -18,7 +19,6 @@ from audiotool.exporting.real_pairs import ComplexPair, irfft, rfft
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from audiotool.tasks.base import served_by
-from tests.kit.checkpoints import save_model
 
 BANDS = {"n_fft": 64, "hop_length": 32, "bands": [[4, 4], [2, 8]], "dim": 8, "layers": 1}
 EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {

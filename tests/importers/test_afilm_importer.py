@@ -81,11 +81,11 @@ def test_tfilm_from_keras(tmp_path: Path, first_number: int) -> None:
     names = [f"{cell}/{leaf}" for leaf in ("kernel", "recurrent_kernel", "bias")]
     x = torch.randn(2, 5, 4)
     with torch.no_grad():
-        found = model.downs[0].modulation(x)
+        found = model.downs[0].modulation(x)  # type: ignore[index, union-attr]
     assert torch.allclose(found, keras_lstm(x, *(tensors[name] for name in names)), atol=1e-5)
     # Layers 9 and 10 sort by number, not by letters.
     last = tensors[f"conv1d{_suffix(first_number + 3)}/kernel"]
-    assert torch.equal(model.output.weight, last.permute(2, 1, 0))
+    assert torch.equal(model.output.weight, last.permute(2, 1, 0))  # type: ignore[arg-type, union-attr]
 
 
 def test_afilm_describes_itself() -> None:

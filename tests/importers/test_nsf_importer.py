@@ -33,7 +33,7 @@ def test_sizes_come_from_the_tensors(variant: str) -> None:
         6,
         6,
     )
-    assert (model.mel.n_mels, model.mel.hop_length, model.input_channels) == (20, 80, 21)
+    assert (model.mel.n_mels, model.mel.hop_length, model.input_channels) == (20, 80, 21)  # type: ignore[union-attr]
     assert metadata.task == "vocode"
     assert metadata.licence == "BSD-3-Clause"
 

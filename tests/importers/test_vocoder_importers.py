@@ -66,10 +66,10 @@ def test_statistics_beside_the_file_are_taken_up(tmp_path: Path, form: str) -> N
             file["mean"], file["scale"] = mean, scale
     checkpoint = tmp_path / "checkpoint-400000steps.pkl"
     model, _ = import_checkpoint(checkpoint, "parallel-wavegan", tmp_path / "config.yml")
-    assert model.mean.tolist() == mean.tolist()
-    assert model.scale.tolist() == scale.tolist()
+    assert model.mean.tolist() == mean.tolist()  # type: ignore[operator]
+    assert model.scale.tolist() == scale.tolist()  # type: ignore[operator]
     plain, _ = import_checkpoint(PWG / checkpoint.name, "parallel-wavegan", PWG / "config.yml")
-    assert plain.scale.eq(1).all()
+    assert plain.scale.eq(1).all()  # type: ignore[operator]
 
 
 def test_statistics_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def as_module(tensors: dict[str, Tensor], classes: dict[str, type]) -> nn.Module
         parent = model
         for n, part in enumerate(path):
             if part not in parent._modules:
-                kind = {"WN": nn.ModuleList, "convinv": nn.ModuleList}.get(part)
+                kind: type | None = {"WN": nn.ModuleList, "convinv": nn.ModuleList}.get(part)
                 if n == 1:
                     kind = classes["WN" if path[0] == "WN" else "Invertible1x1Conv"]
                 elif part.endswith("layers"):
@@ -179,7 +179,7 @@ def test_separate_layers_of_early_files_are_merged(tmp_path: Path) -> None:
     path = tmp_path / "old.pt"
     torch.save({"state_dict": {f"module.{k}": v for k, v in early.items()}}, path)
     model, metadata = import_checkpoint(path, "waveglow")
-    assert model.mel.hop_length == 256
+    assert model.mel.hop_length == 256  # type: ignore[union-attr]
     assert metadata.licence == "BSD-3-Clause"
     for key, value in expected.state_dict().items():
         assert torch.equal(model.state_dict()[key], value), key
@@ -299,9 +299,9 @@ def wavenet_file(folder: Path) -> tuple[Path, WaveNet]:
         )
         if path:
             tensors[".".join((*path, pair.get(last, last)))] = value
-    path = folder / "checkpoint_step000000001_ema.pth"
-    torch.save({"state_dict": tensors, "optimizer": None, "global_step": 1}, path)
-    return path, model  # type: ignore[return-value]
+    saved = folder / "checkpoint_step000000001_ema.pth"
+    torch.save({"state_dict": tensors, "optimizer": None, "global_step": 1}, saved)
+    return saved, model  # type: ignore[return-value]
 
 
 def test_wavenet_file(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_wavenet_file(tmp_path: Path) -> None:
     waveform = torch.rand(1, 1, 40) - 0.5
     with torch.no_grad():
         expected = source(waveform, source.condition(x))
-        assert torch.allclose(model(waveform, model.condition(2 * x)), expected, atol=1e-5)
+        assert torch.allclose(model(waveform, model.condition(2 * x)), expected, atol=1e-5)  # type: ignore[operator]
     assert recognise(read_torch(path)) == ["wavenet"]
 
 

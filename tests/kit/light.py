@@ -38,7 +38,7 @@ def link_closure(folder: Path, requirements: Sequence[str]) -> None:
         for file in distribution.files or ():
             top = file.parts[0]
             if top not in ("..", "__pycache__") and not (folder / top).exists():
-                (folder / top).symlink_to(Path(distribution.locate_file(top)))
+                (folder / top).symlink_to(str(distribution.locate_file(top)))
 
 
 class LightInstallation:
@@ -57,7 +57,7 @@ class LightInstallation:
         """`python WORDS`, its output as text."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(self.folder), str(ROOT)))}
         command = [sys.executable, "-S", *map(str, words)]
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        return subprocess.run(  # type: ignore[call-overload]
             command, capture_output=True, text=True, timeout=300, env=environment, **options
         )
 

@@ -1,6 +1,9 @@
 """Losses against the values of the official implementations."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +27,7 @@ def cleanunet() -> dict[str, Tensor]:
     [("full", 0.5, "full"), ("high", 0.5, "high-published"), ("defaults", 0.1, "full")],
 )
 def test_cleanunet_stft_loss_and_its_gradient(
-    cleanunet: dict[str, Tensor], variant: str, weight: float, band: str
+    cleanunet: dict[str, Tensor], variant: str, weight: float, band: Any
 ) -> None:
     loss = MultiResolutionSTFTLoss(spectral_convergence=weight, log_magnitude=weight, band=band)
     estimate = cleanunet["loss.denoised"].clone().requires_grad_()
@@ -71,7 +74,9 @@ def test_parallel_wavegan_stft_loss(variant: str) -> None:
 
 def test_parallel_wavegan_adversarial_losses() -> None:
     pack = load_file(PARITY / "parallel_wavegan" / "v1_small" / "io.safetensors")
-    real, fake = [(pack["disc_real_0"], [])], [(pack["disc_fake_0"], [])]
+    real: list[tuple[Tensor, list[Tensor]]] = [(pack["disc_real_0"], [])]
+    fake: list[tuple[Tensor, list[Tensor]]] = [(pack["disc_fake_0"], [])]
+    kind: Any
     for kind, suffix in (("least-squares", ""), ("hinge-linear", "_hinge")):
         value = generator_loss(fake, kind, "mean")
         torch.testing.assert_close(value, pack[f"loss.gen_adv{suffix}"], rtol=1e-4, atol=0)
@@ -84,6 +89,7 @@ def test_melgan_losses_average_scales() -> None:
     # The pack keeps the last feature and the logits of each of two scales.
     real = [(pack[f"disc_real_{n}"], [pack[f"disc_real_{n - 1}"]]) for n in (4,)]
     fake = [(pack[f"disc_fake_{n}"], [pack[f"disc_fake_{n - 1}"]]) for n in (4, 9)]
+    reduction: Any
     for reduction, factor in (("mean", 1), ("sum", 2)):
         value = generator_loss(fake, reduction=reduction)
         torch.testing.assert_close(value, factor * pack["loss.gen_adv"], rtol=1e-4, atol=0)
@@ -100,6 +106,6 @@ def test_feature_matching_reductions() -> None:
 
 
 def test_hinge_generator_stops_at_the_margin() -> None:
-    fake = [(torch.tensor([2.0, -1.0]), [])]
+    fake: list[tuple[Tensor, list[Tensor]]] = [(torch.tensor([2.0, -1.0]), [])]
     assert generator_loss(fake, "hinge") == 1.0
     assert generator_loss(fake, "hinge-linear") == -0.5

@@ -150,7 +150,7 @@ def test_spectral_metrics_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatc
 
 def _tone(frequency: float, seconds: float = 1.0) -> np.ndarray:
     t = np.arange(round(seconds * RATE)) / RATE
-    return 0.1 * sum(np.sin(2 * np.pi * frequency * k * t) / k for k in range(1, 8))
+    return 0.1 * np.sum([np.sin(2 * np.pi * frequency * k * t) / k for k in range(1, 8)], axis=0)
 
 
 def test_pitch_errors_of_known_tones() -> None:

@@ -120,7 +120,7 @@ def test_overfits_one_patch(kind: str) -> None:
 
 
 @pytest.mark.parametrize("attention", ["full", "linear", "multi-query"])
-def test_kinds_of_attention(attention: str) -> None:
+def test_kinds_of_attention(attention: Any) -> None:
     config = AFiLMConfig(**TINY, heads=2, transformer_layers=1, transformer_inner_dim=8, attention=attention)
     with torch.no_grad():
         assert AFiLM(config).eval()(torch.randn(1, 1, 64)).shape == (1, 1, 64)

@@ -1,5 +1,9 @@
 """The band-split GRU answers alike at every level, keeps silence silent, and filters where it is told to."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 import torch
 
@@ -7,25 +11,25 @@ from audiotool.errors import CheckpointError
 from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig, Memory
 
 
-def build(**config):
+def build(**config: Any) -> Any:
     torch.manual_seed(0)
     return BandSplitGRU(BandSplitGRUConfig(dim=8, layers=2, **config)).eval()
 
 
 @torch.no_grad()
-def test_output_follows_the_input_level():
+def test_output_follows_the_input_level() -> None:
     model = build()
     x = torch.randn(1, 1, 8000) * 0.1
     torch.testing.assert_close(model.process(x * 0.1), model.process(x) * 0.1, atol=1e-4, rtol=1e-2)
 
 
 @torch.no_grad()
-def test_silence_stays_silent():
+def test_silence_stays_silent() -> None:
     assert build().process(torch.zeros(1, 1, 4000)).abs().max() == 0
 
 
 @torch.no_grad()
-def test_every_stem_gets_its_own_output():
+def test_every_stem_gets_its_own_output() -> None:
     y = build(stems=("speaker1", "speaker2")).process(torch.randn(3, 1, 2000))
     assert y.shape == (3, 2, 2000)
     assert not torch.equal(y[:, 0], y[:, 1])
@@ -33,7 +37,7 @@ def test_every_stem_gets_its_own_output():
 
 @torch.no_grad()
 @pytest.mark.parametrize(("hz", "sounds"), [(1000.0, True), (6000.0, False)])
-def test_earlier_frames_serve_below_the_deep_filters_edge_alone(hz, sounds):
+def test_earlier_frames_serve_below_the_deep_filters_edge_alone(hz: float, sounds: bool) -> None:
     """With masks of zero, only the taps that look back can make a sound."""
     model = build(filter_taps=3, filter_below_hz=4000.0)
     for masks, taps in zip(model.masks, model.taps, strict=True):
@@ -46,7 +50,7 @@ def test_earlier_frames_serve_below_the_deep_filters_edge_alone(hz, sounds):
 
 
 @torch.no_grad()
-def test_a_memory_joins_a_trained_network_without_changing_it():
+def test_a_memory_joins_a_trained_network_without_changing_it() -> None:
     trained, joined = build(), build(memory=6)
     joined.load_state_dict(trained.state_dict(), strict=False)
     x = torch.randn(1, 1, 4000)
@@ -54,7 +58,7 @@ def test_a_memory_joins_a_trained_network_without_changing_it():
 
 
 @torch.no_grad()
-def test_a_memory_tells_every_band_what_another_heard_before():
+def test_a_memory_tells_every_band_what_another_heard_before() -> None:
     torch.manual_seed(0)
     memory = Memory(bands=4, dim=8, units=6, learnt_start=False)
     torch.nn.init.normal_(memory.spread.weight)
@@ -66,7 +70,7 @@ def test_a_memory_tells_every_band_what_another_heard_before():
 
 
 @torch.no_grad()
-def test_a_trained_memory_streams():
+def test_a_trained_memory_streams() -> None:
     model = build(memory=6)
     for memory in model.memories:
         torch.nn.init.normal_(memory.spread.weight)
@@ -78,14 +82,14 @@ def test_a_trained_memory_streams():
     torch.testing.assert_close(torch.cat(outputs, dim=-1)[..., :4000], model.process(x))
 
 
-def test_bands_that_do_not_fill_the_spectrum_are_refused():
+def test_bands_that_do_not_fill_the_spectrum_are_refused() -> None:
     with pytest.raises(CheckpointError, match="256 bins together, found 250"):
         BandSplitGRU.from_config({"bands": [[25, 10]]})
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory", [0, 6])
-def test_a_warmed_up_stream_goes_on_as_if_it_had_begun_before(memory):
+def test_a_warmed_up_stream_goes_on_as_if_it_had_begun_before(memory: int) -> None:
     model = build(memory=memory, filter_taps=3)
     for layer in model.memories:
         torch.nn.init.normal_(layer.spread.weight)
@@ -102,7 +106,7 @@ def test_a_warmed_up_stream_goes_on_as_if_it_had_begun_before(memory):
 
 
 @torch.no_grad()
-def test_nothing_of_a_warm_up_sounds():
+def test_nothing_of_a_warm_up_sounds() -> None:
     model = build(filter_taps=3)
     state = model.start(memory=model.warm_up(torch.randn(1, 1, 8000)))
     silence, _ = model.step(torch.zeros(1, 1, 4000), state, final=True)
@@ -111,7 +115,7 @@ def test_nothing_of_a_warm_up_sounds():
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory", [0, 6])
-def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory):
+def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory: int) -> None:
     plain, learnt = build(memory=memory), build(memory=memory, learnt_start=True)
     learnt.load_state_dict(plain.state_dict(), strict=False)
     for layer in (*plain.memories, *learnt.memories):
@@ -134,7 +138,7 @@ def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory):
     torch.testing.assert_close(*again, atol=0, rtol=0)
 
 
-def test_warmed_up_examples_are_what_a_warmed_up_stream_gives():
+def test_warmed_up_examples_are_what_a_warmed_up_stream_gives() -> None:
     model = build(learnt_start=True)
     x = torch.randn(2, 1, 3 * 16000)
     warmed_up = model.warmed_up_outputs({"input": x})["estimate"]

@@ -51,7 +51,7 @@ def test_input_without_a_channel_axis(model: Model, tensors: dict[str, Tensor]) 
 
 
 def test_padded_length_is_the_official_one(model: Model, tensors: dict[str, Tensor]) -> None:
-    assert model.padded_length(tensors["a.noisy"].shape[-1]) == int(tensors["a.padded_length"])
+    assert model.padded_length(tensors["a.noisy"].shape[-1]) == int(tensors["a.padded_length"])  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("case", ["changed", "flipped"])

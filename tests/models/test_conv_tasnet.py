@@ -5,13 +5,13 @@ import torch
 from audiotool.models.conv_tasnet import ConvTasNet, ConvTasNetConfig
 
 
-def test_parameter_count_is_the_papers():
+def test_parameter_count_is_the_papers() -> None:
     with torch.device("meta"):
         model = ConvTasNet(ConvTasNetConfig())
     assert model.parameter_count == 5_050_545  # 5.1 M in Table II
 
 
-def test_one_step_lowers_the_loss():
+def test_one_step_lowers_the_loss() -> None:
     torch.manual_seed(0)
     small = ConvTasNetConfig(
         filters=32, bottleneck_channels=16, hidden_channels=24, skip_channels=16, blocks=3, stacks=1

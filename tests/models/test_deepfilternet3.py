@@ -61,7 +61,8 @@ def tiny(**values: Any) -> DeepFilterNet3:
 
 def graph(name: str, tensors: dict[str, Tensor], drop: str = "") -> bytes:
     """One official graph: its operations in the official order, with the weights they use."""
-    nodes, stored = [], {}
+    nodes: list[Any] = []
+    stored: dict[str, Any] = {}
 
     def add(kind: str, *weights: Tensor) -> None:
         names = [f"onnx::{kind}_{len(stored) + n}" for n in range(len(weights))]

@@ -87,10 +87,10 @@ def official_files(folder: Path, model: DTLN) -> Path:
     # Recurrent matrices come first in an unrolled graph.
     matrices: list[str] = []
     for n in (1, 0):
-        values = keras_lstm(w, f"second.lstms.{n}")
+        roles = keras_lstm(w, f"second.lstms.{n}")
         for role, operation in zip(KINDS, ("MatMul", "MatMul_1", "BiasAdd"), strict=True):
             name = f"model_2/lstm_{n + 6}/{operation}/ReadVariableOp/resource:0"
-            second[name] = values[role]
+            second[name] = roles[role]
             matrices += [name] if role != "bias" else []
     used = [*reversed(matrices), "model_2/dense_3/Tensordot/Reshape_1:0"]
     nodes = [node("Conv", "conv1d_2/kernel:0"), *(node("MatMul", name) for name in used)]

@@ -1,7 +1,10 @@
 """GTCRN equals the official network, whole and in a stream."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,51 +17,52 @@ from audiotool.errors import CheckpointError
 from audiotool.importers.base import import_checkpoint
 from audiotool.importers.gtcrn import FOLDED, MATRICES, RECURRENT, SLOPES, _turn
 from audiotool.importers.onnx_file import GRU_ORDER, reorder_gates
+from audiotool.models.base import Model
 from audiotool.models.gtcrn import GTCRN
 
 PACK = Path(__file__).parents[1] / "data" / "parity" / "gtcrn"
 
 
 @pytest.fixture(scope="module")
-def model():
+def model() -> Model:
     return import_checkpoint(PACK / "model_trained_on_dns3.tar", "gtcrn")[0]
 
 
 @pytest.fixture(scope="module")
-def pack():
+def pack() -> dict[str, Tensor]:
     return load_file(PACK / "io.safetensors")
 
 
-def relative(estimate, reference):
+def relative(estimate: Tensor, reference: Tensor) -> float:
     return ((estimate - reference).abs().max() / reference.square().mean().sqrt()).item()
 
 
-def test_forward_equals_the_official_spec(model, pack):
+def test_forward_equals_the_official_spec(model: Model, pack: dict[str, Tensor]) -> None:
     with torch.no_grad():
         assert relative(model(pack["spec"]), pack["enhanced_spec"]) < 1e-4
 
 
-def test_process_equals_the_official_waveform(model, pack):
+def test_process_equals_the_official_waveform(model: Model, pack: dict[str, Tensor]) -> None:
     with torch.no_grad():
         enhanced = model.process(pack["noisy"][:, None])[:, 0]
     assert relative(enhanced, pack["enhanced"]) < 1e-4
 
 
-def test_published_parameter_count(model):
+def test_published_parameter_count(model: Model) -> None:
     assert model.parameter_count == 23_669
 
 
-def test_filterbank_is_the_official_one(model):
+def test_filterbank_is_the_official_one(model: Model) -> None:
     torch.testing.assert_close(erb_filterbank(65, 64, 512, 16000), model.erb_filters, atol=1e-6, rtol=0)
 
 
-def test_weights_of_another_model_are_refused_with_their_keys(tmp_path):
+def test_weights_of_another_model_are_refused_with_their_keys(tmp_path: Path) -> None:
     torch.save({"model": {"encoder.0.0.weight": torch.zeros(1)}}, tmp_path / "other.tar")
     with pytest.raises(CheckpointError, match=r"missing.*unexpected"):
         import_checkpoint(tmp_path / "other.tar", "gtcrn")
 
 
-def streaming_graph(path: Path, model: GTCRN) -> Path:
+def streaming_graph(path: Path, model: Model) -> Path:
     """The official streaming graph's operations and weights, of a model whose encoder has neutral norms."""
     onnx = pytest.importorskip("onnx")
     official: dict[str, Tensor] = {}
@@ -69,7 +73,8 @@ def streaming_graph(path: Path, model: GTCRN) -> Path:
         official[name] = _turn(name, value) if value.dim() == 4 else value
     official["erb.erb_fc.weight"] = official.pop("erb_filters")
     official["erb.ierb_fc.weight"] = official["erb.erb_fc.weight"].T
-    nodes, stored = [], {}
+    nodes: list[Any] = []
+    stored: dict[str, Any] = {}
 
     def add(kind: str, *weights: Tensor) -> None:
         names = [f"onnx::{kind}_{len(stored) + n}" for n in range(len(weights))]
@@ -105,8 +110,8 @@ def test_weights_of_the_streaming_graph(tmp_path: Path) -> None:
     source = GTCRN.from_config({}).eval()
     for _, norm in FOLDED:
         place = re.sub(r"^encoder\.en_convs\.", "encoder.", norm)
-        source.get_submodule(place).running_var.fill_(1 - 1e-5)  # type: ignore[union-attr, operator]
-    path = streaming_graph(tmp_path / "gtcrn_simple.onnx", source)  # type: ignore[arg-type]
+        source.get_submodule(place).running_var.fill_(1 - 1e-5)  # type: ignore[operator]
+    path = streaming_graph(tmp_path / "gtcrn_simple.onnx", source)
     model, _ = import_checkpoint(path, "gtcrn")
     x = 0.1 * torch.randn(1, 1, 4000)
     with torch.inference_mode():
@@ -116,7 +121,7 @@ def test_weights_of_the_streaming_graph(tmp_path: Path) -> None:
 
 def test_another_graph_is_refused(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
-    path = streaming_graph(tmp_path / "gtcrn.onnx", GTCRN.from_config({}).eval())  # type: ignore[arg-type]
+    path = streaming_graph(tmp_path / "gtcrn.onnx", GTCRN.from_config({}).eval())
     changed = onnx.load(str(path))
     del changed.graph.node[0]
     onnx.save(changed, str(path))

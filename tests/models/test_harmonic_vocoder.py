@@ -80,8 +80,8 @@ def test_losses_reach_every_weight() -> None:
     time = torch.arange(32 * 256) / 22050
     target = sum(torch.cos(2 * torch.pi * 130 * n * time) for n in range(1, 20)) * 0.02
     batch = {
-        "input": MelSpectrogram("hifigan-22k")(target[None]),
-        "target": target[None, None],
+        "input": MelSpectrogram("hifigan-22k")(target[None]),  # type: ignore[index]
+        "target": target[None, None],  # type: ignore[index]
     }
     outputs = model.training_outputs(batch)
     assert ((outputs["target_f0"][0, 4:-4] - 130).abs() < 1).all()

@@ -74,7 +74,7 @@ def test_importer_reads_the_mel_definition(tmp_path: Path) -> None:
         PACKS / "v1_small" / "g_00000001", "hifigan", tmp_path / "config.json"
     )
     assert official("v1_small").config.mel == "hifigan-22k"
-    assert (model.mel.fmax, model.mel.padding, model.mel.power_offset) == (7600, "same", 1e-9)
+    assert (model.mel.fmax, model.mel.padding, model.mel.power_offset) == (7600, "same", 1e-9)  # type: ignore[comparison-overlap, union-attr]
     assert (metadata.task, metadata.sample_rate) == ("vocode", 22050)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,9 +23,15 @@ VARIANTS = ["hn_sinc_nsf_9_small", "hn_sinc_nsf_10_small", "hn_nsf_small"]
 MEL = {"sample_rate": 16000, "n_fft": 64, "hop_length": 8, "n_mels": 6}
 
 
-def tiny(variant: str, **values: object) -> NSF:
+def tiny(variant: Any, **values: Any) -> NSF:
     torch.manual_seed(0)
-    sizes = {"hidden_dim": 8, "blstm_dim": 8, "filter_blocks": 2, "convs_per_block": 4, "harmonics": 4}
+    sizes: dict[str, Any] = {
+        "hidden_dim": 8,
+        "blstm_dim": 8,
+        "filter_blocks": 2,
+        "convs_per_block": 4,
+        "harmonics": 4,
+    }
     config = NSFConfig(mel=MEL, variant=variant, backward_block=5, backward_lookahead=7, **(sizes | values))
     return NSF(config).eval()
 
@@ -61,14 +68,14 @@ def test_official_loss(pack: str) -> None:
 @pytest.mark.parametrize(
     ("variant", "count"), [("hn-nsf", 724_265), ("hn-sinc-nsf-9", 724_265), ("hn-sinc-nsf-10", 722_793)]
 )
-def test_published_parameter_count(variant: str, count: int) -> None:
+def test_published_parameter_count(variant: Any, count: int) -> None:
     with torch.device("meta"):
         assert NSF(NSFConfig(variant=variant)).parameter_count == count
 
 
 @pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])
 @pytest.mark.parametrize("frames", [0, 1, 2, 5, 61])
-def test_stream_equals_whole(variant: str, frames: int) -> None:
+def test_stream_equals_whole(variant: Any, frames: int) -> None:
     model, x = tiny(variant), features(frames, batch=2)
     with torch.inference_mode():
         whole = model.process(x, seed=3)
@@ -82,7 +89,7 @@ def test_stream_equals_whole(variant: str, frames: int) -> None:
 
 
 @pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])
-def test_latency(variant: str) -> None:
+def test_latency(variant: Any) -> None:
     model, x, first = tiny(variant), features(60), 45
     changed = x.clone()
     changed[..., first:] += 1
@@ -102,7 +109,7 @@ def test_convolutional_latency_is_tight() -> None:
 
 
 @pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])
-def test_process_is_the_published_network_within_one_window(variant: str) -> None:
+def test_process_is_the_published_network_within_one_window(variant: Any) -> None:
     """Up to backward_block + backward_lookahead frames the recurrent condition sees all there is."""
     model, x = tiny(variant, harmonics=1, sine_amplitude=0.0, noise_std=0.0), features(12)
     with torch.inference_mode():

@@ -42,7 +42,7 @@ TINY: dict[str, Any] = {
 def official(pack: str, **overrides: Any) -> tuple[PeriodWave, dict[str, Tensor]]:
     folder = PACKS / pack
     model, _ = import_checkpoint(folder / "G_10000.pth", "periodwave", folder / "config.json", overrides)
-    return model, load_file(folder / "io.safetensors")
+    return model, load_file(folder / "io.safetensors")  # type: ignore[return-value]
 
 
 def tiny(**values: Any) -> PeriodWave:

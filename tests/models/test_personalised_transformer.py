@@ -9,13 +9,13 @@ SMALL = PersonalisedTransformerConfig(dim=16, heads=2, blocks=2, inner_dim=32, w
 
 
 @pytest.fixture
-def model():
+def model() -> PersonalisedTransformer:
     torch.manual_seed(0)
     return PersonalisedTransformer(SMALL).eval()
 
 
 @torch.no_grad()
-def test_another_enrolment_gives_another_output_and_the_same_the_same(model):
+def test_another_enrolment_gives_another_output_and_the_same_the_same(model: PersonalisedTransformer) -> None:
     mixture, first, second = torch.randn(1, 1, 6000), torch.randn(1, 1, 9000), torch.rand(1, 1, 9000)
     output = model.process(mixture, enrolment=first)
     assert torch.equal(output, model.process(mixture, enrolment=first))
@@ -23,7 +23,7 @@ def test_another_enrolment_gives_another_output_and_the_same_the_same(model):
 
 
 @torch.no_grad()
-def test_the_enrolment_is_encoded_once_and_streams_equal_the_whole(model):
+def test_the_enrolment_is_encoded_once_and_streams_equal_the_whole(model: PersonalisedTransformer) -> None:
     mixture, enrolment = torch.randn(1, 1, 6000), torch.randn(1, 1, 9000)
     state, parts = model.start(enrolment=enrolment), []
     memory = state["memory"]
@@ -38,19 +38,19 @@ def test_the_enrolment_is_encoded_once_and_streams_equal_the_whole(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("length", [0, 100, 321])
-def test_short_enrolments_are_accepted(model, length):
+def test_short_enrolments_are_accepted(model: PersonalisedTransformer, length: int) -> None:
     assert model.process(torch.randn(2, 1, 1000), enrolment=torch.randn(1, 1, length)).shape == (2, 1, 1000)
 
 
 @torch.no_grad()
-def test_enrolment_level_does_not_matter(model):
+def test_enrolment_level_does_not_matter(model: PersonalisedTransformer) -> None:
     mixture, enrolment = torch.randn(1, 1, 6000), torch.randn(1, 1, 9000)
     loud = model.process(mixture, enrolment=enrolment)
     soft = model.process(mixture, enrolment=enrolment * 0.1)
     torch.testing.assert_close(loud, soft, atol=1e-3, rtol=1e-2)
 
 
-def test_one_step_lowers_the_loss(model):
+def test_one_step_lowers_the_loss(model: PersonalisedTransformer) -> None:
     batch = {
         "input": torch.randn(2, 1, 3000),
         "target": torch.randn(2, 1, 3000) * 0.1,

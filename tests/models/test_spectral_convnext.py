@@ -1,37 +1,42 @@
 """The spectral ConvNeXt answers alike at every level, and leaves the band that was there alone."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeXtConfig
 
 
-def build(**config):
+def build(**config: Any) -> SpectralConvNeXt:
     torch.manual_seed(0)
     return SpectralConvNeXt(SpectralConvNeXtConfig(dim=24, blocks=2, **config)).eval()
 
 
-def band_energy(waveform, low_hz, high_hz, sample_rate=16000):
+def band_energy(waveform: Tensor, low_hz: float, high_hz: float, sample_rate: int = 16000) -> float:
     spectrum = torch.fft.rfft(waveform * torch.hann_window(waveform.shape[-1])).abs().square()
     hz = torch.fft.rfftfreq(waveform.shape[-1], 1 / sample_rate)
     return spectrum[..., (hz >= low_hz) & (hz < high_hz)].sum().item()
 
 
 @torch.no_grad()
-def test_output_follows_the_input_level():
+def test_output_follows_the_input_level() -> None:
     model = build()
     x = torch.randn(1, 1, 8000) * 0.1
     torch.testing.assert_close(model.process(x * 0.1), model.process(x) * 0.1, atol=1e-4, rtol=1e-2)
 
 
 @torch.no_grad()
-def test_silence_stays_silent():
+def test_silence_stays_silent() -> None:
     assert build().process(torch.zeros(1, 1, 4000)).abs().max() == 0
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("bandwidth_hz", [None, 5000.0])
-def test_extension_adds_nothing_to_the_band_that_was_there(bandwidth_hz):
+def test_extension_adds_nothing_to_the_band_that_was_there(bandwidth_hz: float | None) -> None:
     model = build(head="extend", extend_from_hz=4000.0)
     time = torch.arange(16000) / 16000
     x = torch.sin(2 * torch.pi * 440 * time)[None, None] * 0.3
@@ -42,14 +47,14 @@ def test_extension_adds_nothing_to_the_band_that_was_there(bandwidth_hz):
 
 
 @torch.no_grad()
-def test_every_stem_gets_its_own_output():
+def test_every_stem_gets_its_own_output() -> None:
     y = build(stems=("speaker1", "speaker2")).process(torch.randn(3, 1, 2000))
     assert y.shape == (3, 2, 2000)
     assert not torch.equal(y[:, 0], y[:, 1])
 
 
 @torch.no_grad()
-def test_restraint_lowers_what_is_added_outside_training_alone():
+def test_restraint_lowers_what_is_added_outside_training_alone() -> None:
     x = torch.randn(1, 1, 8000) * 0.1
     bold, restrained = (build(head="extend", restraint_db=db) for db in (0.0, 20.0))
     torch.testing.assert_close(restrained.process(x) - x, (bold.process(x) - x) * 0.1, atol=1e-6, rtol=1e-3)

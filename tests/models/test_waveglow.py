@@ -131,7 +131,7 @@ def test_denoiser_takes_away_the_models_bias() -> None:
     model = tiny()
     silence = torch.zeros(1, 6, 88)
     with torch.no_grad():
-        torch.nn.init.constant_(model.WN[-1].end.bias, 0.05)
+        torch.nn.init.constant_(model.WN[-1].end.bias, 0.05)  # type: ignore[arg-type, union-attr]
         bias = model.inverse(silence, torch.zeros(1, 4, 88 * 4))
         assert bias.abs().max() > 0.01
         middle = slice(320, -320)

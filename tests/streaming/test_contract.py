@@ -23,7 +23,7 @@ def splits(model: Model, length: int, how: str) -> list[int]:
     """Chunk lengths that sum to `length`."""
     if how == "random":
         generator = random.Random(1)
-        sizes = []
+        sizes: list[int] = []
         while sum(sizes) < length:
             sizes.append(generator.choice([0, 1, 2, 3, 17, 101, 257, 1000, 5 * model.hop_length + 1]))
     else:

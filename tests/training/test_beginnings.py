@@ -147,8 +147,14 @@ def test_amounts_that_are_not_known_are_left_out() -> None:
 
 
 def test_the_same_material_counts_once() -> None:
-    first = [{"name": "a", "licence": "MIT", "seconds": 3.0}, {"name": "b", "licence": "MIT"}]
-    second = [{"name": "a", "licence": "CC0-1.0"}, {"name": "b", "licence": "MIT", "seconds": 2.0}]
+    first: list[dict[str, Any]] = [
+        {"name": "a", "licence": "MIT", "seconds": 3.0},
+        {"name": "b", "licence": "MIT"},
+    ]
+    second: list[dict[str, Any]] = [
+        {"name": "a", "licence": "CC0-1.0"},
+        {"name": "b", "licence": "MIT", "seconds": 2.0},
+    ]
     assert joined_sources(first, second, [{"name": "a", "licence": "MIT", "seconds": 1.0}]) == [
         {"name": "a", "licence": "CC0-1.0"},
         {"name": "a", "licence": "MIT", "seconds": 3.0},

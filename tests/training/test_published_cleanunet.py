@@ -1,7 +1,10 @@
 """Training continued from an official CleanUNet checkpoint gives the official losses."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -27,7 +30,7 @@ def test_resumed_steps_equal_the_official_ones() -> None:
     weights = importer.weights(official)
     model.load_weights(weights, "the official checkpoint")
     optimiser = build_optimiser(AdamSection(name="adam", lr=2e-4), model)
-    _take_moments(optimiser, model, list(weights), official["optimizer_state_dict"]["state"])
+    _take_moments(optimiser, model, list(weights), official["optimizer_state_dict"]["state"])  # type: ignore[arg-type]
 
     pack = load_file(PARITY / "cleanunet_training" / "training.safetensors")
     batch = {"input": pack["train_noisy"], "target": pack["train_clean"]}
@@ -47,7 +50,9 @@ def test_resumed_steps_equal_the_official_ones() -> None:
         optimiser.step()
 
 
-def _take_moments(optimiser: torch.optim.Optimizer, model: CleanUNet, names: list[str], state: dict) -> None:
+def _take_moments(
+    optimiser: torch.optim.Optimizer, model: CleanUNet, names: list[str], state: dict[int, Any]
+) -> None:
     """Give our optimiser the official moments; the official order of parameters is that of the state dict."""
     parameters = dict(model.named_parameters())
     for index, name in enumerate(names):

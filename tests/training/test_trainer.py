@@ -282,7 +282,7 @@ def test_out_of_memory_names_the_keys(tiny_recipe: dict[str, Any], tmp_path: Pat
     def fail(*inputs: Any) -> None:
         torch.empty(2**60)
 
-    trainer._step = fail  # type: ignore[method-assign]
+    trainer._step = fail  # type: ignore[assignment, method-assign]
     with pytest.raises(DeviceError, match=r"train\.batch_size .*train\.accumulate.*audio\.segment_seconds"):
         trainer.run()
 
@@ -293,7 +293,7 @@ def test_other_runtime_errors_stay_what_they_are(tiny_recipe: dict[str, Any], tm
     def fail(*inputs: Any) -> None:
         raise RuntimeError("shapes differ")
 
-    trainer._step = fail  # type: ignore[method-assign]
+    trainer._step = fail  # type: ignore[assignment, method-assign]
     with pytest.raises(RuntimeError, match="shapes differ"):
         trainer.run()
 
@@ -309,7 +309,7 @@ def test_full_disk_keeps_the_last_state(
             raise OSError(28, "No space left on device")
         save(state, file)
 
-    monkeypatch.setattr(folder_module.torch, "save", save_until_full)
+    monkeypatch.setattr(folder_module.torch, "save", save_until_full)  # type: ignore[attr-defined]
     with pytest.raises(CheckpointError, match=r"disk is full.*intact"):
         train(tiny_recipe, tmp_path)
     assert [p.name for p in (tmp_path / "states").iterdir()] == ["step-0000000002.pt"]

@@ -32,9 +32,7 @@ class GRU(nn.GRU):
     def __init__(self, input_size: int, hidden_size: int, batch_first: bool = False) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
 
-    def forward(  # type: ignore[override]
-        self, input: Tensor, hx: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if torch.compiler.is_exporting():
             return self._exported(input, hx)
         own = (
@@ -50,11 +48,11 @@ class GRU(nn.GRU):
         if len(x) == 1 and not torch.is_grad_enabled():
             last = self._single_step(x[0], begin)
             return last[None].transpose(0, 1) if self.batch_first else last[None], last[None]
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
             return nn.GRU.forward(self, input, hx)
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
         if torch.is_grad_enabled():
-            y, last = _GRUFunction.apply(x, begin, *weights)
+            y, last = _GRUFunction.apply(x, begin, *weights)  # type: ignore[no-untyped-call]
         else:
             y, last = _outputs(_run(x, begin, *weights, keep=False)[2])
         return y.transpose(0, 1) if self.batch_first else y, last[None]
@@ -218,9 +216,7 @@ class StreamingGRU(GRU):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, state: State = None, final: bool = False
-    ) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         if x.shape[-1] == 0:
             return x.new_zeros(x.shape[0], self.hidden_size, 0), state
         hidden = None if state is None else state.transpose(0, 1).contiguous()
@@ -234,9 +230,7 @@ class StreamingLSTM(nn.LSTM):
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__(input_size, hidden_size, num_layers, batch_first=True)
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, state: State = None, final: bool = False
-    ) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         if x.shape[-1] == 0:
             return x.new_zeros(x.shape[0], self.hidden_size, 0), state
         pair = None if state is None else tuple(s.transpose(0, 1).contiguous() for s in state)

@@ -26,7 +26,7 @@ def compiling() -> Iterator[None]:
         # torch.export, whose programs run in Python.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         # Lengths and integers decide what a traced step does, and they do not change.
-        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         yield
 
 
@@ -43,7 +43,7 @@ def scripted(steps: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(steps)
     def run(*arguments: Any) -> None:
         # The loop is as fast without TorchScript's optimiser, which would cost the first calls 0.1 s.
-        with torch.jit.optimized_execution(False):
+        with torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             compiled(*arguments)
 
     return run

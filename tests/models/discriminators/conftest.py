@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 OFFICIAL = (
     (r"parametrizations\.weight\.original0$", "weight_g"),
@@ -48,7 +49,7 @@ def drawn(name: str, order: int, shape: torch.Size) -> Tensor:
 def draw_weights() -> Callable[..., None]:
     """Fill a discriminator; `buffers` are official state-dict entries that have another place in ours."""
 
-    def fill(module: nn.Module, windows: str = "", given: dict[str, Tensor] | None = None) -> None:
+    def fill(module: Any, windows: str = "", given: dict[str, Tensor] | None = None) -> None:
         own = {official_name(k): v for k, v in module.state_dict(keep_vars=True).items()}
         if windows:
             for n, part in enumerate(module.discriminators):

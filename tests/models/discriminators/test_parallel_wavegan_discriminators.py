@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -117,6 +118,7 @@ def test_official_adversarial_losses(pack: str) -> None:
     io = official(pack, discriminator)
     with torch.no_grad():
         real, fake = discriminator(io["target"]), discriminator(io["output"])
+    kind: Any
     for kind, suffix in (("least-squares", ""), ("hinge-linear", "_hinge")):
         assert torch.isclose(generator_loss(fake, kind, "mean"), io[f"loss.gen_adv{suffix}"], rtol=1e-4)
         expected = io[f"loss.dis_real_fake{suffix}"].sum()

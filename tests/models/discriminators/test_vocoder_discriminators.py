@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -105,7 +106,7 @@ def test_bigvgan_constant_q() -> None:
     official = torch.load(pack / "cqtd_state_dict.pt", weights_only=True)
     discriminator.load_state_dict(official["cqtd"])
     for part, sizes in zip(discriminator.discriminators, (256, 512, 512), strict=True):
-        assert part.transform.kernels.shape[-1] == sizes
+        assert part.transform.kernels.shape[-1] == sizes  # type: ignore[index, union-attr]
     real, fake = judge(discriminator, tensors)
     assert_logits(real, tensors, "cqtd", "real")
     assert_logits(fake, tensors, "cqtd", "fake")
@@ -124,14 +125,17 @@ def test_vocos(draw_weights: Draw, prefix: str) -> None:
     real, fake = judge(discriminator, tensors)
     assert_logits(real, tensors, prefix, "real")
     assert_logits(fake, tensors, prefix, "fake")
-    on_real = sum(F.relu(1 - logits).mean() for logits, _ in real)
-    sums = [
+    on_real: Any = sum(F.relu(1 - logits).mean() for logits, _ in real)
+    sums: list[Any] = [
         on_real + sum(F.relu(1 + logits).mean() for logits, _ in fake),
         sum(F.relu(1 - logits).mean() for logits, _ in fake),
         feature_distance(real, fake),
     ]
     torch.testing.assert_close(
-        torch.stack(sums), tensors[f"disc.{prefix}.hinge_disc_gen_fm_sums"], rtol=1e-4, atol=0
+        torch.stack(sums),
+        tensors[f"disc.{prefix}.hinge_disc_gen_fm_sums"],
+        rtol=1e-4,
+        atol=0,
     )
 
 
@@ -157,7 +161,7 @@ def test_a_condition_moves_the_logits_once_it_has_weight(build: type[Discriminat
     for (before, _), (after, _) in zip(plain, discriminator(waveform, condition=condition), strict=True):
         torch.testing.assert_close(before, after)
     with torch.no_grad():
-        for part in discriminator.discriminators:
+        for part in discriminator.discriminators:  # type: ignore[union-attr]
             part.emb.weight[2] = 1.0
     for (before, _), (after, _) in zip(plain, discriminator(waveform, condition=condition), strict=True):
         assert (before[0] - after[0]).abs().max() > 1e-3

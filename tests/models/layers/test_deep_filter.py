@@ -5,7 +5,7 @@ import torch
 from audiotool.models.layers.deep_filter import DeepFilter
 
 
-def test_taps_look_back():
+def test_taps_look_back() -> None:
     torch.manual_seed(0)
     spec = torch.randn(6, 1, 3, dtype=torch.complex64)
     for delay in range(3):
@@ -16,7 +16,7 @@ def test_taps_look_back():
         torch.testing.assert_close(y[:, :, 0], expected)
 
 
-def test_chunks_equal_the_whole():
+def test_chunks_equal_the_whole() -> None:
     torch.manual_seed(0)
     spec = torch.randn(9, 2, 3, dtype=torch.complex64)
     taps = torch.randn(9, 2, 2, 4, 3, dtype=torch.complex64)

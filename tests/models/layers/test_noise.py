@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from audiotool.models.layers import noise
 
 
 @pytest.mark.parametrize("draw", [noise.uniform, noise.normal])
-def test_any_stretch_is_a_piece_of_the_whole(draw) -> None:
+def test_any_stretch_is_a_piece_of_the_whole(draw: Callable[..., Tensor]) -> None:
     whole = draw(7, 3, 0, 1000)
     pieces = [draw(7, 3, start, length) for start, length in ((0, 1), (1, 0), (1, 498), (499, 501))]
     assert torch.equal(torch.cat(pieces, dim=-1), whole)

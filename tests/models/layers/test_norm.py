@@ -5,7 +5,7 @@ import torch
 from audiotool.models.layers.norm import CumulativeLayerNorm
 
 
-def test_each_frame_is_normalised_by_itself_and_the_past():
+def test_each_frame_is_normalised_by_itself_and_the_past() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 5, 40) * 3 + 1
     y, _ = CumulativeLayerNorm(5)(x)
@@ -17,7 +17,7 @@ def test_each_frame_is_normalised_by_itself_and_the_past():
         torch.testing.assert_close(y[..., frame], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_the_same_sound_is_normalised_alike_after_an_hour():
+def test_the_same_sound_is_normalised_alike_after_an_hour() -> None:
     norm = CumulativeLayerNorm(4)
     torch.manual_seed(0)
     x = torch.randn(1, 4, 1000)

@@ -17,7 +17,7 @@ from audiotool.models.layers.receptive_field import context_of, input_span, unio
         [nn.Conv1d(2, 2, 3, padding=1), nn.Sequential(nn.ConvTranspose1d(2, 2, 16, 8, padding=4), nn.Tanh())],
     ],
 )
-def test_span_is_what_gradients_reach(layers):
+def test_span_is_what_gradients_reach(layers: list[nn.Module]) -> None:
     module = nn.Sequential(*layers).double()
     x = torch.randn(1, 2, 60, dtype=torch.double, requires_grad=True)
     y = module(x)
@@ -27,7 +27,7 @@ def test_span_is_what_gradients_reach(layers):
         assert input_span(module, span) == (int(touched[0]), int(touched[-1]))
 
 
-def test_union_and_context():
+def test_union_and_context() -> None:
     assert union([(-3, 4), (-1, 9)]) == (-3, 9)
     assert context_of((-3, 9)) == (3, 9)
     assert context_of((1, -1)) == (0, 0)

@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -5,12 +9,12 @@ from torch import nn
 from audiotool.models.layers.weight_norm import fitted_weights, fold, fold_weights, normalise_weights
 
 
-def network() -> nn.Sequential:
+def network() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv1d(3, 4, 3), nn.ConvTranspose1d(4, 2, 4, 2), nn.Conv1d(2, 1, 1, bias=False))
 
 
-def test_folding_a_module_keeps_its_output():
+def test_folding_a_module_keeps_its_output() -> None:
     module, x = network(), torch.randn(2, 3, 9)
     normalise_weights(module)
     with torch.no_grad():
@@ -22,7 +26,7 @@ def test_folding_a_module_keeps_its_output():
     torch.testing.assert_close(module(x), expected)
 
 
-def test_normalising_twice_adds_nothing():
+def test_normalising_twice_adds_nothing() -> None:
     module = network()
     normalise_weights(module)
     names = set(module.state_dict())
@@ -31,7 +35,7 @@ def test_normalising_twice_adds_nothing():
 
 
 @pytest.mark.parametrize("style", ["hook", "parametrisation"])
-def test_folded_tensors_fit_a_plain_network(style):
+def test_folded_tensors_fit_a_plain_network(style: str) -> None:
     module, x = network(), torch.randn(2, 3, 9)
     if style == "hook":
         for layer in module:
@@ -46,14 +50,14 @@ def test_folded_tensors_fit_a_plain_network(style):
     torch.testing.assert_close(plain(x), expected)
 
 
-def test_plain_tensors_pass_unchanged():
+def test_plain_tensors_pass_unchanged() -> None:
     tensors = network().state_dict()
     folded = fold_weights(tensors)
     assert folded.keys() == tensors.keys()
     assert all(folded[k] is tensors[k] for k in tensors)
 
 
-def test_tensors_are_fitted_to_a_network_of_the_other_kind():
+def test_tensors_are_fitted_to_a_network_of_the_other_kind() -> None:
     plain, normalised, x = network(), network(), torch.randn(2, 3, 9)
     normalise_weights(normalised)
     with torch.no_grad():
