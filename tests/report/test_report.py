@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -140,7 +139,7 @@ def test_a_failed_write_keeps_the_earlier_report(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(InputError, match="the disk is full"):
         write_reports([path], Report(rows))
     assert path.read_text() == "earlier"
