@@ -85,13 +85,13 @@ def test_outputs_are_named_as_the_asked_format(folder: Path, tmp_path: Path, ask
 def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "talk.M4A").touch()
-    layout = Layout(output=str(tmp_path / "out"))
+    out = str(tmp_path / "out")
     for typed in (str(tmp_path / "in"), f"{tmp_path}/in/*.M4A"):
-        assert outputs(make_plan([typed], layout), tmp_path / "out") == ["talk.wav"]
+        assert outputs(make_plan([typed], Layout(output=out)), tmp_path / "out") == ["talk.wav"]
         with monkeypatch.context() as without:
             without.setattr(media, "is_there", lambda: False)
             with pytest.raises(PlanError, match=r"read after `pip install 'audiotool-speech\[media\]'`"):
-                make_plan([typed], layout)
+                make_plan([typed], Layout(output=out))
 
 
 def test_outputs_inside_the_input_folder_are_no_inputs(folder: Path) -> None:
