@@ -87,8 +87,8 @@ class UserArray(Generic[ArrayT]):
 
             # Of torch's types numpy does not know all: bfloat16 is none of its own.
             values = torch.from_numpy(np.array(values, order="C"))
-            return values.to(self.waveform.device, self.waveform.dtype)  # type: ignore[no-any-return]
-        return values.astype(self.dtype)  # type: ignore[no-any-return]
+            return values.to(self.waveform.device, self.waveform.dtype)
+        return values.astype(self.dtype)
 
 
 def _values_of(tensor: Any) -> NDArray[Any]:

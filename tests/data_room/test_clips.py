@@ -56,7 +56,7 @@ def test_files_are_decoded_once_and_again_when_they_change(
     tmp_path: Path, paths: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int | None]] = []
     DecodedClips(paths, RATE, tmp_path / "c", lambda done, total: seen.append((done, total)))
     assert seen == [(n, 4) for n in range(1, 5)]
     DecodedClips(paths, RATE, tmp_path / "c", lambda done, total: seen.append((done, total)))

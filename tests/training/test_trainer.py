@@ -433,7 +433,7 @@ def test_a_run_says_what_it_does_before_its_first_step(tiny_recipe: dict[str, An
         def preparing(self, *words: Any) -> None:
             told.append(("preparing", words))
 
-        def decoding(self, done: int, count: int) -> None:
+        def decoding(self, done: int, count: int | None) -> None:
             told.append(("decoding", (done, count)))
 
         def started(self, *words: Any) -> None:
