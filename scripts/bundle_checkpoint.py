@@ -3,8 +3,8 @@
     python scripts/bundle_checkpoint.py runs/NAME/NAME-best.safetensors --name NAME --data DATA
 
 DATA holds what the recipe's data.root should. Writes checkpoints/NAME.safetensors with the means and the
-commands that give them again, its model card, and the manifest. A bundled checkpoint given in place of the
-trained one is measured again.
+commands that give them again, its model card, and the manifest. Weights are stored in half precision, and so
+measured. A bundled checkpoint given in place of the trained one is measured again.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def main() -> None:
     if arguments.notes is not None:
         metadata.notes = arguments.notes
     target = checkpoint.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
-    tensors = load_file(arguments.checkpoint)
+    tensors = {
+        name: t.half() if t.is_floating_point() else t for name, t in load_file(arguments.checkpoint).items()
+    }
     checkpoint.save(target, tensors, metadata)
     for suffix in (".onnx", ".json"):  # of other weights: a graph is made again at the end
         target.with_suffix(suffix).unlink(missing_ok=True)

@@ -69,7 +69,7 @@ class OnnxEngine(Engine):
         self.latency, self.delay = card.latency, card.delay
         self.channels, self.input_channels = card.channels, card.input_channels
         self.extends_from_hz, self.warm_up_seconds = card.extends_from_hz, card.warm_up_seconds
-        self.uses_f0 = card.uses_f0
+        self.uses_f0, self.parameters = card.uses_f0, card.parameters
         self.takes = ("waveform",) if card.upsampling == 1 else ("mel",)
         self.gives = ("stems",) if len(card.stems) > 1 else ("speech",)
         if card.extends_from_hz is not None:

@@ -83,6 +83,10 @@ def test_given_values_replace_the_start(tmp_path: Path) -> None:
     assert (output == 7).all()
 
 
+def test_an_engine_knows_how_many_values_were_trained(tmp_path: Path) -> None:
+    assert OnnxEngine.open(write(tmp_path, graph(), parameters=189440)).parameters == 189440
+
+
 def external(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
