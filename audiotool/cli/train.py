@@ -76,7 +76,7 @@ def train(
     asked = _stop_on_signals(trainer)
     with listener:
         summary = trainer.run(resume)
-    if trainer.fabric.is_global_zero:
+    if trainer.current.fabric.is_global_zero:
         # Who closed the terminal reads no more, and the exit code is that of the interrupt.
         with contextlib.suppress(*[InputError] if summary.interrupted else []):
             _tell(summary, folder, as_json)

@@ -71,7 +71,7 @@ def test_frozen_parts_do_not_move(tiny_recipe: dict[str, Any], tmp_path: Path) -
     before = build_model(parsed).state_dict()
     trainer = Trainer(parsed, tmp_path, "cpu")
     trainer.run()
-    for name, value in trainer.model.state_dict().items():
+    for name, value in trainer.current.model.state_dict().items():
         assert torch.equal(value, before[name]) == (not name.startswith("decoder")), name
 
 

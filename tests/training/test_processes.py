@@ -60,12 +60,13 @@ def test_killed_run_resumes_as_if_nothing_had_happened(
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     resumed = Trainer(recipe.load(path), parts, "cpu")
-    assert 30 <= resumed.folder.load_state()["step"] < 200  # type: ignore[index]
+    assert 30 <= resumed.current.folder.load_state()["step"] < 200  # type: ignore[index]
     resumed.run(resume=True)
     whole = Trainer(recipe.load(path), tmp_path / "whole", "cpu")
     whole.run()
     assert curve(parts / "train.csv") == curve(tmp_path / "whole" / "train.csv")
-    torch.testing.assert_close(resumed.model.state_dict(), whole.model.state_dict(), rtol=0, atol=0)
+    ended, expected = (trainer.current.model.state_dict() for trainer in (resumed, whole))
+    torch.testing.assert_close(ended, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -80,7 +81,7 @@ def test_interrupted_run_saves_its_state_and_says_so(
     _, told = process.communicate(timeout=600)
     assert process.returncode == 128 + number, told
     assert "go on with --resume" in told
-    last = Trainer(recipe.load(tmp_path / "tiny.yaml"), tmp_path / "run", "cpu").folder.load_state()
+    last = Trainer(recipe.load(tmp_path / "tiny.yaml"), tmp_path / "run", "cpu").current.folder.load_state()
     assert last is not None
     assert f"{last['step']} of 100000 steps" in told
 
@@ -117,7 +118,7 @@ step = trainer._step
 
 def stop_after_three(batches):
     step(batches)
-    if trainer.fabric.global_rank == 1 and trainer.progress.step == 3:
+    if trainer.current.fabric.global_rank == 1 and trainer.current.counters.step == 3:
         trainer.stop()
 
 trainer._step = stop_after_three

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from audiotool import recipe
 from audiotool.models.registry import MODELS
+from audiotool.progress import Progress
 from audiotool.recipe.schema import Recipe
 from audiotool.training.trainer import Trainer
 
@@ -89,14 +90,14 @@ def shrunk(name: str, recordings: Path, decoded: Path) -> Recipe:
 
 def repeat_one_batch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give the trainer its first batch in every step."""
-    load = trainer._loader
+    load = trainer.current.batches
 
-    def repeated() -> Iterator[dict[str, Tensor]]:
-        return itertools.repeat(next(load()))
+    def repeated(decoding: Progress) -> Iterator[dict[str, Tensor]]:
+        return itertools.repeat(next(load(decoding)))
 
-    monkeypatch.setattr(trainer, "_loader", repeated)
+    monkeypatch.setattr(trainer.current, "batches", repeated)
     # Discriminators that cannot be made small would be written to disk each time.
-    monkeypatch.setattr(trainer, "_save", lambda: None)
+    monkeypatch.setattr(trainer.current, "save", lambda pending: None)
 
 
 def own_loss(shipped: Recipe, row: dict[str, str]) -> float:

@@ -82,9 +82,9 @@ def test_exported_weights_are_the_average(tiny_recipe: dict[str, Any], tmp_path:
     trainer = Trainer(recipe.parse(tiny_recipe, "tiny", ["validation.count=0"]), tmp_path, "cpu")
     trainer.run()
     exported = checkpoint.load(tmp_path / "tiny.safetensors")[0].state_dict()
-    expected = {key: value.clone() for key, value in trainer.average.model.state_dict().items()}
+    expected = {key: value.clone() for key, value in trainer.current.average.model.state_dict().items()}
     torch.testing.assert_close(exported, expected, rtol=0, atol=0)
-    trained = trainer.model.state_dict()
+    trained = trainer.current.model.state_dict()
     assert any(not torch.equal(exported[key], trained[key]) for key in trained)
 
 
@@ -219,7 +219,7 @@ def test_discriminators_learn_and_the_model_does_not_move_them(
     trainer = Trainer(recipe.parse(tiny_recipe | {"adversarial": ADVERSARIAL}, "tiny"), tmp_path, "cpu")
     section = trainer.recipe.adversarial
     assert section is not None
-    adversary = Adversary(section, 10, 16000, trainer.fabric, fused=True)
+    adversary = Adversary(section, 10, 16000, trainer.current.fabric, fused=True)
     target = torch.randn(2, 1, 2000)
     outputs = {"estimate": torch.zeros(2, 1, 2000, requires_grad=True)}
     before = float(adversary.learn(outputs, target, 1.0))
@@ -250,13 +250,13 @@ class Poisoned(L1WaveformLoss):
 def poisoned_trainer(values: dict[str, Any], folder: Path, calls: set[int]) -> Trainer:
     values["validation"]["count"] = 0
     trainer = Trainer(recipe.parse(values, "tiny", ["train.max_skipped=2"]), folder, "cpu")
-    build = trainer._build
+    build = trainer.current.build
 
     def build_poisoned(state: dict[str, Any] | None) -> None:
         build(state)
-        trainer.objective.terms[0] = Poisoned(calls)
+        trainer.current.objective.terms[0] = Poisoned(calls)
 
-    trainer._build = build_poisoned  # type: ignore[method-assign]
+    trainer.current.build = build_poisoned  # type: ignore[method-assign]
     return trainer
 
 
@@ -273,7 +273,7 @@ def test_divergence_gives_up_with_the_reason(tiny_recipe: dict[str, Any], tmp_pa
     with pytest.raises(RecipeError, match=message):
         trainer.run()
     # The last good state is there to go on from.
-    assert trainer.folder.load_state()["step"] == 4  # type: ignore[index]
+    assert trainer.current.folder.load_state()["step"] == 4  # type: ignore[index]
 
 
 def test_out_of_memory_names_the_keys(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_a_run_stopped_before_it_was_validated_leaves_weights(
     model, metadata = checkpoint.load(summary.checkpoint)
     assert metadata.training["steps"] == 2
     assert "valid" not in metadata.metrics
-    torch.testing.assert_close(model.state_dict(), trainer.average.model.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(model.state_dict(), trainer.current.average.model.state_dict(), rtol=0, atol=0)
 
 
 def test_a_state_is_not_taken_for_an_official_checkpoint(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

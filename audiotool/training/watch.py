@@ -1,0 +1,183 @@
+"""What is seen of a run while it trains: its log, its validations, the best of them, exported checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool import checkpoint
+from audiotool.data.dataset import make_dataset, render
+from audiotool.models.base import Model
+from audiotool.tasks.base import TASKS
+from audiotool.training.export import data_sources, make_metadata, tensors_for_use
+from audiotool.training.records import Listener, Records
+from audiotool.training.run import Run
+from audiotool.training.validation import Pending, Validator
+
+
+class Watch:
+    """Writes down how a run goes on; in all processes but the first it does nothing.
+
+    Args:
+        run: built.
+        listener: told how it goes.
+    Raises:
+        RecipeError: the data is not there.
+        InputError: the data cannot be read, or the folder cannot be written.
+    """
+
+    def __init__(self, run: Run, listener: Listener) -> None:
+        self.run = run
+        self.listener = listener
+        self.is_first = run.fabric.is_global_zero
+        self.validator = Validator(
+            self._fixed_set(),
+            _metrics_of(run),
+            run.recipe.audio.sample_rate,
+            run.recipe.validation.workers,
+        )
+        self._logged = (run.counters.step, time.perf_counter())
+        if self.is_first:
+            self.sources = data_sources(run.data, run.history)
+            run.folder.write_recipe(run.kept_recipe)
+            self.records = Records(run.folder, run.counters.step, run.recipe.logging.tensorboard)
+
+    def _fixed_set(self) -> list[dict[str, Tensor]]:
+        """The examples of every validation, rendered once; none in all processes but the first."""
+        recipe = self.run.recipe
+        section, audio = recipe.validation, recipe.audio
+        if not section.count or not self.is_first:
+            return []
+        if section.seconds is not None:
+            audio = audio.model_copy(update={"segment_seconds": section.seconds})
+        kind = TASKS.get(recipe.task).example
+        dataset = make_dataset(self.run.data, audio, kind, "valid", section.count, self.listener.decoding)
+        return [example for example, _ in render(dataset, range(section.count))]
+
+    def close(self) -> None:
+        """End the processes that compute metrics, and close the files."""
+        self.validator.close()
+        if self.is_first:
+            self.records.close()
+
+    @property
+    def pending(self) -> list[Pending]:
+        """Validations whose metrics are still computed."""
+        return self.validator.pending
+
+    def begin(self, lost: list[dict[str, Any]]) -> None:
+        """Tell that training begins, when it has made up for validations of before.
+
+        Args:
+            lost: {"step", "tensors", "facts"} of validations whose metrics had not arrived when the state was
+                saved, as `Run.save` keeps them.
+        """
+        run = self.run
+        facts = {"parameters": run.model.parameter_count, "device": str(run.fabric.device)}
+        self.listener.started(run.counters.step, run.recipe.train.steps, facts)
+        known = {int(row["step"]) for row in self.records.validation.rows} if self.is_first else set()
+        for validation in lost if self.is_first else ():
+            if validation["step"] not in known:
+                model = copy.deepcopy(run.average.model)
+                model.load_weights(validation["tensors"], "the saved state")
+                self._validate(validation["step"], model, validation["facts"])
+        self._logged = (run.counters.step, time.perf_counter())
+
+    def log(self) -> None:
+        """Write the means since the last line."""
+        run, counters = self.run, self.run.counters
+        step, since = self._logged
+        steps_per_second = (counters.step - step) / (time.perf_counter() - since)
+        means = {name: total / max(counters.summed, 1) for name, total in counters.sums.items()}
+        counters.sums, counters.summed = {}, 0
+        if run.fabric.world_size > 1 and means:
+            mean = run.fabric.all_reduce(torch.tensor(list(means.values()), device=run.fabric.device))
+            assert isinstance(mean, Tensor)
+            means = dict(zip(means, mean.tolist(), strict=True))
+        if self.is_first:
+            means["rate"] = run.optimiser.param_groups[0]["lr"]
+            means["skipped"] = float(counters.skipped)
+            means["examples_per_second"] = steps_per_second * run.examples_per_step
+            if run.recipe.audio.segment_seconds is not None:
+                seconds = means["examples_per_second"] * run.recipe.audio.segment_seconds
+                means["audio_seconds_per_second"] = seconds
+            self.records.log(counters.step, means)
+            self.listener.logged(counters.step, means)
+            self.collect()
+        self._logged = (counters.step, time.perf_counter())
+
+    def validate(self) -> None:
+        """Enhance the fixed set with the averaged weights, export them, and have the set scored."""
+        if self.is_first:
+            self._validate(self.run.counters.step, self.run.average.model, self.run.facts())
+
+    def _validate(self, step: int, model: Model, facts: dict[str, Any]) -> None:
+        run, rate = self.run, self.run.recipe.audio.sample_rate
+        estimates = self.validator.begin(step, model, run.objective, run.fabric.device, facts)
+        for n, estimate in enumerate(estimates[: run.recipe.validation.samples]):
+            self.records.listen(step, f"{n}/estimate", estimate, rate)
+            if not self.records.validation.rows:
+                self.records.listen(step, f"{n}/target", self.validator.examples[n]["target"], rate)
+        self._export(self.validator.pending[-1], {}, best=False)
+        self.collect()
+
+    def collect(self, wait: bool = False) -> None:
+        """Take in the validations whose metrics have arrived; `wait` waits for all of them."""
+        # What has not arrived when the run is stopped goes into the state first.
+        if not self.is_first or (self.run.stopping and not wait):
+            return
+        for pending in self.validator.poll(wait):
+            # A kill that went to all processes took the scores along: resuming makes up for them.
+            if not self.validator.examples or (self.run.stopping and pending.killed):
+                continue
+            values = pending.values()
+            self.records.validate(pending.step, values)
+            self.listener.validated(pending.step, values)
+            best = self.best()
+            self._export(pending, values, best is not None and best[0] == pending.step)
+
+    def export_unvalidated(self) -> None:
+        """Leave weights that can be used where none have been validated yet."""
+        run = self.run
+        if self.is_first and not run.folder.latest.exists():
+            tensors = {key: value.cpu() for key, value in run.average.model.state_dict().items()}
+            self._export(Pending(run.counters.step, tensors, {}, run.facts()), {}, best=False)
+
+    def _export(self, pending: Pending, metrics: dict[str, float], best: bool) -> None:
+        run = self.run
+        known = {name: value for name, value in metrics.items() if not math.isnan(value)}
+        metadata = make_metadata(run.recipe, run.average.model, self.sources, pending.facts, known)
+        tensors = tensors_for_use(run.average.model, pending.tensors)
+        checkpoint.save(run.folder.latest, tensors, metadata)
+        if best:
+            checkpoint.save(run.folder.best, tensors, metadata)
+
+    def best(self) -> tuple[int, str, float] | None:
+        """Step, metric and value of the best validation so far, from the table."""
+        if not self.is_first:
+            return None
+        name, upwards = self._selection()
+        rows = self.records.validation.rows
+        found = [(int(row["step"]), name, float(row[name])) for row in rows if row.get(name)]
+        return max(found, key=lambda f: f[2] if upwards else -f[2], default=None)
+
+    def _selection(self) -> tuple[str, bool]:
+        """The metric that chooses, and whether more is better."""
+        from audiotool.metrics.base import METRICS
+
+        name = self.run.recipe.validation.metric
+        if name is None:
+            best = TASKS.get(self.run.recipe.task).scoring.best
+            name = best if best in self.validator.metrics else "loss"
+        return (name, False) if name == "loss" else (name, METRICS.get(name).higher_is_better)
+
+
+def _metrics_of(run: Run) -> list[str]:
+    """Names of the metrics of a validation: the recipe's, or those of its task."""
+    named = run.recipe.validation.metrics
+    return list(TASKS.get(run.recipe.task).scoring.metrics if named is None else named)
