@@ -23,6 +23,7 @@ from audiotool.streaming.resample import StreamingResampler
 
 MODEL_RATE = 16000
 TURNS = 7
+LIVE_RATES = (8000, 16000, 22050, 44100, 48000, 96000)
 
 
 def noise(seconds: float, sample_rate: int) -> np.ndarray:
@@ -74,7 +75,7 @@ def compare_resamplers(seconds: float) -> None:
 def live_latency(pipeline: audiotool.Pipeline) -> None:
     """Declared latency, and the most by which output fell behind input fed in steps of a millisecond."""
     print("live: declared and greatest observed lag in ms")
-    for sample_rate in (8000, 16000, 22050, 44100, 48000, 96000):
+    for sample_rate in LIVE_RATES:
         live = pipeline.live(sample_rate)
         fed = got = most = 0
         for block in np.array_split(noise(2.0, sample_rate)[0], 2000):
@@ -106,7 +107,7 @@ def main() -> None:
     pipeline = audiotool.load(arguments.checkpoint, device="cpu")
     compare_resamplers(arguments.seconds)
     live_latency(pipeline)
-    block_sizes(pipeline, 10.0)
+    block_sizes(pipeline, min(10.0, arguments.seconds))
 
 
 if __name__ == "__main__":

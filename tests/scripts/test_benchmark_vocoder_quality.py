@@ -13,7 +13,6 @@ from kit.audio import write_speech
 def test_a_table_of_both_methods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
     script = importlib.import_module("benchmark_vocoder_quality")
     write_speech(tmp_path / "in" / "a.wav", 1.0, 16000)
     monkeypatch.setattr(script, "METRICS", {"mel_l1": "mel L1"})

@@ -13,12 +13,11 @@ import torch
 from audiotool import checkpoint
 from audiotool.models.registry import MODELS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+def script() -> ModuleType:
     return importlib.import_module("average_checkpoints")
 
 

@@ -20,7 +20,7 @@ RATE = 16000
 
 @pytest.fixture
 def script() -> ModuleType:
-    path = Path(__file__).parents[1] / "scripts" / "measure_bandwidth.py"
+    path = Path(__file__).parents[2] / "scripts" / "measure_bandwidth.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

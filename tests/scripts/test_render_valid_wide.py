@@ -18,7 +18,6 @@ RATE = 16000
 
 
 def test_halves_share_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "scripts")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     script = importlib.import_module("render_valid_wide")
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from audiotool.importers.base import IMPORTERS
 from audiotool.modelcard import Facts, published
 from audiotool.models.registry import MODELS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_table_has_every_model_and_its_importer() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from audiotool.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CASES = {
     "audio": 8,
     "checkpoints": 15,
@@ -25,8 +25,7 @@ CASES = {
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+def script() -> ModuleType:
     import fuzz
 
     return fuzz

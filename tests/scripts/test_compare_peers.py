@@ -15,12 +15,11 @@ import soundfile
 from audiotool.metrics.score import FilePair
 from audiotool.metrics.sdr import si_sdr
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(ROOT / "scripts")
+def script() -> ModuleType:
     return importlib.import_module("compare_peers")
 
 

@@ -1,0 +1,260 @@
+"""Every script's `main` runs, on a second of sound and small networks."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import benchmark_engines
+import benchmark_streaming
+import benchmark_vocoders
+import bundle_checkpoint
+import numpy as np
+import pytest
+import soundfile
+import torch
+import update_manifest
+import write_model_table
+from kit.audio import speech_like, write_speech
+from kit.checkpoints import save_model
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from audiotool import checkpoint
+from audiotool.cli.app import app
+from audiotool.models.registry import MODELS
+
+ROOT = Path(__file__).parents[2]
+AUDIO = ROOT / "tests" / "data" / "audio"
+TINY = {"dim": 8, "layers": 1}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`python scripts/NAME.py WORDS`, in this process; returns what it prints."""
+
+    def main(name: str, *words: object) -> str:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
+        importlib.import_module(name).main()
+        return capsys.readouterr().out
+
+    return main
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A second of speech at 16 kHz."""
+    return write_speech(tmp_path / "speech.wav", 1.0)
+
+
+@pytest.fixture
+def mixtures(tmp_path: Path) -> Path:
+    """A rendered test set of one mixture."""
+    clean = write_speech(tmp_path / "test" / "clean" / "0.wav", 1.5, subtype="FLOAT")
+    noise = np.random.default_rng(0).normal(0, 0.02, (1, 24000)).astype(np.float32)
+    noisy = tmp_path / "test" / "noisy" / "0.wav"
+    noisy.parent.mkdir()
+    soundfile.write(noisy, (speech_like(1.5, 16000) + noise).T, 16000, "FLOAT")
+    (tmp_path / "test" / "index.csv").write_text(f"clean,noise\n{clean},wind\n")
+    return tmp_path / "test"
+
+
+@pytest.fixture
+def denoiser(tmp_path: Path) -> Path:
+    """A checkpoint of a band-split GRU with random weights, which a graph can be written of."""
+    model = MODELS.get("band-split-gru").from_config({**MODELS.get("band-split-gru").small, **TINY}).eval()
+    return save_model(tmp_path / "denoiser.safetensors", model, "denoise")
+
+
+def test_every_script_is_run_by_a_test() -> None:
+    room = Path(__file__).parent
+    tests = {path.stem.removeprefix("test_") for path in room.glob("test_*.py")}
+    here = Path(__file__).read_text(encoding="utf-8")
+    for script in (ROOT / "scripts").glob("*.py"):
+        assert script.stem in tests or f'"{script.stem}"' in here or f"{script.stem}.main(" in here, script
+
+
+def test_benchmark_attention(run: Callable[..., str]) -> None:
+    out = run("benchmark_attention", "--lengths", 40, 80, "--dim", 16, "--heads", 2, "--window", 8)
+    assert "windowed" in out
+    assert " ms" in out
+
+
+def test_benchmark_data(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    words = ("--segment-seconds", 0.5, "--batch-size", 1, "--batches", 2, "--workers", 0)
+    assert "s of audio a second of wall time" in run("benchmark_data", *words)
+
+
+def test_benchmark_engines(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SECONDS", 1), ("HOPS", 2), ("ROUNDS", 1)):
+        monkeypatch.setattr(benchmark_engines, name, value)
+    lines = run("benchmark_engines", "--checkpoint", "denoise-tiny-16k").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["file, ms a second", "live, ms a hop"]
+
+
+def test_benchmark_gru(run: Callable[..., str]) -> None:
+    assert len(run("benchmark_gru", "--repeats", 1).splitlines()) == 4
+
+
+@pytest.mark.parametrize(("part", "said"), [("speed", "latency: algorithmic"), ("memory", "difference")])
+def test_benchmark_pipeline(run: Callable[..., str], part: str, said: str) -> None:
+    words = (
+        "--checkpoint",
+        checkpoint.resolve("denoise-tiny-16k"),
+        "--seconds",
+        1,
+        "--hour",
+        1,
+        "--only",
+        part,
+    )
+    assert said in run("benchmark_pipeline", *words)
+
+
+def test_benchmark_scan(run: Callable[..., str]) -> None:
+    assert "both" in run("benchmark_scan", "--seconds", 0.05)
+
+
+def test_benchmark_startup(run: Callable[..., str], recording: Path) -> None:
+    lines = run("benchmark_startup", recording, "--runs", 1).splitlines()
+    assert len(lines) == 7
+    assert lines[-1].startswith("| `audiotool denoise` |")
+
+
+def test_benchmark_streaming(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_streaming, "TURNS", 1)
+    monkeypatch.setattr(benchmark_streaming, "LIVE_RATES", (16000,))
+    out = run("benchmark_streaming", "--checkpoint", "denoise-tiny-16k", "--seconds", 1)
+    assert "live: declared and greatest observed lag" in out
+    declared, observed = (float(word) for word in out.split("16000 Hz  ")[-1].split()[:2])
+    assert observed <= declared + 0.1
+
+
+def test_benchmark_vocoders(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = tmp_path / "table.md"
+    out = run("benchmark_vocoders", "--seconds", 0.1, "--only", "harmonic-vocoder", "--output", table)
+    assert out == table.read_text()
+    assert out.splitlines()[-1].startswith("| harmonic-vocoder | 22050 |")
+
+
+def test_the_caches_of_benchmark_vocoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.inference_mode():
+        rows = [line.split("|") for line in benchmark_vocoders.waveflow_caches(8, 0.02)]
+    assert len(rows) == 2
+    assert all(float(row[6]) < 1e-4 for row in rows)
+
+
+def test_bundle_checkpoint(
+    run: Callable[..., str], denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, data = tmp_path / "bundled", tmp_path / "data"
+    folder.mkdir()
+    data.symlink_to(AUDIO)
+    found = checkpoint.bundled_root
+    monkeypatch.setattr(checkpoint, "bundled_root", lambda w: folder if w == "checkpoints" else found(w))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    short = ["data.speech=[manifest.csv]", "data.noise=[manifest.csv]", "data.rir=[manifest.csv]"]
+    short += ["data.splits.test=[train]", "validation.seconds=1", f"data.cache={tmp_path / 'decoded'}"]
+
+    def here(words: list[str], **_: Any) -> None:
+        words = words[3:] + ([x for s in short for x in ("--set", s)] if words[3] == "data" else [])
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+
+    monkeypatch.setattr(subprocess, "run", here)
+    exported: list[Path] = []
+
+    def export(path: Path, to: Path, **_: Any) -> tuple[None, SimpleNamespace]:
+        """tests/exporting writes graphs."""
+        exported.append(to)
+        return None, SimpleNamespace(worst=0.0)
+
+    monkeypatch.setattr(update_manifest, "export", export)
+    words = (denoiser, "--name", "mine", "--data", data, "--recipe", "denoise", "--count", 1)
+    assert "test, 1 files" in run("bundle_checkpoint", *words)
+    assert {path.name for path in folder.iterdir()} == {
+        "mine.safetensors",
+        "mine.md",
+        checkpoint.MANIFEST,
+    }
+    assert exported == [folder / "mine.onnx"]
+    metadata = checkpoint.read_metadata(folder / "mine.safetensors")
+    assert metadata.metrics["test, 1 files"].keys() >= {"stoi", "si_sdr"}
+    assert bundle_checkpoint.commands("mine", "denoise", "denoise", 1, 0) == metadata.commands
+
+
+def test_update_manifest_makes_nothing_again(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "bundled_root", lambda what: tmp_path)
+    (tmp_path / "tiny.safetensors").write_bytes(tiny_checkpoint.read_bytes())
+    monkeypatch.setattr(update_manifest, "has_graph", lambda path: True)
+    update_manifest.main([])
+    assert "tiny.md" in capsys.readouterr().out
+    assert (tmp_path / checkpoint.MANIFEST).read_text().split()[1] == "tiny.safetensors"
+
+
+def test_check_denoiser(run: Callable[..., str], mixtures: Path) -> None:
+    out = run("check_denoiser", mixtures, "--model", "denoise-tiny-16k")
+    assert "| silence | largest sample |" in out
+    assert "| wind | 1 |" in out
+
+
+def test_check_separator(run: Callable[..., str], tmp_path: Path) -> None:
+    voices = speech_like(1.0, 16000, 2)
+    for folder, name, samples in (
+        ("clean", "0.speaker1", voices[0]),
+        ("clean", "0.speaker2", voices[1]),
+        ("noisy", "0", voices.sum(0)),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        soundfile.write(tmp_path / folder / f"{name}.wav", samples, 16000, "FLOAT")
+    assert "| 1 mixtures | measured |" in run("check_separator", tmp_path)
+
+
+def test_check_released(run: Callable[..., str], tmp_path: Path) -> None:
+    """A pack made here of the official network and its own outputs."""
+    pack = ROOT / "tests" / "data" / "parity" / "gtcrn"
+    (tmp_path / "gtcrn").mkdir()
+    (tmp_path / "gtcrn" / "model_trained_on_dns3.tar").write_bytes(
+        (pack / "model_trained_on_dns3.tar").read_bytes()
+    )
+    io = load_file(pack / "io.safetensors")
+    outputs: dict[str, Any] = {f"y.dns3.{key}": io["enhanced"][0] for key in ("s0", "s5", "s10")}
+    inputs: dict[str, Any] = {f"x.{key}": io["noisy"][0] for key in ("s0", "s5", "s10")}
+    np.savez(tmp_path / "gtcrn" / "io.npz", **outputs)
+    np.savez(tmp_path / "inputs_16k.npz", **inputs)
+    line = run("check_released", "--packs", tmp_path).splitlines()[-1]
+    assert line.startswith("| gtcrn |")
+    assert all(float(cell) < 1e-4 for cell in line.strip("| ").split(" | ")[2:])
+
+
+def test_compare_peers(run: Callable[..., str], mixtures: Path) -> None:
+    words = ("--test", mixtures, "--model", "denoise-tiny-16k", "--peers", "")
+    lines = run("compare_peers", *words).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| noisy input", "| audiotool, denoise-tiny-16k"]
+
+
+def test_fuzz(run: Callable[..., str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("fuzz", "--kind", "manifests", "--seconds", 0.1)
+    assert ended.value.code == 0
+
+
+def test_measure_overlap_add(run: Callable[..., str], denoiser: Path, recording: Path) -> None:
+    assert "difference" in run("measure_overlap_add", denoiser, recording, "--segment", 0.5, "--overlap", 0.1)
+
+
+def test_write_model_table(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_model_table, "PUBLISHED", tmp_path / "published.json")
+    monkeypatch.setattr(MODELS, "all", lambda: {"gtcrn": MODELS.get("gtcrn")})
+    out = run("write_model_table", "--output", tmp_path / "models.md")
+    assert out.startswith("| model |") or "| `gtcrn` |" in out
+    assert "| `gtcrn` |" in (tmp_path / "models.md").read_text()
+    assert '"model": "gtcrn"' in (tmp_path / "published.json").read_text()
