@@ -24,6 +24,7 @@ EXTRAS = {
     "h5py": "keras",
     "onnx": "onnx",
     "onnxscript": "onnx",
+    "ray": "cluster",
 }
 """Modules that are imported where they are used, and the extra that brings each."""
 

@@ -17,16 +17,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from logging.handlers import QueueHandler
 from multiprocessing import connection, get_context
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from audiotool import stdio
 from audiotool.atomic import remove_leftovers
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
+from audiotool.batch.watch import Silent, Watcher
 from audiotool.batch.work import Outcome, Work, do, failed, score_skipped
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError
 from audiotool.signals import end, held_back, leave_to_parent
+
+if TYPE_CHECKING:
+    from audiotool.batch.cluster import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -38,49 +42,46 @@ PATIENCE = 10.0
 """Seconds that terminated workers have for removing what is unfinished."""
 
 
-class Watcher(Protocol):
-    """Told what happens, in the process that called."""
-
-    def started(self, job: Job) -> None: ...
-
-    def advanced(self, job: Job, done: int, total: int | None) -> None: ...
-
-    def finished(self, outcome: Outcome) -> None: ...
-
-
-class Silent:
-    """A watcher that tells nobody."""
-
-    def started(self, job: Job) -> None: ...
-
-    def advanced(self, job: Job, done: int, total: int | None) -> None: ...
-
-    def finished(self, outcome: Outcome) -> None: ...
-
-
 def run(
-    plan: Plan, work: Work, jobs: int = 1, watcher: Watcher | None = None
+    plan: Plan,
+    work: Work,
+    jobs: int | None = None,
+    watcher: Watcher | None = None,
+    cluster: str | None = None,
 ) -> Generator[Outcome, None, None]:
     """Do everything that is planned.
 
     Args:
-        jobs: worker processes; 1 works in this process, 0 takes one a core.
+        jobs: worker processes; 1 works in this process, 0 takes one a core. None is 1 here, and one a core of
+            a cluster.
         watcher: told of progress.
+        cluster: address of the Ray cluster whose machines work, see `Cluster`; None works here.
     Yields:
         One outcome a job, skipped ones first, as they end: whoever is interrupted has those that did.
     Raises:
         CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
+        PlanError, DependencyError: there is no such cluster, or no Ray.
     """
     watcher = watcher or Silent()
+    hired = None if cluster is None or not plan.jobs else _hired(cluster, plan.jobs, work, jobs or 0, watcher)
     for job in plan.skipped:
         outcome = score_skipped(job, work)
         watcher.finished(outcome)
         yield outcome
-    count = min(jobs or core_count(), len(plan.jobs))
-    if count > 1:
+    count = min(1 if jobs is None else jobs or core_count(), len(plan.jobs))
+    if hired is not None:
+        yield from hired.run(plan.jobs)
+    elif count > 1:
         yield from Pool(work, count, watcher).run(plan.jobs)
     elif plan.jobs:
         yield from _run_here(plan.jobs, work, watcher)
+
+
+def _hired(address: str, jobs: Sequence[Job], work: Work, count: int, watcher: Watcher) -> Cluster:
+    from audiotool.batch.cluster import Cluster, check_inputs
+
+    check_inputs(jobs)
+    return Cluster(address, work, count, watcher)
 
 
 def _run_here(jobs: Sequence[Job], work: Work, watcher: Watcher) -> Iterator[Outcome]:

@@ -16,7 +16,7 @@ from audiotool.text import one_line
 if TYPE_CHECKING:
     from audiotool.batch.job import Job
     from audiotool.batch.plan import Plan
-    from audiotool.batch.run import Watcher
+    from audiotool.batch.watch import Watcher
     from audiotool.batch.work import Outcome
 
 

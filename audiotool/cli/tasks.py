@@ -85,7 +85,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     outcomes: list[Outcome] = []
     with (
         make_watcher(task.verb, plan, options.quiet) as watcher,
-        contextlib.closing(run(plan, work, options.jobs, watcher)) as running,
+        contextlib.closing(run(plan, work, options.jobs, watcher, options.cluster)) as running,
     ):
         try:
             outcomes.extend(running)

@@ -96,6 +96,11 @@ class FileProcessor(ABC):
             CheckpointError: there is no such checkpoint.
         """
 
+    @property
+    def device(self) -> str:
+        """Where the model runs, as `audiotool.load`; "cpu" where there is no model."""
+        return "cpu"
+
     def is_recording(self, source: str | Path) -> bool:
         """Whether an input is a recording: its outputs are then scored beside it."""
         return True

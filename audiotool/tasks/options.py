@@ -212,7 +212,28 @@ class TaskOptions:
     ] = True
     rehearse: Annotated[bool | None, typer.Option("--rehearse/--no-rehearse", hidden=True)] = None
     """What `warm_up` was called until 0.1; goes before it."""
-    jobs: Jobs = 1
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: auto is that of this machine or of RAY_ADDRESS, else HOST:PORT or"
+            " ray://HOST:PORT.",
+            rich_help_panel="Computation",
+            show_default=False,
+        ),
+    ] = None
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=0,
+            metavar="N",
+            help="Worker processes; 0: one a core. Unless given 1, and one a core of a cluster.",
+            rich_help_panel="Computation",
+            show_default=False,
+        ),
+    ] = None
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
 
     @property

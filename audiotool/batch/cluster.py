@@ -1,0 +1,343 @@
+"""Run jobs on a Ray cluster: actors that each load the model once, wherever the cluster has a core for them.
+
+An actor that dies with its process or its machine costs time alone: the job that it had is done again by
+another. Outputs take their place when they are complete, so that what a dead actor leaves is never taken for
+one. Files are opened where the actor is: all machines must see them under the same paths.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from audiotool.atomic import remove_leftovers
+from audiotool.audio import PIPE
+from audiotool.batch.job import Job
+from audiotool.batch.watch import Watcher
+from audiotool.batch.work import Outcome, Work, do, failed
+from audiotool.errors import AudiotoolError, PlanError
+from audiotool.extras import require
+from audiotool.files.processor import Process
+from audiotool.version import __version__
+
+log = logging.getLogger(__name__)
+
+RETRIES = 5
+"""Times that a job is done again because the actor that had it died; a file may be what kills them."""
+
+MAX_START_FAILURES = 3
+"""Actors that may die one after another as they start before the batch is given up."""
+
+CONNECT_SECONDS = 5.0
+"""How long an address may take to answer."""
+
+POLL_SECONDS = 0.5
+"""How often actors are asked how far they are."""
+
+PATIENCE_SECONDS = 10.0
+"""What interrupted actors have for removing what is unfinished."""
+
+WAIT_SECONDS = 30.0
+"""After which a batch that no actor has started for says so."""
+
+
+QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
+"""Keep Ray from writing about dead workers to standard output, which is a pipe's."""
+
+
+class Actor:
+    """What runs on the cluster; `do` in one thread, the others beside it.
+
+    Args:
+        work: what is done to a job.
+        folder: from which relative paths go.
+        level: of the log.
+    """
+
+    def __init__(self, work: Work, folder: str, level: int) -> None:
+        logging.getLogger("audiotool").setLevel(level)
+        self._work = work
+        self._folder = folder
+        self._host = socket.gethostname()
+        self._process: Process | None = None
+        self._position: tuple[int, int | None] | None = None
+        self._stopped = threading.Event()
+
+    def open(self) -> AudiotoolError | None:
+        """Load the model; the error says why it cannot be."""
+        if os.path.isdir(self._folder):
+            os.chdir(self._folder)
+        try:
+            self._process = self._work.processor.open(self._work.threads or 1)
+        except AudiotoolError as error:
+            return type(error)(f"on {self._host}: {error}")
+        return None
+
+    def version(self) -> tuple[str, str]:
+        """Of audiotool, and the machine's name."""
+        return __version__, self._host
+
+    def do(self, job: Job) -> Outcome | None:
+        """Do one job; None when it was stopped."""
+        assert self._process is not None, "an actor is opened before it works"
+        unseen = self._unseen(job)
+        if unseen is not None:
+            return failed(job, f"{job.name}: {unseen}")
+        self._position = (0, None)
+        try:
+            return do(job, self._process, self._work, self._advance)
+        except KeyboardInterrupt:
+            return None
+        finally:
+            self._position = None
+
+    def _advance(self, done: int, total: int | None) -> None:
+        self._position = (done, total)
+        if self._stopped.is_set():
+            raise KeyboardInterrupt
+
+    def position(self) -> tuple[int, int | None] | None:
+        """Samples done and in all of the job in work."""
+        return self._position
+
+    def stop(self) -> None:
+        """Give up the job in work, and remove what is unfinished of it."""
+        self._stopped.set()
+
+    def _unseen(self, job: Job) -> str | None:
+        """Which path this machine does not see; None when it sees all."""
+        folders = (path.parent for path in job.target.paths)
+        for path in (*map(Path, job.inputs), *job.references, *folders):
+            if not path.exists():
+                return f"{path} is not there on {self._host}: all machines must see it under this path"
+        return None
+
+
+@dataclass(eq=False)
+class _Hired:
+    """An actor as it is seen from here."""
+
+    handle: Any
+    opened: bool = False
+    index: int | None = None
+
+
+class Cluster:
+    """Actors of a Ray cluster that take one job at a time.
+
+    Args:
+        address: "auto" for the cluster of this machine or of RAY_ADDRESS, HOST:PORT or ray://HOST:PORT.
+        work: what is done to a job.
+        count: of actors; 0 takes one a core of the cluster.
+        watcher: told of progress.
+    Raises:
+        DependencyError: Ray is not installed.
+        PlanError: there is no such cluster, or one of another version of Ray.
+    """
+
+    def __init__(self, address: str, work: Work, count: int, watcher: Watcher) -> None:
+        require("ray", "--cluster")
+        self._ray = _connect(address)
+        self.work = work
+        self.watcher = watcher
+        has = self._ray.cluster_resources()
+        self.count = count or max(1, int(has.get("CPU", 1)))
+        self._resources: dict[str, float] = {"num_cpus": 1}
+        if work.processor.device != "cpu" and has.get("GPU"):
+            self._resources["num_gpus"] = min(1.0, int(has["GPU"] / self.count * 1000) / 1000)
+        self._class = self._ray.remote(Actor)
+        self._pending: dict[Any, _Hired] = {}
+        self._ended: deque[Outcome] = deque()
+        self._deaths = 0
+        self._retries: Counter[int] = Counter()
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Outcomes as the jobs end.
+
+        Raises:
+            AudiotoolError: no actor can be started, or one cannot load the model.
+        """
+        self._jobs = jobs
+        self._waiting = deque(range(len(jobs)))
+        count, silent = 0, 0.0
+        try:
+            for _ in range(min(self.count, len(jobs))):
+                self._hire()
+            while count < len(jobs):
+                ready, _ = self._ray.wait(list(self._pending), timeout=POLL_SECONDS)
+                for reference in ready:
+                    self._listen(reference)
+                if not ready:
+                    self._ask_positions()
+                    silent += POLL_SECONDS
+                    if silent == WAIT_SECONDS and not any(a.opened for a in self._pending.values()):
+                        log.warning("waiting for the cluster: it has not started a worker yet")
+                count += len(self._ended)
+                while self._ended:
+                    yield self._ended.popleft()
+        finally:
+            self._stop()
+
+    def _hire(self) -> None:
+        options = self._class.options(max_concurrency=3, max_restarts=0, **self._resources)
+        handle = options.remote(self.work, os.getcwd(), log.getEffectiveLevel())
+        self._pending[handle.version.remote()] = _Hired(handle)
+
+    def _listen(self, reference: Any) -> None:
+        actor = self._pending.pop(reference)
+        try:
+            value = self._ray.get(reference)
+        except self._ray.exceptions.RayActorError as error:
+            self._replace(actor, error)
+            return
+        except self._ray.exceptions.RayError as error:
+            raise AudiotoolError(f"a worker of the cluster failed: {_reason(error)}") from error
+        self._deaths = 0
+        if isinstance(value, tuple):
+            self._check_version(*value)
+            self._pending[actor.handle.open.remote()] = actor
+            return
+        if isinstance(value, AudiotoolError):
+            raise value
+        actor.opened = True
+        if isinstance(value, Outcome):
+            self._finish(value)
+        self._deal(actor)
+
+    def _check_version(self, version: str, host: str) -> None:
+        if version != __version__:
+            raise AudiotoolError(
+                f"the cluster's machine {host} has audiotool {version}, and this one {__version__}:"
+                " install the same on all"
+            )
+
+    def _deal(self, actor: _Hired) -> None:
+        actor.index = self._waiting.popleft() if self._waiting else None
+        if actor.index is None:
+            self._ray.kill(actor.handle)
+            return
+        job = self._jobs[actor.index]
+        for path in job.target.paths:
+            # An actor that does not see the folder shares no files with this machine.
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self.watcher.started(job)
+        self._pending[actor.handle.do.remote(job)] = actor
+
+    def _finish(self, outcome: Outcome) -> None:
+        self._ended.append(outcome)
+        self.watcher.finished(outcome)
+
+    def _replace(self, actor: _Hired, error: Exception) -> None:
+        """An actor died: its job is done again, and another actor takes its place."""
+        if actor.index is None:
+            self._deaths += 1
+            if self._deaths > MAX_START_FAILURES:
+                raise AudiotoolError(f"the cluster's workers die as they start: {_reason(error)}") from error
+        elif self._retries[actor.index] < RETRIES:
+            self._retries[actor.index] += 1
+            self._waiting.appendleft(actor.index)
+        else:
+            job = self._jobs[actor.index]
+            self._finish(failed(job, f"{job.name}: {RETRIES + 1} workers died at it: {_reason(error)}"))
+        if self._waiting:
+            self._hire()
+
+    def _ask_positions(self) -> None:
+        asked = {a.handle.position.remote(): a for a in self._pending.values() if a.index is not None}
+        ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=0.1) if asked else ([], [])
+        for reference in ready:
+            index = asked[reference].index
+            try:
+                position = self._ray.get(reference)
+            except self._ray.exceptions.RayError:
+                # Its death is told by its job.
+                continue
+            if position is not None and index is not None:
+                self.watcher.advanced(self._jobs[index], *position)
+
+    def _stop(self) -> None:
+        """End what still runs, and remove what dead actors left unfinished."""
+        working = {r: a for r, a in self._pending.items() if a.index is not None}
+        for actor in working.values():
+            actor.handle.stop.remote()
+        if working:
+            self._ray.wait(list(working), num_returns=len(working), timeout=PATIENCE_SECONDS)
+        for actor in self._pending.values():
+            self._ray.kill(actor.handle)
+        lost = {*self._retries, *(a.index for a in working.values() if a.index is not None)}
+        for folder in {os.path.realpath(p.parent) for n in lost for p in self._jobs[n].target.paths}:
+            remove_leftovers(folder)
+        self._ray.shutdown()
+
+
+def check_inputs(jobs: Sequence[Job]) -> None:
+    """Refuse what cannot be sent to a cluster.
+
+    Raises:
+        PlanError: a pipe.
+    """
+    for job in jobs:
+        if PIPE in (str(job.source), *map(str, job.target.stems)):
+            raise PlanError("a pipe goes to no cluster: name files, or leave --cluster out")
+
+
+def _connect(address: str) -> Any:
+    """Ray, connected.
+
+    Raises:
+        PlanError: there is no such cluster.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    asked = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    if asked not in ("auto", "local"):
+        _knock(asked)
+    # Ray sets a handler of its own.
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(asked, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+    except ConnectionError as error:
+        advice = "start one with `ray start --head`, or name its address: --cluster HOST:PORT"
+        what = "no Ray cluster runs here" if asked == "auto" else f"no Ray cluster answers at {asked}"
+        raise PlanError(f"{what}: {advice}") from error
+    except Exception as error:
+        raise PlanError(f"the Ray cluster at {asked} cannot be used: {_reason(error)}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
+    return ray
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens: Ray would try for minutes.
+
+    Raises:
+        PlanError: it is no address, or nobody answers.
+    """
+    try:
+        parts = urlsplit(address if "://" in address else f"ray://{address}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if parts.scheme != "ray" or host is None or port is None:
+        raise PlanError(f"--cluster is auto, HOST:PORT or ray://HOST:PORT, not '{address}'")
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise PlanError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The line of a Ray error that says what happened: the last that is not empty."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

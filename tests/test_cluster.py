@@ -1,0 +1,196 @@
+"""Batches on a Ray cluster of two nodes on this machine: the same bytes as here, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.audio import write_speech
+
+from audiotool import extras
+from audiotool.batch.job import Job
+from audiotool.batch.listing import Entry
+from audiotool.batch.plan import Layout, make_plan
+from audiotool.batch.run import run
+from audiotool.batch.watch import Silent
+from audiotool.batch.work import Outcome, Work
+from audiotool.errors import CheckpointError, DependencyError, PlanError
+from audiotool.tasks.inference import Inference
+
+needs_ray = pytest.mark.skipif(not extras.is_there("ray"), reason=extras.install("cluster"))
+WORK = Work(Inference("denoise", "denoise-tiny-16k"))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A cluster of two raylets with a core each."""
+    from ray.cluster_utils import Cluster
+
+    settings = {"num_cpus": 1, "object_store_memory": 80 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
+    cluster.add_node(**settings)
+    yield cluster
+    cluster.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve recordings, no two alike, from whose parent the test runs: paths are relative."""
+    monkeypatch.chdir(tmp_path)
+    for n in range(12):
+        write_speech(Path("in") / f"{n:02d}.wav", 1.0 + n / 8)
+    return tmp_path
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def processed_here(folder: Path) -> dict[str, bytes]:
+    assert all(o.status == "done" for o in run(make_plan(["in"], Layout(output="here")), WORK))
+    return contents("here")
+
+
+def workers(nodes: Any) -> list[int]:
+    """Processes of the actors that the cluster's raylets started."""
+    raylets = [node.all_processes["raylet"][0].process.pid for node in nodes.list_all_nodes()]
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent in raylets and b"Actor" in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+class Killer(Silent):
+    """Kills something whenever a job has ended, at most so many times."""
+
+    def __init__(self, kill: Any, times: int) -> None:
+        self.kill = kill
+        self.times = times
+
+    def finished(self, outcome: Outcome) -> None:
+        if self.times:
+            self.times -= self.kill()
+
+
+@needs_ray
+def test_a_cluster_makes_the_same_bytes(folder: Path, nodes: Any) -> None:
+    expected = processed_here(folder)
+    seen: list[str] = []
+
+    class Watch(Silent):
+        def started(self, job: Job) -> None:
+            seen.append(job.name)
+
+    outcomes = list(run(make_plan(["in"], Layout(output="out")), WORK, None, Watch(), nodes.address))
+    assert [o.status for o in outcomes] == ["done"] * 12
+    assert sorted(seen) == sorted(o.job.name for o in outcomes) == sorted(expected)
+    assert contents("out") == expected
+
+
+@needs_ray
+def test_killed_workers_and_nodes_lose_nothing(folder: Path, nodes: Any) -> None:
+    expected = processed_here(folder)
+
+    def kill_worker() -> int:
+        found = workers(nodes)
+        for pid in found[:1]:
+            os.kill(pid, signal.SIGKILL)
+        return len(found[:1])
+
+    killer = Killer(kill_worker, 2)
+    outcomes = list(run(make_plan(["in"], Layout(output="out")), WORK, 2, killer, nodes.address))
+    assert killer.times == 0
+    assert [o.status for o in outcomes] == ["done"] * 12
+    assert contents("out") == expected
+
+    def kill_node() -> int:
+        nodes.remove_node(nodes.list_all_nodes()[-1], allow_graceful=False)
+        return 1
+
+    killer = Killer(kill_node, 1)
+    plan = make_plan(["in"], Layout(output="again"))
+    outcomes = list(run(plan, WORK, 2, killer, nodes.address))
+    assert killer.times == 0
+    assert [o.status for o in outcomes] == ["done"] * 12
+    assert contents("again") == expected
+    nodes.add_node(num_cpus=1, object_store_memory=80 << 20)
+
+
+@needs_ray
+def test_what_a_worker_does_not_see_is_said(folder: Path, nodes: Any) -> None:
+    plan = make_plan([], Layout(output="out", listed=[Entry("in/00.wav"), Entry("in/gone.wav")]))
+    done, gone = sorted(run(plan, WORK, cluster=nodes.address), key=lambda o: o.status)
+    assert (done.status, gone.status) == ("done", "failed")
+    assert gone.error is not None
+    assert f"in/gone.wav is not there on {socket.gethostname()}" in gone.error
+
+
+@needs_ray
+def test_a_model_that_cannot_be_loaded_ends_the_batch(folder: Path, nodes: Any) -> None:
+    Path("damaged.safetensors").write_bytes(b"x")
+    work = Work(Inference("denoise", "damaged.safetensors"))
+    with pytest.raises(CheckpointError, match="damaged"):
+        list(run(make_plan(["in"], Layout(output="out")), work, cluster=nodes.address))
+    assert not list(Path("out").rglob("*.wav"))
+
+
+@needs_ray
+def test_ctrl_c_leaves_finished_outputs_and_nothing_else(folder: Path, nodes: Any) -> None:
+    write_speech(Path("in/99.wav"), 600.0)
+    command = [sys.executable, "-m", "audiotool", "denoise", "in", "-o", "out", "--cluster", "auto"]
+    environment = {**os.environ, "RAY_ADDRESS": nodes.address}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    assert process.stderr is not None
+    lines = list(itertools.islice(process.stderr, 3))
+    os.kill(workers(nodes)[0], signal.SIGKILL)
+    lines += itertools.islice(process.stderr, 9)
+    process.send_signal(signal.SIGINT)
+    told, rest = process.communicate(timeout=60)
+    assert process.returncode == 130, rest
+    assert told == "", "standard output is a pipe's: Ray says nothing there"
+    assert "interrupted" in rest
+    assert len(lines) == len(contents("out")) == 12
+    assert not list(Path("out").glob(".*"))
+
+
+def test_addresses_that_are_none_and_those_that_nobody_answers(folder: Path) -> None:
+    pytest.importorskip("ray", reason=extras.install("cluster"))
+    plan = make_plan(["in"], Layout(output="out"))
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        free = listener.getsockname()[1]
+    for address in (f"127.0.0.1:{free}", f"ray://127.0.0.1:{free}"):
+        began = time.monotonic()
+        with pytest.raises(PlanError, match="no Ray cluster answers at"):
+            list(run(plan, WORK, cluster=address))
+        assert time.monotonic() - began < 30
+    for address in ("http://127.0.0.1:80", "head", "127.0.0.1:port"):
+        with pytest.raises(PlanError, match="--cluster is auto, HOST:PORT"):
+            list(run(plan, WORK, cluster=address))
+
+
+def test_a_pipe_goes_to_no_cluster() -> None:
+    with pytest.raises(PlanError, match="a pipe goes to no cluster"):
+        list(run(make_plan(["-"], Layout()), WORK, cluster="auto"))
+
+
+def test_without_ray_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DependencyError, match=r"--cluster needs ray.*\[cluster\]"):
+        list(run(make_plan(["in"], Layout(output="out")), WORK, cluster="auto"))
