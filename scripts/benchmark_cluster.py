@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import resource
 import sys
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -103,10 +105,9 @@ def process(output: str, cluster: str | None) -> float:
 @contextlib.contextmanager
 def two_nodes() -> Iterator[str]:
     """The address of a cluster of two raylets with a core each."""
-    from ray.cluster_utils import Cluster
-
+    utilities: Any = importlib.import_module("ray.cluster_utils")
     settings = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
+    cluster = utilities.Cluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
     cluster.add_node(**settings)
     try:
         yield cluster.address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import signal
@@ -34,10 +35,9 @@ WORK = Work(Inference("denoise", "denoise-tiny-16k"))
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     """A cluster of two raylets with a core each."""
-    from ray.cluster_utils import Cluster
-
+    utilities: Any = importlib.import_module("ray.cluster_utils")
     settings = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    cluster = Cluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
+    cluster = utilities.Cluster(initialize_head=True, head_node_args={**settings, "include_dashboard": False})
     cluster.add_node(**settings)
     yield cluster
     cluster.shutdown()

@@ -25,7 +25,7 @@ from kit.checkpoints import save_model
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from audiotool import checkpoint
+from audiotool import checkpoint, extras
 from audiotool.cli.app import app
 from audiotool.models.registry import MODELS
 
@@ -83,6 +83,18 @@ def test_benchmark_attention(run: Callable[..., str]) -> None:
     out = run("benchmark_attention", "--lengths", 40, 80, "--dim", 16, "--heads", 2, "--window", 8)
     assert "windowed" in out
     assert " ms" in out
+
+
+def test_benchmark_cluster(run: Callable[..., str]) -> None:
+    lines = run("benchmark_cluster", "plan", "--files", 640).splitlines()
+    assert "shard 3/64: 640 listed files, 10 jobs" in lines[0]
+    assert "all: 640 listed files, 640 jobs" in lines[1]
+
+
+@pytest.mark.skipif(not extras.is_there("ray"), reason=extras.install("cluster"))
+def test_benchmark_cluster_of_two_nodes(run: Callable[..., str]) -> None:
+    out = run("benchmark_cluster", "ray", "--files", 4, "--seconds", 1, "--rounds", 1)
+    assert "all outputs identical" in out
 
 
 def test_benchmark_data(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
