@@ -9,7 +9,7 @@ import pytest
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import IMPORTERS, Options
 
-TABLE = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+TABLE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
 NETWORK = Options(
     "network", taken=("width",), fixed={"kind": ("a", None)}, unused=("batch_size",), closed=True
 )
