@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+VOCODER_LINE = "{:<18} {:>6} {:>9} {:>8} {:>11} {:>10}  {}\n"
+
 
 @app.command()
 def bench(
@@ -36,14 +38,23 @@ def bench(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.")] = "cpu",
     engine: EngineChoice = EngineKind.auto,
+    vocoders: Annotated[
+        bool,
+        typer.Option(
+            "--vocoders", help="Every vocoder at its published configuration, random weights, on one core."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model: real-time factor, time of a live step, latency, memory, cost.
 
     Without --model or --checkpoint, the checkpoint that denoises is measured.
     """
-    if model is not None and checkpoint is not None:
-        raise PlanError("--model and --checkpoint exclude each other")
+    if sum((model is not None, checkpoint is not None, vocoders)) > 1:
+        raise PlanError("--model, --checkpoint and --vocoders exclude each other")
+    if vocoders:
+        _vocoders(seconds, as_json)
+        return
     from audiotool.benchmark import measure
 
     name, runs = _open(model, checkpoint, device, engine, threads)
@@ -54,6 +65,24 @@ def bench(
     lines = [("checkpoint", one_line(name)), *rows(result)]
     width = max(len(what) for what, _ in lines) + 2
     write("".join(f"{what:<{width}}{much}\n" for what, much in lines))
+
+
+def _vocoders(seconds: float, as_json: bool) -> None:
+    """A line a vocoder, as it is measured: the slow ones take minutes."""
+    require("torch", "vocoders with random weights")
+    from audiotool.vocoder_benchmark import measure_all, vocoders
+
+    measured = measure_all(vocoders(), seconds)
+    if as_json:
+        write_document("bench", vocoders=[dataclasses.asdict(row) for row in measured])
+        return
+    heading = ("vocoder", "Hz", "weights", "MAC/s", "x real time", "latency", "streams by")
+    write(VOCODER_LINE.format(*heading))
+    for row in measured:
+        latency = "unbounded" if row.latency_ms is None else f"{row.latency_ms:.0f} ms"
+        weights, macs = f"{row.parameters / 1e6:.2f} M", f"{row.macs_per_second / 1e9:.1f} G"
+        speed = f"{row.real_time_factor:.3g}"
+        write(VOCODER_LINE.format(row.name, row.sample_rate, weights, macs, speed, latency, row.streams_by))
 
 
 def rows(result: Benchmark) -> list[tuple[str, str]]:

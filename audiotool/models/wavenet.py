@@ -8,7 +8,7 @@ configuration, with the 30 layers in 3 cycles of Tacotron 2.
 Training predicts all samples at once from the true ones before them. Synthesis feeds back its own: every
 layer keeps the inputs its dilated taps still need, so that a sample costs one matrix product a layer and not
 its whole receptive field again. It is still tens of thousands of small steps for a second of sound: expect
-many seconds of one core for each (scripts/benchmark_vocoders.py measures it).
+many seconds of one core for each (`audiotool bench --vocoders` measures it).
 
 Causal with state. The mel's upsampling looks `condition_context` frames ahead: that is the latency. Every
 frame is computed by itself in the same shapes, and noise is drawn by position: a stream gives bit for bit

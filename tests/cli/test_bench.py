@@ -9,7 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+from typer.testing import CliRunner
+
+from audiotool import vocoder_benchmark
 from audiotool.benchmark import Benchmark
+from audiotool.cli.app import app
 from audiotool.cli.bench import rows
 
 
@@ -57,3 +62,34 @@ def test_bad_options(tiny_checkpoint: Path) -> None:
     unknown = bench("--model", "cleanunit")
     assert unknown.returncode == 1
     assert "did you mean 'cleanunet'" in unknown.stderr
+
+
+def test_vocoders_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {"hifigan", "vocos", "wavenet"} <= set(vocoder_benchmark.vocoders())
+    monkeypatch.setattr(vocoder_benchmark, "vocoders", lambda: ["harmonic-vocoder", "nsf"])
+    table = CliRunner().invoke(app, ["bench", "--vocoders", "--seconds", "1"]).output.splitlines()
+    assert table[0].split() == [
+        "vocoder",
+        "Hz",
+        "weights",
+        "MAC/s",
+        "x",
+        "real",
+        "time",
+        "latency",
+        "streams",
+        "by",
+    ]
+    assert table[1].split()[:2] == ["harmonic-vocoder", "22050"]
+    assert table[2].split()[-1] == "state"
+    found = CliRunner().invoke(app, ["bench", "--vocoders", "--seconds", "1", "--json"]).output
+    row = json.loads(found)["vocoders"][1]
+    assert row["name"] == "nsf"
+    assert row["real_time_factor"] > 0
+    assert row["latency_ms"] == pytest.approx(765, abs=1)
+
+
+def test_what_is_measured_is_one_thing() -> None:
+    result = CliRunner().invoke(app, ["bench", "--vocoders", "--model", "denoise"])
+    assert result.exit_code == 2
+    assert "exclude each other" in result.output

@@ -10,14 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import benchmark_caches
 import benchmark_engines
 import benchmark_streaming
-import benchmark_vocoders
 import bundle_checkpoint
 import numpy as np
 import pytest
 import soundfile
-import torch
 import update_manifest
 import write_model_table
 from kit.audio import speech_like, write_speech
@@ -148,17 +147,12 @@ def test_benchmark_streaming(run: Callable[..., str], monkeypatch: pytest.Monkey
     assert observed <= declared + 0.1
 
 
-def test_benchmark_vocoders(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = tmp_path / "table.md"
-    out = run("benchmark_vocoders", "--seconds", 0.1, "--only", "harmonic-vocoder", "--output", table)
-    assert out == table.read_text()
-    assert out.splitlines()[-1].startswith("| harmonic-vocoder | 22050 |")
-
-
-def test_the_caches_of_benchmark_vocoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    with torch.inference_mode():
-        rows = [line.split("|") for line in benchmark_vocoders.waveflow_caches(8, 0.02)]
-    assert len(rows) == 2
+def test_benchmark_caches(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = benchmark_caches.waveflow_caches
+    monkeypatch.setattr(benchmark_caches, "waveflow_caches", lambda rows, seconds: found(8, 0.02))
+    monkeypatch.setattr(benchmark_caches, "wavenet_caches", lambda: iter(()))
+    rows = [line.split("|") for line in run("benchmark_caches").splitlines()[2:]]
+    assert len(rows) == 4
     assert all(float(row[6]) < 1e-4 for row in rows)
 
 
