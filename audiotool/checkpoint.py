@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from audiotool.models.base import Model
 
 FORMAT = 1
+FULL_BAND_HZ = 24000
+"""Sample rate above which a task may have another default checkpoint."""
+
 MANIFEST = "SHA256SUMS"
 
 EngineName = Literal["auto", "onnx", "torch"]
@@ -294,20 +297,27 @@ def resolve(name_or_path: str | Path) -> Path:
     )
 
 
-def defaults() -> dict[str, str]:
-    """The bundled checkpoint each task uses when none is named: what checkpoints/defaults.json says."""
+def defaults(sample_rate: int = 0) -> dict[str, str]:
+    """The bundled checkpoint each task uses when none is named: what checkpoints/defaults.json says.
+
+    Args:
+        sample_rate: Hz of what is processed; above `FULL_BAND_HZ` some tasks have another than below.
+    """
     listing = bundled_root("checkpoints") / "defaults.json"
-    names: dict[str, str] = json.loads(listing.read_text()) if listing.is_file() else {}
-    return names
+    found = json.loads(listing.read_text()) if listing.is_file() else {}
+    names: dict[str, str] = found.get("any rate", {})
+    return names | found.get("full band", {}) if sample_rate > FULL_BAND_HZ else names
 
 
-def default_for(task: str) -> Path:
+def default_for(task: str, sample_rate: int = 0) -> Path:
     """Path of the bundled checkpoint a task uses when none is named.
 
+    Args:
+        sample_rate: as `defaults`.
     Raises:
         CheckpointError: no checkpoint for that task is bundled.
     """
-    names = defaults()
+    names = defaults(sample_rate)
     if task not in names:
         raise CheckpointError(
             f"no bundled checkpoint serves the task '{task}': give --checkpoint PATH, or --recipe NAME of one"

@@ -14,10 +14,11 @@ running estimate of the rest or without; `live` and pipes, somebody's ear perhap
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import numbers
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,13 +59,24 @@ class Pipeline:
         metadata: what its checkpoint says of itself.
         settings: chunking and mixing; see `Settings`.
         checkpoint_sha256: of the checkpoint's file, by which states of streams are known; "" without one.
+        full_band: opens the pipeline for recordings of more than `checkpoint.FULL_BAND_HZ`, once it is needed;
+            None where this one serves all.
         conditions: passed to the model at the start of every stream.
 
     Any number of threads may use one pipeline, each stream in one thread at a time.
     """
 
     # A misspelt attribute is an error, not a setting that does nothing.
-    __slots__ = ("__weakref__", "_made_from", "conditions", "engine", "metadata", "settings", "task")
+    __slots__ = (
+        "__weakref__",
+        "_full_band",
+        "_made_from",
+        "conditions",
+        "engine",
+        "metadata",
+        "settings",
+        "task",
+    )
 
     def __init__(
         self,
@@ -73,14 +85,24 @@ class Pipeline:
         metadata: checkpoint.Metadata | None = None,
         settings: Settings | None = None,
         checkpoint_sha256: str = "",
+        full_band: Callable[[], Pipeline] | None = None,
         **conditions: Any,
     ) -> None:
         self._made_from = checkpoint_sha256
+        self._full_band = None if full_band is None else functools.cache(full_band)
         self.engine = CopySynthesis(engine) if takes_mel(engine) else engine
         self.task = task
         self.metadata = metadata
         self.settings = settings or Settings()
         self.conditions = conditions
+
+    def at(self, sample_rate: int) -> Pipeline:
+        """What processes recordings of a sample rate in Hz: this pipeline, or that of the full band."""
+        if self._full_band is None or sample_rate <= checkpoint.FULL_BAND_HZ:
+            return self
+        chosen = self._full_band()
+        chosen.settings, chosen.conditions = self.settings, self.conditions
+        return chosen
 
     @property
     def sample_rate(self) -> int:
@@ -111,7 +133,7 @@ class Pipeline:
         def blocks(size: int) -> Iterator[Block]:
             return (array.block[:, n : n + size] for n in range(0, length, size))
 
-        opened = self._open(sample_rate, channels, blocks)
+        opened = self.at(sample_rate)._open(sample_rate, channels, blocks)
         parts = [opened.session.feed(block).stems for block in blocks(opened.size)]
         parts.append(opened.session.flush().stems)
         return array.restore(np.concatenate(parts, axis=-1))
@@ -143,8 +165,10 @@ class Pipeline:
                 held.append(block)
                 yield UserArray(block).block
 
-        measured = self._measure(beginning(), sample_rate, channels, whole=False)
-        live = LiveStream(self._session(sample_rate, channels, self.settings, **measured), self._made_from)
+        chosen = self.at(sample_rate)
+        measured = chosen._measure(beginning(), sample_rate, channels, whole=False)
+        session = chosen._session(sample_rate, channels, self.settings, **measured)
+        live = LiveStream(session, chosen._made_from)
         for block in itertools.chain(held, rest):
             output = live.feed(block)
             if output.shape[-1]:
@@ -166,6 +190,9 @@ class Pipeline:
             StreamError: the state is of another checkpoint, engine, rate or number of channels, or damaged.
         """
         sample_rate = _in_whole_hertz(sample_rate)
+        chosen = self.at(sample_rate)
+        if chosen is not self:
+            return chosen.live(sample_rate, channels, state)
         if channels is not None:
             channels = _whole_number(channels, "a stream has channels")
         if state is None:
@@ -222,7 +249,11 @@ class Pipeline:
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
         """
-        return process_file(self._open, self.stems, source, target, progress)
+
+        def opener(sample_rate: int, channels: int, blocks: Blocks | None) -> Opened:
+            return self.at(sample_rate)._open(sample_rate, channels, blocks)
+
+        return process_file(opener, self.stems, source, target, progress)
 
     def _open(self, sample_rate: int, channels: int, blocks: Blocks | None) -> Opened:
         """The stream of a whole recording; what comes but once, block by block, is not measured first."""

@@ -1,6 +1,7 @@
 """Measure where the speech of a manifest ends (data.augmentation.match_bandwidth); leave out what is noisy.
 
-    python scripts/measure_bandwidth.py MANIFEST -o OUT [--least-range DB] [--jobs N]
+    python scripts/measure_bandwidth.py MANIFEST -o OUT [--least-range DB] [--least-bandwidth HZ] [--rate HZ]
+        [--jobs N]
 
 OUT is a copy of the manifest with the column `bandwidth_hz`, of the rows that are speech. Many recordings are
 duller than their sample rate: MP3, noise suppression of browsers, resampling. Trained on as they are, with
@@ -9,13 +10,15 @@ noise of full bandwidth over them, they teach that the top band never holds spee
 A band of 250 Hz holds speech where its loud moments (98th percentile of 32 ms frames) lie within 45 dB of
 those of the loudest band, and 10 dB over its own quiet ones (5th percentile); --least-range leaves out
 recordings whose loud moments in the 2.5 kHz under that end lie less than so far over the quiet ones: there is
-noise under the voice. Both are measured at 16 kHz, so 8000 means 8 kHz or more.
+noise under the voice; --least-bandwidth leaves out those that end lower. All is measured at --rate, 16 kHz
+unless given: there, 8000 means 8 kHz or more.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,36 +30,37 @@ from audiotool.data.clips import Samples, read_audio
 from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.errors import InputError
 
-SAMPLE_RATE, N_FFT, BINS = 16000, 512, 8
-"""A band is BINS bins wide: 250 Hz."""
+BINS, BIN_HZ = 8, 31.25
+"""A band is BINS bins of frames of 32 ms: 250 Hz."""
 BELOW_LOUDEST_DB, ABOVE_QUIET_DB = 45.0, 10.0
 TOP = 10
-"""Bands under the end of the speech, 7.25 kHz at most, whose range is measured."""
+"""Bands under the end of the speech whose range is measured; the highest three have no part in it."""
 
 
-def bands(samples: Samples) -> NDArray[np.float64]:
+def bands(samples: Samples, n_fft: int) -> NDArray[np.float64]:
     """(time,) -> powers (frames, bands) in decibels; frames of digital silence are left out."""
-    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[:: N_FFT // 2]
-    spectrum = np.fft.rfft(frames * np.hanning(N_FFT).astype(np.float32), axis=1)
-    power = np.square(np.abs(spectrum[:, : N_FFT // 2])).reshape(len(frames), -1, BINS).sum(-1)
+    frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[:: n_fft // 2]
+    spectrum = np.fft.rfft(frames * np.hanning(n_fft).astype(np.float32), axis=1)
+    power = np.square(np.abs(spectrum[:, : n_fft // 2])).reshape(len(frames), -1, BINS).sum(-1)
     return 10 * np.log10(power[power.sum(1) > 1e-8] + 1e-14)
 
 
-def measure(path: Path) -> tuple[float, float] | str:
+def measure(path: Path, rate: int) -> tuple[float, float] | str:
     """(bandwidth in Hz, range under it in dB) of a file, or why it cannot be measured."""
+    n_fft = round(rate / BIN_HZ)
     try:
-        samples = read_audio(path, SAMPLE_RATE)
+        samples = read_audio(path, rate)
     except InputError as error:
         return str(error)
-    found = bands(samples) if len(samples) >= N_FFT else np.zeros((0, 0))
+    found = bands(samples, n_fft) if len(samples) >= n_fft else np.zeros((0, 0))
     if not len(found):
         return f"{path}: holds no sound"
     loud, quiet = np.percentile(found, [98, 5], axis=0)
     holds = (loud > loud.max() - BELOW_LOUDEST_DB) & (loud > quiet + ABOVE_QUIET_DB)
     edge = (np.flatnonzero(holds).max() + 1) if holds.any() else len(loud)
-    end = min(edge, 29)
+    end = min(edge, len(loud) - 3)
     top = 10 * np.log10((10 ** (found[:, max(end - TOP, 0) : end] / 10)).sum(1))
-    return float(edge * BINS * SAMPLE_RATE / N_FFT), float(np.subtract(*np.percentile(top, [95, 5])))
+    return float(edge * BINS * BIN_HZ), float(np.subtract(*np.percentile(top, [95, 5])))
 
 
 def main() -> None:
@@ -65,19 +69,23 @@ def main() -> None:
     parser.add_argument("manifest", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--least-range", type=float, default=0.0, metavar="DB")
+    parser.add_argument("--least-bandwidth", type=float, default=0.0, metavar="HZ")
+    parser.add_argument("--rate", type=int, default=16000, metavar="HZ", help="to measure at")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     entries = [entry for entry in read_manifest(options.manifest) if entry.kind == "speech"]
     kept = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for entry, found in zip(entries, pool.map(measure, [e.path for e in entries]), strict=True):
+        measured = pool.map(functools.partial(measure, rate=options.rate), [e.path for e in entries])
+        for entry, found in zip(entries, measured, strict=True):
             if isinstance(found, str):
                 print(f"left out: {found}", file=sys.stderr)
-            elif found[1] >= options.least_range:
+            elif found[0] >= options.least_bandwidth and found[1] >= options.least_range:
                 kept.append(dataclasses.replace(entry, bandwidth_hz=found[0]))
     write_manifest(options.out, kept)
-    full = sum(entry.bandwidth_hz >= 7750 for entry in kept)
-    print(f"{len(kept)} of {len(entries)} recordings in {options.out}, {full} of them up to 7.75 kHz or more")
+    end = options.rate / 2 - 250
+    full = sum(entry.bandwidth_hz >= end for entry in kept)
+    print(f"{len(kept)} of {len(entries)} recordings in {options.out}, {full} of them up to {end:g} Hz")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 r"""Render valid-wide: mixtures of voices, noises and rooms that no training has heard, in two halves.
 
     python scripts/render_valid_wide.py OUT --speech MANIFEST ... --noise MANIFEST ... --rir MANIFEST ...
-        [--count 60] [--rate 16000]
+        [--count 60] [--rate 16000] [--hiss 0]
 
 Everything is of the manifests' split `valid`. OUT/first and OUT/second hold noisy/, clean/ and index.csv with
 COUNT mixtures of 10 s each; no voice and no recording of noise is in both (rooms are). Weights are chosen by
 the first half, and what was chosen is scored once on the second. Every class of noise is drawn as often, at
 -5 to 20 dB; a third of the mixtures begins with 1 to 4 s of quiet or digital silence before anybody speaks,
 a fifth is in a room, a tenth of the noises is babble. With --rate 48000 name a manifest of speech that has
-content above 16 kHz: speech of a lower sample rate is left out.
+content above 16 kHz, and noise that has: speech of a lower sample rate is left out. --hiss is the share of
+noises that are computed, steady noise of every colour: what microphones and preamplifiers add.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ MIXING = MixingConfig(
     lead_in_probability=1 / 3,
     lead_in_seconds=(1.0, 4.0),
     lead_in_db=(25.0, 60.0),
-    synthetic=SyntheticConfig(probability=0.0),
 )
 
 
@@ -57,6 +57,7 @@ def main() -> None:
         parser.add_argument(f"--{kind}", type=Path, nargs="+", required=True, metavar="MANIFEST")
     parser.add_argument("--count", type=int, default=60, help="mixtures of a half")
     parser.add_argument("--rate", type=int, default=16000, help="Hz")
+    parser.add_argument("--hiss", type=float, default=0.0, help="share of noises that are hiss")
     options = parser.parse_args()
     if options.out.exists() and any(options.out.iterdir()):
         sys.exit(f"{options.out} is not empty: choose another folder for the set")
@@ -67,12 +68,14 @@ def main() -> None:
         for entry in read_for(kind, path)
         if entry.split == "valid"
     ]
+    hiss = SyntheticConfig(probability=options.hiss, kinds=["coloured"])
+    mixing = MIXING.model_copy(update={"synthetic": hiss})
     audio = AudioConfig(sample_rate=options.rate, segment_seconds=SECONDS)
     for seed, half in enumerate(HALVES):
         manifest = options.out / half / "material.csv"
         write_manifest(manifest, [entry for entry in material if half_of(entry) == half])
         data = DataConfig(
-            speech=[manifest], noise=[manifest], rir=options.rir, balance=1.0, evaluation=MIXING, seed=seed
+            speech=[manifest], noise=[manifest], rir=options.rir, balance=1.0, evaluation=mixing, seed=seed
         )
         dataset = make_dataset(data, audio, "noisy", "valid", options.count)
         rows = write_set(dataset, options.out / half, range(options.count))

@@ -32,4 +32,5 @@ def describe(outcome: Outcome, run: Run) -> None:
             "settings": dict(run.settings),
         }
         for row in outcome.rows:
-            row.facts = {**row.facts, **facts}
+            # What a file says of itself stays.
+            row.facts = {**row.facts, **{key: fact for key, fact in facts.items() if key not in row.facts}}

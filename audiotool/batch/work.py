@@ -136,6 +136,7 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
             "real_time_factor": round(result.real_time_factor, 2),
             "peak": round(output.peak, 4),
             "limited": output.limited,
+            **result.made_by,
         }
         if result.bandwidth_hz is not None:
             row.facts["bandwidth_hz"] = round(result.bandwidth_hz)

@@ -259,12 +259,22 @@ def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
 
     path = checkpoint.named()[name]
     metadata = checkpoint.read_metadata(path)
-    row = {"checkpoint": name, "task": metadata.task, "default": name in checkpoint.defaults().values()}
+    row = {"checkpoint": name, "task": metadata.task, "default": bool(_default_of(name))}
     facts, macs = _facts(path, metadata, cost)
     row |= {key: value for key, value in facts.row().items() if key != "tasks"}
     row |= {"macs_per_second": macs} if cost else {}
     before, after = _test_scores(metadata)
     return row | {"licence": metadata.licence, "test": after, "input": before}
+
+
+def _default_of(name: str) -> str:
+    """What a checkpoint is to its task: "", ", its default", or that for one side of 24 kHz alone."""
+    from audiotool import checkpoint
+
+    low, high = (name in checkpoint.defaults(rate).values() for rate in (0, checkpoint.FULL_BAND_HZ + 1))
+    if low == high:
+        return ", its default" if low else ""
+    return f", its default {'up to' if low else 'above'} {checkpoint.FULL_BAND_HZ // 1000} kHz"
 
 
 def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, float | None]:
@@ -309,7 +319,7 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     by_licence = dict.fromkeys(str(source.get("licence", "unknown")) for source in metadata.sources)
     return {
         "path": encodable(str(path)),
-        "task": metadata.task + (", its default" if path.stem in checkpoint.defaults().values() else ""),
+        "task": metadata.task + _default_of(path.stem),
         "model": f"{model['model']}, {count / 1e6:.2f} M parameters, {metadata.sample_rate} Hz",
         "outputs": ", ".join(facts.stems),
         "latency": "unbounded" if latency is None else f"{latency:g} ms",

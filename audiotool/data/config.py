@@ -240,6 +240,7 @@ class DataConfig(Section):
     speech_minimum_rate: int | None = Field(
         None, description="Hz; speech recorded at less is left out; null: audio.sample_rate"
     )
+    noise_minimum_rate: int = Field(0, ge=0, description="Hz; noise recorded at less is left out")
     balance: float = Field(
         0.5,
         ge=0,

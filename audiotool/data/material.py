@@ -141,7 +141,8 @@ def open_material(
         RecipeError: a needed kind has no manifest, or none of its rows belongs to the split.
         InputError: a manifest cannot be read, nothing in it can be decoded, or pairs do not match.
     """
-    minimum = audio.sample_rate if data.speech_minimum_rate is None else data.speech_minimum_rate
+    of_speech = audio.sample_rate if data.speech_minimum_rate is None else data.speech_minimum_rate
+    minimum = {"speech": of_speech, "noise": data.noise_minimum_rate}
 
     def clips(paths: Sequence[Path]) -> Clips:
         if data.decode_once:
@@ -149,9 +150,7 @@ def open_material(
         return FileClips(paths, audio.sample_rate)
 
     def pool(kind: Kind) -> Pool | None:
-        entries = select(
-            data, kind, split, required=kind in needs, minimum_rate=minimum if kind == "speech" else 0
-        )
+        entries = select(data, kind, split, required=kind in needs, minimum_rate=minimum.get(kind, 0))
         if not entries:
             return None
         found = Pool(entries, clips([e.path for e in entries]), data.balance)
@@ -219,7 +218,7 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
             (kept, "data.exclude leaves nothing"),
             (
                 high,
-                f"all have less than {minimum_rate} Hz; lower audio.sample_rate or data.speech_minimum_rate",
+                f"all have less than {minimum_rate} Hz; lower audio.sample_rate or data.{kind}_minimum_rate",
             ),
         )
         reason = next(text for rows_left, text in reasons if not rows_left)

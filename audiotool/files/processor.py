@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ class FileResult:
         elapsed_s: wall time.
         outputs: one a stem, then the residual's if there is one.
         bandwidth_hz: where the input's content ends, None where that was not measured.
+        made_by: what of the processor's provenance is this file's own.
     """
 
     sample_rate: int
@@ -51,6 +52,7 @@ class FileResult:
     outputs: tuple[Written, ...]
     bandwidth_hz: float | None = None
     warnings: tuple[str, ...] = field(default=())
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def peak(self) -> float:

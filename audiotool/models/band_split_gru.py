@@ -122,7 +122,8 @@ class BandLayer(nn.Module):
     def __init__(self, bands: int, dim: int, mixing: int, expansion: int, learnt_start: bool) -> None:
         super().__init__()
         self.bands = bands
-        self.beginning = Beginning((bands, dim)) if learnt_start else None
+        self.state_shape = (bands, dim)
+        self.beginning = Beginning(self.state_shape) if learnt_start else None
         self.time_norm = nn.LayerNorm(dim)
         self.gru = GRU(dim, dim)
         self.time = nn.Linear(dim, dim)
@@ -164,7 +165,8 @@ class Memory(nn.Module):
     def __init__(self, bands: int, dim: int, units: int, learnt_start: bool) -> None:
         super().__init__()
         self.bands = bands
-        self.beginning = Beginning((units,)) if learnt_start else None
+        self.state_shape = (units,)
+        self.beginning = Beginning(self.state_shape) if learnt_start else None
         self.norm = nn.LayerNorm(dim)
         self.gather = nn.Linear(bands * dim, units)
         self.gru = GRU(units, units)
@@ -239,11 +241,15 @@ class BandSplitGRU(Model):
             taps.append(c.filter_taps if (end - 1) * c.sample_rate / c.n_fft <= c.filter_below_hz else 1)
         return taps
 
+    @property
+    def recurrences(self) -> dict[str, nn.ModuleList]:
+        """What remembers, by its place in the state: lists of `BandLayer` or `Memory`."""
+        return {"layers": self.layers, "memories": self.memories}
+
     def start(self, level: Level | None = None, memory: State = None, **conditions: Any) -> State:
         fresh = {
             "analysis": None,
-            "layers": [None] * len(self.layers),
-            "memories": [None] * len(self.memories),
+            **{name: [None] * len(parts) for name, parts in self.recurrences.items()},
             "filters": [None] * len(self.filters),
             "synthesis": None,
         }
@@ -253,7 +259,7 @@ class BandSplitGRU(Model):
         if not self.config.learnt_start:
             return {}
         found: dict[str, list[Tensor]] = {}
-        for name, parts in (("layers", self.layers), ("memories", self.memories)):
+        for name, parts in self.recurrences.items():
             beginnings = [part.beginning for part in parts]
             found[name] = [b(1)[0] for b in beginnings if isinstance(b, Beginning)]
         return found
@@ -261,14 +267,13 @@ class BandSplitGRU(Model):
     def warm_up(self, beginning: Tensor) -> State:
         # Begun with nothing: a learnt start is for streams without a warm-up. It would let noise alone
         # pass (91 % of files lose 20 dB of it with denoise-16k, 96 % without).
-        batch, bands = len(beginning), sum(count for count, _ in self.config.bands)
         nothing = {
-            "layers": [beginning.new_zeros(batch, bands, self.config.dim)] * len(self.layers),
-            "memories": [beginning.new_zeros(batch, self.config.memory)] * len(self.memories),
+            name: [beginning.new_zeros(len(beginning), *part.state_shape) for part in parts]
+            for name, parts in self.recurrences.items()
         }
         _, state = self.step(beginning, self.start(memory=nothing))
         _, level_state, _ = state["analysis"]
-        kept = {name: state[name] for name in ("layers", "memories")}
+        kept = {name: state[name] for name in self.recurrences}
         return kept | {"analysis": (None, level_state, None)}
 
     def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
@@ -281,7 +286,7 @@ class BandSplitGRU(Model):
             return torch.where(mask, 0.0 if start is None else start, held)
 
         kept = dict(state)
-        for name, parts in (("layers", self.layers), ("memories", self.memories)):
+        for name, parts in self.recurrences.items():
             beginnings = [part.beginning for part in parts]
             learnt = [b(len(rows)) if isinstance(b, Beginning) else None for b in beginnings]
             starts = [start if start is not None else b for start, b in zip(begun[name], learnt, strict=True)]
@@ -300,7 +305,7 @@ class BandSplitGRU(Model):
             memory: what `warm_up` gave for a batch of recordings; their mean is taken.
             share: of the mean. What recordings do not have in common is better begun with by less.
         """
-        for parts, name in ((self.layers, "layers"), (self.memories, "memories")):
+        for name, parts in self.recurrences.items():
             for part, state in zip(parts, memory[name], strict=True):
                 assert isinstance(part.beginning, Beginning)
                 part.beginning.values.copy_(share * state.mean(0).flatten())
@@ -317,10 +322,15 @@ class BandSplitGRU(Model):
 
     def _enhance(self, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
         """Spec (B, F, T) and levels (B, 1, T) -> output specs (B, S, F, T)."""
-        c, frames = self.config, spec.shape[-1]
+        bins = spec.permute(2, 0, 1)
+        hidden = self._hear(bins, levels.permute(2, 0, 1), state)
+        return self._filter(bins, hidden, state).permute(1, 2, 3, 0)
+
+    def _hear(self, bins: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
+        """Complex (T, B, F) and levels (T, B, 1) -> features of every band (T * B, K, D)."""
+        c, frames = self.config, bins.shape[0]
         sizes = [count * width for count, width in c.bands]
-        bins = spec.permute(2, 0, 1)[..., 1:]
-        features = self._features(bins, levels.permute(2, 0, 1)).flatten(0, 1)
+        features = self._features(bins[..., 1:], levels).flatten(0, 1)
         parts = [
             split(part.unflatten(1, (count, width)).flatten(2))
             for split, part, (count, width) in zip(
@@ -335,11 +345,16 @@ class BandSplitGRU(Model):
             if self.memories:
                 h, memories[n] = self.memories[n](h, frames, memories[n])
         state["layers"], state["memories"] = states, memories
-        h = F.relu(self.head(self.head_norm(h)), inplace=True).unflatten(0, (-1, bands))
-        groups = h.split([count for count, _ in c.bands], dim=1)
+        return h.unflatten(0, (-1, bands))
+
+    def _filter(self, bins: Tensor, hidden: Tensor, state: dict[str, Any]) -> Tensor:
+        """Complex (T, B, F) and features (T * B, K, D) -> complex outputs (T, B, S, F)."""
+        frames, batch = bins.shape[:2]
+        h = F.relu(self.head(self.head_norm(hidden)), inplace=True)
+        groups = h.split([count for count, _ in self.config.bands], dim=1)
         coefficients = [self._coefficients(n, group, frames) for n, group in enumerate(groups)]
         # Bin 0 is dropped.
-        outputs = [bins.new_zeros(frames, spec.shape[0], len(self.stems), 1)]
+        bins, outputs = bins[..., 1:], [bins.new_zeros(frames, batch, len(self.stems), 1)]
         filter_states = []
         end = 0
         for layer, layer_state in zip(self.filters, state["filters"], strict=True):
@@ -349,7 +364,7 @@ class BandSplitGRU(Model):
             outputs.append(filtered)
             filter_states.append(layer_state)
         state["filters"] = filter_states
-        return torch.cat(outputs, dim=3).permute(1, 2, 3, 0)
+        return torch.cat(outputs, dim=3)
 
     def _features(self, bins: Tensor, levels: Tensor) -> Tensor:
         """Complex (T, B, F) and levels (T, B, 1) -> (T, B, F, 3): compressed parts and magnitude."""

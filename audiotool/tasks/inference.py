@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,19 +64,28 @@ class Inference(FileProcessor):
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             if is_mel_name(inputs[0]):
                 raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
-            return pipeline.process_file(inputs[0], target, progress)
+            result = pipeline.process_file(inputs[0], target, progress)
+            made_by = self._made_by(result.sample_rate)
+            del made_by["licence"]  # of the run
+            return dataclasses.replace(result, made_by=made_by)
 
         return process
 
-    def provenance(self) -> dict[str, Any]:
+    def _made_by(self, sample_rate: int = 0) -> dict[str, Any]:
+        """Which checkpoint serves recordings of a sample rate, for a report."""
         from audiotool import checkpoint
 
         named = self.checkpoint
-        path = checkpoint.default_for(self.task) if named is None else checkpoint.resolve(named)
+        path = checkpoint.default_for(self.task, sample_rate) if named is None else checkpoint.resolve(named)
         return {
             "model": path.stem if path in checkpoint.named().values() else str(path),
             "checkpoint_sha256": checkpoint.sha256(path),
             "licence": checkpoint.read_metadata(path).licence,
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        return {
+            **self._made_by(),
             "settings": {name: value for name, value in self.settings.items() if value is not None},
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,8 @@ def load(
     """Load a pipeline.
 
     Args:
-        name: a task (its default checkpoint), a bundled checkpoint's name, or a path.
+        name: a task (its default checkpoint; where it has another above 24 kHz, each recording gets its own),
+            a bundled checkpoint's name, or a path.
         device: "cpu", "cuda", "cuda:1" or "auto", which is the CPU where the checkpoint has a graph, else a
             GPU where there is one.
         task: refuse a checkpoint of another task.
@@ -62,22 +64,26 @@ def load(
         known = [option.name for option in inspect.signature(load).parameters.values()][:-1]
         wrong = next(iter(misspelt))
         raise StreamError(f"load has no option '{wrong}'{nearest(wrong, known)} Known: {', '.join(known)}.")
-    path = checkpoint.default_for(str(name)) if str(name) in TASKS else checkpoint.resolve(name)
+    is_task = str(name) in TASKS
+    path = checkpoint.default_for(str(name)) if is_task else checkpoint.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
     if task is not None and metadata.task != task:
         raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
     _check_serves(runs, metadata, path)
-    settings = Settings(
-        chunk_seconds=chunk_seconds,
-        mix=mix,
-        max_attenuation_db=max_attenuation_db,
-        output_rate=output_rate,
-        upper_band=upper_band,
-        follow_removal=follow_removal,
-        warm_up=warm_up,
-    )
-    settings = dataclasses.replace(settings, **TASKS.get(metadata.task).settings)
-    return Pipeline(runs, metadata.task, metadata, settings, checkpoint.sha256(path))
+    asked: dict[str, Any] = {
+        "chunk_seconds": chunk_seconds,
+        "mix": mix,
+        "max_attenuation_db": max_attenuation_db,
+        "output_rate": output_rate,
+        "upper_band": upper_band,
+        "follow_removal": follow_removal,
+        "warm_up": warm_up,
+    }
+    settings = dataclasses.replace(Settings(**asked), **TASKS.get(metadata.task).settings)
+    full_band = None
+    if is_task and (wide := checkpoint.default_for(str(name), checkpoint.FULL_BAND_HZ + 1)) != path:
+        full_band = functools.partial(load, wide, device, task, engine, threads, **asked)
+    return Pipeline(runs, metadata.task, metadata, settings, checkpoint.sha256(path), full_band)
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:

@@ -60,6 +60,8 @@ def build_model(recipe: Recipe) -> Model:
 def begin_from(model: Model, init: InitSection) -> History | None:
     """Load the weights of another checkpoint, if the recipe names one.
 
+    Its model is the recipe's, or one that the recipe's extends.
+
     Returns:
         what those weights were made of.
     Raises:
@@ -71,7 +73,7 @@ def begin_from(model: Model, init: InitSection) -> History | None:
         return None
     path = checkpoint.resolve(init.checkpoint)
     other, metadata = checkpoint.load(path)
-    if metadata.model["name"] != model.name:
+    if not isinstance(model, type(other)):
         raise CheckpointError(f"{path} holds a {metadata.model['name']}, the recipe trains a {model.name}")
     own = model.state_dict()
     # What was exported is folded, what goes on training is normalised.

@@ -241,6 +241,8 @@ def test_empty_splits_and_kinds_say_why(corpus: Path) -> None:
         1,
         72000,
     )
+    with pytest.raises(RecipeError, match=r"data\.noise: .*less than 44100 Hz.*data\.noise_minimum_rate"):
+        dataset(corpus, noise_minimum_rate=44100)
     assert dataset(corpus, split="test", splits={"test": ["valid"]})[0]["input"].shape == (1, 24000)
 
 

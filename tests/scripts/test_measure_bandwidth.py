@@ -61,3 +61,19 @@ def test_the_edge_is_found_and_noisy_recordings_are_left_out(
     assert found.keys() == {"full", "dull"}
     assert found["full"] == 8000
     assert 4500 <= found["dull"] <= 5250
+
+
+def test_at_48_khz_the_edge_may_lie_higher_and_dull_recordings_are_left_out(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "RATE", 48000)
+    edges = {"dull": 9000, "wide": 19000}
+    for name, edge_hz in edges.items():
+        soundfile.write(tmp_path / f"{name}.wav", hissing_words(edge_hz, 1e-5), RATE, subtype="FLOAT")
+    entries = [Entry(tmp_path / f"{name}.wav", "speech", name, RATE) for name in edges]
+    write_manifest(tmp_path / "m.csv", entries)
+    arguments = ["measure", str(tmp_path / "m.csv"), "-o", str(tmp_path / "o.csv")]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--rate", "48000", "--least-bandwidth", "14000"])
+    script.main()
+    (kept,) = read_manifest(tmp_path / "o.csv")
+    assert (kept.group, kept.bandwidth_hz) == ("wide", pytest.approx(19000, abs=750))

@@ -10,8 +10,10 @@ import torch
 
 from audiotool import checkpoint, recipe
 from audiotool.errors import CheckpointError, RecipeError
+from audiotool.models.band_split_gru import BandSplitGRU
 from audiotool.models.base import Model
 from audiotool.models.cleanunet import CleanUNet
+from audiotool.models.full_band_gru import FullBandGRU
 from audiotool.training.history import History, joined_sources
 from audiotool.training.setup import begin_from, build_model
 from audiotool.training.trainer import Trainer
@@ -63,6 +65,31 @@ def test_begins_with_the_same_architecture_only(tiny_recipe: dict[str, Any], wei
     values = tiny_recipe | {"model": {"name": "gtcrn"}, "init": {"checkpoint": str(weights)}}
     with pytest.raises(CheckpointError, match="holds a cleanunet, the recipe trains a gtcrn"):
         begun(values)
+
+
+def test_a_model_begins_with_what_it_extends_and_not_the_other_way(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    low, wide = {"dim": 4, "layers": 1}, {"dim": 4, "layers": 1, "upper_dim": 4, "upper_layers": 1}
+    paths = {}
+    for model in (BandSplitGRU.from_config(low), FullBandGRU.from_config(wide)):
+        paths[model.name] = tmp_path / f"{model.name}.safetensors"
+        metadata = checkpoint.Metadata("denoise", checkpoint.describe_model(model), model.sample_rate)
+        checkpoint.save(paths[model.name], model.state_dict(), metadata)
+    values = tiny_recipe | {
+        "model": {"name": "full-band-gru", "config": wide},
+        "audio": tiny_recipe["audio"] | {"sample_rate": 48000},
+        "init": {"checkpoint": str(paths["band-split-gru"]), "skip": ["upper.*"]},
+    }
+    taken, theirs = begun(values).state_dict(), checkpoint.load(paths["band-split-gru"])[0].state_dict()
+    assert {name for name in taken if not name.startswith("upper.")} == theirs.keys()
+    torch.testing.assert_close({name: taken[name] for name in theirs}, theirs, rtol=0, atol=0)
+    back = tiny_recipe | {
+        "model": {"name": "band-split-gru", "config": low},
+        "init": {"checkpoint": str(paths["full-band-gru"])},
+    }
+    with pytest.raises(CheckpointError, match="holds a full-band-gru, the recipe trains a band-split-gru"):
+        begun(back)
 
 
 def test_frozen_parts_do_not_move(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def shrunk(name: str, recordings: Path, decoded: Path) -> Recipe:
     values["model"]["config"] |= MODELS.get(values["model"]["name"]).small
     values["audio"]["segment_seconds"] = SECONDS[values["task"]]
     kept = {key: values["data"][key] for key in ("example", "mixture", "narrow_band", "enrolment", "array")}
+    values["init"] = {}
     values["data"] = kept | {
         "cache": str(decoded),
         "speech": [str(recordings)],

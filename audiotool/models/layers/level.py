@@ -41,9 +41,12 @@ class RunningLevel(nn.Module):
 
     def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         """(B, 1, n * hop_length) -> (B, 1, n) levels. The caller blocks the stream."""
-        power = x.reshape(x.shape[0], -1, self.hop_length).square().mean(-1)
+        return self.of_powers(x.reshape(x.shape[0], -1, self.hop_length).square().mean(-1), state)
+
+    def of_powers(self, power: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """(B, n) mean powers of blocks -> (B, 1, n) levels."""
         if state is None:
-            state = x.new_zeros(x.shape[0], 2)
+            state = power.new_zeros(power.shape[0], 2)
         blocks = power.shape[1]
         if blocks == 0:
             return power[:, None], state

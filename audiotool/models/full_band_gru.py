@@ -1,0 +1,239 @@
+"""A band-split GRU at 48 kHz: the network of a lower rate below 8 kHz, and learned gains in bands above it.
+
+    spec x, 1536 samples ─┬─ lowest 257 bins ─ BandSplitGRU ─ filters ── e ─┬─ e + g (x - e)
+                          │                        └ what it heard, and kept │
+                          └─ bins above 5 kHz ── powers of bands ── GRUs ── g ┘
+
+A window of 1536 samples at 48 kHz lasts as long as one of 512 at 16 kHz, and has the same shape: the lowest
+257 bins of its transform are those of the signal at 16 kHz, times 3. So a trained `BandSplitGRU` runs on them
+as it is, without a resampler; its weights have the names that they have there. What is above is hiss during
+vowels, and as loud as anything in an s: the gains g follow every frame, from the powers of the upper bands, the
+features of the low ones, and how much of those was kept. They are 0 to 1: no noise is added. Above 8 kHz there
+is no e, and g is what is kept; from 5 to 8 kHz it gives back what the low band's network, which heard many dull
+recordings, has removed too much.
+
+Where the low band's weights are frozen, no gradient is computed through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.configuration import Depth, Length, Rate, Width
+from audiotool.dsp.framing import check_frames
+from audiotool.dsp.stft import StreamingSTFT
+from audiotool.models.band_split_gru import BandLayer, BandLinear, BandSplitGRU, BandSplitGRUConfig
+from audiotool.models.base import State
+from audiotool.models.layers.level import RunningLevel
+from audiotool.models.layers.levelled_spectrum import FLOOR
+
+CONTEXT = 4
+"""Bands that stand for the low band among the upper ones."""
+
+QUIETEST = 1e-6
+"""Added to powers before their logarithm, in those of a spectrum divided by its level."""
+
+
+@dataclass(frozen=True)
+class FullBandGRUConfig(BandSplitGRUConfig):
+    """Hyper-parameters.
+
+    Args:
+        bands: as `BandSplitGRUConfig`, of the low band: fewer than n_fft / 2 bins together.
+        upper_bands: (number of bands, bins in each), up to half the sample rate; they may begin within the
+            low band.
+        upper_dim: features of an upper band.
+        upper_layers: of GRU, mixing and perceptron for the upper bands.
+    """
+
+    sample_rate: Rate = 48000
+    n_fft: Length = 1536
+    hop_length: Length = 768
+    upper_bands: tuple[tuple[Width, Width], ...] = ((14, 16), (6, 32), (4, 48))
+    upper_dim: Width = 32
+    upper_layers: Depth = 2
+
+    def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
+        if not 0 <= self.n_fft // 2 - self.upper_bins <= self.low_bins < self.n_fft // 2:
+            raise ValueError(
+                f"bands and upper_bands must fill n_fft / 2 = {self.n_fft // 2} bins, each without the other"
+                f" fewer: found {self.low_bins} and {self.upper_bins}"
+            )
+        if len(self.stems) != 1:
+            raise ValueError(f"the upper band has one stem, found {len(self.stems)}")
+
+    @property
+    def low_bins(self) -> int:
+        """Bins that the low band's network filters, without bin 0."""
+        return sum(count * width for count, width in self.bands)
+
+    @property
+    def upper_bins(self) -> int:
+        """Bins that the upper bands hold."""
+        return sum(count * width for count, width in self.upper_bands)
+
+
+class LowBandSpectrum(nn.Module):
+    """Waveform (B, T) to spec (B, F, frames), scaled as at the low band's rate, and levels (B, 1, frames).
+
+    As `LevelledSpectrum`, but the level is that of the low band, measured in the frames themselves.
+
+    State: the STFT's, the level's, and None.
+    """
+
+    def __init__(self, c: FullBandGRUConfig) -> None:
+        super().__init__()
+        self.edge = c.low_bins + 1
+        self.ratio = c.n_fft / (2 * c.low_bins)
+        # A window's squares sum to a hop's samples where hops are half a window: Parseval over 2 low_bins.
+        self.scale = 1 / (2 * c.low_bins * c.hop_length / self.ratio)
+        self.stft = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        self.level = RunningLevel(c.hop_length, c.level_seconds * c.sample_rate / c.hop_length)
+
+    def forward(
+        self, x: Tensor, state: State = None, final: bool = False
+    ) -> tuple[tuple[Tensor, Tensor], State]:
+        stft_state, level_state, _ = state or (None, None, None)
+        spec, stft_state = self.stft(x, stft_state, final)
+        spec = spec / self.ratio
+        power = _power(spec[:, : self.edge])
+        whole = 2 * power.sum(1) - power[:, 0] - power[:, -1]
+        levels, level_state = self.level.of_powers(whole * self.scale, level_state)
+        return (spec, levels + FLOOR), (stft_state, level_state, None)
+
+
+class UpperBands(nn.Module):
+    """Gains of the upper bands' bins.
+
+    State: a list, of each layer.
+    """
+
+    low_means: Tensor
+    means: Tensor
+    spread: Tensor
+
+    def __init__(self, c: FullBandGRUConfig) -> None:
+        super().__init__()
+        low, upper, dim = _widths(c.bands), _widths(c.upper_bands), c.upper_dim
+        self.bands = len(upper)
+        self.register_buffer("low_means", _means(low), persistent=False)
+        self.register_buffer("means", _means(upper), persistent=False)
+        self.register_buffer("spread", _interpolation(upper), persistent=False)
+        self.split = BandLinear(self.bands, 3, dim)
+        self.low_norm = nn.LayerNorm(c.dim)
+        self.pool = nn.Linear(len(low), CONTEXT)
+        self.narrow = nn.Linear(c.dim, dim)
+        self.kept = nn.Linear(2 * len(low), CONTEXT * dim)
+        self.layers = nn.ModuleList(
+            BandLayer(self.bands + CONTEXT, dim, c.mixing, c.expansion, c.learnt_start)
+            for _ in range(c.upper_layers)
+        )
+        self.head_norm = nn.LayerNorm(dim)
+        self.head = BandLinear(self.bands, dim, 1)
+        nn.init.constant_(self.head.bias, -2.0)  # an untrained network gives back little
+
+    def forward(
+        self, upper: Tensor, low: Tensor, enhanced: Tensor, hidden: Tensor, state: State
+    ) -> tuple[Tensor, State]:
+        """Magnitudes over the level -> gains (T, B, F) of 0 to 1.
+
+        Args:
+            upper: (T, B, F) of those bins.
+            low, enhanced: (T, B, low bins) before and after the low band's network.
+            hidden: (T * B, K, D) that network's features.
+        """
+        frames, batch = upper.shape[:2]
+        own = self.split(self._features(upper).flatten(0, 1))
+        kept = torch.cat([_logarithm(x.square() @ self.low_means) for x in (low, enhanced)], dim=-1)
+        context = self.kept(kept).flatten(0, 1).unflatten(1, (CONTEXT, -1))
+        context = context + self.narrow(self.pool(self.low_norm(hidden).transpose(1, 2)).transpose(1, 2))
+        h = torch.cat((own, context), dim=1).flatten(0, 1)
+        states = list(state)
+        for n, layer in enumerate(self.layers):
+            h, states[n] = layer(h, frames, states[n])
+        h = h.unflatten(0, (frames * batch, -1))[:, : self.bands]
+        gains = torch.sigmoid(self.head(self.head_norm(h))).view(frames, batch, self.bands)
+        return gains @ self.spread, states
+
+    def _features(self, upper: Tensor) -> Tensor:
+        """(T, B, F) -> (T, B, bands, 3): level of a band, twice, and how much its bins differ."""
+        power = upper.square() @ self.means
+        flat = (upper @ self.means).square()
+        level = _logarithm(power)
+        return torch.stack((level, (power + QUIETEST).pow(0.15), 10 * (level - _logarithm(flat))), dim=-1)
+
+
+class FullBandGRU(BandSplitGRU):
+    """Waveform (B, 1, T) to speech (B, 1, T)."""
+
+    name = "full-band-gru"
+    gives = ("speech",)
+    config_class = FullBandGRUConfig
+    config: FullBandGRUConfig
+    small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1, "upper_dim": 8, "upper_layers": 1}
+    reference = "Our own: BandSplitGRU below 8 kHz, gains in bands above"
+    remembers: ClassVar[dict[str, str]] = {
+        **BandSplitGRU.remembers,
+        "analysis.1": "running level of the low band: mean power, and the weight it has gathered",
+        "upper": "a layer's memory of each upper band, and of what the low band says",
+    }
+    warmed_up = (*BandSplitGRU.warmed_up, "upper")
+
+    def __init__(self, config: FullBandGRUConfig) -> None:
+        super().__init__(config)
+        self.analysis = LowBandSpectrum(config)
+        self.upper = UpperBands(config)
+
+    @property
+    def recurrences(self) -> dict[str, nn.ModuleList]:
+        return {**super().recurrences, "upper": self.upper.layers}
+
+    def _enhance(self, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
+        bins, levels = spec.permute(2, 0, 1), levels.permute(2, 0, 1)
+        low, upper = bins[..., : self.analysis.edge], bins[..., -self.config.upper_bins :]
+        trained = any(weight.requires_grad for weight in self.split.parameters())
+        with contextlib.nullcontext() if trained or not torch.is_grad_enabled() else torch.no_grad():
+            hidden = self._hear(low, levels, state)
+            enhanced = self._filter(low, hidden, state)[:, :, 0]
+        heard = [_power(part).sqrt() / levels for part in (upper, low[..., 1:], enhanced[..., 1:])]
+        gains, state["upper"] = self.upper(*heard, hidden, state["upper"])
+        enhanced = torch.cat((enhanced, torch.zeros_like(bins[..., self.analysis.edge :])), dim=-1)
+        gains = F.pad(gains, (bins.shape[-1] - gains.shape[-1], 0))
+        outputs = (enhanced + gains * (bins - enhanced)) * self.analysis.ratio
+        return outputs[:, :, None].permute(1, 2, 3, 0)
+
+
+def _power(spec: Tensor) -> Tensor:
+    return spec.real.square() + spec.imag.square()
+
+
+def _logarithm(power: Tensor) -> Tensor:
+    """About -1.4 to 1."""
+    return 0.1 * (power + QUIETEST).log()
+
+
+def _widths(bands: Sequence[tuple[int, int]]) -> list[int]:
+    return [width for count, width in bands for _ in range(count)]
+
+
+def _means(widths: Sequence[int]) -> Tensor:
+    """(bins, bands): each band's column takes the mean of its bins."""
+    rows = np.repeat(np.eye(len(widths)), widths, axis=1) / np.asarray(widths)[:, None]
+    return torch.from_numpy(rows.T.astype(np.float32))
+
+
+def _interpolation(widths: Sequence[int]) -> Tensor:
+    """(bands, bins): values of bands at their centres, straight lines between, constant beyond."""
+    edges = np.cumsum([0, *widths])
+    centres = (edges[:-1] + edges[1:] - 1) / 2
+    rows = [np.interp(np.arange(edges[-1]), centres, row) for row in np.eye(len(widths))]
+    return torch.from_numpy(np.stack(rows).astype(np.float32))

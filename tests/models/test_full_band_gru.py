@@ -1,0 +1,107 @@
+"""The full-band GRU does below 8 kHz what the network of 16 kHz does there, and only lowers what is above."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig
+from audiotool.models.full_band_gru import FullBandGRU, FullBandGRUConfig
+
+SMALL = {"dim": 8, "layers": 2}
+
+
+def build(**config: object) -> FullBandGRU:
+    torch.manual_seed(0)
+    values = SMALL | {"upper_dim": 8, "upper_layers": 1} | config
+    return FullBandGRU(FullBandGRUConfig(**values)).eval()
+
+
+def above(x: Tensor) -> Tensor:
+    """What a waveform at 48 kHz holds from 9 kHz up."""
+    spec = torch.fft.rfft(x)
+    spec[..., : round(9000 / 48000 * x.shape[-1])] = 0
+    return torch.fft.irfft(spec, x.shape[-1])
+
+
+def all_pass(model: FullBandGRU, passes: bool) -> None:
+    with torch.no_grad():
+        model.upper.head.weight.zero_()
+        model.upper.head.bias.fill_(30.0 if passes else -200.0)
+
+
+@torch.no_grad()
+def test_the_low_band_is_that_of_16_khz() -> None:
+    model = build()
+    low = BandSplitGRU(BandSplitGRUConfig(**SMALL)).eval()
+    low.load_state_dict({name: model.state_dict()[name] for name in low.state_dict()})
+    all_pass(model, False)
+    generator = torch.Generator().manual_seed(1)
+    hertz, phases = 7000 * torch.rand(40, generator=generator), 6.28 * torch.rand(40, generator=generator)
+
+    def sounds(rate: int) -> Tensor:
+        t = torch.arange(rate, dtype=torch.float64) / rate
+        swell = torch.sin(torch.pi * t).square()  # what begins at once has no end of frequencies
+        return (swell * torch.sin(2 * torch.pi * hertz[:, None] * t + phases[:, None]).sum(0) / 40).float()
+
+    wide, narrow = (m.process(sounds(m.sample_rate)[None, None])[0, 0] for m in (model, low))
+    # The level is measured in frames in one, in hops in the other.
+    assert (wide[::3] - narrow).std() < 0.02 * narrow.std()
+    assert above(wide).abs().max() < 1e-3 * narrow.abs().max()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("passes", [True, False])
+def test_what_is_above_passes_or_goes(passes: bool) -> None:
+    model = build()
+    all_pass(model, passes)
+    x = torch.randn(1, 1, 24000, generator=torch.Generator().manual_seed(0)) * 0.1
+    y = model.process(x)
+    middle = slice(4000, 20000)
+    if passes:
+        torch.testing.assert_close(above(y)[..., middle], above(x)[..., middle], atol=1e-4, rtol=0)
+    else:
+        assert above(y)[..., middle].std() < 1e-3 * above(x)[..., middle].std()
+
+
+@torch.no_grad()
+def test_output_follows_the_input_level_and_silence_stays_silent() -> None:
+    model = build()
+    x = torch.randn(1, 1, 24000, generator=torch.Generator().manual_seed(0)) * 0.1
+    torch.testing.assert_close(model.process(x * 0.1), model.process(x) * 0.1, atol=1e-4, rtol=1e-2)
+    assert model.process(torch.zeros(1, 1, 4000)).abs().max() == 0
+
+
+def test_a_frozen_low_band_has_no_gradient_and_the_same_output() -> None:
+    model = build(learnt_start=True)
+    batch = {"input": torch.randn(2, 1, 24000, generator=torch.Generator().manual_seed(0)) * 0.1}
+    trained = model.training_outputs(batch)["estimate"]
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name.startswith("upper."))
+    frozen = model.training_outputs(batch)["estimate"]
+    torch.testing.assert_close(frozen, trained)
+    frozen.square().mean().backward()
+    grads = {name: weight.grad for name, weight in model.named_parameters()}
+    assert all((grad is not None) == name.startswith("upper.") for name, grad in grads.items())
+    assert grads["upper.pool.weight"].abs().max() > 0
+
+
+@torch.no_grad()
+def test_a_warm_up_remembers_the_upper_bands_too() -> None:
+    model = build()
+    x = torch.randn(2, 1, 24000, generator=torch.Generator().manual_seed(0)) * 0.1
+    memory = model.warm_up(x)
+    assert [state.shape for state in memory["upper"]] == [(2, 28, 8)]
+    state = model.step(x, model.start(memory=memory))[1]
+    forgotten = model.forget(state, torch.tensor([True, False]), memory)
+    assert torch.equal(forgotten["upper"][0][0], memory["upper"][0][0])
+    assert torch.equal(forgotten["upper"][0][1], state["upper"][0][1])
+
+
+def test_bands_that_do_not_fill_the_spectrum_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="= 768 bins, .* found 256 and 10"):
+        FullBandGRU.from_config({"upper_bands": [[1, 10]]})
+    with pytest.raises(CheckpointError, match="one stem, found 2"):
+        FullBandGRU.from_config({"stems": ["speaker1", "speaker2"]})
