@@ -59,8 +59,8 @@ class Pipeline:
         metadata: what its checkpoint says of itself.
         settings: chunking and mixing; see `Settings`.
         checkpoint_sha256: of the checkpoint's file, by which states of streams are known; "" without one.
-        full_band: opens the pipeline for recordings of more than `checkpoint.FULL_BAND_HZ`, once it is needed;
-            None where this one serves all.
+        full_band: opens the pipeline for recordings of more than `checkpoint.FULL_BAND_HZ` when the first one
+            comes; None where this one serves all.
         conditions: passed to the model at the start of every stream.
 
     Any number of threads may use one pipeline, each stream in one thread at a time.

@@ -7,10 +7,10 @@
 A window of 1536 samples at 48 kHz lasts as long as one of 512 at 16 kHz, and has the same shape: the lowest
 257 bins of its transform are those of the signal at 16 kHz, times 3. So a trained `BandSplitGRU` runs on them
 as it is, without a resampler; its weights have the names that they have there. What is above is hiss during
-vowels, and as loud as anything in an s: the gains g follow every frame, from the powers of the upper bands, the
-features of the low ones, and how much of those was kept. They are 0 to 1: no noise is added. Above 8 kHz there
-is no e, and g is what is kept; from 5 to 8 kHz it gives back what the low band's network, which heard many dull
-recordings, has removed too much.
+vowels, and as loud as anything in an s: the gains g follow every frame, from the powers of the upper bands,
+the features of the low ones, and how much of those was kept. They are 0 to 1: no noise is added. Above 8 kHz
+there is no e, and g is what is kept; from 5 to 8 kHz it gives back what the low band's network, which heard
+many dull recordings, has removed too much.
 
 Where the low band's weights are frozen, no gradient is computed through it.
 """

@@ -101,7 +101,7 @@ def test_a_warm_up_remembers_the_upper_bands_too() -> None:
 
 
 def test_bands_that_do_not_fill_the_spectrum_are_refused() -> None:
-    with pytest.raises(CheckpointError, match="= 768 bins, .* found 256 and 10"):
+    with pytest.raises(CheckpointError, match=r"= 768 bins, .* found 256 and 10"):
         FullBandGRU.from_config({"upper_bands": [[1, 10]]})
     with pytest.raises(CheckpointError, match="one stem, found 2"):
         FullBandGRU.from_config({"stems": ["speaker1", "speaker2"]})
