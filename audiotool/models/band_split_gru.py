@@ -190,7 +190,7 @@ class BandSplitGRU(Model):
     """Waveform (B, 1, T) to stems (B, S, T)."""
 
     name = "band-split-gru"
-    gives = ("speech", "stems")
+    gives: ClassVar[tuple[str, ...]] = ("speech", "stems")
     config_class = BandSplitGRUConfig
     small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1}
     reference = "Band split after Luo and Yu, TASLP 2023, arXiv:2209.15174; arrangement our own"
@@ -202,7 +202,7 @@ class BandSplitGRU(Model):
         "filters": "the last frames' lowest bins, real and imaginary",
         "synthesis.0": "sums that the next frame still adds to",
     }
-    warmed_up = ("layers", "memories", "analysis.1")
+    warmed_up: ClassVar[tuple[str, ...]] = ("layers", "memories", "analysis.1")
     warm_up_seconds = 2.0
 
     def __init__(self, config: BandSplitGRUConfig) -> None:
@@ -214,7 +214,7 @@ class BandSplitGRU(Model):
         self.stems = c.stems
         if len(c.stems) > 1:
             self.warm_up_seconds = 6.0  # who speaks shows later than what noise there is
-        self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
+        self.analysis: nn.Module = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         bands = sum(count for count, _ in c.bands)
         self.taps = self._taps_of_groups()
@@ -268,7 +268,11 @@ class BandSplitGRU(Model):
         # Begun with nothing: a learnt start is for streams without a warm-up. It would let noise alone
         # pass (91 % of files lose 20 dB of it with denoise-16k, 96 % without).
         nothing = {
-            name: [beginning.new_zeros(len(beginning), *part.state_shape) for part in parts]
+            name: [
+                beginning.new_zeros(len(beginning), *part.state_shape)
+                for part in parts
+                if isinstance(part, BandLayer | Memory)
+            ]
             for name, parts in self.recurrences.items()
         }
         _, state = self.step(beginning, self.start(memory=nothing))

@@ -77,6 +77,16 @@ class FullBandGRUConfig(BandSplitGRUConfig):
         return sum(count * width for count, width in self.bands)
 
     @property
+    def edge(self) -> int:
+        """The first bin above the low band."""
+        return self.low_bins + 1
+
+    @property
+    def ratio(self) -> float:
+        """The sample rate over the low band's."""
+        return self.n_fft / (2 * self.low_bins)
+
+    @property
     def upper_bins(self) -> int:
         """Bins that the upper bands hold."""
         return sum(count * width for count, width in self.upper_bands)
@@ -92,10 +102,9 @@ class LowBandSpectrum(nn.Module):
 
     def __init__(self, c: FullBandGRUConfig) -> None:
         super().__init__()
-        self.edge = c.low_bins + 1
-        self.ratio = c.n_fft / (2 * c.low_bins)
+        self.edge, self.ratio = c.edge, c.ratio
         # A window's squares sum to a hop's samples where hops are half a window: Parseval over 2 low_bins.
-        self.scale = 1 / (2 * c.low_bins * c.hop_length / self.ratio)
+        self.scale = c.ratio / (2 * c.low_bins * c.hop_length)
         self.stft = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         self.level = RunningLevel(c.hop_length, c.level_seconds * c.sample_rate / c.hop_length)
 
@@ -176,7 +185,7 @@ class FullBandGRU(BandSplitGRU):
     """Waveform (B, 1, T) to speech (B, 1, T)."""
 
     name = "full-band-gru"
-    gives = ("speech",)
+    gives: ClassVar[tuple[str, ...]] = ("speech",)
     config_class = FullBandGRUConfig
     config: FullBandGRUConfig
     small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1, "upper_dim": 8, "upper_layers": 1}
@@ -186,7 +195,7 @@ class FullBandGRU(BandSplitGRU):
         "analysis.1": "running level of the low band: mean power, and the weight it has gathered",
         "upper": "a layer's memory of each upper band, and of what the low band says",
     }
-    warmed_up = (*BandSplitGRU.warmed_up, "upper")
+    warmed_up: ClassVar[tuple[str, ...]] = (*BandSplitGRU.warmed_up, "upper")
 
     def __init__(self, config: FullBandGRUConfig) -> None:
         super().__init__(config)
@@ -199,16 +208,16 @@ class FullBandGRU(BandSplitGRU):
 
     def _enhance(self, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
         bins, levels = spec.permute(2, 0, 1), levels.permute(2, 0, 1)
-        low, upper = bins[..., : self.analysis.edge], bins[..., -self.config.upper_bins :]
+        low, upper = bins[..., : self.config.edge], bins[..., -self.config.upper_bins :]
         trained = any(weight.requires_grad for weight in self.split.parameters())
         with contextlib.nullcontext() if trained or not torch.is_grad_enabled() else torch.no_grad():
             hidden = self._hear(low, levels, state)
             enhanced = self._filter(low, hidden, state)[:, :, 0]
         heard = [_power(part).sqrt() / levels for part in (upper, low[..., 1:], enhanced[..., 1:])]
         gains, state["upper"] = self.upper(*heard, hidden, state["upper"])
-        enhanced = torch.cat((enhanced, torch.zeros_like(bins[..., self.analysis.edge :])), dim=-1)
+        enhanced = torch.cat((enhanced, torch.zeros_like(bins[..., self.config.edge :])), dim=-1)
         gains = F.pad(gains, (bins.shape[-1] - gains.shape[-1], 0))
-        outputs = (enhanced + gains * (bins - enhanced)) * self.analysis.ratio
+        outputs = (enhanced + gains * (bins - enhanced)) * self.config.ratio
         return outputs[:, :, None].permute(1, 2, 3, 0)
 
 
