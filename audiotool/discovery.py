@@ -1,10 +1,10 @@
 """Find classes by name in a package, so that adding one is adding one file.
 
 Models, losses, tasks, metrics and importers are all found the same way: a class with a `name` in any module
-of its room. Names use hyphens (`parallel-wavegan`), modules underscores (`parallel_wavegan.py`).
+of its package. Names use hyphens (`parallel-wavegan`), modules underscores (`parallel_wavegan.py`).
 
-Other packages add theirs by entry points. The group is the room's dotted name, the entry point's name is the
-class's:
+Other packages add theirs by entry points. The group is the package's dotted name, the entry point's
+name is the class's:
 
     [project.entry-points."audiotool.metrics"]
     wer = "recogniser_scores:WordErrorRate"

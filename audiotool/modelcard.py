@@ -87,7 +87,7 @@ class Facts:
 
 
 SHARED = {"base", "discriminators", "layers", "magnitude_phase", "registry", "vocoder"}
-"""Modules of the room that are no architecture."""
+"""Modules of `audiotool.models` that hold no architecture."""
 
 
 def published() -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@
 
 What a model asks to know of a recording beforehand (`uses_level`, `extends_from_hz`, `warm_up_seconds`) is
 measured for arrays and files in a first pass. `stream` waits for the warm-up, and does with a
-running estimate of the rest or without; `live` and pipes, somebody's ear perhaps, have no warm-up either.
+running estimate of the rest or without; `live` and pipes, have no warm-up either.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.state import StreamState
 
 FULL_BAND = 0.95
-"""Of half the model's rate: content that reaches so far leaves nothing to add."""
+"""Share of the model's band. A recording with content up to there is not extended, and a remark says so."""
 
 NARROW_BAND = 0.8
-"""Of the frequency a model extends from: content that ends lower leaves a gap that is heard."""
+"""Share of `extends_from_hz`. When content ends below it, an audible gap stays, and a remark says so."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 

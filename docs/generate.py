@@ -23,11 +23,16 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {
         "reference/commands.md": commands_page(),
         "reference/recipes.md": recipes_page(),
-        "extend/architecture.md": (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8"),
+        "extend/architecture.md": _from_the_top("ARCHITECTURE.md"),
     }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def _from_the_top(name: str) -> str:
+    """A page of the project's folder; its links into docs/ begin in docs/extend/ here."""
+    return (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](../")
 
 
 def commands_page() -> str:

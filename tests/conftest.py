@@ -25,15 +25,15 @@ def _nothing_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 
 
 FAST = {"audio", "docs", "dsp", "losses", "metrics"}
-"""Rooms whose tests train nothing and start few processes: `make fast`, under a minute of processor time."""
+"""Packages whose tests train nothing and start few processes: `make fast`, under a minute of CPU time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test `fast` or `slow` by its room."""
+    """Mark every test `fast` or `slow` by its package."""
     tests = Path(__file__).parent
     for item in items:
-        room = item.path.relative_to(tests).parts[0]
-        item.add_marker("fast" if room in FAST else "slow")
+        package = item.path.relative_to(tests).parts[0]
+        item.add_marker("fast" if package in FAST else "slow")
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from audiotool.audio.writer import Target
 
 FILE_CHUNK_SECONDS = 10.0
-"""Of a file that one step takes, unless the user says how much."""
+"""Seconds of a file that one model step takes, unless `chunk_seconds` is set."""
 
 PIPE_CHUNK_SECONDS = 0.25
-"""A pipe may be somebody's ear: output follows input closely, at some cost in speed."""
+"""Seconds of a pipe that one model step takes: somebody may be listening, and short steps lag less."""
 
 
 @dataclass(frozen=True)

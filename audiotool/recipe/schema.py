@@ -3,7 +3,7 @@
     name, task             what it makes
     model                  a registered model and its configuration
     init, freeze           where its weights begin, and which of them stay
-    audio, data            the data room's sections (audiotool.data.config)
+    audio, data            the sections of audiotool.data.config
     loss, adversarial      what is minimised
     optimiser, schedule    how
     train                  steps, batches, precision, weight averaging, seed

@@ -63,7 +63,7 @@ class Task:
         options_class: what can be typed after the command.
         settings: fields of `streaming.session.Settings` that every stream of the task has.
         scoring: how outputs are compared with references.
-        example: the name of the training pair the data room builds for it.
+        example: the name of the kind of example it is trained with, see audiotool.data.examples.
 
     Args:
         options: what was typed. A run asks for `check`, `inputs`, `outputs` and `processor`, in this order.

@@ -1,4 +1,4 @@
-"""Files whose header does not say how much follows are read alike by every room, and all of them."""
+"""Files whose header does not say how much follows are read alike by every package, and all of them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,40 @@
+"""The glossary: every word once, in order; what the words of before have become is used everywhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FORMER = re.compile(r"rehears|\bstepwise\b|sample_by_sample|\bsteady (step|stream|noise)", re.IGNORECASE)
+EXCEPT = {
+    "audiotool/batch/provenance.py",
+    "audiotool/engines/card.py",
+    "audiotool/recipe/former_keys.py",
+    "audiotool/tasks/load.py",
+    "audiotool/tasks/options.py",
+    "docs/experiments.md",
+    "docs/glossary.md",
+}
+"""Where the earlier names are read, and the log of experiments."""
+
+
+def test_every_word_is_there_once_and_in_order() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    sections = re.split(r"^## ", text.partition("## Former names")[0], flags=re.MULTILINE)[1:]
+    found = []
+    for section in sections:
+        rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| ")][2:]
+        assert all(len(row) == 3 and row[1].strip() for row in rows)
+        words = [row[0].strip() for row in rows]
+        assert words == sorted(words, key=str.lower)
+        found += words
+    assert len(found) == len(set(found)) > 50
+
+
+def test_former_words_are_nowhere_else() -> None:
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.yaml")]
+    files += (ROOT / "audiotool").rglob("*.py")
+    names = {path.relative_to(ROOT).as_posix() for path in files if FORMER.search(path.read_text("utf-8"))}
+    # The changelog tells what was renamed.
+    assert names - {"CHANGELOG.md"} <= EXCEPT
