@@ -20,6 +20,8 @@ EXTRAS = {
     "pesq": "metrics",
     "pystoi": "stoi",
     "torchmetrics": "metrics",
+    "speechmos": "mos",
+    "pyloudnorm": "loudness",
     "av": "media",
     "h5py": "keras",
     "onnx": "onnx",

@@ -1,10 +1,14 @@
-"""What a metric is: a name, and one number for a reference and an estimate, or a reason why there is none."""
+"""What a metric is: a name, and one number for an estimate and its reference, or a reason why there is none.
+
+A non-intrusive metric needs no reference: it rates a recording, which it reads block by block.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError
@@ -12,8 +16,13 @@ from audiotool.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+T = TypeVar("T")
+
 Waveform: TypeAlias = "NDArray[Any]"
 """(time,) float; scored in float64."""
+
+BLOCK = 1 << 18
+"""Samples that a recording is read by."""
 
 SILENCE = 1e-6
 """A waveform that never departs from its mean by more than this is silent: below the last bit of 20."""
@@ -43,6 +52,58 @@ class Both(NamedTuple):
     estimate: Waveform
 
 
+class Results:
+    """What several metrics of one thing share, measured once."""
+
+    def __init__(self) -> None:
+        self._found: dict[Any, Any] = {}
+
+    def of(self, key: Any, measure: Callable[[], T]) -> T:
+        """The result of a key, measured when it is asked first; an `Unscorable` is kept, too."""
+        if key not in self._found:
+            try:
+                self._found[key] = measure()
+            except Unscorable as error:
+                self._found[key] = error
+        if isinstance(self._found[key], Unscorable):
+            raise self._found[key]
+        found: T = self._found[key]
+        return found
+
+
+@dataclass
+class Recording:
+    """What is rated by itself: read from its beginning as often as it is asked for, in constant memory.
+
+    Args:
+        read: gives the blocks, (channels, any time) float.
+        sample_rate: Hz.
+        channels: rows of every block.
+        results: what metrics of one family share.
+    """
+
+    read: Callable[[], Iterator[Waveform]]
+    sample_rate: int
+    channels: int
+    results: Results = field(default_factory=Results, repr=False)
+
+    @classmethod
+    def of(cls, waveform: Waveform, sample_rate: int) -> Recording:
+        """A recording of samples in memory, (time,) or (channels, time)."""
+        rows = waveform.reshape(-1, waveform.shape[-1])
+        starts = range(0, rows.shape[1], BLOCK)
+        return cls(lambda: (rows[:, n : n + BLOCK] for n in starts), sample_rate, len(rows))
+
+    def blocks(self, sample_rate: int) -> Iterator[Waveform]:
+        """Its blocks, float32, at a rate."""
+        from audiotool.streaming.resample import StreamingResampler
+
+        resampler = StreamingResampler(self.sample_rate, sample_rate, self.channels)
+        for block in self.read():
+            yield resampler.feed(block.astype("float32", copy=False))
+        yield resampler.flush()
+
+
 @dataclass
 class Pair:
     """A reference and an estimate, (time,) float64 of equal length, and their versions at other rates.
@@ -50,13 +111,24 @@ class Pair:
     Args:
         sample_rate: Hz of both.
         edge_hz: where the content of the unprocessed input ended, None where that is not known.
+        interferers: (time,) each: what else was heard with the reference, other speakers or the noise.
     """
 
     reference: Waveform
     estimate: Waveform
     sample_rate: int
     edge_hz: float | None = None
+    interferers: Sequence[Waveform] = ()
+    results: Results = field(default_factory=Results, repr=False)
     _resampled: dict[int, Both] = field(default_factory=dict, repr=False)
+
+    def measured(self, metric: type[Metric]) -> float:
+        """A metric of this pair, measured once.
+
+        Raises:
+            Unscorable: it has none.
+        """
+        return self.results.of(metric.name, lambda: metric().measure(self))
 
     def at(self, sample_rate: int) -> Both:
         """Both waveforms at another rate, computed once."""
@@ -87,13 +159,19 @@ class Metric:
 
     Class attributes:
         name: what reports and the command line call it.
+        family: a name for several metrics together, "" for one that stands alone.
         unit: of the number, "" for scores without one.
-        higher_is_better: the direction of improvement.
+        higher_is_better: the direction of improvement; None where there is none.
+        needs_reference: False for what rates an estimate by itself, see `NonIntrusiveMetric`.
+        uses_interferers: whether it asks for `Pair.interferers`.
     """
 
     name: ClassVar[str]
+    family: ClassVar[str] = ""
     unit: ClassVar[str] = ""
-    higher_is_better: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool | None] = True
+    needs_reference: ClassVar[bool] = True
+    uses_interferers: ClassVar[bool] = False
 
     def measure(self, pair: Pair) -> float:
         """Return the number.
@@ -104,7 +182,39 @@ class Metric:
         raise TypeError(f"{type(self).__name__} does not measure anything")
 
 
+class NonIntrusiveMetric(Metric):
+    """Base of metrics that need no reference."""
+
+    needs_reference = False
+
+    def rate(self, recording: Recording) -> float:
+        """Return the number.
+
+        Raises:
+            Unscorable: this recording has none.
+        """
+        raise TypeError(f"{type(self).__name__} does not rate anything")
+
+    def measure(self, pair: Pair) -> float:
+        """That of the estimate."""
+        recording = pair.results.of(Recording, lambda: Recording.of(pair.estimate, pair.sample_rate))
+        return self.rate(recording)
+
+
 METRICS: Catalogue[Metric] = Catalogue("audiotool.metrics", Metric, "metric", InputError)
+
+
+def metric_names(asked: Sequence[str]) -> list[str]:
+    """Names of metrics for names of metrics and of families ("dnsmos"), in order and without repeats.
+
+    Raises:
+        InputError: no metric and no family has that name; the message lists the nearest and all.
+    """
+    names: list[str] = []
+    for name in asked:
+        members = [] if name in METRICS else [m.name for m in METRICS.all().values() if m.family == name]
+        names += members or [METRICS.get(name).name]
+    return list(dict.fromkeys(names))
 
 
 def is_silent(waveform: Waveform) -> bool:

@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 
-from audiotool.metrics.base import Metric, Pair, Waveform
+from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform, is_silent
 
 LIMIT_DB = 100.0
 
@@ -58,6 +58,49 @@ class Snr(Metric):
     def measure(self, pair: Pair) -> float:
         pair.require_sound()
         return _ratio_db(pair.reference, pair.estimate - pair.reference)
+
+
+class SiSir(Metric):
+    """Scale-invariant signal-to-interference ratio: how much of the other sources is left.
+
+    The estimate is projected on the reference (the target) and on all sources together; their difference is
+    interference, the rest artefacts. Le Roux et al., as `SiSdr`: of powers, 1/SDR = 1/SIR + 1/SAR.
+    """
+
+    name = "si_sir"
+    unit = "dB"
+    uses_interferers = True
+
+    def measure(self, pair: Pair) -> float:
+        target, interference, _ = _parts(pair)
+        return _ratio_db(target, interference)
+
+
+class SiSar(Metric):
+    """Scale-invariant signal-to-artefact ratio: how much is left that is of no source; see `SiSir`."""
+
+    name = "si_sar"
+    unit = "dB"
+    uses_interferers = True
+
+    def measure(self, pair: Pair) -> float:
+        target, _, artefacts = _parts(pair)
+        return _ratio_db(target, artefacts)
+
+
+def _parts(pair: Pair) -> tuple[Waveform, Waveform, Waveform]:
+    """The estimate as target, interference and artefacts, which add up to it."""
+    pair.require_sound(estimate=True)
+    if not pair.interferers:
+        raise Unscorable("the other sources are not known: give --noisy, or score all stems of a mixture")
+    others = [w for w in pair.interferers if not is_silent(w)]
+    sources = np.stack([w - w.mean() for w in (pair.reference, *others)])
+    estimate = pair.estimate - pair.estimate.mean()
+    weights = np.linalg.lstsq(sources @ sources.T, sources @ estimate, rcond=None)[0]
+    own = sources[0]
+    target = np.dot(estimate, own) / np.dot(own, own) * own
+    explained = weights @ sources
+    return target, explained - target, estimate - explained
 
 
 def si_sdr(reference: Waveform, estimate: Waveform) -> float:
