@@ -227,9 +227,7 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
 
 def filterbank(config: MelConfig) -> NDArray[np.float32]:
     """Triangular bands, (n_fft // 2 + 1, n_mels) float32, as librosa's and torchaudio's."""
-    # The last bin of an odd n_fft lies below half the rate.
-    odd = config.n_fft % 2 * config.sample_rate / (2 * config.n_fft)
-    bins = _line(0.0, config.sample_rate // 2 - odd, config.n_fft // 2 + 1)
+    bins = _line(0.0, config.sample_rate // 2, config.n_fft // 2 + 1)
     low, high = _mels(config.fmin, config.scale), _mels(config.top, config.scale)
     edges = _hertz(_line(low, high, config.n_mels + 2), config.scale)
     width = np.diff(edges)

@@ -2,8 +2,8 @@
 
 P.808 is one mean opinion score; P.835 has one of the speech (SIG), one of the background (BAK) and one of
 both (OVRL). The networks are Microsoft's, in the wheel of `speechmos` (MIT): nothing of that package is
-imported, which asks for more than the networks need. They hear 9.01 s at 16 kHz; longer recordings are heard in
-windows a second apart, whose scores are averaged, shorter ones are repeated, all as that package does it.
+imported, which asks for more than the networks need. They hear 9.01 s at 16 kHz; longer recordings are heard
+in windows a second apart, whose scores are averaged, shorter ones are repeated, all as that package does it.
 
 Nine windows share each second. Nearly all the work of P.835 is in convolutions over time, which see 6 frames
 around; so they run once over what windows share (`_Trunk`), and again only at the ends of each window.
@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from audiotool.dsp.mel import MelConfig, filterbank
 from audiotool.errors import DependencyError
 from audiotool.extras import install, is_there, require
 from audiotool.metrics.base import NonIntrusiveMetric, Recording, Unscorable, Waveform
@@ -40,6 +39,9 @@ TOGETHER = 60
 
 FRAME = 160
 """Samples between frames of both networks."""
+
+MELS = 120
+"""Bands that P.808 hears."""
 
 WINDOW_FRAMES, HOP_FRAMES = 900, HOP // FRAME
 
@@ -179,8 +181,8 @@ PART = 400
 
 EDGE_FRAMES = 16
 AFFECTED = 2
-"""What the trunk gives first and last of a window depends on where the window ends: so many are computed of the
-window's first and last frames alone."""
+"""What the trunk gives first and last of a window depends on where the window ends: so many are computed of
+the window's first and last frames alone."""
 
 
 def _in_parts(trunk: Graph, frames: Waveform) -> Waveform:
@@ -235,8 +237,18 @@ def _p808_graph() -> Graph:
 
 
 @functools.cache
-def _p808_analysis() -> tuple[Any, Any]:
-    """The mel bands (161, 120) and the window (321,)."""
+def _p808_analysis() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Mel bands (161, 120) on Slaney's scale, of equal area, and the Hann window (321,).
+
+    The bands are computed in double precision, as librosa does: some of the lowest hold but one small weight,
+    of which `dsp.mel` would lose digits that count.
+    """
     length = 2 * FRAME + 1
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
-    return filterbank(MelConfig(SAMPLE_RATE, length, FRAME, 120)), window.astype(np.float32)
+    mels = np.linspace(0.0, 15 + 27 * np.log(SAMPLE_RATE / 2 / 1000) / np.log(6.4), MELS + 2)
+    edges = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp((mels - 15) * np.log(6.4) / 27))
+    bins = np.fft.rfftfreq(length, 1 / SAMPLE_RATE)[:, None]
+    rising = (bins - edges[:-2]) / np.diff(edges)[:-1]
+    falling = (edges[2:] - bins) / np.diff(edges)[1:]
+    bands = np.maximum(0, np.minimum(rising, falling)) * 2 / (edges[2:] - edges[:-2])
+    return bands.astype(np.float32), window

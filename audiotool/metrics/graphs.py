@@ -37,7 +37,8 @@ class Graph:
         """What of an `onnx.ModelProto` leads from one tensor to another, for inputs of any size."""
         import onnx
 
-        part = onnx.utils.Extractor(model).extract_model([start], [end])
+        inferred = onnx.shape_inference.infer_shapes(model)
+        part = onnx.utils.Extractor(inferred).extract_model([start], [end])
         for value in (*part.graph.input, *part.graph.output):
             for n, size in enumerate(value.type.tensor_type.shape.dim):
                 size.dim_param = f"{value.name} {n}"

@@ -3,8 +3,8 @@
 The network (version 2) is Microsoft's, in the wheel of `speechmos` (MIT). It stands for one listener, whom a
 random vector describes; fifteen listeners are averaged. Here they are the same fifteen each time, those that
 numpy's generator gives after `numpy.random.seed(0)`: so a score is the same at each run, and that of the
-package after this seed. Recordings of more than half a minute are heard in windows, weighted by their lengths;
-windows of digital silence do not count.
+package after this seed. Recordings of more than half a minute are heard in windows, weighted by their
+lengths; windows of digital silence do not count.
 
 Reference: Diener et al., PLCMOS, Interspeech 2023, arXiv:2305.15127.
 """
