@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.walk import walk
 from audiotool.cores import core_count
-from audiotool.errors import AudiotoolError, InputError
+from audiotool.errors import AudiotoolError, DependencyError, InputError
 from audiotool.extras import explained
 from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
 from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
@@ -74,7 +75,7 @@ def score(
     Raises:
         InputError: a metric is unknown, or a waveform has more than one axis.
     """
-    found = [METRICS.get(name)() for name in metrics]
+    found = [METRICS.get(name) for name in metrics]
     waveforms = [np.asarray(w, dtype=np.float64) for w in (reference, estimate)]
     if any(w.ndim != 1 for w in waveforms):
         raise InputError(f"a waveform to score is (time,), got shapes {[w.shape for w in waveforms]}")
@@ -85,7 +86,7 @@ def score(
     problem = _problem(pair)
     if problem:
         return {name: Value(None, problem) for name in metrics}
-    return {metric.name: _measured(metric.measure, pair) for metric in found}
+    return {metric.name: _measured(partial(pair.measured, metric)) for metric in found}
 
 
 def score_channels(
@@ -323,10 +324,10 @@ def _prepare(count: int) -> None:
         os.environ[name] = str(count)
 
 
-def _measured(measure: Callable[[Pair], float], pair: Pair) -> Value:
+def _measured(measure: Callable[[], float]) -> Value:
     try:
-        number = measure(pair)
-    except Unscorable as error:
+        number = measure()
+    except (Unscorable, DependencyError) as error:
         return Value(None, str(error))
     except ImportError as error:
         missing = explained(error)

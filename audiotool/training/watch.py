@@ -174,7 +174,7 @@ class Watch:
         if name is None:
             best = TASKS.get(self.run.recipe.task).scoring.best
             name = best if best in self.validator.metrics else "loss"
-        return (name, False) if name == "loss" else (name, METRICS.get(name).higher_is_better)
+        return (name, False) if name == "loss" else (name, METRICS.get(name).higher_is_better is not False)
 
 
 def _metrics_of(run: Run) -> list[str]:
