@@ -8,6 +8,7 @@ from kit.audio import speech_like
 
 from audiotool.metrics import composite
 from audiotool.metrics.base import METRICS, Pair, Unscorable
+from audiotool.metrics.pesq import Pesq
 from audiotool.metrics.score import score
 from audiotool.metrics.sdr import LIMIT_DB, si_sdr
 
@@ -56,8 +57,13 @@ def test_what_is_equal_is_best_and_what_is_bad_stays_on_the_scale() -> None:
 
 def test_composites_share_one_pesq(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = composite.Pesq.measure
-    monkeypatch.setattr(composite.Pesq, "measure", lambda self, p: calls.append(1) or real(self, p))
+    real = Pesq.measure
+
+    def counted(self: Pesq, measured: Pair) -> float:
+        calls.append(measured)
+        return real(self, measured)
+
+    monkeypatch.setattr(Pesq, "measure", counted)
     p = pair()
     score(p.reference, p.estimate, 16000, ["pesq", "csig", "cbak", "covl"])
     assert len(calls) == 1

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audiotool.metrics import dnsmos, plcmos
 from audiotool.metrics.base import METRICS, Pair, Recording, Unscorable, metric_names
 from audiotool.metrics.graphs import Graph, graph_of_package
+from audiotool.metrics.loudness import Loudness
 from audiotool.metrics.score import score
 
 RATE = 16000
@@ -127,9 +128,7 @@ def test_loudness_is_pyloudnorms(rate: int, channels: int) -> None:
     waveform = speech_like(4.37, rate, channels)
     waveform[:, : rate // 2] *= 0.001
     expected = pyloudnorm.Meter(rate).integrated_loudness(waveform.T.astype(np.float64))
-    assert METRICS.get("loudness")().rate(in_blocks(waveform, rate, 1237)) == pytest.approx(
-        expected, abs=1e-3
-    )
+    assert Loudness().rate(in_blocks(waveform, rate, 1237)) == pytest.approx(expected, abs=1e-3)
 
 
 def test_loudness_of_the_standards_sine() -> None:
@@ -142,7 +141,7 @@ def test_loudness_of_the_standards_sine() -> None:
 
 def test_what_has_no_loudness() -> None:
     pytest.importorskip("pyloudnorm")
-    metric = METRICS.get("loudness")()
+    metric = Loudness()
     with pytest.raises(Unscorable, match="shorter than a gating block"):
         metric.rate(Recording.of(speech_like(0.3, RATE), RATE))
     with pytest.raises(Unscorable, match="five channels at most"):
