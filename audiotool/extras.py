@@ -27,6 +27,7 @@ EXTRAS = {
     "onnx": "onnx",
     "onnxscript": "onnx",
     "ray": "cluster",
+    "fsspec": "remote",
 }
 """Modules that are imported where they are used, and the extra that brings each."""
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from audiotool.text import composed
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://[^\0]+", re.IGNORECASE)
+
+
+def is_url(place: object) -> bool:
+    """Whether a place is a URL (s3://bucket/talk.wav) and not a path."""
+    return isinstance(place, str) and _URL.fullmatch(place) is not None
 
 
 @contextlib.contextmanager
@@ -52,7 +60,9 @@ class Folders:
         self._there: dict[str, bool] = {}
 
     def real(self, path: str | Path) -> str:
-        """As `os.path.realpath`: the path without links, of what is there or is not."""
+        """As `os.path.realpath`: the path without links, of what is there or is not. A URL stays as it is."""
+        if is_url(path):
+            return str(path)
         folder, name = os.path.split(path)
         if name in ("", os.curdir, os.pardir):
             return os.path.realpath(path)

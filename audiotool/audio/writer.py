@@ -27,6 +27,7 @@ from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
 from audiotool.errors import InputError
+from audiotool.paths import is_url
 from audiotool.stdio import standard_output
 
 log = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ class Target:
     """Where the outputs of one input go, and in which form.
 
     Args:
-        stems: one path for each of the model's stems, or "-".
-        residual: path for input minus output, or None.
+        stems: one path for each of the model's stems, or "-"; in a plan also a URL of an object store.
+        residual: path (or URL) for input minus output, or None.
         format, subtype: what the user asked for; None keeps the input's subtype in the name's format.
     """
 
@@ -67,9 +68,18 @@ class Target:
 
     @property
     def paths(self) -> list[Path]:
-        """Every file that is written; standard output is none."""
-        everything = [*self.stems, *([] if self.residual is None else [self.residual])]
-        return [p if isinstance(p, Path) else Path(p) for p in everything if str(p) != PIPE]
+        """Every file that is written; standard output and what an object store takes are none."""
+        files = (p for p in self._everything if str(p) != PIPE and not is_url(p))
+        return [p if isinstance(p, Path) else Path(p) for p in files]
+
+    @property
+    def places(self) -> list[str]:
+        """All that is written, standard output as "-"."""
+        return list(map(str, self._everything))
+
+    @property
+    def _everything(self) -> tuple[str | Path, ...]:
+        return self.stems if self.residual is None else (*self.stems, self.residual)
 
 
 class Writer(ABC):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from audiotool.atomic import folder_obstacle, name_obstacle
+from audiotool.audio import PIPE
 from audiotool.batch.inputs import listed
 from audiotool.batch.job import Job
 from audiotool.errors import PlanError
@@ -25,14 +26,16 @@ def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
     owners: dict[str, Job] = {}
     clashes, replaced = [], []
     for job in jobs:
-        for path in job.target.paths:
+        for path in job.target.places:
+            if path == PIPE:
+                continue
             real = folders.real(path)
             key = composed(real).casefold()
             if key in owners:
                 clashes.append(f"{owners[key].source} and {job.source} (both to {path})")
             owners.setdefault(key, job)
             if real in inputs:
-                replaced.append(str(path))
+                replaced.append(path)
     if clashes:
         raise PlanError(
             f"outputs of one name: {listed(clashes)}; run them apart, into folders of their own, for example"

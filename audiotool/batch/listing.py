@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from audiotool.audio import PIPE
 from audiotool.errors import PlanError
+from audiotool.paths import is_url
 
 COLUMNS = ("input", "output", "reference")
 
@@ -23,11 +24,13 @@ class Entry:
         input: the recording.
         output: the file that it becomes; None where the command says.
         reference: its clean version; None where the command says.
+        relative: where its output goes below a folder of outputs; None is where the input's path says.
     """
 
     input: str
     output: str | None = None
     reference: str | None = None
+    relative: PurePath | None = None
 
 
 def read_list(source: str) -> list[Entry]:
@@ -99,7 +102,9 @@ def _from_csv(text: str, source: str) -> Iterator[Entry]:
 def place_below(path: str) -> Path:
     """Where the output of a listed path goes below a folder of outputs: the path as it is written.
 
-    What leads out of the folder is left out: a root, a drive, "..". `rsync --files-from` does the same.
+    What leads out of the folder is left out: a root, a drive, a protocol, "..". `rsync --files-from` does the
+    same.
     """
+    path = path.split("://", 1)[-1] if is_url(path) else path
     parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)
     return Path(*[part for part in parts if part not in ("", os.pardir)])

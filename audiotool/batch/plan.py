@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from audiotool.audio import PIPE
+from audiotool.audio import PIPE, remote
 from audiotool.audio.formats import is_audio_name, is_output_name
 from audiotool.audio.writer import Target
 from audiotool.batch.checks import check_apart, check_writable
@@ -22,9 +22,9 @@ from audiotool.batch.job import Job
 from audiotool.batch.listing import Entry, place_below
 from audiotool.batch.references import References
 from audiotool.batch.shards import Shard
-from audiotool.errors import PlanError
+from audiotool.errors import InputError, PlanError
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders
+from audiotool.paths import Folders, is_url
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
@@ -102,9 +102,16 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
 def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
     """Jobs of what was typed, then those of the list."""
     places = [p for p in (layout.output, layout.residual) if p is not None and p != PIPE]
+    urls = [text for text in inputs if is_url(text)]
+    listed_some = bool(layout.listed)
+    if urls:
+        inputs = [text for text in inputs if text not in urls]
+        layout = replace(layout, listed=[*_remote(urls, layout.inputs), *layout.listed])
+        # What was found below a URL is one of several, as what was found in a folder.
+        listed_some |= any(entry.input not in urls for entry in layout.listed)
     found = find_inputs(inputs, places, layout.inputs) if inputs else []
     count = len(found) + len(layout.listed)
-    several = bool(layout.listed) or count > 1 or not found[0].given
+    several = listed_some or count > 1 or any(not f.given for f in found)
     if layout.output == PIPE:
         if several:
             raise PlanError(f"standard output takes one recording, not {count}: give -o FOLDER")
@@ -117,6 +124,14 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
         # Where none has a reference, the place is wrong.
         raise PlanError(jobs[0].unscored)
     return jobs
+
+
+def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
+    """What URLs mean, as entries of a list."""
+    try:
+        return [Entry(u, relative=Path(place)) for url in urls for u, place in remote.find(url, kind.endings)]
+    except InputError as error:
+        raise PlanError(str(error)) from error
 
 
 def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
@@ -158,8 +173,14 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
         if real in seen:
             continue
         seen.add(real)
-        found = Found(Path(entry.input), place_below(entry.input), given=True)
+        found = Found(Path(entry.input), Path(entry.relative or place_below(entry.input)), given=True)
         own = layout if entry.output is None else replace(layout, output=entry.output)
+        if own.output is None and is_url(entry.input):
+            # Beside the input, in its store.
+            own, found = (
+                replace(own, output=entry.input.rpartition("/")[0]),
+                replace(found, relative=Path(found.path.name)),
+            )
         target = _target(found, own, several and entry.output is None)
         target = replace(target, stems=tuple(map(str, target.stems)))
         job = Job(entry.input, entry.input, target, companions=layout.inputs.companions(found.relative))
@@ -230,18 +251,24 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
     elif layout.residual is not None:
         residual = _output(found, layout, layout.residual, several, None)
     target = Target(outputs, residual, layout.format, layout.subtype)
-    for path in target.paths:
-        layout.outputs.check(path, layout.format, layout.subtype)
+    for place in target.places:
+        if place != PIPE:
+            layout.outputs.check(Path(place), layout.format, layout.subtype)
     return target
 
 
-def _output(found: Found, layout: Layout, place: str | None, several: bool, stem: str | None) -> Path:
-    """Path of one output; `stem` None is the residual."""
+def _output(found: Found, layout: Layout, place: str | None, several: bool, stem: str | None) -> str | Path:
+    """Path or URL of one output; `stem` None is the residual."""
     name = found.relative
     label = f".{stem}" if stem is not None and len(layout.outputs.stems) > 1 else ""
     renamed = name.with_name(f"{name.stem}{layout.suffix}{label}{layout.outputs.ending(name, layout.format)}")
     if place is None:
         return found.path.with_name(renamed.name)
+    if is_url(place):
+        path = Path(remote.name_of(place))
+        if several or not path.name or not is_output_name(path):
+            return f"{place.rstrip('/')}/{renamed.as_posix()}"
+        return f"{place.removesuffix(path.name)}{path.stem}{label}{path.suffix}"
     path = Path(place)
     is_folder = place.endswith(("/", os.sep)) or path.is_dir() or (bool(label) and not is_audio_name(path))
     if not several and not is_folder:
@@ -254,19 +281,35 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
 
 
 def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Plan:
-    there = [[folders.holds(path) for path in job.target.paths] for job in jobs]
-    if existing == "overwrite" or not any(map(any, there)):
+    if existing == "overwrite":
+        return Plan(jobs)
+    there = [[_is_there(place, folders) for place in job.target.places] for job in jobs]
+    if not any(map(any, there)):
         return Plan(jobs)
     if existing == "skip":
-        # What went to standard output is gone.
-        done = [all(of_job) and PIPE not in job.target.stems for job, of_job in zip(jobs, there, strict=True)]
+        done = [all(of_job) for of_job in there]
         return Plan(
             [job for job, is_done in zip(jobs, done, strict=True) if not is_done],
             [job for job, is_done in zip(jobs, done, strict=True) if is_done],
         )
-    names = [str(p) for job in jobs for p in job.target.paths if folders.holds(p)]
+    names = [
+        p
+        for job, of_job in zip(jobs, there, strict=True)
+        for p, is_there in zip(job.target.places, of_job, strict=True)
+        if is_there
+    ]
     them, exist = ("them", "exist") if len(names) > 1 else ("it", "exists")
     raise PlanError(f"{listed(names)} {exist} already: --overwrite replaces, --skip-existing keeps {them}")
+
+
+def _is_there(place: str, folders: Folders) -> bool:
+    """Whether there is such an output; what went to standard output is gone."""
+    if place == PIPE:
+        return False
+    try:
+        return remote.exists(place) if is_url(place) else folders.holds(place)
+    except InputError as error:
+        raise PlanError(str(error)) from error
 
 
 def _size(source: str | Path) -> int:

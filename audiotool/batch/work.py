@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job
+from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
@@ -71,14 +72,25 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
     """Do one job with an opened processor. Whatever is wrong becomes its outcome; interrupts pass."""
 
     def action() -> tuple[float, list[Row]]:
-        result = process(job.inputs, job.target, progress)
-        return result.seconds, _rows(job, work, result)
+        with staged(job) as local:
+            result = process(local.inputs, local.target, progress)
+            rows = _rows(local, work, result)
+        named = dict(zip(local.target.places, job.target.places, strict=True))
+        for row in rows:
+            if "output" in row.facts:
+                row.facts["output"] = named[row.facts["output"]]
+        return result.seconds, rows
 
     return _guarded(job, "done", action)
 
 
 def score_skipped(job: Job, work: Work) -> Outcome:
-    """The outcome of a job whose outputs are there already: scored, so that a resumed report is complete."""
+    """The outcome of a job whose outputs are there already: scored, so that a resumed report is complete.
+
+    Outputs of an object store are not fetched again.
+    """
+    if is_remote(job) and job.references:
+        job = replace(job, references=(), unscored="its output was in the object store already")
     return _guarded(job, "skipped", lambda: (0.0, _rows(job, work, None)))
 
 
@@ -99,7 +111,7 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
     except AudiotoolError as error:
         log.debug("%s", job.name, exc_info=True)
         # What a model refuses does not say in which file.
-        named = any(str(p) in str(error) for p in (job.source, job.name, *job.target.paths))
+        named = any(str(p) in str(error) for p in (job.source, job.name, *job.target.places))
         return failed(job, str(error) if named else f"{job.name}: {error}")
     except BrokenPipeError:
         raise
@@ -112,7 +124,7 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
         return failed(
             job, f"{job.name}: internal error: {type(error).__name__}: {error} (--debug shows where)"
         )
-    outputs = [str(path) for path in (*job.target.stems, job.target.residual) if path is not None]
+    outputs = job.target.places
     places = {"input": str(job.source), "output": outputs if len(outputs) > 1 else outputs[0]}
     for row in rows:
         row.facts = {"status": status, **places, **row.facts}

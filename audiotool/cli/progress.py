@@ -140,7 +140,7 @@ class Bars(Lines):
 def _line(outcome: Outcome) -> str:
     if outcome.error is not None:
         return outcome.error
-    place = " and ".join(map(str, outcome.job.target.paths)) or "standard output"
+    place = " and ".join(p for p in outcome.job.target.places if p != PIPE) or "standard output"
     if outcome.status == "skipped":
         return f"{outcome.job.name}: {place} there already, skipped"
     speed = outcome.row.facts.get("real_time_factor", 0.0)

@@ -93,7 +93,8 @@ class TaskOptions:
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Files, folders, glob patterns, or '-' for WAV on standard input.", show_default=False
+            help="Files, folders, glob patterns, URLs (s3://), or '-' for WAV on standard input.",
+            show_default=False,
         ),
     ] = field(default_factory=list)
     output: Annotated[

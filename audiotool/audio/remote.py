@@ -1,0 +1,118 @@
+"""Recordings in object stores: URLs (s3://, gs://, memory://), through fsspec.
+
+A recording is fetched whole before it is read, since formats are read with jumps. An output is sent when it
+is complete, in one request that the store carries out whole or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from audiotool.errors import InputError
+from audiotool.extras import require
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+CHAIN = "::"
+"""With this fsspec reads one file system through another: more than who names a file means."""
+
+
+def name_of(url: str) -> PurePosixPath:
+    """The last part of a URL, which is the file's name."""
+    return PurePosixPath(url.rsplit("/", 1)[-1])
+
+
+def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
+    """The recordings that a URL means, each with its place below it, in sorted order.
+
+    Args:
+        url: of one recording, or of a folder: all below it with one of the endings, but for hidden ones.
+    Raises:
+        InputError: the store cannot be reached, or nothing is there.
+    """
+    store, path = _open(url)
+    try:
+        if store.isfile(path):
+            return [(url, name_of(url))]
+        found = sorted(store.find(path))
+    except Exception as error:
+        raise _unusable(url, error) from error
+    folder = PurePosixPath(path)
+    below = [
+        (p, PurePosixPath(p).relative_to(folder)) for p in found if PurePosixPath(p).is_relative_to(folder)
+    ]
+    wanted = [
+        (p, place)
+        for p, place in below
+        if place.suffix.lower() in endings and not any(part.startswith(".") for part in place.parts)
+    ]
+    if not wanted:
+        raise InputError(f"no recordings in {url}")
+    return [(store.unstrip_protocol(p), place) for p, place in wanted]
+
+
+def exists(url: str) -> bool:
+    """Whether there is such an object.
+
+    Raises:
+        InputError: the store cannot be reached.
+    """
+    store, path = _open(url)
+    try:
+        return bool(store.exists(path))
+    except Exception as error:
+        raise _unusable(url, error) from error
+
+
+def fetch(url: str, path: Path) -> None:
+    """Copy an object into a file.
+
+    Raises:
+        InputError: there is no such object, or the store cannot be reached.
+    """
+    store, source = _open(url)
+    try:
+        store.get_file(source, str(path))
+    except Exception as error:
+        raise _unusable(url, error) from error
+
+
+def send(path: Path, url: str) -> None:
+    """Copy a file into an object, whole or not at all.
+
+    Raises:
+        InputError: the store cannot be reached, or takes nothing.
+    """
+    store, target = _open(url)
+    try:
+        store.makedirs(store._parent(target), exist_ok=True)
+        store.put_file(str(path), target)
+    except Exception as error:
+        raise _unusable(url, error) from error
+
+
+def _open(url: str) -> tuple[AbstractFileSystem, str]:
+    require("fsspec", f"{url}:")
+    import fsspec
+
+    if CHAIN in url:
+        raise InputError(f"{url}: an address is one URL, without '{CHAIN}'")
+    try:
+        store, path = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        # It says which package brings the protocol.
+        raise InputError(f"{url}: {error}") from error
+    except Exception as error:
+        raise _unusable(url, error) from error
+    return store, path
+
+
+def _unusable(url: str, error: Exception) -> InputError:
+    """Stores fail with errors of their own; a missing object has the same one in all."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{url}: there is no such object")
+    detail: Any = str(error).strip() or type(error).__name__
+    return InputError(f"{url}: {detail}")

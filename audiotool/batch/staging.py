@@ -1,0 +1,72 @@
+"""Remote inputs and outputs of a job: fetched before and sent after it, which works on local files."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from audiotool.audio import remote
+from audiotool.batch.job import Job
+from audiotool.errors import AudiotoolError
+from audiotool.paths import is_url
+
+
+def is_remote(job: Job) -> bool:
+    """Whether anything of a job lies elsewhere."""
+    return any(map(is_url, (*job.inputs, *job.target.places)))
+
+
+@contextlib.contextmanager
+def staged(job: Job) -> Iterator[Job]:
+    """The same job with local files in place of URLs. Its outputs are sent when the block ends well.
+
+    The files lie in the system's folder of temporary files (TMPDIR), and are removed in any case.
+
+    Raises:
+        InputError: an input is not there, or the store cannot be reached.
+    """
+    if not is_remote(job):
+        yield job
+        return
+    with tempfile.TemporaryDirectory(prefix="audiotool-") as name:
+        folder = Path(name)
+        local_inputs = [_fetched(place, folder / f"in{n}") for n, place in enumerate(job.inputs)]
+        source, *companions = local_inputs
+        fetched = {Path(here): str(place) for here, place in zip(local_inputs, job.inputs, strict=True)}
+        sent: dict[Path, str] = {}
+
+        def local(place: str | Path) -> str | Path:
+            if not isinstance(place, str) or not is_url(place):
+                return place
+            path = folder / f"out{len(sent)}" / remote.name_of(place).name
+            path.parent.mkdir()
+            sent[path] = place
+            return path
+
+        residual = None if job.target.residual is None else local(job.target.residual)
+        target = replace(job.target, stems=tuple(map(local, job.target.stems)), residual=residual)
+        try:
+            yield replace(job, source=source, companions=tuple(map(Path, companions)), target=target)
+        except AudiotoolError as error:
+            raise type(error)(_with_urls(str(error), {**fetched, **sent})) from error
+        for path, url in sent.items():
+            remote.send(path, url)
+
+
+def _fetched(place: str | Path, folder: Path) -> str | Path:
+    if not isinstance(place, str) or not is_url(place):
+        return place
+    folder.mkdir()
+    path = folder / remote.name_of(place).name
+    remote.fetch(place, path)
+    return path
+
+
+def _with_urls(message: str, urls: dict[Path, str]) -> str:
+    """A message that names what the user named."""
+    for path, url in urls.items():
+        message = message.replace(str(path), url)
+    return message

@@ -1,0 +1,151 @@
+"""Inputs and outputs in object stores: in memory, and in a server that speaks S3 on this machine."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.audio import write_speech
+
+from audiotool import extras
+from audiotool.audio import remote
+from audiotool.batch.listing import Entry
+from audiotool.batch.plan import Layout, make_plan
+from audiotool.batch.run import run
+from audiotool.batch.work import Outcome, Work
+from audiotool.errors import DependencyError, InputError, PlanError
+from audiotool.files.kinds import Outputs
+from audiotool.tasks.base import Scoring
+from audiotool.tasks.inference import Inference
+
+WORK = Work(Inference("denoise", "denoise-tiny-16k"))
+fsspec = pytest.importorskip("fsspec", reason=extras.install("remote"))
+
+
+@pytest.fixture
+def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two recordings in a tree, and something else."""
+    monkeypatch.chdir(tmp_path)
+    write_speech(Path("in/a.wav"), 0.5)
+    write_speech(Path("in/sub/b.flac"), 0.6)
+    write_speech(Path("in/.hidden.wav"), 0.1)
+    Path("in/notes.txt").write_text("not audio")
+    return Path("in")
+
+
+@pytest.fixture
+def store(recordings: Path) -> Iterator[str]:
+    """The same in memory."""
+    url = f"memory://{uuid.uuid4().hex}"
+    memory = fsspec.filesystem("memory")
+    memory.put(str(recordings), f"{url}/in", recursive=True)
+    yield url
+    memory.rm(url, recursive=True)
+
+
+def outputs(outcomes: list[Outcome]) -> list[str]:
+    assert [(o.status, o.error) for o in outcomes] == [("done", None)] * len(outcomes)
+    return sorted(place for o in outcomes for place in o.job.target.places)
+
+
+def content(url: str) -> bytes:
+    with fsspec.open(url) as file:
+        return bytes(file.read())
+
+
+def local_bytes(recordings: Path) -> dict[str, bytes]:
+    list(run(make_plan([str(recordings)], Layout(output="here")), WORK))
+    return {name: Path("here", name).read_bytes() for name in ("a.wav", "sub/b.flac")}
+
+
+def test_a_folder_of_a_store_is_mirrored_into_a_store(recordings: Path, store: str) -> None:
+    expected = local_bytes(recordings)
+    done = list(run(make_plan([f"{store}/in"], Layout(output=f"{store}/out/")), WORK))
+    assert outputs(done) == [f"{store}/out/a.wav", f"{store}/out/sub/b.flac"]
+    assert {name: content(f"{store}/out/{name}") for name in expected} == expected
+    assert done[0].row.facts["output"] == done[0].job.target.places[0]
+
+
+def test_stores_and_files_go_together(recordings: Path, store: str) -> None:
+    expected = local_bytes(recordings)
+    list(run(make_plan([f"{store}/in/a.wav"], Layout(output="one.wav")), WORK))
+    assert Path("one.wav").read_bytes() == expected["a.wav"]
+    list(run(make_plan(["in/a.wav"], Layout(output=f"{store}/named.wav")), WORK))
+    assert content(f"{store}/named.wav") == expected["a.wav"]
+    beside = make_plan([f"{store}/in/sub/b.flac"], Layout(outputs=Outputs("denoised")))
+    assert outputs(list(run(beside, WORK))) == [f"{store}/in/sub/b_denoised.flac"]
+    entries = [Entry(f"{store}/in/a.wav", f"{store}/x.wav"), Entry(f"{store}/in/sub/b.flac")]
+    listed = make_plan([], Layout(output=f"{store}/all", listed=entries))
+    below = store.removeprefix("memory://")
+    assert outputs(list(run(listed, WORK))) == [f"{store}/all/{below}/in/sub/b.flac", f"{store}/x.wav"]
+
+
+def test_outputs_that_are_there_are_refused_or_skipped(store: str) -> None:
+    layout = Layout(output=f"{store}/out", existing="skip")
+    assert len(outputs(list(run(make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], layout), WORK)))) == 2
+    again = make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], layout)
+    assert (len(again.jobs), len(again.skipped)) == (0, 2)
+    with pytest.raises(PlanError, match="exist already"):
+        make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], Layout(output=f"{store}/out"))
+    with pytest.raises(PlanError, match="replace its own input"):
+        make_plan([f"{store}/in/a.wav"], Layout(output=f"{store}/in/a.wav", existing="overwrite"))
+
+
+def test_a_remote_input_is_scored(recordings: Path, store: str) -> None:
+    plan = make_plan([f"{store}/in/a.wav"], Layout(output="out.wav", reference="in/a.wav"))
+    (outcome,) = run(plan, Work(WORK.processor, Scoring(("si_sdr",), best="si_sdr")))
+    assert outcome.row.values["si_sdr"].value is not None
+
+
+def test_what_is_wrong_is_said_with_the_url(store: str, tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=f"no recordings in {store}/empty"):
+        make_plan([f"{store}/empty"], Layout(output="out"))
+    with pytest.raises(PlanError, match="Protocol not known"):
+        make_plan(["nothing://bucket/a.wav"], Layout(output="out"))
+    with pytest.raises(PlanError, match="one URL, without '::'"):
+        make_plan([f"simplecache://x::{store}"], Layout(output="out"))
+    with fsspec.open(f"{store}/damaged.wav", "wb") as file:
+        file.write(b"not audio")
+    entries = [Entry(f"{store}/damaged.wav"), Entry(f"{store}/gone.wav"), Entry(f"{store}/in/a.wav")]
+    damaged, gone, good = run(make_plan([], Layout(output="out", listed=entries)), WORK)
+    assert damaged.error is not None
+    assert f"{store}/damaged.wav" in damaged.error
+    assert str(tmp_path.parent) not in damaged.error
+    assert gone.error == f"{store}/gone.wav: there is no such object"
+    assert good.status == "done"
+
+
+def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "is_there", lambda module: module != "fsspec")
+    with pytest.raises(DependencyError, match=r"needs fsspec.*\[remote\]"):
+        remote.exists("memory://a/b.wav")
+
+
+def test_s3(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The protocol spoken for real; the server listens on loopback."""
+    pytest.importorskip("s3fs", reason=extras.install("remote"))
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    try:
+        s3 = fsspec.filesystem("s3", skip_instance_cache=True, endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+        s3.mkdir("recordings")
+        s3.put(str(recordings), "recordings/in", recursive=True)
+        expected = local_bytes(recordings)
+        done = list(run(make_plan(["s3://recordings/in"], Layout(output="s3://recordings/out")), WORK))
+        assert outputs(done) == ["s3://recordings/out/a.wav", "s3://recordings/out/sub/b.flac"]
+        assert {name: s3.cat_file(f"recordings/out/{name}") for name in expected} == expected
+        with pytest.raises(InputError, match="s3://nowhere/a"):
+            remote.fetch("s3://nowhere/a", Path("a"))
+    finally:
+        server.stop()
