@@ -1,7 +1,7 @@
 """Training against discriminators: they learn to tell estimates from targets, the model to mislead them.
 
-In every step the discriminators move first, on estimates cut from the model's graph; then the model is
-judged by what they have become.
+In every step the discriminators' weights move first, on estimates cut from the model's graph. The model's
+loss is then computed with the new weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from audiotool.training.optimiser import build_optimiser, set_rate
 from audiotool.training.schedule import rate_factor
 
 
-class Judges(nn.Module):
+class Discriminators(nn.Module):
     """All discriminators of a recipe. Its forward is their loss, where processes share gradients."""
 
     def __init__(self, section: AdversarialSection) -> None:
@@ -56,7 +56,7 @@ class Judges(nn.Module):
                 losses.append(weight * metric_discriminator_loss(discriminator, outputs, scores))
                 continue
             # One pass over both: several passes before one backward confuse processes that share gradients.
-            real, fake = _judge(discriminator, target, outputs["estimate"])
+            real, fake = _logits_and_features(discriminator, target, outputs["estimate"])
             kind, reduction = self.section.kind, self.section.reduction
             losses.append(weight * discriminator_loss(real, fake, kind, reduction))
         return torch.stack(losses).sum()
@@ -70,7 +70,7 @@ class Judges(nn.Module):
             if isinstance(discriminator, MetricDiscriminator):
                 misled.append(weight * metric_generator_loss(discriminator, outputs))
                 continue
-            real, fake = _judge(discriminator, target, outputs["estimate"])
+            real, fake = _logits_and_features(discriminator, target, outputs["estimate"])
             misled.append(weight * generator_loss(fake, section.kind, section.reduction))
             if section.feature_matching:
                 distance = feature_matching_loss(real, fake, section.feature_layers, section.reduction)
@@ -95,19 +95,19 @@ class Adversary:
         self.steps = steps
         self.sample_rate = sample_rate
         self.fabric = fabric
-        self.judges = Judges(section).to(fabric.device)
-        optimiser = build_optimiser(section.optimiser, self.judges, fused)
-        self.module, self.optimiser = fabric.setup(self.judges, optimiser)
+        self.discriminators = Discriminators(section).to(fabric.device)
+        optimiser = build_optimiser(section.optimiser, self.discriminators, fused)
+        self.module, self.optimiser = fabric.setup(self.discriminators, optimiser)
 
-    def learn(self, outputs: dict[str, Tensor], target: Tensor, share: float) -> Tensor:
+    def backward(self, outputs: dict[str, Tensor], target: Tensor, share: float) -> Tensor:
         """Add the gradient of one batch, times `share`; returns the discriminators' loss.
 
         Raises:
-            RecipeError: a metric discriminator is to judge a model without magnitudes.
+            RecipeError: a metric discriminator is to score a model without magnitudes.
         """
         detached = {key: value.detach() for key, value in outputs.items()}
         scores: Sequence[float | None] = ()
-        if self.judges.needs_scores:
+        if self.discriminators.needs_scores:
             if "judged_magnitude" not in outputs:
                 raise RecipeError(
                     "adversarial.discriminators: metric judges magnitudes, which only the magnitude and phase"
@@ -131,22 +131,24 @@ class Adversary:
             self.optimiser.step()
         self.optimiser.zero_grad()
 
-    def judge(self, outputs: dict[str, Tensor], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The model's share of the contest: weighted sum, and each term by name."""
-        self.judges.requires_grad_(False)
+    def generator_loss(self, outputs: dict[str, Tensor], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of the model, a weighted sum, and each of its terms by name."""
+        self.discriminators.requires_grad_(False)
         with self.fabric.autocast():
-            terms = self.judges.generator_terms(outputs, target)
-        self.judges.requires_grad_(True)
+            terms = self.discriminators.generator_terms(outputs, target)
+        self.discriminators.requires_grad_(True)
         total = self.section.weight * terms["adversarial"]
         if "feature-matching" in terms:
             total = total + self.section.feature_matching * terms["feature-matching"]
         return total, {name: value.detach() for name, value in terms.items()}
 
+    # States call the discriminators "judges", as they did first.
+
     def state_dict(self) -> dict[str, Any]:
-        return {"judges": self.judges.state_dict(), "optimiser": self.optimiser.state_dict()}
+        return {"judges": self.discriminators.state_dict(), "optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.judges.load_state_dict(state["judges"])
+        self.discriminators.load_state_dict(state["judges"])
         self.optimiser.load_state_dict(state["optimiser"])
 
 
@@ -168,14 +170,16 @@ def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
         raise RecipeError(f"{term.name}: {error}") from error
 
 
-def _judge(discriminator: nn.Module, target: Tensor, estimate: Tensor) -> tuple[list[Any], list[Any]]:
-    """Judgements of targets and estimates (B, C, T), every channel alone."""
+def _logits_and_features(
+    discriminator: nn.Module, target: Tensor, estimate: Tensor
+) -> tuple[list[Any], list[Any]]:
+    """(logits, features) of targets and estimates (B, C, T), every channel alone."""
     both = torch.cat([w.flatten(0, 1)[:, None] for w in (target, estimate)])
     halves: tuple[list[Any], list[Any]] = ([], [])
     for logits, features in discriminator(both):
         chunks = [t.float().chunk(2) for t in (logits, *features)]
-        for half, judgements in enumerate(halves):
-            judgements.append((chunks[0][half], [c[half] for c in chunks[1:]]))
+        for half, results in enumerate(halves):
+            results.append((chunks[0][half], [c[half] for c in chunks[1:]]))
     return halves
 
 

@@ -160,11 +160,13 @@ class Trainer:
                 outputs = run.module(batch, happens(train.warm_up_probability))
                 loss, terms = run.objective(outputs, batch)
                 if adversary is not None:
-                    terms["discriminator"] = adversary.learn(outputs, batch["target"], 1 / train.accumulate)
+                    terms["discriminator"] = adversary.backward(
+                        outputs, batch["target"], 1 / train.accumulate
+                    )
                     if last:
                         adversary.update(counters.step)
-                    contest, judged = adversary.judge(outputs, batch["target"])
-                    loss, terms = loss + contest, terms | judged
+                    adversarial, parts = adversary.generator_loss(outputs, batch["target"])
+                    loss, terms = loss + adversarial, terms | parts
                 fabric.backward(loss / train.accumulate)
             for name, value in {"loss": loss.detach(), **terms}.items():
                 sums[name] = sums.get(name, 0.0) + value / train.accumulate

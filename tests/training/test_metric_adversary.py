@@ -76,14 +76,14 @@ def test_discriminator_is_told_the_pesq_of_every_estimate(
 ) -> None:
     told = watch_scores(monkeypatch)
     outputs = outputs_of(batch)
-    loss = adversary.learn(outputs, batch["target"], 1.0)
+    loss = adversary.backward(outputs, batch["target"], 1.0)
     pairs = zip(batch["target"], batch["input"], strict=True)
     expected = [score(t[0].numpy(), e[0].numpy(), 16000, ["pesq"])["pesq"].value for t, e in pairs]
     assert told == [expected]
     assert expected[0] > expected[1] + 0.5  # type: ignore[operator]
     assert loss.isfinite()
     # It has learnt from both terms, and the model has not moved for it.
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in adversary.judges.parameters())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in adversary.discriminators.parameters())
     assert outputs["judged_magnitude"].grad_fn is not None
     assert pesq_as_score(torch.tensor([1.0, 4.5])).tolist() == [0.0, 1.0]
 
@@ -94,19 +94,20 @@ def test_estimates_without_a_score_are_left_out(
     told = watch_scores(monkeypatch)
     outputs = outputs_of(batch)
     outputs["estimate"] = outputs["estimate"] * torch.tensor([1.0, 0.0])[:, None, None]
-    adversary.judges.eval()
-    loss = adversary.learn(outputs, batch["target"], 1.0)
+    adversary.discriminators.eval()
+    loss = adversary.backward(outputs, batch["target"], 1.0)
     assert told[0][0] is not None
     assert told[0][1] is None
-    judge = adversary.judges.discriminators[0]
-    perfect = judge.score(outputs["target_magnitude"], outputs["target_magnitude"])  # type: ignore[operator]
+    discriminator = adversary.discriminators.discriminators[0]
+    magnitude = outputs["target_magnitude"]
+    perfect = discriminator.score(magnitude, magnitude)  # type: ignore[operator]
     torch.testing.assert_close(loss, (perfect - 1).square().mean())
-    assert metric_discriminator_loss(judge, outputs, [2.0, 3.0]) > loss  # type: ignore[arg-type]
+    assert metric_discriminator_loss(discriminator, outputs, [2.0, 3.0]) > loss  # type: ignore[arg-type]
 
 
 def test_a_model_without_magnitudes_is_refused(adversary: Adversary, batch: dict[str, Tensor]) -> None:
     with pytest.raises(RecipeError, match=r"metric judges magnitudes.*mp-senet, mambattention"):
-        adversary.learn({"estimate": batch["input"]}, batch["target"], 1.0)
+        adversary.backward({"estimate": batch["input"]}, batch["target"], 1.0)
 
 
 def test_one_step_of_the_shipped_recipe(
@@ -130,7 +131,7 @@ def test_one_step_of_the_shipped_recipe(
     values["validation"] = {"count": 0}
     told = watch_scores(monkeypatch)
     order: list[str] = []
-    for name in ("learn", "update", "judge"):
+    for name in ("backward", "update", "generator_loss"):
         method = getattr(Adversary, name)
 
         def called(*arguments: Any, name: str = name, method: Any = method) -> Any:
@@ -141,6 +142,6 @@ def test_one_step_of_the_shipped_recipe(
     trainer = Trainer(recipe.parse(values, "tiny"), tmp_path, "cpu")
     summary = trainer.run()
     assert (summary.step, summary.skipped) == (1, 0)
-    assert order == ["learn", "update", "judge"]
+    assert order == ["backward", "update", "generator_loss"]
     assert told[0][0] is not None
     assert 1.0 < told[0][0] < 4.7

@@ -102,7 +102,7 @@ def repeat_one_batch(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def own_loss(shipped: Recipe, row: dict[str, str]) -> float:
-    """The recipe's weighted losses, without the contest."""
+    """The recipe's weighted losses, without the adversarial loss."""
     return sum(term.weight * float(row[f"{term.name}-loss"]) for term in shipped.loss)
 
 
@@ -124,10 +124,10 @@ def test_shipped_recipe_trains(
         adversarial = [float(row["adversarial"]) for row in rows]
         assert all(map(math.isfinite, discriminator + adversarial))
         assert len(set(discriminator)) == STEPS
-        contest = small.adversarial.weight * adversarial[0]
+        adversarial_loss = small.adversarial.weight * adversarial[0]
         if small.adversarial.feature_matching:
-            contest += small.adversarial.feature_matching * float(rows[0]["feature-matching"])
-        assert float(rows[0]["loss"]) == pytest.approx(losses[0] + contest, rel=1e-4)
+            adversarial_loss += small.adversarial.feature_matching * float(rows[0]["feature-matching"])
+        assert float(rows[0]["loss"]) == pytest.approx(losses[0] + adversarial_loss, rel=1e-4)
     if name not in DRAWN:
         assert losses[-1] < losses[0]
 

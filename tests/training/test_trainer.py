@@ -222,17 +222,17 @@ def test_discriminators_learn_and_the_model_does_not_move_them(
     adversary = Adversary(section, 10, 16000, trainer.current.fabric, fused=True)
     target = torch.randn(2, 1, 2000)
     outputs = {"estimate": torch.zeros(2, 1, 2000, requires_grad=True)}
-    before = float(adversary.learn(outputs, target, 1.0))
+    before = float(adversary.backward(outputs, target, 1.0))
     adversary.update(2)
     for _ in range(20):
-        after = float(adversary.learn(outputs, target, 1.0))
+        after = float(adversary.backward(outputs, target, 1.0))
         adversary.update(2)
     assert after < before
     assert outputs["estimate"].grad is None
-    loss, _ = adversary.judge(outputs, target)
+    loss, _ = adversary.generator_loss(outputs, target)
     loss.backward()
     assert outputs["estimate"].grad is not None
-    assert all(p.grad is None for p in adversary.judges.parameters())
+    assert all(p.grad is None for p in adversary.discriminators.parameters())
 
 
 class Poisoned(L1WaveformLoss):
