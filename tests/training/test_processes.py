@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -86,7 +87,7 @@ def test_interrupted_run_saves_its_state_and_says_so(
     assert f"{last['step']} of 100000 steps" in told
 
 
-def test_two_processes_equal_one_with_the_doubled_batch(
+def test_two_machines_equal_one_with_the_doubled_batch(
     tiny_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
 ) -> None:
     tiny_recipe["adversarial"] = {
@@ -94,10 +95,14 @@ def test_two_processes_equal_one_with_the_doubled_batch(
         "start": 2,
     }
     path = write_recipe(tiny_recipe)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    process = start([path, "--folder", tmp_path / "two"], launcher)
-    _, told = process.communicate(timeout=600)
-    assert process.returncode == 0, told
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    nodes = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    nodes += ["--master-addr", "127.0.0.1", "--master-port", str(port), "--node-rank"]
+    processes = [start([path, "--folder", tmp_path / "two"], [*nodes, str(rank)]) for rank in (0, 1)]
+    for process in processes:
+        _, told = process.communicate(timeout=600)
+        assert process.returncode == 0, told
     Trainer(recipe.load(path, ["train.batch_size=4"]), tmp_path / "one", "cpu").run()
     for name in ("train.csv", "valid.csv"):
         two, one = curve(tmp_path / "two" / name), curve(tmp_path / "one" / name)
