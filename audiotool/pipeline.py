@@ -40,6 +40,7 @@ from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.state import StreamState
+from audiotool.streaming.streams import Streams
 
 FULL_BAND = 0.95
 """Share of the model's band. A recording with content up to there is not extended, and a remark says so."""
@@ -209,6 +210,23 @@ class Pipeline:
         live = LiveStream(self._session(sample_rate, state.channels, state.settings), self._made_from)
         live.restore(state)
         return live
+
+    def streams(self, capacity: int = 64) -> Streams:
+        """Room for many live streams that are stepped together; their settings are the pipeline's unless
+        they ask for others.
+
+        Args:
+            capacity: rows; a stream takes one, or one a channel where the model hears channels by themselves.
+        Raises:
+            StreamError: the model is not causal.
+        """
+
+        def session(sample_rate: int, channels: int, settings: Settings) -> Session:
+            channels = _whole_number(channels, "a stream has channels")
+            return self._session(_in_whole_hertz(sample_rate), channels, settings, prepare=False)
+
+        capacity = _whole_number(capacity, "a capacity is given in rows")
+        return Streams(self.engine, capacity, session, self.settings)
 
     def enrol(self, recording: str | Path) -> None:
         """Keep only the speaker of a recording from now on.

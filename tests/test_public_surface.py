@@ -32,6 +32,7 @@ SIGNATURES = {
     "Pipeline.stream": "(self, blocks: 'Iterable[ArrayT]', sample_rate: 'int') -> 'Iterator[ArrayT]'",
     "Pipeline.live": "(self, sample_rate: 'int', channels: 'int | None' = None,"
     " state: 'StreamState | None' = None) -> 'LiveStream'",
+    "Pipeline.streams": "(self, capacity: 'int' = 64) -> 'Streams'",
     "Pipeline.enrol": "(self, recording: 'str | Path') -> 'None'",
     "Pipeline.process_file": "(self, source: 'str | Path', target: 'str | Path | Target',"
     " progress: 'Progress | None' = None) -> 'FileResult'",

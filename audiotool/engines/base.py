@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from audiotool.engines.batch import Batch
 from audiotool.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -177,6 +178,14 @@ class Engine(ABC):
         Raises:
             TypeError, ValueError, KeyError: it is none of this engine's.
         """
+
+    def batch(self, capacity: int) -> Batch:
+        """Room for so many streams that are stepped together.
+
+        Raises:
+            StreamError: the engine is not causal.
+        """
+        return Batch(self, capacity)
 
     def prepare(self, batch: int, channels: int, items: int) -> None:
         """Make later steps of (batch, channels, items) fast, as a live stream takes them; answers stay."""

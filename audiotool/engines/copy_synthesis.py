@@ -9,12 +9,14 @@ To everything around it (streamer, session, pipeline) this is an engine from wav
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from audiotool.dsp.mel import MelConfig, StreamingMel
 from audiotool.engines.base import Chunk, Engine, State
+from audiotool.engines.batch import Batch, Member, Rows
 from audiotool.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -110,6 +112,9 @@ class CopySynthesis(Engine):
         y, new["vocoder"] = self.vocoder.step(features, state["vocoder"], final)
         return y, new
 
+    def batch(self, capacity: int) -> Batch:
+        return _CopySynthesisBatch(self, capacity)
+
     def pack(self, state: State) -> Any:
         held, *counts = state["pitch"] or (None,)
         pitch = None if held is None else (held.numpy().copy(), *counts)
@@ -156,6 +161,39 @@ class CopySynthesis(Engine):
         ready = min(mel.shape[-1], f0.shape[-1])
         new["waiting"] = (mel[..., ready:].copy(), f0[..., ready:].copy())
         return np.concatenate((mel[..., :ready], f0[..., :ready]), axis=1), new
+
+
+class _CopySynthesisBatch(Batch):
+    """Streams that are analysed each by itself, and vocoded together."""
+
+    engine: CopySynthesis
+
+    def __init__(self, engine: CopySynthesis, capacity: int) -> None:
+        super().__init__(engine, capacity)
+        self._vocoders = engine.vocoder.batch(capacity)
+        self._analyses: dict[Rows, dict[str, Any]] = {}
+
+    def _absorb(self, rows: Rows, state: State) -> bool:
+        self._analyses[rows] = self.engine.start() if state is None else state
+        self._vocoders.insert(rows, self._analyses[rows].pop("vocoder"))
+        return True
+
+    def _taken(self, rows: Rows) -> State:
+        return {**self._analyses[rows], "vocoder": self._vocoders.extract(rows)}
+
+    def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
+        vocoder, whole, outputs = self.engine.vocoder, [], {}
+        for rows, x in members:
+            features, self._analyses[rows] = self.engine._features(x, self._analyses[rows], False)
+            if features.shape[-1] == vocoder.hop_length:
+                whole.append((rows, features))
+                continue
+            # At a stream's beginning frames come that make no hop.
+            outputs[rows], state = vocoder.step(features, self._vocoders.extract(rows))
+            self._vocoders.insert(rows, state)
+        if whole:
+            outputs.update(zip((rows for rows, _ in whole), self._vocoders.step(whole), strict=True))
+        return outputs
 
 
 def _track(tracker: PitchTracker, samples: Chunk, state: Any, final: bool) -> tuple[Chunk, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.engines.base import Chunk, Engine, State
+from audiotool.engines.batch import Batch, Member, Rows, joined, parted, selection
 from audiotool.engines.card import OLDEST_RUNTIME, OPSET, Card
 from audiotool.engines.graph_file import check_graph
 from audiotool.errors import CheckpointError, DependencyError
@@ -163,6 +164,9 @@ class OnnxEngine(Engine):
         )
         return stream._replace(tensors=tensors)
 
+    def batch(self, capacity: int) -> Batch:
+        return _OnnxBatch(self, capacity)
+
     def pack(self, state: State) -> Any:
         stream: _Stream = state
         tensors = None if stream.tensors is None else dict(zip(self._inputs, stream.tensors, strict=True))
@@ -234,6 +238,61 @@ class OnnxEngine(Engine):
             raise CheckpointError(
                 f"{self._source}: its inputs and outputs are not those of its card: export it again"
             )
+
+
+class _OnnxBatch(Batch):
+    """States of many streams in arrays whose first axis is rows; those without such an axis are common."""
+
+    engine: OnnxEngine
+
+    def __init__(self, engine: OnnxEngine, capacity: int) -> None:
+        super().__init__(engine, capacity)
+        self._tensors = [np.array(tensor) for tensor in engine._begin(capacity, {})]
+        self._by_row = [state.shape[:1] == ("batch",) for state in engine.card.states]
+        self._given: dict[Rows, Mapping[str, NDArray[Any]]] = {}
+        self._run: dict[Rows, int] = {}
+
+    def _absorb(self, rows: Rows, state: State) -> bool:
+        stream: _Stream = self.engine.start() if state is None else state
+        if stream.waiting is not None and stream.waiting.shape[-1]:
+            return False
+        begun = self.engine._begin(len(rows), stream.given) if stream.tensors is None else stream.tensors
+        pairs = list(zip(self._tensors, begun, self._by_row, strict=True))
+        if not all(by_row or np.array_equal(common, own) for common, own, by_row in pairs):
+            return False
+        for common, own, by_row in pairs:
+            if by_row:
+                common[list(rows)] = own
+        self._given[rows], self._run[rows] = stream.given, stream.run
+        return True
+
+    def _taken(self, rows: Rows) -> State:
+        tensors = tuple(
+            common[list(rows)] if by_row else common.copy()
+            for common, by_row in zip(self._tensors, self._by_row, strict=True)
+        )
+        run = self._run[rows]
+        waiting = np.zeros((len(rows), self.engine.input_channels, 0), np.float32)
+        return _Stream(tensors, self._given[rows], waiting, run, run)
+
+    def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
+        engine, hop = self.engine, self.engine.hop_length
+        rows, x = joined(members)
+        some = selection(rows)
+        pairs = list(zip(self._tensors, self._by_row, strict=True))
+        states = [common[some] if by_row else common for common, by_row in pairs]
+        feed = {"input": x, **dict(zip(engine._inputs, states, strict=True))}
+        output, *states = engine._session().run(engine._outputs, feed)
+        for (common, by_row), new in zip(pairs, states, strict=True):
+            if by_row:
+                common[some] = new
+        outputs = parted(members, output)
+        for own, _ in members:
+            run = self._run[own]
+            self._run[own] = run + hop
+            if run * engine.upsampling < engine.delay:
+                outputs[own] = outputs[own][..., engine.delay - run * engine.upsampling :]
+        return outputs
 
 
 def _make_session(graph: bytes | str, source: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -16,6 +16,7 @@ from torch import Tensor
 from audiotool.compat import tree_map
 from audiotool.engines.base import Chunk, Engine, State
 from audiotool.engines.base import Level as MeasuredLevel
+from audiotool.engines.batch import Batch
 from audiotool.engines.traced import TracedStep, traced_step
 from audiotool.errors import DeviceError
 from audiotool.models.base import Level, Model
@@ -82,7 +83,7 @@ class TorchEngine(Engine):
             traced = None if final else self._traced_for(x.shape)
             if traced is not None:
                 return self._replay(traced[0], x, traced[1], state)
-            y, state = self.model.step(self._tensor(x), _plain(state), final)
+            y, state = self.model.step(self._tensor(x), plain(state), final)
             return self._array(y), state
 
     def process(self, x: Chunk, **conditions: Any) -> Chunk:
@@ -95,14 +96,19 @@ class TorchEngine(Engine):
 
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
         with self._running():
-            return self.model.forget(_plain(state), torch.from_numpy(rows).to(self.device), memory)
+            return self.model.forget(plain(state), torch.from_numpy(rows).to(self.device), memory)
 
     def enrol(self, recording: Chunk) -> dict[str, Any]:
         with self._running():
             return self.model.enrol(self._tensor(recording))
 
+    def batch(self, capacity: int) -> Batch:
+        from audiotool.engines.pytorch_batch import TorchBatch
+
+        return TorchBatch(self, capacity)
+
     def pack(self, state: State) -> Any:
-        return tree_map(lambda x: x.cpu().numpy().copy() if isinstance(x, Tensor) else x, _plain(state))
+        return tree_map(lambda x: x.cpu().numpy().copy() if isinstance(x, Tensor) else x, plain(state))
 
     def unpack(self, value: Any) -> State:
         def tensor(x: Any) -> Any:
@@ -138,9 +144,9 @@ class TorchEngine(Engine):
         outputs = []
         for chunk in self._tensor(x).split(items, dim=-1):
             if not (isinstance(state, _Replayed) and state.step is step):
-                tensors = step.begin(_plain(state))
+                tensors = step.begin(plain(state))
                 if tensors is None:
-                    y, state = self.model.step(chunk, _plain(state))
+                    y, state = self.model.step(chunk, plain(state))
                     outputs.append(y)
                     continue
                 state = _Replayed(step, tensors)
@@ -180,6 +186,6 @@ class TorchEngine(Engine):
                 ) from error
 
 
-def _plain(state: State) -> State:
+def plain(state: State) -> State:
     """The state that the model itself goes on from."""
     return state.step.end(state.tensors) if isinstance(state, _Replayed) else state

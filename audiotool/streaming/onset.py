@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import numpy as np
@@ -42,6 +43,32 @@ class Onsets(Carrier):
         self._recent: Chunk = np.zeros((0, 0))
         self._louder: Rows = np.zeros((0, 0), bool)
 
+    def take(self, rows: list[int]) -> Onsets:
+        """Some rows of many streams, all of which are as old as they are."""
+        part = copy.copy(self)
+        if self._loudest is not None:
+            part._loudest = self._loudest[rows]
+            part._recent, part._louder = self._recent[rows], self._louder[rows]
+        return part
+
+    def put(self, rows: list[int], part: Onsets, capacity: int) -> None:
+        """Let rows of `capacity` be as those of `part`; one that has heard nothing yet begins there."""
+        if self._loudest is None:
+            self._begin(capacity)
+        if part._loudest is None:
+            part = copy.copy(part)
+            part._begin(len(rows))
+        assert self._loudest is not None
+        self._loudest[rows], self._recent[rows], self._louder[rows] = (
+            part._loudest,
+            part._recent,
+            part._louder,
+        )
+
+    def _begin(self, batch: int) -> None:
+        self._loudest, self._recent = np.zeros((batch, 1)), np.zeros((batch, self._gap))
+        self._louder = np.ones((batch, self._gap), bool)
+
     def find(self, x: Chunk) -> Rows:
         """(B, C, T), a chunk that begins with a whole hop -> (B, hops), whether a sound begins there.
 
@@ -49,8 +76,8 @@ class Onsets(Carrier):
         """
         batch, hops, gap = x.shape[0], x.shape[-1] // self._hop, self._gap
         if self._loudest is None:
-            self._loudest, self._recent = np.zeros((batch, 1)), np.zeros((batch, gap))
-            self._louder = np.ones((batch, gap), bool)
+            self._begin(batch)
+            assert self._loudest is not None
         if not hops:
             return np.zeros((batch, 0), bool)
         whole = x[..., : hops * self._hop].reshape(batch, x.shape[1], hops, self._hop)

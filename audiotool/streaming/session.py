@@ -100,12 +100,13 @@ class Session(Carrier):
         sample_rate: Hz of the input.
         channels: of the input.
         settings: chunking and mixing.
+        prepare: make live steps fast; False for steps that are taken elsewhere, see `streaming.streams`.
         conditions: passed to the model: what a first pass has measured, an enrolment.
     Raises:
         StreamError: the model takes features, or mixing is asked for at another output rate.
     """
 
-    carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_order", "_down", "_up", "_back", "_streamer")
+    carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_order", "_down", "_up", "_back", "streamer")
 
     def __init__(
         self,
@@ -113,6 +114,7 @@ class Session(Carrier):
         sample_rate: int,
         channels: int,
         settings: Settings | None = None,
+        prepare: bool = True,
         **conditions: Any,
     ) -> None:
         if engine.upsampling != 1:
@@ -125,9 +127,9 @@ class Session(Carrier):
         self.output_channels = 1 if engine.channels is None else channels
         chunk = self.settings.chunk_seconds
         items = None if chunk is None else max(1, round(chunk * engine.sample_rate))
-        self._streamer = make_streamer(engine, items, **conditions)
-        if chunk is None and isinstance(self._streamer, CausalStreamer):
-            self._streamer.prepare(*fold(np.zeros((channels, 1), np.float32), engine.channels).shape[:2])
+        self.streamer = make_streamer(engine, items, **conditions)
+        if prepare and chunk is None and isinstance(self.streamer, CausalStreamer):
+            self.streamer.prepare(*self.model_shape)
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
         stems = len(engine.stems)
         self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)
@@ -164,7 +166,7 @@ class Session(Carrier):
     def latency(self) -> int:
         """Input samples by which the output may lag the input: algorithm, hop and resampling together."""
         to_input = self.sample_rate / self.engine.sample_rate
-        at_model = self._down.lag + self._streamer.latency
+        at_model = self._down.lag + self.streamer.latency
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
 
     def _check_mixing(self, settings: Settings) -> None:
@@ -189,15 +191,21 @@ class Session(Carrier):
             raise StreamError(DAMAGED) from error
 
     @property
+    def model_shape(self) -> tuple[int, int]:
+        """(batch, channels) in which the model has the channels of this stream."""
+        batch, channels, _ = fold(np.zeros((self.channels, 1), np.float32), self.engine.channels).shape
+        return batch, channels
+
+    @property
     def _step_length(self) -> int:
         """Input samples with which a causal model's next step comes."""
-        streamer = self._streamer
+        streamer = self.streamer
         items = streamer.chunk if isinstance(streamer, CausalStreamer) else self.engine.hop_length
         return math.ceil(items * self.sample_rate / self.engine.sample_rate)
 
     def reset(self) -> None:
         """Forget everything: the next `feed` begins a new stream."""
-        for part in (self._streamer, self._down, self._up, self._back):
+        for part in (self.streamer, self._down, self._up, self._back):
             part.reset()
         self._begin()
 
@@ -219,6 +227,15 @@ class Session(Carrier):
         Raises:
             StreamError: the channels differ from the session's, or the stream has ended.
         """
+        self.push(block)
+        return self.pull()
+
+    def push(self, block: Block) -> None:
+        """`feed` without its answer.
+
+        Raises:
+            StreamError: as `feed`.
+        """
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise StreamError(f"this stream has blocks ({self.channels}, time), got {block.shape}")
         self._fed += block.shape[-1]
@@ -226,12 +243,15 @@ class Session(Carrier):
         at_model = self._down.feed(block)
         self._push_low(self._back.feed(self._reference(at_model)) if self._has_upper_band else None)
         self._wet.push(self._resampled(self._through_model(at_model)))
-        return self._ready()
+
+    def receive(self, output: Block) -> None:
+        """Take the output (B, stems * C, T) of a step that was taken elsewhere."""
+        self._wet.push(self._resampled(self._unfold(output)))
 
     def flush(self) -> Output:
         """End the stream: the outputs together are as long as the input."""
         at_model = self._down.flush()
-        wet = [self._through_model(at_model), self._unfold(self._streamer.flush())]
+        wet = [self._through_model(at_model), self._unfold(self.streamer.flush())]
         length = self._length_at(self.output_rate)
         if self._has_upper_band:
             self._push_low(self._back.feed(self._reference(at_model)))
@@ -239,12 +259,12 @@ class Session(Carrier):
         for part in wet:
             self._wet.push(self._resampled(part))
         self._wet.push(self._by_stem(self._up.flush(length)))
-        return self._ready()
+        return self.pull()
 
     def _through_model(self, at_model: Block) -> Block:
         # A copy: what does not fill a step waits, and the caller's block may hold something else by then.
         block = np.array(at_model, dtype=np.float32, order="C")
-        return self._unfold(self._streamer.feed(fold(block, self.engine.channels)))
+        return self._unfold(self.streamer.feed(fold(block, self.engine.channels)))
 
     def _unfold(self, output: Block) -> Block:
         signals = unfold(output, len(self.engine.stems), self.output_channels)
@@ -273,8 +293,8 @@ class Session(Carrier):
         if block is not None:
             self._low.push(block)
 
-    def _ready(self) -> Output:
-        """Combine as much as every branch has."""
+    def pull(self) -> Output:
+        """What is ready: as much as every branch has."""
         same_rate = self.output_rate == self.sample_rate
         length = min(self._wet.length, self._dry.length) if same_rate else self._wet.length
         if self._has_upper_band:

@@ -132,9 +132,14 @@ class CausalStreamer(Streamer):
         chunk: input items a step consumes, rounded up to a multiple of the engine's hop. None is for live
             use: output comes after every hop, and hops that come together are taken together. The output is
             the same.
+
+    Attributes:
+        memory: the engine's state.
+        onsets: what finds them, None where a stream forgets nothing.
+        is_stepped_elsewhere: True leaves whole hops to whoever takes them, see `streaming.streams`.
     """
 
-    carries: ClassVar[tuple[str, ...]] = (*Streamer.carries, "_stepped", "_onsets")
+    carries: ClassVar[tuple[str, ...]] = (*Streamer.carries, "_stepped", "onsets")
 
     def __init__(self, engine: Engine, chunk: int | None = None, **conditions: Any) -> None:
         if not engine.causal:
@@ -143,6 +148,7 @@ class CausalStreamer(Streamer):
         self.chunk = -(-max(chunk or hop, 1) // hop) * hop
         longest = self.chunk if chunk else round(LONGEST_SECONDS * engine.sample_rate / engine.upsampling)
         self._longest = max(longest // self.chunk, 1) * self.chunk
+        self.is_stepped_elsewhere = False
         super().__init__(engine, **conditions)
 
     def prepare(self, batch: int, channels: int) -> None:
@@ -159,19 +165,33 @@ class CausalStreamer(Streamer):
 
     def reset(self) -> None:
         super().reset()
-        self._state: State = self.engine.start(**self.conditions)
+        self.memory: State = self.engine.start(**self.conditions)
         engine, self._stepped = self.engine, 0
-        self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
+        self.onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
 
     def state(self) -> Value:
-        return {**super().state(), "_state": self.engine.pack(self._state)}
+        return {**super().state(), "memory": self.engine.pack(self.memory)}
 
     def restore(self, state: Value) -> None:
-        super().restore({name: value for name, value in state.items() if name != "_state"})
-        self._state = self.engine.unpack(state["_state"])
+        super().restore({name: value for name, value in state.items() if name != "memory"})
+        self.memory = self.engine.unpack(state["memory"])
+
+    @property
+    def has_hop(self) -> bool:
+        """Whether the next step's input is complete."""
+        return self._pending_length >= self.chunk
+
+    def take_hop(self) -> Chunk:
+        """The next step's input, (B, C, chunk), for a step that is taken elsewhere."""
+        return self._take(self.chunk)
+
+    def give(self, output: Chunk) -> Chunk:
+        """The output of such a step."""
+        self._stepped += self.chunk
+        return self._count(output)
 
     def _advance(self) -> Chunk:
-        ready = self._pending_length // self.chunk
+        ready = 0 if self.is_stepped_elsewhere else self._pending_length // self.chunk
         if not ready:
             return self._nothing()
         taken = self._take(ready * self.chunk)
@@ -184,13 +204,13 @@ class CausalStreamer(Streamer):
 
     def _step(self, part: Chunk, final: bool = False) -> Chunk:
         whole: list[tuple[int, int, Rows | None]] = [(0, part.shape[-1], None)]
-        runs = whole if self._onsets is None else self._onsets.runs(part)
+        runs = whole if self.onsets is None else self.onsets.runs(part)
         outputs = []
         for first, end, rows in runs:
             if rows is not None:
-                self._state = self.engine.forget(self._state, rows, self._memory_of_sound())
+                self.memory = self.engine.forget(self.memory, rows, self._memory_of_sound())
             last = final and end == part.shape[-1]
-            output, self._state = self.engine.step(part[..., first:end], self._state, last)
+            output, self.memory = self.engine.step(part[..., first:end], self.memory, last)
             self._stepped += end - first
             outputs.append(output)
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)

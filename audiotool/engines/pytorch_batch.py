@@ -1,0 +1,174 @@
+"""Many streams of a model in PyTorch, stepped together: the rows of their states lie in common tensors.
+
+Where a state's tensors have the batch is found by stepping two streams together and each alone. A model whose
+states differ by more than their values (one that counts, or whose state grows) steps its streams alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audiotool.compat import tree_flatten, tree_unflatten
+from audiotool.engines.base import Chunk, State
+from audiotool.engines.batch import Batch, Member, Rows, joined, parted
+from audiotool.engines.pytorch import TorchEngine, plain
+from audiotool.engines.traced import MOST_HOPS, signature
+
+CLOSE = 1e-3
+"""Two streams' states together and alone are the same, but for rounding."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the batch is in a steady state.
+
+    Args:
+        like: `signature` of a state of one row.
+        leaves: of such a state; zeros for tensors with a batch, what never changes for those without.
+        structure: of the pytree.
+        axes: of each leaf's batch; None for what is no tensor.
+    """
+
+    like: Any
+    leaves: list[Any]
+    structure: Any
+    axes: list[int | None]
+
+
+class TorchBatch(Batch):
+    """States of many streams in common tensors."""
+
+    engine: TorchEngine
+
+    def __init__(self, engine: TorchEngine, capacity: int) -> None:
+        super().__init__(engine, capacity)
+        with engine._running():
+            self._layout = _find_layout(engine)
+            if self._layout is not None:
+                places = zip(self._layout.leaves, self._layout.axes, strict=True)
+                self._store = [
+                    leaf if axis is None else leaf.repeat_interleave(capacity, axis) for leaf, axis in places
+                ]
+
+    def _absorb(self, rows: Rows, state: State) -> bool:
+        layout, state = self._layout, plain(state)
+        if layout is None:
+            return False
+        with self.engine._running():
+            singles = _rows_of(state, layout, len(rows))
+            if any(signature(single) != layout.like for single in singles):
+                return False
+            leaves = [tree_flatten(single)[0] for single in singles]
+            for common, axis, own in zip(self._store, layout.axes, leaves[0], strict=True):
+                if axis is None and isinstance(common, Tensor) and not torch.equal(common, own):
+                    return False
+            for row, own in zip(rows, leaves, strict=True):
+                self._put([row], own)
+        return True
+
+    def _taken(self, rows: Rows) -> State:
+        assert self._layout is not None
+        with self.engine._running():
+            return tree_unflatten(self._get(list(rows)), self._layout.structure)
+
+    def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
+        assert self._layout is not None
+        rows, x = joined(members)
+        with self.engine._running():
+            state = tree_unflatten(self._get(rows), self._layout.structure)
+            y, state = self.engine.model.step(self.engine._tensor(x), state)
+            self._put(rows, tree_flatten(state)[0])
+            return parted(members, self.engine._array(y))
+
+    def _get(self, rows: list[int]) -> list[Any]:
+        index = torch.tensor(rows, device=self.engine.device)
+        return [
+            tensor
+            if axis is None
+            else _unfolded(tensor, axis, self.capacity).index_select(axis, index).flatten(axis, axis + 1)
+            for tensor, axis in self._places()
+        ]
+
+    def _put(self, rows: list[int], leaves: list[Any]) -> None:
+        index = torch.tensor(rows, device=self.engine.device)
+        for (tensor, axis), leaf in zip(self._places(), leaves, strict=True):
+            if axis is not None:
+                _unfolded(tensor, axis, self.capacity).index_copy_(
+                    axis, index, _unfolded(leaf, axis, len(rows))
+                )
+
+    def _places(self) -> list[tuple[Any, int | None]]:
+        assert self._layout is not None
+        return list(zip(self._store, self._layout.axes, strict=True))
+
+
+def _unfolded(tensor: Tensor, axis: int, rows: int) -> Tensor:
+    """The batch's axis as two: rows, and what each of them folds into it (bands, channels)."""
+    return tensor.unflatten(axis, (rows, tensor.shape[axis] // rows))
+
+
+def _rows_of(state: State, layout: _Layout, count: int) -> list[State]:
+    """A state of `count` rows as as many states; itself where it does not have the layout."""
+    leaves, structure = tree_flatten(state)
+    if count == 1 or structure != layout.structure:
+        return [state]
+    parts = [
+        [leaf] * count
+        if axis is None
+        else [part.flatten(axis, axis + 1) for part in _unfolded(leaf, axis, count).split(1, axis)]
+        for leaf, axis in zip(leaves, layout.axes, strict=True)
+    ]
+    return [tree_unflatten(list(row), structure) for row in zip(*parts, strict=True)]
+
+
+def _find_layout(engine: TorchEngine) -> _Layout | None:
+    """The layout of a model's steady states, None where its streams cannot be stepped together."""
+    model = engine.model
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, engine.input_channels, engine.hop_length)
+    states: list[State] = [model.start() for _ in range(3)]
+    for _ in itertools.repeat(None, MOST_HOPS):
+        before = states
+        x = engine._tensor((0.1 * torch.randn(shape, generator=generator)).numpy())
+        try:
+            states = [model.step(part, s)[1] for part, s in zip((x[:1], x[1:], x), states, strict=True)]
+        except RuntimeError:
+            return None
+        if signature(states[0]) == signature(before[0]) and _common(states) == _common(before):
+            break
+    else:
+        return None
+    (one, structure), (two, other), (both, last) = (tree_flatten(state) for state in states)
+    if not structure == other == last:
+        return None
+    axes = [_axis(*leaves) for leaves in zip(one, two, both, strict=True)]
+    if any(axis == -1 for axis in axes):
+        return None
+    zeros = [leaf if axis is None else torch.zeros_like(leaf) for leaf, axis in zip(one, axes, strict=True)]
+    return _Layout(signature(states[0]), zeros, structure, axes)
+
+
+def _common(states: list[State]) -> list[list[float]]:
+    """Values of the tensors that have no batch, of streams alone and together."""
+    one, _, both = (tree_flatten(state)[0] for state in states)
+    pairs = zip(one, both, strict=True) if len(one) == len(both) else ()
+    return [a.flatten().tolist() for a, b in pairs if isinstance(a, Tensor) and a.shape == b.shape]
+
+
+def _axis(one: Any, two: Any, both: Any) -> int | None:
+    """Axis of the batch in a leaf of two streams alone and together; None: none; -1: not by rows."""
+    if not isinstance(one, Tensor):
+        return None if one == two == both else -1
+    if one.shape == both.shape:
+        return None if torch.equal(one, both) and torch.equal(one, two) else -1
+    grown = [n for n, (a, b) in enumerate(zip(one.shape, both.shape, strict=True)) if a != b]
+    if len(grown) != 1 or both.shape[grown[0]] != 2 * one.shape[grown[0]]:
+        return -1
+    expected = torch.cat((one, two), dim=grown[0])
+    return grown[0] if torch.allclose(both, expected, rtol=CLOSE, atol=CLOSE) else -1

@@ -1,0 +1,226 @@
+"""Many live streams through one model, stepped together.
+
+    streams = pipeline.streams(capacity=64)
+    call = streams.join(sample_rate=8000)
+    call.push(block)                    # as many samples as came
+    while streams.step(): ...           # a hop of each stream that has one
+    block = call.pull()                 # what is ready
+    tail = call.flush()                 # the call ends, its place is free
+
+Streams join and leave whenever they like, each with its own rate, channels and settings. Each gives what it
+would give by itself; a batch only takes less time. One thread at a time may use `Streams` and its streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audiotool.arrays import Array, ArrayT, UserArray
+from audiotool.engines.base import Engine
+from audiotool.errors import StreamError
+from audiotool.streaming.onset import Onsets
+from audiotool.streaming.session import Session, Settings
+from audiotool.streaming.streamer import CausalStreamer
+
+if TYPE_CHECKING:
+    from audiotool.engines.batch import Rows
+
+
+class Streams:
+    """Places for streams through one model.
+
+    Args:
+        engine: causal.
+        capacity: rows of the batch. A stream takes one; where the model hears channels by themselves, one a
+            channel.
+        open_session: makes the session of (sample rate, channels, settings).
+        settings: of streams that ask for none.
+    Raises:
+        StreamError: the model is not causal.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        capacity: int,
+        open_session: Callable[[int, int, Settings], Session],
+        settings: Settings | None = None,
+    ) -> None:
+        if capacity < 1:
+            raise StreamError(f"there is room for one stream or more, got {capacity}")
+        self.engine = engine
+        self.capacity = capacity
+        self.settings = settings or Settings()
+        self._open = open_session
+        self._batch = engine.batch(capacity)
+        self._free = list(range(capacity - 1, -1, -1))
+        self._streams: dict[Rows, SharedStream] = {}
+        # All rows' together: what is found for one is found for all at once.
+        self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
+
+    def __len__(self) -> int:
+        """Streams that have joined and not left."""
+        return len(self._streams)
+
+    @property
+    def free(self) -> int:
+        """Rows that are free."""
+        return len(self._free)
+
+    def join(self, sample_rate: int, channels: int = 1, settings: Settings | None = None) -> SharedStream:
+        """Begin a stream.
+
+        Args:
+            sample_rate: Hz.
+            channels: of its blocks.
+            settings: its own; `chunk_seconds` stays None, because all step by hops.
+        Raises:
+            StreamError: there is no room, or the settings do not fit.
+        """
+        settings = settings or self.settings
+        if settings.chunk_seconds is not None:
+            raise StreamError("streams that are stepped together step by hops: chunk_seconds is None")
+        session = self._open(sample_rate, channels, settings)
+        needed = session.model_shape[0]
+        if needed > len(self._free):
+            raise StreamError(
+                f"all {self.capacity} places are taken, {len(self._free)} are free and this stream needs"
+                f" {needed}: let one leave, or make room with a greater capacity"
+            )
+        # The lowest ones: rows that lie side by side are not copied.
+        self._free.sort(reverse=True)
+        rows = tuple(self._free.pop() for _ in range(needed))
+        stream = SharedStream(self, session, rows)
+        self._streams[rows] = stream
+        self._attach(stream)
+        return stream
+
+    def step(self) -> int:
+        """Take one hop of every stream that has one; returns how many streams that were."""
+        members = [
+            (rows, stream.streamer.take_hop())
+            for rows, stream in self._streams.items()
+            if stream.streamer.has_hop
+        ]
+        if not members:
+            return 0
+        if self._onsets is not None:
+            self._forget_quiet(members, self._onsets)
+        for (rows, _), output in zip(members, self._batch.step(members), strict=True):
+            stream = self._streams[rows]
+            stream.session.receive(stream.streamer.give(output))
+        return len(members)
+
+    def _forget_quiet(self, members: list[tuple[Rows, Any]], onsets: Onsets) -> None:
+        """Let streams begin anew in which a sound begins."""
+        every = [row for rows, _ in members for row in rows]
+        part = onsets.take(every)
+        begins = part.find(np.concatenate([x for _, x in members]))[:, 0]
+        onsets.put(every, part, self.capacity)
+        if not begins.any():
+            return
+        begun = dict(zip(every, begins.tolist(), strict=True))
+        for rows, _ in members:
+            mask = np.array([begun[row] for row in rows])
+            if mask.any():
+                self._batch.insert(rows, self.engine.forget(self._batch.extract(rows), mask))
+
+    def _attach(self, stream: SharedStream) -> None:
+        """Let the batch have what the stream's own streamer remembers."""
+        streamer = stream.streamer
+        self._batch.insert(stream.rows, streamer.memory)
+        if self._onsets is not None and streamer.onsets is not None:
+            self._onsets.put(list(stream.rows), streamer.onsets, self.capacity)
+        streamer.is_stepped_elsewhere = True
+
+    def _detach(self, stream: SharedStream) -> None:
+        """The inverse; the batch's own stays."""
+        streamer = stream.streamer
+        streamer.memory = self._batch.extract(stream.rows)
+        if self._onsets is not None:
+            streamer.onsets = self._onsets.take(list(stream.rows))
+        streamer.is_stepped_elsewhere = False
+
+    def _leave(self, stream: SharedStream) -> None:
+        if self._streams.pop(stream.rows, None) is not None:
+            self._free += stream.rows
+
+
+class SharedStream:
+    """One of many streams, in the caller's kind of array; `Streams.join` makes it.
+
+    Attributes:
+        rows: of the batch.
+    """
+
+    __slots__ = ("__weakref__", "_like", "_streams", "rows", "session", "streamer")
+
+    def __init__(self, streams: Streams, session: Session, rows: Rows) -> None:
+        assert isinstance(session.streamer, CausalStreamer)
+        self._streams = streams
+        self._like: UserArray | None = None
+        self.session = session
+        self.streamer = session.streamer
+        self.rows = rows
+
+    @property
+    def latency(self) -> int:
+        """Input samples by which output may lag behind input once all hops have been stepped."""
+        return self.session.latency
+
+    @property
+    def settings(self) -> Settings:
+        """As `LiveStream.settings`."""
+        return self.session.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self.session.settings = settings
+
+    def push(self, block: ArrayT) -> None:
+        """Add (time,) or (channels, time) of any time >= 0.
+
+        Raises:
+            InputError: wrong shape or type, NaN or infinite samples.
+            StreamError: the stream has ended, or the channels changed.
+        """
+        self._check_joined()
+        like = UserArray(block)
+        self.session.push(like.block)
+        self._like = like
+
+    def pull(self) -> Array:
+        """What is ready, in the kind of what was pushed.
+
+        Raises:
+            StreamError: nothing was pushed yet.
+        """
+        return self._kind().restore(self.session.pull().stems)
+
+    def flush(self) -> Array:
+        """End the stream: its tail, after which output and input are equally long. Its place is free.
+
+        Raises:
+            StreamError: nothing was pushed, or the stream has left.
+        """
+        kind = self._kind()
+        self._check_joined()
+        self._streams._detach(self)
+        self._streams._leave(self)
+        return kind.restore(self.session.flush().stems)
+
+    def leave(self) -> None:
+        """End the stream and forget what it holds. Its place is free; a second time changes nothing."""
+        self._streams._leave(self)
+
+    def _check_joined(self) -> None:
+        if self._streams._streams.get(self.rows) is not self:
+            raise StreamError("this stream has left")
+
+    def _kind(self) -> UserArray:
+        if self._like is None:
+            raise StreamError("nothing was pushed into this stream")
+        return self._like

@@ -1,0 +1,204 @@
+"""Many streams in one batch: each gives what it gives by itself, whoever joins and leaves meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from kit.audio import speech_like
+from kit.models import CAUSAL, build
+from numpy.typing import NDArray
+
+import audiotool
+from audiotool import checkpoint
+from audiotool.engines.batch import Batch
+from audiotool.engines.copy_synthesis import takes_mel
+from audiotool.engines.pytorch import TorchEngine
+from audiotool.errors import StreamError
+from audiotool.models.registry import MODELS
+from audiotool.pipeline import Pipeline
+from audiotool.streaming.session import Settings
+from audiotool.streaming.streams import SharedStream, Streams
+
+ROUNDING = {"harmonic-vocoder": 5e-3}
+"""Where another order of the same sums makes a greater difference than 1e-5: see `Model.rounding`."""
+
+Waveform = NDArray[np.float32]
+
+
+@dataclasses.dataclass
+class Call:
+    """A stream of a test: its input, where it is, what came."""
+
+    stream: SharedStream
+    x: Waveform
+    settings: Settings
+    rate: int
+    at: int = 0
+    parts: list[Waveform] = dataclasses.field(default_factory=list)
+
+
+def alone(pipeline: Pipeline, call: Call) -> Waveform:
+    pipeline = Pipeline(pipeline.engine, pipeline.task, pipeline.metadata, call.settings)
+    live, size = pipeline.live(call.rate, call.x.shape[0]), call.rate // 100
+    parts = [live.feed(call.x[:, n : n + size]) for n in range(0, call.x.shape[1], size)]
+    return np.concatenate([*parts, live.flush()], axis=-1)
+
+
+def begin(
+    streams: Streams, rng: np.random.Generator, rate: int, channels: int, seconds: float, **options: Any
+) -> Call:
+    settings = dataclasses.replace(streams.settings, **options)
+    x = speech_like(seconds, rate, channels, seed=int(rng.integers(1000)))
+    x[:, : int(rng.integers(1, x.shape[1] // 2))] *= 0.002
+    return Call(streams.join(rate, channels, settings), x, settings, rate)
+
+
+def run(pipeline: Pipeline, kinds: list[tuple[int, int, dict[str, Any]]], seconds: float, most: int) -> None:
+    """Calls that begin at random, come in ragged blocks and end, each compared with itself alone."""
+    rng = np.random.default_rng(7)
+    streams = pipeline.streams(capacity=most)
+    waiting, active = list(kinds), []
+    ended: list[Call] = []
+    while waiting or active:
+        if waiting and (not active or rng.random() < 0.3):
+            rate, channels, options = waiting[0]
+            try:
+                active.append(begin(streams, rng, rate, channels, seconds, **options))
+                waiting.pop(0)
+            except StreamError:
+                assert streams.free < 2
+        for call in list(active):
+            if rng.random() < 0.2:
+                continue
+            size = int(rng.integers(0, call.rate // 10))
+            call.stream.push(call.x[:, call.at : call.at + size])
+            call.at += size
+            if call.at >= call.x.shape[1]:
+                call.parts += [call.stream.pull(), call.stream.flush()]
+                active.remove(call)
+                ended.append(call)
+        while streams.step():
+            pass
+        for call in active:
+            if call.at:
+                call.parts.append(call.stream.pull())
+    assert len(streams) == 0
+    assert streams.free == most
+    for call in ended:
+        found, expected = np.concatenate(call.parts, axis=-1), alone(pipeline, call)
+        assert found.shape == expected.shape
+        tolerance = ROUNDING.get(pipeline.metadata.model["name"] if pipeline.metadata else "", 1e-5)
+        np.testing.assert_allclose(found, expected, atol=tolerance * max(1.0, float(np.abs(expected).max())))
+
+
+@pytest.mark.parametrize("name", checkpoint.bundled())
+def test_every_bundled_checkpoint(name: str) -> None:
+    pipeline = audiotool.load(name)
+    own = pipeline.sample_rate
+    mixing = {} if pipeline.settings.widens else {"mix": 0.5, "max_attenuation_db": 20.0}
+    kinds: list[tuple[int, int, dict[str, Any]]] = [
+        (own, 1, {}),
+        (own, 1, mixing),
+        (own, 2, {}),
+        (8000, 1, {}),
+    ]
+    run(pipeline, [*kinds, (own, 1, {}), (44100, 2, mixing), (own, 1, {})], 0.7, 5)
+
+
+SERVED = [name for name in CAUSAL if "enrolment" not in MODELS.get(name).takes]
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_every_causal_model(name: str) -> None:
+    engine = TorchEngine(build(name))
+    if engine.upsampling != 1 and not takes_mel(engine):
+        pytest.skip("takes a codec's features")
+    pipeline = Pipeline(engine, "denoise", settings=Settings(upper_band=False))
+    rate, channels = engine.sample_rate, 2 if engine.channels is None else 1
+    run(pipeline, [(rate, channels, {})] * 4, 0.5, 3 * max(1, channels))
+
+
+TOGETHER = ("band-split-gru", "dtln", "fastenhancer", "gtcrn")
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_plain_functions_of_their_state_are_stepped_together(name: str) -> None:
+    engine = TorchEngine(build(name))
+    batch = engine.batch(4)
+    rng = np.random.default_rng(0)
+    rows = [(n,) for n in range(3)]
+    for row in rows:
+        batch.insert(row, engine.start())
+    calls = []
+    step = engine.model.step
+    for _ in range(40):
+        hops = [(row, rng.standard_normal((1, 1, engine.hop_length), np.float32)) for row in rows]
+        with pytest.MonkeyPatch.context() as patch:
+            calls.clear()
+            patch.setattr(engine.model, "step", lambda x, *rest: (calls.append(len(x)), step(x, *rest))[1])
+            batch.step(hops)
+    assert calls == [3]
+
+
+def test_a_stream_waits_without_holding_others_up() -> None:
+    pipeline = audiotool.load("denoise-tiny-16k")
+    streams = pipeline.streams(2)
+    quick, slow = streams.join(16000), streams.join(16000)
+    slow.push(np.zeros(100))
+    quick.push(np.zeros(1000))
+    assert [streams.step() for _ in range(4)] == [1, 1, 1, 0]
+    assert len(quick.pull()) == 768 - 256
+    slow.push(np.zeros(200, np.int16))
+    assert streams.step() == 1
+    assert slow.pull().dtype == np.int16
+
+
+def test_settings_of_each_stream_may_change() -> None:
+    pipeline = audiotool.load("denoise-tiny-16k")
+    streams = pipeline.streams(2)
+    one, two = streams.join(16000), streams.join(16000)
+    x = speech_like(0.5, 16000)[0]
+    two.settings = dataclasses.replace(two.settings, mix=0.0)
+    for stream in (one, two):
+        stream.push(x)
+    while streams.step():
+        pass
+    got = [stream.pull() for stream in (one, two)]
+    np.testing.assert_array_equal(got[1], x[: len(got[1])])
+    assert np.abs(got[0] - got[1]).max() > 0.01
+    with pytest.raises(StreamError, match="settled when a stream begins"):
+        one.settings = dataclasses.replace(one.settings, upper_band=False)
+
+
+def test_a_full_house_refuses() -> None:
+    streams = audiotool.load("denoise-tiny-16k").streams(2)
+    first = streams.join(16000)
+    with pytest.raises(StreamError, match="all 2 places are taken, 1 are free and this stream needs 2"):
+        streams.join(16000, channels=2)
+    streams.join(16000)
+    with pytest.raises(StreamError, match="0 are free"):
+        streams.join(16000)
+    first.push(np.zeros(300))
+    first.leave()
+    first.leave()
+    with pytest.raises(StreamError, match="has left"):
+        first.push(np.zeros(10))
+    with pytest.raises(StreamError, match="has left"):
+        first.flush()
+    again = streams.join(16000)
+    with pytest.raises(StreamError, match="nothing was pushed"):
+        again.pull()
+    assert len(streams) == 2
+
+
+def test_what_cannot_be_stepped_is_refused() -> None:
+    streams = audiotool.load("denoise-tiny-16k").streams(2)
+    with pytest.raises(StreamError, match="chunk_seconds is None"):
+        streams.join(16000, settings=Settings(chunk_seconds=1.0))
+    with pytest.raises(audiotool.InputError, match="capacity"):
+        audiotool.load("denoise-tiny-16k").streams(0)
+    with pytest.raises(StreamError, match="looks ahead: only causal models"):
+        Batch(TorchEngine(build("mp-senet")), 2)
