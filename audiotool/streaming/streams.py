@@ -161,7 +161,7 @@ class SharedStream:
     def __init__(self, streams: Streams, session: Session, rows: Rows) -> None:
         assert isinstance(session.streamer, CausalStreamer)
         self._streams = streams
-        self._like: UserArray | None = None
+        self._like: UserArray[Any] | None = None
         self.session = session
         self.streamer = session.streamer
         self.rows = rows
@@ -198,7 +198,8 @@ class SharedStream:
         Raises:
             StreamError: nothing was pushed yet.
         """
-        return self._kind().restore(self.session.pull().stems)
+        pulled: Array = self._kind().restore(self.session.pull().stems)
+        return pulled
 
     def flush(self) -> Array:
         """End the stream: its tail, after which output and input are equally long. Its place is free.
@@ -210,7 +211,8 @@ class SharedStream:
         self._check_joined()
         self._streams._detach(self)
         self._streams._leave(self)
-        return kind.restore(self.session.flush().stems)
+        tail: Array = kind.restore(self.session.flush().stems)
+        return tail
 
     def leave(self) -> None:
         """End the stream and forget what it holds. Its place is free; a second time changes nothing."""
@@ -220,7 +222,7 @@ class SharedStream:
         if self._streams._streams.get(self.rows) is not self:
             raise StreamError("this stream has left")
 
-    def _kind(self) -> UserArray:
+    def _kind(self) -> UserArray[Any]:
         if self._like is None:
             raise StreamError("nothing was pushed into this stream")
         return self._like

@@ -10,6 +10,7 @@ import pytest
 from kit.audio import speech_like
 from kit.models import CAUSAL, build
 from numpy.typing import NDArray
+from torch import Tensor
 
 import audiotool
 from audiotool import checkpoint
@@ -37,7 +38,7 @@ class Call:
     settings: Settings
     rate: int
     at: int = 0
-    parts: list[Waveform] = dataclasses.field(default_factory=list)
+    parts: list[Any] = dataclasses.field(default_factory=list)
 
 
 def alone(pipeline: Pipeline, call: Call) -> Waveform:
@@ -60,8 +61,7 @@ def run(pipeline: Pipeline, kinds: list[tuple[int, int, dict[str, Any]]], second
     """Calls that begin at random, come in ragged blocks and end, each compared with itself alone."""
     rng = np.random.default_rng(7)
     streams = pipeline.streams(capacity=most)
-    waiting, active = list(kinds), []
-    ended: list[Call] = []
+    waiting, active, ended = list(kinds), list[Call](), list[Call]()
     while waiting or active:
         if waiting and (not active or rng.random() < 0.3):
             rate, channels, options = waiting[0]
@@ -132,13 +132,18 @@ def test_plain_functions_of_their_state_are_stepped_together(name: str) -> None:
     rows = [(n,) for n in range(3)]
     for row in rows:
         batch.insert(row, engine.start())
-    calls = []
+    calls: list[int] = []
     step = engine.model.step
+
+    def counted(x: Tensor, *rest: Any) -> Any:
+        calls.append(len(x))
+        return step(x, *rest)
+
     for _ in range(40):
         hops = [(row, rng.standard_normal((1, 1, engine.hop_length), np.float32)) for row in rows]
         with pytest.MonkeyPatch.context() as patch:
             calls.clear()
-            patch.setattr(engine.model, "step", lambda x, *rest: (calls.append(len(x)), step(x, *rest))[1])
+            patch.setattr(engine.model, "step", counted)
             batch.step(hops)
     assert calls == [3]
 
