@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiotool.dsp.mel import MelConfig, StreamingMel
-from audiotool.engines.base import Chunk, Engine, State
-from audiotool.engines.batch import Batch, Member, Rows
+from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State
 from audiotool.errors import CheckpointError
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.engines.base import Chunk, Engine, State
-from audiotool.engines.batch import Batch, Member, Rows, joined, parted, selection
+from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, joined, parted, selection
 from audiotool.engines.card import OLDEST_RUNTIME, OPSET, Card
 from audiotool.engines.graph_file import check_graph
 from audiotool.errors import CheckpointError, DependencyError

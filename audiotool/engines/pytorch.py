@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotool.compat import tree_map
-from audiotool.engines.base import Chunk, Engine, State
+from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, joined, parted
 from audiotool.engines.base import Level as MeasuredLevel
-from audiotool.engines.batch import Batch
+from audiotool.engines.pytorch_rows import CommonStates, find_layout
 from audiotool.engines.traced import TracedStep, traced_step
 from audiotool.errors import DeviceError
 from audiotool.models.base import Level, Model
@@ -83,7 +83,7 @@ class TorchEngine(Engine):
             traced = None if final else self._traced_for(x.shape)
             if traced is not None:
                 return self._replay(traced[0], x, traced[1], state)
-            y, state = self.model.step(self._tensor(x), plain(state), final)
+            y, state = self.model.step(self._tensor(x), _plain(state), final)
             return self._array(y), state
 
     def process(self, x: Chunk, **conditions: Any) -> Chunk:
@@ -96,19 +96,17 @@ class TorchEngine(Engine):
 
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
         with self._running():
-            return self.model.forget(plain(state), torch.from_numpy(rows).to(self.device), memory)
+            return self.model.forget(_plain(state), torch.from_numpy(rows).to(self.device), memory)
 
     def enrol(self, recording: Chunk) -> dict[str, Any]:
         with self._running():
             return self.model.enrol(self._tensor(recording))
 
     def batch(self, capacity: int) -> Batch:
-        from audiotool.engines.pytorch_batch import TorchBatch
-
-        return TorchBatch(self, capacity)
+        return _TorchBatch(self, capacity)
 
     def pack(self, state: State) -> Any:
-        return tree_map(lambda x: x.cpu().numpy().copy() if isinstance(x, Tensor) else x, plain(state))
+        return tree_map(lambda x: x.cpu().numpy().copy() if isinstance(x, Tensor) else x, _plain(state))
 
     def unpack(self, value: Any) -> State:
         def tensor(x: Any) -> Any:
@@ -144,9 +142,9 @@ class TorchEngine(Engine):
         outputs = []
         for chunk in self._tensor(x).split(items, dim=-1):
             if not (isinstance(state, _Replayed) and state.step is step):
-                tensors = step.begin(plain(state))
+                tensors = step.begin(_plain(state))
                 if tensors is None:
-                    y, state = self.model.step(chunk, plain(state))
+                    y, state = self.model.step(chunk, _plain(state))
                     outputs.append(y)
                     continue
                 state = _Replayed(step, tensors)
@@ -186,6 +184,37 @@ class TorchEngine(Engine):
                 ) from error
 
 
-def plain(state: State) -> State:
+class _TorchBatch(Batch):
+    """Streams whose states lie in common tensors, where the model's can."""
+
+    engine: TorchEngine
+
+    def __init__(self, engine: TorchEngine, capacity: int) -> None:
+        super().__init__(engine, capacity)
+        with engine._running():
+            layout = find_layout(engine.model)
+            self._states = None if layout is None else CommonStates(layout, capacity)
+
+    def _absorb(self, rows: Rows, state: State) -> bool:
+        if self._states is None:
+            return False
+        with self.engine._running():
+            return self._states.absorb(rows, _plain(state))
+
+    def _taken(self, rows: Rows) -> State:
+        assert self._states is not None
+        with self.engine._running():
+            return self._states.get(rows)
+
+    def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
+        assert self._states is not None
+        rows, x = joined(members)
+        with self.engine._running():
+            y, state = self.engine.model.step(self.engine._tensor(x), self._states.get(rows))
+            self._states.put(rows, state)
+            return parted(members, self.engine._array(y))
+
+
+def _plain(state: State) -> State:
     """The state that the model itself goes on from."""
     return state.step.end(state.tensors) if isinstance(state, _Replayed) else state

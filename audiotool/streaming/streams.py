@@ -26,7 +26,7 @@ from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.streamer import CausalStreamer
 
 if TYPE_CHECKING:
-    from audiotool.engines.batch import Rows
+    from audiotool.engines.base import Rows
 
 
 class Streams:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import audiotool
 from audiotool import checkpoint
-from audiotool.engines.batch import Batch
+from audiotool.engines.base import Batch
 from audiotool.engines.copy_synthesis import takes_mel
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import StreamError

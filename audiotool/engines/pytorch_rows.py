@@ -15,17 +15,16 @@ import torch
 from torch import Tensor
 
 from audiotool.compat import tree_flatten, tree_unflatten
-from audiotool.engines.base import Chunk, State
-from audiotool.engines.batch import Batch, Member, Rows, joined, parted
-from audiotool.engines.pytorch import TorchEngine, plain
+from audiotool.engines.base import Rows, State
 from audiotool.engines.traced import MOST_HOPS, signature
+from audiotool.models.base import Model
 
 CLOSE = 1e-3
 """Two streams' states together and alone are the same, but for rounding."""
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where the batch is in a steady state.
 
     Args:
@@ -41,71 +40,56 @@ class _Layout:
     axes: list[int | None]
 
 
-class TorchBatch(Batch):
-    """States of many streams in common tensors."""
+class CommonStates:
+    """States of many streams, a row each.
 
-    engine: TorchEngine
+    Args:
+        layout: as `find_layout` finds it.
+        capacity: rows.
+    """
 
-    def __init__(self, engine: TorchEngine, capacity: int) -> None:
-        super().__init__(engine, capacity)
-        with engine._running():
-            self._layout = _find_layout(engine)
-            if self._layout is not None:
-                places = zip(self._layout.leaves, self._layout.axes, strict=True)
-                self._store = [
-                    leaf if axis is None else leaf.repeat_interleave(capacity, axis) for leaf, axis in places
-                ]
-
-    def _absorb(self, rows: Rows, state: State) -> bool:
-        layout, state = self._layout, plain(state)
-        if layout is None:
-            return False
-        with self.engine._running():
-            singles = _rows_of(state, layout, len(rows))
-            if any(signature(single) != layout.like for single in singles):
-                return False
-            leaves = [tree_flatten(single)[0] for single in singles]
-            for common, axis, own in zip(self._store, layout.axes, leaves[0], strict=True):
-                if axis is None and isinstance(common, Tensor) and not torch.equal(common, own):
-                    return False
-            for row, own in zip(rows, leaves, strict=True):
-                self._put([row], own)
-        return True
-
-    def _taken(self, rows: Rows) -> State:
-        assert self._layout is not None
-        with self.engine._running():
-            return tree_unflatten(self._get(list(rows)), self._layout.structure)
-
-    def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
-        assert self._layout is not None
-        rows, x = joined(members)
-        with self.engine._running():
-            state = tree_unflatten(self._get(rows), self._layout.structure)
-            y, state = self.engine.model.step(self.engine._tensor(x), state)
-            self._put(rows, tree_flatten(state)[0])
-            return parted(members, self.engine._array(y))
-
-    def _get(self, rows: list[int]) -> list[Any]:
-        index = torch.tensor(rows, device=self.engine.device)
-        return [
-            tensor
-            if axis is None
-            else _unfolded(tensor, axis, self.capacity).index_select(axis, index).flatten(axis, axis + 1)
-            for tensor, axis in self._places()
+    def __init__(self, layout: Layout, capacity: int) -> None:
+        self.layout = layout
+        self.capacity = capacity
+        places = zip(layout.leaves, layout.axes, strict=True)
+        self._leaves = [
+            leaf if axis is None else leaf.repeat_interleave(capacity, axis) for leaf, axis in places
         ]
 
-    def _put(self, rows: list[int], leaves: list[Any]) -> None:
-        index = torch.tensor(rows, device=self.engine.device)
-        for (tensor, axis), leaf in zip(self._places(), leaves, strict=True):
-            if axis is not None:
-                _unfolded(tensor, axis, self.capacity).index_copy_(
-                    axis, index, _unfolded(leaf, axis, len(rows))
-                )
+    def absorb(self, rows: Rows, state: State) -> bool:
+        """Take a state of `len(rows)` rows in; False where it is not like the others."""
+        singles = _rows_of(state, self.layout, len(rows))
+        if any(signature(single) != self.layout.like for single in singles):
+            return False
+        leaves = [tree_flatten(single)[0] for single in singles]
+        for common, axis, own in zip(self._leaves, self.layout.axes, leaves[0], strict=True):
+            if axis is None and isinstance(common, Tensor) and not torch.equal(common, own):
+                return False
+        for row, own in zip(rows, leaves, strict=True):
+            self._put([row], own)
+        return True
 
-    def _places(self) -> list[tuple[Any, int | None]]:
-        assert self._layout is not None
-        return list(zip(self._store, self._layout.axes, strict=True))
+    def get(self, rows: Sequence[int]) -> State:
+        """The state of some rows; a copy."""
+        found = []
+        for leaf, axis in zip(self._leaves, self.layout.axes, strict=True):
+            if axis is not None:
+                index = torch.tensor(rows, device=leaf.device)
+                some = _unfolded(leaf, axis, self.capacity).index_select(axis, index)
+                leaf = some.flatten(axis, axis + 1)
+            found.append(leaf)
+        return tree_unflatten(found, self.layout.structure)
+
+    def put(self, rows: Sequence[int], state: State) -> None:
+        """Let some rows be those of a state that was stepped from theirs."""
+        self._put(rows, tree_flatten(state)[0])
+
+    def _put(self, rows: Sequence[int], leaves: list[Any]) -> None:
+        for common, axis, leaf in zip(self._leaves, self.layout.axes, leaves, strict=True):
+            if axis is not None:
+                index = torch.tensor(rows, device=common.device)
+                new = _unfolded(leaf, axis, len(rows))
+                _unfolded(common, axis, self.capacity).index_copy_(axis, index, new)
 
 
 def _unfolded(tensor: Tensor, axis: int, rows: int) -> Tensor:
@@ -113,7 +97,7 @@ def _unfolded(tensor: Tensor, axis: int, rows: int) -> Tensor:
     return tensor.unflatten(axis, (rows, tensor.shape[axis] // rows))
 
 
-def _rows_of(state: State, layout: _Layout, count: int) -> list[State]:
+def _rows_of(state: State, layout: Layout, count: int) -> list[State]:
     """A state of `count` rows as as many states; itself where it does not have the layout."""
     leaves, structure = tree_flatten(state)
     if count == 1 or structure != layout.structure:
@@ -127,15 +111,15 @@ def _rows_of(state: State, layout: _Layout, count: int) -> list[State]:
     return [tree_unflatten(list(row), structure) for row in zip(*parts, strict=True)]
 
 
-def _find_layout(engine: TorchEngine) -> _Layout | None:
+def find_layout(model: Model) -> Layout | None:
     """The layout of a model's steady states, None where its streams cannot be stepped together."""
-    model = engine.model
     generator = torch.Generator().manual_seed(0)
-    shape = (2, engine.input_channels, engine.hop_length)
+    reference = next(model.parameters())
+    shape = (2, model.input_channels, model.hop_length)
     states: list[State] = [model.start() for _ in range(3)]
     for _ in itertools.repeat(None, MOST_HOPS):
         before = states
-        x = engine._tensor((0.1 * torch.randn(shape, generator=generator)).numpy())
+        x = (0.1 * torch.randn(shape, generator=generator)).to(reference)
         try:
             states = [model.step(part, s)[1] for part, s in zip((x[:1], x[1:], x), states, strict=True)]
         except RuntimeError:
@@ -151,7 +135,7 @@ def _find_layout(engine: TorchEngine) -> _Layout | None:
     if any(axis == -1 for axis in axes):
         return None
     zeros = [leaf if axis is None else torch.zeros_like(leaf) for leaf, axis in zip(one, axes, strict=True)]
-    return _Layout(signature(states[0]), zeros, structure, axes)
+    return Layout(signature(states[0]), zeros, structure, axes)
 
 
 def _common(states: list[State]) -> list[list[float]]:
