@@ -27,6 +27,7 @@ import numpy as np
 from audiotool import checkpoint
 from audiotool.arrays import Array, ArrayT, Block, UserArray
 from audiotool.audio.mono import to_mono
+from audiotool.audio.raw import Raw
 from audiotool.audio.reader import read
 from audiotool.audio.writer import Target
 from audiotool.engines.base import Engine
@@ -213,7 +214,7 @@ class Pipeline:
 
     def streams(self, capacity: int = 64) -> Streams:
         """Room for many live streams that are stepped together; their settings are the pipeline's unless
-        they ask for others.
+        they ask for others. All go through this model, whatever their rate: see `at` for the full band's.
 
         Args:
             capacity: rows; a stream takes one, or one a channel where the model hears channels by themselves.
@@ -256,6 +257,7 @@ class Pipeline:
         source: str | Path,
         target: str | Path | Target,
         progress: Progress | None = None,
+        raw: Raw | None = None,
     ) -> FileResult:
         """Process a file, "-" being standard input or output, in constant memory.
 
@@ -264,19 +266,21 @@ class Pipeline:
             target: a path for a model of one stem, else a `Target`. Sample rate (but see `Settings.widens`),
                 channels, length and subtype are the input's.
             progress: called after every block.
+            raw: what standard input and output and named pipes hold, in place of WAV. Output then comes
+                after every hop, as from `live`.
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
         """
 
-        def opener(sample_rate: int, channels: int, blocks: Blocks | None) -> Opened:
-            return self.at(sample_rate)._open(sample_rate, channels, blocks)
+        def opener(sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
+            return self.at(sample_rate)._open(sample_rate, channels, blocks, live)
 
-        return process_file(opener, self.stems, source, target, progress)
+        return process_file(opener, self.stems, source, target, progress, raw)
 
-    def _open(self, sample_rate: int, channels: int, blocks: Blocks | None) -> Opened:
+    def _open(self, sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
         """The stream of a whole recording; what comes but once, block by block, is not measured first."""
         seconds, together = (PIPE_CHUNK_SECONDS, 1) if blocks is None else (FILE_CHUNK_SECONDS, channels)
-        settings = self._with_chunk(seconds, together)
+        settings = self.settings if live and self.engine.causal else self._with_chunk(seconds, together)
         size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
         measured = {} if blocks is None else self._measure(blocks(size), sample_rate, channels)
         session = self._session(sample_rate, channels, settings, **measured)

@@ -105,7 +105,7 @@ class ForwardOnly(io.RawIOBase):
         """What the pipe has now: at least up to the end of a frame unless the pipe has ended."""
         data = b""
         while wanted > len(data) and (not data or self._beyond_frame(len(data))):
-            more = _some(self._pipe, wanted - len(data))
+            more = some(self._pipe, wanted - len(data))
             if not more:
                 break
             data += more
@@ -120,7 +120,7 @@ class ForwardOnly(io.RawIOBase):
         return len(data)
 
 
-def _some(pipe: BinaryIO, size: int) -> bytes:
+def some(pipe: BinaryIO, size: int) -> bytes:
     """One read of at most `size` bytes that waits for the first, not for all."""
     read = getattr(pipe, "read1", pipe.read)
     return read(size) or b""

@@ -19,6 +19,7 @@ from audiotool.audio import PIPE, flac, media
 from audiotool.audio.extras import Extras, read_extras, wav_extras
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
 from audiotool.audio.pipe import ForwardOnly, open_pipe
+from audiotool.audio.raw import Raw, RawFile
 from audiotool.audio.unclosed import is_unknown, mended
 from audiotool.errors import InputError
 from audiotool.stdio import standard_input
@@ -61,6 +62,7 @@ class AudioReader:
     Args:
         source: a path, or "-" for standard input.
         stdin: what "-" reads; the process's own standard input by default.
+        raw: what comes through a pipe, where that has no header.
     Attributes:
         info: what the header says.
         tags: title, artist, date and the like, by libsndfile's names; which software wrote it is left out.
@@ -70,25 +72,21 @@ class AudioReader:
         InputError: missing, unreadable, not audio, or without channels.
     """
 
-    def __init__(self, source: str | Path, stdin: BinaryIO | None = None) -> None:
+    def __init__(self, source: str | Path, stdin: BinaryIO | None = None, raw: Raw | None = None) -> None:
         self.name = "standard input" if str(source) == PIPE else str(source)
         self.warnings: list[str] = []
         self._position = 0
         self._promised: int | None = None
-        known = True
         self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
         self._opened: BinaryIO | None = None
+        self._source: Any
         self._slack = 0
-        if self.is_pipe:
-            self._source, known = open_pipe(self._stream(source, stdin))
+        self._file: Any
+        if self.is_pipe and raw is not None:
+            self._source = self._file = RawFile(self._stream(source, stdin), raw, self.name)
+            self.warnings, known = self._file.warnings, False
         else:
-            self._source = _opened(Path(source))
-        try:
-            self._file: Any = ForwardFile(self._source)
-        except Exception as error:
-            # Whatever libsndfile says to a header, PyAV may know it.
-            self._file = self._open_media(error)
-            known = self._file.frames > 0
+            known = self._open(source, stdin)
         if self._file.subtype.startswith("MPEG_LAYER"):
             self._slack = MP3_SLACK
         frames = self._file.frames
@@ -101,6 +99,21 @@ class AudioReader:
         self._promised = frames
         if not self.is_pipe:
             self._note_truncation()
+
+    def _open(self, source: str | Path, stdin: BinaryIO | None) -> bool:
+        """Open what has a header; says whether its length is known."""
+        known = True
+        if self.is_pipe:
+            self._source, known = open_pipe(self._stream(source, stdin))
+        else:
+            self._source = _opened(Path(source))
+        try:
+            self._file = ForwardFile(self._source)
+        except Exception as error:
+            # Whatever libsndfile says to a header, PyAV may know it.
+            self._file = self._open_media(error)
+            known = bool(self._file.frames > 0)
+        return known
 
     def __enter__(self) -> AudioReader:
         return self
@@ -120,6 +133,8 @@ class AudioReader:
     @property
     def extras(self) -> Extras:
         """What the file holds beside samples and tags."""
+        if isinstance(self._file, RawFile):
+            return Extras()
         if isinstance(self._file, media.MediaFile):
             return Extras(lost=tuple(self._file.untagged()))
         if isinstance(self._source, ForwardOnly):

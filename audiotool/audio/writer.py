@@ -26,6 +26,7 @@ from audiotool.audio.formats import COMPANDED, INTEGER_BITS, ending_meant, forma
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
+from audiotool.audio.raw import Raw
 from audiotool.errors import InputError
 from audiotool.paths import is_url
 from audiotool.stdio import standard_output
@@ -363,9 +364,10 @@ def _decoded_frames(file: soundfile.SoundFile) -> int:
 
 
 class PipeWriter(Writer):
-    """WAV into standard output, which need not seek.
+    """WAV, or bare samples, into standard output, which need not seek.
 
     Args:
+        raw: how bare samples are coded; None writes WAV.
         frames: samples a channel when known beforehand; a pipe cannot be corrected afterwards.
         tags, extras: none of them is written.
         stdout: what is written to; the process's own standard output by default.
@@ -384,9 +386,11 @@ class PipeWriter(Writer):
         tags: Mapping[str, str] | None = None,
         extras: Extras | None = None,
         stdout: BinaryIO | None = None,
+        raw: Raw | None = None,
     ) -> None:
         super().__init__()
         self.name = "standard output"
+        self._raw = raw
         self._stream: BinaryIO = standard_output() if stdout is None else stdout
         if self._stream.isatty():
             raise InputError("standard output is a terminal: redirect it, or give -o FILE")
@@ -397,10 +401,13 @@ class PipeWriter(Writer):
         wanted = asked_subtype.upper() if asked_subtype else subtype
         self.subtype = wanted if wanted in PIPE_SUBTYPES else "PCM_16"
         self.dropped = [*(extras.names() if extras is not None else []), *(tags or {})]
+        if raw is not None:
+            self.subtype = raw.subtype
+            return
         self._send(wav_header(sample_rate, channels, self.subtype, frames))
 
     def _put(self, block: FloatBlock) -> None:
-        data, beyond = wav_bytes(block, self.subtype)
+        data, beyond = wav_bytes(block, self.subtype) if self._raw is None else self._raw.encode(block)
         self.limited += beyond
         self._send(data)
 
@@ -433,14 +440,16 @@ def open_writer(
     frames: int | None = None,
     tags: Mapping[str, str] | None = None,
     extras: Extras | None = None,
+    raw: Raw | None = None,
 ) -> Writer:
     """A FileWriter, or for "-" a PipeWriter, which writes neither tags nor extras; see there.
 
     Args:
         frames: samples a channel when known beforehand.
+        raw: what standard output gets, in place of WAV.
     """
     form = (sample_rate, channels, subtype, asked_format, asked_subtype, frames, tags, extras)
-    return PipeWriter(*form) if str(path) == PIPE else FileWriter(path, *form)
+    return PipeWriter(*form, raw=raw) if str(path) == PIPE else FileWriter(path, *form)
 
 
 def write(

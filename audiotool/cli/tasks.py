@@ -136,6 +136,7 @@ def check_options(options: TaskOptions) -> None:
         raise PlanError("say what to process: files, folders, a pattern, --list, or '-' for standard input")
     if options.overwrite and options.skip_existing:
         raise PlanError("--overwrite and --skip-existing exclude each other")
+    options.raw_samples()
     given = [n for n in ("model", "checkpoint", "recipe") if getattr(options, n) is not None]
     if len(given) > 1:
         raise PlanError(f"{' and '.join('--' + n for n in given)} exclude each other")

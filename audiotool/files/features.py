@@ -19,6 +19,7 @@ import numpy as np
 
 from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
 from audiotool.audio.mono import Downmix
+from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, open_writer
 from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel, mel_config
@@ -56,6 +57,7 @@ def vocode_file(
     progress: Progress | None = None,
     f0: str | Path | None = None,
     chunk_seconds: float | None = None,
+    raw: Raw | None = None,
 ) -> FileResult:
     """Turn a file of features into a recording at the vocoder's rate.
 
@@ -65,6 +67,7 @@ def vocode_file(
         f0: `.npy` of F0 in Hz a frame, for vocoders that want it and files that have it not as last row.
         progress: called after every block, in output samples.
         chunk_seconds: of output that one step makes; None is ten.
+        raw: what standard output gets, in place of WAV.
     Raises:
         CheckpointError: the engine takes waveforms alone.
         InputError: the file is not what this vocoder takes: what differs is named, and the presets that fit.
@@ -79,7 +82,7 @@ def vocode_file(
         streamer = make_streamer(vocoder, chunk)
         length = vocoder.output_length(reader.shape[1])
         form = ("PCM_16", goal.format, goal.subtype)
-        with open_writer(goal.stems[0], vocoder.sample_rate, 1, *form, frames=length) as writer:
+        with open_writer(goal.stems[0], vocoder.sample_rate, 1, *form, length, raw=raw) as writer:
             for block in _with_f0(reader, track, chunk):
                 writer.write(streamer.feed(block[None])[0].T)
                 if progress is not None:
@@ -151,6 +154,7 @@ class MelAnalysis(FileProcessor):
 
     definition: str | Mapping[str, Any] | MelConfig
     settings: Mapping[str, Any] = field(default_factory=dict)
+    raw: Raw | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definition", mel_config(self.definition))
@@ -179,7 +183,7 @@ class MelAnalysis(FileProcessor):
         place = target.stems[0] if isinstance(target, Target) else target
         analysis = StreamingMel(self.definition)
         mel = analysis.config
-        with AudioReader(source) as reader, MelWriter(place, mel) as writer:
+        with AudioReader(source, raw=self.raw) as reader, MelWriter(place, mel) as writer:
             info = reader.info
             resampler = StreamingResampler(info.sample_rate, mel.sample_rate, 1)
             downmix = Downmix()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audiotool.arrays import Block
+from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Target, Writer, open_writer
 from audiotool.errors import InputError
@@ -39,9 +40,14 @@ class Opened:
 
 
 class Opener(Protocol):
-    """Opens the stream of a recording; `blocks` is None where it can be read only once."""
+    """Opens the stream of a recording; `blocks` is None where it can be read only once.
 
-    def __call__(self, sample_rate: int, channels: int, blocks: Blocks | None) -> Opened: ...
+    Where it is `live`, output follows input as closely as it can.
+    """
+
+    def __call__(
+        self, sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False
+    ) -> Opened: ...
 
 
 def process_file(
@@ -50,6 +56,7 @@ def process_file(
     source: str | Path,
     target: str | Path | Target,
     progress: Progress | None = None,
+    raw: Raw | None = None,
 ) -> FileResult:
     """Process a file, "-" being standard input or output, in constant memory.
 
@@ -59,6 +66,7 @@ def process_file(
         source: anything libsndfile reads.
         target: a path for one stem, else a `Target`.
         progress: called after every block, in input samples.
+        raw: what pipes hold, input and output, in place of WAV.
     Raises:
         InputError: the input cannot be read or an output cannot be written; nothing is left behind.
     """
@@ -66,16 +74,17 @@ def process_file(
     goal = target if isinstance(target, Target) else Target((target,))
     if len(goal.stems) != len(stems):
         raise InputError(f"this model has {len(stems)} outputs ({', '.join(stems)}): name as many")
-    with AudioReader(source) as reader:
+    with AudioReader(source, raw=raw) as reader:
         info = reader.info
         opened = opener(
             info.sample_rate,
             info.channels,
             None if reader.is_pipe else lambda size: _blocks_of(source, size),
+            live=reader.is_pipe and raw is not None,
         )
         session = opened.session
         with contextlib.ExitStack() as stack:
-            writers = _open_writers(goal, reader, session, stack)
+            writers = _open_writers(goal, reader, session, stack, raw)
             done = 0
             for block in reader.blocks(opened.size):
                 _write(session.feed(block.T), writers)
@@ -104,7 +113,7 @@ def _blocks_of(source: str | Path, size: int) -> Iterator[Block]:
 
 
 def _open_writers(
-    goal: Target, reader: AudioReader, session: Session, stack: contextlib.ExitStack
+    goal: Target, reader: AudioReader, session: Session, stack: contextlib.ExitStack, raw: Raw | None
 ) -> list[Writer]:
     info = reader.info
     rate, channels = session.output_rate, session.output_channels
@@ -116,7 +125,7 @@ def _open_writers(
     extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
     writers: list[Writer] = []
     for path in paths:
-        writer = open_writer(path, rate, channels, *form, frames=frames, tags=reader.tags, extras=extras)
+        writer = open_writer(path, rate, channels, *form, frames, reader.tags, extras, raw)
         writers.append(stack.enter_context(writer))
     return writers
 

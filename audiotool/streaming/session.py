@@ -128,8 +128,9 @@ class Session(Carrier):
         chunk = self.settings.chunk_seconds
         items = None if chunk is None else max(1, round(chunk * engine.sample_rate))
         self.streamer = make_streamer(engine, items, **conditions)
-        if prepare and chunk is None and isinstance(self.streamer, CausalStreamer):
-            self.streamer.prepare(*self.model_shape)
+        streamer = self.streamer
+        if prepare and isinstance(streamer, CausalStreamer) and streamer.chunk == engine.hop_length:
+            streamer.prepare(*self.model_shape)
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
         stems = len(engine.stems)
         self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)

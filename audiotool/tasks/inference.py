@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from audiotool.audio.raw import Raw
     from audiotool.audio.writer import Target
     from audiotool.checkpoint import EngineName
     from audiotool.files.kinds import Inputs, Outputs
@@ -34,6 +35,7 @@ class Inference(FileProcessor):
         checkpoint: a bundled name or a path; None is the task's default.
         device, engine: as `audiotool.load`.
         settings: keywords of `streaming.session.Settings`.
+        raw: what pipes hold, in place of WAV.
     """
 
     task: str
@@ -41,11 +43,13 @@ class Inference(FileProcessor):
     device: str = "auto"
     engine: EngineName = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
+    raw: Raw | None = None
 
     @classmethod
     def asked(cls, task: str, options: TaskOptions, checkpoint: str | None, **more: Any) -> Self:
         """What a command's options ask for; `more` are fields of subclasses."""
-        return cls(task, checkpoint, options.device, options.engine.value, options.settings(), **more)
+        asked = (options.device, options.engine.value, options.settings(), options.raw_samples())
+        return cls(task, checkpoint, *asked, **more)
 
     def load(self, threads: int | None = None) -> Pipeline:
         """The pipeline; threads as `audiotool.load`.
@@ -64,7 +68,7 @@ class Inference(FileProcessor):
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             if is_mel_name(inputs[0]):
                 raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
-            result = pipeline.process_file(inputs[0], target, progress)
+            result = pipeline.process_file(inputs[0], target, progress, self.raw)
             made_by = self._made_by(result.sample_rate)
             del made_by["licence"]  # of the run
             return dataclasses.replace(result, made_by=made_by)

@@ -6,9 +6,14 @@ import enum
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from audiotool.errors import InputError, PlanError
+
+if TYPE_CHECKING:
+    from audiotool.audio.raw import Raw
 
 
 def a_number(value: float | None) -> float | None:
@@ -84,6 +89,22 @@ ProgressChoice = Annotated[
         rich_help_panel="Report",
     ),
 ]
+
+
+def raw_rate_option(*names: str) -> Any:
+    """The rate of bare samples, under these names."""
+    return typer.Option(
+        *names,
+        min=1,
+        max=768000,
+        metavar="HZ",
+        help="Sample rate of bare samples in Hz.",
+        rich_help_panel="Bare samples",
+        show_default=False,
+    )
+
+
+RawRate = Annotated[int | None, raw_rate_option("--raw-rate", "--rate")]
 
 
 @dataclass(frozen=True)
@@ -188,6 +209,28 @@ class TaskOptions:
             metavar="SUBTYPE", help="PCM_16, PCM_24, FLOAT, …", rich_help_panel="Files", show_default=False
         ),
     ] = None
+    raw: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORMAT",
+            help="Standard input, named pipes and standard output hold bare samples in place of WAV, and"
+            " output follows after every hop: s16le, s24le, s32le, f32le, mulaw or alaw.",
+            rich_help_panel="Bare samples",
+            show_default=False,
+        ),
+    ] = None
+    raw_rate: RawRate = None
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=255,
+            metavar="N",
+            help="Channels of bare samples, side by side; 1.",
+            rich_help_panel="Bare samples",
+            show_default=False,
+        ),
+    ] = None
     device: Device = "auto"
     engine: EngineChoice = EngineKind.auto
     chunk: Annotated[
@@ -197,7 +240,8 @@ class TaskOptions:
             max=3600,
             callback=a_number,
             metavar="SECONDS",
-            help="Seconds a model step takes: memory against speed. Files 10, standard input 0.25.",
+            help="Seconds a model step takes: memory against speed. Files 10, standard input 0.25, with --raw"
+            " one hop.",
             rich_help_panel="Computation",
             show_default=False,
         ),
@@ -246,6 +290,34 @@ class TaskOptions:
     def residual_place(self) -> str | None:
         """Where input minus output goes; None for nowhere."""
         return None
+
+    def raw_samples(self) -> Raw | None:
+        """What bare samples are; None for none.
+
+        Raises:
+            PlanError: options of theirs that do not go together.
+        """
+        from audiotool.audio import PIPE
+        from audiotool.audio.raw import Raw
+
+        if self.raw is None:
+            if self.raw_rate is not None or self.channels is not None:
+                raise PlanError(
+                    "a rate and --channels are those of bare samples: say what they are with --raw"
+                )
+            return None
+        for name in ("format", "subtype"):
+            if getattr(self, name) is not None and self.output in (None, PIPE):
+                raise PlanError(f"--raw says what standard output holds: leave --{name} out")
+        piped = [text for text in self.inputs if text == PIPE or Path(text).is_fifo()]
+        if piped and self.raw_rate is None:
+            raise PlanError("bare samples do not say their rate: give --raw-rate HZ")
+        if not piped and self.output != PIPE:
+            raise PlanError("--raw is for pipes: give - for standard input or -o - for standard output")
+        try:
+            return Raw(self.raw, self.raw_rate, self.channels or 1)
+        except InputError as error:
+            raise PlanError(str(error)) from error
 
     def settings(self) -> dict[str, Any]:
         """Keywords of the stream's `Settings`; tasks with more of them extend this."""

@@ -9,13 +9,15 @@ import typer
 
 from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import InferenceTask
-from audiotool.tasks.options import TaskOptions
+from audiotool.tasks.options import TaskOptions, raw_rate_option
 
 
 @dataclass(frozen=True)
 class SuperResolveOptions(TaskOptions):
     """What super-resolution adds."""
 
+    # --rate is the output's here.
+    raw_rate: Annotated[int | None, raw_rate_option("--raw-rate")] = None
     rate: Annotated[
         int | None,
         typer.Option(

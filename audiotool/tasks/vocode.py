@@ -140,7 +140,7 @@ class Vocode(InferenceTask):
 
         preset = self.options.preset
         definition = self._definition(checkpoint) if preset is None else self._preset(preset)
-        return MelAnalysis(definition, self.options.settings())
+        return MelAnalysis(definition, self.options.settings(), self.options.raw_samples())
 
     @staticmethod
     def _preset(name: str) -> MelConfig:
@@ -185,11 +185,11 @@ class Vocoding(Inference):
             source, *f0 = inputs
             if not self.is_recording(source):
                 track = like_named(Path(f0[0])) if f0 else None
-                return vocode_file(pipeline.engine, source, target, progress, track, chunk)
+                return vocode_file(pipeline.engine, source, target, progress, track, chunk, self.raw)
             if f0:
                 name = "standard input" if str(source) == PIPE else Path(source).name
                 raise InputError(f"{name} is a recording, in which F0 is tracked: --f0 belongs to mel files")
-            return pipeline.process_file(source, target, progress)
+            return pipeline.process_file(source, target, progress, self.raw)
 
         return process
 

@@ -118,7 +118,7 @@ def test_every_causal_model(name: str) -> None:
         pytest.skip("takes a codec's features")
     pipeline = Pipeline(engine, "denoise", settings=Settings(upper_band=False))
     rate, channels = engine.sample_rate, 2 if engine.channels is None else 1
-    run(pipeline, [(rate, channels, {})] * 4, 0.5, 3 * max(1, channels))
+    run(pipeline, [(rate, channels, {})] * 3, 0.3, 3 * max(1, channels))
 
 
 TOGETHER = ("band-split-gru", "dtln", "fastenhancer", "gtcrn")
