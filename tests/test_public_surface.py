@@ -35,7 +35,7 @@ SIGNATURES = {
     "Pipeline.streams": "(self, capacity: 'int' = 64) -> 'Streams'",
     "Pipeline.enrol": "(self, recording: 'str | Path') -> 'None'",
     "Pipeline.process_file": "(self, source: 'str | Path', target: 'str | Path | Target',"
-    " progress: 'Progress | None' = None) -> 'FileResult'",
+    " progress: 'Progress | None' = None, raw: 'Raw | None' = None) -> 'FileResult'",
     "LiveStream.feed": "(self, block: 'ArrayT') -> 'ArrayT'",
     "LiveStream.flush": "(self) -> 'Array'",
     "LiveStream.reset": "(self) -> 'None'",
