@@ -48,8 +48,8 @@ class Inference(FileProcessor):
     @classmethod
     def asked(cls, task: str, options: TaskOptions, checkpoint: str | None, **more: Any) -> Self:
         """What a command's options ask for; `more` are fields of subclasses."""
-        asked = (options.device, options.engine.value, options.settings(), options.raw_samples())
-        return cls(task, checkpoint, *asked, **more)
+        settings, raw = options.settings(), options.raw_samples()
+        return cls(task, checkpoint, options.device, options.engine.value, settings, raw=raw, **more)
 
     def load(self, threads: int | None = None) -> Pipeline:
         """The pipeline; threads as `audiotool.load`.
