@@ -26,9 +26,11 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> LightInstallation:
 @pytest.mark.parametrize("task", WITH_GRAPHS)
 def test_a_task_runs(light: LightInstallation, task: str, tmp_path: Path) -> None:
     source = write_speech(tmp_path / "in.wav", 1.0, 22050, 2)
-    done = light.audiotool(task, source, "-o", tmp_path / "out.wav", "--report", tmp_path / "report.json")
+    reports = [word for name in ("report.json", "page.html") for word in ("--report", tmp_path / name)]
+    done = light.audiotool(task, source, "-o", tmp_path / "out.wav", *reports)
     assert done.returncode == 0, done.stderr
     assert '"done"' in (tmp_path / "report.json").read_text()
+    assert "data:image/png" in (tmp_path / "page.html").read_text()
     outputs = list(tmp_path.glob("out*.wav"))
     assert outputs
     for path in outputs:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job
@@ -17,6 +17,7 @@ from audiotool.files.processor import FileProcessor, FileResult, Process, Writte
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
 from audiotool.progress import Progress
+from audiotool.report.gallery import Sound
 from audiotool.tasks.base import Scoring
 from audiotool.text import one_line
 
@@ -33,11 +34,13 @@ class Work:
         processor: what is done to an input.
         scoring: how outputs are scored where a job has references; None for not at all.
         threads: of one worker; None leaves the engine's own choice.
+        sound: where the sound of the report's page is; None without a page.
     """
 
     processor: FileProcessor
     scoring: Scoring | None = None
     threads: int | None = None
+    sound: Sound | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -75,6 +78,10 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
         with staged(job) as local:
             result = process(local.inputs, local.target, progress)
             rows = _rows(local, work, result)
+            _look(rows, local, work)
+        if is_remote(job):
+            for row in rows:
+                row.media = row.media and row.media.without_paths()
         named = dict(zip(local.target.places, job.target.places, strict=True))
         for row in rows:
             if "output" in row.facts:
@@ -91,7 +98,14 @@ def score_skipped(job: Job, work: Work) -> Outcome:
     """
     if is_remote(job) and job.references:
         job = replace(job, references=(), unscored="its output was in the object store already")
-    return _guarded(job, "skipped", lambda: (0.0, _rows(job, work, None)))
+
+    def action() -> tuple[float, list[Row]]:
+        rows = _rows(job, work, None)
+        if not is_remote(job):
+            _look(rows, job, work)
+        return 0.0, rows
+
+    return _guarded(job, "skipped", action)
 
 
 def failed(job: Job, reason: str) -> Outcome:
@@ -103,6 +117,26 @@ def failed(job: Job, reason: str) -> Outcome:
         [Row(job.name, facts={"status": "failed", "input": str(job.source)}, notes=[line])],
         error=line,
     )
+
+
+def _look(rows: Sequence[Row], job: Job, work: Work) -> None:
+    """Give rows what the report's page shows of them: made beside the work, one job at a time."""
+    if work.sound is None:
+        return
+    from audiotool.report.media import make_media
+
+    for row in rows:
+        row.media = make_media(replace(row, facts={**_places(job), **row.facts}), work.sound == "embed")
+
+
+def _places(job: Job) -> dict[str, Any]:
+    """Where a job's input and outputs are, as reports say it."""
+    *stems, last = job.target.places
+    if job.target.residual is None:
+        stems, residual = [*stems, last], {}
+    else:
+        residual = {"residual": last}
+    return {"input": str(job.source), "output": stems if len(stems) > 1 else stems[0], **residual}
 
 
 def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Row]]]) -> Outcome:
@@ -124,10 +158,8 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
         return failed(
             job, f"{job.name}: internal error: {type(error).__name__}: {error} (--debug shows where)"
         )
-    outputs = job.target.places
-    places = {"input": str(job.source), "output": outputs if len(outputs) > 1 else outputs[0]}
     for row in rows:
-        row.facts = {"status": status, **places, **row.facts}
+        row.facts = {"status": status, **_places(job), **row.facts}
     return Outcome(job, status, rows, seconds)
 
 

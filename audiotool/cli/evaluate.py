@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiotool.cli.report import begin
+from audiotool.cli.report import begin, inputs_of, look, page_sound
 from audiotool.cli.screen import progress, say, write
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError
 from audiotool.tasks.base import TASKS, Scoring
-from audiotool.tasks.options import Jobs, Reports
+from audiotool.tasks.options import Jobs, ReportAudio, Reports
 
 if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
@@ -37,6 +37,7 @@ def evaluate(
     ] = None,
     task: Annotated[str, typer.Option(help="Whose metrics are used.")] = "denoise",
     report: Reports = [],  # noqa: B006 - typer makes a new one
+    report_audio: ReportAudio = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON, not as a table.")
     ] = False,
@@ -51,6 +52,7 @@ def evaluate(
     from audiotool.metrics.score import in_best_order, pair_files
     from audiotool.report.json_document import to_json
     from audiotool.report.report import Report
+    from audiotool.report.spool import Spool
     from audiotool.report.write import check_paths, write_reports
 
     started = begin()
@@ -67,7 +69,11 @@ def evaluate(
         pairs = in_best_order(pairs, are_interchangeable)
     rows = _score(pairs, names, jobs or core_count(), quiet)
     found = Report(rows, started.ended())
-    write_reports(report, found)
+    sound = page_sound(report, report_audio, inputs_of(rows))
+    with Spool(report[0].parent if report else Path()) as spool:
+        if sound is not None:
+            look(rows, sound, spool, jobs or core_count(), quiet)
+        write_reports(report, found, sound)
     if as_json:
         write(to_json(found))
     elif not quiet:

@@ -1,13 +1,79 @@
-"""What the commands say of themselves in their reports."""
+"""`audiotool report`: look at results again; and what the other commands' reports are made of."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.screen import progress, say
+from audiotool.cores import core_count
+from audiotool.errors import InputError, PlanError
+from audiotool.tasks.options import Jobs, ReportAudio, ReportAudioChoice
 
 if TYPE_CHECKING:
+    from audiotool.metrics.rows import Row
+    from audiotool.report.gallery import Sound
     from audiotool.report.report import Run
+    from audiotool.report.spool import Spool
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def report_() -> None:
+    """Look at and listen to results again."""
+
+
+@app.command("show")
+def show(
+    source: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report that was written as .json.", show_default=False)
+    ],
+    output: Annotated[
+        list[Path],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where it goes, as .html, .md, .csv or .json; several times for several.",
+            show_default=False,
+        ),
+    ],
+    report_audio: ReportAudio = None,
+    jobs: Jobs = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a page to look at and listen to, or another format, of a JSON report.
+
+    The page shows the recordings that the report names, where they still are.
+
+    audiotool report show scores.json -o page.html
+    """
+    from audiotool.report.json_document import read_report
+    from audiotool.report.spool import Spool
+    from audiotool.report.write import check_paths, write_reports
+
+    try:
+        check_paths(output)
+    except InputError as error:
+        raise PlanError(str(error)) from error
+    found = read_report(source)
+    sound = page_sound(output, report_audio, inputs_of(found.rows))
+    with Spool(output[0].parent) as spool:
+        if sound is not None:
+            look(found.rows, sound, spool, jobs or core_count(), quiet, source.parent)
+        write_reports(output, found, sound)
+    if as_json:
+        write_document("report show", output=[str(path) for path in output], rows=len(found.rows))
+    elif not quiet:
+        say(f"{len(found.rows)} rows: {', '.join(map(str, output))}")
 
 
 def begin(**facts: Any) -> Run:
@@ -15,3 +81,41 @@ def begin(**facts: Any) -> Run:
     from audiotool.report.report import Run
 
     return Run.begin(shlex.join(["audiotool", *sys.argv[1:]]), **facts)
+
+
+def page_sound(
+    paths: Sequence[Path], asked: ReportAudioChoice | None, sources: Iterable[str | Path]
+) -> Sound | None:
+    """Where the sound of the page among the reports is; None where there is no page.
+
+    Args:
+        sources: the inputs, which decide where nobody does.
+    """
+    from audiotool.report.gallery import sound_that_fits
+    from audiotool.report.write import PAGE
+
+    if not any(path.suffix.lower() == PAGE for path in paths):
+        return None
+    return sound_that_fits(sources) if asked is None else asked.value
+
+
+def inputs_of(rows: Iterable[Row]) -> list[str]:
+    """The recordings that rows name first."""
+    places = (row.facts.get(name) for row in rows for name in ("input", "noisy", "estimate"))
+    return [place for place in places if isinstance(place, str)]
+
+
+def look(
+    rows: Sequence[Row],
+    sound: Sound,
+    spool: Spool,
+    jobs: int,
+    quiet: bool,
+    folder: Path | None = None,
+) -> None:
+    """Make the pictures of rows, with a bar on a terminal."""
+    from audiotool.report.gallery import add_media
+
+    with progress(**({"disable": True} if quiet else {})) as bars:
+        bar = bars.add_task("drawing", total=len(rows))
+        add_media(rows, sound, spool, jobs, folder, lambda row: bars.advance(bar))

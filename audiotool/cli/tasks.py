@@ -21,6 +21,7 @@ from audiotool.tasks.options import TaskOptions
 if TYPE_CHECKING:
     from audiotool.batch.plan import Layout
     from audiotool.batch.work import Outcome
+    from audiotool.report.gallery import Sound
     from audiotool.report.report import Run
 
 
@@ -70,7 +71,8 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     from audiotool.batch.provenance import provenance
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
-    from audiotool.cli.report import begin
+    from audiotool.cli.report import begin, page_sound
+    from audiotool.report.spool import Spool
 
     check_options(options)
     task = task_class(options)
@@ -80,22 +82,26 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     plan = make_plan(options.inputs, layout)
     scored = any(job.references or job.unscored for job in (*plan.jobs, *plan.skipped))
     scoring = task.scored(layout.outputs) if scored else None
-    work = Work(task.processor(checkpoint), scoring)
+    sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
+    work = Work(task.processor(checkpoint), scoring, sound=sound)
     started = begin(**provenance(work)) if options.report else None
     outcomes: list[Outcome] = []
     with (
         make_watcher(task.verb, plan, options.quiet) as watcher,
         contextlib.closing(run(plan, work, options.jobs, watcher, options.cluster)) as running,
+        Spool(options.report[0].parent if options.report else Path()) as spool,
     ):
         try:
-            outcomes.extend(running)
+            for outcome in running:
+                outcomes.append(outcome)
+                for row in outcome.rows:
+                    spool.keep(row)
         except (KeyboardInterrupt, SystemExit):
             # What was finished was scored: it is not to be done again.
-            _write_reports(outcomes, options, started)
+            _write_reports(outcomes, options, started, sound)
             raise
-    outcomes.sort(key=lambda o: o.job.name)
+        _write_reports(outcomes, options, started, sound)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
-    _write_reports(outcomes, options, started)
     _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
     if failures:
@@ -210,23 +216,27 @@ def _made_by(recipe: str) -> str:
     )
 
 
-def _write_reports(outcomes: Sequence[Outcome], options: TaskOptions, run: Run | None) -> None:
+def _write_reports(
+    outcomes: Sequence[Outcome], options: TaskOptions, run: Run | None, sound: Sound | None
+) -> None:
     if run is None:
         return
     from audiotool.batch.provenance import describe
     from audiotool.report.report import Report
     from audiotool.report.write import write_reports
 
+    outcomes = sorted(outcomes, key=lambda o: o.job.name)
     for outcome in outcomes:
         describe(outcome, run)
     rows = [row for o in outcomes for row in o.rows]
     # Where nothing was done, an earlier report says more.
     paths = [path for path in report_paths(options) if rows or not path.exists()]
-    write_reports(paths, Report(rows, run.ended()))
+    write_reports(paths, Report(rows, run.ended()), sound)
 
 
 def _print_scores(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
-    scored = [row for o in outcomes for row in o.rows if row.values]
+    ordered = sorted(outcomes, key=lambda o: o.job.name)
+    scored = [row for o in ordered for row in o.rows if row.values]
     if not scored or options.quiet:
         return
     from audiotool.cli.score_table import print_scores

@@ -21,6 +21,7 @@ class Row:
         facts: anything else that was measured ("real_time_factor": 31.0).
         notes: remarks for people ("resampled from 48000 to 16000 Hz").
         failed: True when the job could not be done at all; its values are then reasons.
+        media: what a page shows of its recordings, see `report.media`; None for nothing.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Row:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failed: bool = False
+    media: Any = field(default=None, compare=False, repr=False)
 
     @property
     def reasons(self) -> dict[str, str]:

@@ -8,11 +8,15 @@ from pathlib import Path
 from audiotool.atomic import obstacle, write_text
 from audiotool.errors import InputError
 from audiotool.report.csv_table import to_csv
+from audiotool.report.gallery import Sound
 from audiotool.report.json_document import to_json
 from audiotool.report.markdown_table import to_markdown
+from audiotool.report.page import write_page
 from audiotool.report.report import Report
 
-FORMATS: dict[str, Callable[[Report], str]] = {".json": to_json, ".csv": to_csv, ".md": to_markdown}
+PAGE = ".html"
+TEXTS: dict[str, Callable[[Report], str]] = {".json": to_json, ".csv": to_csv, ".md": to_markdown}
+FORMATS = (*TEXTS, PAGE)
 
 
 def check_paths(paths: Sequence[Path]) -> None:
@@ -33,12 +37,18 @@ def check_paths(paths: Sequence[Path]) -> None:
             raise InputError(f"cannot write {path}: {reason}")
 
 
-def write_reports(paths: Sequence[Path], report: Report) -> None:
-    """Write JSON, CSV or Markdown, as the endings say, each complete or not at all.
+def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = None) -> None:
+    """Write what the endings say, each complete or not at all.
 
+    Args:
+        sound: where the sound of a page is; what it shows of the rows is their `media`.
     Raises:
         InputError: see `check_paths`; or a folder cannot be written or the disk is full.
     """
     check_paths(paths)
     for path in paths:
-        write_text(path, FORMATS[path.suffix.lower()](report))
+        ending = path.suffix.lower()
+        if ending == PAGE:
+            write_page(path, report, sound or "none")
+        else:
+            write_text(path, TEXTS[ending](report))

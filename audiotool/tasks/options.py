@@ -67,7 +67,28 @@ Reports = Annotated[
     list[Path],
     typer.Option(
         metavar="FILE",
-        help="Write the report, as .json, .csv or .md; several times for several.",
+        help="Write the report: .html to look at and listen to, .json, .csv, .md; several times for several.",
+        rich_help_panel="Report",
+        show_default=False,
+    ),
+]
+
+
+class ReportAudioChoice(str, enum.Enum):
+    """Where the sound of a report's page is."""
+
+    embed = "embed"
+    link = "link"
+    none = "none"
+
+
+ReportAudio = Annotated[
+    ReportAudioChoice | None,
+    typer.Option(
+        "--report-audio",
+        metavar="HOW",
+        help="Sound of an .html report: embed (one file to hand on), link (to the recordings where they lie),"
+        " none; without it, embedded while it is small.",
         rich_help_panel="Report",
         show_default=False,
     ),
@@ -161,6 +182,7 @@ class TaskOptions:
         ),
     ] = None
     report: Reports = field(default_factory=list)
+    report_audio: ReportAudio = None
     listed: Annotated[
         str | None,
         typer.Option(

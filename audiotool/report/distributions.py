@@ -1,0 +1,74 @@
+"""How the scores of a metric are spread, as small SVG drawings: before in grey, after in colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from audiotool.metrics.rows import Row
+from audiotool.report.markup import Markup, element
+from audiotool.report.scores import Measure
+
+FEWEST_BINS, MOST_BINS = 6, 28
+WIDTH, HEIGHT, FOOT = 280, 92, 18
+FEWEST = 3
+"""Files of which a distribution says something."""
+
+
+def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
+    """A figure of one metric; None where there are too few numbers."""
+    after = _numbers([row.values.get(measure.name) for row in rows])
+    before = _numbers([row.baseline.get(measure.name) for row in rows])
+    if len(after) < FEWEST:
+        return None
+    both = np.concatenate((before, after))
+    low, high = float(both.min()), float(both.max())
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    bins = min(max(round(2 * math.sqrt(len(after))), FEWEST_BINS), MOST_BINS)
+    edges = np.linspace(low, high, bins + 1)
+    counts = [np.histogram(side, edges)[0] for side in (before, after)]
+    tallest = max(1, *(int(c.max(initial=0)) for c in counts))
+    shapes: list[Markup] = []
+    for name, side, heights in (("before", before, counts[0]), ("after", after, counts[1])):
+        if len(side):
+            x = (float(side.mean()) - low) / (high - low) * WIDTH
+            shapes.append(element("path", d=_outline(heights / tallest * HEIGHT), class_=f"area {name}"))
+            shapes.append(
+                element("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=0, y2=HEIGHT, class_=f"mean {name}")
+            )
+    shapes.append(element("line", x1=0, x2=WIDTH, y1=HEIGHT, y2=HEIGHT, class_="axis"))
+    ends = ((0, "start", low), (WIDTH, "end", high))
+    shapes += [
+        element("text", measure.rounded(value), x=x, y=HEIGHT + FOOT - 4, text_anchor=anchor)
+        for x, anchor, value in ends
+    ]
+    told = _told(measure, before, after)
+    drawing = element(
+        "svg",
+        *shapes,
+        viewBox=f"0 0 {WIDTH} {HEIGHT + FOOT}",
+        role="img",
+        aria_label=f"Distribution of {measure.name}: {told}",
+    )
+    return element("figure", element("figcaption", element("b", measure.heading), " ", told), drawing)
+
+
+def _told(measure: Measure, before: np.ndarray, after: np.ndarray) -> str:
+    means = [measure.rounded(float(side.mean())) for side in (before, after) if len(side)]
+    return f"mean {' → '.join(means)}, {len(after)} files"
+
+
+def _outline(heights: np.ndarray) -> str:
+    """A path along the tops of the bars."""
+    step = WIDTH / len(heights)
+    parts = [f"M0 {HEIGHT}"]
+    for n, height in enumerate(heights):
+        parts.append(f"V{HEIGHT - height:.1f}H{(n + 1) * step:.1f}")
+    return f"{''.join(parts)}V{HEIGHT}Z"
+
+
+def _numbers(values: Sequence[object]) -> np.ndarray:
+    return np.array([v.value for v in values if v is not None and v.value is not None], float)  # type: ignore[attr-defined]

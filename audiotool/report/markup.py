@@ -1,0 +1,78 @@
+"""HTML that cannot be broken by what it shows: whatever is not markup already is escaped.
+
+element("td", name, title=path)     name and path are text from outside
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from audiotool.text import printable, survivable
+
+_BREAK = re.compile(r"\s*[\r\n]\s*")
+
+VOID = {"meta", "input"}
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+
+def shown(value: object) -> Markup:
+    """Text from outside on one line, with what is invisible or turns the writing direction made visible."""
+    return value if isinstance(value, Markup) else Markup(html.escape(_on_one_line(value)))
+
+
+def element(tag: str, *content: object, **attributes: object) -> Markup:
+    """An element.
+
+    Args:
+        content: markup, or text that is escaped.
+        attributes: `class_` is class, `data_v` data-v; True stands alone, None and False are left out.
+    """
+    named = "".join(_attribute(name, value) for name, value in attributes.items())
+    if tag in VOID:
+        return Markup(f"<{tag}{named}>")
+    return Markup(f"<{tag}{named}>{joined(*content)}</{tag}>")
+
+
+def joined(*content: object) -> Markup:
+    """Markup one after another."""
+    return Markup("".join(map(shown, content)))
+
+
+def data_block(identity: str, value: Any) -> Markup:
+    """A script element of JSON, which no content of it can end."""
+    text = survivable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(f'<script type="application/json" id="{html.escape(identity)}">{text}</script>\n')
+
+
+def relative_url(path: Path, folder: Path) -> str:
+    """The address of a file from a page in a folder; every byte that is not plain is percent-encoded."""
+    try:
+        there = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
+    except ValueError:
+        # Another drive.
+        return path.absolute().as_uri()
+    # A first part with a colon would be taken for a scheme, but a colon is encoded too.
+    return quote(os.fsencode(Path(there).as_posix()), safe="/")
+
+
+def _on_one_line(value: object) -> str:
+    """As `text.one_line`, but blanks at the ends stay: what is joined may need them."""
+    return printable(_BREAK.sub(" ", str(value)))
+
+
+def _attribute(name: str, value: object) -> str:
+    if value is None or value is False:
+        return ""
+    name = name.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{html.escape(_on_one_line(value))}"'

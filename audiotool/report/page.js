@@ -1,0 +1,445 @@
+"use strict";
+// Sorts, filters and opens the rows of a report. Text is set as text, never as markup.
+(() => {
+  const $ = (selector, root = document) => root.querySelector(selector);
+
+  function make(tag, attributes = {}, ...children) {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else if (name === "class") made.className = value;
+      else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+    }
+    made.append(...children.filter((child) => child !== null));
+    return made;
+  }
+
+  function clock(seconds) {
+    const tenths = Math.floor(seconds * 10 + 1e-6);
+    const rest = ((tenths % 600) / 10).toFixed(1);
+    return `${Math.floor(tenths / 600)}:${rest.padStart(4, "0")}`;
+  }
+
+  // --- Colours --------------------------------------------------------------------------------------------------
+
+  const theme = $("#theme");
+  if (theme) {
+    const root = document.documentElement;
+    const show = (dark) => {
+      theme.setAttribute("aria-pressed", dark);
+      theme.textContent = dark ? "Light" : "Dark";
+    };
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    show(system.matches);
+    system.addEventListener("change", () => { if (!root.dataset.theme) show(system.matches); });
+    theme.addEventListener("click", () => {
+      const dark = theme.getAttribute("aria-pressed") !== "true";
+      root.dataset.theme = dark ? "dark" : "light";
+      show(dark);
+    });
+  }
+
+  // --- The table ------------------------------------------------------------------------------------------------
+
+  const table = $("#files");
+  if (!table) return;
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  let ordered = rows;
+  let most = Number(table.dataset.first); // rows that are seen until more are asked for
+  const heads = [...table.tHead.rows[0].cells];
+  let opened = null; // {row, detail, player}
+
+  function sort(head, button) {
+    const column = head.cellIndex;
+    const by = button.dataset.by;
+    const again = button.classList.contains("by") && head.getAttribute("aria-sort");
+    const direction = again ? (again === "ascending" ? "descending" : "ascending") : head.dataset.first;
+    const sign = direction === "ascending" ? 1 : -1;
+    const numbers = head.dataset.kind === "number";
+    const keyed = rows.map((row, place) => {
+      const value = row.cells[column].dataset[by];
+      return { row, place, key: value === undefined ? null : numbers ? Number(value) : value };
+    });
+    keyed.sort((a, b) => {
+      // What has no number comes last, whichever way.
+      if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || a.place - b.place;
+      const order = numbers ? a.key - b.key : a.key.localeCompare(b.key, undefined, { numeric: true });
+      return sign * order || a.place - b.place;
+    });
+    for (const other of heads) {
+      other.setAttribute("aria-sort", other === head ? direction : "none");
+      for (const each of other.querySelectorAll("button")) each.classList.toggle("by", each === button);
+    }
+    ordered = keyed.map(({ row }) => row);
+    refilter();
+    const order = document.createDocumentFragment();
+    for (const row of ordered) {
+      order.append(row);
+      if (opened && opened.row === row) order.append(opened.detail);
+    }
+    body.append(order);
+  }
+
+  for (const head of heads) {
+    for (const button of head.querySelectorAll("button")) {
+      button.addEventListener("click", () => sort(head, button));
+    }
+  }
+
+  const filter = $("#filter");
+  const show = $("#show");
+  const count = $("#count");
+
+  function matches(row) {
+    const kind = show.value;
+    if (kind === "worse" ? row.dataset.worse === undefined : kind && row.dataset.status !== kind) return false;
+    const text = row.cells[0].textContent.toLowerCase();
+    return filter.value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+  }
+
+  function refilter() {
+    let seen = 0;
+    for (const row of ordered) {
+      row.hidden = !matches(row);
+      if (!row.hidden) seen += 1;
+      row.classList.toggle("later", seen > most);
+    }
+    if (opened) opened.detail.hidden = opened.row.hidden || opened.row.classList.contains("later");
+    count.textContent = seen === rows.length ? `${seen} files` : `${seen} of ${rows.length} files`;
+    more.parentElement.hidden = seen <= most;
+    more.textContent = `Show all ${seen}`;
+  }
+
+  const more = $("#all");
+  more.addEventListener("click", () => {
+    most = Infinity;
+    refilter();
+  });
+  filter.addEventListener("input", refilter);
+  show.addEventListener("change", refilter);
+  filter.form.addEventListener("submit", (event) => event.preventDefault());
+  if (rows.length > most) refilter();
+
+  // --- One row, opened ------------------------------------------------------------------------------------------
+
+  function close() {
+    if (!opened) return;
+    opened.player.leave();
+    opened.detail.remove();
+    opened.row.classList.remove("opened");
+    $(".open", opened.row).setAttribute("aria-expanded", "false");
+    opened = null;
+  }
+
+  function open(row) {
+    close();
+    const data = JSON.parse($(`#m${row.id.slice(1)}`).textContent);
+    const name = $(".open", row).textContent;
+    const panel = make("section", { class: "panel", tabindex: "-1", "aria-label": `Look at and listen to ${name}` });
+    const detail = make("tr", { class: "detail" }, make("td", { colspan: heads.length }, panel));
+    row.after(detail);
+    row.classList.add("opened");
+    $(".open", row).setAttribute("aria-expanded", "true");
+    opened = { row, detail, player: new Player(panel, data) };
+    panel.focus({ preventScroll: true });
+    detail.scrollIntoView({ block: "nearest" });
+  }
+
+  body.addEventListener("click", (event) => {
+    const button = event.target.closest(".open");
+    if (!button) return;
+    const row = button.closest("tr");
+    if (opened && opened.row === row) close();
+    else open(row);
+  });
+
+  function step(by) {
+    const seen = ordered.filter((row) => !row.hidden && !row.classList.contains("later"));
+    const at = opened ? seen.indexOf(opened.row) : by > 0 ? -1 : seen.length;
+    const row = seen[at + by];
+    if (row) {
+      open(row);
+      row.scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  // The panel stays as wide as what is seen of a table that is wider.
+  const scroll = $(".scroll");
+  new ResizeObserver(() => scroll.style.setProperty("--view", `${scroll.clientWidth}px`)).observe(scroll);
+
+  // --- Playing --------------------------------------------------------------------------------------------------
+
+  const DRIFT_S = 0.03; // recordings further apart than this are brought together when one takes over
+
+  class Player {
+    constructor(panel, data) {
+      this.clips = data.clips || [];
+      this.urls = [];
+      this.longest = Math.max(0, ...this.clips.map((clip) => Math.max(clip.width, clip.seconds)));
+      this.seconds = Math.max(0, ...this.clips.map((clip) => clip.seconds));
+      this.audible = this.clips.filter((clip) => clip.sound);
+      this.playing = false;
+      this.position = 0;
+      for (const clip of this.audible) this.prepare(clip);
+      const first = this.audible.find((clip) => clip.role === "output") || this.audible[0] || null;
+      this.chosen = first;
+      this.other = this.audible.find((clip) => clip.role === "input" && clip !== first)
+        || this.audible.find((clip) => clip !== first) || null;
+      this.panel = panel;
+      if (this.audible.length) panel.append(this.transport(), this.slider());
+      if (this.clips.length) panel.append(this.lanes(data));
+      if (data.notes.length) panel.append(make("ul", { class: "remarks" }, ...data.notes.map((n) => make("li", {}, n))));
+      if (!panel.childElementCount) panel.append(make("p", { class: "quiet" }, "Nothing to see or hear of this row."));
+      if (this.audible.length) panel.append($("#keys").content.cloneNode(true));
+      this.mark();
+    }
+
+    prepare(clip) {
+      clip.audio = new Audio();
+      clip.audio.preload = "auto";
+      clip.audio.muted = true;
+      clip.audio.src = clip.sound.startsWith("data:") ? this.blob(clip.sound) : clip.sound;
+      clip.audio.addEventListener("error", () => {
+        clip.note.textContent = "This browser cannot play the file.";
+      });
+      clip.audio.addEventListener("ended", () => {
+        if (clip === this.chosen) this.stop();
+      });
+    }
+
+    blob(address) {
+      const [head, text] = address.split(",");
+      const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+      const url = URL.createObjectURL(new Blob([bytes], { type: head.slice(5).split(";")[0] }));
+      this.urls.push(url);
+      return url;
+    }
+
+    transport() {
+      this.playButton = make("button", { class: "play", type: "button", onclick: (e) => this.press(e, () => this.toggle()) }, "Play");
+      this.time = make("span", { class: "time" });
+      const choices = this.audible.map((clip, n) => {
+        const number = make("kbd", {}, String(n + 1));
+        clip.button = make("button", { type: "button", "data-role": clip.role, onclick: (e) => this.press(e, () => this.choose(clip)) }, `${clip.label} `, number);
+        return clip.button;
+      });
+      const swap = make("button", { class: "ab", type: "button", title: "The other of the last two", onclick: (e) => this.press(e, () => this.swap()) }, "A/B ", make("kbd", {}, "A"));
+      swap.disabled = !this.other;
+      const levels = this.audible.filter((clip) => clip.level !== null && clip.role !== "removed").map((clip) => clip.level);
+      this.quietest = Math.min(...levels);
+      this.alike = make("input", { type: "checkbox", class: "alike", onchange: () => this.mark() });
+      const equal = make("label", { title: "Louder recordings are turned down to the quietest" }, this.alike, " equal level");
+      const group = make("span", { role: "group", "aria-label": "Which recording is heard" });
+      group.append(...choices.flatMap((choice) => [choice, " "]));
+      return make("div", { class: "transport" }, this.playButton, group, swap, equal, this.time);
+    }
+
+    slider() {
+      this.seekBar = make("input", { class: "seek", type: "range", min: "0", max: String(this.seconds), step: "0.01", value: "0", "aria-label": "Position", oninput: () => this.seek(Number(this.seekBar.value)) });
+      return this.seekBar;
+    }
+
+    lanes(data) {
+      const lanes = make("div", { class: "lanes" });
+      for (const clip of this.clips) {
+        clip.note = make("small", {});
+        const level = clip.level === null ? "silent" : `${clip.level.toFixed(1)} dB`;
+        const name = make("div", { class: "name" }, clip.label, make("small", {}, level), make("small", {}, clip.form), clip.note);
+        if (clip.path) name.title = clip.path;
+        const image = make("img", { src: clip.picture, loading: "lazy", alt: `${clip.label}: waveform and spectrogram`, draggable: "false" });
+        image.style.width = `${(100 * clip.width) / this.longest}%`;
+        const view = make("div", { class: "view", onclick: (event) => this.point(event, view, clip) }, image, make("div", { class: "cursor" }));
+        const ticks = make("div", { class: "ticks", "aria-hidden": "true" });
+        for (const [label, share] of data.ticks) {
+          const tick = make("span", {}, label);
+          tick.style.bottom = `${100 * share * (1 - data.wave)}%`;
+          ticks.append(tick);
+        }
+        clip.lane = make("div", { class: "lane" }, name, view, ticks);
+        lanes.append(clip.lane);
+      }
+      if (data.gain.length) lanes.append(gainLane(data.gain, this.longest, this.clips.find((clip) => clip.role === "output").width));
+      lanes.append(timesLane(this.seconds, this.longest));
+      return (this.lanesElement = lanes);
+    }
+
+    // After a click the keys are the player's again; who came by the keyboard stays on the button.
+    press(event, action) {
+      action();
+      if (event.detail) this.panel.focus({ preventScroll: true });
+    }
+
+    point(event, view, clip) {
+      if (!this.audible.length) return;
+      const box = view.getBoundingClientRect();
+      this.seek(((event.clientX - box.left) / box.width) * this.longest);
+      if (clip.audio) this.choose(clip);
+    }
+
+    choose(clip) {
+      if (clip === this.chosen) return;
+      const at = this.now();
+      this.other = this.chosen;
+      this.chosen = clip;
+      if (Math.abs(clip.audio.currentTime - at) > DRIFT_S || !this.playing) clip.audio.currentTime = at;
+      this.mark();
+    }
+
+    swap() {
+      if (this.other) this.choose(this.other);
+    }
+
+    now() {
+      return this.chosen && this.playing ? this.chosen.audio.currentTime : this.position;
+    }
+
+    seek(seconds) {
+      this.position = Math.min(Math.max(seconds, 0), this.seconds);
+      for (const clip of this.audible) clip.audio.currentTime = Math.min(this.position, clip.seconds);
+      this.draw();
+    }
+
+    toggle() {
+      if (this.playing) this.pause();
+      else this.play();
+    }
+
+    play() {
+      if (!this.chosen) return;
+      if (this.position >= this.chosen.seconds - 0.05) this.seek(0);
+      this.playing = true;
+      // All of them run, and one is heard: the ear changes without a gap.
+      for (const clip of this.audible) {
+        clip.audio.currentTime = Math.min(this.position, clip.seconds);
+        clip.audio.play().catch(() => { if (clip === this.chosen) this.pause(); });
+      }
+      this.mark();
+      this.follow();
+    }
+
+    pause() {
+      this.position = this.now();
+      this.playing = false;
+      for (const clip of this.audible) clip.audio.pause();
+      this.mark();
+    }
+
+    stop() {
+      this.pause();
+      this.seek(0);
+    }
+
+    follow() {
+      if (!this.playing) return;
+      this.draw();
+      requestAnimationFrame(() => this.follow());
+    }
+
+    mark() {
+      for (const clip of this.audible) {
+        const heard = clip === this.chosen;
+        const turned = this.alike && this.alike.checked && clip.level !== null && clip.role !== "removed";
+        clip.audio.volume = turned ? Math.min(1, 10 ** ((this.quietest - clip.level) / 20)) : 1;
+        clip.audio.muted = !heard;
+        clip.button.setAttribute("aria-pressed", heard);
+        clip.lane.classList.toggle("chosen", heard);
+      }
+      if (this.playButton) this.playButton.textContent = this.playing ? "Pause" : "Play";
+      this.draw();
+    }
+
+    draw() {
+      if (!this.lanesElement) return;
+      const at = this.now();
+      this.lanesElement.style.setProperty("--at", this.longest ? at / this.longest : 0);
+      if (!this.time) return;
+      this.time.textContent = `${clock(at)} / ${clock(this.seconds)}`;
+      this.seekBar.value = String(at);
+      this.seekBar.setAttribute("aria-valuetext", clock(at));
+    }
+
+    leave() {
+      this.pause();
+      for (const clip of this.audible) clip.audio.removeAttribute("src");
+      for (const url of this.urls) URL.revokeObjectURL(url);
+    }
+  }
+
+  function drawn(tag, attributes) {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+    return made;
+  }
+
+  function gainLane(gain, longest, width) {
+    const known = gain.filter((value) => value !== null);
+    const low = Math.min(-6, Math.floor(Math.min(...known, 0)));
+    const high = Math.max(1, Math.ceil(Math.max(...known, 0)));
+    const range = high - low;
+    const svg = drawn("svg", { viewBox: `0 0 ${gain.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    const y = (value) => (100 * (high - value)) / range;
+    svg.append(drawn("line", { x1: 0, x2: gain.length, y1: y(0), y2: y(0) }));
+    let path = "";
+    gain.forEach((value, n) => {
+      if (value !== null) path += `${n && gain[n - 1] !== null ? "L" : "M"}${n + 0.5} ${y(value).toFixed(1)}`;
+    });
+    svg.append(drawn("path", { d: path }));
+    svg.style.width = `${(100 * width) / longest}%`;
+    const ticks = make("div", { class: "ticks", "aria-hidden": "true" });
+    for (const value of [0, low]) {
+      const tick = make("span", {}, String(value));
+      tick.style.bottom = `${value === low ? 6 : 100 - y(value)}%`;
+      ticks.append(tick);
+    }
+    const mean = known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : 0;
+    const name = make("div", { class: "name" }, "Gain", make("small", {}, `over time, dB; mean ${mean.toFixed(1)}`));
+    return make("div", { class: "lane gain" }, name, make("div", { class: "view" }, svg, make("div", { class: "cursor" })), ticks);
+  }
+
+  function timesLane(seconds, longest) {
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
+    const every = steps.find((step) => seconds / step <= 8) || 7200;
+    const view = make("div", { class: "view", "aria-hidden": "true" });
+    for (let at = 0; at <= seconds; at += every) {
+      const tick = make("span", {}, every < 1 ? at.toFixed(1) : clock(at).replace(/\.0$/, ""));
+      tick.style.left = `${(100 * at) / longest}%`;
+      view.append(tick);
+    }
+    return make("div", { class: "lane times" }, make("div", { class: "name" }), view);
+  }
+
+  // --- Keys -----------------------------------------------------------------------------------------------------
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const at = event.target;
+    if (event.key === "Escape") {
+      if (at === filter && filter.value) {
+        filter.value = "";
+        refilter();
+      } else if (opened) {
+        const button = $(".open", opened.row);
+        close();
+        button.focus();
+      }
+      return;
+    }
+    const writes = at.matches("input:not([type=range], [type=checkbox]), select");
+    if (writes) return;
+    const player = opened && opened.player;
+    const key = event.key.toLowerCase();
+    const clip = player && player.audible[Number(key) - 1];
+    if (key === "/") filter.focus();
+    else if (key === "j") step(1);
+    else if (key === "k") step(-1);
+    else if (!player || !player.audible.length) return;
+    else if (key === " " && !at.matches("button, input, summary")) player.toggle();
+    else if (key === "a") player.swap();
+    else if (clip) player.choose(clip);
+    else if (key === "arrowleft" && !at.matches("input")) player.seek(player.now() - 1);
+    else if (key === "arrowright" && !at.matches("input")) player.seek(player.now() + 1);
+    else return;
+    event.preventDefault();
+  });
+})();

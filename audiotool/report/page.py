@@ -1,0 +1,247 @@
+"""The page: one HTML file to look at and listen to, that needs nothing else and no network.
+
+    head        what was done, with what, how it went
+    spread      a small drawing of each metric
+    table       a line a file; the script sorts, filters and opens it
+    data        for each file a block of JSON with pictures and sound, not read before the file is opened
+
+A page whose pictures would make it large leaves them in a folder beside it, NAME_files.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from audiotool.atomic import cause, obstacle, replacing
+from audiotool.errors import InputError
+from audiotool.metrics.rows import Row
+from audiotool.report.distributions import distribution
+from audiotool.report.gallery import Sound
+from audiotool.report.markup import Markup, data_block, element, relative_url
+from audiotool.report.media import WAVE_ROWS, Clip
+from audiotool.report.overview import BANDS, mel
+from audiotool.report.page_head import head, title
+from audiotool.report.page_table import table
+from audiotool.report.report import Report
+from audiotool.report.scores import measures_of
+from audiotool.report.spool import Blob, content
+from audiotool.text import one_line
+
+EMBEDDED_PICTURES = 3_000_000
+"""Bytes of pictures up to which they are in a page without sound of its own."""
+
+TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
+"""Frequencies that are named beside a spectrogram."""
+
+_PICTURE_NAME = re.compile(r"[0-9a-f]{24}\.png")
+_KEYS = (
+    ("Space", "play or pause"),
+    ("A", "the other of two recordings"),
+    ("1 to 9", "this recording"),
+    ("← →", "one second"),
+    ("J K", "next or previous file"),
+    ("/", "filter"),
+    ("Esc", "close"),
+)
+
+
+def write_page(path: Path, report: Report, sound: Sound) -> None:
+    """Write the page, complete or not at all; what it shows of its rows is their `media`.
+
+    Raises:
+        InputError: the place cannot be written, or the disk is full.
+    """
+    folder = None if sound == "embed" or _pictures(report.rows) <= EMBEDDED_PICTURES else files_folder(path)
+    if folder is not None and (reason := obstacle(folder / "picture.png")) is not None:
+        raise InputError(f"cannot write the pictures of {path}: {reason}")
+    places = _Places(path.parent, folder, sound)
+    try:
+        with replacing(path) as file:
+            for part in _parts(report, places):
+                # Bytes of names that are no UTF-8 were made visible before; nothing else is left to escape.
+                file.write(part.encode(errors="backslashreplace"))
+        places.remove_others()
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {cause(error)}") from error
+
+
+def files_folder(path: Path) -> Path:
+    """Where a page's pictures lie when they are not in it."""
+    return path.with_name(f"{path.stem}_files")
+
+
+class _Places:
+    """Where a page finds pictures and sounds.
+
+    Args:
+        page: the folder of the page.
+        folder: of the pictures; None for the page itself.
+        sound: where that is.
+    """
+
+    def __init__(self, page: Path, folder: Path | None, sound: Sound) -> None:
+        self.page = page
+        self.folder = folder
+        self.sound = sound
+        self._names: set[str] = set()
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def picture(self, blob: Blob) -> str:
+        """Its address."""
+        data = content(blob)
+        if self.folder is None:
+            return _inline("image/png", data)
+        # Named by what is in it: a page that lies here is not changed before the new one is complete.
+        name = f"{hashlib.sha256(data).hexdigest()[:24]}.png"
+        (self.folder / name).write_bytes(data)
+        self._names.add(name)
+        return relative_url(self.folder / name, self.page)
+
+    def sound_of(self, clip: Clip) -> str | None:
+        """Its address, None where it is nowhere."""
+        if clip.sound is not None:
+            return _inline("audio/ogg", content(clip.sound))
+        linked = self.sound == "link" and clip.path is not None
+        return relative_url(Path(str(clip.path)), self.page) if linked else None
+
+    def remove_others(self) -> None:
+        """Remove the pictures of an earlier page of this name."""
+        for old in self.folder.iterdir() if self.folder is not None else ():
+            if _PICTURE_NAME.fullmatch(old.name) and old.name not in self._names:
+                old.unlink(missing_ok=True)
+
+
+def _parts(report: Report, places: _Places) -> Iterator[str]:
+    measures = measures_of(report.rows)
+    script, style = (_own(name) for name in ("page.js", "page.css"))
+    yield '<!doctype html>\n<html lang="en">\n'
+    yield element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("title", title(report)),
+        element("style", Markup(style)),
+    )
+    yield "\n<body>\n"
+    yield head(report, measures)
+    figures = [figure for m in measures if (figure := distribution(m, report.rows)) is not None]
+    if figures:
+        before = (element("i", class_="before"), "input") if any(row.baseline for row in report.rows) else ()
+        after = (element("i", class_="after"), "output; lines are means")
+        legend = element("p", *before, *after, class_="legend")
+        yield element("section", legend, *figures, class_="spread", aria_label="How the scores are spread")
+    yield element("main", *_main(report, measures))
+    for n, row in enumerate(report.rows):
+        yield data_block(f"m{n}", _data(row, places))
+    yield element("script", Markup(script))
+    yield "</body>\n</html>\n"
+
+
+def _main(report: Report, measures: Any) -> list[Markup]:
+    if not report.rows:
+        return [element("p", "No files.", class_="quiet")]
+    choices = {
+        "": "all files",
+        "done": "done",
+        "skipped": "there before",
+        "failed": "failed",
+        "worse": "got worse",
+    }
+    options = [element("option", words, value=value) for value, words in choices.items()]
+    keys = [element("span", element("kbd", key), f" {words}") for key, words in _KEYS]
+    bar = element(
+        "form",
+        element(
+            "label", "Filter ", element("input", type="search", id="filter", placeholder="part of a name")
+        ),
+        element("label", "Show ", element("select", *options, id="show")),
+        element("output", f"{len(report.rows)} files", id="count", aria_live="polite"),
+        element("button", "Dark", type="button", id="theme", aria_pressed="false"),
+        class_="bar",
+    )
+    return [
+        bar,
+        element(
+            "noscript",
+            element("style", Markup(".later { display: table-row; }")),
+            element("p", "Sorting and listening need JavaScript, which is off here."),
+        ),
+        element(
+            "div",
+            table(report.rows, measures),
+            class_="scroll",
+            tabindex="0",
+            role="region",
+            aria_label="Files",
+        ),
+        element("p", element("button", "Show all", type="button", id="all"), class_="more", hidden=True),
+        element("template", element("p", *keys, class_="keys"), id="keys"),
+    ]
+
+
+def _data(row: Row, places: _Places) -> dict[str, Any]:
+    """What the script needs to open a row."""
+    media = row.media
+    remarks = [f"no {n}: {why}" for n, why in row.reasons.items() if not n.endswith("_improvement")]
+    data: dict[str, Any] = {"notes": [one_line(note) for note in (*remarks, *row.notes)]}
+    if media is None:
+        return data
+    ticks = [hz for hz in TICKS_HZ if hz < 0.9 * media.top_hz]
+    return data | {
+        "clips": [_clip(clip, places) for clip in media.clips],
+        "gain": list(media.gain_db),
+        "wave": WAVE_ROWS / (WAVE_ROWS + BANDS),
+        "ticks": [[_kilohertz(hz), round(mel(hz) / mel(media.top_hz), 4)] for hz in ticks],
+    }
+
+
+def _clip(clip: Clip, places: _Places) -> dict[str, Any]:
+    return {
+        "role": clip.role,
+        "label": clip.label,
+        "path": None if clip.path is None else one_line(clip.path),
+        "seconds": round(clip.seconds, 3),
+        "width": round(clip.width_s, 4),
+        "level": None if clip.level_db is None else round(clip.level_db, 2),
+        "form": f"{clip.sample_rate} Hz, {clip.channels} channel{'s' if clip.channels > 1 else ''}",
+        "picture": places.picture(clip.picture),
+        "sound": places.sound_of(clip),
+    }
+
+
+def _kilohertz(hz: float) -> str:
+    return f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}"
+
+
+def _inline(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _pictures(rows: Sequence[Row]) -> int:
+    """Bytes of all pictures, as the page would hold them."""
+    clips = [clip for row in rows if row.media is not None for clip in row.media.clips]
+    return sum(_size(clip.picture) for clip in clips) * 4 // 3
+
+
+def _size(blob: Blob) -> int:
+    return len(blob) if isinstance(blob, bytes) else blob.size
+
+
+def _policy(script: str) -> str:
+    """What the page may do: run its own script, show and play its own data and files, and no more."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline';"
+        " img-src data: 'self' file:; media-src blob: 'self' file:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _own(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

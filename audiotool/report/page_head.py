@@ -1,0 +1,139 @@
+"""The head of a page: what was done and with what, totals, failures with their reasons."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from audiotool.metrics.rows import Row, summary
+from audiotool.report.csv_table import on_one_line
+from audiotool.report.markup import Markup, element, joined
+from audiotool.report.page_table import is_failed, seconds_of, status
+from audiotool.report.report import Report, Run
+from audiotool.report.scores import Measure
+
+LISTED = 10
+"""Failures that are seen at once; more are folded away."""
+
+
+def title(report: Report) -> str:
+    """ "Denoise, 12 files"."""
+    try:
+        words = shlex.split(report.run.command or "")
+    except ValueError:
+        words = []
+    what = words[1].capitalize() if len(words) > 1 else "Report"
+    count = len(report.rows)
+    return f"{what}, {count} file{'' if count == 1 else 's'}"
+
+
+def head(report: Report, measures: Sequence[Measure]) -> Markup:
+    """Heading, totals, how it was made, failures."""
+    run = report.run
+    began = [_date(run.started), run.machine]
+    return element(
+        "header",
+        element("p", "audiotool report", class_="eyebrow"),
+        element("h1", title(report)),
+        element("p", " · ".join(word for word in began if word), class_="quiet"),
+        element("dl", *(_total(*total) for total in _totals(report, measures)), class_="totals"),
+        _made(run),
+        _failures(report.rows),
+    )
+
+
+def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, object, object]]:
+    """(name, value, what stands small below it)."""
+    rows, run = report.rows, report.run
+    seconds = [s for row in rows if not is_failed(row) and (s := seconds_of(row)) is not None]
+    failures = sum(map(is_failed, rows))
+    skipped = sum(status(row) == "skipped" for row in rows)
+    totals: list[tuple[str, object, object]] = [
+        ("files", len(rows), f"{skipped} were there" if skipped else "")
+    ]
+    if seconds:
+        totals.append(("audio", _duration(math.fsum(seconds)), ""))
+    totals.append(("failed", failures, ""))
+    done = [row.facts.get("seconds") for row in rows if status(row) == "done"]
+    processed = math.fsum(float(s) for s in done if isinstance(s, (int, float)))
+    if run.elapsed_s and processed:
+        told = f"in {_duration(run.elapsed_s)}"
+        totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", told))
+    found = summary(rows)
+    for measure in measures:
+        mean, before = found[measure.name]["mean"], found.get(f"{measure.name}_noisy", {}).get("mean")
+        if mean is not None:
+            nulls = found[measure.name]["null"]
+            told = f"from {measure.rounded(before)}" if before is not None else "mean"
+            without = f", {nulls} without" if nulls else ""
+            totals.append((measure.heading, measure.rounded(mean), told + without))
+    return totals
+
+
+def _total(name: str, value: object, below: object) -> Markup:
+    small = element("small", below) if below != "" else ""
+    return element(
+        "div",
+        element("dt", name),
+        element("dd", value, small),
+        class_="failed" if _bad(name, value) else None,
+    )
+
+
+def _bad(name: str, value: object) -> bool:
+    return name == "failed" and value != 0
+
+
+def _made(run: Run) -> Markup:
+    """How the rows came to be."""
+    facts: Mapping[str, object] = {
+        "command": run.command,
+        "audiotool": run.version,
+        "model": run.model,
+        "checkpoint": f"SHA-256 {run.checkpoint_sha256}" if run.checkpoint_sha256 else None,
+        "licence": run.licence,
+        "settings": on_one_line(dict(run.settings)) or None,
+    }
+    known = [(name, value) for name, value in facts.items() if value]
+    if not known:
+        return Markup("")
+    pairs = [joined(element("dt", name), element("dd", value)) for name, value in known]
+    return element("dl", *pairs, class_="made")
+
+
+def _failures(rows: Sequence[Row]) -> Markup:
+    failed = [row for row in rows if is_failed(row)]
+    if not failed:
+        return Markup("")
+    items = [element("li", element("b", row.name), " ", _reason(row)) for row in failed]
+    count = f"{len(failed)} of {len(rows)} failed"
+    summary_line = element("summary", count)
+    return element(
+        "details", summary_line, element("ul", *items), class_="failures", open=len(failed) <= LISTED
+    )
+
+
+def _reason(row: Row) -> str:
+    """Why, once; a note often begins with the name that stands before it."""
+    told = row.notes or list(dict.fromkeys(row.reasons.values())) or ["no reason is known"]
+    return "; ".join(told).removeprefix(f"{row.name}: ")
+
+
+def _duration(seconds: float) -> str:
+    """12 s, 3.4 min, 1.25 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+
+
+def _date(started: str | None) -> str:
+    """ "28 November 2026, 14:03", or what stands there if it is no date."""
+    if started is None:
+        return ""
+    try:
+        moment = datetime.fromisoformat(started)
+    except ValueError:
+        return started
+    return f"{moment.day} {moment:%B %Y, %H:%M}"

@@ -1,0 +1,197 @@
+"""The table of a page: a line a row, whose cells tell the script their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from audiotool.metrics.rows import Row
+from audiotool.report.markup import Markup, element, joined
+from audiotool.report.media import Clip, Media
+from audiotool.report.scores import Measure
+
+AT_FIRST = 250
+"""Rows that are laid out before more are asked for: a browser needs its time for a thousand."""
+
+Cell = Callable[[Row], Markup]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that is sorted by numbers.
+
+    Args:
+        head: what stands above it.
+        cell: makes the cell of a row.
+        hint: said of the column when it is pointed at.
+        first: the direction it is sorted in first: what needs looking at comes to the top.
+        changes: whether it can be sorted by the change, too.
+    """
+
+    head: str
+    cell: Cell
+    hint: str
+    first: str = "descending"
+    changes: bool = False
+
+
+def is_failed(row: Row) -> bool:
+    """Whether nothing came of a row."""
+    return row.failed or row.facts.get("status") == "failed"
+
+
+def status(row: Row) -> str:
+    """ "done", "skipped" or "failed"; what was only scored is done."""
+    return "failed" if is_failed(row) else str(row.facts.get("status", "done"))
+
+
+def seconds_of(row: Row) -> float | None:
+    """How long a row's recording is, as far as that is known."""
+    clip = _clip(row, "input") or _clip(row, "output")
+    known = _number(row.facts.get("seconds"))
+    return known if known is not None or clip is None else clip.seconds
+
+
+def table(rows: Sequence[Row], measures: Sequence[Measure]) -> Markup:
+    """The whole table; row n has the id rN."""
+    columns = [c for c in columns_for(measures) if any(_holds(c, row) for row in rows)]
+    heads = [
+        _head("file", "text", "Name", "ascending"),
+        _head("status", "text", "How it ended", "descending"),
+    ]
+    heads += [_head(c.head, "number", c.hint, c.first, c.changes) for c in columns]
+    lines = [_line(n, row, columns) for n, row in enumerate(rows)]
+    head = element("thead", element("tr", *heads))
+    caption = element("caption", "Files", class_="hidden")
+    return element("table", caption, head, element("tbody", *lines), id="files", data_first=AT_FIRST)
+
+
+def columns_for(measures: Sequence[Measure]) -> list[Column]:
+    """Facts of the recording, scores, levels, and how it went."""
+    return [
+        Column("length", lambda row: _plain(seconds_of(row), _clock), "Length of the recording"),
+        Column("kHz", lambda row: _fact(row, "sample_rate", 1000), "Sample rate"),
+        Column("ch", lambda row: _fact(row, "channels"), "Channels"),
+        *(_score_column(measure) for measure in measures),
+        Column(
+            "level dB", _levels, "Level before → after, dB of full scale (root mean square)", changes=True
+        ),
+        Column("peak", _peak, "Greatest sample of the output; 1 is full scale"),
+        Column("limited", _limited, "Samples beyond full scale that were limited"),
+        Column(
+            "x real time",
+            lambda row: _plain(_number(row.facts.get("real_time_factor")), "{:.1f}".format),
+            "Seconds of audio in a second",
+            first="ascending",
+        ),
+    ]
+
+
+def _score_column(measure: Measure) -> Column:
+    def cell(row: Row) -> Markup:
+        after, before = row.values.get(measure.name), row.baseline.get(measure.name)
+        if after is None:
+            return element("td")
+        if after.value is None:
+            return element("td", element("abbr", "none", title=after.reason or "unknown"))
+        shown = _change(before.value if before else None, after.value, measure.rounded, measure.verdict)
+        return shown
+
+    hints = {True: "higher is better; worst first", False: "lower is better; worst first", None: ""}
+    first = "ascending" if measure.higher_is_better else "descending"
+    hint = ": ".join(filter(None, (measure.name, hints[measure.higher_is_better])))
+    return Column(measure.heading, cell, hint, first, True)
+
+
+def _change(
+    before: float | None,
+    after: float,
+    rounded: Callable[[float | None], str],
+    verdict: Callable[[float | None], str],
+) -> Markup:
+    """A cell "1.52 → 2.41 +0.89"."""
+    if before is None:
+        return element("td", rounded(after), data_v=f"{after:.6g}")
+    change = after - before
+    told = verdict(change)
+    sign = {"better": " ▲", "worse": " ▼", "same": ""}[told]
+    return element(
+        "td",
+        f"{rounded(before)} → ",
+        element("b", rounded(after)),
+        element("i", f" {change:+.2f}{sign}", class_=told),
+        data_v=f"{after:.6g}",
+        data_d=f"{change:.6g}",
+    )
+
+
+def _levels(row: Row) -> Markup:
+    first, last = _clip(row, "input"), _clip(row, "output")
+    if last is None or last.level_db is None:
+        return element("td")
+    before = None if first is None else first.level_db
+    return _change(before, last.level_db, "{:.1f}".format, lambda change: "same")
+
+
+def _peak(row: Row) -> Markup:
+    clip = _clip(row, "output")
+    known = _number(row.facts.get("peak"))
+    return _plain(known if known is not None or clip is None else clip.peak, "{:.3f}".format)
+
+
+def _limited(row: Row) -> Markup:
+    number = _number(row.facts.get("limited"))
+    return element("td") if not number else _plain(number, "{:.0f}".format)
+
+
+def _fact(row: Row, name: str, unit: int = 1) -> Markup:
+    clip = _clip(row, "input") or _clip(row, "output")
+    known = _number(row.facts.get(name))
+    number = known if known is not None or clip is None else getattr(clip, name)
+    return _plain(None if number is None else number / unit, "{:g}".format)
+
+
+def _plain(number: float | None, form: Callable[[float], str]) -> Markup:
+    return element("td") if number is None else element("td", form(number), data_v=f"{number:.6g}")
+
+
+def _clock(seconds: float) -> str:
+    """1:02:03, 2:03 or 4.3 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def _head(name: str, kind: str, hint: str, first: str, changes: bool = False) -> Markup:
+    buttons = [element("button", name, type="button", data_by="v", title=hint)]
+    if changes:
+        title = f"Sort by the change of {name}"
+        buttons.append(element("button", "Δ", type="button", data_by="d", title=title, aria_label=title))
+    return element("th", *buttons, scope="col", aria_sort="none", data_kind=kind, data_first=first)
+
+
+def _line(n: int, row: Row, columns: Sequence[Column]) -> Markup:
+    told = status(row)
+    opener = element(
+        "button", row.name, type="button", class_="open", aria_expanded="false", title="Look and listen"
+    )
+    name = element("th", opener, scope="row", data_v=row.name)
+    mark = element("td", told, class_=f"status {told}", data_v=told)
+    cells = joined(*(column.cell(row) for column in columns))
+    worse = 'class="worse"' in cells
+    later = "later" if n >= AT_FIRST else None
+    return element("tr", name, mark, cells, id=f"r{n}", class_=later, data_status=told, data_worse=worse)
+
+
+def _holds(column: Column, row: Row) -> bool:
+    return column.cell(row) != element("td")
+
+
+def _clip(row: Row, role: str) -> Clip | None:
+    media: Media | None = row.media
+    return next((clip for clip in media.clips if clip.role == role), None) if media is not None else None
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None

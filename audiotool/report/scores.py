@@ -1,0 +1,60 @@
+"""What a page and a plot say of a metric: its heading, its numbers, and which of two is better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audiotool.errors import InputError
+from audiotool.metrics.base import METRICS
+from audiotool.metrics.rows import Row
+
+SAME = 5e-4
+"""A change that is not seen in three decimals."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as it is shown.
+
+    Args:
+        name: as in reports.
+        unit: "" without one.
+        higher_is_better: the direction of improvement; None where there is none.
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool | None = True
+
+    @classmethod
+    def of(cls, name: str) -> Measure:
+        """The metric of a name; one that is not installed here counts as better when higher."""
+        try:
+            found = METRICS.get(name)
+        except InputError:
+            return cls(name)
+        return cls(name, found.unit, found.higher_is_better)
+
+    @property
+    def heading(self) -> str:
+        """ "si_sdr ↑ dB"."""
+        arrows = {True: " ↑", False: " ↓", None: ""}
+        return f"{self.name}{arrows[self.higher_is_better]}{f' {self.unit}' if self.unit else ''}"
+
+    def rounded(self, number: float | None) -> str:
+        """Three decimals, and two of numbers beyond 10."""
+        if number is None:
+            return ""
+        return f"{number:.2f}" if abs(number) >= 10 else f"{number:.3f}"
+
+    def verdict(self, change: float | None) -> str:
+        """ "better", "worse" or "same"."""
+        if change is None or self.higher_is_better is None or abs(change) < SAME:
+            return "same"
+        return "better" if (change > 0) == self.higher_is_better else "worse"
+
+
+def measures_of(rows: Sequence[Row]) -> list[Measure]:
+    """The metrics of rows, in their order."""
+    return [Measure.of(name) for name in dict.fromkeys(name for row in rows for name in row.values)]

@@ -1,0 +1,101 @@
+"""Which recordings belong to a row of a report: input, outputs, what was removed, and the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotool.audio.formats import is_readable_name
+from audiotool.audio.reader import AudioInfo, AudioReader, probe
+from audiotool.errors import AudiotoolError
+from audiotool.metrics.rows import Row
+
+Role = Literal["input", "output", "removed", "reference"]
+
+BLOCK_SECONDS = 4.0
+"""Of a recording that are in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording, or the difference of two of the same rate, channels and length.
+
+    Args:
+        role: what it is to the row.
+        label: what it is called ("Input", a stem's name).
+        path: the file.
+        minus: the file that is taken from it, or None.
+    """
+
+    role: Role
+    label: str
+    path: Path
+    info: AudioInfo
+    minus: Path | None = None
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """(channels, time) from the beginning to the end, which a subtracted file may bring earlier.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        size = round(BLOCK_SECONDS * self.info.sample_rate)
+        with AudioReader(self.path) as reader:
+            if self.minus is None:
+                yield from (block.T for block in reader.blocks(size))
+                return
+            with AudioReader(self.minus) as other:
+                for block, taken in zip(reader.blocks(size), other.blocks(size), strict=False):
+                    length = min(len(block), len(taken))
+                    yield (block[:length] - taken[:length]).T
+
+
+def tracks_of(row: Row, folder: Path | None = None) -> list[Track]:
+    """The recordings of a row that can be read.
+
+    Args:
+        folder: where relative paths are looked for if they lead to nothing from here.
+    """
+    facts = row.facts
+    source = _track("input", "Input", facts.get("input", facts.get("noisy")), folder)
+    made = facts.get("output", facts.get("estimate"))
+    paths = made if isinstance(made, list) else [made]
+    outputs = [_track("output", _stem(path, len(paths)), path, folder) for path in paths]
+    removed = _track("removed", "Removed", facts.get("residual"), folder)
+    if removed is None and len(outputs) == 1:
+        removed = _difference(source, outputs[0])
+    reference = _track("reference", "Reference", facts.get("reference"), folder)
+    return [track for track in (source, *outputs, removed, reference) if track is not None]
+
+
+def _track(role: Role, label: str, place: Any, folder: Path | None) -> Track | None:
+    if not isinstance(place, str) or not is_readable_name(Path(place)):
+        return None
+    path = Path(place)
+    if folder is not None and not path.exists():
+        path = folder / path
+    try:
+        return Track(role, label, path, probe(path)) if path.is_file() else None
+    except (AudiotoolError, OSError, ValueError):
+        return None
+
+
+def _stem(path: Any, count: int) -> str:
+    """What an output is called: of NAME.STEM.wav the stem, where there are several."""
+    parts = Path(str(path)).name.split(".")
+    return parts[-2] if count > 1 and len(parts) > 2 else "Output"
+
+
+def _difference(source: Track | None, output: Track | None) -> Track | None:
+    if source is None or output is None:
+        return None
+    first, second = source.info, output.info
+    alike = (first.sample_rate, first.channels) == (second.sample_rate, second.channels)
+    if not alike or (first.frames is not None and first.frames != second.frames):
+        return None
+    return Track("removed", "Removed", source.path, source.info, output.path)

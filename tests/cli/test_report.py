@@ -1,0 +1,99 @@
+"""Reports from the command line: several at once, a page, and a page made later."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.audio import write_speech
+from typer.testing import CliRunner, Result
+
+from audiotool.cli.app import app
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a batch of two files and a broken one has run, with every report."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b & c"):
+        write_speech(Path("in", f"{name}.wav"), 0.5)
+    Path("in", "broken.wav").write_bytes(b"RIFF")
+    return tmp_path
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words))
+
+
+def blocks(page: str) -> list[Any]:
+    """The data of a page's rows."""
+    found = re.findall(r'<script type="application/json" id="m\d+">(.*?)</script>', Path(page).read_text())
+    return [json.loads(text) for text in found]
+
+
+def test_every_format_at_once_and_a_page_later(folder: Path) -> None:
+    formats = [word for ending in ("html", "json", "csv", "md") for word in ("--report", f"r.{ending}")]
+    done = run("denoise", "in", "-o", "out", "--jobs", "2", *formats)
+    assert done.exit_code == 1
+    page = Path("r.html").read_text()
+    first, second, broken = blocks("r.html")
+    for row in (first, second):
+        assert [clip["role"] for clip in row["clips"]] == ["input", "output", "removed"]
+        assert all(clip["sound"].startswith("data:audio/ogg") for clip in row["clips"])
+    assert "clips" not in broken
+    for word in ("denoise-16k", "SHA-256", "MIT", "1 of 3 failed", "b &amp; c.wav"):
+        assert word in page
+    entries = {entry["file"]: entry for entry in json.loads(Path("r.json").read_text())["files"]}
+    assert entries["a.wav"]["sample_rate"] == 16000
+    assert entries["broken.wav"]["status"] == "failed"
+    assert Path("r.csv").read_text().startswith("file,")
+    assert "| a.wav | done |" in Path("r.md").read_text()
+    done = run(
+        "report", "show", "r.json", "-o", "pages/later.html", "-o", "again.json", "--report-audio", "link"
+    )
+    assert done.exit_code == 0, done.output
+    again = blocks("pages/later.html")
+    assert [clip["sound"] for clip in again[1]["clips"]] == [
+        *("../in/b%20%26%20c.wav", "../out/b%20%26%20c.wav", None)
+    ]
+    assert [clip["picture"] for clip in again[0]["clips"]] == [clip["picture"] for clip in first["clips"]]
+    assert (
+        json.loads(Path("again.json").read_text())["files"] == json.loads(Path("r.json").read_text())["files"]
+    )
+
+
+def test_evaluate_makes_a_page_too(folder: Path) -> None:
+    places = ("--reference", "in/a.wav", "--estimate", "in/a.wav", "--noisy", "in/a.wav")
+    done = run("evaluate", *places, "--metrics", "si_sdr", "--report", "page.html", "--report-audio", "none")
+    assert done.exit_code == 0, done.output
+    [row] = blocks("page.html")
+    assert [clip["role"] for clip in row["clips"]] == ["input", "output", "removed", "reference"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "code"),
+    [
+        (("missing.json", "-o", "page.html"), "is no report", 1),
+        (("in/broken.wav", "-o", "page.html"), "is no report", 1),
+        (("empty.json", "-o", "page.txt"), "a report ends in", 2),
+        (("empty.json", "-o", "in/broken.wav/page.html"), "is not a folder", 2),
+    ],
+)
+def test_mistakes_are_one_line(folder: Path, words: tuple[str, ...], message: str, code: int) -> None:
+    Path("empty.json").write_text('{"files": [], "summary": {}}')
+    done = run("report", "show", *words)
+    assert done.exit_code == code
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not Path("page.html").exists()
+
+
+def test_a_report_of_no_files_has_a_page(folder: Path) -> None:
+    Path("empty.json").write_text('{"files": [], "summary": {}}')
+    done = run("report", "show", "empty.json", "-o", "page.html", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["output"] == ["page.html"]
+    assert "No files." in Path("page.html").read_text()

@@ -1,0 +1,186 @@
+"""The page in a browser: sort, filter, open, play, the other recording at the same place, keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.audio import write_speech
+from kit.browser import Browser, program
+
+from audiotool.metrics.base import Value
+from audiotool.metrics.rows import Row
+from audiotool.report.media import make_media
+from audiotool.report.page import write_page
+from audiotool.report.report import Report, Run
+
+pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium here")
+
+NAMES = ["b 2.wav", "<img src=x onerror=document.title='broken'>.wav", "b 10.wav", "a.wav"]
+SCORES = [1.5, 3.0, None, 2.0]
+ORDER = "[...document.querySelectorAll('#files tbody tr[id]')].filter(r => !r.hidden).map(r => r.id).join()"
+HEARD = "document.querySelector('.transport [aria-pressed=true]').dataset.role"
+TIME = "parseFloat(document.querySelector('.seek').value)"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module", params=["embed", "link"])
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four rows with six seconds of sound; one has no score, one failed."""
+    folder = tmp_path_factory.mktemp("page # 1 %41")
+    rows = []
+    for n, (name, score) in enumerate(zip(NAMES, SCORES, strict=True)):
+        paths = [str(write_speech(folder / f"{side} #{n}?.wav", 6.0)) for side in ("in", "out")]
+        value = Value(score, None if score else "the reference is silent")
+        facts = {"status": "done", "input": paths[0], "output": paths[1]}
+        rows.append(Row(name, {"pesq": value}, {"pesq": Value(2.0)}, facts))
+        rows[-1].media = make_media(rows[-1], request.param == "embed")
+    rows.append(Row("bad.wav", facts={"status": "failed"}, notes=["bad.wav is empty"], failed=True))
+    path = folder / "page.html"
+    write_page(path, Report(rows, Run("audiotool denoise")), request.param)
+    return path
+
+
+@pytest.fixture
+def opened(browser: Browser, page: Path) -> Browser:
+    browser.open(page)
+    return browser
+
+
+def head(text: str) -> str:
+    buttons = "[...document.querySelectorAll('thead button')]"
+    return f"{buttons}.find(b => b.textContent.startsWith('{text}')).click()"
+
+
+def test_sorting_puts_the_worst_first_and_what_has_no_number_last(opened: Browser) -> None:
+    assert opened.run(ORDER) == "r0,r1,r2,r3,r4"
+    opened.run(head("pesq"))
+    assert opened.run(ORDER) == "r0,r3,r1,r2,r4"
+    assert opened.run("document.querySelector('[aria-sort=ascending] button').textContent") == "pesq ↑ MOS"
+    opened.run(head("pesq"))
+    assert opened.run(ORDER) == "r1,r3,r0,r2,r4"
+    opened.run(head("Δ"))
+    assert opened.run(ORDER) == "r0,r3,r1,r2,r4"
+    # Names count as people do: 2 before 10.
+    opened.run(head("file"))
+    order = opened.run(ORDER).split(",")
+    assert order.index("r0") < order.index("r2")
+    assert not opened.complaints()
+
+
+def test_filtering(opened: Browser) -> None:
+    opened.click("#filter")
+    opened.call("Input.insertText", text="B 1")
+    assert opened.run(ORDER) == "r2"
+    assert opened.run("document.querySelector('#count').textContent") == "1 of 5 files"
+    opened.press("Escape")
+    assert opened.run(ORDER) == "r0,r1,r2,r3,r4"
+    for kind, found in (("worse", "r0"), ("failed", "r4"), ("done", "r0,r1,r2,r3"), ("", "r0,r1,r2,r3,r4")):
+        show = f"(s => {{ s.value = '{kind}'; s.dispatchEvent(new Event('change')); }})"
+        opened.run(f"{show}(document.querySelector('#show'))")
+        assert opened.run(ORDER) == found
+
+
+def test_playing_and_the_other_recording_at_the_same_place(opened: Browser) -> None:
+    opened.click("#r1 .open")
+    opened.until("[...document.querySelectorAll('.lane img')].length == 3")
+    opened.until("[...document.querySelectorAll('.lane img')].every(i => i.complete && i.naturalWidth > 100)")
+    assert opened.run(HEARD) == "output"
+    opened.click(".play")
+    opened.until(f"{TIME} > 0.3")
+    before = opened.run(TIME)
+    opened.press("a")
+    assert opened.run(HEARD) == "input"
+    after = opened.run(TIME)
+    assert before <= after < before + 2
+    opened.press("a")
+    assert opened.run(HEARD) == "output"
+    opened.press(" ")
+    assert opened.run("document.querySelector('.play').textContent") == "Play"
+    at = opened.run(TIME)
+    opened.press("1")
+    assert opened.run(HEARD) == "input"
+    assert opened.run(TIME) == pytest.approx(at, abs=0.02)
+    opened.press("ArrowRight")
+    assert opened.run(TIME) == pytest.approx(min(at + 1, 6), abs=0.02)
+    cursor = "document.querySelector('.cursor').getBoundingClientRect().x"
+    view = "document.querySelector('.lane .view').getBoundingClientRect()"
+    share = opened.run(f"({cursor} - {view}.x) / {view}.width")
+    assert share == pytest.approx(opened.run(TIME) / 6, abs=0.02)
+    assert not opened.complaints()
+    assert opened.run("document.title") == "Denoise, 5 files"
+
+
+def test_a_click_into_a_picture_goes_there(opened: Browser) -> None:
+    opened.click("#r0 .open")
+    opened.click(".lane:nth-child(1) .view")
+    assert opened.run(TIME) == pytest.approx(3, abs=0.1)
+    assert opened.run(HEARD) == "input"
+
+
+def test_the_keyboard_alone(opened: Browser) -> None:
+    opened.press("j")
+    assert opened.run("document.querySelector('tr.opened').id") == "r0"
+    opened.press("j")
+    opened.press("j")
+    opened.press("k")
+    assert opened.run("document.querySelectorAll('tr.opened').length") == 1
+    assert opened.run("document.querySelector('tr.opened').id") == "r1"
+    opened.press("Escape")
+    assert opened.run("document.querySelector('tr.detail')") is None
+    assert opened.run("document.activeElement.closest('tr').id") == "r1"
+    opened.press("Enter")
+    assert opened.run("document.querySelector('#r1 .open').getAttribute('aria-expanded')") == "true"
+    opened.press("/")
+    assert opened.run("document.activeElement.id") == "filter"
+
+
+def test_a_failed_row_tells_why(opened: Browser) -> None:
+    opened.click("#r4 .open")
+    assert "bad.wav is empty" in opened.run("document.querySelector('tr.detail').textContent")
+    opened.click("#r2 .open")
+    assert "the reference is silent" in opened.run("document.querySelector('tr.detail').textContent")
+
+
+def test_every_control_has_a_name(opened: Browser) -> None:
+    opened.click("#r0 .open")
+    nodes = opened.call("Accessibility.getFullAXTree")["nodes"]
+    kinds = {
+        "button",
+        "slider",
+        "searchbox",
+        "combobox",
+        "checkbox",
+        "img",
+        "image",
+        "columnheader",
+        "rowheader",
+    }
+    named = [(n["role"]["value"], n.get("name", {}).get("value")) for n in nodes if "role" in n]
+    assert not [role for role, name in named if role in kinds and not name]
+    assert ("slider", "Position") in named
+
+
+def test_it_prints_and_turns_dark(opened: Browser) -> None:
+    assert opened.pdf().startswith(b"%PDF")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    light = opened.run(ground)
+    opened.click("#theme")
+    dark = opened.run(ground)
+    assert sum(map(int, light[4:-1].split(","))) > 700
+    assert sum(map(int, dark[4:-1].split(","))) < 100
+
+
+def test_the_kit_ends_its_browser(tmp_path: Path) -> None:
+    with Browser(tmp_path) as browser:
+        process = browser._process
+    assert process.returncode is not None
+    with pytest.raises(OSError, match="No such process"):
+        os.kill(process.pid, 0)

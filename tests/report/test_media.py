@@ -1,0 +1,116 @@
+"""The recordings of a row: which they are, what is seen and heard of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like, write_speech
+
+from audiotool.metrics.rows import Row
+from audiotool.report.gallery import add_media, sound_that_fits
+from audiotool.report.media import make_media
+from audiotool.report.spool import Spool, content
+from audiotool.report.tracks import tracks_of
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> Row:
+    """Noisy, and cleaned to a tenth in its second half; a residual is not written."""
+    voice = speech_like(2.0, 16000, 2)
+    cleaned = voice * np.where(np.arange(32000) < 16000, 1.0, 0.1).astype(np.float32)
+    for name, waveform in (("in", voice), ("out", cleaned)):
+        soundfile.write(tmp_path / f"{name}.wav", waveform.T, 16000, subtype="FLOAT")
+    return Row("a", facts={"input": str(tmp_path / "in.wav"), "output": str(tmp_path / "out.wav")})
+
+
+def test_what_was_removed_is_the_difference(row: Row) -> None:
+    tracks = tracks_of(row)
+    assert [(track.role, track.label) for track in tracks] == [
+        ("input", "Input"),
+        ("output", "Output"),
+        ("removed", "Removed"),
+    ]
+    before, after, removed = (np.concatenate(list(track.blocks()), axis=1) for track in tracks)
+    np.testing.assert_array_equal(removed, before - after)
+
+
+def test_stems_a_residual_and_a_reference(tmp_path: Path, row: Row) -> None:
+    stems = [str(write_speech(tmp_path / f"a.{name}.wav")) for name in ("speaker1", "speaker2")]
+    facts = {"output": stems, "reference": stems[0]}
+    assert [t.label for t in tracks_of(Row("a", facts={**row.facts, **facts}))] == [
+        *("Input", "speaker1", "speaker2", "Reference"),
+    ]
+    residual = {**row.facts, "residual": stems[1]}
+    assert [str(t.path) for t in tracks_of(Row("a", facts=residual))][2] == stems[1]
+    scored = {"estimate": stems[0], "noisy": row.facts["input"], "reference": stems[1]}
+    assert [t.role for t in tracks_of(Row("a", facts=scored))] == ["input", "output", "reference"]
+
+
+def test_paths_are_looked_for_beside_the_report_too(tmp_path: Path) -> None:
+    write_speech(tmp_path / "b.wav")
+    row = Row("b", facts={"estimate": "b.wav"})
+    assert tracks_of(row) == []
+    assert [track.path for track in tracks_of(row, tmp_path)] == [tmp_path / "b.wav"]
+
+
+@pytest.mark.parametrize("place", ["-", "missing.wav", "mel.npy", None, 3, ["x", None]])
+def test_what_is_no_recording_is_left_out(place: object) -> None:
+    assert make_media(Row("a", facts={"input": place, "output": place}), True) is None
+
+
+def test_gain_level_and_sound(row: Row) -> None:
+    media = make_media(row, sound=True)
+    assert media is not None
+    assert media.top_hz == 8000
+    gains = [gain for gain in media.gain_db if gain is not None]
+    assert np.median(gains[: len(gains) // 2]) == pytest.approx(0, abs=0.1)
+    assert np.median(gains[len(gains) // 2 :]) == pytest.approx(-20, abs=0.1)
+    first, second, removed = media.clips
+    assert first.level_db is not None
+    assert second.level_db is not None
+    assert first.level_db - second.level_db == pytest.approx(2.97, abs=0.3)
+    assert removed.path is None
+    for clip in media.clips:
+        assert clip.sound is not None
+        heard, rate = soundfile.read(io.BytesIO(content(clip.sound)))
+        assert (rate, heard.shape[1]) == (16000, 2)
+        assert len(heard) == pytest.approx(32000, abs=1)
+    original, _ = soundfile.read(row.facts["input"])
+    heard, _ = soundfile.read(io.BytesIO(content(first.sound or b"")))
+    assert np.corrcoef(heard[:32000, 0], original[: len(heard), 0])[0, 1] > 0.98
+
+
+def test_a_damaged_file_costs_its_row_alone(tmp_path: Path, row: Row) -> None:
+    samples = np.zeros(16000, np.float32)
+    samples[9000] = np.nan
+    soundfile.write(tmp_path / "out.wav", samples, 16000, subtype="FLOAT")
+    assert make_media(row, False) is None
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_pictures_are_kept_on_the_disk(tmp_path: Path, row: Row, jobs: int) -> None:
+    rows = [Row(name, facts=row.facts) for name in "abc"]
+    before = sorted(tmp_path.iterdir())
+    with Spool(tmp_path / "new") as spool:
+        add_media(rows, "embed", spool, jobs)
+        expected = make_media(row, True)
+        assert expected is not None
+        for made in rows:
+            assert [content(clip.picture) for clip in made.media.clips] == [
+                content(clip.picture) for clip in expected.clips
+            ]
+            assert not any(isinstance(clip.picture, bytes) for clip in made.media.clips)
+        assert sorted(tmp_path.iterdir()) == before
+
+
+def test_sound_is_embedded_while_it_is_small(tmp_path: Path) -> None:
+    short = write_speech(tmp_path / "a.wav", 1.0)
+    long = tmp_path / "long.wav"
+    with soundfile.SoundFile(long, "w", 8000, 1, "PCM_U8") as file:
+        file.write(np.zeros(8000 * 1500))
+    assert sound_that_fits([short, "-", tmp_path / "missing.wav"]) == "embed"
+    assert sound_that_fits([short, long]) == "link"
