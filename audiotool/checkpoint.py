@@ -19,9 +19,8 @@ import json
 import os
 import re
 import threading
-import zipfile
+import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,7 +90,7 @@ class Metadata:
     notes: str = ""
     format: int = FORMAT
     version: str = __version__
-    created: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
 
 
 def bundled_root(kind: str) -> Path:
@@ -286,14 +285,14 @@ def resolve(name_or_path: str | Path) -> Path:
     Raises:
         CheckpointError: neither exists; the names are listed.
     """
-    known = named()
-    if str(name_or_path) in known:
-        return known[str(name_or_path)]
+    for known in (bundled, imported):
+        if (found := known().get(str(name_or_path))) is not None:
+            return found
     path = Path(name_or_path)
     if path.is_file():
         return path
     raise CheckpointError(
-        f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(known) or '(none)'}"
+        f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(named()) or '(none)'}"
     )
 
 
@@ -367,6 +366,8 @@ def refuse_state(path: Path) -> None:
     Raises:
         CheckpointError: it is one; the message names the run's checkpoint.
     """
+    import zipfile
+
     try:
         with zipfile.ZipFile(path) as archive:
             name = next((n for n in archive.namelist() if n.endswith("/data.pkl")), None)

@@ -88,7 +88,7 @@ class Catalogue(Generic[T]):
 
     def __contains__(self, name: str) -> bool:
         """Whether a class is called so; those of other packages are not imported."""
-        return name in self.own() or any(entry.name == name for entry in self._entries())
+        return self._own(name) is not None or any(entry.name == name for entry in self._entries())
 
     def get(self, name: str) -> type[T]:
         """Return the class called `name`; imports only its module where the two share a name.
@@ -97,14 +97,9 @@ class Catalogue(Generic[T]):
             the catalogue's error: no class has that name (the message lists the nearest and all), or it is
                 that of another package and broken.
         """
-        module = name.replace("-", "_")
-        if module in self.modules():
-            found = self._classes(module)
-            if name in found:
-                return found[name]
-        classes = self.own()
-        if name in classes:
-            return classes[name]
+        own = self._own(name)
+        if own is not None:
+            return own
         for entry in self._entries():
             if entry.name == name:
                 return self._load(entry)
@@ -112,6 +107,13 @@ class Catalogue(Generic[T]):
         raise self.error(
             f"no {self.kind} is called '{name}'{nearest(name, list(classes))} Known: {', '.join(classes)}."
         )
+
+    def _own(self, name: str) -> type[T] | None:
+        """The project's own class of that name; imports only its module where the two share a name."""
+        module = name.replace("-", "_")
+        if module in self.modules() and (found := self._classes(module).get(name)) is not None:
+            return found
+        return self.own().get(name)
 
     def added(self) -> list[tuple[str, str]]:
         """(name, package and version) of what other packages add; nothing is imported."""

@@ -1,45 +1,19 @@
-"""Run a plan: in this process, or in workers of which each loads the model once.
-
-A worker that dies (a crash in a library, the system's memory killer) costs the job it had; another takes its
-place. Workers end themselves when the process that started them is gone.
-"""
+"""Run a plan: in this process, in workers (`pool.py`), or on a cluster."""
 
 from __future__ import annotations
 
-import logging
-import os
-import queue
-import signal
-import sys
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
-from logging.handlers import QueueHandler
-from multiprocessing import connection, get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from audiotool import stdio
-from audiotool.atomic import remove_leftovers
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
 from audiotool.batch.watch import Silent, Watcher
-from audiotool.batch.work import Outcome, Work, do, failed, score_skipped
+from audiotool.batch.work import Outcome, Work, do, score_skipped
 from audiotool.cores import core_count
-from audiotool.errors import AudiotoolError
-from audiotool.signals import end, held_back, leave_to_parent
 
 if TYPE_CHECKING:
     from audiotool.batch.cluster import Cluster
-
-log = logging.getLogger(__name__)
-
-MAX_START_FAILURES = 3
-"""Workers that may die without having finished anything before the batch is given up."""
-
-
-PATIENCE = 10.0
-"""Seconds that terminated workers have for removing what is unfinished."""
 
 
 def run(
@@ -72,6 +46,8 @@ def run(
     if hired is not None:
         yield from hired.run(plan.jobs)
     elif count > 1:
+        from audiotool.batch.pool import Pool
+
         yield from Pool(work, count, watcher).run(plan.jobs)
     elif plan.jobs:
         yield from _run_here(plan.jobs, work, watcher)
@@ -91,166 +67,3 @@ def _run_here(jobs: Sequence[Job], work: Work, watcher: Watcher) -> Iterator[Out
         outcome = do(job, process, work, partial(watcher.advanced, job))
         watcher.finished(outcome)
         yield outcome
-
-
-@dataclass
-class _Worker:
-    process: Any
-    pipe: connection.Connection
-    index: int | None = None
-
-
-class Pool:
-    """Worker processes that take one job at a time.
-
-    Args:
-        count: of workers; each gets an equal share of the cores as threads.
-    """
-
-    def __init__(self, work: Work, count: int, watcher: Watcher) -> None:
-        threads = max(1, core_count() // count)
-        self.work = replace(work, threads=work.threads or threads)
-        self.count = count
-        self.watcher = watcher
-        self._context = get_context("spawn")
-        self._workers: list[_Worker] = []
-        self._ended: deque[Outcome] = deque()
-        self._deaths = 0
-
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Outcomes as the jobs end.
-
-        Raises:
-            AudiotoolError: no worker can be started, or none can load the model.
-        """
-        self._jobs = jobs
-        self._waiting = deque(range(len(jobs)))
-        count = 0
-        try:
-            for _ in range(self.count):
-                self._start()
-            while count < len(jobs):
-                ready = connection.wait([w.pipe for w in self._workers])
-                for worker in [w for w in self._workers if w.pipe in ready]:
-                    self._listen(worker)
-                count += len(self._ended)
-                while self._ended:
-                    yield self._ended.popleft()
-            self._close()
-        finally:
-            self._stop()
-
-    def _start(self) -> None:
-        ours, theirs = self._context.Pipe()
-        level = log.getEffectiveLevel()
-        process = self._context.Process(
-            target=_work_loop, args=(theirs, self.work, level), name="audiotool-worker"
-        )
-        with held_back():
-            process.start()
-            self._workers.append(_Worker(process, ours))
-        theirs.close()
-
-    def _listen(self, worker: _Worker) -> None:
-        try:
-            kind, *values = worker.pipe.recv()
-        except (EOFError, OSError):
-            self._bury(worker)
-            return
-        if kind == "refused":
-            raise values[0]
-        if kind == "logged":
-            logging.getLogger(values[0].name).handle(values[0])
-            return
-        if kind == "advanced" and worker.index is not None:
-            self.watcher.advanced(self._jobs[worker.index], *values)
-            return
-        if kind == "finished" and worker.index is not None:
-            self._finish(values[0])
-        self._deal(worker)
-
-    def _deal(self, worker: _Worker) -> None:
-        worker.index = self._waiting.popleft() if self._waiting else None
-        if worker.index is not None:
-            self.watcher.started(self._jobs[worker.index])
-            worker.pipe.send(self._jobs[worker.index])
-
-    def _finish(self, outcome: Outcome) -> None:
-        self._deaths = 0
-        self._ended.append(outcome)
-        self.watcher.finished(outcome)
-
-    def _bury(self, worker: _Worker) -> None:
-        """A worker died: its job failed, and another worker goes on."""
-        worker.process.join()
-        worker.pipe.close()
-        self._workers.remove(worker)
-        self._clean_up(worker)
-        code = worker.process.exitcode
-        cause = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        if worker.index is not None:
-            job = self._jobs[worker.index]
-            self._finish(failed(job, f"{job.name}: the process working on it died ({cause})"))
-        self._deaths += 1
-        if self._deaths > MAX_START_FAILURES:
-            raise AudiotoolError(f"worker processes die as they start ({cause}): try --jobs 1")
-        if self._waiting:
-            self._start()
-
-    def _close(self) -> None:
-        """Let idle workers leave by themselves."""
-        for worker in self._workers:
-            worker.pipe.close()
-        for worker in self._workers:
-            worker.process.join(5)
-
-    def _stop(self) -> None:
-        """End what still runs."""
-        try:
-            end([worker.process for worker in self._workers], PATIENCE)
-        finally:
-            for worker in self._workers:
-                if worker.process.exitcode != 0:
-                    self._clean_up(worker)
-
-    def _clean_up(self, worker: _Worker) -> None:
-        """Remove the unfinished outputs of a worker that could not do so itself."""
-        if worker.index is not None:
-            for folder in {os.path.realpath(p.parent) for p in self._jobs[worker.index].target.paths}:
-                remove_leftovers(folder)
-
-
-class _ToParent(QueueHandler):
-    """A worker's log: whoever shows it, and how, is the parent's business."""
-
-    def __init__(self, pipe: connection.Connection) -> None:
-        super().__init__(queue.SimpleQueue())
-        self.pipe = pipe
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        self.pipe.send(("logged", record))
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Nobody is left to be told."""
-
-
-def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
-    """A worker's life: load, then one job after another until the pipe closes."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    leave_to_parent()
-    stdio.prepare()
-    logging.basicConfig(level=level, handlers=[_ToParent(pipe)])
-    try:
-        try:
-            process = work.processor.open(work.threads)
-        except AudiotoolError as error:
-            pipe.send(("refused", error))
-            return
-        pipe.send(("ready",))
-        while True:
-            job = pipe.recv()
-            outcome = do(job, process, work, lambda done, total: pipe.send(("advanced", done, total)))
-            pipe.send(("finished", outcome))
-    except (EOFError, BrokenPipeError):
-        # The parent has finished, or is gone.
-        return

@@ -130,6 +130,9 @@ class StreamingGriffinLim(nn.Module):
         spec = spec.transpose(1, 2)
         magnitude, previous = spec.abs(), None
         for n in range(self.iterations):
+            if torch.compiler.is_exporting():
+                spec, magnitude, previous, states[n] = self._exported(spec, magnitude, previous, states[n])
+                continue
             spec, magnitude, previous, states[n] = self._iterate(spec, magnitude, previous, states[n], final)
         return spec.transpose(1, 2), tuple(states)
 
@@ -159,6 +162,31 @@ class StreamingGriffinLim(nn.Module):
         power = torch.addcmul(real * real, imaginary, imaginary)
         scale = power.clamp_(min=TINY**2).rsqrt_() * magnitude
         return torch.view_as_complex(target * scale[..., None]), magnitude, projected, kept
+
+    def _exported(
+        self, spec: Tensor, magnitude: Tensor, previous: Tensor | None, state: Any
+    ) -> tuple[Tensor, Tensor, Tensor, Any]:
+        """`_iterate` in a steady stream, in few operations of a graph; the last projection is complex."""
+        ahead, waiting = self.lookahead, self.past + self.lookahead
+        segments = torch.cat((state[0], self._segments(spec)), dim=1)
+        magnitude = torch.cat((state[1], magnitude), dim=1)
+        held_segments, held_magnitude = segments[:, -waiting:], magnitude[:, magnitude.shape[1] - ahead :]
+        sums = segments[:, self.past : -ahead or None]
+        for n, (begin, end, offset) in enumerate(self._overlaps()):
+            if offset:
+                seen = segments[:, n : n - waiting or None, begin - offset : end - offset]
+                sums = sums + F.pad(seen, (begin, self.n_fft - end))
+        projected = target = torch.fft.rfft(sums * self.weight)
+        held = state[2]
+        if previous is not None:
+            before = torch.cat((torch.view_as_complex(state[2]), previous), dim=1)
+            held = torch.view_as_real(before[:, before.shape[1] - ahead :])
+            before = before[:, : -ahead or None]
+            target = before + (projected - before) * (1 + self.momentum)
+        magnitude = magnitude[:, : -ahead or None]
+        power = target.real * target.real + target.imag * target.imag
+        spec = target * (magnitude / power.clamp(min=TINY**2).sqrt())
+        return spec, magnitude, projected, tuple(x.clone() for x in (held_segments, held_magnitude, held))
 
     def _segments(self, spec: Tensor) -> Tensor:
         """(B, frames, F) -> windowed (B, frames, n_fft)."""

@@ -17,8 +17,6 @@ frame that covers it has ended), whatever the alignment.
 
 from __future__ import annotations
 
-import functools
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -158,7 +156,7 @@ class StreamingISTFT(nn.Module):
             stems = spec.shape[1]
             if state is not None:
                 state = (state[0].flatten(0, 1), *state[1:])
-            y, state = self(spec.flatten(0, 1), state, final)
+            y, state = self(spec.transpose(2, 3).flatten(0, 1).transpose(1, 2), state, final)
             if state is not None:
                 state = (state[0].unflatten(0, (-1, stems)), *state[1:])
             return y.unflatten(0, (-1, stems)), state
@@ -173,36 +171,50 @@ class StreamingISTFT(nn.Module):
         else:
             signal, envelope, skip = state
         frames = spec.shape[-1]
+        y = signal[..., :0]
+        weights = None if envelope is None else envelope[..., :0]
         if frames:
-            added = self._add(torch.fft.irfft(spec.transpose(1, 2), n=self.n_fft) * self.window)
-            signal = torch.cat((added[..., :overlap] + signal, added[..., overlap:]), dim=-1)
+            y, signal = self._add(torch.fft.irfft(spec.transpose(1, 2), n=self.n_fft) * self.window, signal)
             if envelope is not None:
                 windows = self.squared.expand(1, frames, -1)
-                weights = self._add(windows if present is None else windows * present[..., None])
-                envelope = torch.cat((weights[:, :overlap] + envelope, weights[:, overlap:]), dim=-1)
-        done = signal.shape[-1] if final else frames * self.hop_length
-        y = signal[..., :done]
-        kept = None
-        if envelope is not None:
+                if present is not None:
+                    windows = windows * present[..., None]
+                weights, envelope = self._add(windows, envelope.expand(windows.shape[0], -1))
+        if final:
+            y = torch.cat((y, signal), dim=-1)
+            if weights is not None and envelope is not None:
+                weights = torch.cat((weights, envelope), dim=-1)
+        if weights is not None:
             # The edges of a Hann window are zero: no frame says anything about such a sample.
-            y = y / envelope[:, :done].clamp(min=1e-11)
-            kept = envelope[:, done:].clone()
+            y = y / weights.clamp(min=1e-11)
         dropped = min(skip, y.shape[-1])
-        state = None if final else (signal[..., done:].clone(), kept, skip - dropped)
-        return y[..., dropped:], state
+        state = None if final else (signal, envelope, skip - dropped)
+        return y[..., dropped:] if dropped else y, state
 
-    def _add(self, segments: Tensor) -> Tensor:
-        """Overlap-add (B, frames, n_fft) -> (B, (frames - 1) * hop + n_fft)."""
-        frames = segments.shape[1]
-        if frames == 1:
-            return segments[:, 0]
-        #   frame 0   a b c      the first row is the first hops of all frames (a d), the second their second
-        #   frame 1     d e f    hops one column later (b e), and so on
-        length = (frames - 1) * self.hop_length + self.n_fft
-        hops = F.pad(segments, (0, -self.n_fft % self.hop_length)).unflatten(-1, (-1, self.hop_length))
-        last = hops.shape[2] - 1
-        rows = [F.pad(row, (0, 0, n, last - n)) for n, row in enumerate(hops.unbind(2))]
-        return functools.reduce(torch.add, rows).flatten(1)[:, :length]
+    def _add(self, segments: Tensor, pending: Tensor) -> tuple[Tensor, Tensor]:
+        """Overlap-add (B, frames, n_fft) to the sums (B, n_fft - hop) of earlier frames.
+
+        Returns:
+            (B, frames * hop) to which no later frame adds, and the new pending sums.
+        """
+        hop, overlap = self.hop_length, pending.shape[-1]
+        if not overlap:
+            return segments.flatten(1), pending
+        if self.n_fft % hop:
+            segments = F.pad(segments, (0, -self.n_fft % hop))
+            pending = F.pad(pending, (0, -self.n_fft % hop))
+        #   frame 0   a b c    pending  p q    from the last: b c of a frame meet a b of the next one, so c is
+        #   frame 1     d e f                  delayed by a frame and added to b, and that to a. What is
+        #                                      pending is what such a delay holds.
+        *firsts, delayed = segments.split(hop, dim=-1)
+        waiting = pending.unflatten(-1, (-1, hop)).split(1, dim=1) if len(firsts) > 1 else [pending[:, None]]
+        held = []
+        for hops, first in zip(reversed(firsts), reversed(waiting), strict=True):
+            line = torch.cat((first, delayed), dim=1)
+            held.append(line[:, -1:])
+            delayed = hops + line[:, :-1]
+        sums = held[0] if len(held) == 1 else torch.cat(held[::-1], dim=1)
+        return delayed.flatten(1), sums.flatten(1)[:, :overlap].contiguous()
 
     def _envelope_period(self) -> Tensor:
         """Sum of all squared windows that cover a sample, over one hop."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiotool.dsp.mel import MelConfig, StreamingMel
 from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State
 from audiotool.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from audiotool.dsp.mel import MelConfig
     from audiotool.dsp.pitch import PitchTracker
 
 
@@ -64,6 +64,8 @@ class CopySynthesis(Engine):
     name = "copy-synthesis"
 
     def __init__(self, vocoder: Engine) -> None:
+        from audiotool.dsp.mel import StreamingMel
+
         mel = mel_of(vocoder)
         self.vocoder = vocoder
         self.analysis = StreamingMel(mel)

@@ -300,6 +300,8 @@ def _make_session(graph: bytes | str, source: Path, threads: int) -> onnxruntime
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    # What these small graphs gain by more than folding of constants is less than finding it out costs.
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     # Streams that wait cost nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 
 import audiotool.models.layers.graph_operators  # noqa: F401  (registers them)
@@ -12,6 +13,7 @@ import audiotool.models.layers.graph_operators  # noqa: F401  (registers them)
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Operator to the function that writes it: `custom_translation_table` of `torch.onnx.export`."""
+    from onnx.numpy_helper import from_array
     from onnxscript import opset18
 
     op: Any = opset18
@@ -19,18 +21,16 @@ def translations() -> dict[Any, Callable[..., Any]]:
     def onnx_gru(x: Any, hidden: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> Any:
         size = int(hidden.shape[2])
 
-        def reordered(weights: Any) -> Any:
-            """ONNX has the gates in the order z, r, n; PyTorch as r, z, n."""
-            r, z, n = op.Split(weights, num_outputs=3, axis=0)
-            return op.Concat(z, r, n, axis=0)
-
-        axis = op.Constant(value_ints=[0])
-        bias = op.Concat(reordered(b_ih), reordered(b_hh), axis=0)
-        weights = (op.Unsqueeze(reordered(w), axis) for w in (w_ih, w_hh))
+        # ONNX has the gates in the order z, r, n; PyTorch as r, z, n. Its first axis is the direction.
+        r, z, n = np.arange(3 * size).reshape(3, size)
+        order = np.concatenate((z, r, n))[None]
+        both = np.hstack((order, order + 3 * size))
+        gates, biases = (op.Constant(value=from_array(rows)) for rows in (order, both))
         y, last = op.GRU(
             x,
-            *weights,
-            op.Unsqueeze(bias, axis),
+            op.Gather(w_ih, gates, axis=0),
+            op.Gather(w_hh, gates, axis=0),
+            op.Gather(op.Concat(b_ih, b_hh, axis=0), biases, axis=0),
             None,
             hidden,
             hidden_size=size,

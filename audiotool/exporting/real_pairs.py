@@ -140,8 +140,7 @@ def _add_product(a: Any, b: Any, c: Any, value: float = 1) -> ComplexPair:
 
 
 def _parts_last(x: Tensor) -> ComplexPair:
-    real, imaginary = x.unbind(-1)
-    return ComplexPair(real, imaginary)
+    return ComplexPair(x.select(-1, 0), x.select(-1, 1))
 
 
 def tables() -> dict[tuple[int, str, int, bool], np.ndarray]:

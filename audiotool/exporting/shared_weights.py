@@ -23,17 +23,15 @@ if TYPE_CHECKING:
 TYPES = {"F32": (1, np.float32), "F16": (10, np.float16)}
 """A safetensors type as ONNX's number of it, and as numpy's."""
 
-SMALL = 64
+SMALL = 128
 """Values that are not worth a reference."""
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A tensor of a safetensors file: its type there, its shape, and its place in the file."""
+    """A tensor of a safetensors file: its type there, and its place in the file."""
 
-    name: str
     kind: str
-    shape: tuple[int, ...]
     offset: int
     length: int
 
@@ -50,13 +48,8 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
         values = numpy_helper.to_array(initializer)
         found = [initializer]
         if values.size > SMALL:
-            if _key(values) in stored:
-                found = [_reference(stored[_key(values)], checkpoint.name, [initializer.name], nodes)]
-            elif values.ndim == 2 and _key(values.T) in stored:
-                turned = f"{initializer.name}.turned"
-                found = [
-                    _reference(stored[_key(values.T)], checkpoint.name, [turned, initializer.name], nodes)
-                ]
+            if (reference := _referred(initializer.name, values, stored, checkpoint.name, nodes)) is not None:
+                found = reference
             elif (table := _table_of(values)) is not None:
                 found = _computed(initializer.name, *table, nodes)
         kept.update((tensor.name, tensor) for tensor in found)
@@ -67,38 +60,61 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
     graph.node.extend([*nodes, *rest])
 
 
-def _key(values: np.ndarray) -> tuple[tuple[int, ...], bytes]:
-    return values.shape, hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
+def _key(values: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).digest()
 
 
-def _stored(checkpoint: Path) -> dict[tuple[tuple[int, ...], bytes], _Stored]:
-    """The tensors of a safetensors file by their shape and a digest of their values in single precision."""
+def _stored(checkpoint: Path) -> dict[bytes, _Stored]:
+    """The tensors of a safetensors file, by a digest of their values in single precision."""
     data = checkpoint.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     found = {}
     for name, entry in json.loads(data[8 : 8 + length]).items():
         if name != "__metadata__":
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
-            values = np.frombuffer(data[begin:end], TYPES[entry["dtype"]][1]).reshape(entry["shape"])
-            tensor = _Stored(name, entry["dtype"], values.shape, begin, end - begin)
-            found[_key(values.astype(np.float32))] = tensor
+            values = np.frombuffer(data[begin:end], TYPES[entry["dtype"]][1])
+            found[_key(values.astype(np.float32))] = _Stored(entry["dtype"], begin, end - begin)
     return found
 
 
-def _reference(tensor: _Stored, file: str, names: list[str], nodes: list[Any]) -> onnx.TensorProto:
-    """An initializer whose values lie in the checkpoint, and the nodes that make `names` of it.
+def _referred(
+    name: str, values: np.ndarray, stored: dict[bytes, _Stored], file: str, nodes: list[Any]
+) -> list[onnx.TensorProto] | None:
+    """Initializers and nodes that make `values` of a tensor of the checkpoint that has the same values.
 
-    Args:
-        names: of the values in single precision, and of their transpose where that is what is needed.
+    They may be that tensor itself, in another shape, its transpose, or a GRU's gates in another order.
     """
+    from onnx import helper, numpy_helper
+
+    if _key(values) in stored:
+        return [_reference(stored[_key(values)], values.shape, file, name, nodes)]
+    if values.ndim == 2 and _key(values.T) in stored:
+        turned = f"{name}.turned"
+        nodes.append(helper.make_node("Transpose", [turned], [name], perm=[1, 0]))
+        return [_reference(stored[_key(values.T)], values.T.shape, file, turned, nodes)]
+    if values.ndim == 3 and len(values) == 1 and not values.shape[1] % 3:
+        z, r, n = np.split(values[0], 3)
+        found = stored.get(_key(np.concatenate((r, z, n))))
+        if found is not None:
+            gates = f"gates_{values.shape[1]}"
+            order = np.arange(values.shape[1]).reshape(3, -1)[[1, 0, 2]].reshape(1, -1)
+            nodes.append(helper.make_node("Gather", [f"{name}.gates", gates], [name], axis=0))
+            reference = _reference(found, values.shape[1:], file, f"{name}.gates", nodes)
+            return [reference, numpy_helper.from_array(order, gates)]
+    return None
+
+
+def _reference(
+    tensor: _Stored, shape: tuple[int, ...], file: str, name: str, nodes: list[Any]
+) -> onnx.TensorProto:
+    """An initializer whose values lie in the checkpoint, called `name` when it is in single precision."""
     from onnx import TensorProto, helper
 
-    first = f"{names[0]}.half" if tensor.kind == "F16" else names[0]
-    made = TensorProto(name=first, data_type=TYPES[tensor.kind][0], dims=tensor.shape)
+    first = f"{name}.half" if tensor.kind == "F16" else name
+    made = TensorProto(name=first, data_type=TYPES[tensor.kind][0], dims=shape)
     if tensor.kind == "F16":
-        nodes.append(helper.make_node("Cast", [first], [names[0]], to=TensorProto.FLOAT))
-    if len(names) > 1:
-        nodes.append(helper.make_node("Transpose", [names[0]], [names[1]], perm=[1, 0]))
+        # Before the node that takes its output.
+        nodes.insert(0, helper.make_node("Cast", [first], [name], to=TensorProto.FLOAT))
     made.data_location = TensorProto.EXTERNAL
     for key, value in (("location", file), ("offset", tensor.offset), ("length", tensor.length)):
         made.external_data.add(key=key, value=str(value))
@@ -127,17 +143,21 @@ def _computed(
         weights = np.where((j == 0) | (j == size // 2), 1, 2) / size
     elif function == "cos":
         weights[-1] /= 2
+    places = f"fourier_{size}.{first}"
     constants = {
-        f"{name}.j": j,
+        f"{places}.j": j,
         f"fourier_{size}.k": k,
         f"fourier_{size}.size": np.array(size),
         f"fourier_{size}.{function}": row,
         f"{name}.weights": weights.astype(np.float32),
     }
+    if not any(node.output[0] == places for node in nodes):
+        nodes += [
+            helper.make_node("Mul", [f"{places}.j", f"fourier_{size}.k"], [f"{places}.products"]),
+            helper.make_node("Mod", [f"{places}.products", f"fourier_{size}.size"], [places]),
+        ]
     nodes += [
-        helper.make_node("Mul", [f"{name}.j", f"fourier_{size}.k"], [f"{name}.products"]),
-        helper.make_node("Mod", [f"{name}.products", f"fourier_{size}.size"], [f"{name}.places"]),
-        helper.make_node("Gather", [f"fourier_{size}.{function}", f"{name}.places"], [f"{name}.values"]),
+        helper.make_node("Gather", [f"fourier_{size}.{function}", places], [f"{name}.values"]),
         helper.make_node("Mul", [f"{name}.values", f"{name}.weights"], [name]),
     ]
     return [numpy_helper.from_array(values, key) for key, values in constants.items()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,24 +22,22 @@ SAMPLES = (7, 11, 13)
 END = 1 << 40
 """A slice's end beyond it is the axis's end."""
 
-RESHAPES = ("Reshape", "Squeeze", "Unsqueeze")
-"""Operators after which a Reshape is one of what they took."""
+Sizes = tuple[int, ...]
+"""An axis's size for each of the samples."""
 
-Shape = tuple[tuple[int, ...], ...]
-"""Each axis's size for each of the samples."""
+Shape = tuple[Sizes, ...]
 
 
 def simplify(model: onnx.ModelProto) -> None:
-    """Replace sizes that are computed by constants, merge reshapes, and remove what is then unused."""
+    """Replace sizes that are computed by constants, merge reshapes and slices, remove what is then unused."""
     graph = _Graph(model)
     for node in list(model.graph.node):
-        if node.op_type == "Reshape":
-            graph.settle_reshape(node)
-        elif node.op_type == "Slice":
+        if node.op_type == "Slice":
             graph.settle_slice(node)
-    for node in list(model.graph.node):
-        if node.op_type == "Reshape":
+            graph.merge_slice(node)
+        elif graph.only_reshapes(node):
             graph.merge_reshape(node)
+        graph.see(node)
     graph.remove_unused()
     # What the exporter tells of its origin and of sizes, which runtimes infer again.
     del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
@@ -65,19 +63,94 @@ class _Graph:
             name: tuple((size,) * len(SAMPLES) for size in array.shape)
             for name, array in self.constants.items()
         }
+        # The first value that has an axis of such sizes, and nodes that tell sizes, by what they come before.
+        self.places: dict[Sizes, tuple[str, int]] = {}
+        self.told: dict[Any, str] = {}
+        self.added: dict[str, list[onnx.NodeProto]] = {}
+        for value in self.graph.input:
+            self._see_value(value.name)
 
-    def settle_reshape(self, node: onnx.NodeProto) -> None:
-        """Give a Reshape a constant shape where one is enough: one -1, and 0 for sizes that stay in place."""
+    def see(self, node: onnx.NodeProto) -> None:
+        """What comes after a node may ask its outputs for their sizes."""
+        for name in node.output:
+            self._see_value(name)
+
+    def _see_value(self, name: str) -> None:
+        for axis, sizes in enumerate(self.shapes.get(name) or ()):
+            if not _is_known(sizes):
+                self.places.setdefault(sizes, (name, axis))
+
+    def only_reshapes(self, node: onnx.NodeProto) -> bool:
+        """Whether a node leaves values in their order, and is nothing but a Reshape."""
+        if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze", "Gather", "Transpose"):
+            return False
         before, after = self.shapes.get(node.input[0]), self.shapes.get(node.output[0])
-        if node.input[1] in self.constants or before is None or after is None:
+        if before is None or after is None:
+            return False
+        if node.op_type == "Gather":
+            index, axis = self.constants.get(node.input[1]), _attribute(node, "axis", 0)
+            return index is not None and index.ndim == 0 and before[axis] == (1,) * len(SAMPLES)
+        if node.op_type == "Transpose":
+            moved = [n for n in _attribute(node, "perm", ()) if before[n] != (1,) * len(SAMPLES)]
+            return moved == sorted(moved)
+        return True
+
+    def merge_reshape(self, node: onnx.NodeProto) -> None:
+        """Let what only reshapes take what was reshaped before it, as one Reshape with a known shape.
+
+        That is a constant where one axis is free: -1, or 0 for sizes that stay in place. Where two are, one
+        is asked of an earlier value.
+        """
+        source = node.input[0]
+        while (producer := self.producers.get(source)) is not None and self.only_reshapes(producer):
+            source = producer.input[0]
+        if node.op_type != "Reshape" and source == node.input[0]:
             return
-        target = [sizes[0] if len(set(sizes)) == 1 else -1 for sizes in after]
+        shape = self._target(self.shapes[source], self.shapes[node.output[0]], node)
+        if shape is None:
+            return
+        node.op_type = "Reshape"
+        del node.attribute[:]  # allowzero: a size of 0 means 0
+        node.input[:] = [source, shape]
+
+    def _target(self, before: Shape | None, after: Shape | None, node: onnx.NodeProto) -> str | None:
+        """Name of a Reshape's shape."""
+        if before is None or after is None:
+            return None
+        target = [sizes[0] if _is_known(sizes) else -1 for sizes in after]
+        free = [axis for axis, size in enumerate(target) if size == -1]
+        kept = [axis for axis in free[:-1] if axis < len(before) and before[axis] == after[axis]]
+        if len(free) - len(kept) <= 1:
+            return self.constant([0 if axis in kept else size for axis, size in enumerate(target)])
+        asked = [axis for axis in free if after[axis] in self.places][: len(free) - 1]
+        if len(free) - len(asked) > 1:
+            return None
+        return self._told_shape(target, {axis: after[axis] for axis in asked}, node)
+
+    def _told_shape(self, target: list[int], asked: dict[int, Sizes], node: onnx.NodeProto) -> str:
+        """A shape of constants, and of sizes of earlier values; made before a node."""
+        from onnx import helper
+
+        key = tuple(asked.get(axis, size) for axis, size in enumerate(target))
+        if key in self.told:
+            return self.told[key]
+        nodes = self.added.setdefault(node.output[0], [])
+        parts = []
         for axis, size in enumerate(target):
-            if target.count(-1) > 1 and size == -1 and axis < len(before) and before[axis] == after[axis]:
-                target[axis] = 0
-        if target.count(-1) <= 1:
-            node.input[1] = self.constant(target)
-            del node.attribute[:]  # allowzero: a size of 0 means 0
+            if axis not in asked:
+                parts.append(self.constant([size]))
+                continue
+            sizes = asked[axis]
+            if sizes not in self.told:
+                name, place = self.places[sizes]
+                self.told[sizes] = f"length_{len(self.told)}"
+                nodes.append(
+                    helper.make_node("Shape", [name], [self.told[sizes]], start=place, end=place + 1)
+                )
+            parts.append(self.told[sizes])
+        self.told[key] = f"shape_{len(self.told)}"
+        nodes.append(helper.make_node("Concat", parts, [self.told[key]], axis=0))
+        return self.told[key]
 
     def settle_slice(self, node: onnx.NodeProto) -> None:
         """Count a Slice's places from the axis's end where that makes them constants."""
@@ -103,13 +176,34 @@ class _Graph:
         elif start is None and end is not None and end[0] >= END and len(set(kept)) == 1 and kept[0]:
             node.input[1] = self.constant([-int(kept[0])])
 
-    def merge_reshape(self, node: onnx.NodeProto) -> None:
-        """Let a Reshape take what was reshaped before it."""
-        target = self.constants.get(node.input[1])
-        if target is None or (target == 0).any():
+    def merge_slice(self, node: onnx.NodeProto) -> None:
+        """Let a Slice of a Slice along the same axis take what that one took."""
+        producer = self.producers.get(node.input[0])
+        if producer is None or producer.op_type != "Slice":
             return
-        while (producer := self.producers.get(node.input[0])) is not None and producer.op_type in RESHAPES:
-            node.input[0] = producer.input[0]
+        first, second = self._places_of(producer), self._places_of(node)
+        before = self.shapes.get(producer.input[0])
+        if first is None or second is None or before is None or first[0] != second[0]:
+            return
+        axis, sizes = first[0], before[first[0]]
+        if not _is_known(sizes):
+            return
+        kept = range(sizes[0])[first[1]][second[1]]
+        end = kept.stop if kept.stop >= 0 else -END
+        values = ([kept.start], [end], [axis % len(before)], [kept.step])
+        node.input[:] = [producer.input[0], *map(self.constant, values)]
+
+    def _places_of(self, node: onnx.NodeProto) -> tuple[int, slice] | None:
+        """A Slice's axis, and what it keeps of it; None where that is not constant."""
+        found = [self.constants.get(name) for name in node.input[1:]]
+        if len(found) < 3 or any(values is None or values.size != 1 for values in found):
+            return None
+        start, end, axis, *step = (int(values[0]) for values in found if values is not None)
+        rank = len(self.shapes[node.input[0]] or ()) if self.shapes.get(node.input[0]) else 0
+        if not rank:
+            return None
+        stop = None if step and step[0] < 0 and end <= -END else end
+        return axis % rank, slice(start, stop, step[0] if step else 1)
 
     def constant(self, values: Sequence[int]) -> str:
         """Name of an initializer of these integers."""
@@ -124,8 +218,9 @@ class _Graph:
     def remove_unused(self) -> None:
         """Drop nodes and initializers that no output needs."""
         used = {output.name for output in self.graph.output}
+        nodes = [new for node in self.graph.node for new in (*self.added.get(node.output[0], ()), node)]
         kept = []
-        for node in reversed(self.graph.node):
+        for node in reversed(nodes):
             if used.intersection(node.output):
                 used.update(node.input)
                 kept.append(node)
@@ -134,6 +229,17 @@ class _Graph:
         initializers = [i for i in self.graph.initializer if i.name in used]
         del self.graph.initializer[:]
         self.graph.initializer.extend(initializers)
+
+
+def _is_known(sizes: Sizes) -> bool:
+    return len(set(sizes)) == 1
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    from onnx import helper
+
+    found = [helper.get_attribute_value(a) for a in node.attribute if a.name == name]
+    return found[0] if found else default
 
 
 def _sizes(value: onnx.ValueInfoProto) -> Shape | None:

@@ -161,7 +161,7 @@ class UpperBands(nn.Module):
             hidden: (T * B, K, D) that network's features.
         """
         frames, batch = upper.shape[:2]
-        own = self.split(self._features(upper).flatten(0, 1))
+        own = self.split(self._features(upper).flatten(0, 1).transpose(0, 1)).transpose(0, 1)
         kept = torch.cat([_logarithm(x.square() @ self.low_means) for x in (low, enhanced)], dim=-1)
         context = self.kept(kept).flatten(0, 1).unflatten(1, (CONTEXT, -1))
         context = context + self.narrow(self.pool(self.low_norm(hidden).transpose(1, 2)).transpose(1, 2))
@@ -170,7 +170,8 @@ class UpperBands(nn.Module):
         for n, layer in enumerate(self.layers):
             h, states[n] = layer(h, frames, states[n])
         h = h.unflatten(0, (frames * batch, -1))[:, : self.bands]
-        gains = torch.sigmoid(self.head(self.head_norm(h))).view(frames, batch, self.bands)
+        gains = torch.sigmoid(self.head(self.head_norm(h).transpose(0, 1)))
+        gains = gains.transpose(0, 1).reshape(frames, batch, self.bands)
         return gains @ self.spread, states
 
     def _features(self, upper: Tensor) -> Tensor:

@@ -219,10 +219,11 @@ class SpectralConvNeXt(Model):
             return mask * spec[:, None]
         taps = torch.cat((mask[:, :, None, :low], past.unflatten(2, (-1, low))), dim=2)
         filtered, state["filter"] = self.filter(
-            spec[:, :low].permute(2, 0, 1), taps.permute(4, 0, 1, 2, 3), state["filter"]
+            spec[:, :low].permute(2, 0, 1), taps.permute(4, 0, 1, 2, 3).flatten(0, 1), state["filter"]
         )
         plain = mask[:, :, low:] * spec[:, None, low:]
-        return torch.cat((filtered.permute(1, 2, 3, 0), plain), dim=2)
+        filtered = filtered.unflatten(0, (-1, spec.shape[0])).permute(1, 2, 3, 0)
+        return torch.cat((filtered, plain), dim=2)
 
     def _add_input(self, y: Tensor, x: Tensor, state: dict[str, Any], final: bool) -> Tensor:
         """Add the input, which waits until the network's answer to it has come out."""

@@ -14,7 +14,8 @@ import audiotool
 from audiotool.audio import media
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Layout, Plan, make_plan
-from audiotool.batch.run import Pool, run
+from audiotool.batch.pool import Pool
+from audiotool.batch.run import run
 from audiotool.batch.watch import Silent
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import CheckpointError, PlanError

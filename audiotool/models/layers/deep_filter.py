@@ -20,7 +20,8 @@ class DeepFilter(nn.Module):
     Args:
         taps: frames a filter spans, the current one included.
 
-    Frames come first. State: (B, taps - 1, bins) the frames before this chunk; None where one tap needs none.
+    Frames come first; rows are frames and, next to each other, a frame's batch. State: (B, taps - 1, bins)
+    the frames before this chunk; None where one tap needs none.
     """
 
     def __init__(self, taps: int) -> None:
@@ -30,13 +31,18 @@ class DeepFilter(nn.Module):
     def forward(
         self, spec: Tensor, coefficients: Tensor, state: State = None, final: bool = False
     ) -> tuple[Tensor, State]:
-        """Complex (T, B, bins) and (T, B, S, taps, bins) -> (T, B, S, bins); tap i looks i frames back."""
+        """Complex (T, B, bins) and rows (T * B, S, taps, bins) -> rows (T * B, S, bins).
+
+        Tap i looks i frames back.
+        """
         if self.taps == 1:
-            return coefficients.select(3, 0) * spec.unsqueeze(2), None
+            return coefficients.squeeze(2) * spec.flatten(0, 1).unsqueeze(1), None
         frames, last = spec.shape[0], self.taps - 1
         if state is None:
             state = spec.new_zeros(spec.shape[1], last, spec.shape[2])
-        history = torch.cat((state.transpose(0, 1), spec)).unsqueeze(2)
-        seen = torch.cat([history[last - n : last - n + frames] for n in range(self.taps)], dim=2)
-        y = (coefficients * seen.unsqueeze(2)).sum(3)
-        return y, history[frames:, :, 0].transpose(0, 1).clone()
+        history = torch.cat((state.transpose(0, 1), spec))
+        # Frame t of the chunk is t + last of the history.
+        delayed = torch.cat([history[last - n : last - n + frames] for n in range(self.taps)], dim=-1)
+        seen = delayed.view(-1, 1, self.taps, spec.shape[-1])
+        y = (coefficients * seen).sum(2)
+        return y, history[frames:].transpose(0, 1).clone()

@@ -47,6 +47,8 @@ class RunningLevel(nn.Module):
         """(B, n) mean powers of blocks -> (B, 1, n) levels."""
         if state is None:
             state = power.new_zeros(power.shape[0], 2)
+        if torch.compiler.is_exporting():
+            return self._exported(power, state)
         blocks = power.shape[1]
         if blocks == 0:
             return power[:, None], state
@@ -58,12 +60,21 @@ class RunningLevel(nn.Module):
         level = (followed[:, 0] / followed[:, 1]).sqrt()
         return level[:, None], followed[..., -1].clone()
 
+    def _exported(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for any number of blocks in few operations: a graph has no blocks of blocks.
+
+        e_n = a^n (e_0 + sum_k (1 - a) a^-k p_k), and w_n = 1 - a^n (1 - w_0). All terms are positive: the
+        sums lose nothing.
+        """
+        decayed = self.decay ** torch.ones_like(power).cumsum(-1)
+        energy, weight = state.split(1, dim=-1)
+        energy = ((power * (1 - self.decay) / decayed).cumsum(-1) + energy) * decayed
+        weight = 1 - (1 - weight) * decayed
+        level = (energy / weight).sqrt()
+        return level[:, None], torch.cat((energy[:, -1:], weight[:, -1:]), dim=-1)
+
     def _follow(self, x: Tensor, initial: Tensor) -> Tensor:
         """y_n = decay * y_{n-1} + x_n over the last axis, in blocks of matrix products instead of a loop."""
-        if torch.compiler.is_exporting():
-            # A graph has no blocks of blocks. All terms are positive: the sums lose nothing.
-            growth = self.decay ** -torch.arange(1, x.shape[-1] + 1, dtype=x.dtype)
-            return ((x * growth).cumsum(-1) + initial[..., None]) / growth
         parts = []
         for part in x.split(RECURSION_BLOCKS, dim=-1):
             n = part.shape[-1]
