@@ -52,7 +52,7 @@ class Cost:
 
 def measure(source: Path, output: Path, jobs: int) -> Cost:
     """Denoise, watching the workers."""
-    words = ["-m", "audiotool", "denoise", str(source), "-o", str(output), "--overwrite", "--no-warm-up", "-q"]
+    words = ["-m", "audiotool", "denoise", str(source), "-o", str(output), "--overwrite", "-q"]
     cost, began = Cost(), time.monotonic()
     process = subprocess.Popen([sys.executable, *words, "--jobs", str(jobs)])
     while True:
