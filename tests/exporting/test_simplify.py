@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -10,7 +13,7 @@ from onnx import TensorProto, helper
 
 from audiotool.exporting.simplify import simplify
 
-Node = tuple[str, list[str], str, dict[str, object], list[int | str] | None]
+Node = tuple[str, list[str], str, dict[str, Any], Sequence[Any] | None]
 """Operator, inputs, output, attributes, sizes of the output."""
 
 
