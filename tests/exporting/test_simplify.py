@@ -25,7 +25,7 @@ def graph(nodes: list[Node], constants: dict[str, list[int]]) -> onnx.ModelProto
         for *_, output, _, sizes in nodes
         if sizes is not None
     ]
-    shape = ["batch", "4*hops", 8]
+    shape: list[Any] = ["batch", "4*hops", 8]
     model = helper.make_model(
         helper.make_graph(
             made,
