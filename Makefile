@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LIGHT := $(VENV)/.light
 
-.PHONY: demo test fast lint format docs install clean
+.PHONY: demo test fast coverage lint format docs install clean
 
 install: $(INSTALLED)
 
@@ -33,6 +33,12 @@ test: $(INSTALLED)
 fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m fast -n auto
 
+# Branches and lines that the fast tests reach, by package; scripts/check_coverage.py has the floors.
+coverage: $(INSTALLED)
+	COVERAGE_FILE=build/.coverage $(BIN)/python -m pytest -m fast -n auto --cov \
+		--cov-report=json:build/coverage.json
+	$(BIN)/python scripts/check_coverage.py build/coverage.json
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,6 +46,7 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 docs: $(INSTALLED)
+	$(BIN)/python scripts/write_model_table.py --missing
 	$(BIN)/python -m mkdocs build --quiet
 	@echo "Read: build/site/index.html"
 

@@ -1,7 +1,9 @@
 """Write docs/models.md and audiotool/models/published.json: a row an architecture, declared and counted.
 
-    python scripts/write_model_table.py [--output docs/models.md]
+    python scripts/write_model_table.py [--output docs/models.md] [--missing]
 
+With --missing, which `make docs` gives, only architectures that the files lack are counted: the others' rows
+stay as they are.
 Parameters, latency and the way of streaming are the models' own words, multiply-adds are counted
 (`audiotool models list --cost` shows them), importers are those of audiotool/importers, and the proofs are
 the tests that compare with an official program's stored outputs.
@@ -63,18 +65,34 @@ COLUMNS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "models.md")
+    parser.add_argument("--missing", action="store_true", help="keep the rows that are there")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    known = written(options.output) if options.missing else {}
     lines, facts = [_line(COLUMNS), _line(["---"] * len(COLUMNS))], []
     for name, model_class in MODELS.all().items():
-        model = model_class.from_config().eval()
-        facts.append(counted(model))
-        lines.append(_line(row(name, model, facts[-1]["macs_per_second"])))
-        print(lines[-1], flush=True)
+        if name in known:
+            line, found = known[name]
+        else:
+            model = model_class.from_config().eval()
+            found = counted(model)
+            line = _line(row(name, model, found["macs_per_second"]))
+            print(line, flush=True)
+        facts.append(found)
+        lines.append(line)
     rows = ",\n".join(json.dumps(row) for row in facts)
     PUBLISHED.write_text(f"[\n{rows}\n]\n")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(HEADER + "\n".join(lines) + "\n" + official_options())
+
+
+def written(page: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The page's line and the file's row of every architecture that both have."""
+    if not (page.is_file() and PUBLISHED.is_file()):
+        return {}
+    lines = {line.split("`")[1]: line for line in page.read_text().splitlines() if line.startswith("| `")}
+    rows = {row["model"]: row for row in json.loads(PUBLISHED.read_text())}
+    return {name: (lines[name], rows[name]) for name in lines.keys() & rows.keys()}
 
 
 def counted(model: Model) -> dict[str, Any]:

@@ -105,6 +105,7 @@ class PesqWorker:
     def _running(self) -> subprocess.Popen[bytes]:
         # A process inherited through fork belongs to the parent.
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            self.close()
             self._process = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
             )

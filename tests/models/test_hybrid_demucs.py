@@ -91,7 +91,7 @@ def test_overfits() -> None:
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[1] < losses[0]
     assert losses[-1] < 0.7 * losses[0]
 

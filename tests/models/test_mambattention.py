@@ -135,7 +135,7 @@ def test_overfits() -> None:
         loss.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[1] < losses[0]
     assert losses[-1] < 0.9 * losses[0]
 
