@@ -14,8 +14,10 @@ from typing import Any
 import benchmark_caches
 import benchmark_engines
 import benchmark_streaming
+import benchmark_streams
 import bundle_checkpoint
 import check_coverage
+import measure_report
 import numpy as np
 import pytest
 import soundfile
@@ -156,6 +158,18 @@ def test_benchmark_caches(run: Callable[..., str], monkeypatch: pytest.MonkeyPat
     rows = [line.split("|") for line in run("benchmark_caches").splitlines()[2:]]
     assert len(rows) == 4
     assert all(float(row[6]) < 1e-4 for row in rows)
+
+
+def test_benchmark_streams(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark_streams, "HOPS", 25)
+    out = run("benchmark_streams", "--model", "denoise-tiny-16k", "--streams", 2)
+    assert "2 streams" in out
+
+
+def test_measure_report(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_report, "MODES", (None, "none"))
+    lines = run("measure_report", "--files", 1, "--seconds", 1).splitlines()
+    assert [line.split()[0] for line in lines] == ["report", "without", "none"]
 
 
 def test_bundle_checkpoint(
