@@ -76,6 +76,52 @@ def show(
         say(f"{len(found.rows)} rows: {', '.join(map(str, output))}")
 
 
+@app.command("merge")
+def merge(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="REPORT", help="Reports, all .json or all .csv.", show_default=False),
+    ],
+    output: Annotated[
+        list[Path],
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where the whole goes, as .json, .csv or .md; several times for several.",
+            show_default=False,
+        ),
+    ],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join the reports of shards into one, with the means of all rows.
+
+    A shard whose report is missing is named. `audiotool report show` makes a page of the whole.
+
+    audiotool report merge report-*-of-0064.json -o report.json
+    """
+    from audiotool.report.merge import check_formats, merged, missing_shards
+    from audiotool.report.write import check_paths, write_reports
+
+    try:
+        check_paths(output)
+        check_formats(sources, output)
+    except InputError as error:
+        raise PlanError(str(error)) from error
+    whole = merged(sources)
+    write_reports(output, whole)
+    missing = missing_shards(sources)
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        say(f"without {', '.join(missing[:3])}{more}: these shards have no report here")
+    if as_json:
+        paths = [str(path) for path in output]
+        write_document("report merge", output=paths, rows=len(whole.rows), missing=missing)
+    elif not quiet:
+        say(f"{len(whole.rows)} rows of {len(sources)} reports: {', '.join(map(str, output))}")
+
+
 def begin(**facts: Any) -> Run:
     """The run that was typed; `facts` are fields of `Run`."""
     from audiotool.report.report import Run

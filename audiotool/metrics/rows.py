@@ -74,6 +74,12 @@ def remarks(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
+def metric_names(columns: Sequence[str]) -> list[str]:
+    """The columns of scores without those derived of them: "pesq" of "pesq" and "pesq_noisy"."""
+    derived = {f"{name}{ending}" for name in columns for ending in ("_noisy", "_improvement")}
+    return [name for name in columns if name not in derived]
+
+
 def column_names(rows: Sequence[Row]) -> list[str]:
     """Names of all columns of scores, in their order."""
     return list(dict.fromkeys(name for row in rows for name in row.columns()))

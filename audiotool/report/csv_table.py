@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from audiotool import text
-from audiotool.metrics.rows import column_names, summary
-from audiotool.report.report import Report
+from audiotool.errors import InputError
+from audiotool.metrics.base import Value
+from audiotool.metrics.rows import Row, column_names, metric_names, summary
+from audiotool.report.report import Report, Run
 
 
 def to_csv(report: Report) -> str:
@@ -35,6 +39,48 @@ def to_csv(report: Report) -> str:
     writer.writerow(["mean", *(_plain(found[c]["mean"]) for c in columns), *blank])
     writer.writerow(["null", *(found[c]["null"] for c in columns), *blank])
     return text.encodable(stream.getvalue())
+
+
+def read_csv(path: Path) -> Report:
+    """Read what `to_csv` wrote. Facts stay text, scores have the digits that were written.
+
+    Raises:
+        InputError: the file cannot be read, or is no report.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            lines = list(csv.DictReader(file, strict=True))
+        *entries, means, nulls = lines
+        if (means["file"], nulls["file"]) != ("mean", "null"):
+            raise ValueError("no summary")
+        metrics = [name for name, count in nulls.items() if name != "file" and count]
+        return Report([_row(entry, metrics) for entry in entries], Run(version=None))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no report of audiotool: give the .csv that --report wrote") from error
+
+
+def _row(entry: dict[str, str], columns: Sequence[str]) -> Row:
+    metrics = metric_names(columns)
+    reasons = dict(part.split(": ", 1) for part in entry["reasons"].split("; ") if ": " in part)
+
+    def value(column: str) -> Value:
+        number = entry[column]
+        return Value(float(number)) if number else Value(None, reasons.get(column))
+
+    # A row that was not scored has neither a number nor a reason.
+    scored = {name for name in columns if entry[name] or name in reasons}
+    own = {"file", "reasons", "notes", *columns}
+    facts = {name: fact for name, fact in entry.items() if name not in own and fact}
+    return Row(
+        entry["file"],
+        {name: value(name) for name in metrics if name in scored},
+        {name: value(f"{name}_noisy") for name in metrics if f"{name}_noisy" in scored},
+        facts,
+        [entry["notes"]] if entry["notes"] else [],
+        facts.get("status") == "failed",
+    )
 
 
 def on_one_line(value: Any) -> Any:

@@ -10,11 +10,8 @@ from audiotool import text
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import InputError
 from audiotool.metrics.base import Value
-from audiotool.metrics.rows import Row, summary
+from audiotool.metrics.rows import Row, metric_names, summary
 from audiotool.report.report import Report, Run
-
-DERIVED = ("_noisy", "_improvement")
-"""Endings of columns that belong to a score."""
 
 
 def to_json(report: Report) -> str:
@@ -65,7 +62,7 @@ def _run(values: dict[str, Any]) -> Run:
 
 def _row(entry: dict[str, Any], columns: list[str]) -> Row:
     reasons = dict(entry["reasons"])
-    metrics = [n for n in columns if not any(n.endswith(e) and n[: -len(e)] in columns for e in DERIVED)]
+    metrics = metric_names(columns)
 
     def value(column: str) -> Value:
         number = entry[column]

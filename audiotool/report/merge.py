@@ -1,0 +1,71 @@
+"""Reports of shards, joined into one."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from audiotool.errors import InputError
+from audiotool.report.csv_table import read_csv
+from audiotool.report.json_document import read_report
+from audiotool.report.report import Report, Run
+
+_SHARD = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
+
+
+def merged(paths: Sequence[Path]) -> Report:
+    """All rows, in the order of the reports; means are computed again where the report is written.
+
+    What the reports say alike of how they came to be is said of the whole.
+
+    Raises:
+        InputError: one of them cannot be read or is none.
+    """
+    reports = [read_csv(path) if path.suffix.lower() == ".csv" else read_report(path) for path in paths]
+    return Report([row for report in reports for row in report.rows], _common([r.run for r in reports]))
+
+
+def _common(runs: Sequence[Run]) -> Run:
+    first = runs[0]
+    unlike = [
+        f.name for f in fields(Run) if any(getattr(run, f.name) != getattr(first, f.name) for run in runs)
+    ]
+    unknown = Run(version=None)
+    return replace(first, **{name: getattr(unknown, name) for name in unlike})
+
+
+def missing_shards(paths: Iterable[Path]) -> list[str]:
+    """Names of reports that belong to the given ones, as their numbers tell, and are not among them."""
+    found: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    for path in paths:
+        match = _SHARD.fullmatch(path.name)
+        if match is not None:
+            before, number, count, after = match.groups()
+            found[(before, count, after)].add(int(number))
+    return [
+        f"{before}{n:0{len(count)}}-of-{count}{after}"
+        for (before, count, after), numbers in found.items()
+        for n in range(1, int(count) + 1)
+        if n not in numbers
+    ]
+
+
+def check_formats(paths: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuse what cannot be joined: a CSV does not say which of its columns are numbers.
+
+    Raises:
+        InputError: a report is neither JSON nor CSV, a CSV is to become something else, or a page is wanted.
+    """
+    for output in outputs:
+        if output.suffix.lower() == ".html":
+            raise InputError(f"{output}: merge into .json, and make a page of that: audiotool report show")
+    for path in paths:
+        if path.suffix.lower() not in (".json", ".csv"):
+            raise InputError(f"{path}: reports are merged from .json or .csv")
+    if any(path.suffix.lower() == ".csv" for path in paths):
+        for output in outputs:
+            if output.suffix.lower() != ".csv":
+                raise InputError(f"{output}: reports in CSV are merged into CSV; give them in JSON")

@@ -1,0 +1,92 @@
+"""Reports of shards become one: all rows, means of all, and a word on what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from audiotool.cli.app import app
+from audiotool.errors import InputError
+from audiotool.metrics.base import Value
+from audiotool.metrics.rows import Row
+from audiotool.report.csv_table import read_csv
+from audiotool.report.json_document import read_report
+from audiotool.report.merge import check_formats, merged, missing_shards
+from audiotool.report.report import Report, Run
+from audiotool.report.write import write_reports
+
+
+def row(name: str, pesq: float | None, noisy: float = 1.5) -> Row:
+    return Row(
+        name,
+        {"pesq": Value(pesq, None if pesq is not None else "silent")},
+        {"pesq": Value(noisy)},
+        {"status": "done", "input": f"in/{name}", "peak": 0.5},
+        ["resampled"] if name == "a.wav" else [],
+    )
+
+
+REPORTS = (
+    Report(
+        [row("a.wav", 2.0), row("b, c.wav", None)], Run("one", "2026-01-01T00:00:00", 1.0, "m", "0.1", "x")
+    ),
+    Report([row("mean", 3.0)], Run("two", "2026-01-01T00:00:00", 1.0, "m", "0.1", "y")),
+)
+
+
+def written(folder: Path, ending: str) -> list[Path]:
+    paths = [folder / f"report-000{n}-of-0002.{ending}" for n in (1, 2)]
+    for path, report in zip(paths, REPORTS, strict=True):
+        write_reports([path], report)
+    return paths
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_rows_are_joined_and_means_made_again(tmp_path: Path, ending: str) -> None:
+    out = tmp_path / f"all.{ending}"
+    result = CliRunner().invoke(
+        app, ["report", "merge", *map(str, written(tmp_path, ending)), "-o", str(out)]
+    )
+    assert result.exit_code == 0, result.output
+    whole = read_report(out) if ending == "json" else read_csv(out)
+    assert [r.name for r in whole.rows] == ["a.wav", "b, c.wav", "mean"]
+    assert whole.rows[0].values["pesq"].value == 2.0
+    assert whole.rows[0].baseline["pesq"].value == 1.5
+    assert whole.rows[1].reasons["pesq"] == "silent"
+    assert whole.rows[0].notes == ["resampled"]
+    assert whole.rows[0].facts["input"] == "in/a.wav"
+    if ending == "csv":
+        # Means of the two that have a number.
+        assert "mean,2.5,1.5,1" in out.read_text()
+
+
+def test_what_the_reports_say_alike_is_kept(tmp_path: Path) -> None:
+    run = merged(written(tmp_path, "json")).run
+    assert (run.command, run.started, run.version, run.model) == (None, "2026-01-01T00:00:00", "0.1", None)
+
+
+def test_missing_shards_are_named(tmp_path: Path) -> None:
+    first = written(tmp_path, "csv")[:1]
+    assert missing_shards(first) == ["report-0002-of-0002.csv"]
+    assert missing_shards([*first, tmp_path / "other.csv"]) == ["report-0002-of-0002.csv"]
+    result = CliRunner().invoke(app, ["report", "merge", str(first[0]), "-o", str(tmp_path / "all.csv")])
+    assert result.exit_code == 0
+    assert "report-0002-of-0002.csv" in result.output
+
+
+def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    for text in ("", "a,b\n1,2\n", "file,reasons\nx,\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"no report of audiotool"):
+            read_csv(path)
+    with pytest.raises(InputError, match="cannot read"):
+        read_csv(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="merged into CSV"):
+        check_formats([path], [tmp_path / "all.md"])
+    with pytest.raises(InputError, match="audiotool report show"):
+        check_formats([tmp_path / "a.json"], [tmp_path / "page.html"])
+    with pytest.raises(InputError, match=r"from \.json or \.csv"):
+        check_formats([tmp_path / "report.md"], [])
