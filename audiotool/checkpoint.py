@@ -279,6 +279,11 @@ def named() -> dict[str, Path]:
     return {**bundled(), **imported()}
 
 
+def name_of(path: Path) -> str | None:
+    """The name by which a file of `named` is known, None for any other file."""
+    return path.stem if path in bundled().values() or path in imported().values() else None
+
+
 def resolve(name_or_path: str | Path) -> Path:
     """Path of a bundled or imported checkpoint's name, or of a file.
 

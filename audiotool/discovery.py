@@ -20,11 +20,13 @@ import functools
 import importlib
 import logging
 import pkgutil
-from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from audiotool.errors import AudiotoolError
 from audiotool.text import one_line
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -120,6 +122,8 @@ class Catalogue(Generic[T]):
         return [(entry.name, _package(entry)) for entry in self._entries()]
 
     def _entries(self) -> list[EntryPoint]:
+        from importlib.metadata import entry_points
+
         return sorted(entry_points(group=self.package), key=lambda entry: (entry.name, _package(entry)))
 
     def _load(self, entry: EntryPoint) -> type[T]:

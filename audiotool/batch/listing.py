@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from collections.abc import Iterator
@@ -76,6 +75,8 @@ def _read(source: str) -> str:
 
 
 def _from_csv(text: str, source: str) -> Iterator[Entry]:
+    import csv
+
     lines = csv.reader(text.splitlines(keepends=True), strict=True)
     names = [name.strip().lower() for name in next(lines)]
     unknown = [name for name in names if name not in COLUMNS]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiotool.batch.work import Outcome, Work
-from audiotool.report.report import Run
+
+if TYPE_CHECKING:
+    from audiotool.report.report import Run
 
 REPORTED_AS = {"warm_up": "rehearse"}
 """Settings that reports keep under the name they had first, for what reads reports."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job
@@ -17,9 +17,11 @@ from audiotool.files.processor import FileProcessor, FileResult, Process, Writte
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
 from audiotool.progress import Progress
-from audiotool.report.gallery import Sound
 from audiotool.tasks.base import Scoring
 from audiotool.text import one_line
+
+if TYPE_CHECKING:
+    from audiotool.report.gallery import Sound
 
 log = logging.getLogger(__name__)
 

@@ -137,6 +137,8 @@ def page_sound(
     Args:
         sources: the inputs, which decide where nobody does.
     """
+    if not paths:
+        return None
     from audiotool.report.gallery import sound_that_fits
     from audiotool.report.write import PAGE
 

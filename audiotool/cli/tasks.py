@@ -168,10 +168,10 @@ def report_paths(options: TaskOptions) -> list[Path]:
     Raises:
         PlanError: the shard is none.
     """
-    from audiotool.batch.shards import Shard
-
     if options.shard is None:
         return options.report
+    from audiotool.batch.shards import Shard
+
     shard = Shard.parse(options.shard)
     return [shard.report(path) for path in options.report]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +65,15 @@ class Inference(FileProcessor):
         from audiotool.audio.formats import is_mel_name
 
         pipeline = self.load(threads)
+        made_by = functools.cache(self._made_by)
 
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             if is_mel_name(inputs[0]):
                 raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
             result = pipeline.process_file(inputs[0], target, progress, self.raw)
-            made_by = self._made_by(result.sample_rate)
-            del made_by["licence"]  # of the run
-            return dataclasses.replace(result, made_by=made_by)
+            facts = made_by(result.sample_rate)
+            own = {name: fact for name, fact in facts.items() if name != "licence"}  # that is of the run
+            return dataclasses.replace(result, made_by=own)
 
         return process
 
@@ -82,7 +84,7 @@ class Inference(FileProcessor):
         named = self.checkpoint
         path = checkpoint.default_for(self.task, sample_rate) if named is None else checkpoint.resolve(named)
         return {
-            "model": path.stem if path in checkpoint.named().values() else str(path),
+            "model": checkpoint.name_of(path) or str(path),
             "checkpoint_sha256": checkpoint.sha256(path),
             "licence": checkpoint.read_metadata(path).licence,
         }
