@@ -26,6 +26,7 @@ EXTRAS = {
     "h5py": "keras",
     "onnx": "onnx",
     "onnxscript": "onnx",
+    "matplotlib": "plots",
     "ray": "cluster",
     "fsspec": "remote",
 }

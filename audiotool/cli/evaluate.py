@@ -38,6 +38,22 @@ def evaluate(
     task: Annotated[str, typer.Option(help="Whose metrics are used.")] = "denoise",
     report: Reports = [],  # noqa: B006 - typer makes a new one
     report_audio: ReportAudio = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw each metric over the input's SNR (with --noisy), as .png, .svg or .pdf.",
+            show_default=False,
+        ),
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="REPORT",
+            help="A .json report of another system: --plot sets both against each other, file by file.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as JSON, not as a table.")
     ] = False,
@@ -60,6 +76,7 @@ def evaluate(
     names = _metric_names(metrics, scoring)
     try:
         check_paths(report)
+        others = _plotted(plot, against)
         pairs = pair_files(reference, estimate, noisy)
     except InputError as error:
         raise PlanError(str(error)) from error
@@ -80,10 +97,37 @@ def evaluate(
         from audiotool.cli.score_table import print_scores
 
         print_scores(rows)
+    if plot is not None:
+        _plot(plot, rows, others, against)
     failures = sum(row.failed for row in rows)
     if failures:
         say(f"{failures} of {len(rows)} files could not be compared")
         raise typer.Exit(1)
+
+
+def _plotted(plot: Path | None, against: Path | None) -> Sequence[Row]:
+    """The rows of the other system; none without one.
+
+    Raises:
+        InputError: the plot cannot be written, or the report not be read.
+        DependencyError: matplotlib is not installed.
+    """
+    from audiotool.report.json_document import read_report
+
+    if plot is not None:
+        from audiotool.plots.figure import check_path
+
+        check_path(plot)
+    elif against is not None:
+        raise InputError("--against is for a plot: give --plot FILE")
+    return () if against is None else read_report(against).rows
+
+
+def _plot(path: Path, rows: Sequence[Row], others: Sequence[Row], against: Path | None) -> None:
+    from audiotool.plots.figure import save
+    from audiotool.plots.scores import plot_against, plot_by_snr
+
+    save(plot_by_snr(rows) if against is None else plot_against(rows, others, against.name), path)
 
 
 def _scoring(task: str) -> Scoring:

@@ -62,18 +62,19 @@ def tracks_of(row: Row, folder: Path | None = None) -> list[Track]:
         folder: where relative paths are looked for if they lead to nothing from here.
     """
     facts = row.facts
-    source = _track("input", "Input", facts.get("input", facts.get("noisy")), folder)
+    source = track("input", "Input", facts.get("input", facts.get("noisy")), folder)
     made = facts.get("output", facts.get("estimate"))
     paths = made if isinstance(made, list) else [made]
-    outputs = [_track("output", _stem(path, len(paths)), path, folder) for path in paths]
-    removed = _track("removed", "Removed", facts.get("residual"), folder)
+    outputs = [track("output", _stem(path, len(paths)), path, folder) for path in paths]
+    removed = track("removed", "Removed", facts.get("residual"), folder)
     if removed is None and len(outputs) == 1:
         removed = _difference(source, outputs[0])
-    reference = _track("reference", "Reference", facts.get("reference"), folder)
-    return [track for track in (source, *outputs, removed, reference) if track is not None]
+    reference = track("reference", "Reference", facts.get("reference"), folder)
+    return [found for found in (source, *outputs, removed, reference) if found is not None]
 
 
-def _track(role: Role, label: str, place: Any, folder: Path | None) -> Track | None:
+def track(role: Role, label: str, place: Any, folder: Path | None = None) -> Track | None:
+    """The recording at a place; None where there is none, or it cannot be read."""
     if not isinstance(place, str) or not is_readable_name(Path(place)):
         return None
     path = Path(place)

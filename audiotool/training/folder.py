@@ -2,6 +2,7 @@
 
     recipe.yaml                     the resolved recipe
     train.csv  valid.csv            what the curves show
+    curves.png                      the curves, where matplotlib is installed
     tensorboard/                    curves, sounds, spectrograms
     states/step-0000005000.pt       everything needed to go on
     <name>.safetensors              averaged weights at the last validation: usable while training goes on

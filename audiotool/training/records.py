@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,13 @@ from torch import Tensor
 from audiotool.atomic import cause, write_text
 from audiotool.audio.mono import Downmix
 from audiotool.errors import InputError
+from audiotool.extras import is_there
 from audiotool.training.folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+CURVES = "curves.png"
+"""The curves of both tables, drawn anew after each validation."""
 
 
 class Listener(Protocol):
@@ -114,6 +121,7 @@ class Records:
     """
 
     def __init__(self, folder: RunFolder, step: int, tensorboard: bool) -> None:
+        self.path = folder.path
         self.training = Table(folder.path / "train.csv", step)
         self.validation = Table(folder.path / "valid.csv", step)
         self.writer: Any = None
@@ -131,6 +139,7 @@ class Records:
         """Write a line of the validation curve."""
         self.validation.add(step, values)
         self._scalars("valid", step, values)
+        self.draw()
 
     def listen(self, step: int, name: str, waveform: Tensor, sample_rate: int) -> None:
         """Let a waveform (C, T) be heard and seen in TensorBoard."""
@@ -140,7 +149,20 @@ class Records:
         self.writer.add_audio(name, mono.clamp(-1, 1)[None], step, sample_rate)
         self.writer.add_image(f"{name}/spectrogram", spectrogram_image(mono), step)
 
+    def draw(self) -> None:
+        """Draw the curves into the run's folder, where matplotlib is installed; no training fails of it."""
+        if not is_there("matplotlib"):
+            return
+        from audiotool.plots.curves import plot_curves
+        from audiotool.plots.figure import save
+
+        try:
+            save(plot_curves(self.training.rows, self.validation.rows), self.path / CURVES)
+        except Exception as error:
+            log.warning("the curves were not drawn: %s", error)
+
     def close(self) -> None:
+        self.draw()
         if self.writer is not None:
             self.writer.close()
 

@@ -1,0 +1,57 @@
+"""`audiotool plot`: recordings as a figure."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audiotool.cli.json_document import AsJson, write_document
+from audiotool.errors import InputError, PlanError
+
+app = typer.Typer(add_completion=False)
+
+
+class Shown(str, enum.Enum):
+    """What is drawn of each recording."""
+
+    both = "both"
+    spectrogram = "spectrogram"
+    waveform = "waveform"
+
+
+@app.command()
+def plot(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg or .pdf.", show_default=False)
+    ],
+    show: Annotated[
+        Shown, typer.Option(metavar="PART", help="What is drawn: spectrogram, waveform, or both.")
+    ] = Shown.both,
+    difference: Annotated[
+        bool, typer.Option("--difference", help="Below two files also the first minus the second.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plot that exists.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Draw recordings below each other on one scale: waveforms, and spectrograms on the mel scale.
+
+    audiotool plot noisy.wav clean.wav -o both.png
+    audiotool plot noisy.wav clean.wav -o removed.pdf --show spectrogram --difference
+    """
+    from audiotool.plots.figure import check_path, save
+    from audiotool.plots.recordings import plot_recordings, tracks_to_plot
+
+    try:
+        check_path(output)
+        if output.exists() and not overwrite:
+            raise InputError(f"{output} exists already: --overwrite replaces it")
+        tracks = tracks_to_plot(files, difference)
+    except InputError as error:
+        raise PlanError(str(error)) from error
+    save(plot_recordings(tracks, show.value), output)
+    if as_json:
+        write_document("plot", output=str(output))

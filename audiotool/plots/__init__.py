@@ -1,0 +1,1 @@
+"""Figures as PNG, SVG or PDF, by matplotlib: recordings, scores, training curves."""

@@ -1,0 +1,68 @@
+"""A figure and its file: matplotlib without a screen, imported where it is used."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiotool.atomic import cause, obstacle, replacing
+from audiotool.errors import InputError
+from audiotool.extras import require
+from audiotool.text import one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg", ".pdf")
+RESOLUTION = 150
+"""Pixels an inch, of PNG."""
+BEFORE, AFTER = "#9aa1a9", "#2f6690"
+"""Colours of inputs and of outputs, as on the page."""
+
+
+def check_path(path: Path) -> None:
+    """Refuse a place, or an installation without matplotlib, before any work is done.
+
+    Raises:
+        InputError: the ending is none of `FORMATS`, or it cannot be written.
+        DependencyError: matplotlib is not installed.
+    """
+    require("matplotlib", "a plot")
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: a plot ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+    reason = obstacle(path)
+    if reason is not None:
+        raise InputError(f"cannot write {path}: {reason}")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure whose parts make room for each other.
+
+    Args:
+        width, height: inches.
+    """
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure in the format of its name, complete or not at all.
+
+    Raises:
+        InputError: the place cannot be written, or the disk is full.
+    """
+    try:
+        # A letter that the fonts here do not have is a box in the figure, and no news.
+        with replacing(path) as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Glyph")
+            figure.savefig(file, format=path.suffix.lower()[1:], dpi=RESOLUTION)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {cause(error)}") from error
+
+
+def named(axes: Axes, name: str, **options: Any) -> None:
+    """Write a name from outside above axes; dollar signs in it are no formulas."""
+    axes.set_title(one_line(name), parse_math=False, fontsize="medium", loc="left", **options)

@@ -1,0 +1,119 @@
+"""Recordings below each other on one scale: waveforms, spectrograms, and what is between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from audiotool.audio.mono import Downmix
+from audiotool.audio.reader import probe
+from audiotool.errors import InputError
+from audiotool.plots.figure import AFTER, named, new_figure
+from audiotool.report.overview import Overview, Surveyor, mel
+from audiotool.report.tracks import Track
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Part = Literal["both", "spectrogram", "waveform"]
+
+RANGE_DB = 80.0
+"""Between the brightest and the darkest colour."""
+TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000, 32000)
+WIDTH = 9.0
+HEIGHTS = {"waveform": 0.9, "spectrogram": 2.0}
+"""Inches of each part of a recording."""
+
+
+def tracks_to_plot(paths: Sequence[Path], difference: bool) -> list[Track]:
+    """The recordings, and after two of them the first minus the second.
+
+    Raises:
+        InputError: a file cannot be read; or two of different rate, channels or length are to be subtracted.
+    """
+    names = [path.name for path in paths]
+    # Files of one name are told apart by their folders.
+    labels = names if len(set(names)) == len(names) else list(map(str, paths))
+    tracks = [Track("input", label, path, probe(path)) for label, path in zip(labels, paths, strict=True)]
+    if not difference:
+        return tracks
+    if len(tracks) != 2:
+        raise InputError(f"a difference is that of two files, got {len(tracks)}")
+    first, second = tracks
+    for name, unit in (("sample_rate", "Hz"), ("channels", "channels"), ("frames", "samples")):
+        values = [getattr(track.info, name) for track in tracks]
+        if values[0] != values[1]:
+            raise InputError(
+                f"only recordings of one form can be subtracted: {first.path} has {values[0]} {unit},"
+                f" {second.path} {values[1]}"
+            )
+    label = f"{first.label} minus {second.label}"
+    return [*tracks, Track("removed", label, first.path, first.info, second.path)]
+
+
+def plot_recordings(tracks: Sequence[Track], part: Part = "both") -> Figure:
+    """Draw recordings; each is read once, in constant memory.
+
+    Args:
+        part: what is drawn of each.
+    Raises:
+        InputError: a file cannot be read.
+    """
+    top_hz = max(track.info.sample_rate for track in tracks) / 2
+    views = [survey(track, top_hz) for track in tracks]
+    parts = [name for name in ("waveform", "spectrogram") if part in ("both", name)]
+    heights = [HEIGHTS[name] for _ in tracks for name in parts]
+    figure = new_figure(WIDTH, 0.6 + sum(heights) + 0.3 * len(tracks))
+    panels = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    peak = max(max(view.peak for view in views), 1e-6)
+    brightest = 10 * np.log10(max(max(float(v.spectrum.max(initial=0)) for v in views), 1e-12))
+    pictures = []
+    for n, (track, view) in enumerate(zip(tracks, views, strict=True)):
+        own = dict(zip(parts, panels[n * len(parts) :], strict=False))
+        named(own[parts[0]], track.label)
+        if "waveform" in own:
+            _draw_waveform(own["waveform"], view, peak)
+        if "spectrogram" in own:
+            pictures.append(_draw_spectrogram(own["spectrogram"], view, brightest, top_hz))
+    panels[-1].set_xlabel("time, s")
+    panels[-1].set_xlim(0, max(max(view.seconds for view in views), 1e-3))
+    if pictures:
+        places = [axes for axes in panels if axes.images]
+        figure.colorbar(pictures[0], ax=places, label="dB", pad=0.01, aspect=40)
+    return figure
+
+
+def survey(track: Track, top_hz: float) -> Overview:
+    """The overview of a recording, its channels made one."""
+    surveyor = Surveyor(track.info.sample_rate, top_hz, track.info.frames)
+    to_one = Downmix()
+    for block in track.blocks():
+        surveyor.feed(to_one(block))
+    return surveyor.finish()
+
+
+def _draw_waveform(axes: Any, view: Overview, peak: float) -> None:
+    times = (np.arange(len(view.low)) + 0.5) * view.column_s
+    axes.fill_between(times, view.low, view.high, color=AFTER, linewidth=0.4)
+    axes.set_ylim(-1.05 * peak, 1.05 * peak)
+
+
+def _draw_spectrogram(axes: Any, view: Overview, brightest: float, top_hz: float) -> Any:
+    decibels = 10 * np.log10(np.maximum(view.spectrum.T, 1e-20))
+    picture = axes.imshow(
+        decibels,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=brightest - RANGE_DB,
+        vmax=brightest,
+        extent=(0, view.column_s * len(view.power), 0, 1),
+        interpolation="nearest",
+    )
+    ticks = [hz for hz in TICKS_HZ if hz <= top_hz]
+    axes.set_yticks([mel(hz) / mel(top_hz) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks])
+    axes.set_ylabel("kHz")
+    return picture

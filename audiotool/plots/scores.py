@@ -1,0 +1,115 @@
+"""Scores of files: over the SNR of their inputs, and of one system over another's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiotool.audio.formats import is_readable_name
+from audiotool.errors import InputError
+from audiotool.metrics.base import Value
+from audiotool.metrics.rows import Row
+from audiotool.plots.figure import AFTER, BEFORE, new_figure
+from audiotool.report.scores import Measure, measures_of
+from audiotool.report.tracks import Track, track
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANEL = 3.4
+"""Inches of a panel's side."""
+ACROSS = 3
+
+
+def input_snr_db(row: Row) -> float | None:
+    """Power of a row's reference over that of what its noisy input adds to it, in dB; None where unknown."""
+    reference = track("reference", "", row.facts.get("reference"))
+    noisy = track("input", "", row.facts.get("noisy", row.facts.get("input")))
+    if reference is None or noisy is None:
+        return None
+    forms = [(t.info.sample_rate, t.info.channels) for t in (reference, noisy)]
+    if forms[0] != forms[1]:
+        return None
+    noise = Track("removed", "", noisy.path, noisy.info, reference.path)
+    powers = [math.fsum(float((b.astype(float) ** 2).sum()) for b in t.blocks()) for t in (reference, noise)]
+    return 10 * math.log10(powers[0] / powers[1]) if min(powers) > 0 else None
+
+
+def plot_by_snr(rows: Sequence[Row]) -> Figure:
+    """Each metric over the input's SNR, input and output.
+
+    Raises:
+        InputError: no row has a noisy input and a reference of one form.
+    """
+    found = [(snr, row) for row in rows if (snr := input_snr_db(row)) is not None]
+    if not found:
+        raise InputError("a plot over the input's SNR needs --noisy, of the reference's rate and channels")
+    return _panels(measures_of(rows), lambda axes, measure: _draw_by_snr(axes, measure, found))
+
+
+def plot_against(rows: Sequence[Row], others: Sequence[Row], name: str) -> Figure:
+    """Each metric of these rows over that of the other rows, file by file.
+
+    Args:
+        name: what the other rows are of.
+    Raises:
+        InputError: they have no file with scores in common.
+    """
+    by_name = {_file(row): row for row in others}
+    pairs = [(by_name[_file(row)], row) for row in rows if _file(row) in by_name]
+    shared = [m for m in measures_of([row for _, row in pairs]) if any(m.name in o.values for o, _ in pairs)]
+    if not shared:
+        raise InputError(f"{name} has no file and metric in common with these")
+    return _panels(shared, lambda axes, measure: _draw_against(axes, measure, pairs, name))
+
+
+def _panels(measures: Sequence[Measure], draw: Any) -> Figure:
+    columns = min(ACROSS, len(measures))
+    lines = -(-len(measures) // columns)
+    figure = new_figure(PANEL * columns, PANEL * lines)
+    panels = figure.subplots(lines, columns, squeeze=False).flat
+    for axes, measure in zip(panels, measures, strict=False):
+        axes.set_title(measure.heading, parse_math=False, fontsize="medium")
+        axes.grid(alpha=0.3)
+        draw(axes, measure)
+    for axes in list(figure.axes)[len(measures) :]:
+        axes.remove()
+    return figure
+
+
+def _draw_by_snr(axes: Any, measure: Measure, found: Sequence[tuple[float, Row]]) -> None:
+    for label, colour, side in (("input", BEFORE, "baseline"), ("output", AFTER, "values")):
+        scores = [(snr, _number(getattr(row, side), measure)) for snr, row in found]
+        points = [(snr, score) for snr, score in scores if score is not None]
+        if points:
+            axes.scatter(*zip(*points, strict=True), s=14, color=colour, label=label, linewidths=0)
+    axes.set_xlabel("input SNR, dB")
+    if axes.collections:
+        axes.legend(frameon=False, fontsize="small")
+
+
+def _draw_against(axes: Any, measure: Measure, pairs: Sequence[tuple[Row, Row]], name: str) -> None:
+    values = [(_number(other.values, measure), _number(row.values, measure)) for other, row in pairs]
+    points = [(a, b) for a, b in values if a is not None and b is not None]
+    if points:
+        low, high = min(map(min, points)), max(map(max, points))
+        axes.plot([low, high], [low, high], color=BEFORE, linewidth=1)
+        axes.scatter(*zip(*points, strict=True), s=14, color=AFTER, linewidths=0)
+        changes = [measure.verdict(b - a) for a, b in points]
+        told = f"better {changes.count('better')}, worse {changes.count('worse')} of {len(points)}"
+        axes.text(0.03, 0.95, told, transform=axes.transAxes, fontsize="small", va="top")
+    axes.set_xlabel(name, parse_math=False)
+    axes.set_ylabel("these")
+
+
+def _file(row: Row) -> str:
+    """What a row's file is called in any format: a batch names it with its ending, `evaluate` without."""
+    path = Path(row.name)
+    return str(path.with_suffix("")) if is_readable_name(path) else row.name
+
+
+def _number(scores: Mapping[str, Value], measure: Measure) -> float | None:
+    score = scores.get(measure.name)
+    return None if score is None else score.value

@@ -1,0 +1,146 @@
+"""Figures are complete files of their format, show what they should, and take any name."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like, write_speech
+from typer.testing import CliRunner, Result
+
+from audiotool import extras
+from audiotool.cli.app import app
+from audiotool.errors import InputError
+from audiotool.metrics.base import Value
+from audiotool.metrics.rows import Row
+from audiotool.plots.curves import plot_curves
+from audiotool.plots.figure import save
+from audiotool.plots.recordings import plot_recordings, tracks_to_plot
+from audiotool.plots.scores import input_snr_db, plot_against, plot_by_snr
+
+pytestmark = pytest.mark.skipif(not extras.is_there("matplotlib"), reason=extras.install("plots"))
+
+BEGINS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, ["plot", *words])
+
+
+@pytest.fixture
+def pair(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A recording whose name would be a formula, and half of it; at 16 kHz, of two seconds."""
+    monkeypatch.chdir(tmp_path)
+    voice = speech_like(2.0, 16000)
+    places = Path("$x^$ <b> 東京.wav"), Path("half.wav")
+    for place, gain in zip(places, (1.0, 0.5), strict=True):
+        soundfile.write(str(place), gain * voice.T, 16000, subtype="FLOAT")
+    return places
+
+
+@pytest.mark.parametrize("ending", BEGINS)
+def test_every_format(pair: tuple[Path, Path], ending: str) -> None:
+    done = run(*map(str, pair), "-o", f"new/plot{ending}")
+    assert done.exit_code == 0, done.output
+    assert Path(f"new/plot{ending}").read_bytes().startswith(BEGINS[ending])
+    assert len(list(Path("new").iterdir())) == 1
+
+
+def test_recordings_are_on_one_scale_and_the_difference_below_them(pair: tuple[Path, Path]) -> None:
+    figure = plot_recordings(tracks_to_plot(pair, difference=True))
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    titles = [axes.get_title(loc="left") for axes in panels]
+    assert titles == ["$x^$ <b> 東京.wav", "", "half.wav", "", "$x^$ <b> 東京.wav minus half.wav", ""]
+    assert len({axes.get_xlim() for axes in panels}) == 1
+    assert len({axes.get_ylim() for axes in panels[::2]}) == 1
+    pictures = [axes.images[0] for axes in panels[1::2]]
+    assert len({picture.get_clim() for picture in pictures}) == 1
+    first, second, between = (np.asarray(picture.get_array()).max() for picture in pictures)
+    assert first - second == pytest.approx(6.02, abs=0.01)
+    assert between == pytest.approx(second, abs=0.01)
+
+
+@pytest.mark.parametrize(("part", "count"), [("spectrogram", 1), ("waveform", 1), ("both", 2)])
+def test_parts(pair: tuple[Path, Path], part: str, count: int) -> None:
+    figure = plot_recordings(tracks_to_plot(pair[:1], difference=False), part)  # type: ignore[arg-type]
+    assert len([axes for axes in figure.axes if axes.get_label() != "<colorbar>"]) == count
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("half.wav", "-o", "plot.jpg"), "a plot ends in .png, .svg or .pdf"),
+        (("missing.wav", "-o", "plot.png"), "no such file"),
+        (("half.wav", "-o", "plot.png", "--difference"), "a difference is that of two files"),
+        (("half.wav", "short.wav", "-o", "plot.png", "--difference"), "of one form"),
+        (("half.wav", "-o", "there.png"), "--overwrite"),
+    ],
+)
+def test_mistakes_are_one_line(pair: tuple[Path, Path], words: tuple[str, ...], message: str) -> None:
+    write_speech(Path("short.wav"), 1.0)
+    Path("there.png").write_bytes(b"mine")
+    done = run(*words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert Path("there.png").read_bytes() == b"mine"
+
+
+def test_without_matplotlib_the_extra_is_named(
+    pair: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiotool.extras.is_there", lambda module: module != "matplotlib")
+    done = run("half.wav", "-o", "plot.png")
+    assert done.exit_code == 1
+    assert "pip install 'audiotool-speech[plots]'" in done.stderr
+
+
+def scored(folder: Path, name: str, snr_db: float, score: float | None) -> Row:
+    """A row whose input has so much noise."""
+    voice = speech_like(0.5, 16000)
+    noise = np.random.default_rng(0).standard_normal(voice.shape)
+    noise *= np.sqrt((voice**2).sum() / (noise**2).sum() / 10 ** (snr_db / 10))
+    for kind, waveform in (("clean", voice), ("noisy", voice + noise)):
+        (folder / kind).mkdir(exist_ok=True)
+        soundfile.write(str(folder / kind / name), waveform.T, 16000, subtype="FLOAT")
+    facts = {"reference": str(folder / "clean" / name), "noisy": str(folder / "noisy" / name)}
+    return Row(name, {"pesq": Value(score)}, {"pesq": Value(1.5)}, facts)
+
+
+def test_scores_over_the_snr_of_the_input(tmp_path: Path) -> None:
+    rows = [scored(tmp_path, f"{snr}.wav", snr, 2 + snr / 10) for snr in (-5, 0, 10)]
+    assert [input_snr_db(row) for row in rows] == pytest.approx([-5, 0, 10], abs=0.01)
+    figure = plot_by_snr([*rows, scored(tmp_path, "none.wav", 3, None), Row("unknown")])
+    [axes] = figure.axes
+    points = np.asarray(axes.collections[1].get_offsets())
+    np.testing.assert_allclose(points, [(-5, 1.5), (0, 2.0), (10, 3.0)], atol=0.01)
+    save(figure, tmp_path / "plot.png")
+    with pytest.raises(InputError, match="needs --noisy"):
+        plot_by_snr([Row("unknown")])
+
+
+def test_two_systems_file_by_file() -> None:
+    others = [Row(name, {"lsd": Value(score)}) for name, score in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
+    rows = [Row(name, {"lsd": Value(score)}) for name, score in (("b.wav", 1.0), ("a.flac", 2.0), ("d", 3.0))]
+    [axes] = plot_against(rows, others, "$other$.json").axes
+    np.testing.assert_allclose(np.asarray(axes.collections[0].get_offsets()), [(2, 1), (1, 2)])
+    assert axes.texts[0].get_text() == "better 1, worse 1 of 2"
+    with pytest.raises(InputError, match="no file and metric in common"):
+        plot_against(rows, [Row("x")], "other.json")
+
+
+def test_curves_of_a_run_and_of_one_that_has_just_begun(tmp_path: Path) -> None:
+    text = "step,loss,rate,examples_per_second\n10,2.0,0.1,5\n20,1.0,,5\n"
+    training = list(csv.DictReader(io.StringIO(text)))
+    validation = [{"step": "20", "loss": "1.5", "pesq": "2.0"}]
+    figure = plot_curves(training, validation)
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "rate", "pesq"]
+    assert [len(axes.lines) for axes in figure.axes] == [2, 1, 1]
+    np.testing.assert_allclose(np.asarray(figure.axes[0].lines[0].get_xydata()), [(10, 2), (20, 1)])
+    save(figure, tmp_path / "curves.png")
+    save(plot_curves([], []), tmp_path / "empty.png")
+    assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
