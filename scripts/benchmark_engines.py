@@ -2,16 +2,15 @@
 
     python scripts/benchmark_engines.py [--checkpoint denoise-16k]
 
-Prints CPU time for a second of audio in chunks of ten seconds, and for one live hop, of both engines; the
-best of several rounds, in which the two take turns.
+Prints CPU time for a second of audio in one chunk of ten seconds, the best of several rounds, and for one
+live hop, its median and its 99th percentile of all rounds, in which the engines take turns; and how many live
+streams a core serves at the median.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,23 +21,21 @@ from audiotool.engines.base import Engine
 SECONDS, HOPS, ROUNDS = 10, 200, 5
 
 
-def cpu(action: Callable[[], object]) -> float:
-    """CPU seconds that a call takes."""
+def whole(engine: Engine, sound: np.ndarray) -> float:
+    """CPU milliseconds that a second takes."""
     began = time.process_time()
-    action()
-    return time.process_time() - began
-
-
-def whole(engine: Engine, sound: np.ndarray) -> None:
-    """One chunk."""
     engine.process(sound)
+    return 1000 * (time.process_time() - began) / SECONDS
 
 
-def hops(engine: Engine, sound: np.ndarray) -> None:
-    """One step a hop, as a live stream takes them."""
-    state, hop = engine.start(), engine.hop_length
+def hops(engine: Engine, sound: np.ndarray) -> list[float]:
+    """CPU milliseconds of each step of one hop, as a live stream takes them."""
+    state, hop, found = engine.start(), engine.hop_length, []
     for n in range(HOPS):
+        began = time.process_time()
         _, state = engine.step(sound[..., n * hop : (n + 1) * hop], state)
+        found.append(1000 * (time.process_time() - began))
+    return found
 
 
 def main() -> None:
@@ -48,17 +45,30 @@ def main() -> None:
     path = checkpoint.resolve(parser.parse_args().checkpoint)
     torch.set_num_threads(1)
     engines = {name: checkpoint.open_engine(path, "cpu", name, 1)[0] for name in ("torch", "onnx")}
-    rate = engines["onnx"].sample_rate
-    sound = 0.1 * np.random.default_rng(0).standard_normal((1, 1, SECONDS * rate), np.float32)
+    graph = engines["onnx"]
+    items = SECONDS * graph.sample_rate // graph.upsampling
+    sound = 0.1 * np.random.default_rng(0).standard_normal((1, graph.input_channels, items), np.float32)
     for engine in engines.values():
         engine.prepare(1, 1, engine.hop_length)
-    for label, action, per in (("file, ms a second", whole, SECONDS), ("live, ms a hop", hops, HOPS)):
-        best = dict.fromkeys(engines, float("inf"))
-        for _ in range(ROUNDS):
-            for name, engine in engines.items():
-                best[name] = min(best[name], 1000 * cpu(functools.partial(action, engine, sound)) / per)
-        ratio = best["onnx"] / best["torch"]
-        print(f"{label}: torch {best['torch']:.3f}, onnx {best['onnx']:.3f}, onnx / torch {ratio:.2f}")
+        hops(engine, sound)
+    files = {name: [whole(engine, sound) for _ in range(ROUNDS)] for name, engine in engines.items()}
+    best = {name: min(found) for name, found in files.items()}
+    print(f"file, ms a second: {told(best)}")
+    steps: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(ROUNDS):
+        for name, engine in engines.items():
+            steps[name] += hops(engine, sound)
+    for share in (50, 99):
+        percentiles = {name: float(np.percentile(found, share)) for name, found in steps.items()}
+        print(f"live, ms a hop, {share} % are below: {told(percentiles)}")
+    hop_ms = 1000 * graph.hop_length * graph.upsampling / graph.sample_rate
+    print(f"live streams a core: {hop_ms / float(np.median(steps['onnx'])):.0f}")
+
+
+def told(found: dict[str, float]) -> str:
+    """Both, and their ratio."""
+    ratio = found["onnx"] / found["torch"]
+    return f"torch {found['torch']:.3f}, onnx {found['onnx']:.3f}, onnx / torch {ratio:.2f}"
 
 
 if __name__ == "__main__":
