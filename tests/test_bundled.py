@@ -59,7 +59,7 @@ def test_graphs_take_their_weights_from_the_checkpoint() -> None:
             assert engine.sample_rate == checkpoint.read_metadata(path).sample_rate
 
 
-def streamed(engine: Engine, x: np.ndarray, sizes: list[int]) -> np.ndarray:
+def streamed(engine: Engine, x: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     """A whole stream of chunks of these sizes, again and again."""
     state, parts, first = engine.start(), [], 0
     for size in itertools.cycle(sizes):
@@ -87,7 +87,8 @@ def test_graphs_give_what_their_models_give_however_a_stream_is_cut(name: str) -
     """Within 1e-5 of the peak, or as near to double precision as the model itself is in single.
 
     A network may be ill-conditioned: phases of bins that hold next to nothing (wideband-24k), memories that
-    add up rounding (two-speakers-16k). There two orders of summation differ, and neither is the right one.
+    add up rounding (two-speakers-16k), iterations that amplify it (the vocoder). There two orders of
+    summation differ, and neither is the right one.
     """
     path = checkpoint.bundled()[name]
     model, _ = checkpoint.load(path)
@@ -96,16 +97,20 @@ def test_graphs_give_what_their_models_give_however_a_stream_is_cut(name: str) -
     engines = {"onnx": OnnxEngine.open(graph, path), "torch": TorchEngine(model)}
     x = heard_by(model)
     hop = model.hop_length
-    whole = {kind: engine.process(x) for kind, engine in engines.items()}
     with torch.inference_mode():
         exact = copy.deepcopy(model).double().process(torch.from_numpy(x).double()).numpy()
-    peak = np.abs(exact).max()
-    off = {kind: np.abs(found - exact).max() / peak for kind, found in whole.items()}
-    assert off["onnx"] <= max(1e-5, 2 * off["torch"])
+
+    def off(found: np.ndarray) -> float:
+        return float(np.abs(found - exact).max() / np.abs(exact).max())
+
+    bound = max(1e-5, 2 * off(engines["torch"].process(x)))
     for kind, engine in engines.items():
-        for sizes in ([hop], [7 * hop], [hop // 3 + 1, 2 * hop + 5, 1]):
-            found = streamed(engine, x, sizes)
-            assert np.abs(found - whole[kind]).max() <= 1e-5 * peak, (kind, sizes)
+        found = {
+            sizes: streamed(engine, x, sizes)
+            for sizes in ((hop,), (7 * hop,), (hop // 3 + 1, 2 * hop + 5, 1))
+        }
+        found[()] = engine.process(x)
+        assert {sizes: y for sizes, y in found.items() if off(y) > bound} == {}, kind
 
 
 @pytest.mark.parametrize("name", NAMES)
