@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import pkgutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from audiotool import checkpoint, models
 from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
+from audiotool.errors import InputError
 from audiotool.extras import is_there
-from audiotool.tasks.base import served_by
+from audiotool.tasks.base import TASKS, served_by
 
 if TYPE_CHECKING:
     from audiotool.engines.card import Card
@@ -116,19 +120,56 @@ def _with_tasks(model: str, takes: list[str], gives: list[str], **facts: Any) ->
     return {"model": model, "tasks": list(served), **facts}
 
 
-def write_card(path: Path, card_path: Path | None = None) -> Path:
+def write_card(path: Path, card_path: Path | None = None, test: Path | None = None) -> Path:
     """Write the card of a checkpoint file, beside it unless `card_path` says where.
 
+    Args:
+        test: folder with noisy/ and clean/, on which the checkpoint is measured for rows of the card.
     Returns:
         Where the card is.
     Raises:
         CheckpointError: the checkpoint cannot be read.
-        InputError: the card cannot be written.
+        InputError: the card cannot be written, the folder holds no test set, or it could not be processed.
     """
     target = card_path or path.with_suffix(".md")
     model, metadata = checkpoint.load(path)
+    if test is not None:
+        metadata.metrics |= measure(path, metadata.task, test, "measured here")
     write_text(target, card(path.stem, metadata, Facts.of(model), checkpoint.sha256(path)))
     return target
+
+
+def measure(path: Path, task: str, test: Path, name: str) -> dict[str, dict[str, float]]:
+    """Mean scores of a checkpoint on a test set, by the task's own command.
+
+    Args:
+        test: folder with noisy/ and clean/, as `audiotool data mix` renders it.
+        name: of the set, in the rows' names.
+    Returns:
+        {"NAME, 3 files": {metric: mean}, "NAME, input": the same of the unprocessed files}.
+    Raises:
+        InputError: there is no such set, or a file of it failed.
+    """
+    if not all((test / folder).is_dir() for folder in ("noisy", "clean")):
+        raise InputError(f"{test} holds no noisy/ and clean/: `audiotool data mix` renders a test set")
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "report.json")
+        words = [task, test / "noisy", "-o", Path(folder, "out"), "--checkpoint", path, "--quiet"]
+        words += ["--reference", test / "clean", "--report", report]
+        command = [sys.executable, "-m", "audiotool", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise InputError(f"{test} could not be processed: {said[-1]}")
+        found = json.loads(report.read_text(encoding="utf-8"))
+    means = {column: values["mean"] for column, values in found["summary"].items()}
+    rows = ((f"{name}, {len(found['files'])} files", ""), (f"{name}, input", "_noisy"))
+    metrics = TASKS.get(task).scoring.metrics
+    return {
+        row: {m: means[m + suffix] for m in metrics if means.get(m + suffix) is not None}
+        for row, suffix in rows
+        if any(means.get(m + suffix) is not None for m in metrics)
+    }
 
 
 def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:

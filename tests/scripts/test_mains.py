@@ -184,10 +184,11 @@ def test_bundle_checkpoint(
     short = ["data.speech=[manifest.csv]", "data.noise=[manifest.csv]", "data.rir=[manifest.csv]"]
     short += ["data.splits.test=[train]", "validation.seconds=1", f"data.cache={tmp_path / 'decoded'}"]
 
-    def here(words: list[str], **_: Any) -> None:
+    def here(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         words = words[3:] + ([x for s in short for x in ("--set", s)] if words[3] == "data" else [])
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
+        return subprocess.CompletedProcess(words, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", here)
     exported: list[Path] = []
