@@ -82,6 +82,20 @@ def test_every_script_is_run_by_a_test() -> None:
         assert script.stem in tests or f'"{script.stem}"' in here or f"{script.stem}.main(" in here, script
 
 
+WITH_OPTIONS = sorted(
+    path.stem for path in (ROOT / "scripts").glob("*.py") if "ArgumentParser(" in path.read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("name", WITH_OPTIONS)
+def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(name).main()
+    assert ended.value.code == 0
+    assert f"usage: {name}.py" in capsys.readouterr().out
+
+
 def test_benchmark_attention(run: Callable[..., str]) -> None:
     out = run("benchmark_attention", "--lengths", 40, 80, "--dim", 16, "--heads", 2, "--window", 8)
     assert "windowed" in out
