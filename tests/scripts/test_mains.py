@@ -14,10 +14,8 @@ from typing import Any
 import benchmark_caches
 import benchmark_engines
 import benchmark_streaming
-import benchmark_streams
 import bundle_checkpoint
 import check_coverage
-import measure_report
 import numpy as np
 import pytest
 import soundfile
@@ -87,7 +85,11 @@ WITH_OPTIONS = sorted(
 )
 
 
+on_unix = pytest.mark.skipif(sys.platform == "win32", reason="it reads what child processes took by os.wait4")
+
+
 @pytest.mark.parametrize("name", WITH_OPTIONS)
+@on_unix
 def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as ended:
@@ -131,6 +133,12 @@ def test_benchmark_gru(run: Callable[..., str]) -> None:
     assert len(run("benchmark_gru", "--repeats", 1).splitlines()) == 4
 
 
+@on_unix
+def test_benchmark_batch(run: Callable[..., str]) -> None:
+    assert "two jobs, as measured" in run("benchmark_batch", "--files", 2, "--seconds", 1)
+
+
+@on_unix
 @pytest.mark.parametrize(("part", "said"), [("speed", "latency: algorithmic"), ("memory", "difference")])
 def test_benchmark_pipeline(run: Callable[..., str], part: str, said: str) -> None:
     words = (
@@ -150,6 +158,7 @@ def test_benchmark_scan(run: Callable[..., str]) -> None:
     assert "both" in run("benchmark_scan", "--seconds", 0.05)
 
 
+@on_unix
 def test_benchmark_startup(run: Callable[..., str], recording: Path) -> None:
     lines = run("benchmark_startup", recording, "--runs", 1).splitlines()
     assert len(lines) == 7
@@ -174,14 +183,16 @@ def test_benchmark_caches(run: Callable[..., str], monkeypatch: pytest.MonkeyPat
     assert all(float(row[6]) < 1e-4 for row in rows)
 
 
+@on_unix
 def test_benchmark_streams(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark_streams, "HOPS", 25)
+    monkeypatch.setattr("benchmark_streams.HOPS", 25)
     out = run("benchmark_streams", "--model", "denoise-tiny-16k", "--streams", 2)
     assert "2 streams" in out
 
 
+@on_unix
 def test_measure_report(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_report, "MODES", (None, "none"))
+    monkeypatch.setattr("measure_report.MODES", (None, "none"))
     lines = run("measure_report", "--files", 1, "--seconds", 1).splitlines()
     assert [line.split()[0] for line in lines] == ["report", "without", "none"]
 
