@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,11 @@ def _row(entry: dict[str, Any], columns: list[str]) -> Row:
 
     def value(column: str) -> Value:
         number = entry[column]
-        return Value(None, str(reasons.get(column))) if number is None else Value(float(number))
+        if number is None:
+            return Value(None, str(reasons.get(column)))
+        if not math.isfinite(number):
+            raise ValueError(f"{column} is {number}")
+        return Value(float(number))
 
     scores = {name: value(name) for name in metrics if name in entry}
     baseline = {name: value(f"{name}_noisy") for name in metrics if f"{name}_noisy" in entry}

@@ -106,7 +106,8 @@
       row.classList.toggle("later", seen > most);
     }
     if (opened) opened.detail.hidden = opened.row.hidden || opened.row.classList.contains("later");
-    count.textContent = seen === rows.length ? `${seen} files` : `${seen} of ${rows.length} files`;
+    const files = rows.length === 1 ? "file" : "files";
+    count.textContent = seen === rows.length ? `${seen} ${files}` : `${seen} of ${rows.length} ${files}`;
     more.parentElement.hidden = seen <= most;
     more.textContent = `Show all ${seen}`;
   }
@@ -119,7 +120,7 @@
   filter.addEventListener("input", refilter);
   show.addEventListener("change", refilter);
   filter.form.addEventListener("submit", (event) => event.preventDefault());
-  if (rows.length > most) refilter();
+  refilter();
 
   // --- One row, opened ------------------------------------------------------------------------------------------
 

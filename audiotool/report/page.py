@@ -162,7 +162,7 @@ def _main(report: Report, measures: Any) -> list[Markup]:
             "label", "Filter ", element("input", type="search", id="filter", placeholder="part of a name")
         ),
         element("label", "Show ", element("select", *options, id="show")),
-        element("output", f"{len(report.rows)} files", id="count", aria_live="polite"),
+        element("output", id="count", aria_live="polite"),
         element("button", "Dark", type="button", id="theme", aria_pressed="false"),
         class_="bar",
     )

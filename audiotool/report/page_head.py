@@ -10,7 +10,7 @@ from datetime import datetime
 from audiotool.metrics.rows import Row, summary
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.markup import Markup, element, joined
-from audiotool.report.page_table import is_failed, seconds_of, status
+from audiotool.report.page_table import is_failed, number, seconds_of, status
 from audiotool.report.report import Report, Run
 from audiotool.report.scores import Measure
 
@@ -56,8 +56,8 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     if seconds:
         totals.append(("audio", _duration(math.fsum(seconds)), ""))
     totals.append(("failed", failures, ""))
-    done = [row.facts.get("seconds") for row in rows if status(row) == "done"]
-    processed = math.fsum(float(s) for s in done if isinstance(s, (int, float)))
+    done = [number(row.facts.get("seconds")) for row in rows if status(row) == "done"]
+    processed = math.fsum(s for s in done if s is not None)
     if run.elapsed_s and processed:
         told = f"in {_duration(run.elapsed_s)}"
         totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", told))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def status(row: Row) -> str:
 def seconds_of(row: Row) -> float | None:
     """How long a row's recording is, as far as that is known."""
     clip = _clip(row, "input") or _clip(row, "output")
-    known = _number(row.facts.get("seconds"))
+    known = number(row.facts.get("seconds"))
     return known if known is not None or clip is None else clip.seconds
 
 
@@ -80,7 +81,7 @@ def columns_for(measures: Sequence[Measure]) -> list[Column]:
         Column("limited", _limited, "Samples beyond full scale that were limited"),
         Column(
             "x real time",
-            lambda row: _plain(_number(row.facts.get("real_time_factor")), "{:.1f}".format),
+            lambda row: _plain(number(row.facts.get("real_time_factor")), "{:.1f}".format),
             "Seconds of audio in a second",
             first="ascending",
         ),
@@ -135,24 +136,24 @@ def _levels(row: Row) -> Markup:
 
 def _peak(row: Row) -> Markup:
     clip = _clip(row, "output")
-    known = _number(row.facts.get("peak"))
+    known = number(row.facts.get("peak"))
     return _plain(known if known is not None or clip is None else clip.peak, "{:.3f}".format)
 
 
 def _limited(row: Row) -> Markup:
-    number = _number(row.facts.get("limited"))
-    return element("td") if not number else _plain(number, "{:.0f}".format)
+    limited = number(row.facts.get("limited"))
+    return _plain(limited or None, "{:.0f}".format)
 
 
 def _fact(row: Row, name: str, unit: int = 1) -> Markup:
     clip = _clip(row, "input") or _clip(row, "output")
-    known = _number(row.facts.get(name))
-    number = known if known is not None or clip is None else getattr(clip, name)
-    return _plain(None if number is None else number / unit, "{:g}".format)
+    known = number(row.facts.get(name))
+    found = known if known is not None or clip is None else getattr(clip, name)
+    return _plain(None if found is None else found / unit, "{:g}".format)
 
 
-def _plain(number: float | None, form: Callable[[float], str]) -> Markup:
-    return element("td") if number is None else element("td", form(number), data_v=f"{number:.6g}")
+def _plain(value: float | None, form: Callable[[float], str]) -> Markup:
+    return element("td") if value is None else element("td", form(value), data_v=f"{value:.6g}")
 
 
 def _clock(seconds: float) -> str:
@@ -193,5 +194,8 @@ def _clip(row: Row, role: str) -> Clip | None:
     return next((clip for clip in media.clips if clip.role == role), None) if media is not None else None
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def number(value: object) -> float | None:
+    """A fact as a number, None where it is none: a report may come from anywhere."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)

@@ -226,3 +226,10 @@ def test_a_failed_write_keeps_the_earlier_page(
     with pytest.raises(InputError, match="the disk is full"):
         write_page(path, Report([shown]), "none")
     assert path.read_text() == "earlier"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "much", [1], {"a": 1}])
+def test_facts_of_any_kind_make_a_page(tmp_path: Path, value: object) -> None:
+    names = ("seconds", "sample_rate", "channels", "peak", "limited", "real_time_factor", "status", "input")
+    write_page(tmp_path / "page.html", Report([Row("a", facts=dict.fromkeys(names, value))]), "none")
+    assert read_page(tmp_path / "page.html").blocks["m0"] == {"notes": []}

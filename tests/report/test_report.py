@@ -144,3 +144,11 @@ def test_a_failed_write_keeps_the_earlier_report(
         write_reports([path], Report(rows))
     assert path.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_score_that_is_no_number_makes_no_report(tmp_path: Path) -> None:
+    for number in ("NaN", "Infinity"):
+        entry = f'{{"file": "a", "pesq": {number}, "reasons": {{}}, "notes": []}}'
+        (tmp_path / "r.json").write_text(f'{{"files": [{entry}], "summary": {{"pesq": {{}}}}}}')
+        with pytest.raises(InputError, match="is no report"):
+            read_report(tmp_path / "r.json")
