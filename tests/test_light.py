@@ -128,6 +128,7 @@ def test_scores_that_need_nothing_are_there_and_others_say_what_they_need(
         (("bench", "--model", "cleanunet"), "torch"),
         (("train", "denoise"), "t"),
         (("recipes", "list"), "train"),
+        (("plot", "IN", "-o", "plot.png"), "plots"),
         (("models", "import", "IN", "--model", "cleanunet", "-o", "OUT.safetensors"), "torch"),
     ],
 )

@@ -144,3 +144,20 @@ def test_curves_of_a_run_and_of_one_that_has_just_begun(tmp_path: Path) -> None:
     save(figure, tmp_path / "curves.png")
     save(plot_curves([], []), tmp_path / "empty.png")
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for snr in (0, 10):
+        scored(tmp_path, f"{snr}.wav", snr, None)
+    words = ["evaluate", "--reference", "clean", "--estimate", "noisy", "--metrics", "si_sdr", "-q"]
+    plain = ["--noisy", "noisy", "--plot", "snr.svg", "--report", "other.json"]
+    done = CliRunner().invoke(app, [*words, *plain])
+    assert done.exit_code == 0, done.output
+    done = CliRunner().invoke(app, [*words, "--against", "other.json", "--plot", "both.pdf"])
+    assert done.exit_code == 0, done.output
+    assert Path("snr.svg").read_bytes().startswith(b"<?xml")
+    assert Path("both.pdf").read_bytes().startswith(b"%PDF")
+    done = CliRunner().invoke(app, [*words, "--against", "other.json"])
+    assert done.exit_code == 2
+    assert "give --plot FILE" in done.stderr
