@@ -166,7 +166,7 @@ class StreamingGriffinLim(nn.Module):
     def _exported(
         self, spec: Tensor, magnitude: Tensor, previous: Tensor | None, state: Any
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """`_iterate` in a steady stream, in few operations of a graph; the last projection is complex."""
+        """`_iterate` in the steady state, in few operations of a graph; the last projection is complex."""
         ahead, waiting = self.lookahead, self.past + self.lookahead
         segments = torch.cat((state[0], self._segments(spec)), dim=1)
         magnitude = torch.cat((state[1], magnitude), dim=1)

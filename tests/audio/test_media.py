@@ -183,7 +183,7 @@ def test_a_recording_that_changes_on_the_way(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("name", "codec"), [("a.ogg", "flac"), ("a.caf", "alac"), ("a.wav", "aac")])
+@pytest.mark.parametrize(("name", "codec"), [("a.ogg", "flac"), ("a.caf", "alac"), ("a.wav", "ac3")])
 def test_codings_that_libsndfile_does_not_know(
     tmp_path: Path, name: str, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +192,7 @@ def test_codings_that_libsndfile_does_not_know(
     waveform, _ = read(path)
     n = min(waveform.shape[1], 48000)
     assert n > 40000
-    if codec != "aac":
+    if codec != "ac3":
         np.testing.assert_allclose(waveform, speech_like(1.0, 48000, 2), atol=1e-4)
     with AudioReader("-", io.BytesIO(path.read_bytes())) as reader:
         np.testing.assert_array_equal(np.concatenate(list(reader.blocks(4096))).T, waveform)
