@@ -106,7 +106,6 @@ def main() -> None:
         one, two = (measure(folder, Path(place, f"out{jobs}"), jobs) for jobs in (1, 2))
     overhead = 1000 * (one.processor - whole.processor) / options.files
     print(f"{options.files} files of {options.seconds:g} s; processor time of one job {one.processor:.2f} s")
-    print(one, two)
     print(f"two jobs, as measured: {one.wall / two.wall:.2f} times one")
     print(f"two jobs, on two idle cores: {one.processor / two.longest:.2f} times one")
     print(f"overhead of a file: {overhead:.2f} ms")

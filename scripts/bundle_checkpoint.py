@@ -16,12 +16,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from update_manifest import main as update_manifest
 
 from audiotool import checkpoint
 from audiotool.modelcard import measure
 from audiotool.recipe import parse_settings
+
+LARGE = 4096
+"""Values of a tensor that are worth it."""
 
 
 def commands(name: str, task: str, recipe: str, count: int, seed: int) -> list[str]:
@@ -37,6 +42,24 @@ def rendered(line: str, data: Path, folder: Path) -> Path:
     _, *words = (re.sub("TEST|DATA", lambda found: places[found[0]], word) for word in line.split())
     subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, stdout=subprocess.DEVNULL)
     return folder / "test"
+
+
+def packed(tensor: Tensor) -> Tensor:
+    """In half precision; the last bit of each value of a large tensor is 0.
+
+    What a wheel compresses is 6 % smaller for it, and a network's answer is 66 dB or more from what it was
+    (two-speakers-16k, wideband-16k and wideband-24k on the demo recording).
+    """
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    if half.numel() < LARGE or not bool(half.isfinite().all()):
+        return half
+    # Bits of floats grow with their magnitude: the nearest even number of bits is the nearest such value.
+    bits = half.view(torch.int16).int() & 0xFFFF
+    even = (bits + (bits >> 1 & 1)) & 0xFFFE
+    even = torch.where(even & 0x7FFF == 0x7C00, bits & 0xFFFE, even)  # not to infinity
+    return even.to(torch.int16).view(torch.float16)
 
 
 def main() -> None:
@@ -58,9 +81,7 @@ def main() -> None:
     if arguments.notes is not None:
         metadata.notes = arguments.notes
     target = checkpoint.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
-    tensors = {
-        name: t.half() if t.is_floating_point() else t for name, t in load_file(arguments.checkpoint).items()
-    }
+    tensors = {name: packed(t) for name, t in load_file(arguments.checkpoint).items()}
     checkpoint.save(target, tensors, metadata)
     for suffix in (".onnx", ".json"):  # of other weights: a graph is made again at the end
         target.with_suffix(suffix).unlink(missing_ok=True)

@@ -104,6 +104,13 @@ def test_benchmark_attention(run: Callable[..., str]) -> None:
     assert " ms" in out
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at workers through /proc")
+def test_benchmark_batch(run: Callable[..., str]) -> None:
+    out = run("benchmark_batch", "--files", 3, "--seconds", 0.2)
+    assert "two jobs, on two idle cores" in out
+    assert "overhead of a file" in out
+
+
 def test_benchmark_cluster(run: Callable[..., str]) -> None:
     lines = run("benchmark_cluster", "plan", "--files", 640).splitlines()
     assert "shard 3/64: 640 listed files, 10 jobs" in lines[0]
@@ -126,7 +133,12 @@ def test_benchmark_engines(run: Callable[..., str], monkeypatch: pytest.MonkeyPa
     for name, value in (("SECONDS", 1), ("HOPS", 2), ("ROUNDS", 1)):
         monkeypatch.setattr(benchmark_engines, name, value)
     lines = run("benchmark_engines", "--checkpoint", "denoise-tiny-16k").splitlines()
-    assert [line.split(":")[0] for line in lines] == ["file, ms a second", "live, ms a hop"]
+    assert [line.split(":")[0] for line in lines] == [
+        "file, ms a second",
+        "live, ms a hop, 50 % are below",
+        "live, ms a hop, 99 % are below",
+        "live streams a core",
+    ]
 
 
 def test_benchmark_gru(run: Callable[..., str]) -> None:
