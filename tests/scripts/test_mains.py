@@ -104,13 +104,6 @@ def test_benchmark_attention(run: Callable[..., str]) -> None:
     assert " ms" in out
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks at workers through /proc")
-def test_benchmark_batch(run: Callable[..., str]) -> None:
-    out = run("benchmark_batch", "--files", 3, "--seconds", 0.2)
-    assert "two jobs, on two idle cores" in out
-    assert "overhead of a file" in out
-
-
 def test_benchmark_cluster(run: Callable[..., str]) -> None:
     lines = run("benchmark_cluster", "plan", "--files", 640).splitlines()
     assert "shard 3/64: 640 listed files, 10 jobs" in lines[0]
