@@ -177,7 +177,8 @@ def test_arrays_files_and_streams_have_the_same_warm_up_and_live_never(warm_up: 
 
 @pytest.mark.parametrize("task", ["denoise", "separate", "super-resolve", "vocode"])
 def test_the_tasks_default_is_bundled(task: str) -> None:
-    assert TASK_OF[checkpoint.default_for(task).stem] == task
+    for rate in (16000, 48000):
+        assert TASK_OF[checkpoint.default_for(task, rate).stem] == task
 
 
 def test_the_denoiser_leaves_clean_speech_and_silence_alone() -> None:

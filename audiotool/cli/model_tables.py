@@ -15,8 +15,9 @@ Row = Mapping[str, Any]
 
 
 BUNDLED = (
-    "Bundled checkpoints (*: the default; scores on the test split: input→output;\n"
-    "latency: algorithmic; `audiotool bench` tells it with hop and with resampling)"
+    "Bundled checkpoints (*: the default, of two the higher one that above 24 kHz;\n"
+    "scores on the test split: input→output; latency: algorithmic; `audiotool bench`\n"
+    "tells it with hop and with resampling)"
 )
 IMPORTED = "Imported checkpoints"
 

@@ -37,7 +37,8 @@ class DenoiseOptions(EnhancementOptions):
 class Denoise(InferenceTask):
     """Take noise out of speech: files, folders, or a pipe.
 
-    Sample rate, channels, length and sample format stay as they are.
+    Sample rate, channels, length and sample format stay as they are. Recordings of more than 24 kHz are
+    denoised by denoise-48k, others by denoise-16k, unless a model is named.
 
     audiotool denoise noisy.wav -o clean.wav
     audiotool denoise recordings/ -o cleaned/ --jobs 4 --skip-existing

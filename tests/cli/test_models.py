@@ -72,7 +72,8 @@ def test_list_shows_what_a_family_scores() -> None:
     rows = {row["checkpoint"]: row for row in json.loads(done.stdout)["checkpoints"]}
     assert rows["two-speakers-16k"]["task"] == "separate"
     assert [name for name, row in rows.items() if row["default"] and row["task"] == "denoise"] == [
-        "denoise-16k"
+        "denoise-16k",
+        "denoise-48k",
     ]
     before, after = (rows["denoise-16k"][key]["si_sdr"] for key in ("input", "test"))
     [line] = [line for line in models("list").stdout.splitlines() if line.startswith("denoise-16k *")]
