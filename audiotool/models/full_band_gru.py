@@ -200,6 +200,8 @@ class FullBandGRU(BandSplitGRU):
 
     def __init__(self, config: FullBandGRUConfig) -> None:
         super().__init__(config)
+        # Bands that hold nothing are heard on a logarithmic scale, and with them a transform's rounding.
+        self.rounding = 3e-5
         self.analysis = LowBandSpectrum(config)
         self.upper = UpperBands(config)
 

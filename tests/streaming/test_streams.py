@@ -23,7 +23,7 @@ from audiotool.pipeline import Pipeline
 from audiotool.streaming.session import Settings
 from audiotool.streaming.streams import SharedStream, Streams
 
-ROUNDING = {"harmonic-vocoder": 5e-3}
+ROUNDING = {"full-band-gru": 3e-5, "harmonic-vocoder": 5e-3}
 """Where another order of the same sums makes a greater difference than 1e-5: see `Model.rounding`."""
 
 Waveform = NDArray[np.float32]
