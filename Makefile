@@ -35,6 +35,7 @@ fast: $(INSTALLED)
 
 # Branches and lines that the fast tests reach, by package; scripts/check_coverage.py has the floors.
 coverage: $(INSTALLED)
+	mkdir -p build
 	COVERAGE_FILE=build/.coverage $(BIN)/python -m pytest -m fast -n auto --cov \
 		--cov-report=json:build/coverage.json
 	$(BIN)/python scripts/check_coverage.py build/coverage.json
