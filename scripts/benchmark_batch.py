@@ -1,6 +1,6 @@
 """What a batch costs beside its network: workers, files, memory.
 
-    python scripts/benchmark_batch.py [--files 200] [--seconds 1]
+    python scripts/benchmark_batch.py [--files 200] [--seconds 5]
 
 Denoises a folder of short recordings with one job and with two, and one recording as long as all of them.
 Prints
@@ -50,9 +50,9 @@ class Cost:
         return max(self.workers.values(), default=0.0) + self.processor - sum(self.workers.values())
 
 
-def measure(source: Path, output: Path, jobs: int) -> Cost:
+def measure(source: Path, output: Path, jobs: int, *more: str) -> Cost:
     """Denoise, watching the workers."""
-    words = ["-m", "audiotool", "denoise", str(source), "-o", str(output), "--overwrite", "-q"]
+    words = ["-m", "audiotool", "denoise", str(source), "-o", str(output), "--overwrite", "-q", *more]
     cost, began = Cost(), time.monotonic()
     process = subprocess.Popen([sys.executable, *words, "--jobs", str(jobs)])
     while True:
@@ -91,7 +91,7 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--files", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
     length = round(options.seconds * RATE)
     rng = np.random.default_rng(0)
@@ -102,9 +102,11 @@ def main() -> None:
         for n, samples in enumerate(sound):
             soundfile.write(folder / f"{n:04}.wav", samples, RATE)
         soundfile.write(long, sound.reshape(-1), RATE)
-        whole = measure(long, Path(place, "long-out.wav"), 1)
+        # A warm-up is a file's own, and part of its network.
+        whole = measure(long, Path(place, "long-out.wav"), 1, "--no-warm-up")
+        parts = measure(folder, Path(place, "out0"), 1, "--no-warm-up")
         one, two = (measure(folder, Path(place, f"out{jobs}"), jobs) for jobs in (1, 2))
-    overhead = 1000 * (one.processor - whole.processor) / options.files
+    overhead = 1000 * (parts.processor - whole.processor) / options.files
     print(f"{options.files} files of {options.seconds:g} s; processor time of one job {one.processor:.2f} s")
     print(f"two jobs, as measured: {one.wall / two.wall:.2f} times one")
     print(f"two jobs, on two idle cores: {one.processor / two.longest:.2f} times one")
