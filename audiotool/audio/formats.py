@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 
@@ -146,6 +147,12 @@ def ending_for(format_name: str) -> str:
     return next((k for k, v in FORMATS.items() if v == format_name), f".{format_name.lower()}")
 
 
+@functools.cache
+def subtypes_of(format_name: str) -> list[str]:
+    """Sample formats that a libsndfile container holds; asked once, it takes a millisecond."""
+    return list(soundfile.available_subtypes(format_name))
+
+
 def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None, sample_rate: int) -> str:
     """Sample format of an output.
 
@@ -158,7 +165,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
     Raises:
         InputError: the asked subtype is unknown, does not go into the container, or not at this rate.
     """
-    allowed = list(soundfile.available_subtypes(format_name))
+    allowed = subtypes_of(format_name)
     if asked is not None:
         subtype = asked.upper()
         if subtype not in allowed:

@@ -22,7 +22,14 @@ from audiotool.atomic import Replacement, cause, obstacle, refusal
 from audiotool.audio import PIPE
 from audiotool.audio.embed import embed, tag_parts
 from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
-from audiotool.audio.formats import COMPANDED, INTEGER_BITS, ending_meant, format_for, subtype_for
+from audiotool.audio.formats import (
+    COMPANDED,
+    INTEGER_BITS,
+    ending_meant,
+    format_for,
+    subtype_for,
+    subtypes_of,
+)
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
@@ -226,7 +233,7 @@ class FileWriter(Writer):
         """Decide who writes which tags: parts of the same kind of file hold them already."""
         self._parts, self.dropped = extras.split(self.format, channels)
         self._mask = extras.mask if holds_mask(self.format) else 0
-        if self._mask and self.subtype not in soundfile.available_subtypes("WAVEX"):
+        if self._mask and self.subtype not in subtypes_of("WAVEX"):
             self.dropped += speakers(self._mask, channels)
             self._mask = 0
         is_kin = extras.family != "" and extras.family == family_of(self.format)
