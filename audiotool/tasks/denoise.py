@@ -37,8 +37,8 @@ class DenoiseOptions(EnhancementOptions):
 class Denoise(InferenceTask):
     """Take noise out of speech: files, folders, or a pipe.
 
-    Sample rate, channels, length and sample format stay as they are. Recordings of more than 24 kHz are
-    denoised by denoise-48k, others by denoise-16k, unless a model is named.
+    Sample rate, channels, length and sample format stay as they are.
+    Above a sample rate of 24 kHz the model is denoise-48k, else denoise-16k.
 
     audiotool denoise noisy.wav -o clean.wav
     audiotool denoise recordings/ -o cleaned/ --jobs 4 --skip-existing
