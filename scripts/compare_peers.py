@@ -273,6 +273,7 @@ def scores(files: list[FilePair], outputs: list[Waveform]) -> list[float]:
     """Mean of each metric over the files."""
     values = []
     for pair, output in zip(files, outputs, strict=True):
+        assert pair.reference is not None
         reference, rate = mono(pair.reference)
         found = score(reference, output, rate, METRICS)
         values.append([found[name].value for name in METRICS])
@@ -307,6 +308,7 @@ class Judges:
         """Of each column, over the files."""
         rows = []
         for pair, output in zip(files, outputs, strict=True):
+            assert pair.reference is not None
             reference, rate = mono(pair.reference)
             rows.append([*band_distances(reference, output, rate), *self._opinion(output, rate)])
         return [f"{mean:.2f}" for mean in np.mean(rows, axis=0)]

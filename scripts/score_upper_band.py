@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="number of files, from the first")
     options = parser.parse_args()
     pairs = pair_files(options.test / "clean", options.test / "noisy")[: options.limit]
-    files = [(*mono(pair.reference), mono(pair.estimate)[0]) for pair in pairs]
+    files = [(*mono(pair.reference), mono(pair.estimate)[0]) for pair in pairs if pair.reference]
     print(f"| system, {len(files)} mixtures | {' | '.join(COLUMNS)} |\n|{' --- |' * (len(COLUMNS) + 1)}")
     for name in [None, *(options.model or ["denoise"])]:
         pipeline = None if name is None else audiotool.load(name, device="cpu", task="denoise")

@@ -21,12 +21,22 @@ import numpy as np
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.audio.mono import to_mono
-from audiotool.audio.reader import read
+from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, DependencyError, InputError
 from audiotool.extras import explained
-from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
+from audiotool.metrics.base import (
+    BLOCK,
+    METRICS,
+    Metric,
+    NonIntrusiveMetric,
+    Pair,
+    Recording,
+    Unscorable,
+    Value,
+    Waveform,
+)
 from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
 from audiotool.metrics.rows import Row
 from audiotool.metrics.sdr import best_permutation
@@ -49,13 +59,16 @@ class FilePair:
 
     Args:
         name: what the report's row is called.
+        reference: the clean version; without one there are scores of non-intrusive metrics alone.
         noisy: the unprocessed input; its scores then stand beside the estimate's, with the improvement.
+        interferers: references of the other stems of the same mixture.
     """
 
     name: str
-    reference: Path
+    reference: Path | None
     estimate: Path
     noisy: Path | None = None
+    interferers: tuple[Path, ...] = ()
 
 
 def score(
@@ -64,6 +77,7 @@ def score(
     sample_rate: int,
     metrics: Sequence[str],
     edge_hz: float | None = None,
+    interferers: Sequence[Waveform] = (),
 ) -> dict[str, Value]:
     """Score one estimate.
 
@@ -72,6 +86,7 @@ def score(
         sample_rate: Hz of both.
         metrics: names, see `METRICS`.
         edge_hz: where the content of the unprocessed input ended, None where that is not known.
+        interferers: (time,) each: what else was heard with the reference.
     Raises:
         InputError: a metric is unknown, or a waveform has more than one axis.
     """
@@ -82,7 +97,8 @@ def score(
     length = min(map(len, waveforms))
     if len(waveforms[0]) != len(waveforms[1]):
         logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
-    pair = Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz)
+    others = [_of_length(np.asarray(w, dtype=np.float64), length) for w in interferers]
+    pair = Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others)
     problem = _problem(pair)
     if problem:
         return {name: Value(None, problem) for name in metrics}
@@ -95,14 +111,19 @@ def score_channels(
     sample_rate: int,
     metrics: Sequence[str],
     edge_hz: float | None = None,
+    interferers: Sequence[Waveform] = (),
 ) -> dict[str, Value]:
     """Mean of the channels' scores; null with the first reason when no channel can be scored.
 
     Args:
         reference, estimate: (channels, time) with equal channels.
         edge_hz: as `score`.
+        interferers: (channels, time) each.
     """
-    each = [score(r, e, sample_rate, metrics, edge_hz) for r, e in zip(reference, estimate, strict=True)]
+    each = [
+        score(r, e, sample_rate, metrics, edge_hz, [w[n] for w in interferers])
+        for n, (r, e) in enumerate(zip(reference, estimate, strict=True))
+    ]
     result = {}
     for name in metrics:
         numbers = [v for scores in each if (v := scores[name].value) is not None]
@@ -113,23 +134,73 @@ def score_channels(
 def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
     """Score one pair of files; a file that cannot be read gives a row of reasons."""
     row = Row(files.name, facts=_places(files))
+    compared = [name for name in metrics if METRICS.get(name).needs_reference]
+    rated = [name for name in metrics if name not in compared]
     try:
-        reference, rate = read(files.reference)
-        estimate = _matching(files.estimate, reference, rate, row)
-        if "pesq" in metrics and rate < WIDE_BAND_RATE:
-            row.notes.append(f"PESQ is narrow-band at {rate} Hz: another scale than wide-band")
-        edge = _edge(files.noisy) if files.noisy is not None and "lsd_high" in metrics else None
-        row.values = score_channels(reference, estimate, rate, metrics, edge)
-        if files.noisy is not None:
-            noisy = _matching(files.noisy, reference, rate, row, is_array=True)
-            row.baseline = score_channels(reference, noisy, rate, metrics, edge)
+        if files.reference is None:
+            row.values = {name: Value(None, "there is no reference") for name in compared}
+        elif compared:
+            _compare(files, files.reference, compared, row)
+        if rated:
+            row.values |= rate_file(files.estimate, rated)
+            row.baseline |= {} if files.noisy is None else rate_file(files.noisy, rated)
     except AudiotoolError as error:
         row.failed = True
         row.facts["status"] = "failed"
         row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
         if files.noisy is not None:
             row.baseline = {name: Value(None, str(error)) for name in metrics}
+    row.values = {name: row.values[name] for name in metrics}
     return row
+
+
+def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> None:
+    """Scores of an estimate and of its input against their reference, into a row.
+
+    Raises:
+        InputError: a file cannot be read, or has other channels.
+    """
+    reference, rate = read(place)
+    estimate = _matching(files.estimate, reference, rate, row)
+    if "pesq" in metrics and rate < WIDE_BAND_RATE:
+        row.notes.append(f"PESQ is narrow-band at {rate} Hz: another scale than wide-band")
+    edge = _edge(files.noisy) if files.noisy is not None and "lsd_high" in metrics else None
+    noisy = None if files.noisy is None else _matching(files.noisy, reference, rate, row, is_array=True)
+    others: list[Waveform] = []
+    if any(METRICS.get(name).uses_interferers for name in metrics):
+        others = [_matching(path, reference, rate, row) for path in files.interferers]
+        if not others and noisy is not None:
+            length = min(noisy.shape[1], reference.shape[1])
+            others = [noisy[:, :length] - reference[:, :length]]
+    row.values = score_channels(reference, estimate, rate, metrics, edge, others)
+    if noisy is not None:
+        row.baseline = score_channels(reference, noisy, rate, metrics, edge, others)
+
+
+def rate_file(path: Path, metrics: Sequence[str]) -> dict[str, Value]:
+    """Scores of one file by non-intrusive metrics, in constant memory.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+
+    def blocks() -> Iterator[Waveform]:
+        with AudioReader(path) as reader:
+            yield from (block.T for block in reader.blocks(BLOCK))
+
+    info = probe(path)
+    recording = Recording(blocks, info.sample_rate, info.channels)
+    return {name: _measured(partial(_rated, METRICS.get(name), recording)) for name in metrics}
+
+
+def _rated(metric: type[Metric], recording: Recording) -> float:
+    assert issubclass(metric, NonIntrusiveMetric)
+    return metric().rate(recording)
+
+
+def _of_length(waveform: Waveform, length: int) -> Waveform:
+    """The first samples, with silence behind them where there are too few."""
+    return np.pad(waveform[:length], (0, max(0, length - len(waveform))))
 
 
 def _places(files: FilePair) -> dict[str, str]:
@@ -154,7 +225,7 @@ def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[i
     return best_permutation(first, second)
 
 
-def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
+def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
     """Pair files, or the files of two folders by their path relative to the folder, suffix aside.
 
     The estimates decide: a reference that has no estimate is left out (and logged). An estimate that lacks a
@@ -164,7 +235,7 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
     Raises:
         InputError: a path is missing, a file is given against a folder, or no estimate has a partner.
     """
-    reference, estimate = like_named(reference), like_named(estimate)
+    reference, estimate = None if reference is None else like_named(reference), like_named(estimate)
     noisy = None if noisy is None else like_named(noisy)
     given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
     for word, path in given.items():
@@ -180,9 +251,13 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
     estimates = _by_stem(estimate)
     if not estimates:
         raise InputError(f"{estimate}: no audio files in this folder")
-    references = _by_stem(reference)
-    partners = {"reference": _matches(estimates, references)}
-    unused = len(references) - len(partners["reference"])
+    partners: dict[str, dict[str, Path]] = {}
+    if reference is not None:
+        references = _by_stem(reference)
+        partners["reference"] = _matches(estimates, references)
+        unused = len(references) - len(partners["reference"])
+        if unused and partners["reference"]:
+            logger.warning("%d references have no estimate and are not scored", unused)
     if noisy is not None:
         inputs = _by_stem(noisy)
         mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}
@@ -195,8 +270,6 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
                 f"none of {len(estimates)} estimates has a {word} in {given[word]}:"
                 f" {', '.join(list(estimates)[:3])}{', …' if len(estimates) > 3 else ''}"
             )
-    if unused:
-        logger.warning("%d references have no estimate and are not scored", unused)
 
     def partner(word: str, folder: Path, stem: str) -> Path:
         return partners[word].get(stem) or folder / estimates[stem].relative_to(estimate)
@@ -204,7 +277,7 @@ def pair_files(reference: Path, estimate: Path, noisy: Path | None = None) -> li
     return [
         FilePair(
             stem,
-            partner("reference", reference, stem),
+            None if reference is None else partner("reference", reference, stem),
             path,
             None if noisy is None else partner("noisy input", noisy, stem),
         )
@@ -232,7 +305,8 @@ def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeabl
         pairs: named NAME.STEM, as `pair_files` does it; others stay as they are.
         are_interchangeable: whether stems of such names come in any order.
     Returns:
-        Pairs in the order of the references; where an exchange was needed the name says whose estimate it is.
+        Pairs in the order of the references, each with those of the other stems as interferers; where an
+        exchange was needed the name says whose estimate it is.
     """
     mixtures: dict[str, list[FilePair]] = {}
     for pair in pairs:
@@ -240,12 +314,15 @@ def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeabl
     result = []
     for stems in mixtures.values():
         order = tuple(range(len(stems)))
-        if are_interchangeable([pair.name.rpartition(".")[2] for pair in stems]):
-            order = best_order([pair.reference for pair in stems], [pair.estimate for pair in stems])
-        for pair, n in zip(stems, order, strict=True):
+        references = tuple(pair.reference for pair in stems if pair.reference is not None)
+        is_mixture = len(references) == len(stems) and all("." in pair.name for pair in stems)
+        if references and are_interchangeable([pair.name.rpartition(".")[2] for pair in stems]):
+            order = best_order(references, [pair.estimate for pair in stems])
+        for m, (pair, n) in enumerate(zip(stems, order, strict=True)):
             own = pair.estimate == stems[n].estimate
             name = pair.name if own else f"{pair.name}: {stems[n].estimate.name}"
-            result.append(replace(pair, name=name, estimate=stems[n].estimate))
+            others = references[:m] + references[m + 1 :] if is_mixture else ()
+            result.append(replace(pair, name=name, estimate=stems[n].estimate, interferers=others))
     return result
 
 

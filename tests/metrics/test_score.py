@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
+from kit.plugin import install_plugin
 
 from audiotool.engines.base import are_interchangeable
 from audiotool.errors import InputError
@@ -117,11 +119,11 @@ def test_a_row_notes_other_rates_and_lengths(clean: np.ndarray, tmp_path: Path) 
 
 
 def test_a_baseline_gives_the_improvement(clean: np.ndarray, tmp_path: Path) -> None:
-    paths = [
+    reference, better, worse = (
         write(tmp_path / f"{name}.wav", noisy(clean, amount))
         for name, amount in (("clean", 0), ("better", 0.01), ("noisy", 0.1))
-    ]
-    row = score_pair(FilePair("a", *paths), ["si_sdr"])
+    )
+    row = score_pair(FilePair("a", reference, better, worse), ["si_sdr"])
     columns = {name: value.value for name, value in row.columns().items()}
     assert columns["si_sdr_improvement"] == pytest.approx(columns["si_sdr"] - columns["si_sdr_noisy"])  # type: ignore[operator]
     assert columns["si_sdr_improvement"] == pytest.approx(20, abs=1)
@@ -263,3 +265,56 @@ def test_narrow_band_pesq_is_told(tmp_path: Path) -> None:
         path = write_speech(tmp_path / f"{rate}.wav", 0.5, rate)
         row = score_pair(FilePair("a", path, path), ["pesq"])
         assert any("narrow-band at 8000 Hz" in note for note in row.notes) == told
+
+
+def test_without_a_reference_non_intrusive_metrics_are_scored(clean: np.ndarray, tmp_path: Path) -> None:
+    pytest.importorskip("pyloudnorm")
+    for folder, amount in (("out", 0.01), ("noisy", 0.1)):
+        write(tmp_path / folder / "a.wav", noisy(clean, amount))
+    [pair] = pair_files(None, tmp_path / "out", tmp_path / "noisy")
+    assert pair.reference is None
+    row = score_pair(pair, ["si_sdr", "loudness"])
+    assert row.reasons["si_sdr"] == "there is no reference"
+    assert row.values["loudness"].value is not None
+    assert row.baseline["loudness"].value is not None
+    assert list(row.values) == ["si_sdr", "loudness"], "in the order of asking"
+
+
+def test_a_plug_in_is_scored_in_workers_too(
+    clean: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        "from audiotool.metrics.base import NonIntrusiveMetric\n"
+        "class Samples(NonIntrusiveMetric):\n"
+        "    name = 'samples'\n"
+        "    def rate(self, recording):\n"
+        "        return float(sum(block.shape[1] for block in recording.read()))\n"
+    )
+    install_plugin(
+        tmp_path, "counting", {"counting": text}, {"audiotool.metrics": {"samples": "counting:Samples"}}
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    for name in "ab":
+        write(tmp_path / "out" / f"{name}.wav", clean)
+    rows = score_files(pair_files(None, tmp_path / "out"), ["samples"], jobs=2)
+    assert [row.values["samples"].value for row in rows] == [clean.shape[1]] * 2
+
+
+def test_what_else_was_heard_is_interference(clean: np.ndarray, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    voices = [clean, rng.standard_normal(clean.shape).astype(np.float32) * 0.1]
+    for name, voice, other in (("speaker1", *voices), ("speaker2", *reversed(voices))):
+        write(tmp_path / "ref" / f"m.{name}.wav", voice)
+        write(tmp_path / "est" / f"m.{name}.wav", voice + 0.1 * other)
+    write(tmp_path / "noisy" / "m.wav", voices[0] + voices[1])
+    pairs = pair_files(tmp_path / "ref", tmp_path / "est")
+    for pair in in_best_order(pairs, lambda stems: True):
+        assert len(pair.interferers) == 1
+        row = score_pair(pair, ["si_sir", "si_sar"])
+        assert row.values["si_sir"].value == pytest.approx(20, abs=8)
+        assert row.values["si_sar"].value == pytest.approx(100, abs=40)
+    alone = score_pair(replace(pairs[0], interferers=()), ["si_sir"])
+    assert alone.values["si_sir"].value is None
+    noisy_input = replace(pairs[0], interferers=(), noisy=tmp_path / "noisy" / "m.wav")
+    assert score_pair(noisy_input, ["si_sir"]).values["si_sir"].value == pytest.approx(20, abs=8)

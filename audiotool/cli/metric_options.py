@@ -1,0 +1,124 @@
+"""Metrics as they are typed: names of what is scored, and numbers below which a score is a failure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from audiotool.errors import InputError, PlanError
+
+if TYPE_CHECKING:
+    from audiotool.metrics.rows import Row
+
+IMPROVEMENT = "_improvement"
+"""Ending of the column that says how much better an output is than its input."""
+
+
+def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: bool) -> list[str]:
+    """The asked metrics and members of families, checked.
+
+    Args:
+        asked: names with commas; None for the default, or without a reference all that need none.
+        default: names where there is a reference.
+    Raises:
+        PlanError: unknown or no names, or one that needs a reference where there is none.
+    """
+    from audiotool.metrics.base import METRICS, metric_names
+
+    if asked is None:
+        if has_reference:
+            return list(default)
+        return [name for name, metric in METRICS.all().items() if not metric.needs_reference]
+    try:
+        names = metric_names([name.strip() for name in asked.split(",") if name.strip()])
+    except InputError as error:
+        raise PlanError(str(error)) from error
+    if not names:
+        raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")
+    check_references(names, has_reference)
+    return names
+
+
+def check_references(names: Sequence[str], has_reference: bool) -> None:
+    """Refuse metrics that need a reference where there is none.
+
+    Raises:
+        PlanError: which of them.
+    """
+    from audiotool.metrics.base import METRICS
+
+    needy = [name for name in names if METRICS.get(name).needs_reference]
+    if needy and not has_reference:
+        raise PlanError(f"{', '.join(needy)}: these compare with a clean version, give --reference")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A number that every row's score must reach.
+
+    Args:
+        column: a metric's name, perhaps with "_improvement".
+        limit: the worst that passes.
+    """
+
+    column: str
+    limit: float
+
+    @classmethod
+    def parse(cls, text: str) -> Threshold:
+        """"pesq=2.5".
+
+        Raises:
+            PlanError: no such metric, or no number.
+        """
+        from audiotool.metrics.base import METRICS, metric_names
+
+        column, _, number = (part.strip() for part in text.partition("="))
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = math.nan
+        if not math.isfinite(limit):
+            raise PlanError(f"--fail-under {text}: say METRIC=NUMBER, as in pesq=2.5; once for each metric")
+        try:
+            members = metric_names([column.removesuffix(IMPROVEMENT)])
+        except InputError as error:
+            raise PlanError(f"--fail-under {text}: {error}") from error
+        if members != [column.removesuffix(IMPROVEMENT)]:
+            raise PlanError(f"--fail-under {text}: {column} is several metrics: {', '.join(members)}")
+        if METRICS.get(members[0]).higher_is_better is None and column.endswith(IMPROVEMENT):
+            raise PlanError(f"--fail-under {text}: more of {members[0]} is no improvement")
+        return cls(column, limit)
+
+    @property
+    def metric(self) -> str:
+        """The metric that is measured for it."""
+        return self.column.removesuffix(IMPROVEMENT)
+
+    def failure(self, row: Row) -> dict[str, Any] | None:
+        """{"file", "metric", "value", "limit", "reason"} of a row that does not pass."""
+        from audiotool.metrics.base import METRICS
+
+        found = row.columns().get(self.column)
+        value = None if found is None else found.value
+        lower_is_better = METRICS.get(self.metric).higher_is_better is False
+        if value is not None and (value <= self.limit if lower_is_better else value >= self.limit):
+            return None
+        if value is None:
+            reason = f"no {self.column}: {'it was not measured' if found is None else found.reason}"
+        else:
+            reason = f"{self.column} {value:.4g} is {'above' if lower_is_better else 'below'} {self.limit:g}"
+        return {
+            "file": row.name,
+            "metric": self.column,
+            "value": value,
+            "limit": self.limit,
+            "reason": reason,
+        }
+
+
+def failures(rows: Sequence[Row], thresholds: Sequence[Threshold]) -> list[dict[str, Any]]:
+    """What does not pass, row by row, see `Threshold.failure`."""
+    return [found for row in rows for t in thresholds if (found := t.failure(row)) is not None]
