@@ -302,12 +302,12 @@ def test_a_plug_in_is_scored_in_workers_too(
 
 
 def test_what_else_was_heard_is_interference(clean: np.ndarray, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    voices = [clean, rng.standard_normal(clean.shape).astype(np.float32) * 0.1]
-    for name, voice, other in (("speaker1", *voices), ("speaker2", *reversed(voices))):
-        write(tmp_path / "ref" / f"m.{name}.wav", voice)
-        write(tmp_path / "est" / f"m.{name}.wav", voice + 0.1 * other)
-    write(tmp_path / "noisy" / "m.wav", voices[0] + voices[1])
+    noise = np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32) * 0.1
+    write(tmp_path / "ref" / "m.speaker1.wav", clean)
+    write(tmp_path / "est" / "m.speaker1.wav", clean + 0.1 * noise)
+    write(tmp_path / "ref" / "m.speaker2.wav", noise)
+    write(tmp_path / "est" / "m.speaker2.wav", noise + 0.1 * clean)
+    write(tmp_path / "noisy" / "m.wav", clean + noise)
     pairs = pair_files(tmp_path / "ref", tmp_path / "est")
     for pair in in_best_order(pairs, lambda stems: True):
         assert len(pair.interferers) == 1
