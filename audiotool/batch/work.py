@@ -34,7 +34,8 @@ class Work:
 
     Args:
         processor: what is done to an input.
-        scoring: how outputs are scored where a job has references; None for not at all.
+        scoring: how outputs are scored, by metrics that need none where a job has no references; None for not
+            at all.
         threads: of one worker; None leaves the engine's own choice.
         sound: where the sound of the report's page is; None without a page.
     """
@@ -168,7 +169,7 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
 def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
     rows = [Row(job.name, {name: Value(None, job.unscored) for name in work.metrics if job.unscored})]
     order: tuple[int, ...] = ()
-    if job.references and work.metrics:
+    if job.references or _is_rated(job, work):
         rows, order = _scored(job, work)
     if result is None:
         return rows
@@ -177,6 +178,7 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
     for row, output in zip(rows, written, strict=True):
         row.facts |= {
             "seconds": round(result.seconds, 3),
+            "elapsed_seconds": round(result.elapsed_s, 3),
             "sample_rate": result.sample_rate,
             "channels": result.channels,
             "real_time_factor": round(result.real_time_factor, 2),
@@ -196,22 +198,38 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
     return rows
 
 
+def _is_rated(job: Job, work: Work) -> bool:
+    """Whether a job's outputs are here, and are scored without references."""
+    from audiotool.metrics.base import METRICS
+
+    return not is_remote(job) and any(not METRICS.get(name).needs_reference for name in work.metrics)
+
+
 def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
-    """Scores of the outputs beside the input's, one row a reference, and which output each is of."""
+    """Scores of the outputs beside the input's, one row an output, and which output each is of."""
+    from audiotool.metrics.base import METRICS
     from audiotool.metrics.score import FilePair, best_order, score_pair
 
-    assert str(job.source) != PIPE, "a pipe is never planned with references"
+    assert str(job.source) != PIPE, "a pipe is never planned with scores"
     source = Path(job.source) if work.processor.is_recording(job.source) else None
+    references: tuple[Path | None, ...] = job.references or (None,) * len(job.target.stems)
     # What is left of the input may count as a stem; where it does not, there is no reference for it.
-    estimates = job.target.paths[: len(job.references)]
+    estimates = job.target.paths[: len(references)]
     order = tuple(range(len(estimates)))
-    if work.scoring is not None and work.scoring.any_order:
+    if job.references and work.scoring is not None and work.scoring.any_order:
         order = best_order(job.references, estimates)
     rows = []
-    for reference, n in zip(job.references, order, strict=True):
+    for m, (reference, n) in enumerate(zip(references, order, strict=True)):
         name = f"{job.name}: {estimates[n].name}" if len(estimates) > 1 else job.name
-        rows.append(score_pair(FilePair(name, reference, estimates[n], source), work.metrics))
-        rows[-1].facts = {"output": str(estimates[n]), "reference": str(reference)}
+        others = job.references[:m] + job.references[m + 1 :]
+        row = score_pair(FilePair(name, reference, estimates[n], source, others), work.metrics)
+        row.facts = {"output": str(estimates[n])}
+        if reference is not None:
+            row.facts["reference"] = str(reference)
+        elif job.unscored:
+            compared = [name for name in row.values if METRICS.get(name).needs_reference]
+            row.values |= {name: Value(None, job.unscored) for name in compared}
+        rows.append(row)
     if list(order) != sorted(order):
         numbers = ", ".join(str(n + 1) for n in order)
         rows[0].notes.append(f"stems reordered to fit their references: {numbers}")

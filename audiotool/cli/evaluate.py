@@ -1,19 +1,23 @@
-"""`audiotool evaluate`: score estimates against their references."""
+"""`audiotool evaluate`: score estimates, against their references where there are any."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.cli import screen
+from audiotool.cli.json_document import AsJson
+from audiotool.cli.metric_options import Threshold, check_references, chosen_metrics, failures
+from audiotool.cli.progress import Events
 from audiotool.cli.report import begin, inputs_of, look, page_sound
-from audiotool.cli.screen import progress, say, write
+from audiotool.cli.screen import say
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError
 from audiotool.tasks.base import TASKS, Scoring
-from audiotool.tasks.options import Jobs, ReportAudio, Reports
+from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, ReportAudio, Reports
 
 if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
@@ -24,10 +28,16 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def evaluate(
-    reference: Annotated[Path, typer.Option(help="Clean file, or folder of them.", show_default=False)],
     estimate: Annotated[
         Path, typer.Option(help="File to score, or folder with the same names below it.", show_default=False)
     ],
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="Clean file, or folder of them; without it there are scores that need none.",
+            show_default=False,
+        ),
+    ] = None,
     noisy: Annotated[
         Path | None,
         typer.Option(help="Unprocessed file or folder: the improvement is reported.", show_default=False),
@@ -36,7 +46,15 @@ def evaluate(
         str | None, typer.Option(help="Names with commas; the task's unless given.", show_default=False)
     ] = None,
     task: Annotated[str, typer.Option(help="Whose metrics are used.")] = "denoise",
-    report: Reports = [],  # noqa: B006 - typer makes a new one
+    fail_under: Annotated[
+        list[str],
+        typer.Option(
+            metavar="METRIC=NUMBER",
+            help="A file whose score is worse or missing is a failure: pesq=2.5; several times for several.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006 - typer makes a new one
+    report: Reports = [],  # noqa: B006
     report_audio: ReportAudio = None,
     plot: Annotated[
         Path | None,
@@ -54,55 +72,52 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the report as JSON, not as a table.")
-    ] = False,
+    as_json: AsJson = False,
+    progress: ProgressChoice = ProgressKind.auto,
     jobs: Jobs = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Score files against clean references: PESQ, STOI, SI-SDR and others, a row a file and the mean.
 
-    What a metric cannot score is null, with the reason. The exit code is 1 when a file could not be compared.
-    With --task separate, NAME.speaker1, NAME.speaker2 and so on are scored in the order that fits best.
+    Without references, DNSMOS, PLCMOS and loudness are scored. What a metric cannot score is null, with the
+    reason. The exit code is 1 when a file could not be compared, or does not reach --fail-under. With --task
+    separate, NAME.speaker1, NAME.speaker2 and so on are scored in the order that fits best.
     """
-    from audiotool.metrics.score import in_best_order, pair_files
     from audiotool.report.json_document import to_json
     from audiotool.report.report import Report
     from audiotool.report.spool import Spool
     from audiotool.report.write import check_paths, write_reports
 
+    screen.speak_json(progress is ProgressKind.json)
     started = begin()
     scoring = _scoring(task)
-    names = _metric_names(metrics, scoring)
+    names = chosen_metrics(metrics, scoring.metrics, reference is not None)
+    thresholds = _thresholds(fail_under, reference is not None, noisy is not None)
+    names += [t.metric for t in thresholds if t.metric not in names]
     try:
         check_paths(report)
         others = _plotted(plot, against)
-        pairs = pair_files(reference, estimate, noisy)
     except InputError as error:
         raise PlanError(str(error)) from error
-    if scoring.any_order:
-        from audiotool.engines.base import are_interchangeable
-
-        pairs = in_best_order(pairs, are_interchangeable)
-    rows = _score(pairs, names, jobs or core_count(), quiet)
-    found = Report(rows, started.ended())
+    pairs = _pairs(reference, estimate, noisy, scoring)
+    events = Events("evaluate", len(pairs)) if progress is ProgressKind.json else None
+    rows = _score(pairs, names, jobs or core_count(), quiet, events)
+    missed = failures(rows, thresholds)
+    found = Report(rows, started.ended(), "evaluate", missed if thresholds else None)
     sound = page_sound(report, report_audio, inputs_of(rows))
     with Spool(report[0].parent if report else Path()) as spool:
         if sound is not None:
             look(rows, sound, spool, jobs or core_count(), quiet)
         write_reports(report, found, sound)
     if as_json:
-        write(to_json(found))
+        screen.write(to_json(found))
     elif not quiet:
         from audiotool.cli.score_table import print_scores
 
         print_scores(rows)
     if plot is not None:
         _plot(plot, rows, others, against)
-    failures = sum(row.failed for row in rows)
-    if failures:
-        say(f"{failures} of {len(rows)} files could not be compared")
-        raise typer.Exit(1)
+    _judge(rows, missed)
 
 
 def _plotted(plot: Path | None, against: Path | None) -> Sequence[Row]:
@@ -130,6 +145,57 @@ def _plot(path: Path, rows: Sequence[Row], others: Sequence[Row], against: Path 
     save(plot_by_snr(rows) if against is None else plot_against(rows, others, against.name), path)
 
 
+def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> None:
+    """Say what failed, last of all.
+
+    Raises:
+        typer.Exit: with 1 when something did.
+    """
+    for failure in missed:
+        say(f"{failure['file']}: {failure['reason']}")
+    if missed:
+        files = {failure["file"] for failure in missed}
+        say(f"{len(files)} of {len(rows)} files do not reach --fail-under")
+    failed = sum(row.failed for row in rows)
+    if failed:
+        say(f"{failed} of {len(rows)} files could not be compared")
+    if missed or failed:
+        raise typer.Exit(1)
+
+
+def _pairs(reference: Path | None, estimate: Path, noisy: Path | None, scoring: Scoring) -> list[FilePair]:
+    """What is compared with what.
+
+    Raises:
+        PlanError: files that are not there, or do not belong together.
+    """
+    from audiotool.metrics.score import in_best_order, pair_files
+
+    try:
+        pairs = pair_files(reference, estimate, noisy)
+    except InputError as error:
+        raise PlanError(str(error)) from error
+    if not scoring.any_order:
+        return pairs
+    from audiotool.engines.base import are_interchangeable
+
+    return in_best_order(pairs, are_interchangeable)
+
+
+def _thresholds(asked: Sequence[str], has_reference: bool, has_noisy: bool) -> list[Threshold]:
+    """What scores have to reach.
+
+    Raises:
+        PlanError: metrics that are unknown, or ask for what is not there.
+    """
+    thresholds = [Threshold.parse(text) for text in asked]
+    check_references([t.metric for t in thresholds], has_reference)
+    for threshold in thresholds:
+        if threshold.column != threshold.metric and not has_noisy:
+            raise PlanError(f"{threshold.column} is a difference from the unprocessed input: give --noisy")
+    return thresholds
+
+
 def _scoring(task: str) -> Scoring:
     """How a task's outputs are scored.
 
@@ -142,30 +208,16 @@ def _scoring(task: str) -> Scoring:
         raise PlanError(str(error)) from error
 
 
-def _metric_names(metrics: str | None, scoring: Scoring) -> list[str]:
-    """The asked names, checked; the task's when none are asked.
-
-    Raises:
-        PlanError: unknown or no names.
-    """
-    from audiotool.metrics.base import METRICS
-
-    if metrics is None:
-        return list(scoring.metrics)
-    try:
-        names = list(dict.fromkeys(name.strip() for name in metrics.split(",") if name.strip()))
-        for name in names:
-            METRICS.get(name)
-    except InputError as error:
-        raise PlanError(str(error)) from error
-    if not names:
-        raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")
-    return names
-
-
-def _score(pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int, quiet: bool) -> list[Row]:
+def _score(
+    pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int, quiet: bool, events: Events | None
+) -> list[Row]:
     from audiotool.metrics.score import score_files
 
-    with progress(**({"disable": True} if quiet else {})) as bars:
+    if events is not None:
+        with events:
+            return score_files(
+                pairs, metrics, jobs, lambda row: events.ended("failed" if row.failed else "done", row)
+            )
+    with screen.progress(**({"disable": True} if quiet else {})) as bars:
         bar = bars.add_task("scoring", total=len(pairs))
         return score_files(pairs, metrics, jobs, lambda row: bars.advance(bar))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from audiotool import json_output
 from audiotool.cli.screen import write
+from audiotool.tasks.options import AsJson
 
-AsJson = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON document, not text."),
-]
+__all__ = ["AsJson", "write_document"]
 
 
 def write_document(command: str, **fields: Any) -> None:

@@ -1,29 +1,33 @@
-"""What a user sees while files are processed: bars on a terminal, plain lines elsewhere; always on stderr."""
+"""What is said of files while they are processed, always on stderr: bars on a terminal, lines, or events."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
-from audiotool.cli.screen import progress, say
+from audiotool.cli.screen import progress, say, tell
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.batch.job import Job
     from audiotool.batch.plan import Plan
     from audiotool.batch.watch import Watcher
-    from audiotool.batch.work import Outcome
+    from audiotool.batch.work import Outcome, Status
+    from audiotool.metrics.rows import Row
 
 
 @contextlib.contextmanager
-def make_watcher(verb: str, plan: Plan, quiet: bool) -> Iterator[Watcher]:
-    """The watcher that fits the terminal."""
-    if quiet:
+def make_watcher(verb: str, plan: Plan, quiet: bool, events: Events | None = None) -> Iterator[Watcher]:
+    """The watcher that fits the terminal, or that tells a program."""
+    if events is not None:
+        with events:
+            yield events
+    elif quiet:
         yield Quiet()
     elif sys.stderr.isatty():
         bars = Bars(verb, plan)
@@ -45,8 +49,77 @@ class Quiet:
             say(outcome.error)
 
 
+class Events:
+    """Tells a program, an event a line, see `--progress json`; as a context it tells of the end.
+
+    Args:
+        command: what runs.
+        total: of files.
+    """
+
+    def __init__(self, command: str, total: int) -> None:
+        self._total = total
+        self._counts = {"done": 0, "skipped": 0, "failed": 0}
+        self._seconds = 0.0
+        self._shares: dict[str, float] = {}
+        self._began = self._told = time.monotonic()
+        tell("begun", command=command, total=total)
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        elapsed = round(time.monotonic() - self._began, 3)
+        tell("ended", **self._counts, audio_seconds=round(self._seconds, 3), elapsed_seconds=elapsed)
+
+    def started(self, job: Job) -> None:
+        tell("started", file=job.name, input=str(job.source))
+
+    def advanced(self, job: Job, done: int, total: int | None) -> None:
+        self._shares[str(job.source)] = share = min(done / total, 1.0) if total else 0.0
+        if time.monotonic() - self._told >= 1:
+            self._told = time.monotonic()
+            tell("progress", file=job.name, share=round(share, 4) if total else None, **self._left())
+
+    def finished(self, outcome: Outcome) -> None:
+        self._shares.pop(str(outcome.job.source), None)
+        self._seconds += outcome.seconds
+        for row in outcome.rows:
+            self.ended(outcome.status, row, outcome.error)
+
+    def ended(self, status: Status, row: Row, error: str | None = None) -> None:
+        """A file came to an end; of several rows of one file each is told."""
+        self._counts[status] += 1
+        facts = {name: value for name, value in row.facts.items() if name != "status"}
+        scores = {name: value.value for name, value in row.columns().items()}
+        failure = {} if error is None else {"error": one_line(error)}
+        tell(status, file=row.name, **facts, **scores, notes=row.notes, **failure, **self._left())
+
+    def _left(self) -> dict[str, Any]:
+        """How many files are finished, and the time to the end at the speed so far."""
+        finished = sum(self._counts.values())
+        work = finished + sum(self._shares.values())
+        elapsed = time.monotonic() - self._began
+        eta = round(elapsed / work * max(self._total - work, 0.0), 1) if work else None
+        return {"finished": finished, "total": self._total, "eta_seconds": eta}
+
+
+def batch_summary(outcomes: Sequence[Outcome], elapsed_s: float) -> str:
+    """A batch in one line, to be read when it has ended."""
+    statuses = [outcome.status for outcome in outcomes]
+    failures, skipped = statuses.count("failed"), statuses.count("skipped")
+    words = f"{failures} of {len(outcomes)} files failed" if failures else f"{len(outcomes)} files done"
+    words += f", {skipped} of them there already" if skipped and not failures else ""
+    words += f", {skipped} were there already" if skipped and failures else ""
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    if not seconds:
+        return words
+    speed = seconds / max(elapsed_s, 1e-9)
+    return f"{words}; {seconds:.1f} s of audio in {elapsed_s:.1f} s, {speed:.1f}x real time"
+
+
 class Lines:
-    """One line a finished file, and one at the end of a batch."""
+    """One line a finished file."""
 
     def __init__(self, plan: Plan) -> None:
         self._total = len(plan.jobs) + len(plan.skipped)
@@ -65,11 +138,6 @@ class Lines:
         self._say(place + _line(outcome))
         for note in _notes(outcome):
             self._say(note)
-        if self._count == self._total > 1 and self._seconds:
-            elapsed = time.monotonic() - self._began
-            self._say(
-                f"{self._seconds:.1f} s of audio in {elapsed:.1f} s, {self._seconds / elapsed:.1f}x real time"
-            )
 
     def _say(self, line: str) -> None:
         say(line)

@@ -98,8 +98,8 @@ def _column(metric: str, rows: Sequence[Row]) -> list[str]:
 
 def _heading(metric: str) -> str:
     found = METRICS.get(metric)
-    arrow = "↑" if found.higher_is_better else "↓"
-    return f"{metric} {arrow}" + (f"\n{found.unit}" if found.unit else "")
+    arrow = {True: " ↑", False: " ↓", None: ""}[found.higher_is_better]
+    return f"{metric}{arrow}" + (f"\n{found.unit}" if found.unit else "")
 
 
 def _rounded(value: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import time
 import typing
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from audiotool.cli.progress import make_watcher
-from audiotool.cli.screen import say
+from audiotool.audio import PIPE
+from audiotool.cli.metric_options import chosen_metrics
+from audiotool.cli.progress import Events, batch_summary, make_watcher
+from audiotool.cli.screen import say, speak_json, write
 from audiotool.errors import CheckpointError, InputError, PlanError
-from audiotool.tasks.base import TASKS, Task
-from audiotool.tasks.options import TaskOptions
+from audiotool.tasks.base import TASKS, Scoring, Task
+from audiotool.tasks.options import ProgressKind, TaskOptions
 
 if TYPE_CHECKING:
-    from audiotool.batch.plan import Layout
+    from audiotool.batch.plan import Layout, Plan
     from audiotool.batch.work import Outcome
     from audiotool.report.gallery import Sound
-    from audiotool.report.report import Run
+    from audiotool.report.report import Report, Run
 
 
 def names() -> list[str]:
@@ -74,20 +77,23 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     from audiotool.cli.report import begin, page_sound
     from audiotool.report.spool import Spool
 
+    as_events = options.progress is ProgressKind.json
+    speak_json(as_events)
+    began = time.monotonic()
     check_options(options)
     task = task_class(options)
     task.check()
     checkpoint = asked_checkpoint(options)
     layout = _layout(task, checkpoint)
     plan = make_plan(options.inputs, layout)
-    scored = any(job.references or job.unscored for job in (*plan.jobs, *plan.skipped))
-    scoring = task.scored(layout.outputs) if scored else None
+    scoring = _scoring(task, layout, plan)
     sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
     work = Work(task.processor(checkpoint), scoring, sound=sound)
-    started = begin(**provenance(work)) if options.report else None
+    started = begin(**provenance(work)) if options.report or options.as_json else None
     outcomes: list[Outcome] = []
+    events = Events(task.name, len(plan.jobs) + len(plan.skipped)) if as_events else None
     with (
-        make_watcher(task.verb, plan, options.quiet) as watcher,
+        make_watcher(task.verb, plan, options.quiet, events) as watcher,
         contextlib.closing(run(plan, work, options.jobs, watcher, options.cluster)) as running,
         Spool(options.report[0].parent if options.report else Path()) as spool,
     ):
@@ -98,16 +104,39 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
                     spool.keep(row)
         except (KeyboardInterrupt, SystemExit):
             # What was finished was scored: it is not to be done again.
-            _write_reports(outcomes, options, started, sound)
+            _write_reports(outcomes, task, started, sound)
             raise
-        _write_reports(outcomes, options, started, sound)
+        report = _write_reports(outcomes, task, started, sound)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
-    _print_scores(outcomes, options, to_stdout)
+    if options.as_json and report is not None:
+        from audiotool.report.json_document import to_json
+
+        write(to_json(report))
+    else:
+        _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
+    if len(outcomes) > 1 and (failures or not options.quiet) and not as_events:
+        say(batch_summary(outcomes, time.monotonic() - began))
     if failures:
-        if len(outcomes) > 1:
-            say(f"{failures} of {len(outcomes)} files failed")
         raise typer.Exit(1)
+
+
+def _scoring(task: Task, layout: Layout, plan: Plan) -> Scoring | None:
+    """How the outputs are scored; None for not at all.
+
+    Raises:
+        PlanError: metrics that are unknown, or ask for references or files that are not there.
+    """
+    jobs = [*plan.jobs, *plan.skipped]
+    has_reference = any(job.references or job.unscored for job in jobs)
+    asked = task.options.metrics
+    if asked is None:
+        return task.scored(layout.outputs) if has_reference else None
+    scoring = task.scored(layout.outputs)
+    names = chosen_metrics(asked, scoring.metrics, has_reference)
+    if any(PIPE in (str(job.source), *map(str, job.target.stems)) for job in jobs):
+        raise PlanError("what comes from or goes to a pipe cannot be scored: name files")
+    return dataclasses.replace(scoring, metrics=tuple(names))
 
 
 def _layout(task: Task, checkpoint: str | None) -> Layout:
@@ -140,6 +169,9 @@ def check_options(options: TaskOptions) -> None:
     """
     if not options.inputs and options.listed is None:
         raise PlanError("say what to process: files, folders, a pattern, --list, or '-' for standard input")
+    to_stdout = options.output == PIPE or (options.output is None and options.inputs == [PIPE])
+    if options.as_json and to_stdout:
+        raise PlanError("--json and -o - both write to standard output: give -o FILE")
     if options.overwrite and options.skip_existing:
         raise PlanError("--overwrite and --skip-existing exclude each other")
     options.raw_samples()
@@ -217,10 +249,11 @@ def _made_by(recipe: str) -> str:
 
 
 def _write_reports(
-    outcomes: Sequence[Outcome], options: TaskOptions, run: Run | None, sound: Sound | None
-) -> None:
+    outcomes: Sequence[Outcome], task: Task, run: Run | None, sound: Sound | None
+) -> Report | None:
+    """Write what was asked for; the report, None where nobody asked for its rows."""
     if run is None:
-        return
+        return None
     from audiotool.batch.provenance import describe
     from audiotool.report.report import Report
     from audiotool.report.write import write_reports
@@ -230,8 +263,10 @@ def _write_reports(
         describe(outcome, run)
     rows = [row for o in outcomes for row in o.rows]
     # Where nothing was done, an earlier report says more.
-    paths = [path for path in report_paths(options) if rows or not path.exists()]
-    write_reports(paths, Report(rows, run.ended()), sound)
+    paths = [path for path in report_paths(task.options) if rows or not path.exists()]
+    report = Report(rows, run.ended(), task.name)
+    write_reports(paths, report, sound)
+    return report
 
 
 def _print_scores(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from audiotool import text
+from audiotool import json_output
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import InputError
 from audiotool.metrics.base import Value
@@ -16,7 +16,11 @@ from audiotool.report.report import Report, Run
 
 
 def to_json(report: Report) -> str:
-    """{"run": a `Run`, "files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": a `summary`}."""
+    """{"run": a `Run`, "files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": a `summary`}.
+
+    Before these comes what every document begins with, see `json_output`; behind them, where scores had to
+    reach thresholds, "failures".
+    """
     files = [
         {
             "file": row.name,
@@ -28,7 +32,10 @@ def to_json(report: Report) -> str:
         for row in report.rows
     ]
     run = {name: value for name, value in dataclasses.asdict(report.run).items() if value not in (None, {})}
-    return text.to_json({"run": run, "files": files, "summary": summary(report.rows)})
+    failures = {} if report.failures is None else {"failures": list(report.failures)}
+    return json_output.document(
+        report.command, run=run, files=files, summary=summary(report.rows), **failures
+    )
 
 
 def read_report(path: Path) -> Report:
@@ -44,7 +51,7 @@ def read_report(path: Path) -> Report:
     try:
         columns = [str(name) for name in document["summary"]]
         rows = [_row(entry, columns) for entry in document["files"]]
-        return Report(rows, _run(document.get("run", {})))
+        return Report(rows, _run(document.get("run", {})), str(document.get("command", "evaluate")))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is no report of audiotool: give the .json that --report wrote") from error
 

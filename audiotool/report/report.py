@@ -52,10 +52,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Report:
-    """Rows, one a job or a stem of it, and the run they are of."""
+    """What a command came to.
+
+    Args:
+        rows: one a job, or a stem of it.
+        run: how they came to be.
+        command: the command's name.
+        failures: scores that do not pass a threshold; None where there was none.
+    """
 
     rows: Sequence[Row]
     run: Run = field(default_factory=Run)
+    command: str = "evaluate"
+    failures: Sequence[Mapping[str, Any]] | None = None
 
 
 def machine() -> str:

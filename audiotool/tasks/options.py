@@ -95,6 +95,12 @@ ReportAudio = Annotated[
 ]
 
 
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON document, not text.", rich_help_panel="Report"),
+]
+
+
 class ProgressKind(str, enum.Enum):
     """What is said of the work while it is done."""
 
@@ -181,8 +187,20 @@ class TaskOptions:
             show_default=False,
         ),
     ] = None
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What is scored, with commas; the task's unless given. Metrics that need no reference, as"
+            " dnsmos, are scored without --reference.",
+            rich_help_panel="Report",
+            show_default=False,
+        ),
+    ] = None
     report: Reports = field(default_factory=list)
     report_audio: ReportAudio = None
+    as_json: AsJson = False
+    progress: ProgressChoice = ProgressKind.auto
     listed: Annotated[
         str | None,
         typer.Option(

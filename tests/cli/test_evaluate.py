@@ -60,6 +60,9 @@ def test_single_files_chosen_metrics_json_and_csv(folders: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     [row] = json.loads(done.stdout)["files"]
     assert set(row) == {"file", "si_sdr", "lsd", "estimate", "reference", "version", "reasons", "notes"}
+    document = json.loads(done.stdout)
+    assert list(document)[:3] == ["schema", "audiotool", "command"]
+    assert document["command"] == "evaluate"
     lines = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
     assert float(lines[0]["lsd"]) == pytest.approx(row["lsd"], rel=1e-5)
 
@@ -92,3 +95,85 @@ def test_bad_options_exit_2_before_any_work(folders: Path, words: list[str], mes
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+def gate(folders: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    return evaluate("--reference", folders / "clean", "--estimate", folders / "out", *words)
+
+
+def test_a_score_below_its_threshold_is_a_failure_that_is_told(folders: Path) -> None:
+    """The spoken file is at 20 dB and has its number; the silent one has none."""
+    done = gate(
+        folders, "--metrics", "stoi", "--fail-under", "si_sdr=100", "--fail-under", "lsd=0.1", "--json"
+    )
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    spoken = [f for f in document["failures"] if f["file"] == "deep/spoken"]
+    assert [f["metric"] for f in spoken] == ["si_sdr", "lsd"]
+    assert spoken[0]["limit"] == 100
+    assert spoken[0]["value"] == pytest.approx(document["files"][0]["si_sdr"])
+    assert "deep/spoken: si_sdr" in done.stderr
+    assert "is below 100" in done.stderr
+    assert "is above 0.1" in done.stderr, "less of a distance is better"
+    assert "silent: no si_sdr: the reference is silent" in done.stderr
+    assert "2 of 2 files do not reach --fail-under" in done.stderr
+
+
+def test_what_reaches_its_thresholds_passes(folders: Path) -> None:
+    words = ("--reference", folders / "clean/deep/spoken.wav", "--estimate", folders / "out/deep/spoken.wav")
+    noisy = ("--noisy", folders / "noisy/deep/spoken.wav", "--fail-under", "si_sdr_improvement=10")
+    done = evaluate(*words, *noisy, "--metrics", "si_sdr", "--fail-under", "lsd=100", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["failures"] == []
+    assert set(document["summary"]) >= {"si_sdr", "lsd"}, "what is asked of is measured"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--fail-under", "pesk=2"], "did you mean 'pesq'"),
+        (["--fail-under", "pesq"], "say METRIC=NUMBER"),
+        (["--fail-under", "pesq=good"], "say METRIC=NUMBER"),
+        (["--fail-under", "pesq=nan"], "say METRIC=NUMBER"),
+        (["--fail-under", "pesq=2.5,stoi=0.9"], "once for each metric"),
+        (["--fail-under", "composite=2"], "is several metrics: cbak, covl, csig"),
+        (["--fail-under", "si_sdr_improvement=1"], "give --noisy"),
+        (["--fail-under", "loudness_improvement=1"], "is no improvement"),
+    ],
+)
+def test_thresholds_that_cannot_be_meant_exit_2(folders: Path, words: list[str], message: str) -> None:
+    done = gate(folders, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_estimates_alone_are_scored_by_what_needs_no_reference(folders: Path) -> None:
+    pytest.importorskip("pyloudnorm")
+    done = evaluate("--estimate", folders / "out", "--metrics", "loudness", "--json", "--jobs", "2")
+    assert done.returncode == 0, done.stderr
+    rows = {row["file"]: row for row in json.loads(done.stdout)["files"]}
+    assert rows["deep/spoken"]["loudness"] == pytest.approx(-20, abs=10)
+    assert "reference" not in rows["silent"]
+    done = evaluate("--estimate", folders / "out", "--metrics", "pesq,loudness")
+    assert done.returncode == 2
+    assert "pesq: these compare with a clean version, give --reference" in done.stderr
+
+
+def test_estimates_alone_have_all_scores_that_need_no_reference(folders: Path) -> None:
+    done = evaluate("--estimate", folders / "out/deep/spoken.wav", "--json")
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(done.stdout)["files"]
+    assert {"dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808", "plcmos", "loudness"} <= set(row)
+
+
+def test_progress_for_programs(folders: Path) -> None:
+    done = gate(folders, "--metrics", "snr", "--progress", "json", "--fail-under", "snr=10")
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [event["event"] for event in events[:4]] == ["begun", "done", "done", "ended"]
+    assert events[0] == {"schema": 1, "event": "begun", "command": "evaluate", "total": 2}
+    assert {event["event"] for event in events[4:]} == {"message"}
+    assert events[2]["eta_seconds"] == 0
+    assert events[3]["done"] == 2
+    assert "deep/spoken" in done.stdout, "the table stays on standard output"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from kit.audio import write_speech
 from audiotool.audio.writer import Target
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
-from audiotool.batch.work import Outcome, failed
-from audiotool.cli.progress import make_watcher
+from audiotool.batch.work import Outcome, Status, failed
+from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.metrics.rows import Row
 
 
@@ -50,12 +51,11 @@ def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tty: bool, quiet: bool
 
 def test_plain_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lines = show(monkeypatch, tmp_path, tty=False).splitlines()
-    assert lines[:3] == [
+    assert lines == [
         "audiotool: [1/2] good.wav -> out/good.wav (2.0 s, 31.0x real time)",
         "audiotool: good.wav: 3 samples were limited",
         "audiotool: [2/2] bad.wav holds no audio",
     ]
-    assert lines[3].startswith("audiotool: 2.0 s of audio in ")
 
 
 def test_bars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -71,3 +71,52 @@ def test_bars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("tty", [True, False])
 def test_quiet_says_errors_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tty: bool) -> None:
     assert show(monkeypatch, tmp_path, tty, quiet=True) == "audiotool: bad.wav holds no audio\n"
+
+
+def outcomes(*statuses: Status) -> list[Outcome]:
+    job = Job("a.wav", Path("a.wav"), Target(("b.wav",)))
+    return [
+        Outcome(job, status, [Row("a.wav")], seconds=0.0 if status == "failed" else 2.0)
+        for status in statuses
+    ]
+
+
+def test_a_batch_in_one_line() -> None:
+    assert batch_summary(outcomes("done", "done"), 0.5) == (
+        "2 files done; 4.0 s of audio in 0.5 s, 8.0x real time"
+    )
+    assert batch_summary(outcomes("failed", "failed"), 0.5) == "2 of 2 files failed"
+    assert batch_summary(outcomes("done", "skipped", "failed"), 1.0).startswith(
+        "1 of 3 files failed, 1 were there already; 4.0 s"
+    )
+
+
+def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal(tty=True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    good, bad = (Job(f"{name}.wav", Path(f"{name}.wav"), Target(("out.wav",))) for name in ("good", "bad"))
+    with Events("denoise", 2) as events:
+        events.started(good)
+        events.advanced(good, 1, 2)
+        events._told -= 2
+        events.advanced(good, 3, 4)
+        events.advanced(good, 4, 4)
+        events.finished(Outcome(good, "done", [Row("good.wav", facts={"peak": 0.5})], seconds=2.0))
+        events.started(bad)
+        events.finished(failed(bad, "bad.wav holds\nno audio"))
+    lines = [json.loads(line) for line in screen.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == [
+        *("begun", "started", "progress", "done", "started", "failed", "ended"),
+    ]
+    assert all(line["schema"] == 1 for line in lines)
+    assert lines[2]["share"] == 0.75, "once a second at most"
+    assert lines[3]["peak"] == 0.5
+    assert (lines[3]["finished"], lines[3]["total"]) == (1, 2)
+    assert lines[5]["error"] == "bad.wav holds no audio"
+    assert lines[5]["eta_seconds"] == 0
+    assert {name: lines[6][name] for name in ("done", "skipped", "failed")} == {
+        "done": 1,
+        "skipped": 0,
+        "failed": 1,
+    }
+    assert lines[6]["audio_seconds"] == 2.0
