@@ -25,7 +25,8 @@ def merged(paths: Sequence[Path]) -> Report:
         InputError: one of them cannot be read or is none.
     """
     reports = [read_csv(path) if path.suffix.lower() == ".csv" else read_report(path) for path in paths]
-    return Report([row for report in reports for row in report.rows], _common([r.run for r in reports]))
+    rows = [row for report in reports for row in report.rows]
+    return Report(rows, _common([report.run for report in reports]), reports[0].command)
 
 
 def _common(runs: Sequence[Run]) -> Run:
