@@ -165,16 +165,30 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     if "pesq" in metrics and rate < WIDE_BAND_RATE:
         row.notes.append(f"PESQ is narrow-band at {rate} Hz: another scale than wide-band")
     edge = _edge(files.noisy) if files.noisy is not None and "lsd_high" in metrics else None
-    noisy = None if files.noisy is None else _matching(files.noisy, reference, rate, row, is_array=True)
     others: list[Waveform] = []
     if any(METRICS.get(name).uses_interferers for name in metrics):
-        others = [_matching(path, reference, rate, row) for path in files.interferers]
-        if not others and noisy is not None:
-            length = min(noisy.shape[1], reference.shape[1])
-            others = [noisy[:, :length] - reference[:, :length]]
+        others = _interferers(files, reference, rate)
     row.values = score_channels(reference, estimate, rate, metrics, edge, others)
-    if noisy is not None:
+    # An input that cannot be read costs its own scores alone.
+    if files.noisy is not None:
+        noisy = _matching(files.noisy, reference, rate, row, is_array=True)
         row.baseline = score_channels(reference, noisy, rate, metrics, edge, others)
+
+
+def _interferers(files: FilePair, reference: Waveform, sample_rate: int) -> list[Waveform]:
+    """What else was heard: the other stems, or without them what the input has beside the reference.
+
+    Raises:
+        InputError: a file cannot be read, or has other channels.
+    """
+    unsaid = Row(files.name)
+    if files.interferers:
+        return [_matching(path, reference, sample_rate, unsaid) for path in files.interferers]
+    if files.noisy is None:
+        return []
+    noisy = _matching(files.noisy, reference, sample_rate, unsaid, is_array=True)
+    length = min(noisy.shape[1], reference.shape[1])
+    return [noisy[:, :length] - reference[:, :length]]
 
 
 def rate_file(path: Path, metrics: Sequence[str]) -> dict[str, Value]:
