@@ -29,8 +29,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def evaluate(
     estimate: Annotated[
-        Path, typer.Option(help="File to score, or folder with the same names below it.", show_default=False)
-    ],
+        Path | None,
+        typer.Option(help="File to score, or folder with the same names below it.", show_default=False),
+    ] = None,
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -41,6 +42,16 @@ def evaluate(
     noisy: Annotated[
         Path | None,
         typer.Option(help="Unprocessed file or folder: the improvement is reported.", show_default=False),
+    ] = None,
+    listed: Annotated[
+        str | None,
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="In place of the three: a CSV with the columns output (what is scored), reference and input"
+            " (unprocessed); '-' reads it from standard input.",
+            show_default=False,
+        ),
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Names with commas; the task's unless given.", show_default=False)
@@ -91,15 +102,16 @@ def evaluate(
     screen.speak_json(progress is ProgressKind.json)
     started = begin()
     scoring = _scoring(task)
-    names = chosen_metrics(metrics, scoring.metrics, reference is not None)
-    thresholds = _thresholds(fail_under, reference is not None, noisy is not None)
+    pairs = _pairs(reference, estimate, noisy, listed, scoring)
+    has_reference = any(pair.reference for pair in pairs)
+    names = chosen_metrics(metrics, scoring.metrics, has_reference)
+    thresholds = _thresholds(fail_under, has_reference, any(pair.noisy for pair in pairs))
     names += [t.metric for t in thresholds if t.metric not in names]
     try:
         check_paths(report)
         others = _plotted(plot, against)
     except InputError as error:
         raise PlanError(str(error)) from error
-    pairs = _pairs(reference, estimate, noisy, scoring)
     events = Events("evaluate", len(pairs)) if progress is ProgressKind.json else None
     rows = _score(pairs, names, jobs or core_count(), quiet, events)
     missed = failures(rows, thresholds)
@@ -163,7 +175,9 @@ def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> None:
         raise typer.Exit(1)
 
 
-def _pairs(reference: Path | None, estimate: Path, noisy: Path | None, scoring: Scoring) -> list[FilePair]:
+def _pairs(
+    reference: Path | None, estimate: Path | None, noisy: Path | None, listed: str | None, scoring: Scoring
+) -> list[FilePair]:
     """What is compared with what.
 
     Raises:
@@ -171,6 +185,12 @@ def _pairs(reference: Path | None, estimate: Path, noisy: Path | None, scoring: 
     """
     from audiotool.metrics.score import in_best_order, pair_files
 
+    if listed is not None:
+        if any((reference, estimate, noisy)):
+            raise PlanError("--list names what --estimate, --reference and --noisy would")
+        return _listed_pairs(listed)
+    if estimate is None:
+        raise PlanError("say what to score: --estimate FILE or FOLDER, or --list FILE")
     try:
         pairs = pair_files(reference, estimate, noisy)
     except InputError as error:
@@ -180,6 +200,26 @@ def _pairs(reference: Path | None, estimate: Path, noisy: Path | None, scoring: 
     from audiotool.engines.base import are_interchangeable
 
     return in_best_order(pairs, are_interchangeable)
+
+
+def _listed_pairs(listed: str) -> list[FilePair]:
+    """The pairs of a list, in its order.
+
+    Raises:
+        PlanError: it is none, or a line names nothing to score.
+    """
+    from audiotool.batch.listing import read_list
+    from audiotool.metrics.score import FilePair
+
+    pairs = []
+    for entry in read_list(listed):
+        if entry.output is None:
+            raise PlanError(
+                f"{listed}: {entry.input} has no output: a list to score has the columns input,output"
+            )
+        reference = None if entry.reference is None else Path(entry.reference)
+        pairs.append(FilePair(entry.output, reference, Path(entry.output), Path(entry.input)))
+    return pairs
 
 
 def _thresholds(asked: Sequence[str], has_reference: bool, has_noisy: bool) -> list[Threshold]:

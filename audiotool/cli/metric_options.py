@@ -68,7 +68,7 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """"pesq=2.5".
+        """ "pesq=2.5".
 
         Raises:
             PlanError: no such metric, or no number.

@@ -177,3 +177,29 @@ def test_progress_for_programs(folders: Path) -> None:
     assert events[2]["eta_seconds"] == 0
     assert events[3]["done"] == 2
     assert "deep/spoken" in done.stdout, "the table stays on standard output"
+
+
+def test_a_list_names_what_is_scored(folders: Path, tmp_path: Path) -> None:
+    rows = [
+        (folders / kind / name for kind in ("noisy", "out", "clean"))
+        for name in ("deep/spoken.wav", "silent.wav")
+    ]
+    lines = ["input,output,reference", *(",".join(map(str, row)) for row in rows)]
+    listing = tmp_path / "list.csv"
+    listing.write_text("\n".join(lines))
+    done = evaluate("--list", listing, "--metrics", "snr", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {row["file"]: row for row in json.loads(done.stdout)["files"]}
+    spoken, silent = (found[str(folders / "out" / name)] for name in ("deep/spoken.wav", "silent.wav"))
+    assert spoken["snr_improvement"] == pytest.approx(20, abs=0.5)
+    assert silent["snr"] is None
+    listing.write_text("input\na.wav\n")
+    cases: list[tuple[list[str | Path], str]] = [
+        (["--list", listing], "a.wav has no output"),
+        (["--list", listing, "--reference", folders], "--list names what"),
+        ([], "say what to score"),
+    ]
+    for words, message in cases:
+        done = evaluate(*words)
+        assert done.returncode == 2
+        assert message in done.stderr
