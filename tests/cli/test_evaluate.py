@@ -180,11 +180,9 @@ def test_progress_for_programs(folders: Path) -> None:
 
 
 def test_a_list_names_what_is_scored(folders: Path, tmp_path: Path) -> None:
-    rows = [
-        (folders / kind / name for kind in ("noisy", "out", "clean"))
-        for name in ("deep/spoken.wav", "silent.wav")
-    ]
-    lines = ["input,output,reference", *(",".join(map(str, row)) for row in rows)]
+    lines = ["input,output,reference"]
+    for name in ("deep/spoken.wav", "silent.wav"):
+        lines.append(",".join(str(folders / kind / name) for kind in ("noisy", "out", "clean")))
     listing = tmp_path / "list.csv"
     listing.write_text("\n".join(lines))
     done = evaluate("--list", listing, "--metrics", "snr", "--json")
