@@ -29,6 +29,7 @@ EXTRAS = {
     "matplotlib": "plots",
     "ray": "cluster",
     "fsspec": "remote",
+    "sounddevice": "live",
 }
 """Modules that are imported where they are used, and the extra that brings each."""
 

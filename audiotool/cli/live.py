@@ -1,0 +1,267 @@
+"""`audiotool live`: the microphone, denoised, to a loudspeaker or a virtual microphone."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from audiotool.cli.keys import keys
+from audiotool.cli.screen import console, say, show, table
+from audiotool.errors import PlanError, StreamError
+from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
+from audiotool.text import printable
+
+if TYPE_CHECKING:
+    from audiotool.live.backend import Backend, Device, Form
+    from audiotool.live.loop import LiveLoop
+    from audiotool.live.recorder import Recorder
+    from audiotool.pipeline import Pipeline
+
+app = typer.Typer(add_completion=False)
+
+REFRESH_SECONDS = 0.1
+TOLD_SECONDS = 10.0
+"""Underruns are said no more often than this."""
+
+QUIETEST_DB = -60.0
+BAR = 20
+"""Characters of a meter."""
+
+
+def open_backend() -> Backend:
+    """The sound system of this machine."""
+    from audiotool.live.portaudio import PortAudio
+
+    return PortAudio()
+
+
+@app.command()
+def live(
+    input: Annotated[
+        str | None,
+        typer.Option(
+            "--input",
+            metavar="DEVICE",
+            help="Microphone: its number, or a part of its name.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            metavar="DEVICE",
+            help="Loudspeaker or virtual microphone: its number, or a part of its name.",
+            show_default=False,
+        ),
+    ] = None,
+    list_devices: Annotated[
+        bool, typer.Option("--list-devices", help="Print the devices and leave.")
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A causal denoiser's bundled checkpoint.", show_default=False),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A checkpoint file.", show_default=False)
+    ] = None,
+    engine: EngineChoice = EngineKind.auto,
+    max_attenuation: MaxAttenuation = None,
+    mix: Mix = 1.0,
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            min=1000,
+            max=768000,
+            metavar="HZ",
+            help="Of both devices; unless given, their own.",
+            show_default=False,
+        ),
+    ] = None,
+    block: Annotated[
+        int | None,
+        typer.Option(
+            min=16,
+            max=65536,
+            metavar="SAMPLES",
+            help="Of a callback; unless given, the model's hop.",
+            show_default=False,
+        ),
+    ] = None,
+    record: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="IN OUT", help="Write input and output to two new files.", show_default=False),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, callback=a_number, metavar="N", help="Stop after so long.", show_default=False),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Denoise a microphone as you speak. Keys: b hears the input as it is and back, q ends.
+
+    Wear headphones, or let --output be a virtual microphone: a loudspeaker would be heard by the microphone.
+    """
+    backend = open_backend()
+    if list_devices:
+        _print_devices(backend)
+        return
+    if model is not None and checkpoint is not None:
+        raise PlanError("--model and --checkpoint exclude each other")
+    if record is not None:
+        from audiotool.live.recorder import check_places
+
+        check_places(*record)
+    from audiotool.live.backend import choose
+    from audiotool.live.loop import LiveLoop
+
+    source, sink = choose(backend, input), choose(backend, output, output=True)
+    pipeline = _load(model, checkpoint, engine, mix=mix, max_attenuation_db=max_attenuation)
+    form = _form(backend, source, sink, pipeline, rate, block)
+    stream = _causal(pipeline.at(form.sample_rate)).live(form.sample_rate)
+    with _recording(record, form.sample_rate) as recorder:
+        loop = LiveLoop(backend, form, stream, recorder)
+        try:
+            loop.start()
+            if not quiet:
+                say(
+                    f"'{source.name}' to '{sink.name}', {form.sample_rate} Hz, blocks of {form.block}:"
+                    f" {loop.latency_seconds * 1000:.0f} ms from end to end,"
+                    f" {stream.latency_seconds * 1000:.0f} of them the model's"
+                )
+            _watch(loop, seconds, quiet)
+        finally:
+            loop.stop()
+            if not quiet:
+                say(_summary(loop, form))
+
+
+def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: Any) -> Pipeline:
+    from audiotool.tasks.load import load
+
+    name = path if path is not None else model or "denoise"
+    return load(name, task="denoise", engine=engine.value, threads=1, **settings)
+
+
+def _causal(pipeline: Pipeline) -> Pipeline:
+    """Refuse a model that needs the future: StreamError."""
+    from audiotool.checkpoint import graph_of, named, read_metadata
+
+    if pipeline.engine.causal:
+        return pipeline
+    # Only causal models have graphs.
+    fitting = (
+        name
+        for name, path in named().items()
+        if graph_of(path) is not None and read_metadata(path).task == pipeline.task
+    )
+    raise StreamError(
+        f"{pipeline.engine.name} looks ahead and cannot run live; causal ones are: {', '.join(fitting)}"
+    )
+
+
+def _form(
+    backend: Backend, source: Device, sink: Device, pipeline: Pipeline, rate: int | None, block: int | None
+) -> Form:
+    """Rate and block: what was asked for, else the devices' own rate, and the model's hop at that rate."""
+    from audiotool.live.backend import agree
+
+    def block_of(rate: int) -> int:
+        engine = pipeline.at(rate).engine
+        return block or math.ceil(engine.hop_length * rate / engine.sample_rate)
+
+    own = (source.sample_rate, sink.sample_rate, pipeline.sample_rate, 48000, 44100)
+    return agree(backend, source, sink, own if rate is None else (rate,), block_of)
+
+
+@contextlib.contextmanager
+def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[Recorder | None]:
+    """What was recorded is kept, however the stream ends."""
+    if places is None:
+        yield None
+        return
+    from audiotool.live.recorder import Recorder
+
+    recorder = Recorder(*places, sample_rate)
+    try:
+        yield recorder
+    finally:
+        recorder.commit()
+        if recorder.lost:
+            say(f"the disk was too slow: {recorder.lost} blocks are missing in the recordings")
+
+
+def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
+    """Meter and keys until q, the end of the time, or an error."""
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    told, told_at = 0, time.monotonic()
+    with keys() as wait, _meter(quiet) as draw:
+        while (left := end - time.monotonic()) > 0:
+            key = wait(min(REFRESH_SECONDS, left))
+            if key == "q":
+                return
+            if key == "b":
+                loop.bypass = not loop.bypass
+            loop.check()
+            draw(loop)
+            gaps = loop.underruns + loop.overruns
+            if gaps > told and not quiet and time.monotonic() - told_at >= TOLD_SECONDS:
+                say(f"{_gaps(loop)}: try a larger --block, or --model denoise-tiny-16k")
+                told, told_at = gaps, time.monotonic()
+
+
+@contextlib.contextmanager
+def _meter(quiet: bool) -> Iterator[Any]:
+    """A line on standard error, on a terminal alone: called with the loop, it draws the levels."""
+    screen = console(to_stderr=True)
+    if quiet or not screen.is_terminal:
+        yield lambda loop: None
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=screen, auto_refresh=False, transient=True, redirect_stdout=False) as shown:
+        yield lambda loop: shown.update(Text(meter_line(loop), no_wrap=True), refresh=True)
+
+
+def meter_line(loop: LiveLoop) -> str:
+    """Levels before and after, latency, and what was missed."""
+    levels = loop.levels()
+    parts = [
+        f"in {_bar(levels.before)}  out {_bar(levels.after)}",
+        f"{loop.latency_seconds * 1000:.0f} ms",
+        _gaps(loop),
+        "BYPASS (b)" if loop.bypass else "b bypass, q quit",
+    ]
+    return "  ".join(parts)
+
+
+def _bar(peak: float) -> str:
+    level = max(QUIETEST_DB, 20 * math.log10(max(peak, 1e-9)))
+    filled = round(BAR * (1 - level / QUIETEST_DB)) if level < 0 else BAR
+    return f"{'█' * filled}{'·' * (BAR - filled)} {level:4.0f} dB"
+
+
+def _gaps(loop: LiveLoop) -> str:
+    return f"{loop.underruns} underruns, {loop.overruns} overruns"
+
+
+def _summary(loop: LiveLoop, form: Form) -> str:
+    played = loop.callbacks * form.block / form.sample_rate
+    return f"{played:.1f} s, {_gaps(loop)}"
+
+
+def _print_devices(backend: Backend) -> None:
+    rows = table("device", "number", "inputs", "outputs", "Hz", "default")
+    source, sink = backend.defaults()
+    for device in backend.devices():
+        default = [name for name, number in (("input", source), ("output", sink)) if number == device.number]
+        cells = (device.number, device.inputs, device.outputs, device.sample_rate, ", ".join(default))
+        rows.add_row(printable(device.name), *map(str, cells))
+    show(rows)

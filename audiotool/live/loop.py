@@ -1,0 +1,177 @@
+"""The loop between two devices: callback, queue, model, queue, callback.
+
+The device's callback copies a block into one ring and a block out of another, and returns; the model runs in
+a thread between them. A callback that is late is a gap in the sound, and a hop of the model takes longer now
+and then (other programs, the first hop of a thread, an onset): in the callback each such hop would be heard,
+here it has the rest of the block and whatever the device's own buffers hold. The price is one block of
+latency, which is part of `latency_seconds`. The callback waits for nothing, writes to no disk, allocates no
+samples.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from audiotool.errors import DeviceError
+from audiotool.live.backend import Backend, Form, Samples
+from audiotool.live.recorder import Recorder
+from audiotool.live.ring import Ring
+from audiotool.pipeline import LiveStream
+
+HELD_SECONDS = 1.0
+"""What each ring holds; a model that falls further behind loses input."""
+
+GONE_SECONDS = 3.0
+"""A device that has not called for so long has been unplugged, or hangs."""
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Peaks since they were asked for last, of full scale 1."""
+
+    before: float
+    after: float
+
+
+class LiveLoop:
+    """A stream from one device through a model to another.
+
+    Args:
+        backend: the sound system.
+        form: devices, rate and block.
+        live: a stream of the form's rate, one channel, one output.
+        recorder: gets input and output; the caller commits it.
+    Attributes:
+        underruns: blocks, whole or in part, that were silence because the output was late.
+        overruns: blocks of input that were lost.
+        callbacks: blocks so far.
+        processed: samples that the model has had.
+        bypass: set it, and the input is heard as it is, as late as the output would be.
+    """
+
+    def __init__(
+        self, backend: Backend, form: Form, live: LiveStream, recorder: Recorder | None = None
+    ) -> None:
+        self.underruns = self.overruns = self.callbacks = self.processed = 0
+        self._form, self._live, self._recorder = form, live, recorder
+        self._mix = live.settings.mix
+        self.bypass = False
+        self._before = self._after = 0.0
+        room = max(round(HELD_SECONDS * form.sample_rate), 8 * form.block)
+        # A block is fed while the next one is recorded, and its output may lag by the stream's latency.
+        self._held = live.latency + form.block
+        self._in, self._out = Ring(room), Ring(room + self._held)
+        self._out.write(np.zeros(self._held, np.float32))
+        self._mono = np.zeros(form.block, np.float32)
+        self._lost = 0
+        self._called = threading.Event()
+        self._ending = False
+        self._error: Exception | None = None
+        self._heard = time.monotonic()
+        self._worker = threading.Thread(target=self._work, name="live", daemon=True)
+        self._stream = backend.open(form, self._call)
+
+    @property
+    def latency_seconds(self) -> float:
+        """From the microphone to the loudspeaker: devices, one block, model, resampling."""
+        return self._stream.latency_seconds + self._held / self._form.sample_rate
+
+    def start(self) -> None:
+        """Begin; DeviceError: the devices do not."""
+        self._heard = time.monotonic()
+        self._worker.start()
+        self._stream.start()
+
+    def levels(self) -> Levels:
+        """Before and after the model, since the last call."""
+        found = Levels(self._before, self._after)
+        self._before = self._after = 0.0
+        return found
+
+    def check(self) -> None:
+        """See whether all still goes on.
+
+        Raises:
+            DeviceError: the devices have stopped.
+            AudiotoolError: the model or a recording failed.
+        """
+        if self._error is not None:
+            raise self._error
+        if self._recorder is not None:
+            self._recorder.check()
+        if not self._stream.active or time.monotonic() - self._heard > GONE_SECONDS:
+            raise DeviceError("the sound device has stopped: was it unplugged? Plug it in and start again")
+
+    def stop(self) -> None:
+        """Release the devices; what they gave is processed to its end, for the recording."""
+        self._stream.close()
+        self._ending = True
+        self._called.set()
+        if self._worker.is_alive():
+            self._worker.join()
+
+    def _call(self, came: Samples, wanted: Samples, underflow: bool, overflow: bool) -> None:
+        """The device's callback: copies, and nothing else."""
+        frames = len(came)
+        mono = self._mono[:frames] if frames <= len(self._mono) else np.empty(frames, np.float32)
+        np.mean(came, axis=1, out=mono)
+        if not self._in.write(mono):
+            self._lost += frames
+            overflow = True
+        missing = self._out.read(frames, mono)[1]
+        wanted[:] = mono[:, None]
+        self.callbacks += 1
+        self.overruns += overflow
+        self.underruns += bool(missing) or underflow
+        self._heard = time.monotonic()
+        self._called.set()
+
+    def _work(self) -> None:
+        """The model's thread."""
+        forgotten = 0
+        try:
+            while not self._ending or self._in.ready:
+                self._called.wait()
+                self._called.clear()
+                lost = self._lost
+                while self._in.ready:
+                    self._step(self._in.read(min(self._in.ready, self._form.block))[0])
+                if lost > forgotten:
+                    # Silence in place of what was lost, so that the latency stays what it is.
+                    silence = np.zeros(lost - forgotten, np.float32)
+                    self._keep(0, silence)
+                    self._give(silence)
+                    forgotten = lost
+                if self._ending:
+                    self._called.set()
+            if self.callbacks:
+                self._keep(1, np.asarray(self._live.flush()))
+        except Exception as error:  # `check` tells it where somebody listens
+            self._error = error
+
+    def _step(self, samples: Samples) -> None:
+        # Some drivers give whatever was in memory before the first sample has come.
+        np.clip(np.nan_to_num(samples, copy=False), -1.0, 1.0, out=samples)
+        mix = 0.0 if self.bypass else self._mix
+        if self._live.settings.mix != mix:
+            self._live.settings = dataclasses.replace(self._live.settings, mix=mix)
+        self._before = max(self._before, float(np.abs(samples).max()))
+        self._keep(0, samples)
+        self._give(self._live.feed(samples))
+        self.processed += len(samples)
+
+    def _give(self, output: Samples) -> None:
+        if not len(output):
+            return
+        self._after = max(self._after, float(np.abs(output).max()))
+        self._out.write(output)
+        self._keep(1, output)
+
+    def _keep(self, which: int, samples: Samples) -> None:
+        if self._recorder is not None:
+            self._recorder.put(which, samples)

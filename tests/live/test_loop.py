@@ -1,0 +1,308 @@
+"""The live loop between devices that are not there: time, gaps, recordings, endings."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like
+from typer.testing import CliRunner
+
+import audiotool
+from audiotool.cli import live as command
+from audiotool.cli.app import app
+from audiotool.errors import AudiotoolError, DependencyError, DeviceError, PlanError, StreamError
+from audiotool.live.backend import Callback, Device, Form, agree, choose
+from audiotool.live.loop import LiveLoop
+from audiotool.live.recorder import Recorder
+from audiotool.live.ring import Ring
+
+RATE, BLOCK = 16000, 256
+DEVICES = (
+    Device(0, "Built-in Audio", 2, 2, 48000),
+    Device(1, "USB Headset Mono", 1, 2, RATE),
+    Device(2, "USB Headset Mono 2", 1, 0, RATE),
+    Device(3, "Speakers", 0, 2, 48000),
+)
+
+
+class FakeStream:
+    """A device stream that is called by hand, or by a thread at real time."""
+
+    def __init__(self, form: Form, callback: Callback) -> None:
+        self.form, self.callback, self.active = form, callback, True
+        self.latency_seconds = 0.02
+        self.paced: threading.Thread | None = None
+        self.sound = speech_like(10.0, form.sample_rate)[0]
+        self.position, self.played = 0, list[np.ndarray]()
+
+    def start(self) -> None:
+        if self.paced is not None:
+            self.paced.start()
+
+    def close(self) -> None:
+        self.active = False
+        if self.paced is not None:
+            self.paced.join()
+
+    def call(self) -> None:
+        block = self.form.block
+        came = np.take(self.sound, range(self.position, self.position + block), mode="wrap")
+        wanted = np.full((block, self.form.outputs), np.nan, np.float32)
+        self.callback(np.repeat(came[:, None], self.form.inputs, 1), wanted, False, False)
+        self.position += block
+        self.played.append(wanted[:, 0].copy())
+
+    def at_real_time(self) -> None:
+        due = time.monotonic()
+        while self.active:
+            self.call()
+            due += self.form.block / self.form.sample_rate
+            time.sleep(max(0.0, due - time.monotonic()))
+
+
+class FakeBackend:
+    """Devices of any kind; real time where asked."""
+
+    def __init__(self, devices: Sequence[Device] = DEVICES, paced: bool = False, dies: bool = False) -> None:
+        self._devices, self._paced, self._dies = devices, paced, dies
+        self.stream: FakeStream | None = None
+
+    def devices(self) -> Sequence[Device]:
+        return self._devices
+
+    def defaults(self) -> tuple[int | None, int | None]:
+        return 1, 3
+
+    def takes(self, form: Form) -> str | None:
+        return None if form.sample_rate in (RATE, 48000) else "Invalid sample rate"
+
+    def open(self, form: Form, callback: Callback) -> FakeStream:
+        self.stream = stream = FakeStream(form, callback)
+        if self._paced:
+            stream.paced = threading.Thread(target=stream.at_real_time)
+        if self._dies:
+            stream.active = False
+        return stream
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> audiotool.Pipeline:
+    return audiotool.load("denoise-tiny-16k", engine="onnx", threads=1)
+
+
+FORM = Form(1, 3, RATE, BLOCK, 1, 2)
+
+
+def drained(loop: LiveLoop) -> None:
+    """Wait until the model has had what came in."""
+    for _ in range(5000):
+        if loop.processed == loop.callbacks * BLOCK:
+            return
+        time.sleep(0.001)
+    raise AssertionError("the worker does not work")
+
+
+def test_output_is_the_stream_s_as_late_as_said(pipeline: audiotool.Pipeline) -> None:
+    backend = FakeBackend()
+    stream = pipeline.live(RATE)
+    loop = LiveLoop(backend, FORM, stream)
+    loop.start()
+    fake = backend.stream
+    assert fake is not None
+    for _ in range(200):
+        fake.call()
+        drained(loop)
+    loop.stop()
+    played = np.concatenate(fake.played)
+    delay = round((loop.latency_seconds - fake.latency_seconds) * RATE)
+    assert delay == stream.latency + BLOCK
+    heard = np.take(fake.sound, range(len(played)), mode="wrap")
+    reference = pipeline.live(RATE)
+    expected = np.concatenate([reference.feed(heard), np.asarray(reference.flush())])
+    assert not played[:delay].any()
+    np.testing.assert_allclose(played[delay:], expected[: len(played) - delay], atol=1e-5)
+    assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, 200)
+
+
+def test_bypass_is_the_input_as_late(pipeline: audiotool.Pipeline) -> None:
+    backend = FakeBackend()
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
+    loop.bypass = True
+    loop.start()
+    fake = backend.stream
+    assert fake is not None
+    for _ in range(40):
+        fake.call()
+        drained(loop)
+    loop.stop()
+    played, delay = np.concatenate(fake.played), loop._held
+    np.testing.assert_allclose(played[delay:], fake.sound[: len(played) - delay], atol=1e-6)
+    levels = loop.levels()
+    assert levels.before == pytest.approx(np.abs(fake.sound[: len(played)]).max(), abs=1e-6)
+    assert loop.levels().before == 0.0
+
+
+def test_late_output_is_a_gap_and_no_more_latency(pipeline: audiotool.Pipeline) -> None:
+    backend = FakeBackend()
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
+    loop.bypass = True
+    fake = backend.stream
+    assert fake is not None
+    for _ in range(20):  # the model has not begun
+        fake.call()
+    assert 0 < loop.underruns < 20
+    loop.start()
+    drained(loop)
+    for _ in range(20):
+        fake.call()
+        drained(loop)
+    loop.stop()
+    played, delay = np.concatenate(fake.played), loop._held
+    end = 21 * BLOCK
+    np.testing.assert_allclose(played[end:], fake.sound[end - delay : len(played) - delay], atol=1e-6)
+
+
+def test_input_that_is_lost_is_counted(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
+    backend = FakeBackend()
+    recorder = Recorder(tmp_path / "in.wav", tmp_path / "out.wav", RATE)
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE), recorder)
+    fake = backend.stream
+    assert fake is not None
+    for _ in range(RATE // BLOCK + 10):
+        fake.call()
+    assert loop.overruns == 10
+    loop.start()
+    loop.stop()
+    recorder.commit()
+    frames = {soundfile.info(str(tmp_path / name)).frames for name in ("in.wav", "out.wav")}
+    assert frames == {(RATE // BLOCK + 10) * BLOCK}
+
+
+def test_a_ring_keeps_time() -> None:
+    ring = Ring(8)
+    assert ring.write(np.arange(5, dtype=np.float32))
+    assert not ring.write(np.zeros(4, np.float32))
+    assert ring.read(7)[0].tolist() == [0, 1, 2, 3, 4, 0, 0]
+    assert ring.write(np.arange(5, 10, dtype=np.float32))
+    taken, missing = ring.read(4)
+    assert (taken.tolist(), missing) == ([7, 8, 9, 0], 1)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, backend: FakeBackend, *words: object) -> tuple[int, str]:
+    monkeypatch.setattr(command, "open_backend", lambda: backend)
+    done = CliRunner().invoke(app, ["live", *map(str, words)])
+    return done.exit_code, done.output
+
+
+def test_the_command_at_real_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    words = ("--model", "denoise-tiny-16k", "--seconds", 1.5, "--record", *places)
+    code, output = run(monkeypatch, FakeBackend(paced=True), *words)
+    assert code == 0, output
+    assert "16000 Hz, blocks of 256: 68 ms from end to end, 32 of them the model's" in output
+    (before, rate), (after, _) = (soundfile.read(str(place)) for place in places)
+    assert rate == RATE
+    assert len(before) == len(after) > RATE
+    assert np.abs(before).max() > 0.1
+    assert np.abs(after).max() > 0.01
+    code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == 2
+    assert "exists already" in output
+
+
+def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = ("--model", "denoise-tiny-16k", "--record", tmp_path / "in.wav", tmp_path / "out.wav")
+    code, output = run(monkeypatch, FakeBackend(dies=True), *words)
+    assert code == 2
+    assert "was it unplugged?" in output
+    assert (tmp_path / "in.wav").is_file()
+
+
+@pytest.mark.parametrize(
+    ("asked", "output", "number"),
+    [(None, False, 1), (None, True, 3), ("built", False, 0), ("usb headset mono", False, 1), ("3", True, 3)],
+)
+def test_devices_by_number_or_name(asked: str | None, output: bool, number: int) -> None:
+    assert choose(FakeBackend(), asked, output).number == number
+
+
+@pytest.mark.parametrize(
+    ("asked", "output", "message"),
+    [
+        ("usb", False, "fits several devices"),
+        ("7", False, "there is no input device '7'; there are: 0"),
+        ("speakers", False, "there is no input device"),
+        ("3", False, "device 3 has no input"),
+    ],
+)
+def test_devices_that_are_not_meant(asked: str, output: bool, message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        choose(FakeBackend(), asked, output)
+
+
+def test_no_device_and_no_rate() -> None:
+    with pytest.raises(DeviceError, match="there is no input device"):
+        choose(FakeBackend(devices=DEVICES[3:]), None)
+    with pytest.raises(DeviceError, match=r"at 44100 Hz \(Invalid sample rate\)"):
+        agree(FakeBackend(), DEVICES[1], DEVICES[3], (44100,), lambda rate: BLOCK)
+    assert agree(FakeBackend(), DEVICES[1], DEVICES[3], (44100, RATE), lambda rate: BLOCK) == FORM
+
+
+def test_models_that_look_ahead(pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command._causal(pipeline) is pipeline
+    monkeypatch.setattr(type(pipeline.engine), "causal", False)
+    with pytest.raises(StreamError, match=r"looks ahead .* causal ones are: .*denoise-tiny-16k"):
+        command._causal(pipeline)
+
+
+def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, FakeBackend(), "--list-devices")
+    assert code == 0
+    assert "USB Headset Mono 2" in output
+
+
+def test_samples_that_are_none(pipeline: audiotool.Pipeline) -> None:
+    backend = FakeBackend()
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
+    fake = backend.stream
+    assert fake is not None
+    fake.sound = np.array([np.nan, np.inf, 1e30, -0.5], np.float32)
+    loop.start()
+    for _ in range(20):
+        fake.call()
+        drained(loop)
+    loop.check()
+    loop.stop()
+    assert np.isfinite(fake.played).all()
+
+
+def test_portaudio_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(DependencyError, match=r"audiotool-speech\[live\]"):
+        command.open_backend()
+
+
+def test_an_error_of_the_model_is_told(pipeline: audiotool.Pipeline) -> None:
+    backend = FakeBackend()
+    stream = pipeline.live(RATE)
+    loop = LiveLoop(backend, FORM, stream)
+    stream.feed(np.zeros(BLOCK, np.float32))
+    stream.flush()
+    loop.start()
+    fake = backend.stream
+    assert fake is not None
+    fake.call()
+    loop._worker.join(5)
+    with pytest.raises(AudiotoolError, match="ended"):
+        loop.check()
+    loop.stop()
+    assert dataclasses.asdict(loop.levels())["after"] == 0.0
