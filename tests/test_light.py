@@ -70,6 +70,7 @@ HEAVY = (
     "audiotool.data",
     "audiotool.importers",
     "audiotool.exporting",
+    "audiotool.serve",
     "audiotool.recipe",
     "audiotool.engines.pytorch",
     "audiotool.engines.traced",

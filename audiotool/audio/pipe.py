@@ -126,11 +126,12 @@ def some(pipe: BinaryIO, size: int) -> bytes:
     return read(size) or b""
 
 
-def open_pipe(pipe: BinaryIO) -> tuple[BinaryIO, bool]:
+def open_pipe(pipe: BinaryIO, name: str = "standard input") -> tuple[BinaryIO, bool]:
     """Make audio from a pipe readable by soundfile, in constant memory.
 
     Args:
         pipe: at its first byte.
+        name: what messages call it.
     Returns:
         A file for `soundfile.SoundFile`, and whether the stream's length is known. Plain WAV is passed on
         as it comes; anything else is first collected in a temporary file.
@@ -139,13 +140,13 @@ def open_pipe(pipe: BinaryIO) -> tuple[BinaryIO, bool]:
     """
     start = exactly(pipe, FORM.size)
     if not start:
-        raise InputError("standard input is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
+        raise InputError(f"{name} is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
     if start[:4] not in (b"RIFF", b"RF64") or start[8:12] != b"WAVE":
         return _spool(start, pipe), True
     try:
         header = read_wav_header(pipe, FORM.unpack(start)[1])
     except BrokenHeader as error:
-        raise InputError(f"standard input: {error}") from error
+        raise InputError(f"{name}: {error}") from error
     if not header.frame_bytes:
         return _spool(header.bytes_for(header.size if header.is_known else 0), pipe), True
     length = header.size if header.is_known else ENDLESS

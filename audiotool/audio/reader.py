@@ -63,6 +63,7 @@ class AudioReader:
         source: a path, or "-" for standard input.
         stdin: what "-" reads; the process's own standard input by default.
         raw: what comes through a pipe, where that has no header.
+        name: what messages call it; None is its path, or "standard input".
     Attributes:
         info: what the header says.
         tags: title, artist, date and the like, by libsndfile's names; which software wrote it is left out.
@@ -72,8 +73,14 @@ class AudioReader:
         InputError: missing, unreadable, not audio, or without channels.
     """
 
-    def __init__(self, source: str | Path, stdin: BinaryIO | None = None, raw: Raw | None = None) -> None:
-        self.name = "standard input" if str(source) == PIPE else str(source)
+    def __init__(
+        self,
+        source: str | Path,
+        stdin: BinaryIO | None = None,
+        raw: Raw | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or ("standard input" if str(source) == PIPE else str(source))
         self.warnings: list[str] = []
         self._position = 0
         self._promised: int | None = None
@@ -104,7 +111,7 @@ class AudioReader:
         """Open what has a header; says whether its length is known."""
         known = True
         if self.is_pipe:
-            self._source, known = open_pipe(self._stream(source, stdin))
+            self._source, known = open_pipe(self._stream(source, stdin), self.name)
         else:
             self._source = _opened(Path(source))
         try:

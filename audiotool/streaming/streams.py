@@ -145,7 +145,8 @@ class Streams:
         streamer.is_stepped_elsewhere = False
 
     def _leave(self, stream: SharedStream) -> None:
-        if self._streams.pop(stream.rows, None) is not None:
+        if self._streams.get(stream.rows) is stream:  # not one that has its rows now
+            del self._streams[stream.rows]
             self._free += stream.rows
 
 

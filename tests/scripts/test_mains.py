@@ -320,6 +320,23 @@ def test_fuzz(run: Callable[..., str]) -> None:
     assert ended.value.code == 0
 
 
+@pytest.mark.skipif(not extras.is_there("uvicorn"), reason=extras.install("serve"))
+@pytest.mark.parametrize(
+    ("mode", "said"), [("real-time", "0 broke off"), ("come-and-go", "6 in"), ("nonsense", "6 in")]
+)
+def test_load_server(run: Callable[..., str], mode: str, said: str) -> None:
+    from kit.server import Running
+
+    running = Running()
+    try:
+        words = ("--address", f"127.0.0.1:{running.port}", "--clients", 2, "--seconds", 0.2, "--count", 6)
+        out = run("load_server", mode, *words)
+    finally:
+        running.stop()
+    assert said in out
+    assert '"status":"ok"' in out
+
+
 def test_measure_overlap_add(run: Callable[..., str], denoiser: Path, recording: Path) -> None:
     assert "difference" in run("measure_overlap_add", denoiser, recording, "--segment", 0.5, "--overlap", 0.1)
 

@@ -1,0 +1,116 @@
+"""`audiotool serve`: streams and files of other programs and of browsers, cleaned by one process."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audiotool.cli.screen import say
+from audiotool.errors import InputError, PlanError
+from audiotool.extras import require_extra
+from audiotool.tasks.options import Device, EngineChoice, EngineKind, a_number
+
+if TYPE_CHECKING:
+    from audiotool.pipeline import Pipeline
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="What is listened on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any that is free.")
+    ] = 8321,
+    capacity: Annotated[
+        int,
+        typer.Option(min=1, max=100_000, metavar="N", help="Streams at once; others are told to come later."),
+    ] = 64,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A task (its default) or a checkpoint; causal, with one output.",
+            show_default=False,
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A checkpoint file.", show_default=False)
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="AUDIOTOOL_TOKEN",
+            metavar="TEXT",
+            help="Clients bring it as `Authorization: Bearer TEXT` or ?token=TEXT.",
+            show_default=False,
+        ),
+    ] = None,
+    idle: Annotated[
+        float,
+        typer.Option(min=1.0, callback=a_number, metavar="SECONDS", help="A stream ends when nothing comes."),
+    ] = 60.0,
+    upload: Annotated[
+        int, typer.Option(min=1, max=10_000, metavar="MB", help="Size of a file that is sent, at most.")
+    ] = 64,
+    device: Device = "auto",
+    engine: EngineChoice = EngineKind.auto,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of a step.")] = 1,
+) -> None:
+    """Serve streams by WebSocket and files by POST, many at once; a page at / tries it with your microphone.
+
+    One process serves one task with one checkpoint. It listens on this machine alone unless --host says
+    otherwise, and then wants a token. Stop it with Ctrl-C.
+
+    audiotool serve
+    audiotool serve --model denoise-tiny-16k --capacity 200 --port 9000
+    """
+    if model is not None and checkpoint is not None:
+        raise PlanError("--model and --checkpoint exclude each other")
+    if token is not None and not token:
+        raise PlanError("--token is empty: give a text, or leave it out")
+    if token is None and host not in ("127.0.0.1", "localhost", "::1"):
+        raise PlanError(
+            f"whoever reaches {host} could use this server: give --token TEXT, or keep to 127.0.0.1"
+        )
+    require_extra("serve", "audiotool serve")
+    pipeline = _load(
+        str(checkpoint) if checkpoint is not None else model or "denoise", device, engine, threads
+    )
+    import uvicorn
+
+    from audiotool.serve.app import Limits, Server
+    from audiotool.serve.service import Service
+
+    listener = _listen(host, port)
+    server = Server(Service(pipeline, capacity), token, Limits(idle, upload_bytes=upload * 1_000_000))
+    address = f"[{host}]" if ":" in host else host
+    say(f"listening on http://{address}:{listener.getsockname()[1]}/ for {pipeline.task}")
+    config = uvicorn.Config(
+        server.app(),
+        log_level="warning",
+        ws="websockets-sansio",
+        ws_max_size=1 << 20,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    uvicorn.Server(config).run([listener])
+
+
+def _load(name: str, device: str, engine: EngineKind, threads: int) -> Pipeline:
+    from audiotool.tasks.load import load
+
+    return load(name, device, engine=engine.value, threads=threads)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error

@@ -1,0 +1,1 @@
+"""Streams and files of other programs, by WebSocket and HTTP, many at once."""

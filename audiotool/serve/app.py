@@ -1,0 +1,316 @@
+"""The server's addresses: streams by WebSocket, files by POST, health, metrics and a page to try it.
+
+    /v1/stream?rate=16000&format=s16le    binary frames in, binary frames out
+    /v1/TASK                              a file in, a WAV out
+    /health  /metrics  /
+
+A stream: the server says {"type": "hello", ...} with its latency, answers bytes with bytes, takes
+{"type": "settings", "mix": ..., "max_attenuation": ...} at any time, and after {"type": "end"} sends the tail
+and {"type": "bye", ...} with what was done. Nothing of a client is ever a path or a name on the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from audiotool.errors import AudiotoolError, InputError, StreamError
+from audiotool.serve.files import Files
+from audiotool.serve.metrics import metrics_text
+from audiotool.serve.requests import (
+    FILE_KEYS,
+    STREAM_KEYS,
+    check_keys,
+    is_admitted,
+    is_of_this_page,
+    raw_of,
+    reason,
+    settings_of,
+)
+from audiotool.serve.service import Call, FullError, Service
+from audiotool.version import __version__
+
+NORMAL, GOING_AWAY, UNSUPPORTED, BAD_DATA, POLICY, TRY_LATER = 1000, 1001, 1003, 1007, 1008, 1013
+"""Codes of closing frames (RFC 6455, section 7.4; 1013 is of the registry of such codes)."""
+
+PAGES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript")}
+PAGES["/worklet.js"] = ("worklet.js", "text/javascript")
+
+SAFE = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one client may take.
+
+    Args:
+        idle_seconds: without a message, after which a stream ends.
+        stall_seconds: for which a client may not read what it is sent.
+        upload_bytes, upload_seconds: of a file, as sent and as audio.
+    """
+
+    idle_seconds: float = 60.0
+    stall_seconds: float = 20.0
+    upload_bytes: int = 64_000_000
+    upload_seconds: float = 600.0
+
+
+class _Refused(Exception):
+    """A stream that ends before its time.
+
+    Args:
+        code: of the closing frame.
+    """
+
+    def __init__(self, code: int, why: AudiotoolError | str) -> None:
+        super().__init__(str(why))
+        self.code = code
+
+
+class Server:
+    """The addresses around a service.
+
+    Args:
+        service: steps the streams.
+        token: that a client must bring; None for none.
+        limits: of each client.
+    """
+
+    def __init__(self, service: Service, token: str | None = None, limits: Limits | None = None) -> None:
+        self.service = service
+        self.limits = limits or Limits()
+        self._token = token
+        self._files = Files(service.pipeline, self.limits.upload_seconds)
+
+    def app(self) -> Starlette:
+        """The application, for any ASGI server."""
+        task = self.service.pipeline.task
+
+        @contextlib.asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            async with self.service.running():
+                yield
+            self._files.close()
+
+        return Starlette(
+            lifespan=lifespan,
+            routes=[
+                *(Route(path, self._page) for path in PAGES),
+                Route("/health", self._health),
+                Route("/metrics", self._metrics),
+                Route(f"/v1/{task}", self._file, methods=["POST"]),
+                WebSocketRoute("/v1/stream", self._stream),
+            ],
+        )
+
+    async def _page(self, request: Request) -> Response:
+        name, kind = PAGES[request.url.path]
+        text = (Path(__file__).parent / name).read_text("utf-8")
+        return Response(text, media_type=kind, headers=SAFE)
+
+    async def _health(self, request: Request) -> Response:
+        service = self.service
+        found = {"status": "ok", "task": service.pipeline.task, "version": __version__}
+        return JSONResponse({**found, "streams": len(service.calls), "capacity": service.capacity})
+
+    async def _metrics(self, request: Request) -> Response:
+        if not self._is_admitted(request):
+            return _error(401, "this server asks for a token")
+        return PlainTextResponse(metrics_text(self.service), media_type="text/plain; version=0.0.4")
+
+    def _is_admitted(self, request: Request | WebSocket) -> bool:
+        return is_admitted(
+            self._token, request.headers.get("authorization"), request.query_params.get("token")
+        )
+
+    async def _file(self, request: Request) -> Response:
+        """A recording in the body -> a WAV."""
+        if not self._is_admitted(request):
+            return _error(401, "this server asks for a token")
+        if not is_of_this_page(request.headers.get("origin"), request.headers.get("host")):
+            return _error(403, "requests of other sites' pages are not taken")
+        try:
+            check_keys(request.query_params, FILE_KEYS)
+            settings = settings_of(request.query_params, self.service.pipeline.settings)
+            if not self._files.has_room:
+                return _error(503, "all places for files are taken: try again later")
+            with self._files.place():
+                body = await self._body(request)
+                answer = await self._files.process(body, settings)
+        except _Refused as refused:
+            return _error(refused.code, str(refused))
+        except AudiotoolError as error:
+            return _error(400, str(error))
+        self.service.counters.files += 1
+        return Response(answer, media_type="audio/wav")
+
+    async def _body(self, request: Request) -> bytes:
+        most, parts, size = self.limits.upload_bytes, list[bytes](), 0
+        stream = request.stream().__aiter__()
+        with contextlib.suppress(StopAsyncIteration):
+            while True:
+                try:
+                    part = await asyncio.wait_for(stream.__anext__(), self.limits.stall_seconds)
+                except asyncio.TimeoutError:
+                    raise _Refused(408, "the recording does not come") from None
+                size += len(part)
+                if size > most:
+                    raise _Refused(413, f"a recording has at most {most} bytes here")
+                parts.append(part)
+        if not size:
+            raise InputError("the request has no body: send a recording in it")
+        return b"".join(parts)
+
+    async def _stream(self, socket: WebSocket) -> None:
+        """One stream, from its hello to its bye."""
+        await socket.accept()
+        call: Call | None = None
+        try:
+            call = await self._opened(socket)
+            await self._converse(socket, call)
+        except _Refused as refused:
+            await _close(socket, refused.code, str(refused))
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            pass  # the client has gone; starlette raises RuntimeError for a message after that
+        finally:
+            if call is not None:
+                await asyncio.shield(self.service.close(call))
+
+    async def _opened(self, socket: WebSocket) -> Call:
+        """Begin the stream that the query describes.
+
+        Raises:
+            _Refused: it may not, or cannot.
+        """
+        if not is_of_this_page(socket.headers.get("origin"), socket.headers.get("host")):
+            raise _Refused(POLICY, "requests of other sites' pages are not taken")
+        if not self._is_admitted(socket):
+            raise _Refused(POLICY, "this server asks for a token")
+        pipeline, query = self.service.pipeline, socket.query_params
+        try:
+            check_keys(query, STREAM_KEYS)
+            if query.get("task", pipeline.task) != pipeline.task:
+                raise InputError(f"this server's task is {pipeline.task}")
+            return await self.service.open(raw_of(query), settings_of(query, pipeline.settings))
+        except FullError as error:
+            raise _Refused(TRY_LATER, error) from error
+        except AudiotoolError as error:
+            raise _Refused(POLICY, error) from error
+
+    async def _converse(self, socket: WebSocket, call: Call) -> None:
+        hello = {
+            "type": "hello",
+            "task": self.service.pipeline.task,
+            "format": call.raw.encoding,
+            "rate": call.raw.sample_rate,
+            "channels": call.raw.channels,
+            "output_rate": call.answer.sample_rate,
+            "output_channels": call.answer.channels,
+            "latency_samples": call.stream.latency,
+            "latency_ms": round(call.latency_ms, 2),
+        }
+        await socket.send_text(json.dumps(hello))
+        both = [
+            asyncio.create_task(self._listen(socket, call)),
+            asyncio.create_task(self._speak(socket, call)),
+        ]
+        try:
+            left = set(both)
+            while left:
+                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    if task.result() == "said bye":
+                        return
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _listen(self, socket: WebSocket, call: Call) -> str:
+        """Take what the client sends, until it says that this is all."""
+        while True:
+            await call.has_room()
+            try:
+                message = await asyncio.wait_for(socket.receive(), self.limits.idle_seconds)
+            except asyncio.TimeoutError:
+                raise _Refused(GOING_AWAY, f"nothing came for {self.limits.idle_seconds:g} s") from None
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", GOING_AWAY))
+            if message.get("bytes") is not None:
+                self.service.feed(call, message["bytes"])
+            elif self._obey(message.get("text") or "", call):
+                self.service.end(call)
+                return "all came"
+
+    def _obey(self, text: str, call: Call) -> bool:
+        """Do what a message of text asks for; True where it ends the stream."""
+        try:
+            asked: Any = json.loads(text)
+            kind = asked.pop("type")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise _Refused(BAD_DATA, 'a text is a JSON object with a type: {"type": "end"}') from None
+        if kind == "end" and not asked:
+            return True
+        if kind != "settings" or not asked.keys() <= {"mix", "max_attenuation"}:
+            raise _Refused(
+                BAD_DATA, 'there are {"type": "end"} and {"type": "settings", mix, max_attenuation}'
+            )
+        try:
+            call.stream.settings = settings_of(asked, call.stream.settings)
+        except AudiotoolError as error:
+            raise _Refused(BAD_DATA, error) from error
+        return False
+
+    async def _speak(self, socket: WebSocket, call: Call) -> str:
+        """Send what is ready, and at the end what was done."""
+        while True:
+            try:
+                data = await call.next()
+            except StreamError as error:
+                raise _Refused(BAD_DATA, error) from error
+            if data is None:
+                break
+            await self._in_time(socket.send_bytes(data))
+            call.was_sent(data)
+            self.service.resume(call)
+        bye = {
+            "type": "bye",
+            "samples_in": call.samples_in,
+            "samples_out": call.samples_out,
+            "seconds": round(call.samples_in / (call.raw.sample_rate or 1), 3),
+            "limited": call.limited,
+            "bytes_left_out": call.left_out,
+        }
+        await self._in_time(socket.send_text(json.dumps(bye)))
+        await self._in_time(socket.close(NORMAL))
+        return "said bye"
+
+    async def _in_time(self, sending: Any) -> None:
+        try:
+            await asyncio.wait_for(sending, self.limits.stall_seconds)
+        except asyncio.TimeoutError:
+            raise _Refused(POLICY, "what was sent was not read") from None
+
+
+async def _close(socket: WebSocket, code: int, why: str) -> None:
+    with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect, asyncio.TimeoutError):
+        await asyncio.wait_for(socket.close(code, reason(why)), 5.0)
+
+
+def _error(status: int, why: str) -> Response:
+    return JSONResponse({"error": why}, status_code=status)

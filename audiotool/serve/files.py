@@ -1,0 +1,90 @@
+"""Files that come in a request's body: decoded, processed and written in memory, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from audiotool.audio.reader import AudioReader
+from audiotool.audio.writer import PipeWriter
+from audiotool.errors import InputError
+from audiotool.pipeline import Pipeline
+from audiotool.streaming.session import Settings
+
+PLACES = 4
+"""Files in memory at once: one that is processed, others that come or wait."""
+
+MOST_SAMPLES = 1 << 26
+"""Of all channels of a file: a small file of silence may be a long one of many channels."""
+
+BLOCK_FRAMES = 1 << 16
+
+
+class Files:
+    """Process whole recordings beside the streams, in a thread of their own.
+
+    Args:
+        pipeline: of the server.
+        longest_seconds: of a recording.
+    """
+
+    def __init__(self, pipeline: Pipeline, longest_seconds: float) -> None:
+        self._pipeline = pipeline
+        self._longest = longest_seconds
+        self._taken = 0
+        self._thread = ThreadPoolExecutor(1, "audiotool-files")
+
+    def close(self) -> None:
+        """Wait for what is being processed."""
+        self._thread.shutdown()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another file may come."""
+        return self._taken < PLACES
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one of the places."""
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    async def process(self, body: bytes, settings: Settings) -> bytes:
+        """A recording of any format that is read here -> a WAV of its rate, channels and length.
+
+        Raises:
+            InputError: it is none, is damaged or too long.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._process, body, settings)
+
+    def _process(self, body: bytes, settings: Settings) -> bytes:
+        with AudioReader("-", io.BytesIO(body), name="the recording") as reader:
+            info, blocks, frames = reader.info, [], 0
+            for block in reader.blocks(BLOCK_FRAMES):
+                frames += len(block)
+                if frames > self._longest * info.sample_rate:
+                    raise InputError(f"a recording lasts at most {self._longest:g} s here")
+                if frames * block.shape[1] > MOST_SAMPLES:
+                    raise InputError(
+                        f"a recording has at most {MOST_SAMPLES} samples here, all channels together"
+                    )
+                blocks.append(block.T)
+        chosen = self._pipeline.at(info.sample_rate)
+        one = Pipeline(chosen.engine, chosen.task, chosen.metadata, settings, **chosen.conditions)
+        cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate)
+        rate = info.sample_rate
+        if settings.widens:
+            rate = settings.output_rate or max(rate, chosen.sample_rate)
+        memory = io.BytesIO()
+        writer = PipeWriter(rate, len(cleaned), info.subtype, frames=cleaned.shape[1], stdout=memory)
+        writer.write(cleaned.T)
+        return memory.getvalue()

@@ -1,0 +1,27 @@
+"""What the server did, as Prometheus reads it."""
+
+from __future__ import annotations
+
+from audiotool.serve.service import Service
+
+
+def metrics_text(service: Service) -> str:
+    """The counters in Prometheus's text format."""
+    counters = service.counters
+    rows = [
+        ("streams", "gauge", "Streams now.", len(service.calls)),
+        ("capacity", "gauge", "Places for streams.", service.capacity),
+        ("streams_total", "counter", "Streams that began.", counters.streams),
+        ("refused_total", "counter", "Streams for which there was no place.", counters.refused),
+        ("failed_total", "counter", "Streams that could not go on.", counters.failed),
+        ("files_total", "counter", "Files processed.", counters.files),
+        ("audio_seconds_total", "counter", "Audio taken from streams.", round(counters.audio_seconds, 3)),
+        ("rounds_total", "counter", "Rounds of steps.", counters.rounds),
+        ("round_seconds_total", "counter", "Time that rounds took.", round(counters.round_seconds, 6)),
+        ("round_seconds_max", "gauge", "The longest round.", round(counters.longest_round, 6)),
+    ]
+    lines = []
+    for name, kind, text, value in rows:
+        full = f"audiotool_{name}"
+        lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full} {value}"]
+    return "\n".join(lines) + "\n"

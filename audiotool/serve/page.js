@@ -1,0 +1,91 @@
+"use strict";
+const find = (id) => document.getElementById(id);
+const say = (text) => { find("state").textContent = text; };
+let running = null;
+
+function level(samples) {
+  let power = 0;
+  for (const sample of samples) power += sample * sample;
+  return Math.max(-60, 10 * Math.log10(power / samples.length + 1e-9));
+}
+
+function settings() {
+  const limit = Number(find("limit").value);
+  return { type: "settings", mix: find("bypass").checked ? 0 : 1, max_attenuation: limit };
+}
+
+async function start() {
+  find("start").disabled = true;
+  const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
+  const context = new AudioContext({ latencyHint: "interactive" });
+  await context.audioWorklet.addModule("worklet.js");
+  const query = new URLSearchParams({ rate: context.sampleRate, format: "f32le" });
+  const token = new URLSearchParams(location.search).get("token");
+  if (token) query.set("token", token);
+  const address = new URL("v1/stream?" + query, location.href);
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(address);
+  socket.binaryType = "arraybuffer";
+  running = { media, context, socket, sent: 0, got: 0 };
+
+  const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
+  const player = new AudioWorkletNode(context, "player", { processorOptions: { rate: context.sampleRate } });
+  player.connect(context.destination);
+  let hello = null;
+  recorder.port.onmessage = ({ data }) => {
+    find("before").value = level(data);
+    if (socket.readyState === WebSocket.OPEN && hello && socket.bufferedAmount < 1 << 20) {
+      socket.send(data.buffer);
+      running.sent += data.length;
+    }
+  };
+  player.port.onmessage = ({ data }) => { running.missing = data; };
+  socket.onmessage = ({ data }) => {
+    if (typeof data === "string") {
+      const message = JSON.parse(data);
+      if (message.type === "hello") {
+        hello = message;
+        socket.send(JSON.stringify(settings()));
+        context.createMediaStreamSource(media).connect(recorder);
+        find("stop").disabled = false;
+      } else if (message.type === "bye") {
+        stop(`Done: ${message.seconds} s.`);
+      }
+      return;
+    }
+    const samples = new Float32Array(data);
+    running.got += samples.length;
+    find("after").value = level(samples);
+    player.port.postMessage(samples);
+    const seconds = (running.got / context.sampleRate).toFixed(1);
+    say(`${seconds} s cleaned; the model lags by ${hello.latency_ms} ms` +
+        (running.missing ? `; ${running.missing} gaps` : "") + ".");
+  };
+  socket.onclose = ({ code, reason }) => stop(code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
+}
+
+function stop(text) {
+  if (!running) return;
+  const { media, context, socket } = running;
+  running = null;
+  media.getTracks().forEach((track) => track.stop());
+  context.close();
+  if (socket.readyState < WebSocket.CLOSING) socket.close();
+  find("start").disabled = false;
+  find("stop").disabled = true;
+  if (text) say(text);
+}
+
+find("start").onclick = () => start().catch((error) => {
+  stop(null);
+  find("start").disabled = false;
+  say(`No microphone: ${error.message}`);
+});
+find("stop").onclick = () => { running.socket.send(JSON.stringify({ type: "end" })); };
+for (const id of ["bypass", "limit"]) {
+  find(id).oninput = () => {
+    find("limit-text").textContent = find("limit").value;
+    if (running && running.socket.readyState === WebSocket.OPEN) running.socket.send(JSON.stringify(settings()));
+  };
+}

@@ -1,0 +1,319 @@
+"""The streams of a server: one thread steps all of them, whoever sends, stalls or goes away.
+
+    event loop   bytes of each client ──> bounded queue ─┐
+    one thread                                           ├─ push, step together, pull ─┐
+    event loop   bytes for each client <── bounded queue <────────────────────────────┘
+
+A client that does not read fills its queues, after which nothing more is read from it: memory is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from audiotool.audio.raw import Raw
+from audiotool.errors import AudiotoolError, StreamError
+from audiotool.pipeline import Pipeline
+from audiotool.streaming.session import Settings
+from audiotool.streaming.streams import SharedStream, Streams
+
+QUEUE_SECONDS = 2.0
+"""Audio of a client that may wait, before it is processed and after."""
+
+ROUND_SECONDS = 0.25
+"""Audio of a client that one round takes: a client that is behind does not hold the others up."""
+
+GATHER_SECONDS = 0.003
+"""After the first block a round waits so long for blocks of others: more of them are stepped together."""
+
+Result = TypeVar("Result")
+
+
+class FullError(StreamError):
+    """There is no place for another stream."""
+
+
+@dataclass
+class Counters:
+    """What the server has done so far."""
+
+    streams: int = 0
+    refused: int = 0
+    failed: int = 0
+    files: int = 0
+    samples: int = 0
+    audio_seconds: float = 0.0
+    rounds: int = 0
+    round_seconds: float = 0.0
+    longest_round: float = 0.0
+
+
+@dataclass(eq=False)
+class Call:
+    """A client's stream.
+
+    Args:
+        stream: its place among the others.
+        raw: what it sends.
+        answer: what it gets.
+    Attributes:
+        samples_in, samples_out: a channel, so far.
+        limited: samples beyond full scale.
+        failure: why it cannot go on.
+    """
+
+    stream: SharedStream
+    raw: Raw
+    answer: Raw
+    samples_in: int = 0
+    samples_out: int = 0
+    limited: int = 0
+    failure: str | None = None
+    _inbound: deque[bytes] = field(default_factory=deque)
+    _outbound: deque[bytes] = field(default_factory=deque)
+    _rest: bytes = b""
+    _waiting: int = 0
+    _unread: int = 0
+    _ending: bool = False
+    _ended: bool = False
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def left_out(self) -> int:
+        """Bytes at the end that make no whole sample."""
+        return len(self._rest)
+
+    @property
+    def latency_ms(self) -> float:
+        """By which its output may lag: algorithm, hop and resampling together."""
+        return 1000 * self.stream.latency / self.stream.session.sample_rate
+
+    @property
+    def _most(self) -> int:
+        assert self.raw.sample_rate is not None
+        return int(QUEUE_SECONDS * self.raw.sample_rate) * self.raw.frame_bytes
+
+    @property
+    def _has_work(self) -> bool:
+        ready = bool(self._inbound) or (self._ending and not self._ended)
+        return ready and self.failure is None and self._unread < self._answer_most
+
+    @property
+    def _answer_most(self) -> int:
+        assert self.answer.sample_rate is not None
+        return int(QUEUE_SECONDS * self.answer.sample_rate) * self.answer.frame_bytes
+
+    async def next(self) -> bytes | None:
+        """What is ready; None when the stream has ended.
+
+        Raises:
+            StreamError: it cannot go on.
+        """
+        while not self._outbound:
+            if self.failure is not None:
+                raise StreamError(self.failure)
+            if self._ended:
+                return None
+            await self._change()
+        data = b"".join(self._outbound)
+        self._outbound.clear()
+        return data
+
+    def was_sent(self, data: bytes) -> None:
+        """What `next` gave has left."""
+        self._unread -= len(data)
+
+    async def has_room(self) -> None:
+        """Wait until more may be fed."""
+        while self._waiting >= self._most and self.failure is None:
+            await self._change()
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    def _take(self) -> bytes:
+        """Bytes of whole samples for one round."""
+        assert self.raw.sample_rate is not None
+        most = int(ROUND_SECONDS * self.raw.sample_rate) * self.raw.frame_bytes
+        parts, size = [self._rest], len(self._rest)
+        while self._inbound and size < most:
+            part = self._inbound.popleft()
+            if size + len(part) > most:
+                part, later = part[: most - size], part[most - size :]
+                self._inbound.appendleft(later)
+            parts.append(part)
+            size += len(part)
+            self._waiting -= len(part)
+        data = b"".join(parts)
+        whole = len(data) // self.raw.frame_bytes * self.raw.frame_bytes
+        self._rest = data[whole:]
+        return data[:whole]
+
+
+class Service:
+    """Streams of one task through one checkpoint (and, above 24 kHz, that of its full band).
+
+    Args:
+        pipeline: causal, with one output.
+        capacity: rows of all streams together, see `Streams`.
+    Raises:
+        StreamError: the model looks ahead, or has several outputs.
+    """
+
+    def __init__(self, pipeline: Pipeline, capacity: int) -> None:
+        if len(pipeline.stems) > 1:
+            raise StreamError(
+                f"a server answers with one recording, and this model gives {len(pipeline.stems)}"
+            )
+        self.pipeline = pipeline
+        self.capacity = capacity
+        self.counters = Counters()
+        self.calls: set[Call] = set()
+        self._pools: dict[int, Streams] = {id(pipeline.engine): pipeline.streams(capacity)}
+        self._thread = ThreadPoolExecutor(1, "audiotool-streams")
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> Any:
+        """Step streams while in this context."""
+        self._task = asyncio.create_task(self._run())
+        try:
+            yield self
+        finally:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._thread.shutdown()
+
+    async def open(self, raw: Raw, settings: Settings) -> Call:
+        """Begin a stream.
+
+        Raises:
+            FullError: there is no room.
+            AudiotoolError: rate, channels or settings do not fit.
+        """
+        try:
+            call = await self._in_thread(lambda: self._join(raw, settings))
+        except FullError:
+            self.counters.refused += 1
+            raise
+        self.calls.add(call)
+        self.counters.streams += 1
+        return call
+
+    async def close(self, call: Call) -> None:
+        """End a stream, finished or not; a second time changes nothing."""
+        if call in self.calls:
+            self.calls.discard(call)
+            call._ending = call._ended = True
+            call._inbound.clear()
+            await self._in_thread(call.stream.leave)
+
+    def feed(self, call: Call, data: bytes) -> None:
+        """Queue bytes of a client; it should wait with `Call.has_room` for more."""
+        if data and not call._ending:
+            call._inbound.append(data)
+            call._waiting += len(data)
+            self._wake.set()
+
+    def end(self, call: Call) -> None:
+        """Nothing more comes: the rest is processed, and then `Call.next` gives None."""
+        call._ending = True
+        self._wake.set()
+
+    def resume(self, call: Call) -> None:
+        """The client has read: its stream may go on."""
+        if call._has_work:
+            self._wake.set()
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def _join(self, raw: Raw, settings: Settings) -> Call:
+        assert raw.sample_rate is not None
+        chosen = self.pipeline.at(raw.sample_rate)
+        pool = self._pools.get(id(chosen.engine))
+        if pool is None:
+            pool = self._pools[id(chosen.engine)] = chosen.streams(self.capacity)
+        used = sum(other.capacity - other.free for other in self._pools.values())
+        needed = raw.channels if chosen.engine.channels == 1 else 1
+        if used + needed > self.capacity:
+            raise FullError(f"all {self.capacity} places are taken: try again later")
+        stream = pool.join(raw.sample_rate, raw.channels, settings)
+        session = stream.session
+        return Call(stream, raw, Raw(raw.encoding, session.output_rate, session.output_channels))
+
+    async def _run(self) -> None:
+        """Rounds for ever: whoever has something to be done, together."""
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(GATHER_SECONDS)
+            self._wake.clear()
+            calls = [call for call in self.calls if call._has_work]
+            if not calls:
+                continue
+            work = [(call, call._take(), call._ending and not call._inbound) for call in calls]
+            began = time.perf_counter()
+            answers = await self._in_thread(lambda work=work: self._round(work))  # type: ignore[misc]
+            elapsed = time.perf_counter() - began
+            counters = self.counters
+            counters.rounds += 1
+            counters.round_seconds += elapsed
+            counters.longest_round = max(counters.longest_round, elapsed)
+            for call, answer in zip(calls, answers, strict=True):
+                if answer:
+                    call._outbound.append(answer)
+                    call._unread += len(answer)
+                if call._has_work:
+                    self._wake.set()
+                call._changed.set()
+
+    def _round(self, work: list[tuple[Call, bytes, bool]]) -> list[bytes]:
+        """Push what came, step, pull: in the one thread that knows the streams."""
+        for call, data, _ in work:
+            with self._told(call):
+                block = call.raw.decode(data).T
+                call.stream.push(block)
+                call.samples_in += block.shape[1]
+                self.counters.samples += block.size
+                self.counters.audio_seconds += block.shape[1] / call.stream.session.sample_rate
+        for pool in self._pools.values():
+            while pool.step():
+                pass
+        answers = []
+        for call, _, ends in work:
+            answer = b""
+            if call.failure is not None:
+                answers.append(answer)
+                continue
+            with self._told(call):
+                answer = self._answer(call, call.stream.pull())
+                if ends:
+                    answer += self._answer(call, call.stream.flush())
+                    call._ended = True
+            answers.append(answer)
+        return answers
+
+    def _answer(self, call: Call, block: Any) -> bytes:
+        data, limited = call.answer.encode(block.T)
+        call.samples_out += block.shape[1]
+        call.limited += limited
+        return data
+
+    @contextlib.contextmanager
+    def _told(self, call: Call) -> Any:
+        """What is wrong with one stream is its own."""
+        try:
+            yield
+        except AudiotoolError as error:
+            call.failure = str(error)
+            self.counters.failed += 1

@@ -1,0 +1,55 @@
+// Two processors: one takes the microphone in blocks, one plays what comes back.
+class Recorder extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.block = new Float32Array(512);
+    this.filled = 0;
+  }
+  process([input]) {
+    const samples = input[0];
+    if (!samples) return true;
+    for (const sample of samples) {
+      this.block[this.filled++] = sample;
+      if (this.filled === this.block.length) {
+        this.port.postMessage(this.block.slice());
+        this.filled = 0;
+      }
+    }
+    return true;
+  }
+}
+
+class Player extends AudioWorkletProcessor {
+  constructor({ processorOptions }) {
+    super();
+    this.ring = new Float32Array(processorOptions.rate * 2);
+    this.read = this.held = this.missing = 0;
+    this.least = Math.round(processorOptions.rate * 0.06); // rides over what the network varies
+    this.playing = false;
+    this.port.onmessage = ({ data }) => {
+      for (const sample of data) {
+        if (this.held === this.ring.length) break; // a page that slept drops what is old
+        this.ring[(this.read + this.held++) % this.ring.length] = sample;
+      }
+    };
+  }
+  process(_, [output]) {
+    if (!this.playing && this.held >= this.least) this.playing = true;
+    const target = output[0];
+    for (let n = 0; n < target.length && this.playing; n++) {
+      if (!this.held) {
+        this.playing = false;
+        this.port.postMessage(++this.missing);
+        break;
+      }
+      target[n] = this.ring[this.read];
+      this.read = (this.read + 1) % this.ring.length;
+      this.held--;
+    }
+    for (let channel = 1; channel < output.length; channel++) output[channel].set(target);
+    return true;
+  }
+}
+
+registerProcessor("recorder", Recorder);
+registerProcessor("player", Player);

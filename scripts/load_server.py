@@ -1,0 +1,165 @@
+"""Put load on a running server: clients in real time, clients that come and go, messages that make no sense.
+
+    audiotool serve --port 8321 --capacity 200 &
+    python scripts/load_server.py real-time --clients 50 --seconds 60
+    python scripts/load_server.py come-and-go --count 1000
+    python scripts/load_server.py nonsense --count 1000
+
+"added delay" of an output sample: from when the server had been sent all that the sample may need (its time
+and the declared latency) until it arrived. Clients and server share the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import time
+import urllib.request
+from collections import Counter
+
+import numpy as np
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+BLOCK_SECONDS = 0.02
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("mode", choices=("real-time", "come-and-go", "nonsense"))
+    parser.add_argument("--address", default="127.0.0.1:8321")
+    parser.add_argument("--clients", type=int, default=50, help="at once")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each stream in real time")
+    parser.add_argument("--count", type=int, default=1000, help="connections, or messages")
+    parser.add_argument("--rate", type=int, default=16000)
+    options = parser.parse_args()
+    random.seed(0)
+    if options.mode == "real-time":
+        asyncio.run(real_time(options))
+    else:
+        asyncio.run(many(options, come_and_go if options.mode == "come-and-go" else nonsense))
+    health = urllib.request.urlopen(f"http://{options.address}/health", timeout=10)
+    print("server:", health.read().decode())
+
+
+async def real_time(options: argparse.Namespace) -> None:
+    """All clients at once, each at the pace of its samples."""
+    results = await asyncio.gather(
+        *(stream(options, n) for n in range(options.clients)), return_exceptions=True
+    )
+    broken = [result for result in results if isinstance(result, BaseException)]
+    delays = np.concatenate([r for r in results if not isinstance(r, BaseException)] or [np.zeros(0)])
+    if len(delays):
+        p50, p99 = np.percentile(1000 * delays, (50, 99))
+        print(
+            f"{options.clients} clients, {options.seconds:g} s: added delay p50 {p50:.1f} ms,"
+            f" p99 {p99:.1f} ms,"
+        )
+        print(f"longest {1000 * delays.max():.1f} ms; {len(broken)} broke off {broken[:1]}")
+
+
+async def stream(options: argparse.Namespace, number: int) -> np.ndarray:
+    """Seconds of added delay of each message of one client."""
+    rate = options.rate
+    size = round(BLOCK_SECONDS * rate)
+    noise = (3000 * np.random.default_rng(number).standard_normal(rate)).astype("<i2")
+    await asyncio.sleep(random.random() * BLOCK_SECONDS * 10)
+    async with connect(f"ws://{options.address}/v1/stream?rate={rate}", open_timeout=60) as socket:
+        hello = json.loads(await socket.recv())
+        sent_at: list[float] = []
+
+        async def send() -> None:
+            began = time.perf_counter()
+            for n in range(round(options.seconds / BLOCK_SECONDS)):
+                await asyncio.sleep(max(0.0, began + n * BLOCK_SECONDS - time.perf_counter()))
+                first = n * size % (rate - size)
+                sent_at.append(time.perf_counter())
+                await socket.send(noise[first : first + size].tobytes())
+            await socket.send('{"type": "end"}')
+
+        sending = asyncio.create_task(send())
+        delays, got = [], 0
+        async for message in socket:
+            if isinstance(message, str):
+                break
+            now = time.perf_counter()
+            got += len(message) // 2
+            block = (got - 1 + hello["latency_samples"]) // size
+            if block < len(sent_at):
+                delays.append(now - sent_at[block])
+        await sending
+        if got != round(options.seconds / BLOCK_SECONDS) * size:
+            raise RuntimeError(f"{got} samples came back")
+    return np.array(delays)
+
+
+async def many(options: argparse.Namespace, client: object) -> None:
+    """`count` clients, `clients` of them at once; how each ended."""
+    places, ends = asyncio.Semaphore(options.clients), Counter[str]()
+
+    async def one() -> None:
+        async with places:
+            ends[await client(options)] += 1  # type: ignore[operator]
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one() for _ in range(options.count)))
+    print(f"{options.count} in {time.perf_counter() - began:.1f} s:")
+    for end, count in ends.most_common():
+        print(f"  {count:6d}  {end}")
+
+
+async def come_and_go(options: argparse.Namespace) -> str:
+    """Connect, send a little or nothing, and go in one way or another."""
+    data, way = bytes(random.randrange(0, 6000)), random.choice(("vanish", "close", "end"))
+    try:
+        socket = await connect(f"ws://{options.address}/v1/stream?rate={options.rate}", open_timeout=60)
+        if random.random() < 0.8:
+            await socket.send(data)
+        if random.random() < 0.5:
+            await asyncio.wait_for(socket.recv(), 30)
+        if way == "vanish":
+            socket.transport.abort()
+        elif way == "close":
+            await socket.close()
+        else:
+            await socket.send('{"type": "end"}')
+            async for message in socket:
+                if isinstance(message, str) and "bye" in message:
+                    way = "end, bye"
+    except ConnectionClosed as closed:
+        return f"refused: {closed.rcvd.code} {closed.rcvd.reason[:80]}" if closed.rcvd else "no closing frame"
+    except (OSError, asyncio.TimeoutError) as error:
+        return type(error).__name__
+    return way
+
+
+async def nonsense(options: argparse.Namespace) -> str:
+    """One message that no client should send; the code that answers it."""
+    kind = random.randrange(5)
+    text = "".join(chr(random.randrange(1, 0x2FFF)) for _ in range(random.randrange(200)))
+    try:
+        query = (
+            "?format=f32le" if kind == 1 else f"?rate={random.randrange(-9, 10**7)}&x" if kind == 2 else ""
+        )
+        async with connect(f"ws://{options.address}/v1/stream{query}", open_timeout=60) as socket:
+            if kind in (0, 3):
+                await socket.send(text if kind else json.dumps({"type": text}))
+            elif kind == 1:
+                await socket.send(np.full(600, np.nan, "<f4").tobytes())
+            elif kind == 4:
+                await socket.send(bytes((1 << 20) + 1 + random.randrange(100)))
+            async for _ in socket:
+                pass
+    except ConnectionClosed as closed:
+        return f"{closed.rcvd.code} {closed.rcvd.reason[:60]}" if closed.rcvd else "no closing frame"
+    except (OSError, asyncio.TimeoutError) as error:
+        return type(error).__name__
+    return "a normal end"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""A server on a free port of loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+from websockets.sync.client import ClientConnection, connect
+
+import audiotool
+from audiotool.serve.app import Server
+from audiotool.serve.service import Service
+
+SECONDS = 30.0
+
+
+class Running:
+    """A server in a thread."""
+
+    def __init__(self, **options: Any) -> None:
+        capacity = options.pop("capacity", 4)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.service: Service | None = None
+        self._options, self._capacity = options, capacity
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._started.wait(SECONDS)
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self.service = Service(audiotool.load("denoise-tiny-16k"), self._capacity)
+        app = Server(self.service, **self._options).app()
+        config = uvicorn.Config(app, log_level="error", ws="websockets-sansio", ws_max_size=1 << 20)
+        self.server = uvicorn.Server(config)
+        self._started.set()
+        await self.server.serve([self.listener])
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self._thread.join(SECONDS)
+        assert not self._thread.is_alive()
+
+    def stream(self, query: str = "", **options: Any) -> ClientConnection:
+        return connect(f"ws://127.0.0.1:{self.port}/v1/stream{query}", open_timeout=SECONDS, **options)
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+        import http.client
+
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        with contextlib.closing(client):
+            client.request(method, path, body or None, headers)
+            answer = client.getresponse()
+            return answer.status, answer.read()

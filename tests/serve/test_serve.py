@@ -1,0 +1,326 @@
+"""The server on loopback: streams equal a stream of its own, limits hold, nothing of a client is trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like
+
+import audiotool
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+
+from kit.server import SECONDS, Running
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+from audiotool.serve import files
+from audiotool.serve.app import Limits
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Running]:
+    running = Running(capacity=4)
+    yield running
+    running.stop()
+
+
+def pcm(seconds: float, rate: int = 16000, channels: int = 1) -> np.ndarray[Any, np.dtype[np.int16]]:
+    return (speech_like(seconds, rate, channels).T * 32767).astype("<i2")
+
+
+def talk(stream: ClientConnection, data: bytes, size: int) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
+    """Send in pieces, end, and take hello, answer and bye."""
+    hello = json.loads(stream.recv(SECONDS))
+    for n in range(0, len(data), size):
+        stream.send(data[n : n + size])
+    stream.send(json.dumps({"type": "end"}))
+    answer = b""
+    while True:
+        message = stream.recv(SECONDS)
+        if isinstance(message, str):
+            return hello, answer, json.loads(message)
+        answer += message
+
+
+@pytest.mark.parametrize(("rate", "channels", "size"), [(16000, 1, 512), (8000, 2, 999), (48000, 1, 20_000)])
+def test_a_stream_equals_one_of_its_own(server: Running, rate: int, channels: int, size: int) -> None:
+    x = pcm(0.6, rate, channels)
+    with server.stream(f"?task=denoise&rate={rate}&channels={channels}&format=s16le") as stream:
+        hello, answer, bye = talk(stream, x.tobytes(), size)
+    live = audiotool.load("denoise-tiny-16k").live(rate, channels)
+    expected = np.concatenate([live.feed(x.T), live.flush()], axis=1).T
+    found = np.frombuffer(answer, "<i2").reshape(-1, channels)
+    assert hello["latency_samples"] == live.latency
+    assert (hello["rate"], hello["output_rate"], hello["output_channels"]) == (rate, rate, channels)
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert (bye["samples_in"], bye["samples_out"], bye["bytes_left_out"]) == (len(x), len(x), 0)
+
+
+def test_many_at_once(server: Running) -> None:
+    x = pcm(0.5)
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(server.stream()) for _ in range(4)]
+        found = {}
+        threads = [
+            threading.Thread(target=lambda n=n, s=s: found.update({n: talk(s, x.tobytes(), 640 + n)}))
+            for n, s in enumerate(streams)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(SECONDS)
+    assert len({answer for _, answer, _ in found.values()}) <= 2  # rounding at most
+    assert all(len(answer) == x.nbytes for _, answer, _ in found.values())
+
+
+def test_what_is_left_of_a_sample_is_told(server: Running) -> None:
+    with server.stream() as stream:
+        _, answer, bye = talk(stream, b"\0\0" * 500 + b"\1", 333)
+    assert (len(answer), bye["bytes_left_out"]) == (1000, 1)
+
+
+def test_settings_change_while_it_goes_on(server: Running) -> None:
+    x = pcm(0.5)
+    with server.stream() as stream:
+        stream.recv(SECONDS)
+        stream.send(json.dumps({"type": "settings", "mix": 0}))
+        stream.send(x.tobytes())
+        stream.send(json.dumps({"type": "end"}))
+        answer = b""
+        while isinstance(message := stream.recv(SECONDS), bytes):
+            answer += message
+    np.testing.assert_array_equal(np.frombuffer(answer, "<i2"), x[:, 0])
+
+
+def refusal(stream: ClientConnection) -> tuple[int, str]:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            stream.recv(SECONDS)
+    assert stream.close_code is not None
+    return stream.close_code, stream.close_reason or ""
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "why"),
+    [
+        ("?rate=0", 1008, "rate is a whole number from 4000 to 192000"),
+        ("?rate=16000.5", 1008, "rate is a whole number"),
+        ("?rate=%D9%A3%D9%A3%D9%A3%D9%A3%D9%A3", 1008, "rate is a whole number"),
+        ("?channels=99", 1008, "channels is a whole number from 1 to 8"),
+        ("?format=mp3", 1008, "no sample format 'mp3'"),
+        ("?format=../../etc/passwd", 1008, "no sample format"),
+        ("?task=vocode", 1008, "this server's task is denoise"),
+        ("?mix=2", 1008, "mix is from 0"),
+        ("?mix=nan", 1008, "mix is a number"),
+        ("?path=/etc/passwd", 1008, "there is no parameter 'path'"),
+    ],
+)
+def test_what_a_query_cannot_say(server: Running, query: str, code: int, why: str) -> None:
+    with server.stream(query) as stream:
+        found, reason = refusal(stream)
+    assert found == code
+    assert why in reason
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("{", 1007),
+        ("[]", 1007),
+        ("null", 1007),
+        ('{"type": "delete"}', 1007),
+        ('{"type": "settings", "mix": "x"}', 1007),
+        ('{"type": "settings", "model": "/etc/passwd"}', 1007),
+        ('{"type": "settings", "mix": [1]}', 1007),
+        ("[" * 100_000, 1007),
+        (np.array([1, np.nan, 2], "<f4").tobytes(), 1007),
+        (np.array([np.inf] * 1000, "<f4").tobytes(), 1007),
+        (bytes((1 << 20) + 1), 1009),
+    ],
+)
+def test_messages_that_make_no_sense(server: Running, message: str | bytes, code: int) -> None:
+    with server.stream("?format=f32le") as stream:
+        stream.recv(SECONDS)
+        with contextlib.suppress(ConnectionClosed):
+            stream.send(message)
+            stream.send(b"\0" * 4096)
+        assert refusal(stream)[0] == code
+    assert server.request("GET", "/health")[0] == 200
+
+
+def test_a_full_house_says_come_later() -> None:
+    running = Running(capacity=2)
+    try:
+        with running.stream() as one, running.stream() as two:
+            one.recv(SECONDS), two.recv(SECONDS)
+            with running.stream() as three:
+                assert refusal(three) == (1013, "all 2 places are taken: try again later")
+            one.close()
+            until(lambda: len(running.service.calls) == 1)  # type: ignore[union-attr]
+            with running.stream() as four:
+                assert json.loads(four.recv(SECONDS))["type"] == "hello"
+        text = running.request("GET", "/metrics")[1].decode()
+        assert "audiotool_refused_total 1\n" in text
+        assert "audiotool_streams_total 3\n" in text
+    finally:
+        running.stop()
+
+
+def until(condition: Any) -> None:
+    for _ in range(300):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come to pass")
+
+
+def test_clients_that_vanish_leave_nothing(server: Running) -> None:
+    assert server.service is not None
+    for n in range(20):
+        with server.stream() as stream:
+            if n % 2:
+                stream.send(pcm(0.1).tobytes())
+            stream.socket.shutdown(socket.SHUT_RDWR)
+    until(lambda: not server.service.calls)
+    assert all(not len(pool) for pool in server.service._pools.values())
+
+
+def test_a_client_that_reads_nothing_is_left_after_a_while() -> None:
+    running = Running(limits=Limits(stall_seconds=0.5))
+    assert running.service is not None
+    hello = (
+        "GET /v1/stream?rate=192000&format=f32le&mix=0 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    size, most = 1 << 19, 0
+    frame = bytes((0x82, 0xFF)) + size.to_bytes(8, "big") + bytes(4 + size)
+    try:
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(hello.encode())
+            until(lambda: running.service.calls)
+            client.settimeout(5)
+            with contextlib.suppress(OSError):
+                for _ in range(200):
+                    client.sendall(frame)
+                    for call in list(running.service.calls):
+                        most = max(most, call._waiting + call._unread)
+            until(lambda: not running.service.calls)
+        assert 0 < most < 8_000_000
+    finally:
+        running.stop()
+
+
+def test_a_client_that_says_nothing_is_left_after_a_while() -> None:
+    running = Running(limits=Limits(idle_seconds=0.3))
+    try:
+        with running.stream() as stream:
+            assert refusal(stream) == (1001, "nothing came for 0.3 s")
+    finally:
+        running.stop()
+
+
+def test_a_token_is_asked_for() -> None:
+    running = Running(token="secret")
+    try:
+        with running.stream() as stream:
+            assert refusal(stream) == (1008, "this server asks for a token")
+        with running.stream("?token=wrong") as stream:
+            assert refusal(stream)[0] == 1008
+        for options in (
+            {"query": "?token=secret"},
+            {"additional_headers": {"Authorization": "Bearer secret"}},
+        ):
+            with running.stream(**options) as stream:
+                assert json.loads(stream.recv(SECONDS))["type"] == "hello"
+        assert running.request("POST", "/v1/denoise", b"x")[0] == 401
+        assert running.request("GET", "/metrics")[0] == 401
+        assert running.request("GET", "/metrics", Authorization="Bearer secret")[0] == 200
+        assert running.request("GET", "/health")[0] == 200
+    finally:
+        running.stop()
+
+
+def test_other_sites_pages_are_refused(server: Running) -> None:
+    with server.stream(origin="http://evil.example") as stream:
+        assert refusal(stream)[0] == 1008
+    with server.stream(origin=f"http://127.0.0.1:{server.port}") as stream:
+        assert json.loads(stream.recv(SECONDS))["type"] == "hello"
+    assert server.request("POST", "/v1/denoise", b"x", Origin="http://evil.example")[0] == 403
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")])
+def test_a_file(server: Running, form: str, subtype: str) -> None:
+    x = speech_like(0.6, 22050, 2)
+    memory = io.BytesIO()
+    soundfile.write(memory, x.T, 22050, format=form, subtype=subtype)
+    status, body = server.request("POST", "/v1/denoise?max_attenuation=12", memory.getvalue())
+    assert status == 200
+    found, rate = soundfile.read(io.BytesIO(body), dtype="float32")
+    memory.seek(0)
+    given = soundfile.read(memory, dtype="float32")[0].T
+    expected = audiotool.load("denoise-tiny-16k", max_attenuation_db=12.0)(given, 22050)
+    assert (found.shape, rate) == ((x.shape[1], 2), 22050)
+    np.testing.assert_allclose(found.T, expected, atol=1e-4)
+
+
+def test_files_that_are_none(server: Running) -> None:
+    for body, status in ((b"", 400), (b"no audio at all", 400), (b"RIFF\0\0\0\0WAVE", 400)):
+        found, answer = server.request("POST", "/v1/denoise", body)
+        assert found == status
+        assert "standard input" not in json.loads(answer)["error"]
+    assert server.request("POST", "/v1/denoise?path=/etc/passwd", b"x")[0] == 400
+    assert server.request("POST", "/v1/vocode", b"x")[0] == 404
+    assert server.request("GET", "/v1/denoise")[0] == 405
+    assert server.request("GET", "/../../etc/passwd")[0] == 404
+
+
+def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(limits=Limits(upload_bytes=100_000, upload_seconds=1.0))
+    try:
+        assert running.request("POST", "/v1/denoise", bytes(200_000))[0] == 413
+        memory = io.BytesIO()
+        soundfile.write(memory, np.zeros(32000), 16000, format="FLAC")
+        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
+        assert status == 400
+        assert "at most 1 s" in json.loads(body)["error"]
+        monkeypatch.setattr(files, "MOST_SAMPLES", 20_000)
+        memory = io.BytesIO()
+        soundfile.write(memory, np.zeros((3000, 8)), 16000, format="FLAC")
+        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
+        assert status == 400
+        assert "at most 20000 samples" in json.loads(body)["error"]
+    finally:
+        running.stop()
+
+
+def test_the_page_and_its_parts(server: Running) -> None:
+    for path, part in (
+        ("/", b"<title>audiotool"),
+        ("/page.js", b"getUserMedia"),
+        ("/worklet.js", b"registerProcessor"),
+    ):
+        status, body = server.request("GET", path)
+        assert status == 200
+        assert part in body
+
+
+def test_health_tells_how_many(server: Running) -> None:
+    until(lambda: not server.service.calls)  # type: ignore[union-attr]
+    with server.stream() as stream:
+        stream.recv(SECONDS)
+        found = json.loads(server.request("GET", "/health")[1])
+    assert (found["status"], found["streams"], found["capacity"]) == ("ok", 1, 4)
