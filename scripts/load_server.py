@@ -5,8 +5,8 @@
     python scripts/load_server.py come-and-go --count 1000
     python scripts/load_server.py nonsense --count 1000
 
-"added delay" of an output sample: from when the server had been sent all that the sample may need (its time
-and the declared latency) until it arrived. Clients and server share the machine.
+"added delay" of a message: from when the server had been sent all that its first sample may need (its time and the
+declared latency) until it arrived; 0 where it came before. Clients and server share the machine.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ async def real_time(options: argparse.Namespace) -> None:
         p50, p99 = np.percentile(1000 * delays, (50, 99))
         print(
             f"{options.clients} clients, {options.seconds:g} s: added delay p50 {p50:.1f} ms,"
-            f" p99 {p99:.1f} ms,"
+            f" p99 {p99:.1f} ms, longest {1000 * delays.max():.1f} ms"
         )
-        print(f"longest {1000 * delays.max():.1f} ms; {len(broken)} broke off {broken[:1]}")
+    print(f"{len(broken)} broke off {broken[:1]}")
 
 
 async def stream(options: argparse.Namespace, number: int) -> np.ndarray:
@@ -86,11 +86,9 @@ async def stream(options: argparse.Namespace, number: int) -> np.ndarray:
         async for message in socket:
             if isinstance(message, str):
                 break
-            now = time.perf_counter()
+            block = (got + hello["latency_samples"]) // size
+            delays.append(time.perf_counter() - sent_at[block] if block < len(sent_at) else 0.0)
             got += len(message) // 2
-            block = (got - 1 + hello["latency_samples"]) // size
-            if block < len(sent_at):
-                delays.append(now - sent_at[block])
         await sending
         if got != round(options.seconds / BLOCK_SECONDS) * size:
             raise RuntimeError(f"{got} samples came back")

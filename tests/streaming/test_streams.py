@@ -199,6 +199,18 @@ def test_a_full_house_refuses() -> None:
     assert len(streams) == 2
 
 
+def test_who_leaves_twice_takes_no_place_of_another() -> None:
+    streams = audiotool.load("denoise-tiny-16k").streams(capacity=1)
+    one = streams.join(16000)
+    one.leave()
+    two = streams.join(16000)
+    one.leave()
+    assert streams.free == 0
+    two.push(np.zeros(512, np.float32))
+    with pytest.raises(StreamError):
+        one.push(np.zeros(512, np.float32))
+
+
 def test_what_cannot_be_stepped_is_refused() -> None:
     streams = audiotool.load("denoise-tiny-16k").streams(2)
     with pytest.raises(StreamError, match="chunk_seconds is None"):
