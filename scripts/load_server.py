@@ -5,8 +5,8 @@
     python scripts/load_server.py come-and-go --count 1000
     python scripts/load_server.py nonsense --count 1000
 
-"added delay" of a message: from when the server had been sent all that its first sample may need (its time and
-the declared latency) until it arrived; 0 where it came before. Clients and server share the machine.
+"added delay" of a message: from when the server had been sent all that its first sample may need (its time
+and the declared latency) until it arrived; 0 where it came before. Clients and server share the machine.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from audiotool.cli.app import app
 ROOT = Path(__file__).parents[2]
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NOT_HERE = ("train", "doctor", "live")
+NOT_HERE = ("train", "doctor", "live", "serve")
 """What takes long, or tells about the machine: other tests run these."""
 
 
