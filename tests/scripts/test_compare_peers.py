@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import soundfile
+import soxr
 
 from audiotool.metrics.score import FilePair
 from audiotool.metrics.sdr import si_sdr
@@ -33,11 +34,32 @@ def test_the_delay_of_a_peer_is_measured_and_taken_out(script: ModuleType, tmp_p
         delay = sample_rate // 50
         return np.pad(x, (delay, 0))[: len(x)]
 
-    peer = script.System("peer", lambda: late, latency=0.01, parameters=None, sample_rate=48000)
+    peer = script.System("peer", lambda: late, latency=0.01, parameters=None, sample_rate=48000, late=True)
     result = script.run(peer, [FilePair("speech", path, path)])
     assert result.delays == [0.02]
     assert len(result.outputs[0]) == len(x)
     assert si_sdr(x, result.outputs[0]) > 30
+
+
+def test_an_aligned_system_hears_its_rate_through_the_resampler_of_the_peers(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "speech.wav"
+    x = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    soundfile.write(path, x, 16000, "FLOAT")
+    heard = []
+
+    def keep(x: np.ndarray, sample_rate: int) -> np.ndarray:
+        heard.append((x, sample_rate))
+        return np.roll(x, 480)
+
+    system = script.System("aligned", lambda: keep, latency=0.01, parameters=None, sample_rate=48000)
+    result = script.run(system, [FilePair("speech", path, path)], warm_up=0.1)
+    at_model = soxr.resample(x, 16000, 48000)
+    np.testing.assert_array_equal(heard[-1][0], at_model)
+    assert heard[-1][1] == 48000
+    assert result.delays == [0.0]
+    np.testing.assert_array_equal(result.outputs[0], soxr.resample(np.roll(at_model, 480), 48000, 16000))
 
 
 def test_frames_are_passed_in_order_and_the_last_is_filled(script: ModuleType) -> None:
@@ -62,7 +84,8 @@ def test_released_weights_are_peers_once_they_are_imported(
     shutil.copy(tiny_checkpoint, tmp_path / "checkpoints" / "dtln.safetensors")
     (system,) = script.systems([], "dtln", True)
     assert system.name == "DTLN, by audiotool"
-    assert system.sample_rate is None
+    assert system.sample_rate == 16000  # the checkpoint's
+    assert not system.late
     x = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
     assert system.start()(x, 16000).shape == x.shape
 
