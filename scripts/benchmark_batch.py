@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 
 RATE = 16000
-TICK = os.sysconf("SC_CLK_TCK")
+TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # only Linux has /proc
 
 
 @dataclass

@@ -41,17 +41,15 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
     except Exception as error:
         raise _unusable(url, error) from error
     folder = PurePosixPath(path)
-    below = [
-        (p, PurePosixPath(p).relative_to(folder)) for p in found if PurePosixPath(p).is_relative_to(folder)
-    ]
+    below = (PurePosixPath(p).relative_to(folder) for p in found if PurePosixPath(p).is_relative_to(folder))
     wanted = [
-        (p, place)
-        for p, place in below
+        place
+        for place in below
         if place.suffix.lower() in endings and not any(part.startswith(".") for part in place.parts)
     ]
     if not wanted:
         raise InputError(f"no recordings in {url}")
-    return [(store.unstrip_protocol(p), place) for p, place in wanted]
+    return [(f"{url.rstrip('/')}/{place}", place) for place in wanted]
 
 
 def exists(url: str) -> bool:
