@@ -96,6 +96,7 @@ def serve(
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=1 << 20,
+        ws_per_message_deflate=False,  # to pack samples takes longer than to clean them
         timeout_graceful_shutdown=5,
         server_header=False,
     )

@@ -82,6 +82,19 @@ class _Refused(Exception):
         self.code = code
 
 
+@dataclass
+class _Since:
+    """Since when a stream waits for its client, in the event loop's time; None while it does not.
+
+    Args:
+        heard: for a message.
+        sending: for the client to read.
+    """
+
+    heard: float | None = None
+    sending: float | None = None
+
+
 class Server:
     """The addresses around a service.
 
@@ -225,30 +238,47 @@ class Server:
             "latency_ms": round(call.latency_ms, 2),
         }
         await socket.send_text(json.dumps(hello))
-        both = [
-            asyncio.create_task(self._listen(socket, call)),
-            asyncio.create_task(self._speak(socket, call)),
+        since = _Since()
+        all_three = [
+            asyncio.create_task(self._listen(socket, call, since)),
+            asyncio.create_task(self._speak(socket, call, since)),
+            asyncio.create_task(self._watch(since)),
         ]
         try:
-            left = set(both)
+            left = set(all_three)
             while left:
                 done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     if task.result() == "said bye":
                         return
         finally:
-            for task in both:
+            for task in all_three:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(*all_three, return_exceptions=True)
 
-    async def _listen(self, socket: WebSocket, call: Call) -> str:
+    async def _watch(self, since: _Since) -> str:
+        """End a stream whose client has gone without a word; one look a second costs less than a timer each.
+
+        Raises:
+            _Refused: nothing comes, or nothing is read.
+        """
+        limits, loop = self.limits, asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(min(1.0, limits.idle_seconds / 4, limits.stall_seconds / 4))
+            now = loop.time()
+            if since.heard is not None and now - since.heard > limits.idle_seconds:
+                raise _Refused(GOING_AWAY, f"nothing came for {limits.idle_seconds:g} s")
+            if since.sending is not None and now - since.sending > limits.stall_seconds:
+                raise _Refused(POLICY, "what was sent was not read")
+
+    async def _listen(self, socket: WebSocket, call: Call, since: _Since) -> str:
         """Take what the client sends, until it says that this is all."""
+        loop = asyncio.get_running_loop()
         while True:
             await call.has_room()
-            try:
-                message = await asyncio.wait_for(socket.receive(), self.limits.idle_seconds)
-            except asyncio.TimeoutError:
-                raise _Refused(GOING_AWAY, f"nothing came for {self.limits.idle_seconds:g} s") from None
+            since.heard = loop.time()
+            message = await socket.receive()
+            since.heard = None
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", GOING_AWAY))
             if message.get("bytes") is not None:
@@ -276,8 +306,9 @@ class Server:
             raise _Refused(BAD_DATA, error) from error
         return False
 
-    async def _speak(self, socket: WebSocket, call: Call) -> str:
+    async def _speak(self, socket: WebSocket, call: Call, since: _Since) -> str:
         """Send what is ready, and at the end what was done."""
+        loop = asyncio.get_running_loop()
         while True:
             try:
                 data = await call.next()
@@ -285,7 +316,9 @@ class Server:
                 raise _Refused(BAD_DATA, error) from error
             if data is None:
                 break
-            await self._in_time(socket.send_bytes(data))
+            since.sending = loop.time()
+            await socket.send_bytes(data)
+            since.sending = None
             call.was_sent(data)
             self.service.resume(call)
         bye = {
@@ -296,15 +329,10 @@ class Server:
             "limited": call.limited,
             "bytes_left_out": call.left_out,
         }
-        await self._in_time(socket.send_text(json.dumps(bye)))
-        await self._in_time(socket.close(NORMAL))
+        since.sending = loop.time()
+        await socket.send_text(json.dumps(bye))
+        await socket.close(NORMAL)
         return "said bye"
-
-    async def _in_time(self, sending: Any) -> None:
-        try:
-            await asyncio.wait_for(sending, self.limits.stall_seconds)
-        except asyncio.TimeoutError:
-            raise _Refused(POLICY, "what was sent was not read") from None
 
 
 async def _close(socket: WebSocket, code: int, why: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from audiotool.errors import AudiotoolError, StreamError
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.session import Settings
 from audiotool.streaming.streams import SharedStream, Streams
+
+log = logging.getLogger(__name__)
 
 QUEUE_SECONDS = 2.0
 """Audio of a client that may wait, before it is processed and after."""
@@ -286,9 +289,14 @@ class Service:
                 call.samples_in += block.shape[1]
                 self.counters.samples += block.size
                 self.counters.audio_seconds += block.shape[1] / call.stream.session.sample_rate
-        for pool in self._pools.values():
-            while pool.step():
-                pass
+        try:
+            for pool in self._pools.values():
+                while pool.step():
+                    pass
+        except Exception as error:  # a fault of ours costs these streams, not the server
+            log.exception("a round failed")
+            for call, _, _ in work:
+                call.failure = call.failure or f"internal error: {type(error).__name__}"
         answers = []
         for call, _, ends in work:
             answer = b""
@@ -316,4 +324,8 @@ class Service:
             yield
         except AudiotoolError as error:
             call.failure = str(error)
+            self.counters.failed += 1
+        except Exception as error:
+            log.exception("a stream failed")
+            call.failure = f"internal error: {type(error).__name__}"
             self.counters.failed += 1

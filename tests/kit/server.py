@@ -38,7 +38,9 @@ class Running:
     async def _serve(self) -> None:
         self.service = Service(audiotool.load("denoise-tiny-16k"), self._capacity)
         app = Server(self.service, **self._options).app()
-        config = uvicorn.Config(app, log_level="error", ws="websockets-sansio", ws_max_size=1 << 20)
+        config = uvicorn.Config(
+            app, log_level="error", ws="websockets-sansio", ws_max_size=1 << 20, ws_per_message_deflate=False
+        )
         self.server = uvicorn.Server(config)
         self._started.set()
         await self.server.serve([self.listener])
