@@ -25,7 +25,7 @@ from audiotool.batch.plan import Layout, make_plan
 from audiotool.batch.run import run
 from audiotool.batch.watch import Silent
 from audiotool.batch.work import Outcome, Work
-from audiotool.errors import CheckpointError, DependencyError, PlanError
+from audiotool.errors import AudiotoolError, CheckpointError, DependencyError, PlanError
 from audiotool.tasks.inference import Inference
 
 needs_ray = pytest.mark.skipif(not extras.is_there("ray"), reason=extras.install("cluster"))
@@ -147,6 +147,29 @@ def test_a_model_that_cannot_be_loaded_ends_the_batch(folder: Path, nodes: Any) 
     with pytest.raises(CheckpointError, match="damaged"):
         list(run(make_plan(["in"], Layout(output="out")), work, cluster=nodes.address))
     assert not list(Path("out").rglob("*.wav"))
+
+
+@needs_ray
+def test_another_version_on_the_cluster_ends_the_batch(
+    folder: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiotool.batch.cluster.__version__", "99.0")
+    with pytest.raises(AudiotoolError, match=r"has audiotool .*, and this one 99\.0"):
+        list(run(make_plan(["in"], Layout(output="out")), WORK, cluster=nodes.address))
+    assert not list(Path("out").rglob("*.wav"))
+
+
+@needs_ray
+def test_another_version_of_ray_is_one_line(
+    folder: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("Traceback:\n  this and that\nVersion mismatch: Ray: 2.40.0, here 2.60.0\n")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with pytest.raises(PlanError, match="cannot be used: Version mismatch") as raised:
+        list(run(make_plan(["in"], Layout(output="out")), WORK, cluster=nodes.address))
+    assert "\n" not in str(raised.value)
 
 
 @needs_ray
