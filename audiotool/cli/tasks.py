@@ -227,7 +227,8 @@ def _made_by(recipe: str) -> str:
     from audiotool.checkpoint import bundled, read_metadata
     from audiotool.recipe import load
 
-    name = load(recipe).name
+    asked = load(recipe)
+    name = asked.name
     run = Path("runs") / name
     trained = run / f"{name}-best.safetensors"
     if trained.is_file():
@@ -238,10 +239,18 @@ def _made_by(recipe: str) -> str:
             f"recipe '{recipe}' has a run in {run}, which has no best checkpoint yet: it makes one when it"
             " validates first; name other weights with --model or --checkpoint"
         )
-    for bundled_name, path in bundled().items():
-        if (read_metadata(path).recipe or {}).get("name") == name:
-            say(f"using the bundled {bundled_name}: there is no {run}")
-            return bundled_name
+    made = {bundled_name: read_metadata(path).recipe or {} for bundled_name, path in bundled().items()}
+    same_name = [bundled_name for bundled_name, by in made.items() if by.get("name") == name]
+    # Weights that a later recipe for the same network trained further.
+    same_network = [
+        bundled_name
+        for bundled_name, by in made.items()
+        if (by.get("task"), by.get("model")) == (asked.task, asked.model.model_dump())
+    ]
+    found = next(iter([*same_name, *same_network]), None)
+    if found is not None:
+        say(f"using the bundled {found}: there is no {run}")
+        return found
     raise CheckpointError(
         f"recipe '{recipe}' has made no checkpoint yet: there is no {trained}, and no bundled"
         f" checkpoint comes from it; train it with `audiotool train {recipe}`"

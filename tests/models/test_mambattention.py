@@ -143,7 +143,7 @@ def test_overfits() -> None:
 def test_step_sizes_begin_in_the_published_range() -> None:
     torch.manual_seed(0)
     mixer = MambAttention(TINY).TFMambAttention[0].time_mamba.forward_blocks[0].mixer  # type: ignore[union-attr,index]
-    step = torch.nn.functional.softplus(mixer.dt_proj.bias)
+    step = torch.nn.functional.softplus(mixer.dt_proj.bias).detach()
     assert 0.0009 < float(step.min()) < float(step.max()) < 0.101
 
 
