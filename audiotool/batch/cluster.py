@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from audiotool.atomic import remove_leftovers
+from audiotool.atomic import cause, remove_leftovers
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job
 from audiotool.batch.watch import Watcher
@@ -27,6 +27,7 @@ from audiotool.batch.work import Outcome, Work, do, failed
 from audiotool.errors import AudiotoolError, PlanError
 from audiotool.extras import require
 from audiotool.files.processor import Process
+from audiotool.paths import is_url
 from audiotool.version import __version__
 
 log = logging.getLogger(__name__)
@@ -115,8 +116,9 @@ class Actor:
 
     def _unseen(self, job: Job) -> str | None:
         """Which path this machine does not see; None when it sees all."""
+        inputs = (Path(place) for place in job.inputs if not is_url(place))
         folders = (path.parent for path in job.target.paths)
-        for path in (*map(Path, job.inputs), *job.references, *folders):
+        for path in (*inputs, *job.references, *folders):
             if not path.exists():
                 return f"{path} is not there on {self._host}: all machines must see it under this path"
         return None
@@ -226,10 +228,15 @@ class Cluster:
             self._ray.kill(actor.handle)
             return
         job = self._jobs[actor.index]
-        for path in job.target.paths:
-            # An actor that does not see the folder shares no files with this machine.
-            path.parent.mkdir(parents=True, exist_ok=True)
         self.watcher.started(job)
+        try:
+            for path in job.target.paths:
+                # An actor that does not see the folder shares no files with this machine.
+                path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self._finish(failed(job, f"{job.name}: cannot write {path}: {cause(error)}"))
+            self._deal(actor)
+            return
         self._pending[actor.handle.do.remote(job)] = actor
 
     def _finish(self, outcome: Outcome) -> None:
@@ -301,7 +308,7 @@ def _connect(address: str) -> Any:
     import ray
 
     asked = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
-    if asked not in ("auto", "local"):
+    if asked != "auto":
         _knock(asked)
     # Ray sets a handler of its own.
     handler = signal.getsignal(signal.SIGTERM)

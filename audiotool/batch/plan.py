@@ -120,7 +120,7 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
         layout = replace(layout, suffix=f"_{layout.outputs.done}")
     jobs = _found_jobs(found, layout, several) if found else []
     jobs = _with_listed(jobs, layout, several) if layout.listed else jobs
-    if all(job.unscored for job in jobs):
+    if jobs and all(job.unscored for job in jobs):
         # Where none has a reference, the place is wrong.
         raise PlanError(jobs[0].unscored)
     return jobs

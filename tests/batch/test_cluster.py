@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import itertools
 import os
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,61 @@ def test_a_model_that_cannot_be_loaded_ends_the_batch(folder: Path, nodes: Any) 
 
 
 @needs_ray
+def test_object_stores_on_a_cluster(folder: Path, nodes: Any) -> None:
+    """file:// is a store that every process here sees."""
+    expected = processed_here(folder)
+    plan = make_plan([f"file://{folder}/in"], Layout(output=f"file://{folder}/out"))
+    assert all(o.status == "done" for o in run(plan, WORK, cluster=nodes.address))
+    assert contents("out") == expected
+
+
+@needs_ray
+def test_an_output_that_cannot_be_written_costs_its_job_alone(folder: Path, nodes: Any) -> None:
+    plan = make_plan([], Layout(listed=[Entry("in/00.wav", "out/a.wav"), Entry("in/01.wav", "late/b.wav")]))
+    Path("late").write_text("a file where the folder was to be")
+    outcomes = {o.job.name: o for o in run(plan, WORK, cluster=nodes.address)}
+    assert outcomes["in/00.wav"].status == "done"
+    assert outcomes["in/01.wav"].error is not None
+    assert "cannot write late/b.wav" in outcomes["in/01.wav"].error
+
+
+@needs_ray
+def test_the_address_of_a_client_server(folder: Path, nodes: Any) -> None:
+    """ray://HOST:PORT, which a machine outside of the cluster uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    command = ["-m", "ray.util.client.server", "--address", nodes.address, "--host", "127.0.0.1"]
+    client = subprocess.Popen([sys.executable, *command, "--port", str(port), "--mode", "proxy"])
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "audiotool",
+                "denoise",
+                "in",
+                "-o",
+                "out",
+                "--cluster",
+                f"ray://127.0.0.1:{port}",
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(contents("out")) == 12
+    finally:
+        client.terminate()
+        client.wait(30)
+
+
+@needs_ray
 def test_another_version_on_the_cluster_ends_the_batch(
     folder: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +250,7 @@ def test_ctrl_c_leaves_finished_outputs_and_nothing_else(folder: Path, nodes: An
 def test_addresses_that_are_none_and_those_that_nobody_answers(folder: Path) -> None:
     pytest.importorskip("ray", reason=extras.install("cluster"))
     plan = make_plan(["in"], Layout(output="out"))
-    with closing(socket.socket()) as listener:
+    with contextlib.closing(socket.socket()) as listener:
         listener.bind(("127.0.0.1", 0))
         free = listener.getsockname()[1]
     for address in (f"127.0.0.1:{free}", f"ray://127.0.0.1:{free}"):
