@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kit.plugin import install_plugin
+from kit.plugin import TASK, install_plugin
 
 from audiotool import discovery
 from audiotool.errors import InputError
@@ -96,23 +96,6 @@ def test_nobody_takes_a_name_that_is_taken(place: Path, caplog: pytest.LogCaptur
     (record,) = caplog.records
     assert "rival 1.0" in record.getMessage()
     assert METRICS.get("stoi").__module__ == "audiotool.metrics.stoi"
-
-
-TASK = '''
-from audiotool.tasks.base import Scoring
-from audiotool.tasks.inference import InferenceTask
-from audiotool.tasks.options import EnhancementOptions
-
-class Dereverberate(InferenceTask):
-    """Take the room out of speech."""
-
-    name = "dereverberate"
-    verb = "dereverberating"
-    done = "dereverberated"
-    options_class = EnhancementOptions
-    scoring = Scoring(("si_sdr",), best="si_sdr")
-    example = "noisy"
-'''
 
 
 def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:

@@ -9,27 +9,11 @@ import pytest
 import soundfile
 from kit.audio import write_speech
 from kit.checkpoints import TINY, save_model
-from kit.plugin import install_plugin
+from kit.plugin import TASK, install_plugin
 from typer.testing import CliRunner
 
 from audiotool.cli.app import app
 from audiotool.models.cleanunet import CleanUNet
-
-TASK = '''
-from audiotool.tasks.base import Scoring
-from audiotool.tasks.inference import InferenceTask
-from audiotool.tasks.options import EnhancementOptions
-
-class Dereverberate(InferenceTask):
-    """Take the room out of speech."""
-
-    name = "dereverberate"
-    verb = "dereverberating"
-    done = "dereverberated"
-    options_class = EnhancementOptions
-    scoring = Scoring(("si_sdr",), best="si_sdr")
-    example = "noisy"
-'''
 
 
 def test_workers_do_a_task_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

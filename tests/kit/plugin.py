@@ -25,3 +25,20 @@ def install_plugin(
     for group, points in groups.items():
         lines += [f"[{group}]", *(f"{point} = {target}" for point, target in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+TASK = '''
+from audiotool.tasks.base import Scoring
+from audiotool.tasks.inference import InferenceTask
+from audiotool.tasks.options import EnhancementOptions
+
+class Dereverberate(InferenceTask):
+    """Take the room out of speech."""
+
+    name = "dereverberate"
+    verb = "dereverberating"
+    done = "dereverberated"
+    options_class = EnhancementOptions
+    scoring = Scoring(("si_sdr",), best="si_sdr")
+    example = "noisy"
+'''
