@@ -16,7 +16,7 @@ import torch
 
 from audiotool.checkpoint import load, resolve
 from audiotool.engines.pytorch import TorchEngine
-from audiotool.models.base import Level
+from audiotool.models.base import measure_level
 from audiotool.streaming.make import make_streamer
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     if rate != model.sample_rate:
         parser.error(f"the recording has {rate} Hz, the model works at {model.sample_rate} Hz")
     x = torch.from_numpy(samples.T.copy())[None, : model.channels]
-    conditions = {"level": Level.of(x)} if model.uses_level else {}
+    conditions = {"level": measure_level(x)} if model.uses_level else {}
     whole = model.process(x, **conditions)
     streamer = make_streamer(
         TorchEngine(model), round(options.segment * rate), round(options.overlap * rate), **conditions

@@ -17,6 +17,7 @@ from audiotool import checkpoint, recipe
 from audiotool.cli.app import app
 from audiotool.engines.card import Card
 from audiotool.errors import RecipeError, StreamError
+from audiotool.report.json_document import read_report
 from audiotool.training.folder import check_same_recipe
 
 
@@ -41,11 +42,17 @@ def test_the_option_of_before_is_hidden_and_means_the_same(tmp_path: Path) -> No
     assert "rehearse" not in text
 
 
-def test_reports_keep_their_keys(tmp_path: Path) -> None:
+def test_reports_of_before_are_read(tmp_path: Path) -> None:
     source, report = write_speech(tmp_path / "a.wav"), tmp_path / "r.json"
     run("denoise", source, "-o", tmp_path / "o.wav", "--no-warm-up", "--engine", "onnx", "--report", report)
-    [row] = json.loads(report.read_text())["files"]
-    assert row["settings"] == {"rehearse": False, "mix": 1.0}
+    values = json.loads(report.read_text())
+    assert values["files"][0]["settings"] == values["run"]["settings"] == {"warm_up": False, "mix": 1.0}
+
+    now = read_report(report)
+    for entry in (values["files"][0], values["run"]):
+        entry["settings"]["rehearse"] = entry["settings"].pop("warm_up")
+    report.write_text(json.dumps(values))
+    assert read_report(report) == now
 
 
 def test_load_takes_both_names() -> None:

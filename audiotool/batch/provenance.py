@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from audiotool.batch.work import Outcome, Work
+from audiotool.batch.work import Outcome
 
 if TYPE_CHECKING:
     from audiotool.report.report import Run
-
-REPORTED_AS = {"warm_up": "rehearse"}
-"""Settings that reports keep under the name they had first, for what reads reports."""
-
-
-def provenance(work: Work) -> dict[str, Any]:
-    """Fields of `Run`: {"model", "checkpoint_sha256", "licence", "settings"}; no model where there is none.
-
-    Raises:
-        CheckpointError: there is no such checkpoint.
-    """
-    facts = work.processor.provenance()
-    settings = {REPORTED_AS.get(name, name): value for name, value in facts["settings"].items()}
-    return {**facts, "settings": settings}
 
 
 def describe(outcome: Outcome, run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
-from audiotool.batch.watch import Silent, Watcher
+from audiotool.batch.watch import SilentWatcher, Watcher
 from audiotool.batch.work import Outcome, Work, do, score_skipped
 from audiotool.cores import core_count
 
@@ -36,7 +36,7 @@ def run(
         CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
         PlanError, DependencyError: there is no such cluster, or no Ray.
     """
-    watcher = watcher or Silent()
+    watcher = watcher or SilentWatcher()
     hired = None if cluster is None or not plan.jobs else _hired(cluster, plan.jobs, work, jobs or 0, watcher)
     for job in plan.skipped:
         outcome = score_skipped(job, work)

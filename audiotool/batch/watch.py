@@ -18,7 +18,7 @@ class Watcher(Protocol):
     def finished(self, outcome: Outcome) -> None: ...
 
 
-class Silent:
+class SilentWatcher:
     """A watcher that tells nobody."""
 
     def started(self, job: Job) -> None: ...

@@ -71,7 +71,6 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         typer.Exit: with 1 when a job failed.
     """
     from audiotool.batch.plan import make_plan
-    from audiotool.batch.provenance import provenance
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
     from audiotool.cli.report import begin, page_sound
@@ -89,7 +88,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     scoring = _scoring(task, layout, plan)
     sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
     work = Work(task.processor(checkpoint), scoring, sound=sound)
-    started = begin(**provenance(work)) if options.report or options.as_json else None
+    started = begin(**work.processor.provenance()) if options.report or options.as_json else None
     outcomes: list[Outcome] = []
     events = Events(task.name, len(plan.jobs) + len(plan.skipped)) if as_events else None
     with (

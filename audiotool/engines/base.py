@@ -17,7 +17,6 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -42,21 +41,6 @@ Member: TypeAlias = tuple[Rows, Chunk]
 """A stream's rows and its next hop, (B, C, engine.hop_length)."""
 
 
-@dataclass(frozen=True)
-class Level:
-    """Level of a whole recording, measured in a first pass. Each field is (batch, 1, 1) float32.
-
-    Args:
-        std: standard deviation over channels and time, unbiased, mean removed.
-        rms: root mean square over channels and time.
-        mean: mean over channels and time.
-    """
-
-    std: Chunk
-    rms: Chunk
-    mean: Chunk
-
-
 class Engine(ABC):
     """One model, ready to run; any number of streams and threads may share it.
 
@@ -74,7 +58,7 @@ class Engine(ABC):
         stems: names of the outputs.
         context: for engines that are not causal, input items needed (before, after) an item for an exact
             answer; None when unbounded.
-        uses_level: True when `start` and `process` take the condition `level`, a `Level`.
+        uses_level: True when `start` and `process` take the condition `level`, a `dsp.level.Level`.
         extends_from_hz: lowest frequency in Hz at which something is added to the input, None where nothing
             is. `start` then takes the condition `bandwidth_hz`.
         warm_up_seconds: of a recording's beginning that are worth hearing beforehand, for the condition

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiotool.compat import tree_map
+from audiotool.dsp.level import Level
 from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, joined, parted
-from audiotool.engines.base import Level as MeasuredLevel
 from audiotool.engines.pytorch_rows import CommonStates, find_layout
 from audiotool.engines.traced import TracedStep, traced_step
 from audiotool.errors import DeviceError
-from audiotool.models.base import Level, Model
+from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
 
 FEW_CHUNKS = 3
@@ -162,7 +162,7 @@ class TorchEngine(Engine):
 
     def _conditions(self, conditions: dict[str, Any]) -> dict[str, Any]:
         level = conditions.get("level")
-        if not isinstance(level, MeasuredLevel):
+        if not isinstance(level, Level) or isinstance(level.std, Tensor):
             return conditions
         parts = (self._tensor(values) for values in (level.std, level.rms, level.mean))
         return {**conditions, "level": Level(*parts)}

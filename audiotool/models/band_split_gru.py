@@ -32,8 +32,9 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Positive, Rate, Seconds, Stems, Whole, Width
 from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT
-from audiotool.models.base import Level, Model, State
+from audiotool.models.base import Model, State
 from audiotool.models.layers.deep_filter import DeepFilter
 from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
 from audiotool.models.layers.recurrent import GRU
@@ -250,7 +251,7 @@ class BandSplitGRU(Model):
         """What remembers, by its place in the state: lists of `BandLayer` or `Memory`."""
         return {"layers": self.layers, "memories": self.memories}
 
-    def start(self, level: Level | None = None, memory: State = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, memory: State = None, **conditions: Any) -> State:
         fresh = {
             "analysis": None,
             **{name: [None] * len(parts) for name, parts in self.recurrences.items()},

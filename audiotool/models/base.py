@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from audiotool.compat import tree_leaves
 from audiotool.configuration import build_config
+from audiotool.dsp.level import Level
 from audiotool.errors import AudiotoolError, CheckpointError
 
 State = Any
@@ -36,26 +36,11 @@ MAX_PARAMETERS = 1_000_000_000
 """Of a network: four times the largest published one's here, four gigabytes."""
 
 
-@dataclass(frozen=True)
-class Level:
-    """Level of a whole recording, measured in a first pass. Each field is (batch, 1, 1) float32.
-
-    Args:
-        std: standard deviation over channels and time, unbiased, mean removed.
-        rms: root mean square over channels and time.
-        mean: mean over channels and time.
-    """
-
-    std: Tensor
-    rms: Tensor
-    mean: Tensor
-
-    @classmethod
-    def of(cls, waveform: Tensor) -> Level:
-        """Measure a whole waveform (batch, channels, time)."""
-        flat = waveform.flatten(1)
-        std = flat.std(dim=1) if flat.shape[1] > 1 else flat.new_zeros(flat.shape[0])
-        return cls(*(v.reshape(-1, 1, 1) for v in (std, flat.square().mean(1).sqrt(), flat.mean(1))))
+def measure_level(waveform: Tensor) -> Level[Tensor]:
+    """Measure the level of a whole waveform (batch, channels, time)."""
+    flat = waveform.flatten(1)
+    std = flat.std(dim=1) if flat.shape[1] > 1 else flat.new_zeros(flat.shape[0])
+    return Level(*(v.reshape(-1, 1, 1) for v in (std, flat.square().mean(1).sqrt(), flat.mean(1))))
 
 
 class Model(nn.Module):
@@ -183,7 +168,7 @@ class Model(nn.Module):
             )
         return outline
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         """State at the beginning of a stream.
 
         Args:
@@ -293,7 +278,7 @@ class Model(nn.Module):
         return {"estimate": self.process(x, memory=memory, **self._measured(x))}
 
     def _measured(self, x: Tensor) -> dict[str, Any]:
-        return {"level": Level.of(x)} if self.uses_level else {}
+        return {"level": measure_level(x)} if self.uses_level else {}
 
     def output_length(self, length: int) -> int:
         """Output samples that belong to `length` input items."""

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Rate, Width
 from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
 from audiotool.dsp.windows import make_window
 from audiotool.errors import InputError
-from audiotool.models.base import Level, Model
+from audiotool.models.base import Model, measure_level
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,13 @@ class CADenseUNet(Model):
         """Enhance whole recordings (B, microphones, T) -> (B, T)."""
         return self.process(mixture)[:, 0]
 
-    def process(self, x: Tensor, level: Level | None = None, **conditions: Any) -> Tensor:
+    def process(self, x: Tensor, level: Level[Tensor] | None = None, **conditions: Any) -> Tensor:
         if x.shape[1] != self.config.microphones:
             raise InputError(
                 f"this checkpoint was made for {self.config.microphones} microphones, the input has"
                 f" {x.shape[1]} channels: use one trained for that array"
             )
-        scale = (Level.of(x) if level is None else level).rms + 1e-5
+        scale = (measure_level(x) if level is None else level).rms + 1e-5
         length = x.shape[-1]
         x = F.pad(x / scale, (0, max(0, self.config.n_fft - length)))
         spec = self._analyse(x)

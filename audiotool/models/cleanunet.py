@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Length, Rate, Seconds, Width
-from audiotool.models.base import Level, Model, State
+from audiotool.dsp.level import Level
+from audiotool.models.base import Model, State, measure_level
 from audiotool.models.layers.attention import causal_attention
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.level import RunningLevel
@@ -223,15 +224,15 @@ class CleanUNet(Model):
             frames = (frames - 1) * s + k
         return frames
 
-    def forward(self, noisy: Tensor, level: Level | None = None) -> Tensor:
+    def forward(self, noisy: Tensor, level: Level[Tensor] | None = None) -> Tensor:
         """Denoise whole utterances (B, 1, T) or (B, T) -> (B, 1, T), as the official network."""
         if noisy.dim() == 2:
             noisy = noisy[:, None]
         if self.uses_level and level is None:
-            level = Level.of(noisy)
+            level = measure_level(noisy)
         return self.process(noisy, level=level)
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         depth = self.config.n_layers
         gain = None if level is None or not self.uses_level else level.std + 1e-3
         return {

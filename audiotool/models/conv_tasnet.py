@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Rate, Stems, Width
-from audiotool.models.base import Level, Model, State
+from audiotool.dsp.level import Level
+from audiotool.models.base import Model, State
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.norm import CumulativeLayerNorm
 
@@ -119,7 +120,7 @@ class ConvTasNet(Model):
         """Separate whole mixtures (B, T) or (B, 1, T) -> (B, S, T)."""
         return self.process(mixture[:, None] if mixture.dim() == 2 else mixture)
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         blocks = [None] * len(self.blocks)
         return {"encoder": None, "norm": None, "blocks": blocks, "decoder": None, "skipped": 0}
 

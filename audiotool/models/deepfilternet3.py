@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Fraction, Length, Rate, Seconds, Whole, Width
 from audiotool.dsp.erb import erb_widths
 from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
-from audiotool.models.base import Level, Model, State
+from audiotool.models.base import Model, State
 from audiotool.models.layers.recurrent import StreamingGRU
 from audiotool.models.layers.running_mean import RunningMean
 
@@ -313,7 +314,7 @@ class DeepFilterNet3(Model):
         self.erb_dec = GainDecoder(c)
         self.df_dec = FilterDecoder(c)
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         return {
             "analysis": None,
             "means": (None, None),

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Fraction, Length, Rate, Width
+from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingSTFT
-from audiotool.models.base import Level, Model, State
+from audiotool.models.base import Model, State
 from audiotool.models.layers.conv import StreamingConvTranspose1d
 from audiotool.models.layers.recurrent import StreamingLSTM
 
@@ -94,7 +95,7 @@ class DTLN(Model):
         # Decoding a block and adding it to its neighbours is one transposed convolution.
         self.decoder = StreamingConvTranspose1d(c.basis, 1, c.n_fft, c.hop_length, bias=False)
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         # The first block begins so many samples before the stream.
         skip = self.config.n_fft - self.config.hop_length
         return {"analysis": None, "first": None, "second": None, "decoder": None, "skip": skip}

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Positive, Rate, Seconds, Width
 from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
-from audiotool.models.base import Level, Model, State
+from audiotool.models.base import Model, State
 from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
 from audiotool.models.layers.recurrent import GRU
 
@@ -234,7 +235,7 @@ class FastEnhancer(Model):
             # Little is left of the input at first, as published: the mask's weights begin with norm 1.
             self.mask.weight.div_(self.mask.weight.norm())
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         return {"analysis": None, "blocks": [None] * len(self.blocks), "synthesis": None}
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from audiotool.configuration import Length, Rate, Width
 from audiotool.dsp.erb import erb_filterbank
 from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
-from audiotool.models.base import Level, Model, State
+from audiotool.models.base import Model, State
 from audiotool.models.layers.conv import StreamingConv2d
 from audiotool.models.layers.recurrent import StreamingGRU
 
@@ -204,7 +205,7 @@ class GTCRN(Model):
         enhanced, _ = self._network(torch.view_as_complex(spec.contiguous()), None)
         return torch.view_as_real(enhanced)
 
-    def start(self, level: Level | None = None, **conditions: Any) -> State:
+    def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         return {"analysis": None, "network": None, "synthesis": None}
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:

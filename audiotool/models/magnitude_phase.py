@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiotool.dsp.level import Level
 from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
-from audiotool.models.base import Level, Model
+from audiotool.models.base import Model, measure_level
 
 
 class MagnitudePhaseModel(Model):
@@ -36,7 +37,7 @@ class MagnitudePhaseModel(Model):
         """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
         raise TypeError(f"{type(self).__name__} has no network")
 
-    def process(self, x: Tensor, level: Level | None = None, **conditions: Any) -> Tensor:
+    def process(self, x: Tensor, level: Level[Tensor] | None = None, **conditions: Any) -> Tensor:
         """Enhance (B, 1, T) -> (B, 1, T), any T >= 0.
 
         Args:
@@ -44,7 +45,7 @@ class MagnitudePhaseModel(Model):
         """
         if x.shape[-1] == 0:
             return torch.zeros_like(x)
-        gain = _gain(Level.of(x) if level is None else level)
+        gain = _gain(measure_level(x) if level is None else level)
         levelled = (x * gain)[:, 0]
         items = levelled.split(1) if self.couples_batch else (levelled,)
         enhanced = [self.transform.synthesise(*self._network(item), x.shape[-1]) for item in items]
@@ -67,7 +68,7 @@ class MagnitudePhaseModel(Model):
             "judged_magnitude" (B, F, T), what the metric discriminator compares with "target_magnitude".
         """
         noisy, clean = batch["input"], batch["target"]
-        gain = _gain(Level.of(noisy))
+        gain = _gain(measure_level(noisy))
         clean = clean * gain
         mag, phase, _ = self(*self.transform.analyse((noisy * gain)[:, 0]))
         estimate = self.transform.synthesise(mag, phase, noisy.shape[-1])
@@ -87,6 +88,6 @@ class MagnitudePhaseModel(Model):
         }
 
 
-def _gain(level: Level) -> Tensor:
+def _gain(level: Level[Tensor]) -> Tensor:
     """What brings a recording to a root mean square of one; silence stays silence."""
     return 1 / level.rms.clamp(min=1e-8)

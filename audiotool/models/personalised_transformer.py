@@ -21,8 +21,9 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Fraction, Length, Positive, Rate, Seconds, Width
 from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
-from audiotool.models.base import Level, Model, State
+from audiotool.models.base import Model, State
 from audiotool.models.layers.attention import SelfAttention, memory_efficient_attention
 from audiotool.models.layers.levelled_spectrum import FLOOR, LevelledSpectrum, compressed
 
@@ -145,7 +146,7 @@ class PersonalisedTransformer(Model):
 
     def start(
         self,
-        level: Level | None = None,
+        level: Level[Tensor] | None = None,
         enrolment: Tensor | None = None,
         speaker: Tensor | None = None,
         **conditions: Any,

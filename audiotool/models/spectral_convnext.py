@@ -27,8 +27,9 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Positive, Rate, Real, Seconds, Stems, Width
 from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT
-from audiotool.models.base import Level, Model, State
+from audiotool.models.base import Model, State
 from audiotool.models.layers.conv import StreamingConv1d
 from audiotool.models.layers.deep_filter import DeepFilter
 from audiotool.models.layers.levelled_spectrum import LevelledSpectrum, compressed
@@ -144,7 +145,7 @@ class SpectralConvNeXt(Model):
         self.filter = DeepFilter(c.filter_taps)
 
     def start(
-        self, level: Level | None = None, bandwidth_hz: float | None = None, **conditions: Any
+        self, level: Level[Tensor] | None = None, bandwidth_hz: float | None = None, **conditions: Any
     ) -> State:
         """Begin a stream.
 

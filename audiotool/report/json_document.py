@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from audiotool.errors import InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row, metric_names, summary
 from audiotool.report.report import Report, Run
+
+FORMER_SETTINGS = {"rehearse": "warm_up"}
+"""Names of settings in reports that have no `schema` yet -> today's."""
 
 
 def to_json(report: Report) -> str:
@@ -59,13 +63,17 @@ def read_report(path: Path) -> Report:
 def _run(values: dict[str, Any]) -> Run:
     known = {item.name for item in dataclasses.fields(Run)}
     found = {name: value for name, value in values.items() if name in known}
-    settings = dict(found.pop("settings", {}))
+    settings = _settings(found.pop("settings", {}))
     elapsed = found.pop("elapsed_s", None)
     words = {name: str(value) for name, value in found.items()}
     # A report of a time before there were runs says nothing of the version.
     return Run(
         **{"version": None, **words}, settings=settings, elapsed_s=None if elapsed is None else float(elapsed)
     )
+
+
+def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {FORMER_SETTINGS.get(name, name): value for name, value in values.items()}
 
 
 def _row(entry: dict[str, Any], columns: list[str]) -> Row:
@@ -84,5 +92,7 @@ def _row(entry: dict[str, Any], columns: list[str]) -> Row:
     baseline = {name: value(f"{name}_noisy") for name in metrics if f"{name}_noisy" in entry}
     own = {"file", "reasons", "notes", *columns}
     facts = {name: fact for name, fact in entry.items() if name not in own}
+    if isinstance(facts.get("settings"), dict):
+        facts["settings"] = _settings(facts["settings"])
     notes = [str(note) for note in entry["notes"]]
     return Row(str(entry["file"]), scores, baseline, facts, notes, facts.get("status") == "failed")

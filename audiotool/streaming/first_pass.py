@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from audiotool.audio.channels import fold
 from audiotool.audio.mono import Downmix
 from audiotool.dsp.bandwidth import BandwidthMeter
-from audiotool.engines.base import Chunk, Engine, Level, are_interchangeable
+from audiotool.dsp.level import Level
+from audiotool.engines.base import Chunk, Engine, are_interchangeable
 from audiotool.errors import StreamError
 from audiotool.streaming.resample import StreamingResampler
 
@@ -107,7 +108,7 @@ class LevelMeter:
         self._sum = self._sum + flat.sum(1)
         self._power = self._power + np.square(flat).sum(1)
 
-    def level(self) -> Level | None:
+    def level(self) -> Level[Chunk] | None:
         """The level so far, None before the first sample."""
         if not self._count:
             return None

@@ -46,7 +46,7 @@ class Listener(Protocol):
         """The metrics of a validation, possibly many steps after it began."""
 
 
-class Silent:
+class SilentListener:
     """A listener that says nothing."""
 
     def preparing(self, what: str) -> None: ...

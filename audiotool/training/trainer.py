@@ -18,7 +18,7 @@ from audiotool.training.adversary import Adversary
 from audiotool.training.draws import happens, seed_step
 from audiotool.training.fabric import advise_on_memory, leave
 from audiotool.training.optimiser import set_rate
-from audiotool.training.records import Listener, Silent
+from audiotool.training.records import Listener, SilentListener
 from audiotool.training.run import Run
 from audiotool.training.schedule import rate_factor
 from audiotool.training.watch import Watch
@@ -72,7 +72,7 @@ class Trainer:
         self.current = Run(recipe, folder, device, beside)
         # One voice: the other processes work in silence.
         is_first = self.current.fabric.is_global_zero
-        self.listener = listener if listener is not None and is_first else Silent()
+        self.listener = listener if listener is not None and is_first else SilentListener()
 
     def stop(self) -> None:
         """Save a state after the step in progress, and return; safe in a signal handler."""

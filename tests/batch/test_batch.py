@@ -16,7 +16,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.batch.pool import Pool
 from audiotool.batch.run import run
-from audiotool.batch.watch import Silent
+from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import CheckpointError, PlanError
 from audiotool.files.kinds import Outputs
@@ -275,7 +275,7 @@ def test_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyP
         make_plan([str(folder)], Layout(output=str(folder / "out")))
 
 
-class Log(Silent):
+class Log(SilentWatcher):
     """A watcher that remembers."""
 
     def __init__(self) -> None:
@@ -318,7 +318,7 @@ def test_a_bad_file_costs_only_itself(folder: Path, tmp_path: Path, tiny_checkpo
 def test_a_dead_worker_costs_its_job(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
 
-    class Killer(Silent):
+    class Killer(SilentWatcher):
         def started(self, job: Job) -> None:
             if job.name == "a.wav":
                 victim = next(w for w in pool._workers if w.index == 0)

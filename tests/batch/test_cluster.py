@@ -23,7 +23,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.listing import Entry
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.batch.run import run
-from audiotool.batch.watch import Silent
+from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError, PlanError
 from audiotool.tasks.inference import Inference
@@ -75,7 +75,7 @@ def workers(nodes: Any) -> list[int]:
     return found
 
 
-class Killer(Silent):
+class Killer(SilentWatcher):
     """Kills something whenever a job has ended, at most so many times."""
 
     def __init__(self, kill: Any, times: int) -> None:
@@ -92,7 +92,7 @@ def test_a_cluster_makes_the_same_bytes(folder: Path, nodes: Any) -> None:
     expected = processed_here(folder)
     seen: list[str] = []
 
-    class Watch(Silent):
+    class Watch(SilentWatcher):
         def started(self, job: Job) -> None:
             seen.append(job.name)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiotool import checkpoint
 from audiotool.importers.base import import_checkpoint
-from audiotool.models.base import Level, Model
+from audiotool.models.base import Model, measure_level
 from audiotool.models.cleanunet import CleanUNet, CleanUNetConfig
 
 PACK = Path(__file__).parent.parent / "data" / "parity" / "cleanunet"
@@ -65,7 +65,7 @@ def test_a_stream_with_the_level_known_equals_the_official_output(
     model: Model, tensors: dict[str, Tensor]
 ) -> None:
     noisy = tensors["b.noisy"]
-    streamer = causal_stream(model, chunk=model.hop_length * 5, level=Level.of(noisy))
+    streamer = causal_stream(model, chunk=model.hop_length * 5, level=measure_level(noisy))
     blocks = [streamer.feed(block) for block in noisy.split(777, dim=-1)]
     found = torch.cat([*blocks, streamer.flush()], dim=-1)
     assert relative_error(found, tensors["b.output"]) < 1e-4
@@ -86,7 +86,7 @@ def test_lookahead_with_the_level_known_is_the_official_one(
     furthest = 0
     for x in tensors["a.noisy"][..., :640].split(1):
         x = x.clone().requires_grad_()
-        model(x, level=Level.of(x.detach()))[0, 0, sample].backward()
+        model(x, level=measure_level(x.detach()))[0, 0, sample].backward()
         assert x.grad is not None
         furthest = max(furthest, int(x.grad[0, 0].nonzero().max()))
     assert furthest == sample + lookahead

@@ -21,7 +21,7 @@ from audiotool.losses.magnitude_phase import (
     LevelledL1Loss,
 )
 from audiotool.losses.metric import metric_generator_loss
-from audiotool.models.base import Level
+from audiotool.models.base import measure_level
 from audiotool.models.discriminators.metric import MetricDiscriminator
 from audiotool.models.mambattention import MambAttention, MambAttentionConfig, TimeFrequencyBlock
 
@@ -152,7 +152,7 @@ def test_one_segment_of_overlap_add_equals_whole() -> None:
     torch.manual_seed(0)
     model = MambAttention(TINY).eval()
     x = torch.randn(2, 1, 1000)
-    streamer = stream(model, chunk=1600, level=Level.of(x))
+    streamer = stream(model, chunk=1600, level=measure_level(x))
     streamed = torch.cat([*(streamer.feed(part) for part in x.split(170, dim=-1)), streamer.flush()], dim=-1)
     torch.testing.assert_close(streamed, model.process(x))
 

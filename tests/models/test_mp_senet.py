@@ -22,7 +22,7 @@ from audiotool.losses.magnitude_phase import (
     anti_wrapping,
 )
 from audiotool.losses.metric import metric_discriminator_loss, metric_generator_loss, pesq_as_score
-from audiotool.models.base import Level
+from audiotool.models.base import measure_level
 from audiotool.models.discriminators.metric import MetricDiscriminator
 from audiotool.models.mp_senet import MPSENet, MPSENetConfig
 
@@ -211,9 +211,9 @@ def test_level_of_the_file_is_used() -> None:
     torch.manual_seed(0)
     model = MPSENet(TINY).eval()
     x = torch.randn(1, 1, 640)
-    level = Level.of(x)
+    level = measure_level(x)
     torch.testing.assert_close(model.process(x, level=level), model.process(x))
-    quiet = model.process(x[..., :320] / 1024, level=Level.of(x / 1024))
+    quiet = model.process(x[..., :320] / 1024, level=measure_level(x / 1024))
     torch.testing.assert_close(quiet * 1024, model.process(x[..., :320], level=level))
 
 
@@ -230,7 +230,7 @@ def test_one_segment_of_overlap_add_equals_whole() -> None:
     torch.manual_seed(0)
     model = MPSENet(TINY).eval()
     x = torch.randn(1, 1, 1000)
-    streamer = stream(model, chunk=1600, level=Level.of(x))
+    streamer = stream(model, chunk=1600, level=measure_level(x))
     streamed = torch.cat([*(streamer.feed(part) for part in x.split(170, dim=-1)), streamer.flush()], dim=-1)
     torch.testing.assert_close(streamed, model.process(x))
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kit.tones import dataset, tone
 
 from audiotool.data.corpora.base import CORPORA
 from audiotool.data.manifest import write_manifest
 from audiotool.data.scan import Scan
 from audiotool.errors import InputError
-from data_room.tones import dataset, tone
 
 
 def wav(path: Path, seconds: float = 0.5, sample_rate: int = 16000, pitch: float = 200) -> Path:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kit.tones import PITCHES, RATE, tone
 
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import write_manifest
-from data_room.tones import PITCHES, RATE, tone
 
 
 @pytest.fixture(autouse=True)

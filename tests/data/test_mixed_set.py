@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kit.tones import RATE, dataset, plain
 
 from audiotool.data.dataset import render
 from audiotool.data.mixed_set import write_set
 from audiotool.errors import InputError
-from data_room.tones import RATE, dataset, plain
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from kit.tones import BUNDLED, RATE, data_config, dataset, tone
 from pydantic import ValidationError
 
 from audiotool.data import sources
@@ -19,7 +20,6 @@ from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.data.rooms import Rooms
 from audiotool.data.scan import assign_splits, by_pattern, scan, uneven_splits
 from audiotool.errors import InputError, RecipeError
-from data_room.tones import BUNDLED, RATE, data_config, dataset, tone
 
 
 def test_a_manifest_comes_back_as_written(tmp_path: Path) -> None:

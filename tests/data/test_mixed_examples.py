@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from kit.tones import BUNDLED, PITCHES, RATE, dataset, plain, tone
 
 from audiotool.data.entry import Entry
 from audiotool.data.levels import active_rms, decibels
 from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import RecipeError
-from data_room.tones import BUNDLED, PITCHES, RATE, dataset, plain, tone
 
 
 def db(x: torch.Tensor) -> float:

@@ -8,11 +8,11 @@ from typing import get_args
 import numpy as np
 import pytest
 import scipy.signal
+from kit.tones import RATE, tone
 
 from audiotool.data import augment, synthetic
 from audiotool.data.config import AugmentationConfig, SyntheticKind
 from audiotool.data.synthetic import events, stationary
-from data_room.tones import RATE, tone
 
 Rng = np.random.Generator
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from kit.tones import RATE, dataset, tone
 
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.errors import InputError
-from data_room.tones import RATE, dataset, tone
 
 
 @pytest.fixture

@@ -1,0 +1,25 @@
+"""The level of a whole recording: what models that normalise it are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Array = TypeVar("Array")
+
+
+@dataclass(frozen=True)
+class Level(Generic[Array]):
+    """Level of a whole recording.
+
+    Each field is (batch, 1, 1) float32: a numpy array for engines, a tensor for models.
+
+    Args:
+        std: standard deviation over channels and time, unbiased, mean removed.
+        rms: root mean square over channels and time.
+        mean: mean over channels and time.
+    """
+
+    std: Array
+    rms: Array
+    mean: Array
