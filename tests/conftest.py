@@ -29,11 +29,12 @@ FAST = {"audio", "docs", "dsp", "losses", "metrics"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test `fast` or `slow` by its package."""
+    """Mark every test `fast` or `slow` by its package, unless its module says that it is slow."""
     tests = Path(__file__).parent
     for item in items:
         package = item.path.relative_to(tests).parts[0]
-        item.add_marker("fast" if package in FAST else "slow")
+        if item.get_closest_marker("slow") is None:
+            item.add_marker("fast" if package in FAST else "slow")
 
 
 @pytest.fixture(scope="session")

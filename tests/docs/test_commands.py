@@ -5,28 +5,24 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from kit.docs import PAGES, ROOT, shell_lines
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from audiotool.cli.app import app
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "checkpoints").glob("*.md")])
-BLOCK = re.compile(r"^```\s*(?:sh|console|bash|)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SCRIPT = re.compile(r"\bscripts/(\w+\.py)\b")
 
 
 def commands() -> Iterator[tuple[str, str]]:
     """(page, command line) of every `audiotool` in a block of shell code."""
     for page in PAGES:
-        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
-            for line in block.replace("\\\n", " ").splitlines():
-                for part in line.split(" | "):
-                    if part.strip().startswith(("audiotool ", "audiotool.")):
-                        yield page.relative_to(ROOT).as_posix(), part.strip()
+        for line in shell_lines(page):
+            for part in line.split(" | "):
+                if part.strip().startswith(("audiotool ", "audiotool.")):
+                    yield page, part.strip()
 
 
 @pytest.mark.parametrize(("page", "line"), list(dict.fromkeys(commands())))
@@ -45,7 +41,7 @@ def test_the_command_takes_what_the_page_gives_it(page: str, line: str) -> None:
     command.make_context(line, words)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_scripts_that_a_page_names_are_there(page: Path) -> None:
-    for name in SCRIPT.findall(page.read_text(encoding="utf-8")):
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_that_a_page_names_are_there(page: str) -> None:
+    for name in SCRIPT.findall((ROOT / page).read_text(encoding="utf-8")):
         assert (ROOT / "scripts" / name).is_file(), name

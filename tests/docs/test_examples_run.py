@@ -1,8 +1,13 @@
-"""README and guides: the Python blocks run, and so do README's commands, on a second of sound."""
+"""README and docs: the Python blocks run, and so do the shell blocks, on less than a second of sound.
+
+What cannot run here is in `NOT_HERE`, with the reason; `test_commands.py` parses it all the same.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import glob
+import os
 import re
 import shlex
 import shutil
@@ -10,17 +15,41 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from kit.audio import speech_like, write_speech
+from kit.docs import PAGES, ROOT, shell_lines
 from typer.testing import CliRunner
 
 from audiotool import checkpoint
 from audiotool.cli.app import app
 
-ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NOT_HERE = ("train", "doctor", "live", "serve")
-"""What takes long, or tells about the machine: other tests run these."""
+
+NOT_HERE = {
+    "audiotool train ": "trains: tests/training and tests/cli/test_train.py",
+    "audiotool live ": "needs a sound card: tests/live",
+    "audiotool serve": "runs for ever: tests/serve",
+    "audiotool doctor": "tells about the machine: tests/cli/test_doctor.py",
+    "audiotool data mix ": "needs the corpora of the weights: tests/cli/test_data_command.py",
+    "audiotool models import ": "needs files of other projects: tests/importers",
+    "--model fastenhancer-s": "the same",
+    "--model deepfilternet3": "the same",
+    "--checkpoint cleanunet.safetensors": "the same",
+    "--cluster ": "needs Ray: tests/batch/test_cluster.py",
+    "s3://": "needs a server of objects: tests/batch/test_remote.py",
+}
+"""A part of a command line -> why no line with it runs here, and what tests it."""
+
+ENDS_WITH_ONE = "--fail-under"
+"""What makes a command exit with 1 when all is as it should be."""
+
+FOLDERS = {
+    *("recordings", "takes", "truth", "clean", "noisy", "cleaned", "out", "archive", "speech", "noise"),
+    *("TEST/noisy", "TEST/clean"),
+}
+OUTPUTS = ("-o", "--report", "--plot")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/python.md"])
@@ -30,7 +59,7 @@ def test_python_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copy(checkpoint.resolve("denoise-tiny-16k"), tmp_path / "runs" / "mine" / "mine-best.safetensors")
     waveform = speech_like(1.0, 16000)[0]
     blocks = np.split(waveform, 10)
-    heard: list[object] = []
+    consumed: list[object] = []
     names = {
         "waveform": waveform,
         "samples": blocks[0],
@@ -38,7 +67,7 @@ def test_python_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "blocks": blocks,
         "block": blocks[0],
         "microphone": blocks,
-        "consume": heard.append,
+        "consume": consumed.append,
         "dataclasses": dataclasses,
     }
     found = PYTHON.findall((ROOT / page).read_text(encoding="utf-8"))
@@ -48,23 +77,90 @@ def test_python_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert names["enhanced"].shape == waveform.shape
 
 
-def test_readme_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    folders = [f"{folder}/{name}" for folder in ("recordings", "takes", "truth") for name in "ab"]
-    for name in ("noisy", "talk", "meeting", "show", "phone", *folders):
-        write_speech(tmp_path / f"{name}.wav", 1.0, 8000 if name == "phone" else 16000)
-    np.save(tmp_path / "mel.npy", np.full((80, 40), -5.0, np.float32))
-    blocks = SHELL.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("audiotool ")]
-    ran = 0
-    for line in lines:
-        words = shlex.split(line, comments=True)[1:]
-        if words[0] in NOT_HERE:
-            continue
-        result = CliRunner().invoke(app, words)
-        assert result.exit_code == 0, f"{line}\n{result.output}"
-        ran += 1
-    assert ran >= 7
-    for output in ("clean.wav", "cleaned/b.wav", "soft.wav", "wide.wav", "out.wav"):
-        assert (tmp_path / output).is_file(), output
-    assert len(list((tmp_path / "stems").iterdir())) == 4
+def runnable(page: str) -> list[str]:
+    return [line for line in shell_lines(page) if "audiotool " in line and not why_not(line)]
+
+
+def why_not(line: str) -> str:
+    words = f"{line} "
+    return next((reason for part, reason in NOT_HERE.items() if part in words), "")
+
+
+def provide(path: Path) -> None:
+    """Make what a page takes for granted: a recording, a folder of two, a list, a report, a checkpoint."""
+    if path.exists() or path.is_absolute():
+        return
+    if path.suffix in (".wav", ".flac"):
+        write_speech(path, 0.6, {"phone": 8000, "talk-48k": 48000}.get(path.stem, 16000))
+    elif path.name == "mel.npy":
+        np.save(path, np.full((80, 40), -5.0, np.float32))
+    elif path.suffix == ".safetensors":
+        path.parent.mkdir(parents=True)
+        shutil.copy(checkpoint.resolve("denoise-tiny-16k"), path)
+    elif path.suffix in (".csv", ".txt") and path.name.startswith("files"):
+        provide(Path("recordings"))
+        found = sorted(map(str, Path("recordings").glob("*.wav")))
+        path.write_text("\n".join(["input", *found] if path.suffix == ".csv" else found) + "\n")
+    elif path.name in ("scores.json", "other.json") or path.match("report-*.csv"):
+        made = ["--report", f"{path.name}"] if "*" not in path.name else reports_of_shards(path.name)
+        call(f"audiotool evaluate --reference truth/ --estimate cleaned/ {shlex.join(made)}", b"")
+    elif path.as_posix() in FOLDERS:
+        # Of speech for training the folder is the speaker; two voices have a reference each.
+        voices = [f"{name}.speaker{n}" for name in "ab" for n in (1, 2)]
+        names = {"speech": ["1/a", "2/a"], "clean": ["a", "b", *voices]}
+        for name in names.get(path.name, ["a", "b"]):
+            recording = write_speech(path / f"{name}.wav", 0.6)
+            if path.name in ("noisy", "recordings", "out"):
+                add_noise(recording)
+
+
+def add_noise(path: Path) -> None:
+    samples, rate = soundfile.read(path)
+    noise = np.random.default_rng(0).normal(0, 0.1, samples.shape)
+    soundfile.write(path, samples + noise, rate)
+
+
+def reports_of_shards(pattern: str) -> list[str]:
+    return [word for n in ("0001", "0002") for word in ("--report", pattern.replace("*", n))]
+
+
+def call(line: str, piped: bytes) -> None:
+    """Run one command; what it reads is made before, unless an earlier line of the page made it."""
+    words = shlex.split(os.path.expandvars(line), comments=True)[1:]
+    for before, word in zip(["", *words], words, strict=False):
+        if before not in OUTPUTS and not word.startswith("-"):
+            provide(Path(word.split("/*")[0]))
+    words = [name for word in words for name in ((glob.glob(word) if "*" in word else []) or [word])]
+    if words[0] in ("denoise", "separate", "vocode", "super-resolve") and "--skip-existing" not in words:
+        words.append("--overwrite")
+    result = CliRunner().invoke(app, words, input=piped)
+    assert result.exit_code == (1 if ENDS_WITH_ONE in words else 0), f"{line}\n{result.output}"
+
+
+def pipe(program: str, folder: Path) -> bytes:
+    """What the program before a pipe writes."""
+    if program == "find":
+        provide(Path("recordings"))
+        return "\n".join(map(str, Path("recordings").glob("*.wav"))).encode()
+    if program in ("ffmpeg", "cat"):
+        return bytes(19200)
+    return write_speech(folder / "piped.wav", 0.6).read_bytes()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)])
+def test_shell_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    for line in runnable(page):
+        before, *rest = line.split(" | ")
+        piped = pipe(before.split()[0], tmp_path) if rest and not before.startswith("audiotool") else b""
+        for part in (before, *rest):
+            if part.startswith("audiotool "):
+                call(part, piped)
+
+
+def test_what_does_not_run_is_on_some_page() -> None:
+    lines = [f"{line} " for page in PAGES for line in shell_lines(page) if "audiotool " in line]
+    assert sum(not why_not(line) for line in lines) >= 60
+    assert not [part for part in NOT_HERE if not any(part in line for line in lines)]
