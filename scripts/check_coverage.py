@@ -2,10 +2,10 @@
 
     make coverage          # which runs: python scripts/check_coverage.py build/coverage.json
 
-The floors are a little below what was measured, so that a refactoring passes and a new module without tests
-does not. Raise a floor when its package has risen. Packages that slow tests alone reach have none: counting
-branches takes tests of signals three quarters more time, too much for the whole suite. Code in child
-processes is not counted.
+Every package has a floor, a little below what was measured, so that a refactoring passes and a new module
+without tests does not. Raise a floor when its package has risen. The low ones are of packages that slow tests
+prove (networks, importers, graphs, servers, clusters). `make test` counts nothing: counting branches takes
+tests of signals three quarters more time, and child processes are not counted anyhow.
 """
 
 from __future__ import annotations
@@ -16,19 +16,29 @@ from collections import defaultdict
 from pathlib import Path
 
 FLOORS: dict[str, float] = {
+    "": 52,
     "audio": 90,
+    "batch": 40,
     "cli": 50,
-    "dsp": 88,
+    "data": 52,
+    "dsp": 90,
     "engines": 55,
-    "files": 60,
-    "losses": 88,
-    "metrics": 85,
-    "recipe": 65,
+    "exporting": 16,
+    "files": 63,
+    "importers": 30,
+    "live": 22,
+    "losses": 89,
+    "metrics": 90,
+    "models": 46,
+    "plots": 38,
+    "recipe": 68,
+    "report": 36,
+    "serve": 25,
     "streaming": 55,
-    "tasks": 60,
-    "training": 55,
+    "tasks": 61,
+    "training": 58,
 }
-"""Per cent of lines and branches, by package."""
+"""Per cent of lines and branches, by package; "" is audiotool's own files."""
 
 
 def by_package(report: Path) -> dict[str, float]:
@@ -48,12 +58,14 @@ def by_package(report: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print every package; exit 1 when one is below its floor."""
+    """Print every package; exit 1 when one is below its floor, or has none."""
     found = by_package(Path(sys.argv[1]))
-    low = [package for package, floor in FLOORS.items() if found.get(package, 0.0) < floor]
-    for package, percent in sorted(found.items()):
-        floor = f"at least {FLOORS[package]:g} %" if package in FLOORS else ""
-        print(f"{package or 'audiotool':<12}{percent:6.1f} %  {floor}{'  too low' if package in low else ''}")
+    # A package that no test imports is missing from the report, a new one from the floors.
+    low = {package for package in {*found, *FLOORS} if found.get(package, 0.0) < FLOORS.get(package, 101)}
+    for package in sorted({*found, *FLOORS}):
+        floor = f"at least {FLOORS[package]:g} %" if package in FLOORS else "has no floor in FLOORS"
+        too_low = "  too low" if package in low and package in FLOORS else ""
+        print(f"{package or 'audiotool':<12}{found.get(package, 0.0):6.1f} %  {floor}{too_low}")
     sys.exit(1 if low else 0)
 
 

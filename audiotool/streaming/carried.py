@@ -1,6 +1,6 @@
-"""What the parts of a stream carry from block to block, as plain values: taken out, checked, put back.
+"""The state that the parts of a stream carry from block to block, as plain values: read, checked, restored.
 
-A value is None, a number, a text or an array, or a dict, list or tuple of values.
+A value is None, a number, a string or an array, or a dict, list or tuple of values.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ DAMAGED = "this state of a stream is damaged, or was not made by `state()`"
 
 
 class Carrier:
-    """Base of the parts of a stream that remember something.
+    """Base class of the parts of a stream that have state.
 
     Class attributes:
-        carries: names of the attributes that change as a stream goes; some may be carriers themselves.
+        carries: names of the attributes that hold the state. An attribute may be a carrier itself.
     """
 
     carries: ClassVar[tuple[str, ...]] = ()
 
     def state(self) -> Value:
-        """What is carried now; it stays as it is when the stream goes on."""
+        """Return a copy of the state, which does not change when the stream continues."""
         return {name: _taken(getattr(self, name)) for name in self.carries}
 
     def restore(self, state: Value) -> None:
-        """Go on from what another carrier, made alike, carried.
+        """Continue from the state of a carrier that was built with the same arguments.
 
         Raises:
-            StreamError: it carries something else.
+            StreamError: the state has other names, types or numbers of axes.
         """
         if not isinstance(state, dict) or state.keys() != set(self.carries):
             raise StreamError(DAMAGED)
@@ -48,10 +48,11 @@ class Carrier:
 
 
 def check_alike(own: Value, other: Value) -> None:
-    """Refuse a value of another kind than one's own; arrays may differ in length. None is of any kind.
+    """Check that `other` has the type of `own`; arrays also the dtype and number of axes. None matches
+    everything.
 
     Raises:
-        StreamError: they differ.
+        StreamError: they differ, or `other` is a negative integer.
     """
     if own is None or other is None:
         return

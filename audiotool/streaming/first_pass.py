@@ -1,4 +1,4 @@
-"""What a model asks to know of a recording, measured block by block before it is processed."""
+"""What a model needs to know of a recording before it is processed, measured block by block."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ from audiotool.streaming.resample import StreamingResampler
 
 
 class FirstPass:
-    """Measure a recording for a model: its level at the model's rate, its bandwidth at its own; warm it up.
+    """Measure what a model needs of a recording: its level, its bandwidth, the memory after its beginning.
+
+    The level is measured at the model's sample rate, the bandwidth at the recording's.
 
     Args:
-        engine: says with `uses_level`, `extends_from_hz` and `warm_up_seconds` what it asks for.
+        engine: its `uses_level`, `extends_from_hz` and `warm_up_seconds` say what is measured.
         sample_rate: Hz of the recording.
-        channels: of the recording.
-        warm_up: False leaves `warm_up_seconds` out.
-        whole: False measures nothing that asks for more than a beginning.
+        channels: number of channels of the recording.
+        warm_up: False: do not run the model over the beginning.
+        whole: False: measure nothing that needs the whole recording (level, bandwidth).
     """
 
     def __init__(
@@ -42,14 +44,14 @@ class FirstPass:
 
     @property
     def complete(self) -> bool:
-        """Whether the model asks for nothing more of the recording."""
+        """Whether everything has been measured that needs less than the whole recording."""
         return self._level is None and self._bandwidth is None and not self._wanted
 
     def feed(self, block: NDArray[np.float32]) -> None:
-        """Count (channels, time) in.
+        """Add a block (channels, time) float32 to the measurement.
 
         Raises:
-            StreamError: other channels than the recording's.
+            StreamError: the block has another number of channels.
         """
         if block.shape[0] != self._channels:
             raise StreamError(f"this stream has blocks ({self._channels}, time), got {block.shape}")
@@ -62,7 +64,7 @@ class FirstPass:
             self._wanted -= self._beginning[-1].shape[1]
 
     def conditions(self) -> dict[str, Any]:
-        """Conditions for the model's streams; what could not be measured is None."""
+        """Return the conditions for `Engine.start`; one that could not be measured is None."""
         found: dict[str, Any] = {}
         if self._level is not None:
             self._level.feed(self._at_model(self._down.flush()))
@@ -83,9 +85,10 @@ class FirstPass:
 
 
 def heard_alike(channels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What all channels (channels, time) hear, at the level of each.
+    """Return the mono mixture of (channels, time), scaled to the level of each channel.
 
-    After a warm-up with it a speaker is called the same in all of them.
+    A warm-up with the same signal in all channels makes the model assign a speaker to the same stem in all of
+    them.
     """
     together = Downmix()(channels)
     own, power = np.einsum("ct,ct->c", channels, channels), float(together @ together)
@@ -94,7 +97,7 @@ def heard_alike(channels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class LevelMeter:
-    """Level of a stream of blocks, as if it were measured at once; sums in float64, constant memory."""
+    """Measure the level of a stream of blocks in constant memory, with sums in float64."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -102,14 +105,14 @@ class LevelMeter:
         self._power: NDArray[np.float64] | float = 0.0
 
     def feed(self, block: Chunk) -> None:
-        """Count (batch, channels, time) in."""
+        """Add a block (batch, channels, time)."""
         flat = block.reshape(len(block), block[0].size).astype(np.float64)
         self._count += flat.shape[1]
         self._sum = self._sum + flat.sum(1)
         self._power = self._power + np.square(flat).sum(1)
 
     def level(self) -> Level[Chunk] | None:
-        """The level so far, None before the first sample."""
+        """Return the level of all blocks so far; None before the first sample."""
         if not self._count:
             return None
         mean = self._sum / self._count

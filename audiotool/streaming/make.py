@@ -1,4 +1,4 @@
-"""The streamer that an engine asks for."""
+"""Choose the streamer for an engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audiotool.streaming.streamer import CausalStreamer, Streamer
 def make_streamer(
     engine: Engine, chunk: int | None = None, overlap: int | None = None, **conditions: Any
 ) -> Streamer:
-    """Return the streamer an engine asks for.
+    """Return a `CausalStreamer` for a causal engine, else an `OverlapAddStreamer`.
 
     Args:
         chunk: input items consumed at a time; None is whole hops as they come (causal) or ten seconds

@@ -1,4 +1,4 @@
-"""Where a stream that was quiet begins to sound."""
+"""Find the onsets of a stream: where sound begins after quiet."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from audiotool.engines.base import Chunk
 from audiotool.streaming.carried import Carrier
 
 LOUDER = 100.0
-"""A ratio of powers: 20 dB."""
+"""Ratio of powers from which a hop is an onset: 20 dB."""
 GAP_SECONDS = 0.1
-"""A sound that swells is compared with what was heard before it began to."""
+"""Seconds before a hop that are not compared with it, because a sound may swell for as long."""
 SILENCE = 1e-12
-"""A power, -120 dB of full scale: digital silence counts as this loud."""
+"""Power (-120 dBFS) that is added to the power of every hop: the power of digital silence."""
 
 Rows = NDArray[np.bool_]
 
 
 class Onsets(Carrier):
-    """Find the hops of a stream that are 20 dB louder than all before the last tenth of a second.
+    """Find the hops that are 20 dB louder than everything before them, the last tenth of a second left out.
 
-    What a stream has held until then (a room's hiss, digital silence) tells nothing of what begins. Speech in
-    noise, and words between pauses, are no onsets: something as loud has been heard before. Nor is what a
-    stream begins with, for as long as the gap.
+    At an onset the state of a recurrent model describes the quiet before it (hiss, digital silence) and not
+    the sound that begins. Speech in noise has no onsets, nor has a word after a pause: sound as loud came
+    before. The first tenth of a second of a stream has none either.
 
     Args:
         hop_length: samples in a hop.
@@ -44,7 +44,7 @@ class Onsets(Carrier):
         self._louder: Rows = np.zeros((0, 0), bool)
 
     def take(self, rows: list[int]) -> Onsets:
-        """Some rows of many streams, all of which are as old as they are."""
+        """Return an object with the given rows alone."""
         part = copy.copy(self)
         if self._loudest is not None:
             part._loudest = self._loudest[rows]
@@ -52,7 +52,7 @@ class Onsets(Carrier):
         return part
 
     def put(self, rows: list[int], part: Onsets, capacity: int) -> None:
-        """Let rows of `capacity` be as those of `part`; one that has heard nothing yet begins there."""
+        """Replace rows of a batch of `capacity` rows by those of `part`, which may have seen no input yet."""
         if self._loudest is None:
             self._begin(capacity)
         if part._loudest is None:
@@ -70,9 +70,9 @@ class Onsets(Carrier):
         self._louder = np.ones((batch, self._gap), bool)
 
     def find(self, x: Chunk) -> Rows:
-        """(B, C, T), a chunk that begins with a whole hop -> (B, hops), whether a sound begins there.
+        """Return whether each hop of a chunk is an onset: (B, C, T) -> bool (B, hops).
 
-        Samples after the last whole hop, at the stream's end, begin nothing.
+        The chunk begins at a hop. Samples after its last whole hop, at the stream's end, are ignored.
         """
         batch, hops, gap = x.shape[0], x.shape[-1] // self._hop, self._gap
         if self._loudest is None:
@@ -92,7 +92,11 @@ class Onsets(Carrier):
         return louder[:, gap:] & ~until
 
     def runs(self, x: Chunk) -> list[tuple[int, int, Rows | None]]:
-        """Parts of a chunk between onsets: (first sample, end, rows (B,) in which a sound begins there)."""
+        """Split a chunk (B, C, T) at its onsets.
+
+        Returns:
+            (first sample, end, bool (B,): rows with an onset there, or None) of each part.
+        """
         begins = self.find(x)
         found = set(np.flatnonzero(begins.any(axis=0)).tolist())
         edges = [hop * self._hop for hop in sorted({0, *found})] + [x.shape[-1]]

@@ -27,10 +27,10 @@ OVERLAP_SECONDS = 1.0
 
 
 class OverlapAddStreamer(Streamer):
-    """An engine that looks ahead, in constant memory.
+    """Stream an engine that is not causal, in constant memory.
 
     Args:
-        segment: input items of new output a pass yields; None is ten seconds.
+        segment: input items whose output one pass of the model adds; None is ten seconds.
         overlap: items of cross-fade, used only when the engine has no exact context; None is one second.
 
     Segments begin on multiples of `engine.hop_length`, so that framing is the whole file's.
@@ -91,7 +91,7 @@ class OverlapAddStreamer(Streamer):
         self._window = new if self._window is None else np.concatenate((self._window, new), axis=-1)
 
     def _segment(self, final: bool) -> Chunk:
-        """One pass of the model; moves on by one segment."""
+        """Run the model over one segment and advance by it."""
         assert self._window is not None
         scale = self.engine.upsampling
         start = max(self._position - self.before, 0)
@@ -122,7 +122,7 @@ class OverlapAddStreamer(Streamer):
 
 
 def align_stems(y: Chunk, before: Chunk, stems: int) -> Chunk:
-    """Reorder stems to go on where the segment before ended.
+    """Reorder the stems of a segment so that they continue those of the segment before.
 
     Args:
         y: (B, stems * C, T) a segment, from the beginning of the cross-fade.
@@ -139,7 +139,7 @@ def align_stems(y: Chunk, before: Chunk, stems: int) -> Chunk:
     aligned = []
     for row, table in zip(y.reshape(batch, stems, rows // stems, length), likeness, strict=True):
         sums = [sum(float(table[n, order[n]]) for n in range(stems)) for order in orders]
-        # The first of equals is the order as it came: silence changes nothing.
+        # argmax takes the first of equal sums, which is the order as it came: silence changes nothing.
         aligned.append(row[list(orders[sums.index(max(sums))])])
     return np.stack(aligned).reshape(y.shape)
 

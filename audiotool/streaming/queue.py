@@ -1,4 +1,4 @@
-"""Samples that wait for others: a queue along the time axis."""
+"""A queue of samples along the time axis."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from audiotool.streaming.carried import Carrier, Value, check_alike
 
 
 class SampleQueue(Carrier):
-    """First in, first out along the last axis.
+    """First in, first out along the last axis, float32.
 
     Args:
-        leading: sizes of the other axes.
+        leading: sizes of the axes before time.
     """
 
     def __init__(self, *leading: int) -> None:
@@ -39,7 +39,7 @@ class SampleQueue(Carrier):
         if length == 0:
             return self._empty
         joined = self._blocks[0] if len(self._blocks) == 1 else np.concatenate(self._blocks, axis=-1)
-        # A copy lets go of what was popped: a view would hold the whole block.
+        # A view would keep the memory of the whole block.
         self._blocks = [joined[..., length:].copy()] if joined.shape[-1] > length else []
         self.length -= length
         return joined[..., :length]

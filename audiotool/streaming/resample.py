@@ -1,4 +1,4 @@
-"""Resample a stream: any block sizes, exact length, aligned, a few milliseconds behind.
+"""Resample a stream of blocks of any size; the output has the exact length and is aligned with the input.
 
 The filter (`streaming/polyphase.py`) looks as far ahead as back. That delay is taken out: output sample n
 lies at the time of input sample n * input_rate / output_rate, and only comes later.
@@ -15,10 +15,11 @@ from audiotool.streaming.polyphase import PolyphaseFilter, filter_between
 
 
 class StreamingResampler(Carrier):
-    """A stream from one sample rate to another; float32 (channels, time).
+    """Resample a stream of float32 (channels, time) from one sample rate to another.
 
-    What lies below 90 % of the lower rate's half passes within 0.01 dB; images and aliases are 100 dB down.
-    Outputs do not depend on the blocks, but for the rounding of float32.
+    Frequencies below 90 % of the lower rate's Nyquist frequency pass within 0.01 dB. Images and aliases are
+    100 dB down.
+    The output does not depend on the block sizes, except for float32 rounding.
 
     Args:
         input_rate, output_rate: Hz; equal rates pass blocks through.
@@ -47,15 +48,15 @@ class StreamingResampler(Carrier):
 
     @property
     def lag(self) -> int:
-        """Most output samples that are still inside when the input so far has been fed."""
+        """Greatest number of output samples that have not come out when the input so far has been fed."""
         return resampling_lag(self.input_rate, self.output_rate)
 
     def output_length(self, length: int) -> int:
-        """Output samples that belong to `length` input samples: all whose time is before the input's end."""
+        """Number of output samples for `length` input samples: all whose time lies before the input's end."""
         return -(-length * self.output_rate // self.input_rate)
 
     def feed(self, block: Block) -> Block:
-        """Consume (channels, any time), finite, and return what is ready.
+        """Consume (channels, time), finite, any time >= 0, and return the output that is ready.
 
         Raises:
             StreamError: the stream has ended.
@@ -69,7 +70,9 @@ class StreamingResampler(Carrier):
         return self._advance(self._filter, block, self._filter.known(self._consumed))
 
     def flush(self, length: int | None = None) -> Block:
-        """End the stream: the outputs sum to `length`, by default `output_length(all input)`.
+        """End the stream and return its tail.
+
+        All outputs together then have `length` samples, by default `output_length` of all input.
 
         Raises:
             StreamError: the stream has ended already.
@@ -85,7 +88,7 @@ class StreamingResampler(Carrier):
         return self._advance(self._filter, np.zeros((self.channels, missing), np.float32), wanted)
 
     def _advance(self, between: PolyphaseFilter, block: Block, stop: int) -> Block:
-        """Take a block in and compute the outputs before number `stop`; keep what later ones need."""
+        """Add a block, compute the outputs before number `stop`, and keep the input that later ones need."""
         held = self._held.shape[-1]
         window = np.empty((self.channels, held + block.shape[-1]), np.float32)
         window[:, :held] = self._held
@@ -98,7 +101,7 @@ class StreamingResampler(Carrier):
 
 
 def resampling_lag(input_rate: int, output_rate: int) -> int:
-    """Output samples by which a stream between two rates may lag."""
+    """Output samples by which a stream between two sample rates in Hz may lag."""
     if input_rate == output_rate:
         return 0
     return -(-filter_between(input_rate, output_rate).reach * output_rate // input_rate)

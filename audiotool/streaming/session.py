@@ -2,7 +2,8 @@
 
     input ── to model rate ── fold channels ── streamer ── unfold ── back to the input's rate ── mix ── output
 
-Push blocks, get what is ready, flush for the tail. Everything is numpy float32 (channels, time).
+`feed` takes a block and returns the output that is ready; `flush` returns the tail. Blocks are numpy float32
+(channels, time).
 """
 
 from __future__ import annotations
@@ -33,19 +34,21 @@ LONGEST_CHUNK_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user may ask of a stream.
+    """The options of a stream.
 
     Args:
-        chunk_seconds: input of one model step; None is one hop (live) for causal models.
+        chunk_seconds: input of one model step in seconds; None is one hop for causal models.
         mix: 1 is the model's output alone, 0 the input alone, aligned.
-        max_attenuation_db: never remove more than this: the output is e + 10^(-A/20) (input - e).
+        max_attenuation_db: greatest attenuation A in dB: the output is e + 10^(-A/20) (input - e), e the
+            model's output.
         output_rate: Hz of the output; None keeps the input's.
-        upper_band: keep what lies above the model's band, as much as the model kept below it.
-        follow_removal: False keeps all of the upper band, for models that add and remove nothing.
-        warm_up: begin with the memory of the recording's own first seconds, where the model asks for it, in
-            all but live streams and pipes; False begins as those do.
-        widens: the output may hold a wider band than the input: its rate is at least the model's, and what
-            lies above the model's band is kept as it is.
+        upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
+        the frequencies below.
+        follow_removal: False keeps the whole upper band at gain 1, for models that remove nothing.
+        warm_up: run the model over the recording's first seconds before its stream begins, if the model
+        declares `warm_up_seconds`. Live streams and pipes never do.
+        widens: the output may have a wider band than the input. Its rate is at least the model's, and the
+        input's frequencies above the model's band are kept as they are.
     """
 
     chunk_seconds: float | None = None
@@ -76,7 +79,7 @@ class Settings:
 
 
 CHANGEABLE = ("mix", "max_attenuation_db")
-"""Settings that may change while a stream goes on."""
+"""Settings that may change during a stream."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Output:
 
     Args:
         stems: (stems, channels, time), at the output's rate.
-        dry: (channels, time), the input over the same time; empty where the output has another rate.
+        dry: (channels, time), the input over the same time; empty where the output has another sample rate.
     """
 
     stems: Block
@@ -93,17 +96,19 @@ class Output:
 
 
 class Session(Carrier):
-    """A stream through a model.
+    """One stream of audio through one model.
 
     Args:
         engine: what runs the model.
         sample_rate: Hz of the input.
         channels: of the input.
         settings: chunking and mixing.
-        prepare: make live steps fast; False for steps that are taken elsewhere, see `streaming.streams`.
-        conditions: passed to the model: what a first pass has measured, an enrolment.
+        prepare: trace the live step before the first block; False where another object steps the model, see
+        `streaming.streams`.
+        conditions: arguments of `Engine.start`: what a first pass has measured, an enrolment.
     Raises:
-        StreamError: the model takes features, or mixing is asked for at another output rate.
+        StreamError: the model takes features, or `mix` or `max_attenuation_db` is set and the output has
+        another sample rate.
     """
 
     carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_order", "_down", "_up", "_back", "streamer")
@@ -142,10 +147,10 @@ class Session(Carrier):
 
     @property
     def settings(self) -> Settings:
-        """What was asked for; `mix` and `max_attenuation_db` may be changed, for the hops that follow.
+        """The stream's options. `mix` and `max_attenuation_db` may be changed, from the next hop on.
 
         Raises:
-            StreamError: something else is changed, or the output has another rate than the input.
+            StreamError: another option is changed, or the output has another sample rate than the input.
         """
         return self._settings
 
@@ -165,7 +170,8 @@ class Session(Carrier):
 
     @property
     def latency(self) -> int:
-        """Input samples by which the output may lag the input: algorithm, hop and resampling together."""
+        """Greatest lag of the output behind the input, in input samples: algorithm, hop and resampling
+        together."""
         to_input = self.sample_rate / self.engine.sample_rate
         at_model = self._down.lag + self.streamer.latency
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
@@ -176,14 +182,14 @@ class Session(Carrier):
             raise StreamError("mixing with the input needs an output of the input's sample rate")
 
     def restore(self, state: Value) -> None:
-        """Go on from what a session of the same engine, rate, channels and settings carried.
+        """Continue from the state of a session with the same engine, sample rate, channels and settings.
 
         Raises:
-            StreamError: it carried something else.
+            StreamError: the state is of another kind of session, or damaged.
         """
         try:
             super().restore(state)
-            # What comes from outside is tried first: nothing of it fails later.
+            # A state from outside is checked as a whole before any of it is used.
             self.feed(np.zeros((self.channels, self._step_length), np.float32))
             super().restore(state)
         except StreamError:
@@ -193,19 +199,20 @@ class Session(Carrier):
 
     @property
     def model_shape(self) -> tuple[int, int]:
-        """(batch, channels) in which the model has the channels of this stream."""
+        """(batch, channels) of the model's input: a model of one channel has the stream's channels as rows of
+        the batch."""
         batch, channels, _ = fold(np.zeros((self.channels, 1), np.float32), self.engine.channels).shape
         return batch, channels
 
     @property
     def _step_length(self) -> int:
-        """Input samples with which a causal model's next step comes."""
+        """Input samples until a causal model's next step."""
         streamer = self.streamer
         items = streamer.chunk if isinstance(streamer, CausalStreamer) else self.engine.hop_length
         return math.ceil(items * self.sample_rate / self.engine.sample_rate)
 
     def reset(self) -> None:
-        """Forget everything: the next `feed` begins a new stream."""
+        """Drop all state; the next `feed` begins a new stream."""
         for part in (self.streamer, self._down, self._up, self._back):
             part.reset()
         self._begin()
@@ -223,7 +230,7 @@ class Session(Carrier):
         )
 
     def feed(self, block: Block) -> Output:
-        """Consume (channels, time) for any time >= 0 and return what is ready.
+        """Consume (channels, time), any time >= 0, and return the output that is ready.
 
         Raises:
             StreamError: the channels differ from the session's, or the stream has ended.
@@ -232,7 +239,7 @@ class Session(Carrier):
         return self.pull()
 
     def push(self, block: Block) -> None:
-        """`feed` without its answer.
+        """Consume a block as `feed` does; `pull` returns the output.
 
         Raises:
             StreamError: as `feed`.
@@ -246,11 +253,11 @@ class Session(Carrier):
         self._wet.push(self._resampled(self._through_model(at_model)))
 
     def receive(self, output: Block) -> None:
-        """Take the output (B, stems * C, T) of a step that was taken elsewhere."""
+        """Add the output (B, stems * C, T) of a model step that another object has made."""
         self._wet.push(self._resampled(self._unfold(output)))
 
     def flush(self) -> Output:
-        """End the stream: the outputs together are as long as the input."""
+        """End the stream and return its tail. All outputs together are as long as the input."""
         at_model = self._down.flush()
         wet = [self._through_model(at_model), self._unfold(self.streamer.flush())]
         length = self._length_at(self.output_rate)
@@ -263,7 +270,7 @@ class Session(Carrier):
         return self.pull()
 
     def _through_model(self, at_model: Block) -> Block:
-        # A copy: what does not fill a step waits, and the caller's block may hold something else by then.
+        # A copy: samples that do not fill a step wait here, and the caller may reuse the block's memory.
         block = np.array(at_model, dtype=np.float32, order="C")
         return self._unfold(self.streamer.feed(fold(block, self.engine.channels)))
 
@@ -280,7 +287,7 @@ class Session(Carrier):
         return rows.reshape(len(self.engine.stems), self.output_channels, rows.shape[-1])
 
     def _reference(self, block: Block) -> Block:
-        """The input's channels that the output's correspond to: an array's first microphone."""
+        """Return the input channels that correspond to the output's: of a microphone array the first."""
         return block[: self.output_channels]
 
     def _length_at(self, rate: int) -> int:
@@ -295,7 +302,7 @@ class Session(Carrier):
             self._low.push(block)
 
     def pull(self) -> Output:
-        """What is ready: as much as every branch has."""
+        """Return the output that is ready: as much as all of model, input and upper band have."""
         same_rate = self.output_rate == self.sample_rate
         length = min(self._wet.length, self._dry.length) if same_rate else self._wet.length
         if self._has_upper_band:

@@ -1,4 +1,4 @@
-"""A stream as a value: taken in one process, kept in a file, gone on from in another.
+"""The state of a live stream as a value: it can be saved to a file and continued in another process.
 
     state = live.state()
     state.save("call-17.safetensors")
@@ -6,7 +6,7 @@
     live = pipeline.live(16000, state=StreamState.load("call-17.safetensors"))
 
 The file is safetensors: the arrays, and under the key "audiotool-stream" one JSON document that says what
-they are of (checkpoint, engine, rate, settings) and how they belong together. Nothing in it is ever run.
+they belong to (checkpoint, engine, rate, settings) and how they are nested. Nothing in the file is executed.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class StreamState:
     Args:
         model: name of the architecture.
         checkpoint_sha256: of the weights' file; "" where the model came from none.
-        engine: "onnx" or "torch": what one remembers the other does not understand.
+        engine: "onnx" or "torch"; the state of one does not fit the other.
         sample_rate: Hz of the input.
         channels: of the input.
-        settings: as they were last.
-        values: what the parts of the stream carry, see `streaming.carried`.
-        version: of the audiotool that made it, for people.
+        settings: the stream's options at the time.
+        values: the states of the stream's parts, see `streaming.carried`.
+        version: of the audiotool that wrote it, for information.
     """
 
     model: str
@@ -59,10 +59,10 @@ class StreamState:
     version: str = __version__
 
     def save(self, path: str | Path) -> None:
-        """Write a file that appears when it is complete.
+        """Write the state to a file, which appears under its name when it is complete.
 
         Raises:
-            InputError: the place cannot be written.
+            InputError: the file cannot be written.
         """
         arrays: dict[str, NDArray[Any]] = {}
         header = {
@@ -116,7 +116,7 @@ class StreamState:
         return cls(settings=settings, values=_restored(header.pop("values"), arrays), **header)
 
     def refusal(self, **expected: Any) -> str | None:
-        """Why a stream of these `model`, `checkpoint_sha256`, `engine`, … cannot go on from here, or None."""
+        """Return why a stream of these facts (`model`, `engine`, …) cannot continue from here, or None."""
         told = {
             "model": "of the model {}, not of {}",
             "checkpoint_sha256": "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)",
@@ -132,7 +132,7 @@ class StreamState:
 
 
 def _described(value: Value, arrays: dict[str, NDArray[Any]]) -> Any:
-    """A value as JSON; its arrays go into `arrays` and are named."""
+    """Return a value as JSON; its arrays are added to `arrays`, and the JSON has their names."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, dict):

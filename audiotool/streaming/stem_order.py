@@ -1,14 +1,14 @@
 """Keep interchangeable stems in one order in all channels.
 
-A single-channel model hears each channel by itself, and may call speaker 1 in one what it calls speaker 2 in
-another. Who is who shows in when they speak: the stems of every channel are put into the order in which their
-envelopes, over the last seconds, go best with those of the first channel's.
+A single-channel model processes each channel by itself. The speaker that is stem 1 in one channel may be stem
+2 in another. The envelopes over the last seconds tell which stems belong together: the stems of every channel
+are put into the order whose envelopes correlate best with those of the first channel.
 
     channel 1   speaker1  ###  ##    ####          channel 2   speaker1     ##     ##
                 speaker2     ##   ##                           speaker2  ###  ##     ####    exchanged
 
-An order holds for a block when it is known at the block's beginning: it needs no look-ahead. When it changes,
-one order is faded into the other over a block.
+The order of a block is the one known at its beginning, so no look-ahead is needed. When the order changes,
+the old one is cross-faded into the new over one block.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from audiotool.streaming.carried import Carrier
 BLOCK_SECONDS = 0.032
 MEMORY_SECONDS = 2.0
 MARGIN = 0.1
-"""By which the mean correlation of another order must be higher: equals do not alternate."""
+"""By how much the mean correlation of another order must be higher before the order changes; otherwise equal
+orders would alternate."""
 
 TINY = 1e-12
-"""Power under which a stem counts as silent (-120 dB of full scale): it is like no other."""
+"""Power (-120 dBFS) under which a stem counts as silent and correlates with none."""
 
 
 class StemOrder(Carrier):
@@ -63,7 +64,7 @@ class StemOrder(Carrier):
         return output
 
     def _envelopes(self, signals: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(complete blocks, stems, channels) root mean squares of the blocks that these samples complete."""
+        """(complete blocks, stems, channels) RMS of the blocks that these samples complete."""
         length = signals.shape[-1]
         end = self._position + length
         power = np.zeros((*signals.shape[:2], -(-end // self.block) * self.block), np.float32)

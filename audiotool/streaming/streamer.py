@@ -1,12 +1,12 @@
-"""Push samples in blocks of any size, get what is ready: the same surface for every engine.
+"""Streamers: blocks of any size in, the output that is ready back, with one interface for every engine.
 
     streamer = make_streamer(engine)
     for block in blocks:
         output = streamer.feed(block)      # (B, stems * C, T'), T' may be 0
     tail = streamer.flush()
 
-The outputs joined have exactly `engine.output_length(all input)` items and are aligned with the input:
-latency shows as output that comes later, never as output that is shifted.
+All outputs joined have exactly `engine.output_length` of all input items and are aligned with the input:
+latency delays when the output is returned and never shifts it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from audiotool.streaming.carried import Carrier, Value
 from audiotool.streaming.onset import Onsets, Rows
 
 LONGEST_SECONDS = 10.0
-"""Input of one step at most, all rows together, however much is given at once: memory stays bounded."""
+"""Greatest input of one step in seconds, all rows together. Longer blocks are split, so that memory stays
+bounded."""
 
 
 SHORTEST_WARM_UP = 0.5
-"""Seconds of a sound that must have been in the warm-up, if it is to begin with the memory of that."""
+"""Seconds of a sound that the warm-up must cover before the state after the warm-up is used at the sound's
+onset."""
 
 
 class Streamer(Carrier, ABC):
-    """A stream through one engine.
+    """One stream through one engine.
 
     Args:
         conditions: passed to the engine at the start of each stream (`level`, `bandwidth_hz`, …).
@@ -46,10 +48,10 @@ class Streamer(Carrier, ABC):
     @property
     @abstractmethod
     def latency(self) -> int:
-        """Output samples by which the output may lag the input, the streamer's own chunking included."""
+        """Greatest lag of the output behind the input, in output samples, the streamer's chunks included."""
 
     def reset(self) -> None:
-        """Forget everything: the next `feed` begins a new stream."""
+        """Drop all state; the next `feed` begins a new stream."""
         self._pending: list[Chunk] = []
         self._pending_length = 0
         self._consumed = 0
@@ -64,7 +66,7 @@ class Streamer(Carrier, ABC):
         return super().state()
 
     def feed(self, block: Chunk) -> Chunk:
-        """Consume (B, C, T) for any T >= 0; return what is ready, (B, stems * C, T').
+        """Consume (B, C, T), any T >= 0; return the output that is ready, (B, stems * C, T').
 
         Raises:
             StreamError: the stream has ended, or B or C differs from the first block's.
@@ -99,11 +101,11 @@ class Streamer(Carrier, ABC):
 
     @abstractmethod
     def _advance(self) -> Chunk:
-        """Process as much of the pending input as is due."""
+        """Process as much of the pending input as makes whole steps."""
 
     @abstractmethod
     def _flush(self) -> Chunk:
-        """Process the rest."""
+        """Process the pending input at the end of the stream."""
 
     def _count(self, output: Chunk) -> Chunk:
         self._emitted += output.shape[-1]
@@ -118,7 +120,7 @@ class Streamer(Carrier, ABC):
         return taken
 
     def _nothing(self) -> Chunk:
-        """An output of length zero."""
+        """Return an output of length zero."""
         assert self._shape is not None
         together = self.engine.channels is not None and self.engine.upsampling == 1
         channels = self._shape[1] if together else 1
@@ -126,17 +128,17 @@ class Streamer(Carrier, ABC):
 
 
 class CausalStreamer(Streamer):
-    """A causal engine with explicit state.
+    """Stream a causal engine, whose state is explicit.
 
     Args:
-        chunk: input items a step consumes, rounded up to a multiple of the engine's hop. None is for live
-            use: output comes after every hop, and hops that come together are taken together. The output is
-            the same.
+        chunk: input items a step consumes, rounded up to a multiple of the engine's hop. None, for live use,
+        returns output after every hop; hops that arrive together are one step. The output does not depend on
+        it.
 
     Attributes:
         memory: the engine's state.
-        onsets: what finds them, None where a stream forgets nothing.
-        is_stepped_elsewhere: True leaves whole hops to whoever takes them, see `streaming.streams`.
+        onsets: finds onsets, at which the state is reset; None where the model has no warm-up.
+        is_stepped_elsewhere: True where another object steps the model, see `streaming.streams`.
     """
 
     carries: ClassVar[tuple[str, ...]] = (*Streamer.carries, "_stepped", "onsets")
@@ -152,7 +154,7 @@ class CausalStreamer(Streamer):
         super().__init__(engine, **conditions)
 
     def prepare(self, batch: int, channels: int) -> None:
-        """Make the steps of a live stream fast before its first block comes; the output stays the same.
+        """Prepare the engine for steps of one hop, before the first block; the output stays the same.
 
         Args:
             batch, channels: of the blocks to come.
@@ -182,11 +184,11 @@ class CausalStreamer(Streamer):
         return self._pending_length >= self.chunk
 
     def take_hop(self) -> Chunk:
-        """The next step's input, (B, C, chunk), for a step that is taken elsewhere."""
+        """Remove and return the next step's input, (B, C, chunk), for a step that another object makes."""
         return self._take(self.chunk)
 
     def give(self, output: Chunk) -> Chunk:
-        """The output of such a step."""
+        """Add the output of such a step."""
         self._stepped += self.chunk
         return self._count(output)
 
@@ -216,6 +218,7 @@ class CausalStreamer(Streamer):
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
 
     def _memory_of_sound(self) -> Any:
-        """The memory after the warm-up, if that went on for long enough after a sound that begins here."""
+        """Return the memory after the warm-up, if the warm-up covers enough of the sound that begins here;
+        else None."""
         heard = self.engine.warm_up_samples - self._stepped
         return self.conditions.get("memory") if heard >= SHORTEST_WARM_UP * self.engine.sample_rate else None

@@ -7,8 +7,9 @@
     block = call.pull()                 # what is ready
     tail = call.flush()                 # the call ends, its place is free
 
-Streams join and leave whenever they like, each with its own rate, channels and settings. Each gives what it
-would give by itself; a batch only takes less time. One thread at a time may use `Streams` and its streams.
+Streams join and leave at any time, each with its own sample rate, channels and settings. The output of each
+equals that of a stream by itself; the batch only takes less time. One thread at a time may use `Streams` and
+its streams.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 
 
 class Streams:
-    """Places for streams through one model.
+    """Live streams through one model, stepped in one batch.
 
     Args:
         engine: causal.
-        capacity: rows of the batch. A stream takes one; where the model hears channels by themselves, one a
-            channel.
-        open_session: makes the session of (sample rate, channels, settings).
-        settings: of streams that ask for none.
+        capacity: rows of the batch. A stream takes one row, or one a channel where the model takes single
+        channels.
+        open_session: function of (sample rate in Hz, channels, settings) that returns a session.
+        settings: the default of `join`.
     Raises:
         StreamError: the model is not causal.
     """
@@ -58,16 +59,16 @@ class Streams:
         self._batch = engine.batch(capacity)
         self._free = list(range(capacity - 1, -1, -1))
         self._streams: dict[Rows, SharedStream] = {}
-        # All rows' together: what is found for one is found for all at once.
+        # One object for all rows: a single call finds the onsets of all streams.
         self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
 
     def __len__(self) -> int:
-        """Streams that have joined and not left."""
+        """Number of streams that have joined and not left."""
         return len(self._streams)
 
     @property
     def free(self) -> int:
-        """Rows that are free."""
+        """Number of free rows."""
         return len(self._free)
 
     def join(self, sample_rate: int, channels: int = 1, settings: Settings | None = None) -> SharedStream:
@@ -75,10 +76,10 @@ class Streams:
 
         Args:
             sample_rate: Hz.
-            channels: of its blocks.
-            settings: its own; `chunk_seconds` stays None, because all step by hops.
+            channels: number of channels of its blocks.
+            settings: of this stream; `chunk_seconds` has to be None, because all streams step by hops.
         Raises:
-            StreamError: there is no room, or the settings do not fit.
+            StreamError: too few rows are free, or the settings do not fit.
         """
         settings = settings or self.settings
         if settings.chunk_seconds is not None:
@@ -99,7 +100,7 @@ class Streams:
         return stream
 
     def step(self) -> int:
-        """Take one hop of every stream that has one; returns how many streams that were."""
+        """Step every stream that has a whole hop by one hop; return the number of these streams."""
         members = [
             (rows, stream.streamer.take_hop())
             for rows, stream in self._streams.items()
@@ -115,7 +116,7 @@ class Streams:
         return len(members)
 
     def _forget_quiet(self, members: list[tuple[Rows, Any]], onsets: Onsets) -> None:
-        """Let streams begin anew in which a sound begins."""
+        """Reset the state of streams at their onsets."""
         every = [row for rows, _ in members for row in rows]
         part = onsets.take(every)
         begins = part.find(np.concatenate([x for _, x in members]))[:, 0]
@@ -129,7 +130,7 @@ class Streams:
                 self._batch.insert(rows, self.engine.forget(self._batch.extract(rows), mask))
 
     def _attach(self, stream: SharedStream) -> None:
-        """Let the batch have what the stream's own streamer remembers."""
+        """Move the state of the stream's streamer into the batch."""
         streamer = stream.streamer
         self._batch.insert(stream.rows, streamer.memory)
         if self._onsets is not None and streamer.onsets is not None:
@@ -137,7 +138,7 @@ class Streams:
         streamer.is_stepped_elsewhere = True
 
     def _detach(self, stream: SharedStream) -> None:
-        """The inverse; the batch's own stays."""
+        """Copy the stream's rows of the batch back into its streamer."""
         streamer = stream.streamer
         streamer.memory = self._batch.extract(stream.rows)
         if self._onsets is not None:
@@ -154,7 +155,7 @@ class SharedStream:
     """One of many streams, in the caller's kind of array; `Streams.join` makes it.
 
     Attributes:
-        rows: of the batch.
+        rows: the stream's rows in the batch.
     """
 
     __slots__ = ("__weakref__", "_like", "_streams", "rows", "session", "streamer")
@@ -169,7 +170,8 @@ class SharedStream:
 
     @property
     def latency(self) -> int:
-        """Input samples by which output may lag behind input once all hops have been stepped."""
+        """Greatest lag of the output behind the input, in input samples, when all whole hops have been
+        stepped."""
         return self.session.latency
 
     @property
@@ -194,7 +196,7 @@ class SharedStream:
         self._like = like
 
     def pull(self) -> Array:
-        """What is ready, in the kind of what was pushed.
+        """Return the output that is ready, in the kind of array that was pushed.
 
         Raises:
             StreamError: nothing was pushed yet.
@@ -203,7 +205,7 @@ class SharedStream:
         return pulled
 
     def flush(self) -> Array:
-        """End the stream: its tail, after which output and input are equally long. Its place is free.
+        """End the stream, free its rows and return its tail. Output and input are then equally long.
 
         Raises:
             StreamError: nothing was pushed, or the stream has left.
@@ -216,7 +218,7 @@ class SharedStream:
         return tail
 
     def leave(self) -> None:
-        """End the stream and forget what it holds. Its place is free; a second time changes nothing."""
+        """End the stream without a tail and free its rows. A second call does nothing."""
         self._streams._leave(self)
 
     def _check_joined(self) -> None:

@@ -1,4 +1,5 @@
-"""Keep what a model of a lower sample rate cannot see, as much of it as the model kept of what it saw.
+"""Keep the frequencies above the band of a model of a lower sample rate, with the gain that the model had on
+its own band.
 
     input ──┬──────────────────────────────────────(+)── upper band ──(x)──(+)── output
             └─ to model rate ─┬─ back ── low band ──(-)                │     │
@@ -21,7 +22,7 @@ from audiotool.streaming.carried import Carrier
 BLOCK_SECONDS = 0.016
 SMOOTHING_SECONDS = 0.032
 FLOOR = 1e-10
-"""Power under which a band counts as silent (-100 dB of full scale)."""
+"""Power (-100 dBFS) under which a band counts as silent."""
 
 
 class RemovalGain(Carrier):
@@ -29,7 +30,7 @@ class RemovalGain(Carrier):
 
     Both signals are differentiated, which weighs the top of the low band, the upper band's neighbour, most.
     Their powers over blocks of 16 ms go through a one-pole smoother; the gain is the root of their ratio. It
-    moves linearly over a block towards what was known before the block began: it needs no look-ahead.
+    moves linearly over a block to the value known at the block's beginning, so no look-ahead is needed.
 
     Args:
         sample_rate: Hz of the signals.
@@ -68,7 +69,7 @@ class RemovalGain(Carrier):
     def _follow(self, slope: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gains (complete blocks, stems, channels) after each block that these samples complete."""
         end = self._position + slope.shape[-1]
-        # By hand: np.pad takes longer than all the rest of a live stream's block.
+        # np.pad takes longer than all the rest of a live stream's block.
         power = np.zeros((*slope.shape[:2], -(-end // self.block) * self.block), np.float32)
         np.square(slope, out=power[..., self._position : end])
         sums = power.reshape(*power.shape[:2], -1, self.block).sum(-1, dtype=np.float64)

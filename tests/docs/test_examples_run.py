@@ -23,8 +23,6 @@ from typer.testing import CliRunner
 from audiotool import checkpoint
 from audiotool.cli.app import app
 
-pytestmark = pytest.mark.slow
-
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 NOT_HERE = {
@@ -147,7 +145,14 @@ def pipe(program: str, folder: Path) -> bytes:
     return write_speech(folder / "piped.wav", 0.6).read_bytes()
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if runnable(page)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[] if page == "README.md" else pytest.mark.slow)
+        for page in PAGES
+        if runnable(page)
+    ],
+)
 def test_shell_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

@@ -265,12 +265,23 @@ def test_check_coverage(run: Callable[..., str], tmp_path: Path, monkeypatch: py
     }
     report = tmp_path / "coverage.json"
     report.write_text(json.dumps({"files": files}))
-    for floor, code in ((50.0, 0), (51.0, 1)):
-        monkeypatch.setattr(check_coverage, "FLOORS", {"dsp": floor})
+    floors = (
+        ({"": 90, "dsp": 50}, 0),
+        ({"": 90, "dsp": 51}, 1),
+        ({"dsp": 50}, 1),
+        ({"": 90, "dsp": 50, "x": 1}, 1),
+    )
+    for held_to, code in floors:
+        monkeypatch.setattr(check_coverage, "FLOORS", held_to)
         with pytest.raises(SystemExit) as ended:
             run("check_coverage", report)
         assert ended.value.code == code
     assert check_coverage.by_package(report) == {"": 100.0, "dsp": 50.0}
+
+
+def test_every_package_has_a_floor() -> None:
+    folders = {path.parent.name for path in (ROOT / "audiotool").glob("*/__init__.py")}
+    assert folders | {""} == check_coverage.FLOORS.keys()
 
 
 def test_check_denoiser(run: Callable[..., str], mixtures: Path) -> None:
