@@ -22,6 +22,7 @@ EXTRAS = {
     "torchmetrics": "metrics",
     "speechmos": "mos",
     "pyloudnorm": "loudness",
+    "mapss": "mapss",
     "av": "media",
     "h5py": "keras",
     "onnx": "onnx",

@@ -51,7 +51,8 @@ from numpy.typing import NDArray
 import audiotool
 from audiotool import checkpoint
 from audiotool.audio.reader import read
-from audiotool.metrics.score import FilePair, pair_files, score
+from audiotool.metrics.pairing import FilePair, pair_files
+from audiotool.metrics.score import score
 from audiotool.streaming.make import make_streamer
 
 Waveform = NDArray[np.float32]

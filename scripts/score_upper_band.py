@@ -21,7 +21,8 @@ import scipy.signal
 from compare_peers import Waveform, mono
 
 import audiotool
-from audiotool.metrics.score import pair_files, score
+from audiotool.metrics.pairing import pair_files
+from audiotool.metrics.score import score
 
 BANDS_KHZ = ((8, 20), (0, 8))
 COLUMNS = ("LSD 8 to 20 kHz, dB", "LSD 0 to 8 kHz, dB", "SI-SDR at 48 kHz, dB", "over clean in vowels, dB")

@@ -208,7 +208,8 @@ def _is_rated(job: Job, work: Work) -> bool:
 def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     """Scores of the outputs beside the input's, one row an output, and which output each is of."""
     from audiotool.metrics.base import METRICS
-    from audiotool.metrics.score import FilePair, best_order, score_pair
+    from audiotool.metrics.pairing import FilePair, best_order
+    from audiotool.metrics.score import score_stems
 
     assert str(job.source) != PIPE, "a pipe is never planned with scores"
     source = Path(job.source) if work.processor.is_recording(job.source) else None
@@ -218,18 +219,19 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     order = tuple(range(len(estimates)))
     if job.references and work.scoring is not None and work.scoring.any_order:
         order = best_order(job.references, estimates)
-    rows = []
+    stems = []
     for m, (reference, n) in enumerate(zip(references, order, strict=True)):
         name = f"{job.name}: {estimates[n].name}" if len(estimates) > 1 else job.name
         others = job.references[:m] + job.references[m + 1 :]
-        row = score_pair(FilePair(name, reference, estimates[n], source, others), work.metrics)
-        row.facts = {"output": str(estimates[n])}
-        if reference is not None:
-            row.facts["reference"] = str(reference)
+        stems.append(FilePair(name, reference, estimates[n], source, others))
+    rows = score_stems(stems, work.metrics)
+    for row, files in zip(rows, stems, strict=True):
+        row.facts = {"output": str(files.estimate)}
+        if files.reference is not None:
+            row.facts["reference"] = str(files.reference)
         elif job.unscored:
             compared = [name for name in row.values if METRICS.get(name).needs_reference]
             row.values |= {name: Value(None, job.unscored) for name in compared}
-        rows.append(row)
     if list(order) != sorted(order):
         numbers = ", ".join(str(n + 1) for n in order)
         rows[0].notes.append(f"stems reordered to fit their references: {numbers}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.atomic import obstacle, write_text
 from audiotool.cli import screen
 from audiotool.cli.json_document import AsJson
 from audiotool.cli.metric_options import Threshold, check_references, chosen_metrics, failures
@@ -20,8 +22,8 @@ from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, ReportAudio, Reports
 
 if TYPE_CHECKING:
+    from audiotool.metrics.pairing import FilePair
     from audiotool.metrics.rows import Row
-    from audiotool.metrics.score import FilePair
 
 app = typer.Typer(add_completion=False)
 
@@ -83,6 +85,24 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    frames: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write scores over time (MAPSS), a line a file and frame, as .csv.",
+            show_default=False,
+        ),
+    ] = None,
+    mapss_backbone: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="AUDIOTOOL_MAPSS_BACKBONE",
+            help="Folder of wav2vec 2.0 Large, for --metrics mapss; nothing is downloaded.",
+            show_default=False,
+            show_envvar=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
     progress: ProgressChoice = ProgressKind.auto,
     jobs: Jobs = 1,
@@ -94,6 +114,7 @@ def evaluate(
     reason. The exit code is 1 when a file could not be compared, or does not reach --fail-under. With --task
     separate, NAME.speaker1, NAME.speaker2 and so on are scored in the order that fits best.
     """
+    from audiotool.report.csv_table import curves_to_csv
     from audiotool.report.json_document import to_json
     from audiotool.report.report import Report
     from audiotool.report.spool import Spool
@@ -101,6 +122,9 @@ def evaluate(
 
     screen.speak_json(progress is ProgressKind.json)
     started = begin()
+    if mapss_backbone is not None:
+        # Workers find it there, as they find the interpreter.
+        os.environ["AUDIOTOOL_MAPSS_BACKBONE"] = str(mapss_backbone)
     scoring = _scoring(task)
     pairs = _pairs(reference, estimate, noisy, listed, scoring)
     has_reference = any(pair.reference for pair in pairs)
@@ -110,6 +134,7 @@ def evaluate(
     try:
         check_paths(report)
         others = _plotted(plot, against)
+        _check_frames(frames, names)
     except InputError as error:
         raise PlanError(str(error)) from error
     events = Events("evaluate", len(pairs)) if progress is ProgressKind.json else None
@@ -121,6 +146,8 @@ def evaluate(
         if sound is not None:
             look(rows, sound, spool, jobs or core_count(), quiet)
         write_reports(report, found, sound)
+    if frames is not None:
+        write_text(frames, curves_to_csv(rows))
     if as_json:
         screen.write(to_json(found))
     elif not quiet:
@@ -130,6 +157,25 @@ def evaluate(
     if plot is not None:
         _plot(plot, rows, others, against)
     _judge(rows, missed)
+
+
+def _check_frames(path: Path | None, names: Sequence[str]) -> None:
+    """Refuse a place of scores over time before any work is done.
+
+    Raises:
+        InputError: it is no .csv, cannot be written, or no metric has such scores.
+    """
+    from audiotool.metrics.base import METRICS, JointMetric
+
+    if path is None:
+        return
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"--frames {path}: scores over time are written as .csv")
+    reason = obstacle(path)
+    if reason is not None:
+        raise InputError(f"cannot write {path}: {reason}")
+    if not any(issubclass(METRICS.get(name), JointMetric) for name in names):
+        raise InputError("--frames is for scores over time: --task separate --metrics mapss has them")
 
 
 def _plotted(plot: Path | None, against: Path | None) -> Sequence[Row]:
@@ -183,7 +229,7 @@ def _pairs(
     Raises:
         PlanError: files that are not there, or do not belong together.
     """
-    from audiotool.metrics.score import in_best_order, pair_files
+    from audiotool.metrics.pairing import in_best_order, pair_files
 
     if listed is not None:
         if any((reference, estimate, noisy)):
@@ -209,7 +255,7 @@ def _listed_pairs(listed: str) -> list[FilePair]:
         PlanError: it is none, or a line names nothing to score.
     """
     from audiotool.batch.listing import read_list
-    from audiotool.metrics.score import FilePair
+    from audiotool.metrics.pairing import FilePair
 
     pairs = []
     for entry in read_list(listed):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import DependencyError, InputError, PlanError
 
 if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
@@ -23,7 +23,7 @@ def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: boo
         asked: names with commas; None for the default, or without a reference all that need none.
         default: names where there is a reference.
     Raises:
-        PlanError: unknown or no names, or one that needs a reference where there is none.
+        PlanError: unknown or no names, or one that needs what is not there: a reference, a program.
     """
     from audiotool.metrics.base import METRICS, metric_names
 
@@ -38,6 +38,11 @@ def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: boo
     if not names:
         raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")
     check_references(names, has_reference)
+    try:
+        for name in names:
+            METRICS.get(name).check()
+    except DependencyError as error:
+        raise PlanError(str(error)) from error
     return names
 
 

@@ -41,6 +41,25 @@ class Value:
     reason: str | None = None
 
 
+class Curve(NamedTuple):
+    """A metric over time.
+
+    Args:
+        step_s: seconds between values.
+        values: None where there is none.
+    """
+
+    step_s: float
+    values: tuple[float | None, ...]
+
+
+class StemScore(NamedTuple):
+    """What a joint metric says of one stem: in one number, and over time."""
+
+    value: float
+    curve: Curve
+
+
 class Unscorable(Exception):
     """Raised by a metric for a pair it has no number for; the message becomes the reason."""
 
@@ -154,6 +173,20 @@ class Pair:
             raise Unscorable("the estimate is silent")
 
 
+@dataclass
+class Mixture:
+    """All stems of a mixture: references and their estimates, (stems, time) float64, in one order.
+
+    Args:
+        sample_rate: Hz.
+    """
+
+    references: Waveform
+    estimates: Waveform
+    sample_rate: int
+    results: Results = field(default_factory=Results, repr=False)
+
+
 class Metric:
     """Base of all metrics.
 
@@ -172,6 +205,14 @@ class Metric:
     higher_is_better: ClassVar[bool | None] = True
     needs_reference: ClassVar[bool] = True
     uses_interferers: ClassVar[bool] = False
+
+    @classmethod
+    def check(cls) -> None:
+        """Refuse to begin where something is missing that no file can do without.
+
+        Raises:
+            DependencyError: what, and how to get it.
+        """
 
     def measure(self, pair: Pair) -> float:
         """Return the number.
@@ -199,6 +240,21 @@ class NonIntrusiveMetric(Metric):
         """That of the estimate."""
         recording = pair.results.of(Recording, lambda: Recording.of(pair.estimate, pair.sample_rate))
         return self.rate(recording)
+
+
+class JointMetric(Metric):
+    """Base of metrics that rate all stems of a mixture together."""
+
+    def rate(self, mixture: Mixture) -> list[StemScore]:
+        """Return a score of each stem.
+
+        Raises:
+            Unscorable: this mixture has none.
+        """
+        raise TypeError(f"{type(self).__name__} does not rate anything")
+
+    def measure(self, pair: Pair) -> float:
+        raise Unscorable("rates all stems of a mixture together: evaluate --task separate")
 
 
 METRICS: Catalogue[Metric] = Catalogue("audiotool.metrics", Metric, "metric", InputError)

@@ -7,18 +7,13 @@ speech are averaged.
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
-import subprocess
 import sys
-import threading
-from typing import Any
 
 import numpy as np
 
 from audiotool.extras import EXTRAS, install, is_there
 from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform, equal_parts
+from audiotool.metrics.child import Child
 from audiotool.metrics.pesq_worker import HEADER
 
 WINDOW_S = 15
@@ -28,8 +23,8 @@ WIDE_BAND_RATE = 16000
 """Hz from which `Pesq` is wide-band."""
 
 
-class PesqWorker:
-    """One worker process, started at the first call and again after each death.
+class PesqWorker(Child):
+    """One worker process.
 
     Args:
         timeout_s: a window that takes longer is given up.
@@ -37,11 +32,9 @@ class PesqWorker:
     """
 
     def __init__(self, timeout_s: float = TIMEOUT_S, command: list[str] | None = None) -> None:
-        self.timeout_s = timeout_s
-        self.command = command or [sys.executable, "-m", "audiotool.metrics.pesq_worker"]
-        self._process: subprocess.Popen[bytes] | None = None
-        self._owner = 0
-        self._lock = threading.Lock()
+        super().__init__(
+            "PESQ", command or [sys.executable, "-m", "audiotool.metrics.pesq_worker"], timeout_s
+        )
 
     def score(self, reference: Waveform, estimate: Waveform, sample_rate: int, wide: bool) -> float | None:
         """PESQ of one window, as MOS-LQO; None when the reference holds no utterance.
@@ -53,68 +46,10 @@ class PesqWorker:
             Unscorable: PESQ refused, crashed or took too long.
         """
         body = np.concatenate((reference, estimate)).astype("<f4").tobytes()
-        with self._lock:
-            answer = self._ask(HEADER.pack(sample_rate, wide, len(reference)) + body)
-        if "error" in answer:
-            raise Unscorable(answer["error"])
-        return answer.get("score")
-
-    def close(self) -> None:
-        """End the process; the next call starts another."""
-        process, self._process = self._process, None
-        if process is None or self._owner != os.getpid():
-            return
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:
-                    continue  # what was still to be written has nobody to read it
-
-    def _ask(self, request: bytes) -> dict[str, Any]:
-        process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        expired = threading.Event()
-
-        def give_up() -> None:
-            expired.set()
-            process.kill()
-
-        timer = threading.Timer(self.timeout_s, give_up)
-        timer.start()
-        try:
-            process.stdin.write(request)
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except OSError:
-            line = b""
-        finally:
-            timer.cancel()
-        if line.endswith(b"\n"):
-            return json.loads(line)
-        process.wait()
-        code = process.returncode
-        self.close()
-        if expired.is_set():
-            return {"error": f"PESQ took more than {self.timeout_s:g} s"}
-        return {"error": f"PESQ crashed ({f'signal {-code}' if code < 0 else f'exit code {code}'})"}
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        # A process inherited through fork belongs to the parent.
-        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
-            self.close()
-            self._process = subprocess.Popen(
-                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-            )
-            self._owner = os.getpid()
-        return self._process
+        return self.ask(HEADER.pack(sample_rate, wide, len(reference)) + body).get("score")
 
 
 WORKER = PesqWorker()
-atexit.register(WORKER.close)
 
 
 def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker = WORKER) -> float:

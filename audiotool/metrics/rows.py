@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from audiotool.metrics.base import Value
+from audiotool.metrics.base import Curve, Value
 
 
 @dataclass
@@ -21,6 +21,7 @@ class Row:
         facts: anything else that was measured ("real_time_factor": 31.0).
         notes: remarks for people ("resampled from 48000 to 16000 Hz").
         failed: True when the job could not be done at all; its values are then reasons.
+        curves: scores over time, by metric name.
         media: what a page shows of its recordings, see `report.media`; None for nothing.
     """
 
@@ -30,6 +31,7 @@ class Row:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     failed: bool = False
+    curves: dict[str, Curve] = field(default_factory=dict)
     media: Any = field(default=None, compare=False, repr=False)
 
     @property

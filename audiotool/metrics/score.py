@@ -1,7 +1,7 @@
 """Score pairs of waveforms, files and folders. What cannot be scored gets a reason, never an exception.
 
 score(reference, estimate, 16000, ["pesq", "stoi"])["pesq"].value
-rows = score_files(pair_files(Path("clean"), Path("enhanced")), ["pesq", "stoi"], jobs=4)
+rows = score_files(pair_files(Path("clean"), Path("enhanced")), ["pesq", "stoi"], jobs=4)   # of `pairing`
 """
 
 from __future__ import annotations
@@ -9,66 +9,49 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
-from audiotool.audio.formats import is_readable_name
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import AudioReader, probe, read
-from audiotool.audio.walk import walk
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError, DependencyError, InputError
 from audiotool.extras import explained
 from audiotool.metrics.base import (
     BLOCK,
     METRICS,
+    JointMetric,
     Metric,
+    Mixture,
     NonIntrusiveMetric,
     Pair,
     Recording,
+    StemScore,
     Unscorable,
     Value,
     Waveform,
 )
-from audiotool.metrics.pesq import WIDE_BAND_RATE, WORKER
+from audiotool.metrics.child import close_children
+from audiotool.metrics.pairing import FilePair
+from audiotool.metrics.pesq import WIDE_BAND_RATE
 from audiotool.metrics.rows import Row
-from audiotool.metrics.sdr import best_permutation
-from audiotool.paths import like_named
 from audiotool.signals import end, leave_to_parent
-from audiotool.text import composed
 from audiotool.version import __version__
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds that terminated processes have for ending those of PESQ."""
-
-Interchangeable = Callable[[Sequence[str]], bool]
-
-
-@dataclass(frozen=True)
-class FilePair:
-    """Files to compare.
-
-    Args:
-        name: what the report's row is called.
-        reference: the clean version; without one there are scores of non-intrusive metrics alone.
-        noisy: the unprocessed input; its scores then stand beside the estimate's, with the improvement.
-        interferers: references of the other stems of the same mixture.
-    """
-
-    name: str
-    reference: Path | None
-    estimate: Path
-    noisy: Path | None = None
-    interferers: tuple[Path, ...] = ()
 
 
 def score(
@@ -131,8 +114,24 @@ def score_channels(
     return result
 
 
+def score_stems(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
+    """Score the pairs of one mixture, a row each; a file that cannot be read gives a row of reasons."""
+    joint = [name for name in metrics if issubclass(METRICS.get(name), JointMetric)]
+    rows = [_score_alone(files, [name for name in metrics if name not in joint]) for files in stems]
+    if joint:
+        _score_together(stems, joint, rows)
+    for row in rows:
+        row.values = {name: row.values[name] for name in metrics}
+    return rows
+
+
 def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
-    """Score one pair of files; a file that cannot be read gives a row of reasons."""
+    """Score one pair of files by itself, as `score_stems`."""
+    return score_stems([files], metrics)[0]
+
+
+def _score_alone(files: FilePair, metrics: Sequence[str]) -> Row:
+    began = time.monotonic()
     row = Row(files.name, facts=_places(files))
     compared = [name for name in metrics if METRICS.get(name).needs_reference]
     rated = [name for name in metrics if name not in compared]
@@ -150,8 +149,55 @@ def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
         row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
         if files.noisy is not None:
             row.baseline = {name: Value(None, str(error)) for name in metrics}
-    row.values = {name: row.values[name] for name in metrics}
+    row.facts["elapsed_seconds"] = round(time.monotonic() - began, 3)
     return row
+
+
+def _score_together(stems: Sequence[FilePair], metrics: Sequence[str], rows: Sequence[Row]) -> None:
+    """Scores of all stems of a mixture by joint metrics, into their rows."""
+    reason = "rates all stems of a mixture together, two at least: evaluate --task separate"
+    mixture = None
+    if any(files.reference is None for files in stems):
+        reason = "there is no reference"
+    elif len(stems) > 1:
+        try:
+            mixture = _mixture(stems, rows)
+        except AudiotoolError as error:
+            reason = str(error)
+            for row in rows:
+                row.failed, row.facts["status"] = True, "failed"
+    for name in metrics:
+        metric = METRICS.get(name)
+        assert issubclass(metric, JointMetric)
+        found: list[StemScore] | None = None
+        if mixture is not None:
+            found, reason = _attempted(partial(metric().rate, mixture))
+        for n, row in enumerate(rows):
+            row.values[name] = Value(None, reason) if found is None else _finite(found[n].value)
+            if found is not None:
+                row.curves[name] = found[n].curve
+
+
+def _mixture(stems: Sequence[FilePair], rows: Sequence[Row]) -> Mixture:
+    """All stems of a mixture, which have references, at the first one's rate; differences become notes.
+
+    Raises:
+        InputError: a file cannot be read, or has other channels than the first.
+    """
+    pairs = [(files.reference, files.estimate) for files in stems if files.reference is not None]
+    first, rate = read(pairs[0][0])
+    sides: list[list[Waveform]] = [[], []]
+    for paths, row in zip(pairs, rows, strict=True):
+        for side, path in zip(sides, paths, strict=True):
+            side.append(to_mono(_matching(path, first, rate, Row(row.name)), str(path)))
+    lengths = [len(waveform) for side in sides for waveform in side]
+    length = min(lengths)
+    if max(lengths) > length:
+        rows[0].notes.append(
+            f"stems of {length} to {max(lengths)} samples: the first {length} count together"
+        )
+    references, estimates = (np.stack([w[:length].astype(np.float64) for w in side]) for side in sides)
+    return Mixture(references, estimates, rate)
 
 
 def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> None:
@@ -223,123 +269,6 @@ def _places(files: FilePair) -> dict[str, str]:
     return {**{word: str(path) for word, path in places.items() if path is not None}, "version": __version__}
 
 
-def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
-    """Index of each reference's estimate, for stems that come out in any order, such as speakers.
-
-    That of the best mean SI-SDR; as given where a file cannot be read, which its row will say.
-    """
-    try:
-        waveforms = [[to_mono(read(path)[0], str(path)) for path in side] for side in (references, estimates)]
-    except AudiotoolError:
-        return tuple(range(len(references)))
-    length = min(len(w) for side in waveforms for w in side)
-    first, second = (np.stack([w[:length].astype(np.float64) for w in side]) for side in waveforms)
-    if not length or not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return tuple(range(len(references)))
-    return best_permutation(first, second)
-
-
-def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
-    """Pair files, or the files of two folders by their path relative to the folder, suffix aside.
-
-    The estimates decide: a reference that has no estimate is left out (and logged). An estimate that lacks a
-    partner is paired with the path where one would be, which its row will say. The noisy input of
-    NAME.STEM may be called NAME.
-
-    Raises:
-        InputError: a path is missing, a file is given against a folder, or no estimate has a partner.
-    """
-    reference, estimate = None if reference is None else like_named(reference), like_named(estimate)
-    noisy = None if noisy is None else like_named(noisy)
-    given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
-    for word, path in given.items():
-        if path is not None and not path.exists():
-            raise InputError(f"{word} {path}: no such file or folder")
-    for word, path in given.items():
-        if path is not None and path.is_dir() != estimate.is_dir():
-            raise InputError(
-                f"{word} {path} and estimate {estimate}: give files, or folders, not one of each"
-            )
-    if not estimate.is_dir():
-        return [FilePair(estimate.name, reference, estimate, noisy)]
-    estimates = _by_stem(estimate)
-    if not estimates:
-        raise InputError(f"{estimate}: no audio files in this folder")
-    partners: dict[str, dict[str, Path]] = {}
-    if reference is not None:
-        references = _by_stem(reference)
-        partners["reference"] = _matches(estimates, references)
-        unused = len(references) - len(partners["reference"])
-        if unused and partners["reference"]:
-            logger.warning("%d references have no estimate and are not scored", unused)
-    if noisy is not None:
-        inputs = _by_stem(noisy)
-        mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}
-        found = _matches(mixtures.values(), inputs)
-        found = {stem: found[mixture] for stem, mixture in mixtures.items() if mixture in found}
-        partners["noisy input"] = found | _matches(estimates, inputs)
-    for word, paths in partners.items():
-        if not paths:
-            raise InputError(
-                f"none of {len(estimates)} estimates has a {word} in {given[word]}:"
-                f" {', '.join(list(estimates)[:3])}{', …' if len(estimates) > 3 else ''}"
-            )
-
-    def partner(word: str, folder: Path, stem: str) -> Path:
-        return partners[word].get(stem) or folder / estimates[stem].relative_to(estimate)
-
-    return [
-        FilePair(
-            stem,
-            None if reference is None else partner("reference", reference, stem),
-            path,
-            None if noisy is None else partner("noisy input", noisy, stem),
-        )
-        for stem, path in sorted(estimates.items())
-    ]
-
-
-def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
-    """The file of each stem that has one: of its name, or the only one whose name looks equal."""
-    alike: dict[str, list[Path]] = {}
-    for name, path in files.items():
-        alike.setdefault(composed(name), []).append(path)
-    found = {}
-    for stem in stems:
-        paths = [files[stem]] if stem in files else alike.get(composed(stem), [])
-        if len(paths) == 1:
-            found[stem] = paths[0]
-    return found
-
-
-def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeable) -> list[FilePair]:
-    """The same estimates, those of stems that come in any order paired with the references they fit best.
-
-    Args:
-        pairs: named NAME.STEM, as `pair_files` does it; others stay as they are.
-        are_interchangeable: whether stems of such names come in any order.
-    Returns:
-        Pairs in the order of the references, each with those of the other stems as interferers; where an
-        exchange was needed the name says whose estimate it is.
-    """
-    mixtures: dict[str, list[FilePair]] = {}
-    for pair in pairs:
-        mixtures.setdefault(pair.name.rpartition(".")[0], []).append(pair)
-    result = []
-    for stems in mixtures.values():
-        order = tuple(range(len(stems)))
-        references = tuple(pair.reference for pair in stems if pair.reference is not None)
-        is_mixture = len(references) == len(stems) and all("." in pair.name for pair in stems)
-        if references and are_interchangeable([pair.name.rpartition(".")[2] for pair in stems]):
-            order = best_order(references, [pair.estimate for pair in stems])
-        for m, (pair, n) in enumerate(zip(stems, order, strict=True)):
-            own = pair.estimate == stems[n].estimate
-            name = pair.name if own else f"{pair.name}: {stems[n].estimate.name}"
-            others = references[:m] + references[m + 1 :] if is_mixture else ()
-            result.append(replace(pair, name=name, estimate=stems[n].estimate, interferers=others))
-    return result
-
-
 def score_files(
     pairs: Sequence[FilePair],
     metrics: Sequence[str],
@@ -353,46 +282,82 @@ def score_files(
     Returns:
         Rows in the order of `pairs`. A pair whose worker dies gets a reason; the others are not lost.
     """
-    for name in metrics:
-        METRICS.get(name)
+    together = any(issubclass(METRICS.get(name), JointMetric) for name in metrics)
+    groups: dict[str | int, list[int]] = {}
+    for n, pair in enumerate(pairs):
+        groups.setdefault(pair.mixture if together and pair.mixture else n, []).append(n)
     rows: dict[int, Row] = {}
-    for index, row in _scored(pairs, metrics, min(jobs, len(pairs))):
-        rows[index] = row
-        if progress is not None:
-            progress(row)
+    parts = [[pairs[n] for n in group] for group in groups.values()]
+    for index, part in _scored(parts, metrics, min(jobs, len(parts))):
+        for n, row in zip([*groups.values()][index], part, strict=True):
+            rows[n] = row
+            if progress is not None:
+                progress(row)
     return [rows[n] for n in range(len(pairs))]
 
 
-def _scored(pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int) -> Iterator[tuple[int, Row]]:
+def _score_part(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
+    """`score_stems`, with what the files themselves are."""
+    rows = score_stems(stems, metrics)
+    for files, row in zip(stems, rows, strict=True):
+        if not row.failed:
+            row.facts |= sound_facts(files.estimate, files.noisy)
+    return rows
+
+
+def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
+    """{"seconds", "sample_rate", "channels", "peak"} of an estimate, {"input_peak"}: what can be read."""
+    facts: dict[str, Any] = {}
+    for path, peak_name in ((estimate, "peak"), (noisy, "input_peak")):
+        if path is None:
+            continue
+        try:
+            with AudioReader(path) as reader:
+                peak, frames = 0.0, 0
+                for block in reader.blocks(BLOCK):
+                    peak, frames = max(peak, float(np.abs(block).max(initial=0.0))), frames + len(block)
+                if path is estimate:
+                    rate, channels = reader.info.sample_rate, reader.info.channels
+                    facts |= {"seconds": round(frames / rate, 3), "sample_rate": rate, "channels": channels}
+        except AudiotoolError:
+            continue
+        facts[peak_name] = round(peak, 4)
+    return facts
+
+
+Part = Sequence[FilePair]
+
+
+def _scored(parts: Sequence[Part], metrics: Sequence[str], jobs: int) -> Iterator[tuple[int, list[Row]]]:
     if jobs <= 1:
-        for index, pair in enumerate(pairs):
-            yield index, score_pair(pair, metrics)
+        for index, part in enumerate(parts):
+            yield index, _score_part(part, metrics)
         return
     lost = []
-    for index, row in _pooled(dict(enumerate(pairs)), metrics, jobs):
-        if row is None:
+    for index, rows in _pooled(dict(enumerate(parts)), metrics, jobs):
+        if rows is None:
             lost.append(index)
         else:
-            yield index, row
+            yield index, rows
     # One death breaks the whole pool: what it left is tried one by one, to find whose fault it was.
     for index in sorted(lost):
-        [(_, row)] = _pooled({index: pairs[index]}, metrics, 1)
-        reason = Value(None, "the process that scored this file died")
-        yield index, row or Row(pairs[index].name, dict.fromkeys(metrics, reason), failed=True)
+        [(_, rows)] = _pooled({index: parts[index]}, metrics, 1)
+        values = dict.fromkeys(metrics, Value(None, "the process that scored this file died"))
+        yield index, rows or [Row(pair.name, dict(values), failed=True) for pair in parts[index]]
 
 
 def _pooled(
-    pairs: dict[int, FilePair], metrics: Sequence[str], jobs: int
-) -> Iterator[tuple[int, Row | None]]:
+    parts: dict[int, Part], metrics: Sequence[str], jobs: int
+) -> Iterator[tuple[int, list[Row] | None]]:
     """Rows as they are finished; None for those whose pool broke."""
     threads = max(1, core_count() // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), _prepare, (threads,)) as pool:
-        futures: dict[Future[Row], int] = {}
+        futures: dict[Future[list[Row]], int] = {}
         try:
-            for index, pair in pairs.items():
-                futures[pool.submit(score_pair, pair, metrics)] = index
+            for index, part in parts.items():
+                futures[pool.submit(_score_part, part, metrics)] = index
         except BrokenProcessPool:
-            yield from ((index, None) for index in pairs.keys() - set(futures.values()))
+            yield from ((index, None) for index in parts.keys() - set(futures.values()))
         try:
             for future in as_completed(futures):
                 broken = isinstance(future.exception(), BrokenProcessPool)
@@ -406,7 +371,7 @@ def _pooled(
 
 def _prepare(count: int) -> None:
     def leave(*signalled: object) -> None:
-        WORKER.close()
+        close_children()
         os._exit(1)
 
     leave_to_parent()
@@ -416,19 +381,28 @@ def _prepare(count: int) -> None:
 
 
 def _measured(measure: Callable[[], float]) -> Value:
+    number, reason = _attempted(measure)
+    return Value(None, reason) if number is None else _finite(number)
+
+
+def _finite(number: float) -> Value:
+    return Value(number) if np.isfinite(number) else Value(None, "the result is not finite")
+
+
+def _attempted(measure: Callable[[], T]) -> tuple[T | None, str]:
+    """What a metric gives, or None and why."""
     try:
-        number = measure()
+        return measure(), ""
     except (Unscorable, DependencyError) as error:
-        return Value(None, str(error))
+        return None, str(error)
     except ImportError as error:
         missing = explained(error)
         if missing is None:
             raise
-        return Value(None, str(missing))
+        return None, str(missing)
     except (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeError) as error:
         # A library's own failure on an odd signal costs this number, not the run.
-        return Value(None, f"{type(error).__name__}: {' '.join(str(error).split())}")
-    return Value(number) if np.isfinite(number) else Value(None, "the result is not finite")
+        return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _problem(pair: Pair) -> str | None:
@@ -473,18 +447,3 @@ def _matching(
         shorter = min(own, others)
         row.notes.append(f"{path.name} has {own} samples, its reference {others}: the first {shorter} count")
     return waveform
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    """Audio files of a folder and those below it, by relative path without suffix, `composed`.
-
-    Raises:
-        InputError: two files differ in nothing but their suffix.
-    """
-    found: dict[str, Path] = {}
-    for path in sorted(walk(folder, is_readable_name)):
-        stem = path.relative_to(folder).with_suffix("").as_posix()
-        if stem in found:
-            raise InputError(f"{found[stem]} and {path} have one name: which of them counts?")
-        found[stem] = path
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,20 @@ def to_csv(report: Report) -> str:
     blank = [""] * (len(facts) + 2)
     writer.writerow(["mean", *(_plain(found[c]["mean"]) for c in columns), *blank])
     writer.writerow(["null", *(found[c]["null"] for c in columns), *blank])
+    return text.encodable(stream.getvalue())
+
+
+def curves_to_csv(rows: Sequence[Row]) -> str:
+    """Scores over time: one line a row and step, with the seconds from the beginning."""
+    names = list(dict.fromkeys(name for row in rows for name in row.curves))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["file", "seconds", *names])
+    for row in rows:
+        step_s = next((curve.step_s for curve in row.curves.values()), 0.0)
+        columns = [row.curves[name].values if name in row.curves else () for name in names]
+        for n, values in enumerate(itertools.zip_longest(*columns)):
+            writer.writerow([row.name, f"{n * step_s:.6g}", *map(_plain, values)])
     return text.encodable(stream.getvalue())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from audiotool import json_output
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import InputError
-from audiotool.metrics.base import Value
+from audiotool.metrics.base import Curve, Value
 from audiotool.metrics.rows import Row, metric_names, summary
 from audiotool.report.report import Report, Run
 
@@ -30,6 +30,11 @@ def to_json(report: Report) -> str:
             "file": row.name,
             **{name: value.value for name, value in row.columns().items()},
             **row.facts,
+            **(
+                {"curves": {name: curve._asdict() for name, curve in row.curves.items()}}
+                if row.curves
+                else {}
+            ),
             "reasons": row.reasons,
             "notes": row.notes,
         }
@@ -84,15 +89,25 @@ def _row(entry: dict[str, Any], columns: list[str]) -> Row:
         number = entry[column]
         if number is None:
             return Value(None, str(reasons.get(column)))
-        if not math.isfinite(number):
-            raise ValueError(f"{column} is {number}")
-        return Value(float(number))
+        return Value(_finite(number))
 
     scores = {name: value(name) for name in metrics if name in entry}
     baseline = {name: value(f"{name}_noisy") for name in metrics if f"{name}_noisy" in entry}
-    own = {"file", "reasons", "notes", *columns}
+    curves = {
+        str(name): Curve(
+            _finite(found["step_s"]), tuple(None if v is None else _finite(v) for v in found["values"])
+        )
+        for name, found in entry.get("curves", {}).items()
+    }
+    own = {"file", "reasons", "notes", "curves", *columns}
     facts = {name: fact for name, fact in entry.items() if name not in own}
     if isinstance(facts.get("settings"), dict):
         facts["settings"] = _settings(facts["settings"])
     notes = [str(note) for note in entry["notes"]]
-    return Row(str(entry["file"]), scores, baseline, facts, notes, facts.get("status") == "failed")
+    return Row(str(entry["file"]), scores, baseline, facts, notes, facts.get("status") == "failed", curves)
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no score")
+    return float(number)

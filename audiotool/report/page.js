@@ -177,8 +177,10 @@
     constructor(panel, data) {
       this.clips = data.clips || [];
       this.urls = [];
-      this.longest = Math.max(0, ...this.clips.map((clip) => Math.max(clip.width, clip.seconds)));
-      this.seconds = Math.max(0, ...this.clips.map((clip) => clip.seconds));
+      this.curves = data.curves || [];
+      const spans = this.curves.map((curve) => curve.step * curve.values.length);
+      this.longest = Math.max(0, ...this.clips.map((clip) => Math.max(clip.width, clip.seconds)), ...spans);
+      this.seconds = Math.max(0, ...(this.clips.length ? this.clips.map((clip) => clip.seconds) : spans));
       this.audible = this.clips.filter((clip) => clip.sound);
       this.playing = false;
       this.position = 0;
@@ -189,7 +191,7 @@
         || this.audible.find((clip) => clip !== first) || null;
       this.panel = panel;
       if (this.audible.length) panel.append(this.transport(), this.slider());
-      if (this.clips.length) panel.append(this.lanes(data));
+      if (this.clips.length || this.curves.length) panel.append(this.lanes(data));
       if (data.notes.length) panel.append(make("ul", { class: "remarks" }, ...data.notes.map((n) => make("li", {}, n))));
       if (!panel.childElementCount) panel.append(make("p", { class: "quiet" }, "Nothing to see or hear of this row."));
       if (this.audible.length) panel.append($("#keys").content.cloneNode(true));
@@ -260,7 +262,17 @@
         clip.lane = make("div", { class: "lane" }, name, view, ticks);
         lanes.append(clip.lane);
       }
-      if (data.gain.length) lanes.append(gainLane(data.gain, this.longest, this.clips.find((clip) => clip.role === "output").width));
+      if (this.clips.length && data.gain.length) {
+        const known = data.gain.filter((value) => value !== null);
+        const ends = [Math.min(-6, Math.floor(Math.min(...known, 0))), Math.max(1, Math.ceil(Math.max(...known, 0)))];
+        const width = this.clips.find((clip) => clip.role === "output").width;
+        lanes.append(curveLane("Gain", "over time, dB", data.gain, ends, 0, width / this.longest));
+      }
+      for (const curve of this.curves) {
+        const known = curve.values.filter((value) => value !== null);
+        const ends = [Math.min(0, ...known), Math.max(1, ...known)];
+        lanes.append(curveLane(curve.label, "over time", curve.values, ends, ends[1], curve.step * curve.values.length / this.longest));
+      }
       lanes.append(timesLane(this.seconds, this.longest));
       return (this.lanesElement = lanes);
     }
@@ -373,28 +385,29 @@
     return made;
   }
 
-  function gainLane(gain, longest, width) {
-    const known = gain.filter((value) => value !== null);
-    const low = Math.min(-6, Math.floor(Math.min(...known, 0)));
-    const high = Math.max(1, Math.ceil(Math.max(...known, 0)));
-    const range = high - low;
-    const svg = drawn("svg", { viewBox: `0 0 ${gain.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
-    const y = (value) => (100 * (high - value)) / range;
-    svg.append(drawn("line", { x1: 0, x2: gain.length, y1: y(0), y2: y(0) }));
+  // A line across the view at `level`; gaps where there is no value.
+  function curveLane(label, hint, values, [low, high], level, share) {
+    const known = values.filter((value) => value !== null);
+    const svg = drawn("svg", { viewBox: `0 0 ${values.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    const y = (value) => (100 * (high - value)) / (high - low);
+    svg.append(drawn("line", { x1: 0, x2: values.length, y1: y(level), y2: y(level) }));
     let path = "";
-    gain.forEach((value, n) => {
-      if (value !== null) path += `${n && gain[n - 1] !== null ? "L" : "M"}${n + 0.5} ${y(value).toFixed(1)}`;
+    values.forEach((value, n) => {
+      if (value === null) return;
+      const alone = (n === 0 || values[n - 1] === null) && (n + 1 === values.length || values[n + 1] === null);
+      path += `${n && values[n - 1] !== null ? "L" : "M"}${n + 0.5} ${y(value).toFixed(1)}${alone ? "h.5" : ""}`;
     });
     svg.append(drawn("path", { d: path }));
-    svg.style.width = `${(100 * width) / longest}%`;
+    svg.style.width = `${100 * share}%`;
     const ticks = make("div", { class: "ticks", "aria-hidden": "true" });
-    for (const value of [0, low]) {
+    for (const value of [level, low]) {
       const tick = make("span", {}, String(value));
-      tick.style.bottom = `${value === low ? 6 : 100 - y(value)}%`;
+      tick.style.bottom = `${value === low ? 6 : Math.min(94, 100 - y(value))}%`;
       ticks.append(tick);
     }
-    const mean = known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : 0;
-    const name = make("div", { class: "name" }, "Gain", make("small", {}, `over time, dB; mean ${mean.toFixed(1)}`));
+    const mean = known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
+    const told = mean === null ? "none" : `mean ${Math.abs(mean) < 1 ? mean.toFixed(3) : mean.toFixed(1)}`;
+    const name = make("div", { class: "name" }, label, make("small", {}, `${hint}; ${told}`));
     return make("div", { class: "lane gain" }, name, make("div", { class: "view" }, svg, make("div", { class: "cursor" })), ticks);
   }
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 from audiotool.atomic import cause, obstacle, replacing
 from audiotool.errors import InputError
+from audiotool.metrics.base import Curve
 from audiotool.metrics.rows import Row
 from audiotool.report.distributions import distribution
 from audiotool.report.gallery import Sound
@@ -37,6 +39,9 @@ EMBEDDED_PICTURES = 3_000_000
 
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
 """Frequencies that are named beside a spectrogram."""
+
+CURVE_POINTS = 1000
+"""Of a score over time, at most."""
 
 _PICTURE_NAME = re.compile(r"[0-9a-f]{24}\.png")
 _KEYS = (
@@ -191,6 +196,8 @@ def _data(row: Row, places: _Places) -> dict[str, Any]:
     media = row.media
     remarks = [f"no {n}: {why}" for n, why in row.reasons.items() if not n.endswith("_improvement")]
     data: dict[str, Any] = {"notes": [one_line(note) for note in (*remarks, *row.notes)]}
+    if row.curves:
+        data["curves"] = [_curve(name, curve) for name, curve in row.curves.items()]
     if media is None:
         return data
     ticks = [hz for hz in TICKS_HZ if hz < 0.9 * media.top_hz]
@@ -214,6 +221,16 @@ def _clip(clip: Clip, places: _Places) -> dict[str, Any]:
         "picture": places.picture(clip.picture),
         "sound": places.sound_of(clip),
     }
+
+
+def _curve(name: str, curve: Curve) -> dict[str, Any]:
+    """A score over time, of long recordings means over some steps."""
+    together = -(-len(curve.values) // CURVE_POINTS) or 1
+    points = []
+    for first in range(0, len(curve.values), together):
+        known = [value for value in curve.values[first : first + together] if value is not None]
+        points.append(round(math.fsum(known) / len(known), 4) if known else None)
+    return {"label": one_line(name), "step": curve.step_s * together, "values": points}
 
 
 def _kilohertz(hz: float) -> str:

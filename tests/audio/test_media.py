@@ -18,7 +18,7 @@ from audiotool.audio import media
 from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.errors import InputError
-from audiotool.metrics.score import pair_files
+from audiotool.metrics.pairing import pair_files
 
 CODECS = {"a.m4a": "aac", "a.mp4": "aac", "a.mkv": "flac", "a.webm": "libopus", "a.aac": "aac"}
 

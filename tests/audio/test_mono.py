@@ -14,7 +14,7 @@ import audiotool
 from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, to_mono
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
 from audiotool.files.features import MelAnalysis
-from audiotool.metrics.score import best_order
+from audiotool.metrics.pairing import best_order
 from audiotool.models.personalised_transformer import PersonalisedTransformer
 
 VOICE = speech_like(2.0, 16000)[0]

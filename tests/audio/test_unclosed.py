@@ -18,7 +18,8 @@ from audiotool.audio.unclosed import WavHeader, mended
 from audiotool.data.clips import FileClips, read_audio
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
-from audiotool.metrics.score import FilePair, score_pair
+from audiotool.metrics.pairing import FilePair
+from audiotool.metrics.score import score_pair
 
 WHOLE = speech_like(0.5, 16000)
 

@@ -12,7 +12,7 @@ from kit.audio import write_speech
 from audiotool.audio.walk import walk
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.data.scan import scan
-from audiotool.metrics.score import pair_files
+from audiotool.metrics.pairing import pair_files
 
 EXPECTED = ["a.wav", "deep/b.wav", "linked/c.wav"]
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from audiotool import checkpoint
 from audiotool.cli.app import app
 from audiotool.data.manifest import read_manifest
-from audiotool.metrics.score import pair_files
+from audiotool.metrics.pairing import pair_files
 
 LATIN_1 = os.fsdecode(b"caf\xe9.wav")
 NAMES = {

@@ -16,16 +16,8 @@ from kit.plugin import install_plugin
 from audiotool.engines.base import are_interchangeable
 from audiotool.errors import InputError
 from audiotool.metrics.base import Pair
-from audiotool.metrics.score import (
-    FilePair,
-    best_order,
-    in_best_order,
-    pair_files,
-    score,
-    score_channels,
-    score_files,
-    score_pair,
-)
+from audiotool.metrics.pairing import FilePair, best_order, in_best_order, pair_files
+from audiotool.metrics.score import score, score_channels, score_files, score_pair
 from audiotool.metrics.sdr import SiSdr
 
 RATE = 16000

@@ -13,7 +13,7 @@ import scipy.signal
 import soundfile
 import soxr
 
-from audiotool.metrics.score import FilePair
+from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.sdr import si_sdr
 
 ROOT = Path(__file__).parents[2]

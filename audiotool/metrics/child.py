@@ -1,0 +1,165 @@
+"""Child processes that score: what they do to themselves costs one answer, not this process."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from audiotool.metrics.base import Unscorable
+
+_OPEN: weakref.WeakSet[Child] = weakref.WeakSet()
+
+LAST_WORDS = 2000
+"""Bytes of what a child complained of that are read when it has died."""
+
+
+class Child:
+    """A process that answers each request with one line of JSON; started at the first, and after each death.
+
+    Args:
+        name: what it computes, for messages.
+        command: what is run.
+        timeout_s: a request that takes longer is given up; None waits for ever.
+        folder: where it runs; None where this process does.
+        environment: variables beside those of this process.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        timeout_s: float | None = None,
+        folder: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.command = list(command)
+        self.timeout_s = timeout_s
+        self.folder = folder
+        self.environment = dict(environment or {})
+        self._process: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    def ask(self, request: bytes) -> dict[str, Any]:
+        """The answer to a request.
+
+        Raises:
+            Unscorable: it answers {"error": why}, cannot be started, died or took too long.
+        """
+        with self._lock:
+            answer = self._ask(request)
+        if "error" in answer:
+            raise Unscorable(str(answer["error"]))
+        return answer
+
+    def close(self) -> None:
+        """End the process; the next request starts another."""
+        self._end()
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None or self._owner != os.getpid():
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, self._complaints):
+            if pipe is not None:
+                try:
+                    pipe.close()
+                except OSError:
+                    continue  # what was still to be written has nobody to read it
+
+    def _ask(self, request: bytes) -> dict[str, Any]:
+        try:
+            process = self._running()
+        except OSError as error:
+            return {"error": f"{self.name}: cannot run {self.command[0]}: {error.strerror}"}
+        assert process.stdin is not None
+        assert process.stdout is not None
+        expired = threading.Event()
+
+        def give_up() -> None:
+            expired.set()
+            process.kill()
+
+        timer = None if self.timeout_s is None else threading.Timer(self.timeout_s, give_up)
+        if timer is not None:
+            timer.start()
+        try:
+            process.stdin.write(request)
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except OSError:
+            line = b""
+        finally:
+            if timer is not None:
+                timer.cancel()
+        answer = _read(line)
+        if answer is not None:
+            return answer
+        if line.endswith(b"\n"):
+            self.close()
+            shown = " ".join(line[:80].decode(errors="replace").split())
+            return {"error": f"{self.name} answers what is no answer: {shown}"}
+        process.wait()
+        code, last_words = process.returncode, self._last_words()
+        self.close()
+        if expired.is_set():
+            return {"error": f"{self.name} took more than {self.timeout_s:g} s"}
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        return {"error": f"{self.name} crashed ({how}){last_words}"}
+
+    def _last_words(self) -> str:
+        """The last line that the process complained of, behind a colon."""
+        assert self._complaints is not None
+        size = self._complaints.seek(0, os.SEEK_END)
+        self._complaints.seek(max(0, size - LAST_WORDS))
+        lines = self._complaints.read().decode(errors="replace").split("\n")
+        last = next((" ".join(line.split()) for line in reversed(lines) if line.strip()), "")
+        return f": {last}" if last else ""
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        # A process inherited through fork belongs to the parent.
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
+            self._end()
+            self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - see `close`
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+            )
+            self._owner = os.getpid()
+            _OPEN.add(self)
+        return self._process
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def close_children() -> None:
+    """End the processes that this one has started."""
+    for child in list(_OPEN):
+        child.close()
+
+
+atexit.register(close_children)

@@ -1,0 +1,176 @@
+"""Which files are compared with which: estimates with references, and stems in the order that fits best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from audiotool.audio.formats import is_readable_name
+from audiotool.audio.mono import to_mono
+from audiotool.audio.reader import read
+from audiotool.audio.walk import walk
+from audiotool.errors import AudiotoolError, InputError
+from audiotool.metrics.sdr import best_permutation
+from audiotool.paths import like_named
+from audiotool.text import composed
+
+logger = logging.getLogger(__name__)
+
+Interchangeable = Callable[[Sequence[str]], bool]
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """Files to compare.
+
+    Args:
+        name: what the report's row is called.
+        reference: the clean version; without one there are scores of non-intrusive metrics alone.
+        noisy: the unprocessed input; its scores then stand beside the estimate's, with the improvement.
+        interferers: references of the other stems of the same mixture.
+        mixture: what all its stems share and others do not; "" where it is not known.
+    """
+
+    name: str
+    reference: Path | None
+    estimate: Path
+    noisy: Path | None = None
+    interferers: tuple[Path, ...] = ()
+    mixture: str = ""
+
+
+def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
+    """Index of each reference's estimate, for stems that come out in any order, such as speakers.
+
+    That of the best mean SI-SDR; as given where a file cannot be read, which its row will say.
+    """
+    try:
+        waveforms = [[to_mono(read(path)[0], str(path)) for path in side] for side in (references, estimates)]
+    except AudiotoolError:
+        return tuple(range(len(references)))
+    length = min(len(w) for side in waveforms for w in side)
+    first, second = (np.stack([w[:length].astype(np.float64) for w in side]) for side in waveforms)
+    if not length or not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return tuple(range(len(references)))
+    return best_permutation(first, second)
+
+
+def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
+    """Pair files, or the files of two folders by their path relative to the folder, suffix aside.
+
+    The estimates decide: a reference that has no estimate is left out (and logged). An estimate that lacks a
+    partner is paired with the path where one would be, which its row will say. The noisy input of
+    NAME.STEM may be called NAME.
+
+    Raises:
+        InputError: a path is missing, a file is given against a folder, or no estimate has a partner.
+    """
+    reference, estimate = None if reference is None else like_named(reference), like_named(estimate)
+    noisy = None if noisy is None else like_named(noisy)
+    given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
+    for word, path in given.items():
+        if path is not None and not path.exists():
+            raise InputError(f"{word} {path}: no such file or folder")
+    for word, path in given.items():
+        if path is not None and path.is_dir() != estimate.is_dir():
+            raise InputError(
+                f"{word} {path} and estimate {estimate}: give files, or folders, not one of each"
+            )
+    if not estimate.is_dir():
+        return [FilePair(estimate.name, reference, estimate, noisy)]
+    estimates = _by_stem(estimate)
+    if not estimates:
+        raise InputError(f"{estimate}: no audio files in this folder")
+    partners: dict[str, dict[str, Path]] = {}
+    if reference is not None:
+        references = _by_stem(reference)
+        partners["reference"] = _matches(estimates, references)
+        unused = len(references) - len(partners["reference"])
+        if unused and partners["reference"]:
+            logger.warning("%d references have no estimate and are not scored", unused)
+    if noisy is not None:
+        inputs = _by_stem(noisy)
+        mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}
+        found = _matches(mixtures.values(), inputs)
+        found = {stem: found[mixture] for stem, mixture in mixtures.items() if mixture in found}
+        partners["noisy input"] = found | _matches(estimates, inputs)
+    for word, paths in partners.items():
+        if not paths:
+            raise InputError(
+                f"none of {len(estimates)} estimates has a {word} in {given[word]}:"
+                f" {', '.join(list(estimates)[:3])}{', …' if len(estimates) > 3 else ''}"
+            )
+
+    def partner(word: str, folder: Path, stem: str) -> Path:
+        return partners[word].get(stem) or folder / estimates[stem].relative_to(estimate)
+
+    return [
+        FilePair(
+            stem,
+            None if reference is None else partner("reference", reference, stem),
+            path,
+            None if noisy is None else partner("noisy input", noisy, stem),
+        )
+        for stem, path in sorted(estimates.items())
+    ]
+
+
+def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
+    """The file of each stem that has one: of its name, or the only one whose name looks equal."""
+    alike: dict[str, list[Path]] = {}
+    for name, path in files.items():
+        alike.setdefault(composed(name), []).append(path)
+    found = {}
+    for stem in stems:
+        paths = [files[stem]] if stem in files else alike.get(composed(stem), [])
+        if len(paths) == 1:
+            found[stem] = paths[0]
+    return found
+
+
+def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeable) -> list[FilePair]:
+    """The same estimates, those of stems that come in any order paired with the references they fit best.
+
+    Args:
+        pairs: named NAME.STEM, as `pair_files` does it; others stay as they are.
+        are_interchangeable: whether stems of such names come in any order.
+    Returns:
+        Pairs in the order of the references, each with its mixture and with the references of the other stems
+        as interferers; where an exchange was needed the name says whose estimate it is.
+    """
+    mixtures: dict[str, list[FilePair]] = {}
+    for pair in pairs:
+        mixtures.setdefault(pair.name.rpartition(".")[0], []).append(pair)
+    result = []
+    for mixture, stems in mixtures.items():
+        order = tuple(range(len(stems)))
+        references = tuple(pair.reference for pair in stems if pair.reference is not None)
+        is_mixture = len(references) == len(stems) and all("." in pair.name for pair in stems)
+        if references and are_interchangeable([pair.name.rpartition(".")[2] for pair in stems]):
+            order = best_order(references, [pair.estimate for pair in stems])
+        for m, (pair, n) in enumerate(zip(stems, order, strict=True)):
+            own = pair.estimate == stems[n].estimate
+            name = pair.name if own else f"{pair.name}: {stems[n].estimate.name}"
+            others = references[:m] + references[m + 1 :] if is_mixture else ()
+            found = replace(pair, name=name, estimate=stems[n].estimate, interferers=others)
+            result.append(replace(found, mixture=mixture) if is_mixture else found)
+    return result
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Audio files of a folder and those below it, by relative path without suffix, `composed`.
+
+    Raises:
+        InputError: two files differ in nothing but their suffix.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(walk(folder, is_readable_name)):
+        stem = path.relative_to(folder).with_suffix("").as_posix()
+        if stem in found:
+            raise InputError(f"{found[stem]} and {path} have one name: which of them counts?")
+        found[stem] = path
+    return found
