@@ -35,6 +35,7 @@ NOT_HERE = {
     "--model fastenhancer-s": "the same",
     "--model deepfilternet3": "the same",
     "--checkpoint cleanunet.safetensors": "the same",
+    "--metrics mapss": "needs another interpreter: tests/metrics/test_mapss.py",
     "--cluster ": "needs Ray: tests/batch/test_cluster.py",
     "s3://": "needs a server of objects: tests/batch/test_remote.py",
 }
