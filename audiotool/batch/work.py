@@ -188,6 +188,8 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
         }
         if result.bandwidth_hz is not None:
             row.facts["bandwidth_hz"] = round(result.bandwidth_hz)
+        if result.input_peak is not None:
+            row.facts["input_peak"] = round(result.input_peak, 4)
     rows[0].notes += result.warnings
     if result.limited:
         rows[0].notes.append(

@@ -19,7 +19,7 @@ from audiotool.tasks.options import Jobs, ReportAudio, ReportAudioChoice
 if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
     from audiotool.report.gallery import Sound
-    from audiotool.report.report import Run
+    from audiotool.report.report import Report, Run
     from audiotool.report.spool import Spool
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -57,19 +57,14 @@ def show(
     audiotool report show scores.json -o page.html
     """
     from audiotool.report.json_document import read_report
-    from audiotool.report.spool import Spool
-    from audiotool.report.write import check_paths, write_reports
+    from audiotool.report.write import check_paths
 
     try:
         check_paths(output)
     except InputError as error:
         raise PlanError(str(error)) from error
     found = read_report(source)
-    sound = page_sound(output, report_audio, inputs_of(found.rows))
-    with Spool(output[0].parent) as spool:
-        if sound is not None:
-            look(found.rows, sound, spool, jobs or core_count(), quiet, source.parent)
-        write_reports(output, found, sound)
+    _write(found, output, report_audio, jobs, quiet, source.parent)
     if as_json:
         write_document("report show", output=[str(path) for path in output], rows=len(found.rows))
     elif not quiet:
@@ -88,21 +83,24 @@ def merge(
             "--output",
             "-o",
             metavar="FILE",
-            help="Where the whole goes, as .json, .csv or .md; several times for several.",
+            help="Where the whole goes, as .html, .json, .csv or .md; several times for several.",
             show_default=False,
         ),
     ],
+    report_audio: ReportAudio = None,
+    jobs: Jobs = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Join the reports of shards into one, with the means of all rows.
 
-    A shard whose report is missing is named. `audiotool report show` makes a page of the whole.
+    A shard whose report is missing is named. A page shows the recordings that the reports name, where they
+    still are.
 
     audiotool report merge report-*-of-0064.json -o report.json
     """
     from audiotool.report.merge import check_formats, merged, missing_shards
-    from audiotool.report.write import check_paths, write_reports
+    from audiotool.report.write import check_paths
 
     try:
         check_paths(output)
@@ -110,7 +108,7 @@ def merge(
     except InputError as error:
         raise PlanError(str(error)) from error
     whole = merged(sources)
-    write_reports(output, whole)
+    _write(whole, output, report_audio, jobs, quiet, sources[0].parent)
     missing = missing_shards(sources)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
@@ -120,6 +118,29 @@ def merge(
         write_document("report merge", output=paths, rows=len(whole.rows), missing=missing)
     elif not quiet:
         say(f"{len(whole.rows)} rows of {len(sources)} reports: {', '.join(map(str, output))}")
+
+
+def _write(
+    found: Report,
+    outputs: Sequence[Path],
+    asked: ReportAudioChoice | None,
+    jobs: int,
+    quiet: bool,
+    folder: Path,
+) -> None:
+    """Write a report that was read, with pictures where a page is among them.
+
+    Args:
+        folder: where the report lay, and relative paths of its recordings may lead from.
+    """
+    from audiotool.report.spool import Spool
+    from audiotool.report.write import write_reports
+
+    sound = page_sound(outputs, asked, inputs_of(found.rows))
+    with Spool(outputs[0].parent) as spool:
+        if sound is not None:
+            look(found.rows, sound, spool, jobs or core_count(), quiet, folder)
+        write_reports(outputs, found, sound)
 
 
 def begin(**facts: Any) -> Run:

@@ -212,5 +212,6 @@ class MelAnalysis(FileProcessor):
             seconds=done / info.sample_rate,
             elapsed_s=time.monotonic() - began,
             outputs=(Written(peak, 0),),
+            input_peak=peak,
             warnings=(*reader.warnings, *([several] if info.channels > 1 else [])),
         )

@@ -41,6 +41,7 @@ class FileResult:
         sample_rate, channels, seconds: of the input.
         elapsed_s: wall time.
         outputs: one a stem, then the residual's if there is one.
+        input_peak: greatest absolute sample of the input, None of an input that has none.
         bandwidth_hz: where the input's content ends, None where that was not measured.
         made_by: what of the processor's provenance is this file's own.
     """
@@ -50,6 +51,7 @@ class FileResult:
     seconds: float
     elapsed_s: float
     outputs: tuple[Written, ...]
+    input_peak: float | None = None
     bandwidth_hz: float | None = None
     warnings: tuple[str, ...] = field(default=())
     made_by: Mapping[str, Any] = field(default_factory=dict)

@@ -58,11 +58,8 @@ def check_formats(paths: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Refuse what cannot be joined: a CSV does not say which of its columns are numbers.
 
     Raises:
-        InputError: a report is neither JSON nor CSV, a CSV is to become something else, or a page is wanted.
+        InputError: a report is neither JSON nor CSV, or a CSV is to become something else.
     """
-    for output in outputs:
-        if output.suffix.lower() == ".html":
-            raise InputError(f"{output}: merge into .json, and make a page of that: audiotool report show")
     for path in paths:
         if path.suffix.lower() not in (".json", ".csv"):
             raise InputError(f"{path}: reports are merged from .json or .csv")

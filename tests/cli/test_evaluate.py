@@ -59,7 +59,11 @@ def test_single_files_chosen_metrics_json_and_csv(folders: Path, tmp_path: Path)
     )
     assert done.returncode == 0, done.stderr
     [row] = json.loads(done.stdout)["files"]
-    assert set(row) == {"file", "si_sdr", "lsd", "estimate", "reference", "version", "reasons", "notes"}
+    places = {"file", "si_sdr", "lsd", "estimate", "reference", "version", "reasons", "notes"}
+    assert set(row) == places | {"seconds", "sample_rate", "channels", "peak", "elapsed_seconds"}
+    assert (row["seconds"], row["sample_rate"], row["channels"]) == (2.0, 16000, 1)
+    spoken, _ = soundfile.read(folders / "out/deep/spoken.wav")
+    assert row["peak"] == pytest.approx(np.abs(spoken).max(), abs=1e-4)
     document = json.loads(done.stdout)
     assert list(document)[:3] == ["schema", "audiotool", "command"]
     assert document["command"] == "evaluate"
@@ -189,6 +193,8 @@ def test_a_list_names_what_is_scored(folders: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = {row["file"]: row for row in json.loads(done.stdout)["files"]}
     spoken, silent = (found[str(folders / "out" / name)] for name in ("deep/spoken.wav", "silent.wav"))
+    noisy, _ = soundfile.read(folders / "noisy/deep/spoken.wav")
+    assert spoken["input_peak"] == pytest.approx(np.abs(noisy).max(), abs=1e-4)
     assert spoken["snr_improvement"] == pytest.approx(20, abs=0.5)
     assert silent["snr"] is None
     listing.write_text("input\na.wav\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from kit.audio import write_speech
 from typer.testing import CliRunner
 
 from audiotool.cli.app import app
@@ -15,7 +16,7 @@ from audiotool.report.csv_table import read_csv
 from audiotool.report.json_document import read_report
 from audiotool.report.merge import check_formats, merged, missing_shards
 from audiotool.report.report import Report, Run
-from audiotool.report.write import write_reports
+from audiotool.report.write import FORMATS, write_reports
 
 
 def row(name: str, pesq: float | None, noisy: float = 1.5) -> Row:
@@ -76,6 +77,20 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
     assert "report-0002-of-0002.csv" in result.output
 
 
+def test_the_whole_is_written_in_any_format(tmp_path: Path) -> None:
+    recording = write_speech(tmp_path / "in" / "a.wav", 0.5)
+    outputs = [tmp_path / f"all{ending}" for ending in FORMATS]
+    sources = list(map(str, written(tmp_path, "json")))
+    words = [word for path in outputs for word in ("-o", str(path))]
+    result = CliRunner().invoke(app, ["report", "merge", *sources, *words, "--report-audio", "link"])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "all.html").read_text()
+    assert "Report, 3 files" in page
+    # A path that leads to nothing from here is looked for beside the reports.
+    assert page.count(f'"sound":"in/{recording.name}"') == 1
+    assert all(path.stat().st_size for path in outputs)
+
+
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     for text in ("", "a,b\n1,2\n", "file,reasons\nx,\n"):
@@ -86,7 +101,5 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
         read_csv(tmp_path / "none.csv")
     with pytest.raises(InputError, match="merged into CSV"):
         check_formats([path], [tmp_path / "all.md"])
-    with pytest.raises(InputError, match="audiotool report show"):
-        check_formats([tmp_path / "a.json"], [tmp_path / "page.html"])
     with pytest.raises(InputError, match=r"from \.json or \.csv"):
         check_formats([tmp_path / "report.md"], [])
