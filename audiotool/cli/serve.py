@@ -51,6 +51,15 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A name of this machine by which clients reach it, beside localhost, --host and addresses;"
+            " repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     idle: Annotated[
         float,
         typer.Option(min=1.0, callback=a_number, metavar="SECONDS", help="A stream ends when nothing comes."),
@@ -88,7 +97,8 @@ def serve(
     from audiotool.serve.service import Service
 
     listener = _listen(host, port)
-    server = Server(Service(pipeline, capacity), token, Limits(idle, upload_bytes=upload * 1_000_000))
+    limits = Limits(idle, upload_bytes=upload * 1_000_000)
+    server = Server(Service(pipeline, capacity), token, limits, hosts=(host, *(allow_host or ())))
     address = f"[{host}]" if ":" in host else host
     say(f"listening on http://{address}:{listener.getsockname()[1]}/ for {pipeline.task}")
     config = uvicorn.Config(

@@ -14,15 +14,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from audiotool.errors import AudiotoolError, InputError, StreamError
@@ -33,6 +37,7 @@ from audiotool.serve.requests import (
     STREAM_KEYS,
     check_keys,
     is_admitted,
+    is_of_known_host,
     is_of_this_page,
     raw_of,
     reason,
@@ -48,7 +53,8 @@ PAGES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascri
 PAGES["/worklet.js"] = ("worklet.js", "text/javascript")
 
 SAFE = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:",
+    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:;"
+    " frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -62,12 +68,14 @@ class Limits:
         idle_seconds: without a message, after which a stream ends.
         stall_seconds: for which a client may not read what it is sent.
         upload_bytes, upload_seconds: of a file, as sent and as audio.
+        arrival_seconds: for which a file may come.
     """
 
     idle_seconds: float = 60.0
     stall_seconds: float = 20.0
     upload_bytes: int = 64_000_000
     upload_seconds: float = 600.0
+    arrival_seconds: float = 300.0
 
 
 class _Refused(Exception):
@@ -102,12 +110,20 @@ class Server:
         service: steps the streams.
         token: that a client must bring; None for none.
         limits: of each client.
+        hosts: names that clients may know the server by, beside addresses and localhost.
     """
 
-    def __init__(self, service: Service, token: str | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        service: Service,
+        token: str | None = None,
+        limits: Limits | None = None,
+        hosts: Collection[str] = (),
+    ) -> None:
         self.service = service
         self.limits = limits or Limits()
         self._token = token
+        self._hosts = hosts
         self._files = Files(service.pipeline, self.limits.upload_seconds)
 
     def app(self) -> Starlette:
@@ -122,6 +138,7 @@ class Server:
 
         return Starlette(
             lifespan=lifespan,
+            middleware=[Middleware(_KnownHosts, names=self._hosts)],
             routes=[
                 *(Route(path, self._page) for path in PAGES),
                 Route("/health", self._health),
@@ -173,17 +190,25 @@ class Server:
         return Response(answer, media_type="audio/wav")
 
     async def _body(self, request: Request) -> bytes:
-        most, parts, size = self.limits.upload_bytes, list[bytes](), 0
+        """All of a request's body, while it comes.
+
+        Raises:
+            _Refused: it does not, or is too long.
+            InputError: there is none.
+        """
+        limits, parts, size = self.limits, list[bytes](), 0
+        end = time.monotonic() + limits.arrival_seconds
         stream = request.stream().__aiter__()
         with contextlib.suppress(StopAsyncIteration):
             while True:
+                patience = min(limits.stall_seconds, end - time.monotonic())
                 try:
-                    part = await asyncio.wait_for(stream.__anext__(), self.limits.stall_seconds)
+                    part = await asyncio.wait_for(stream.__anext__(), patience)
                 except asyncio.TimeoutError:
-                    raise _Refused(408, "the recording does not come") from None
+                    raise _Refused(408, "the recording does not come, or too slowly") from None
                 size += len(part)
-                if size > most:
-                    raise _Refused(413, f"a recording has at most {most} bytes here")
+                if size > limits.upload_bytes:
+                    raise _Refused(413, f"a recording has at most {limits.upload_bytes} bytes here")
                 parts.append(part)
         if not size:
             raise InputError("the request has no body: send a recording in it")
@@ -333,6 +358,21 @@ class Server:
         await socket.send_text(json.dumps(bye))
         await socket.close(NORMAL)
         return "said bye"
+
+
+class _KnownHosts:
+    """Answers requests that name this server as it is known, and no others."""
+
+    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or is_of_known_host(Headers(scope=scope).get("host"), self._names):
+            await self._app(scope, receive, send)
+        else:
+            refusal = _error(421, "this server is not known by that name: start it with --allow-host NAME")
+            await refusal(scope, receive, send)
 
 
 async def _close(socket: WebSocket, code: int, why: str) -> None:

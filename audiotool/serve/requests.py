@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hmac
+import ipaddress
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
 from audiotool.audio.raw import Raw
@@ -87,6 +88,22 @@ def is_admitted(token: str | None, header: str | None, query: str | None) -> boo
 def is_of_this_page(origin: str | None, host: str | None) -> bool:
     """Whether a browser's request comes from the server's own page; programs name no origin."""
     return origin is None or (host is not None and urlsplit(origin).netloc == host)
+
+
+def is_of_known_host(host: str | None, names: Collection[str]) -> bool:
+    """Whether a request's `Host` is an address, localhost or one of some names.
+
+    A site may let its own name point at this machine (DNS rebinding). Its page's requests then have that name
+    as their host and as their origin.
+    """
+    try:
+        name = urlsplit(f"//{host or ''}").hostname or ""
+        if name == "localhost" or name in {known.lower() for known in names}:
+            return True
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def reason(error: AudiotoolError | str) -> str:

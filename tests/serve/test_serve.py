@@ -32,7 +32,7 @@ from audiotool.serve.app import Limits
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    running = Running(capacity=4)
+    running = Running(capacity=4, hosts=("studio.example",))
     yield running
     running.stop()
 
@@ -202,7 +202,7 @@ def test_a_client_that_reads_nothing_is_left_after_a_while() -> None:
     running = Running(limits=Limits(stall_seconds=0.5))
     assert running.service is not None
     hello = (
-        "GET /v1/stream?rate=192000&format=f32le&mix=0 HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n"
+        "GET /v1/stream?rate=192000&format=f32le&mix=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
@@ -262,6 +262,39 @@ def test_other_sites_pages_are_refused(server: Running) -> None:
     assert server.request("POST", "/v1/denoise", b"x", Origin="http://evil.example")[0] == 403
 
 
+def upgrade(server: Running, host: str) -> int:
+    """Status of a WebSocket's opening handshake that names a host, its page's origin being that host."""
+    headers = {
+        "Host": host,
+        "Origin": f"http://{host}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    return server.request("GET", "/v1/stream", **headers)[0]
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8321", "localhost.evil.example", "[", "", "127.0.0.1.evil.example"]
+)
+def test_names_that_a_site_lets_point_here_are_refused(server: Running, host: str) -> None:
+    for path in ("/", "/health", "/metrics"):
+        status, answer = server.request("GET", path, Host=host, Origin=f"http://{host}")
+        assert status == 421
+        assert "--allow-host" in json.loads(answer)["error"]
+    assert server.request("POST", "/v1/denoise", b"x", Host=host, Origin=f"http://{host}")[0] == 421
+    assert upgrade(server, host) in (403, 421)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost:99", "127.0.0.1:8321", "[::1]:8321", "192.168.1.7", "studio.example:80"]
+)
+def test_names_of_the_server_are_taken(server: Running, host: str) -> None:
+    assert server.request("GET", "/health", Host=host)[0] == 200
+    assert upgrade(server, host) == 101
+
+
 @pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")])
 def test_a_file(server: Running, form: str, subtype: str) -> None:
     x = speech_like(0.6, 22050, 2)
@@ -303,6 +336,25 @@ def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
         status, body = running.request("POST", "/v1/denoise", memory.getvalue())
         assert status == 400
         assert "at most 20000 samples" in json.loads(body)["error"]
+    finally:
+        running.stop()
+
+
+def test_files_that_come_too_slowly() -> None:
+    running = Running(limits=Limits(stall_seconds=0.3, arrival_seconds=0.6))
+    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
+    try:
+        for pause in (0.1, 5.0):  # a byte now and then, and nothing
+            with socket.create_connection(("127.0.0.1", running.port), SECONDS) as client:
+                client.sendall(head)
+                client.settimeout(pause)
+                answer = b""
+                for _ in range(60):
+                    client.sendall(b"x")
+                    with contextlib.suppress(TimeoutError):
+                        answer = client.recv(1000)
+                        break
+                assert b" 408 " in answer.splitlines()[0]
     finally:
         running.stop()
 
