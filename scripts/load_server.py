@@ -6,7 +6,8 @@
     python scripts/load_server.py nonsense --count 1000
 
 "added delay" of a message: from when the server had been sent all that its first sample may need (its time
-and the declared latency) until it arrived; 0 where it came before. Clients and server share the machine.
+and the declared latency) until it arrived; 0 where it came before. Clients and server share the machine; the
+server's processor time, which does not depend on what else runs there, is told by its /metrics.
 """
 
 from __future__ import annotations
@@ -38,12 +39,32 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=16000)
     options = parser.parse_args()
     random.seed(0)
+    before = metrics(options.address)
     if options.mode == "real-time":
         asyncio.run(real_time(options))
     else:
         asyncio.run(many(options, come_and_go if options.mode == "come-and-go" else nonsense))
-    health = urllib.request.urlopen(f"http://{options.address}/health", timeout=10)
-    print("server:", health.read().decode())
+    told(before, metrics(options.address))
+
+
+def metrics(address: str) -> dict[str, float]:
+    """What the server has counted so far."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, value in (line.split() for line in lines if line[0] != "#")}
+
+
+def told(before: dict[str, float], after: dict[str, float]) -> None:
+    """What the server did meanwhile, and what is left of it."""
+    done = {name: after[name] - before[name] for name in after}
+    audio, spent = done["audiotool_audio_seconds_total"], done["process_cpu_seconds_total"]
+    rounds = done["audiotool_rounds_total"] or 1.0
+    print(
+        f"server: {done['audiotool_streams_total']:.0f} streams, {done['audiotool_refused_total']:.0f} had no"
+        f" place, {done['audiotool_failed_total']:.0f} failed, {after['audiotool_streams']:.0f} left open;"
+        f" {audio:.0f} s of audio in {spent:.1f} s of processor time ({audio / spent:.0f} streams a core),"
+        f" a round took {1000 * done['audiotool_round_seconds_total'] / rounds:.1f} ms"
+    )
 
 
 async def real_time(options: argparse.Namespace) -> None:

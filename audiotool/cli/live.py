@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.cli.causal import causal
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
-from audiotool.errors import PlanError, StreamError
+from audiotool.errors import PlanError
 from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
 from audiotool.text import printable
 
@@ -94,6 +95,14 @@ def live(
             show_default=False,
         ),
     ] = None,
+    measure: Annotated[
+        bool,
+        typer.Option(
+            "--measure",
+            help="First play bursts of noise and listen for them: the latency told is then measured. The input"
+            " has to hear the output: a cable, a null sink's monitor.",
+        ),
+    ] = False,
     record: Annotated[
         tuple[Path, Path] | None,
         typer.Option(metavar="IN OUT", help="Write input and output to two new files.", show_default=False),
@@ -124,15 +133,17 @@ def live(
     source, sink = choose(backend, input), choose(backend, output, output=True)
     pipeline = _load(model, checkpoint, engine, mix=mix, max_attenuation_db=max_attenuation)
     form = _form(backend, source, sink, pipeline, rate, block)
-    stream = _causal(pipeline.at(form.sample_rate)).live(form.sample_rate)
+    stream = causal(pipeline.at(form.sample_rate)).live(form.sample_rate)
+    devices = _measured(backend, form) if measure else None
     with _recording(record, form.sample_rate) as recorder:
-        loop = LiveLoop(backend, form, stream, recorder)
+        loop = LiveLoop(backend, form, stream, recorder, devices)
         try:
             loop.start()
             if not quiet:
                 say(
                     f"'{source.name}' to '{sink.name}', {form.sample_rate} Hz, blocks of {form.block}:"
-                    f" {loop.latency_seconds * 1000:.0f} ms from end to end,"
+                    f" {loop.latency_seconds * 1000:.0f} ms from end to end"
+                    f"{'' if devices is None else ', measured'},"
                     f" {stream.latency_seconds * 1000:.0f} of them the model's"
                 )
             _watch(loop, seconds, quiet)
@@ -149,21 +160,11 @@ def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: 
     return load(name, task="denoise", engine=engine.value, threads=1, **settings)
 
 
-def _causal(pipeline: Pipeline) -> Pipeline:
-    """Refuse a model that needs the future: StreamError."""
-    from audiotool.checkpoint import graph_of, named, read_metadata
+def _measured(backend: Backend, form: Form) -> float:
+    from audiotool.live.measure import round_trip
 
-    if pipeline.engine.causal:
-        return pipeline
-    # Only causal models have graphs.
-    fitting = (
-        name
-        for name, path in named().items()
-        if graph_of(path) is not None and read_metadata(path).task == pipeline.task
-    )
-    raise StreamError(
-        f"{pipeline.engine.name} looks ahead and cannot run live; causal ones are: {', '.join(fitting)}"
-    )
+    say("measuring: bursts of noise are played")
+    return round_trip(backend, form)
 
 
 def _form(
@@ -200,7 +201,7 @@ def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[R
 def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
     """Meter and keys until q, the end of the time, or an error."""
     end = math.inf if seconds is None else time.monotonic() + seconds
-    told, told_at = 0, time.monotonic()
+    told, told_at = 0.0, time.monotonic()
     with keys() as wait, _meter(quiet) as draw:
         while (left := end - time.monotonic()) > 0:
             key = wait(min(REFRESH_SECONDS, left))
@@ -210,7 +211,7 @@ def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
                 loop.bypass = not loop.bypass
             loop.check()
             draw(loop)
-            gaps = loop.underruns + loop.overruns
+            gaps = loop.underruns + loop.overruns + loop.lost_seconds
             if gaps > told and not quiet and time.monotonic() - told_at >= TOLD_SECONDS:
                 say(f"{_gaps(loop)}: try a larger --block, or --model denoise-tiny-16k")
                 told, told_at = gaps, time.monotonic()
@@ -249,7 +250,8 @@ def _bar(peak: float) -> str:
 
 
 def _gaps(loop: LiveLoop) -> str:
-    return f"{loop.underruns} underruns, {loop.overruns} overruns"
+    lost = f", {loop.lost_seconds:.2f} s of input lost" if loop.lost_seconds else ""
+    return f"{loop.underruns} underruns, {loop.overruns} overruns{lost}"
 
 
 def _summary(loop: LiveLoop, form: Form) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.cli.causal import causal
 from audiotool.cli.screen import say
 from audiotool.errors import InputError, PlanError
 from audiotool.extras import require_extra
@@ -116,7 +117,7 @@ def serve(
 def _load(name: str, device: str, engine: EngineKind, threads: int) -> Pipeline:
     from audiotool.tasks.load import load
 
-    return load(name, device, engine=engine.value, threads=threads)
+    return causal(load(name, device, engine=engine.value, threads=threads))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -19,6 +19,7 @@ import numpy as np
 
 from audiotool.errors import DeviceError
 from audiotool.live.backend import Backend, Form, Samples
+from audiotool.live.clock import InputClock
 from audiotool.live.recorder import Recorder
 from audiotool.live.ring import Ring
 from audiotool.pipeline import LiveStream
@@ -46,16 +47,22 @@ class LiveLoop:
         form: devices, rate and block.
         live: a stream of the form's rate, one channel, one output.
         recorder: gets input and output; the caller commits it.
+        device_seconds: the devices' latency as it was measured; None is what they say of themselves.
     Attributes:
         underruns: blocks, whole or in part, that were silence because the output was late.
-        overruns: blocks of input that were lost.
+        overruns: blocks of input that were lost, as the device says, or because the model is behind.
         callbacks: blocks so far.
         processed: samples that the model has had.
         bypass: set it, and the input is heard as it is, as late as the output would be.
     """
 
     def __init__(
-        self, backend: Backend, form: Form, live: LiveStream, recorder: Recorder | None = None
+        self,
+        backend: Backend,
+        form: Form,
+        live: LiveStream,
+        recorder: Recorder | None = None,
+        device_seconds: float | None = None,
     ) -> None:
         self.underruns = self.overruns = self.callbacks = self.processed = 0
         self._form, self._live, self._recorder = form, live, recorder
@@ -74,12 +81,22 @@ class LiveLoop:
         self._error: Exception | None = None
         self._heard = time.monotonic()
         self._worker = threading.Thread(target=self._work, name="live", daemon=True)
+        self._clock = InputClock(form.sample_rate)
+        self._device_seconds = device_seconds
         self._stream = backend.open(form, self._call)
 
     @property
     def latency_seconds(self) -> float:
         """From the microphone to the loudspeaker: devices, one block, model, resampling."""
-        return self._stream.latency_seconds + self._held / self._form.sample_rate
+        devices = self._device_seconds
+        if devices is None:
+            devices = self._stream.latency_seconds
+        return devices + self._held / self._form.sample_rate
+
+    @property
+    def lost_seconds(self) -> float:
+        """Input that has not come, by the clock: drivers lose some without saying so."""
+        return self._clock.lost_seconds
 
     def start(self) -> None:
         """Begin; DeviceError: the devices do not."""
@@ -129,6 +146,7 @@ class LiveLoop:
         self.overruns += overflow
         self.underruns += bool(missing) or underflow
         self._heard = time.monotonic()
+        self._clock.take(frames, self._heard)
         self._called.set()
 
     def _work(self) -> None:

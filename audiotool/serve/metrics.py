@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from audiotool.serve.service import Service
 
 
@@ -20,8 +22,12 @@ def metrics_text(service: Service) -> str:
         ("round_seconds_total", "counter", "Time that rounds took.", round(counters.round_seconds, 6)),
         ("round_seconds_max", "gauge", "The longest round.", round(counters.longest_round, 6)),
     ]
+    named = [(f"audiotool_{name}", *rest) for name, *rest in rows]
+    # The name that Prometheus's own clients give it.
+    named.append(
+        ("process_cpu_seconds_total", "counter", "Processor time, all threads.", time.process_time())
+    )
     lines = []
-    for name, kind, text, value in rows:
-        full = f"audiotool_{name}"
+    for full, kind, text, value in named:
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}", f"{full} {value}"]
     return "\n".join(lines) + "\n"

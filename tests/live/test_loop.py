@@ -17,9 +17,11 @@ from typer.testing import CliRunner
 import audiotool
 from audiotool.cli import live as command
 from audiotool.cli.app import app
-from audiotool.errors import AudiotoolError, DependencyError, DeviceError, PlanError, StreamError
+from audiotool.errors import AudiotoolError, DependencyError, DeviceError, PlanError
 from audiotool.live.backend import Callback, Device, Form, agree, choose
+from audiotool.live.clock import InputClock
 from audiotool.live.loop import LiveLoop
+from audiotool.live.measure import round_trip
 from audiotool.live.recorder import Recorder
 from audiotool.live.ring import Ring
 
@@ -131,6 +133,123 @@ def test_output_is_the_stream_s_as_late_as_said(pipeline: audiotool.Pipeline) ->
     assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, 200)
 
 
+def test_a_minute(pipeline: audiotool.Pipeline) -> None:
+    """Nothing drifts: the last block is as late as the first."""
+    backend = FakeBackend()
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
+    loop.start()
+    fake = backend.stream
+    assert fake is not None
+    while fake.position < 60 * RATE:
+        fake.call()
+        drained(loop)
+    loop.stop()
+    played, delay = np.concatenate(fake.played), loop._held
+    heard = np.take(fake.sound, range(len(played)), mode="wrap")
+    reference = pipeline.live(RATE)
+    expected = np.concatenate([reference.feed(heard), np.asarray(reference.flush())])
+    np.testing.assert_allclose(played[delay:], expected[: len(played) - delay], atol=1e-5)
+    assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, 60 * RATE // BLOCK)
+
+
+def clocked(*events: tuple[float, int], rate: int = RATE) -> float:
+    """What a clock says is lost after callbacks of so many samples at so many seconds."""
+    clock = InputClock(rate)
+    for now, frames in events:
+        clock.take(frames, now)
+    return clock.lost_seconds
+
+
+def steady(begin: float, seconds: float, speed: float = 1.0) -> list[tuple[float, int]]:
+    """Callbacks as they are due, each up to 4 ms late."""
+    rng, step = np.random.default_rng(0), BLOCK / RATE / speed
+    return [(begin + n * step + 0.004 * rng.random(), BLOCK) for n in range(round(seconds / step))]
+
+
+def test_input_that_is_lost_without_a_word() -> None:
+    assert clocked(*steady(0, 30)) == 0.0
+    assert clocked(*steady(0, 600, 1.0002)) == 0.0
+    assert clocked(*steady(0, 600, 0.9998)) == 0.0
+    # A stall, after which all comes at once, has lost nothing.
+    stalled = [(max(now, 6.4) if 6.0 < now < 6.4 else now, frames) for now, frames in steady(0, 12)]
+    assert clocked(*stalled) == 0.0
+    gone = [(now, frames) for now, frames in steady(0, 12) if not 6.0 < now < 6.4]
+    assert clocked(*gone) == pytest.approx(0.4, abs=0.02)
+    dropped = [event for n, event in enumerate(steady(0, 30)) if n % 100]
+    assert clocked(*dropped) == pytest.approx(30 / 100, rel=0.2)
+
+
+def test_the_loop_holds_its_input_against_the_clock(
+    pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, now = FakeBackend(), [0.0]
+    monkeypatch.setattr("audiotool.live.loop.time.monotonic", lambda: now[0])
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
+    fake = backend.stream
+    assert fake is not None
+    for n in range(400):
+        now[0] += BLOCK / RATE * (1 if n != 200 else 10)
+        fake.call()
+    assert loop.lost_seconds == pytest.approx(9 * BLOCK / RATE, abs=1e-3)
+    assert "0.14 s of input lost" in command.meter_line(loop)
+
+
+class Loopback(FakeBackend):
+    """Its input is its output, some samples later; noise beside it."""
+
+    def __init__(self, delay: int, noise: float = 0.0, gain: float = 1.0) -> None:
+        super().__init__()
+        self._delay, self._noise, self._gain = delay, noise, gain
+
+    def open(self, form: Form, callback: Callback) -> FakeStream:
+        stream, rng = FakeStream(form, callback), np.random.default_rng(0)
+        line = np.zeros(self._delay, np.float32)
+
+        def run() -> None:
+            nonlocal line
+            while stream.active:
+                wanted = np.zeros((form.block, form.outputs), np.float32)
+                came = line[: form.block] + self._noise * rng.standard_normal(form.block).astype(np.float32)
+                callback(np.repeat(came[:, None], form.inputs, 1), wanted, False, False)
+                line = np.concatenate((line[form.block :], self._gain * wanted[:, 0]))
+
+        stream.paced = threading.Thread(target=run)
+        return stream
+
+
+@pytest.mark.parametrize(("delay", "noise", "gain"), [(700, 0.0, 1.0), (1801, 0.02, -0.2), (7000, 0.1, 1.0)])
+def test_a_round_trip_is_measured(delay: int, noise: float, gain: float) -> None:
+    assert round_trip(Loopback(delay, noise, gain), FORM) * RATE == pytest.approx(delay)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_an_input_that_does_not_hear_the_output(noise: float) -> None:
+    with pytest.raises(DeviceError, match="does not hear the output"):
+        round_trip(Loopback(700, noise, 0.0), FORM)
+
+
+def test_the_measured_latency_is_the_path_s(pipeline: audiotool.Pipeline) -> None:
+    """An impulse in a loop of cable and bypass comes back after the latency that is told."""
+    delay = 1000
+    devices = round_trip(Loopback(delay), FORM)
+    backend = FakeBackend()
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE), device_seconds=devices)
+    loop.bypass = True
+    loop.start()
+    line = np.zeros(delay, np.float32)
+    line[BLOCK // 3] = 0.5
+    heard = []
+    for _ in range(30):
+        came, wanted = line[:BLOCK].copy(), np.zeros((BLOCK, 2), np.float32)
+        heard.append(came)
+        loop._call(came[:, None], wanted, False, False)
+        drained(loop)
+        line = np.concatenate((line[BLOCK:], wanted[:, 0]))
+    loop.stop()
+    clicks = np.flatnonzero(np.abs(np.concatenate(heard)) > 0.4)
+    assert set(np.diff(clicks)) == {round(loop.latency_seconds * RATE)}
+
+
 def test_bypass_is_the_input_as_late(pipeline: audiotool.Pipeline) -> None:
     backend = FakeBackend()
     loop = LiveLoop(backend, FORM, pipeline.live(RATE))
@@ -217,6 +336,24 @@ def test_the_command_at_real_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert "exists already" in output
 
 
+def test_the_command_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cable(Loopback):
+        def open(self, form: Form, callback: Callback) -> FakeStream:
+            opened = super().open(form, callback)
+            opened.latency_seconds = 0.5  # what it says of itself is not told
+            return opened
+
+    words = ("--model", "denoise-tiny-16k", "--seconds", 0.3, "--measure")
+    code, output = run(monkeypatch, Cable(1600), *words)
+    assert code == 0, output
+    assert "blocks of 256: 148 ms from end to end, measured, 32 of them the model's" in " ".join(
+        output.split()
+    )
+    code, output = run(monkeypatch, Loopback(1600, gain=0.0), *words)
+    assert code == 2
+    assert "does not hear the output" in output
+
+
 def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ("--model", "denoise-tiny-16k", "--record", tmp_path / "in.wav", tmp_path / "out.wav")
     code, output = run(monkeypatch, FakeBackend(dies=True), *words)
@@ -253,13 +390,6 @@ def test_no_device_and_no_rate() -> None:
     with pytest.raises(DeviceError, match=r"at 44100 Hz \(Invalid sample rate\)"):
         agree(FakeBackend(), DEVICES[1], DEVICES[3], (44100,), lambda rate: BLOCK)
     assert agree(FakeBackend(), DEVICES[1], DEVICES[3], (44100, RATE), lambda rate: BLOCK) == FORM
-
-
-def test_models_that_look_ahead(pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert command._causal(pipeline) is pipeline
-    monkeypatch.setattr(type(pipeline.engine), "causal", False)
-    with pytest.raises(StreamError, match=r"looks ahead .* causal ones are: .*denoise-tiny-16k"):
-        command._causal(pipeline)
 
 
 def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,6 +69,29 @@ def test_a_stream_equals_one_of_its_own(server: Running, rate: int, channels: in
     assert (bye["samples_in"], bye["samples_out"], bye["bytes_left_out"]) == (len(x), len(x), 0)
 
 
+def test_no_output_is_later_than_the_hello_says(server: Running) -> None:
+    """After each message all but the declared latency comes without another; and once no more than that."""
+    x = pcm(0.6, 22050)[:, 0]
+    with server.stream("?rate=22050") as stream:
+        latency = json.loads(stream.recv(SECONDS))["latency_samples"]
+        got = sent = most = 0
+        for size in np.random.default_rng(3).integers(1, 60, 200):
+            stream.send(x[sent : sent + size].tobytes())
+            sent += int(size)
+            while got < sent - latency:
+                got += len(stream.recv(SECONDS)) // 2
+            most = max(most, sent - got)
+    assert latency - 60 <= most <= latency
+
+
+def test_an_impulse_comes_out_where_it_went_in(server: Running) -> None:
+    x = np.zeros(4000, "<i2")
+    x[1234] = 20000
+    with server.stream("?mix=0.5") as stream:
+        answer = talk(stream, x.tobytes(), 320)[1]
+    assert np.abs(np.frombuffer(answer, "<i2").astype(int)).argmax() == 1234
+
+
 def test_many_at_once(server: Running) -> None:
     x = pcm(0.5)
     with contextlib.ExitStack() as stack:
@@ -145,6 +168,7 @@ def test_what_a_query_cannot_say(server: Running, query: str, code: int, why: st
         ('{"type": "settings", "mix": "x"}', 1007),
         ('{"type": "settings", "model": "/etc/passwd"}', 1007),
         ('{"type": "settings", "mix": [1]}', 1007),
+        ('{"type": "settings", "rate": 8000}', 1007),
         ("[" * 100_000, 1007),
         (np.array([1, np.nan, 2], "<f4").tobytes(), 1007),
         (np.array([np.inf] * 1000, "<f4").tobytes(), 1007),
@@ -264,7 +288,7 @@ def test_other_sites_pages_are_refused(server: Running) -> None:
 
 def upgrade(server: Running, host: str) -> int:
     """Status of a WebSocket's opening handshake that names a host, its page's origin being that host."""
-    headers = {
+    headers: dict[str, str] = {
         "Host": host,
         "Origin": f"http://{host}",
         "Upgrade": "websocket",
@@ -272,7 +296,7 @@ def upgrade(server: Running, host: str) -> int:
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
     }
-    return server.request("GET", "/v1/stream", **headers)[0]
+    return server.request("GET", "/v1/stream", b"", **headers)[0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""What is refused where a stream has to be live: a model that looks ahead."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiotool.errors import AudiotoolError, StreamError
+
+if TYPE_CHECKING:
+    from audiotool.checkpoint import Metadata
+    from audiotool.pipeline import Pipeline
+
+
+def causal(pipeline: Pipeline) -> Pipeline:
+    """The same pipeline.
+
+    Raises:
+        StreamError: its model needs the future; the checkpoints of its task that do not are named.
+    """
+    if pipeline.engine.causal:
+        return pipeline
+    fitting = ", ".join(causal_checkpoints(pipeline.task)) or "none"
+    raise StreamError(f"{pipeline.engine.name} looks ahead and cannot run live; causal ones are: {fitting}")
+
+
+def causal_checkpoints(task: str) -> list[str]:
+    """Names of the checkpoints of a task, bundled and imported, whose models are causal."""
+    from audiotool.checkpoint import named, read_metadata
+
+    found = []
+    for name, path in named().items():
+        with contextlib.suppress(AudiotoolError):  # one that is damaged is nobody's choice
+            metadata = read_metadata(path)
+            if metadata.task == task and _is_causal(path, metadata):
+                found.append(name)
+    return found
+
+
+def _is_causal(path: Path, metadata: Metadata) -> bool:
+    from audiotool.checkpoint import graph_of
+
+    if graph_of(path) is not None:  # only causal models have graphs
+        return True
+    # Whoever has loaded a model that looks ahead has PyTorch.
+    from audiotool.models.registry import MODELS
+
+    return MODELS.get(metadata.model["name"]).outline(metadata.model["config"]).causal

@@ -1,0 +1,46 @@
+"""Where a stream has to be live, a model that looks ahead is refused, and those that do not are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kit.checkpoints import save_model, save_tiny
+from kit.models import build
+from typer.testing import CliRunner
+
+from audiotool import checkpoint
+from audiotool.cli import live
+from audiotool.cli.app import app
+from audiotool.live.backend import Device, Form
+
+
+class Devices:
+    """One device that takes everything."""
+
+    def devices(self) -> list[Device]:
+        return [Device(0, "Built-in Audio", 2, 2, 16000)]
+
+    def defaults(self) -> tuple[int, int]:
+        return 0, 0
+
+    def takes(self, form: Form) -> None:
+        return None
+
+
+@pytest.mark.parametrize("command", ["live", "serve"])
+def test_models_that_look_ahead(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
+    folder = checkpoint.user_root()
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tiny(folder / "mine.safetensors")
+    save_model(folder / "ahead.safetensors", build("mp-senet"), "denoise")
+    (folder / "broken.safetensors").write_bytes(b"x" * 100)
+    monkeypatch.setattr(live, "open_backend", Devices)
+    done = CliRunner().invoke(app, [command, "--checkpoint", str(folder / "ahead.safetensors")])
+    assert done.exit_code != 0
+    told = " ".join(done.output.split())
+    assert "mp-senet looks ahead and cannot run live; causal ones are: " in told
+    names = set(told.rpartition(": ")[2].rstrip(".").split(", "))
+    assert {"denoise-16k", "denoise-tiny-16k", "mine"} <= names
+    assert not names & {"ahead", "broken", "separate-16k"}
