@@ -99,8 +99,8 @@ def live(
         bool,
         typer.Option(
             "--measure",
-            help="First play bursts of noise and listen for them: the latency told is then measured. The input"
-            " has to hear the output: a cable, a null sink's monitor.",
+            help="First play bursts of noise and listen for them, by a cable or a null sink's monitor: the latency"
+            " told is then measured.",
         ),
     ] = False,
     record: Annotated[

@@ -50,7 +50,7 @@ def round_trip(backend: Backend, form: Form) -> float:
     if np.ptp(delays) > AGREE_SECONDS:
         least, most = 1000 * delays.min(), 1000 * delays.max()
         raise DeviceError(
-            f"the round trip is from {least:.0f} to {most:.0f} ms: samples are being lost, try a larger --block"
+            f"the round trip is from {least:.0f} to {most:.0f} ms: samples are lost, try a larger --block"
         )
     return float(np.median(delays))
 
