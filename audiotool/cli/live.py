@@ -99,8 +99,8 @@ def live(
         bool,
         typer.Option(
             "--measure",
-            help="First play bursts of noise and listen for them, by a cable or a null sink's monitor: the latency"
-            " told is then measured.",
+            help="First play bursts of noise and listen for them, by a cable or a monitor: the latency told"
+            " is then measured.",
         ),
     ] = False,
     record: Annotated[
