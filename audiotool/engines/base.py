@@ -1,4 +1,4 @@
-"""What runs a model: numpy arrays and an explicit state in, numpy arrays and the new state out.
+"""Engines run models: numpy arrays and an explicit state in, numpy arrays and the new state out.
 
     engine = TorchEngine(model)                     any architecture, any device
     engine = OnnxEngine.open("denoise-16k.onnx")    an exported graph, without PyTorch
@@ -7,8 +7,8 @@
     output, state = engine.step(chunk, state)
     tail, _ = engine.step(last, state, final=True)
 
-Streamers, sessions and pipelines know this interface alone. It is the streaming contract of `models/base.py`
-in numpy: what an engine answers does not depend on how a stream is cut into chunks.
+Streamers, sessions and pipelines use this interface alone. It is the streaming contract of `models/base.py`
+in numpy: the output does not depend on how a stream is cut into chunks.
 """
 
 from __future__ import annotations
@@ -28,48 +28,48 @@ if TYPE_CHECKING:
     from audiotool.dsp.mel import MelConfig
 
 Chunk = NDArray[Any]
-"""(batch, channels, time) float32; of an engine of another precision, that."""
+"""(batch, channels, time), float32 or the engine's own dtype."""
 
 State = Any
-"""What an engine remembers of a stream: a value of the engine's own, never changed in place."""
+"""State of a stream: a value of the engine's own type, never changed in place."""
 
 
 Rows: TypeAlias = tuple[int, ...]
-"""The rows of a stream, one for each of its own batch's: (B,)."""
+"""Rows of a common batch that belong to one stream, (B,)."""
 
 Member: TypeAlias = tuple[Rows, Chunk]
 """A stream's rows and its next hop, (B, C, engine.hop_length)."""
 
 
 class Engine(ABC):
-    """One model, ready to run; any number of streams and threads may share it.
+    """A model that is ready to run. Any number of streams and threads may share it.
 
     Attributes:
         name: of the architecture.
         takes, gives: kinds of input and of output, as `models.base.Model` has them.
         sample_rate: Hz of the output, and of the input where that is a waveform.
-        hop_length: input items (samples, or frames for a vocoder) a step naturally consumes.
+        hop_length: input items (samples, or frames for a vocoder) that complete one step of the algorithm.
         latency: samples; output sample t never depends on input after t + latency.
-        delay: output samples that are still inside when whole hops have been fed; a causal engine's.
-        causal: True when `step` serves; otherwise `process` takes whole segments.
+        delay: output samples that have not come out when whole hops have been fed; for causal engines.
+        causal: True when `step` is implemented; otherwise only `process` is, for whole segments.
         upsampling: output samples per input item: 1 for waveforms, the mel hop for vocoders.
         channels: audio channels consumed together; None means any number, mixed down to one.
         input_channels: size of the input's second axis: audio channels, or a vocoder's features.
         stems: names of the outputs.
-        context: for engines that are not causal, input items needed (before, after) an item for an exact
-            answer; None when unbounded.
+        context: for engines that are not causal, the receptive field as input items (before, after) an output
+            item; None when it is unbounded.
         uses_level: True when `start` and `process` take the condition `level`, a `dsp.level.Level`.
-        extends_from_hz: lowest frequency in Hz at which something is added to the input, None where nothing
-            is. `start` then takes the condition `bandwidth_hz`.
-        warm_up_seconds: of a recording's beginning that are worth hearing beforehand, for the condition
+        extends_from_hz: lowest frequency in Hz at which the model adds content, None where it adds none.
+            `start` then takes the condition `bandwidth_hz`.
+        warm_up_seconds: length of the warm-up in seconds, 0 for none. `start` then takes the condition
             `memory`.
         uses_position: True when `process` takes the condition `position`.
         mel: definition of a vocoder's input; None for waveforms and for a codec's features.
-        uses_f0: whether a vocoder's features have F0 in Hz as one channel behind the mel.
+        uses_f0: whether a vocoder's features have F0 in Hz as one channel after the mel's.
         kind: "onnx" or "torch".
         device_name: "cpu", "cuda:0", ….
-        parameters: trained values.
-        macs_per_second: multiply-accumulates for a second of audio, None where nobody counted.
+        parameters: number of trained values.
+        macs_per_second: multiply-accumulates for a second of audio, None where they were not counted.
     """
 
     name: str
@@ -101,24 +101,25 @@ class Engine(ABC):
 
     @abstractmethod
     def start(self, **conditions: Any) -> State:
-        """State at the beginning of a stream.
+        """Return the state at the beginning of a stream.
 
         Args:
-            conditions: what is known of the recording (`level`, `bandwidth_hz`, `memory`) and what `enrol`
-                gave; None, and what the model does not ask for, is as if it were not given.
+            conditions: `level`, `bandwidth_hz`, `memory` of the recording, and those that `enrol` returned.
+                None is the same as leaving one out; those that the model does not use are ignored.
         """
 
     @abstractmethod
     def step(self, x: Chunk, state: State = None, final: bool = False) -> tuple[Chunk, State]:
-        """Consume one chunk and return what is complete, with the state for the next one.
+        """Process one chunk; return the output that is complete, and the state for the next chunk.
 
         Args:
             x: (B, C, T) float32 for any T >= 0.
             state: from `start` or the previous step; None begins a stream.
-            final: the stream ends after x; everything still held is emitted and the state is spent.
+            final: the stream ends after x. The output includes everything that was delayed; the state is not
+                to be used again.
         Returns:
             (B, stems * C, T') with T' >= 0, and the new state. Over a stream the outputs sum to at least
-            `output_length(total input)`; the streamer cuts what is beyond.
+            `output_length(total input)`; the streamer cuts the excess.
         """
 
     def process(self, x: Chunk, **conditions: Any) -> Chunk:
@@ -127,32 +128,32 @@ class Engine(ABC):
         return y[..., : self.output_length(x.shape[-1])]
 
     def warm_up(self, beginning: Chunk) -> Any:
-        """What is remembered at the end of a recording's beginning (B, C, T): the condition `memory`."""
+        """Run over the beginning of a recording (B, C, T) and return the condition `memory` of `start`."""
         raise TypeError(f"{self.name} has no warm-up")
 
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
-        """Let what is remembered of some rows, bool (B,), be again what it is at the beginning of a stream.
+        """Reset the recurrent state of the rows bool (B,) to its value at the beginning of a stream.
 
-        That is what `warm_up` carries over; samples that are still inside stay.
+        Only what `warm_up` sets is reset; samples that are delayed inside the model stay.
 
         Args:
-            memory: of a warm-up, as for `start`.
+            memory: result of a warm-up, as for `start`; None resets to the beginning without one.
         """
         raise TypeError(f"{self.name} has no warm-up, and forgets nothing")
 
     @property
     def forgets_quiet(self) -> bool:
-        """Whether what a stream held before its first sound leads the engine astray.
+        """Whether streams reset the engine's recurrent state at an onset.
 
-        Who is parted from whom must be remembered for longer.
+        Models with interchangeable stems do not: their state says which stem is which speaker.
         """
         return self.causal and self.warm_up_seconds > 0 and len(self.stems) == 1
 
     def enrol(self, recording: Chunk) -> dict[str, Any]:
-        """Encode a recording (1, 1, T) of the wanted speaker once: conditions for `start`.
+        """Encode an enrolment (1, 1, T) at the model's sample rate; return conditions for `start`.
 
         Raises:
-            CheckpointError: the model does not tell speakers apart by an enrolment.
+            CheckpointError: the model takes no enrolment.
         """
         raise CheckpointError(
             f"{self.name} takes no enrolment: give a checkpoint of a personalised model, or none"
@@ -160,18 +161,18 @@ class Engine(ABC):
 
     @abstractmethod
     def pack(self, state: State) -> Any:
-        """A state as a plain value, to be kept or sent: see `streaming.carried`."""
+        """Return a state as a plain value that can be saved or sent, see `streaming.carried`."""
 
     @abstractmethod
     def unpack(self, value: Any) -> State:
-        """The state that `pack` made this value of.
+        """Return the state from a value that `pack` returned.
 
         Raises:
-            TypeError, ValueError, KeyError: it is none of this engine's.
+            TypeError, ValueError, KeyError: the value is not a state of this engine.
         """
 
     def batch(self, capacity: int) -> Batch:
-        """Room for so many streams that are stepped together.
+        """Return a batch of `capacity` rows, whose streams are stepped together.
 
         Raises:
             StreamError: the engine is not causal.
@@ -179,33 +180,35 @@ class Engine(ABC):
         return Batch(self, capacity)
 
     def prepare(self, batch: int, channels: int, items: int) -> None:
-        """Make later steps of (batch, channels, items) fast, as a live stream takes them; answers stay."""
+        """Prepare for steps of chunks (batch, channels, items), as live streams take them; outputs do not
+        change."""
         return
 
     def output_length(self, length: int) -> int:
-        """Output samples that belong to `length` input items."""
+        """Return the number of output samples for `length` input items."""
         return length * self.upsampling
 
     @property
     def warm_up_samples(self) -> int:
-        """`warm_up_seconds` at the model's rate."""
+        """`warm_up_seconds` as samples at the model's sample rate."""
         return math.ceil(self.warm_up_seconds * self.sample_rate)
 
 
 class Batch:
-    """The states of many streams of one engine, stepped together; this one steps each of them alone.
+    """The states of many streams of one engine. This base class steps each stream alone; subclasses step them
+    together.
 
         batch = engine.batch(capacity=64)
         batch.insert((3,), engine.start())              # a stream of one row
         outputs = batch.step([((3,), hop), ((4, 5), hops)])
         state = batch.extract((3,))                     # goes on alone
 
-    A stream whose state is not yet as all its later ones, at its beginning, is stepped alone until it is. An
-    engine that cannot step streams together steps all of them alone: the answers are the same.
+    At its beginning a stream is stepped alone, until its state has the shapes of the steady state. The
+    outputs are the same either way.
 
     Args:
         engine: causal.
-        capacity: rows.
+        capacity: number of rows.
     """
 
     def __init__(self, engine: Engine, capacity: int) -> None:
@@ -216,17 +219,17 @@ class Batch:
         self._alone: dict[Rows, Any] = {}
 
     def insert(self, rows: Rows, state: State) -> None:
-        """Put a stream's state into rows; what was there is forgotten."""
+        """Set the rows to a stream's state."""
         self._alone.pop(rows, None)
         if not self._absorb(rows, state):
             self._alone[rows] = state
 
     def extract(self, rows: Rows) -> State:
-        """A stream's state, for `engine.step`; it stays as it is when the batch goes on."""
+        """Return a copy of a stream's state, for `engine.step`."""
         return self._alone[rows] if rows in self._alone else self._taken(rows)
 
     def step(self, members: Sequence[Member]) -> list[Chunk]:
-        """The next hop of some streams, in any order: (B, stems * C, T) of each, with T >= 0."""
+        """Step some streams by their next hop, in any order; return (B, stems * C, T), T >= 0, of each."""
         outputs: dict[Rows, Chunk] = {}
         together = [member for member in members if member[0] not in self._alone]
         if together:
@@ -238,7 +241,7 @@ class Batch:
         return [outputs[rows] for rows, _ in members]
 
     def _absorb(self, rows: Rows, state: State) -> bool:
-        """Take a state into the common arrays, where it is one that can be stepped with others."""
+        """Move a state into the common arrays; False where it cannot be stepped with others yet."""
         return False
 
     def _taken(self, rows: Rows) -> State:
@@ -246,18 +249,18 @@ class Batch:
         raise KeyError(rows)
 
     def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
-        """Step streams that were absorbed."""
+        """Step streams whose states are in the common arrays."""
         raise NotImplementedError
 
 
 def joined(members: Sequence[Member]) -> tuple[list[int], Chunk]:
-    """All rows, and their hops (rows, C, T)."""
+    """Join the members' rows, and their hops to (rows, C, T)."""
     rows = [row for own, _ in members for row in own]
     return rows, np.concatenate([x for _, x in members])
 
 
 def parted(members: Sequence[Member], output: Chunk) -> dict[Rows, Chunk]:
-    """An output (rows, …) by stream."""
+    """Split an output (rows, …) by stream."""
     found, first = {}, 0
     for rows, _ in members:
         found[rows] = output[first : first + len(rows)]
@@ -266,11 +269,11 @@ def parted(members: Sequence[Member], output: Chunk) -> dict[Rows, Chunk]:
 
 
 def selection(rows: list[int]) -> slice | list[int]:
-    """Rows as a slice where they lie side by side: arrays are then not copied."""
+    """Return rows as a slice where they are adjacent, because a slice does not copy arrays."""
     begin, count = rows[0], len(rows)
     return slice(begin, begin + count) if rows == list(range(begin, begin + count)) else rows
 
 
 def are_interchangeable(stems: Sequence[str]) -> bool:
-    """True for "speaker1", "speaker2", …: only their order tells such stems apart, and it may change."""
+    """Whether stems are "speaker1", "speaker2", …: a model may output such stems in any order."""
     return len(stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in stems)

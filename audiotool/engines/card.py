@@ -26,14 +26,14 @@ from audiotool.errors import CheckpointError
 FORMAT = 1
 
 OPSET = 18
-"""Of ONNX's operators, in the graphs that are written and run here."""
+"""Version of ONNX's operators in the graphs that are written and run here."""
 
 OLDEST_RUNTIME = (1, 14)
-"""The onnxruntime that runs `OPSET` first."""
+"""Lowest version of onnxruntime that runs `OPSET`."""
 
 
 FORMER_KEYS = {"rehearses_seconds": "warm_up_seconds", "rehearsed": "warmed_up"}
-"""Keys of cards written before 0.2, and what they are called now."""
+"""Keys of cards written before 0.2 -> today's."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class StateCard:
     Args:
         shape: sizes, "batch" first where every stream of a batch has its own.
         type: "float32", "float64" or "int64".
-        meaning: what it holds.
-        start: its value where a stream begins, without the batch: one number for all, or nested lists.
+        meaning: what it holds, in words.
+        start: value at the beginning of a stream, without the batch axis: a number for all, or nested lists.
     """
 
     name: str
@@ -54,7 +54,7 @@ class StateCard:
     start: Any = 0.0
 
     def values(self) -> NDArray[Any]:
-        """`start` as an array of the state's shape and type, the batch's axis being 1 long."""
+        """Return `start` as an array of the state's shape and type, with a batch axis of length 1."""
         shape = tuple(1 if isinstance(size, str) else size for size in self.shape)
         start = np.asarray(self.start, self.type)
         return np.ascontiguousarray(np.broadcast_to(start, shape))
@@ -62,17 +62,17 @@ class StateCard:
 
 @dataclass(frozen=True)
 class Card:
-    """What a graph says of itself; see the module docstring, and `engines.base.Engine` for most fields.
+    """Description of a graph; see the module docstring, and `engines.base.Engine` for most fields.
 
     Args:
         graph: name of the graph's file.
         graph_sha256, checkpoint_sha256: hexadecimal, of the graph and of the checkpoint it was made from.
-        opset: of ONNX's operators.
-        shorter: input items for which no output comes.
-        drain_value: what is fed after a stream's end.
-        warmed_up: names of the states that a warm-up carries over; it begins with zeros in all states.
-        parameters: trained values.
-        macs_per_second: multiply-accumulates a second of audio, None where not counted.
+        opset: version of ONNX's operators.
+        shorter: input items at the end of a stream that have no output.
+        drain_value: value of the input items that are appended at a stream's end.
+        warmed_up: names of the states that a warm-up sets; the warm-up itself begins with all states 0.
+        parameters: number of trained values.
+        macs_per_second: multiply-accumulates for a second of audio, None where they were not counted.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Card:
     format: int = FORMAT
 
     def to_json(self) -> str:
-        """The card's text; a state with its start values is one line."""
+        """Return the card as JSON text, one line a state."""
         values = dataclasses.asdict(self)
         states = ",\n    ".join(json.dumps(state, ensure_ascii=False) for state in values.pop("states"))
         head = json.dumps({"format": values.pop("format"), **values}, indent=2, ensure_ascii=False)

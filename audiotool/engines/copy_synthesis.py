@@ -1,9 +1,9 @@
-"""Copy synthesis: a waveform analysed into a vocoder's features, and spoken again by the vocoder.
+"""Copy synthesis: a waveform is analysed into a vocoder's features, and the vocoder synthesises it again.
 
     waveform ── mel ──┬── vocoder ── waveform
                (F0 ──┘)
 
-To everything around it (streamer, session, pipeline) this is an engine from waveform to waveform.
+For streamers, sessions and pipelines this is an engine from waveform to waveform.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 
 def is_vocoder(engine: Engine) -> bool:
-    """Whether an engine's input is features: a mel, or a codec's."""
+    """Whether an engine takes features (a mel, or a codec's) and not a waveform."""
     return engine.upsampling != 1 or engine.mel is not None
 
 
 def takes_mel(vocoder: Engine) -> bool:
-    """Whether a waveform can be analysed into its input: a mel, with F0 behind it or not; not a codec's."""
+    """Whether an engine takes a mel, with or without F0, into which a waveform can be analysed."""
     return vocoder.mel is not None and vocoder.input_channels == vocoder.mel.n_mels + vocoder.uses_f0
 
 
 def mel_of(vocoder: Engine) -> MelConfig:
-    """Definition of the mel that a vocoder takes.
+    """Return the definition of the mel that a vocoder takes.
 
     Raises:
-        CheckpointError: it takes a codec's features, which no analysis here makes.
+        CheckpointError: it takes a codec's features, which audiotool cannot analyse.
     """
     if vocoder.mel is None or not takes_mel(vocoder):
         raise CheckpointError(
@@ -49,11 +49,10 @@ def mel_of(vocoder: Engine) -> MelConfig:
 class CopySynthesis(Engine):
     """A vocoder from waveform (B, 1, T) to waveform (B, 1, T).
 
-    It is causal when the vocoder is, and has the vocoder's context, the analysis's added, when it is not. F0,
-    where the vocoder wants it, is tracked as the stream goes: its frames are independent of one another, so
-    that streamed and whole-file F0 are the same.
-
-    The input's end is extended with zeros until the frames say something of every sample.
+    It is causal when the vocoder is. Otherwise its context is that of the vocoder and of the analysis
+    together. F0, where the vocoder takes it, is estimated frame by frame, each frame by itself, so that
+    streamed and whole-file F0 are the same. Zeros are appended to the input until its frames cover every
+    sample.
 
     Args:
         vocoder: an engine of features.
@@ -92,7 +91,7 @@ class CopySynthesis(Engine):
         """(B, 1, T) -> (B, 1, T).
 
         Args:
-            level: not needed.
+            level: ignored.
             position: sample of the stream that x begins with, a multiple of the mel's hop.
             conditions: passed to the vocoder (seed).
         """
@@ -130,7 +129,8 @@ class CopySynthesis(Engine):
         return {**value, "pitch": pitch, "vocoder": self.vocoder.unpack(value["vocoder"])}
 
     def padded_length(self, length: int) -> int:
-        """Samples that `length` samples are extended to, so that the vocoder's output covers them all."""
+        """Return the length to which `length` samples are padded, so that the vocoder's output covers them
+        all."""
         hop = self.vocoder.upsampling
         candidates = itertools.count(-(-length // hop) * hop, hop)
         return next(n for n in candidates if self._covered(n) >= length)
@@ -143,7 +143,7 @@ class CopySynthesis(Engine):
         return {"mel": None, "pitch": None, "waiting": None, "length": 0}
 
     def _features(self, x: Chunk, state: dict[str, Any], final: bool) -> tuple[Chunk, dict[str, Any]]:
-        """Frames that are complete, (B, input_channels, frames), and the analysis's state."""
+        """Return the complete frames, (B, input_channels, frames), and the state of the analysis."""
         length = state["length"] + x.shape[-1]
         samples = x[:, 0]
         if final:
@@ -165,7 +165,7 @@ class CopySynthesis(Engine):
 
 
 class _CopySynthesisBatch(Batch):
-    """Streams that are analysed each by itself, and vocoded together."""
+    """Streams that are analysed one by one and vocoded together."""
 
     engine: CopySynthesis
 
@@ -189,7 +189,7 @@ class _CopySynthesisBatch(Batch):
             if features.shape[-1] == vocoder.hop_length:
                 whole.append((rows, features))
                 continue
-            # At a stream's beginning frames come that make no hop.
+            # At a stream's beginning there are frames that do not complete a hop.
             outputs[rows], state = vocoder.step(features, self._vocoders.extract(rows))
             self._vocoders.insert(rows, state)
         if whole:
@@ -198,7 +198,7 @@ class _CopySynthesisBatch(Batch):
 
 
 def _track(tracker: PitchTracker, samples: Chunk, state: Any, final: bool) -> tuple[Chunk, Any]:
-    """F0 (B, 1, frames). Only vocoders that PyTorch runs want it."""
+    """Return F0 in Hz, (B, 1, frames). Only vocoders that run in PyTorch take it."""
     import torch
 
     with torch.inference_mode():

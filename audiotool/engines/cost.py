@@ -1,4 +1,4 @@
-"""What a model costs, counted from its operations."""
+"""Count the multiply-accumulates of a model."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ COST_S = 2.0
 
 @torch.no_grad()
 def count_macs(model: Model, seconds: float | None = None) -> float:
-    """Multiply-accumulates of matrix products, convolutions, attention and recurrences for a second of audio.
+    """Count the multiply-accumulates of matrix products, convolutions, attention and recurrences for a second
+    of audio.
 
-    Fourier transforms, norms and other work on single elements are not counted. Models whose attention sees
-    everything cost more a second the longer the segment is. Only shapes are computed, so that large models
-    take no longer than small ones; models that look at values, and those of many small steps, are run.
+    Fourier transforms, norms and other work on single elements are not counted. Models with attention over
+    the whole segment cost more for a second the longer the segment is. Only shapes are computed, which takes
+    no longer for large models. Models whose operations depend on values, and those of many small steps, are
+    run.
 
     Args:
-        seconds: of audio; None is two, and one input item for a model that computes its output step by step.
+        seconds: of audio; None is two, or one input item for an autoregressive model.
     """
     if seconds is None:
         seconds = 1 / items_per_second(model) if model.autoregressive else COST_S
     noise = _noise(model, seconds)
     heard = noise.shape[-1] / items_per_second(model)
-    # Thousands of tiny steps are faster done than imagined.
+    # Thousands of tiny steps take less time on real tensors than on the device "meta".
     recurrent = any(isinstance(m, torch.nn.RNNBase) for m in model.modules())
     if not (recurrent or model.sequential or model.autoregressive):
         try:
@@ -64,12 +66,12 @@ def _macs(model: Model, x: Tensor) -> float:
 
 
 def items_per_second(model: Model) -> float:
-    """Input items (samples, or frames for a vocoder) in a second."""
+    """Return the number of input items (samples, or frames for a vocoder) in a second."""
     return model.sample_rate / model.upsampling
 
 
 def _noise(model: Model, seconds: float) -> Tensor:
-    """Reproducible white noise in the model's input shape (1, C, items)."""
+    """Return reproducible white noise (1, C, items) as the model's input."""
     generator = torch.Generator().manual_seed(0)
     shape = (1, model.input_channels, max(1, round(seconds * items_per_second(model))))
     return (0.1 * torch.randn(shape, generator=generator)).to(next(model.parameters()).device)

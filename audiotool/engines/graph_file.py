@@ -1,4 +1,4 @@
-"""What an ONNX file is made of, read before anything runs it: a graph is data from outside.
+"""Check an ONNX file before it is run, because a graph is data from outside.
 
 A graph that is accepted computes and nothing else: no code is loaded for it, and no file beside it is read
 but the checkpoint it was made from, which holds the weights of bundled graphs.
@@ -15,7 +15,7 @@ from pathlib import Path
 from audiotool.errors import CheckpointError
 
 STANDARD = ("", "ai.onnx")
-"""Names of the domain of ONNX's own operators."""
+"""Names of the domain of ONNX's standard operators."""
 
 DEEPEST = 32
 """Graphs inside nodes of graphs."""
@@ -35,13 +35,13 @@ ENTRY_KEY, ENTRY_VALUE = 1, 2
 
 @dataclass
 class Contents:
-    """What the checks ask of a graph.
+    """The facts of a graph that are checked.
 
     Args:
-        opset: version of ONNX's own operators; 0 where none is named.
-        custom: names of operators and functions that are not ONNX's own.
-        external: names of files that hold values of tensors.
-        nodes: operators in all.
+        opset: version of ONNX's standard operators; 0 where none is named.
+        custom: names of operators and functions that are not ONNX's.
+        external: names of other files that hold tensors.
+        nodes: number of operators.
     """
 
     opset: int = 0
@@ -51,14 +51,14 @@ class Contents:
 
 
 def check_graph(data: bytes, path: Path, opset: int, checkpoint: str | None = None) -> bool:
-    """Refuse what is not a graph of that opset that computes and nothing else.
+    """Check that a file is a graph of the opset that only computes.
 
     Args:
-        checkpoint: name of the one file beside it that may hold values.
+        checkpoint: name of the one file beside it that may hold its tensors.
     Returns:
-        Whether that file does.
+        Whether that file holds some.
     Raises:
-        CheckpointError: damaged, of another opset, with operators of others or values in other files.
+        CheckpointError: damaged, of another opset, with custom operators, or with tensors in other files.
     """
     try:
         found = read_contents(data)
@@ -87,7 +87,7 @@ def read_contents(data: bytes) -> Contents:
     """Read an ONNX file.
 
     Raises:
-        ValueError, IndexError, UnicodeDecodeError: it is not one, or damaged.
+        ValueError, IndexError, UnicodeDecodeError: the file is damaged or not ONNX.
     """
     found = Contents()
     for number, value in _fields(memoryview(data)):
@@ -147,7 +147,7 @@ def _read_tensor(data: memoryview, found: Contents) -> None:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers and values of a message."""
+    """Yield the field numbers and values of a protocol buffer message."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

@@ -2,9 +2,9 @@
 
     engine = OnnxEngine.open("denoise-16k.onnx")
 
-The graph takes whole hops and gives as many samples as it takes (`engines/card.py`). What makes that a stream
-of any chunks is here: input waits until its hop is whole, samples before the stream are dropped, and a stream
-that ends is drained.
+The graph takes whole hops and returns as many samples as it takes (`engines/card.py`). The engine makes
+streams of chunks of any length from that: input waits until its hop is complete, the first `delay` output
+samples are dropped, and at the end `drain_value` is fed until the tail has come.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
     import onnxruntime
 
 PIECE_SECONDS = 1.0
-"""Input of one run at most: what a longer one writes between its operators falls out of the caches."""
+"""Greatest input of one run: the intermediate results of a longer one do not fit into the processor's
+caches."""
 
 
 class _Stream(NamedTuple):
-    """Where a stream is.
+    """State of a stream.
 
     Args:
         tensors: the graph's states, None before the first run.
-        given: states that begin otherwise than the card says, by name.
+        given: states that do not begin as the card says, by name.
         waiting: (B, C, less than a hop) input that has not been run, None before the first step.
-        fed: input items so far.
-        run: input items that the graph has seen.
+        fed: number of input items so far.
+        run: number of input items that the graph has processed.
     """
 
     tensors: tuple[NDArray[Any], ...] | None
@@ -49,13 +50,13 @@ class _Stream(NamedTuple):
 
 
 class OnnxEngine(Engine):
-    """A graph and its card, ready to run; any number of streams and threads may share it.
+    """A graph and its card, ready to run. Any number of streams and threads may share it.
 
     Args:
-        graph: the ONNX file's content, already checked, or the file where its weights lie in the checkpoint.
-        card: what its inputs and outputs mean.
+        graph: content of the ONNX file, already checked, or its path where the weights are in the checkpoint.
+        card: the graph's card.
         source: the file, for messages.
-        threads: that one run may use; None is one, which serves these small models best.
+        threads: that one run may use; None is one, the fastest for these small models.
     Raises:
         CheckpointError: onnxruntime refuses the graph, or graph and card do not fit each other.
     """
@@ -92,10 +93,10 @@ class OnnxEngine(Engine):
     def open(
         cls, graph: Path | str, checkpoint: Path | str | None = None, threads: int | None = None
     ) -> OnnxEngine:
-        """Open a graph; its card lies beside it, with the same name and ".json".
+        """Open a graph and its card, which has the same name with the ending ".json".
 
         Args:
-            checkpoint: the file it must have been made from.
+            checkpoint: the file from which the graph must have been made.
             threads: see the class.
         Raises:
             CheckpointError: the graph is missing, damaged, not the checkpoint's, of another opset, or not
@@ -184,13 +185,14 @@ class OnnxEngine(Engine):
         return max(0, length - self.card.shorter) * self.upsampling
 
     def _items_for(self, length: int) -> int:
-        """Input items, in whole hops, after which all output of a stream of `length` items has come."""
+        """Return the input items, in whole hops, after which all output of a stream of `length` items has
+        come."""
         wanted = self.output_length(length)
         items = -(-(wanted + self.delay) // self.upsampling) if wanted else 0
         return -(-items // self.hop_length) * self.hop_length
 
     def _run(self, x: Chunk, stream: _Stream) -> tuple[Chunk, tuple[NDArray[Any], ...] | None]:
-        """Whole hops -> as many samples, and the states after them."""
+        """Run whole hops; return as many samples, and the states after them."""
         if not x.shape[-1]:
             return np.zeros(
                 (x.shape[0], len(self.stems) * x.shape[1] if self.upsampling == 1 else 1, 0), np.float32
@@ -208,7 +210,7 @@ class OnnxEngine(Engine):
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1), tensors
 
     def _begin(self, batch: int, given: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], ...]:
-        """The states of `batch` streams at their beginning."""
+        """Return the states of `batch` streams at their beginning."""
         tensors = []
         for state, start in zip(self.card.states, self._start, strict=True):
             values = np.asarray(given.get(state.name, start), start.dtype)
@@ -217,7 +219,8 @@ class OnnxEngine(Engine):
         return tuple(tensors)
 
     def _session(self) -> onnxruntime.InferenceSession:
-        """The session of this process: one made before a fork waits for threads that are not there."""
+        """Return this process's onnxruntime session. One made before a fork would wait for threads of the
+        parent."""
         process = os.getpid()
         session = self._sessions.get(process)
         if session is None:
@@ -229,7 +232,7 @@ class OnnxEngine(Engine):
         return session
 
     def _check_interface(self, session: onnxruntime.InferenceSession) -> None:
-        """Refuse a card of another graph."""
+        """Check that the graph's inputs and outputs are those of the card."""
         inputs = {value.name: value.type for value in session.get_inputs()}
         types = {"float32": "tensor(float)", "float64": "tensor(double)", "int64": "tensor(int64)"}
         expected = {"input": "tensor(float)"} | {s.name: types[s.type] for s in self.card.states}
@@ -302,7 +305,7 @@ def _make_session(graph: bytes | str, source: Path, threads: int) -> onnxruntime
     options.log_severity_level = 4
     # What these small graphs gain by more than folding of constants is less than finding it out costs.
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    # Streams that wait cost nothing.
+    # Threads that wait do not spin.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -314,7 +317,7 @@ def _make_session(graph: bytes | str, source: Path, threads: int) -> onnxruntime
 
 
 def _runtime() -> Any:
-    """The module onnxruntime.
+    """Import onnxruntime.
 
     Raises:
         DependencyError: missing, broken or too old.

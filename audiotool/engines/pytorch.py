@@ -1,4 +1,4 @@
-"""Any model on any device, through PyTorch."""
+"""Run any model on any device with PyTorch."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
 
 FEW_CHUNKS = 3
-"""Chunks up to which replaying a live step for each takes less time than one plain step for all."""
+"""Number of hops up to which a replay of the traced step for each takes less time than one plain step for
+all."""
 
 
 @dataclass(frozen=True)
 class _Replayed:
-    """A state between two replayed steps."""
+    """State of a stream between two traced steps."""
 
     step: TracedStep
     tensors: Sequence[Tensor]
@@ -37,11 +38,11 @@ class _Replayed:
 class TorchEngine(Engine):
     """A model in eval mode, on its own device.
 
-    What the caller has switched on (autocast, gradients) does not reach the model. In a child that was forked
-    after PyTorch had begun to compute, it computes with one thread: the threads stayed with the parent.
+    The caller's autocast and gradient modes do not affect the model. In a process that was forked after
+    PyTorch had begun to compute, it computes with one thread, because threads are not forked.
 
     Args:
-        model: its device and type are the engine's.
+        model: its device and dtype are the engine's.
     """
 
     kind = "torch"
@@ -115,7 +116,7 @@ class TorchEngine(Engine):
         return tree_map(tensor, value)
 
     def prepare(self, batch: int, channels: int, items: int) -> None:
-        """Trace steps of (batch, channels, items), where the state of the model's streams keeps its form."""
+        """Trace the step for chunks (batch, channels, items), if the model's state keeps its shapes."""
         with self._running():
             shape = (batch, channels, items)
             self._prepared[shape] = traced_step(self.model, shape)
@@ -130,7 +131,7 @@ class TorchEngine(Engine):
         return self.model.output_length(length)
 
     def _traced_for(self, shape: tuple[int, ...]) -> tuple[TracedStep, int] | None:
-        """The step to be replayed for a chunk of this shape, and the items of each."""
+        """Return the traced step for a chunk of this shape, and the items of each replay."""
         batch, channels, length = shape
         for (rows, columns, items), step in self._prepared.items():
             fits = (rows, columns) == (batch, channels) and length and length % items == 0
@@ -185,7 +186,7 @@ class TorchEngine(Engine):
 
 
 class _TorchBatch(Batch):
-    """Streams whose states lie in common tensors, where the model's can."""
+    """Streams whose states are rows of common tensors, if the model's states allow it."""
 
     engine: TorchEngine
 
@@ -216,5 +217,5 @@ class _TorchBatch(Batch):
 
 
 def _plain(state: State) -> State:
-    """The state that the model itself goes on from."""
+    """Return the state in the model's own form."""
     return state.step.end(state.tensors) if isinstance(state, _Replayed) else state

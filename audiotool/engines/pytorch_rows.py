@@ -1,7 +1,7 @@
-"""Many streams of a model in PyTorch, stepped together: the rows of their states lie in common tensors.
+"""Many streams of a PyTorch model stepped together: their states are rows of common tensors.
 
-Where a state's tensors have the batch is found by stepping two streams together and each alone. A model whose
-states differ by more than their values (one that counts, or whose state grows) steps its streams alone.
+The batch axis of each tensor of a state is found by stepping two streams together and each alone. A model
+whose states differ in more than values (one that counts, or whose state grows) steps its streams alone.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from audiotool.engines.traced import MOST_HOPS, signature
 from audiotool.models.base import Model
 
 CLOSE = 1e-3
-"""Two streams' states together and alone are the same, but for rounding."""
+"""Tolerance of comparing states of two streams, stepped together and alone: rounding."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the batch is in a steady state.
+    """The batch axes of a state in the steady state.
 
     Args:
         like: `signature` of a state of one row.
-        leaves: of such a state; zeros for tensors with a batch, what never changes for those without.
-        structure: of the pytree.
-        axes: of each leaf's batch; None for what is no tensor.
+        leaves: leaves of such a state: zeros for tensors with a batch axis, the constant for the others.
+        structure: structure of the pytree.
+        axes: batch axis of each leaf; None for a leaf that is no tensor.
     """
 
     like: Any
@@ -41,11 +41,11 @@ class Layout:
 
 
 class CommonStates:
-    """States of many streams, a row each.
+    """States of many streams as rows of common tensors.
 
     Args:
-        layout: as `find_layout` finds it.
-        capacity: rows.
+        layout: result of `find_layout`.
+        capacity: number of rows.
     """
 
     def __init__(self, layout: Layout, capacity: int) -> None:
@@ -57,7 +57,7 @@ class CommonStates:
         ]
 
     def absorb(self, rows: Rows, state: State) -> bool:
-        """Take a state of `len(rows)` rows in; False where it is not like the others."""
+        """Set rows to a state of `len(rows)` rows; return False where it does not have the layout."""
         singles = _rows_of(state, self.layout, len(rows))
         if any(signature(single) != self.layout.like for single in singles):
             return False
@@ -70,7 +70,7 @@ class CommonStates:
         return True
 
     def get(self, rows: Sequence[int]) -> State:
-        """The state of some rows; a copy."""
+        """Return a copy of the state of some rows."""
         found = []
         for leaf, axis in zip(self._leaves, self.layout.axes, strict=True):
             if axis is not None:
@@ -81,7 +81,7 @@ class CommonStates:
         return tree_unflatten(found, self.layout.structure)
 
     def put(self, rows: Sequence[int], state: State) -> None:
-        """Let some rows be those of a state that was stepped from theirs."""
+        """Set rows to a state that a step of them returned."""
         self._put(rows, tree_flatten(state)[0])
 
     def _put(self, rows: Sequence[int], leaves: list[Any]) -> None:
@@ -93,12 +93,14 @@ class CommonStates:
 
 
 def _unfolded(tensor: Tensor, axis: int, rows: int) -> Tensor:
-    """The batch's axis as two: rows, and what each of them folds into it (bands, channels)."""
+    """Split the batch axis into two: rows, and what a model folds into the batch for each row (bands,
+    channels)."""
     return tensor.unflatten(axis, (rows, tensor.shape[axis] // rows))
 
 
 def _rows_of(state: State, layout: Layout, count: int) -> list[State]:
-    """A state of `count` rows as as many states; itself where it does not have the layout."""
+    """Split a state of `count` rows into states of one row; a state of another layout is returned as it
+    is."""
     leaves, structure = tree_flatten(state)
     if count == 1 or structure != layout.structure:
         return [state]
@@ -112,7 +114,8 @@ def _rows_of(state: State, layout: Layout, count: int) -> list[State]:
 
 
 def find_layout(model: Model) -> Layout | None:
-    """The layout of a model's steady states, None where its streams cannot be stepped together."""
+    """Find the layout of a model's states in the steady state; None where its streams cannot be stepped
+    together."""
     generator = torch.Generator().manual_seed(0)
     reference = next(model.parameters())
     shape = (2, model.input_channels, model.hop_length)
@@ -139,14 +142,15 @@ def find_layout(model: Model) -> Layout | None:
 
 
 def _common(states: list[State]) -> list[list[float]]:
-    """Values of the tensors that have no batch, of streams alone and together."""
+    """Return the values of the tensors without a batch axis, from streams alone and together."""
     one, _, both = (tree_flatten(state)[0] for state in states)
     pairs = zip(one, both, strict=True) if len(one) == len(both) else ()
     return [a.flatten().tolist() for a, b in pairs if isinstance(a, Tensor) and a.shape == b.shape]
 
 
 def _axis(one: Any, two: Any, both: Any) -> int | None:
-    """Axis of the batch in a leaf of two streams alone and together; None: none; -1: not by rows."""
+    """Return the batch axis of a leaf, from two streams alone and together; None: no batch axis; -1: not
+    separable by rows."""
     if not isinstance(one, Tensor):
         return None if one == two == both else -1
     if one.shape == both.shape:

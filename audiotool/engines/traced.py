@@ -1,10 +1,10 @@
-"""Live steps without Python's share of the time.
+"""Traced steps: live steps without the time that Python takes.
 
 A model of small layers spends most of a live step in Python, between its operations. In the steady state of a
-stream a step leaves behind a state of the shapes and integers it found. Every step is then the same list of
-tensor operations, which are traced once (torch.jit.trace) and replayed. Integers of the state become
-constants of the trace, which is right as long as they stay what they are: until then, and for models whose
-state counts or grows, the plain step serves.
+stream a step returns a state of the same shapes and integers as it was given. Every step is then the same
+list of tensor operations, which are traced once (torch.jit.trace) and replayed. Integers of the state become
+constants of the trace, so the trace is only used while they stay the same. Before the steady state, and for
+models whose state counts or grows, the plain step is used.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from audiotool.models.layers.scripted import compiling
 logger = logging.getLogger(__name__)
 
 MOST_HOPS = 24
-"""Chunks after which a stream is taken never to reach its steady state."""
+"""Number of chunks after which a stream is assumed never to reach a steady state."""
 
 WARM_UP = 3
-"""Runs after which TorchScript has optimised a trace."""
+"""Number of runs after which TorchScript has optimised a trace."""
 
 
 class TracedStep:
-    """`model.step` over one chunk, traced; the state travels as a list of tensors.
+    """The traced `model.step` of one chunk; the state is a list of tensors.
 
     Args:
         model: causal, in eval mode.
-        chunk: (B, C, items) like every chunk of the stream.
-        state: of a stream in its steady state.
+        chunk: (B, C, items), the shape of every chunk.
+        state: state of a stream in its steady state.
     """
 
     def __init__(self, model: Model, chunk: Tensor, state: State) -> None:
@@ -49,7 +49,7 @@ class TracedStep:
             self._traced = torch.jit.trace(step, inputs, check_trace=False)
 
     def begin(self, state: State) -> Sequence[Tensor] | None:
-        """The tensors of a state like the traced one, None for any other."""
+        """Return the tensors of a state with the traced one's signature; None for any other."""
         return self._layout.tensors(state) if signature(state) == self._like else None
 
     def __call__(self, chunk: Tensor, tensors: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
@@ -58,12 +58,13 @@ class TracedStep:
         return output, tensors
 
     def end(self, tensors: Sequence[Tensor]) -> State:
-        """The state that these tensors are part of, for the plain step."""
+        """Return the state with these tensors, for the plain step."""
         return self._layout.state(tensors)
 
 
 class _Layout:
-    """The way between states that differ in their tensors' values alone, and those tensors."""
+    """Converts states that differ in the values of their tensors alone to lists of these tensors, and
+    back."""
 
     def __init__(self, state: State) -> None:
         leaves, self._structure = tree_flatten(state)
@@ -82,7 +83,8 @@ class _Layout:
 
 
 class _FlatStep(nn.Module):
-    """A step of tensors alone: chunk and the state's tensors -> output and the new state's tensors."""
+    """A step with tensors as arguments: chunk and the state's tensors -> output and the new state's
+    tensors."""
 
     def __init__(self, model: Model, layout: _Layout) -> None:
         super().__init__()
@@ -95,7 +97,8 @@ class _FlatStep(nn.Module):
 
 
 def signature(state: State) -> tuple[TreeSpec, list[Any]]:
-    """What two states of one trace have in common: structure, shapes, types, everything else."""
+    """Return what two states of one trace have in common: structure, shapes, dtypes, and all values but the
+    tensors'."""
     leaves, structure = tree_flatten(state)
     return structure, [(x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves]
 
@@ -104,14 +107,14 @@ _FOUND: WeakKeyDictionary[Model, dict[Hashable, TracedStep | None]] = WeakKeyDic
 
 
 def traced_step(model: Model, shape: tuple[int, int, int], **conditions: Any) -> TracedStep | None:
-    """A model's step, traced in the steady state of its streams; None where there is none.
+    """Return the traced step of a model, or None where its streams have no steady state.
 
-    It is made on a stream of noise, which takes about half a second, and kept for as long as the model lives.
-    Weights may be changed in place meanwhile. On a GPU, launching kernels is not what a step waits for.
+    The step is traced on a stream of noise, which takes about half a second, and is kept as long as the
+    model. Weights may be changed in place. There is no traced step on a GPU, where it saves nothing.
 
     Args:
         shape: (B, C, items) of every chunk.
-        conditions: those of the stream.
+        conditions: arguments of `Model.start` of the stream.
     """
     weights = tuple(itertools.chain(model.parameters(), model.buffers()))
     if model.training or any(t.device.type != "cpu" for t in weights):

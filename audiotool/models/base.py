@@ -1,18 +1,18 @@
-"""The contract every model keeps: what it declares, and how it is called.
+"""The base class of all models: what a model declares, and how it is called.
 
 Time is always the last axis. A waveform is (batch, channels, time); a vocoder's input is (batch, n_mels,
 frames). Output is (batch, stems * channels, time), stems in the order of `Model.stems`.
 
-A **causal** model implements `step`: chunks of any length go in, whatever is complete comes out, and all it
-must remember travels in `state`, an explicit pytree (dicts, lists and tuples of tensors, integers and None).
-`state=None` begins a stream; `final=True` says that the stream ends with this chunk and everything still held
-must come out. Whole-file inference and training are one call with one chunk, so a streamed result equals a
-whole-file one by construction.
+A **causal** model implements `step`. It takes a chunk of any length and returns the output that is complete.
+Everything that later steps need is in `state`, an explicit pytree (dicts, lists and tuples of tensors,
+integers and None). `state=None` begins a stream. `final=True` ends it: the step also returns all output that
+was still delayed. Whole-file inference and training are one call with one chunk, so a streamed result equals
+a whole-file result by construction.
 
 A **non-causal** model implements `process` on a whole segment and declares `context`, the input it needs on
 either side of a sample; the overlap-add streamer does the rest.
 
-`forward` takes and returns what the published model's does, and serves training and parity.
+`forward` has the inputs and outputs of the published model's, for training and for comparison with it.
 """
 
 from __future__ import annotations
@@ -30,63 +30,64 @@ from audiotool.dsp.level import Level
 from audiotool.errors import AudiotoolError, CheckpointError
 
 State = Any
-"""A pytree of tensors, integers and None: everything a causal model remembers between chunks."""
+"""State of a causal model between chunks: a pytree of tensors, integers and None."""
 
 MAX_PARAMETERS = 1_000_000_000
-"""Of a network: four times the largest published one's here, four gigabytes."""
+"""Greatest number of weights of a network: four times that of the largest published one here, 4 GB."""
 
 
 def measure_level(waveform: Tensor) -> Level[Tensor]:
-    """Measure the level of a whole waveform (batch, channels, time)."""
+    """Measure the level of a whole waveform (batch, channels, time), each row by itself."""
     flat = waveform.flatten(1)
     std = flat.std(dim=1) if flat.shape[1] > 1 else flat.new_zeros(flat.shape[0])
     return Level(*(v.reshape(-1, 1, 1) for v in (std, flat.square().mean(1).sqrt(), flat.mean(1))))
 
 
 class Model(nn.Module):
-    """Base of every published architecture.
+    """Base class of all architectures.
 
     Class attributes:
-        name: what recipes and the command line call it.
+        name: the architecture's name in recipes and on the command line.
         takes: kinds of input: "waveform" or "mel", and "enrolment" where it keeps one speaker.
-        gives: kinds of output that it can be trained to give, its main one first: "speech" (one cleaner or
-            new recording), "stems" (several, which add up or not), "wide-band" (what the input lacks).
+        gives: kinds of output it can be trained for, the main one first: "speech" (one cleaner or new
+            recording), "stems" (several recordings), "wide-band" (a recording of wider band).
         config_class: a frozen dataclass with every hyper-parameter and its published default.
         reference: author, title, venue and year, arXiv number.
-        remembers: what the tensors of a state hold, by their place in it: {"layers": "…"} for all under it.
-        warmed_up: the places whose tensors `warm_up` carries over.
-        small: configuration keys that make a small network of it, for tests and first trials; laid over the
-            defaults or a recipe's configuration.
+        remembers: meanings of the tensors of a state by their path: {"layers": "…"} describes all below
+            `layers`.
+        warmed_up: paths of the tensors that `warm_up` sets.
+        small: configuration of a small network, for tests and first trials; overrides the defaults or a
+            recipe's configuration.
 
     Instance attributes (set in `__init__`):
         sample_rate: Hz of the output, and of the input where that is a waveform.
-        hop_length: input items (samples, or frames for a vocoder) a step naturally consumes; chunks of any
-            other length are allowed.
-        latency: samples, the algorithm's own; output sample t never depends on input after t + latency. For a
-            vocoder, input frame f is taken to arrive as sample f * upsampling.
-        delay: samples; what is still inside when whole hops have been fed. A stream of one hop at a time lags
-            by delay + hop_length - 1: what is there may have to wait for the rest of its hop.
+        hop_length: input items (samples, or frames for a vocoder) that complete one step of the algorithm.
+            Chunks may have any length.
+        latency: samples; output sample t never depends on input after t + latency. A vocoder's input frame f
+            counts as sample f * upsampling.
+        delay: output samples that have not come out when whole hops have been fed. A stream that is fed
+            single samples lags by delay + hop_length - 1, because a sample may wait for the rest of its hop.
         causal: True when `step` is implemented.
         upsampling: output samples per input item: 1 for waveforms, the mel hop for vocoders.
         channels: audio channels consumed together; 1 means that channels are processed independently,
             None means any number (a microphone array) mixed down to one.
         stems: names of the outputs; "speaker1", "speaker2", … say that they are interchangeable.
-        context: for non-causal models, input items needed (before, after) an item for an exact answer; None
-            when unbounded, and the overlap-add streamer cross-fades.
-        uses_level: True when the published model normalises by the whole recording's level: files take a
-            first pass, live streams a running estimate.
-        extends_from_hz: lowest frequency in Hz at which the model adds what a recording lacks, None where it
-            adds nothing. `start` then takes the condition `bandwidth_hz`, where the recording's content
-            ends: files take a first pass, live streams do without.
-        warm_up_seconds: of a recording's beginning, which the model does better to have heard once before.
-            `start` then takes the condition `memory`, which `warm_up` gives: files take a first pass, live
-            streams do without.
-        uses_position: True when `process` takes the condition `position`, the stream's input item its segment
-            begins with: models that draw noise or follow a phase continue it from there.
-        autoregressive: True when output is computed from earlier output, step by step, whatever the length.
-        drain_value: what an input item after a stream's end is, where one is needed: 0 for waveforms.
-        rounding: greatest difference that another order of the same sums makes, over the output's peak.
-        sequential: True when `process` is thousands of small operations (a scan, a loop over time).
+        context: for non-causal models, the receptive field as input items (before, after) an output item;
+            None when it is unbounded, in which case the overlap-add streamer cross-fades.
+        uses_level: True when the published model normalises by the whole recording's level. Files measure it
+            in a first pass, live streams use a running estimate.
+        extends_from_hz: lowest frequency in Hz at which the model adds content; None where it adds none.
+            `start` then takes the condition `bandwidth_hz`, the recording's bandwidth. Files measure it in a
+            first pass, live streams leave it out.
+        warm_up_seconds: length of the warm-up, 0 for none: the model runs over so much of the recording's
+            beginning before the stream starts. `start` then takes the condition `memory`, which `warm_up`
+            returns. Files do this in a first pass, live streams leave it out.
+        uses_position: True when `process` takes the condition `position`, the index of its segment's first
+            input item in the stream: models that draw noise or follow a phase continue it from there.
+        autoregressive: True when each output sample is computed from earlier ones, one after another.
+        drain_value: value of the input items that are appended at a stream's end: 0 for waveforms.
+        rounding: greatest difference that rounding makes between chunk sizes, relative to the output's peak.
+        sequential: True when `process` consists of thousands of small operations (a scan, a loop over time).
     """
 
     name: ClassVar[str]
@@ -128,7 +129,7 @@ class Model(nn.Module):
     ) -> Model:
         """Build the model from plain values, as recipes and checkpoints hold them.
 
-        Its `outline` is built first: nothing is allocated for a network that is not wanted.
+        Its `outline` is built first, so that no memory is allocated for a configuration that is refused.
 
         Args and Raises: as `outline`.
         """
@@ -141,15 +142,15 @@ class Model(nn.Module):
         shapes: Mapping[str, Sequence[int]] | None = None,
         source: str = "",
     ) -> Model:
-        """Build the model without memory for its weights, to be looked at.
+        """Build the model on the device "meta", without memory for its weights.
 
         Args:
             values: fields of the config class that differ from its defaults.
-            shapes: of the weights that will be loaded, by name; the network has to have the same.
-            source: of the weights, for messages.
+            shapes: shapes of the weights that will be loaded, by name; the network must have the same.
+            source: name of the weights' file, for messages.
         Raises:
-            CheckpointError: a key is unknown (the nearest valid one is named), missing or refused, the values
-                do not make a network, or one of other shapes or of more than `MAX_PARAMETERS`.
+            CheckpointError: a key is unknown (the nearest valid one is named), missing or invalid; the values
+                do not fit together; the shapes differ; the network has more than `MAX_PARAMETERS` weights.
         """
         config: Any = build_config(cls.config_class, values or {}, f"{cls.name}: ")
         try:
@@ -169,70 +170,73 @@ class Model(nn.Module):
         return outline
 
     def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
-        """State at the beginning of a stream.
+        """Return the state at the beginning of a stream.
 
         Args:
-            level: the whole recording's level when it is known; None asks for a running estimate.
-            conditions: what else a model may be conditioned on (`bandwidth_hz`, what `enrol` gave).
+            level: level of the whole recording; None uses a running estimate.
+            conditions: other conditions of the model (`bandwidth_hz`, `memory`, those that `enrol` returns).
         """
         return None
 
     def unknown_conditions(self) -> dict[str, Any]:
-        """Values of `start`'s conditions that are as good as none given, for what cannot leave one out."""
+        """Return values of `start`'s conditions that mean "not known", for graphs, whose inputs cannot be
+        left out."""
         return {}
 
     def beginning(self) -> State:
-        """Those parts of a stream's first state that are not 0, where `start` has None; without a batch."""
+        """Return the parts of a stream's first state that are not 0, without a batch axis, where `start`
+        returns None."""
         return {}
 
     def warm_up(self, beginning: Tensor) -> State:
-        """What is remembered at the end of a recording's beginning, (B, C, T), for a stream of the recording.
+        """Run over the beginning of a recording (B, C, T) and return the condition `memory` of `start`.
 
-        The condition `memory` of `start`; only where `warm_up_seconds` is not 0.
+        Only models whose `warm_up_seconds` is not 0 have it.
         """
         raise TypeError(f"{self.name} has no warm-up")
 
     def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
-        """The state with what `warm_up` carries over as it is at a stream's beginning, in rows bool (B,).
+        """Reset what `warm_up` sets of a state to its value at a stream's beginning, in the rows bool (B,).
 
         Args:
-            memory: of a warm-up, as for `start`; only where `warm_up_seconds` is not 0.
+            memory: result of a warm-up, as for `start`; None resets to the beginning without one.
         """
         raise TypeError(f"{self.name} has no warm-up, and forgets nothing")
 
     def enrol(self, recording: Tensor) -> dict[str, Any]:
-        """Encode a recording of the wanted speaker once, for any number of streams.
+        """Encode an enrolment, the recording of the one speaker to keep, for any number of streams.
 
         Args:
-            recording: (1, 1, T) at the model's rate.
+            recording: (1, 1, T) at the model's sample rate.
         Returns:
             Conditions for `start`.
         Raises:
-            CheckpointError: the model does not tell speakers apart by an enrolment.
+            CheckpointError: the model takes no enrolment.
         """
         raise CheckpointError(
             f"{self.name} takes no enrolment: give a checkpoint of a personalised model, or none"
         )
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
-        """Consume one chunk and return what is complete, with the state for the next one.
+        """Process one chunk; return the output that is complete, and the state for the next chunk.
 
         Args:
             x: (B, C, T) for any T >= 0.
             state: from `start` or the previous step; None begins a stream.
-            final: the stream ends after x; everything still held is emitted and the state is spent.
+            final: the stream ends after x. The output includes everything that was delayed; the state is not
+                to be used again.
         Returns:
             (B, stems * C, T') with T' >= 0, and the new state. Over a stream the outputs sum to at least
-            `output_length(total input)`; the streamer cuts what is beyond.
+            `output_length(total input)`; the streamer cuts the excess.
         """
         raise TypeError(f"{self.name} looks ahead without bound and is streamed by overlap-add")
 
     def drain(self, state: State) -> Tensor:
-        """Return the tail that look-ahead and overlap still hold; the stream ends here."""
+        """End the stream and return its tail: the output that look-ahead and overlap have delayed."""
         return self.step(self.empty_input(state), state, final=True)[0]
 
     def empty_input(self, state: State) -> Tensor:
-        """An input of length zero that fits `state`'s batch size, device and type."""
+        """Return an input of length zero with `state`'s batch size and the model's device and dtype."""
         reference = next(self.parameters())
         leaves = [t for t in tree_leaves(state) if isinstance(t, Tensor) and t.dim() > 0]
         batch = leaves[0].shape[0] if leaves else 1
@@ -252,25 +256,26 @@ class Model(nn.Module):
         return y[..., : self.output_length(x.shape[-1])]
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the losses look at for one training batch.
+        """Return the inputs of the losses for one training batch.
 
         Args:
-            batch: "input" (B, C, T), "target" (B, stems * C, T'), and what else the task's examples hold.
+            batch: "input" (B, C, T), "target" (B, stems * C, T'), and the other tensors of the task's
+                examples.
         Returns:
-            "estimate", shaped as the target, and whatever a model's own published loss needs beside it
-            (spectra, log-determinants). Models whose training differs from inference override this.
+            "estimate", shaped as the target, and what the model's published loss needs besides (spectra,
+            log-determinants). Models whose training differs from inference override this.
         """
         return {"estimate": self.process(batch["input"], **self._measured(batch["input"]))}
 
     @property
     def warm_up_samples(self) -> int:
-        """`warm_up_seconds` at the model's rate."""
+        """`warm_up_seconds` as samples at the model's sample rate."""
         return math.ceil(self.warm_up_seconds * self.sample_rate)
 
     def warmed_up_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As `training_outputs`, begun after a warm-up, as files are.
+        """Return `training_outputs` of streams that begin with a warm-up, as files do.
 
-        Nothing is learnt from the warm-up itself, only from what is done with its memory.
+        The warm-up itself has no gradient.
         """
         x = batch["input"]
         with torch.no_grad():
@@ -281,14 +286,14 @@ class Model(nn.Module):
         return {"level": measure_level(x)} if self.uses_level else {}
 
     def output_length(self, length: int) -> int:
-        """Output samples that belong to `length` input items."""
+        """Return the number of output samples for `length` input items."""
         return length * self.upsampling
 
     @property
     def delay(self) -> int:
-        """Output samples that are still inside when whole hops have been fed.
+        """Output samples that have not come out when whole hops have been fed.
 
-        A model of frames gives whole hops: the last frame that has ended completes one.
+        This is for models of frames, whose output comes in whole hops: each complete frame completes one.
         """
         frames = -(-(self.latency + 1) // self.hop_length)
         return (frames - 1) * self.hop_length
@@ -302,8 +307,8 @@ class Model(nn.Module):
         """Load a state dict strictly.
 
         Raises:
-            CheckpointError: keys are missing or unexpected, a shape or the kind of number differs, or values
-                are not finite; `source` is named.
+            CheckpointError: keys are missing or unexpected, a shape or the kind of number (real, complex,
+                integer) differs, or values are not finite. The message names `source`.
         """
         self.check_shapes({key: tensor.shape for key, tensor in tensors.items()}, source)
         self._check_values(tensors, source)
@@ -350,5 +355,5 @@ class Model(nn.Module):
 
 
 def _numbers(tensor: Tensor) -> str:
-    """The type of a tensor's numbers, as messages name it."""
+    """Return the dtype of a tensor as messages name it."""
     return str(tensor.dtype).removeprefix("torch.")

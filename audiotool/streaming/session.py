@@ -43,12 +43,12 @@ class Settings:
             model's output.
         output_rate: Hz of the output; None keeps the input's.
         upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
-        the frequencies below.
+            the frequencies below.
         follow_removal: False keeps the whole upper band at gain 1, for models that remove nothing.
         warm_up: run the model over the recording's first seconds before its stream begins, if the model
-        declares `warm_up_seconds`. Live streams and pipes never do.
+            declares `warm_up_seconds`. Live streams and pipes never do.
         widens: the output may have a wider band than the input. Its rate is at least the model's, and the
-        input's frequencies above the model's band are kept as they are.
+            input's frequencies above the model's band are kept as they are.
     """
 
     chunk_seconds: float | None = None
@@ -104,11 +104,11 @@ class Session(Carrier):
         channels: of the input.
         settings: chunking and mixing.
         prepare: trace the live step before the first block; False where another object steps the model, see
-        `streaming.streams`.
+            `streaming.streams`.
         conditions: arguments of `Engine.start`: what a first pass has measured, an enrolment.
     Raises:
         StreamError: the model takes features, or `mix` or `max_attenuation_db` is set and the output has
-        another sample rate.
+            another sample rate.
     """
 
     carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_order", "_down", "_up", "_back", "streamer")

@@ -132,8 +132,7 @@ class CausalStreamer(Streamer):
 
     Args:
         chunk: input items a step consumes, rounded up to a multiple of the engine's hop. None, for live use,
-        returns output after every hop; hops that arrive together are one step. The output does not depend on
-        it.
+            returns output after every hop; hops that arrive together are one step. The output is the same.
 
     Attributes:
         memory: the engine's state.

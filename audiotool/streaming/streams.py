@@ -36,7 +36,7 @@ class Streams:
     Args:
         engine: causal.
         capacity: rows of the batch. A stream takes one row, or one a channel where the model takes single
-        channels.
+            channels.
         open_session: function of (sample rate in Hz, channels, settings) that returns a session.
         settings: the default of `join`.
     Raises:
