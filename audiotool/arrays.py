@@ -1,4 +1,4 @@
-"""What users hand over and get back: a numpy array or a tensor, and samples within.
+"""Users' arrays: numpy arrays and torch tensors as float32 samples, and back.
 
 Samples are of any floating type, full scale being 1, or of int16, full scale being 32768, as sound cards and
 telephones have them.
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
     import torch
 
 MOST_CHANNELS = 255
-"""More are a waveform with its axes exchanged, as soundfile reads it."""
+"""Greatest number of channels. An array with more has its axes exchanged, as soundfile reads files."""
 
 INT16_SCALE = np.float32(32768)
 
 Block = NDArray[np.float32]
-"""Samples as they are read, fed and written: time is the last axis, the channels come before it."""
+"""Samples (channels, time) float32, as they are read, fed and written."""
 
 Array: TypeAlias = "NDArray[Any] | torch.Tensor"
 """A numpy array or a torch tensor."""
 
 ArrayT = TypeVar("ArrayT", bound="NDArray[Any] | torch.Tensor")
-"""The caller's kind of array, which is also what comes back."""
+"""Type variable of the caller's kind of array, which is also returned."""
 
 
 class UserArray(Generic[ArrayT]):
-    """A user's array as (channels, time) float32, and the way back.
+    """Convert a user's array to (channels, time) float32, and results back.
 
     Raises:
         InputError: other axes or types, NaN or infinite samples.
     """
 
     def __init__(self, waveform: ArrayT) -> None:
-        # Whoever hands a tensor over has imported torch; nobody else needs it.
+        # Whoever passes a tensor has imported torch; it is not imported for arrays.
         torch = sys.modules.get("torch")
         self.is_tensor = torch is not None and isinstance(waveform, torch.Tensor)
         values = _values_of(waveform) if self.is_tensor else np.asarray(waveform)
@@ -71,7 +71,7 @@ class UserArray(Generic[ArrayT]):
             )
 
     def restore(self, stems: NDArray[np.float32]) -> ArrayT:
-        """(stems, channels, time) to the user's kind; what int16 cannot hold is limited.
+        """Convert (stems, channels, time) to the user's kind; int16 is limited to full scale.
 
         Raises:
             InputError: samples are not finite.
@@ -85,17 +85,17 @@ class UserArray(Generic[ArrayT]):
         if self.is_tensor:
             import torch
 
-            # Of torch's types numpy does not know all: bfloat16 is none of its own.
+            # numpy lacks some of torch's dtypes, such as bfloat16.
             values = torch.from_numpy(np.array(values, order="C"))
             return values.to(self.waveform.device, self.waveform.dtype)
         return values.astype(self.dtype)
 
 
 def _values_of(tensor: Any) -> NDArray[Any]:
-    """A tensor's values, of any device and type; floating ones as float32.
+    """Return a tensor's values, of any device and dtype, as a numpy array; floating ones as float32.
 
     Raises:
-        InputError: it has none (a tensor of torch's device "meta").
+        InputError: the tensor has no values (torch's device "meta").
     """
     if tensor.is_meta:
         raise InputError("the waveform is a tensor without values: its device is meta")

@@ -1,4 +1,4 @@
-"""A checkpoint made usable: waveforms, blocks or files in, the same out.
+"""A pipeline runs a checkpoint on waveforms, blocks, files and live streams of any sample rate.
 
     pipeline = audiotool.load("denoise")
     enhanced = pipeline(waveform, sample_rate)                  # (time,) or (channels, time)
@@ -6,9 +6,9 @@
     pipeline.process_file("in.wav", "out.wav")
     live = pipeline.live(sample_rate)                           # feed any number, get what is ready
 
-What a model asks to know of a recording beforehand (`uses_level`, `extends_from_hz`, `warm_up_seconds`) is
-measured for arrays and files in a first pass. `stream` waits for the warm-up, and does with a
-running estimate of the rest or without; `live` and pipes, have no warm-up either.
+What a model needs to know of a whole recording (`uses_level`, `extends_from_hz`, `warm_up_seconds`) is
+measured for arrays and files in a first pass. `stream` waits for the warm-up; in place of the level it uses a
+running estimate, and it leaves the bandwidth out. `live` and pipes have no warm-up either.
 """
 
 from __future__ import annotations
@@ -44,26 +44,27 @@ from audiotool.streaming.state import StreamState
 from audiotool.streaming.streams import Streams
 
 FULL_BAND = 0.95
-"""Share of the model's band. A recording with content up to there is not extended, and a remark says so."""
+"""Share of the model's band up to which a recording has content when it is not extended; a remark says so."""
 
 NARROW_BAND = 0.8
-"""Share of `extends_from_hz`. When content ends below it, an audible gap stays, and a remark says so."""
+"""Share of `extends_from_hz`. If a recording's content ends below it, an audible gap stays; a remark says
+so."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
 
 class Pipeline:
-    """One model with everything that lies between it and a user's audio.
+    """One model, with resampling, channels, levels and mixing for a user's audio.
 
     Args:
-        engine: what runs the model; a vocoder is made to analyse a waveform first (`CopySynthesis`).
-        task: what the model was trained for.
-        metadata: what its checkpoint says of itself.
-        settings: chunking and mixing; see `Settings`.
-        checkpoint_sha256: of the checkpoint's file, by which states of streams are known; "" without one.
-        full_band: opens the pipeline for recordings of more than `checkpoint.FULL_BAND_HZ` when the first one
-            comes; None where this one serves all.
-        conditions: passed to the model at the start of every stream.
+        engine: runs the model. A vocoder is wrapped in `CopySynthesis`, which analyses a waveform first.
+        task: name of the task that the model was trained for.
+        metadata: of the checkpoint.
+        settings: the options of all streams, see `Settings`.
+        checkpoint_sha256: hash of the checkpoint's file, which states of streams hold; "" without one.
+        full_band: function that opens the pipeline for recordings of more than `checkpoint.FULL_BAND_HZ`,
+            called for the first of them; None where this pipeline serves all.
+        conditions: arguments of `Engine.start` of every stream.
 
     Any number of threads may use one pipeline, each stream in one thread at a time.
     """
@@ -99,7 +100,7 @@ class Pipeline:
         self.conditions = conditions
 
     def at(self, sample_rate: int) -> Pipeline:
-        """What processes recordings of a sample rate in Hz: this pipeline, or that of the full band."""
+        """Return the pipeline for recordings of a sample rate in Hz: this one, or that of the full band."""
         if self._full_band is None or sample_rate <= checkpoint.FULL_BAND_HZ:
             return self
         chosen = self._full_band()
@@ -108,7 +109,7 @@ class Pipeline:
 
     @property
     def sample_rate(self) -> int:
-        """The model's own sample rate in Hz; input of any other is resampled."""
+        """The model's sample rate in Hz; input of another rate is resampled."""
         return self.engine.sample_rate
 
     @property
@@ -141,16 +142,16 @@ class Pipeline:
         return array.restore(np.concatenate(parts, axis=-1))
 
     def stream(self, blocks: Iterable[ArrayT], sample_rate: int) -> Iterator[ArrayT]:
-        """Process blocks as they come; the outputs together are as long as the inputs together.
+        """Process blocks one after another. All outputs together are as long as all inputs together.
 
-        The first output comes when the whole warm-up has been fed, two seconds for the bundled
-        denoisers; `live`, or `warm_up=False`, does not wait.
+        The first output comes when the whole warm-up has been fed, two seconds for the bundled denoisers.
+        `live` and `warm_up=False` do not wait.
 
         Args:
             blocks: each (time,) or (channels, time), all of one kind.
             sample_rate: Hz.
         Yields:
-            Arrays of the same kind, whenever some of the output is ready.
+            Arrays of the same kind, as output becomes ready.
         Raises:
             InputError: as `__call__`.
         """
@@ -182,12 +183,13 @@ class Pipeline:
     def live(
         self, sample_rate: int, channels: int | None = None, state: StreamState | None = None
     ) -> LiveStream:
-        """A stream to feed by hand: output after every hop unless `settings.chunk_seconds` says more.
+        """Begin a live stream, with output after every hop, or after `settings.chunk_seconds` where that is
+        set.
 
         Args:
             sample_rate: Hz.
-            channels: 1, or those of the state, when None.
-            state: of a stream that goes on here, with its settings; see `LiveStream.state`.
+            channels: number of channels; None is 1, or that of the state.
+            state: state of a stream to continue, with its settings; see `LiveStream.state`.
         Raises:
             StreamError: the state is of another checkpoint, engine, rate or number of channels, or damaged.
         """
@@ -213,11 +215,14 @@ class Pipeline:
         return live
 
     def streams(self, capacity: int = 64) -> Streams:
-        """Room for many live streams that are stepped together; their settings are the pipeline's unless
-        they ask for others. All go through this model, whatever their rate: see `at` for the full band's.
+        """Return `Streams`, in which many live streams are stepped together.
+
+        A stream has the pipeline's settings unless it joins with others. All streams use this model, whatever
+        their sample rate; `at` returns the pipeline of the full band.
 
         Args:
-            capacity: rows; a stream takes one, or one a channel where the model hears channels by themselves.
+            capacity: number of rows. A stream takes one row, or one a channel where the model takes single
+                channels.
         Raises:
             StreamError: the model is not causal.
         """
@@ -233,8 +238,8 @@ class Pipeline:
         """Keep only the speaker of a recording from now on.
 
         Args:
-            recording: a file with a second or more of that voice, any sample rate; channels become one as
-                `audio.mono` does it.
+            recording: a file with a second or more of that voice, of any sample rate. Several channels are
+                mixed to one as in `audio.mono`.
         Raises:
             CheckpointError: the model takes no enrolment.
             InputError: the recording cannot be read, is too short, or silent.
@@ -266,8 +271,8 @@ class Pipeline:
             target: a path for a model of one stem, else a `Target`. Sample rate (but see `Settings.widens`),
                 channels, length and subtype are the input's.
             progress: called after every block.
-            raw: what standard input and output and named pipes hold, in place of WAV. Output then comes
-                after every hop, as from `live`.
+            raw: format of bare samples in standard input, standard output and named pipes; None is WAV. With
+                bare samples, output comes after every hop, as from `live`.
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
         """
@@ -278,7 +283,7 @@ class Pipeline:
         return process_file(opener, self.stems, source, target, progress, raw)
 
     def _open(self, sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
-        """The stream of a whole recording; what comes but once, block by block, is not measured first."""
+        """Open the stream of a whole recording. A recording that can be read only once has no first pass."""
         seconds, together = (PIPE_CHUNK_SECONDS, 1) if blocks is None else (FILE_CHUNK_SECONDS, channels)
         settings = self.settings if live and self.engine.causal else self._with_chunk(seconds, together)
         size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
@@ -295,10 +300,10 @@ class Pipeline:
         return Session(self.engine, sample_rate, channels, settings, **self.conditions, **measured)
 
     def _with_chunk(self, seconds: float, channels: int) -> Settings:
-        """The settings with steps of so much audio, unless the user said how much.
+        """Return the settings with `chunk_seconds` of so much audio, unless the user has set it.
 
-        Channels are rows of one step: what they take together is what one takes, in memory and in caches. A
-        model that looks ahead has its segments, each of which needs its surroundings.
+        The channels share the chunk, because they are rows of one step and share memory and caches. A model
+        that is not causal keeps its own segments, each of which needs context.
         """
         if self.settings.chunk_seconds is not None:
             return self.settings
@@ -306,7 +311,7 @@ class Pipeline:
         return dataclasses.replace(self.settings, chunk_seconds=seconds / together)
 
     def _remarks(self, measured: dict[str, Any]) -> list[str]:
-        """What the first pass found, for people."""
+        """Return remarks for the user on what the first pass has found."""
         bandwidth = measured.get("bandwidth_hz")
         if bandwidth is None:
             return []
@@ -323,7 +328,8 @@ class Pipeline:
         return [found if other is None else f"{found}; use the model {other}"]
 
     def _other_model(self, above: float = 0.0, below: float = math.inf) -> str | None:
-        """Name of a bundled checkpoint of this task whose sample rate lies between two, in Hz."""
+        """Return the name of a bundled checkpoint of this task whose sample rate in Hz lies between two; else
+        None."""
         for name, path in checkpoint.bundled().items():
             other = checkpoint.read_metadata(path)
             if other.task == self.task and above < other.sample_rate < below:
@@ -333,7 +339,7 @@ class Pipeline:
     def _measure(
         self, blocks: Iterator[Block], sample_rate: int, channels: int, whole: bool = True
     ) -> dict[str, Any]:
-        """First pass: conditions for the streams of this recording; reads no more blocks than it needs."""
+        """Run the first pass over a recording, as far as needed; return the conditions for its streams."""
         first_pass = FirstPass(self.engine, sample_rate, channels, self.settings.warm_up, whole)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
@@ -341,11 +347,11 @@ class Pipeline:
 
 
 class LiveStream:
-    """A stream fed by hand, in the caller's kind of array.
+    """A live stream, which takes and returns the caller's kind of array.
 
     Args:
-        session: what does the work.
-        checkpoint_sha256: of the model's checkpoint, "" where it came from none.
+        session: processes the samples.
+        checkpoint_sha256: hash of the model's checkpoint, "" without one.
     """
 
     # A misspelt attribute is an error, not a setting that does nothing.
@@ -358,7 +364,7 @@ class LiveStream:
 
     @property
     def settings(self) -> Settings:
-        """Of this stream. Another value counts from the next hop on: `live.settings = replace(…, mix=0.5)`.
+        """The stream's options. A change counts from the next hop on: `live.settings = replace(…, mix=0.5)`.
 
         Raises:
             StreamError: anything but `mix` and `max_attenuation_db` is changed.
@@ -371,7 +377,8 @@ class LiveStream:
 
     @property
     def latency(self) -> int:
-        """Input samples by which output may lag behind input: algorithm, hop and resampling together."""
+        """Greatest lag of the output behind the input, in input samples: algorithm, hop and resampling
+        together."""
         return self._session.latency
 
     @property
@@ -380,7 +387,8 @@ class LiveStream:
         return self.latency / self._session.sample_rate
 
     def feed(self, block: ArrayT) -> ArrayT:
-        """Consume (time,) or (channels, time) of any time >= 0; return what is ready, in the same kind.
+        """Consume (time,) or (channels, time), any time >= 0; return the output that is ready, in the same
+        kind.
 
         Raises:
             InputError: wrong shape or type, NaN or infinite samples.
@@ -390,7 +398,8 @@ class LiveStream:
         return like.restore(self._session.feed(like.block).stems)
 
     def flush(self) -> Array:
-        """End the stream and return its tail in the kind that was fed: outputs and inputs are equally long.
+        """End the stream and return its tail in the kind that was fed. Output and input are then equally
+        long.
 
         Raises:
             StreamError: nothing was fed, or the stream has ended.
@@ -401,14 +410,14 @@ class LiveStream:
         return tail
 
     def reset(self) -> None:
-        """Forget everything; the next `feed` begins a new stream."""
+        """Drop all state; the next `feed` begins a new stream."""
         self._session.reset()
         self._like = None
 
     def state(self) -> StreamState:
-        """All that this stream carries, as a value to keep or send; `Pipeline.live` goes on from it.
+        """Return the stream's state as a value to save or send, from which `Pipeline.live` continues.
 
-        What an enrolment said of the speaker is part of it, but only for this stream.
+        The conditions of an enrolment are part of it, for this stream alone.
 
         Raises:
             StreamError: the stream has ended.
@@ -428,9 +437,9 @@ class LiveStream:
         )
 
     def restore(self, state: StreamState) -> None:
-        """Go on from a state of the same kind of stream, as `Pipeline.live` checks it.
+        """Continue from the state of a stream of the same kind, which `Pipeline.live` has checked.
 
-        Until the next `feed`, `flush` gives a numpy array.
+        Until the next `feed`, `flush` returns a numpy array.
 
         Raises:
             StreamError: the state is damaged.
@@ -452,10 +461,10 @@ class LiveStream:
 
 
 def _whole_number(value: Any, what: str) -> int:
-    """A positive whole number, of whatever numeric type.
+    """Return a positive whole number of any numeric type as int.
 
     Raises:
-        InputError: it is none.
+        InputError: the value is no such number.
     """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or value <= 0 or value != int(value):

@@ -1,4 +1,4 @@
-"""Features in, waveforms out, and the other way round.
+"""Vocode files of features, and write the mels of recordings.
 
     vocode_file(engine, "mel.npy", "out.wav")
     MelAnalysis("hifigan-22k").process_file("in.wav", "mel.safetensors")
@@ -39,7 +39,7 @@ from audiotool.streaming.resample import StreamingResampler
 
 
 def vocoder_of(engine: Engine) -> Engine:
-    """The bare vocoder of what analyses a waveform first.
+    """Return the vocoder inside a copy synthesis.
 
     Raises:
         CheckpointError: the engine takes waveforms alone.
@@ -64,13 +64,14 @@ def vocode_file(
     Args:
         engine: a vocoder, or its copy synthesis.
         source: `.npy`, `.npz` or `.safetensors`, see `audio.mel_file`.
-        f0: `.npy` of F0 in Hz a frame, for vocoders that want it and files that have it not as last row.
+        f0: `.npy` with F0 in Hz a frame, for vocoders that take it, where the file has no row for it.
         progress: called after every block, in output samples.
-        chunk_seconds: of output that one step makes; None is ten.
-        raw: what standard output gets, in place of WAV.
+        chunk_seconds: output of one step in seconds; None is ten.
+        raw: format of bare samples for standard output; None is WAV.
     Raises:
         CheckpointError: the engine takes waveforms alone.
-        InputError: the file is not what this vocoder takes: what differs is named, and the presets that fit.
+        InputError: the file does not fit this vocoder. The message names the difference, and presets that
+            fit.
     """
     began = time.monotonic()
     goal = target if isinstance(target, Target) else Target((target,))
@@ -98,13 +99,13 @@ def vocode_file(
 
 
 def _rows(vocoder: Engine, f0: str | Path | None) -> tuple[int, ...]:
-    """Numbers of rows a file for this vocoder may have."""
+    """Return the numbers of rows that a file for this vocoder may have."""
     wanted = vocoder.input_channels
     return (wanted - 1,) if vocoder.uses_f0 and f0 is not None else (wanted, wanted - vocoder.uses_f0)
 
 
 def _check(reader: FeatureReader, vocoder: Engine, f0: str | Path | None) -> Any:
-    """Refuse what does not fit; the track of F0, or None."""
+    """Check that a file fits the vocoder; return the track of F0 in Hz, or None."""
     if f0 is not None and not vocoder.uses_f0:
         raise InputError(f"{f0}: this {vocoder.name} takes no F0: leave --f0 out")
     bands, frames = reader.shape
@@ -119,7 +120,7 @@ def _check(reader: FeatureReader, vocoder: Engine, f0: str | Path | None) -> Any
         check_definition(reader.definition, mel, reader.name)
     has_f0 = vocoder.uses_f0 and f0 is None and bands == mel.n_mels + 1
     if not has_f0 and bands != mel.n_mels:
-        # Says which number of bands was expected, before the values are looked at.
+        # The number of bands is checked before the values, because its message says more.
         check_mel(reader.shape, 0.0, 0.0, mel, reader.name)
     if vocoder.uses_f0 and not has_f0 and f0 is None:
         raise InputError(
@@ -147,7 +148,7 @@ class MelAnalysis(FileProcessor):
 
     Args:
         definition: a preset's name, plain values or a MelConfig.
-        settings: what else was asked for, as reports have it.
+        settings: the command's other options, for reports.
     Raises:
         CheckpointError: the definition is unknown or malformed.
     """
@@ -170,7 +171,8 @@ class MelAnalysis(FileProcessor):
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None
     ) -> FileResult:
-        """Write the mel of a recording at the definition's rate, made mono as `audio.mono` has it.
+        """Write the mel of a recording, resampled to the definition's sample rate and mixed to mono as in
+        `audio.mono`.
 
         Args:
             source: anything libsndfile reads, or "-".

@@ -1,4 +1,4 @@
-"""What a run reads and what it writes: known before anything is opened, for planning."""
+"""The kinds of inputs and outputs of a run, which planning needs before any file is opened."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from audiotool.errors import InputError, PlanError
 
 
 def alone(relative: Path) -> tuple[Path, ...]:
-    """An input that needs no other file."""
+    """Return no companions: the input needs no other file."""
     return ()
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one input is.
+    """The kind of a run's inputs.
 
     Args:
-        endings: name endings that are looked for in folders and patterns.
-        noun: what such files are called.
-        companions: other files that are read with an input, from its place below the folder it was found in.
+        endings: name endings of the files that are taken from folders and patterns.
+        noun: name of such files in messages.
+        companions: function from an input's path below its folder to other files that are read with it.
     """
 
     endings: tuple[str, ...] = field(default_factory=readable_endings)
@@ -42,12 +42,12 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Which recordings one input becomes.
+    """The recordings that are written for one input.
 
     Args:
-        done: put into the name of an output, with an underscore, that goes beside its input.
+        done: suffix of an output beside its input: NAME_denoised.wav.
         stems: names of the outputs; several go into a folder, as NAME.STEM.wav.
-        last_is_rest: True when the last stem is what the others leave of the input.
+        last_is_rest: True when the last stem is the input minus all other stems.
     """
 
     done: str = "done"
@@ -55,7 +55,8 @@ class Outputs:
     last_is_rest: bool = False
 
     def ending(self, name: Path, asked: str | None) -> str:
-        """Name ending of the output of an input called `name`, of the asked format or like the input's.
+        """Return the name ending of the output of the input `name`: that of the format option, or the
+        input's.
 
         Raises:
             PlanError: there is no such format.
@@ -71,10 +72,10 @@ class Outputs:
             raise PlanError(str(error)) from error
 
     def check(self, path: Path, asked: str | None, subtype: str | None) -> None:
-        """Refuse a name that does not say what is written, and formats and sample formats that do not exist.
+        """Check that an output's name fits its format, and that format and sample format exist.
 
         Raises:
-            PlanError: says which are there.
+            PlanError: they do not; the message names those that exist.
         """
         try:
             name = format_for(path, asked)
@@ -84,10 +85,10 @@ class Outputs:
             raise PlanError(str(error)) from error
 
     def check_pipe(self) -> None:
-        """Refuse standard output where it cannot take this.
+        """Check that the outputs can go to standard output.
 
         Raises:
-            PlanError: there are several outputs.
+            PlanError: they cannot, because there are several.
         """
         if len(self.stems) > 1:
             raise PlanError(f"standard output takes one of {len(self.stems)} outputs: give -o FILE or FOLDER")

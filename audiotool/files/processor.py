@@ -1,4 +1,4 @@
-"""What makes outputs of an input, and what is told of a file that was processed."""
+"""The interface of file processors, and the facts of a processed file."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from audiotool.audio.writer import Target
 
 FILE_CHUNK_SECONDS = 10.0
-"""Seconds of a file that one model step takes, unless `chunk_seconds` is set."""
+"""Input of one model step in seconds for files, unless `chunk_seconds` is set."""
 
 PIPE_CHUNK_SECONDS = 0.25
-"""Seconds of a pipe that one model step takes: somebody may be listening, and short steps lag less."""
+"""Input of one model step in seconds for pipes: shorter, because somebody may be listening."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Written:
 
     Args:
         peak: greatest absolute sample.
-        limited: samples that an integer format could not hold and that were limited to full scale.
+        limited: number of samples that exceeded an integer format and were limited to full scale.
     """
 
     peak: float
@@ -40,10 +40,10 @@ class FileResult:
     Args:
         sample_rate, channels, seconds: of the input.
         elapsed_s: wall time.
-        outputs: one a stem, then the residual's if there is one.
-        input_peak: greatest absolute sample of the input, None of an input that has none.
-        bandwidth_hz: where the input's content ends, None where that was not measured.
-        made_by: what of the processor's provenance is this file's own.
+        outputs: facts of the output of each stem, then of the residual if there is one.
+        input_peak: greatest absolute sample of the input; None where the input is no recording.
+        bandwidth_hz: highest frequency at which the input has content; None where it was not measured.
+        made_by: provenance of this file where it differs from the processor's.
     """
 
     sample_rate: int
@@ -63,7 +63,7 @@ class FileResult:
 
     @property
     def limited(self) -> int:
-        """Limited samples of all outputs together."""
+        """Number of limited samples of all outputs."""
         return sum(output.limited for output in self.outputs)
 
     @property
@@ -73,13 +73,13 @@ class FileResult:
 
 
 Process = Callable[[Sequence["str | Path"], "Target", "Progress | None"], FileResult]
-"""Makes the outputs of (an input and its companions, where outputs go, whom to tell)."""
+"""Function of (an input and its companions, the outputs' target, progress) that writes the outputs."""
 
 
 class FileProcessor(ABC):
-    """What is done to each input of a run.
+    """Processes each input of a run.
 
-    It is described in one process and opened in others, so it holds plain values and can be pickled.
+    It is created in one process and opened in others, so it holds plain values and can be pickled.
     """
 
     @abstractmethod
@@ -87,14 +87,14 @@ class FileProcessor(ABC):
         """Load what is slow to load, once for all inputs.
 
         Args:
-            threads: of one step; None leaves the engine's own choice.
+            threads: threads of one step; None is the engine's default.
         Raises:
-            AudiotoolError: it cannot be loaded; nothing was written.
+            AudiotoolError: loading fails; nothing was written.
         """
 
     @abstractmethod
     def provenance(self) -> dict[str, Any]:
-        """What a report says of how outputs were made: {"model", "checkpoint_sha256", "licence", "settings"}.
+        """Return how outputs are made, for reports: {"model", "checkpoint_sha256", "licence", "settings"}.
 
         Raises:
             CheckpointError: there is no such checkpoint.
@@ -102,9 +102,9 @@ class FileProcessor(ABC):
 
     @property
     def device(self) -> str:
-        """Where the model runs, as `audiotool.load`; "cpu" where there is no model."""
+        """The model's device, as for `audiotool.load`; "cpu" without a model."""
         return "cpu"
 
     def is_recording(self, source: str | Path) -> bool:
-        """Whether an input is a recording: its outputs are then scored beside it."""
+        """Whether an input is a recording, so that its scores are reported beside those of its outputs."""
         return True

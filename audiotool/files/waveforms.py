@@ -1,4 +1,4 @@
-"""A recording in, one recording a stem out, through one stream."""
+"""Process one recording through one stream into one recording a stem."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from audiotool.progress import Progress
 from audiotool.streaming.session import Output, Session
 
 Blocks = Callable[[int], Iterator[Block]]
-"""Reads a recording from its beginning: (channels, time), so many samples at a time."""
+"""Function that reads a recording from its beginning as blocks (channels, time) of the given size in
+samples."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Opened:
     """A stream that is ready for one recording.
 
     Args:
-        session: takes the recording.
+        session: processes the recording.
         size: input samples to feed at a time.
-        bandwidth_hz: where the recording's content ends, None where that was not measured.
-        remarks: what a first pass found, for people.
+        bandwidth_hz: highest frequency at which the recording has content; None where it was not measured.
+        remarks: what a first pass has found, for the user.
     """
 
     session: Session
@@ -42,9 +43,9 @@ class Opened:
 
 
 class Opener(Protocol):
-    """Opens the stream of a recording; `blocks` is None where it can be read only once.
+    """Opens the stream of a recording; `blocks` is None where the recording can be read only once.
 
-    Where it is `live`, output follows input as closely as it can.
+    With `live`, output comes after every hop.
     """
 
     def __call__(
@@ -63,12 +64,12 @@ def process_file(
     """Process a file, "-" being standard input or output, in constant memory.
 
     Args:
-        opener: makes the stream.
+        opener: opens the stream.
         stems: names of its outputs.
         source: anything libsndfile reads.
         target: a path for one stem, else a `Target`.
         progress: called after every block, in input samples.
-        raw: what pipes hold, input and output, in place of WAV.
+        raw: format of bare samples in input and output pipes; None is WAV.
     Raises:
         InputError: the input cannot be read or an output cannot be written; nothing is left behind.
     """
@@ -95,7 +96,7 @@ def process_file(
                 if progress is not None:
                     progress(done, info.frames)
             _write(session.flush(), writers)
-            # Several outputs appear together: nothing that may fail comes between their renames.
+            # Several outputs appear together: no operation that may fail comes between their renames.
             for writer in writers:
                 writer.prepare()
     return FileResult(
@@ -111,7 +112,7 @@ def process_file(
 
 
 def _blocks_of(source: str | Path, size: int) -> Iterator[Block]:
-    """(channels, time) of a file, `size` samples at a time; opened when the first is asked for."""
+    """Yield blocks (channels, size) of a file, which is opened for the first block."""
     with AudioReader(source) as reader:
         yield from (block.T for block in reader.blocks(size))
 
@@ -135,13 +136,13 @@ def _open_writers(
 
 
 def _dropped(writers: list[Writer]) -> list[str]:
-    """What the input holds beside its samples and the outputs do not, in one line."""
+    """Return in one line which of the input's tags and chunks the outputs cannot hold."""
     names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
     return [f"tags and chunks that the output does not keep: {', '.join(names)}"] if names else []
 
 
 def _write(output: Output, writers: list[Writer]) -> None:
-    """Hand each stem to its writer, and the residual to the one after them."""
+    """Write each stem, and then the residual, to its writer."""
     stems = output.stems
     for writer, stem in zip(writers, stems, strict=False):
         writer.write(stem.T)

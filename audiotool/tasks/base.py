@@ -1,14 +1,14 @@
-"""A task: all that lies between what a user types and what a model does, in one class and one file.
+"""A task: everything between a command line and a model, in one class and one file.
 
     audiotool denoise in.wav -o out.wav
-        options      what can be typed                          -> the command and its help
-        outputs      what one input becomes                     -> folders, pipes, names
+        options      the arguments and options                  -> the command and its help
+        outputs      the files that one input becomes           -> folders, pipes, names
         processor    what is done to each input                 -> batch
         scoring      how outputs are compared with references   -> report, evaluate, validation
-        example      what a model learns it from                -> train
+        example      the training examples                      -> train
 
-Which models serve a task follows from what they take and give (`Model.takes`, `Model.gives`). Nothing here
-imports anything heavy: help is read from these classes.
+A model serves a task if it takes and gives what the task asks for (`Model.takes`, `Model.gives`). This module
+imports nothing heavy, because the help of the commands is read from these classes.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Scoring:
     """How outputs are compared with their references.
 
     Args:
-        metrics: names, in the order of reports.
-        best: the one of them that chooses the best checkpoint.
-        any_order: stems that only their order tells apart are compared in the order that fits best.
+        metrics: names of the metrics, in the order of reports.
+        best: the metric that chooses the best checkpoint of a training.
+        any_order: compare interchangeable stems in the order that scores best (permutation-invariant).
     """
 
     metrics: tuple[str, ...]
@@ -43,7 +43,7 @@ class Scoring:
 
 
 class Served(Protocol):
-    """A model, its class or what runs it: what it takes and what it can give."""
+    """What a model, its class and its engine have in common: kinds of input and of output."""
 
     @property
     def takes(self) -> tuple[str, ...]: ...
@@ -53,20 +53,22 @@ class Served(Protocol):
 
 
 class Task:
-    """Base of the tasks; `InferenceTask` is that of most. The docstring of a task is the help of its command.
+    """Base class of all tasks; most derive from `InferenceTask`. The docstring of a task is the help of its
+    command.
 
     Class attributes:
-        name: the command's, with hyphens.
-        verb: what the progress line says while it works.
-        done: what outputs are called beside their inputs: NAME_denoised.wav.
-        takes, gives: what a model must take and give to serve it, see `models.base.Model`.
-        options_class: what can be typed after the command.
+        name: name of the command, with hyphens.
+        verb: word of the progress line: "denoising".
+        done: suffix of outputs beside their inputs: "denoised" for NAME_denoised.wav.
+        takes, gives: kinds of input and output that a model must have, see `models.base.Model`.
+        options_class: dataclass of the command's arguments and options.
         settings: fields of `streaming.session.Settings` that every stream of the task has.
         scoring: how outputs are compared with references.
         example: the name of the kind of example it is trained with, see audiotool.data.examples.
 
     Args:
-        options: what was typed. A run asks for `check`, `inputs`, `outputs` and `processor`, in this order.
+        options: values of the command line. A run calls `check`, `inputs`, `outputs` and `processor`, in this
+            order.
     """
 
     name: ClassVar[str]
@@ -88,36 +90,36 @@ class Task:
         return cls.takes in model.takes and cls.gives in model.gives
 
     def check(self) -> None:
-        """Refuse options that do not go together, before anything is opened.
+        """Check that the options go together, before anything is opened.
 
         Raises:
-            PlanError: which of them.
+            PlanError: they do not; the message names them.
         """
 
     def inputs(self) -> Inputs:
-        """What one input is."""
+        """Return the kind of the inputs."""
         raise NotImplementedError
 
     def outputs(self, checkpoint: str | None) -> Outputs:
-        """What one input becomes.
+        """Return the outputs of one input.
 
         Args:
             checkpoint: a bundled name or a path; None is the task's default.
         Raises:
-            PlanError, CheckpointError: the checkpoint does not give what was asked for.
+            PlanError, CheckpointError: the checkpoint has other outputs than the options ask for.
         """
         raise NotImplementedError
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
-        """What is done to each input; called when all is planned.
+        """Return the processor of the inputs; called when everything is planned.
 
         Raises:
-            AudiotoolError: it cannot be described without what is missing.
+            AudiotoolError: a file or package that the processor needs is missing.
         """
         raise NotImplementedError
 
     def scored(self, outputs: Outputs) -> Scoring:
-        """How these outputs are scored."""
+        """Return how these outputs are scored."""
         from audiotool.engines.base import are_interchangeable
 
         any_order = self.scoring.any_order and are_interchangeable(outputs.stems)
@@ -128,6 +130,6 @@ TASKS: Catalogue[Task] = Catalogue("audiotool.tasks", Task, "task", RecipeError)
 
 
 def served_by(model: Served) -> tuple[str, ...]:
-    """Names of the tasks that a model serves, those of what it gives first before the others."""
+    """Return the names of the tasks that a model serves, in the order of the model's `gives`."""
     found = [task for task in TASKS.all().values() if task.is_served_by(model)]
     return tuple(task.name for task in sorted(found, key=lambda task: model.gives.index(task.gives)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DenoiseOptions(EnhancementOptions):
-    """What denoising adds."""
+    """Options of `denoise`."""
 
     enroll: Annotated[
         Path | None,
@@ -70,7 +70,7 @@ class Denoise(InferenceTask):
 
 @dataclass(frozen=True)
 class PersonalInference(Inference):
-    """Keeps one speaker.
+    """Inference that keeps one speaker.
 
     Args:
         enrolment: a recording of that speaker, see `Pipeline.enrol`.

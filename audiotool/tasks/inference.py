@@ -1,4 +1,4 @@
-"""Tasks in which the model of a checkpoint makes recordings of recordings."""
+"""Tasks that process recordings with the model of a checkpoint."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inference(FileProcessor):
-    """What most tasks do to a recording.
+    """Processor that runs the model of a checkpoint over recordings.
 
     Args:
-        task: its name; a checkpoint of another task is refused.
+        task: name of the task; a checkpoint of another task is refused.
         checkpoint: a bundled name or a path; None is the task's default.
         device, engine: as `audiotool.load`.
         settings: keywords of `streaming.session.Settings`.
-        raw: what pipes hold, in place of WAV.
+        raw: format of bare samples in pipes; None is WAV.
     """
 
     task: str
@@ -48,12 +48,12 @@ class Inference(FileProcessor):
 
     @classmethod
     def asked(cls, task: str, options: TaskOptions, checkpoint: str | None, **more: Any) -> Self:
-        """What a command's options ask for; `more` are fields of subclasses."""
+        """Create the processor from a command's options; `more` are fields of subclasses."""
         settings, raw = options.settings(), options.raw_samples()
         return cls(task, checkpoint, options.device, options.engine.value, settings, raw=raw, **more)
 
     def load(self, threads: int | None = None) -> Pipeline:
-        """The pipeline; threads as `audiotool.load`.
+        """Load the pipeline; `threads` as for `audiotool.load`.
 
         Raises:
             CheckpointError, DeviceError, DependencyError: as `audiotool.load`.
@@ -78,7 +78,7 @@ class Inference(FileProcessor):
         return process
 
     def _made_by(self, sample_rate: int = 0) -> dict[str, Any]:
-        """Which checkpoint serves recordings of a sample rate, for a report."""
+        """Return the checkpoint that serves recordings of a sample rate in Hz, for reports."""
         from audiotool import checkpoint
 
         named = self.checkpoint
@@ -97,7 +97,7 @@ class Inference(FileProcessor):
 
 
 class InferenceTask(Task):
-    """Base of the tasks that make a recording of each recording with the model of a checkpoint."""
+    """Base class of the tasks that process each recording with the model of a checkpoint."""
 
     def inputs(self) -> Inputs:
         from audiotool.files.kinds import Inputs

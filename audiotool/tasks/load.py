@@ -1,4 +1,4 @@
-"""`audiotool.load`: from a name to a pipeline with the settings of its task."""
+"""`audiotool.load`: load a pipeline by its name, with the settings of its task."""
 
 from __future__ import annotations
 
@@ -42,12 +42,13 @@ def load(
             a bundled checkpoint's name, or a path.
         device: "cpu", "cuda", "cuda:1" or "auto", which is the CPU where the checkpoint has a graph, else a
             GPU where there is one.
-        task: refuse a checkpoint of another task.
+        task: name of the task that the checkpoint must have; None accepts all.
         engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
             there is one and the device allows it.
-        threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
+        threads: threads of one step; None is the engine's default. PyTorch has one number for the whole
+            process.
         chunk_seconds, mix, max_attenuation_db, output_rate, upper_band, follow_removal, warm_up: see
-            `Settings`; what the task settles goes before them.
+            `Settings`; a task's own settings override them.
     Raises:
         StreamError: there is no such option, or a value is out of range.
         CheckpointError: no such checkpoint, or one that cannot be used.
@@ -87,9 +88,9 @@ def load(
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:
-    """The bare module of a checkpoint (a path or a bundled name), in eval mode.
+    """Load the `torch.nn.Module` of a checkpoint (a path or a bundled name), in eval mode.
 
-    Its forward takes what the published model's takes.
+    Its `forward` takes the inputs of the published model.
 
     Raises:
         CheckpointError, DeviceError: as `load`.
@@ -101,7 +102,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
 
 
 def _check_serves(engine: Engine, metadata: Metadata, path: Path) -> None:
-    """Refuse a checkpoint whose model cannot do what it is said to be for."""
+    """Check that the checkpoint's model can serve the checkpoint's task."""
     found = TASKS.get(metadata.task) if metadata.task in TASKS else None
     if found is None or not found.is_served_by(engine):
         raise CheckpointError(

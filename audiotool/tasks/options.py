@@ -1,4 +1,4 @@
-"""What can be typed after a task's command: one dataclass a task, whose fields are arguments and options."""
+"""The command lines of the tasks: one dataclass a task, whose fields are the arguments and options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def a_number(value: float | None) -> float | None:
-    """Refuse "nan", which every range lets pass.
+    """Check that a value is not "nan", which passes every range.
 
     Raises:
         typer.BadParameter: the value is not a number.
@@ -34,7 +34,7 @@ Device = Annotated[
 
 
 class EngineKind(str, enum.Enum):
-    """What runs a model."""
+    """Choices of --engine."""
 
     auto = "auto"
     onnx = "onnx"
@@ -75,7 +75,7 @@ Reports = Annotated[
 
 
 class ReportAudioChoice(str, enum.Enum):
-    """Where the sound of a report's page is."""
+    """Choices of --report-audio: where the sound of a report's page is."""
 
     embed = "embed"
     link = "link"
@@ -102,7 +102,7 @@ AsJson = Annotated[
 
 
 class ProgressKind(str, enum.Enum):
-    """What is said of the work while it is done."""
+    """Choices of --progress."""
 
     auto = "auto"
     json = "json"
@@ -119,7 +119,7 @@ ProgressChoice = Annotated[
 
 
 def raw_rate_option(*names: str) -> Any:
-    """The rate of bare samples, under these names."""
+    """Return the option for the sample rate of bare samples, with these names."""
     return typer.Option(
         *names,
         min=1,
@@ -136,7 +136,7 @@ RawRate = Annotated[int | None, raw_rate_option("--raw-rate", "--rate")]
 
 @dataclass(frozen=True)
 class TaskOptions:
-    """What every task's command takes."""
+    """Arguments and options of every task's command."""
 
     inputs: Annotated[
         list[str],
@@ -296,7 +296,7 @@ class TaskOptions:
         ),
     ] = True
     rehearse: Annotated[bool | None, typer.Option("--rehearse/--no-rehearse", hidden=True)] = None
-    """What `warm_up` was called until 0.1; goes before it."""
+    """Name of `warm_up` until 0.1; takes precedence over it."""
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -323,19 +323,19 @@ class TaskOptions:
 
     @property
     def names_checkpoint(self) -> bool:
-        """Whether weights were named, in any of three ways."""
+        """Whether one of the three options that choose a checkpoint is given."""
         return any(value is not None for value in (self.model, self.checkpoint, self.recipe))
 
     @property
     def residual_place(self) -> str | None:
-        """Where input minus output goes; None for nowhere."""
+        """Path of the residual, input minus output; None writes none."""
         return None
 
     def raw_samples(self) -> Raw | None:
-        """What bare samples are; None for none.
+        """Return the format of bare samples; None where --raw is not given.
 
         Raises:
-            PlanError: options of theirs that do not go together.
+            PlanError: the options of bare samples do not go together.
         """
         from audiotool.audio import PIPE
         from audiotool.audio.raw import Raw
@@ -360,7 +360,7 @@ class TaskOptions:
             raise PlanError(str(error)) from error
 
     def settings(self) -> dict[str, Any]:
-        """Keywords of the stream's `Settings`; tasks with more of them extend this."""
+        """Return the keywords of the stream's `Settings`; tasks with more options extend them."""
         warm_up = self.warm_up if self.rehearse is None else self.rehearse
         return {"chunk_seconds": self.chunk, "warm_up": warm_up}
 
@@ -401,7 +401,8 @@ Residual = Annotated[
 
 @dataclass(frozen=True)
 class EnhancementOptions(TaskOptions):
-    """What tasks add whose output is a cleaner input: how much of it is taken away, and where that goes."""
+    """Options of tasks whose output is a cleaner version of the input: mix, greatest attenuation,
+    residual."""
 
     mix: Mix = 1.0
     max_attenuation: MaxAttenuation = None

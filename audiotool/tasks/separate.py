@@ -22,7 +22,7 @@ SPEECH_AND_BACKGROUND = ("speech", "background")
 
 @dataclass(frozen=True)
 class SeparateOptions(TaskOptions):
-    """What separation adds."""
+    """Options of `separate`."""
 
     stems: Annotated[
         str | None,
@@ -68,7 +68,7 @@ class Separate(InferenceTask):
         else:
             path = checkpoints.resolve(checkpoint)
         stems = checkpoints.stems_of(path)
-        # A checkpoint of any other task is refused where it is loaded.
+        # `Inference.load` refuses a checkpoint of any other task.
         self.by_denoiser = checkpoints.read_metadata(path).task == Denoise.name and len(stems) == 1
         if self.by_denoiser:
             stems = SPEECH_AND_BACKGROUND

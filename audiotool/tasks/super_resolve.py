@@ -14,9 +14,9 @@ from audiotool.tasks.options import TaskOptions, raw_rate_option
 
 @dataclass(frozen=True)
 class SuperResolveOptions(TaskOptions):
-    """What super-resolution adds."""
+    """Options of `super-resolve`."""
 
-    # --rate is the output's here.
+    # In this command --rate is the output's sample rate.
     raw_rate: Annotated[int | None, raw_rate_option("--raw-rate")] = None
     rate: Annotated[
         int | None,

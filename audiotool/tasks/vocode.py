@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VocodeOptions(TaskOptions):
-    """What vocoding adds."""
+    """Options of `vocode`."""
 
     mel_only: Annotated[
         bool,
@@ -77,7 +77,7 @@ class Vocode(InferenceTask):
     done = "vocoded"
     takes = "mel"
     options_class = VocodeOptions
-    # What lies above the model's band was not vocoded, and must not pass for it.
+    # The input's upper band has not been vocoded, so it must not be in the output.
     settings = {"upper_band": False}  # noqa: RUF012
     scoring = Scoring(("mel_l1", "mrstft", "pesq", "stoi", "f0_rmse", "vuv_error"), best="mel_l1")
     example = "features"
@@ -122,7 +122,7 @@ class Vocode(InferenceTask):
         return Inputs((*recordings.endings, *MEL_ENDINGS), "audio or mel files", self.f0_of)
 
     def f0_of(self, relative: Path) -> tuple[Path, ...]:
-        """The file of F0 for an input, from its place below the folder it was found in."""
+        """Return the file of F0 for an input, from the input's path below its folder."""
         if self.options.f0 is None:
             return ()
         place = like_named(Path(self.options.f0))
@@ -152,7 +152,7 @@ class Vocode(InferenceTask):
             raise PlanError(str(error)) from error
 
     def _definition(self, checkpoint: str | None) -> MelConfig:
-        """The mel that the vocoder of a checkpoint takes."""
+        """Return the definition of the mel that the vocoder of a checkpoint takes."""
         from audiotool.checkpoint import default_for
         from audiotool.engines.copy_synthesis import mel_of
         from audiotool.files.features import vocoder_of
@@ -167,10 +167,10 @@ class Vocode(InferenceTask):
 
 @dataclass(frozen=True)
 class Vocoding(Inference):
-    """Mel files to speech; recordings to mels and to speech again.
+    """Processor that vocodes mel files, and recordings by copy synthesis.
 
     Args:
-        f0: F0 for mel files, as it was typed; None where they or the vocoder have none.
+        f0: the option --f0: F0 for mel files; None where the mel files have it or the vocoder takes none.
     """
 
     f0: str | None = None
