@@ -1,4 +1,4 @@
-"""What would go wrong with planned jobs, told before anything slow begins."""
+"""Checks of planned jobs, before anything slow begins."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from audiotool.text import composed
 
 
 def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
-    """Refuse outputs that would replace one another, or an input.
+    """Check that no output replaces another output or an input.
 
-    Some file systems see no difference in case and in how accents are written.
+    Names that differ in case or Unicode normalisation count as equal, because some file systems do not tell
+    them apart.
 
     Raises:
-        PlanError: which of them.
+        PlanError: an output does; the message names both.
     """
     inputs = {folders.real(p) for job in jobs for p in (job.source, *job.references)}
     owners: dict[str, Job] = {}
@@ -48,10 +49,10 @@ def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
 
 
 def check_writable(jobs: Iterable[Job], folders: Folders) -> None:
-    """Refuse outputs that cannot be written.
+    """Check that all outputs can be written.
 
     Raises:
-        PlanError: the first of them, and why.
+        PlanError: one cannot; the message names the first, and the reason.
     """
     of_folders: dict[str, str | None] = {}
     for job in jobs:

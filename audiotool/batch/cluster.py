@@ -1,8 +1,8 @@
-"""Run jobs on a Ray cluster: actors that each load the model once, wherever the cluster has a core for them.
+"""Run jobs on a Ray cluster, in actors that each load the model once.
 
-An actor that dies with its process or its machine costs time alone: the job that it had is done again by
-another. Outputs take their place when they are complete, so that what a dead actor leaves is never taken for
-one. Files are opened where the actor is: all machines must see them under the same paths.
+The job of an actor that dies with its process or machine is done again by another actor. Outputs get their
+names when they are complete, so that an unfinished file is never taken for an output. Each actor opens the
+files itself: all machines must see them under the same paths.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ from audiotool.version import __version__
 log = logging.getLogger(__name__)
 
 RETRIES = 5
-"""Times that a job is done again because the actor that had it died; a file may be what kills them."""
+"""How often a job is done again after its actor died, since the job's file may be the cause."""
 
 MAX_START_FAILURES = 3
-"""Actors that may die one after another as they start before the batch is given up."""
+"""How many actors may die one after another while they start, before the batch is given up."""
 
 CONNECT_SECONDS = 5.0
-"""How long an address may take to answer."""
+"""Seconds in which the address must answer."""
 
 POLL_SECONDS = 0.5
-"""How often actors are asked how far they are."""
+"""Seconds between two requests for the actors' progress."""
 
 PATIENCE_SECONDS = 10.0
-"""What interrupted actors have for removing what is unfinished."""
+"""Seconds that interrupted actors have to remove unfinished outputs."""
 
 WAIT_SECONDS = 30.0
-"""After which a batch that no actor has started for says so."""
+"""Seconds after which a message says that no actor has started yet."""
 
 
 QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
@@ -56,12 +56,12 @@ QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS_SKIP_REGEX":
 
 
 class Actor:
-    """What runs on the cluster; `do` in one thread, the others beside it.
+    """An actor on the cluster. `do` runs in one thread, the other methods in another.
 
     Args:
         work: what is done to a job.
-        folder: from which relative paths go.
-        level: of the log.
+        folder: the folder of relative paths.
+        level: log level.
     """
 
     def __init__(self, work: Work, folder: str, level: int) -> None:
@@ -74,7 +74,7 @@ class Actor:
         self._stopped = threading.Event()
 
     def open(self) -> AudiotoolError | None:
-        """Load the model; the error says why it cannot be."""
+        """Load the model; return the error if that fails, else None."""
         if os.path.isdir(self._folder):
             os.chdir(self._folder)
         try:
@@ -84,7 +84,7 @@ class Actor:
         return None
 
     def version(self) -> tuple[str, str]:
-        """Of audiotool, and the machine's name."""
+        """Return the version of audiotool, and the machine's name."""
         return __version__, self._host
 
     def do(self, job: Job) -> Outcome | None:
@@ -107,15 +107,15 @@ class Actor:
             raise KeyboardInterrupt
 
     def position(self) -> tuple[int, int | None] | None:
-        """Samples done and in all of the job in work."""
+        """Return (samples done, samples in all) of the current job."""
         return self._position
 
     def stop(self) -> None:
-        """Give up the job in work, and remove what is unfinished of it."""
+        """Stop the current job and remove its unfinished outputs."""
         self._stopped.set()
 
     def _unseen(self, job: Job) -> str | None:
-        """Which path this machine does not see; None when it sees all."""
+        """Return a path that this machine does not see; None when it sees all."""
         inputs = (Path(place) for place in job.inputs if not is_url(place))
         folders = (path.parent for path in job.target.paths)
         for path in (*inputs, *job.references, *folders):
@@ -126,7 +126,7 @@ class Actor:
 
 @dataclass(eq=False)
 class _Hired:
-    """An actor as it is seen from here."""
+    """An actor and its job, as the calling process knows them."""
 
     handle: Any
     opened: bool = False
@@ -139,8 +139,8 @@ class Cluster:
     Args:
         address: "auto" for the cluster of this machine or of RAY_ADDRESS, HOST:PORT or ray://HOST:PORT.
         work: what is done to a job.
-        count: of actors; 0 takes one a core of the cluster.
-        watcher: told of progress.
+        count: number of actors; 0 is one a core of the cluster.
+        watcher: receives the progress.
     Raises:
         DependencyError: Ray is not installed.
         PlanError: there is no such cluster, or one of another version of Ray.
@@ -163,7 +163,7 @@ class Cluster:
         self._retries: Counter[int] = Counter()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Outcomes as the jobs end.
+        """Yield the outcomes as the jobs end.
 
         Raises:
             AudiotoolError: no actor can be started, or one cannot load the model.
@@ -231,7 +231,7 @@ class Cluster:
         self.watcher.started(job)
         try:
             for path in job.target.paths:
-                # An actor that does not see the folder shares no files with this machine.
+                # An actor that does not see the folder does not share files with this machine.
                 path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             self._finish(failed(job, f"{job.name}: cannot write {path}: {cause(error)}"))
@@ -244,7 +244,7 @@ class Cluster:
         self.watcher.finished(outcome)
 
     def _replace(self, actor: _Hired, error: Exception) -> None:
-        """An actor died: its job is done again, and another actor takes its place."""
+        """Replace an actor that has died, and queue its job again."""
         if actor.index is None:
             self._deaths += 1
             if self._deaths > MAX_START_FAILURES:
@@ -266,13 +266,13 @@ class Cluster:
             try:
                 position = self._ray.get(reference)
             except self._ray.exceptions.RayError:
-                # Its death is told by its job.
+                # The job of a dead actor reports its death.
                 continue
             if position is not None and index is not None:
                 self.watcher.advanced(self._jobs[index], *position)
 
     def _stop(self) -> None:
-        """End what still runs, and remove what dead actors left unfinished."""
+        """Stop all actors, and remove the unfinished outputs of dead ones."""
         working = {r: a for r, a in self._pending.items() if a.index is not None}
         for actor in working.values():
             actor.handle.stop.remote()
@@ -287,10 +287,10 @@ class Cluster:
 
 
 def check_inputs(jobs: Sequence[Job]) -> None:
-    """Refuse what cannot be sent to a cluster.
+    """Check that all inputs can be read on a cluster.
 
     Raises:
-        PlanError: a pipe.
+        PlanError: an input is a pipe.
     """
     for job in jobs:
         if PIPE in (str(job.source), *map(str, job.target.stems)):
@@ -298,7 +298,7 @@ def check_inputs(jobs: Sequence[Job]) -> None:
 
 
 def _connect(address: str) -> Any:
-    """Ray, connected.
+    """Connect to the cluster and return the module ray.
 
     Raises:
         PlanError: there is no such cluster.
@@ -326,10 +326,10 @@ def _connect(address: str) -> Any:
 
 
 def _knock(address: str) -> None:
-    """Refuse an address where nobody listens: Ray would try for minutes.
+    """Check that the address answers, because Ray itself would try for minutes.
 
     Raises:
-        PlanError: it is no address, or nobody answers.
+        PlanError: the address is malformed or does not answer.
     """
     try:
         parts = urlsplit(address if "://" in address else f"ray://{address}")
@@ -345,6 +345,6 @@ def _knock(address: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """The line of a Ray error that says what happened: the last that is not empty."""
+    """Return the line of a Ray error that says what happened: the last one that is not empty."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

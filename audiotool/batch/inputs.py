@@ -1,4 +1,4 @@
-"""Which recordings a user's files, folders and patterns mean."""
+"""Expand files, folders and patterns to input files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Found:
 
     Args:
         path: the file.
-        relative: its place below the folder it was found in; its name where it was given by itself.
+        relative: its path below the folder in which it was found; its name where the user named it.
         given: True when the user named it, False when it was found in a folder or by a pattern.
     """
 
@@ -38,12 +38,12 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     """Expand files, folders and patterns, in sorted order and without repeats.
 
     Args:
-        inputs: what the user typed.
-        outputs: folders of outputs: what folders and patterns find below them is left out, so that a second
-            run does not take outputs for inputs.
-        kind: what one input is.
+        inputs: files, folders and patterns of the command line.
+        outputs: folders of outputs. Files below them that folders and patterns find are left out, so that a
+            second run does not take outputs for inputs.
+        kind: the kind of the inputs.
     Raises:
-        PlanError: inputs that do not exist, or none among them that ends as inputs do.
+        PlanError: an input does not exist, or no file has an ending of the kind.
     """
     places = [os.path.realpath(place) for place in outputs]
     expanded = {text: _expand(text, places, kind.endings) for text in inputs}
@@ -59,7 +59,7 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
 
 
 def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:
-    """What one input means; None when there is no such thing."""
+    """Expand one input; return None when it does not exist."""
     path = like_named(Path(text))
     if str(path) == PIPE:
         # A file of that name, typed as ./-
@@ -72,20 +72,21 @@ def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Foun
 
 
 def _unread(inputs: Sequence[str], places: Sequence[str]) -> str:
-    """What to install when there are recordings that are not read without it."""
+    """Return which extra to install when there are recordings that only it can read."""
     if media.is_there() or not any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
         return ""
     return f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{media.INSTALL}`"
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first three, and how many more."""
+    """Return the first three names, and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
 
 
 def _others(places: Sequence[str], folder: Path) -> list[str]:
-    """The places that do not hold the folder itself: who looks for inputs there means it."""
+    """Return the places that do not contain the folder, because the user means inputs in a place that
+    does."""
     return [place for place in places if not Path(os.path.realpath(folder)).is_relative_to(place)]
 
 

@@ -13,11 +13,11 @@ class Job:
     """One input and its outputs.
 
     Args:
-        name: what progress and report call it: the input's path below the folder it was found in.
+        name: name in progress and report: the input's path below the folder in which it was found.
         source: a path, or "-".
         target: where outputs go.
         references: clean versions, one for each stem; empty when there are none.
-        unscored: why there are none although other jobs have them; "" otherwise.
+        unscored: why this job has no references although other jobs have; "" otherwise.
         companions: other files that are read with the source.
     """
 
@@ -30,5 +30,5 @@ class Job:
 
     @property
     def inputs(self) -> tuple[str | Path, ...]:
-        """All that is read: the source, and its companions."""
+        """All files that are read: the source and its companions."""
         return (self.source, *self.companions)

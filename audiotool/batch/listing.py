@@ -17,13 +17,13 @@ COLUMNS = ("input", "output", "reference")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a list; paths as they are written, relative ones from the current folder.
+    """A line of a list. Paths are as written; relative ones start from the current folder.
 
     Args:
         input: the recording.
-        output: the file that it becomes; None where the command says.
-        reference: its clean version; None where the command says.
-        relative: where its output goes below a folder of outputs; None is where the input's path says.
+        output: path of the output; None where the command's options give it.
+        reference: path of the clean version; None where the command's options give it.
+        relative: path of the output below the folder of outputs; None derives it from the input's path.
     """
 
     input: str
@@ -33,16 +33,16 @@ class Entry:
 
 
 def read_list(source: str) -> list[Entry]:
-    """The entries of a list, in their order.
+    """Return the entries of a list, in their order.
 
     A list whose first line names columns ("input", perhaps "output" and "reference") is a CSV. Any other has
     a path a line, or where it holds a NUL (`find -print0`) a path between NULs. Empty lines are left out.
-    Bytes that are not UTF-8 stay what they are.
+    Bytes that are not UTF-8 are kept.
 
     Args:
         source: a file, or "-" for standard input.
     Raises:
-        PlanError: it cannot be read, holds nothing, or one of its lines is no entry.
+        PlanError: the list cannot be read, is empty, or has a line that is no entry.
     """
     text = _read(source).removeprefix("\ufeff")
     first = text.split("\n", 1)[0].strip()
@@ -101,10 +101,10 @@ def _from_csv(text: str, source: str) -> Iterator[Entry]:
 
 
 def place_below(path: str) -> Path:
-    """Where the output of a listed path goes below a folder of outputs: the path as it is written.
+    """Return the path of an output below the folder of outputs: the listed path as it is written.
 
-    What leads out of the folder is left out: a root, a drive, a protocol, "..". `rsync --files-from` does the
-    same.
+    Parts that lead out of the folder are dropped: a root, a drive, a protocol, "..". `rsync --files-from`
+    does the same.
     """
     path = path.split("://", 1)[-1] if is_url(path) else path
     parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)

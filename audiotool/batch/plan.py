@@ -1,6 +1,6 @@
-"""From what a user typed to jobs: which files, where outputs go, and all that is wrong with that at once.
+"""Plan the jobs of a command line: find the inputs, name the outputs, check everything.
 
-Nothing here reads audio or loads a model, so that a mistake is told before anything slow begins.
+Nothing here reads audio or loads a model, so that errors are reported before anything slow begins.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STANDARD_NAME = Path("stdin.wav")
 
 @dataclass(frozen=True)
 class Plan:
-    """Jobs to do, and jobs whose outputs are all there already."""
+    """The jobs to do, and those to skip because all of their outputs exist."""
 
     jobs: list[Job]
     skipped: list[Job] = field(default_factory=list)
@@ -42,20 +42,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is read, and where outputs go.
+    """The inputs, and where outputs go.
 
     Args:
         output: a file, a folder, "-", or None for beside the input.
-        suffix: put between an output's name and its ending; that of `outputs` where outputs go beside their
-            inputs and this is empty.
-        residual: where input minus output goes: a file for one input, else a folder; None for nowhere.
-        reference: where clean versions are, see `References`; None for no scores.
-        format, subtype: what the user asked for.
+        suffix: inserted between an output's name and its ending. If it is empty and outputs go beside their
+            inputs, `outputs.done` is used.
+        residual: where input minus output goes: a file for one input, else a folder; None writes none.
+        reference: where the clean versions are, see `References`; None computes no scores.
+        format, subtype: the options of the output's format.
         existing: what to do about outputs that exist.
-        inputs: what one input is.
-        outputs: what one becomes.
-        listed: inputs of a list beside those that were typed.
-        shard: which share of the jobs is planned; None for all.
+        inputs: the kind of the inputs.
+        outputs: the outputs of one input.
+        listed: inputs of a list, beside those of the command line.
+        shard: which share of the jobs is planned; None plans all.
     """
 
     output: str | None = None
@@ -75,8 +75,8 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     """Plan a run.
 
     Args:
-        inputs: files, folders (taken with all below them), glob patterns, or "-" alone; empty where a list
-            names them all.
+        inputs: files, folders (with all folders below them), glob patterns, or "-" alone; empty where a list
+            names all inputs.
     Raises:
         PlanError: inputs are missing, outputs clash with one another or with inputs, outputs exist already,
             or a folder cannot be written.
@@ -100,14 +100,14 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
 
 
 def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
-    """Jobs of what was typed, then those of the list."""
+    """Return the jobs of the command line's inputs, then those of the list."""
     places = [p for p in (layout.output, layout.residual) if p is not None and p != PIPE]
     urls = [text for text in inputs if is_url(text)]
     listed_some = bool(layout.listed)
     if urls:
         inputs = [text for text in inputs if text not in urls]
         layout = replace(layout, listed=[*_remote(urls, layout.inputs), *layout.listed])
-        # What was found below a URL is one of several, as what was found in a folder.
+        # A file found below a URL counts as one of several, like one found in a folder.
         listed_some |= any(entry.input not in urls for entry in layout.listed)
     found = find_inputs(inputs, places, layout.inputs) if inputs else []
     count = len(found) + len(layout.listed)
@@ -121,13 +121,13 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
     jobs = _found_jobs(found, layout, several) if found else []
     jobs = _with_listed(jobs, layout, several) if layout.listed else jobs
     if jobs and all(job.unscored for job in jobs):
-        # Where none has a reference, the place is wrong.
+        # If no job has a reference, the place of the references is wrong.
         raise PlanError(jobs[0].unscored)
     return jobs
 
 
 def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
-    """What URLs mean, as entries of a list."""
+    """Expand URLs to entries of a list."""
     try:
         return [Entry(u, relative=Path(place)) for url in urls for u, place in remote.find(url, kind.endings)]
     except InputError as error:
@@ -159,9 +159,9 @@ def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
 
 
 def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
-    """The jobs, and after them those of a list. Whether a listed file is there is not asked.
+    """Return the jobs, followed by those of a list. Whether the listed files exist is not checked.
 
-    There may be a million of them: what a job holds is text, and paths are made when they are needed.
+    A list may have a million entries. A job therefore holds strings, and paths are made when they are used.
     """
     folders = Folders()
     seen = {folders.real(job.source) for job in jobs}
@@ -193,10 +193,10 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
 def _listed_reference(
     entry: Entry, found: Found, shared: References | None, stems: tuple[str, ...]
 ) -> tuple[Path, ...]:
-    """What a list, or else the command, says that an output is compared with.
+    """Return the reference of an output: the list's, or else the one of the command's options.
 
     Raises:
-        PlanError: there is nothing.
+        PlanError: there is none.
     """
     if found.path.is_fifo():
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
@@ -208,7 +208,7 @@ def _listed_reference(
 
 
 def _referenced(job: Job, references: Callable[[], tuple[Path, ...]]) -> Job:
-    """The job with its references, or with the reason why it has none: it is still done."""
+    """Return the job with its references, or with the reason why it has none. It is done in either case."""
     try:
         return replace(job, references=references())
     except PlanError as error:
@@ -216,7 +216,7 @@ def _referenced(job: Job, references: Callable[[], tuple[Path, ...]]) -> Job:
 
 
 def _pipe_job(layout: Layout) -> Job:
-    """The one of standard input."""
+    """Return the job of standard input."""
     assert layout.output is not None
     if layout.output == PIPE:
         _check_standard_output(layout)
@@ -234,7 +234,7 @@ def _pipe_job(layout: Layout) -> Job:
 
 
 def _check_standard_output(layout: Layout) -> None:
-    """Refuse what standard output cannot take."""
+    """Check that the outputs can go to standard output."""
     layout.outputs.check_pipe()
     if layout.reference is not None:
         raise PlanError("what goes to standard output cannot be scored: give -o FILE")
@@ -258,7 +258,7 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
 
 
 def _output(found: Found, layout: Layout, place: str | None, several: bool, stem: str | None) -> str | Path:
-    """Path or URL of one output; `stem` None is the residual."""
+    """Return the path or URL of one output; `stem` None is the residual."""
     name = found.relative
     label = f".{stem}" if stem is not None and len(layout.outputs.stems) > 1 else ""
     renamed = name.with_name(f"{name.stem}{layout.suffix}{label}{layout.outputs.ending(name, layout.format)}")
@@ -303,7 +303,7 @@ def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Pl
 
 
 def _is_there(place: str, folders: Folders) -> bool:
-    """Whether there is such an output; what went to standard output is gone."""
+    """Whether an output exists; one that went to standard output does not."""
     if place == PIPE:
         return False
     try:
@@ -313,7 +313,7 @@ def _is_there(place: str, folders: Folders) -> bool:
 
 
 def _size(source: str | Path) -> int:
-    """Bytes of a file; 0 where there is none, which its job will tell."""
+    """Return the size of a file in bytes; 0 where it does not exist, which its job reports."""
     try:
         return os.stat(source).st_size
     except OSError:

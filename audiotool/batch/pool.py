@@ -1,7 +1,7 @@
-"""Workers of which each loads the model once and takes one job after another.
+"""Worker processes, each of which loads the model once and does one job after another.
 
-A worker that dies (a crash in a library, the system's memory killer) costs the job it had; another takes its
-place. Workers end themselves when the process that started them is gone.
+The job of a worker that dies (a crash in a library, the system's memory killer) fails, and another worker is
+started. Workers end when the process that started them is gone.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_START_FAILURES = 3
-"""Workers that may die without having finished anything before the batch is given up."""
+"""How many workers may die without having finished a job, before the batch is given up."""
 
 PATIENCE = 10.0
-"""Seconds that terminated workers have for removing what is unfinished."""
+"""Seconds that terminated workers have to remove unfinished outputs."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Pool:
     """Worker processes that take one job at a time.
 
     Args:
-        count: of workers; each gets an equal share of the cores as threads.
+        count: number of workers; each gets an equal share of the cores as threads.
     """
 
     def __init__(self, work: Work, count: int, watcher: Watcher) -> None:
@@ -63,7 +63,7 @@ class Pool:
         self._deaths = 0
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Outcomes as the jobs end.
+        """Yield the outcomes as the jobs end.
 
         Raises:
             AudiotoolError: no worker can be started, or none can load the model.
@@ -126,7 +126,7 @@ class Pool:
         self.watcher.finished(outcome)
 
     def _bury(self, worker: _Worker) -> None:
-        """A worker died: its job failed, and another worker goes on."""
+        """Replace a worker that has died; return the outcome of its job, which failed."""
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
@@ -143,14 +143,14 @@ class Pool:
             self._start()
 
     def _close(self) -> None:
-        """Let idle workers leave by themselves."""
+        """Close the pipes of the workers, which then end."""
         for worker in self._workers:
             worker.pipe.close()
         for worker in self._workers:
             worker.process.join(5)
 
     def _stop(self) -> None:
-        """End what still runs."""
+        """Terminate all workers that still run."""
         try:
             end([worker.process for worker in self._workers], PATIENCE)
         finally:
@@ -159,14 +159,14 @@ class Pool:
                     self._clean_up(worker)
 
     def _clean_up(self, worker: _Worker) -> None:
-        """Remove the unfinished outputs of a worker that could not do so itself."""
+        """Remove the unfinished outputs of a worker that did not remove them itself."""
         if worker.index is not None:
             for folder in {os.path.realpath(p.parent) for p in self._jobs[worker.index].target.paths}:
                 remove_leftovers(folder)
 
 
 class _ToParent(QueueHandler):
-    """A worker's log: whoever shows it, and how, is the parent's business."""
+    """Log handler that sends a worker's records to the parent, which shows them."""
 
     def __init__(self, pipe: connection.Connection) -> None:
         super().__init__(queue.SimpleQueue())
@@ -176,11 +176,11 @@ class _ToParent(QueueHandler):
         self.pipe.send(("logged", record))
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Nobody is left to be told."""
+        """Ignore the error: the parent is gone."""
 
 
 def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
-    """A worker's life: load, then one job after another until the pipe closes."""
+    """Main loop of a worker: load the model, then do one job after another until the pipe closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     leave_to_parent()
     stdio.prepare()

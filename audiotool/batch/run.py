@@ -23,15 +23,15 @@ def run(
     watcher: Watcher | None = None,
     cluster: str | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Do everything that is planned.
+    """Do all jobs of a plan.
 
     Args:
-        jobs: worker processes; 1 works in this process, 0 takes one a core. None is 1 here, and one a core of
-            a cluster.
-        watcher: told of progress.
+        jobs: number of worker processes; 1 works in this process, 0 starts one a core. None is 1 on this
+            machine, and one a core on a cluster.
+        watcher: receives the progress.
         cluster: address of the Ray cluster whose machines work, see `Cluster`; None works here.
     Yields:
-        One outcome a job, skipped ones first, as they end: whoever is interrupted has those that did.
+        One outcome a job as it ends, those of skipped jobs first.
     Raises:
         CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
         PlanError, DependencyError: there is no such cluster, or no Ray.

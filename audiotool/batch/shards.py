@@ -1,4 +1,4 @@
-"""One share of a batch: what a scheduler gives to each of its machines."""
+"""Shards: equal shares of a batch, one for each machine of a scheduler."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DIGITS = 4
 class Shard:
     """Share `index` of `count`, counted from 1.
 
-    Every machine plans the whole batch and takes its own share of it, so that no machine needs to know of
-    another: all must see the same inputs under the same paths.
+    Every machine plans the whole batch and does its own share, without communication. All machines must see
+    the same inputs under the same paths.
     """
 
     index: int
@@ -25,10 +25,10 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """A shard written as "3/64".
+        """Parse a shard written as "3/64".
 
         Raises:
-            PlanError: it is none.
+            PlanError: the text is no shard.
         """
         found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip(), re.ASCII)
         if found is None or not 1 <= int(found[1]) <= int(found[2]):
@@ -36,19 +36,20 @@ class Shard:
         return cls(int(found[1]), int(found[2]))
 
     def share(self, sizes: Sequence[int]) -> list[int]:
-        """Numbers of the jobs in this share, in the plan's order.
+        """Return the indices of the jobs in this share, in the plan's order.
 
-        The jobs are dealt out one by one from the largest input to the smallest, inputs of one size in the
+        The jobs are dealt out one by one from the largest input to the smallest, inputs of equal size in the
         plan's order. Shares differ by no more than one job, and in size by no more than the largest input.
 
         Args:
-            sizes: of the jobs' inputs in bytes, in the plan's order.
+            sizes: sizes of the jobs' inputs in bytes, in the plan's order.
         """
         order = sorted(range(len(sizes)), key=lambda n: -sizes[n])
         return sorted(order[self.index - 1 :: self.count])
 
     def report(self, path: Path) -> Path:
-        """The name of this shard's report: "{shard}" and "{shards}" in it are replaced by the numbers.
+        """Return the name of this shard's report, in which "{shard}" and "{shards}" are replaced by the
+        numbers.
 
         A name without them gets both: report.csv becomes report-0003-of-0064.csv.
         """

@@ -1,4 +1,5 @@
-"""Remote inputs and outputs of a job: fetched before and sent after it, which works on local files."""
+"""Remote files of a job: inputs are fetched before it and outputs sent after it, so that it works on local
+files."""
 
 from __future__ import annotations
 
@@ -15,18 +16,18 @@ from audiotool.paths import is_url
 
 
 def is_remote(job: Job) -> bool:
-    """Whether anything of a job lies elsewhere."""
+    """Whether an input or output of a job is remote."""
     return any(map(is_url, (*job.inputs, *job.target.places)))
 
 
 @contextlib.contextmanager
 def staged(job: Job) -> Iterator[Job]:
-    """The same job with local files in place of URLs. Its outputs are sent when the block ends well.
+    """Replace the URLs of a job by local files. Outputs are sent when the `with` block ends without an error.
 
-    The files lie in the system's folder of temporary files (TMPDIR), and are removed in any case.
+    The local files are in the system's folder of temporary files (TMPDIR), and are removed in any case.
 
     Raises:
-        InputError: an input is not there, or the store cannot be reached.
+        InputError: an input does not exist, or the store cannot be reached.
     """
     if not is_remote(job):
         yield job
@@ -66,7 +67,7 @@ def _fetched(place: str | Path, folder: Path) -> str | Path:
 
 
 def _with_urls(message: str, urls: dict[Path, str]) -> str:
-    """A message that names what the user named."""
+    """Return a message with the local paths replaced by the user's URLs."""
     for path, url in urls.items():
         message = message.replace(str(path), url)
     return message

@@ -1,4 +1,4 @@
-"""Who is told of a batch's progress."""
+"""Watchers: receive the progress of a batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from audiotool.batch.work import Outcome
 
 
 class Watcher(Protocol):
-    """Told what happens, in the process that called."""
+    """Receives the progress of a batch, in the process that called `run`."""
 
     def started(self, job: Job) -> None: ...
 
@@ -19,7 +19,7 @@ class Watcher(Protocol):
 
 
 class SilentWatcher:
-    """A watcher that tells nobody."""
+    """A watcher that does nothing."""
 
     def started(self, job: Job) -> None: ...
 

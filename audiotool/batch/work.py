@@ -1,4 +1,4 @@
-"""What is done to a job, in whichever process: load once, process each, score, never raise for a bad file."""
+"""Do a job in any process: process and score it. A bad file becomes a failed outcome, never an exception."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker needs to know.
+    """What every worker needs to do its jobs.
 
     Args:
-        processor: what is done to an input.
-        scoring: how outputs are scored, by metrics that need none where a job has no references; None for not
-            at all.
-        threads: of one worker; None leaves the engine's own choice.
+        processor: processes an input.
+        scoring: how outputs are scored; None computes no scores. Jobs without references are scored by the
+            metrics that need none.
+        threads: threads of one worker; None is the engine's default.
         sound: where the sound of the report's page is; None without a page.
     """
 
@@ -47,7 +47,7 @@ class Work:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Names of the scores."""
+        """Names of the metrics."""
         return () if self.scoring is None else self.scoring.metrics
 
 
@@ -57,8 +57,8 @@ class Outcome:
 
     Args:
         status: "done", "skipped" (its outputs were there), or "failed".
-        rows: its lines in the report: one, or where stems were scored one a stem.
-        seconds: of audio processed.
+        rows: its rows in the report: one, or one a stem where stems were scored.
+        seconds: seconds of audio that were processed.
         error: why it failed, in one line.
     """
 
@@ -70,12 +70,12 @@ class Outcome:
 
     @property
     def row(self) -> Row:
-        """The first line, which has the notes."""
+        """The first row, which has the notes."""
         return self.rows[0]
 
 
 def do(job: Job, process: Process, work: Work, progress: Progress | None = None) -> Outcome:
-    """Do one job with an opened processor. Whatever is wrong becomes its outcome; interrupts pass."""
+    """Do one job with an opened processor. Every exception becomes a failed outcome, except interrupts."""
 
     def action() -> tuple[float, list[Row]]:
         with staged(job) as local:
@@ -95,9 +95,9 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
 
 
 def score_skipped(job: Job, work: Work) -> Outcome:
-    """The outcome of a job whose outputs are there already: scored, so that a resumed report is complete.
+    """Return the outcome of a job whose outputs exist. They are scored, so that a resumed report is complete.
 
-    Outputs of an object store are not fetched again.
+    Outputs in an object store are not fetched for that.
     """
     if is_remote(job) and job.references:
         job = replace(job, references=(), unscored="its output was in the object store already")
@@ -112,7 +112,7 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 
 
 def failed(job: Job, reason: str) -> Outcome:
-    """The outcome of a job that came to nothing."""
+    """Return the outcome of a job that failed."""
     line = one_line(reason)
     return Outcome(
         job,
@@ -123,7 +123,7 @@ def failed(job: Job, reason: str) -> Outcome:
 
 
 def _look(rows: Sequence[Row], job: Job, work: Work) -> None:
-    """Give rows what the report's page shows of them: made beside the work, one job at a time."""
+    """Add pictures and sound for the report's page to the rows, after each job."""
     if work.sound is None:
         return
     from audiotool.report.media import make_media
@@ -133,7 +133,7 @@ def _look(rows: Sequence[Row], job: Job, work: Work) -> None:
 
 
 def _places(job: Job) -> dict[str, Any]:
-    """Where a job's input and outputs are, as reports say it."""
+    """Return the paths of a job's input and outputs, as reports have them."""
     *stems, last = job.target.places
     if job.target.residual is None:
         stems, residual = [*stems, last], {}
@@ -147,13 +147,13 @@ def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Ro
         seconds, rows = action()
     except AudiotoolError as error:
         log.debug("%s", job.name, exc_info=True)
-        # What a model refuses does not say in which file.
+        # The error of a model does not name the file.
         named = any(str(p) in str(error) for p in (job.source, job.name, *job.target.places))
         return failed(job, str(error) if named else f"{job.name}: {error}")
     except BrokenPipeError:
         raise
     except Exception as error:
-        # A fault of ours in one file must not cost the others.
+        # An error of audiotool itself in one file must not stop the others.
         log.debug("%s", job.name, exc_info=True)
         missing = explained(error) if isinstance(error, ImportError) else None
         if missing is not None:
@@ -201,14 +201,14 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
 
 
 def _is_rated(job: Job, work: Work) -> bool:
-    """Whether a job's outputs are here, and are scored without references."""
+    """Whether a job's outputs are on this machine and are scored without references."""
     from audiotool.metrics.base import METRICS
 
     return not is_remote(job) and any(not METRICS.get(name).needs_reference for name in work.metrics)
 
 
 def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
-    """Scores of the outputs beside the input's, one row an output, and which output each is of."""
+    """Score the outputs and the input: one row an output, and the output of each row."""
     from audiotool.metrics.base import METRICS
     from audiotool.metrics.pairing import FilePair, best_order
     from audiotool.metrics.score import score_stems
@@ -216,7 +216,7 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     assert str(job.source) != PIPE, "a pipe is never planned with scores"
     source = Path(job.source) if work.processor.is_recording(job.source) else None
     references: tuple[Path | None, ...] = job.references or (None,) * len(job.target.stems)
-    # What is left of the input may count as a stem; where it does not, there is no reference for it.
+    # The rest of the input may be a stem with a reference; otherwise it is not scored.
     estimates = job.target.paths[: len(references)]
     order = tuple(range(len(estimates)))
     if job.references and work.scoring is not None and work.scoring.any_order:
