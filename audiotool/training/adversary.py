@@ -1,7 +1,8 @@
-"""Training against discriminators: they learn to tell estimates from targets, the model to mislead them.
+"""Adversarial training: discriminators learn to tell estimates from targets, and the model minimises their
+success.
 
-In every step the discriminators' weights move first, on estimates cut from the model's graph. The model's
-loss is then computed with the new weights.
+In every step the discriminators are updated first, on detached estimates. The model's loss is then computed
+with the updated discriminators.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from audiotool.training.schedule import rate_factor
 
 
 class Discriminators(nn.Module):
-    """All discriminators of a recipe. Its forward is their loss, where processes share gradients."""
+    """All discriminators of a recipe. `forward` is their loss, as required where processes share
+    gradients."""
 
     def __init__(self, section: AdversarialSection) -> None:
         super().__init__()
@@ -37,16 +39,16 @@ class Discriminators(nn.Module):
 
     @property
     def needs_scores(self) -> bool:
-        """True when a discriminator learns a metric and must be told its values."""
+        """Whether a discriminator learns a metric and needs its values."""
         return any(isinstance(d, MetricDiscriminator) for d in self.discriminators)
 
     def forward(
         self, outputs: dict[str, Tensor], target: Tensor, scores: Sequence[float | None] = ()
     ) -> Tensor:
-        """What the discriminators minimise.
+        """Return the loss of the discriminators.
 
         Args:
-            outputs: of the model, without its graph; "estimate" (B, C, T).
+            outputs: the model's outputs, detached; "estimate" (B, C, T).
             target: (B, C, T).
             scores: PESQ of each estimate, when `needs_scores`.
         """
@@ -62,7 +64,7 @@ class Discriminators(nn.Module):
         return torch.stack(losses).sum()
 
     def generator_terms(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
-        """What the model minimises: "adversarial" and "feature-matching", summed over discriminators."""
+        """Return the model's losses "adversarial" and "feature-matching", summed over discriminators."""
         section = self.section
         misled: list[Tensor] = []
         matched: list[Tensor] = []
@@ -83,7 +85,7 @@ class Adversary:
     """The discriminators with their optimiser and schedule.
 
     Args:
-        steps: of the whole training.
+        steps: number of optimiser steps of the training.
         sample_rate: Hz.
         fused: see `build_optimiser`.
     """
@@ -100,10 +102,10 @@ class Adversary:
         self.module, self.optimiser = fabric.setup(self.discriminators, optimiser)
 
     def backward(self, outputs: dict[str, Tensor], target: Tensor, share: float) -> Tensor:
-        """Add the gradient of one batch, times `share`; returns the discriminators' loss.
+        """Add the gradient of one batch, times `share`; return the discriminators' loss.
 
         Raises:
-            RecipeError: a metric discriminator is to score a model without magnitudes.
+            RecipeError: a metric discriminator is used with a model that has no magnitudes.
         """
         detached = {key: value.detach() for key, value in outputs.items()}
         scores: Sequence[float | None] = ()
@@ -119,7 +121,7 @@ class Adversary:
         return loss.detach()
 
     def update(self, step: int) -> None:
-        """Move the discriminators' weights, unless their gradient is not finite."""
+        """Update the discriminators' weights, unless their gradient is not finite."""
         section = self.section
         factor = rate_factor(section.schedule, step - section.start, self.steps - section.start)
         set_rate(self.optimiser, section.optimiser.lr * factor)
@@ -132,7 +134,7 @@ class Adversary:
         self.optimiser.zero_grad()
 
     def generator_loss(self, outputs: dict[str, Tensor], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of the model, a weighted sum, and each of its terms by name."""
+        """Return the model's adversarial loss, a weighted sum, and each of its terms by name."""
         self.discriminators.requires_grad_(False)
         with self.fabric.autocast():
             terms = self.discriminators.generator_terms(outputs, target)
@@ -142,7 +144,7 @@ class Adversary:
             total = total + self.section.feature_matching * terms["feature-matching"]
         return total, {name: value.detach() for name, value in terms.items()}
 
-    # States call the discriminators "judges", as they did first.
+    # In states the key of the discriminators is "judges", their first name.
 
     def state_dict(self) -> dict[str, Any]:
         return {"judges": self.discriminators.state_dict(), "optimiser": self.optimiser.state_dict()}
@@ -156,7 +158,7 @@ def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
     """Make a discriminator from its name and arguments.
 
     Raises:
-        RecipeError: no such discriminator, an unknown argument, or a value that it refuses.
+        RecipeError: the name, an argument or a value is not valid.
     """
     found = DISCRIMINATORS.get(term.name)
     allowed = constructor_options(found)
@@ -173,7 +175,7 @@ def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
 def _logits_and_features(
     discriminator: nn.Module, target: Tensor, estimate: Tensor
 ) -> tuple[list[Any], list[Any]]:
-    """(logits, features) of targets and estimates (B, C, T), every channel alone."""
+    """Return (logits, features) of targets and estimates (B, C, T), each channel by itself."""
     both = torch.cat([w.flatten(0, 1)[:, None] for w in (target, estimate)])
     halves: tuple[list[Any], list[Any]] = ([], [])
     for logits, features in discriminator(both):
@@ -184,7 +186,8 @@ def _logits_and_features(
 
 
 def _pesq(estimate: Tensor, target: Tensor, sample_rate: int) -> list[float | None]:
-    """PESQ of estimates (B, C, T), in its child process; None where it finds no speech, or fails."""
+    """Return PESQ of estimates (B, C, T), computed in a child process; None where it finds no speech or
+    fails."""
     from audiotool.metrics.score import score_channels
 
     pairs = zip(target.float().cpu().numpy(), estimate.float().cpu().numpy(), strict=True)

@@ -12,14 +12,15 @@ from audiotool.models.base import Model
 
 
 class WeightAverage:
-    """A second model that follows the first: average <- d average + (1 - d) weights, after every step.
+    """A copy of a model with the moving average of its weights: average <- d average + (1 - d) weights after
+    each step.
 
-    d is `decay`, or (1 + n) / (10 + n) while that is less, n steps in: an average that remembers the random
-    beginning for 1 / (1 - decay) steps would be useless for as long.
+    d is the smaller of `decay` and (1 + n) / (10 + n) after n steps. With `decay` from the beginning, the
+    random initial weights would dominate the average for about 1 / (1 - decay) steps.
 
     Args:
-        model: the one that is trained, already on its device.
-        decay: 0 is the model itself.
+        model: the model that is trained, already on its device.
+        decay: 0 to below 1; at 0 the average is the model itself.
     """
 
     def __init__(self, model: Model, decay: float) -> None:
@@ -31,7 +32,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after optimiser step `step`, counted from 0."""
+        """Update the average with the weights after optimiser step `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         lerp_(self._averaged, self._trained, 1 - decay)
         for averaged, trained in self._others:

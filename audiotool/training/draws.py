@@ -1,4 +1,5 @@
-"""What is drawn in a training step: from (seed, step, process) alone, so that a resumed run repeats it."""
+"""Random numbers of a training step: they depend on (seed, step, process) alone, so that a resumed run
+repeats them."""
 
 from __future__ import annotations
 
@@ -6,17 +7,17 @@ import torch
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seed torch's generators for one step of one process; neighbouring steps draw nothing alike."""
+    """Seed torch's generators for one step of one process; the numbers of different steps are unrelated."""
     torch.manual_seed(_mix(seed, step, rank))
 
 
 def happens(probability: float) -> bool:
-    """Whether something of this probability (0 to 1) happens; nothing is drawn for what never does."""
+    """Return True with this probability, 0 to 1; at 0 no random number is drawn."""
     return probability > 0 and float(torch.rand(())) < probability
 
 
 def _mix(seed: int, step: int, rank: int) -> int:
-    """One 63-bit number from three."""
+    """Hash three integers to one 63-bit integer."""
     mixed = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**64
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
     return (mixed ^ (mixed >> 31)) % 2**63

@@ -1,4 +1,4 @@
-"""Turn a run into a checkpoint that says how it was made."""
+"""Export a run as a checkpoint with metadata on how it was made."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def make_metadata(
     facts: dict[str, Any],
     metrics: dict[str, float],
 ) -> checkpoint.Metadata:
-    """All that a checkpoint says of itself.
+    """Return the metadata of a checkpoint.
 
     Args:
-        trail: the data's sources and licences, see `data_sources`.
-        facts: of the training, see `training_facts`.
-        metrics: of the validation, empty while they are being computed.
+        trail: sources and licences of the data, see `data_sources`.
+        facts: facts of the training, see `training_facts`.
+        metrics: metrics of the validation; empty while they are being computed.
     """
     return checkpoint.Metadata(
         task=recipe.task,
@@ -49,7 +49,7 @@ def make_metadata(
 
 
 def describe_for_use(model: Model) -> dict[str, Any]:
-    """As `checkpoint.describe_model`, with weight norm off: exported tensors are folded."""
+    """Return `checkpoint.describe_model` with weight norm off, because it is folded into exported tensors."""
     described = checkpoint.describe_model(model)
     if described["config"].get("weight_norm"):
         described["config"]["weight_norm"] = False
@@ -57,12 +57,12 @@ def describe_for_use(model: Model) -> dict[str, Any]:
 
 
 def tensors_for_use(model: Model, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The model's trained tensors with weight norm folded into plain weights; outputs do not change."""
+    """Return the model's trained tensors with weight norm folded into the weights; outputs do not change."""
     return fold_weights(tensors) if getattr(model.config, "weight_norm", False) else tensors
 
 
 def without_places(plain: dict[str, Any]) -> dict[str, Any]:
-    """A plain recipe without the folders of the machine it was trained on."""
+    """Return a plain recipe without the folders of the machine on which it was trained."""
     data, init = dict(plain["data"]), dict(plain["init"])
     data |= {"root": None, "cache": None}
     data |= {key: [_place_free(path) for path in data[key]] for key in MATERIAL}
@@ -76,10 +76,10 @@ def _place_free(path: str) -> str:
 
 
 def data_sources(data: DataConfig, history: History | None) -> list[dict[str, Any]]:
-    """Names and licences of everything it was ever trained and selected on.
+    """Return names and licences of all data of the training and validation, earlier trainings included.
 
     Args:
-        data: located.
+        data: the recipe's data, located.
         history: None for a model that began with random weights.
     """
     splits = [name for split in TRAINED_ON for name in data.splits.get(split, [split])]
@@ -90,11 +90,11 @@ def data_sources(data: DataConfig, history: History | None) -> list[dict[str, An
 def training_facts(
     recipe: Recipe, fabric: Fabric, step: int, examples: int, seconds: float, history: History | None
 ) -> dict[str, Any]:
-    """Steps, audio seen, time and machine, and "before": what a fine-tuned model's past adds to them.
+    """Return steps, hours of audio, time and machine; "before" has those of earlier trainings.
 
     Args:
-        examples: that were seen, all processes together.
-        seconds: spent training, interruptions not counted.
+        examples: number of examples so far, of all processes.
+        seconds: time of training, without interruptions.
         history: None for a model that began with random weights.
     """
     length, device = recipe.audio.segment_seconds, fabric.device
@@ -107,7 +107,7 @@ def training_facts(
         "processes": fabric.world_size,
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
-        # A plain string, which states can hold.
+        # A plain string can be saved in states.
         "torch": str(torch.__version__),
         **({} if history is None else {"before": history.training}),
     }

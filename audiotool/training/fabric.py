@@ -15,24 +15,24 @@ from audiotool.errors import DeviceError
 from audiotool.recipe.schema import Recipe
 
 SETTLE_SECONDS = 0.2
-"""What the threads of a connection get to finish in; they need microseconds of the interpreter."""
+"""Seconds in which the threads of a connection have to finish; they need microseconds."""
 
 
 class KeptInput(MixedPrecision):
-    """Mixed precision that hands the model its input as it is: a waveform has no bits to spare."""
+    """Mixed precision that does not convert the model's input, because a waveform needs float32."""
 
     def convert_input(self, data: Any) -> Any:
         return data
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
-    """Join the processes torchrun has started, or be the only one.
+    """Set up Lightning Fabric with the processes that torchrun has started, or with this one alone.
 
     Args:
         device: as `find_device`.
         precision: "fp32", "bf16" or "fp16".
     Raises:
-        DeviceError: the device is not there, or cannot do that precision.
+        DeviceError: the device does not exist, or does not support the precision.
     """
     found = find_device(device)
     kind = found.type
@@ -53,10 +53,10 @@ def make_fabric(device: str, precision: str) -> Fabric:
 
 
 def leave(fabric: Fabric) -> None:
-    """Part from the other processes, when all are done.
+    """Close the connection to the other processes when all are done.
 
-    The threads of the connection (gloo) free the last tensors after everybody has them, for which they need
-    the interpreter, and abort a process whose interpreter ends before that. Joining them may hang.
+    The threads of the connection (gloo) free the last tensors late, for which they need the interpreter. They
+    abort a process whose interpreter has ended before that. Joining them may hang, so this waits a moment.
     """
     if fabric.world_size > 1:
         fabric.barrier()
@@ -65,7 +65,7 @@ def leave(fabric: Fabric) -> None:
 
 
 def advise_on_memory(error: BaseException, recipe: Recipe) -> DeviceError | None:
-    """The error to raise when `error` means that memory ran out, else None."""
+    """Return the error to raise in place of `error` if that means that memory ran out, else None."""
     text = str(error)
     told = "can't allocate memory" in text or "out of memory" in text
     if not told and not isinstance(error, torch.OutOfMemoryError):

@@ -1,4 +1,4 @@
-"""A run's folder, and the states in it that training resumes from.
+"""A run's folder, and the states in it from which a training is resumed.
 
     recipe.yaml                     the resolved recipe
     train.csv  valid.csv            what the curves show
@@ -8,7 +8,7 @@
     <name>.safetensors              averaged weights at the last validation: usable while training goes on
     <name>-best.safetensors         those of the best validation
 
-Every file is written under another name and renamed when complete.
+Every file is written under a temporary name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ CHANGEABLE = (
     "logging",
     "checkpointing",
 )
-"""Keys that may differ from the run that is resumed: data moves, and what is watched may change."""
+"""Keys that may differ between a run and the recipe with which it is resumed."""
 
 
 class RunFolder:
     """Paths of one run.
 
     Args:
-        path: the folder; made when first written to.
-        name: of the recipe, and of the exported checkpoints.
+        path: the folder, which is created at the first write.
+        name: name of the recipe and of the exported checkpoints.
     """
 
     def __init__(self, path: Path | str, name: str) -> None:
@@ -64,7 +64,7 @@ class RunFolder:
 
     @staticmethod
     def recipe_of(path: Path) -> Path:
-        """Where the run in a folder keeps its recipe.
+        """Return the path of the recipe of the run in a folder.
 
         Raises:
             RecipeError: the folder holds no run.
@@ -75,11 +75,11 @@ class RunFolder:
         return recipe
 
     def state_files(self) -> list[Path]:
-        """States, the oldest first."""
+        """Return the paths of the states, the oldest first."""
         return sorted(self.states.glob("step-*.pt"))
 
     def check_new(self) -> None:
-        """Refuse to begin where another run lies.
+        """Check that the folder holds no other run.
 
         Raises:
             RecipeError: the folder holds states.
@@ -92,15 +92,15 @@ class RunFolder:
             )
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Keep the resolved recipe with the run: it is what `--resume` goes on with."""
+        """Write the resolved recipe into the folder, from which `--resume` reads it."""
         text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
         write_text(self.path / "recipe.yaml", text)
 
     def save_state(self, state: dict[str, Any], keep: int) -> None:
-        """Write a state and remove all but the newest `keep`.
+        """Write a state and remove all states but the newest `keep`.
 
         Raises:
-            CheckpointError: the disk is full or the folder cannot be written; earlier states stay.
+            CheckpointError: the disk is full or the folder cannot be written; earlier states are kept.
         """
         path = self.states / f"step-{state['step']:010d}.pt"
         try:
@@ -118,7 +118,7 @@ class RunFolder:
             old.unlink(missing_ok=True)
 
     def load_state(self) -> dict[str, Any] | None:
-        """The newest state, on the CPU; None when there is none.
+        """Load the newest state to the CPU; return None when there is none.
 
         Raises:
             CheckpointError: it cannot be read, or was written in another format.
@@ -141,10 +141,10 @@ class RunFolder:
 
 
 def check_same_recipe(old: dict[str, Any], new: Recipe, run: Path) -> None:
-    """Refuse to resume with another recipe than the run in the folder `run` was started with.
+    """Check that a recipe is the one with which the run in the folder `run` was started.
 
     Raises:
-        RecipeError: each differing key with both values.
+        RecipeError: it differs; the message has each differing key with both values.
     """
     before, now = _flatten(renamed(old, str(run))), _flatten(new.plain())
     # A key on one side only is a default that another version of the schema has or lacks.
@@ -162,7 +162,8 @@ def _changeable(key: str) -> bool:
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections to key paths; lists and the free mappings of options and configs stay whole."""
+    """Flatten nested sections to key paths; lists, and the free mappings of options and configs, stay
+    whole."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and key not in ("config", "options"):

@@ -1,4 +1,4 @@
-"""What lies before a run that begins with another checkpoint: its data, and how long it was trained."""
+"""The history of a fine-tuned model: the data and the length of the trainings before."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Source = dict[str, Any]
 """{"name", "licence", "seconds"}; imported checkpoints may lack the last."""
 
 AMOUNTS = ("steps", "examples", "hours_of_audio", "hours")
-"""Facts of a training that add up over trainings."""
+"""Facts of a training that are summed over trainings."""
 
 
 @dataclass(frozen=True)
 class History:
-    """The past of a fine-tuned model, kept in the run's states: the checkpoint itself may be gone by then.
+    """The trainings before a run. It is kept in the run's states, because the checkpoint may be gone later.
 
     Args:
-        sources: what the checkpoint was trained on, and everything before it.
-        training: {"checkpoint", "steps", "examples", "hours_of_audio", "hours"}, its own and all before it
-            together; an amount that is not known of every one of them is left out.
+        sources: data of the checkpoint's training, and of all trainings before.
+        training: {"checkpoint", "steps", "examples", "hours_of_audio", "hours"}: sums over the checkpoint's
+            training and all before; an amount that one of them lacks is left out.
     """
 
     sources: list[Source]
@@ -30,19 +30,19 @@ class History:
 
     @classmethod
     def of(cls, name: str, parent: Metadata) -> History:
-        """The past of a run that begins with a checkpoint, called `name`."""
+        """Return the history of a run that begins with the checkpoint `name`."""
         trainings = [parent.training]
         if "before" in parent.training or _began_with_another(parent):
             trainings.append(parent.training.get("before", {}))
         known = {k: [t[k] for t in trainings if t.get(k) is not None] for k in AMOUNTS}
         sums = {k: round(sum(v), 3) for k, v in known.items() if len(v) == len(trainings)}
-        # A trail that says nothing of the parent's data would claim that there was none.
+        # Without a row for the parent's data the sources would claim that there was none.
         unknown = [{"name": f"data of {name}", "licence": "unknown"}]
         return cls(parent.sources or unknown, {"checkpoint": name, **sums})
 
 
 def joined_sources(*trails: Sequence[Source]) -> list[Source]:
-    """One row for every source and licence: the same material counts once, with its larger seconds."""
+    """Join rows of the same source and licence to one, with the larger number of seconds."""
     rows: dict[tuple[str, str], Source] = {}
     for source in (source for trail in trails for source in trail):
         key = (str(source.get("name", "")), str(source.get("licence", "unknown")))
@@ -53,5 +53,5 @@ def joined_sources(*trails: Sequence[Source]) -> list[Source]:
 
 
 def _began_with_another(metadata: Metadata) -> bool:
-    """True for a fine-tuned checkpoint, also for one of a time when its past was not written down."""
+    """Whether a checkpoint is fine-tuned, also one from before histories were written."""
     return bool(((metadata.recipe or {}).get("init") or {}).get("checkpoint"))

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal before they are applied; Adam for everything else.
+"""The optimiser Muon: momentum that is orthogonalised for matrices; AdamW for all other parameters.
 
 Jordan et al., Muon: An optimizer for hidden layers in neural networks, 2024; scaled to the size of an Adam
 step as in Liu et al., Muon is Scalable for LLM Training, 2025, arXiv:2502.16982, section 2.2, so that one
@@ -16,7 +16,7 @@ from torch.nn import Parameter
 
 MOMENTUM = 0.95
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic that pushes singular values towards 1 (Jordan et al.)."""
+"""Coefficients of the quintic polynomial that moves singular values towards 1 (Jordan et al.)."""
 
 ITERATIONS = 5
 
@@ -29,13 +29,13 @@ _CONVOLUTIONS = (
 class Muon(torch.optim.AdamW):
     """Muon for the matrices of a module, AdamW for its vectors and convolutions.
 
-    A matrix is the last two axes of a parameter; those before count matrices. The gates of a recurrence are
-    stacked along the first axis, and are a matrix each.
+    A matrix is the last two axes of a parameter; axes before them count matrices. The gates of a recurrent
+    layer are stacked along the first axis, and each is a matrix.
 
     Args:
-        module: its parameters that are trained are moved.
-        lr, betas, eps, weight_decay: as AdamW's; betas and eps do not concern matrices.
-        fused: one kernel for all of AdamW's parameters.
+        module: its parameters with gradients are optimised.
+        lr, betas, eps, weight_decay: as of AdamW; betas and eps are not used for matrices.
+        fused: use one kernel for all of AdamW's parameters.
     """
 
     def __init__(self, module: nn.Module, fused: bool = False, **options: Any) -> None:
@@ -49,7 +49,7 @@ class Muon(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move all parameters that have a gradient."""
+        """Update all parameters that have a gradient."""
         moved = []
         for group in self.param_groups:
             if not group["matrices"]:
@@ -57,7 +57,7 @@ class Muon(torch.optim.AdamW):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._move(parameter, group["lr"], group["weight_decay"])
-                    # Adam passes over what has no gradient.
+                    # Adam skips parameters without a gradient.
                     moved.append((parameter, parameter.grad))
                     parameter.grad = None
         result = super().step(closure)
@@ -73,7 +73,7 @@ class Muon(torch.optim.AdamW):
             state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(parameter)}
         state["step"] += 1
         momentum = state["exp_avg"].lerp_(parameter.grad, 1 - MOMENTUM)
-        # Nesterov's: the momentum as it will be.
+        # Nesterov momentum: the momentum after the next update.
         ahead = parameter.grad.lerp(momentum, MOMENTUM)
         matrices = ahead.unflatten(0, (self.counts[parameter], -1))
         step = orthogonal(matrices) * (0.2 * max(matrices.shape[-2:]) ** 0.5)
@@ -81,7 +81,7 @@ class Muon(torch.optim.AdamW):
 
 
 def _matrices(module: nn.Module) -> dict[Parameter, int]:
-    """Parameters that are made of matrices, and how many their first axis stacks."""
+    """Return the parameters that consist of matrices, and how many matrices their first axis stacks."""
     counts: dict[Parameter, int] = {}
     for part in module.modules():
         if isinstance(part, _CONVOLUTIONS):
@@ -92,7 +92,8 @@ def _matrices(module: nn.Module) -> dict[Parameter, int]:
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """About the nearest orthogonal matrix to each, (..., rows, columns): singular values of 0.7 to 1.2."""
+    """Return an approximation of the nearest orthogonal matrix of each (..., rows, columns), with singular
+    values of 0.7 to 1.2."""
     a, b, c = COEFFICIENTS
     wide = matrices.shape[-2] <= matrices.shape[-1]
     x = matrices if wide else matrices.mT

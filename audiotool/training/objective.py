@@ -10,13 +10,13 @@ from audiotool.recipe.schema import Recipe
 
 
 class Objective(nn.Module):
-    """All loss terms of a recipe; returns their weighted sum and each by name, unweighted."""
+    """All loss terms of a recipe. `forward` returns their weighted sum, and each by name, unweighted."""
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.terms = nn.ModuleList(build_loss(term, recipe.audio.sample_rate) for term in recipe.loss)
         self.weights = [term.weight for term in recipe.loss]
-        # A loss may have a metric's name, and be its negative.
+        # A loss may have the name of the metric of which it is the negative.
         self.names = _distinct([f"{term.name}-loss" for term in recipe.loss])
 
     def forward(
@@ -28,7 +28,8 @@ class Objective(nn.Module):
         return total, {name: value.detach() for name, value in values.items()}
 
     def align(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Estimates (B, stems * C, T) in the order of their targets, where the losses do not care for it."""
+        """Put the estimates (B, stems * C, T) into the order of their targets, if the losses are
+        permutation-invariant."""
         for term in self.terms:
             if isinstance(term, PermutationInvariantLoss):
                 return term.align(estimate, target)

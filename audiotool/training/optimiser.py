@@ -1,4 +1,4 @@
-"""Optimisers by the recipe's section."""
+"""Build the optimiser of a recipe."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from audiotool.training.muon import Muon
 
 
 def build_optimiser(section: AdamSection, module: nn.Module, fused: bool = False) -> torch.optim.Optimizer:
-    """Make the optimiser of `section` for the parameters of a module that are trained.
+    """Build the optimiser of the recipe's `section` for the parameters of a module that have gradients.
 
     Args:
-        fused: one kernel for all parameters, where the optimiser and the device have it.
+        fused: use one kernel for all parameters, if the optimiser and the device have one.
     """
     options = section.model_dump(exclude={"name"})
     if isinstance(section, MuonSection):

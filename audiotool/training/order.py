@@ -1,4 +1,4 @@
-"""Which examples a process sees, and when.
+"""The order of examples in each process.
 
 Examples are numbered without end. A step takes the next `accumulate * world_size * batch_size` of them:
 
@@ -6,8 +6,8 @@ Examples are numbered without end. A step takes the next `accumulate * world_siz
                 rank 0: 0 1   rank 1: 2 3     rank 0: 4 5   rank 1: 6 7
     step 1      rank 0: 8 9   ...
 
-The order depends on nothing that a crash could lose: a resumed run begins at the next number, and two
-processes see what one with the doubled batch would.
+The order depends on the number of the next example alone, so a resumed run continues exactly. Two processes
+get the same examples as one process with twice the batch size.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class GlobalOrder(Sampler[list[int]]):
     """Batches of example numbers for one process.
 
     Args:
-        start: number of the first example that has not been seen.
-        steps: optimiser steps to come.
+        start: number of the next example.
+        steps: number of optimiser steps to come.
         batch_size, accumulate: of the recipe.
-        rank, world_size: this process and how many there are.
+        rank, world_size: index of this process, and number of processes.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What a run writes down: CSV files, TensorBoard, and whoever listens."""
+"""The records of a run: CSV files and TensorBoard; and the interface of listeners."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from audiotool.training.folder import RunFolder
 log = logging.getLogger(__name__)
 
 CURVES = "curves.png"
-"""The curves of both tables, drawn anew after each validation."""
+"""File name of the curves of both tables, which are drawn after each validation."""
 
 
 class Listener(Protocol):
-    """Told how a run goes on; the command line draws it."""
+    """Receives the progress of a run; the command line shows it."""
 
     def preparing(self, what: str) -> None:
-        """What is done before the first step."""
+        """Called before each preparation, with its description."""
 
     def decoding(self, done: int, count: int | None) -> None:
         """`done` of `count` recordings have been decoded, which happens once."""
@@ -47,7 +47,7 @@ class Listener(Protocol):
 
 
 class SilentListener:
-    """A listener that says nothing."""
+    """A listener that does nothing."""
 
     def preparing(self, what: str) -> None: ...
 
@@ -63,11 +63,11 @@ class SilentListener:
 
 
 class Table:
-    """A CSV file with one row a step, growing at its end; rewritten when a row brings a new column.
+    """A CSV file to which rows of steps are appended. It is rewritten when a row has a new column.
 
     Args:
-        path: of the file.
-        step: rows beyond it belong to steps that will be made again, and are removed.
+        path: path of the file.
+        step: the run begins here; rows of later steps are removed, because these are repeated.
     """
 
     def __init__(self, path: Path, step: int) -> None:
@@ -81,7 +81,7 @@ class Table:
             self._rewrite()
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Append a row; a value that is not known is left empty.
+        """Append a row; NaN is written as an empty cell.
 
         Raises:
             InputError: the disk is full.
@@ -107,7 +107,7 @@ class Table:
 
 
 def _is_whole(row: dict[Any, Any]) -> bool:
-    """False for a row that a crash cut off."""
+    """Whether a row is complete; a crash may have cut it off."""
     return None not in row.values() and str(row.get("step", "")).isdigit()
 
 
@@ -115,9 +115,9 @@ class Records:
     """Both tables and TensorBoard of a run.
 
     Args:
-        folder: of the run.
-        step: where the run begins; what was written of later steps is dropped.
-        tensorboard: whether curves, sounds and pictures are written.
+        folder: folder of the run.
+        step: the run begins here; records of later steps are removed.
+        tensorboard: write curves, sounds and spectrograms for TensorBoard.
     """
 
     def __init__(self, folder: RunFolder, step: int, tensorboard: bool) -> None:
@@ -131,18 +131,18 @@ class Records:
             self.writer = SummaryWriter(str(folder.tensorboard), purge_step=step + 1 if step else None)
 
     def log(self, step: int, values: dict[str, float]) -> None:
-        """Write a line of the training curve."""
+        """Add a row to the training curve."""
         self.training.add(step, values)
         self._scalars("train", step, values)
 
     def validate(self, step: int, values: dict[str, float]) -> None:
-        """Write a line of the validation curve."""
+        """Add a row to the validation curve."""
         self.validation.add(step, values)
         self._scalars("valid", step, values)
         self.draw()
 
     def listen(self, step: int, name: str, waveform: Tensor, sample_rate: int) -> None:
-        """Let a waveform (C, T) be heard and seen in TensorBoard."""
+        """Write a waveform (C, T) and its spectrogram to TensorBoard."""
         if self.writer is None:
             return
         mono = torch.from_numpy(Downmix()(waveform.detach().float().cpu().numpy()))
@@ -150,7 +150,7 @@ class Records:
         self.writer.add_image(f"{name}/spectrogram", spectrogram_image(mono), step)
 
     def draw(self) -> None:
-        """Draw the curves into the run's folder, where matplotlib is installed; no training fails of it."""
+        """Draw the curves into the run's folder, if matplotlib is installed. Errors are only logged."""
         if not is_there("matplotlib"):
             return
         from audiotool.plots.curves import plot_curves

@@ -1,8 +1,8 @@
-"""A run: what training changes, kept in its folder, and gone on from.
+"""A run: everything that a training changes, and its state in the run's folder.
 
-Everything drawn in step n comes from (seed, n, process), examples are numbered (see `order`), and learning
-rates are functions of the step: a state is weights, their average, the optimisers and a few counters, and a
-run that was killed goes on exactly as if it had not been.
+The random numbers of step n depend on (seed, n, process) alone, examples are numbered (see `order`), and
+learning rates are functions of the step. A state is therefore the weights, their average, the optimisers'
+states and a few counters. A run that was killed and resumed ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from audiotool.training.validation import Pending
 
 @dataclass
 class Counters:
-    """How far a run is; saved with it.
+    """Counters of a run, saved in its states.
 
     Args:
-        step: optimiser steps done.
-        examples: seen by all processes together: the number of the next one.
-        skipped: steps without a finite gradient.
-        skipped_in_a_row: the last of them.
-        seconds: spent training.
-        sums, summed: losses since the last line of the log, and over how many steps.
+        step: number of optimiser steps done.
+        examples: number of examples so far, of all processes; the number of the next one.
+        skipped: number of steps without a finite gradient.
+        skipped_in_a_row: how many of the last steps were skipped.
+        seconds: time of training.
+        sums, summed: sums of the losses since the last line of the log, and their number of steps.
     """
 
     step: int = 0
@@ -61,17 +61,17 @@ class Run:
 
     Args:
         recipe: validated.
-        folder: of the run.
+        folder: folder of the run.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        beside: folder that holds the recipe, where its data is looked for too.
+        beside: the recipe's folder, in which its data is looked for too.
     Attributes:
-        model, module: the network, and what the loop calls.
-        average, optimiser, adversary, objective: the rest of what a step uses.
-        history: of the weights it began with; None for random ones.
-        stopping: whether this process was told to stop.
+        model, module: the network, and the module around it that the loop calls.
+        average, optimiser, adversary, objective: the other objects of a step.
+        history: history of the initial weights; None for random ones.
+        stopping: whether this process has received a request to stop.
     Raises:
-        RecipeError: the data is not there.
-        DeviceError: the device is not.
+        RecipeError: the data does not exist.
+        DeviceError: the device does not exist.
     """
 
     def __init__(self, recipe: Recipe, folder: Path | str, device: str, beside: Path | None) -> None:
@@ -84,7 +84,7 @@ class Run:
         self.stopping = False
 
     def load_state(self, resume: bool) -> dict[str, Any] | None:
-        """The newest state of a run that is resumed; None where there is none, or another run begins.
+        """Load the newest state of a resumed run; return None where there is none, or where the run is new.
 
         Raises:
             RecipeError: the folder holds a run and `resume` is not given, or it was made by another recipe.
@@ -99,11 +99,11 @@ class Run:
         return state
 
     def build(self, state: dict[str, Any] | None) -> None:
-        """Make the model and all that a step uses, as a state left them.
+        """Build the model and the other objects of a step, from a state if there is one.
 
         Raises:
-            RecipeError: the recipe makes no model.
-            CheckpointError: the weights to begin with do not fit.
+            RecipeError: the model cannot be built.
+            CheckpointError: the initial weights do not fit.
         """
         recipe, fabric = self.recipe, self.fabric
         self.model = build_model(recipe)
@@ -124,7 +124,7 @@ class Run:
             self._restore(state)
 
     def _begin(self, state: dict[str, Any] | None) -> History | None:
-        """Load the weights to begin with, unless the state has later ones, and the history of them."""
+        """Load the initial weights and their history, unless a state has later ones."""
         # States of earlier versions have no history.
         if state is None or "history" not in state:
             return begin_from(self.model, self.recipe.init)
@@ -143,7 +143,7 @@ class Run:
         """Write a state.
 
         Args:
-            pending: validations whose metrics are still computed.
+            pending: validations whose metrics are being computed.
         Raises:
             CheckpointError: the disk is full or the folder cannot be written.
         """
@@ -164,10 +164,10 @@ class Run:
         self.folder.save_state(state, self.recipe.checkpointing.keep)
 
     def batches(self, decoding: Progress) -> Iterator[dict[str, Tensor]]:
-        """Batches from the next example to the last step's.
+        """Return the batches from the next example to the last step's.
 
         Args:
-            decoding: told while recordings are decoded for the first time.
+            decoding: called while recordings are decoded for the first time.
         """
         recipe, fabric, train = self.recipe, self.fabric, self.recipe.train
         if self.is_complete:
@@ -207,18 +207,19 @@ class Run:
         return self.counters.step >= self.recipe.train.steps
 
     def is_due(self, every: int) -> bool:
-        """Whether what is done every so many steps, and after the last one, is to be done now."""
+        """Whether an action of every so many steps, which also follows the last step, is due now."""
         return self.counters.step % every == 0 or self.is_complete
 
     def agree_to_stop(self) -> bool:
-        """True when any process was told to stop: one that left alone would take the others down."""
+        """Whether any process has received a request to stop. All stop together, because the others would
+        fail without one."""
         if self.fabric.world_size > 1:
             told = torch.tensor(float(self.stopping), device=self.fabric.device)
             self.stopping = bool(self.fabric.all_reduce(told, reduce_op="sum"))
         return self.stopping
 
     def facts(self) -> dict[str, Any]:
-        """What a checkpoint says of its training so far."""
+        """Return the facts of the training so far, for a checkpoint."""
         counters = self.counters
         return training_facts(
             self.recipe, self.fabric, counters.step, counters.examples, counters.seconds, self.history
@@ -226,5 +227,6 @@ class Run:
 
 
 def _outlive_signals(worker: int) -> None:
-    """Keep a loader process alive through Ctrl-C, which goes to all: the loop ends it after saving."""
+    """Ignore Ctrl-C in a loader process. It reaches all processes, and the loop ends the loader after saving
+    a state."""
     leave_to_parent(terminate=True)

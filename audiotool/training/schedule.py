@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step alone: nothing to save, and nothing to restore."""
+"""Learning rates as functions of the step alone, so that there is no state to save."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from audiotool.recipe.schema import (
 
 
 def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
-    """What the optimiser's rate is multiplied by.
+    """Return the factor of the optimiser's learning rate.
 
     Args:
         step: the coming optimiser step, counted from 0.
-        steps: of the whole training.
+        steps: number of optimiser steps of the training.
     """
     if isinstance(schedule, CleanUNetSchedule):
         return _cleanunet(schedule, step, schedule.cycle_steps or steps)

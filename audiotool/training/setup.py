@@ -1,4 +1,4 @@
-"""What a training is made of, from its recipe: model, weights to begin with, parts that stay as they are."""
+"""Build the parts of a training from its recipe: model, initial weights, frozen parameters."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from audiotool.training.history import History
 
 
 class TrainingOutputs(nn.Module):
-    """Calls `Model.training_outputs`, or `warmed_up_outputs`, as a module's forward.
+    """A module whose `forward` calls `Model.training_outputs` or `warmed_up_outputs`.
 
-    That is where processes share gradients: each waits for one of every weight. A warmed-up batch does
-    without the beginning that is learnt for others, whose gradient is then zero, and not missing.
+    Processes share gradients in `forward`, and each waits for a gradient of every weight. A batch with a
+    warm-up does not use the learned initial state, whose gradient must then be zero and not missing.
     """
 
     def __init__(self, model: Model) -> None:
@@ -37,11 +37,11 @@ class TrainingOutputs(nn.Module):
 
 
 def build_model(recipe: Recipe) -> Model:
-    """The recipe's model with random weights from the seed, frozen as told.
+    """Build the recipe's model with random weights from the seed, and freeze its parameters.
 
     Raises:
-        RecipeError: a pattern of `freeze` fits nothing, the sample rates differ, or examples are to be
-            warmed up by a model that has no warm-up.
+        RecipeError: a pattern of `freeze` matches nothing, the sample rates differ, or the recipe asks for a
+            warm-up that the model does not have.
     """
     torch.manual_seed(recipe.train.seed)
     try:
@@ -60,14 +60,14 @@ def build_model(recipe: Recipe) -> Model:
 def begin_from(model: Model, init: InitSection) -> History | None:
     """Load the weights of another checkpoint, if the recipe names one.
 
-    Its model is the recipe's, or one that the recipe's extends.
+    The checkpoint's model is the recipe's, or one that the recipe's model extends.
 
     Returns:
-        what those weights were made of.
+        The history of these weights.
     Raises:
-        CheckpointError: it is another model's, or a tensor is missing, unexpected or of another shape and no
-            pattern of `init.skip` covers it.
-        RecipeError: a pattern of `init.skip` fits nothing.
+        CheckpointError: the checkpoint has another model; or a tensor is missing, unexpected or of another
+            shape, and no pattern of `init.skip` matches it.
+        RecipeError: a pattern of `init.skip` matches nothing.
     """
     if init.checkpoint is None:
         return None
@@ -76,7 +76,7 @@ def begin_from(model: Model, init: InitSection) -> History | None:
     if not isinstance(model, type(other)):
         raise CheckpointError(f"{path} holds a {metadata.model['name']}, the recipe trains a {model.name}")
     own = model.state_dict()
-    # What was exported is folded, what goes on training is normalised.
+    # Exported tensors have weight norm folded; the model in training has it separate.
     theirs = fitted_weights(other.state_dict(), own)
     names = list(own.keys() | theirs.keys())
     skipped = {name for pattern in init.skip for name in _matching(pattern, names, "init.skip")}
@@ -93,7 +93,7 @@ def freeze(model: Model, patterns: list[str]) -> None:
     """Exclude parameters from training by name pattern (`encoder.*`).
 
     Raises:
-        RecipeError: a pattern fits no parameter, or nothing is left to train.
+        RecipeError: a pattern matches no parameter, or all parameters are frozen.
     """
     parameters = dict(model.named_parameters())
     for pattern in patterns:

@@ -1,4 +1,4 @@
-"""The training loop. What it changes is a `Run`, what is seen of it a `Watch`."""
+"""The training loop. A `Run` holds what it changes, a `Watch` logs, validates and exports."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to.
+    """Result of a run.
 
     Args:
-        step, steps: done, and asked for.
+        step, steps: number of steps done, and of the recipe.
         best: step, metric and value of the best validation; None before the first.
         checkpoint: the exported file.
-        interrupted: stopped before the end.
+        interrupted: whether the run was stopped before its end.
     """
 
     step: int
@@ -51,13 +51,13 @@ class Trainer:
 
     Args:
         recipe: validated.
-        folder: of the run.
+        folder: folder of the run.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        listener: told how it goes.
-        beside: folder that holds the recipe, where its data is looked for too.
+        listener: receives the progress.
+        beside: the recipe's folder, in which its data is looked for too.
     Raises:
-        RecipeError: the data is not there.
-        DeviceError: the device is not.
+        RecipeError: the data does not exist.
+        DeviceError: the device does not exist.
     """
 
     def __init__(
@@ -70,19 +70,20 @@ class Trainer:
     ) -> None:
         self.recipe = recipe
         self.current = Run(recipe, folder, device, beside)
-        # One voice: the other processes work in silence.
+        # Only the first process reports progress.
         is_first = self.current.fabric.is_global_zero
         self.listener = listener if listener is not None and is_first else SilentListener()
 
     def stop(self) -> None:
-        """Save a state after the step in progress, and return; safe in a signal handler."""
+        """Request a stop: `run` saves a state after the current step and returns. Safe in a signal
+        handler."""
         self.current.stopping = True
 
     def run(self, resume: bool = False) -> Summary:
         """Train to the end, or until `stop`.
 
         Args:
-            resume: go on from the newest state; from the beginning where there is none.
+            resume: continue from the newest state, or from the beginning where there is none.
         Raises:
             RecipeError: the folder holds a run and `resume` is not given, or it was made by another recipe;
                 training diverged.
@@ -106,7 +107,7 @@ class Trainer:
             raise advice from error
 
     def _train(self, watch: Watch, lost: list[dict[str, object]]) -> Summary:
-        """Make up for the validations that an interruption lost, and go on to the end."""
+        """Repeat the validations that an interruption has lost, and train to the end."""
         run, recipe = self.current, self.recipe
         counters = run.counters
         batches = run.batches(self.listener.decoding)
@@ -129,8 +130,8 @@ class Trainer:
         if interrupted:
             run.save(watch.pending)
             watch.export_unvalidated()
-        # After an interruption too: who never resumes still gets the best. A second one loses nothing that
-        # the state does not make up for.
+        # After an interruption too, so that the best is exported even if the run is never resumed. A second
+        # interruption here loses nothing: the state has the pending validations.
         watch.collect(wait=True)
         return Summary(
             step=counters.step,
@@ -143,7 +144,7 @@ class Trainer:
         )
 
     def _step(self, batches: Iterator[dict[str, Tensor]]) -> None:
-        """One optimiser step over `accumulate` batches."""
+        """Do one optimiser step over `accumulate` batches."""
         run, train = self.current, self.recipe.train
         counters, fabric = run.counters, run.fabric
         seed_step(train.seed, counters.step, fabric.global_rank)
@@ -184,11 +185,11 @@ class Trainer:
         return self.current.adversary if begun else None
 
     def _update(self, norm: Tensor, sums: dict[str, Tensor]) -> None:
-        """Move the weights, unless the gradient is not finite."""
+        """Update the weights, unless the gradient is not finite."""
         run, counters = self.current, self.current.counters
         finite = bool(norm.isfinite())
         if finite or self.recipe.train.precision == "fp16":
-            # The scaler of fp16 skips such a step itself, and lowers its scale.
+            # The scaler of fp16 skips such a step itself and lowers its scale.
             run.optimiser.step()
         run.optimiser.zero_grad()
         if finite:

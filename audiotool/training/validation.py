@@ -1,7 +1,7 @@
-"""Validation on a fixed set, with the real metrics computed in other processes while training goes on.
+"""Validation on a fixed set, whose metrics are computed in other processes while training continues.
 
-A validation enhances the set with the averaged weights, hands the results to the metric processes and returns
-at once; `poll` brings its numbers later.
+A validation enhances the set with the averaged weights, sends the results to the metric processes and returns
+at once; `poll` returns the metrics later.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Pending:
     """A validation whose metrics are being computed.
 
     Args:
-        step: of the weights.
-        tensors: these weights, so that the best can be exported when its numbers are known.
-        losses: means of loss terms, known at once.
-        facts: of the training so far.
-        futures: one for each recording.
+        step: step of the weights.
+        tensors: these weights, for export if the metrics are the best.
+        losses: means of the loss terms, known at once.
+        facts: facts of the training so far.
+        futures: the metrics of each recording.
     """
 
     step: int
@@ -52,11 +52,11 @@ class Pending:
 
     @property
     def killed(self) -> bool:
-        """True when a metric process ended without an answer; waits for the others."""
+        """Whether a metric process ended without a result; waits for the others."""
         return any(isinstance(future.exception(), BrokenExecutor) for future in self.futures)
 
     def values(self) -> dict[str, float]:
-        """Loss terms, and each metric's mean over the recordings that could be scored."""
+        """Return the loss terms, and the mean of each metric over the recordings that could be scored."""
         rows = [row for future in self.futures if (row := _result(future)) is not None]
         names = list(dict.fromkeys(name for row in rows for name in row))
         return self.losses | {name: _mean([row.get(name) for row in rows]) for name in names}
@@ -69,7 +69,7 @@ class Validator:
         examples: single examples (C, T), as the data set returns them.
         metrics: names for audiotool.metrics.
         sample_rate: Hz.
-        workers: metric processes.
+        workers: number of metric processes.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Validator:
 
         Args:
             model: the averaged weights, in eval mode.
-            facts: of the training so far, kept with the result.
+            facts: facts of the training so far, kept with the result.
         Returns:
-            the estimates (C, T), on the CPU.
+            The estimates (C, T), on the CPU.
         """
         sums: dict[str, float] = {}
         estimates = []
@@ -117,14 +117,15 @@ class Validator:
         return estimates
 
     def poll(self, wait: bool = False) -> list[Pending]:
-        """Validations that are complete, in order; `wait` blocks until all are."""
+        """Return the validations that are complete, in order; `wait` blocks until all are."""
         finished = []
         while self.pending and (wait or self.pending[0].done):
             finished.append(self.pending.pop(0))
         return finished
 
     def close(self) -> None:
-        """Drop what is not finished, and see the processes end: at exit nobody waits for them any more."""
+        """Cancel unfinished validations and wait for the processes to end, because nothing waits for them at
+        exit."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
@@ -138,7 +139,7 @@ class Validator:
 
 
 def _yield_to_training() -> None:
-    """Make a metric process a polite neighbour."""
+    """Lower the priority of a metric process, and let it use one thread."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     if hasattr(os, "nice"):
@@ -148,7 +149,7 @@ def _yield_to_training() -> None:
 
 
 def _end_with_training() -> None:
-    """End a metric process whose training was killed: it would wait for work for ever."""
+    """End a metric process when its training is killed; it would otherwise wait for work for ever."""
     training = parent_process()
     if training is not None:
         training.join()
@@ -158,7 +159,7 @@ def _end_with_training() -> None:
 def _score(
     reference: NDArray[Any], estimate: NDArray[Any], sample_rate: int, metrics: list[str]
 ) -> dict[str, float | None]:
-    """Metrics of one recording (C, T), averaged over its channels."""
+    """Return the metrics of one recording (C, T), averaged over its channels."""
     from audiotool.metrics.score import score_channels
 
     values = score_channels(reference, estimate, sample_rate, metrics)

@@ -1,4 +1,4 @@
-"""What is seen of a run while it trains: its log, its validations, the best of them, exported checkpoints."""
+"""The outputs of a run while it trains: log, validations, exported checkpoints."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from audiotool.training.validation import Pending, Validator
 
 
 class Watch:
-    """Writes down how a run goes on; in all processes but the first it does nothing.
+    """Logs, validates and exports a run. In all processes but the first it does nothing.
 
     Args:
-        run: built.
-        listener: told how it goes.
+        run: the run, built.
+        listener: receives the progress.
     Raises:
-        RecipeError: the data is not there.
+        RecipeError: the data does not exist.
         InputError: the data cannot be read, or the folder cannot be written.
     """
 
@@ -48,7 +48,7 @@ class Watch:
             self.records = Records(run.folder, run.counters.step, run.recipe.logging.tensorboard)
 
     def _fixed_set(self) -> list[dict[str, Tensor]]:
-        """The examples of every validation, rendered once; none in all processes but the first."""
+        """Return the examples of all validations, rendered once; none in processes but the first."""
         recipe = self.run.recipe
         section, audio = recipe.validation, recipe.audio
         if not section.count or not self.is_first:
@@ -60,18 +60,18 @@ class Watch:
         return [example for example, _ in render(dataset, range(section.count))]
 
     def close(self) -> None:
-        """End the processes that compute metrics, and close the files."""
+        """Close the metric processes and the files."""
         self.validator.close()
         if self.is_first:
             self.records.close()
 
     @property
     def pending(self) -> list[Pending]:
-        """Validations whose metrics are still computed."""
+        """The validations whose metrics are being computed."""
         return self.validator.pending
 
     def begin(self, lost: list[dict[str, Any]]) -> None:
-        """Tell that training begins, when it has made up for validations of before.
+        """Repeat lost validations, and report that training begins.
 
         Args:
             lost: {"step", "tensors", "facts"} of validations whose metrics had not arrived when the state was
@@ -89,7 +89,7 @@ class Watch:
         self._logged = (run.counters.step, time.perf_counter())
 
     def log(self) -> None:
-        """Write the means since the last line."""
+        """Log the means since the last line."""
         run, counters = self.run, self.run.counters
         step, since = self._logged
         steps_per_second = (counters.step - step) / (time.perf_counter() - since)
@@ -112,7 +112,7 @@ class Watch:
         self._logged = (counters.step, time.perf_counter())
 
     def validate(self) -> None:
-        """Enhance the fixed set with the averaged weights, export them, and have the set scored."""
+        """Enhance the fixed set with the averaged weights, export the weights, and start the scoring."""
         if self.is_first:
             self._validate(self.run.counters.step, self.run.average.model, self.run.facts())
 
@@ -127,7 +127,8 @@ class Watch:
         self.collect()
 
     def collect(self, wait: bool = False) -> None:
-        """Take in the validations whose metrics have arrived; `wait` waits for all of them."""
+        """Record the validations whose metrics are complete, and export the best; `wait` blocks until all
+        are."""
         # What has not arrived when the run is stopped goes into the state first.
         if not self.is_first or (self.run.stopping and not wait):
             return
@@ -142,7 +143,7 @@ class Watch:
             self._export(pending, values, best is not None and best[0] == pending.step)
 
     def export_unvalidated(self) -> None:
-        """Leave weights that can be used where none have been validated yet."""
+        """Export the averaged weights if none have been exported by a validation yet."""
         run = self.run
         if self.is_first and not run.folder.latest.exists():
             tensors = {key: value.cpu() for key, value in run.average.model.state_dict().items()}
@@ -158,7 +159,7 @@ class Watch:
             checkpoint.save(run.folder.best, tensors, metadata)
 
     def best(self) -> tuple[int, str, float] | None:
-        """Step, metric and value of the best validation so far, from the table."""
+        """Return step, metric and value of the best validation so far, from the table."""
         if not self.is_first:
             return None
         name, upwards = self._selection()
