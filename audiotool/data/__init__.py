@@ -1,8 +1,8 @@
-"""What models are trained on: manifests, mixing on the fly, augmentation, datasets."""
+"""Training data: manifests, mixing on the fly, augmentation, datasets."""
 
 from audiotool.extras import require_extra
 
-# Told before anything else of the extra is missed.
+# Reports that the extra is missing before one of its packages is imported.
 require_extra("train", "training data")
 
 from audiotool.data.manifest import sources  # noqa: E402

@@ -1,4 +1,5 @@
-"""Rooms around a microphone array: early reflections by image sources, the late tail as diffuse noise.
+"""Simulated rooms with a microphone array: early reflections by image sources, the late tail as diffuse
+noise.
 
 Reference: J. B. Allen, D. A. Berkley, Image method for efficiently simulating small-room acoustics, JASA
 1979; E. A. Lehmann, A. M. Johansson, Diffuse reverberation model for efficient image-source
@@ -25,23 +26,23 @@ Positions = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Room:
-    """A shoebox, metres, with a reverberation time in seconds."""
+    """A shoebox room: sizes in metres, reverberation time in seconds."""
 
     size: Positions
     rt60_seconds: float
 
     @classmethod
     def draw(cls, rng: np.random.Generator, rt60_seconds: tuple[float, float]) -> Room:
-        """A room of 3 to 10 by 3 to 8 by 2.4 to 3.8 metres."""
+        """Draw a room of 3 to 10 by 3 to 8 by 2.4 to 3.8 metres."""
         return cls(rng.uniform((3.0, 3.0, 2.4), (10.0, 8.0, 3.8)), rng.uniform(*rt60_seconds))
 
     def place(self, rng: np.random.Generator) -> Positions:
-        """(3,) somewhere away from the walls."""
+        """Draw a position (3,) in metres, away from the walls."""
         return rng.uniform(MARGIN, self.size - MARGIN)
 
     @property
     def reflection(self) -> float:
-        """Amplitude a wall sends back, by Sabine's formula."""
+        """Reflection coefficient of a wall, an amplitude, by Sabine's formula."""
         x, y, z = self.size
         absorption = 0.161 * x * y * z / (self.rt60_seconds * 2 * (x * y + x * z + y * z))
         return float(np.sqrt(max(0.0, 1 - min(absorption, 1.0))))
@@ -50,7 +51,8 @@ class Room:
 def microphones(
     centre: Positions, channels: int, radius: float, geometry: Literal["circle", "line"], turn: float
 ) -> Positions:
-    """(channels, 3) positions: a level circle, or a line as long as its diameter, turned by an angle."""
+    """Return positions (channels, 3) in metres: a horizontal circle, or a line of its diameter, turned by an
+    angle."""
     if geometry == "circle":
         angles = turn + 2 * np.pi * np.arange(channels) / channels
         offsets = radius * np.stack([np.cos(angles), np.sin(angles), np.zeros(channels)], axis=1)
@@ -63,10 +65,10 @@ def microphones(
 def responses(
     rng: np.random.Generator, room: Room, source: Positions, array: Positions, sample_rate: int
 ) -> list[Response]:
-    """One response a microphone; they share a time axis and a scale.
+    """Compute one response a microphone, on a common time axis and scale.
 
-    The first microphone's direct sound has amplitude 1, and every response says that microphone's direct
-    sample, so that cutting there aligns the array with the dry source without touching delays between
+    The direct sound at the first microphone has amplitude 1. Every response has the first microphone's
+    `direct` sample, so that cutting there aligns the array with the dry source and keeps the delays between
     microphones.
     """
     images, order = _images(room, source)
@@ -90,7 +92,8 @@ def responses(
 
 
 def _images(room: Room, source: Positions) -> tuple[Positions, NDArray[np.int64]]:
-    """Mirror images within reach, the source itself first, and how often each was reflected."""
+    """Return the image sources within reach, the source itself first, and the number of reflections of
+    each."""
     reach = np.ceil(EARLY_SECONDS * SPEED_OF_SOUND / (2 * room.size)).astype(int)
     grid = np.stack(
         np.meshgrid(*(np.arange(-r, r + 1) for r in reach), *([[0, 1]] * 3), indexing="ij"), axis=-1
@@ -104,7 +107,7 @@ def _images(room: Room, source: Positions) -> tuple[Positions, NDArray[np.int64]
 
 
 def _tail(rng: np.random.Generator, room: Room, early: Positions, sample_rate: int) -> Positions:
-    """Decaying noise that takes over where the image sources end, at their level there."""
+    """Return decaying noise that continues where the image sources end, at their level there."""
     length = early.shape[1]
     time = np.arange(length) / sample_rate
     begin = EARLY_SECONDS

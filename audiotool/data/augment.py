@@ -1,4 +1,5 @@
-"""What microphones, lines and codecs do to a recording. Everything is drawn from the generator passed in."""
+"""Augmentation: effects of microphones, lines and codecs. All random numbers come from the generator
+argument."""
 
 from __future__ import annotations
 
@@ -26,39 +27,43 @@ FORMANT_LARGEST_DB = 20.0
 
 
 def chance(rng: np.random.Generator, probability: float) -> bool:
-    """True with a probability; the generator moves on either way, so that options do not shift each other."""
+    """Return True with a probability. One number is always drawn, so that options do not change each other's
+    numbers."""
     return bool(rng.random() < probability)
 
 
 def draw_speed(rng: np.random.Generator, span: tuple[float, float]) -> float:
-    """A speed factor from a range, in steps of a hundredth."""
+    """Draw a speed factor from a range, in steps of 0.01."""
     return round(rng.uniform(*span) / SPEED_STEP) * SPEED_STEP
 
 
 def source_frames(frames: int, speed: float) -> int:
-    """Samples needed so that `frames` are left after `change_speed`."""
+    """Return how many samples `change_speed` needs to return `frames`."""
     return ceil(frames * speed) + 16
 
 
 def change_speed(waveform: Samples, speed: float, frames: int) -> Samples:
-    """Play `source_frames(frames, speed)` samples `speed` times as fast; pitch and formants move along."""
+    """Resample `source_frames(frames, speed)` samples to play `speed` times as fast; pitch and formants
+    change too."""
     resampled = soxr.resample(waveform, round(100 * speed), 100, quality="HQ")[:frames]
     return resampled if len(resampled) == frames else np.pad(resampled, (0, frames - len(resampled)))
 
 
 def change_formants(waveform: Samples, factor: float, sample_rate: int) -> Samples:
-    """Move the resonances of a voice up by a factor and leave its pitch and its pace: another vocal tract.
+    """Multiply the formant frequencies of a voice by a factor and keep its pitch and tempo: another vocal
+    tract.
 
     The spectral envelope of each frame is the smooth part of its logarithm (its cepstrum below the period of
     most voices); the frame is weighted by the ratio of the envelope read at `f / factor` to the one at `f`.
-    Phases stay. After A. Röbel and X. Rodet, Efficient Spectral Envelope Estimation and its Application to
-    Pitch Shifting and Envelope Preservation, DAFx 2005; their true envelope repeats what is done here once.
+    Phases are kept. After A.
+    Röbel and X. Rodet, Efficient Spectral Envelope Estimation and its Application to
+    Pitch Shifting and Envelope Preservation, DAFx 2005; their true envelope iterates what is done here once.
 
     Args:
         waveform: (time,), at `sample_rate` Hz.
-        factor: of the resonances' frequencies; above 1 is a shorter vocal tract.
+        factor: of the formant frequencies; above 1 is a shorter vocal tract.
     Returns:
-        (time,), as long.
+        (time,), of the same length.
     """
     window, n_fft = "hann", 2 ** round(np.log2(FORMANT_WINDOW_SECONDS * sample_rate))
     _, _, spectrum = scipy.signal.stft(waveform, window=window, nperseg=n_fft, noverlap=3 * n_fft // 4)
@@ -82,7 +87,7 @@ def change_formants(waveform: Samples, factor: float, sample_rate: int) -> Sampl
 
 
 def equaliser(rng: np.random.Generator, sample_rate: int, largest_db: float) -> Sections:
-    """A low shelf, a bell and a high shelf of random gain: another microphone, another mouth, another wall.
+    """Apply a low shelf, a bell and a high shelf of random gain, as of another microphone, voice or room.
 
     Reference: R. Bristow-Johnson, Cookbook formulae for audio equalizer biquad filter coefficients.
     """
@@ -100,7 +105,7 @@ def equaliser(rng: np.random.Generator, sample_rate: int, largest_db: float) -> 
 
 
 def _shelf(frequency: float, gain_db: float, sample_rate: int, sign: float) -> NDArray[np.float64]:
-    """Low shelf for sign 1, high shelf for sign -1."""
+    """Return the biquad of a low shelf (sign 1) or a high shelf (sign -1)."""
     a = 10 ** (gain_db / 40)
     w = 2 * np.pi * frequency / sample_rate
     c, slope = sign * np.cos(w), np.sin(w) / np.sqrt(2) * 2 * np.sqrt(a)
@@ -120,7 +125,7 @@ def _bell(frequency: float, gain_db: float, q: float, sample_rate: int) -> NDArr
 
 
 def band_limit(rng: np.random.Generator, sample_rate: int, config: AugmentationConfig) -> Sections:
-    """A low-pass and a high-pass of random order and edges."""
+    """Apply a low-pass and a high-pass of random order and cutoff."""
     edge = min(rng.uniform(*config.low_pass_hz), WIDEST * sample_rate)
     low = scipy.signal.butter(int(rng.integers(2, 5)) * 2, edge, "low", fs=sample_rate, output="sos")
     high = scipy.signal.butter(2, rng.uniform(*config.high_pass_hz), "high", fs=sample_rate, output="sos")
@@ -133,12 +138,12 @@ def low_pass(edge_hz: float, sample_rate: int) -> Sections:
 
 
 def filtered(waveform: Samples, sections: Sections) -> Samples:
-    """Filter along the last axis; single precision where scipy keeps it."""
+    """Filter along the last axis; in single precision where scipy supports it."""
     return scipy.signal.sosfilt(sections.astype(np.float32), waveform, axis=-1).astype(np.float32, copy=False)
 
 
 def clip(rng: np.random.Generator, waveform: Samples, over_db: tuple[float, float]) -> Samples:
-    """Cut the peaks off, hard or soft, so that the largest would go `over_db` above; the rest stays."""
+    """Clip the peaks, hard or soft, at `over_db` below the largest; smaller samples stay."""
     peak = float(np.abs(waveform).max())
     limit = peak * amplitude(-rng.uniform(*over_db))
     soft = chance(rng, 0.5)
@@ -148,7 +153,8 @@ def clip(rng: np.random.Generator, waveform: Samples, over_db: tuple[float, floa
 
 
 def codec(rng: np.random.Generator, waveform: Samples, sample_rate: int) -> Samples:
-    """Coarse coding: logarithmic 8-bit or fewer samples (telephone), or a transform coder starved of bits."""
+    """Code coarsely: logarithmic samples of at most 8 bits (telephone), or a transform codec with few
+    bits."""
     if chance(rng, 0.4):
         return _logarithmic(waveform, bits=int(rng.integers(5, 9)))
     return _transform_coded(
@@ -194,7 +200,7 @@ def _transform_coded(waveform: Samples, sample_rate: int, masking_db: float, ban
 def packet_loss(
     rng: np.random.Generator, waveform: Samples, sample_rate: int, gap_ms: tuple[float, float]
 ) -> Samples:
-    """Silence 1 to 3 gaps a second, 1 ms fades at their edges."""
+    """Set 1 to 3 gaps a second to zero, with fades of 1 ms at their edges."""
     gains = np.ones(len(waveform), np.float32)
     seconds = len(waveform) / sample_rate
     for _ in range(max(1, round(seconds * rng.uniform(1, 3)))):
@@ -210,19 +216,20 @@ def packet_loss(
 
 
 def envelope(rng: np.random.Generator, frames: int, sample_rate: int, reach_db: float) -> Samples:
-    """(frames,) gains that wander between -reach_db and +reach_db, a new value every second or so."""
+    """Return gains (frames,) that vary between -reach_db and +reach_db, with a new value about every
+    second."""
     knots = max(2, round(frames / sample_rate * rng.uniform(0.7, 2.0)) + 1)
     gains = 10 ** (rng.uniform(-reach_db, reach_db, knots) / 20)
     return np.interp(np.linspace(0, knots - 1, frames), np.arange(knots), gains).astype(np.float32)
 
 
 def rise(length: int, begin: int, edge: int) -> Samples:
-    """(length,) gains: zeros before `begin`, ones `edge` samples later."""
+    """Return gains (length,): 0 before `begin`, 1 from `edge` samples later on."""
     return np.clip((np.arange(length) - begin) / max(edge, 1), 0, 1).astype(np.float32)
 
 
 def fades(length: int, edge: int) -> Samples:
-    """(length,) gains: ones that rise from and fall to zero over `edge` samples."""
+    """Return gains (length,): 1, rising from 0 and falling to 0 over `edge` samples."""
     edge = min(edge, length // 2)
     gains = np.ones(length, np.float32)
     if edge:

@@ -1,8 +1,8 @@
-"""Recordings as slices: every file of a set, mono, at one sample rate, read from any sample on.
+"""Slices of recordings: every file of a set, mono, at one sample rate, from any sample on.
 
-`DecodedClips` decodes each file once into one memory-mapped file of 16-bit samples (each file scaled to its
-own peak, so quiet ones keep their resolution) and then costs microseconds a slice. `FileClips` reads the
-files themselves, for corpora too large to keep twice.
+`DecodedClips` decodes each file once into one memory-mapped file of 16-bit samples; a slice then takes
+microseconds. Each file is scaled to its own peak, so that quiet ones keep their resolution. `FileClips` reads
+the files themselves, for corpora that are too large to be stored twice.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Samples = NDArray[np.float32]
 WINDOW = 64  # decoded files that wait to be written: bounds memory
 
 DECODING = 2
-"""Version of how files are decoded: what is kept of an earlier one is made anew."""
+"""Version of the decoding: decoded files of another version are written again."""
 
 
 class Unreadable(InputError):
-    """A recording that cannot be read: `path`, None for a message of its own."""
+    """A recording cannot be read: `path`; None where the message names it."""
 
     def __init__(self, message: str, path: Path | None = None) -> None:
         super().__init__(message)
@@ -44,12 +44,12 @@ class Unreadable(InputError):
 
 
 class Clips(Protocol):
-    """A set of recordings at one rate.
+    """A set of recordings at one sample rate.
 
     Attributes:
         paths: the files, in the order of the index.
         lengths: (files,) samples at that rate; 0 for a file that cannot be used.
-        unreadable: file -> why it cannot be used.
+        unreadable: path -> why the file cannot be used.
     """
 
     paths: list[Path]
@@ -57,7 +57,7 @@ class Clips(Protocol):
     unreadable: dict[str, str]
 
     def read(self, index: int, start: int, frames: int) -> Samples:
-        """Samples [start, start + frames) of a file, fewer at its end.
+        """Return the samples [start, start + frames) of a file, (T,) float32; fewer at its end.
 
         Raises:
             Unreadable: the file cannot be read.
@@ -66,7 +66,7 @@ class Clips(Protocol):
 
 
 def read_audio(path: Path, sample_rate: int) -> Samples:
-    """Whole file, made mono as `audio.mono` does it, resampled.
+    """Read a whole file, mixed to mono as in `audio.mono` and resampled.
 
     Raises:
         InputError: missing, not audio, empty, or holds values that are not finite.
@@ -80,7 +80,7 @@ def _mono(samples: Samples, path: Path) -> Samples:
     if not samples.size:
         raise Unreadable(f"{path}: holds no samples", path)
     mono = to_mono(samples, str(path))
-    # A sum is finite only when every sample is: cheaper than testing each.
+    # The sum is finite only if every sample is, and costs less than a test of each.
     if not np.isfinite(mono.sum()):
         raise Unreadable(f"{path}: holds values that are not finite (NaN or infinity)", path)
     return np.ascontiguousarray(mono)
@@ -119,13 +119,13 @@ class FileClips:
 
 
 class DecodedClips:
-    """Slices of a file of decoded samples, made on first use.
+    """Slices of one file of decoded samples, which is written at first use.
 
     Args:
         paths: audio files.
-        sample_rate: Hz to bring them to.
-        folder: where the decoded file lies; it is named after the content, so recipes share it.
-        progress: told while decoding.
+        sample_rate: Hz to which they are resampled.
+        folder: folder of the decoded file, whose name depends on its content, so that recipes share it.
+        progress: called while decoding.
     Raises:
         InputError: the folder cannot be written or is full.
     """
@@ -179,7 +179,7 @@ class DecodedClips:
             with replacing(self._samples_path) as file:
                 lengths, scales, unreadable = self._write_samples(file, sample_rate, progress)
             offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-            # The index goes last: what it describes is complete when it appears.
+            # The index is written last: the samples that it describes are complete when it appears.
             with replacing(self._index_path) as file:
                 np.savez(
                     file,
@@ -216,7 +216,7 @@ class DecodedClips:
 
 
 def _decode_all(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, Samples | str]]:
-    """Decode in threads (libsndfile and soxr release the lock), in order, few files ahead."""
+    """Decode in threads (libsndfile and soxr release the GIL), in order, a few files ahead."""
 
     def decode(path: Path) -> Samples | str:
         try:
@@ -231,7 +231,8 @@ def _decode_all(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path,
 
 
 def _fingerprint(paths: Sequence[Path], sample_rate: int) -> str:
-    """Changes when a file is added, removed, resized or touched, or is decoded in another way."""
+    """Return a hash that changes when a file is added, removed, resized or modified, or the decoding
+    changes."""
     digest = hashlib.sha256(f"{DECODING} {sample_rate}".encode())
     for path in paths:
         try:

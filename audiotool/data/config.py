@@ -1,4 +1,4 @@
-"""The recipe's sections about sound: `audio` (what the model hears) and `data` (what it is trained on).
+"""The recipe's sections about sound: `audio` (the model's input) and `data` (the training data).
 
 Units are in the names: `_db` decibels, `_dbfs` decibels relative to full scale, `_ms` milliseconds, `_hz`
 hertz, `_seconds`; a `_probability` is 0 to 1, and a range is [least, most], drawn from uniformly.
@@ -48,7 +48,7 @@ Count = Annotated[
 
 
 class Section(BaseModel):
-    """A part of a recipe: unknown keys are refused, values cannot change after validation."""
+    """A section of a recipe: unknown keys are errors, values cannot change after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -267,12 +267,12 @@ class DataConfig(Section):
     )
 
     def located(self, folder: Path) -> DataConfig:
-        """The same with absolute paths, so that it means the same wherever it is read.
+        """Return the section with absolute paths, which do not depend on the current folder.
 
         Args:
-            folder: where the recipe lies.
+            folder: folder of the recipe.
         Raises:
-            RecipeError: a manifest or folder is not there; the message names its key.
+            RecipeError: a manifest or folder does not exist; the message names its key.
         """
         root = (_first(Path(self.root), folder) or Path(self.root).resolve()) if self.root else None
         found: dict[str, Any] = {"root": root, "cache": cache_folder(self)}
@@ -281,10 +281,10 @@ class DataConfig(Section):
         return self.model_copy(update=found)
 
     def anchored(self, located: DataConfig) -> DataConfig:
-        """The same, to be read in any folder: an absolute root, or absolute paths where there is none.
+        """Return the section for any current folder: with an absolute root, or absolute paths without one.
 
         Args:
-            located: what `located` returned.
+            located: result of `located`.
         """
         if self.root is not None:
             return self.model_copy(update={"root": located.root})
@@ -310,7 +310,7 @@ def _first(path: Path, folder: Path) -> Path | None:
 
 
 def cache_folder(data: DataConfig) -> Path:
-    """Where decoded audio is kept."""
+    """Return the folder of decoded audio."""
     if data.cache is not None:
         return Path(data.cache).expanduser().resolve()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "audiotool"

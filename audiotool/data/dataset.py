@@ -1,4 +1,4 @@
-"""Examples by number: a map-style data set that any number of loader processes reads alike."""
+"""Examples by index: a map-style data set that does not depend on the number of loader processes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,16 @@ ATTEMPTS = 20  # recordings tried for one example before the material is called 
 
 
 class ExampleDataset(Dataset[dict[str, Tensor]]):
-    """Example i of a split, made from (seed, split, i) and nothing else.
+    """Data set whose example i depends on (seed, split, i) alone.
 
-    A recording that cannot be read in mid-epoch is left out: the example is drawn again, from (seed, split,
-    i, attempt), so it is still the same for any number of workers. `skipped` names such files and
-    counts them over all loader processes.
+    If a recording cannot be read, the example is drawn again from (seed, split, i, attempt), so it is still
+    the same for any number of workers. `skipped` names such files and counts them over all loader processes.
 
     Args:
-        example: what builds one.
-        split: enters the seed, so that splits differ.
+        example: builds one example.
+        split: part of the seed, so that splits differ.
         seed: of the recipe.
-        length: how many there are; any larger index is refused with IndexError.
+        length: number of examples; a larger index raises IndexError.
     """
 
     def __init__(self, example: Example, split: Split, seed: int, length: int) -> None:
@@ -45,7 +44,7 @@ class ExampleDataset(Dataset[dict[str, Tensor]]):
         self.seed = seed
         self.length = length
         self._slots = {str(path): slot for slot, path in enumerate(example.material.paths)}
-        # Shared memory: loader processes count, and the training process reads.
+        # In shared memory: loader processes count, the training process reads.
         self._counts = torch.zeros(len(self._slots), dtype=torch.int32).share_memory_()
 
     def __len__(self) -> int:
@@ -55,7 +54,7 @@ class ExampleDataset(Dataset[dict[str, Tensor]]):
         return self.with_facts(index)[0]
 
     def with_facts(self, index: int) -> tuple[dict[str, Tensor], Facts]:
-        """Example `index` and what it is made of (speech, noise, files, SNR, level, room).
+        """Return example `index`, and facts of it (speech, noise, files, SNR, level, room).
 
         Raises:
             InputError: twenty recordings in a row cannot be read.
@@ -82,7 +81,8 @@ class ExampleDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Files that cannot be read, and how often each was drawn: 0 where that was known beforehand."""
+        """Return the files that cannot be read, and how often each was drawn; 0 for files known from the
+        beginning."""
         counted = {path: int(self._counts[slot]) for path, slot in self._slots.items() if self._counts[slot]}
         return dict.fromkeys(self.example.material.unreadable, 0) | counted
 
@@ -99,11 +99,11 @@ def make_dataset(
 
     Args:
         data: located (absolute paths), or relative to the current folder.
-        audio: rate, segment and channels.
-        example: what the task declares ("noisy", "mixture", ...); `data.example` goes first.
+        audio: sample rate, segment and channels.
+        example: the task's kind of example ("noisy", "mixture", ...); `data.example` overrides it.
         split: "train", "valid" or "test".
-        length: examples; None for one pass over the material.
-        progress: told while recordings are decoded for the first time.
+        length: number of examples; None is one pass over the material.
+        progress: called while recordings are decoded for the first time.
     Raises:
         RecipeError: a manifest is missing, a split is empty, or the example cannot be made from the recipe.
         InputError: nothing in a manifest can be decoded, pairs do not match, the cache cannot be written.
@@ -122,7 +122,7 @@ def make_dataset(
 def render(
     dataset: ExampleDataset, indices: Iterable[int]
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
-    """Examples and their facts, one by one: a fixed set for validation or for writing to disk."""
+    """Yield examples and their facts: a fixed set for validation or for writing to disk."""
     for index in indices:
         example, facts = dataset.with_facts(index)
         yield example, {"index": index, "seed": dataset.seed, **facts}

@@ -15,13 +15,13 @@ class Entry:
     Args:
         path: absolute.
         kind: speech, noise, music, rir or pair.
-        group: speaker of speech, class of noise; splits and balance go by it.
+        group: speaker of speech, class of noise; splits and balancing use it.
         sample_rate: Hz as recorded; 0 when unknown.
         seconds: 0 when unknown.
-        split: train, valid, test or whatever the recipe maps to them.
-        source, licence: for the licence trail.
+        split: train, valid, test, or a name that the recipe maps to one of them.
+        source, licence: for the list of sources.
         targets: absolute paths of a pair's clean files, one a stem.
-        bandwidth_hz: upper edge of the content; 0 when unknown.
+        bandwidth_hz: highest frequency of the content; 0 when unknown.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Entry:
     bandwidth_hz: float = 0.0
 
     def matches(self, patterns: Iterable[str]) -> bool:
-        """True when a shell pattern fits the path, its end, the speaker or class, source or licence."""
+        """Whether a shell pattern matches the path, its end, the speaker or class, source or licence."""
         names = (str(self.path), self.group, self.source, self.licence)
         return any(
             fnmatch.fnmatch(name, p) or fnmatch.fnmatch(str(self.path), f"*/{p}")

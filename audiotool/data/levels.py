@@ -1,4 +1,4 @@
-"""Levels of speech and noise as mixing needs them."""
+"""Levels of speech and noise for mixing."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ SILENCE = 1e-10  # mean square of -100 dBFS
 
 
 def active_rms(waveform: Samples, sample_rate: int) -> float:
-    """Root mean square over the active 20 ms frames: those less than 30 dB under the loud ones.
+    """Return the root mean square over the active 20 ms frames: those less than 30 dB below the loud ones.
 
-    Loud is the 95th percentile of frame energies, so one click does not decide. Pauses and digital silence do
-    not count: an SNR means the same for a sparse sentence and for a dense one. Zero when all is silent.
+    The level of loud frames is the 95th percentile of frame energies, so that a single click does not
+    determine it. Pauses and digital silence do not count, so an SNR means the same for sparse and for dense
+    speech. The result is 0 for silence.
 
     Args:
         waveform: (T,) float32.
@@ -36,10 +37,10 @@ def active_rms(waveform: Samples, sample_rate: int) -> float:
 
 
 def decibels(ratio: float) -> float:
-    """Amplitude ratio to decibels, -inf for zero."""
+    """Convert an amplitude ratio to dB, -inf for 0."""
     return 20 * float(np.log10(ratio)) if ratio > 0 else float("-inf")
 
 
 def amplitude(db: float) -> float:
-    """Decibels to amplitude ratio."""
+    """Convert dB to an amplitude ratio."""
     return float(10 ** (db / 20))

@@ -1,9 +1,9 @@
-"""Manifests: CSV files that say what each audio file is.
+"""Manifests: CSV files that describe audio files, one a row.
 
 Columns: path (relative to the manifest's folder, or absolute), kind (speech, noise, music, rir, pair),
 speaker_or_class, sample_rate (Hz), seconds, split, source, licence; a pair has `target` too, the paths of its
-clean files joined by "|"; speech may have `bandwidth_hz`, where it ends (scripts/measure_bandwidth.py).
-Only path is required; other columns are kept out of the way.
+clean files joined by "|"; speech may have `bandwidth_hz`, its highest frequency
+(scripts/measure_bandwidth.py). Only `path` is required; other columns are ignored.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COLUMNS = (
     "licence",
 )
 BANDWIDTH = "bandwidth_hz"
-"""A column that is written when it is known of any file."""
+"""A column that is written if a file has a value for it."""
 KINDS = {"speech": ("speech",), "noise": ("noise", "music"), "rir": ("rir",), "pairs": ("pair",)}
 
 
@@ -51,9 +51,10 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
 
     Args:
         path: CSV file or folder.
-        kind: what rows without a kind are, and what a folder holds.
+        kind: kind of rows without one, and of the files of a folder.
     Raises:
-        InputError: missing, not a CSV with a `path` column, or a row with a bad number; the line is named.
+        InputError: missing, not a CSV with a `path` column, or a row with a bad number; the message names the
+            line.
     """
     path = Path(path)
     if path.is_dir():
@@ -113,7 +114,7 @@ def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
 
 
 def read_for(use: str, path: Path | str) -> list[Entry]:
-    """Rows of a manifest or folder that a recipe's `data.speech`, `noise`, `rir` or `pairs` takes from it.
+    """Read the rows of a manifest or folder that a recipe's `data.speech`, `noise`, `rir` or `pairs` uses.
 
     Raises:
         InputError: as `read_manifest`.
@@ -159,13 +160,13 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
 def sources(
     manifests: Mapping[str, Sequence[Path | str]], exclude: Sequence[str] = (), splits: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The licence trail: {"name", "licence", "seconds"} for every source and licence that is drawn from.
+    """Return {"name", "licence", "seconds"} of every source and licence that is used.
 
     Args:
-        manifests: by what is taken from them, as the recipe's `data` has them: speech, noise, rir, pairs.
-            Rows of other kinds do not count, and a recording in several of them counts once.
+        manifests: paths by key of the recipe's `data`: speech, noise, rir, pairs. Rows of other kinds do not
+            count, and a recording in several manifests counts once.
         exclude: patterns of rows that do not count, see `Entry.matches`.
-        splits: those that count; all when empty.
+        splits: splits that count; all when empty.
     """
     drawn = {
         (entry.path, entry.source, entry.licence): entry.seconds

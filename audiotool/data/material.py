@@ -1,4 +1,4 @@
-"""What a split holds: pools of speech, noise, rooms and pairs, opened from the recipe's manifests."""
+"""The material of a split: pools of speech, noise, rooms and pairs, opened from the recipe's manifests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Pool:
     """Recordings that can be drawn, grouped by speaker or class.
 
     Args:
-        entries: what the clips are.
+        entries: descriptions of the clips.
         clips: the sound.
         balance: 0 draws by duration, 1 draws every group equally often.
     """
@@ -47,11 +47,11 @@ class Pool:
 
     @property
     def frames(self) -> int:
-        """Samples in all."""
+        """Number of samples of all recordings."""
         return int(self.clips.lengths.sum())
 
     def draw_group(self, rng: np.random.Generator, avoid: Sequence[str] = ()) -> str:
-        """Draw a speaker or class, another than those to avoid if there is one."""
+        """Draw a speaker or class, if possible none of those to avoid."""
         weights = self._weights
         if avoid and set(self.groups) - set(avoid):
             weights = weights * [g not in avoid for g in self.groups]
@@ -59,7 +59,7 @@ class Pool:
         return self.groups[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
 
     def draw(self, rng: np.random.Generator, group: str) -> int:
-        """Draw a recording of a group, the longer the likelier."""
+        """Draw a recording of a group, with a probability proportional to its length."""
         g = self.groups.index(group)
         edges = self._within[g]
         return int(self._members[g][np.searchsorted(edges, rng.random() * edges[-1], side="right")])
@@ -67,7 +67,7 @@ class Pool:
 
 @dataclass
 class Pairs:
-    """Recordings with their targets: inputs[i] belongs to every stem's targets[s][i]."""
+    """Recordings with their targets: the targets of inputs[i] are targets[s][i] for each stem s."""
 
     entries: list[Entry]
     inputs: Clips
@@ -80,7 +80,7 @@ class Pairs:
         return [int(i) for i in np.flatnonzero(lengths.min(axis=0) > 0)]
 
     def check(self, sample_rate: int) -> None:
-        """Raises InputError when a recording and its target differ in length."""
+        """Check that recordings and targets are equally long; raises InputError."""
         for i in self.usable:
             for target in self.targets:
                 difference = abs(int(self.inputs.lengths[i]) - int(target.lengths[i])) / sample_rate
@@ -92,7 +92,7 @@ class Pairs:
                     )
 
     def read(self, index: int, start: int, frames: int) -> tuple[Samples, Samples]:
-        """(T,) input and (S, T) targets, zeros after the end."""
+        """Return input (T,) and targets (S, T), with zeros after the end."""
         parts = [clips.read(index, start, frames) for clips in (self.inputs, *self.targets)]
         padded = np.zeros((len(parts), frames), np.float32)
         for row, part in zip(padded, parts, strict=True):
@@ -102,7 +102,7 @@ class Pairs:
 
 @dataclass
 class Material:
-    """Everything one split can draw from; what the recipe does not name is None."""
+    """All recordings of one split; what the recipe does not name is None."""
 
     speech: Pool | None
     noise: Pool | None
@@ -111,18 +111,18 @@ class Material:
 
     @property
     def clips(self) -> list[Clips]:
-        """Every set of recordings."""
+        """All sets of recordings."""
         of_pools = [pool.clips for pool in (self.speech, self.noise) if pool]
         return of_pools + ([self.pairs.inputs, *self.pairs.targets] if self.pairs else [])
 
     @property
     def paths(self) -> list[Path]:
-        """Every recording once."""
+        """The paths of all recordings, each once."""
         return list(dict.fromkeys(path for clips in self.clips for path in clips.paths))
 
     @property
     def unreadable(self) -> dict[str, str]:
-        """Files that could not be used, and why."""
+        """The files that cannot be used, and why."""
         return {path: reason for clips in self.clips for path, reason in clips.unreadable.items()}
 
 
@@ -133,10 +133,10 @@ def open_material(
     needs: Sequence[Kind],
     progress: Progress | None = None,
 ) -> Material:
-    """Open what an example needs of a split.
+    """Open the recordings of a split that an example needs.
 
     Args:
-        needs: the kinds that must be there; others are opened when the recipe names them.
+        needs: required kinds; others are opened if the recipe names them.
     Raises:
         RecipeError: a needed kind has no manifest, or none of its rows belongs to the split.
         InputError: a manifest cannot be read, nothing in it can be decoded, or pairs do not match.
@@ -192,11 +192,11 @@ def _open_pairs(
 
 
 def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_rate: int = 0) -> list[Entry]:
-    """Rows of one kind and split.
+    """Return the rows of one kind and split.
 
     Raises:
         RecipeError: there are none although the recipe names manifests (room responses may be missing unless
-            required); the message says which condition left none.
+            required); the message names the condition that no row meets.
     """
     manifests = getattr(data, kind)
     if not manifests:

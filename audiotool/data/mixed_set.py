@@ -1,4 +1,4 @@
-"""A fixed set of examples on disk: the same files whenever recipe, seed and indices are."""
+"""Fixed sets of examples on disk: the files depend on recipe, seed and indices alone."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def write_set(
     """Render examples to `noisy/00000.wav`, `clean/00000.wav` and so on, and list them in `index.csv`.
 
     Inputs that are no waveform (mel frames) are `.npy` files. Several stems are `clean/00000.NAME.wav` each;
-    what else an example holds gets a folder of its own name. 16-bit; peaks are below full scale.
+    each other array of an example is written to a folder of its name. 16-bit; peaks are below full scale.
 
     Args:
-        dataset: what to render.
-        folder: made if needed; files of the same names are replaced.
-        indices: of the examples.
-        workers: processes; the result does not depend on it.
-        progress: told how many are done.
-        stems: names of the target's rows where there are several, as the model calls its outputs.
+        dataset: the examples.
+        folder: created if needed; files of the same names are replaced.
+        indices: indices of the examples.
+        workers: number of processes; the result does not depend on it.
+        progress: called with the number of examples done.
+        stems: names of the target's rows if there are several, as of the model's outputs.
     Returns:
-        the rows of `index.csv`.
+        The rows of `index.csv`.
     Raises:
         InputError: the folder cannot be written, or nothing can be read.
     """
@@ -62,7 +62,8 @@ def write_set(
 
 
 class _Writer(Dataset[Any]):
-    """Writes example i when asked for row i; errors are returned: raised, they would lose their words."""
+    """Data set that writes example i and returns its row; errors are returned, because loaders change the
+    text of raised ones."""
 
     def __init__(
         self, dataset: ExampleDataset, folder: Path, indices: Iterable[int], stems: Sequence[str]
@@ -106,7 +107,7 @@ def _write_one(dataset: ExampleDataset, folder: Path, index: int, stems: Sequenc
 def _write_array(
     folder: Path, stem: str, array: np.ndarray, rate: int, is_waveform: bool, stems: Sequence[str]
 ) -> str:
-    """Write one array; returns its path, or its stems' paths joined by "|", relative to the folder."""
+    """Write one array; return its path, or the paths of its stems joined by "|", relative to the folder."""
     if not is_waveform:
         path = folder / f"{stem}.npy"
         try:

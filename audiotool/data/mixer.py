@@ -1,4 +1,4 @@
-"""One noisy recording from many: speech tracks, noise tracks, rooms, levels."""
+"""Mix a noisy recording from speech tracks, noise tracks, rooms and levels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Facts = dict[str, Any]
 
 @dataclass
 class Track:
-    """A piece of sound and where it came from; `bandwidth_hz` is where its content ends, inf if unknown."""
+    """Samples and their source; `bandwidth_hz` is the highest frequency of the content, inf if unknown."""
 
     samples: Samples
     group: str = ""
@@ -38,9 +38,9 @@ class Mixer:
     """Draws tracks from a split's material and mixes them.
 
     Args:
-        material: what can be drawn.
+        material: the recordings of a split.
         data, audio: the recipe's sections.
-        training: uses `data.mixing` and augmentation; otherwise `data.evaluation` alone.
+        training: True uses `data.mixing` and augmentation, False `data.evaluation` alone.
     """
 
     def __init__(self, material: Material, data: DataConfig, audio: AudioConfig, training: bool) -> None:
@@ -59,11 +59,11 @@ class Mixer:
         group: str = "",
         speed: float | None = None,
     ) -> Track:
-        """(frames,) of one speaker, other than those to avoid: part of a recording, or several and pauses.
+        """Draw speech (frames,) of one speaker: a part of a recording, or several recordings and pauses.
 
         Args:
-            avoid: speakers not to take.
-            group: the speaker to take; "" draws one.
+            avoid: speakers that are not drawn.
+            group: the speaker; "" draws one.
             speed: factor of speed and pitch; None draws it.
         """
         pool = self._pool(self.material.speech, "speech")
@@ -93,7 +93,7 @@ class Mixer:
         return samples, files, bandwidth_hz
 
     def draw_speech_speed(self, rng: np.random.Generator) -> float:
-        """A speaker's factor of speed and pitch; 1 outside training."""
+        """Draw a speaker's factor of speed and pitch; 1 outside training."""
         a = self.augmentation
         return augment.draw_speed(rng, a.speed) if a and chance(rng, a.speed_probability) else 1.0
 
@@ -111,10 +111,11 @@ class Mixer:
         return augment.filtered(samples, augment.equaliser(rng, self.sample_rate, a.equalisation_db))
 
     def islands(self, rng: np.random.Generator, speech: Samples) -> tuple[Samples, bool]:
-        """Speech as it is or short pieces of it between digital silence, and whether noise is to stay away.
+        """Return the speech as it is, or short pieces of it between digital silence; and whether to add no
+        noise.
 
-        A letter or a word that stands alone looks like a call or a note to a network that learns to remove
-        these, unless it has heard such words as well.
+        A network that learns to remove calls and single notes may remove single letters and words too, unless
+        it is trained with such speech.
         """
         mixing = self.mixing
         # Where it never happens nothing is drawn: older recipes keep their examples.
@@ -130,7 +131,7 @@ class Mixer:
         return speech * gains, chance(rng, 0.5)
 
     def in_room(self, rng: np.random.Generator, speech: Samples) -> tuple[Samples, Samples, str]:
-        """Speech as it is heard, what the model is to return of it, and the room's name ("" for none)."""
+        """Return the reverberant speech, the model's target for it, and the room's name ("" for none)."""
         rooms, mixing = self.material.rooms, self.mixing
         if rooms is None or not chance(rng, mixing.reverberation_probability):
             return speech, speech, ""
@@ -141,10 +142,10 @@ class Mixer:
     # Noise
 
     def noise(self, rng: np.random.Generator, frames: int, avoid: Sequence[str] = ()) -> Track:
-        """(frames,) of one to several noises at once, each with its own level; active level 1.
+        """Draw noise (frames,) of active level 1: one or several noises at once, each with its own level.
 
         Args:
-            avoid: speakers that must not be in a babble.
+            avoid: speakers that are not drawn for babble.
         """
         total, files, kinds = np.zeros(frames, np.float32), [], []
         for i in range(int(rng.integers(self.mixing.noises[0], self.mixing.noises[1] + 1))):
@@ -234,9 +235,9 @@ class Mixer:
     def add_noise(
         self, rng: np.random.Generator, speech: Samples, avoid: Sequence[str] = ()
     ) -> tuple[Samples, Facts]:
-        """Noise to be added to speech so that their active levels have the SNR drawn, and what it is.
+        """Return the noise to add to speech, at an SNR (of active levels) that is drawn, and its facts.
 
-        For silent speech the noise has an active level of 1: `set_level` decides what is left of it.
+        For silent speech the noise has an active level of 1, which `set_level` then changes.
         """
         snr_db = rng.uniform(*self.mixing.snr_db)
         track = self.noise(rng, len(speech), avoid)
@@ -251,7 +252,7 @@ class Mixer:
     def lead_in(
         self, rng: np.random.Generator, noise: Samples, *speech: Samples
     ) -> tuple[Samples, list[Samples]]:
-        """Let a recording begin before anybody speaks: quieter noise or digital silence, and no speech."""
+        """Begin a recording with quieter noise or digital silence, without speech."""
         mixing = self.mixing
         # Where it never happens nothing is drawn: older recipes keep their examples.
         if not mixing.lead_in_probability or not chance(rng, mixing.lead_in_probability):
@@ -263,7 +264,8 @@ class Mixer:
         return noise * (quiet + (1 - quiet) * reached), [s * reached for s in speech]
 
     def level_jump(self, rng: np.random.Generator, *waveforms: Samples) -> list[Samples]:
-        """Change the level of everything alike, once and at once, as a recorder or a meeting's host does."""
+        """Change the level of all signals by the same gain at one moment, as when somebody turns a gain
+        control."""
         mixing, frames = self.mixing, len(waveforms[0])
         if not mixing.level_jump_probability or not chance(rng, mixing.level_jump_probability):
             return list(waveforms)
@@ -274,7 +276,8 @@ class Mixer:
     def set_level(
         self, rng: np.random.Generator, mixture: Samples, *others: Samples
     ) -> tuple[list[Samples], Facts]:
-        """Scale the mixture to a level drawn, and everything else alike; peaks stay below full scale."""
+        """Scale all signals by one gain, so that the mixture has a level that is drawn; peaks stay below full
+        scale."""
         level = active_rms(mixture, self.sample_rate)
         wanted = amplitude(rng.uniform(*self.mixing.level_dbfs))
         peak = max([float(np.abs(x).max()) for x in (mixture, *others) if x.size], default=0.0)
@@ -288,13 +291,13 @@ class Mixer:
     def same_line(
         self, rng: np.random.Generator, *waveforms: Samples, bandwidth_hz: float = math.inf
     ) -> list[Samples]:
-        """Pass everything through one random band limit, or leave it: the model is not to restore a band.
+        """Pass all signals through one random band limit or none, so that no model learns to restore a band.
 
-        Nor is it to learn from dull recordings that a band holds no speech: with `match_bandwidth` nothing,
-        noise neither, reaches further than the speech, so that the band above teaches nothing.
+        With `match_bandwidth` the noise is limited to the speech's bandwidth too, so that the model does not
+        learn from recordings of narrow band that the band above holds no speech.
 
         Args:
-            bandwidth_hz: where the speech ends.
+            bandwidth_hz: highest frequency of the speech.
         """
         a = self.augmentation
         if a and a.match_bandwidth and bandwidth_hz < augment.WIDEST * self.sample_rate:
@@ -306,7 +309,7 @@ class Mixer:
         return [augment.filtered(x, sections) for x in waveforms]
 
     def degraded(self, rng: np.random.Generator, noisy: Samples) -> Samples:
-        """Clip, code and interrupt a recording, each with its probability."""
+        """Clip and code a recording and drop packets of it, each with its probability."""
         a = self.augmentation
         if not a or not noisy.any():
             return noisy

@@ -1,4 +1,4 @@
-"""Room impulse responses: where speech is heard."""
+"""Room impulse responses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Rooms:
     Args:
         paths: audio files with one response each (its largest peak is the direct sound), or `.npz` packs with
             `rir` (N, T), `length` (N,), `sample_rate` and `direct_sample`.
-        sample_rate: Hz to bring them to.
+        sample_rate: Hz to which they are resampled.
     Raises:
         InputError: a file cannot be read or is silent.
     """
@@ -51,7 +51,7 @@ class Rooms:
                 self.responses.append(_normalise(taps, int(np.argmax(np.abs(taps))), path.name))
 
     def draw(self, rng: np.random.Generator) -> Response:
-        """Draw a response, each equally often."""
+        """Draw a response; all are equally likely."""
         return self.responses[int(rng.integers(len(self.responses)))]
 
     def place(
@@ -61,12 +61,12 @@ class Rooms:
         target: Literal["early", "reverberant", "dry"],
         early_ms: float,
     ) -> tuple[Samples, Samples]:
-        """Speech as heard in the room, and what a model is to make of it; both aligned with the dry speech.
+        """Return reverberant speech, and the target of a model; both are aligned with the dry speech.
 
         Args:
             speech: (T,) dry.
-            target: which part of the response the second result keeps.
-            early_ms: reflections up to this long after the direct sound are early.
+            target: which part of the response the target keeps.
+            early_ms: time in ms after the direct sound up to which reflections are early.
         Returns:
             (T,) reverberant, (T,) target.
         """
@@ -84,7 +84,8 @@ class Rooms:
 
 
 def convolve(waveform: Samples, filters: Sequence[Samples], direct: int) -> Samples:
-    """(F, T): the waveform through each filter, `direct` samples of delay removed, cut to its length."""
+    """Return (F, T): the waveform through each filter, without the first `direct` samples, cut to its
+    length."""
     longest = max(len(f) for f in filters)
     size = scipy.fft.next_fast_len(len(waveform) + longest - 1, real=True)
     spectrum = scipy.fft.rfft(waveform, size)
@@ -94,7 +95,7 @@ def convolve(waveform: Samples, filters: Sequence[Samples], direct: int) -> Samp
 
 
 def fade_out(length: int, fade: int) -> Samples:
-    """Ones that fall to zero over the last `fade` samples."""
+    """Return gains of 1 that fall to 0 over the last `fade` samples."""
     window = np.ones(length, np.float32)
     fade = min(fade, length)
     if fade:
@@ -104,7 +105,7 @@ def fade_out(length: int, fade: int) -> Samples:
 
 @dataclass(frozen=True)
 class Pack:
-    """Responses as a pack holds them: (N, T), and the samples of each that count."""
+    """The responses of a pack: (N, T), and the length of each in samples."""
 
     responses: Samples
     lengths: NDArray[np.int64]
@@ -116,7 +117,7 @@ def read_pack(path: Path) -> Pack:
     """Read a pack of room responses, see `Rooms`.
 
     Raises:
-        InputError: it holds something else, or values that do not go together.
+        InputError: arrays are missing, or their values do not fit together.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Look through folders of audio: what is there, how long, whose voice, and which split it serves."""
+"""Scan folders of audio: files, durations, speakers and splits."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SHARES = {"valid": 0.05, "test": 0.05}
 
 @dataclass
 class Scan:
-    """What was found.
+    """Result of a scan.
 
     Args:
         entries: in the order of their paths.
-        unreadable: file -> why it was left out.
-        notes: what the user should know.
+        unreadable: path -> why the file was left out.
+        notes: remarks for the user.
     """
 
     entries: list[Entry]
@@ -53,15 +53,16 @@ def scan(
     """Read the header of every audio file in a folder and below.
 
     Args:
-        folder: to look through.
+        folder: the folder.
         kind: speech, noise, music, rir or pair.
-        group: speaker or class of a path relative to the folder; the name of the file's own folder if None.
-        split: one for all, or "auto": speech by speaker where there are three or more, all else by file.
-        source, licence: for the licence trail; the folder's name when empty.
-        keep: which files to look at, by relative path.
-        progress: told while reading.
+        group: function from a path relative to the folder to its speaker or class; None takes the name of the
+            file's folder.
+        split: one split for all, or "auto": by speaker for speech of three or more speakers, else by file.
+        source, licence: for the list of sources; the folder's name when empty.
+        keep: function from a relative path to whether the file is used.
+        progress: called while reading.
     Raises:
-        InputError: no such folder, or no audio that can be read in it.
+        InputError: the folder does not exist, or holds no audio that can be read.
     """
     folder = Path(folder).resolve()
     if not folder.is_dir():
@@ -96,14 +97,14 @@ def scan(
 def assign_splits(
     entries: Sequence[Entry], split: Assignment, shares: dict[str, float] | None = None
 ) -> list[Entry]:
-    """Give each entry a split: the one named, or by hash so that the same files always fall alike.
+    """Assign a split to each entry: the one named, or one by the hash of its name, which is always the same.
 
     Units (speakers of speech where there are three or more, files otherwise) are taken in the order of the
     hashes of their names until validation and then test have their share of the seconds, one unit at least.
-    One that would take a split to twice its share is passed over; where all would, the shortest is taken.
+    A unit that would bring a split to twice its share is skipped; if all would, the shortest is taken.
 
     Args:
-        shares: of valid and test; 0.05 each if None.
+        shares: shares of valid and test, 0 to 1; 0.05 each if None.
     """
     if split != "auto":
         return [replace(e, split=split) for e in entries]
@@ -118,7 +119,7 @@ def assign_splits(
     chosen: dict[str, str] = {}
     for label, share in (shares or SHARES).items():
         taken = 0.0
-        # Something always stays for training.
+        # At least one unit stays for training.
         while order and len(order) > 1 and taken < share * total:
             fitting = [name for name in order if taken + seconds[name] <= 2 * share * total]
             if taken and not fitting:
@@ -131,7 +132,7 @@ def assign_splits(
 
 
 def uneven_splits(entries: Sequence[Entry], shares: dict[str, float] | None = None) -> list[str]:
-    """Sentences about splits that have another share of the seconds than was asked for."""
+    """Return messages on splits whose share of the seconds differs from the requested one."""
     total = sum(e.seconds for e in entries)
     notes = []
     for label, share in (shares or SHARES).items():
@@ -146,10 +147,11 @@ def uneven_splits(entries: Sequence[Entry], shares: dict[str, float] | None = No
 
 
 def by_pattern(pattern: str) -> Callable[[Path], str]:
-    """Speakers from a regular expression on the relative path: its group `speaker`, its first, or all of it.
+    """Return a function that finds the speaker in a relative path by a regular expression: its group
+    `speaker`, else its first group, else the whole match.
 
     Raises:
-        InputError: the expression is wrong, or (when used) does not match a path.
+        InputError: the expression is invalid, or does not match a path when the function is called.
     """
     try:
         expression = re.compile(pattern)
@@ -170,7 +172,7 @@ def by_pattern(pattern: str) -> Callable[[Path], str]:
 
 
 def _header(path: Path) -> tuple[int, float] | str:
-    """(sample rate, seconds), or why there is none."""
+    """Return (sample rate, seconds), or why the file cannot be used."""
     try:
         if path.suffix == ".npz":
             pack = read_pack(path)

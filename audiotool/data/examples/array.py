@@ -1,4 +1,4 @@
-"""What several microphones hear in, speech at the first of them out."""
+"""Examples for microphone arrays: all channels in, speech at the first microphone out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from audiotool.errors import RecipeError
 class Array(Example):
     """ "input" (C, T) with C = `audio.channels`; "target" (1, T): early speech at the first microphone.
 
-    Speech and each noise stand at their own places of one simulated room; every microphone adds a little hiss
-    of its own.
+    Speech and each noise have their own positions in one simulated room. Every microphone adds its own faint
+    noise.
     """
 
     name = "array"
@@ -62,7 +62,7 @@ class Array(Example):
     def _noise(
         self, rng: np.random.Generator, room: Room, array: np.ndarray, frames: int, speaker: str
     ) -> tuple[Samples, str, list[str]]:
-        """(C, T) of one noise track from one place."""
+        """Return one noise track from one position at all microphones, (C, T)."""
         track = self.mixer.noise(rng, frames, avoid=[speaker])
         paths = responses(rng, room, room.place(rng), array, self.audio.sample_rate)
         return convolve(track.samples, [p.taps for p in paths], paths[0].direct), track.group, track.files

@@ -1,4 +1,4 @@
-"""What one training example is made of: found by name, one file each."""
+"""Kinds of training examples: found by name, one file each."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from audiotool.discovery import Catalogue
 from audiotool.errors import RecipeError
 
 Tensors = dict[str, Samples]
-"""What an example holds: "input" (C, T), "target" (S * C, T) and more by name, numpy float32."""
+"""The arrays of an example by name: "input" (C, T), "target" (S * C, T) and others, numpy float32."""
 
 
 class Example:
-    """Base of all examples.
+    """Base class of all kinds of examples.
 
     Class attributes:
-        name: what a task calls it.
-        needs: the kinds of data it cannot do without (unless pairs are given and `uses_pairs`).
-        uses_pairs: True when `data.pairs` can take the place of mixing.
+        name: name of the kind, see `Task.example`.
+        needs: required kinds of data (unless pairs are given and `uses_pairs`).
+        uses_pairs: whether `data.pairs` can replace mixing.
 
     Args:
-        material: what the split holds.
+        material: the recordings of the split.
         data, audio: the recipe's sections.
-        training: mixing and augmentation of training, else of evaluation.
+        training: True mixes and augments as for training, False as for evaluation.
     Raises:
-        RecipeError: the recipe asks for what this example cannot be (channels, rates).
+        RecipeError: the recipe's channels or sample rates do not fit this kind.
     """
 
     name: ClassVar[str]
@@ -46,7 +46,7 @@ class Example:
         self.check()
 
     def check(self) -> None:
-        """Refuse a recipe this example cannot serve. By default: more than one channel."""
+        """Check that the recipe fits this kind. By default it must have one channel."""
         if self.audio.channels != 1:
             raise RecipeError(
                 f"audio.channels is {self.audio.channels}: examples of '{self.name}' have one; a microphone"
@@ -57,17 +57,17 @@ class Example:
         """Make one example.
 
         Args:
-            rng: everything random comes from it.
-            index: of the example; chooses the recording where whole recordings are taken.
+            rng: generator of all random numbers.
+            index: index of the example; chooses the recording where whole recordings are used.
         Returns:
-            arrays by name, and what they are made of (for listings).
+            Arrays by name, and facts of them for listings.
         Raises:
-            Unreadable: a recording cannot be read; the data set draws another.
+            Unreadable: a recording cannot be read; the data set then draws another.
         """
         raise NotImplementedError
 
     def frames(self, rng: np.random.Generator) -> int:
-        """Samples of an example: the segment's, or those of a recording drawn like one."""
+        """Return the length of an example in samples: the segment's, or that of a recording that is drawn."""
         if self.audio.segment_seconds is not None:
             return round(self.audio.segment_seconds * self.audio.sample_rate)
         pool = self.material.speech
@@ -76,7 +76,8 @@ class Example:
         return int(pool.clips.lengths[pool.draw(rng, pool.draw_group(rng))])
 
     def pair(self, rng: np.random.Generator, index: int) -> tuple[Samples, Samples, Facts]:
-        """(T,) input, (S, T) targets of a pair, and what it is: training draws, evaluation goes in order."""
+        """Return input (T,) and targets (S, T) of a pair, and its facts. Training draws a pair, evaluation
+        takes them in order."""
         pairs = self.material.pairs
         if pairs is None or not pairs.usable:
             raise RecipeError("data.pairs: no pair of this split can be read")
@@ -99,7 +100,7 @@ class Example:
         )
 
     def count(self) -> int:
-        """Examples in one pass over the material."""
+        """Return the number of examples in one pass over the material."""
         pairs, speech = self.material.pairs, self.material.speech
         if speech is None:
             return len(pairs.usable) if pairs else 0

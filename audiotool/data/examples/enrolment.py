@@ -1,4 +1,5 @@
-"""Noisy speech of several people and a sample of one voice in, that voice alone out."""
+"""Examples for personalised denoising: noisy speech of several people and an enrolment in, the enrolled voice
+out."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from audiotool.errors import RecipeError
 class Enrolment(Example):
     """ "input" (1, T), "target" (1, T) the enrolled speaker, "enrolment" (1, T') other words of that speaker.
 
-    In `mixing.noise_only_probability` of the examples the enrolled speaker is silent: the target is zero
-    although others may speak.
+    With the probability `mixing.noise_only_probability` the enrolled speaker is silent. The target is then
+    zero, although others may speak.
     """
 
     name = "enrolment"
@@ -29,7 +30,7 @@ class Enrolment(Example):
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
         mixer, config, frames = self.mixer, self.data.enrolment, self.frames(rng)
-        # One speed for both: it changes the voice.
+        # Both have the same speed, because speed changes the voice.
         speed = mixer.draw_speech_speed(rng)
         own = mixer.speech(rng, frames, speed=speed)
         length = round(config.seconds * self.audio.sample_rate)

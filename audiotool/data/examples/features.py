@@ -1,4 +1,4 @@
-"""Mel frames in, the speech they were made from out."""
+"""Examples for vocoders: mel frames in, their speech out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from audiotool.errors import CheckpointError, RecipeError
 class Features(Example):
     """ "input" (n_mels, T / hop) as `audio.mel` defines it; "target" (1, T) clean, T a multiple of hop.
 
-    A centred mel's last frame, which lies beyond the waveform, is left out.
+    The last frame of a centred mel, which lies beyond the waveform, is left out.
     """
 
     name = "features"

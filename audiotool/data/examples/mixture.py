@@ -1,4 +1,4 @@
-"""Several speakers at once in, one stem a speaker out."""
+"""Examples for speaker separation: several speakers at once in, one stem a speaker out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EDGE_SECONDS = 0.02
 class Mixture(Example):
     """ "input" (1, T) the sum; "target" (speakers, T), one row a speaker at its level in the sum.
 
-    The speakers of a mixture are all different people, and a split holds only its own. With pairs (LibriMix),
+    The speakers of a mixture are different people, and no speaker is in two splits. With pairs (LibriMix),
     their targets are the rows.
     """
 
@@ -69,7 +69,7 @@ class Mixture(Example):
         return {"input": total[None], "target": np.stack(rows)}, facts | level_facts
 
     def _partly(self, rng: np.random.Generator, samples: Samples) -> Samples:
-        """Keep a part of the segment, at its beginning, its end or between."""
+        """Keep one part of the segment, at its beginning, its end or in between."""
         length = int(rng.uniform(*self.data.mixture.overlap) * len(samples))
         start = int(rng.integers(len(samples) - length + 1))
         kept = np.zeros_like(samples)

@@ -1,4 +1,4 @@
-"""Narrow-band speech in, wide-band speech out."""
+"""Examples for super-resolution: narrow-band speech in, wide-band speech out."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from audiotool.errors import RecipeError
 
 
 class NarrowBand(Example):
-    """ "input" (1, T): the target without what lies above `narrow_band.source_rate` / 2, at the same rate.
+    """ "target" (1, T); "input" (1, T): the target without frequencies above `narrow_band.source_rate` / 2,
+    at the same sample rate.
 
     The low-pass differs from example to example, as resamplers and lines do: soxr at one of its qualities, or
-    Butterworth slopes of random order. None of them moves the phase, so the band that is kept stays in place.
+    Butterworth slopes of random order. None of them changes the phase, so the band that is kept stays
+    aligned.
     """
 
     name = "narrow-band"
@@ -40,7 +42,7 @@ class NarrowBand(Example):
 
     def _narrowed(self, rng: np.random.Generator, wide: Samples) -> Samples:
         rate, source = self.audio.sample_rate, self.data.narrow_band.source_rate
-        # Evaluation is always the plain case: a good resampler.
+        # Evaluation always uses a good resampler.
         if not self.training or chance(rng, 0.5):
             quality = str(rng.choice(["LQ", "MQ", "HQ", "VHQ"])) if self.training else "HQ"
             narrow = soxr.resample(wide, rate, source, quality=quality)

@@ -1,4 +1,4 @@
-"""Noisy speech in, clean speech out: mixed on the fly, or taken from pairs."""
+"""Examples for denoising: noisy speech in, clean speech out, mixed on the fly or taken from pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from audiotool.errors import RecipeError
 class Noisy(Example):
     """ "input" (1, T) noisy; "target" (1, T) clean speech at the level it has in the input.
 
-    In a room, the target is what `mixing.reverberation_target` says. Some examples hold no speech (target
+    With reverberation, `mixing.reverberation_target` says which part the target
+    keeps. Some examples hold no speech (target
     zero), some no noise.
     """
 
@@ -56,7 +57,7 @@ class Noisy(Example):
             bandwidth_hz = track.bandwidth_hz
         clean_from = mixing.noise_only_probability
         if alone or clean_from <= choice < clean_from + mixing.clean_only_probability:
-            # Left alone is what clean speech must be, its room with it.
+            # Without noise the target is the input, reverberation included.
             noise, wanted = np.zeros(frames, np.float32), heard
         else:
             noise, of_noise = mixer.add_noise(rng, heard, avoid=[facts["speech"]])
