@@ -26,8 +26,8 @@ TOLERANCE = 4
 
 RUN = "command started elapsed_s machine version model checkpoint_sha256 licence settings"
 ROW = (
-    "file status input output seconds elapsed_seconds sample_rate channels real_time_factor peak limited"
-    " model checkpoint_sha256 version settings reasons notes"
+    "file status input output seconds elapsed_seconds sample_rate channels real_time_factor"
+    " input_peak peak limited model checkpoint_sha256 version settings reasons notes"
 )
 
 SETTINGS: dict[str, dict[str, Any]] = {

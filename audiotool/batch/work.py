@@ -211,7 +211,7 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     """Score the outputs and the input: one row an output, and the output of each row."""
     from audiotool.metrics.base import METRICS
     from audiotool.metrics.pairing import FilePair, best_order
-    from audiotool.metrics.score import score_stems
+    from audiotool.metrics.score_files import score_stems
 
     assert str(job.source) != PIPE, "a pipe is never planned with scores"
     source = Path(job.source) if work.processor.is_recording(job.source) else None

@@ -297,13 +297,13 @@ def _scoring(task: str) -> Scoring:
 def _score(
     pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int, quiet: bool, events: Events | None
 ) -> list[Row]:
-    from audiotool.metrics.score import score_files
+    from audiotool.metrics.score_many import score_many
 
     if events is not None:
         with events:
-            return score_files(
+            return score_many(
                 pairs, metrics, jobs, lambda row: events.ended("failed" if row.failed else "done", row)
             )
     with screen.progress(**({"disable": True} if quiet else {})) as bars:
         bar = bars.add_task("scoring", total=len(pairs))
-        return score_files(pairs, metrics, jobs, lambda row: bars.advance(bar))
+        return score_many(pairs, metrics, jobs, lambda row: bars.advance(bar))

@@ -1,8 +1,8 @@
-"""Composite measures of Hu and Loizou, and what they are made of: LLR, WSS and segmental SNR.
+"""The composite measures of Hu and Loizou, and their parts: LLR, WSS and segmental SNR.
 
 Frames of 30 ms under a Hann window, a quarter apart, as in the MATLAB programs of Loizou's book (Speech
 Enhancement: Theory and Practice, 2007), at 16 kHz, or at 8 kHz for recordings below 16 kHz. Frames are
-analysed a block at a time; what is kept is a number a frame. CSIG, CBAK and COVL take the PESQ that `pesq`
+analysed a block at a time; only one number a frame is kept. CSIG, CBAK and COVL take the PESQ that `pesq`
 reports, wide-band at 16 kHz, as the published results on VoiceBank-DEMAND do.
 
 Reference: Hu and Loizou, Evaluation of objective quality measures for speech enhancement, IEEE TASLP 2008.
@@ -33,7 +33,7 @@ KEPT = 0.95
 
 LOWEST_SNR_DB, HIGHEST_SNR_DB = -10.0, 35.0
 HIGHEST_LLR = 2.0
-"""Bounds of a frame; the composite measures take LLR without one."""
+"""Bounds of a frame; in the composite measures LLR is not bounded."""
 
 CENTRES_HZ = (
     *(50.0, 120.0, 190.0, 260.0, 330.0, 400.0, 470.0, 540.0, 617.372, 703.378, 798.717, 904.128, 1020.38),
@@ -63,7 +63,7 @@ WIDTHS_HZ = (
 
 LOWEST_DB = -100.0
 PEAK_WEIGHT, LOCAL_PEAK_WEIGHT = 20.0, 1.0
-"""Klatt's constants: how much bands count that are below the highest, and below the nearest peak."""
+"""Klatt's constants: weights of bands below the highest peak and below the nearest peak."""
 
 
 class SegmentalSnr(Metric):
@@ -83,7 +83,7 @@ class LogLikelihoodRatio(Metric):
     higher_is_better = False
 
     def measure(self, pair: Pair) -> float:
-        return _trimmed_mean(np.minimum(_of_frames(pair, "llr", _log_likelihood_ratio), HIGHEST_LLR))
+        return _log_likelihood(pair, HIGHEST_LLR)
 
 
 class WeightedSpectralSlope(Metric):
@@ -93,7 +93,7 @@ class WeightedSpectralSlope(Metric):
     higher_is_better = False
 
     def measure(self, pair: Pair) -> float:
-        return _trimmed_mean(_of_frames(pair, "wss", _spectral_slope))
+        return _slope(pair)
 
 
 class SignalQuality(Metric):
@@ -104,9 +104,9 @@ class SignalQuality(Metric):
     unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
-        llr = _trimmed_mean(_of_frames(pair, "llr", _log_likelihood_ratio))
-        wss = pair.measured(WeightedSpectralSlope)
-        return _on_scale(3.093 - 1.029 * llr + 0.603 * pair.measured(Pesq) - 0.009 * wss)
+        return _on_scale(
+            3.093 + 0.603 * pair.measured(Pesq) - 1.029 * _log_likelihood(pair) - 0.009 * _slope(pair)
+        )
 
 
 class BackgroundQuality(Metric):
@@ -117,8 +117,8 @@ class BackgroundQuality(Metric):
     unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
-        wss, snr = pair.measured(WeightedSpectralSlope), pair.measured(SegmentalSnr)
-        return _on_scale(1.634 + 0.478 * pair.measured(Pesq) - 0.007 * wss + 0.063 * snr)
+        snr = pair.measured(SegmentalSnr)
+        return _on_scale(1.634 + 0.478 * pair.measured(Pesq) - 0.007 * _slope(pair) + 0.063 * snr)
 
 
 class OverallQuality(Metric):
@@ -129,9 +129,19 @@ class OverallQuality(Metric):
     unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
-        llr = _trimmed_mean(_of_frames(pair, "llr", _log_likelihood_ratio))
-        wss = pair.measured(WeightedSpectralSlope)
-        return _on_scale(1.594 + 0.805 * pair.measured(Pesq) - 0.512 * llr - 0.007 * wss)
+        return _on_scale(
+            1.594 + 0.805 * pair.measured(Pesq) - 0.512 * _log_likelihood(pair) - 0.007 * _slope(pair)
+        )
+
+
+def _log_likelihood(pair: Pair, highest: float = np.inf) -> float:
+    """Return the mean LLR of the best 95 % of the frames, each `highest` at most."""
+    return _trimmed_mean(np.minimum(_of_frames(pair, "llr", _log_likelihood_ratio), highest))
+
+
+def _slope(pair: Pair) -> float:
+    """Return the mean WSS of the best 95 % of the frames."""
+    return _trimmed_mean(_of_frames(pair, "wss", _spectral_slope))
 
 
 def _on_scale(score: float) -> float:
@@ -144,7 +154,8 @@ def _trimmed_mean(distances: Rows) -> float:
 
 
 def _of_frames(pair: Pair, name: str, measure: Callable[[Rows, Rows, int], Rows]) -> Rows:
-    """A number for each frame of a pair, measured once: of (frames, samples) of both sides and the rate."""
+    """Return a number for each frame of a pair, measured once: `measure` of (frames, samples) of both sides
+    and the rate in Hz."""
 
     def measured() -> Rows:
         pair.require_sound()
@@ -177,7 +188,8 @@ def _snr_db(reference: Rows, estimate: Rows, sample_rate: int) -> Rows:
 
 
 def _log_likelihood_ratio(reference: Rows, estimate: Rows, sample_rate: int) -> Rows:
-    """ln of how much worse the estimate's predictor predicts the reference than its own does."""
+    """Return ln of the ratio of the reference's prediction errors, by the estimate's predictor and by its
+    own."""
     order = 10 if sample_rate < 10000 else 16
     window = np.hanning(reference.shape[1] + 2)[1:-1]
     lags, predictor = _linear_prediction(reference + TINY * window, order)

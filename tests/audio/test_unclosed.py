@@ -19,7 +19,7 @@ from audiotool.data.clips import FileClips, read_audio
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
 from audiotool.metrics.pairing import FilePair
-from audiotool.metrics.score import score_pair
+from audiotool.metrics.score_files import score_pair
 
 WHOLE = speech_like(0.5, 16000)
 

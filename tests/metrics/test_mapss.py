@@ -17,7 +17,8 @@ from audiotool.errors import DependencyError
 from audiotool.metrics import mapss
 from audiotool.metrics.base import METRICS, Curve, Mixture, Unscorable
 from audiotool.metrics.pairing import in_best_order, pair_files
-from audiotool.metrics.score import score_files, score_pair
+from audiotool.metrics.score_files import score_pair
+from audiotool.metrics.score_many import score_many
 
 NAMES = ("mapss_ps", "mapss_pm")
 RATE = 16000
@@ -103,7 +104,7 @@ def stems(tmp_path: Path) -> Path:
 
 def test_stems_are_rated_together_in_our_order(fake: Path, stems: Path) -> None:
     pairs = in_best_order(pair_files(stems / "clean", stems / "out"), lambda names: True)
-    rows = score_files(pairs, ["si_sdr", *NAMES])
+    rows = score_many(pairs, ["si_sdr", *NAMES])
     asked = json.loads(fake.read_text())
     assert asked["arguments"][0] == "-I"
     assert Path(asked["arguments"][1]).name == "mapss_worker.py"
@@ -166,7 +167,7 @@ def test_one_stem_by_itself_is_not_rated(fake: Path, stems: Path) -> None:
     assert not row.failed
     (stems / "out" / "mix.speaker1.wav").write_bytes(b"no sound")
     pairs = in_best_order(pair_files(stems / "clean", stems / "out"), lambda names: True)
-    rows = score_files(pairs, NAMES)
+    rows = score_many(pairs, NAMES)
     assert [row.failed for row in rows] == [True, True]
     assert all("mix.speaker1.wav" in str(row.values["mapss_pm"].reason) for row in rows)
 

@@ -17,7 +17,9 @@ from audiotool.engines.base import are_interchangeable
 from audiotool.errors import InputError
 from audiotool.metrics.base import Pair
 from audiotool.metrics.pairing import FilePair, best_order, in_best_order, pair_files
-from audiotool.metrics.score import score, score_channels, score_files, score_pair
+from audiotool.metrics.score import score, score_channels
+from audiotool.metrics.score_files import score_pair
+from audiotool.metrics.score_many import score_many
 from audiotool.metrics.sdr import SiSdr
 
 RATE = 16000
@@ -187,7 +189,7 @@ def test_an_estimate_without_a_partner_is_a_row_of_reasons(clean: np.ndarray, tm
     write(tmp_path / "clean" / "a.wav", clean)
     for name in ("a.wav", "b.wav"):
         write(tmp_path / "out" / name, clean)
-    good, alone = score_files(pair_files(tmp_path / "clean", tmp_path / "out"), ["si_sdr"])
+    good, alone = score_many(pair_files(tmp_path / "clean", tmp_path / "out"), ["si_sdr"])
     assert (good.failed, alone.failed) == (False, True)
     assert "clean/b.wav" in (alone.values["si_sdr"].reason or "")
 
@@ -201,7 +203,7 @@ def test_speakers_are_scored_in_the_order_that_fits(clean: np.ndarray, tmp_path:
     write(tmp_path / "noisy" / "mix.wav", clean + other)
     write(tmp_path / "noisy" / "song.wav", clean + other)
     pairs = pair_files(tmp_path / "clean", tmp_path / "out", tmp_path / "noisy")
-    rows = score_files(in_best_order(pairs, are_interchangeable), ["si_sdr"])
+    rows = score_many(in_best_order(pairs, are_interchangeable), ["si_sdr"])
     assert [row.name for row in rows] == [
         "mix.speaker1: mix.speaker2.wav",
         "mix.speaker2: mix.speaker1.wav",
@@ -219,10 +221,10 @@ def test_processes_give_the_same_rows_in_order(clean: np.ndarray, tmp_path: Path
         write(tmp_path / "out" / f"{n}.wav", noisy(clean, 0.02 * (n + 1)))
     pairs = pair_files(tmp_path / "clean", tmp_path / "out")
     finished: list[str] = []
-    rows = score_files(pairs, FAST, jobs=2, progress=lambda row: finished.append(row.name))
+    rows = score_many(pairs, FAST, jobs=2, progress=lambda row: finished.append(row.name))
     assert [r.name for r in rows] == ["0", "1", "2"]
     assert sorted(finished) == ["0", "1", "2"]
-    alone = score_files(pairs, FAST)
+    alone = score_many(pairs, FAST)
     for row, other in zip(rows, alone, strict=True):
         for name in FAST:
             assert row.values[name].value == pytest.approx(other.values[name].value)
@@ -246,7 +248,7 @@ def test_a_worker_that_dies_takes_no_other_row_with_it(clean: np.ndarray, tmp_pa
     good = write(tmp_path / "good.wav", clean)
     pairs = [FilePair(str(n), good, good) for n in range(3)]
     pairs[1] = FilePair("1", good, Killer(good))
-    rows = score_files(pairs, ["si_sdr"], jobs=2)
+    rows = score_many(pairs, ["si_sdr"], jobs=2)
     assert [r.values["si_sdr"].value is not None for r in rows] == [True, False, True]
     assert rows[1].values["si_sdr"].reason == "the process that scored this file died"
 
@@ -289,7 +291,7 @@ def test_a_plug_in_is_scored_in_workers_too(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
     for name in "ab":
         write(tmp_path / "out" / f"{name}.wav", clean)
-    rows = score_files(pair_files(None, tmp_path / "out"), ["samples"], jobs=2)
+    rows = score_many(pair_files(None, tmp_path / "out"), ["samples"], jobs=2)
     assert [row.values["samples"].value for row in rows] == [clean.shape[1]] * 2
 
 

@@ -1,0 +1,239 @@
+"""Score files. What cannot be scored gets a reason, never an exception."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from audiotool.audio.mono import to_mono
+from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.errors import AudiotoolError, InputError
+from audiotool.metrics.base import (
+    BLOCK,
+    METRICS,
+    JointMetric,
+    Metric,
+    Mixture,
+    NonIntrusiveMetric,
+    Recording,
+    StemScore,
+    Value,
+    Waveform,
+)
+from audiotool.metrics.pairing import FilePair
+from audiotool.metrics.pesq import WIDE_BAND_RATE
+from audiotool.metrics.rows import Row
+from audiotool.metrics.score import attempted, finite, measured, score_channels
+from audiotool.version import __version__
+
+
+def score_stems(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
+    """Score the pairs of one mixture, a row each; for a file that cannot be read the row has reasons."""
+    joint = [name for name in metrics if issubclass(METRICS.get(name), JointMetric)]
+    rows = [_score_alone(files, [name for name in metrics if name not in joint]) for files in stems]
+    if joint:
+        _score_together(stems, joint, rows)
+    for row in rows:
+        row.values = {name: row.values[name] for name in metrics}
+    return rows
+
+
+def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
+    """Score one pair of files as `score_stems`."""
+    return score_stems([files], metrics)[0]
+
+
+def rate_file(path: Path, metrics: Sequence[str]) -> dict[str, Value]:
+    """Score one file by non-intrusive metrics, in constant memory.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+
+    def blocks() -> Iterator[Waveform]:
+        with AudioReader(path) as reader:
+            yield from (block.T for block in reader.blocks(BLOCK))
+
+    info = probe(path)
+    recording = Recording(blocks, info.sample_rate, info.channels)
+    return {name: measured(partial(_rated, METRICS.get(name), recording)) for name in metrics}
+
+
+def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
+    """Return {"seconds", "sample_rate", "channels", "peak"} of the estimate and "input_peak", of files that
+    can be read."""
+    facts: dict[str, Any] = {}
+    for path, peak_name in ((estimate, "peak"), (noisy, "input_peak")):
+        if path is None:
+            continue
+        try:
+            with AudioReader(path) as reader:
+                peak, frames = 0.0, 0
+                for block in reader.blocks(BLOCK):
+                    peak, frames = max(peak, float(np.abs(block).max(initial=0.0))), frames + len(block)
+                if path is estimate:
+                    rate, channels = reader.info.sample_rate, reader.info.channels
+                    facts |= {"seconds": round(frames / rate, 3), "sample_rate": rate, "channels": channels}
+        except AudiotoolError:
+            continue
+        facts[peak_name] = round(peak, 4)
+    return facts
+
+
+def _score_alone(files: FilePair, metrics: Sequence[str]) -> Row:
+    began = time.monotonic()
+    row = Row(files.name, facts=_places(files))
+    compared = [name for name in metrics if METRICS.get(name).needs_reference]
+    rated = [name for name in metrics if name not in compared]
+    try:
+        if files.reference is None:
+            row.values = {name: Value(None, "there is no reference") for name in compared}
+        elif compared:
+            _compare(files, files.reference, compared, row)
+        if rated:
+            row.values |= rate_file(files.estimate, rated)
+            row.baseline |= {} if files.noisy is None else rate_file(files.noisy, rated)
+    except AudiotoolError as error:
+        row.failed = True
+        row.facts["status"] = "failed"
+        row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
+        if files.noisy is not None:
+            row.baseline = {name: Value(None, str(error)) for name in metrics}
+    row.facts["elapsed_seconds"] = round(time.monotonic() - began, 3)
+    return row
+
+
+def _score_together(stems: Sequence[FilePair], metrics: Sequence[str], rows: Sequence[Row]) -> None:
+    """Score all stems of a mixture by joint metrics; add the scores to their rows."""
+    reason = "rates all stems of a mixture together, two at least: evaluate --task separate"
+    mixture = None
+    if any(files.reference is None for files in stems):
+        reason = "there is no reference"
+    elif len(stems) > 1:
+        try:
+            mixture = _mixture(stems, rows)
+        except AudiotoolError as error:
+            reason = str(error)
+            for row in rows:
+                row.failed, row.facts["status"] = True, "failed"
+    for name in metrics:
+        metric = METRICS.get(name)
+        assert issubclass(metric, JointMetric)
+        found: list[StemScore] | None = None
+        if mixture is not None:
+            found, reason = attempted(partial(metric().rate, mixture))
+        for n, row in enumerate(rows):
+            row.values[name] = Value(None, reason) if found is None else finite(found[n].value)
+            if found is not None:
+                row.curves[name] = found[n].curve
+
+
+def _mixture(stems: Sequence[FilePair], rows: Sequence[Row]) -> Mixture:
+    """Read all stems of a mixture and their references, at the first one's sample rate; differences become
+    notes.
+
+    Raises:
+        InputError: a file cannot be read, or has other channels than the first.
+    """
+    pairs = [(files.reference, files.estimate) for files in stems if files.reference is not None]
+    first, rate = read(pairs[0][0])
+    sides: list[list[Waveform]] = [[], []]
+    for paths, row in zip(pairs, rows, strict=True):
+        for side, path in zip(sides, paths, strict=True):
+            side.append(to_mono(_matching(path, first, rate, Row(row.name)), str(path)))
+    lengths = [len(waveform) for side in sides for waveform in side]
+    length = min(lengths)
+    if max(lengths) > length:
+        rows[0].notes.append(
+            f"stems of {length} to {max(lengths)} samples: the first {length} count together"
+        )
+    references, estimates = (np.stack([w[:length].astype(np.float64) for w in side]) for side in sides)
+    return Mixture(references, estimates, rate)
+
+
+def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> None:
+    """Score an estimate and its input against their reference; add the scores to a row.
+
+    Raises:
+        InputError: a file cannot be read, or has other channels.
+    """
+    reference, rate = read(place)
+    estimate = _matching(files.estimate, reference, rate, row)
+    if "pesq" in metrics and rate < WIDE_BAND_RATE:
+        row.notes.append(f"PESQ is narrow-band at {rate} Hz: another scale than wide-band")
+    edge = _edge(files.noisy) if files.noisy is not None and "lsd_high" in metrics else None
+    others: list[Waveform] = []
+    if any(METRICS.get(name).uses_interferers for name in metrics):
+        others = _interferers(files, reference, rate)
+    row.values = score_channels(reference, estimate, rate, metrics, edge, others)
+    # If the input cannot be read, only its own scores are missing.
+    if files.noisy is not None:
+        noisy = _matching(files.noisy, reference, rate, row, is_array=True)
+        row.baseline = score_channels(reference, noisy, rate, metrics, edge, others)
+
+
+def _interferers(files: FilePair, reference: Waveform, sample_rate: int) -> list[Waveform]:
+    """Return the other signals of the mixture: the other stems, or else the input minus the reference.
+
+    Raises:
+        InputError: a file cannot be read, or has other channels.
+    """
+    unsaid = Row(files.name)
+    if files.interferers:
+        return [_matching(path, reference, sample_rate, unsaid) for path in files.interferers]
+    if files.noisy is None:
+        return []
+    noisy = _matching(files.noisy, reference, sample_rate, unsaid, is_array=True)
+    length = min(noisy.shape[1], reference.shape[1])
+    return [noisy[:, :length] - reference[:, :length]]
+
+
+def _rated(metric: type[Metric], recording: Recording) -> float:
+    assert issubclass(metric, NonIntrusiveMetric)
+    return metric().rate(recording)
+
+
+def _places(files: FilePair) -> dict[str, str]:
+    """Return the files of a row, and the version that scored them."""
+    places = {"estimate": files.estimate, "reference": files.reference, "noisy": files.noisy}
+    return {**{word: str(path) for word, path in places.items() if path is not None}, "version": __version__}
+
+
+def _edge(path: Path) -> float | None:
+    """Return the highest frequency of a file's content in Hz, None for silence."""
+    from audiotool.dsp.bandwidth import BandwidthMeter
+
+    waveform, rate = read(path)
+    meter = BandwidthMeter(rate)
+    meter.feed(waveform)
+    return meter.bandwidth_hz()
+
+
+def _matching(
+    path: Path, reference: Waveform, sample_rate: int, row: Row, is_array: bool = False
+) -> Waveform:
+    """Read a file to compare with the reference (channels, time), at its rate; differences become notes.
+
+    Of a microphone array's recording the first channels are used, to which its output is aligned.
+    """
+    waveform, rate = read(path)
+    if rate != sample_rate:
+        import soxr
+
+        row.notes.append(f"{path.name} resampled from {rate} to {sample_rate} Hz")
+        waveform = soxr.resample(waveform.T, rate, sample_rate).T
+    if is_array and len(waveform) > len(reference):
+        row.notes.append(f"of {path.name}'s {len(waveform)} channels the first {len(reference)} count")
+        waveform = waveform[: len(reference)]
+    if len(waveform) != len(reference):
+        raise InputError(f"{path} has {len(waveform)} channels, its reference {len(reference)}")
+    own, others = waveform.shape[1], reference.shape[1]
+    if own != others:
+        shorter = min(own, others)
+        row.notes.append(f"{path.name} has {own} samples, its reference {others}: the first {shorter} count")
+    return waveform
