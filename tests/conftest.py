@@ -24,7 +24,7 @@ def _nothing_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
-FAST = {"audio", "docs", "dsp", "losses", "metrics"}
+FAST = {"audio", "docs", "dsp", "files", "losses", "metrics", "tasks"}
 """Packages whose tests train nothing and start few processes: `make fast`, under a minute of CPU time."""
 
 

@@ -1,0 +1,68 @@
+"""A recording through a stream: outputs are as long as it is, appear together, and say what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import write_speech
+
+import audiotool
+from audiotool.audio.writer import Target
+from audiotool.errors import InputError
+from audiotool.files.features import MelAnalysis
+from audiotool.files.processor import FileResult, Written
+from audiotool.pipeline import Pipeline
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Pipeline:
+    return audiotool.load("denoise-tiny-16k", engine="onnx")
+
+
+def test_facts_of_a_file(denoiser: Pipeline, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.flac", 0.4, 44100, 2)
+    target, told = tmp_path / "b.flac", list[tuple[int, int | None]]()
+    result = denoiser.process_file(source, target, lambda done, total: told.append((done, total)))
+    assert (result.sample_rate, result.channels, result.seconds) == (44100, 2, 0.4)
+    assert told[-1] == (17640, 17640)
+    output, rate = soundfile.read(target)
+    assert (output.shape, rate) == ((17640, 2), 44100)
+    assert result.peak == pytest.approx(np.abs(output).max(), abs=1e-4)
+    assert result.input_peak == pytest.approx(np.abs(soundfile.read(source)[0]).max(), abs=1e-4)
+    assert result.limited == 0
+
+
+def test_the_residual_is_what_was_removed(denoiser: Pipeline, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.3, subtype="FLOAT")
+    denoiser.process_file(source, Target((tmp_path / "b.wav",), tmp_path / "rest.wav"))
+    both = soundfile.read(tmp_path / "b.wav")[0] + soundfile.read(tmp_path / "rest.wav")[0]
+    np.testing.assert_allclose(both, soundfile.read(source)[0], atol=1e-6)
+
+
+def test_nothing_is_left_of_a_file_that_fails(denoiser: Pipeline, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.3)
+    with pytest.raises(InputError, match="name as many"):
+        denoiser.process_file(source, Target((tmp_path / "b.wav", tmp_path / "c.wav")))
+    with pytest.raises(InputError):
+        denoiser.process_file(source, Target((tmp_path / "b.wav",), source / "rest.wav"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
+
+
+def test_outputs_together() -> None:
+    outputs = (Written(0.5, 0), Written(1.0, 7))
+    result = FileResult(16000, 1, 2.0, 0.5, outputs)
+    assert (result.peak, result.limited, result.real_time_factor) == (1.0, 7, 4.0)
+
+
+def test_a_mel_is_written(tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.5, 22050)
+    analysis = MelAnalysis("hifigan-22k")
+    result = analysis.process_file(source, tmp_path / "mel.npy")
+    assert result.seconds == 0.5
+    mel = np.load(tmp_path / "mel.npy")
+    assert mel.shape[0] == 80
+    assert mel.shape[1] >= 0.5 * 22050 // 256
+    assert np.isfinite(mel).all()
