@@ -2,13 +2,17 @@
 
     python scripts/benchmark_batch.py [--files 200] [--seconds 5]
 
-Denoises a folder of short recordings with one job and with two, and one recording as long as all of them.
-Prints
+Denoises a folder of short recordings with one job and with two, by two commands of half the files each, and
+one recording as long as all of them. Prints
 
-- how much faster two jobs are, as measured, and as they would be with two idle cores: the processor time of
-  one job over that of the busiest worker and the parent, which work beside each other;
+- how much faster two jobs are, as measured; and two commands beside each other, which share nothing: no batch
+  can do better on this machine, with what else runs on it;
+- how much faster they would be with two idle cores: the processor time of one job over that of the parent and
+  of the workers' start, which nothing runs beside, and half of all that follows;
 - what a file costs more than its share of the long recording: opening, planning, writing, reporting;
-- the greatest memory of a worker that it shares with nobody (Linux).
+- the greatest memory of a worker that it shares with nobody.
+
+Processes are read from /proc: Linux only.
 """
 
 from __future__ import annotations
@@ -26,35 +30,59 @@ import numpy as np
 import soundfile
 
 RATE = 16000
-TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # only Linux has /proc
+TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+"""Modules are compiled once, as those of an installed package are."""
 
 
 @dataclass
 class Cost:
-    """Of a command and its workers.
+    """Of a command and the processes below it.
 
     Args:
-        wall, processor: seconds.
-        workers: processor seconds of each worker, by its process.
+        wall: seconds.
+        processor: seconds of each process, the command's own first.
+        alone: processor seconds of the command and of what workers are forked from, until workers begin.
         memory: MB, the greatest of a worker's own.
     """
 
     wall: float = 0.0
-    processor: float = 0.0
-    workers: dict[int, float] = field(default_factory=dict)
+    processor: dict[int, float] = field(default_factory=dict)
+    alone: float = 0.0
     memory: float = 0.0
 
     @property
-    def longest(self) -> float:
-        """Processor seconds of the busiest worker and of the parent."""
-        return max(self.workers.values(), default=0.0) + self.processor - sum(self.workers.values())
+    def total(self) -> float:
+        """Processor seconds of all processes."""
+        return sum(self.processor.values())
+
+    @property
+    def on_two_cores(self) -> float:
+        """Seconds on two cores where nothing else runs."""
+        return self.alone + (self.total - self.alone) / 2
 
 
-def measure(source: Path, output: Path, jobs: int, *more: str) -> Cost:
-    """Denoise, watching the workers."""
-    words = ["-m", "audiotool", "denoise", str(source), "-o", str(output), "--overwrite", "-q", *more]
+def command(source: Path, output: Path, jobs: int, *more: str) -> list[str]:
+    """Denoise."""
+    words = [
+        sys.executable,
+        "-m",
+        "audiotool",
+        "denoise",
+        str(source),
+        "-o",
+        str(output),
+        "--overwrite",
+        "-q",
+    ]
+    return [*words, "--jobs", str(jobs), *more]
+
+
+def measure(words: list[str]) -> Cost:
+    """Run a command and watch its workers."""
     cost, began = Cost(), time.monotonic()
-    process = subprocess.Popen([sys.executable, *words, "--jobs", str(jobs)])
+    process = subprocess.Popen(words, env=ENVIRONMENT)
     while True:
         found, status, usage = os.wait4(process.pid, os.WNOHANG)
         if found:
@@ -63,21 +91,46 @@ def measure(source: Path, output: Path, jobs: int, *more: str) -> Cost:
         time.sleep(0.02)
     if status:
         sys.exit("the command failed")
-    cost.wall, cost.processor = time.monotonic() - began, usage.ru_utime + usage.ru_stime
+    cost.wall = time.monotonic() - began
+    cost.processor[process.pid] = usage.ru_utime + usage.ru_stime
     return cost
 
 
+def beside(commands: list[list[str]]) -> float:
+    """Seconds until all of these commands, begun at once, have ended."""
+    began = time.monotonic()
+    processes = [subprocess.Popen(words, env=ENVIRONMENT) for words in commands]
+    statuses = [process.wait() for process in processes]
+    if any(statuses):
+        sys.exit("the command failed")
+    return time.monotonic() - began
+
+
 def _watch(parent: int, cost: Cost) -> None:
-    for task in Path(f"/proc/{parent}/task").glob("*/children"):
-        for child in _text(task).split():
-            if "spawn_main" not in _text(Path(f"/proc/{child}/cmdline")):
-                continue
-            fields = _text(Path(f"/proc/{child}/stat")).rpartition(")")[2].split()
-            if len(fields) > 12:
-                cost.workers[int(child)] = (int(fields[11]) + int(fields[12])) / TICK
-            rollup = _text(Path(f"/proc/{child}/smaps_rollup")).splitlines()
-            own = sum(int(line.split()[1]) for line in rollup if line.startswith("Private"))
-            cost.memory = max(cost.memory, own / 1000)
+    """Note what the processes have cost so far. Workers are those below the fork server."""
+    cost.processor[parent] = _seconds(parent)
+    helpers = _children(parent)
+    workers = [worker for helper in helpers for worker in _children(helper)]
+    if not workers and not cost.alone:
+        cost.processor.update((helper, _seconds(helper)) for helper in helpers)
+    elif not cost.alone:
+        cost.alone = cost.total
+    for worker in workers:
+        cost.processor[worker] = max(_seconds(worker), cost.processor.get(worker, 0.0))
+        rollup = _text(Path(f"/proc/{worker}/smaps_rollup")).splitlines()
+        own = sum(int(line.split()[1]) for line in rollup if line.startswith("Private"))
+        cost.memory = max(cost.memory, own / 1000)
+
+
+def _children(parent: int) -> list[int]:
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for task in tasks for child in _text(task).split()]
+
+
+def _seconds(process: int) -> float:
+    """Processor time of a process so far; 0 where it has ended."""
+    fields = _text(Path(f"/proc/{process}/stat")).rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICK if len(fields) > 12 else 0.0
 
 
 def _text(path: Path) -> str:
@@ -102,14 +155,20 @@ def main() -> None:
         for n, samples in enumerate(sound):
             soundfile.write(folder / f"{n:04}.wav", samples, RATE)
         soundfile.write(long, sound.reshape(-1), RATE)
+        halves = [Path(place, "half0"), Path(place, "half1")]
+        for n, file in enumerate(sorted(folder.iterdir())):
+            halves[n % 2].mkdir(exist_ok=True)
+            (halves[n % 2] / file.name).hardlink_to(file)
         # A warm-up is a file's own, and part of its network.
-        whole = measure(long, Path(place, "long-out.wav"), 1, "--no-warm-up")
-        parts = measure(folder, Path(place, "out0"), 1, "--no-warm-up")
-        one, two = (measure(folder, Path(place, f"out{jobs}"), jobs) for jobs in (1, 2))
-    overhead = 1000 * (parts.processor - whole.processor) / options.files
-    print(f"{options.files} files of {options.seconds:g} s; processor time of one job {one.processor:.2f} s")
+        whole = measure(command(long, Path(place, "long-out.wav"), 1, "--no-warm-up"))
+        parts = measure(command(folder, Path(place, "out0"), 1, "--no-warm-up"))
+        one, two = (measure(command(folder, Path(place, f"out{jobs}"), jobs)) for jobs in (1, 2))
+        apart = beside([command(half, Path(place, f"{half.name}-out"), 1) for half in halves])
+    overhead = 1000 * (parts.total - whole.total) / options.files
+    print(f"{options.files} files of {options.seconds:g} s; processor time of one job {one.total:.2f} s")
     print(f"two jobs, as measured: {one.wall / two.wall:.2f} times one")
-    print(f"two jobs, on two idle cores: {one.processor / two.longest:.2f} times one")
+    print(f"two commands of half the files, as measured: {one.wall / apart:.2f} times one")
+    print(f"two jobs, on two idle cores: {one.total / two.on_two_cores:.2f} times one")
     print(f"overhead of a file: {overhead:.2f} ms")
     print(f"a worker's own memory: {two.memory:.0f} MB")
 

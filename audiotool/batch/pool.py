@@ -12,14 +12,15 @@ import queue
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from logging.handlers import QueueHandler
-from multiprocessing import connection, get_context
+from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from audiotool import stdio
 from audiotool.atomic import remove_leftovers
+from audiotool.batch import processes
 from audiotool.batch.work import Outcome, Work, do, failed
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError
@@ -57,7 +58,7 @@ class Pool:
         self.work = replace(work, threads=work.threads or threads)
         self.count = count
         self.watcher = watcher
-        self._context = get_context("spawn")
+        self._context = processes.context()
         self._workers: list[_Worker] = []
         self._ended: deque[Outcome] = deque()
         self._deaths = 0
@@ -89,7 +90,7 @@ class Pool:
         ours, theirs = self._context.Pipe()
         level = log.getEffectiveLevel()
         process = self._context.Process(
-            target=_work_loop, args=(theirs, self.work, level), name="audiotool-worker"
+            target=_work_loop, args=(theirs, self.work, level, dict(os.environ)), name="audiotool-worker"
         )
         with held_back():
             process.start()
@@ -179,11 +180,14 @@ class _ToParent(QueueHandler):
         """Ignore the error: the parent is gone."""
 
 
-def _work_loop(pipe: connection.Connection, work: Work, level: int) -> None:
+def _work_loop(pipe: connection.Connection, work: Work, level: int, environment: Mapping[str, str]) -> None:
     """Main loop of a worker: load the model, then do one job after another until the pipe closes."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     leave_to_parent()
     stdio.prepare()
+    # That of the fork server is as old as the first batch.
+    os.environ.clear()
+    os.environ.update(environment)
     logging.basicConfig(level=level, handlers=[_ToParent(pipe)])
     try:
         try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from audiotool.audio import PIPE
+from audiotool.batch.processes import prepare
 from audiotool.cli.metric_options import chosen_metrics
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, speak_json, write
@@ -70,16 +71,19 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         PlanError: the command line does not hold together; nothing was started.
         typer.Exit: with 1 when a job failed.
     """
+    as_events = options.progress is ProgressKind.json
+    speak_json(as_events)
+    began = time.monotonic()
+    check_options(options)
+    if options.cluster is None:
+        prepare(options.jobs)
+    # Workers import meanwhile what is imported here.
     from audiotool.batch.plan import make_plan
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
     from audiotool.cli.report import begin, page_sound
     from audiotool.report.spool import Spool
 
-    as_events = options.progress is ProgressKind.json
-    speak_json(as_events)
-    began = time.monotonic()
-    check_options(options)
     task = task_class(options)
     task.check()
     checkpoint = asked_checkpoint(options)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +344,28 @@ def test_a_model_that_cannot_be_loaded_ends_the_batch(folder: Path, tmp_path: Pa
     with pytest.raises(CheckpointError, match="no checkpoint"):
         list(run(plan, Work(Inference("denoise", "no-such-checkpoint", "cpu")), jobs))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_has_the_environment_of_its_batch(
+    folder: Path, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in ("one", "other"):
+        monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path / home))
+        kept = tmp_path / home / "checkpoints" / f"of-{home}.safetensors"
+        kept.parent.mkdir(parents=True)
+        shutil.copy(tiny_checkpoint, kept)
+        plan = make_plan([str(folder / "sub")], Layout(output=str(tmp_path / home / "out")))
+        outcomes = run(plan, Work(Inference("denoise", f"of-{home}", "cpu")), 2)
+        assert [o.status for o in outcomes] == ["done", "done"]
+
+
+def test_what_workers_share_begins_no_threads() -> None:
+    program = (
+        "import importlib, sys; from audiotool.batch.processes import PRELOADED\n"
+        "[importlib.import_module(name) for name in PRELOADED]\n"
+        "heavy = {'onnxruntime', 'torch', 'scipy'} & set(sys.modules); assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:

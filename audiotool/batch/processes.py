@@ -1,0 +1,41 @@
+"""How worker processes begin.
+
+On Linux they are forked from one small process (Python's fork server), which has imported what all of them
+need and has done nothing else. It imports while the batch is planned. Elsewhere each worker is a new Python.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from audiotool.cores import core_count
+from audiotool.signals import held_back
+
+PRELOADED = ["audiotool.batch.pool", "audiotool.tasks.load", "audiotool.engines.onnx"]
+"""What workers share: no module that begins threads, which are not forked."""
+
+
+def prepare(jobs: int | None) -> None:
+    """Begin what workers need, so that it is there when they are asked for.
+
+    Args:
+        jobs: as for `run`.
+    """
+    if jobs is not None and (jobs or core_count()) > 1:
+        context()
+
+
+def context() -> Any:
+    """The `multiprocessing` context of workers; where they are forked, the fork server runs afterwards."""
+    from multiprocessing import get_context
+
+    if sys.platform != "linux":
+        return get_context("spawn")  # macOS's own libraries do not survive a fork, Windows has none
+    from multiprocessing import forkserver
+
+    forked = get_context("forkserver")
+    forked.set_forkserver_preload(PRELOADED)
+    with held_back():
+        forkserver.ensure_running()
+    return forked
