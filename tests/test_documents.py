@@ -10,8 +10,8 @@ import pytest
 from audiotool.documents import MAX_DEPTH, DocumentError, read_json, read_text
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.importers.base import read_config
-from audiotool.recipe.load import load, parse_settings
-from audiotool.yaml_documents import read_yaml
+from audiotool.recipe.load import load
+from audiotool.yaml_documents import parse_settings, read_yaml
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 MERGES = "m0: &m0 {k: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}]}}\n" for n in range(1, 40))

@@ -14,6 +14,8 @@ from kit.light import LightInstallation
 from audiotool import checkpoint
 from audiotool.tasks.base import TASKS
 
+OFFICIAL = Path(__file__).parent / "data" / "parity" / "gtcrn"
+
 WITH_GRAPHS = [task for task in TASKS.all() if checkpoint.graph_of(checkpoint.default_for(task)) is not None]
 """Tasks whose default checkpoint has a graph."""
 
@@ -60,6 +62,22 @@ def test_arrays_streams_and_workers(light: LightInstallation, tmp_path: Path) ->
     done = light.audiotool("denoise", folder, "-o", tmp_path / "out", "--jobs", "2")
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_torch_is_all_that_an_imported_checkpoint_needs(tmp_path: Path) -> None:
+    """`models import`, with a setting, and what it made; neither needs what trains and scores."""
+    (tmp_path / "packages").mkdir()
+    installation = LightInstallation(tmp_path / "packages", ["torch"])
+    official, output = OFFICIAL / "model_trained_on_dns3.tar", tmp_path / "gtcrn.safetensors"
+    words = ("import", official, "--model", "gtcrn", "--set", "sample_rate=16000", "-o", output)
+    done = installation.audiotool("models", *words)
+    assert (done.returncode, done.stdout) == (0, f"{output}\n"), done.stderr
+    source = write_speech(tmp_path / "in.wav", 0.5, 48000, 2)
+    done = installation.audiotool(
+        "denoise", source, "-o", tmp_path / "out.wav", "--checkpoint", output, "--device", "cpu"
+    )
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(str(tmp_path / "out.wav")).frames == 24000
 
 
 HEAVY = (

@@ -149,7 +149,7 @@ def import_official(
     """
     from audiotool import checkpoint
     from audiotool.importers.base import import_checkpoint, released_file
-    from audiotool.recipe import parse_settings
+    from audiotool.yaml_documents import parse_settings
 
     path = Path(official)
     if model is None:

