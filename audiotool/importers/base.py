@@ -33,7 +33,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from audiotool.checkpoint import Metadata, describe_model, refuse_state, sha256
+from audiotool.checkpoint import Metadata, describe_model, read_metadata, refuse_state, sha256
 from audiotool.discovery import Catalogue, nearest
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
@@ -195,13 +195,14 @@ class Importer:
             model = MODELS.get(self.name).from_config(values, shapes, str(path))
             model.load_weights(weights, source=str(path))
         except CheckpointError as error:
-            raise CheckpointError(f"{error}{self._resemblance(official)}") from error
+            advice = self._resemblance(path, official)
+            raise CheckpointError(f"{str(error).rstrip('.')}.{advice}" if advice else str(error)) from error
         except AudiotoolError:
             raise
         except Exception as error:  # what a file that is not of this format does to code that expects it
             raise CheckpointError(
                 f"{path} does not hold what {self.name} files of {self.origin} hold"
-                f" ({type(error).__name__}: {error}).{self._resemblance(official)}"
+                f" ({type(error).__name__}: {error}).{self._resemblance(path, official)}"
             ) from error
         metadata = Metadata(
             task=self.task,
@@ -212,8 +213,8 @@ class Importer:
         )
         return model.eval(), metadata
 
-    def _resemblance(self, official: Any) -> str:
-        alike = recognise(official)
+    def _resemblance(self, path: Path, official: Any) -> str:
+        alike = recognise(official) or recognise_file(path)
         # What comes after our own name is a less specific match.
         alike = alike[: alike.index(self.name)] if self.name in alike else alike
         return f" The file looks like {' or '.join(alike)}: try --model {alike[0]}." if alike else ""
@@ -230,11 +231,24 @@ def import_checkpoint(
 ) -> tuple[Model, Metadata]:
     """Read an official checkpoint of the model `model_name`; see `Importer.load`."""
     path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: give the file in it")
     if not path.exists():
         raise CheckpointError(f"{path}: no such file")
     refuse_state(path)
+    _refuse_own(path)
     importer = IMPORTERS.get(model_name)()
     return importer.load(path, None if config is None else Path(config), overrides)
+
+
+def _refuse_own(path: Path) -> None:
+    if path.suffix != ".safetensors":
+        return
+    try:
+        read_metadata(path)
+    except CheckpointError:
+        return
+    raise CheckpointError(f"{path} is a checkpoint of audiotool already: give it to --checkpoint")
 
 
 def released_file(name: str) -> Path:
@@ -268,6 +282,19 @@ def recognise(official: Any) -> list[str]:
         if importer.signature and all(any(piece in key for key in keys) for piece in importer.signature)
     ]
     return [i.name for i in sorted(found, key=lambda i: -len(i.signature))]
+
+
+def recognise_file(path: Path) -> list[str]:
+    """The same of a file that may be of any format: each importer's way to read it is tried."""
+    readers = {importer.read: importer for importer in IMPORTERS.all().values()}
+    for importer in readers.values():
+        try:
+            found = recognise(importer().read(path))
+        except Exception:  # what is of another format fails as it likes
+            continue
+        if found:
+            return found
+    return []
 
 
 def tensor_names(official: Any) -> Iterator[str]:

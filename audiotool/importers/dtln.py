@@ -8,7 +8,7 @@ place is told by the order of the layers' numbers. Files whose first stage begin
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Packaged
 from audiotool.importers.keras_file import layer_tensor, numbered, read_keras
-from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, read_onnx, reorder_gates
+from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, Operation, read_onnx
 
 HOP = 128
 """Samples between blocks: in no file, and the same for all that are published."""
@@ -91,7 +91,7 @@ class DTLNImporter(Importer):
 
 def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
     """{"lstms", "dense", "norm"} of a stage's graph, in torch's layout."""
-    whole = [_onnx_lstm(graph, operation.inputs) for operation, _ in graph.uses("LSTM")]
+    whole = [_onnx_lstm(graph, operation) for operation in graph.of_kind("LSTM")]
     unrolled: dict[int, dict[str, Tensor]] = {}
     for name, tensor in graph.tensors.items():
         for pattern, role in KERAS_ROLES.items():
@@ -102,9 +102,9 @@ def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
     matrices = [m for _, m in graph.uses("MatMul", axes=2) if id(m) not in used]
     biases = [t for name, t in graph.tensors.items() if re.search(r"dense(?:_\d+)?/[Bb]ias", name)]
     if len(lstms) < 1 or len(matrices) != 1 or len(biases) != 1:
-        raise CheckpointError(
+        raise graph.refusal(
             f"stage {stage + 1}: {len(lstms)} LSTMs, {len(matrices)} matrices and {len(biases)} biases are"
-            " not what DTLN has: it is of another version, or of another model"
+            " not what DTLN has"
         )
     norm = {
         role: tensor
@@ -142,11 +142,9 @@ def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[dict[str, Any]], li
     return stages, convolutions
 
 
-def _onnx_lstm(graph: OnnxGraph, inputs: Sequence[str]) -> Layer:
-    weight, inner, bias = (graph.tensors[name][0] for name in inputs[1:4])
-    bias_in, bias_inner = bias.chunk(2)
-    parts = {"weight_ih": weight, "weight_hh": inner, "bias_ih": bias_in, "bias_hh": bias_inner}
-    return {f"{key}_l0": reorder_gates(value, LSTM_ORDER) for key, value in parts.items()}
+def _onnx_lstm(graph: OnnxGraph, operation: Operation) -> Layer:
+    (weights,) = graph.recurrent(operation, LSTM_ORDER)
+    return {f"{key}_l0": value for key, value in weights.items()}
 
 
 def _keras_lstm(layer: Layer) -> Layer:

@@ -137,9 +137,8 @@ def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:
     matrices = [matrix.T.contiguous() for _, matrix in graph.uses("MatMul", axes=2)]
     names = ["down", *(f"rf_block.{n}.{name}" for n in range(blocks) for name in BLOCK_MATRICES), "up"]
     if len(matrices) != len(names):
-        raise CheckpointError(
-            f"this FastEnhancer has {len(matrices)} matrices, {len(names)} are expected for {blocks} blocks:"
-            " it is of another version"
+        raise graph.refusal(
+            f"this FastEnhancer has {len(matrices)} matrices, {len(names)} are expected for {blocks} blocks"
         )
     return {**found, **dict(zip(names, matrices, strict=True))}
 

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, entry
-from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, Operation, read_onnx, reorder_gates
+from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx
 
 ENCODER = [f"encoder.en_convs.{n}" for n in range(5)]
 DECODER = [f"decoder.de_convs.{n}" for n in range(5)]
@@ -67,7 +66,8 @@ class GTCRNImporter(Importer):
     name = "gtcrn"
     origin = "github.com/Xiaobin-Rong/gtcrn"
     licence = "MIT"
-    signature = ("erb.erb_fc.weight", "encoder.en_convs", "dpgrnn1.intra_rnn")
+    # Of the files in both forms.
+    signature = ("encoder.en_convs.2.tra.att_fc", "decoder.de_convs.0.point_conv1", "dpgrnn1.intra_ln")
 
     def read(self, path: Path) -> Any:
         return _official_names(read_onnx(path)) if path.suffix == ".onnx" else super().read(path)
@@ -106,18 +106,17 @@ def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:
         ("matrices", len(matrices), len(MATRICES)),
     ):
         if count != expected:
-            raise CheckpointError(
-                f"this GTCRN has {count} {kind}, {expected} are expected: it is of another version"
-            )
+            raise graph.refusal(f"this GTCRN has {count} {kind}, {expected} are expected")
     for (operation, weight), (name, norm) in zip(convolutions, FOLDED, strict=True):
-        bias = graph.tensors[operation.inputs[2]]
+        bias = graph.tensor(operation.inputs[2])
         found |= {f"{name}.weight": weight, f"{name}.bias": bias, **_neutral_norm(norm, len(bias))}
     for (_, slope), name in zip(slopes, SLOPES, strict=True):
         found[f"{name}.weight"] = slope.reshape(-1)
     for (_, matrix), name in zip(matrices, MATRICES, strict=True):
         found[f"{name}.weight"] = matrix.T.contiguous()
     for (operation, _), name in zip(recurrent, RECURRENT, strict=True):
-        found |= _gru(graph, operation, name)
+        for weights, suffix in zip(graph.recurrent(operation, GRU_ORDER), ("", "_reverse"), strict=False):
+            found |= {f"{name}.{key}_l0{suffix}": value for key, value in weights.items()}
     for key in [k for k in found if k.endswith(".running_mean")]:
         found.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
     return {key: value for key, value in found.items() if key.startswith(PARTS)}
@@ -127,18 +126,6 @@ def _neutral_norm(name: str, channels: int) -> dict[str, Tensor]:
     """A batch norm that changes nothing."""
     values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - EPSILON}
     return {f"{name}.{key}": torch.full((channels,), value) for key, value in values.items()}
-
-
-def _gru(graph: OnnxGraph, operation: Operation, name: str) -> dict[str, Tensor]:
-    """A GRU's weights in torch's order of gates, of one direction or two."""
-    weight, inner, bias = (graph.tensors[key] for key in operation.inputs[1:4])
-    tensors = {}
-    for n, suffix in enumerate(("", "_reverse")[: len(weight)]):
-        bias_in, bias_inner = bias[n].chunk(2)
-        parts = {"weight_ih": weight[n], "weight_hh": inner[n], "bias_ih": bias_in, "bias_hh": bias_inner}
-        for key, value in parts.items():
-            tensors[f"{name}.{key}_l0{suffix}"] = reorder_gates(value, GRU_ORDER)
-    return tensors
 
 
 def _turn(key: str, kernel: Tensor) -> Tensor:

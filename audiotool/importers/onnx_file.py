@@ -39,11 +39,17 @@ class OnnxGraph:
         tensors: initialisers and constants by name.
         operations: in the order in which they are computed.
         inputs: shape of each input by name; 0 where a size is open.
+        missing: names of what operations use beside their first input, and what nothing in the file gives.
     """
 
     tensors: dict[str, Tensor]
     operations: tuple[Operation, ...]
     inputs: dict[str, tuple[int, ...]]
+    missing: tuple[str, ...] = ()
+
+    def of_kind(self, kind: str) -> list[Operation]:
+        """Operations of a kind, in order."""
+        return [operation for operation in self.operations if operation.kind == kind]
 
     def uses(self, kind: str, place: int = 1, axes: int | None = None) -> Iterator[tuple[Operation, Tensor]]:
         """Operations of a kind whose input at `place` is a tensor of the file (with so many axes)."""
@@ -52,6 +58,40 @@ class OnnxGraph:
                 tensor = self.tensors.get(operation.inputs[place])
                 if tensor is not None and (axes is None or tensor.dim() == axes):
                     yield operation, tensor
+
+    def tensor(self, name: str) -> Tensor:
+        """A weight that an operation uses.
+
+        Raises:
+            CheckpointError: the file has none of that name.
+        """
+        try:
+            return self.tensors[name]
+        except KeyError:
+            raise CheckpointError(f"the file has no tensor '{name}', which its graph uses") from None
+
+    def recurrent(self, operation: Operation, order: tuple[int, ...]) -> list[dict[str, Tensor]]:
+        """Weights of a GRU or an LSTM, direction by direction, by torch's names and in its order of gates.
+
+        Args:
+            order: `GRU_ORDER` or `LSTM_ORDER`.
+        Raises:
+            CheckpointError: the file lacks one.
+        """
+        weight, inner, bias = (self.tensor(name) for name in operation.inputs[1:4])
+        directions = []
+        for n in range(len(weight)):
+            bias_in, bias_inner = bias[n].chunk(2)
+            parts = {"weight_ih": weight[n], "weight_hh": inner[n], "bias_ih": bias_in, "bias_hh": bias_inner}
+            directions.append({key: reorder_gates(value, order) for key, value in parts.items()})
+        return directions
+
+    def refusal(self, found: str) -> CheckpointError:
+        """The error for operations that are not what was expected; `found` says which there are."""
+        reason = "it is of another version, or of another model"
+        if self.missing:
+            reason = f"the file has no tensor '{self.missing[0]}', which its graph uses"
+        return CheckpointError(f"{found}: {reason}")
 
 
 def read_onnx(path: Path) -> OnnxGraph:
@@ -90,7 +130,11 @@ def read_onnx(path: Path) -> OnnxGraph:
         }
     except Exception as error:  # the parser's own errors, and whatever strange contents lead to
         raise CheckpointError(f"{path} is not an ONNX file, or it is damaged: {error}") from error
-    return OnnxGraph({k: v for k, v in tensors.items() if v is not None}, tuple(operations), inputs)
+    given = {*tensors, *inputs, *(name for operation in operations for name in operation.outputs)}
+    used = (name for operation in operations for name in operation.inputs[1:] if name)
+    missing = tuple(dict.fromkeys(name for name in used if name not in given))
+    held = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    return OnnxGraph(held, tuple(operations), inputs, missing)
 
 
 def _tensor(onnx: Any, proto: Any) -> Any:

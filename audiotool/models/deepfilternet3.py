@@ -10,9 +10,10 @@ Interspeech 2023, arXiv:2305.08227. Names and defaults are those of the released
 What is computed from frame t makes frame t - 2: the filters see two frames ahead, and so do the gains. The
 running means begin with the released values and are state. Latency: n_fft - 1 + 2 hops (40 ms).
 
-The released program's command line runs both stages in every frame, as here; thresholds on the local
-signal-to-noise ratio, which skip stages, belong to its plug-in. Its attenuation limit is `max_attenuation_db`
-of the pipeline.
+The released program chooses the stages of a frame by thresholds on its local signal-to-noise ratio, which a
+head of the encoder estimates. Its command line runs both stages in every frame, as the defaults do here; its
+plug-in begins with -10, 20 and 30 dB. There the decoders pause in frames that do not need them, here they
+hear all. Its attenuation limit is `max_attenuation_db` of the pipeline.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.configuration import Depth, Fraction, Length, Rate, Seconds, Whole, Width
+from audiotool.configuration import Depth, Fraction, Length, Rate, Real, Seconds, Whole, Width
 from audiotool.dsp.erb import erb_widths
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
@@ -64,6 +65,12 @@ class DeepFilterNet3Config:
         batch_norm: normalise activations, as in training; False for folded weights.
         post_filter: strength of the post-filter on gains that are small already; 0 for none, the released
             program takes 0.02.
+        estimates_snr: has the head that estimates a frame's local signal-to-noise ratio, as the released
+            weights do. It is not trained here.
+        lowest_snr_db, highest_snr_db: what it estimates lies between.
+        silence_below_db: frames of a lower ratio become silent.
+        no_filters_above_db: frames of a higher one have gains in all bins and no filters.
+        unchanged_above_db: frames of a higher one stay as they are.
     """
 
     sample_rate: Rate = 48000
@@ -84,6 +91,12 @@ class DeepFilterNet3Config:
     encoder_groups: Width = 32
     batch_norm: bool = True
     post_filter: Fraction = 0.0
+    estimates_snr: bool = False
+    lowest_snr_db: Real = -15.0
+    highest_snr_db: Real = 35.0
+    silence_below_db: Real = -15.0
+    no_filters_above_db: Real = 35.0
+    unchanged_above_db: Real = 35.0
 
     def __post_init__(self) -> None:
         check_frames(self.n_fft, self.hop_length)
@@ -94,6 +107,17 @@ class DeepFilterNet3Config:
             )
         if self.lookahead >= self.filter_taps:
             raise ValueError(f"lookahead {self.lookahead} is not within filter_taps {self.filter_taps}")
+        if self.chooses_stages and not self.estimates_snr:
+            raise ValueError(
+                "silence_below_db, no_filters_above_db and unchanged_above_db need weights that estimate the"
+                " local signal-to-noise ratio: these have none"
+            )
+
+    @property
+    def chooses_stages(self) -> bool:
+        """Whether a local signal-to-noise ratio that can be estimated leaves a stage out."""
+        highest = min(self.no_filters_above_db, self.unchanged_above_db)
+        return self.silence_below_db > self.lowest_snr_db or highest < self.highest_snr_db
 
     @property
     def decay(self) -> float:
@@ -296,6 +320,8 @@ class DeepFilterNet3(Model):
     reference = "Schröter et al., DeepFilterNet, Interspeech 2023, arXiv:2305.08227"
 
     bands: Tensor
+    snr_weight: Tensor
+    snr_bias: Tensor
 
     def __init__(self, config: DeepFilterNet3Config) -> None:
         super().__init__(config)
@@ -313,6 +339,10 @@ class DeepFilterNet3(Model):
         self.enc = Encoder(c)
         self.erb_dec = GainDecoder(c)
         self.df_dec = FilterDecoder(c)
+        if c.estimates_snr:
+            # Buffers: no loss here would train them.
+            self.register_buffer("snr_weight", torch.zeros(1, c.channels * c.erb_bands // 4))
+            self.register_buffer("snr_bias", torch.zeros(1))
 
     def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
         return {
@@ -355,12 +385,16 @@ class DeepFilterNet3(Model):
         state["past"] = spec[..., frames:].clone()
         now = taps - 1 - c.lookahead
         noisy = spec[..., now : now + frames]
-        masked = noisy[:, :, c.filtered_bins :] * (gains @ self.bands[:, c.filtered_bins :]).transpose(1, 2)
+        # Without filters, gains are for the lower bins too.
+        begin = 0 if c.chooses_stages else c.filtered_bins
+        masked = noisy[:, :, begin:] * (gains @ self.bands[:, begin:]).transpose(1, 2)
         windows = spec[:, :, : c.filtered_bins].unfold(3, taps, 1)  # (2, B, F, T, taps)
         own = filters.permute(4, 0, 2, 1, 3)  # (2, B, F, T, taps)
         real = (windows[0] * own[0] - windows[1] * own[1]).sum(-1)
         imag = (windows[0] * own[1] + windows[1] * own[0]).sum(-1)
-        enhanced = torch.cat((torch.stack((real, imag)), masked), dim=2)
+        enhanced = torch.cat((torch.stack((real, imag)), masked[:, :, c.filtered_bins - begin :]), dim=2)
+        if c.chooses_stages:
+            enhanced = self._chosen(enhanced, masked, noisy, self.local_snr_db(embedding))
         return self._post_filtered(enhanced, noisy) if c.post_filter else enhanced
 
     def _features(self, spec: Tensor, state: dict[str, Any]) -> tuple[Tensor, Tensor]:
@@ -378,6 +412,19 @@ class DeepFilterNet3(Model):
         bins = spec[:, :, :low] / mean.sqrt()
         state["means"] = (levels_mean, magnitudes_mean)
         return levels.transpose(1, 2)[:, None], bins.permute(1, 0, 3, 2)
+
+    def local_snr_db(self, embedding: Tensor) -> Tensor:
+        """Estimate each frame's local signal-to-noise ratio from the embedding: (B, T, D) -> (B, T)."""
+        low, high = self.config.lowest_snr_db, self.config.highest_snr_db
+        share = torch.sigmoid(F.linear(embedding, self.snr_weight, self.snr_bias))[..., 0]
+        return low + (high - low) * share
+
+    def _chosen(self, enhanced: Tensor, masked: Tensor, noisy: Tensor, snr_db: Tensor) -> Tensor:
+        """Each frame of both stages' spectrum (2, B, F, T), the gains', the input's, or silence."""
+        c, snr_db = self.config, snr_db[:, None]
+        chosen = torch.where(snr_db > c.no_filters_above_db, masked, enhanced)
+        chosen = torch.where(snr_db > c.unchanged_above_db, noisy, chosen)
+        return torch.where(snr_db < c.silence_below_db, 0.0, chosen)
 
     def _post_filtered(self, enhanced: Tensor, noisy: Tensor) -> Tensor:
         """Reduce what is small already (Valin et al., PercepNet, Interspeech 2020, arXiv:2008.04259)."""

@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -93,6 +94,33 @@ def test_another_model_is_recognised(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"looks like cleanunet: try --model cleanunet"):
         import_checkpoint(official, "hifigan", CLEANUNET / "config.json")
     assert recognise(read_torch(official)) == ["cleanunet"]
+
+
+@pytest.mark.parametrize("name", ["dtln", "fastenhancer", "gtcrn"])
+def test_a_graph_of_another_model_is_recognised(tmp_path: Path, name: str) -> None:
+    """By every importer, whatever the form of its own files."""
+    onnx = pytest.importorskip("onnx")
+    stored = [onnx.numpy_helper.from_array(np.zeros(2), key) for key in IMPORTERS.get(name).signature]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "graph", [], [], stored)
+    for file in ("model_1.onnx", "model_2.onnx"):
+        onnx.save(onnx.helper.make_model(graph), str(tmp_path / file))
+    for other in IMPORTERS.all():
+        if other != name:
+            with pytest.raises(CheckpointError, match=f"looks like {name}: try --model {name}"):
+                import_checkpoint(tmp_path / "model_1.onnx", other)
+
+
+@pytest.mark.parametrize("model", ["deepfilternet3", "dtln", "fastenhancer", "waveflow", "nsf"])
+def test_a_file_of_torch_is_recognised_where_another_form_is_read(model: str) -> None:
+    with pytest.raises(CheckpointError, match="looks like gtcrn: try --model gtcrn"):
+        import_checkpoint(CLEANUNET.parent / "gtcrn" / "model_trained_on_dns3.tar", model)
+
+
+def test_what_is_no_official_file(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="of audiotool already: give it to --checkpoint"):
+        import_checkpoint(tiny_checkpoint, "dtln")
+    with pytest.raises(CheckpointError, match="is a folder: give the file in it"):
+        import_checkpoint(tmp_path, "dtln")
 
 
 def test_another_configuration_names_the_keys(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
 from torch import Tensor
 
@@ -158,6 +159,26 @@ def test_other_graphs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model_1.onnx").write_bytes((tmp_path / "model_2.onnx").read_bytes())
     write_graph(tmp_path / "model_2.onnx", [node("MatMul", "a")], {"a": torch.zeros(2, 2)})
     with pytest.raises(CheckpointError, match="stage 2: 0 LSTMs, 1 matrices and 0 biases are not what DTLN"):
+        import_checkpoint(tmp_path / "model_1.onnx", "dtln")
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "message"),
+    [
+        ("model_1.onnx", "lstm_4_W", "has no tensor 'lstm_4_W', which its graph uses"),
+        ("model_1.onnx", "dense_2/kernel:0", "has no tensor 'dense_2/kernel:0'"),
+        ("model_2.onnx", "conv1d_2/kernel:0", "has 1 convolutions, DTLN has 2"),
+        (
+            "model_2.onnx",
+            "model_2/lstm_6/BiasAdd/ReadVariableOp/resource:0",
+            "LSTM of this file has no 'bias'",
+        ),
+    ],
+)
+def test_a_tensor_of_another_name_is_named(tmp_path: Path, file: str, name: str, message: str) -> None:
+    official_files(tmp_path, tiny())
+    rename_tensor(tmp_path / file, name)
+    with pytest.raises(CheckpointError, match=message):
         import_checkpoint(tmp_path / "model_1.onnx", "dtln")
 
 

@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
 from torch import Tensor
 
+from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.importers.base import import_checkpoint, recognise
 from audiotool.importers.fastenhancer import BLOCK_MATRICES, RENAMED
 from audiotool.importers.onnx_file import read_onnx
 from audiotool.models.fastenhancer import SIZES, FastEnhancer, reduction
+from audiotool.streaming.make import make_streamer
 
 onnx = pytest.importorskip("onnx")
 
@@ -56,6 +59,26 @@ def test_official_outputs_of_released_weights(size: str) -> None:
 def test_parameters_of_the_published_sizes(size: str, count: int) -> None:
     with torch.device("meta"):
         assert FastEnhancer.from_config({**SIZES[size], "batch_norm": False}).parameter_count == count
+
+
+def test_the_largest_size(tmp_path: Path) -> None:
+    """Its published hop of 100 samples does not divide its frames of 512."""
+    torch.manual_seed(0)
+    source = FastEnhancer.from_config({**SIZES["L"], "batch_norm": False}).eval()
+    model, _ = import_checkpoint(
+        official_file(tmp_path / "fastenhancer_l.onnx", source),  # type: ignore[arg-type]
+        "fastenhancer",
+    )
+    assert model.config == source.config
+    x = 0.1 * torch.randn(1, 1, 2051)
+    with torch.inference_mode():
+        whole = model.process(x)
+        assert torch.equal(whole, source.process(x))
+    streamer = make_streamer(TorchEngine(model))
+    parts = [streamer.feed(block.numpy()) for block in x.split(100, dim=-1)]
+    streamed = np.concatenate([*parts, streamer.flush()], axis=-1)
+    assert streamed.shape == whole.shape
+    np.testing.assert_allclose(streamed, whole.numpy(), atol=1e-5 * float(whole.abs().max()))
 
 
 def tiny(**values: Any) -> FastEnhancer:
@@ -146,6 +169,22 @@ def test_a_matrix_that_is_missing_is_named(tmp_path: Path) -> None:
     path = official_file(tmp_path / "fastenhancer.onnx", tiny(), drop="rf_block.1.attn_fc.weight")
     with pytest.raises(CheckpointError, match="11 matrices, 12 are expected for 2 blocks: it is of another"):
         import_checkpoint(path, "fastenhancer")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("val_3", "has no tensor 'val_3', which its graph uses"),
+        ("model.enc_pre.0.weight", "has no 'enc_pre.0.weight'"),
+        ("model.rf_post.1.bias", r"1 missing \(rf_post\.0\.bias\)"),
+    ],
+)
+def test_a_tensor_of_another_name_is_named(tmp_path: Path, name: str, message: str) -> None:
+    path = official_file(tmp_path / "fastenhancer.onnx", tiny())
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(OFFICIAL_CONFIG))
+    rename_tensor(path, name)
+    with pytest.raises(CheckpointError, match=message):
+        import_checkpoint(path, "fastenhancer", tmp_path / "config.yaml")
 
 
 def test_files_are_recognised(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
 from safetensors.torch import load_file
 from torch import Tensor
@@ -126,6 +127,17 @@ def test_another_graph_is_refused(tmp_path: Path) -> None:
     del changed.graph.node[0]
     onnx.save(changed, str(path))
     with pytest.raises(CheckpointError, match="10 convolutions, 11 are expected: it is of another version"):
+        import_checkpoint(path, "gtcrn")
+
+
+@pytest.mark.parametrize("place", ["Conv", "PRelu", "GRU", "MatMul"])
+def test_a_tensor_of_another_name_is_named(tmp_path: Path, place: str) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = streaming_graph(tmp_path / "gtcrn.onnx", GTCRN.from_config({}).eval())
+    nodes = onnx.load(str(path)).graph.node
+    used = next(node for node in nodes if node.op_type == place).input[1]
+    rename_tensor(path, used)
+    with pytest.raises(CheckpointError, match=f"has no tensor '{used}', which its graph uses"):
         import_checkpoint(path, "gtcrn")
 
 
