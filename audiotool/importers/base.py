@@ -20,6 +20,7 @@ override `read`.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import pickle
 import re
@@ -286,6 +287,13 @@ def recognise(official: Any) -> list[str]:
 
 def recognise_file(path: Path) -> list[str]:
     """The same of a file that may be of any format: each importer's way to read it is tried."""
+    facts = path.stat()
+    return _recognise_file(path, facts.st_mtime_ns, facts.st_size)
+
+
+@functools.lru_cache(maxsize=8)
+def _recognise_file(path: Path, *_: int) -> list[str]:
+    # Kept: who tries one model's name after another asks for the same file.
     readers = {importer.read: importer for importer in IMPORTERS.all().values()}
     for importer in readers.values():
         try:

