@@ -40,7 +40,7 @@ def test_a_saved_live_stream_equals_the_whole(name: str, tmp_path: Path) -> None
         parts.append(later.feed(block))
         fed, got = fed + len(block), got + len(parts[-1])
         assert fed - got <= later.latency
-    parts.append(later.flush())
+    parts.append(np.asarray(later.flush()))
     streamed = np.concatenate(parts)
     assert streamed.shape == whole.shape
     assert np.abs(streamed - whole).max() <= 1e-5 * np.abs(whole).max()
