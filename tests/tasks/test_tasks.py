@@ -16,7 +16,8 @@ from audiotool.tasks.base import TASKS, Task, served_by
 from audiotool.tasks.options import TaskOptions
 from audiotool.tasks.separate import Separate, SeparateOptions
 
-ALL = ("denoise", "separate", "super-resolve", "vocode")
+OURS = ("denoise", "separate", "super-resolve", "vocode")
+"""A fifth task is no reason to edit this."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,10 @@ class Kinds:
     ],
 )
 def test_models_serve_tasks(takes: tuple[str, ...], gives: tuple[str, ...], tasks: tuple[str, ...]) -> None:
-    assert served_by(Kinds(takes, gives)) == tasks
+    assert tuple(name for name in served_by(Kinds(takes, gives)) if name in OURS) == tasks
 
 
-def test_there_are_four() -> None:
-    assert tuple(sorted(TASKS.all())) == ALL
-
-
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", sorted(TASKS.all()))
 def test_a_class_declares_what_its_command_needs(name: str) -> None:
     task = TASKS.get(name)
     assert task.__doc__
