@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.dsp.attenuation import is_kept
 from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, joined, parted, selection
 from audiotool.engines.card import OLDEST_RUNTIME, OPSET, Card
 from audiotool.engines.graph_file import check_graph
@@ -144,10 +145,8 @@ class OnnxEngine(Engine):
     def warm_up(self, beginning: Chunk) -> Any:
         if not self.card.warmed_up:
             return super().warm_up(beginning)
-        nothing = {
-            name: np.zeros_like(values) for name, values in zip(self._inputs, self._start, strict=True)
-        }
-        _, stream = self.step(beginning, self.start(memory=nothing))
+        kept, stream = self.step(beginning, self.start())
+        stream = self.forget(stream, ~is_kept(beginning, kept))
         found = dict(zip(self._inputs, stream.tensors or (), strict=False))
         return {name: found[name] for name in self.card.warmed_up if name in found}
 

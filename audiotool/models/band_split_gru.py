@@ -16,7 +16,8 @@ The spectrum is divided by a running level, so the network answers the same at a
 live alike. Latency is that of the STFT: n_fft - 1 samples.
 
 What its memories hold after a second or two (the noise, the voices, the level) is what its first words lack.
-A recording that can be read twice has a warm-up: its beginning is heard once for the memories alone.
+A recording that can be read twice has a warm-up: its beginning is heard once for the memories alone, and they
+are kept where it holds more than noise.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Positive, Rate, Seconds, Stems, Whole, Width
+from audiotool.dsp.attenuation import is_kept
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT
@@ -270,20 +272,11 @@ class BandSplitGRU(Model):
         return found
 
     def warm_up(self, beginning: Tensor) -> State:
-        # Begun with nothing: a learnt start is for streams without a warm-up. It would let noise alone
-        # pass (91 % of files lose 20 dB of it with denoise-16k, 96 % without).
-        nothing = {
-            name: [
-                beginning.new_zeros(len(beginning), *part.state_shape)
-                for part in parts
-                if isinstance(part, BandLayer | Memory)
-            ]
-            for name, parts in self.recurrences.items()
-        }
-        _, state = self.step(beginning, self.start(memory=nothing))
+        # After noise alone the first words are lost: that warm-up is as good as none.
+        kept, state = self.step(beginning)
+        state = self.forget(state, ~is_kept(beginning, kept))
         _, level_state, _ = state["analysis"]
-        kept = {name: state[name] for name in self.recurrences}
-        return kept | {"analysis": (None, level_state, None)}
+        return {name: state[name] for name in self.recurrences} | {"analysis": (None, level_state, None)}
 
     def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
         begun = self.start(memory=memory)

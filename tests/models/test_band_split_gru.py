@@ -132,10 +132,32 @@ def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory: int) -
         outputs.append(y)
     torch.testing.assert_close(torch.cat(outputs, dim=-1)[..., :8000], learnt.process(x))
     assert (learnt.process(x) - plain.process(x)).abs().max() > 1e-3
-    ended = plain.warm_up(x)
-    torch.testing.assert_close(learnt.warm_up(x), ended, atol=0, rtol=0)
+    ended = learnt.warm_up(x)
+    _, state = learnt.step(x)
+    torch.testing.assert_close(ended["layers"], state["layers"], atol=0, rtol=0)
     again = [model.step(x, model.start(memory=ended), final=True)[0] for model in (learnt, plain)]
     torch.testing.assert_close(*again, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
+    """Of two rows the one that is kept is remembered; the other begins as a live stream does."""
+    model = build(learnt_start=True, bands=((1, 128), (1, 128)), filter_taps=1)
+    for layer in model.layers:
+        torch.nn.init.normal_(layer.beginning.values)
+    for masks, gain in zip(model.masks, (1.0, 0.1), strict=True):
+        masks.weight.zero_()
+        masks.bias.zero_().unflatten(-1, (2, 1, 1, -1))[:, :, 0] = gain - 0.5  # a mask begins at a half
+    times = torch.arange(16000) / 16000
+    x = torch.stack([torch.sin(2 * torch.pi * hz * times) for hz in (1000.0, 6000.0)])[:, None]
+    memory = model.warm_up(x)
+    _, state = model.step(x)
+    for layer, heard, kept in zip(model.layers, state["layers"], memory["layers"], strict=True):
+        torch.testing.assert_close(kept[0], heard[0])
+        torch.testing.assert_close(kept[1], layer.beginning(1)[0])
+    level = memory["analysis"][1]
+    assert level[0].min() > 0
+    assert level[1].abs().max() == 0
 
 
 def test_warmed_up_examples_are_what_a_warmed_up_stream_gives() -> None:
