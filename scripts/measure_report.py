@@ -1,6 +1,7 @@
 """What an HTML report costs a batch: processor time, memory, size; sound embedded, linked and left out.
 
     python scripts/measure_report.py --files 200 --seconds 5
+    python scripts/measure_report.py --encoders                     how fast a minute of speech is encoded
 
 The same batch is run without a report and with each; processor time is that of the command and its workers.
 """
@@ -8,14 +9,19 @@ The same batch is run without a report and with each; processor time is that of 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from audiotool.report.sound import Encoder, Opus, Vorbis
 
 DEMO = Path(__file__).parents[1] / "tests/data/audio/demo/noisy.flac"
 MODES = (None, "none", "link", "embed")
@@ -48,12 +54,51 @@ def measure(inputs: Path, output: Path, mode: str | None, jobs: int) -> tuple[fl
     return spent, ended.elapsed - began.elapsed, usage.ru_maxrss / 1000, size
 
 
+def encoded(make: Callable[[], bytes]) -> tuple[float, float]:
+    """How much faster than real time a minute is encoded, and kbit/s."""
+    spent = []
+    for _ in range(3):
+        began = time.process_time()
+        size = len(make())
+        spent.append(time.process_time() - began)
+    return 60 / min(spent), size * 8 / 60 / 1000
+
+
+def print_encoders() -> None:
+    """Those that pages have, and libsndfile's Opus."""
+    waveform, rate = soundfile.read(DEMO, dtype="float32")
+    minute = np.resize(waveform, 60 * rate)[None]
+
+    def by(encoder: Encoder) -> bytes:
+        encoder.feed(minute)
+        return encoder.finish()
+
+    def opus_of_libsndfile() -> bytes:
+        content = io.BytesIO()
+        soundfile.write(content, minute.T, rate, "OPUS", format="OGG")
+        return content.getvalue()
+
+    print(f"{'encoder':22}{'x real time':>12}{'kbit/s':>8}")
+    encoders = (
+        ("Opus, libsndfile", opus_of_libsndfile),
+        ("Opus, PyAV, quickest", lambda: by(Opus(rate, 1))),
+        ("Vorbis, libsndfile", lambda: by(Vorbis(rate, 1))),
+    )
+    for name, make in encoders:
+        speed, size = encoded(make)
+        print(f"{name:22}{speed:12.0f}{size:8.0f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--encoders", action="store_true")
     arguments = parser.parse_args()
+    if arguments.encoders:
+        print_encoders()
+        return
     with tempfile.TemporaryDirectory() as name:
         inputs = Path(name, "in")
         inputs.mkdir()

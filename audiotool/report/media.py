@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio.mono import Downmix
 from audiotool.metrics.rows import Row
 from audiotool.report import png
 from audiotool.report.overview import Overview, Surveyor
+from audiotool.report.sound import make_encoder
 from audiotool.report.spool import Blob
 from audiotool.report.tracks import Role, Track, tracks_of
 
@@ -36,8 +35,6 @@ GAINS = 160
 FLOOR_DB = -70.0
 """Below this level an input has no gain to be told."""
 EMBEDDED_CHANNELS = 2
-WRITE_FRAMES = 1 << 15
-"""Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Clip:
         level_db: root mean square in dB of full scale; None for silence.
         peak: greatest absolute sample.
         picture: PNG: the waveform, and the spectrogram below it.
-        sound: Ogg Vorbis; None where it is not embedded.
+        sound: as `sound.Encoder` gives it; None where it is not embedded.
     """
 
     role: Role
@@ -154,19 +151,13 @@ def _survey(track: Track, top_hz: float, sound: bool) -> tuple[Overview, bytes |
     surveyor = Surveyor(info.sample_rate, top_hz, info.frames)
     to_one, to_few = Downmix(), Downmix()
     channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
-    encoded = io.BytesIO()
-    encoder = None
-    if sound:
-        encoder = soundfile.SoundFile(encoded, "w", info.sample_rate, channels, "VORBIS", format="OGG")
+    encoder = make_encoder(info.sample_rate, channels) if sound else None
     for block in track.blocks():
         surveyor.feed(to_one(block))
         if encoder is not None:
-            heard = block if len(block) == channels else to_few(block)[None]
-            for first in range(0, heard.shape[1], WRITE_FRAMES):
-                encoder.write(heard[:, first : first + WRITE_FRAMES].T)
-    if encoder is not None:
-        encoder.close()
-    return surveyor.finish(), encoded.getvalue() if sound else None
+            encoder.feed(block if len(block) == channels else to_few(block)[None])
+    encoded = encoder.finish() if encoder is not None and surveyor.frames else None
+    return surveyor.finish(), encoded
 
 
 def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | None, ...]:

@@ -10,6 +10,7 @@ columns become too many, each two of them become one.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 COLUMNS = 512
 """At most, of a finished overview."""
+ENOUGH = 320
+"""Columns of a recording that is long enough for them: more cost time, and are hardly seen."""
 BANDS = 96
 """Rows of a spectrum, from low to high."""
 WINDOW_S = 0.032
@@ -26,7 +29,7 @@ FINEST_HOPS, COARSEST_HOPS = 8, 2
 """Hops of a frame: of a short recording, and of a long one."""
 EDGES = 3
 """Values of a column before its spectrum: least and greatest sample, and mean square."""
-AT_ONCE = 128
+AT_ONCE = 400
 """Frames that are transformed together."""
 
 Samples = NDArray[np.float32]
@@ -75,7 +78,7 @@ class Surveyor:
     def __init__(self, sample_rate: int, top_hz: float, frames: int | None) -> None:
         self.sample_rate = sample_rate
         self.window = 1 << math.ceil(math.log2(max(WINDOW_S * sample_rate, 8)))
-        ideal = self.window if frames is None else -(-frames // COLUMNS)
+        ideal = self.window if frames is None else -(-frames // ENOUGH)
         self.hop = min(max(ideal, self.window // FINEST_HOPS), self.window // COARSEST_HOPS)
         taps = np.hanning(self.window + 1)[:-1]
         self._taps = (taps * (2 / taps.sum())).astype(np.float32)
@@ -83,21 +86,21 @@ class Surveyor:
         # A frame begins before its cell: what is before the recording is silence.
         self._lead = (self.window - self.hop) // 2
         self._waiting: Samples = np.zeros(self._lead, np.float32)
-        self._frames = 0
+        self.frames = 0
         self._factor = 1
         self._cells = np.zeros((0, EDGES + BANDS), np.float32)
         self._columns = self._cells
 
     def feed(self, samples: Samples) -> None:
         """Take the next samples, (time,)."""
-        self._frames += len(samples)
+        self.frames += len(samples)
         self._waiting = np.concatenate((self._waiting, samples))
         self._measure()
 
     def finish(self) -> Overview:
         """The overview; nothing can be fed any more."""
-        cells = -(-self._frames // self.hop)
-        end = max(0, (cells - 1) * self.hop + self.window - self._lead - self._frames) if cells else 0
+        cells = -(-self.frames // self.hop)
+        end = max(0, (cells - 1) * self.hop + self.window - self._lead - self.frames) if cells else 0
         self._waiting = np.concatenate((self._waiting, np.zeros(end, np.float32)))
         self._measure()
         if len(self._cells):
@@ -106,7 +109,7 @@ class Surveyor:
             self._halve()
         table = self._columns
         column_s = self._factor * self.hop / self.sample_rate
-        seconds = self._frames / self.sample_rate
+        seconds = self.frames / self.sample_rate
         return Overview(seconds, column_s, table[:, EDGES:], table[:, 0], table[:, 1], table[:, 2])
 
     def _measure(self) -> None:
@@ -156,6 +159,7 @@ def _merged(groups: Samples) -> Samples:
     return merged
 
 
+@functools.lru_cache(maxsize=16)
 def _row_weights(sample_rate: int, window: int, top_hz: float) -> Samples:
     """(bins, BANDS): rows on the mel scale, each a mean over its bins, or between the two nearest."""
     bins = np.arange(window // 2 + 1) * sample_rate / window

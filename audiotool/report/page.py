@@ -31,6 +31,7 @@ from audiotool.report.page_head import head, title
 from audiotool.report.page_table import table
 from audiotool.report.report import Report
 from audiotool.report.scores import measures_of
+from audiotool.report.sound import KIND
 from audiotool.report.spool import Blob, content
 from audiotool.text import one_line
 
@@ -111,7 +112,7 @@ class _Places:
     def sound_of(self, clip: Clip) -> str | None:
         """Its address, None where it is nowhere."""
         if clip.sound is not None:
-            return _inline("audio/ogg", content(clip.sound))
+            return _inline(KIND, content(clip.sound))
         linked = self.sound == "link" and clip.path is not None
         return relative_url(Path(str(clip.path)), self.page) if linked else None
 

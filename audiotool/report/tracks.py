@@ -17,7 +17,7 @@ from audiotool.metrics.rows import Row
 
 Role = Literal["input", "output", "removed", "reference"]
 
-BLOCK_SECONDS = 4.0
+BLOCK_SECONDS = 10.0
 """Of a recording that are in memory at a time."""
 
 
