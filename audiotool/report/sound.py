@@ -1,8 +1,8 @@
 """Recordings in small, for the page: Opus where PyAV is installed, else Vorbis.
 
-Opus can be told how hard to try. libsndfile has no way to say it, and encodes some 30 times as fast as real time,
-slower than the denoiser works. Through PyAV, at the quickest, it is some 900 times; libsndfile's Vorbis 500 times
-(`scripts/measure_report.py --encoders`).
+Opus can be told how hard to try. libsndfile has no way to say it, and encodes some 30 times as fast as real
+time, slower than the denoiser works. Through PyAV, at the quickest, it is some 900 times; libsndfile's Vorbis
+500 times (`scripts/measure_report.py --encoders`).
 """
 
 from __future__ import annotations
