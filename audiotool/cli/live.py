@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli.causal import causal
+from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
 from audiotool.errors import PlanError
@@ -112,6 +113,7 @@ def live(
         typer.Option(min=0.1, callback=a_number, metavar="N", help="Stop after so long.", show_default=False),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Denoise a microphone as you speak. Keys: b hears the input as it is and back, q ends.
 
@@ -119,7 +121,7 @@ def live(
     """
     backend = open_backend()
     if list_devices:
-        _print_devices(backend)
+        (_write_devices if as_json else _print_devices)(backend)
         return
     if model is not None and checkpoint is not None:
         raise PlanError("--model and --checkpoint exclude each other")
@@ -151,6 +153,9 @@ def live(
             loop.stop()
             if not quiet:
                 say(_summary(loop, form))
+    if as_json:
+        places = {} if record is None else {"recordings": list(map(str, record))}
+        write_document("live", **_facts(loop, form, source, sink), **places)
 
 
 def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: Any) -> Pipeline:
@@ -257,6 +262,37 @@ def _gaps(loop: LiveLoop) -> str:
 def _summary(loop: LiveLoop, form: Form) -> str:
     played = loop.callbacks * form.block / form.sample_rate
     return f"{played:.1f} s, {_gaps(loop)}"
+
+
+def _facts(loop: LiveLoop, form: Form, source: Device, sink: Device) -> dict[str, Any]:
+    """How a stream went, for scripts."""
+    return {
+        "input": source.name,
+        "output": sink.name,
+        "sample_rate": form.sample_rate,
+        "block": form.block,
+        "latency_ms": round(loop.latency_seconds * 1000, 3),
+        "seconds": round(loop.callbacks * form.block / form.sample_rate, 3),
+        "underruns": loop.underruns,
+        "overruns": loop.overruns,
+    }
+
+
+def _write_devices(backend: Backend) -> None:
+    source, sink = backend.defaults()
+    devices = [
+        {
+            "name": device.name,
+            "number": device.number,
+            "inputs": device.inputs,
+            "outputs": device.outputs,
+            "sample_rate": device.sample_rate,
+            "default_input": device.number == source,
+            "default_output": device.number == sink,
+        }
+        for device in backend.devices()
+    ]
+    write_document("live", devices=devices)
 
 
 def _print_devices(backend: Backend) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiotool.cli.causal import causal
+from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import say
 from audiotool.errors import InputError, PlanError
 from audiotool.extras import require_extra
@@ -71,6 +72,7 @@ def serve(
     device: Device = "auto",
     engine: EngineChoice = EngineKind.auto,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a step.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Serve streams by WebSocket and files by POST, many at once; a page at / tries it with your microphone.
 
@@ -101,7 +103,10 @@ def serve(
     limits = Limits(idle, upload_bytes=upload * 1_000_000)
     server = Server(Service(pipeline, capacity), token, limits, hosts=(host, *(allow_host or ())))
     address = f"[{host}]" if ":" in host else host
-    say(f"listening on http://{address}:{listener.getsockname()[1]}/ for {pipeline.task}")
+    place = f"http://{address}:{listener.getsockname()[1]}/"
+    say(f"listening on {place} for {pipeline.task}")
+    if as_json:
+        write_document("serve", address=place, task=pipeline.task, capacity=capacity)
     config = uvicorn.Config(
         server.app(),
         log_level="warning",

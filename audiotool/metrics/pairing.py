@@ -91,7 +91,7 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
         partners["reference"] = _matches(estimates, references)
         unused = len(references) - len(partners["reference"])
         if unused and partners["reference"]:
-            logger.warning("%d references have no estimate and are not scored", unused)
+            logger.warning("references without an estimate, which are not scored: %d", unused)
     if noisy is not None:
         inputs = _by_stem(noisy)
         mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}

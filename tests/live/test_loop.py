@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -396,6 +397,21 @@ def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = run(monkeypatch, FakeBackend(), "--list-devices")
     assert code == 0
     assert "USB Headset Mono 2" in output
+
+
+def test_devices_and_how_it_went_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, FakeBackend(), "--list-devices", "--json")
+    assert code == 0
+    found = json.loads(output)
+    assert (found["schema"], found["command"]) == (1, "live")
+    assert {"USB Headset Mono 2"} <= {device["name"] for device in found["devices"]}
+    assert sum(device["default_input"] for device in found["devices"]) == 1
+    words = ("--model", "denoise-tiny-16k", "--seconds", 0.3, "--quiet", "--json")
+    code, output = run(monkeypatch, FakeBackend(paced=True), *words)
+    assert code == 0, output
+    ended = json.loads(output)
+    assert (ended["sample_rate"], ended["block"]) == (RATE, 256)
+    assert ended["seconds"] > 0
 
 
 def test_samples_that_are_none(pipeline: audiotool.Pipeline) -> None:

@@ -400,3 +400,17 @@ def test_health_tells_how_many(server: Running) -> None:
         stream.recv(SECONDS)
         found = json.loads(server.request("GET", "/health")[1])
     assert (found["status"], found["streams"], found["capacity"]) == ("ok", 1, 4)
+
+
+def test_where_it_listens_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    import uvicorn
+    from typer.testing import CliRunner
+
+    from audiotool.cli.app import app
+
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    words = ["serve", "--port", "0", "--model", "denoise-tiny-16k", "--capacity", "3", "--json"]
+    done = CliRunner().invoke(app, words)
+    found = json.loads(done.stdout)
+    assert (found["command"], found["task"], found["capacity"]) == ("serve", "denoise", 3)
+    assert found["address"].startswith("http://127.0.0.1:")
