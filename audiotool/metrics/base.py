@@ -197,6 +197,7 @@ class Metric:
         higher_is_better: the direction of improvement; None where there is none.
         needs_reference: False for what rates an estimate by itself, see `NonIntrusiveMetric`.
         uses_interferers: whether it asks for `Pair.interferers`.
+        uses_edge: whether it asks for `Pair.edge_hz`.
     """
 
     name: ClassVar[str]
@@ -205,6 +206,7 @@ class Metric:
     higher_is_better: ClassVar[bool | None] = True
     needs_reference: ClassVar[bool] = True
     uses_interferers: ClassVar[bool] = False
+    uses_edge: ClassVar[bool] = False
 
     @classmethod
     def check(cls) -> None:

@@ -166,7 +166,8 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     estimate = _matching(files.estimate, reference, rate, row)
     if "pesq" in metrics and rate < WIDE_BAND_RATE:
         row.notes.append(f"PESQ is narrow-band at {rate} Hz: another scale than wide-band")
-    edge = _edge(files.noisy) if files.noisy is not None and "lsd_high" in metrics else None
+    asked = any(METRICS.get(name).uses_edge for name in metrics)
+    edge = _edge(files.noisy) if files.noisy is not None and asked else None
     others: list[Waveform] = []
     if any(METRICS.get(name).uses_interferers for name in metrics):
         others = _interferers(files, reference, rate)

@@ -51,6 +51,7 @@ class HighBandLogSpectralDistance(LogSpectralDistance):
     """
 
     name = "lsd_high"
+    uses_edge = True
 
     def first_bin(self, pair: Pair) -> int:
         edge = None if pair.edge_hz is None else math.ceil(pair.edge_hz / pair.sample_rate * 2048)

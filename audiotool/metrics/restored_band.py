@@ -1,0 +1,194 @@
+"""How a restored band is: as loud as speech's, in the right moments, and alike where it is audible.
+
+All look above where the unprocessed input's content ended; where that is not known, at the upper half of the
+band. A distance of logarithms falls when a floor is filled with anything. Here energies are summed as they
+are, and in what is logarithmic nothing counts that is not audible: what lies more than `AUDIBLE_DB` below the
+loudest bin of the reference counts as that weak, in both waveforms. Pauses do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from audiotool.dsp.erb import hz_to_erb
+from audiotool.dsp.framing import StreamingFrames, hann
+from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+AUDIBLE_DB = 60.0
+"""Speech at 60 dB of sound pressure has its loudest bins there: what is 60 dB weaker nobody hears."""
+
+NOTHING_DB = 120.0
+"""Below the loudest bin of the reference: so weak is what holds nothing at all."""
+
+PAUSE_DB = 40.0
+"""Below the loudest frame of the reference."""
+
+FRAME_SECONDS, HOP_SECONDS = 0.032, 0.010
+VOICING_RATE = 16000
+BLOCK = 1 << 17
+"""Samples analysed at a time."""
+
+
+@dataclass
+class RestoredBand:
+    """The band above the edge, frame by frame, pauses left out.
+
+    Args:
+        energies: (2, frames) of the reference and the estimate; at least `NOTHING_DB` below the loudest bin.
+        reference, estimate: (frames, bands) sums of audible powers over ERB bands.
+        distances: root mean square over bins of log10 ratios of audible powers, of each frame that has an
+            audible bin.
+        voiced: (frames,) whether the reference is voiced.
+    """
+
+    energies: NDArray[np.float64]
+    reference: NDArray[np.float64]
+    estimate: NDArray[np.float64]
+    distances: NDArray[np.float64]
+    voiced: NDArray[np.bool_]
+
+
+class RestoredBandMetric(Metric):
+    """Base of the metrics of a restored band, which share its analysis."""
+
+    family = "restored"
+    uses_edge = True
+
+    @staticmethod
+    def band(pair: Pair) -> RestoredBand:
+        """The analysis of a pair.
+
+        Raises:
+            Unscorable: the reference is silent, or nothing of its band is audible.
+        """
+        return pair.results.of(RestoredBand, lambda: _analysed(pair))
+
+
+class RestoredVoicedEnergy(RestoredBandMetric):
+    """Energy of the restored band in voiced frames, over the reference's; below 0 it is too weak."""
+
+    name = "restored_voiced"
+    unit = "dB"
+    higher_is_better = None
+    of_voiced: ClassVar[bool] = True
+
+    def measure(self, pair: Pair) -> float:
+        band = self.band(pair)
+        frames = band.voiced == self.of_voiced
+        if not frames.any():
+            raise Unscorable(f"the reference has no {'voiced' if self.of_voiced else 'unvoiced'} frame")
+        reference, estimate = band.energies[:, frames].sum(1)
+        return float(10 * np.log10(estimate / reference))
+
+
+class RestoredUnvoicedEnergy(RestoredVoicedEnergy):
+    """The same in unvoiced frames."""
+
+    name = "restored_unvoiced"
+    of_voiced = False
+
+
+class RestoredCorrelation(RestoredBandMetric):
+    """Correlation of the levels of ERB bands over time, the mean of the bands; a constant floor has 0."""
+
+    name = "restored_correlation"
+
+    def measure(self, pair: Pair) -> float:
+        band = self.band(pair)
+        reference, estimate = (np.log10(power) for power in (band.reference, band.estimate))
+        reference, estimate = reference - reference.mean(0), estimate - estimate.mean(0)
+        spread, own = np.square(reference).sum(0), np.square(estimate).sum(0)
+        # A level that stays within a hundredth of a decibel says nothing.
+        says = spread > 1e-6 * len(reference)
+        if not says.any():
+            raise Unscorable("the level of the reference's band never changes")
+        both = (reference * estimate).sum(0)[says]
+        known = own[says] > 1e-6 * len(reference)
+        return float(np.mean(np.where(known, both / np.sqrt(spread[says] * np.maximum(own[says], 1e-12)), 0)))
+
+
+class RestoredLogSpectralDistance(RestoredBandMetric):
+    """Log-spectral distance of the restored band over bins that are audible in either, mean of frames."""
+
+    name = "restored_lsd"
+    unit = "log10"
+    higher_is_better = False
+
+    def measure(self, pair: Pair) -> float:
+        distances = self.band(pair).distances
+        if not distances.size:
+            raise Unscorable("nothing of the restored band is audible")
+        return float(distances.mean())
+
+
+def _analysed(pair: Pair) -> RestoredBand:
+    pair.require_sound()
+    rate = pair.sample_rate
+    n_fft, hop = 2 * round(FRAME_SECONDS * rate / 2), round(HOP_SECONDS * rate)
+    nyquist = rate / 2
+    edge_hz = pair.edge_hz if pair.edge_hz is not None and pair.edge_hz <= 0.9 * nyquist else nyquist / 2
+    first = int(np.ceil(edge_hz / rate * n_fft))
+    starts = _starts_of_bands(first, n_fft, rate)
+    loudness = [(power.max(), power.sum(1)) for power in _powers(pair.reference, n_fft, hop)]
+    if not loudness:
+        raise Unscorable("too short for one frame")
+    floor = max(peak for peak, _ in loudness) * 10 ** (-AUDIBLE_DB / 10)
+    loud = np.concatenate([sums for _, sums in loudness])
+    speech = loud > loud.max() * 10 ** (-PAUSE_DB / 10)
+    parts: list[list[NDArray[np.float64]]] = [[], [], [], []]
+    both = zip(_powers(pair.reference, n_fft, hop), _powers(pair.estimate, n_fft, hop), strict=True)
+    done = 0
+    for found in both:
+        counted = speech[done : done + len(found[0])]
+        done += len(found[0])
+        above = [power[counted, first:] for power in found]
+        parts[3].append(np.stack([power.sum(1) for power in above]))
+        reference, estimate = (np.maximum(power, floor) for power in above)
+        for n, power in enumerate((reference, estimate)):
+            parts[n].append(np.add.reduceat(power, starts, axis=1))
+        audible = (reference > floor) | (estimate > floor)
+        squares = np.square(np.log10(reference / estimate)).sum(1)
+        counts = audible.sum(1)
+        parts[2].append(np.sqrt(squares[counts > 0] / counts[counts > 0]))
+    references, estimates, distances = (np.concatenate(part) for part in parts[:3])
+    nothing = floor * 10 ** ((AUDIBLE_DB - NOTHING_DB) / 10)
+    energies = np.maximum(np.concatenate(parts[3], axis=1), nothing)
+    return RestoredBand(energies, references, estimates, distances, _voiced(pair, len(loud))[speech])
+
+
+def _powers(waveform: Waveform, n_fft: int, hop: int) -> Iterator[NDArray[np.float64]]:
+    """Blocks (frames, bins) of a waveform; frame n begins at sample n * hop."""
+    frames, state = StreamingFrames(n_fft, hop, padding="none"), None
+    window = hann(n_fft, n_fft)
+    for start in range(0, len(waveform), BLOCK):
+        block = waveform[None, start : start + BLOCK]
+        cut, state = frames.step(block, state, final=start + BLOCK >= len(waveform))
+        if cut.shape[1]:
+            spec = np.fft.rfft(cut[0] * window)
+            yield np.square(spec.real) + np.square(spec.imag)
+
+
+def _starts_of_bands(first: int, n_fft: int, rate: int) -> NDArray[np.int64]:
+    """Bins above the first that bands of about one ERB begin with."""
+    erb = hz_to_erb(np.arange(first, n_fft // 2 + 1) / n_fft * rate)
+    return np.flatnonzero(np.diff(np.floor(erb - erb[0]), prepend=-1.0))
+
+
+def _voiced(pair: Pair, frames: int) -> NDArray[np.bool_]:
+    """(frames,) of the reference, in the middle of each."""
+    import torch
+
+    from audiotool.dsp.pitch import fundamental_frequency
+
+    reference = torch.from_numpy(pair.at(VOICING_RATE).reference.astype("float32"))[None]
+    voiced = fundamental_frequency(reference, VOICING_RATE, round(HOP_SECONDS * VOICING_RATE))[0] > 0
+    middle = voiced.numpy()[round(FRAME_SECONDS / HOP_SECONDS / 2) :][:frames]
+    # At a rate that has no whole hops the last frames may be missing.
+    return np.pad(middle, (0, frames - len(middle)))
