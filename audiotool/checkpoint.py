@@ -46,6 +46,12 @@ FULL_BAND_HZ = 24000
 
 MANIFEST = "SHA256SUMS"
 
+SUCCEEDED = {
+    "wideband-16k": "super-resolve-48k with --rate 16000",
+    "wideband-24k": "super-resolve-48k with --rate 24000",
+}
+"""Bundled checkpoints of earlier versions, and what does their work."""
+
 EngineName = Literal["auto", "onnx", "torch"]
 """What runs a model: an exported graph in onnxruntime, the model itself in PyTorch, or what serves best."""
 
@@ -296,6 +302,10 @@ def resolve(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
+    if str(name_or_path) in SUCCEEDED:
+        raise CheckpointError(
+            f"'{name_or_path}' is no longer bundled: its work is done by {SUCCEEDED[str(name_or_path)]}"
+        )
     raise CheckpointError(
         f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(named()) or '(none)'}"
     )

@@ -139,12 +139,15 @@ def write_card(path: Path, card_path: Path | None = None, test: Path | None = No
     return target
 
 
-def measure(path: Path, task: str, test: Path, name: str) -> dict[str, dict[str, float]]:
+def measure(
+    path: Path, task: str, test: Path, name: str, options: Sequence[str] = ()
+) -> dict[str, dict[str, float]]:
     """Mean scores of a checkpoint on a test set, by the task's own command.
 
     Args:
         test: folder with noisy/ and clean/, as `audiotool data mix` renders it.
         name: of the set, in the rows' names.
+        options: of the command.
     Returns:
         {"NAME, 3 files": {metric: mean}, "NAME, input": the same of the unprocessed files}.
     Raises:
@@ -155,7 +158,7 @@ def measure(path: Path, task: str, test: Path, name: str) -> dict[str, dict[str,
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         words = [task, test / "noisy", "-o", Path(folder, "out"), "--checkpoint", path, "--quiet"]
-        words += ["--reference", test / "clean", "--report", report]
+        words += ["--reference", test / "clean", "--report", report, *options]
         command = [sys.executable, "-m", "audiotool", *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
         if done.returncode:

@@ -50,6 +50,9 @@ NARROW_BAND = 0.8
 """Share of `extends_from_hz`. If a recording's content ends below it, an audible gap stays; a remark says
 so."""
 
+RESAMPLED_BAND = 0.95
+"""Share of a lower rate's band that a resampler keeps: a model that is told more leaves a gap."""
+
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
 
@@ -297,7 +300,22 @@ class Pipeline:
         if settings.widens:
             rate = settings.output_rate or max(sample_rate, self.sample_rate)
             settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
-        return Session(self.engine, sample_rate, channels, settings, **self.conditions, **measured)
+        conditions = {**self.conditions, **measured, **self._told(sample_rate, settings, measured)}
+        return Session(self.engine, sample_rate, channels, settings, **conditions)
+
+    def _told(self, sample_rate: int, settings: Settings, measured: dict[str, Any]) -> dict[str, float]:
+        """Where the content of what the model hears ends, if that is known.
+
+        Raises:
+            StreamError: the settings say so to a model that adds nothing.
+        """
+        if settings.bandwidth_hz is not None and self.engine.extends_from_hz is None:
+            raise StreamError(f"{self.engine.name} extends no band: a bandwidth says nothing to it")
+        bandwidth = settings.bandwidth_hz or measured.get("bandwidth_hz")
+        if bandwidth is None:
+            return {}
+        heard = RESAMPLED_BAND * sample_rate / 2 if sample_rate < self.sample_rate else math.inf
+        return {"bandwidth_hz": min(bandwidth, heard)}
 
     def _with_chunk(self, seconds: float, channels: int) -> Settings:
         """Return the settings with `chunk_seconds` of so much audio, unless the user has set it.
@@ -313,26 +331,26 @@ class Pipeline:
     def _remarks(self, measured: dict[str, Any]) -> list[str]:
         """Return remarks for the user on what the first pass has found."""
         bandwidth = measured.get("bandwidth_hz")
-        if bandwidth is None:
+        if bandwidth is None or self.settings.bandwidth_hz is not None:
             return []
         found, other = f"holds sound up to {bandwidth / 1000:.1f} kHz", None
         begin = self.engine.extends_from_hz or 0.0
         if bandwidth > FULL_BAND * self.sample_rate / 2:
             found += ": there is nothing to extend"
-            other = self._other_model(above=max(self.sample_rate, 2 * bandwidth / FULL_BAND))
+            least = max(self.sample_rate, 2 * bandwidth / FULL_BAND)
+            other = self._other_model(lambda metadata: metadata.sample_rate > least)
         elif bandwidth < NARROW_BAND * begin:
             found += f": nothing comes between that and {begin / 1000:.1f} kHz, where the model begins"
-            other = self._other_model(below=self.sample_rate)
+            other = self._other_model(lambda metadata: NARROW_BAND * _begin_of(metadata) <= bandwidth)
         elif self.settings.output_rate is not None and bandwidth > FULL_BAND * self.settings.output_rate / 2:
             found += f": an output of {self.settings.output_rate} Hz holds no more than that"
         return [found if other is None else f"{found}; use the model {other}"]
 
-    def _other_model(self, above: float = 0.0, below: float = math.inf) -> str | None:
-        """Return the name of a bundled checkpoint of this task whose sample rate in Hz lies between two; else
-        None."""
+    def _other_model(self, suits: Callable[[checkpoint.Metadata], bool]) -> str | None:
+        """Return the name of a bundled checkpoint of this task that suits, else None."""
         for name, path in checkpoint.bundled().items():
             other = checkpoint.read_metadata(path)
-            if other.task == self.task and above < other.sample_rate < below:
+            if other.task == self.task and suits(other):
                 return name
         return None
 
@@ -458,6 +476,12 @@ class LiveStream:
             "a live stream holds a running model, which is not copied: keep live.state(), and go on with"
             " pipeline.live(sample_rate, state=state)"
         )
+
+
+def _begin_of(metadata: checkpoint.Metadata) -> float:
+    """Lowest frequency in Hz at which a checkpoint's model adds something, as its configuration says."""
+    begin = metadata.model["config"].get("extend_from_hz")
+    return math.inf if begin is None else float(begin)
 
 
 def _whole_number(value: Any, what: str) -> int:

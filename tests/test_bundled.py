@@ -86,7 +86,7 @@ def heard_by(model: Model) -> np.ndarray:
 def test_graphs_give_what_their_models_give_however_a_stream_is_cut(name: str) -> None:
     """Within 1e-5 of the peak, or as near to double precision as the model itself is in single.
 
-    A network may be ill-conditioned: phases of bins that hold next to nothing (wideband-24k), memories that
+    A network may be ill-conditioned: sources divided by their own power (super-resolve-48k), memories that
     add up rounding (two-speakers-16k), iterations that amplify it (the vocoder). There two orders of
     summation differ, and neither is the right one.
     """

@@ -22,8 +22,8 @@ SIGNATURES = {
     "load": "(name: 'str | Path' = 'denoise', device: 'str' = 'auto', task: 'str | None' = None,"
     " engine: 'EngineName' = 'auto', threads: 'int | None' = None, *,"
     " chunk_seconds: 'float | None' = None, mix: 'float' = 1.0, max_attenuation_db: 'float | None' = None,"
-    " output_rate: 'int | None' = None, upper_band: 'bool' = True, follow_removal: 'bool' = True,"
-    " warm_up: 'bool' = True, **misspelt: 'Any') -> 'Pipeline'",
+    " output_rate: 'int | None' = None, bandwidth_hz: 'float | None' = None, upper_band: 'bool' = True,"
+    " follow_removal: 'bool' = True, warm_up: 'bool' = True, **misspelt: 'Any') -> 'Pipeline'",
     "load_model": "(path: 'str | Path', device: 'str' = 'cpu') -> 'Model'",
     "read": "(source: 'str | Path') -> 'tuple[NDArray[np.float32], int]'",
     "write": "(path: 'str | Path', waveform: 'FloatBlock', sample_rate: 'int', subtype: 'str' = 'PCM_16',"

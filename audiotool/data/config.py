@@ -165,6 +165,13 @@ class NarrowBandConfig(Section):
         8000, ge=2000, description="Hz; half of it is the highest frequency of the input"
     )
     roll_off: PositiveRange = Field((0.85, 1.0), description="edge of the random low-pass, as part of that")
+    bandwidth_hz: PositiveRange | None = Field(
+        None,
+        description="Hz; in place of half of source_rate each example draws its own, and the model is told",
+    )
+    noise_probability: Probability = Field(
+        0.0, description="that an input of training is noisy, at mixing.snr_db; the target is not"
+    )
 
 
 class MixtureConfig(Section):

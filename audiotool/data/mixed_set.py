@@ -32,7 +32,8 @@ def write_set(
     """Render examples to `noisy/00000.wav`, `clean/00000.wav` and so on, and list them in `index.csv`.
 
     Inputs that are no waveform (mel frames) are `.npy` files. Several stems are `clean/00000.NAME.wav` each;
-    each other array of an example is written to a folder of its name. 16-bit; peaks are below full scale.
+    each other array of an example is written to a folder of its name, a single number to a column. 16-bit;
+    peaks are below full scale.
 
     Args:
         dataset: the examples.
@@ -96,6 +97,9 @@ def _write_one(dataset: ExampleDataset, folder: Path, index: int, stems: Sequenc
     folders = {"input": "noisy", "target": "clean"}
     for name, array in arrays.items():
         place = folders.get(name, name)
+        if array.size == 1 and name not in folders:
+            row[name] = array.item()
+            continue
         is_waveform = name != "input" or array.shape[-1] == length
         names = stems if name == "target" else ()
         row[place] = _write_array(folder, f"{place}/{index:05d}", array, rate, is_waveform, names)

@@ -30,6 +30,7 @@ from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import Model, State
+from audiotool.models.layers.bypass import add_input
 from audiotool.models.layers.conv import StreamingConv1d
 from audiotool.models.layers.deep_filter import DeepFilter
 from audiotool.models.layers.levelled_spectrum import LevelledSpectrum, compressed
@@ -173,7 +174,7 @@ class SpectralConvNeXt(Model):
         spec = self._render(predicted, spec, levels, state)
         y, state["synthesis"] = self.synthesis(spec, state["synthesis"], final)
         if self.config.head == "extend":
-            y = self._add_input(y[:, None], x, state, final)
+            y, state["waiting"] = add_input(y[:, None], x, state["waiting"], final)
         return y, state
 
     def _network(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
@@ -225,11 +226,3 @@ class SpectralConvNeXt(Model):
         plain = mask[:, :, low:] * spec[:, None, low:]
         filtered = filtered.unflatten(0, (-1, spec.shape[0])).permute(1, 2, 3, 0)
         return torch.cat((filtered, plain), dim=2)
-
-    def _add_input(self, y: Tensor, x: Tensor, state: dict[str, Any], final: bool) -> Tensor:
-        """Add the input, which waits until the network's answer to it has come out."""
-        waiting = x if state["waiting"] is None else torch.cat((state["waiting"], x), dim=-1)
-        if final:
-            y = y[..., : waiting.shape[-1]]
-        state["waiting"] = waiting[..., y.shape[-1] :].clone()
-        return y + waiting[..., : y.shape[-1]]

@@ -42,31 +42,36 @@ class Settings:
         max_attenuation_db: greatest attenuation A in dB: the output is e + 10^(-A/20) (input - e), e the
             model's output.
         output_rate: Hz of the output; None keeps the input's.
+        bandwidth_hz: bandwidth of the input in Hz, for models that extend it; if None, that of files and arrays
+            is measured, and in live streams the model estimates it.
         upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
             the frequencies below. A model whose rate is the input's or higher has all of them in its band.
         follow_removal: False keeps the whole upper band at gain 1, for models that remove nothing.
         warm_up: run the model over the recording's first seconds before its stream begins, if the model
             declares `warm_up_seconds`. Live streams and pipes never do.
         widens: the output may have a wider band than the input. Its rate is at least the model's, and the
-            input's frequencies above the model's band are kept as they are.
+            frequencies that the input has are kept as they are.
     """
 
     chunk_seconds: float | None = None
     mix: float = 1.0
     max_attenuation_db: float | None = None
     output_rate: int | None = None
+    bandwidth_hz: float | None = None
     upper_band: bool = True
     follow_removal: bool = True
     warm_up: bool = True
     widens: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("chunk_seconds", "mix", "max_attenuation_db", "output_rate"):
+        for name in ("chunk_seconds", "mix", "max_attenuation_db", "output_rate", "bandwidth_hz"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, numbers.Real) and math.isfinite(value)):
                 raise StreamError(f"{name} is a number, got {value!r}")
         if not 0.0 <= self.mix <= 1.0:
             raise StreamError(f"mix is from 0 (input) to 1 (output), got {self.mix}")
+        if self.bandwidth_hz is not None and not self.bandwidth_hz > 0:
+            raise StreamError(f"a bandwidth is in Hz and above 0, got {self.bandwidth_hz}")
         if self.max_attenuation_db is not None and not self.max_attenuation_db >= 0.0:
             raise StreamError(
                 f"the greatest attenuation is in dB and not negative, got {self.max_attenuation_db}"
@@ -140,7 +145,11 @@ class Session(Carrier):
         stems = len(engine.stems)
         self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)
         same_rate = self.output_rate == sample_rate
-        self._has_upper_band = self.settings.upper_band and same_rate and sample_rate > engine.sample_rate
+        # What widens a band gives back, too, what two resamplers take from its edge.
+        has_other_band = sample_rate > engine.sample_rate or (
+            self.settings.widens and sample_rate != engine.sample_rate
+        )
+        self._has_upper_band = self.settings.upper_band and same_rate and has_other_band
         self._back = StreamingResampler(engine.sample_rate, sample_rate, self.output_channels)
         self._check_mixing(self.settings)
         self._begin()

@@ -30,6 +30,7 @@ def load(
     mix: float = 1.0,
     max_attenuation_db: float | None = None,
     output_rate: int | None = None,
+    bandwidth_hz: float | None = None,
     upper_band: bool = True,
     follow_removal: bool = True,
     warm_up: bool = True,
@@ -47,8 +48,8 @@ def load(
             there is one and the device allows it.
         threads: threads of one step; None is the engine's default. PyTorch has one number for the whole
             process.
-        chunk_seconds, mix, max_attenuation_db, output_rate, upper_band, follow_removal, warm_up: see
-            `Settings`; a task's own settings override them.
+        chunk_seconds, mix, max_attenuation_db, output_rate, bandwidth_hz, upper_band, follow_removal,
+            warm_up: see `Settings`; a task's own settings override them.
     Raises:
         StreamError: there is no such option, or a value is out of range.
         CheckpointError: no such checkpoint, or one that cannot be used.
@@ -76,6 +77,7 @@ def load(
         "mix": mix,
         "max_attenuation_db": max_attenuation_db,
         "output_rate": output_rate,
+        "bandwidth_hz": bandwidth_hz,
         "upper_band": upper_band,
         "follow_removal": follow_removal,
         "warm_up": warm_up,

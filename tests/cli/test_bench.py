@@ -41,7 +41,7 @@ def test_a_table(tiny_checkpoint: Path) -> None:
 
 
 def test_a_task_is_its_default() -> None:
-    for task, name in (("super-resolve", "wideband-16k"), ("denoise", "denoise-16k")):
+    for task, name in (("super-resolve", "super-resolve-48k"), ("denoise", "denoise-16k")):
         done = bench("--model", task, "--seconds", "1", "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["checkpoint"] == name

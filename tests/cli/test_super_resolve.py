@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 import audiotool
 from audiotool.cli.app import app
+from audiotool.errors import CheckpointError, StreamError
 from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeXtConfig
 
 
@@ -92,24 +93,103 @@ def test_a_full_band_is_left_alone_and_told(super_resolve: Callable[..., Result]
 
 
 def test_a_wide_band_is_told_which_model_goes_on(super_resolve: Callable[..., Result]) -> None:
-    x = write_noise("in.wav", 16000, 16000)
+    write_noise("in.wav", 16000, 16000)
     result = super_resolve("in.wav", "-o", "out.wav", "--rate", 24000)
-    assert (
-        "holds sound up to 8.0 kHz: there is nothing to extend; use the model wideband-24k" in result.stderr
-    )
-    told = bundled("in.wav", "-o", "wider.wav", "--model", "wideband-24k")
-    assert told.stderr.rstrip().endswith("holds sound up to 8.0 kHz")
-    y, rate = audiotool.read("wider.wav")
-    assert (rate, y.shape) == (24000, (1, 24000))
-    assert power_above(y[0], rate, 8300) > 1e-6
-    assert power_above(y[0] - soxr.resample(x, 16000, 24000), rate, 7300) > 0.99
+    expected = "holds sound up to 8.0 kHz: there is nothing to extend; use the model super-resolve-48k"
+    assert expected in result.stderr
 
 
 def test_a_band_too_narrow_for_a_model_is_told(super_resolve: Callable[..., Result]) -> None:
     write_noise("in.wav", 8000, 8000)
-    told = bundled("in.wav", "-o", "out.wav", "--model", "wideband-24k")
+    config = SpectralConvNeXtConfig(
+        head="extend", sample_rate=24000, extend_from_hz=7000.0, dim=16, blocks=2, n_fft=768, hop_length=384
+    )
+    save_model(Path("wide.safetensors"), SpectralConvNeXt(config).eval(), "super-resolve")
+    told = super_resolve("in.wav", "-o", "out.wav")
     found = "holds sound up to 4.0 kHz: nothing comes between that and 7.0 kHz, where the model begins"
-    assert f"{found}; use the model wideband-16k" in told.stderr
+    assert f"{found}; use the model super-resolve-48k" in told.stderr
+
+
+@pytest.mark.parametrize("content_rate", [4000, 8000, 12000, 16000, 24000])
+@pytest.mark.parametrize("output_rate", [16000, 24000, 48000])
+def test_one_model_for_every_bandwidth_and_rate(
+    content_rate: int, output_rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new band is there up to half of the output's rate, and the band below is the input's."""
+    monkeypatch.chdir(tmp_path)
+    x = write_noise("in.wav", max(8000, content_rate), content_rate)
+    told = bundled("in.wav", "-o", "out.wav", "--rate", str(output_rate))
+    assert told.exit_code == 0, told.output
+    y, rate = audiotool.read("out.wav")
+    assert (rate, y.shape) == (output_rate, (1, output_rate))
+    edge = content_rate / 2
+    assert f"holds sound up to {edge // 1000:.0f}." in told.stderr
+    if edge >= 0.95 * output_rate / 2:
+        assert f"an output of {output_rate} Hz holds no more than that" in told.stderr
+        return
+    assert power_above(y[0], rate, 1.05 * edge) > 1e-5
+    same = soxr.resample(x, max(8000, content_rate), rate, quality="VHQ")[: y.shape[1]]
+    below = np.fft.rfftfreq(len(same), 1 / rate) < 0.85 * edge
+    error, own = spectrum(y[0] - same)[below], spectrum(same)[below]
+    assert np.square(error).sum() < 1e-6 * np.square(own).sum()
+
+
+def test_the_bundled_model_leaves_a_full_band_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = write_noise("in.wav", 48000, 48000)
+    told = bundled("in.wav", "-o", "out.wav")
+    assert told.stderr.rstrip().endswith("holds sound up to 24.0 kHz: there is nothing to extend")
+    np.testing.assert_allclose(audiotool.read("out.wav")[0][0], x, atol=1e-6)
+
+
+def test_a_bandwidth_that_is_given_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A faint hiss lies above the speech: what the user knows goes before what is found, in pipes too."""
+    monkeypatch.chdir(tmp_path)
+    x = write_noise("in.wav", 16000, 8000)
+    hiss = 1e-4 * np.random.default_rng(1).standard_normal(len(x)).astype(np.float32)
+    audiotool.write("hissing.wav", x + hiss, 16000, "FLOAT")
+    added = {}
+    for name, words in {"measured": (), "given": ("--bandwidth", "4000")}.items():
+        told = bundled("hissing.wav", "-o", f"{name}.wav", "--rate", "16000", *words)
+        assert told.exit_code == 0, told.output
+        added[name] = power_above(audiotool.read(f"{name}.wav")[0][0], 16000, 4300)
+    assert added["given"] > 100 * added["measured"]
+    assert "holds sound" not in told.stderr
+    piped = CliRunner().invoke(
+        app,
+        ["super-resolve", "-", "-o", "-", "--rate", "16000", "--bandwidth", "4000", "--device", "cpu"],
+        input=Path("in.wav").read_bytes(),
+    )
+    assert piped.exit_code == 0, piped.output
+    Path("piped.wav").write_bytes(piped.stdout_bytes)
+    assert power_above(audiotool.read("piped.wav")[0][0], 16000, 4300) > 1e-5
+
+
+def test_a_pipe_follows_where_the_content_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_noise("in.wav", 16000, 8000)
+    words = ["super-resolve", "-", "-o", "-", "--rate", "16000", "--device", "cpu"]
+    piped = CliRunner().invoke(app, words, input=Path("in.wav").read_bytes())
+    assert piped.exit_code == 0, piped.output
+    Path("piped.wav").write_bytes(piped.stdout_bytes)
+    y = audiotool.read("piped.wav")[0][0]
+    assert power_above(y, 16000, 4400) > 1e-5
+    assert power_above(y - audiotool.read("in.wav")[0][0], 16000, 3700) > 0.999
+
+
+def test_a_bandwidth_is_refused_where_it_says_nothing(tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "in.wav")
+    pipeline = audiotool.load("denoise-tiny-16k", bandwidth_hz=4000.0)
+    with pytest.raises(StreamError, match="extends no band: a bandwidth says nothing to it"):
+        pipeline.process_file(source, tmp_path / "out.wav")
+    with pytest.raises(StreamError, match="a bandwidth is in Hz and above 0"):
+        audiotool.load("super-resolve", bandwidth_hz=-1.0)
+
+
+def test_names_of_before_say_what_took_their_place() -> None:
+    for name, rate in (("wideband-16k", 16000), ("wideband-24k", 24000)):
+        with pytest.raises(CheckpointError, match=f"super-resolve-48k with --rate {rate}"):
+            audiotool.load(name)
 
 
 def test_a_rate_that_leaves_no_room_is_told(super_resolve: Callable[..., Result]) -> None:
@@ -139,6 +219,7 @@ def test_scores_stand_beside_plain_resampling(super_resolve: Callable[..., Resul
     [row] = json.loads(Path("r.json").read_text())["files"]
     assert row["lsd_high"] < row["lsd_high_noisy"]
     assert row["lsd_high_improvement"] == pytest.approx(row["lsd_high"] - row["lsd_high_noisy"])
+    assert {"restored_lsd", "restored_unvoiced_noisy"} <= row.keys()
     assert super_resolve("in", "-o", "out", "--skip-existing", "--reference", "ref").exit_code == 0
 
 

@@ -180,6 +180,30 @@ def test_narrow_band_keeps_the_low_band_in_place(corpus: Path) -> None:
         assert power[int(4300 * per_hz) :].sum() < 1e-4 * power.sum()
 
 
+def test_a_bandwidth_of_its_own_is_told_to_the_model(corpus: Path) -> None:
+    trained = dataset(corpus, "narrow-band", "train", narrow_band={"bandwidth_hz": [2000, 6000]})
+    per_hz, told = 24000 / RATE, []
+    for index in range(8):
+        example = trained[index]
+        assert example["bandwidth_hz"].shape == example["target_bandwidth_hz"].shape == (1, 1)
+        assert example["target_bandwidth_hz"].item() == RATE / 2
+        told.append(example["bandwidth_hz"].item())
+        assert 0 < told[-1] <= 6000
+        power = torch.fft.rfft(example["input"][0]).abs().square()
+        assert power[int((told[-1] + 300) * per_hz) :].sum() < 1e-4 * power.sum()
+    assert len(set(told)) > 3
+
+
+def test_noise_of_a_narrow_band_is_the_input_s_alone(corpus: Path) -> None:
+    changes = {"narrow_band": {"noise_probability": 1.0}, "mixing": plain(snr_db=(0, 0))}
+    low = slice(int(100 * 24000 / RATE), int(3000 * 24000 / RATE))
+    for split, least, most in (("train", 0.1, 10), ("valid", 0.0, 0.01)):
+        example = dataset(corpus, "narrow-band", split, **changes)[0]
+        narrow, wide = (torch.fft.rfft(example[k][0])[low] for k in ("input", "target"))
+        ratio = ((narrow - wide).abs().square().sum() / wide.abs().square().sum()).item()
+        assert least <= ratio <= most
+
+
 def test_stems_add_up_and_are_different_people(corpus: Path) -> None:
     mixed = dataset(corpus, "mixture", evaluation=plain())
     for index in range(10):
@@ -244,6 +268,11 @@ def test_an_array_hears_delays_between_microphones(corpus: Path) -> None:
         ("noisy", {"noise": [], "evaluation": plain()}, "there is no noise to add"),
         ("array", {}, "audio.channels is 1"),
         ("narrow-band", {"narrow_band": {"source_rate": 16000}}, "must be less than"),
+        (
+            "narrow-band",
+            {"narrow_band": {"bandwidth_hz": [7500, 7900]}},
+            "begins at 7500 Hz: it must be less",
+        ),
         ("mixture", {"mixture": {"speakers": 4}}, "the split has 3 speakers"),
         ("features", {}, "audio.mel is missing"),
         ("features", {"audio": {"mel": "vocos-24k"}}, "24000 Hz"),

@@ -54,6 +54,10 @@ def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path
     assert np.load(tmp_path / "features" / "noisy" / "00000.npy").shape == (40, 187)
     write_set(dataset(corpus, "enrolment"), tmp_path / "enrolment", range(1))
     assert soundfile.info(str(tmp_path / "enrolment" / "enrolment" / "00000.wav")).frames == 5 * RATE
+    narrow = dataset(corpus, "narrow-band", narrow_band={"bandwidth_hz": [2000, 6000]})
+    [row] = write_set(narrow, tmp_path / "narrow", range(1))
+    assert 0 < row["bandwidth_hz"] <= 6000 < row["target_bandwidth_hz"]
+    assert {p.name for p in (tmp_path / "narrow").iterdir()} == {"noisy", "clean", "index.csv"}
     write_set(dataset(corpus, "array", audio={"channels": 3}), tmp_path / "array", range(1))
     assert soundfile.info(str(tmp_path / "array" / "noisy" / "00000.wav")).channels == 3
 

@@ -28,6 +28,10 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
         "spectral-convnext",
         {"n_fft": 64, "hop_length": 32, "head": "extend", "dim": 12, "blocks": 2},
     ),
+    "source and filter": (
+        "bandwidth-extension",
+        {"n_fft": 64, "hop_length": 32, "bands": 8, "dim": 12, "layers": 2},
+    ),
     "vocoder": (
         "harmonic-vocoder",
         {
@@ -40,7 +44,13 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-TASKS = {"denoiser": "denoise", "separator": "separate", "extender": "super-resolve", "vocoder": "vocode"}
+TASKS = {
+    "denoiser": "denoise",
+    "separator": "separate",
+    "extender": "super-resolve",
+    "source and filter": "super-resolve",
+    "vocoder": "vocode",
+}
 
 
 def build(name: str) -> Model:

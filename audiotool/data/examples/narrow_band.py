@@ -10,12 +10,20 @@ from audiotool.data.augment import chance
 from audiotool.data.clips import Samples
 from audiotool.data.examples.base import Example, Tensors
 from audiotool.data.mixer import Facts
+from audiotool.dsp.bandwidth import BandwidthMeter
 from audiotool.errors import RecipeError
+
+WIDEST = 0.9
+"""Of the target's own bandwidth: an input with more leaves nothing to learn."""
 
 
 class NarrowBand(Example):
-    """ "target" (1, T); "input" (1, T): the target without frequencies above `narrow_band.source_rate` / 2,
-    at the same sample rate.
+    """ "target" (1, T); "input" (1, T): the target without frequencies above a bandwidth, at the same sample
+    rate.
+
+    The bandwidth is half of `narrow_band.source_rate`, or drawn for each example, every octave equally often.
+    Then "bandwidth_hz" (1, 1) is what a first pass would measure of the input, and "target_bandwidth_hz"
+    (1, 1) the bandwidth of the target.
 
     The low-pass differs from example to example, as resamplers and lines do: soxr at one of its qualities, or
     Butterworth slopes of random order. None of them changes the phase, so the band that is kept stays
@@ -27,21 +35,55 @@ class NarrowBand(Example):
 
     def check(self) -> None:
         super().check()
-        if self.data.narrow_band.source_rate >= self.audio.sample_rate:
+        narrow, rate = self.data.narrow_band, self.audio.sample_rate
+        if narrow.bandwidth_hz is None and narrow.source_rate >= rate:
             raise RecipeError(
-                f"data.narrow_band.source_rate is {self.data.narrow_band.source_rate} Hz: it must be less"
-                f" than audio.sample_rate, {self.audio.sample_rate} Hz"
+                f"data.narrow_band.source_rate is {narrow.source_rate} Hz: it must be less"
+                f" than audio.sample_rate, {rate} Hz"
+            )
+        if narrow.bandwidth_hz is not None and narrow.bandwidth_hz[0] >= WIDEST * rate / 2:
+            raise RecipeError(
+                f"data.narrow_band.bandwidth_hz begins at {narrow.bandwidth_hz[0]:g} Hz: it must be less"
+                f" than {WIDEST * rate / 2:g} Hz, {WIDEST:g} of half of audio.sample_rate"
             )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
+        narrow = self.data.narrow_band
         track = self.mixer.speech(rng, self.frames(rng))
         wide, _, room = self.mixer.in_room(rng, track.samples)
-        (wide,), level = self.mixer.set_level(rng, wide)
-        facts = {"speech": track.group, "speech_files": track.files, "room": room}
-        return {"input": self._narrowed(rng, wide)[None], "target": wide[None]}, facts | level
+        heard = wide
+        facts: Facts = {"speech": track.group, "speech_files": track.files, "room": room}
+        # Where it never happens nothing is drawn: older recipes keep their examples.
+        if self.training and narrow.noise_probability and chance(rng, narrow.noise_probability):
+            noise, of_noise = self.mixer.add_noise(rng, wide, avoid=[track.group])
+            heard, facts = wide + noise, facts | of_noise
+        (heard, wide), level = self.mixer.set_level(rng, heard, wide)
+        if narrow.bandwidth_hz is None:
+            narrowed = self._narrowed(rng, heard, narrow.source_rate)
+            return {"input": narrowed[None], "target": wide[None]}, facts | level
+        ends = min(track.bandwidth_hz, self.audio.sample_rate / 2)
+        source_rate = 2 * round(self._bandwidth(rng, ends))
+        narrowed = self._narrowed(rng, heard, source_rate)
+        meter = BandwidthMeter(self.audio.sample_rate)
+        meter.feed(narrowed[None])
+        # What is too short to be measured ends where it was cut.
+        measured = min(meter.bandwidth_hz() or source_rate / 2, source_rate / 2)
+        example = {
+            "input": narrowed[None],
+            "target": wide[None],
+            "bandwidth_hz": np.array([[measured]], np.float32),
+            "target_bandwidth_hz": np.array([[ends]], np.float32),
+        }
+        return example, facts | level
 
-    def _narrowed(self, rng: np.random.Generator, wide: Samples) -> Samples:
-        rate, source = self.audio.sample_rate, self.data.narrow_band.source_rate
+    def _bandwidth(self, rng: np.random.Generator, ends: float) -> float:
+        """Draw a bandwidth in Hz from the recipe's range, below that of the target."""
+        assert self.data.narrow_band.bandwidth_hz is not None
+        low, high = self.data.narrow_band.bandwidth_hz
+        return float(np.exp(rng.uniform(np.log(low), np.log(max(low, min(high, WIDEST * ends))))))
+
+    def _narrowed(self, rng: np.random.Generator, wide: Samples, source: int) -> Samples:
+        rate = self.audio.sample_rate
         # Evaluation always uses a good resampler.
         if not self.training or chance(rng, 0.5):
             quality = str(rng.choice(["LQ", "MQ", "HQ", "VHQ"])) if self.training else "HQ"
@@ -52,6 +94,6 @@ class NarrowBand(Example):
         order = int(rng.integers(6, 40))
         size = scipy.fft.next_fast_len(len(wide) + rate // 10, real=True)
         frequency = np.linspace(0, rate / 2, size // 2 + 1, dtype=np.float32)
-        gain = 1 / np.sqrt(1 + np.minimum(frequency / edge, 4.0) ** (2 * order))
+        gain = 1 / np.sqrt(1 + np.minimum(frequency / edge, 2.0) ** (2 * order))
         gain[frequency >= source / 2] = 0
         return scipy.fft.irfft(scipy.fft.rfft(wide, size) * gain.astype(np.float32), size)[: len(wide)]

@@ -1,0 +1,349 @@
+"""Bandwidth extension by source and filter: a GRU says how loud the missing bands are, the rest fills them.
+
+    x ─┬─ spec ── powers of the bands below the edge ── GRUs ─┬─ powers of the bands above ─┐
+       │                                                      └─ share of harmonics h       │
+       ├─ |x| ── spec, whitened ── sqrt(h) ─────┬─────────────────────────────────────── + ─×─ above ─┐
+       │         spec of noise ──── sqrt(1 - h) ┘                                            the edge │
+       └────────────────────────────────────────────────────────────────────────────────────────── + ─┴─ y
+
+The edge is where the recording's own content ends, any frequency from `extend_from_hz` on: the network is
+told (`bandwidth_hz`) and hears the bands below alone. Where nobody tells, it follows the mean spectrum of
+what it has heard. Below the edge the input passes as it is.
+
+Rectifying a waveform makes harmonics of its pitch at all frequencies, and noise of its noise; divided by its
+own spectral envelope it is a source without colour (Makhoul and Berouti, High-frequency regeneration in
+speech coding systems, ICASSP 1979). Real speech is noisier the higher the band: h, learnt as the correlation
+of the source's magnitudes with the target's, is how much of it is used.
+
+Latency is that of the STFT: n_fft - 1 samples.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from audiotool.configuration import Depth, Hertz, Length, Rate, Real, Seconds, Seed, Width
+from audiotool.dsp.erb import erb_widths
+from audiotool.dsp.framing import check_frames
+from audiotool.dsp.level import Level
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.models.base import Model, State
+from audiotool.models.layers import noise
+from audiotool.models.layers.bypass import add_input
+from audiotool.models.layers.level import RunningLevel
+from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
+from audiotool.models.layers.recurrent import GRU
+
+QUIETEST = 1e-9
+"""Added to powers before their logarithm; 1 is a bin of white noise as loud as the running level."""
+
+LOUDEST = 3.0
+"""Natural logarithm of a band's greatest power: nothing of speech is louder."""
+
+SILENT = 1e-10
+"""Power (-100 dB of full scale) of an input frame to which little is added, and to silence nothing."""
+
+GROUP = 4
+"""Bins that the edge is looked for in together."""
+
+EDGE_RANGE = 1e-6
+"""Of the loudest group: a group with less power (-60 dB) holds nothing of the recording's own."""
+
+ROUNDS = 1 << 20
+"""Frames after which the noise begins again; a float counts so far."""
+
+
+@dataclass(frozen=True)
+class BandwidthExtensionConfig:
+    """Hyper-parameters.
+
+    Args:
+        sample_rate: Hz.
+        n_fft, hop_length: samples; the window is the square root of a Hann.
+        extend_from_hz: lowest edge; below it nothing is added.
+        bands: of equal width on the ERB scale, at least 2 bins each.
+        dim: features a frame.
+        layers: GRUs.
+        gain_db: added to what is predicted, outside training.
+        level_seconds: time constant of the running level.
+        edge_seconds: time constant of the mean spectrum in which the edge is looked for.
+        seed: of the noise.
+    """
+
+    sample_rate: Rate = 48000
+    n_fft: Length = 1024
+    hop_length: Length = 512
+    extend_from_hz: Hertz = 2000.0
+    bands: Width = 48
+    dim: Width = 128
+    layers: Depth = 2
+    gain_db: Real = 0.0
+    level_seconds: Seconds = 3.0
+    edge_seconds: Seconds = 10.0
+    seed: Seed = 0
+
+    def __post_init__(self) -> None:
+        check_frames(self.n_fft, self.hop_length)
+        if self.n_fft % (2 * GROUP):
+            raise ValueError(f"n_fft is a multiple of {2 * GROUP}, found {self.n_fft}")
+        erb_widths(self.bands, self.n_fft, self.sample_rate, 2)
+
+
+class EdgeTracker(nn.Module):
+    """Spec (B, T, F) -> where its content ends, (B, T, 1) in Hz; half the rate until anything was heard.
+
+    The mean power spectrum so far, the past counting less and less, has its content where it lies within
+    60 dB of its loudest group of bins. A group counts as loud as it was in the weakest of the last three
+    frames: a click, or a sound that begins at once, is in two. The spec is weighted in time by one more Hann
+    window, three bins wide: what is loud leaks into no other group.
+
+    State: (B, groups, 2), of each group as `RunningLevel` has it, and (B, 2, groups), powers of two frames.
+    """
+
+    upper_edges: Tensor
+
+    def __init__(self, c: BandwidthExtensionConfig) -> None:
+        super().__init__()
+        groups = c.n_fft // 2 // GROUP
+        edges = torch.arange(1, groups + 1) * (GROUP * c.sample_rate / c.n_fft)
+        self.register_buffer("upper_edges", edges, persistent=False)
+        self.level = RunningLevel(c.hop_length, c.edge_seconds * c.sample_rate / c.hop_length)
+
+    def forward(self, spec: Tensor, state: State = None) -> tuple[Tensor, State]:
+        frames = spec.shape[1]
+        power = _narrowed(spec.real).square() + _narrowed(spec.imag).square()
+        grouped = power.unflatten(-1, (-1, GROUP)).mean(-1)
+        means, last = state or (None, torch.zeros_like(grouped[:, :1]).expand(-1, 2, -1))
+        recent = torch.cat((last, grouped), dim=1)
+        weakest = torch.minimum(torch.minimum(recent[:, :frames], recent[:, 1 : frames + 1]), grouped)
+        if means is not None:
+            means = means.flatten(0, 1)
+        levels, means = self.level.of_powers(weakest.transpose(1, 2).flatten(0, 1), means)
+        mean = levels[:, 0].unflatten(0, (spec.shape[0], -1)).square().transpose(1, 2)
+        held = mean > EDGE_RANGE * mean.amax(-1, keepdim=True)
+        edges = (held * self.upper_edges).amax(-1, keepdim=True)
+        edges = torch.where(edges > 0, edges, self.upper_edges[-1])
+        return edges, (means.unflatten(0, (spec.shape[0], -1)), recent[:, frames:].clone())
+
+
+class BandwidthExtension(Model):
+    """Waveform (B, 1, T) to the same with a wider band (B, 1, T)."""
+
+    name = "bandwidth-extension"
+    gives: ClassVar[tuple[str, ...]] = ("wide-band",)
+    config_class = BandwidthExtensionConfig
+    config: BandwidthExtensionConfig
+    small: ClassVar[dict[str, Any]] = {"dim": 16, "layers": 1, "bands": 24}
+    reference = "Source and filter after Makhoul and Berouti, ICASSP 1979; arrangement our own"
+    remembers: ClassVar[dict[str, str]] = {
+        "bandwidth_hz": "where the input's own content ends, in Hz: nothing is added below; 0 if not known",
+        "analysis.0": "samples that the next frame begins with",
+        "analysis.1": "running level: mean power, and the weight it has gathered",
+        "rectified": "magnitudes of samples that the next frame begins with",
+        "edge.0": "mean power of groups of bins, and the weight it has gathered",
+        "edge.1": "powers of groups of bins in the last two frames",
+        "layers": "the memory of a GRU",
+        "position": "frames so far: where the noise is drawn from",
+        "synthesis.0": "sums that the next frame still adds to",
+        "waiting": "input that is added when the network's answer to it has come",
+    }
+
+    bin_hz: Tensor
+    members: Tensor
+    spread: Tensor
+
+    def __init__(self, config: BandwidthExtensionConfig) -> None:
+        super().__init__(config)
+        c = config
+        self.sample_rate = c.sample_rate
+        self.hop_length = c.hop_length
+        self.latency = c.n_fft - 1
+        self.extends_from_hz = c.extend_from_hz
+        self.rounding = 1e-4  # a source is divided by its own power, however faint it is
+        widths = erb_widths(c.bands, c.n_fft, c.sample_rate, 2)
+        hz = torch.arange(c.n_fft // 2 + 1) * (c.sample_rate / c.n_fft)
+        self.register_buffer("bin_hz", hz, persistent=False)
+        self.register_buffer("members", _members(widths), persistent=False)
+        self.register_buffer("spread", _interpolation(widths), persistent=False)
+        self.scale = c.n_fft / 2  # the sum of a window's squares: what white noise of power 1 has in a bin
+
+        self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
+        self.rectified = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        self.edge = EdgeTracker(c)
+        self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
+        self.embed = nn.Linear(3 * c.bands, c.dim)
+        self.norms = nn.ModuleList(nn.LayerNorm(c.dim) for _ in range(c.layers + 1))
+        self.layers = nn.ModuleList(GRU(c.dim, c.dim, batch_first=True) for _ in range(c.layers))
+        self.head = nn.Linear(c.dim, 2 * c.bands)
+
+    def start(
+        self, level: Level | None = None, bandwidth_hz: Tensor | float | None = None, **conditions: Any
+    ) -> State:
+        """Begin a stream.
+
+        Args:
+            bandwidth_hz: where the input's own content ends; nothing is added below. A number, or (B, 1, 1)
+                of them. None, and 0 among several, follow what is heard.
+        """
+        return {
+            "bandwidth_hz": bandwidth_hz,
+            "analysis": None,
+            "rectified": None,
+            "edge": None,
+            "layers": [None] * len(self.layers),
+            "position": None,
+            "synthesis": None,
+            "waiting": None,
+        }
+
+    def unknown_conditions(self) -> dict[str, Any]:
+        return {"bandwidth_hz": torch.zeros(1, 1, 1)}
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        state = dict(self.start() if state is None else state)
+        spec, source, levels = self._analyse(x, state, final)
+        if spec.shape[1]:
+            power = _power(spec)
+            above = self._above(spec, state)
+            envelope, harmonic = self._predict(power / (levels.square() * self.scale), above, state)
+            spec = self._render(source, envelope, harmonic, levels, state)
+            # To silence nothing is added.
+            heard = power.mean(-1, keepdim=True) / self.scale
+            spec = spec * (above * (heard / (heard + SILENT)).sqrt())
+        y, state["synthesis"] = self.synthesis(spec.transpose(1, 2), state["synthesis"], final)
+        y, state["waiting"] = add_input(y[:, None], x, state["waiting"], final)
+        return y, state
+
+    def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `BandwidthExtensionLoss` compares, all (B, T, bands): of each band's bins above the edge.
+
+        Args:
+            batch: "input", "target" (B, 1, T); "bandwidth_hz" and "target_bandwidth_hz" (B, 1, 1), where
+                their contents end.
+        Returns:
+            "power" and "target_power", over that of the running level; "harmonic" and "target_harmonic", the
+            share of the source; "weight", 0 to 1, how much of a band the target says something of. Outside
+            training "estimate" as well.
+        """
+        x = batch["input"]
+        state = self.start()
+        spec, source, levels = self._analyse(x, state, True)
+        target, _ = self.rectified(batch["target"][:, 0], None, True)
+        unit = levels.square() * self.scale
+        above = self._bins_above(batch["bandwidth_hz"])
+        envelope, harmonic = self._predict(_power(spec) / unit, above, state)
+        taught = above * (self.bin_hz < batch["target_bandwidth_hz"])
+        count = taught @ self.members
+        target_power = _power(target.transpose(1, 2))
+        outputs = {
+            "power": (envelope.exp() * taught) @ self.members / count.clamp(min=1),
+            "target_power": (target_power / unit * taught) @ self.members / count.clamp(min=1),
+            "harmonic": harmonic,
+            "target_harmonic": self._correlation(_power(source).sqrt(), target_power.sqrt(), taught),
+            "weight": (count / self.members.sum(0)).expand_as(harmonic),
+        }
+        if not self.training:
+            outputs["estimate"] = self.process(x, bandwidth_hz=batch["bandwidth_hz"])
+        return outputs
+
+    def _analyse(self, x: Tensor, state: dict[str, Any], final: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 1, T) -> spec and that of the rectified waveform (B, T, F), levels (B, T, 1)."""
+        (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
+        source, state["rectified"] = self.rectified(x[:, 0].abs(), state["rectified"], final)
+        return spec.transpose(1, 2), source.transpose(1, 2), levels.transpose(1, 2)
+
+    def _above(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
+        """(B, T or 1, F), 1 for bins above the edge."""
+        edge = state["bandwidth_hz"]
+        if edge is None or isinstance(edge, Tensor):
+            found, state["edge"] = self.edge(spec, state["edge"])
+            edge = found if edge is None else torch.where(edge > 0, edge, found)
+        else:
+            edge = self.bin_hz.new_full((1, 1, 1), edge)
+        return self._bins_above(edge)
+
+    def _bins_above(self, edge: Tensor) -> Tensor:
+        return (self.bin_hz > edge.clamp(min=self.config.extend_from_hz)).to(self.bin_hz.dtype)
+
+    def _predict(self, power: Tensor, above: Tensor, state: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Powers (B, T, F) -> natural logarithms of powers (B, T, F), harmonic shares (B, T, bands)."""
+        below = (1 - above).expand_as(power)
+        count = below @ self.members
+        known = (count > 0).to(power.dtype)
+        level = ((power * below) @ self.members / count.clamp(min=1) + QUIETEST).log()
+        flat = ((power.sqrt() * below) @ self.members / count.clamp(min=1)).square()
+        peaked = level - (flat + QUIETEST).log()
+        features = (known * (0.15 * level + 1), known * peaked, count / self.members.sum(0))
+        h = self.embed(torch.cat(features, dim=-1))
+        memories = list(state["layers"])
+        for n, (norm, layer) in enumerate(zip(self.norms, self.layers, strict=False)):
+            hidden = None if memories[n] is None else memories[n].transpose(0, 1).contiguous()
+            remembered, hidden = layer(norm(h), hidden)
+            memories[n] = hidden.transpose(0, 1)
+            h = h + remembered
+        state["layers"] = memories
+        envelope, harmonic = self.head(self.norms[-1](h)).chunk(2, dim=-1)
+        # An untrained network adds little.
+        envelope = ((3 * envelope - 8) @ self.spread).clamp(max=LOUDEST)
+        return envelope, harmonic.sigmoid()
+
+    def _render(
+        self, source: Tensor, envelope: Tensor, harmonic: Tensor, levels: Tensor, state: dict[str, Any]
+    ) -> Tensor:
+        """The source of bands, whitened and mixed with noise, as loud as predicted: spec (B, T, F)."""
+        own = _power(source) @ self.members / self.members.sum(0) / self.scale
+        whitening = (-0.5 * ((own + QUIETEST * SILENT).log() @ self.spread)).exp()
+        frames = source.shape[1]
+        position = state["position"]
+        if position is None:
+            position = levels.new_zeros(source.shape[0], 1)
+        random = noise.uniform(self.config.seed, len(self.bin_hz), position.long(), frames, source.device)
+        state["position"] = (position + frames) % ROUNDS
+        # Frames of independent noise overlap, and are half as loud as they were made.
+        hiss = torch.polar(torch.full_like(random, (2 * self.scale) ** 0.5), 2 * math.pi * random)
+        share = harmonic @ self.spread
+        mixed = source * (whitening * share.sqrt()) + hiss.transpose(1, 2) * (1 - share).sqrt()
+        gain = 0.0 if self.training else math.log(10) / 10 * self.config.gain_db
+        return mixed * (levels * (0.5 * (envelope + gain)).exp())
+
+    def _correlation(self, source: Tensor, target: Tensor, taught: Tensor) -> Tensor:
+        """How alike the magnitudes (B, T, F) of two are over each band's bins: (B, T, bands), 0 to 1."""
+        count = (taught @ self.members).clamp(min=1)
+
+        def mean(values: Tensor) -> Tensor:
+            return (values * taught) @ self.members / count
+
+        means = mean(source), mean(target)
+        both = mean(source * target) - means[0] * means[1]
+        spreads = (mean(source.square()) - means[0].square()), (mean(target.square()) - means[1].square())
+        return (both / (spreads[0] * spreads[1]).clamp(min=1e-20).sqrt()).clamp(0, 1)
+
+
+def _power(spec: Tensor) -> Tensor:
+    return spec.real.square() + spec.imag.square()
+
+
+def _narrowed(part: Tensor) -> Tensor:
+    """Real or imaginary part (..., F) of a spec -> that of frames under a Hann window, (..., F - 1)."""
+    whole = F.pad(part, (1, 0))
+    return 0.5 * whole[..., 1:-1] - 0.25 * (whole[..., :-2] + whole[..., 2:])
+
+
+def _members(widths: list[int]) -> Tensor:
+    """(bins, bands), 1 where a bin belongs to a band."""
+    return torch.from_numpy(np.repeat(np.eye(len(widths), dtype=np.float32), widths, axis=1).T.copy())
+
+
+def _interpolation(widths: list[int]) -> Tensor:
+    """(bands, bins): values of bands at their centres, straight lines between, constant beyond."""
+    edges = np.cumsum([0, *widths])
+    centres = (edges[:-1] + edges[1:] - 1) / 2
+    rows = [np.interp(np.arange(edges[-1]), centres, row) for row in np.eye(len(widths))]
+    return torch.from_numpy(np.stack(rows).astype(np.float32))

@@ -1,0 +1,195 @@
+"""Bandwidth extension adds above the edge alone, as loud as it predicts, and finds an edge it is not told."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiotool.errors import CheckpointError
+from audiotool.losses.bandwidth_extension import BandwidthExtensionLoss
+from audiotool.models.bandwidth_extension import BandwidthExtension, BandwidthExtensionConfig
+
+RATE = 48000
+
+
+def build(level: float | None = None, harmonic: float = 0.5, **config: object) -> BandwidthExtension:
+    """A small model; with a level every band has that power (natural logarithm), and that harmonic share."""
+    torch.manual_seed(0)
+    model = BandwidthExtension(BandwidthExtensionConfig(**{**BandwidthExtension.small, **config})).eval()
+    if level is not None:
+        with torch.no_grad():
+            model.head.weight.zero_()
+            model.head.bias[: model.config.bands] = (level + 8) / 3
+            model.head.bias[model.config.bands :] = torch.tensor(harmonic).logit()
+    return model
+
+
+def noise_up_to(hz: float, seconds: float = 1.0, seed: int = 0, rms: float = 0.05) -> Tensor:
+    """(1, 1, T) white noise without what lies above."""
+    x = torch.randn(1, 1, round(seconds * RATE), generator=torch.Generator().manual_seed(seed))
+    spectrum = torch.fft.rfft(x)
+    spectrum[..., round(hz * seconds) :] = 0
+    x = torch.fft.irfft(spectrum)
+    return x * (rms / x.std())
+
+
+def density(x: Tensor, low_hz: float, high_hz: float) -> float:
+    """Mean power of the bins of a range, where white noise of power 1 has 1."""
+    power = torch.fft.rfft(x * torch.hann_window(x.shape[-1])).abs().square() / (0.375 * x.shape[-1])
+    hz = torch.fft.rfftfreq(x.shape[-1], 1 / RATE)
+    return power[..., (hz >= low_hz) & (hz < high_hz)].mean().item()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("bandwidth_hz", [2500.0, 4000.0, 8000.0, 12000.0])
+def test_nothing_is_added_below_the_edge(bandwidth_hz: float) -> None:
+    x = noise_up_to(bandwidth_hz)
+    for told in (bandwidth_hz, torch.full((1, 1, 1), bandwidth_hz), None):
+        added = build(level=0.0).process(x, bandwidth_hz=told) - x
+        reach = 500 if told is None else 100
+        assert density(added, 0, bandwidth_hz - 300) < 1e-5 * density(added, bandwidth_hz + reach, 24000)
+
+
+@torch.no_grad()
+def test_what_is_below_the_lowest_edge_stays() -> None:
+    x = noise_up_to(1000)
+    added = build(level=0.0).process(x, bandwidth_hz=1000.0) - x
+    assert density(added, 0, 1800) < 1e-5 * density(added, 2100, 24000)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("harmonic", [1e-4, 0.5, 0.9999])
+def test_bands_are_as_loud_as_predicted(harmonic: float) -> None:
+    """Whatever the share of harmonics and noise, within half a decibel at every frequency."""
+    x = noise_up_to(4000, seconds=8.0)
+    level_db = -20.0
+    y = build(level=level_db / 10 * 2.302585, harmonic=harmonic, bands=48).process(x, bandwidth_hz=4000.0)
+    for low in (4200, 8000, 16000, 22000):
+        found = 10 * torch.tensor(density(y[..., RATE:], low, low + 1500) / 0.05**2).log10()
+        assert found.item() == pytest.approx(level_db, abs=0.5), low
+
+
+@torch.no_grad()
+def test_a_full_band_is_not_changed() -> None:
+    x = noise_up_to(24000)
+    for told in (24000.0, None):
+        torch.testing.assert_close(build(level=0.0).process(x, bandwidth_hz=told), x, atol=1e-7, rtol=0)
+
+
+@torch.no_grad()
+def test_silence_stays_silent_and_the_level_is_followed() -> None:
+    model, x = build(level=-3.0), noise_up_to(4000)
+    assert model.process(torch.zeros(1, 1, 9000)).abs().max() == 0
+    loud, quiet = (model.process(gain * x, bandwidth_hz=4000.0) - gain * x for gain in (1.0, 0.1))
+    torch.testing.assert_close(quiet, 0.1 * loud, atol=1e-5, rtol=2e-2)
+
+
+@torch.no_grad()
+def test_harmonics_of_the_pitch_go_on() -> None:
+    """A buzz of 250 Hz up to 4 kHz: above, its multiples are stronger than what lies between."""
+    t = torch.arange(2 * RATE) / RATE
+    buzz = sum(torch.sin(2 * torch.pi * 250 * k * t + k * k) for k in range(1, 16))
+    assert isinstance(buzz, Tensor)
+    y = build(level=-3.0, harmonic=0.9999).process(0.02 * buzz[None, None], bandwidth_hz=4000.0)[..., RATE:]
+    for multiple in (18, 20, 28, 40):
+        on = density(y, 250 * multiple - 10, 250 * multiple + 10)
+        between = density(y, 250 * multiple + 100, 250 * multiple + 150)
+        assert on > 20 * between, multiple
+
+
+@torch.no_grad()
+def test_the_edge_is_followed_where_nobody_tells() -> None:
+    """It rises as soon as more is heard, and rows of a batch have their own."""
+    model = build()
+    narrow, wide = (noise_up_to(hz, 0.5) for hz in (3000, 9000))
+    click = torch.zeros_like(wide)
+    click[..., 12000] = 0.5
+    both = torch.cat((narrow + click, wide))
+    spec, _, _ = model._analyse(both, model.start(), False)
+    edges, state = model.edge(spec)
+    assert edges[0, 5:].unique().tolist() == pytest.approx([3000], abs=400)
+    assert edges[1, 5:].unique().tolist() == pytest.approx([9000], abs=400)
+    edges, _ = model.edge(spec.flip(0)[:, 5:9], state)
+    assert edges[:, -1].flatten().tolist() == pytest.approx([9000, 9000], abs=400)
+
+
+@torch.no_grad()
+def test_a_gain_counts_outside_training_alone() -> None:
+    x = noise_up_to(4000)
+    plain, louder = (build(level=-3.0, gain_db=db) for db in (0.0, 6.0))
+    added = [m.process(x, bandwidth_hz=4000.0) - x for m in (plain, louder)]
+    torch.testing.assert_close(added[1], 10 ** (6 / 20) * added[0], atol=1e-6, rtol=1e-3)
+    assert torch.equal(louder.train().process(x), plain.train().process(x))
+
+
+def batch(target: Tensor, input_hz: float = 4000.0, target_hz: float = 16000.0) -> dict[str, Tensor]:
+    spectrum = torch.fft.rfft(target)
+    spectrum[..., round(input_hz / RATE * target.shape[-1]) :] = 0
+    return {
+        "input": torch.fft.irfft(spectrum, target.shape[-1]),
+        "target": target,
+        "bandwidth_hz": torch.full((len(target), 1, 1), input_hz),
+        "target_bandwidth_hz": torch.full((len(target), 1, 1), target_hz),
+    }
+
+
+def test_what_is_learnt_ends_where_the_target_does() -> None:
+    model, loss = build().train(), BandwidthExtensionLoss()
+    examples = batch(noise_up_to(16000).repeat(2, 1, 1))
+    outputs = model.training_outputs(examples)
+    centres = (model.members * model.bin_hz[:, None]).sum(0) / model.members.sum(0)
+    assert (outputs["weight"][..., (centres < 3800) | (centres > 17500)] == 0).all()
+    assert (outputs["weight"][..., (centres > 5000) & (centres < 14000)] == 1).all()
+    # What lies above the target's end changes nothing.
+    above = torch.fft.rfft(noise_up_to(24000))
+    above[..., :17500] = 0
+    hiss = examples | {"target": examples["target"] + torch.fft.irfft(above)}
+    taught, again = loss(outputs, examples), loss(model.training_outputs(hiss), hiss)
+    assert again.item() == pytest.approx(taught.item(), rel=0.02)
+    assert "estimate" not in outputs
+    assert model.eval().training_outputs(examples)["estimate"].shape == examples["target"].shape
+
+
+def test_training_finds_the_level_of_a_band() -> None:
+    """A few steps on noise: the mean power of what is added comes near the target's."""
+    model, loss = build().train(), BandwidthExtensionLoss(harmonic=0.0)
+    examples = batch(noise_up_to(16000).reshape(2, 1, -1))
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    for _ in range(40):
+        optimiser.zero_grad()
+        outputs = model.training_outputs(examples)
+        loss(outputs, examples).backward()
+        optimiser.step()
+    outputs = model.training_outputs(examples)
+    sums = [(outputs["weight"] * outputs[name]).sum() for name in ("power", "target_power")]
+    assert abs(10 * torch.log10(sums[0] / sums[1]).item()) < 2
+
+
+def test_the_loss_of_known_powers() -> None:
+    ones = torch.ones(1, 4, 3)
+    outputs = {
+        "power": ones * torch.e,
+        "target_power": ones,
+        "harmonic": 0.5 * ones,
+        "target_harmonic": 0.2 * ones,
+        "weight": ones * torch.tensor([1.0, 1.0, 0.0]),
+    }
+    of = [(0.0, 0.0, 1.0), (0.5, 0.0, 1.5), (0.0, 1.0, 1.09)]
+    for energy, harmonic, expected in of:
+        assert BandwidthExtensionLoss(energy, harmonic)(outputs, {}).item() == pytest.approx(
+            expected, abs=1e-4
+        )
+    louder = BandwidthExtensionLoss(0.0, 0.0, asymmetry=0.5)(outputs, {}).item()
+    assert louder == pytest.approx(1.5, abs=1e-4)
+    with pytest.raises(ValueError, match="floor is a power above 0"):
+        BandwidthExtensionLoss(floor=0.0)
+
+
+def test_sizes_that_do_not_go_together() -> None:
+    for wrong, message in (
+        ({"n_fft": 1020, "hop_length": 510}, "multiple of 8"),
+        ({"bands": 400}, "bands of 2"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            BandwidthExtension.from_config(wrong)
