@@ -184,7 +184,10 @@ class BandwidthExtension(Model):
         self.head = nn.Linear(c.dim, 2 * c.bands)
 
     def start(
-        self, level: Level | None = None, bandwidth_hz: Tensor | float | None = None, **conditions: Any
+        self,
+        level: Level[Tensor] | None = None,
+        bandwidth_hz: Tensor | float | None = None,
+        **conditions: Any,
     ) -> State:
         """Begin a stream.
 

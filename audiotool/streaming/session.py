@@ -42,8 +42,8 @@ class Settings:
         max_attenuation_db: greatest attenuation A in dB: the output is e + 10^(-A/20) (input - e), e the
             model's output.
         output_rate: Hz of the output; None keeps the input's.
-        bandwidth_hz: bandwidth of the input in Hz, for models that extend it; if None, that of files and arrays
-            is measured, and in live streams the model estimates it.
+        bandwidth_hz: bandwidth of the input in Hz, for models that extend it; if None, that of files and
+            arrays is measured, and in live streams the model estimates it.
         upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
             the frequencies below. A model whose rate is the input's or higher has all of them in its band.
         follow_removal: False keeps the whole upper band at gain 1, for models that remove nothing.

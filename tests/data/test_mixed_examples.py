@@ -195,7 +195,7 @@ def test_a_bandwidth_of_its_own_is_told_to_the_model(corpus: Path) -> None:
 
 
 def test_noise_of_a_narrow_band_is_the_input_s_alone(corpus: Path) -> None:
-    changes = {"narrow_band": {"noise_probability": 1.0}, "mixing": plain(snr_db=(0, 0))}
+    changes: dict[str, Any] = {"narrow_band": {"noise_probability": 1.0}, "mixing": plain(snr_db=(0, 0))}
     low = slice(int(100 * 24000 / RATE), int(3000 * 24000 / RATE))
     for split, least, most in (("train", 0.1, 10), ("valid", 0.0, 0.01)):
         example = dataset(corpus, "narrow-band", split, **changes)[0]
