@@ -113,7 +113,6 @@ def resampled_latency_ms(engine: Engine) -> float | None:
 def step_times(engine: Engine, seconds: float) -> list[float]:
     """Milliseconds of each live step of one hop; steps before the first output warm up and do not count."""
     streamer = CausalStreamer(engine)
-    streamer.prepare(1, engine.input_channels)
     noise, hop = _noise(engine, seconds), engine.hop_length
     times, begun = [], False
     for n in range(min(STEPS, -(-noise.shape[-1] // hop))):

@@ -20,10 +20,6 @@ from audiotool.cores import core_count
 
 DISTRIBUTION = "audiotool-speech"
 OLDEST_PYTHON = (3, 10)
-PAIR = (9, 11)
-"""Oldest and newest minor release of torch and torchaudio 2 that are known to work."""
-
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 CORE = {
     "numpy": "numpy",
@@ -38,7 +34,7 @@ CORE = {
 """Distributions audiotool needs, and what they are imported as."""
 
 OPTIONAL = {
-    "torch": {"torch": "torch", "torchaudio": "torchaudio"},
+    "torch": {"torch": "torch"},
     "stoi": {"pystoi": "pystoi"},
     "metrics": {"pesq": "pesq", "soxr": "soxr", "torchmetrics": "torchmetrics"},
     "train": {
@@ -62,7 +58,7 @@ PURPOSES = {
 }
 
 NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
-"""Packages that import torch, and torchaudio where it is there: they fail when the pair does."""
+"""Packages that import torch: they fail when it does."""
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "W64", "RF64")
 
@@ -92,7 +88,6 @@ def diagnose() -> list[Finding]:
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
         lambda: check_packages(errors),
-        lambda: check_torch_pair(errors),
         check_audio,
         lambda: check_media(errors.get("av")),
         lambda: check_devices(errors.get("torch")),
@@ -175,45 +170,13 @@ def _check_package(
         yield Finding(distribution, "problem", "not installed", install)
     elif not _satisfies(version, wanted):
         yield Finding(distribution, "problem", f"{version}, but {wanted} is needed", install)
-    elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
-        yield Finding(distribution, "note", f"{version}, cannot be tried until torch and torchaudio import")
-    elif module in errors and distribution not in ("torch", "torchaudio"):
+    elif distribution in NEED_TORCH and module in errors and "torch" in errors:
+        yield Finding(distribution, "note", f"{version}, cannot be tried until torch imports")
+    elif module in errors:
         fix = f'{_pip()} --force-reinstall "{distribution}{wanted}"'
         yield Finding(distribution, "problem", f"{version} does not import: {errors[module]}", fix)
-    elif distribution not in ("torch", "torchaudio"):
-        yield Finding(distribution, "ok", version)
-
-
-def check_torch_pair(errors: dict[str, str]) -> Iterator[Finding]:
-    """torch and torchaudio import, and are of one release and one build."""
-    torch, torchaudio = _version("torch"), _version("torchaudio")
-    if torch is None or torchaudio is None:
-        return
-    found = f"torch {torch}, torchaudio {torchaudio}"
-    fix = pair_fix(torch, torchaudio)
-    failed = [f"{name}: {errors[name]}" for name in ("torch", "torchaudio") if name in errors]
-    if _minor(torch) != _minor(torchaudio):
-        yield Finding("torch pair", "problem", f"{found}: not of one release", fix)
-    elif failed:
-        yield Finding("torch pair", "problem", f"{found} do not import: {'; '.join(failed)}", fix)
     else:
-        yield Finding("torch pair", "ok", found)
-
-
-def pair_fix(torch: str, torchaudio: str) -> str:
-    """The command that installs a pair that fits.
-
-    Args:
-        torch, torchaudio: installed versions ("2.11.0+cpu").
-    """
-    minors = [minor for minor in (_minor(torch), _minor(torchaudio)) if minor is not None]
-    # The older of the two is the one that surely has a partner.
-    minor = max(PAIR[0], min([*minors, PAIR[1]]))
-    command = f'{_pip()} --force-reinstall "torch==2.{minor}.*" "torchaudio==2.{minor}.*"'
-    if torch.endswith("+cpu"):
-        # The usual index's torchaudio wants CUDA libraries that a CPU-only torch does not bring.
-        command += f" --index-url {CPU_INDEX}"
-    return command
+        yield Finding(distribution, "ok", version)
 
 
 def check_audio() -> Iterator[Finding]:
@@ -338,11 +301,6 @@ def _release(version: str) -> tuple[int, ...]:
     while numbers and numbers[-1] == 0:
         numbers.pop()
     return tuple(numbers)
-
-
-def _minor(version: str) -> int | None:
-    match = re.match(r"2\.(\d+)", version)
-    return int(match.group(1)) if match else None
 
 
 def _one_line(text: str) -> str:

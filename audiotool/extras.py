@@ -11,7 +11,6 @@ DISTRIBUTION = "audiotool-speech"
 
 EXTRAS = {
     "torch": "torch",
-    "torchaudio": "torch",
     "pydantic": "train",
     "scipy": "train",
     "lightning_fabric": "train",

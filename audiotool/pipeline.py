@@ -232,7 +232,7 @@ class Pipeline:
 
         def session(sample_rate: int, channels: int, settings: Settings) -> Session:
             channels = _whole_number(channels, "a stream has channels")
-            return self._session(_in_whole_hertz(sample_rate), channels, settings, prepare=False)
+            return self._session(_in_whole_hertz(sample_rate), channels, settings)
 
         capacity = _whole_number(capacity, "a capacity is given in rows")
         return Streams(self.engine, capacity, session, self.settings)

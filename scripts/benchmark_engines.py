@@ -49,7 +49,6 @@ def main() -> None:
     items = SECONDS * graph.sample_rate // graph.upsampling
     sound = 0.1 * np.random.default_rng(0).standard_normal((1, graph.input_channels, items), np.float32)
     for engine in engines.values():
-        engine.prepare(1, graph.input_channels, engine.hop_length)
         hops(engine, sound)
     files = {name: [whole(engine, sound) for _ in range(ROUNDS)] for name, engine in engines.items()}
     best = {name: min(found) for name, found in files.items()}

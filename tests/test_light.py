@@ -91,7 +91,6 @@ HEAVY = (
     "audiotool.serve",
     "audiotool.recipe",
     "audiotool.engines.pytorch",
-    "audiotool.engines.traced",
     "audiotool.engines.cost",
     "audiotool.dsp.",
     "audiotool.metrics.pesq_worker",

@@ -179,11 +179,6 @@ class Engine(ABC):
         """
         return Batch(self, capacity)
 
-    def prepare(self, batch: int, channels: int, items: int) -> None:
-        """Prepare for steps of chunks (batch, channels, items), as live streams take them; outputs do not
-        change."""
-        return
-
     def output_length(self, length: int) -> int:
         """Return the number of output samples for `length` input items."""
         return length * self.upsampling

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,22 +16,9 @@ from audiotool.compat import tree_map
 from audiotool.dsp.level import Level
 from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, joined, parted
 from audiotool.engines.pytorch_rows import CommonStates, find_layout
-from audiotool.engines.traced import TracedStep, traced_step
 from audiotool.errors import DeviceError
 from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
-
-FEW_CHUNKS = 3
-"""Number of hops up to which a replay of the traced step for each takes less time than one plain step for
-all."""
-
-
-@dataclass(frozen=True)
-class _Replayed:
-    """State of a stream between two traced steps."""
-
-    step: TracedStep
-    tensors: Sequence[Tensor]
 
 
 class TorchEngine(Engine):
@@ -72,7 +58,6 @@ class TorchEngine(Engine):
         self.device, self._dtype = parameter.device, parameter.dtype
         self.device_name = str(self.device)
         self.parameters = model.parameter_count
-        self._prepared: dict[tuple[int, int, int], TracedStep | None] = {}
         self._process = os.getpid()
 
     def start(self, **conditions: Any) -> State:
@@ -81,10 +66,7 @@ class TorchEngine(Engine):
 
     def step(self, x: Chunk, state: State = None, final: bool = False) -> tuple[Chunk, State]:
         with self._running():
-            traced = None if final else self._traced_for(x.shape)
-            if traced is not None:
-                return self._replay(traced[0], x, traced[1], state)
-            y, state = self.model.step(self._tensor(x), _plain(state), final)
+            y, state = self.model.step(self._tensor(x), state, final)
             return self._array(y), state
 
     def process(self, x: Chunk, **conditions: Any) -> Chunk:
@@ -97,7 +79,7 @@ class TorchEngine(Engine):
 
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
         with self._running():
-            return self.model.forget(_plain(state), torch.from_numpy(rows).to(self.device), memory)
+            return self.model.forget(state, torch.from_numpy(rows).to(self.device), memory)
 
     def enrol(self, recording: Chunk) -> dict[str, Any]:
         with self._running():
@@ -107,19 +89,13 @@ class TorchEngine(Engine):
         return _TorchBatch(self, capacity)
 
     def pack(self, state: State) -> Any:
-        return tree_map(lambda x: x.cpu().numpy().copy() if isinstance(x, Tensor) else x, _plain(state))
+        return tree_map(lambda x: x.cpu().numpy().copy() if isinstance(x, Tensor) else x, state)
 
     def unpack(self, value: Any) -> State:
         def tensor(x: Any) -> Any:
             return torch.from_numpy(x.copy()).to(self.device) if isinstance(x, np.ndarray) else x
 
         return tree_map(tensor, value)
-
-    def prepare(self, batch: int, channels: int, items: int) -> None:
-        """Trace the step for chunks (batch, channels, items), if the model's state keeps its shapes."""
-        with self._running():
-            shape = (batch, channels, items)
-            self._prepared[shape] = traced_step(self.model, shape)
 
     @property
     def macs_per_second(self) -> float | None:
@@ -129,30 +105,6 @@ class TorchEngine(Engine):
 
     def output_length(self, length: int) -> int:
         return self.model.output_length(length)
-
-    def _traced_for(self, shape: tuple[int, ...]) -> tuple[TracedStep, int] | None:
-        """Return the traced step for a chunk of this shape, and the items of each replay."""
-        batch, channels, length = shape
-        for (rows, columns, items), step in self._prepared.items():
-            fits = (rows, columns) == (batch, channels) and length and length % items == 0
-            if step is not None and fits and length <= FEW_CHUNKS * items:
-                return step, items
-        return None
-
-    def _replay(self, step: TracedStep, x: Chunk, items: int, state: State) -> tuple[Chunk, State]:
-        outputs = []
-        for chunk in self._tensor(x).split(items, dim=-1):
-            if not (isinstance(state, _Replayed) and state.step is step):
-                tensors = step.begin(_plain(state))
-                if tensors is None:
-                    y, state = self.model.step(chunk, _plain(state))
-                    outputs.append(y)
-                    continue
-                state = _Replayed(step, tensors)
-            y, tensors = step(chunk, state.tensors)
-            state = _Replayed(step, tensors)
-            outputs.append(y)
-        return self._array(outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)), state
 
     def _tensor(self, x: Chunk) -> Tensor:
         # A copy: a state may keep views of its input, whose memory is the caller's.
@@ -200,7 +152,7 @@ class _TorchBatch(Batch):
         if self._states is None:
             return False
         with self.engine._running():
-            return self._states.absorb(rows, _plain(state))
+            return self._states.absorb(rows, state)
 
     def _taken(self, rows: Rows) -> State:
         assert self._states is not None
@@ -214,8 +166,3 @@ class _TorchBatch(Batch):
             y, state = self.engine.model.step(self.engine._tensor(x), self._states.get(rows))
             self._states.put(rows, state)
             return parted(members, self.engine._array(y))
-
-
-def _plain(state: State) -> State:
-    """Return the state in the model's own form."""
-    return state.step.end(state.tensors) if isinstance(state, _Replayed) else state

@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.compat import tree_flatten, tree_unflatten
+from audiotool.compat import TreeSpec, tree_flatten, tree_unflatten
 from audiotool.engines.base import Rows, State
-from audiotool.engines.traced import MOST_HOPS, signature
 from audiotool.models.base import Model
+
+MOST_HOPS = 24
+"""Number of chunks after which a stream is assumed never to reach a steady state."""
 
 CLOSE = 1e-3
 """Tolerance of comparing states of two streams, stepped together and alone: rounding."""
@@ -90,6 +92,13 @@ class CommonStates:
                 index = torch.tensor(rows, device=common.device)
                 new = _unfolded(leaf, axis, len(rows))
                 _unfolded(common, axis, self.capacity).index_copy_(axis, index, new)
+
+
+def signature(state: State) -> tuple[TreeSpec, list[Any]]:
+    """Return what two states of one trace have in common: structure, shapes, dtypes, and all values but the
+    tensors'."""
+    leaves, structure = tree_flatten(state)
+    return structure, [(x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves]
 
 
 def _unfolded(tensor: Tensor, axis: int, rows: int) -> Tensor:

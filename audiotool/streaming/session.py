@@ -108,8 +108,6 @@ class Session(Carrier):
         sample_rate: Hz of the input.
         channels: of the input.
         settings: chunking and mixing.
-        prepare: trace the live step before the first block; False where another object steps the model, see
-            `streaming.streams`.
         conditions: arguments of `Engine.start`: what a first pass has measured, an enrolment.
     Raises:
         StreamError: the model takes features, or `mix` or `max_attenuation_db` is set and the output has
@@ -124,7 +122,6 @@ class Session(Carrier):
         sample_rate: int,
         channels: int,
         settings: Settings | None = None,
-        prepare: bool = True,
         **conditions: Any,
     ) -> None:
         if engine.upsampling != 1:
@@ -138,9 +135,6 @@ class Session(Carrier):
         chunk = self.settings.chunk_seconds
         items = None if chunk is None else max(1, round(chunk * engine.sample_rate))
         self.streamer = make_streamer(engine, items, **conditions)
-        streamer = self.streamer
-        if prepare and isinstance(streamer, CausalStreamer) and streamer.chunk == engine.hop_length:
-            streamer.prepare(*self.model_shape)
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
         stems = len(engine.stems)
         self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)

@@ -152,14 +152,6 @@ class CausalStreamer(Streamer):
         self.is_stepped_elsewhere = False
         super().__init__(engine, **conditions)
 
-    def prepare(self, batch: int, channels: int) -> None:
-        """Prepare the engine for steps of one hop, before the first block; the output stays the same.
-
-        Args:
-            batch, channels: of the blocks to come.
-        """
-        self.engine.prepare(batch, channels, self.chunk)
-
     @property
     def latency(self) -> int:
         return self.engine.delay + (self.chunk - 1) * self.engine.upsampling

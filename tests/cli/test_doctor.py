@@ -24,17 +24,16 @@ def doctor(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_torch_that_does_not_load_is_a_finding(tmp_path: Path) -> None:
-    for name in ("torch", "torchaudio"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open')")
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise OSError('libcudart.so.13: cannot open')")
     (tmp_path / "torch-2.11.0+cpu.dist-info").mkdir()
     (tmp_path / "torch-2.11.0+cpu.dist-info" / "METADATA").write_text("Name: torch\nVersion: 2.11.0+cpu\n")
     done = doctor("--json", PYTHONPATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
     found = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
-    assert found["torch pair"]["status"] == "problem"
-    assert "OSError: libcudart.so.13: cannot open" in found["torch pair"]["detail"]
-    assert found["torch pair"]["fix"].endswith("/whl/cpu")
+    assert found["torch"]["status"] == "problem"
+    assert "OSError: libcudart.so.13: cannot open" in found["torch"]["detail"]
+    assert "--force-reinstall" in found["torch"]["fix"]
     assert found["checkpoints"]["status"] == "ok"
     assert found["numpy"]["status"] == "ok"
 

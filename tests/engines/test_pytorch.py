@@ -79,10 +79,9 @@ def test_a_pipeline_goes_on_in_a_child_that_was_forked(pipeline: audiotool.Pipel
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_a_state_is_not_changed_by_what_follows(name: str) -> None:
-    """Replayed and plain steps alike: a stream can be taken up again where it was."""
+    """A stream can be taken up again where it was."""
     engine = TorchEngine(build(name))
     hop = engine.hop_length
-    engine.prepare(1, engine.input_channels, hop)
     x = make_input(engine.model, 40 * hop).numpy()
     state = engine.start()
     for n in range(30):

@@ -33,10 +33,6 @@ class TensorStream:
     def reset(self) -> None:
         self.streamer.reset()
 
-    def prepare(self, batch: int, channels: int) -> None:
-        assert isinstance(self.streamer, CausalStreamer)
-        self.streamer.prepare(batch, channels)
-
 
 def stream(
     model: Model, chunk: int | None = None, overlap: int | None = None, **conditions: Any

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from audiotool.models.base import State
-from audiotool.models.layers.scripted import scripted
 
 
 class GRU(nn.GRU):
@@ -21,7 +20,7 @@ class GRU(nn.GRU):
 
     Parameters and results are those of `nn.GRU`. On a CPU the steps are computed here, in fewer and cheaper
     operations, and differentiated by hand: forward and backward take 0.7 of nn.GRU's time, forward alone
-    0.7 (scripts/benchmark_gru.py).
+    0.8 (scripts/benchmark_gru.py).
     """
 
     weight_ih_l0: Tensor
@@ -48,8 +47,6 @@ class GRU(nn.GRU):
         if len(x) == 1 and not torch.is_grad_enabled():
             last = self._single_step(x[0], begin)
             return last[None].transpose(0, 1) if self.batch_first else last[None], last[None]
-        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
-            return nn.GRU.forward(self, input, hx)
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
         if torch.is_grad_enabled():
             y, last = _GRUFunction.apply(x, begin, *weights)  # type: ignore[no-untyped-call]
@@ -101,7 +98,7 @@ def _run(
     states = n.new_empty(steps + 1, size, batch)
     states[0] = begin.t().add(1).div_(2)
     bias_new = (2 * b_hh[new][:, None]).expand(-1, batch).contiguous()
-    scripted(_forward_steps)(sums, n, gates, states, 2 * w_hh[joined], 4 * w_hh[new], bias_new)
+    _forward_steps(sums, n, gates, states, 2 * w_hh[joined], 4 * w_hh[new], bias_new)
     if keep:
         gates[:, :size].div_(2)
         n.mul_(2).sub_(1)
@@ -192,7 +189,7 @@ class _GRUFunction(torch.autograd.Function):
         grad_h = x.new_zeros(states.shape)
         grad_h[1:] = grad_y.transpose(1, 2)
         grad_h[-1] += grad_last.t()
-        scripted(_backward_steps)(grads, grad_h, z, recurrent.t().contiguous())
+        _backward_steps(grads, grad_h, z, recurrent.t().contiguous())
 
         rows = grads.flatten(1, 2)
         from_h, from_x = rows[:, : 3 * size], rows[:, size:]

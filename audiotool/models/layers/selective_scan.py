@@ -5,7 +5,7 @@ Gu and Dao: Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 20
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t        y_t = C_t h_t + D u_t
 
 Batch and time are worked off in tiles that a CPU's cache holds. A step is taken for all rows of a tile at
-once, in a loop that TorchScript runs. Where the rows are too few to keep the processor busy, the tile is cut
+once. Where the rows are too few to keep the processor busy, the tile is cut
 into K chunks of Q steps, Q about sqrt(T). Step q of all chunks is taken at once, each chunk from a zero
 state; then the states at the chunks' ends are chained, and each chunk adds what its true initial state
 decays to:
@@ -36,8 +36,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-
-from audiotool.models.layers.scripted import scripted
 
 TILE = {"cpu": 1 << 19, "cuda": 1 << 25}
 """State values (batch x time x features x state size) worked on at once: a CPU's cache, a GPU's memory."""
@@ -194,7 +192,7 @@ def recur(
         reverse: from the last step to the first: h_t = decay_t h_{t+1} + left_t right_t.
     """
     if begin.numel() >= FULL.get(out.device.type, FULL["cpu"]):
-        scripted(_take_steps)(decay, left, right, begin, out, reverse)
+        _take_steps(decay, left, right, begin, out, reverse)
     else:
         _recur_in_chunks(decay.clone(), torch.mul(left, right, out=out), begin, reverse)
 

@@ -1,0 +1,73 @@
+"""How many hops a streamer gives a model in one step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from kit.models import CAUSAL, build, make_input
+from kit.streams import TensorStream, causal_stream
+from torch import Tensor
+
+from audiotool.models.base import Model
+from audiotool.streaming.streamer import LONGEST_SECONDS
+
+
+def outputs(streamer: TensorStream, x: Tensor) -> Tensor:
+    hops = x.split(streamer.streamer.engine.hop_length, dim=-1)
+    return torch.cat([*(streamer.feed(hop) for hop in hops), streamer.flush()], dim=-1)
+
+
+class Counted:
+    """A streamer whose steps of the model are counted, with the items of each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, model: Model, chunk: int | None = None) -> None:
+        self.streamer = causal_stream(model, chunk)
+        self.steps: list[int] = []
+        step = type(model).step
+
+        def counting(self_: Model, x: Tensor, *rest: object, **named: object) -> object:
+            self.steps.append(x.shape[-1])
+            return step(self_, x, *rest, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(type(model), "step", counting)
+
+    def feed(self, x: Tensor) -> tuple[Tensor, list[int]]:
+        """What comes out, and the sizes of the steps it took."""
+        before = len(self.steps)
+        return self.streamer.feed(x), self.steps[before:]
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_hops_that_come_together_are_one_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The output is that of hops one by one."""
+    model = build(name)
+    hop = model.hop_length
+    counts = [1, 1, 25, 3, 0, 2, 40, 1]
+    x = make_input(model, sum(counts) * hop + 3)
+    plain = outputs(causal_stream(model), x)
+    stream = Counted(monkeypatch, model)
+    got = []
+    for n, part in zip(counts, x.split([n * hop for n in counts] + [3], dim=-1), strict=False):
+        output, steps = stream.feed(part)
+        got.append(output)
+        assert steps == ([n * hop] if n else [])
+    got.append(stream.streamer.feed(x[..., sum(counts) * hop :]))
+    got.append(stream.streamer.flush())
+    torch.testing.assert_close(torch.cat(got, dim=-1), plain, rtol=0, atol=1e-5 * float(plain.abs().max()))
+
+
+def test_a_step_is_of_bounded_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("band-split-gru")
+    longest = round(LONGEST_SECONDS * model.sample_rate)
+    x = make_input(model, 2 * longest + 5 * model.hop_length)
+    _, steps = Counted(monkeypatch, model).feed(x)
+    assert sum(steps) == x.shape[-1]
+    assert max(steps) <= longest
+    assert len(steps) == 3
+
+
+def test_a_chunk_that_was_asked_for_is_what_a_step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("band-split-gru")
+    chunk = 5 * model.hop_length
+    _, steps = Counted(monkeypatch, model, chunk).feed(make_input(model, 7 * chunk + 3))
+    assert steps == [chunk] * 7
