@@ -195,6 +195,7 @@ def export(
     if not output.parent.is_dir():
         raise PlanError(f"{output.parent}: no such folder")
     path = checkpoint.resolve(checkpoint.defaults().get(name, name))
+    require("onnxscript", "exporting a graph")
     from audiotool.exporting.export import export as write_graph
 
     found, parity = write_graph(path, output)

@@ -55,6 +55,9 @@ def train(
 
     Start with `torchrun --nproc-per-node N -m audiotool train ... --folder DIR` to use several processes.
     """
+    from audiotool.extras import require
+
+    require("lightning_fabric", "training")
     import torch
 
     from audiotool.recipe import find, load
