@@ -36,12 +36,12 @@ class InputClock:
         """Count samples of a callback that came at a time in seconds."""
         self._frames += frames
         if now > self._until:
-            self._close()
+            self.close()
             self._until = now + WINDOW_SECONDS
         self._least = min(self._least, now - self._frames / self._rate)
 
-    def _close(self) -> None:
-        """End a window."""
+    def close(self) -> None:
+        """End a window; at the end, that of the last callbacks."""
         missing = self._least - self._behind
         if math.isfinite(missing) and missing > TOLERANCE_SECONDS:
             self.lost_seconds += missing

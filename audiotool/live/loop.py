@@ -127,6 +127,7 @@ class LiveLoop:
     def stop(self) -> None:
         """Release the devices; what they gave is processed to its end, for the recording."""
         self._stream.close()
+        self._clock.close()
         self._ending = True
         self._called.set()
         if self._worker.is_alive():

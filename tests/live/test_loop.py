@@ -158,6 +158,7 @@ def clocked(*events: tuple[float, int], rate: int = RATE) -> float:
     clock = InputClock(rate)
     for now, frames in events:
         clock.take(frames, now)
+    clock.close()
     return clock.lost_seconds
 
 
