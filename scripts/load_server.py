@@ -44,7 +44,12 @@ def main() -> None:
         asyncio.run(real_time(options))
     else:
         asyncio.run(many(options, come_and_go if options.mode == "come-and-go" else nonsense))
-    told(before, metrics(options.address))
+    for _ in range(100):  # the last ones are still leaving
+        after = metrics(options.address)
+        if not after["audiotool_streams"]:
+            break
+        time.sleep(0.1)
+    told(before, after)
 
 
 def metrics(address: str) -> dict[str, float]:

@@ -21,11 +21,14 @@ def quantise(block: FloatBlock, bits: int) -> tuple[NDArray[np.int32], int]:
         The integers, and how many samples were beyond full scale and were limited.
     """
     scale = float(1 << (bits - 1))
-    scaled = np.rint(block.astype(np.float64) * scale)
+    # float32 holds every integer of 24 bits, and a power of two rounds nothing.
+    exact = np.float32 if bits <= 24 and block.dtype == np.float32 else np.float64
+    with np.errstate(over="ignore"):
+        scaled = np.rint(block.astype(exact, copy=False) * exact(scale))
     # +1.0 itself is one step above the largest integer: limiting it is no news to anybody.
-    beyond = int(np.count_nonzero((scaled > scale) | (scaled < -scale)))
-    integers = np.clip(scaled, -scale, scale - 1).astype(np.int64) << (32 - bits)
-    return integers.astype(np.int32), beyond
+    beyond = int(np.count_nonzero(np.abs(scaled) > scale))
+    integers = scaled.clip(-scale, scale - 1).astype(np.int32) << (32 - bits)
+    return integers, beyond
 
 
 def limit(block: FloatBlock) -> tuple[FloatBlock, int]:

@@ -189,6 +189,8 @@ def wav_bytes(block: FloatBlock, subtype: str) -> tuple[bytes, int]:
     integers, beyond = quantise(block, bits)
     if bits == 8:
         return ((integers >> 24) + 128).astype(np.uint8).tobytes(), beyond
+    if bits == 16:
+        return (integers >> 16).astype("<i2").tobytes(), beyond
     width = bits // 8
     whole = np.ascontiguousarray(integers.astype("<i4")).view(np.uint8).reshape(*integers.shape, 4)
     return whole[..., 4 - width :].tobytes(), beyond

@@ -86,7 +86,10 @@ class Onsets(Carrier):
         before = np.concatenate((self._loudest, heard[:, : hops - 1]), axis=1)
         before = np.maximum.accumulate(before, axis=1)
         louder = np.concatenate((self._louder, power > LOUDER * (before + SILENCE)), axis=1)
-        until = np.lib.stride_tricks.sliding_window_view(louder[:, :-1], gap, axis=1).any(-1)
+        # Of the hops in the gap before each, how many were louder.
+        counts = np.zeros((batch, louder.shape[1] + 1), np.intp)
+        np.cumsum(louder, axis=1, out=counts[:, 1:])
+        until = counts[:, gap:-1] > counts[:, :hops]
         self._loudest = np.maximum(before[:, -1:], heard[:, hops - 1 : hops])
         self._recent, self._louder = heard[:, -gap:], louder[:, -gap:]
         return louder[:, gap:] & ~until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -345,7 +346,15 @@ def test_load_server(run: Callable[..., str], mode: str, said: str) -> None:
     finally:
         running.stop()
     assert said in out
-    assert '"status":"ok"' in out
+    assert "0 left open" in out
+
+
+def test_measure_pipes(run: Callable[..., str]) -> None:
+    out = run("measure_pipes", "--model", "denoise-tiny-16k", "--seconds", 1.0)
+    lags = [int(n) for n in re.findall(r"lags by at most (\d+) samples", out)]
+    assert 4000 < lags[0] < 4000 + 512
+    assert max(lags[1:]) <= 511
+    assert out.count("of live.feed") == 4
 
 
 def test_measure_overlap_add(run: Callable[..., str], denoiser: Path, recording: Path) -> None:
