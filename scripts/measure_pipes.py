@@ -2,9 +2,9 @@
 
     python scripts/measure_pipes.py --model denoise-16k
 
-Standard input and output are replaced: the writer gives 10 ms at a time, and whenever the pipe asks for more it
-is noted how much of what was given is not out yet. That is exact, and does not depend on the machine. Costs are
-processor time; what is compared takes turns, so that a busy machine slows both.
+Standard input and output are replaced: the writer gives 10 ms at a time, and whenever the pipe asks for more
+it is noted how much of what was given is not out yet. That is exact, whatever the machine does. Costs
+are processor time; what is compared takes turns, so that a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def main() -> None:
     for n, (name, _) in enumerate(ways):
         ratio = statistics.median(turn[n] / turn[-1] for turn in turns)
         milliseconds = 1000 * min(turn[n] for turn in turns) / options.seconds
-        print(f"  {name:20s} by hops: {milliseconds:.1f} ms of processor time a second, {ratio:.2f} of live.feed")
+        print(f"  {name:20s} by hops: {milliseconds:.1f} ms of processor a second, {ratio:.2f} of live.feed")
 
 
 if __name__ == "__main__":
