@@ -71,8 +71,8 @@ def through_pipe(pipeline: audiotool.Pipeline, data: bytes, header: int, size: i
     output = Output()
     source = Input(data, header, size, output)
     before = sys.stdin, sys.stdout
-    sys.stdin = SimpleNamespace(buffer=source)  # type: ignore[assignment]
-    sys.stdout = SimpleNamespace(buffer=output)  # type: ignore[assignment]
+    sys.stdin = SimpleNamespace(buffer=source)
+    sys.stdout = SimpleNamespace(buffer=output)
     try:
         pipeline.process_file("-", "-", raw=raw)
     finally:
