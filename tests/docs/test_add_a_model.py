@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.plugin import install_plugin
 from typer.testing import CliRunner
 
 import audiotool.models
 from audiotool import recipe
 from audiotool.cli.app import app
+from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from audiotool.training.trainer import Trainer
 
@@ -47,8 +49,9 @@ def test_streamed_equals_whole(page: dict[str, str]) -> None:
     assert whole.abs().max() > 0
 
 
-def test_recipe_trains(page: dict[str, str], tmp_path: Path) -> None:
-    (tmp_path / "learnt-filter.yaml").write_text(page["yaml"], encoding="utf-8")
+def train(text: str, tmp_path: Path) -> Model:
+    """Two steps of a recipe, and the model of the checkpoint that they make."""
+    (tmp_path / "recipe.yaml").write_text(text, encoding="utf-8")
     settings = [
         f"data.root={AUDIO}",
         f"data.cache={tmp_path / 'decoded'}",
@@ -62,13 +65,47 @@ def test_recipe_trains(page: dict[str, str], tmp_path: Path) -> None:
         "validation.count=0",
         "logging.tensorboard=false",
     ]
-    loaded = recipe.load(str(tmp_path / "learnt-filter.yaml"), settings)
+    loaded = recipe.load(str(tmp_path / "recipe.yaml"), settings)
     summary = Trainer(loaded, tmp_path / "run", "cpu").run()
     assert (summary.step, summary.skipped) == (2, 0)
     exported = list((tmp_path / "run").rglob("*.safetensors"))
     assert exported
-    model = audiotool.load_model(str(exported[0]))
-    assert model.name == "learnt-filter"
+    return audiotool.load_model(str(exported[0]))
+
+
+def test_recipe_trains(page: dict[str, str], tmp_path: Path) -> None:
+    assert train(page["yaml"], tmp_path).name == "learnt-filter"
+
+
+LOSS = """
+from audiotool.losses.base import Loss
+
+class TheirLoss(Loss):
+    name = "their-loss"
+
+    def __init__(self, power: float = 1.0) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, outputs, batch):
+        return (outputs["estimate"] - batch["target"]).abs().pow(self.power).mean()
+"""
+
+
+def test_the_model_and_the_loss_of_another_package_train(
+    page: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = page["python"].replace("learnt-filter", "their-filter")
+    points = {
+        "audiotool.models": {"their-filter": "their_model:LearntFilter"},
+        "audiotool.losses": {"their-loss": "their_loss:TheirLoss"},
+    }
+    install_plugin(tmp_path, "their-speech", {"their_model": model, "their_loss": LOSS}, points)
+    text = page["yaml"].replace("learnt-filter", "their-filter")
+    trained = train(text.replace("name: l1-waveform", "{name: their-loss, options: {power: 1.5}}"), tmp_path)
+    assert trained.name == "their-filter"
+    assert type(trained).__module__ == "their_model"
 
 
 def test_it_is_listed(page: dict[str, str]) -> None:
