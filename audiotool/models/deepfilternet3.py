@@ -380,9 +380,11 @@ class DeepFilterNet3(Model):
         state["network"] = (encoder, gain_state, filter_state)
 
         frames, taps = spec.shape[-1], c.filter_taps
-        past = spec.new_zeros(*spec.shape[:3], taps - 1) if state["past"] is None else state["past"]
+        past = state["past"]
+        # A state has its streams along the first axis.
+        past = spec.new_zeros(*spec.shape[:3], taps - 1) if past is None else past.transpose(0, 1)
         spec = torch.cat((past, spec), dim=-1)
-        state["past"] = spec[..., frames:].clone()
+        state["past"] = spec[..., frames:].transpose(0, 1).contiguous()
         now = taps - 1 - c.lookahead
         noisy = spec[..., now : now + frames]
         # Without filters, gains are for the lower bins too.

@@ -121,7 +121,7 @@ def test_every_causal_model(name: str) -> None:
     run(pipeline, [(rate, channels, {})] * 3, 0.3, 3 * max(1, channels))
 
 
-TOGETHER = ("band-split-gru", "dtln", "fastenhancer", "gtcrn")
+TOGETHER = ("band-split-gru", "deepfilternet3", "dtln", "fastenhancer", "gtcrn")
 
 
 @pytest.mark.parametrize("name", TOGETHER)
