@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from audiotool.audio.mono import Downmix
 from audiotool.metrics.rows import Row
 from audiotool.report import png
-from audiotool.report.overview import Overview, Surveyor
+from audiotool.report.overview import DifferenceSurveyor, Overview, Surveyor
 from audiotool.report.sound import make_encoder
 from audiotool.report.spool import Blob
 from audiotool.report.tracks import Role, Track, tracks_of
@@ -95,7 +95,7 @@ def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | Non
         return None
     top_hz = max(track.info.sample_rate for track in tracks) / 2
     try:
-        found = [_survey(track, top_hz, sound) for track in tracks]
+        found = _surveyed(tracks, top_hz, sound)
     except Exception as error:
         # Whatever is wrong with a picture, the row and the others are told.
         log.warning("%s: not shown in the page: %s", row.name, error)
@@ -145,19 +145,62 @@ def _wave(view: Overview, peak: float) -> NDArray[np.uint8]:
     return np.where((rows >= top) & (rows <= bottom), INK, CLEAR).astype(np.uint8)
 
 
-def _survey(track: Track, top_hz: float, sound: bool) -> tuple[Overview, bytes | None]:
-    """One pass over a recording."""
-    info = track.info
-    surveyor = Surveyor(info.sample_rate, top_hz, info.frames)
-    to_one, to_few = Downmix(), Downmix()
-    channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
-    encoder = make_encoder(info.sample_rate, channels) if sound else None
-    for block in track.blocks():
-        surveyor.feed(to_one(block))
-        if encoder is not None:
-            encoder.feed(block if len(block) == channels else to_few(block)[None])
-    encoded = encoder.finish() if encoder is not None and surveyor.frames else None
-    return surveyor.finish(), encoded
+def _surveyed(tracks: Sequence[Track], top_hz: float, sound: bool) -> list[tuple[Overview, bytes | None]]:
+    """What is seen and heard of each track, in one pass over each recording."""
+    lenses = [_Lens(track, top_hz, sound) for track in tracks]
+    joint = _difference(lenses, top_hz)
+    for lens in lenses:
+        if lens not in joint:
+            for block in lens.track.blocks():
+                lens.feed(block)
+    if joint:
+        first, second, removed = joint
+        for block, taken in zip(first.track.blocks(), second.track.blocks(), strict=True):
+            first.feed(block)
+            second.feed(taken)
+            removed.feed(block - taken)
+    return [lens.finish() for lens in lenses]
+
+
+def _difference(lenses: Sequence[_Lens], top_hz: float) -> Sequence[_Lens]:
+    """Two recordings of one channel and their difference, which is then measured of them; none without one.
+
+    Of several channels the one that is drawn may be another for each.
+    """
+    for removed in lenses:
+        info = removed.track.info
+        if removed.track.minus is None or info.channels > 1 or info.frames is None:
+            continue
+        paths = (removed.track.path, removed.track.minus)
+        whole = {lens.track.path: lens for lens in reversed(lenses) if lens.track.minus is None}
+        if all(path in whole for path in paths):
+            first, second = (whole[path] for path in paths)
+            removed.surveyor = DifferenceSurveyor(first.surveyor, second.surveyor, top_hz, info.frames)
+            return first, second, removed
+    return ()
+
+
+class _Lens:
+    """Looks at one track, and encodes it."""
+
+    def __init__(self, track: Track, top_hz: float, sound: bool) -> None:
+        info = track.info
+        self.track = track
+        self.surveyor = Surveyor(info.sample_rate, top_hz, info.frames)
+        self._to_one, self._to_few = Downmix(), Downmix()
+        self._channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
+        self._encoder = make_encoder(info.sample_rate, self._channels) if sound else None
+
+    def feed(self, block: NDArray[np.float32]) -> None:
+        """Take the next samples, (channels, time)."""
+        self.surveyor.feed(self._to_one(block))
+        if self._encoder is not None:
+            self._encoder.feed(block if len(block) == self._channels else self._to_few(block)[None])
+
+    def finish(self) -> tuple[Overview, bytes | None]:
+        """What is seen, and what is heard; no sound of a recording without samples."""
+        encoded = self._encoder.finish() if self._encoder is not None and self.surveyor.frames else None
+        return self.surveyor.finish(), encoded
 
 
 def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | None, ...]:

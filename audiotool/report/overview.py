@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,7 @@ class Surveyor:
         self._factor = 1
         self._cells = np.zeros((0, EDGES + BANDS), np.float32)
         self._columns = self._cells
+        self.measured: list[tuple[Samples, NDArray[Any]]] = []
 
     def feed(self, samples: Samples) -> None:
         """Take the next samples, (time,)."""
@@ -103,6 +105,9 @@ class Surveyor:
         end = max(0, (cells - 1) * self.hop + self.window - self._lead - self.frames) if cells else 0
         self._waiting = np.concatenate((self._waiting, np.zeros(end, np.float32)))
         self._measure()
+        return self._overview()
+
+    def _overview(self) -> Overview:
         if len(self._cells):
             self._columns = np.concatenate((self._columns, _merged(self._cells[None])))
         while len(self._columns) > COLUMNS:
@@ -114,6 +119,7 @@ class Surveyor:
 
     def _measure(self) -> None:
         """Turn what is complete into cells."""
+        self.measured = []
         count = max(0, (len(self._waiting) - self.window) // self.hop + 1)
         for first in range(0, count, AT_ONCE):
             last = min(first + AT_ONCE, count)
@@ -121,10 +127,15 @@ class Surveyor:
             frames = np.lib.stride_tricks.sliding_window_view(part, self.window)[:: self.hop]
             cells = frames[:, self._lead : self._lead + self.hop]
             spectrum = np.fft.rfft(frames * self._taps)
-            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._rows
-            edges = (cells.min(1), cells.max(1), np.einsum("ct,ct->c", cells, cells) / self.hop)
-            self._add(np.column_stack((*edges, power)))
+            self.measured.append((cells, spectrum))
+            self._take(cells, spectrum)
         self._waiting = self._waiting[count * self.hop :]
+
+    def _take(self, cells: Samples, spectrum: NDArray[Any]) -> None:
+        """Add (cells, hop) of samples, and (cells, bins) of spectra."""
+        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._rows
+        edges = (cells.min(1), cells.max(1), np.einsum("ct,ct->c", cells, cells) / self.hop)
+        self._add(np.column_stack((*edges, power)))
 
     def _add(self, cells: Samples) -> None:
         """Turn cells into columns, as far as they fill them."""
@@ -144,6 +155,35 @@ class Surveyor:
         pairs = self._columns[:even].reshape(even // 2, 2, -1)
         self._columns = np.concatenate((_merged(pairs), self._columns[even:]))
         self._factor *= 2
+
+
+class DifferenceSurveyor(Surveyor):
+    """Makes the overview of what one recording has beside another, of what was measured of both.
+
+    Args:
+        first, second: of recordings of one rate and length, fed equal blocks before this is told.
+    """
+
+    def __init__(self, first: Surveyor, second: Surveyor, top_hz: float, frames: int | None) -> None:
+        super().__init__(first.sample_rate, top_hz, frames)
+        self._first, self._second = first, second
+
+    def feed(self, samples: Samples) -> None:
+        """Both have been fed; `samples` is their difference."""
+        self.frames += len(samples)
+        self._subtract()
+
+    def finish(self) -> Overview:
+        """The overview, when both have finished."""
+        self._subtract()
+        return self._overview()
+
+    def _subtract(self) -> None:
+        # A spectrum of a difference is the difference of spectra.
+        for (cells, spectrum), (taken, other) in zip(
+            self._first.measured, self._second.measured, strict=True
+        ):
+            self._take(cells - taken, spectrum - other)
 
 
 def mel(hz: float) -> float:

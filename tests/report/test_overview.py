@@ -10,7 +10,7 @@ import pytest
 from kit.audio import speech_like
 
 from audiotool.report import png
-from audiotool.report.overview import BANDS, COLUMNS, Overview, Surveyor, mel
+from audiotool.report.overview import BANDS, COLUMNS, DifferenceSurveyor, Overview, Surveyor, mel
 
 
 def survey(waveform: np.ndarray, rate: int, blocks: int = 7919, known: bool = True) -> Overview:
@@ -41,6 +41,27 @@ def test_blocks_of_any_length_give_one_overview(blocks: int, known: bool) -> Non
     expected, found = survey(waveform, 16000, known=known), survey(waveform, 16000, blocks, known)
     for name in ("spectrum", "low", "high", "power"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(16000, 1.3), (44100, 0.01), (16000, 40)])
+def test_a_difference_is_seen_as_the_recording_of_it(rate: int, seconds: float) -> None:
+    first, second = speech_like(seconds, rate, 2)
+    length = len(first)
+    sides = Surveyor(rate, rate / 2, length), Surveyor(rate, rate / 2, length)
+    between = DifferenceSurveyor(*sides, rate / 2, length)
+    for start in range(0, length, 9001):
+        part = slice(start, start + 9001)
+        for side, waveform in zip(sides, (first, second), strict=True):
+            side.feed(waveform[part])
+        between.feed(first[part] - second[part])
+    for side in sides:
+        side.finish()
+    found, expected = between.finish(), survey(first - second, rate)
+    assert (found.seconds, found.column_s) == (expected.seconds, expected.column_s)
+    np.testing.assert_allclose(found.spectrum, expected.spectrum, atol=1e-5 * expected.spectrum.max())
+    np.testing.assert_allclose(found.power, expected.power, rtol=1e-5)
+    np.testing.assert_array_equal(found.low, expected.low)
+    np.testing.assert_array_equal(found.high, expected.high)
 
 
 def test_events_stay_where_they_are_however_long_a_recording_is() -> None:
