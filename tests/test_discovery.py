@@ -99,9 +99,7 @@ def test_nobody_takes_a_name_that_is_taken(place: Path, caplog: pytest.LogCaptur
 
 
 def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
-    install_plugin(
-        tmp_path, "rooms", {"rooms": TASK}, {"audiotool.tasks": {"dereverberate": "rooms:Dereverberate"}}
-    )
+    install_plugin(tmp_path, "rooms", {"rooms": TASK}, {"audiotool.tasks": {"declip": "rooms:Declip"}})
     install_plugin(tmp_path, "ruin", {"ruin": "import ruins"}, {"audiotool.tasks": {"ruin": "ruin:Ruin"}})
 
     def audiotool(*words: str) -> subprocess.CompletedProcess[str]:
@@ -114,10 +112,10 @@ def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
 
     done = audiotool("--help")
     assert done.returncode == 0
-    assert "dereverberate" in done.stdout
+    assert "declip" in done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("audiotool: task 'ruin' of package ruin 1.0 is left out: ModuleNotFoundError")
-    assert "Take the room out" in audiotool("dereverberate", "--help").stdout
+    assert "Take the clipping out" in audiotool("declip", "--help").stdout
     assert audiotool("denoise", "--help").stderr == "", "whoever uses what is ours is not told of others"
 
 

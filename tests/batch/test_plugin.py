@@ -19,12 +19,12 @@ from audiotool.models.cleanunet import CleanUNet
 def test_workers_do_a_task_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    points = {"audiotool.tasks": {"dereverberate": "rooms_task:Dereverberate"}}
+    points = {"audiotool.tasks": {"declip": "rooms_task:Declip"}}
     install_plugin(tmp_path, "rooms-task", {"rooms_task": TASK}, points)
-    save_model(Path("tiny.safetensors"), CleanUNet(TINY), "dereverberate")
+    save_model(Path("tiny.safetensors"), CleanUNet(TINY), "declip")
     for n in range(3):
         write_speech(Path(f"in/{n}.wav"), 0.2)
-    words = ["dereverberate", "in", "-o", "out", "--checkpoint", "tiny.safetensors", "--device", "cpu"]
+    words = ["declip", "in", "-o", "out", "--checkpoint", "tiny.safetensors", "--device", "cpu"]
     asked = ["--jobs", "2", "--reference", "in", "--report", "report.json"]
     result = CliRunner().invoke(app, [*words, *asked])
     assert result.exit_code == 0, result.output

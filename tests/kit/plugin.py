@@ -32,12 +32,12 @@ from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import InferenceTask
 from audiotool.tasks.options import EnhancementOptions
 
-class Dereverberate(InferenceTask):
-    """Take the room out of speech."""
+class Declip(InferenceTask):
+    """Take the clipping out of speech."""
 
-    name = "dereverberate"
-    verb = "dereverberating"
-    done = "dereverberated"
+    name = "declip"
+    verb = "declipping"
+    done = "declipped"
     options_class = EnhancementOptions
     scoring = Scoring(("si_sdr",), best="si_sdr")
     example = "noisy"
