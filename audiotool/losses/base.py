@@ -1,4 +1,4 @@
-"""A loss term: a name a recipe can use, and one scalar from a model's outputs and its batch."""
+"""The base class of loss terms: one scalar from a model's outputs and its batch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from audiotool.errors import RecipeError
 
 
 class Loss(nn.Module):
-    """Base of all losses; options of the constructor are what a recipe may set.
+    """Base class of all losses. Recipes set the arguments of the constructor.
 
     Class attributes:
-        name: what recipes call it.
+        name: name in recipes.
     """
 
     name: ClassVar[str]
@@ -25,12 +25,13 @@ class Loss(nn.Module):
 
         Args:
             outputs: from `Model.training_outputs`; "estimate" is (B, stems * C, T).
-            batch: "input", "target" (B, stems * C, T) and what else the example holds.
+            batch: "input", "target" (B, stems * C, T) and the other tensors of the example.
         """
         raise TypeError(f"{type(self).__name__} does not compute anything")
 
     def per_item(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """The loss of each item alone: (B, C, T) twice -> (B,); a call an item, unless overridden."""
+        """Return the loss of each item of a batch, (B,), from two tensors (B, C, T); calls `forward` for each
+        unless overridden."""
         pairs = zip(estimate.split(1), target.split(1), strict=True)
         return torch.stack([self({"estimate": e}, {"target": t}) for e, t in pairs])
 

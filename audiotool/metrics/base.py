@@ -1,4 +1,4 @@
-"""What a metric is: a name, and one number for an estimate and its reference, or a reason why there is none.
+"""The base classes of metrics: a number for an estimate and its reference, or a reason why there is none.
 
 A non-intrusive metric needs no reference: it rates a recording, which it reads block by block.
 """
@@ -22,10 +22,10 @@ Waveform: TypeAlias = "NDArray[Any]"
 """(time,) float; scored in float64."""
 
 BLOCK = 1 << 18
-"""Samples that a recording is read by."""
+"""Number of samples of a recording that are read at a time."""
 
 SILENCE = 1e-6
-"""A waveform that never departs from its mean by more than this is silent: below the last bit of 20."""
+"""Greatest difference from the mean of a waveform that counts as silent: below the last of 20 bits."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,31 @@ class Curve(NamedTuple):
 
 
 class StemScore(NamedTuple):
-    """What a joint metric says of one stem: in one number, and over time."""
+    """A stem's score by a joint metric: one number, and its values over time."""
 
     value: float
     curve: Curve
 
 
 class Unscorable(Exception):
-    """Raised by a metric for a pair it has no number for; the message becomes the reason."""
+    """Raised by a metric that has no number for a pair; the message becomes the reason."""
 
 
 class Both(NamedTuple):
-    """A reference and an estimate of one rate and length."""
+    """A reference and an estimate of the same sample rate and length."""
 
     reference: Waveform
     estimate: Waveform
 
 
 class Results:
-    """What several metrics of one thing share, measured once."""
+    """Intermediate results that several metrics of one pair share, computed once."""
 
     def __init__(self) -> None:
         self._found: dict[Any, Any] = {}
 
     def of(self, key: Any, measure: Callable[[], T]) -> T:
-        """The result of a key, measured when it is asked first; an `Unscorable` is kept, too."""
+        """Return the result of a key, which is computed at the first call; an `Unscorable` is kept too."""
         if key not in self._found:
             try:
                 self._found[key] = measure()
@@ -92,13 +92,13 @@ class Results:
 
 @dataclass
 class Recording:
-    """What is rated by itself: read from its beginning as often as it is asked for, in constant memory.
+    """A recording for non-intrusive metrics, which can be read several times, in constant memory.
 
     Args:
-        read: gives the blocks, (channels, any time) float.
+        read: function that returns the blocks, (channels, any time) float.
         sample_rate: Hz.
-        channels: rows of every block.
-        results: what metrics of one family share.
+        channels: number of rows of every block.
+        results: intermediate results that metrics of one family share.
     """
 
     read: Callable[[], Iterator[Waveform]]
@@ -108,13 +108,13 @@ class Recording:
 
     @classmethod
     def of(cls, waveform: Waveform, sample_rate: int) -> Recording:
-        """A recording of samples in memory, (time,) or (channels, time)."""
+        """Return a recording of samples in memory, (time,) or (channels, time)."""
         rows = waveform.reshape(-1, waveform.shape[-1])
         starts = range(0, rows.shape[1], BLOCK)
         return cls(lambda: (rows[:, n : n + BLOCK] for n in starts), sample_rate, len(rows))
 
     def blocks(self, sample_rate: int) -> Iterator[Waveform]:
-        """Its blocks, float32, at a rate."""
+        """Return its blocks, float32, at a sample rate in Hz."""
         from audiotool.streaming.resample import StreamingResampler
 
         resampler = StreamingResampler(self.sample_rate, sample_rate, self.channels)
@@ -129,8 +129,8 @@ class Pair:
 
     Args:
         sample_rate: Hz of both.
-        edge_hz: where the content of the unprocessed input ended, None where that is not known.
-        interferers: (time,) each: what else was heard with the reference, other speakers or the noise.
+        edge_hz: highest frequency of the unprocessed input's content, None where it is not known.
+        interferers: (time,) each: the other signals of the mixture, speakers or noise.
     """
 
     reference: Waveform
@@ -142,15 +142,15 @@ class Pair:
     _resampled: dict[int, Both] = field(default_factory=dict, repr=False)
 
     def measured(self, metric: type[Metric]) -> float:
-        """A metric of this pair, measured once.
+        """Return the number of a metric for this pair, computed once.
 
         Raises:
-            Unscorable: it has none.
+            Unscorable: the metric has none.
         """
         return self.results.of(metric.name, lambda: metric().measure(self))
 
     def at(self, sample_rate: int) -> Both:
-        """Both waveforms at another rate, computed once."""
+        """Return both waveforms at another sample rate in Hz, computed once."""
         if sample_rate == self.sample_rate:
             return Both(self.reference, self.estimate)
         if sample_rate not in self._resampled:
@@ -162,10 +162,10 @@ class Pair:
         return self._resampled[sample_rate]
 
     def require_sound(self, estimate: bool = False) -> None:
-        """Refuse a silent reference, and with `estimate` a silent estimate.
+        """Check that the reference is not silent, and with `estimate` the estimate.
 
         Raises:
-            Unscorable: which of them is silent.
+            Unscorable: one is silent; the message names it.
         """
         if is_silent(self.reference):
             raise Unscorable("the reference is silent")
@@ -188,16 +188,16 @@ class Mixture:
 
 
 class Metric:
-    """Base of all metrics.
+    """Base class of all metrics.
 
     Class attributes:
-        name: what reports and the command line call it.
-        family: a name for several metrics together, "" for one that stands alone.
-        unit: of the number, "" for scores without one.
+        name: name in reports and on the command line.
+        family: common name of several metrics, "" for a single one.
+        unit: unit of the number, "" for scores without one.
         higher_is_better: the direction of improvement; None where there is none.
-        needs_reference: False for what rates an estimate by itself, see `NonIntrusiveMetric`.
-        uses_interferers: whether it asks for `Pair.interferers`.
-        uses_edge: whether it asks for `Pair.edge_hz`.
+        needs_reference: False for metrics of an estimate alone, see `NonIntrusiveMetric`.
+        uses_interferers: whether the metric needs `Pair.interferers`.
+        uses_edge: whether the metric needs `Pair.edge_hz`.
     """
 
     name: ClassVar[str]
@@ -210,23 +210,23 @@ class Metric:
 
     @classmethod
     def check(cls) -> None:
-        """Refuse to begin where something is missing that no file can do without.
+        """Check that everything is installed that the metric needs for every file.
 
         Raises:
-            DependencyError: what, and how to get it.
+            DependencyError: something is missing; the message says how to install it.
         """
 
     def measure(self, pair: Pair) -> float:
         """Return the number.
 
         Raises:
-            Unscorable: this pair has none.
+            Unscorable: there is none for this pair.
         """
         raise TypeError(f"{type(self).__name__} does not measure anything")
 
 
 class NonIntrusiveMetric(Metric):
-    """Base of metrics that need no reference."""
+    """Base class of metrics that need no reference."""
 
     needs_reference = False
 
@@ -234,24 +234,24 @@ class NonIntrusiveMetric(Metric):
         """Return the number.
 
         Raises:
-            Unscorable: this recording has none.
+            Unscorable: there is none for this recording.
         """
         raise TypeError(f"{type(self).__name__} does not rate anything")
 
     def measure(self, pair: Pair) -> float:
-        """That of the estimate."""
+        """Return the number of the estimate."""
         recording = pair.results.of(Recording, lambda: Recording.of(pair.estimate, pair.sample_rate))
         return self.rate(recording)
 
 
 class JointMetric(Metric):
-    """Base of metrics that rate all stems of a mixture together."""
+    """Base class of metrics that score all stems of a mixture together."""
 
     def rate(self, mixture: Mixture) -> list[StemScore]:
         """Return a score of each stem.
 
         Raises:
-            Unscorable: this mixture has none.
+            Unscorable: there is none for this mixture.
         """
         raise TypeError(f"{type(self).__name__} does not rate anything")
 
@@ -263,7 +263,7 @@ METRICS: Catalogue[Metric] = Catalogue("audiotool.metrics", Metric, "metric", In
 
 
 def metric_names(asked: Sequence[str]) -> list[str]:
-    """Names of metrics for names of metrics and of families ("dnsmos"), in order and without repeats.
+    """Expand names of metrics and of families ("dnsmos") to names of metrics, in order and without repeats.
 
     Raises:
         InputError: no metric and no family has that name; the message lists the nearest and all.
@@ -276,7 +276,7 @@ def metric_names(asked: Sequence[str]) -> list[str]:
 
 
 def is_silent(waveform: Waveform) -> bool:
-    """True when a waveform is empty or constant to within `SILENCE`."""
+    """Whether a waveform is empty or constant to within `SILENCE`."""
     return waveform.size == 0 or float(abs(waveform - waveform.mean()).max()) < SILENCE
 
 

@@ -1,4 +1,4 @@
-"""Child processes that score: what they do to themselves costs one answer, not this process."""
+"""Child processes that compute scores, so that a crash in a library loses one score and not this process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from audiotool.metrics.base import Unscorable
 _OPEN: weakref.WeakSet[Child] = weakref.WeakSet()
 
 LAST_WORDS = 2000
-"""Bytes of what a child complained of that are read when it has died."""
+"""Number of bytes of a dead child's standard error that are read."""
 
 
 class Child:
-    """A process that answers each request with one line of JSON; started at the first, and after each death.
+    """A process that answers each request with one line of JSON.
+
+    It is started at the first request, and again when it has died.
 
     Args:
-        name: what it computes, for messages.
-        command: what is run.
-        timeout_s: a request that takes longer is given up; None waits for ever.
-        folder: where it runs; None where this process does.
-        environment: variables beside those of this process.
+        name: name of the metric, for messages.
+        command: the command line.
+        timeout_s: seconds after which a request is given up; None waits for ever.
+        folder: working folder; None is that of this process.
+        environment: additional environment variables.
     """
 
     def __init__(
@@ -51,10 +53,10 @@ class Child:
         self._lock = threading.Lock()
 
     def ask(self, request: bytes) -> dict[str, Any]:
-        """The answer to a request.
+        """Send a request and return the answer.
 
         Raises:
-            Unscorable: it answers {"error": why}, cannot be started, died or took too long.
+            Unscorable: the answer is {"error": why}, or the process cannot be started, died or took too long.
         """
         with self._lock:
             answer = self._ask(request)
@@ -120,7 +122,7 @@ class Child:
         return {"error": f"{self.name} crashed ({how}){last_words}"}
 
     def _last_words(self) -> str:
-        """The last line that the process complained of, behind a colon."""
+        """Return the last line of the process's standard error, after a colon."""
         assert self._complaints is not None
         size = self._complaints.seek(0, os.SEEK_END)
         self._complaints.seek(max(0, size - LAST_WORDS))
@@ -157,7 +159,7 @@ def _read(line: bytes) -> dict[str, Any] | None:
 
 
 def close_children() -> None:
-    """End the processes that this one has started."""
+    """Stop all child processes of this process."""
     for child in list(_OPEN):
         child.close()
 

@@ -1,4 +1,4 @@
-"""Which files are compared with which: estimates with references, and stems in the order that fits best."""
+"""Pair files for scoring: estimates with references, and stems in the order that scores best."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class FilePair:
     """Files to compare.
 
     Args:
-        name: what the report's row is called.
-        reference: the clean version; without one there are scores of non-intrusive metrics alone.
-        noisy: the unprocessed input; its scores then stand beside the estimate's, with the improvement.
+        name: name of the report's row.
+        reference: the clean version; None allows non-intrusive metrics alone.
+        noisy: the unprocessed input, which is scored too, or None.
         interferers: references of the other stems of the same mixture.
-        mixture: what all its stems share and others do not; "" where it is not known.
+        mixture: identifier that all stems of a mixture share; "" where it is not known.
     """
 
     name: str
@@ -44,9 +44,10 @@ class FilePair:
 
 
 def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
-    """Index of each reference's estimate, for stems that come out in any order, such as speakers.
+    """Return the index of each reference's estimate, for stems of any order, such as speakers.
 
-    That of the best mean SI-SDR; as given where a file cannot be read, which its row will say.
+    The order is that of the best mean SI-SDR. If a file cannot be read, the order stays, and the file's row
+    has the error.
     """
     try:
         waveforms = [[to_mono(read(path)[0], str(path)) for path in side] for side in (references, estimates)]
@@ -62,9 +63,9 @@ def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[i
 def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
     """Pair files, or the files of two folders by their path relative to the folder, suffix aside.
 
-    The estimates decide: a reference that has no estimate is left out (and logged). An estimate that lacks a
-    partner is paired with the path where one would be, which its row will say. The noisy input of
-    NAME.STEM may be called NAME.
+    There is a pair for each estimate. References without an estimate are left out and logged. An estimate
+    without a reference is paired with the path where it would be, and its row has the error. The noisy input
+    of NAME.STEM may be called NAME.
 
     Raises:
         InputError: a path is missing, a file is given against a folder, or no estimate has a partner.

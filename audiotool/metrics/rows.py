@@ -1,4 +1,4 @@
-"""Rows of a report: what is said of each job. Nulls are counted, not dropped."""
+"""Rows of a report: the results of each job. Nulls are counted, not dropped."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from audiotool.metrics.base import Curve, Value
 
 @dataclass
 class Row:
-    """What a report says of one job.
+    """The results of one job, or of one stem of it.
 
     Args:
-        name: the file, or the stem of it.
-        values: scores by metric name.
-        baseline: scores of the unprocessed input, by the same names; empty when it was not given.
-        facts: anything else that was measured ("real_time_factor": 31.0).
-        notes: remarks for people ("resampled from 48000 to 16000 Hz").
-        failed: True when the job could not be done at all; its values are then reasons.
-        curves: scores over time, by metric name.
-        media: what a page shows of its recordings, see `report.media`; None for nothing.
+        name: name of the file or stem.
+        values: scores by name of the metric.
+        baseline: scores of the unprocessed input, by the same names; empty without one.
+        facts: other facts ("real_time_factor": 31.0).
+        notes: remarks for the user ("resampled from 48000 to 16000 Hz").
+        failed: whether the job failed; its values are then reasons.
+        curves: scores over time, by name of the metric.
+        media: pictures and sounds for a page, see `report.media`; None without.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Row:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why a score is null, by column."""
+        """The reasons of null scores, by column."""
         return {name: v.reason or "unknown" for name, v in self.columns().items() if v.value is None}
 
     def columns(self) -> dict[str, Value]:
-        """Scores by column: "pesq", and with a baseline "pesq_noisy" and "pesq_improvement"."""
+        """Return the scores by column: "pesq", and with a baseline "pesq_noisy" and "pesq_improvement"."""
         result: dict[str, Value] = {}
         for name, value in self.values.items():
             result[name] = value
@@ -52,7 +52,7 @@ class Row:
 
 
 def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Mean over the rows that have a number, and the counts: {column: {"mean", "scored", "null"}}."""
+    """Return the mean over the rows that have a number, and counts: {column: {"mean", "scored", "null"}}."""
     columns = column_names(rows)
     result = {}
     for name in columns:
@@ -64,7 +64,7 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """Reasons and notes as lines for people: "a.wav: stoi: the reference is silent"."""
+    """Return reasons and notes as lines for the user: "a.wav: stoi: the reference is silent"."""
     lines = []
     for row in rows:
         by_reason: dict[str, list[str]] = {}
@@ -77,13 +77,13 @@ def remarks(rows: Sequence[Row]) -> list[str]:
 
 
 def metric_names(columns: Sequence[str]) -> list[str]:
-    """The columns of scores without those derived of them: "pesq" of "pesq" and "pesq_noisy"."""
+    """Return the names of metrics from columns: "pesq" from "pesq" and "pesq_noisy"."""
     derived = {f"{name}{ending}" for name in columns for ending in ("_noisy", "_improvement")}
     return [name for name in columns if name not in derived]
 
 
 def column_names(rows: Sequence[Row]) -> list[str]:
-    """Names of all columns of scores, in their order."""
+    """Return the names of all columns of scores, in their order."""
     return list(dict.fromkeys(name for row in rows for name in row.columns()))
 
 

@@ -17,7 +17,7 @@ from audiotool.report.report import Report, Run
 
 
 def to_csv(report: Report) -> str:
-    """One line a row, then a line "mean" and a line "null" with how many rows have no number."""
+    """Return a line a row, then a line "mean", and a line "null" with the number of rows without a score."""
     rows = report.rows
     columns = column_names(rows)
     facts = list(dict.fromkeys(name for row in rows for name in row.facts))
@@ -43,7 +43,7 @@ def to_csv(report: Report) -> str:
 
 
 def curves_to_csv(rows: Sequence[Row]) -> str:
-    """Scores over time: one line a row and step, with the seconds from the beginning."""
+    """Return scores over time: one line for each row and step, with the time in seconds."""
     names = list(dict.fromkeys(name for row in rows for name in row.curves))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -57,10 +57,10 @@ def curves_to_csv(rows: Sequence[Row]) -> str:
 
 
 def read_csv(path: Path) -> Report:
-    """Read what `to_csv` wrote. Facts stay text, scores have the digits that were written.
+    """Read a report that `to_csv` wrote. Facts are strings, scores have the digits that were written.
 
     Raises:
-        InputError: the file cannot be read, or is no report.
+        InputError: the file cannot be read or is no report.
     """
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -99,7 +99,7 @@ def _row(entry: dict[str, str], columns: Sequence[str]) -> Row:
 
 
 def on_one_line(value: Any) -> Any:
-    """A fact on one line: "mix=0.8; max_attenuation_db=12.0"."""
+    """Return a fact on one line: "mix=0.8; max_attenuation_db=12.0"."""
     if isinstance(value, dict):
         return "; ".join(f"{name}={item}" for name, item in value.items())
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""How the scores of a metric are spread, as small SVG drawings: before in grey, after in colour."""
+"""Small SVG histograms of the scores of a metric: of the inputs in grey, of the outputs in colour."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from audiotool.report.scores import Measure
 FEWEST_BINS, MOST_BINS = 6, 28
 WIDTH, HEIGHT, FOOT = 280, 92, 18
 FEWEST = 3
-"""Files of which a distribution says something."""
+"""Least number of files for which a histogram is drawn."""
 
 
 def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
-    """A figure of one metric; None where there are too few numbers."""
+    """Return the figure of one metric; None where there are too few scores."""
     after = _numbers([row.values.get(measure.name) for row in rows])
     before = _numbers([row.baseline.get(measure.name) for row in rows])
     if len(after) < FEWEST:
@@ -62,7 +62,7 @@ def _told(measure: Measure, before: np.ndarray, after: np.ndarray) -> str:
 
 
 def _outline(heights: np.ndarray) -> str:
-    """A path along the tops of the bars."""
+    """Return an SVG path along the tops of the bars."""
     step = WIDTH / len(heights)
     parts = [f"M0 {HEIGHT}"]
     for n, height in enumerate(heights):

@@ -20,10 +20,10 @@ FORMER_SETTINGS = {"rehearse": "warm_up"}
 
 
 def to_json(report: Report) -> str:
-    """{"run": a `Run`, "files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": a `summary`}.
+    """Return {"run": a `Run`, "files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": …}.
 
-    Before these comes what every document begins with, see `json_output`; behind them, where scores had to
-    reach thresholds, "failures".
+    The document begins with the fields of `json_output.head`, and ends with "failures" if scores had
+    thresholds.
     """
     files = [
         {
@@ -48,7 +48,7 @@ def to_json(report: Report) -> str:
 
 
 def read_report(path: Path) -> Report:
-    """Read what `to_json` wrote.
+    """Read a report that `to_json` wrote.
 
     Raises:
         InputError: the file cannot be read, or is no report.
@@ -71,7 +71,7 @@ def _run(values: dict[str, Any]) -> Run:
     settings = _settings(found.pop("settings", {}))
     elapsed = found.pop("elapsed_s", None)
     words = {name: str(value) for name, value in found.items()}
-    # A report of a time before there were runs says nothing of the version.
+    # The first reports had no run, and so no version.
     return Run(
         **{"version": None, **words}, settings=settings, elapsed_s=None if elapsed is None else float(elapsed)
     )

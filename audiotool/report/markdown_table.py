@@ -1,4 +1,4 @@
-"""Reports as Markdown: what is pasted into an issue or a wiki."""
+"""Reports as Markdown, for an issue or a wiki."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from audiotool.report.csv_table import on_one_line
 from audiotool.report.report import Report
 
 FACTS = {"seconds": "seconds", "real_time_factor": "x real time", "peak": "peak", "limited": "limited"}
-"""Facts that are columns, and their headings."""
+"""Facts that have columns -> their headings."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
 def to_markdown(report: Report) -> str:
-    """A heading, how the rows came to be, one table with the mean, and remarks."""
+    """Return a heading, the facts of the run, one table with the means, and remarks."""
     rows = report.rows
     metrics = list(dict.fromkeys(name for row in rows for name in row.values))
     facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
@@ -30,7 +30,7 @@ def to_markdown(report: Report) -> str:
 
 
 def escaped(value: object) -> str:
-    """Text from outside on one line, whose signs are no markup."""
+    """Return text from outside on one line, with all markup escaped."""
     return _MARKUP.sub(r"\\\1", text.one_line(str(value)))
 
 

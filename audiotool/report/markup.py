@@ -1,4 +1,4 @@
-"""HTML that cannot be broken by what it shows: whatever is not markup already is escaped.
+"""HTML elements. All text that is not `Markup` is escaped, so that text from outside cannot change the page.
 
 element("td", name, title=path)     name and path are text from outside
 """
@@ -21,20 +21,22 @@ VOID = {"meta", "input"}
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """HTML text, which is not escaped again."""
 
 
 def shown(value: object) -> Markup:
-    """Text from outside on one line, with what is invisible or turns the writing direction made visible."""
+    """Return text from outside on one line, with invisible characters and changes of the writing direction
+    escaped."""
     return value if isinstance(value, Markup) else Markup(html.escape(_on_one_line(value)))
 
 
 def element(tag: str, *content: object, **attributes: object) -> Markup:
-    """An element.
+    """Return an element.
 
     Args:
-        content: markup, or text that is escaped.
-        attributes: `class_` is class, `data_v` data-v; True stands alone, None and False are left out.
+        content: markup, or text, which is escaped.
+        attributes: `class_` is class, `data_v` data-v. True is an attribute without value; None and False are
+            left out.
     """
     named = "".join(_attribute(name, value) for name, value in attributes.items())
     if tag in VOID:
@@ -43,12 +45,12 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
 
 
 def joined(*content: object) -> Markup:
-    """Markup one after another."""
+    """Join markup."""
     return Markup("".join(map(shown, content)))
 
 
 def data_block(identity: str, value: Any) -> Markup:
-    """A script element of JSON, which no content of it can end."""
+    """Return a script element with JSON, in which no text can end the element."""
     text = survivable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -56,18 +58,18 @@ def data_block(identity: str, value: Any) -> Markup:
 
 
 def relative_url(path: Path, folder: Path) -> str:
-    """The address of a file from a page in a folder; every byte that is not plain is percent-encoded."""
+    """Return the relative URL of a file from a page in a folder, percent-encoded."""
     try:
         there = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
     except ValueError:
         # Another drive.
         return path.absolute().as_uri()
-    # A first part with a colon would be taken for a scheme, but a colon is encoded too.
+    # A first part with a colon would be read as a scheme, but colons are encoded.
     return quote(os.fsencode(Path(there).as_posix()), safe="/")
 
 
 def _on_one_line(value: object) -> str:
-    """As `text.one_line`, but blanks at the ends stay: what is joined may need them."""
+    """Return `text.one_line`, with spaces at the ends kept, since the text may be joined."""
     return printable(_BREAK.sub(" ", str(value)))
 
 

@@ -1,4 +1,4 @@
-"""Reports of shards, joined into one."""
+"""Join the reports of shards to one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SHARD = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
 
 
 def merged(paths: Sequence[Path]) -> Report:
-    """All rows, in the order of the reports; means are computed again where the report is written.
+    """Return a report of all rows, in the order of the reports; means are computed when it is written.
 
-    What the reports say alike of how they came to be is said of the whole.
+    Facts of the run that all reports share are kept.
 
     Raises:
-        InputError: one of them cannot be read or is none.
+        InputError: one of the files cannot be read or is no report.
     """
     reports = [read_csv(path) if path.suffix.lower() == ".csv" else read_report(path) for path in paths]
     rows = [row for report in reports for row in report.rows]
@@ -39,7 +39,7 @@ def _common(runs: Sequence[Run]) -> Run:
 
 
 def missing_shards(paths: Iterable[Path]) -> list[str]:
-    """Names of reports that belong to the given ones, as their numbers tell, and are not among them."""
+    """Return the names of missing reports: those of the same shards that the given names' numbers imply."""
     found: dict[tuple[str, str, str], set[int]] = defaultdict(set)
     for path in paths:
         match = _SHARD.fullmatch(path.name)
@@ -55,7 +55,7 @@ def missing_shards(paths: Iterable[Path]) -> list[str]:
 
 
 def check_formats(paths: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Refuse what cannot be joined: a CSV does not say which of its columns are numbers.
+    """Check that the formats can be joined. A CSV does not say which of its columns are numbers.
 
     Raises:
         InputError: a report is neither JSON nor CSV, or a CSV is to become something else.

@@ -1,4 +1,4 @@
-"""The head of a page: what was done and with what, totals, failures with their reasons."""
+"""The head of a page: command, model, totals, and failures with their reasons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from audiotool.report.report import Report, Run
 from audiotool.report.scores import Measure
 
 LISTED = 10
-"""Failures that are seen at once; more are folded away."""
+"""Number of failures that are shown; more are collapsed."""
 
 
 def title(report: Report) -> str:
@@ -30,7 +30,7 @@ def title(report: Report) -> str:
 
 
 def head(report: Report, measures: Sequence[Measure]) -> Markup:
-    """Heading, totals, how it was made, failures."""
+    """Return the heading, totals, facts of the run, and failures."""
     run = report.run
     began = [_date(run.started), run.machine]
     return element(
@@ -45,7 +45,7 @@ def head(report: Report, measures: Sequence[Measure]) -> Markup:
 
 
 def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, object, object]]:
-    """(name, value, what stands small below it)."""
+    """Return (name, value, small text below it) of each total."""
     rows, run = report.rows, report.run
     seconds = [s for row in rows if not is_failed(row) and (s := seconds_of(row)) is not None]
     failures = sum(map(is_failed, rows))
@@ -87,7 +87,7 @@ def _bad(name: str, value: object) -> bool:
 
 
 def _made(run: Run) -> Markup:
-    """How the rows came to be."""
+    """Return the facts of the run."""
     facts: Mapping[str, object] = {
         "command": run.command,
         "audiotool": run.version,
@@ -116,20 +116,20 @@ def _failures(rows: Sequence[Row]) -> Markup:
 
 
 def _reason(row: Row) -> str:
-    """Why, once; a note often begins with the name that stands before it."""
+    """Return the reason of a failure, without the file's name with which it often begins."""
     told = row.notes or list(dict.fromkeys(row.reasons.values())) or ["no reason is known"]
     return "; ".join(told).removeprefix(f"{row.name}: ")
 
 
 def _duration(seconds: float) -> str:
-    """12 s, 3.4 min, 1.25 h."""
+    """Return a duration as text: 12 s, 3.4 min, 1.25 h."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
 
 
 def _date(started: str | None) -> str:
-    """ "28 November 2026, 14:03", or what stands there if it is no date."""
+    """Return a date as text: "28 November 2026, 14:03"; text that is no date is returned as it is."""
     if started is None:
         return ""
     try:

@@ -1,4 +1,5 @@
-"""The table of a page: a line a row, whose cells tell the script their numbers."""
+"""The table of a page: a line a row, whose cells have their numbers as attributes, by which the script
+sorts."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from audiotool.report.media import Clip, Media
 from audiotool.report.scores import Measure
 
 AT_FIRST = 250
-"""Rows that are laid out before more are asked for: a browser needs its time for a thousand."""
+"""Number of rows that are shown at first, because a browser takes long to lay out thousands."""
 
 Cell = Callable[[Row], Markup]
 
@@ -22,11 +23,11 @@ class Column:
     """A column that is sorted by numbers.
 
     Args:
-        head: what stands above it.
-        cell: makes the cell of a row.
-        hint: said of the column when it is pointed at.
-        first: the direction it is sorted in first: what needs looking at comes to the top.
-        changes: whether it can be sorted by the change, too.
+        head: its heading.
+        cell: function that returns the cell of a row.
+        hint: its tooltip.
+        first: direction of the first sort, which brings the worst rows to the top.
+        changes: whether it can also be sorted by the change.
     """
 
     head: str
@@ -37,24 +38,24 @@ class Column:
 
 
 def is_failed(row: Row) -> bool:
-    """Whether nothing came of a row."""
+    """Whether the job of a row failed."""
     return row.failed or row.facts.get("status") == "failed"
 
 
 def status(row: Row) -> str:
-    """ "done", "skipped" or "failed"; what was only scored is done."""
+    """Return "done", "skipped" or "failed"; a row that was only scored is done."""
     return "failed" if is_failed(row) else str(row.facts.get("status", "done"))
 
 
 def seconds_of(row: Row) -> float | None:
-    """How long a row's recording is, as far as that is known."""
+    """Return the length of a row's recording in seconds, if it is known."""
     clip = _clip(row, "input") or _clip(row, "output")
     known = number(row.facts.get("seconds"))
     return known if known is not None or clip is None else clip.seconds
 
 
 def table(rows: Sequence[Row], measures: Sequence[Measure]) -> Markup:
-    """The whole table; row n has the id rN."""
+    """Return the table; row n has the id rN."""
     columns = [c for c in columns_for(measures) if any(_holds(c, row) for row in rows)]
     heads = [
         _head("file", "text", "Name", "ascending"),
@@ -68,7 +69,7 @@ def table(rows: Sequence[Row], measures: Sequence[Measure]) -> Markup:
 
 
 def columns_for(measures: Sequence[Measure]) -> list[Column]:
-    """Facts of the recording, scores, levels, and how it went."""
+    """Return the columns: facts of the recording, scores, levels, and facts of the job."""
     return [
         Column("length", lambda row: _plain(seconds_of(row), _clock), "Length of the recording"),
         Column("kHz", lambda row: _fact(row, "sample_rate", 1000), "Sample rate"),
@@ -110,7 +111,7 @@ def _change(
     rounded: Callable[[float | None], str],
     verdict: Callable[[float | None], str],
 ) -> Markup:
-    """A cell "1.52 → 2.41 +0.89"."""
+    """Return a cell "1.52 → 2.41 +0.89"."""
     if before is None:
         return element("td", rounded(after), data_v=f"{after:.6g}")
     change = after - before
@@ -157,7 +158,7 @@ def _plain(value: float | None, form: Callable[[float], str]) -> Markup:
 
 
 def _clock(seconds: float) -> str:
-    """1:02:03, 2:03 or 4.3 s."""
+    """Return a length as text: 1:02:03, 2:03 or 4.3 s."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     hours, rest = divmod(round(seconds), 3600)
@@ -195,7 +196,7 @@ def _clip(row: Row, role: str) -> Clip | None:
 
 
 def number(value: object) -> float | None:
-    """A fact as a number, None where it is none: a report may come from anywhere."""
+    """Return a fact as a number, or None: a report from outside may hold anything."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)

@@ -1,4 +1,4 @@
-"""Pictures of few colours as PNG: 8 bits a pixel and a palette, no library."""
+"""Write PNG pictures with a palette, 8 bits a pixel, without a library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 BITS, INDEXED = 8, 3
 FROM_THE_LEFT = 1
-"""The filter of each line: a pixel is told by what it is more than the one before it."""
+"""PNG's filter 1 (Sub): each pixel is stored as its difference from the one before it."""
 
 Colour = tuple[int, int, int, int]
 """Red, green, blue and opacity, each 0 to 255."""
@@ -26,12 +26,13 @@ _MAGMA = (
 
 
 def encode(pixels: NDArray[np.uint8], palette: Sequence[Colour]) -> bytes:
-    """A PNG of (height, width) indices into a palette of at most 256 colours."""
+    """Return a PNG of (height, width) indices into a palette of at most 256 colours."""
     height, width = pixels.shape
     lines = np.empty((height, width + 1), np.uint8)
     lines[:, 0] = FROM_THE_LEFT
     lines[:, 1:] = np.diff(pixels, axis=1, prepend=np.uint8(0))
-    # In spectrograms nothing comes again: looking for it takes five times as long, and finds less.
+    # Spectrograms do not repeat themselves: the search for repetitions takes five times as long and
+    # compresses less.
     squeeze = zlib.compressobj(strategy=zlib.Z_RLE)
     colours = np.array(palette, np.uint8)
     parts = (
@@ -45,7 +46,7 @@ def encode(pixels: NDArray[np.uint8], palette: Sequence[Colour]) -> bytes:
 
 
 def magma(count: int) -> list[Colour]:
-    """So many colours from black over red to a light yellow, as spectrograms are drawn."""
+    """Return `count` colours from black over red to light yellow, for spectrograms."""
     anchors = np.array([list(bytes.fromhex(word)) for word in _MAGMA.split()], float)
     places = np.linspace(0, len(anchors) - 1, count)
     channels: list[Any] = [np.interp(places, np.arange(len(anchors)), column) for column in anchors.T]

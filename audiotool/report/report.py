@@ -1,4 +1,4 @@
-"""A report: its rows, and how they came to be."""
+"""A report: its rows, and the facts of the run that made them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from audiotool.version import __version__
 
 @dataclass(frozen=True)
 class Run:
-    """How the rows of a report came to be. What is not known is None, or empty.
+    """Facts of the run that made the rows of a report. What is not known is None, or empty.
 
     Args:
-        command: what was typed.
+        command: the command line.
         started: date and time with the offset from UTC, ISO 8601.
         elapsed_s: wall time.
         machine: system, processor and cores.
@@ -26,7 +26,7 @@ class Run:
         model: name of the checkpoint, or its path.
         checkpoint_sha256: of the checkpoint's file.
         licence: of the checkpoint's weights.
-        settings: what was asked of the stream.
+        settings: options of the streams.
     """
 
     command: str | None = None
@@ -41,24 +41,24 @@ class Run:
 
     @classmethod
     def begin(cls, command: str, **facts: Any) -> Run:
-        """A run that starts now, on this machine; `facts` are other fields."""
+        """Return a run that starts now, on this machine; `facts` are other fields."""
         return cls(command, _now().isoformat(timespec="milliseconds"), machine=machine(), **facts)
 
     def ended(self) -> Run:
-        """The same run, which ends now."""
+        """Return the run with the time from its start until now."""
         began = _now() if self.started is None else datetime.fromisoformat(self.started)
         return replace(self, elapsed_s=round((_now() - began).total_seconds(), 3))
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a command came to.
+    """The results of a command.
 
     Args:
-        rows: one a job, or a stem of it.
-        run: how they came to be.
-        command: the command's name.
-        failures: scores that do not pass a threshold; None where there was none.
+        rows: one a job, or one a stem.
+        run: facts of the run.
+        command: name of the command.
+        failures: scores that do not reach their threshold; None without thresholds.
     """
 
     rows: Sequence[Row]
@@ -68,7 +68,7 @@ class Report:
 
 
 def machine() -> str:
-    """This machine as reports name it, without its own name: "Linux x86_64, 8 cores, Python 3.12.4"."""
+    """Return a description of this machine without its name: "Linux x86_64, 8 cores, Python 3.12.4"."""
     cores = core_count()
     return (
         f"{platform.system()} {platform.machine()}, {cores} core{'s' if cores > 1 else ''},"

@@ -1,4 +1,4 @@
-"""What a page and a plot say of a metric: its heading, its numbers, and which of two is better."""
+"""How pages and plots show a metric: heading, numbers, and which of two scores is better."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from audiotool.metrics.base import METRICS
 from audiotool.metrics.rows import Row
 
 SAME = 5e-4
-"""A change that is not seen in three decimals."""
+"""Greatest change that counts as none: it is invisible in three decimals."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A metric as it is shown.
+    """A metric, for display.
 
     Args:
         name: as in reports.
@@ -29,7 +29,7 @@ class Measure:
 
     @classmethod
     def of(cls, name: str) -> Measure:
-        """The metric of a name; one that is not installed here counts as better when higher."""
+        """Return the metric of a name. For one that is not installed here, higher is better."""
         try:
             found = METRICS.get(name)
         except InputError:
@@ -43,7 +43,7 @@ class Measure:
         return f"{self.name}{arrows[self.higher_is_better]}{f' {self.unit}' if self.unit else ''}"
 
     def rounded(self, number: float | None) -> str:
-        """Three decimals, and two of numbers beyond 10."""
+        """Return a number with three decimals, or two for numbers beyond 10."""
         if number is None:
             return ""
         return f"{number:.2f}" if abs(number) >= 10 else f"{number:.3f}"
@@ -56,5 +56,5 @@ class Measure:
 
 
 def measures_of(rows: Sequence[Row]) -> list[Measure]:
-    """The metrics of rows, in their order."""
+    """Return the metrics of the rows, in their order."""
     return [Measure.of(name) for name in dict.fromkeys(name for row in rows for name in row.values)]

@@ -1,4 +1,4 @@
-"""Pictures and sounds of many rows, kept on the disk until the page is written."""
+"""Keep the pictures and sounds of many rows on disk until the page is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from audiotool.metrics.rows import Row
 
 @dataclass(frozen=True)
 class Place:
-    """Bytes in a spool."""
+    """Bytes in a spool: offset and length."""
 
     file: IO[bytes]
     offset: int
@@ -26,7 +26,7 @@ Blob = bytes | Place
 
 
 def content(blob: Blob) -> bytes:
-    """The bytes themselves."""
+    """Return the bytes."""
     if isinstance(blob, bytes):
         return blob
     blob.file.seek(blob.offset)
@@ -34,10 +34,10 @@ def content(blob: Blob) -> bytes:
 
 
 class Spool:
-    """A file without a name, which is gone with the process however that ends.
+    """An anonymous temporary file, which disappears with the process.
 
     Args:
-        folder: of the report: what is kept may be large.
+        folder: folder of the report, because the file may be large.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -46,7 +46,7 @@ class Spool:
         self._size = 0
 
     def keep(self, row: Row) -> Row:
-        """Move the pictures and sounds of a row to the disk; the row itself is given back.
+        """Move the pictures and sounds of a row to disk; return the row.
 
         Raises:
             InputError: the disk is full.

@@ -1,4 +1,4 @@
-"""Which recordings belong to a row of a report: input, outputs, what was removed, and the reference."""
+"""Find the recordings of a row of a report: input, outputs, residual and reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from audiotool.metrics.rows import Row
 Role = Literal["input", "output", "removed", "reference"]
 
 BLOCK_SECONDS = 10.0
-"""Of a recording that are in memory at a time."""
+"""Length of the blocks in which a recording is read, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class Track:
     """One recording, or the difference of two of the same rate, channels and length.
 
     Args:
-        role: what it is to the row.
-        label: what it is called ("Input", a stem's name).
+        role: role in the row.
+        label: name on the page ("Input", a stem's name).
         path: the file.
-        minus: the file that is taken from it, or None.
+        minus: the file that is subtracted from it, or None.
     """
 
     role: Role
@@ -39,7 +39,7 @@ class Track:
     minus: Path | None = None
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """(channels, time) from the beginning to the end, which a subtracted file may bring earlier.
+        """Yield blocks (channels, time) to the end, or to that of the subtracted file.
 
         Raises:
             InputError: a file cannot be read.
@@ -56,10 +56,10 @@ class Track:
 
 
 def tracks_of(row: Row, folder: Path | None = None) -> list[Track]:
-    """The recordings of a row that can be read.
+    """Return the recordings of a row that can be read.
 
     Args:
-        folder: where relative paths are looked for if they lead to nothing from here.
+        folder: folder in which relative paths are looked for if they do not exist from the current one.
     """
     facts = row.facts
     source = track("input", "Input", facts.get("input", facts.get("noisy")), folder)
@@ -74,7 +74,7 @@ def tracks_of(row: Row, folder: Path | None = None) -> list[Track]:
 
 
 def track(role: Role, label: str, place: Any, folder: Path | None = None) -> Track | None:
-    """The recording at a place; None where there is none, or it cannot be read."""
+    """Return the recording at a path; None where it does not exist or cannot be read."""
     if not isinstance(place, str) or not is_readable_name(Path(place)):
         return None
     path = Path(place)
@@ -87,7 +87,7 @@ def track(role: Role, label: str, place: Any, folder: Path | None = None) -> Tra
 
 
 def _stem(path: Any, count: int) -> str:
-    """What an output is called: of NAME.STEM.wav the stem, where there are several."""
+    """Return the name of an output: the stem of NAME.STEM.wav if there are several."""
     parts = Path(str(path)).name.split(".")
     return parts[-2] if count > 1 and len(parts) > 2 else "Output"
 

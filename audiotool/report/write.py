@@ -1,4 +1,4 @@
-"""Write a report in every format that was asked for: what a file's ending says."""
+"""Write a report in one or several formats, given by the files' endings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FORMATS = (*TEXTS, PAGE)
 
 
 def check_paths(paths: Sequence[Path]) -> None:
-    """Refuse places of reports before any work is done.
+    """Check the paths of reports before any work is done.
 
     Raises:
-        InputError: one ends in none of `FORMATS`, is named twice or cannot be written.
+        InputError: a path has none of the endings of `FORMATS`, is given twice, or cannot be written.
     """
     for n, path in enumerate(paths):
         if path.suffix.lower() not in FORMATS:
@@ -38,10 +38,10 @@ def check_paths(paths: Sequence[Path]) -> None:
 
 
 def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = None) -> None:
-    """Write what the endings say, each complete or not at all.
+    """Write the report to each path, completely or not at all.
 
     Args:
-        sound: where the sound of a page is; what it shows of the rows is their `media`.
+        sound: where the sound of a page is; its pictures are the rows' `media`.
     Raises:
         InputError: see `check_paths`; or a folder cannot be written or the disk is full.
     """
