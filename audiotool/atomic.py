@@ -22,7 +22,7 @@ LONGEST_NAME = 255
 """Bytes that file systems take."""
 
 PART = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.part", re.DOTALL)
-"""Names of files that are not complete."""
+"""Pattern of the names of files that are not complete."""
 
 CAUSES = {
     errno.ENOSPC: "the disk is full",
@@ -33,14 +33,14 @@ CAUSES = {
 
 
 class Replacement:
-    """An open, empty file beside a place, which takes that place when it is complete.
+    """A new, open file that replaces the file at a path when it is complete.
 
-    It is called `.NAME.TOKEN.part`, which cannot be foreseen, and is always a new file: a link that somebody
-    laid there is never written through. It is locked while it is open. A killed process leaves a file without
-    a lock, which the next process that writes into the folder removes. Missing folders are made.
+    Its name is `.NAME.TOKEN.part` with a random token, and it is always created anew, so that a link which
+    somebody has placed there is never followed. It is locked while it is open. A killed process leaves a file
+    without a lock, which the next process that writes into the folder removes. Missing folders are created.
 
     Args:
-        path: the place.
+        path: path of the complete file.
     Attributes:
         file: to write and read; `commit` and `discard` close it.
     Raises:
@@ -54,10 +54,10 @@ class Replacement:
         self._temporary, self.file = _new_part(path)
 
     def commit(self) -> None:
-        """Take the place. What was written has reached the disk before an older file is given up.
+        """Rename the file to its path. Its content is on the disk before an older file is replaced.
 
         Raises:
-            OSError: the folder cannot be written any more, or the disk is full.
+            OSError: the folder can no longer be written, or the disk is full.
         """
         self.file.flush()
         os.fsync(self.file.fileno())
@@ -65,12 +65,12 @@ class Replacement:
             raise OSError(errno.ESTALE, "another program put something in the place of the unfinished file")
         if sys.platform == "win32":
             self.file.close()
-        # Closed after it has its name: unlocked and unnamed, it would be a leftover.
+        # It is closed after the rename: without lock and name it would be removed as a leftover.
         self._temporary.replace(self.path)
         self.file.close()
 
     def discard(self) -> None:
-        """Remove the file, if it has not taken its place."""
+        """Remove the file if it has not been committed."""
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)
         # Closing writes what is still buffered, for which there may be no room.
@@ -80,7 +80,8 @@ class Replacement:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """An empty file beside `path` that takes its place when the block ends, and is gone if the block fails.
+    """Open a `Replacement` for `path`: it is committed when the `with` block ends, and discarded if the block
+    fails.
 
     Raises:
         OSError: as `Replacement`.
@@ -94,7 +95,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8, line ends as they are; names that are no UTF-8 keep their bytes.
+    """Write a text file in UTF-8, with line ends unchanged; the bytes of names that are not UTF-8 are kept.
 
     Raises:
         InputError: the folder cannot be written or the disk is full.
@@ -107,15 +108,15 @@ def write_text(path: Path, text: str) -> None:
 
 
 def cause(error: OSError) -> str:
-    """Why a file could not be written, in words."""
+    """Return why a file could not be written, in words."""
     return CAUSES.get(error.errno or 0) or error.strerror or str(error)
 
 
 def refusal(file: BinaryIO) -> str | None:
-    """Why the disk takes no more, which some libraries keep to themselves; None if it takes more.
+    """Return why the disk accepts no more data, which some libraries do not report; None if it does.
 
     Args:
-        file: one that is given up: what is tried is written to its end.
+        file: a file that will be removed: the test data is written to its end.
     """
     try:
         os.lseek(file.fileno(), 0, os.SEEK_END)
@@ -129,12 +130,12 @@ def refusal(file: BinaryIO) -> str | None:
 
 
 def obstacle(path: Path) -> str | None:
-    """What stands against writing a file, in words; None if nothing does. Nothing is made or changed."""
+    """Return why a file cannot be written, in words, or None. Nothing is created or changed."""
     return name_obstacle(path) or folder_obstacle(path.parent)
 
 
 def name_obstacle(path: Path) -> str | None:
-    """What of that lies in the file's own name, or in what is there under it."""
+    """Return a reason that lies in the file's name, or in what exists under it; else None."""
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         return f"its name is longer than {LONGEST_NAME} bytes"
     if path.is_dir():
@@ -145,7 +146,7 @@ def name_obstacle(path: Path) -> str | None:
 
 
 def folder_obstacle(folder: Path) -> str | None:
-    """What of that lies in the file's folder, which need not be there."""
+    """Return a reason that lies in the file's folder, which need not exist; else None."""
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
@@ -156,10 +157,10 @@ def folder_obstacle(folder: Path) -> str | None:
 
 
 def remove_leftovers(folder: str) -> None:
-    """Remove what killed processes of this user left unfinished in a folder.
+    """Remove the unfinished files of killed processes of this user from a folder.
 
-    Only a regular file of such a name that no process holds locked is removed. Where files cannot be locked
-    (Windows, some network file systems) everything stays.
+    Only regular files with such a name and without a lock are removed. Where files cannot be locked (Windows,
+    some network file systems), none are.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -170,7 +171,7 @@ def remove_leftovers(folder: str) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _clean_once(folder: str) -> None:
-    """A folder of thousands of outputs would otherwise be listed for each of them."""
+    """Remove the leftovers of a folder, once in a process, because listing a large folder takes long."""
     remove_leftovers(folder)
 
 
@@ -195,10 +196,10 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO]:
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:
-    """Whether the open file is the one of this name.
+    """Whether the open file is the one at this path.
 
     Raises:
-        FileNotFoundError: there is none, and no folder either.
+        FileNotFoundError: the file and its folder do not exist.
     """
     try:
         return os.path.samestat(os.lstat(path), os.fstat(file.fileno()))
@@ -208,10 +209,10 @@ def _is_at(path: Path, file: BinaryIO) -> bool:
 
 
 def _lock(descriptor: int) -> None:
-    """Hold a file for this process.
+    """Lock a file for this process.
 
     Raises:
-        BlockingIOError: another one holds it.
+        BlockingIOError: another process has locked it.
         OSError: files cannot be locked here.
     """
     if sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""How fast, how late and how large a model is on this machine.
+"""Measure speed, latency and memory of a model on this machine.
 
 result = measure(engine, seconds=30.0)
 result.real_time_factor, result.step_ms["p99"], result.macs_per_second
@@ -21,7 +21,7 @@ from audiotool.streaming.streamer import CausalStreamer, Streamer
 FILE_CHUNK_S = 10.0
 
 STEPS = 2000
-"""Most live steps that are timed."""
+"""Greatest number of live steps that are timed."""
 
 PERCENTILES = (50, 95, 99)
 
@@ -31,7 +31,7 @@ MICROPHONE_RATE = 48000
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured.
+    """Results of a benchmark.
 
     Args:
         latency, latency_ms: of the algorithm, in output samples and milliseconds; for a model that looks
@@ -44,7 +44,7 @@ class Benchmark:
         step_ms: percentiles of the time a live step of one hop takes, once it has begun to emit.
         live_share: median step over hop, the part of real time that a live stream computes.
         peak_memory_mb: of the whole process, Python and the engine included; None where it is not known.
-        macs_per_second: multiply-accumulates for a second of audio; None where nobody counted.
+        macs_per_second: multiply-accumulates for a second of audio; None where they were not counted.
         engine: "onnx" or "torch".
     """
 
@@ -103,7 +103,8 @@ def measure(engine: Engine, seconds: float = 30.0, threads: int = 1) -> Benchmar
 
 
 def resampled_latency_ms(engine: Engine) -> float | None:
-    """Milliseconds by which a live stream at 48 kHz may lag; None for what takes features or looks ahead."""
+    """Return the latency in ms of a live stream at 48 kHz; None for vocoders and models that are not
+    causal."""
     if not engine.causal or engine.upsampling != 1:
         return None
     session = Session(engine, MICROPHONE_RATE, engine.channels or 1, Settings(upper_band=False))
@@ -111,7 +112,7 @@ def resampled_latency_ms(engine: Engine) -> float | None:
 
 
 def step_times(engine: Engine, seconds: float) -> list[float]:
-    """Milliseconds of each live step of one hop; steps before the first output warm up and do not count."""
+    """Return the time in ms of each live step of one hop; steps before the first output do not count."""
     streamer = CausalStreamer(engine)
     noise, hop = _noise(engine, seconds), engine.hop_length
     times, begun = [], False
@@ -126,14 +127,14 @@ def step_times(engine: Engine, seconds: float) -> list[float]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that `percent` of all do not exceed; NaN for none."""
+    """Return the smallest value that `percent` of all values do not exceed; NaN without values."""
     if not values:
         return math.nan
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def peak_memory_mb() -> float | None:
-    """Most memory this process has had at once, in 10^6 bytes; None on systems that do not tell."""
+    """Return the peak memory of this process in 10^6 bytes; None on systems that do not report it."""
     try:
         import resource
         import sys
@@ -144,7 +145,7 @@ def peak_memory_mb() -> float | None:
 
 
 def items_per_second(engine: Engine) -> float:
-    """Input items (samples, or frames for a vocoder) in a second."""
+    """Return the number of input items (samples, or frames for a vocoder) in a second."""
     return engine.sample_rate / engine.upsampling
 
 
@@ -154,13 +155,13 @@ def chunk_items(engine: Engine, seconds: float) -> int:
 
 
 def _noise(engine: Engine, seconds: float) -> Chunk:
-    """Reproducible white noise in the engine's input shape (1, C, items)."""
+    """Return reproducible white noise (1, C, items) as the engine's input."""
     shape = (1, engine.input_channels, chunk_items(engine, seconds))
     return 0.1 * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
 
 def _run(streamer: Streamer, noise: Chunk) -> float:
-    """Seconds that a whole stream takes."""
+    """Return the time in seconds that a whole stream takes."""
     before = time.perf_counter()
     size = chunk_items(streamer.engine, FILE_CHUNK_S)
     for begin in range(0, noise.shape[-1], size):

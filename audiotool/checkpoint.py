@@ -8,7 +8,7 @@ Metadata is one JSON document under the key "audiotool":
     recipe      the resolved recipe it was trained with, or null when imported
     sample_rate, licence, sources (data sets and their licences), metrics, version, created, notes
 
-Nothing is ever unpickled here.
+Nothing is unpickled here.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 FULL_BAND_HZ = 24000
-"""Sample rate above which a task may have another default checkpoint."""
+"""Sample rate in Hz above which a task may have another default checkpoint."""
 
 MANIFEST = "SHA256SUMS"
 
@@ -53,15 +53,16 @@ SUCCEEDED = {
 """Bundled checkpoints of earlier versions, and what does their work."""
 
 EngineName = Literal["auto", "onnx", "torch"]
-"""What runs a model: an exported graph in onnxruntime, the model itself in PyTorch, or what serves best."""
+"""Names of engines: an exported graph in onnxruntime, the model in PyTorch, or a choice by device and
+files."""
 
 _BUILDING = threading.Lock()
-"""Held while torch's random state is borrowed: two threads would put back each other's."""
+"""Lock of torch's random state, which is changed and restored while a model is built."""
 
 
 @dataclass
 class ModelDescription:
-    """What a checkpoint says of its model; `describe_model` makes it."""
+    """Description of a model in a checkpoint, see `describe_model`."""
 
     name: str
     config: dict[str, Any]
@@ -69,17 +70,17 @@ class ModelDescription:
 
 @dataclass
 class Metadata:
-    """What a checkpoint says of itself.
+    """Metadata of a checkpoint.
 
     Args:
-        task: what it was trained for.
+        task: name of the task it was trained for.
         model: {"name": registered name, "config": every hyper-parameter}.
-        sample_rate: Hz of the waveform it works on.
+        sample_rate: Hz of the model's waveforms.
         recipe: resolved recipe, None when imported.
         licence: of the weights.
         sources: data sets, each {"name", "licence", ...}.
         metrics: measured values, {"set": {"metric": value}}.
-        commands: what measures them again.
+        commands: command lines that measure them again.
         training: facts (seconds of audio seen, steps, hours, machine).
         notes: free text.
     """
@@ -100,24 +101,25 @@ class Metadata:
 
 
 def bundled_root(kind: str) -> Path:
-    """Folder of the bundled "checkpoints" or "recipes": in the wheel, or at the top of a working copy."""
+    """Return the folder of the bundled "checkpoints" or "recipes": in the wheel, or at the top of a working
+    copy."""
     package = Path(__file__).parent
     inside = package / "bundled" / kind
     return inside if inside.is_dir() else package.parent / kind
 
 
 def bundled() -> dict[str, Path]:
-    """Bundled checkpoints by name."""
+    """Return the paths of the bundled checkpoints by name."""
     return {p.stem: p for p in sorted(bundled_root("checkpoints").glob("*.safetensors"))}
 
 
 def describe_model(model: Model) -> dict[str, Any]:
-    """{"name", "config"} from which `Model.from_config` builds the same model."""
+    """Return {"name", "config"}, from which `Model.from_config` builds the same model."""
     return {"name": model.name, "config": dataclasses.asdict(model.config)}
 
 
 def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata) -> None:
-    """Write a checkpoint that appears when it is complete.
+    """Write a checkpoint, which appears under its name when it is complete.
 
     Raises:
         CheckpointError: the folder cannot be written or the disk is full.
@@ -137,7 +139,7 @@ def save(path: Path | str, tensors: dict[str, torch.Tensor], metadata: Metadata)
 
 
 def read_metadata(path: Path | str) -> Metadata:
-    """Read what a checkpoint says of itself, without its weights.
+    """Read the metadata of a checkpoint, without its weights.
 
     Raises:
         CheckpointError: missing, not safetensors, not made by audiotool, or of a newer format.
@@ -146,7 +148,7 @@ def read_metadata(path: Path | str) -> Metadata:
 
 
 def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, Metadata]:
-    """Build the model a checkpoint holds, in eval mode, on `device`.
+    """Build the model of a checkpoint with its weights, in eval mode, on `device`.
 
     Raises:
         CheckpointError: as `read_metadata`, or the weights do not fit their own configuration.
@@ -161,7 +163,7 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
     metadata, tensors = _open(path, with_tensors=True)
     model_class = MODELS.get(metadata.model["name"])
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
-    # A model draws weights before it is given its own: the caller's random numbers stay as they were.
+    # A model is built with random weights before it gets its own; the caller's random state is restored.
     with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
         model = model_class.from_config(metadata.model["config"], shapes, str(path))
     if model.sample_rate != metadata.sample_rate:
@@ -174,11 +176,11 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
 
 
 def stems_of(path: Path | str) -> tuple[str, ...]:
-    """Names of a checkpoint's outputs.
+    """Return the names of a checkpoint's outputs.
 
     Raises:
-        CheckpointError: it cannot be used.
-        DependencyError: only its model can say, and PyTorch is not installed.
+        CheckpointError: the checkpoint cannot be used.
+        DependencyError: the checkpoint has no graph, and PyTorch is not installed.
     """
     graph = graph_of(path)
     if graph is not None:
@@ -193,13 +195,13 @@ def stems_of(path: Path | str) -> tuple[str, ...]:
 
 
 def graph_of(path: Path | str) -> Path | None:
-    """The graph exported from a checkpoint that lies beside it, None where there is none."""
+    """Return the path of the graph beside a checkpoint, or None."""
     graph = Path(path).with_suffix(".onnx")
     return graph if graph.is_file() and graph.with_suffix(".json").is_file() else None
 
 
 def files_of(path: Path) -> list[Path]:
-    """A checkpoint, and its graph with the graph's card where it has them."""
+    """Return the paths of a checkpoint, its graph and the graph's card, as far as they exist."""
     return [
         file for suffix in (".safetensors", ".onnx", ".json") if (file := path.with_suffix(suffix)).is_file()
     ]
@@ -208,15 +210,15 @@ def files_of(path: Path) -> list[Path]:
 def open_engine(
     path: Path | str, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
 ) -> tuple[Engine, Metadata]:
-    """What runs the model of a checkpoint, and what the checkpoint says of itself.
+    """Open the engine of a checkpoint; return it and the checkpoint's metadata.
 
     Args:
-        device: "auto" is the CPU for a graph, else CUDA where there is one.
-        engine: "auto" takes the graph beside the checkpoint where there is one and the device is a CPU.
-        threads: of one step; None leaves the engine's own choice. PyTorch has one number for the process.
+        device: "auto" is the CPU for a graph, else CUDA if it is available.
+        engine: "auto" uses the graph beside the checkpoint if it exists and the device is a CPU.
+        threads: threads of one step; None is the engine's default. PyTorch has one number for a process.
     Raises:
-        CheckpointError: it cannot be used, or has no graph.
-        DeviceError: the device is not there, or graphs do not run on it.
+        CheckpointError: the checkpoint cannot be used, or has no graph.
+        DeviceError: the device does not exist, or graphs do not run on it.
         DependencyError: the engine is not installed.
     """
     if engine not in ("auto", "onnx", "torch"):
@@ -251,7 +253,7 @@ def open_engine(
 
 
 def user_root() -> Path:
-    """Folder of the checkpoints that a user has imported: below AUDIOTOOL_HOME, or the user's data folder."""
+    """Return the folder of imported checkpoints, in AUDIOTOOL_HOME or the user's data folder."""
     home = os.environ.get("AUDIOTOOL_HOME")
     if home:
         return Path(home).expanduser() / "checkpoints"
@@ -261,10 +263,10 @@ def user_root() -> Path:
 
 
 def place_for(name: str) -> Path:
-    """Where an imported checkpoint of that name belongs.
+    """Return the path of an imported checkpoint of that name.
 
     Raises:
-        CheckpointError: it is no name, or a bundled checkpoint's.
+        CheckpointError: the name is not valid, or that of a bundled checkpoint.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise CheckpointError(f"'{name}' is no name: letters, digits, '.', '_' and '-' make one")
@@ -274,27 +276,27 @@ def place_for(name: str) -> Path:
 
 
 def imported() -> dict[str, Path]:
-    """Checkpoints in the user's folder by name; a bundled one's name is never theirs."""
+    """Return the paths of imported checkpoints by name, those with the name of a bundled one left out."""
     own = bundled()
     found = {p.stem: p for p in sorted(user_root().glob("*.safetensors"))}
     return {name: path for name, path in found.items() if name not in own}
 
 
 def named() -> dict[str, Path]:
-    """Every checkpoint that has a name: the bundled, then the imported ones."""
+    """Return the paths of all named checkpoints: the bundled, then the imported ones."""
     return {**bundled(), **imported()}
 
 
 def name_of(path: Path) -> str | None:
-    """The name by which a file of `named` is known, None for any other file."""
+    """Return the name of a file of `named`; None for any other file."""
     return path.stem if path in bundled().values() or path in imported().values() else None
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """Path of a bundled or imported checkpoint's name, or of a file.
+    """Return the path of a checkpoint: of a bundled or imported name, or of a file.
 
     Raises:
-        CheckpointError: neither exists; the names are listed.
+        CheckpointError: neither exists; the message lists the names.
     """
     for known in (bundled, imported):
         if (found := known().get(str(name_or_path))) is not None:
@@ -312,10 +314,10 @@ def resolve(name_or_path: str | Path) -> Path:
 
 
 def defaults(sample_rate: int = 0) -> dict[str, str]:
-    """The bundled checkpoint each task uses when none is named: what checkpoints/defaults.json says.
+    """Return the default checkpoint of each task, from checkpoints/defaults.json.
 
     Args:
-        sample_rate: Hz of what is processed; above `FULL_BAND_HZ` some tasks have another than below.
+        sample_rate: Hz of the recording; above `FULL_BAND_HZ` some tasks have another default.
     """
     listing = bundled_root("checkpoints") / "defaults.json"
     found = json.loads(listing.read_text()) if listing.is_file() else {}
@@ -324,7 +326,7 @@ def defaults(sample_rate: int = 0) -> dict[str, str]:
 
 
 def default_for(task: str, sample_rate: int = 0) -> Path:
-    """Path of the bundled checkpoint a task uses when none is named.
+    """Return the path of a task's default checkpoint.
 
     Args:
         sample_rate: as `defaults`.
@@ -341,7 +343,7 @@ def default_for(task: str, sample_rate: int = 0) -> Path:
 
 
 def sha256(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
+    """Return the hexadecimal SHA-256 of a file, which is read in pieces."""
     digest = hashlib.sha256()
     with Path(path).open("rb") as file:
         for piece in iter(lambda: file.read(1 << 20), b""):
@@ -372,14 +374,14 @@ def verify() -> dict[str, str]:
 
 STATE_KEYS = (b"optimiser", b"average", b"progress", b"examples")
 STATE_HEAD = 1 << 20
-"""Keys of a training's state, and the bytes of its pickle in which they are looked for."""
+"""Keys of a training's state, and the number of bytes of its pickle in which they are looked for."""
 
 
 def refuse_state(path: Path) -> None:
-    """Tell a training's state from official checkpoints, which are in files of its kind.
+    """Check that a file is not a training's state, which has the same file type as official checkpoints.
 
     Raises:
-        CheckpointError: it is one; the message names the run's checkpoint.
+        CheckpointError: it is a state; the message names the run's checkpoint.
     """
     import zipfile
 
@@ -389,7 +391,7 @@ def refuse_state(path: Path) -> None:
             names = archive.open(name).read(STATE_HEAD) if name else b""
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
         return
-    # Only looked at: nothing of it is unpickled.
+    # The bytes are only searched, not unpickled.
     if all(key in names for key in STATE_KEYS):
         run = path.parent.parent
         exported = sorted(run.glob("*.safetensors"), key=lambda p: "-best" not in p.stem)

@@ -1,6 +1,6 @@
-"""What audiotool uses of PyTorch that PyTorch calls private; no other module does.
+"""The private names of PyTorch that audiotool uses; no other module uses any.
 
-A version of PyTorch that moves one of these names is met here.
+A version of PyTorch that moves one of these names is handled here.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ __all__ = [
 
 
 def fake_tensors() -> AbstractContextManager[Any]:
-    """Tensors in this context have shapes and no values; its `from_tensor` makes one of a real tensor."""
+    """Context in which tensors have shapes and no values; its `from_tensor` converts a real tensor."""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
 def lerp_(tensors: list[Tensor], ends: list[Tensor], weight: float) -> None:
-    """Move each tensor in place by `weight` of the way to its end, all in one call."""
+    """Interpolate each tensor in place towards its end by `weight`, in one call."""
     torch._foreach_lerp_(tensors, ends, weight)
 
 
 def weight_norm(v: Tensor, g: Tensor, dim: int) -> Tensor:
-    """The weight g * v / |v|, the norm being over all axes but `dim`."""
+    """Return the weight g * v / |v|, with the norm over all axes but `dim`."""
     return torch._weight_norm(v, g, dim)

@@ -1,8 +1,8 @@
-"""Configurations: plain values that checkpoints, recipes and official files give, made into dataclasses.
+"""Configurations: dataclasses from plain values of checkpoints, recipes and official files.
 
-What a configuration may hold is what its dataclass says: the type of each field, and its range as one of the
-kinds below. The ranges are far beyond every published network, and end where a file could keep a computer
-busy. `value_types` compares; recipes, which are documents of many levels, have pydantic for that.
+The dataclass of a configuration says which values are valid: the type of each field, and its range as one of
+the kinds below. The ranges are far beyond every published network. They end where a file from outside could
+exhaust time or memory. `value_types` compares; recipes, which are nested, are checked by pydantic.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ __all__ = ["build_config", "check_types", "quote"]
 ConfigT = TypeVar("ConfigT")
 
 Rate = Annotated[int, Range(ge=1000, le=768_000)]
-"""Samples a second."""
+"""Kind: sample rate in Hz."""
 
 Length = Annotated[int, Range(ge=1, le=16_384)]
-"""Of windows, hops and filters, in samples or taps."""
+"""Kind: length of a window, hop or filter, in samples or taps."""
 
 Extent = Annotated[int, Range(ge=0, le=1_048_576)]
-"""Of what a network sees or remembers, in samples or frames."""
+"""Kind: length of a receptive field or a state, in samples or frames."""
 
 Width = Annotated[int, Range(ge=1, le=16_384)]
-"""Channels or features."""
+"""Kind: number of channels or features."""
 
 Depth = Annotated[int, Range(ge=1, le=256)]
-"""Layers, heads, steps: what is repeated."""
+"""Kind: number of layers, heads or steps."""
 
 Bands = Annotated[int, Range(ge=1, le=2048)]
-"""Of a mel spectrogram."""
+"""Kind: number of bands of a mel spectrogram."""
 
 Whole = Annotated[int, Range(ge=0, le=16_384)]
-"""A number that may be zero."""
+"""Kind: a number of at least zero."""
 
 Seed = Annotated[int, Range(ge=0, lt=2**63)]
 Fraction = Annotated[float, Range(ge=0, le=1)]
@@ -49,7 +49,7 @@ Seconds = Annotated[float, Range(gt=0, le=3600)]
 Hertz = Annotated[float, Range(ge=0, le=384_000)]
 
 Stem = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")]
-"""Name of an output; it becomes part of a file's name."""
+"""Kind: name of an output, which becomes part of file names."""
 
 Stems = Annotated[tuple[Stem, ...], Items(1)]
 
@@ -58,13 +58,13 @@ MAX_ENTRIES = 256
 
 
 def build_config(config_class: Callable[..., ConfigT], values: Mapping[str, Any], name: str) -> ConfigT:
-    """Turn plain values into a config dataclass, lists becoming tuples.
+    """Build a config dataclass from plain values; lists become tuples.
 
     Args:
-        name: what messages put before the key.
+        name: prefix of the key in messages.
     Raises:
-        CheckpointError: unknown or missing keys, values of another type or outside their range, or values
-            that do not go together.
+        CheckpointError: a key is unknown or missing, a value is of another type or out of range, or values do
+            not go together.
     """
     fields = [f.name for f in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     for key in values:
@@ -80,10 +80,10 @@ def build_config(config_class: Callable[..., ConfigT], values: Mapping[str, Any]
 
 
 def check_types(config_class: Callable[..., Any], values: Mapping[str, Any], name: str) -> None:
-    """Compare plain values with the fields of a dataclass: types and ranges.
+    """Check plain values against the types and ranges of a dataclass's fields.
 
     Raises:
-        CheckpointError: a value is missing, of another type or outside its range.
+        CheckpointError: a value is missing, of another type or out of range.
     """
     found = problems(config_class, values)
     if found:

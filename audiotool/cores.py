@@ -6,7 +6,8 @@ import os
 
 
 def core_count() -> int:
-    """Cores, 1 or more: those that a container or `taskset` leaves us, where the system says so."""
+    """Return the number of cores, at least 1, that a container or `taskset` allows, if the system reports
+    it."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The device that is asked for, and what is said when it is not there."""
+"""Find a torch device by its name."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ KINDS = ("cpu", "cuda", "mps")
 
 
 def find_device(name: str) -> torch.device:
-    """A torch device from "auto", "cpu", "cuda", "cuda:1" or "mps".
+    """Return the torch device for "auto", "cpu", "cuda", "cuda:1" or "mps".
 
-    "auto" is CUDA where there is one, else the CPU: Apple's GPU is taken by name only, as no model has been
-    run on it yet.
+    "auto" is CUDA if it is available, else the CPU. Apple's GPU is only used by name, because no model has
+    been tested on it.
 
     Raises:
-        DeviceError: it is unknown or not present.
+        DeviceError: the name is unknown, or the device does not exist.
     """
     import torch
 

@@ -10,7 +10,7 @@ name is the class's:
     wer = "recogniser_scores:WordErrorRate"
 
 Entry points are read when a name is not the project's own, or when all are listed. One that is broken is left
-out with one line in the log, which names the package.
+out, and one line in the log names its package.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ log = logging.getLogger(__name__)
 
 
 def nearest(word: str, allowed: list[str]) -> str:
-    """The end of a sentence: `"; did you mean 'x'?"` with the closest allowed word, or `"."`."""
+    """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`."""
     close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else "."
 
 
 class Catalogue(Generic[T]):
-    """The named classes of one package, and of the packages that add to it.
+    """The named classes of one package, and those that other packages add by entry points.
 
     Args:
         package: dotted package that is searched, not recursively ("audiotool.models"), and the group of entry
             points.
         base: only subclasses of it that declare `name` themselves are listed.
-        kind: the word used in messages ("model").
-        error: the exception class raised for an unknown name.
+        kind: word for such a class in messages ("model").
+        error: exception class for an unknown name.
     """
 
     def __init__(self, package: str, base: type[T], kind: str, error: type[AudiotoolError]) -> None:
@@ -57,7 +57,7 @@ class Catalogue(Generic[T]):
         self.error = error
 
     def modules(self) -> list[str]:
-        """Names of the package's modules, without importing them."""
+        """Return the names of the package's modules, without importing them."""
         search_path = importlib.import_module(self.package).__path__
         return sorted(m.name for m in pkgutil.iter_modules(search_path) if not m.ispkg)
 
@@ -70,14 +70,15 @@ class Catalogue(Generic[T]):
         }
 
     def own(self) -> dict[str, type[T]]:
-        """The project's own names and classes, sorted by name; imports the whole package."""
+        """Return the project's own names and classes, sorted by name; imports the whole package."""
         found: dict[str, type[T]] = {}
         for module in self.modules():
             found.update(self._classes(module))
         return dict(sorted(found.items()))
 
     def all(self) -> dict[str, type[T]]:
-        """Every name and its class, sorted by name; imports the whole package, and what others add to it."""
+        """Return all names and classes, sorted by name; imports the whole package and those of other
+        packages."""
         found = self.own()
         for entry in self._entries():
             try:
@@ -89,15 +90,15 @@ class Catalogue(Generic[T]):
         return dict(sorted(found.items()))
 
     def __contains__(self, name: str) -> bool:
-        """Whether a class is called so; those of other packages are not imported."""
+        """Whether a class has that name; those of other packages are not imported."""
         return self._own(name) is not None or any(entry.name == name for entry in self._entries())
 
     def get(self, name: str) -> type[T]:
         """Return the class called `name`; imports only its module where the two share a name.
 
         Raises:
-            the catalogue's error: no class has that name (the message lists the nearest and all), or it is
-                that of another package and broken.
+            the catalogue's error: no class has that name (the message lists the nearest and all), or the
+                class is of another package and cannot be imported.
         """
         own = self._own(name)
         if own is not None:
@@ -111,14 +112,14 @@ class Catalogue(Generic[T]):
         )
 
     def _own(self, name: str) -> type[T] | None:
-        """The project's own class of that name; imports only its module where the two share a name."""
+        """Return the project's own class of that name; imports only its module where the two share a name."""
         module = name.replace("-", "_")
         if module in self.modules() and (found := self._classes(module).get(name)) is not None:
             return found
         return self.own().get(name)
 
     def added(self) -> list[tuple[str, str]]:
-        """(name, package and version) of what other packages add; nothing is imported."""
+        """Return (name, package and version) of the classes of other packages; nothing is imported."""
         return [(entry.name, _package(entry)) for entry in self._entries()]
 
     def _entries(self) -> list[EntryPoint]:
@@ -127,10 +128,10 @@ class Catalogue(Generic[T]):
         return sorted(entry_points(group=self.package), key=lambda entry: (entry.name, _package(entry)))
 
     def _load(self, entry: EntryPoint) -> type[T]:
-        """The class of an entry point.
+        """Return the class of an entry point.
 
         Raises:
-            the catalogue's error: it is not what it should be; names the package.
+            the catalogue's error: it cannot be imported or is no such class; the message names the package.
         """
         try:
             found = entry.load()
@@ -155,5 +156,5 @@ def _package(entry: EntryPoint) -> str:
 
 @functools.cache
 def _warn(message: str) -> None:
-    """Log once in a process."""
+    """Log a warning, each only once in a process."""
     log.warning(message)

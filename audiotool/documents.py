@@ -1,4 +1,4 @@
-"""JSON from outside: plain values, of a size and depth that nothing can be drowned in."""
+"""Read JSON from outside: plain values of limited size and depth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_DEPTH = 50
 
 
 class DocumentError(ValueError):
-    """A text that is not what it should be; `line` is counted from 1, None where it is not known."""
+    """A document is invalid; `line` is counted from 1, None where it is not known."""
 
     def __init__(self, problem: str, line: int | None = None) -> None:
         super().__init__(problem)
@@ -19,10 +19,10 @@ class DocumentError(ValueError):
 
 
 def read_text(path: Path) -> str:
-    """Text of a file.
+    """Return the text of a file.
 
     Raises:
-        DocumentError: it cannot be read, is not UTF-8, or is far too long.
+        DocumentError: the file cannot be read, is not UTF-8, or is too long.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -38,7 +38,7 @@ def read_text(path: Path) -> str:
 
 
 def read_json(text: str) -> Any:
-    """Values of a JSON text.
+    """Return the values of a JSON text.
 
     Raises:
         DocumentError: it is not JSON, or nested too deeply.

@@ -1,8 +1,8 @@
-"""Every error a user can cause, in one family.
+"""All errors that a user can cause.
 
 AudiotoolError
 ├── InputError        a file, its format, sample rate or channels
-│   └── PlanError     inputs and outputs that cannot be what was meant; nothing was started
+│   └── PlanError     inputs, outputs or options that do not go together; nothing was started
 ├── CheckpointError   a checkpoint's hash, metadata, keys or shapes
 ├── RecipeError       a recipe's key path or value
 ├── ExportError       a model that has no graph
@@ -16,7 +16,7 @@ as it is.
 
 
 class AudiotoolError(Exception):
-    """Base of all errors that are the user's to mend; `exit_code` is what the command line leaves with."""
+    """Base class of all errors that the user can fix; `exit_code` is the exit code of the command."""
 
     exit_code = 1
 

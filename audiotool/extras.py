@@ -1,4 +1,4 @@
-"""Optional packages: each is named with the extra that brings it, in one line, where it is missing."""
+"""Optional packages: if one is missing, a message names it and the extra that installs it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ EXTRAS = {
     "fsspec": "remote",
     "sounddevice": "live",
 }
-"""Modules that are imported where they are used, and the extra that brings each."""
+"""Modules that are imported where they are used -> the extra that installs each."""
 
 
 def install(extra: str) -> str:
-    """The command that installs an extra."""
+    """Return the command that installs an extra."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
@@ -50,26 +50,26 @@ def is_there(module: str) -> bool:
 
 
 def require(module: str, purpose: str) -> None:
-    """Refuse to go on without a module.
+    """Check that a module is installed.
 
     Args:
         purpose: what needs it, the beginning of the message.
     Raises:
-        DependencyError: it is not installed; names the command.
+        DependencyError: it is not; the message has the command that installs it.
     """
     if not is_there(module):
         raise DependencyError(f"{purpose} needs {module}, which is not installed: {install(EXTRAS[module])}")
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Refuse to go on without all that an extra brings; arguments and errors as `require`."""
+    """Check that all modules of an extra are installed; arguments and errors as of `require`."""
     missing = [module for module, bringer in EXTRAS.items() if bringer == extra and not is_there(module)]
     if missing:
         raise DependencyError(f"{purpose} needs {', '.join(missing)}, not installed here: {install(extra)}")
 
 
 def explained(error: ImportError) -> DependencyError | None:
-    """What an import that failed asks of the user; None when it is no optional package's."""
+    """Return the error to raise for a failed import of an optional package; None for any other import."""
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS or is_there(module):
         return None

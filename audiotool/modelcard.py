@@ -1,4 +1,4 @@
-"""Model cards: what a checkpoint knows of itself, as Markdown for people."""
+"""Model cards: the metadata of checkpoints as Markdown."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """What can be said of a model without running it.
+    """Facts of a model that are known without running it.
 
     Args:
         latency: output samples by which the result lags; None when the model looks ahead without bound.
@@ -45,7 +45,7 @@ class Facts:
 
     @classmethod
     def of(cls, model: Model) -> Facts:
-        """Facts of a model."""
+        """Return the facts of a model."""
         return cls(
             name=model.name,
             reference=model.reference,
@@ -60,7 +60,7 @@ class Facts:
 
     @classmethod
     def of_graph(cls, card: Card) -> Facts:
-        """Facts of a model that was exported."""
+        """Return the facts of an exported model."""
         return cls(
             name=card.name,
             reference=card.reference,
@@ -74,7 +74,7 @@ class Facts:
         )
 
     def row(self) -> dict[str, Any]:
-        """What lists say."""
+        """Return the facts as a row of lists."""
         return {
             "model": self.name,
             "tasks": list(self.tasks),

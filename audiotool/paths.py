@@ -1,4 +1,4 @@
-"""Paths as libraries take them: a file's name is bytes, and need not be UTF-8."""
+"""Paths for libraries. A file's name is bytes, and need not be UTF-8."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://[^\0]+", re.IGNORECASE)
 
 
 def is_url(place: object) -> bool:
-    """Whether a place is a URL (s3://bucket/talk.wav) and not a path."""
+    """Whether a text is a URL (s3://bucket/talk.wav) and not a path."""
     return isinstance(place, str) and _URL.fullmatch(place) is not None
 
 
 @contextlib.contextmanager
 def in_utf8(path: str | Path) -> Iterator[str]:
-    """A path that is UTF-8, for a library that takes no other (safetensors): of the file itself, opened.
+    """Yield a path that is UTF-8, for a library that accepts no other (safetensors), if need be one of the
+    open file.
 
     Raises:
         OSError: the name is not UTF-8, and the file cannot be opened.
@@ -35,9 +36,9 @@ def in_utf8(path: str | Path) -> Iterator[str]:
 
 
 def like_named(path: Path) -> Path:
-    """The file or folder at a path, or the one there whose name looks equal (é is one character, or two).
+    """Return the file or folder at a path, or the one whose name looks equal (é is one character, or two).
 
-    The path itself where there is none.
+    If there is none, the path itself is returned.
     """
     if path.exists() or path.parent == path:
         return path
@@ -50,7 +51,7 @@ def like_named(path: Path) -> Path:
 
 
 class Folders:
-    """What the disk says of the folders of many files, asked once a folder: a million files are in few.
+    """Cached facts of the folders of many files, read once a folder.
 
     The folders must not change while this is in use.
     """
@@ -60,7 +61,7 @@ class Folders:
         self._there: dict[str, bool] = {}
 
     def real(self, path: str | Path) -> str:
-        """As `os.path.realpath`: the path without links, of what is there or is not. A URL stays as it is."""
+        """Return `os.path.realpath` of a path, which need not exist. A URL stays as it is."""
         if is_url(path):
             return str(path)
         folder, name = os.path.split(path)

@@ -1,8 +1,9 @@
-"""How whatever takes long tells how far it is."""
+"""The interface of progress callbacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[int, "int | None"], None]
-"""Called with (done, in all): samples of a recording or files of a folder; the latter None where unknown."""
+"""Called with (done, total): samples of a recording or files of a folder; total is None where it is not
+known."""

@@ -1,4 +1,4 @@
-"""Signals that ask a program to end: Ctrl-C, a polite kill, a closed terminal or a lost connection."""
+"""Signals that end a program: Ctrl-C (SIGINT), SIGTERM, a closed terminal or a lost connection (SIGHUP)."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ HANG_UP = None if sys.platform == "win32" else signal.SIGHUP
 
 
 def unwind_on_request() -> None:
-    """Let a polite kill and a hang-up end this program as Ctrl-C does, which removes what is unfinished.
+    """Let SIGTERM and SIGHUP end this program as Ctrl-C does, which removes unfinished files.
 
-    To be called in the main thread. What the starting program had ignored (nohup) stays so.
+    Call it in the main thread. Signals that the parent has set to be ignored (nohup) stay ignored.
     """
     _handle(_leave, TERMINATE, HANG_UP)
 
 
 def finish() -> None:
-    """All is done and in order: a request to end comes too late to matter."""
+    """Ignore requests to end from now on, because all work is done."""
     _ignore(INTERRUPT, HANG_UP)
 
 
 def call_on_request(handler: Handler) -> None:
-    """Call a function in place of ending, at the first request; a second one ends the program at once.
+    """Call a function at the first request to end, in place of ending; a second one ends the program at once.
 
-    To be called in the main thread. What the starting program had ignored (nohup) stays so.
+    Call it in the main thread. Signals that the parent has set to be ignored (nohup) stay ignored.
     """
 
     def first(number: int, frame: FrameType | None) -> None:
@@ -50,10 +50,10 @@ def call_on_request(handler: Handler) -> None:
 
 
 def leave_to_parent(terminate: bool = False) -> None:
-    """Let a child process live through what a terminal sends to all processes: its parent ends it.
+    """Ignore the signals that a terminal sends to all processes, in a child process that its parent ends.
 
     Args:
-        terminate: also through a polite kill.
+        terminate: ignore SIGTERM too.
     """
     _ignore(INTERRUPT, HANG_UP, *([TERMINATE] if terminate else []))
     if sys.platform != "win32":
@@ -62,9 +62,9 @@ def leave_to_parent(terminate: bool = False) -> None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Keep what a terminal sends to all processes from a child that is started meanwhile, until it is ready.
+    """Block the signals of a terminal while a child is started, until the child ignores them itself.
 
-    The child calls `leave_to_parent`; this process is sent its own when the block ends.
+    The child calls `leave_to_parent`. This process receives its own signals when the block ends.
     """
     if sys.platform == "win32":
         yield
@@ -81,7 +81,8 @@ def held_back() -> Iterator[None]:
 
 
 def end(children: Sequence[BaseProcess], patience: float) -> None:
-    """End child processes: politely, and after some seconds, or when this is interrupted, at once."""
+    """Terminate child processes; kill those that still run after some seconds, or when this is
+    interrupted."""
     try:
         for child in children:
             child.terminate()

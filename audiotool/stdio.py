@@ -1,4 +1,5 @@
-"""Standard input, output and error in whatever state they come: closed, full, of a narrow encoding."""
+"""Standard input, output and error, also if they are closed, full, or of an encoding that lacks
+characters."""
 
 from __future__ import annotations
 
@@ -13,21 +14,21 @@ from typing import BinaryIO
 from audiotool.errors import InputError
 
 ESCAPE = "audiotool-escape"
-"""Name of the encoding error handler: what an encoding does not hold is written in ASCII."""
+"""Name of the encoding error handler that replaces characters which an encoding lacks by ASCII."""
 
 PLAIN = {"→": ">", "↑": "^", "↓": "v", "…": "~"}
-"""What stands for our own signs, one character each: columns stay aligned."""
+"""Replacements of the characters that audiotool itself prints, one for one, so that columns stay aligned."""
 
 
 class Closed(io.TextIOWrapper):
-    """Stands where a standard stream was closed: nothing comes from it, and what is written is lost."""
+    """Replacement of a closed standard stream: reads return nothing, writes are dropped."""
 
     def __init__(self, mode: str) -> None:
         super().__init__(open(os.devnull, mode), encoding="utf-8")  # noqa: SIM115 - lives as the process
 
 
 class StandardOutput(io.TextIOWrapper):
-    """Standard output, which says what stands against writing there in a sentence."""
+    """Standard output whose errors are messages for the user."""
 
     def write(self, text: str) -> int:
         with _told():
@@ -39,7 +40,7 @@ class StandardOutput(io.TextIOWrapper):
 
 
 class StandardError(io.TextIOWrapper):
-    """Standard error, on which work never fails: what cannot be written there is lost."""
+    """Standard error whose writes never fail: text that cannot be written is dropped."""
 
     def __init__(self, encoding: str) -> None:
         raw = io.BufferedWriter(io.FileIO(2, "w", closefd=False))
@@ -56,10 +57,10 @@ class StandardError(io.TextIOWrapper):
 
 
 def prepare() -> None:
-    """Make this process's standard streams fit for any text. To be called once, first of all.
+    """Prepare this process's standard streams for any text. Call it once, before anything else.
 
-    The numbers of closed streams are occupied: a file that is opened later would get them, and what a library
-    writes to standard error would land in it.
+    The file descriptors of closed streams are opened on the null device. Otherwise a file that is opened
+    later would get one of them, and libraries would write their messages into it.
     """
     codecs.register_error(ESCAPE, _escape)
     for number in (0, 1, 2):
@@ -74,7 +75,7 @@ def prepare() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and not isinstance(sys.stdout, Closed):
         encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
         stream = sys.stdout.detach()
-        # Without a buffer (PYTHONUNBUFFERED) a write may end early, unsaid.
+        # Without a buffer (PYTHONUNBUFFERED) a write may be incomplete without an error.
         stream = io.BufferedWriter(stream) if isinstance(stream, io.RawIOBase) else stream
         sys.stdout = StandardOutput(stream, encoding=encoding, errors=ESCAPE, line_buffering=by_line)
     if isinstance(sys.stderr, io.TextIOWrapper) and not isinstance(sys.stderr, Closed):
@@ -82,7 +83,8 @@ def prepare() -> None:
 
 
 def finish() -> None:
-    """Give up what could not be written: it was told, and the interpreter would try, and tell, again."""
+    """Drop output that could not be written: the error was reported, and the interpreter would try and report
+    again."""
     try:
         sys.stdout.flush()
     except (OSError, InputError):
@@ -90,7 +92,7 @@ def finish() -> None:
 
 
 def standard_input() -> BinaryIO:
-    """The bytes of standard input.
+    """Return standard input, as bytes.
 
     Raises:
         InputError: it is closed.
@@ -101,7 +103,7 @@ def standard_input() -> BinaryIO:
 
 
 def standard_output() -> BinaryIO:
-    """Where bytes for standard output go.
+    """Return standard output, for bytes.
 
     Raises:
         InputError: it is closed.

@@ -1,4 +1,4 @@
-"""Text from outside (names of files, tags, messages of libraries), made fit to be shown and written.
+"""Text from outside (names of files, tags, messages of libraries), prepared for display and for files.
 
 Python keeps the bytes of a name that is not UTF-8 as lone surrogates, which no encoding takes; a name may
 hold characters that a terminal obeys. Whatever is shown goes through `printable`, whatever is written as JSON
@@ -23,7 +23,7 @@ _C1_CONTROLS = re.compile("[\x7f-\x9f]")
 
 
 def printable(text: str) -> str:
-    r"""The text with everything escaped that a terminal would obey or no encoding takes.
+    r"""Return the text with everything escaped that controls a terminal or cannot be encoded.
 
     A byte that was not UTF-8 is shown as that byte: "caf\xe9.wav".
     """
@@ -31,29 +31,29 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    """The text with the bytes escaped that are not UTF-8; nothing else changes."""
+    """Return the text with the bytes escaped that are not UTF-8."""
     return _SURROGATES.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, `printable`; spaces inside a line stay."""
+    """Return the text without line breaks, `printable`; spaces inside a line stay."""
     return printable(re.sub(r"\s*[\r\n]\s*", " ", text.strip()))
 
 
 def to_json(value: Any) -> str:
-    """JSON, indented, `survivable`; ends in a line break."""
+    """Return values as indented JSON, `survivable`, with a final line break."""
     return survivable(json.dumps(value, indent=2, ensure_ascii=False)) + "\n"
 
 
 def survivable(document: str) -> str:
-    """A JSON text that every parser takes and every terminal survives."""
+    """Return a JSON text that every parser accepts and that does not control a terminal."""
     # Inside of JSON the backslash of an escaped byte is itself escaped.
     document = _SURROGATES.sub(lambda found: "\\" + _escaped(found), document)
     return _C1_CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
 
 
 def composed(name: str) -> str:
-    """The name in Unicode's composed form (NFC): equal for names that look equal."""
+    """Return the name in Unicode's composed form (NFC), in which names that look equal are equal."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -1,4 +1,4 @@
-"""Compare plain values with the types of a dataclass's fields, strictly: "16" is no number, nor is true.
+"""Compare plain values with the types of a dataclass's fields, strictly: neither "16" nor true is a number.
 
 The types are int, float, str, bool, None, `Literal`, `Any`, dictionaries with string keys, lists, tuples,
 unions and `Annotated` with a range, a pattern or a least number of items.
@@ -23,13 +23,13 @@ _NAMES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 def quote(value: Any) -> str:
-    """A value as messages show it, short whatever it is."""
+    """Return a value as messages show it, shortened."""
     return _quoting.repr(value)
 
 
 @dataclass(frozen=True)
 class Range:
-    """Of a number: >= ge, > gt, <= le, < lt."""
+    """Range of a number: >= ge, > gt, <= le, < lt."""
 
     ge: float | None = None
     gt: float | None = None
@@ -51,7 +51,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Pattern:
-    """Of a string: a regular expression that matches all of it."""
+    """Pattern of a string: a regular expression that matches all of it."""
 
     expression: str
 
@@ -62,7 +62,7 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Items:
-    """Of a list: how many items it has at least."""
+    """Least number of items of a list."""
 
     least: int
 
@@ -72,7 +72,7 @@ class Items:
 
 
 def problems(dataclass_type: Any, values: Mapping[str, Any]) -> list[str]:
-    """One sentence for each field whose value is missing or refused: key, what is there, what may be."""
+    """Return a message for each field whose value is missing or invalid: key, value, and what is valid."""
     found = []
     for field in dataclasses.fields(dataclass_type):
         if field.name not in values:

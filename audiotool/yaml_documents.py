@@ -1,7 +1,7 @@
-"""YAML from outside: plain values, of a size and depth that nothing can be drowned in.
+"""Read YAML from outside: plain values of limited size and depth.
 
-What comes back is made of dictionaries, lists, text, numbers, booleans and None. An alias of YAML counts
-as often as it is used: few lines of them can stand for more values than any memory holds.
+The values are dictionaries, lists, strings, numbers, booleans and None. An alias counts as often as it is
+used, because a few lines of aliases can expand to more values than fit into memory.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ MAX_VALUES = 100_000
 
 
 def read_yaml(text: str, unique_keys: bool = True) -> Any:
-    """Values of a YAML text; no object is built, whatever its tags say.
+    """Return the values of a YAML text. Tags never create objects.
 
     Args:
-        unique_keys: refuse a key that is there twice; otherwise the last counts, as in most programs.
+        unique_keys: a repeated key is an error; otherwise its last value counts, as in most programs.
     Raises:
-        DocumentError: it is not YAML, holds something but plain values, or too many or too deep ones.
+        DocumentError: it is not YAML, or has other than plain values, too many, or too deeply nested ones.
     """
     try:
         return yaml.load(text, Loader=_UniqueLoader if unique_keys else _PlainLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = str(getattr(error, "problem", None) or " ".join(str(error).split()))
-        # A pattern such as *.bias means something else to YAML.
+        # In YAML a pattern such as *.bias would be an alias.
         if "alias" in f"{getattr(error, 'context', '')} {problem}":
             problem += "; text that begins with * wants quotes: '*.bias'"
         raise DocumentError(problem, mark.line + 1 if mark else None) from error
@@ -40,7 +40,7 @@ def read_yaml(text: str, unique_keys: bool = True) -> Any:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """{"attention_window": None} of ["attention_window=null"]; values are read as in a recipe.
+    """Parse settings: ["attention_window=null"] -> {"attention_window": None}, with values as in recipes.
 
     Raises:
         RecipeError: a setting has no "=", or its value is not YAML.
@@ -55,7 +55,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str, source: str) -> Any:
-    """The value of a recipe's text, or of one setting; `source` is what messages call it.
+    """Parse the text of a recipe or of one setting; `source` is its name in messages.
 
     Raises:
         RecipeError: it is not YAML.
@@ -96,7 +96,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 class _UniqueLoader(_PlainLoader):
-    """Refuses silent repeats."""
+    """A loader for which a repeated key is an error."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -111,7 +111,7 @@ class _UniqueLoader(_PlainLoader):
 
 
 def _measure(node: Any, done: dict[int, tuple[int, int] | None]) -> tuple[int, int]:
-    """How many values a node stands for, aliases counted each time, and on how many levels."""
+    """Return the number of values of a node, each use of an alias counted, and its depth."""
     if not isinstance(node, yaml.CollectionNode):
         return 1, 1
     if id(node) not in done:

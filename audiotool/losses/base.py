@@ -30,8 +30,9 @@ class Loss(nn.Module):
         raise TypeError(f"{type(self).__name__} does not compute anything")
 
     def per_item(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each item of a batch, (B,), from two tensors (B, C, T); calls `forward` for each
-        unless overridden."""
+        """Return the loss of each item of a batch: two tensors (B, C, T) -> (B,).
+
+        This calls `forward` for each item; losses may override it."""
         pairs = zip(estimate.split(1), target.split(1), strict=True)
         return torch.stack([self({"estimate": e}, {"target": t}) for e, t in pairs])
 
