@@ -26,7 +26,7 @@ STEPS = 2000
 PERCENTILES = (50, 95, 99)
 
 MICROPHONE_RATE = 48000
-"""Hz, of most live streams: what latency with resampling is told for."""
+"""Sample rate in Hz of most live streams, for which the latency with resampling is computed."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ OF_THE_FILE = (
     *("major_brand", "minor_version", "compatible_brands", "creation_time", "encoder", "encoding_tool"),
     *("handler_name", "vendor_id", "language", "duration", "bps", "number_of_frames", "number_of_bytes"),
 )
-"""What FFmpeg tells of a file, and not of what was recorded."""
+"""Tags that FFmpeg adds itself, which are not those of the recording."""
 
 
 def is_there() -> bool:

@@ -29,7 +29,7 @@ TENSOR_ENDINGS = (".pt", ".pth")
 MP3_SLACK = 2 * 1152
 """Samples by which an MP3's own idea of its length may be wrong."""
 BLOCK_FRAMES = 1 << 18
-"""Samples read at a time where nobody says how many."""
+"""Default number of samples that are read at a time."""
 
 
 @dataclass(frozen=True)

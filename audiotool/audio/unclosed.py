@@ -1,4 +1,4 @@
-"""Files whose sizes nobody came back to write: recorders that lost their power, pipes kept as files.
+"""Files whose headers lack the final sizes, as of recorders that lost power and of pipes saved as files.
 
 WAV, RF64 and CAF say in front how much follows. Who could not go back left 0 or a greatest number there, and
 libsndfile believes a 0. All readers look at such a file through a view whose header says what is there.

@@ -71,7 +71,7 @@ def write(text: str) -> None:
     """Write text to standard output. Text from outside is made `printable` before.
 
     Raises:
-        BrokenPipeError: whoever read it has gone.
+        BrokenPipeError: the reader has closed the pipe.
         InputError: it cannot be written, as on a full disk.
     """
     sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""A graph that takes its weights from the checkpoint beside it, so that nobody keeps them twice.
+"""Graphs that take their weights from the checkpoint beside them, so that these are not stored twice.
 
 ONNX lets a tensor's values lie in another file, at an offset: a safetensors file is such a file. Half
 precision is widened in the graph, once, as it is loaded. Tables of cosines are computed then, too.

@@ -50,7 +50,7 @@ def discriminator_loss(
     kind: Kind = "least-squares",
     reduction: Reduction = "sum",
 ) -> Tensor:
-    """How badly targets and estimates are told apart."""
+    """Return how badly a discriminator tells targets and estimates apart."""
     terms = []
     for (real_logits, _), (fake_logits, _) in zip(real, fake, strict=True):
         if kind == "least-squares":

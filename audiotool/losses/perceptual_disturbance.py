@@ -1,4 +1,4 @@
-"""What PESQ hears between two waveforms, as a loss."""
+"""The disturbance of PESQ between two waveforms, as a loss."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ FRAME = 160
 """Samples between frames of both networks."""
 
 MELS = 120
-"""Bands that P.808 hears."""
+"""Number of bands of P.808's input."""
 
 WINDOW_FRAMES, HOP_FRAMES = 900, HOP // FRAME
 

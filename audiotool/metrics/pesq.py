@@ -53,7 +53,7 @@ WORKER = PesqWorker()
 
 
 def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker = WORKER) -> float:
-    """Mean PESQ over the windows of a pair in which the reference speaks."""
+    """Return the mean PESQ over the windows of a pair in which the reference has speech."""
     if not is_there("pesq"):
         raise Unscorable(f"PESQ needs a C compiler and {install(EXTRAS['pesq'])}")
     pair.require_sound(estimate=True)

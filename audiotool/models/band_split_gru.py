@@ -1,23 +1,23 @@
 """A causal band-split network: bands of the spectrum share one GRU over time and are mixed in every frame.
 
 The spectrum is cut into bands, each turned into one feature vector, as in BSRNN (Luo and Yu, Music Source
-Separation with Band-Split RNN, TASLP 2023, arXiv:2209.15174). A layer lets every band remember by itself (a
-GRU over time, the same for all bands), then lets the bands of a frame see each other (a perceptron along the
-bands, as the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601, where BSRNN has a
-recurrence, which would need a step a band), then widens each band's features. What is learnt in one band
-serves all of them: few weights, and little speech is needed to learn them. What no band shows by itself (a
-voice that must be known again, a kind of noise) is for a second GRU that may follow each layer, one over all
-bands together.
+Separation with Band-Split RNN, TASLP 2023, arXiv:2209.15174). A layer has three parts. A GRU over time
+processes each band, with the same weights for all. A perceptron along the bands mixes those of a frame, as
+the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601; BSRNN has a recurrence
+there, which would need one step a band. A perceptron then processes the features of each band. Weights are
+shared by the bands, so there are few of them and little data is needed. A second GRU, over all bands
+together, may follow each layer, for features that no single band has: the voice of a speaker, the kind of
+noise.
 
     bins  ->  bands (K, D)  ->  layers x [GRU over time, mixing of bands, perceptron]  ->  filters  ->  bins
 
 The output is a complex ratio mask a stem; below `filter_below_hz` it may be a deep filter of several frames.
-The spectrum is divided by a running level, so the network answers the same at any input level, in files and
-live alike. Latency is that of the STFT: n_fft - 1 samples.
+The spectrum is divided by a running level, so that the output does not depend on the input's level, in files
+and live streams alike. Latency is that of the STFT: n_fft - 1 samples.
 
-What its memories hold after a second or two (the noise, the voices, the level) is what its first words lack.
-A recording that can be read twice has a warm-up: its beginning is heard once for the memories alone, and they
-are kept where it holds more than noise.
+The recurrent states describe noise, voices and level after a second or two; without them the first words
+suffer. A recording that can be read twice therefore has a warm-up: the network first runs over its beginning
+for the states alone, which are kept if the beginning holds more than noise.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class BandSplitGRUConfig:
 
     Args:
         sample_rate: Hz.
-        n_fft, hop_length: samples; the window is the square root of a Hann.
+        n_fft, hop_length: samples; the window is the square root of a Hann window.
         stems: names of the outputs.
         bands: (number of bands, bins in each), from bin 1 upwards; together n_fft / 2 bins. Bin 0 is dropped.
         dim: features of a band.
@@ -56,10 +56,10 @@ class BandSplitGRUConfig:
         mixing: width of the mixing's inner layer, in multiples of the number of bands.
         expansion: width of the perceptron's inner layer, in multiples of dim.
         memory: features of the GRU over all bands together that follows every layer; 0 leaves it out.
-        learnt_start: begin with memories that are learnt, in place of none.
-        filter_taps: frames that a filter below `filter_below_hz` spans; 1 is a plain mask.
-        filter_below_hz: where deep filtering ends; the edge of a group of `bands`.
-        compression: exponent on the magnitudes the network sees.
+        learnt_start: begin with learned recurrent states, not with zeros.
+        filter_taps: frames of the filters below `filter_below_hz`; 1 is a mask.
+        filter_below_hz: highest frequency of deep filtering; the edge of a group of `bands`.
+        compression: exponent of the magnitudes in the network's input.
         level_seconds: time constant of the running level.
     """
 
@@ -87,10 +87,10 @@ class BandSplitGRUConfig:
 
 
 class BandLinear(nn.Module):
-    """A linear layer of its own for each of some bands: (K, N, inputs) -> (K, N, outputs).
+    """A separate linear layer for each band: (K, N, inputs) -> (K, N, outputs).
 
     Args:
-        offset: (outputs,), added to the bias, which begins with zeros.
+        offset: (outputs,), added to the bias, which is initialised with zeros.
     """
 
     offset: Tensor
@@ -107,7 +107,7 @@ class BandLinear(nn.Module):
 
 
 class Beginning(nn.Module):
-    """A GRU's state before it has heard anything: nothing until it is trained, as where none is learnt."""
+    """The learned initial state of a GRU; zeros until it is trained, as without one."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class BandLayer(nn.Module):
         self.narrow = nn.Linear(expansion * dim, dim)
 
     def forward(self, x: Tensor, frames: int, state: State = None) -> tuple[Tensor, State]:
-        """Rows of so many frames, a frame's batch and a row's bands next to each other."""
+        """Process rows of so many frames; the rows of a frame, and the bands of a row, are adjacent."""
         if state is None and self.beginning is not None:
             state = self.beginning(x.shape[0] // (frames * self.bands))
         hidden = None if state is None else state.reshape(1, -1, state.shape[-1])
@@ -164,9 +164,9 @@ class BandLayer(nn.Module):
 
 
 class Memory(nn.Module):
-    """What all bands of rows (T * B * K, D) remember together, added to each: who speaks, what noise is.
+    """A GRU over all bands of rows (T * B * K, D) together, whose output is added to each band.
 
-    Adds nothing until it is trained, so that it can join a trained network. State: the GRU's.
+    Its output is zero until it is trained, so that it can be added to a trained network. State: the GRU's.
     """
 
     def __init__(self, bands: int, dim: int, units: int, learnt_start: bool) -> None:
@@ -250,7 +250,7 @@ class BandSplitGRU(Model):
 
     @property
     def recurrences(self) -> dict[str, nn.ModuleList]:
-        """What remembers, by its place in the state: lists of `BandLayer` or `Memory`."""
+        """The recurrent layers by their path in the state: lists of `BandLayer` or `Memory`."""
         return {"layers": self.layers, "memories": self.memories}
 
     def start(self, level: Level[Tensor] | None = None, memory: State = None, **conditions: Any) -> State:
@@ -301,11 +301,11 @@ class BandSplitGRU(Model):
 
     @torch.no_grad()
     def begin_with(self, memory: State, share: float) -> None:
-        """Set what streams begin with where nothing is known of them; asks for `learnt_start`.
+        """Set the initial state of streams without a warm-up; needs `learnt_start`.
 
         Args:
-            memory: what `warm_up` gave for a batch of recordings; their mean is taken.
-            share: of the mean. What recordings do not have in common is better begun with by less.
+            memory: result of `warm_up` for a batch of recordings, whose mean is used.
+            share: factor of the mean. The more the recordings differ, the smaller a factor is best.
         """
         for name, parts in self.recurrences.items():
             for part, state in zip(parts, memory[name], strict=True):
@@ -384,7 +384,7 @@ class BandSplitGRU(Model):
 
 
 def _halves(stems: int, taps: int, width: int) -> Tensor:
-    """What filters begin with, flat: an untrained network halves its input, half the way to either answer."""
+    """Return the initial filters, flat: an untrained network halves its input."""
     filters = torch.zeros(2, stems, taps, width)
     filters[0, :, 0] = 0.5
     return filters.flatten()

@@ -21,10 +21,10 @@ TAPS = 12
 
 
 def kaiser_sinc(cutoff: float, half_width: float, taps: int) -> Tensor:
-    """Low-pass filter (taps,), an even number of them, whose sum is 1.
+    """Return a low-pass filter (taps,), an even number of taps, whose sum is 1.
 
     Args:
-        cutoff: of the sampling frequency, 0.5 is the Nyquist frequency.
+        cutoff: as a share of the sample rate; 0.5 is the Nyquist frequency.
         half_width: half of the transition band, in the same unit.
     """
     attenuation = 2.285 * (taps / 2 - 1) * math.pi * 4 * half_width + 7.95
@@ -45,7 +45,7 @@ class Snake(nn.Module):
 
     Args:
         channels: C of the input (B, C, T).
-        beta: learn the magnitude apart from the frequency.
+        beta: learn a magnitude β beside the frequency α.
         log_scale: the parameters are logarithms.
     """
 
@@ -86,7 +86,8 @@ class AntiAliased(nn.Module):
 
 
 def _upsampling_edges() -> tuple[int, int, int]:
-    """Samples repeated at each end, and samples cut on the left and on the right afterwards."""
+    """Return the number of samples that are repeated at each end, and that are cut afterwards on the left and
+    right."""
     pad = TAPS // RATIO - 1
     return pad, pad * RATIO + (TAPS - RATIO) // 2, pad * RATIO + (TAPS - RATIO + 1) // 2
 

@@ -1,4 +1,4 @@
-"""Attention over time, in every kind the models use; the one place where scores meet values.
+"""Attention over time, in all kinds that the models use.
 
     kind               a frame sees                 time      memory    its state when causal
     full               everything, scores stored    T^2       T^2       keys and values, growing
@@ -36,14 +36,14 @@ Kind = Literal["full", "memory-efficient", "multi-query", "windowed", "linear"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BLOCK = 128
-"""Queries handled at once where attention is banded or linear; never less than a window."""
+"""Number of queries that are computed at once in windowed and linear attention; at least a window."""
 
 
 def causal_mask(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
-    """Boolean (queries, keys), True where a query may look; the last query is aligned with the last key.
+    """Return a boolean mask (queries, keys): True where a query attends; last query and last key are aligned.
 
     Args:
-        window: how many frames a query sees, itself included; None means all the past.
+        window: number of frames that a query attends to, itself included; None is the whole past.
     """
     distance = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)
     mask = distance >= 0
@@ -51,11 +51,12 @@ def causal_mask(queries: int, keys: int, window: int | None, device: torch.devic
 
 
 def full_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Softmax attention with its matrix of scores written out: the definition the other kinds answer to.
+    """Softmax attention with an explicit matrix of scores: the definition with which the other kinds are
+    compared.
 
     Args:
         query, key, value: (B, heads, T, D); key and value may have one head.
-        mask: boolean (queries, keys), True where a query may look.
+        mask: boolean (queries, keys), True where a query attends.
     """
     scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
     if mask is not None:
@@ -66,7 +67,7 @@ def full_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | Non
 def memory_efficient_attention(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> Tensor:
-    """`full_attention` through torch's fused kernels, which do not keep the scores."""
+    """`full_attention` by torch's fused kernels, which do not store the scores."""
     if key.shape[1] != query.shape[1]:
         key, value = (x.expand(-1, query.shape[1], -1, -1) for x in (key, value))
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -75,7 +76,7 @@ def memory_efficient_attention(
 def windowed_attention(
     query: Tensor, key: Tensor, value: Tensor, window: int, causal: bool = False
 ) -> Tensor:
-    """Attention over the frames nearer than `window`, block after block of queries.
+    """Attention over the frames nearer than `window`, one block of queries at a time.
 
     Args:
         query, key, value: (B, heads, T, D); the last query is aligned with the last key.
@@ -135,9 +136,10 @@ def causal_attention(
 
     Args:
         query, key, value: (B, heads, T, D); key and value may have one head (multi-query attention).
-        window: frames a query sees, itself included; None keeps the whole past (its cache grows with time).
+        window: number of frames that a query attends to, itself included; None is the whole past, whose state
+            grows with time.
         state: (keys, values) of the frames before this chunk.
-        kind: "full" writes the scores out; all others use the fused kernel.
+        kind: "full" computes an explicit matrix of scores; all others use the fused kernel.
     Returns:
         (B, heads, T, D) and the new (keys, values), at most window - 1 frames.
     """
@@ -165,10 +167,10 @@ class SelfAttention(nn.Module):
     Args:
         dim: features; a multiple of heads.
         kind: see the module docstring.
-        window: frames a frame sees on either side, itself included; needed by kind "windowed" only.
-        causal: see the frame itself and the past only, and carry state.
+        window: number of frames on either side, the frame itself included; for kind "windowed" only.
+        causal: attend to the frame itself and the past only, and carry state.
     Raises:
-        ValueError: an unknown kind, heads that do not divide dim, or a window where it does not belong.
+        ValueError: the kind is unknown, heads do not divide dim, or the window does not belong to the kind.
     """
 
     def __init__(

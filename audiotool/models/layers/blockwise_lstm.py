@@ -1,4 +1,4 @@
-"""A bidirectional LSTM that streams: its backward direction sees a bounded piece of the future."""
+"""A bidirectional LSTM that streams: its backward direction has a bounded look-ahead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from audiotool.models.base import State
 
 
 class BlockwiseBiLSTM(nn.Module):
-    """LSTMs in both directions over (B, D, T); the backward one begins anew for every block.
+    """LSTMs in both directions over (B, D, T); the backward one starts from zeros for every block.
 
         block 2, lookahead 3     0 1 2 3 4 5 6 ...
         backward pass for 0 1    <-------
@@ -19,7 +19,7 @@ class BlockwiseBiLSTM(nn.Module):
         block: frames that share one backward pass.
         lookahead: frames after the block from which that pass begins.
 
-    State: (forward LSTM's state, frames not yet answered).
+    State: (forward LSTM's state, frames without output yet).
     """
 
     def __init__(self, in_channels: int, out_channels: int, block: int, lookahead: int) -> None:

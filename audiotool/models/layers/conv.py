@@ -1,8 +1,8 @@
-"""Convolutions over time that carry what their next frame needs.
+"""Convolutions over time whose state is the input that their next frame needs.
 
 Each is the torch layer of the same name (same parameters, same state-dict keys) called as
-`y, state = layer(x, state, final)`. A chunk too short for a frame gives an output of length zero; such
-outputs pass through all layers here.
+`y, state = layer(x, state, final)`. If a chunk is too short for a frame, the output has length zero, which
+all layers here accept.
 
     kernel 4, stride 2       0 1 2 3 4 5 6 | 7 8 ...
     frame 0                  [-----]
@@ -49,7 +49,7 @@ class StreamingConv1d(nn.Conv1d):
     def forward(  # type: ignore[override]
         self, x: Tensor, state: Tensor | None = None, final: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """(B, C, T) -> (B, out, frames complete so far)."""
+        """(B, C, T) -> (B, out, complete frames)."""
         if state is None and self.left_padding:
             state = x.new_zeros(*x.shape[:-1], self.left_padding)
         if state is not None and state.shape[-1]:
@@ -62,7 +62,7 @@ class StreamingConv1d(nn.Conv1d):
 
 
 class StreamingConvTranspose1d(nn.ConvTranspose1d):
-    """ConvTranspose1d over (B, C, frames) that holds back the samples later frames still add to.
+    """ConvTranspose1d over (B, C, frames) that delays the samples to which later frames still add.
 
     State: (B, out, kernel_size - stride) partial sums without bias. `final` emits them.
     """
@@ -96,7 +96,7 @@ class StreamingConvTranspose1d(nn.ConvTranspose1d):
 
 
 class StreamingConv2d(nn.Conv2d):
-    """Conv2d over (B, C, F, T), causal in time, padded as asked in frequency.
+    """Conv2d over (B, C, F, T), causal in time, zero-padded in frequency.
 
     Args:
         kernel_size: (frequency, time).

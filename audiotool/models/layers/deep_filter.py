@@ -1,4 +1,4 @@
-"""Deep filtering: a complex filter over the last frames, predicted anew for every bin and frame.
+"""Deep filtering: a complex filter over the last frames, predicted for every bin and frame.
 
 Mack and Habets, Deep Filtering, IEEE Signal Processing Letters 2020, arXiv:1904.08369; Schröter et al.,
 DeepFilterNet, ICASSP 2022, arXiv:2110.05588, equation 3, without look-ahead.
@@ -15,12 +15,12 @@ from audiotool.models.base import State
 class DeepFilter(nn.Module):
     """Filter the lowest bins of a spec over time: y[f, t] = sum_i c_i[f, t] x[f, t - i].
 
-    One tap is a complex mask. More can restore what noise has cancelled in a single frame.
+    One tap is a complex mask. More taps can restore a bin that noise has cancelled in one frame.
 
     Args:
         taps: frames a filter spans, the current one included.
 
-    Frames come first; rows are frames and, next to each other, a frame's batch. State: (B, taps - 1, bins)
+    The frame axis comes first; rows are frames, and within a frame its batch. State: (B, taps - 1, bins)
     the frames before this chunk; None where one tap needs none.
     """
 

@@ -19,11 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LSTM_STEPS = 200
-"""Longer sequences go through a residual branch's LSTM in overlapping frames of so many steps."""
+"""Number of steps of a frame: the LSTM of a residual branch processes longer sequences in overlapping
+frames."""
 
 
 class LocalState(nn.Module):
-    """Self-attention whose scores decay with distance, at rates each query chooses; (B, C, T) -> the same."""
+    """Self-attention whose scores decay with distance, at rates that depend on the query; (B, C, T) -> the
+    same."""
 
     def __init__(self, channels: int, heads: int = 4, decays: int = 4) -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class LocalState(nn.Module):
         self.key = nn.Conv1d(channels, channels, 1)
         self.query_decay = nn.Conv1d(channels, heads * decays, 1)
         with torch.no_grad():
-            # Little decay at first: the window begins wide.
+            # Little decay at first, so that attention begins wide.
             self.query_decay.weight.mul_(0.01)
             cast(Tensor, self.query_decay.bias).fill_(-2.0)
         self.decays = decays
@@ -87,7 +89,7 @@ class FramedBLSTM(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """A learnt gain a channel."""
+    """A learned gain for each channel."""
 
     def __init__(self, channels: int, initial: float) -> None:
         super().__init__()
@@ -279,7 +281,7 @@ class DecoderLevel(nn.Module):
         return (z if self.outermost else F.gelu(z)), y
 
     def spread(self, x: Tensor, skip: Tensor | None) -> tuple[Tensor, Tensor]:
-        """All but the cut and the activation."""
+        """Decode without the final cut and activation."""
         shape = self.shape
         if shape.frequency and x.dim() == 3:
             x = x.unflatten(1, (self.inner, -1))
@@ -294,7 +296,7 @@ class DecoderLevel(nn.Module):
 
 
 class BandEncoder(nn.Module):
-    """Copies of an encoder level, each for a band of frequencies; equal copies give what one would.
+    """Copies of an encoder level, each for a band of frequencies; with equal weights they equal one level.
 
     Args:
         edges: upper edge of each band but the last, as a share of all bins.
@@ -326,7 +328,7 @@ class BandEncoder(nn.Module):
 
 
 class BandDecoder(nn.Module):
-    """Copies of a decoder level, each for a band; what neighbours overlap in is added."""
+    """Copies of a decoder level, each for a band; overlapping outputs of neighbours are added."""
 
     def __init__(self, level: DecoderLevel, edges: tuple[float, ...]) -> None:
         super().__init__()
@@ -367,12 +369,12 @@ def _fresh_copy(level: nn.Module) -> nn.Module:
 
 
 class FrequencyEmbedding(nn.Module):
-    """A learnt vector a bin.
+    """A learned vector for each bin.
 
     Args:
         bins, channels: sizes.
-        scale: it learns so many times faster.
-        smooth: neighbouring bins begin alike.
+        scale: factor of its learning rate.
+        smooth: initialise neighbouring bins with similar vectors.
     """
 
     def __init__(self, bins: int, channels: int, scale: float, smooth: bool) -> None:

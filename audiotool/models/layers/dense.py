@@ -1,4 +1,4 @@
-"""The densely connected encoder pieces that MP-SENet and MambAttention share, over (B, C, T, F)."""
+"""The densely connected encoder layers that MP-SENet and MambAttention share, over (B, C, T, F)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class DenseEncoder(nn.Module):
 
 
 class LearnableSigmoid(nn.Module):
-    """beta * sigmoid(slope * x) with learnt slopes.
+    """beta * sigmoid(slope * x) with learned slopes.
 
     Args:
         shape: of the slopes, to be broadcast with x: (F, 1) is one a frequency of (B, F, T).

@@ -1,4 +1,4 @@
-"""Operators that a graph has as one node and PyTorch would take apart while it is traced: the GRU."""
+"""Operators that are one node of a graph, but that PyTorch's tracing would decompose: the GRU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A harmonic branch below and a noise branch above a frequency that moves: the last step of NSF vocoders.
+"""Mix a harmonic branch below and a noise branch above a time-varying frequency: the last step of NSF
+vocoders.
 
 Wang, Yamagishi: Neural Harmonic-plus-Noise Waveform Model with Trainable Maximum Voice Frequency, SSW 2019,
 arXiv:1908.10256; fixed filters as in Wang, Takaki, Yamagishi, TASLP 2020, arXiv:1904.12088.
@@ -40,7 +41,8 @@ class SincMix(nn.Module):
         self.register_buffer("index", torch.arange(-half, half + 1, dtype=torch.float32), persistent=False)
 
     def taps(self, cutoff: Tensor) -> tuple[Tensor, Tensor]:
-        """Low and high pass (B, T, order) for cut-offs (B, 1, T) in fractions of the Nyquist frequency.
+        """Return low-pass and high-pass filters (B, T, order) for cutoffs (B, 1, T) as shares of the Nyquist
+        frequency.
 
         Hamming-windowed sinc functions, scaled to gain 1 at zero and at the Nyquist frequency.
         """
@@ -61,7 +63,7 @@ class SincMix(nn.Module):
 
 
 class FixedMix(nn.Module):
-    """Low and high pass with fixed filters, one pair for voiced and one for unvoiced samples."""
+    """Low-pass and high-pass with fixed filters, one pair for voiced and one for unvoiced samples."""
 
     history = max(len(LOW_VOICED), len(LOW_UNVOICED)) - 1
     taps: Tensor
@@ -81,7 +83,7 @@ class FixedMix(nn.Module):
 
 
 def _with_history(x: Tensor, state: Tensor | None, length: int) -> Tensor:
-    """Put the last `length` samples before x, zeros at the beginning of a stream."""
+    """Prepend the last `length` samples to x, zeros at the beginning of a stream."""
     return F.pad(x, (length, 0)) if state is None else torch.cat((state, x), dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""A running estimate of level, for models that were published with the whole utterance's."""
+"""A running estimate of the level, for models that were published with the level of the whole utterance."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from audiotool.models.base import State
 
 RECURSION_BLOCKS = 256
-"""Blocks that one matrix product of the recursion covers."""
+"""Number of blocks in one matrix product of the recursion."""
 
 
 class RunningLevel(nn.Module):
-    """Follow the root mean square of a stream, one value for each block of `hop_length` samples.
+    """Estimate the root mean square of a stream, one value for each block of `hop_length` samples.
 
     A first-order recursion over block powers p_n with the bias of its start removed:
     e_n = a e_{n-1} + (1 - a) p_n,  w_n = a w_{n-1} + (1 - a),  level_n = sqrt(e_n / w_n).
@@ -61,7 +61,7 @@ class RunningLevel(nn.Module):
         return level[:, None], followed[..., -1].clone()
 
     def _exported(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for any number of blocks in few operations: a graph has no blocks of blocks.
+        """Compute the levels of any number of blocks in few operations, for graphs.
 
         e_n = a^n (e_0 + sum_k (1 - a) a^-k p_k), and w_n = 1 - a^n (1 - w_0). All terms are positive: the
         sums lose nothing.

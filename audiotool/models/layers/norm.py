@@ -1,4 +1,4 @@
-"""Normalisation over everything heard so far."""
+"""Cumulative normalisation: over all frames so far."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weight normalisation: on while a vocoder trains, folded into plain weights when it runs.
+"""Weight normalisation: used in training, folded into plain weights for inference.
 
 weight = g * v / ||v||, the norm over every axis but the first. Official files name the pair `weight_g` and
 `weight_v`; torch's parametrisation names it `parametrizations.weight.original0` and `.original1`.
@@ -34,7 +34,7 @@ def weight_norm(layer: ModuleT) -> ModuleT:
 
 
 def normalise_weights(module: nn.Module) -> None:
-    """Normalise the weight of every convolution and linear layer in `module` that is not so already."""
+    """Normalise the weight of every convolution and linear layer in `module` that has no weight norm yet."""
     for layer in list(module.modules()):
         if isinstance(layer, _NORMALISED) and not parametrize.is_parametrized(layer, "weight"):
             weight_norm(layer)
@@ -49,9 +49,9 @@ def fold(module: ModuleT) -> ModuleT:
 
 
 def fold_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same state dict with each (g, v) pair folded to its "weight"; other tensors stay as they are.
+    """Return the state dict with each (g, v) pair folded to its "weight"; other tensors are unchanged.
 
-    A file whose weight norm was removed already passes unchanged.
+    A state dict without weight norm is returned unchanged.
     """
     folded = dict(tensors)
     for g_name, v_name in _PAIRS:
@@ -63,7 +63,7 @@ def fold_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fitted_weights(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same state dict, weights folded or normalised as those of `own` are; outputs do not change."""
+    """Return the state dict with weights folded or normalised as in `own`; outputs do not change."""
     if tensors.keys() == own.keys():
         return dict(tensors)
     fitted = fold_weights(tensors)

@@ -10,7 +10,7 @@ from audiotool.models.layers.conv import StreamingConv1d
 
 
 class ZeroPaddedConv1d(StreamingConv1d):
-    """Convolution with tanh that sees as many frames ahead as behind, zeros beyond both ends."""
+    """Centred convolution with tanh; frames beyond both ends of the stream are zeros."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size, left_padding=(kernel_size - 1) // 2)
