@@ -1,7 +1,7 @@
-"""Channels of a recording into a model's batch, and back.
+"""Arrange the channels of a recording as a model's batch, and back.
 
-A single-channel model sees each channel as a recording of its own; a stereo model sees channels in pairs, a
-last odd one doubled; a microphone array's model sees all of them and returns one.
+A single-channel model processes each channel by itself. A stereo model processes pairs of channels; an odd
+last one is doubled. A model of a microphone array takes all channels and returns one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parts of another file (`audio.extras`) put into a finished one, in place and in constant memory."""
+"""Insert parts of another file (`audio.extras`) into a complete one, in place and in constant memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audiotool.audio.extras import ID3, ID3V1, Part, family_of
 from audiotool.audio.unclosed import exactly
 
 MOVED = 1 << 20
-"""Bytes moved at a time."""
+"""Number of bytes that are moved at a time."""
 
 LARGEST_SIZE = 0xFFFFFFFF
 
@@ -67,7 +67,8 @@ def embed(file: BinaryIO, format_name: str, parts: Sequence[Part], mask: int = 0
 
 
 def tag_parts(format_name: str, tags: Mapping[str, str], there: Sequence[Part]) -> list[Part]:
-    """Parts of an MP3 or an AIFF for tags by libsndfile's names; `there` are those that it gets anyway."""
+    """Return parts of an MP3 or AIFF for tags by libsndfile's names; `there` are tags that the file has
+    already."""
     parts = [] if any(part.name == ID3 for part in there) else [id3_tag(tags)]
     if format_name == "AIFF":
         parts += [
@@ -77,7 +78,7 @@ def tag_parts(format_name: str, tags: Mapping[str, str], there: Sequence[Part]) 
 
 
 def id3_tag(tags: Mapping[str, str]) -> Part:
-    """An ID3v2.4 tag in UTF-8 of tags by libsndfile's names."""
+    """Return an ID3v2.4 tag in UTF-8 for tags by libsndfile's names."""
     frames = b""
     for name, text in tags.items():
         body = b"\3" + (b"und\0" if name == "comment" else b"") + text.encode("utf-8", "replace")
@@ -100,7 +101,7 @@ def _append_chunks(file: BinaryIO, order: str, parts: Sequence[Part]) -> None:
     size = file.tell() - 8
     file.seek(0)
     if file.read(4) == b"RF64":
-        # Behind the head comes ds64, whose first number is the file's size.
+        # After the head comes the chunk ds64, whose first number is the file's size.
         file.seek(20)
         file.write(struct.pack("<Q", size))
     elif size > LARGEST_SIZE:
@@ -122,7 +123,7 @@ def _set_mask(file: BinaryIO, mask: int) -> None:
 
 
 def _set_blocks(file: BinaryIO, parts: Sequence[Part]) -> None:
-    """The file's own STREAMINFO, the parts, and at least as much padding as there was room."""
+    """Write the file's own STREAMINFO, the parts, and at least as much padding as there was."""
     blocks, begin = flac.metadata_blocks(file)
     info = next(b for b in blocks if b.kind == flac.STREAMINFO)
     head = b"fLaC" + _block(flac.STREAMINFO, _at(file, info.begin, info.size))
@@ -145,7 +146,7 @@ def _set_id3(file: BinaryIO, parts: Sequence[Part]) -> None:
 
 
 def _replace_head(file: BinaryIO, length: int, head: bytes) -> None:
-    """Another beginning, not shorter; what follows is moved from its end on."""
+    """Replace the beginning of a file by one that is not shorter; the rest is moved, the end first."""
     further = len(head) - length
     at = file.seek(0, os.SEEK_END)
     while further and at > length:

@@ -1,6 +1,6 @@
-"""What a file holds beside its samples: chunks, metadata blocks, ID3 tags, the speakers of its channels.
+"""Extras: what a file holds beside its samples: chunks, metadata blocks, ID3 tags, speakers of its channels.
 
-They are handed on as they are, byte for byte, to an output that can hold them; what cannot is named.
+An output gets the parts that its format can hold, byte for byte; the names of the others are reported.
 
 Reference: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); EBU Tech 3285 (bext) and 3306
 (RF64); Apple, AIFF 1.3 and Core Audio Format 1.0; RFC 9639 (FLAC); ID3v2.4.0; RFC 3533 (Ogg).
@@ -17,24 +17,25 @@ from audiotool.audio import flac
 from audiotool.audio.unclosed import exactly
 
 PROGRAMS = ("ISFT", "TSSE", "ENCODER", "SOFTWARE")
-"""Tags that tell which program wrote a file: another one wrote the output."""
+"""Tags with the name of the program that wrote a file; the output is written by another."""
 
 LARGEST = 1 << 24
-"""Bytes of all parts of a file that are kept in memory; a part beyond that is left out, and named."""
+"""Greatest number of bytes of a file's parts that are kept; a part beyond is left out, and its name
+reported."""
 
 ID3, ID3V1 = "ID3", "ID3v1"
 
 FAMILIES = {"WAV": "RIFF", "WAVEX": "RIFF", "RF64": "RIFF", "W64": "W64"} | {
     name: name for name in ("AIFF", "CAF", "FLAC", "MP3", "OGG")
 }
-"""libsndfile's formats, and whose parts they hold."""
+"""libsndfile's formats -> the family of parts that they hold."""
 
 OF_SAMPLES = {
     "RIFF": {"fmt ", "data", "ds64", "fact", "JUNK", "junk", "PAD ", "FLLR", "filr", "PEAK", "levl", "MD5 "},
     "AIFF": {"COMM", "SSND", "FVER", "FLLR", "PEAK"},
     "CAF": {"desc", "data", "pakt", "kuki", "free", "peak", "ovvw"},
 }
-"""Chunks that describe the samples as they were: an output has its own."""
+"""Chunks that describe the samples; an output has its own."""
 
 TIMED = (
     "cue ",
@@ -50,7 +51,7 @@ TIMED = (
     "regn",
     "cuesheet",
 )
-"""Parts that count in samples, or name the sample rate: they are not true at another one."""
+"""Parts with positions in samples or a sample rate, which are wrong at another sample rate."""
 
 AS_TAGS = {
     *("INAM", "IART", "IPRD", "ICRD", "ICMT", "ICOP", "IGNR", "ITRK", "ISFT"),
@@ -69,10 +70,10 @@ AS_TAGS = {
     ),
     *("NAME", "AUTH", "ANNO", "(c) ", "info", "strg", ID3V1),
 }
-"""Parts that libsndfile hands on as tags, or that tell which program wrote the file."""
+"""Parts that libsndfile reads as tags, or that name the program that wrote the file."""
 
 SPEAKERS = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
-"""The mask of the speakers that so many channels have where a file does not say; FLAC's."""
+"""Number of channels -> mask of their speakers where a file has none, as in FLAC."""
 
 
 class Part(NamedTuple):
@@ -92,10 +93,10 @@ class Extras:
     """What a file holds beside its samples.
 
     Args:
-        family: whose parts they are, see `FAMILIES`; "" when there are none to hand on.
+        family: family of the parts, see `FAMILIES`; "" without parts.
         parts: in the order of the file.
-        mask: of the speakers of its channels, as WAVE_FORMAT_EXTENSIBLE has it; 0 when it does not say.
-        lost: names of what was not read.
+        mask: mask of the channels' speakers, as in WAVE_FORMAT_EXTENSIBLE; 0 without one.
+        lost: names of parts that were not read.
     """
 
     family: str = ""
@@ -104,13 +105,13 @@ class Extras:
     lost: tuple[str, ...] = ()
 
     def after(self, same_rate: bool, same_channels: bool) -> Extras:
-        """What is still true of an output of the same length in seconds."""
+        """Return the extras that are valid for an output of the same length in seconds."""
         timed = [p.name.rstrip() for p in self.parts if not same_rate and p.name in TIMED]
         parts = tuple(p for p in self.parts if p.name.rstrip() not in timed)
         return replace(self, parts=parts, mask=self.mask if same_channels else 0, lost=(*self.lost, *timed))
 
     def split(self, format_name: str, channels: int) -> tuple[list[Part], list[str]]:
-        """The parts that a format of libsndfile's holds, and the names of all else."""
+        """Return the parts that a format of libsndfile's can hold, and the names of all others."""
         family = family_of(format_name)
         holders = ("RIFF", "AIFF", "MP3")
         kept = [p for p in self.parts if self.family == family != "" or (p.name == ID3 and family in holders)]
@@ -119,34 +120,35 @@ class Extras:
         return kept, list(dict.fromkeys([*self.lost, *left]))
 
     def names(self) -> list[str]:
-        """Of all that is no tag of libsndfile's."""
+        """Return the names of all parts that are no tags of libsndfile's."""
         return self.split("", 0)[1]
 
     def all_names(self) -> list[str]:
-        """Of all, tags as well."""
+        """Return the names of all parts, tags included."""
         return list(dict.fromkeys(part.name.rstrip() for part in self.parts))
 
 
 def family_of(format_name: str) -> str:
-    """Whose parts a format of libsndfile's holds; "" when nobody's."""
+    """Return the family of parts that a format of libsndfile's can hold; "" for none."""
     return FAMILIES.get(format_name, "")
 
 
 def speakers(mask: int, channels: int) -> list[str]:
-    """What is lost with a mask: nothing where it names the usual speakers of so many channels."""
+    """Return the name of what is lost without a mask; nothing if it has the usual speakers of so many
+    channels."""
     return [] if mask in (0, SPEAKERS.get(channels)) else [f"the speakers of its channels ({mask:#x})"]
 
 
 def holds_mask(format_name: str) -> bool:
-    """Whether a format says which speakers its channels belong to."""
+    """Whether a format can hold a mask of speakers."""
     return family_of(format_name) == "RIFF"
 
 
 def read_extras(file: BinaryIO, format_name: str) -> Extras:
-    """What is in a file beside its samples.
+    """Read the extras of a file.
 
     Args:
-        file: can seek, and is left where it was.
+        file: can seek; its position is restored.
         format_name: libsndfile's.
     """
     position = file.tell()
@@ -163,14 +165,14 @@ def read_extras(file: BinaryIO, format_name: str) -> Extras:
             return Extras(lost=_untagged(_ogg_comments(file)))
         return Extras()
     except (struct.error, IndexError):
-        # Samples are what matters: a broken chunk costs itself and what stands behind it.
+        # A broken chunk and those after it are dropped; the samples are read all the same.
         return Extras(lost=("what a damaged part of it says",))
     finally:
         file.seek(position)
 
 
 def wav_extras(chunks: Iterable[tuple[bytes, bytes]]) -> Extras:
-    """What the chunks of a WAV hold that comes through a pipe: those before its samples."""
+    """Return the extras of a WAV from a pipe: the chunks before its samples."""
     found = [(name.decode("latin-1"), body) for name, body in chunks]
     mask = next((_mask(body) for name, body in found if name == "fmt "), 0)
     parts = (_riff_part(name, body) for name, body in found if name not in OF_SAMPLES["RIFF"])
@@ -178,7 +180,7 @@ def wav_extras(chunks: Iterable[tuple[bytes, bytes]]) -> Extras:
 
 
 def comments(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Key and value of each comment of a Vorbis comment block; keys are in capitals."""
+    """Yield key and value of each comment of a Vorbis comment block; keys are in capitals."""
     at = 4 + struct.unpack_from("<I", data)[0]
     (count,) = struct.unpack_from("<I", data, at)
     at += 4
@@ -214,7 +216,7 @@ def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
 
 
 def _chunks(file: BinaryIO, family: str, end: int) -> Iterator[tuple[str, int, int]]:
-    """Name, begin and size of each chunk's body, as far as they make sense."""
+    """Yield name, begin and size of each chunk's body, up to the first invalid one."""
     form, head, align = {
         "RIFF": (12, struct.Struct("<4sI"), 2),
         "AIFF": (12, struct.Struct(">4sI"), 2),
@@ -244,7 +246,7 @@ def _part(name: str, body: bytes) -> Part:
 
 
 def _id3(tag: bytes) -> bytes:
-    """An ID3v2 tag without the program's name; the room stays, as padding."""
+    """Return an ID3v2 tag without the program's name, which is replaced by padding."""
     if len(tag) < 10 or tag[3] not in (3, 4) or tag[5]:
         return tag
     kept = b"".join(tag[a:b] for name, a, b in _frames(tag) if name not in PROGRAMS)
@@ -267,7 +269,7 @@ def _riff_part(name: str, body: bytes) -> Part:
     if name == "LIST":
         return Part(f"LIST/{body[:4].decode('latin-1')}", body)
     if name == "bext" and len(body) >= 422 and struct.unpack_from("<H", body, 346)[0] >= 2:
-        # The loudness of what it was before: 0x7FFF says that nobody measured.
+        # The loudness of the input; 0x7FFF means that it was not measured.
         body = body[:412] + b"\xff\x7f" * 5 + body[422:]
     return _part(name, body)
 
@@ -304,7 +306,7 @@ def _of_flac(file: BinaryIO) -> Extras:
 
 
 def _without_encoder(data: bytes) -> bytes:
-    """The comments but for the program's name, and without the vendor, which is the encoder's."""
+    """Return the comments without the program's name and the vendor, which is the encoder's."""
     kept = [key.encode("ascii", "replace") + b"=" + v for key, v in comments(data) if key not in PROGRAMS]
     return struct.pack("<II", 0, len(kept)) + b"".join(struct.pack("<I", len(c)) + c for c in kept)
 
@@ -338,7 +340,7 @@ def _of_mp3(file: BinaryIO, end: int) -> Extras:
 
 
 def _ogg_comments(file: BinaryIO) -> list[str]:
-    """Keys of the comments in the second packet of an Ogg file."""
+    """Return the keys of the comments in the second packet of an Ogg file."""
     file.seek(0)
     packets: list[bytes] = [b""]
     there = 0
@@ -361,7 +363,7 @@ def _untagged(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _names(part: Part) -> tuple[str, ...]:
-    """What of a part is lost where it is not kept: what libsndfile hands on as tags is not."""
+    """Return what is lost of a part that is not kept; tags that libsndfile reads are not."""
     if part.name == "LIST/INFO":
         inside = _sub_chunks(part.data[4:], "<4sI", 2)
         return tuple(f"LIST/{name}" for name in _untagged(inside))
@@ -381,7 +383,7 @@ def _sub_chunks(data: bytes, head: str, align: int) -> Iterator[str]:
 
 
 def _frames(tag: bytes) -> Iterator[tuple[str, int, int]]:
-    """Name, begin and end of the frames of an ID3v2.3 or v2.4 tag."""
+    """Yield name, begin and end of the frames of an ID3v2.3 or v2.4 tag."""
     at = 10
     while at + 10 <= len(tag) and tag[at : at + 1].isalnum():
         name, size = tag[at : at + 4].decode("latin-1"), tag[at + 4 : at + 8]

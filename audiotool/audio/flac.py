@@ -1,4 +1,4 @@
-"""What stands in a FLAC file before its samples. Reference: RFC 9639, sections 8 and 9."""
+"""Read the parts of a FLAC file before its samples. Reference: RFC 9639, sections 8 and 9."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ class MetadataBlock(NamedTuple):
 
 
 def metadata_blocks(file: BinaryIO) -> tuple[list[MetadataBlock], int]:
-    """The metadata blocks of a file and where its first frame begins; none, and 0, where it is no FLAC."""
+    """Return the metadata blocks of a file and the position of its first frame; none and 0 if it is no
+    FLAC."""
     end = file.seek(0, 2)
     at = 0
     file.seek(at)
@@ -44,10 +45,10 @@ def metadata_blocks(file: BinaryIO) -> tuple[list[MetadataBlock], int]:
 
 
 def counts_from_zero(file: BinaryIO) -> bool:
-    """Whether the first frame's number is 0: what was cut out of a stream keeps its own.
+    """Whether the first frame's number is 0. Files that are cut out of a stream keep their numbers.
 
     Args:
-        file: is left where it was.
+        file: its position is restored.
     """
     position = file.tell()
     _, begin = metadata_blocks(file)

@@ -1,4 +1,4 @@
-"""Which containers and sample formats there are, and how an output's are chosen."""
+"""Containers and sample formats, and the choice of an output's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FORMATS = {
     ".au": "AU",
     ".snd": "AU",
 }
-"""File name endings and libsndfile's names for what they mean."""
+"""File name endings -> libsndfile's names of their formats."""
 
 MEL_ENDINGS = (".npy", ".npz", ".safetensors")
 """File name endings of mel spectrograms, see `audio.mel_file`."""
@@ -51,7 +51,7 @@ MEDIA_ENDINGS = (
     ".ac3",
     ".amr",
 )
-"""File name endings of what is read by PyAV where it is installed, see `audio.media`; none is written."""
+"""File name endings of formats that PyAV reads if it is installed, see `audio.media`; none is written."""
 
 INTEGER_BITS = {
     "PCM_S8": 8,
@@ -78,7 +78,7 @@ COMPANDED = (
 """Sample formats with a full scale that are not plain integers."""
 
 HEADERLESS = ("RAW", "SD2")
-"""libsndfile's formats of bare samples; SD2 keeps what they are in a resource fork."""
+"""libsndfile's formats without a header; SD2 has its in a resource fork."""
 
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
@@ -109,12 +109,12 @@ def is_mel_name(path: str | Path) -> bool:
 
 
 def is_output_name(path: Path) -> bool:
-    """Whether the file name's ending is one of what is written here."""
+    """Whether the file name's ending is one of an output."""
     return is_audio_name(path) or is_mel_name(path)
 
 
 def format_for(path: Path, asked: str | None = None) -> str:
-    """libsndfile's format for an output: the asked one, or the one that its name's ending means.
+    """Return libsndfile's format for an output: that of the option, or that of the name's ending.
 
     Raises:
         InputError: the name of the format or the ending is unknown.
@@ -138,32 +138,32 @@ def format_for(path: Path, asked: str | None = None) -> str:
 
 
 def ending_meant(path: Path, asked: str | None = None) -> str:
-    """The file name ending that says what is written: the asked format's, or the output's own."""
+    """Return the file name ending of the format: that of the option, or the name's own."""
     return path.suffix if asked is None else f".{asked.lower()}"
 
 
 def ending_for(format_name: str) -> str:
-    """The usual file name ending of a libsndfile format ("WAV" -> ".wav")."""
+    """Return the usual file name ending of a libsndfile format ("WAV" -> ".wav")."""
     return next((k for k, v in FORMATS.items() if v == format_name), f".{format_name.lower()}")
 
 
 @functools.cache
 def subtypes_of(format_name: str) -> list[str]:
-    """Sample formats that a libsndfile container holds; asked once, it takes a millisecond."""
+    """Return the sample formats of a libsndfile container; cached, because the query takes a millisecond."""
     return list(soundfile.available_subtypes(format_name))
 
 
 def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None, sample_rate: int) -> str:
-    """Sample format of an output.
+    """Return the sample format of an output.
 
     Args:
         format_name: libsndfile's container.
         ending: as `ending_meant`; ".opus" means Opus in Ogg.
         preferred: the input's subtype, kept where the container holds it.
         asked: `--subtype`.
-        sample_rate: Hz; Opus knows only five.
+        sample_rate: Hz; Opus has only five.
     Raises:
-        InputError: the asked subtype is unknown, does not go into the container, or not at this rate.
+        InputError: the asked subtype is unknown, or not possible in the container or at this sample rate.
     """
     allowed = subtypes_of(format_name)
     if asked is not None:
@@ -190,7 +190,8 @@ def _listed_endings() -> str:
 
 
 def _closest(format_name: str, preferred: str, allowed: list[str]) -> str:
-    """The input's subtype, or one that loses least; a codec's (MP3's in a WAV) only in its own container."""
+    """Return the input's subtype, or the one that loses least. A codec (MP3 in a WAV) is only kept in its own
+    container."""
     default = soundfile.default_subtype(format_name) or allowed[0]
     bits = 24 if preferred in ("FLOAT", "DOUBLE") else INTEGER_BITS.get(preferred)
     if preferred in allowed and (bits is not None or preferred in (*COMPANDED, default)):

@@ -1,4 +1,4 @@
-"""From float samples to integers, with nothing clipped silently."""
+"""Convert float samples to integers, and count samples beyond full scale."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ FloatBlock = NDArray[np.floating]
 def quantise(block: FloatBlock, bits: int) -> tuple[NDArray[np.int32], int]:
     """Round to integers of `bits` bits, left-justified in 32.
 
-    The scale is the one libsndfile reads with (full scale is 2^(bits-1)), so that samples that were not
-    changed come out bit for bit.
+    The scale is that with which libsndfile reads (full scale is 2^(bits-1)), so that unchanged samples are
+    written bit for bit.
 
     Args:
         block: (frames, channels) in [-1, 1).
         bits: 8 to 32.
     Returns:
-        The integers, and how many samples were beyond full scale and were limited.
+        The integers, and the number of samples beyond full scale, which were limited.
     """
     scale = float(1 << (bits - 1))
     # float32 holds every integer of 24 bits, and a power of two rounds nothing.

@@ -1,4 +1,5 @@
-"""WAV holds 4 GiB. What is longer goes into RF64, the same with sizes of 64 bits, under the same ending.
+"""Long WAV files: a WAV holds 4 GiB; longer ones are written as RF64, which has sizes of 64 bits, under the
+same ending.
 
 Reference: EBU Tech 3306, RF64: An extended file format for audio data, section 4.
 """
@@ -13,14 +14,14 @@ from audiotool.audio.formats import INTEGER_BITS
 from audiotool.errors import InputError
 
 WAV_BYTES = (1 << 32) - (1 << 20)
-"""Samples and headers that surely fit sizes of 32 bits."""
+"""Number of bytes that fits sizes of 32 bits, headers included."""
 
 SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
 """Of the sample formats that RF64 holds besides integers."""
 
 
 def container_for(format_name: str, subtype: str, channels: int, frames: int | None) -> str:
-    """The container to write, libsndfile's name: the format's own, or RF64 for what may outgrow a WAV.
+    """Return libsndfile's name of the container: the format's own, or RF64 if the file may outgrow a WAV.
 
     Args:
         frames: samples a channel, None when not known.
@@ -39,7 +40,7 @@ def container_for(format_name: str, subtype: str, channels: int, frames: int | N
 
 
 def make_wav(file: BinaryIO) -> None:
-    """Turn an RF64 file of less than `WAV_BYTES` into a WAV, in place; samples stay where they are."""
+    """Convert an RF64 file of less than `WAV_BYTES` to a WAV, in place; the samples are not moved."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     file.write(b"RIFF" + struct.pack("<I", size - 8))

@@ -1,6 +1,6 @@
-"""Sound inside of films and of formats that libsndfile does not know: MP4, M4A, WebM, MKV, WMA, read by PyAV.
+"""Read the sound of videos and of formats that libsndfile does not know: MP4, M4A, WebM, MKV, WMA, by PyAV.
 
-PyAV brings FFmpeg's libraries along; it is an optional dependency, the extra `media`.
+PyAV contains FFmpeg's libraries; it is an optional dependency, the extra `media`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from audiotool.errors import InputError
 INSTALL = "pip install 'audiotool-speech[media]'"
 REPAIR = "pip install --force-reinstall av"
 SLACK = 4096
-"""Samples by which a container's own idea of its length may be wrong: two frames of a coder."""
+"""Number of samples by which a container's length may be wrong: two frames of a codec."""
 
 DEMUXERS = "mov,matroska,aac,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv,tta,wav,w64,ogg,caf,aiff"
-"""FFmpeg's names of what is tried. Its playlists, which open other files and addresses, are not."""
+"""FFmpeg's names of the formats that are tried. Playlists, which open other files and addresses, are not."""
 
 TAGS = {
     "title": "title",
@@ -32,7 +32,7 @@ TAGS = {
     "genre": "genre",
     "track": "tracknumber",
 }
-"""FFmpeg's names of tags, and libsndfile's."""
+"""FFmpeg's names of tags -> libsndfile's."""
 
 OF_THE_FILE = (
     *("major_brand", "minor_version", "compatible_brands", "creation_time", "encoder", "encoding_tool"),
@@ -47,27 +47,27 @@ def is_there() -> bool:
 
 
 class UnknownFormat(Exception):
-    """None of the formats that are tried, or a damaged one; the reason is FFmpeg's."""
+    """A file of an unknown format, or damaged; the message is FFmpeg's."""
 
 
 class Damaged(Exception):
-    """What cannot be decoded; the reason is FFmpeg's."""
+    """A file that cannot be decoded; the message is FFmpeg's."""
 
 
 class MediaFile:
-    """The first sound track of a file, called as a `soundfile.SoundFile` opened for reading.
+    """The first sound track of a file, with the interface of a `soundfile.SoundFile` opened for reading.
 
-    Samples that a coder puts before and after a recording are left out where the container says how many.
+    Samples that a codec adds before and after a recording are left out if the container has their number.
 
     Args:
-        file: open for reading, at its beginning; it can seek. Closed with this.
-        name: what messages call it.
+        file: open for reading, at its beginning; it can seek, and is closed with this object.
+        name: name in messages.
     Attributes:
         samplerate: Hz.
         frames: samples a channel; 0 when the container does not say.
         format, subtype: FFmpeg's names of the container and of the coding, in capitals ("MOV", "AAC").
-        tracks: sound tracks that there are.
-        warnings: what the user should know, as far as it is read.
+        tracks: number of sound tracks.
+        warnings: remarks for the user, on what has been read so far.
     Raises:
         UnknownFormat: FFmpeg does not know it.
         InputError: there is no sound in it, or PyAV does not import.
@@ -121,10 +121,10 @@ class MediaFile:
         self._waiting = np.zeros((0, self.channels), np.float32)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
-        """The next (n, channels) float32, n <= frames, whatever `dtype` and `always_2d`; none at the end.
+        """Return the next (n, channels) float32, n <= frames, whatever the other arguments; n is 0 at the end.
 
         Raises:
-            Damaged: the file is, here.
+            Damaged: the next samples cannot be decoded.
         """
         parts, there = [self._waiting], len(self._waiting)
         try:
@@ -141,7 +141,7 @@ class MediaFile:
         return block
 
     def _resampled(self, frames: Iterator[Any]) -> Iterator[Any]:
-        """Frames as float, with the channels and the rate of the header, whatever each of them has."""
+        """Yield frames as float, converted to the channels and the sample rate of the header."""
         import av
 
         for frame in frames:
@@ -164,12 +164,12 @@ class MediaFile:
             )
 
     def copy_metadata(self) -> dict[str, str]:
-        """Tags by libsndfile's names."""
+        """Return the tags by libsndfile's names."""
         found = self._metadata()
         return {ours: found[theirs] for theirs, ours in TAGS.items() if theirs in found}
 
     def untagged(self) -> list[str]:
-        """Names of what else the file says of its recording."""
+        """Return the names of all other tags of the recording."""
         chapters = ["chapters"] if self._container.chapters() else []
         return [*chapters, *(name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE})]
 
@@ -185,5 +185,5 @@ class MediaFile:
 
 
 def _reason(error: Exception) -> str:
-    """FFmpeg's words where it has some."""
+    """Return FFmpeg's message, if it has one."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__)

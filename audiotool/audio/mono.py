@@ -1,8 +1,8 @@
-"""One channel out of several, by one rule, which loses nothing that is there.
+"""Mix several channels to one, by a rule that cancels no sound.
 
-Channels are averaged. Where that cancels a sound (a microphone wired the wrong way round, a widened mono
-recording), channels opposite to the first are turned over before. Where that cancels one elsewhere, because
-the polarity changes on the way, the loudest channel alone is taken.
+Channels are averaged. If that cancels a sound (a microphone of reversed polarity, a widened mono recording),
+channels that are opposite to the first are inverted before. If that cancels a sound elsewhere, because the
+polarity changes within the recording, the loudest channel alone is used.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
 
 PART = 8000
-"""Samples of the parts in each of which nothing may be lost: half a second at 16 kHz."""
+"""Length in samples of the parts that are checked for cancelled sound: half a second at 16 kHz."""
 
 LOST = 0.2
-"""A part is lost when less than this share is left of what uncorrelated channels leave: of two equally loud
-channels when their correlation is below -0.8."""
+"""Sound is cancelled in a part if the mix has less than this share of the power that uncorrelated channels
+would have: for two equally loud channels if their correlation is below -0.8."""
 
 QUIET = 1e-6
-"""Parts this far below the loudest (60 dB) are not asked."""
+"""Parts so far below the loudest (60 dB) are not checked."""
 
 AVERAGED, TURNED, ONE = range(3)
 REMARKS = {
@@ -35,10 +35,10 @@ REMARKS = {
 
 
 class Downmix:
-    """The channels of one recording, made one; blocks of any length, in their order.
+    """Mixes the channels of one recording to one, in blocks of any length, in their order.
 
     Attributes:
-        how: `AVERAGED`, `TURNED` or `ONE`: the first of them that has lost nothing so far.
+        how: `AVERAGED`, `TURNED` or `ONE`: the first of them that has cancelled nothing so far.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Downmix:
 
     @property
     def remark(self) -> str | None:
-        """What was done in place of an average, for people."""
+        """Remark for the user on what was done in place of an average."""
         return REMARKS.get(self.how)
 
     def __call__(self, samples: Samples) -> Samples:
@@ -67,7 +67,7 @@ class Downmix:
 def to_mono(samples: Samples, name: str) -> Samples:
     """(channels, time) of a whole recording or an excerpt -> (time,).
 
-    A warning is logged when it is another thing than the channels' mean, once for each name.
+    A warning is logged if the result is not the channels' mean, once for each name.
     """
     downmix = Downmix()
     mixed = downmix(samples)
@@ -77,7 +77,7 @@ def to_mono(samples: Samples, name: str) -> Samples:
 
 
 def _weights(samples: Samples, how: int) -> NDArray[np.float32]:
-    """Of each channel."""
+    """Return the weight of each channel."""
     count = len(samples)
     if how == AVERAGED:
         return np.full(count, 1 / count, np.float32)
@@ -90,7 +90,7 @@ def _weights(samples: Samples, how: int) -> NDArray[np.float32]:
 
 
 def _loses(samples: Samples, mixed: Samples) -> bool:
-    """Whether a part of the channels is not in their mix."""
+    """Whether the mix cancels a sound of the channels."""
     begins = np.arange(0, max(1, len(mixed)), PART)
     if not len(mixed):
         return False

@@ -1,4 +1,4 @@
-"""Bare samples, as telephones, sound cards and `ffmpeg -f s16le` send them: no header says what they are."""
+"""Bare samples without a header, as of telephones, sound cards and `ffmpeg -f s16le`."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ SUBTYPES = {
     "mulaw": "ULAW",
     "alaw": "ALAW",
 }
-"""FFmpeg's names of sample formats, and libsndfile's."""
+"""FFmpeg's names of sample formats -> libsndfile's."""
 
 WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "ULAW": 1, "ALAW": 1}
-"""Bytes of a sample."""
+"""Bytes of a sample by format."""
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What bare samples are; channels lie side by side.
+    """Format of bare samples; channels are interleaved.
 
     Args:
         encoding: a key of `SUBTYPES`.
         sample_rate: Hz; None where only the output is raw.
         channels: 1 or more.
     Raises:
-        InputError: there is no such encoding.
+        InputError: the encoding does not exist.
     """
 
     encoding: str
@@ -64,7 +64,7 @@ class Raw:
         return WIDTHS[self.subtype] * self.channels
 
     def decode(self, data: bytes) -> NDArray[np.float32]:
-        """Whole frames as (frames, channels), full scale being 1."""
+        """Decode whole frames to (frames, channels); full scale is 1."""
         if self.subtype == "PCM_24":
             wide = np.zeros((len(data) // 3, 4), np.uint8)
             wide[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
@@ -80,7 +80,8 @@ class Raw:
         return found
 
     def encode(self, block: FloatBlock) -> tuple[bytes, int]:
-        """(frames, channels) as bytes, and how many samples were beyond full scale and limited."""
+        """Encode (frames, channels) to bytes; also return the number of samples beyond full scale, which are
+        limited."""
         if self.subtype not in ("ULAW", "ALAW"):
             return wav_bytes(block, self.subtype)
         integers, beyond = quantise(block, 16)
@@ -88,12 +89,12 @@ class Raw:
 
 
 class RawFile:
-    """Bare samples from a pipe, with as much of soundfile's interface as a reader asks for.
+    """Bare samples from a pipe, with the part of soundfile's interface that a reader uses.
 
     Args:
         pipe: at its first sample.
-        raw: what the samples are.
-        name: for messages.
+        raw: format of the samples.
+        name: name in messages.
     Attributes:
         warnings: complete at the end.
     """
@@ -109,7 +110,7 @@ class RawFile:
         self._held = b""
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
-        """(n, channels) with 0 < n <= frames: what the pipe has now. None is left when n is 0."""
+        """Return (n, channels), n <= frames: the samples that the pipe has now. n is 0 at the end."""
         width = self._raw.frame_bytes
         while len(self._held) < width:
             more = some(self._pipe, frames * width - len(self._held))
@@ -126,16 +127,16 @@ class RawFile:
         return self._raw.decode(data)
 
     def copy_metadata(self) -> dict[str, str]:
-        """There is none."""
+        """Return no tags."""
         return {}
 
     def close(self) -> None:
-        """The pipe is its owner's."""
+        """Do nothing: the caller closes the pipe."""
 
 
 @functools.cache
 def _expansion(subtype: str) -> NDArray[np.float32]:
-    """The sample of each byte (ITU-T G.711)."""
+    """Return the sample of each byte (ITU-T G.711)."""
     every = io.BytesIO(bytes(range(256)))
     form = {"samplerate": 8000, "channels": 1, "format": "RAW", "subtype": subtype}
     samples: NDArray[np.float32] = soundfile.read(every, dtype="float32", **form)[0]
@@ -144,7 +145,7 @@ def _expansion(subtype: str) -> NDArray[np.float32]:
 
 @functools.cache
 def _compression(subtype: str) -> NDArray[np.uint8]:
-    """The byte of each sample of 16 bits, from the lowest."""
+    """Return the byte of each sample of 16 bits, from the lowest on."""
     every, memory = np.arange(-32768, 32768).astype(np.int16), io.BytesIO()
     soundfile.write(memory, every, 8000, format="RAW", subtype=subtype)
     return np.frombuffer(memory.getvalue(), np.uint8)

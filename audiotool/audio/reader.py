@@ -25,21 +25,21 @@ from audiotool.errors import InputError
 from audiotool.stdio import standard_input
 
 TENSOR_ENDINGS = (".pt", ".pth")
-"""What PyTorch saves: a checkpoint, or a mel spectrogram of another project."""
+"""Name endings of PyTorch's files: checkpoints, or mel spectrograms of other projects."""
 MP3_SLACK = 2 * 1152
-"""Samples by which an MP3's own idea of its length may be wrong."""
+"""Number of samples by which the length in an MP3's header may be wrong."""
 BLOCK_FRAMES = 1 << 18
 """Default number of samples that are read at a time."""
 
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What a header says.
+    """Facts of a recording from its header.
 
     Args:
         sample_rate: Hz.
         channels: 1 or more.
-        frames: samples a channel, None when the stream does not say.
+        frames: samples a channel, None if the header does not say.
         format: libsndfile's container ("WAV"), or FFmpeg's ("MOV").
         subtype: libsndfile's sample format ("PCM_16"), or FFmpeg's coding ("AAC").
     """
@@ -57,18 +57,18 @@ class AudioInfo:
 
 
 class AudioReader:
-    """An open recording, read once from front to back.
+    """An open recording, which is read once from its beginning to its end.
 
     Args:
         source: a path, or "-" for standard input.
-        stdin: what "-" reads; the process's own standard input by default.
-        raw: what comes through a pipe, where that has no header.
-        name: what messages call it; None is its path, or "standard input".
+        stdin: the stream of "-"; the process's standard input by default.
+        raw: format of bare samples from a pipe; None expects a header.
+        name: name in messages; None is its path, or "standard input".
     Attributes:
-        info: what the header says.
-        tags: title, artist, date and the like, by libsndfile's names; which software wrote it is left out.
-        is_pipe: True when it can be read only once: standard input, or a named pipe.
-        warnings: what the user should know; complete when all blocks are read.
+        info: facts from the header.
+        tags: title, artist, date and others, by libsndfile's names; without the program that wrote the file.
+        is_pipe: whether it can be read only once: standard input, or a named pipe.
+        warnings: remarks for the user; complete when all blocks are read.
     Raises:
         InputError: missing, unreadable, not audio, or without channels.
     """
@@ -108,7 +108,7 @@ class AudioReader:
             self._note_truncation()
 
     def _open(self, source: str | Path, stdin: BinaryIO | None) -> bool:
-        """Open what has a header; says whether its length is known."""
+        """Open a file with a header; return whether its length is known."""
         known = True
         if self.is_pipe:
             self._source, known = open_pipe(self._stream(source, stdin), self.name)
@@ -139,7 +139,7 @@ class AudioReader:
 
     @property
     def extras(self) -> Extras:
-        """What the file holds beside samples and tags."""
+        """The chunks, metadata and speakers of the file, beside samples and tags."""
         if isinstance(self._file, RawFile):
             return Extras()
         if isinstance(self._file, media.MediaFile):
@@ -149,7 +149,7 @@ class AudioReader:
         return read_extras(self._source, self._file.format)
 
     def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
-        """What comes only once."""
+        """Open a stream that can be read only once."""
         if str(source) != PIPE:
             self._opened = Path(source).open("rb")  # noqa: SIM115 - closed with the reader
             return self._opened
@@ -159,10 +159,10 @@ class AudioReader:
         return stream
 
     def _open_media(self, refusal: Exception) -> media.MediaFile:
-        """What libsndfile refuses, by PyAV where it is installed.
+        """Open a file that libsndfile cannot read, by PyAV.
 
         Raises:
-            InputError: it is not, or refuses too.
+            InputError: PyAV is not installed, or cannot read the file either.
         """
         if not media.is_there():
             self._source.close()
@@ -194,10 +194,10 @@ class AudioReader:
         self._note_lost()
 
     def excerpt(self, start: int, frames: int) -> NDArray[np.float32]:
-        """Samples [start, start + frames), fewer at the end: (n, channels) float32.
+        """Return the samples [start, start + frames), fewer at the end: (n, channels) float32.
 
         Args:
-            start: not before what was read.
+            start: not before the samples that have been read.
         Raises:
             InputError: as `blocks`.
         """
@@ -206,7 +206,7 @@ class AudioReader:
         return next(self.blocks(frames), np.zeros((0, self.info.channels), np.float32))
 
     def seek(self, frame: int) -> bool:
-        """Go to a sample without reading those before it; False where that cannot be done."""
+        """Seek to a sample; return False if the source cannot seek."""
         if self.info.frames is None or not isinstance(self._file, soundfile.SoundFile):
             return False
         if self.info.format == "FLAC" and not flac.counts_from_zero(self._source):
@@ -230,7 +230,7 @@ class AudioReader:
         return block
 
     def _check_finite(self, block: NDArray[np.float32]) -> None:
-        # One sum is much cheaper than a mask; only a sum that is not finite needs a second look.
+        # One sum costs much less than a mask; only if it is not finite, all samples are checked.
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(block.sum()):
                 return
@@ -244,7 +244,7 @@ class AudioReader:
             )
 
     def _note_truncation(self) -> None:
-        """libsndfile shortens a WAV or AIFF that ends early, and says so only in its log."""
+        """Warn of a truncated WAV or AIFF, which libsndfile only writes to its log."""
         found = re.search(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)", self._file.extra_info)
         if not found:
             return
@@ -253,7 +253,7 @@ class AudioReader:
             self._warn_truncated(round(self.info.frames * promised / max(actual, 1)), self.info.frames)
 
     def _note_lost(self) -> None:
-        """What follows the samples of a stream comes too late for the output."""
+        """Warn of chunks after the samples of a stream, which come too late for the output."""
         names = wav_extras(self._source.rest()).all_names() if isinstance(self._source, ForwardOnly) else ()
         if names:
             self.warnings.append(
@@ -270,10 +270,10 @@ class AudioReader:
 
 
 class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that is read from front to back.
+    """A file that cannot seek.
 
-    soundfile seeks after every block of a file that can seek, which a FLAC of unknown length, or one whose
-    samples are counted from those of an earlier file, refuses.
+    soundfile seeks after every block of a file that can. That fails for a FLAC of unknown length, or with
+    frame numbers that do not begin at 0.
     """
 
     def seekable(self) -> bool:
@@ -281,7 +281,7 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
 
 
 def probe(source: str | Path) -> AudioInfo:
-    """Read a file's header.
+    """Read the header of a file.
 
     Raises:
         InputError: as AudioReader.
@@ -291,7 +291,8 @@ def probe(source: str | Path) -> AudioInfo:
 
 
 def measure(source: str | Path) -> AudioInfo:
-    """As `probe`, with the samples counted where the header does not say how many: that reads all of them.
+    """Read the header of a file as `probe`, and count the samples if it has no number, by reading all of
+    them.
 
     Raises:
         InputError: as AudioReader and its blocks.
@@ -304,7 +305,7 @@ def measure(source: str | Path) -> AudioInfo:
 
 
 def excerpt(source: str | Path, start: int, frames: int) -> NDArray[np.float32]:
-    """Samples [start, start + frames) of a file, fewer at its end: (channels, time) float32.
+    """Return the samples [start, start + frames) of a file, fewer at its end: (channels, time) float32.
 
     Raises:
         InputError: as AudioReader and its blocks.
@@ -318,7 +319,7 @@ def excerpt(source: str | Path, start: int, frames: int) -> NDArray[np.float32]:
 
 
 def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
-    """Read a whole file: (channels, time) float32 and its sample rate in Hz.
+    """Read a whole file; return (channels, time) float32, and the sample rate in Hz.
 
     Raises:
         InputError: as AudioReader and its blocks.
@@ -329,10 +330,10 @@ def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """A file for libsndfile, whose header says how much there is.
+    """Open a file for libsndfile, with the sizes in its header corrected.
 
     Raises:
-        InputError: there is no file, or it may not be read.
+        InputError: the file does not exist, or may not be read.
     """
     _check_readable(path)
     try:

@@ -1,7 +1,7 @@
 """Recordings in object stores: URLs (s3://, gs://, memory://), through fsspec.
 
-A recording is fetched whole before it is read, since formats are read with jumps. An output is sent when it
-is complete, in one request that the store carries out whole or not at all.
+A recording is fetched as a whole before it is read, because readers seek. An output is sent when it is
+complete, in one request that the store does completely or not at all.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 CHAIN = "::"
-"""With this fsspec reads one file system through another: more than who names a file means."""
+"""Chains file systems in fsspec, which is not allowed: a file name from outside could reach other systems."""
 
 
 def name_of(url: str) -> PurePosixPath:
-    """The last part of a URL, which is the file's name."""
+    """Return the last part of a URL, which is the file's name."""
     return PurePosixPath(url.rsplit("/", 1)[-1])
 
 
 def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
-    """The recordings that a URL means, each with its place below it, in sorted order.
+    """Return the recordings at a URL, each with its path below the URL, in sorted order.
 
     Args:
-        url: of one recording, or of a folder: all below it with one of the endings, but for hidden ones.
+        url: URL of a recording, or of a folder: all files below it with one of the endings, but for hidden ones.
     Raises:
-        InputError: the store cannot be reached, or nothing is there.
+        InputError: the store cannot be reached, or has nothing there.
     """
     store, path = _open(url)
     try:
@@ -53,7 +53,7 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
 
 
 def exists(url: str) -> bool:
-    """Whether there is such an object.
+    """Whether an object exists.
 
     Raises:
         InputError: the store cannot be reached.
@@ -66,10 +66,10 @@ def exists(url: str) -> bool:
 
 
 def fetch(url: str, path: Path) -> None:
-    """Copy an object into a file.
+    """Copy an object to a file.
 
     Raises:
-        InputError: there is no such object, or the store cannot be reached.
+        InputError: the object does not exist, or the store cannot be reached.
     """
     store, source = _open(url)
     try:
@@ -79,10 +79,10 @@ def fetch(url: str, path: Path) -> None:
 
 
 def send(path: Path, url: str) -> None:
-    """Copy a file into an object, whole or not at all.
+    """Copy a file to an object, completely or not at all.
 
     Raises:
-        InputError: the store cannot be reached, or takes nothing.
+        InputError: the store cannot be reached, or refuses the object.
     """
     store, target = _open(url)
     try:

@@ -1,7 +1,8 @@
 """Files whose headers lack the final sizes, as of recorders that lost power and of pipes saved as files.
 
-WAV, RF64 and CAF say in front how much follows. Who could not go back left 0 or a greatest number there, and
-libsndfile believes a 0. All readers look at such a file through a view whose header says what is there.
+WAV, RF64 and CAF have the size of the samples in the header. A program that could not seek back has left 0 or
+the greatest number there, and libsndfile takes a 0 for no samples. All readers open such a file through a
+view with a corrected header.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 MAX_HEADER = 1 << 24
-"""Bytes before the samples; what has more is left to libsndfile as it is."""
+"""Greatest number of bytes before the samples; a file with more is read by libsndfile as it is."""
 
 PLAIN_TAGS = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
 """WAV encodings of one fixed size a sample: PCM, float, A-law, mu-law, extensible."""
 
 LARGEST_WAV = 0xFFFFF000
-"""Bytes of samples that are surely no mark of an unknown size."""
+"""Greatest size of samples that is surely no mark of an unknown size."""
 
 
 def is_unknown(size: int) -> bool:
-    """Whether a data chunk's size of 32 bits is one that writers put when they cannot know it."""
+    """Whether a data chunk's size of 32 bits is a mark of an unknown size."""
     return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
 
 
 def mended(file: BinaryIO) -> BinaryIO:
-    """The same file, at its beginning, or a view of it whose header says how much follows.
+    """Return the file, at its beginning, or a view of it with a corrected header.
 
     Args:
         file: open for reading; it can seek. A view closes it.
@@ -49,9 +50,9 @@ class Reheaded(io.RawIOBase):
 
     Args:
         file: can seek.
-        header: in place of all before `begin`.
-        begin: where the samples begin in the file.
-        size: bytes of them.
+        header: replaces all before `begin`.
+        begin: position of the samples in the file.
+        size: their number of bytes.
     """
 
     def __init__(self, file: BinaryIO, header: bytes, begin: int, size: int) -> None:
@@ -93,11 +94,11 @@ class WavHeader:
     """A WAV's header up to its samples.
 
     Args:
-        chunks: name and body of those before the samples but for ds64, in their order.
-        fmt: the body of the format chunk; empty when there is none.
-        size: of the samples in bytes, as it is said.
-        is_known: False when that is one that writers put when they cannot know it.
-        behind: bytes that follow the samples, as it is said; none where it is negative.
+        chunks: name and body of the chunks before the samples without ds64, in their order.
+        fmt: body of the format chunk; empty without one.
+        size: size of the samples in bytes, from the header.
+        is_known: False if `size` is a mark of an unknown size.
+        behind: number of bytes after the samples, from the header; none if negative.
     """
 
     chunks: list[tuple[bytes, bytes]]
@@ -108,12 +109,12 @@ class WavHeader:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of a sample of all channels; 0 for encodings that have no fixed size."""
+        """Bytes of a sample of all channels; 0 for encodings without a fixed size."""
         tag, _, _, _, frame_bytes = struct.unpack("<HHIIH", self.fmt[:14])
         return frame_bytes if tag in PLAIN_TAGS else 0
 
     def bytes_for(self, size: int) -> bytes:
-        """The header for samples of a known size; that of an RF64 where a WAV does not hold it."""
+        """Return the header for samples of a known size; that of an RF64 if a WAV cannot hold it."""
         body = b"".join(struct.pack("<4sI", n, len(c)) + c + b"\0" * (len(c) % 2) for n, c in self.chunks)
         if size < LARGEST_WAV - len(body):
             riff = struct.pack("<4sI4s", b"RIFF", len(body) + size + size % 2 + 12, b"WAVE")
@@ -124,16 +125,16 @@ class WavHeader:
 
 
 class BrokenHeader(Exception):
-    """What is wrong with a WAV's header, in words."""
+    """A WAV's header is invalid; the message says why."""
 
 
 def read_wav_header(file: BinaryIO, form_size: int = 0) -> WavHeader:
-    """Read on from byte 12 up to the first sample; nothing is sought.
+    """Read a header from byte 12 to the first sample, without seeking.
 
     Args:
-        form_size: what byte 4 says of the file's size; 0 where that does not matter.
+        form_size: size of the file at byte 4; 0 ignores it.
     Raises:
-        BrokenHeader: it ends early, or a chunk before the samples has no likely size.
+        BrokenHeader: the header ends early, or a chunk before the samples has an implausible size.
     """
     chunks: list[tuple[bytes, bytes]] = []
     there, begin, size64 = 0, 12, None
@@ -166,7 +167,7 @@ def read_wav_header(file: BinaryIO, form_size: int = 0) -> WavHeader:
 
 
 def exactly(file: BinaryIO, size: int) -> bytes:
-    """So many bytes, fewer only at the end."""
+    """Read so many bytes, fewer only at the end."""
     parts, there = [], 0
     while there < size and (more := file.read(size - there)):
         parts.append(more)
@@ -175,7 +176,7 @@ def exactly(file: BinaryIO, size: int) -> bytes:
 
 
 def _mended_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
-    """Header, begin and size of the samples; None where the file's own sizes will do."""
+    """Return header, begin and size of the samples; None if the file's own sizes are right."""
     try:
         header = read_wav_header(file)
     except BrokenHeader:
@@ -190,7 +191,7 @@ def _mended_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
 
 
 def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
-    """Whether there is nothing but whole chunks from here to the end of the file: the size was no mark."""
+    """Whether only whole chunks follow to the end of the file, so that the size was no mark."""
     while at + 8 <= end:
         file.seek(at)
         name, size = struct.unpack("<4sI", file.read(8))

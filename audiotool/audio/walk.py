@@ -1,9 +1,9 @@
-"""The files of a folder and of all below it, found in one way by every command.
+"""Find the files of a folder and all folders below, in the same way for every command.
 
-Links to folders are followed. A folder is entered once, where it lies rather than where a link leads to it,
-so that links in a circle end. Hidden files and folders (`.Trash`, `._talk.wav`) are left out. What is named
-like a recording and is none (a named pipe, a socket, a link to nothing), and a folder that may not be read,
-are left out and named in one line.
+Links to folders are followed. A folder is entered once, at its own path and not at that of a link, so that
+circular links end. Hidden files and folders (`.Trash`, `._talk.wav`) are left out. Special files with the
+name of a recording (a named pipe, a socket, a broken link), and folders that may not be read, are left out
+and named in one line of the log.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ SPECIAL = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
-"""File types that are no recording's, and what a message calls them."""
+"""Types of special files -> their names in messages."""
 
 NAMED = 3
-"""Files that the line about what was left out names; the others are counted."""
+"""Number of files that the line on left-out files names; the others are counted."""
 
 
 def walk(
     folder: Path, wanted: Callable[[Path], bool], entered: Callable[[Path], bool] = lambda folder: True
 ) -> list[Path]:
-    """Every wanted file, those of one folder in the order of their names and before those of its folders.
+    """Return all wanted files: those of one folder in the order of their names, before those of its folders.
 
     Args:
-        folder: where to begin, itself perhaps hidden or a link.
-        wanted: whether a file counts, by its path.
-        entered: whether to look into a folder below.
+        folder: the first folder, which may be hidden or a link.
+        wanted: function from a path to whether the file is returned.
+        entered: function from a path to whether a folder below is entered.
     Returns:
-        Paths that begin with `folder`, links in them as they are.
+        Paths that begin with `folder`, with links unresolved.
     """
     seen: set[str] = set()
     left_out: list[str] = []
@@ -55,7 +55,7 @@ def walk(
 
 
 def special_kind(path: Path) -> str | None:
-    """What a path is that is neither a file nor a folder, in words; None if it is one of these."""
+    """Return in words what a path is that is neither a file nor a folder; else None."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -71,7 +71,7 @@ def _below(
     links: list[Path],
     left_out: list[str],
 ) -> Iterator[Path]:
-    """The files below a folder without following links, which are added to `links`."""
+    """Return the files below a folder without following links, which are added to `links`."""
 
     def unreadable(error: OSError) -> None:
         left_out.append(f"{error.filename} ({error.strerror or error})")

@@ -41,7 +41,8 @@ from audiotool.stdio import standard_output
 log = logging.getLogger(__name__)
 
 WRITE_FRAMES = 1 << 15
-"""Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
+"""Number of frames that libsndfile gets at a time: its Vorbis encoder overflows the stack with larger
+blocks."""
 
 PLAIN = {*SAMPLE_BYTES, "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32"}
 """Sample formats of a fixed number of bytes a sample, outside of `CODED`."""
@@ -61,12 +62,12 @@ CODED = ("FLAC",)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where the outputs of one input go, and in which form.
+    """Paths and format of the outputs of one input.
 
     Args:
         stems: one path for each of the model's stems, or "-"; in a plan also a URL of an object store.
         residual: path (or URL) for input minus output, or None.
-        format, subtype: what the user asked for; None keeps the input's subtype in the name's format.
+        format, subtype: the user's options; None keeps the input's subtype in the name's format.
     """
 
     stems: tuple[str | Path, ...]
@@ -76,13 +77,13 @@ class Target:
 
     @property
     def paths(self) -> list[Path]:
-        """Every file that is written; standard output and what an object store takes are none."""
+        """All files that are written, without standard output and object stores."""
         files = (p for p in self._everything if str(p) != PIPE and not is_url(p))
         return [p if isinstance(p, Path) else Path(p) for p in files]
 
     @property
     def places(self) -> list[str]:
-        """All that is written, standard output as "-"."""
+        """All outputs, standard output as "-"."""
         return list(map(str, self._everything))
 
     @property
@@ -91,14 +92,13 @@ class Target:
 
 
 class Writer(ABC):
-    """Where blocks go.
+    """Base class of writers of blocks.
 
     Attributes:
-        dropped: names of what the input holds beside its samples and the output does not; complete when it
-            has been prepared.
-        frames: samples a channel written so far.
+        dropped: names of the input's extras that the output cannot hold; complete after `prepare`.
+        frames: number of samples a channel so far.
         peak: greatest absolute sample.
-        limited: samples beyond full scale that an integer format could not hold.
+        limited: number of samples beyond full scale that an integer format could not hold.
     """
 
     name: str
@@ -133,7 +133,7 @@ class Writer(ABC):
 
     @abstractmethod
     def prepare(self) -> None:
-        """All is written: do what may still fail before `commit`.
+        """Finish the output: do everything that may fail before `commit`.
 
         Raises:
             InputError: the disk is full.
@@ -141,15 +141,15 @@ class Writer(ABC):
 
     @abstractmethod
     def commit(self) -> None:
-        """Move the complete output into its place.
+        """Give the complete output its name.
 
         Raises:
-            InputError: the disk is full, or the folder cannot be written any more.
+            InputError: the disk is full, or the folder can no longer be written.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Release what is open; an output that was not committed leaves nothing behind."""
+        """Close all files; an output that was not committed is removed."""
 
     def __enter__(self) -> Writer:
         return self
@@ -168,16 +168,16 @@ class FileWriter(Writer):
     """A file that appears under its name when it is complete.
 
     Args:
-        path: its folder is made when missing.
+        path: path of the output; its folder is created if needed.
         sample_rate: Hz.
         channels: 1 or more.
         subtype: preferred sample format (the input's), kept where the container holds it.
-        asked_format, asked_subtype: what the user asked for; None follows the name's ending and `subtype`.
-        frames: samples a channel when known beforehand: a WAV of 4 GiB or more becomes an RF64.
-        tags: title, artist and the like.
-        extras: what the input holds beside its samples. What the format has no place for is `dropped`.
+        asked_format, asked_subtype: the user's options; None follows the name's ending and `subtype`.
+        frames: samples a channel, if known: a WAV of 4 GiB or more becomes an RF64.
+        tags: title, artist and others.
+        extras: the input's extras; `dropped` names those that the format cannot hold.
     Raises:
-        InputError: the place cannot be written, or format, subtype, sample rate and length do not fit.
+        InputError: the file cannot be written, or format, subtype, sample rate and length do not fit.
     """
 
     def __init__(
@@ -230,7 +230,7 @@ class FileWriter(Writer):
         _set_tags(self._file, self._tags)
 
     def _take(self, tags: Mapping[str, str], extras: Extras, channels: int) -> None:
-        """Decide who writes which tags: parts of the same kind of file hold them already."""
+        """Decide which tags libsndfile writes, and which are in the parts already."""
         self._parts, self.dropped = extras.split(self.format, channels)
         self._mask = extras.mask if holds_mask(self.format) else 0
         if self._mask and self.subtype not in subtypes_of("WAVEX"):
@@ -255,7 +255,7 @@ class FileWriter(Writer):
             for start in range(0, len(data), WRITE_FRAMES):
                 self._file.write(data[start : start + WRITE_FRAMES])
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
-            # soundfile asserts that all was written; a full disk is where it was not.
+            # soundfile asserts that everything was written, which fails on a full disk.
             raise self._failure(error) from error
 
     def prepare(self) -> None:
@@ -281,14 +281,14 @@ class FileWriter(Writer):
             raise self._failure(error) from error
 
     def close(self) -> None:
-        # Nobody misses the end of what is not kept.
+        # The output is discarded, so its end does not matter.
         with contextlib.suppress(soundfile.LibsndfileError):
             self._file.close()
         self._replacement.discard()
 
     @property
     def _is_block_coded(self) -> bool:
-        """Whether so many samples always make a block of so many bytes."""
+        """Whether the sample format has blocks of a fixed number of samples and bytes."""
         return (self.subtype in COMPANDED and self.subtype not in PLAIN) or self._form[:2] == PACKED
 
     def _fill_last_block(self) -> None:
@@ -330,13 +330,14 @@ class FileWriter(Writer):
 
 
 def _block_frames(form: Form) -> int:
-    """Samples to which a file's are filled up; 1 where its header says how many count."""
+    """Return the number of samples of which a file's length is a multiple; 1 if its header has the exact
+    length."""
     memory = _in_memory(form, {}, 1)
     return int(soundfile.info(memory).frames)
 
 
 def _file_size(form: Form, tags: Mapping[str, str], frames: int) -> int:
-    """Bytes of a file of so many samples in blocks of fixed size, without writing so many."""
+    """Return the size in bytes of a file of so many samples in blocks of fixed size."""
     block = max(_block_frames(form), GSM_FRAMES if form[1] == "GSM610" else 1)
     blocks = -(-frames // block)
     # Containers fill an odd number of bytes up: two blocks more are always as many bytes more.
@@ -346,7 +347,7 @@ def _file_size(form: Form, tags: Mapping[str, str], frames: int) -> int:
 
 
 def _in_memory(form: Form, tags: Mapping[str, str], frames: int) -> io.BytesIO:
-    """A file of silence, at its beginning."""
+    """Return a file of silence in memory, at its beginning."""
     container, subtype, sample_rate, channels = form
     memory = io.BytesIO()
     with soundfile.SoundFile(memory, "w", sample_rate, channels, subtype, format=container) as file:
@@ -371,15 +372,15 @@ def _decoded_frames(file: soundfile.SoundFile) -> int:
 
 
 class PipeWriter(Writer):
-    """WAV, or bare samples, into standard output, which need not seek.
+    """Writes WAV, or bare samples, to standard output, which need not seek.
 
     Args:
-        raw: how bare samples are coded; None writes WAV.
-        frames: samples a channel when known beforehand; a pipe cannot be corrected afterwards.
-        tags, extras: none of them is written.
-        stdout: what is written to; the process's own standard output by default.
+        raw: format of bare samples; None writes WAV.
+        frames: samples a channel, if known; the header of a pipe cannot be corrected later.
+        tags, extras: not written.
+        stdout: the stream; the process's standard output by default.
     Raises:
-        InputError: the terminal is the output, or the subtype is not one of WAV's plain ones.
+        InputError: the output is a terminal, or the subtype is not one of WAV's plain ones.
     """
 
     def __init__(
@@ -428,13 +429,13 @@ class PipeWriter(Writer):
             raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
 
     def prepare(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: everything has been written."""
 
     def commit(self) -> None:
         """It went out as it was written."""
 
     def close(self) -> None:
-        """Standard output is not this writer's own."""
+        """Do nothing: standard output stays open."""
 
 
 def open_writer(
@@ -449,11 +450,11 @@ def open_writer(
     extras: Extras | None = None,
     raw: Raw | None = None,
 ) -> Writer:
-    """A FileWriter, or for "-" a PipeWriter, which writes neither tags nor extras; see there.
+    """Return a FileWriter, or for "-" a PipeWriter, which writes neither tags nor extras; arguments as there.
 
     Args:
-        frames: samples a channel when known beforehand.
-        raw: what standard output gets, in place of WAV.
+        frames: samples a channel, if known.
+        raw: format of bare samples for standard output; None is WAV.
     """
     form = (sample_rate, channels, subtype, asked_format, asked_subtype, frames, tags, extras)
     return PipeWriter(*form, raw=raw) if str(path) == PIPE else FileWriter(path, *form)
@@ -466,7 +467,8 @@ def write(
     subtype: str = "PCM_16",
     format: str | None = None,
 ) -> None:
-    """Write a whole waveform (time,) or (channels, time), floating point, full scale being 1; atomically.
+    """Write a whole waveform (time,) or (channels, time), floating point, full scale 1, completely or not at
+    all.
 
     Samples beyond full scale are limited where the subtype cannot hold them, and a warning is logged.
 
