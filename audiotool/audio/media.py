@@ -121,7 +121,7 @@ class MediaFile:
         self._waiting = np.zeros((0, self.channels), np.float32)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
-        """Return the next (n, channels) float32, n <= frames, whatever the other arguments; n is 0 at the end.
+        """Return the next (n, channels) float32, n <= frames, whatever the others say; n is 0 at the end.
 
         Raises:
             Damaged: the next samples cannot be decoded.

@@ -29,7 +29,7 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
     """Return the recordings at a URL, each with its path below the URL, in sorted order.
 
     Args:
-        url: URL of a recording, or of a folder: all files below it with one of the endings, but for hidden ones.
+        url: URL of a recording, or of a folder: all files below it with one of the endings, none hidden.
     Raises:
         InputError: the store cannot be reached, or has nothing there.
     """
