@@ -1,4 +1,4 @@
-"""How the operators of `models/layers/graph_operators.py` are written in ONNX."""
+"""ONNX translations of the operators of `models/layers/graph_operators.py`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import audiotool.models.layers.graph_operators  # noqa: F401  (registers them)
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
-    """Operator to the function that writes it: `custom_translation_table` of `torch.onnx.export`."""
+    """Return the translation function of each operator: the `custom_translation_table` of
+    `torch.onnx.export`."""
     from onnx.numpy_helper import from_array
     from onnxscript import opset18
 

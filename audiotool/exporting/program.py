@@ -1,4 +1,4 @@
-"""A step as an ONNX model: traced, rid of complex numbers, written."""
+"""Convert a step to an ONNX model: traced, with complex numbers replaced by real ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import onnx
 
 IR_VERSION = 8
-"""Of the file: that of opset 18, so that a runtime which knows the operators reads the file."""
+"""Version of the file format: that of opset 18, so that every runtime with the operators can read the
+file."""
 
 
 def onnx_model(step: GraphStep) -> onnx.ModelProto:
@@ -52,7 +53,7 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
 
 
 class _Interpreted(torch.nn.Module):
-    """A traced program, run in real numbers."""
+    """A traced program that is run with real numbers."""
 
     def __init__(self, traced: torch.export.ExportedProgram) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A traced program without complex numbers, which ONNX does not have.
+"""Run a traced program without complex numbers, which ONNX does not have.
 
 `RealProgram` runs a program of `torch.export` with every complex tensor as a `ComplexPair` of real ones, and
 Fourier transforms as products with the matrices of their cosines and sines. Traced once more, it is a program
@@ -24,7 +24,7 @@ from audiotool.errors import ExportError
 
 @dataclass
 class ComplexPair:
-    """A complex tensor: its real and its imaginary part."""
+    """A complex tensor as its real and imaginary parts."""
 
     real: Tensor
     imaginary: Tensor
@@ -39,7 +39,7 @@ class RealProgram(torch.fx.Interpreter):
     """Run a traced program on real tensors; complex inputs and outputs have a last axis (real, imaginary).
 
     Raises:
-        ExportError: an operator on complex numbers that has no real form here.
+        ExportError: an operator on complex numbers has no real form here.
     """
 
     def __init__(self, program: torch.nn.Module) -> None:
@@ -53,7 +53,7 @@ class RealProgram(torch.fx.Interpreter):
         return super().run_node(n)
 
     def _product(self, n: torch.fx.Node) -> Any:
-        """A batched product and a sum, in which a graph repeats nothing that is the same for all."""
+        """Compute a batched product and a sum, so that the graph repeats no operand for each batch."""
         nodes = [node for node in n.args if isinstance(node, torch.fx.Node)]
         inputs = [node.args[0] if getattr(node.target, "_opname", "") == "expand" else node for node in nodes]
         bias, a, b = (self.env[node] for node in inputs if isinstance(node, torch.fx.Node))
@@ -90,7 +90,7 @@ def _interleaved(value: Any) -> Any:
 
 
 def _on_each_part(target: Any, args: Any, kwargs: Any) -> Any:
-    """Apply what only moves values to the real and to the imaginary parts."""
+    """Apply an operator that only moves values to the real and the imaginary parts."""
     found = [
         target(*tree_map(part, args, is_leaf=_is_pair), **tree_map(part, kwargs, is_leaf=_is_pair))
         for part in (
@@ -104,7 +104,7 @@ def _on_each_part(target: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _pair(x: Any) -> ComplexPair:
-    """A number, a real tensor or a pair, as a pair."""
+    """Return a number, a real tensor or a pair as a pair."""
     if _is_pair(x):
         return x
     return ComplexPair(x, torch.zeros_like(x) if isinstance(x, Tensor) else 0.0)  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def _parts_last(x: Tensor) -> ComplexPair:
 
 
 def tables() -> dict[tuple[int, str, int, bool], np.ndarray]:
-    """The tables that transforms have used so far, by the arguments of `_table`."""
+    """Return the tables that transforms have used so far, by the arguments of `_table`."""
     return dict(_TABLES)
 
 
@@ -228,7 +228,7 @@ ALWAYS: dict[str, Callable[..., Any]] = {
     "polar": lambda radius, angle: ComplexPair(radius * angle.cos(), radius * angle.sin()),
     "view_as_complex": _parts_last,
 }
-"""Operators that are replaced wherever they come."""
+"""Operators that are always replaced."""
 
 SHAPES = frozenset(
     {
@@ -263,7 +263,7 @@ SHAPES = frozenset(
         "view",
     }
 )
-"""Operators that move values and leave them as they are."""
+"""Operators that only move values."""
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "mul": _multiply,
@@ -287,4 +287,4 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "zeros_like": lambda x, **_: ComplexPair(torch.zeros_like(x.real), torch.zeros_like(x.real)),
     "sym_size": lambda x, axis: x.real.shape[axis],
 }
-"""What operators on complex numbers are in real ones."""
+"""Operators on complex numbers -> their real forms."""

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import onnx
 
 TYPES = {"F32": (1, np.float32), "F16": (10, np.float16)}
-"""A safetensors type as ONNX's number of it, and as numpy's."""
+"""safetensors types -> ONNX's number and numpy's type."""
 
 SMALL = 128
-"""Values that are not worth a reference."""
+"""Number of values up to which a tensor is stored in the graph itself."""
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """A tensor of a safetensors file: its type there, and its place in the file."""
+    """A tensor of a safetensors file: its type, and its position in the file."""
 
     kind: str
     offset: int
@@ -65,7 +65,7 @@ def _key(values: np.ndarray) -> bytes:
 
 
 def _stored(checkpoint: Path) -> dict[bytes, _Stored]:
-    """The tensors of a safetensors file, by a digest of their values in single precision."""
+    """Return the tensors of a safetensors file by a digest of their values in single precision."""
     data = checkpoint.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     found = {}
@@ -107,7 +107,8 @@ def _referred(
 def _reference(
     tensor: _Stored, shape: tuple[int, ...], file: str, name: str, nodes: list[Any]
 ) -> onnx.TensorProto:
-    """An initializer whose values lie in the checkpoint, called `name` when it is in single precision."""
+    """Return an initializer whose values are in the checkpoint, called `name` if it is in single
+    precision."""
     from onnx import TensorProto, helper
 
     first = f"{name}.half" if tensor.kind == "F16" else name
@@ -122,7 +123,7 @@ def _reference(
 
 
 def _table_of(values: np.ndarray) -> tuple[int, str, int, bool] | None:
-    """What a table was made of, None for any other array."""
+    """Return the arguments from which a table was computed; None for any other array."""
     for key, table in tables().items():
         if table.shape == values.shape and np.array_equal(table, values):
             return key
@@ -132,7 +133,7 @@ def _table_of(values: np.ndarray) -> tuple[int, str, int, bool] | None:
 def _computed(
     name: str, size: int, function: str, first: int, inverse: bool, nodes: list[Any]
 ) -> list[onnx.TensorProto]:
-    """Initializers of a table, and the nodes that make it: row[(j k) mod size] * weights[j]."""
+    """Return the initializers of a table, and the nodes that compute it: row[(j k) mod size] * weights[j]."""
     from onnx import helper, numpy_helper
 
     angle = np.arange(size) * (2 * np.pi / size)

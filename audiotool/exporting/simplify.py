@@ -1,8 +1,9 @@
-"""Fewer nodes: what a traced program computes of its sizes is known, but for the number of hops and streams.
+"""Simplify graphs: all sizes are known but for the number of hops and streams, so their computation is
+removed.
 
-A step of one hop spends most of its time between its nodes. The exporter writes sizes as sums and products of
-other sizes; here they become the constants of ONNX's own language for them: -1 (what is left), 0 (as before)
-and places counted from the end.
+The overhead of its nodes is most of the time of a step of one hop. The exporter writes sizes as sums and
+products of other sizes. Here they become ONNX's constants for sizes: -1 (the rest), 0 (unchanged), and
+positions counted from the end.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ if TYPE_CHECKING:
     import onnx
 
 SAMPLES = (7, 11, 13)
-"""Sizes that symbols are tried with: expressions that agree on all of them are the same."""
+"""Sizes with which symbols are evaluated: expressions that agree for all of them are taken as equal."""
 
 END = 1 << 40
 """A slice's end beyond it is the axis's end."""
 
 Sizes = tuple[int, ...]
-"""An axis's size for each of the samples."""
+"""Size of an axis for each of the samples."""
 
 Shape = tuple[Sizes, ...]
 
 
 def simplify(model: onnx.ModelProto) -> None:
-    """Replace sizes that are computed by constants, merge reshapes and slices, remove what is then unused."""
+    """Replace computed sizes by constants, merge reshapes and slices, and remove unused nodes."""
     graph = _Graph(model)
     for node in list(model.graph.node):
         if node.op_type == "Slice":
@@ -39,7 +40,7 @@ def simplify(model: onnx.ModelProto) -> None:
             graph.merge_reshape(node)
         graph.see(node)
     graph.remove_unused()
-    # What the exporter tells of its origin and of sizes, which runtimes infer again.
+    # The exporter's metadata, and sizes, which runtimes infer again.
     del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ""
@@ -49,7 +50,7 @@ def simplify(model: onnx.ModelProto) -> None:
 
 
 class _Graph:
-    """A model's values by name."""
+    """The values of a graph by name."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         from onnx import numpy_helper
@@ -71,7 +72,7 @@ class _Graph:
             self._see_value(value.name)
 
     def see(self, node: onnx.NodeProto) -> None:
-        """What comes after a node may ask its outputs for their sizes."""
+        """Register a node, whose outputs' sizes later nodes may use."""
         for name in node.output:
             self._see_value(name)
 
@@ -81,7 +82,7 @@ class _Graph:
                 self.places.setdefault(sizes, (name, axis))
 
     def only_reshapes(self, node: onnx.NodeProto) -> bool:
-        """Whether a node leaves values in their order, and is nothing but a Reshape."""
+        """Whether a node keeps the order of values and is equivalent to a Reshape."""
         if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze", "Gather", "Transpose"):
             return False
         before, after = self.shapes.get(node.input[0]), self.shapes.get(node.output[0])
@@ -96,7 +97,7 @@ class _Graph:
         return True
 
     def merge_reshape(self, node: onnx.NodeProto) -> None:
-        """Let what only reshapes take what was reshaped before it, as one Reshape with a known shape.
+        """Merge consecutive nodes that only reshape into one Reshape with a known shape.
 
         That is a constant where one axis is free: -1, or 0 for sizes that stay in place. Where two are, one
         is asked of an earlier value.
@@ -114,7 +115,7 @@ class _Graph:
         node.input[:] = [source, shape]
 
     def _target(self, before: Shape | None, after: Shape | None, node: onnx.NodeProto) -> str | None:
-        """Name of a Reshape's shape."""
+        """Return the name of a Reshape's shape."""
         if before is None or after is None:
             return None
         target = [sizes[0] if _is_known(sizes) else -1 for sizes in after]
@@ -128,7 +129,7 @@ class _Graph:
         return self._told_shape(target, {axis: after[axis] for axis in asked}, node)
 
     def _told_shape(self, target: list[int], asked: dict[int, Sizes], node: onnx.NodeProto) -> str:
-        """A shape of constants, and of sizes of earlier values; made before a node."""
+        """Return a shape of constants and sizes of earlier values, which is computed before a node."""
         from onnx import helper
 
         key = tuple(asked.get(axis, size) for axis, size in enumerate(target))
@@ -153,7 +154,7 @@ class _Graph:
         return self.told[key]
 
     def settle_slice(self, node: onnx.NodeProto) -> None:
-        """Count a Slice's places from the axis's end where that makes them constants."""
+        """Count a Slice's positions from the axis's end if that makes them constants."""
         before, after = self.shapes.get(node.input[0]), self.shapes.get(node.output[0])
         axes = self.constants.get(node.input[3]) if len(node.input) > 3 else None
         steps = self.constants.get(node.input[4]) if len(node.input) > 4 else np.ones(1)
@@ -177,7 +178,7 @@ class _Graph:
             node.input[1] = self.constant([-int(kept[0])])
 
     def merge_slice(self, node: onnx.NodeProto) -> None:
-        """Let a Slice of a Slice along the same axis take what that one took."""
+        """Merge a Slice of a Slice along the same axis into one."""
         producer = self.producers.get(node.input[0])
         if producer is None or producer.op_type != "Slice":
             return
@@ -194,7 +195,7 @@ class _Graph:
         node.input[:] = [producer.input[0], *map(self.constant, values)]
 
     def _places_of(self, node: onnx.NodeProto) -> tuple[int, slice] | None:
-        """A Slice's axis, and what it keeps of it; None where that is not constant."""
+        """Return a Slice's axis and positions; None where they are not constant."""
         found = [self.constants.get(name) for name in node.input[1:]]
         if len(found) < 3 or any(values is None or values.size != 1 for values in found):
             return None
@@ -206,7 +207,7 @@ class _Graph:
         return axis % rank, slice(start, stop, step[0] if step else 1)
 
     def constant(self, values: Sequence[int]) -> str:
-        """Name of an initializer of these integers."""
+        """Return the name of an initializer of these integers."""
         from onnx import numpy_helper
 
         name = "sizes_" + "_".join(map(str, values)).replace("-", "m")
@@ -243,7 +244,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
 
 def _sizes(value: onnx.ValueInfoProto) -> Shape | None:
-    """The sizes of a value for each of the samples, None where they are not known."""
+    """Return the sizes of a value for each of the samples; None where they are not known."""
     if not value.type.tensor_type.HasField("shape"):
         return None
     found = []
@@ -271,5 +272,5 @@ def _evaluated(expression: str, sample: int) -> int:
 
 
 def _symbol(name: str) -> int:
-    """A number of a symbol's own."""
+    """Return a number that belongs to the symbol alone."""
     return 3 + sum(ord(letter) * (7 + n) for n, letter in enumerate(name)) % 997

@@ -1,6 +1,6 @@
-"""Official checkpoints of published models: how they are read safely and become ours.
+"""Import official checkpoints of published models safely.
 
-One file an official format, one class in it:
+There is one file with one class for each official format:
 
     class CleanUNetImporter(Importer):
         name = "cleanunet"                                # the model's registered name
@@ -48,20 +48,20 @@ RUNS_CODE = (
 )
 
 MAX_REPEATS = 8
-"""Most bytes of tensors in a byte of the file."""
+"""Greatest ratio of the bytes of tensors to those of the file."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What one section of an official configuration may say; docs/models.md lists it.
+    """The options of one section of an official configuration; docs/models.md lists them.
 
     Args:
-        section: what the section is called.
-        taken: options that become ours.
-        fixed: options that change the network, and the values of each that give ours.
+        section: name of the section.
+        taken: options that are converted.
+        fixed: options that change the network -> the values that are supported.
         unused: options without influence on a trained network's output.
-        closed: the official program refuses options that it does not know, and so do we; False where the
-            section holds its settings of training too.
+        closed: unknown options are errors, as in the official program; False where the section has settings
+            of training too.
     """
 
     section: str
@@ -71,10 +71,10 @@ class Options:
     closed: bool = True
 
     def check(self, values: Any, source: str) -> None:
-        """Refuse what would be ignored.
+        """Check that no option would be ignored.
 
         Raises:
-            CheckpointError: an option has a value that gives another network, or is not known.
+            CheckpointError: an option is unknown, or its value makes an unsupported network.
         """
         if not isinstance(values, Mapping):
             raise CheckpointError(f"{source}: {self.section} are names with values, not {values!r}")
@@ -93,12 +93,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Packaged:
-    """Released weights that come in a Python package.
+    """Released weights in a Python package.
 
     Args:
-        package: its distribution's name.
-        path: of the file, below where packages are installed.
-        install: what installs it.
+        package: name of the distribution.
+        path: path of the file, relative to the folder of installed packages.
+        install: command that installs the package.
     """
 
     package: str
@@ -106,7 +106,7 @@ class Packaged:
     install: str
 
     def find(self) -> Path:
-        """The file in the installed package, whose code is not run.
+        """Return the path of the file in the installed package, whose code is not run.
 
         Raises:
             DependencyError: the package is not installed, or another version of it, without that file.
@@ -128,16 +128,16 @@ class Packaged:
 
 
 class Importer:
-    """Base of all importers.
+    """Base class of all importers.
 
     Class attributes:
         name: registered name of the model it builds.
         origin: repository or page that publishes the files.
-        licence: of the published weights.
-        task: what the published weights were trained for.
-        signature: pieces of tensor names; a file in which each of them occurs is taken for this model's.
-        options: what the official configuration may say, section by section.
-        packaged: released weights that an installed package carries; `models import NAME` finds them.
+        licence: licence of the published weights.
+        task: name of the task that the published weights were trained for.
+        signature: parts of tensor names; a file in which each of them occurs is recognised as this model's.
+        options: options of the official configuration, by section.
+        packaged: released weights in an installed package, which `models import NAME` finds.
     """
 
     name: ClassVar[str]
@@ -149,16 +149,16 @@ class Importer:
     packaged: ClassVar[Packaged | None] = None
 
     def read(self, path: Path) -> Any:
-        """Contents of the official file; torch's own format unless overridden."""
+        """Return the contents of the official file; torch's format unless overridden."""
         return read_torch(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        """Tensors under the names of our model.
+        """Return the tensors with the names of audiotool's model.
 
         Args:
-            official: what `read` returned.
+            official: result of `read`.
         Raises:
-            CheckpointError: the file does not hold what this model's files hold.
+            CheckpointError: the file lacks contents of this model's files.
         """
         raise TypeError(f"{type(self).__name__} does not say where the weights are")
 
@@ -253,11 +253,11 @@ def _refuse_own(path: Path) -> None:
 
 
 def released_file(name: str) -> Path:
-    """The released weights of a model in the installed package that carries them.
+    """Return the path of a model's released weights in an installed package.
 
     Raises:
         DependencyError: the package is not installed, or lacks them.
-        CheckpointError: no model is called so, or no package carries its weights.
+        CheckpointError: no model has that name, or no package has its weights.
     """
     importers = IMPORTERS.all()
     if name not in importers:
@@ -275,7 +275,8 @@ def released_file(name: str) -> Path:
 
 
 def recognise(official: Any) -> list[str]:
-    """Names of the models whose signature an official file's contents have, the most specific first."""
+    """Return the names of the models whose signature the contents of an official file have, the most specific
+    first."""
     keys = list(tensor_names(official))
     found = [
         importer
@@ -286,7 +287,8 @@ def recognise(official: Any) -> list[str]:
 
 
 def recognise_file(path: Path) -> list[str]:
-    """The same of a file that may be of any format: each importer's way to read it is tried."""
+    """Return the names of the models that a file of any format fits, by trying the `read` of each
+    importer."""
     facts = path.stat()
     return _recognise_file(path, facts.st_mtime_ns, facts.st_size)
 
@@ -306,7 +308,7 @@ def _recognise_file(path: Path, *_: int) -> list[str]:
 
 
 def tensor_names(official: Any) -> Iterator[str]:
-    """Names of all tensors in nested dictionaries, each as its innermost dictionary has it."""
+    """Return the names of all tensors in nested dictionaries, as in their innermost dictionary."""
     for name, _ in _named_tensors(official, set()):
         yield name
 
@@ -361,7 +363,8 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is: torch compresses nothing, and reads all of it."""
+    """Check that an archive does not unpack to more than its size: torch compresses nothing, and reads all of
+    it."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [member.filename for member in archive.infolist()]
@@ -380,7 +383,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_sizes(official: Any, path: Path) -> None:
-    """Refuse tensors that repeat what the file holds more often than tied and averaged weights do."""
+    """Check that tensors do not share storage more often than tied and averaged weights do."""
     total = sum(tensor.numel() * tensor.element_size() for _, tensor in _named_tensors(official, set()))
     if total > MAX_REPEATS * path.stat().st_size:
         raise CheckpointError(
@@ -457,6 +460,6 @@ def _head(path: Path) -> bytes:
 
 
 def _is_plain_pickle(path: Path) -> bool:
-    """Tell a pickle (protocol 2 and later) from bytes that never were one."""
+    """Whether bytes are a pickle of protocol 2 or later."""
     head = _head(path)
     return len(head) == 2 and head[0] == 0x80 and 2 <= head[1] <= pickle.HIGHEST_PROTOCOL

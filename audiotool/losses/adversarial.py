@@ -1,6 +1,6 @@
-"""What discriminators and the model trained against them minimise.
+"""Losses of discriminators, and of the model that is trained against them.
 
-A judgement is (logits, features) of one sub-discriminator; a discriminator gives a list of them.
+A judgement is (logits, features) of one sub-discriminator; a discriminator returns a list of them.
 
     kind            discriminator                                       generator
     least-squares   mean (1 - D(real))^2 + mean D(fake)^2               mean (1 - D(fake))^2
@@ -28,7 +28,7 @@ Reduction = Literal["sum", "mean"]
 def generator_loss(
     fake: Sequence[Judgement], kind: Kind = "least-squares", reduction: Reduction = "sum"
 ) -> Tensor:
-    """How far the judgements of estimates are from "real".
+    """Return the distance of the judgements of estimates from "real".
 
     Args:
         kind: "hinge-linear" is -mean D(fake), as Parallel WaveGAN's hinge; "hinge" stops at 1, as Vocos'.
@@ -66,11 +66,11 @@ def feature_matching_loss(
     layers: Reduction = "sum",
     reduction: Reduction = "sum",
 ) -> Tensor:
-    """Mean absolute difference of what targets and estimates look like inside the discriminators.
+    """Return the mean absolute difference of the discriminators' features of targets and estimates.
 
     Args:
-        layers: how the layers of one sub-discriminator are put together.
-        reduction: how the sub-discriminators are.
+        layers: how the layers of one sub-discriminator are reduced.
+        reduction: how the sub-discriminators are reduced.
     """
     terms = []
     for (_, real_features), (_, fake_features) in zip(real, fake, strict=True):

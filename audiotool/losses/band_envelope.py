@@ -1,4 +1,4 @@
-"""A quantile loss on the energies of bands: how much to add where what is missing can only be guessed."""
+"""A quantile loss on band energies, for content that the input does not determine."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from audiotool.losses.base import Loss
 
 
 class BandEnvelopeLoss(Loss):
-    """Pinball loss on log energies of bands of equal width: draws the estimate to a quantile of the target.
+    """Pinball loss on log energies of bands of equal width: its minimum is a quantile of the target's energy.
 
     With d = ln E_estimate - ln E_target of a band in a frame, and q the quantile:
-    (1 - q) max(d, 0) + q max(-d, 0). A quantile under a half asks for caution: energy that should not be
-    there is heard more than energy that is missing (so does PESQ hear it, ITU-T P.862, section 10.2.10),
-    and where the network is sure, all quantiles are one.
+    (1 - q) max(d, 0) + q max(-d, 0). A quantile below 0.5 makes estimates cautious, because added energy is
+    more audible than missing energy (also in PESQ, ITU-T P.862, section 10.2.10). Where the network is
+    certain, all quantiles are equal.
 
     Args:
         n_fft, hop_length: samples.
-        from_bin: where the first band begins.
-        width: bins in a band.
+        from_bin: first bin of the first band.
+        width: number of bins of a band.
         quantile: 0 < quantile < 1.
-        floor: magnitude whose power is added to every band's mean.
+        floor: magnitude; its power is added to every band's mean power.
     Reference: Koenker and Bassett, Regression quantiles, Econometrica 1978.
     """
 

@@ -1,4 +1,4 @@
-"""How far predicted powers of bands are from a target's."""
+"""The distance of predicted band powers from a target's."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from audiotool.losses.base import Loss
 
 
 class BandwidthExtensionLoss(Loss):
-    """Distance of band powers and harmonic shares, as `BandwidthExtension.training_outputs` gives them.
+    """Distance of band powers and harmonic shares, as in `BandwidthExtension.training_outputs`.
 
     With p and q the powers of a band, estimated and true, w its weight, all means weighted by w:
 
         mean |ln p - ln q|  +  energy * mean over bands and recordings |ln sum_t p - ln sum_t q|
                             +  harmonic * mean (share - correlation)^2
 
-    The first alone gives the median of the logarithm, and the mean power comes out several decibels too low;
-    the second is what is missing of that over a segment.
+    The minimum of the first term alone is the median of the logarithm, with which the mean power is several
+    dB too low. The second term corrects the mean power of a segment.
 
     Args:
         energy, harmonic: weights.
-        floor: power over that of the running level which counts as none: -60 dB.
-        asymmetry: added to the weight of what is estimated too loud: it is heard more.
+        floor: power, relative to the running level's, that counts as none: -60 dB.
+        asymmetry: added to the weight of overestimated powers, which are more audible.
     """
 
     name = "bandwidth-extension"

@@ -10,7 +10,7 @@ from audiotool.losses.base import Loss
 
 
 class FlowLikelihoodLoss(Loss):
-    """How unlikely the noise is that a flow makes of the target, for each of its values.
+    """Negative log-likelihood of the noise to which a flow maps the target, for each of its values.
 
     (sum z^2 / (2 sigma^2) - log-determinant) / (number of values), and with `constant` the Gaussian's own
     log(2 pi) / 2 + log(sigma) as well. It may be negative: densities may exceed one.

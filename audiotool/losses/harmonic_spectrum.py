@@ -13,7 +13,7 @@ from audiotool.losses.base import Loss
 
 
 class LogMagnitudeLoss(Loss):
-    """Mean absolute difference of log magnitudes, and of magnitudes to a power, which loud bins decide.
+    """Mean absolute difference of log magnitudes, and of compressed magnitudes, in which loud bins dominate.
 
     Args:
         compressed: weight of the second term.

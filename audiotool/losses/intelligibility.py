@@ -1,4 +1,4 @@
-"""What STOI measures between two waveforms, as a loss."""
+"""STOI between two waveforms, as a loss."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ EPSILON = 1e-9
 
 
 class IntelligibilityLoss(Loss):
-    """One less STOI: how little the estimate's envelopes in third octaves follow the target's, 0 to 2.
+    """1 - STOI, 0 to 2: STOI correlates the envelopes of estimate and target in third-octave bands.
 
-    Level and colour cost nothing: use it beside a loss that counts them. Where STOI resamples to 10 kHz and
-    closes the pauses in the waveform, this takes frames of equal length at the signals' own rate and leaves
-    the frames of pauses out; what counts as one is heard in the bands alone, so rumble is no speech.
-    Examples with less than 0.38 s of sound do not count.
+    Level and spectral tilt have no influence: use it together with a loss that measures them. STOI resamples
+    to 10 kHz and removes pauses from the waveform. This loss uses frames of equal duration at the signals'
+    own sample rate, and leaves out the frames of pauses. Pauses are found by the power in the bands alone, so
+    that rumble does not count as speech. Examples with less than 0.38 s of sound do not count.
 
     Reference: Taal et al., An algorithm for intelligibility prediction of time-frequency weighted noisy
         speech, IEEE TASLP 2011, section II.
@@ -79,5 +79,5 @@ class IntelligibilityLoss(Loss):
 
 
 def _centred(envelope: Tensor) -> Tensor:
-    """(..., SEGMENT) less its mean."""
+    """Return (..., SEGMENT) minus its mean."""
     return envelope - envelope.mean(dim=-1, keepdim=True)

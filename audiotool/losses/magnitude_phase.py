@@ -1,4 +1,5 @@
-"""Losses on compressed magnitude and phase, for models that enhance them apart (MP-SENet, MambAttention).
+"""Losses on compressed magnitude and phase, for models that estimate them separately (MP-SENet,
+MambAttention).
 
 Their `training_outputs` provide "magnitude", "phase", "target_magnitude", "target_phase" (B, F, T),
 "reanalysis" (B, F, T, 2), "levelled_estimate" and "levelled_target" (B, 1, T).
@@ -37,9 +38,9 @@ class CompressedComplexLoss(Loss):
 
 
 class ConsistencyLoss(Loss):
-    """Mean squared change of the estimated spectrum by synthesis and analysis, both parts summed.
+    """Mean squared difference of the estimated spectrum from the spectrum of its waveform, both parts summed.
 
-    Zero when the estimate is the spectrum of some waveform.
+    It is zero if the estimate is the spectrum of a waveform.
     """
 
     name = "consistency"
@@ -59,7 +60,7 @@ class LevelledL1Loss(Loss):
 
 
 class AntiWrappingPhaseLoss(Loss):
-    """Phase distance that a turn of 2 pi does not change, of three quantities summed.
+    """Phase distance modulo 2 pi, summed over three quantities.
 
     The instantaneous phase itself, its difference along frequency (group delay), and its difference along
     time (instantaneous angular frequency). Phases are on a circle, so each distance is `anti_wrapping`.

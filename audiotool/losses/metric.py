@@ -1,4 +1,5 @@
-"""Raising a metric with a discriminator that has learnt to predict it (MetricGAN, arXiv:1905.04874)."""
+"""Losses of a discriminator that learns to predict a metric, and of a model that maximises it (MetricGAN,
+arXiv:1905.04874)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from audiotool.models.discriminators.metric import MetricDiscriminator
 
 
 def metric_generator_loss(discriminator: MetricDiscriminator, outputs: dict[str, Tensor]) -> Tensor:
-    """Squared distance of the predicted score from a perfect one.
+    """Return the squared distance of the predicted score from a perfect one.
 
     Args:
         outputs: of a magnitude and phase model: "judged_magnitude" and "target_magnitude" (B, F, T).
@@ -23,12 +24,12 @@ def metric_generator_loss(discriminator: MetricDiscriminator, outputs: dict[str,
 def metric_discriminator_loss(
     discriminator: MetricDiscriminator, outputs: dict[str, Tensor], pesq: Sequence[float | None]
 ) -> Tensor:
-    """Squared errors of the scores predicted for the target itself and for the estimate.
+    """Return the squared errors of the scores predicted for the target itself and for the estimate.
 
     Args:
         outputs: as above; no gradient flows into them.
-        pesq: wide-band PESQ of each estimate. If any is None (no speech was found in it) the estimates are
-            left out of this step, as published.
+        pesq: wide-band PESQ of each estimate. If one is None (PESQ found no speech in it), this step leaves
+            the estimates out, as published.
     """
     target, judged = (outputs[key].detach() for key in ("target_magnitude", "judged_magnitude"))
     loss = (discriminator.score(target, target) - 1).square().mean()

@@ -11,7 +11,7 @@ from audiotool.losses.base import Loss
 N_FFT, HOP_LENGTH = 512, 256
 SAMPLE_RATE = 16000
 ALIGNED_POWER = 1e7
-"""Power to which both signals are brought, between 325 and 3250 Hz."""
+"""Power to which both signals are scaled, between 325 and 3250 Hz."""
 SPECTRUM_SCALE = 6.910853e-6
 """P.862's Sp at 16 kHz: from the power of a bin of the aligned signal to its perceptual scale."""
 LOUDNESS_SCALE = 0.1866055
@@ -48,12 +48,13 @@ PRE_EMPHASIS = ((2.740826, -5.4816519, 2.740826), (1.0, -1.9444777, 0.94597794))
 
 
 class PerceptualDisturbanceLoss(Loss):
-    """Points that PESQ's disturbances take from an estimate at 16 kHz: 0.1 d + 0.0309 d_asymmetric.
+    """The points that PESQ subtracts from an estimate at 16 kHz: 0.1 d + 0.0309 d_asymmetric.
 
-    Both power spectra go to Bark bands and loudness (Zwicker); what differs by more than a quarter of the
-    quieter loudness disturbs, what was added disturbs more (asymmetry), and the worst moments of 0.3 s count
-    most (a mean of sixth powers). As in PESQ, level, tilt and slow gain cost little: use it beside a loss
-    that counts them. The reference's alignment in time is left out; its filters act on the spectrum.
+    Both power spectra are converted to loudness in Bark bands (Zwicker). Differences of more than a quarter
+    of the smaller loudness are a disturbance. Added loudness counts more (asymmetry), and the worst stretches
+    of 0.3 s dominate (a mean of sixth powers). As in PESQ, level, spectral tilt and slow gain have little
+    influence: use it together with a loss that measures them. PESQ's time alignment is left out; its filters
+    are applied to the spectrum.
 
     Reference: ITU-T P.862 (2001) and P.862.2 (2007), tables of the reference implementation; as a loss:
         Martín-Doñas et al., A deep learning loss function based on the perceptual evaluation of the speech
@@ -100,7 +101,7 @@ class PerceptualDisturbanceLoss(Loss):
     def points(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Waveforms (B, T) twice -> (B,), 0 if they are equal."""
         powers, reference = self._band_powers(estimate), self._band_powers(target)
-        # The target takes the estimate's mean tilt, and then the estimate the target's gain in every frame.
+        # The target gets the estimate's mean tilt, and then the estimate the target's gain in every frame.
         loud = self._audible(reference, 100.0) >= 1e7
         tilt = (self._mean(powers, loud) + 1000) / (self._mean(reference, loud) + 1000)
         reference = tilt.clamp(0.01, 100.0)[:, None] * reference
@@ -129,11 +130,12 @@ class PerceptualDisturbanceLoss(Loss):
         return power * (ALIGNED_POWER / (level + 1e-12))[:, None, None] @ self.bands
 
     def _audible(self, powers: Tensor, factor: float) -> Tensor:
-        """Sum over bands of what lies above `factor` times the threshold of hearing: (B, frames)."""
+        """Return the sum over bands of the power above `factor` times the threshold of hearing, (B,
+        frames)."""
         return (powers * (powers > factor * self.threshold))[..., 1:].sum(-1)
 
     def _mean(self, powers: Tensor, frames: Tensor) -> Tensor:
-        """Mean over time of what is well audible in `frames`: (B, bands)."""
+        """Return the mean over time of the well audible power in `frames`, (B, bands)."""
         return (powers * (powers > 100 * self.threshold) * frames[..., None]).mean(1)
 
     def _loudness(self, powers: Tensor) -> Tensor:
