@@ -19,7 +19,7 @@ LISTED = 10
 
 
 def title(report: Report) -> str:
-    """ "Denoise, 12 files"."""
+    """Return the title of a page: "Denoise, 12 files"."""
     try:
         words = shlex.split(report.run.command or "")
     except ValueError:

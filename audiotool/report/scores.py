@@ -38,7 +38,7 @@ class Measure:
 
     @property
     def heading(self) -> str:
-        """ "si_sdr ↑ dB"."""
+        """The heading of its column: "si_sdr ↑ dB"."""
         arrows = {True: " ↑", False: " ↓", None: ""}
         return f"{self.name}{arrows[self.higher_is_better]}{f' {self.unit}' if self.unit else ''}"
 
@@ -49,7 +49,7 @@ class Measure:
         return f"{number:.2f}" if abs(number) >= 10 else f"{number:.3f}"
 
     def verdict(self, change: float | None) -> str:
-        """ "better", "worse" or "same"."""
+        """Return "better", "worse" or "same"."""
         if change is None or self.higher_is_better is None or abs(change) < SAME:
             return "same"
         return "better" if (change > 0) == self.higher_is_better else "worse"
