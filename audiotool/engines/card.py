@@ -95,6 +95,7 @@ class Card:
     stems: tuple[str, ...] = ("speech",)
     shorter: int = 0
     drain_value: float = 0.0
+    uses_level: bool = False
     extends_from_hz: float | None = None
     warm_up_seconds: float = 0.0
     warmed_up: tuple[str, ...] = ()

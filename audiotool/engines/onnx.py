@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.dsp.attenuation import is_kept
+from audiotool.dsp.level import Level
 from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, joined, parted, selection
 from audiotool.engines.card import OLDEST_RUNTIME, OPSET, Card
 from audiotool.engines.graph_file import check_graph
@@ -71,6 +72,7 @@ class OnnxEngine(Engine):
         self.latency, self.delay = card.latency, card.delay
         self.channels, self.input_channels = card.channels, card.input_channels
         self.extends_from_hz, self.warm_up_seconds = card.extends_from_hz, card.warm_up_seconds
+        self.uses_level = card.uses_level
         self.uses_f0, self.parameters = card.uses_f0, card.parameters
         self.takes = ("waveform",) if card.upsampling == 1 else ("mel",)
         self.gives = ("stems",) if len(card.stems) > 1 else ("speech",)
@@ -124,7 +126,7 @@ class OnnxEngine(Engine):
         given: dict[str, NDArray[Any]] = dict(conditions.get("memory") or {})
         for name, value in conditions.items():
             if name in self._inputs and value is not None:
-                given[name] = np.asarray(value)
+                given[name] = value.std if isinstance(value, Level) else np.asarray(value)
         return _Stream(None, given)
 
     def step(self, x: Chunk, state: State = None, final: bool = False) -> tuple[Chunk, State]:

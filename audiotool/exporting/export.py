@@ -120,6 +120,7 @@ def make_card(step: GraphStep, metadata: Metadata) -> Card:
         stems=tuple(model.stems),
         shorter=1000 - model.output_length(1000) // model.upsampling,
         drain_value=model.drain_value,
+        uses_level=model.uses_level,
         extends_from_hz=model.extends_from_hz,
         warm_up_seconds=model.warm_up_seconds,
         warmed_up=tuple(name for name in names if name.startswith(model.warmed_up))

@@ -62,8 +62,19 @@ class GraphStep(nn.Module):
         if not model.causal:
             raise ExportError("it looks ahead without bound, and a graph goes from hop to hop")
         if model.autoregressive:
-            raise ExportError("it computes every sample from those before it, and a graph takes whole hops")
-        self.chunk, state, self.delay = _reach_steady_state(model)
+            raise ExportError(
+                "it computes every sample from those before it: a graph takes whole hops, and one a sample"
+                " would copy what all layers remember that often"
+            )
+        begun = model.graph_start(BATCH)
+        if begun is None:
+            self.chunk, state, self.delay = _reach_steady_state(model)
+        else:
+            self.chunk, state, self.delay = (
+                _noise(model, torch.Generator().manual_seed(0)),
+                begun,
+                model.delay,
+            )
         leaves, self._structure = tree_flatten(state)
         self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
@@ -88,12 +99,11 @@ class GraphStep(nn.Module):
 def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
     """A chunk of `HOPS` hops, the state of a stream in its steady state, and the stream's delay."""
     generator = torch.Generator().manual_seed(0)
-    shape = (BATCH, model.input_channels, HOPS * model.hop_length)
     state, fed, emitted = model.start(**model.unknown_conditions()), 0, 0
     changed = [""]
     with torch.no_grad():
         for _ in range(MOST_CHUNKS):
-            chunk = 0.1 * torch.randn(shape, generator=generator)
+            chunk = _noise(model, generator)
             before, (output, state) = _signature(state), model.step(chunk, state)
             fed += chunk.shape[-1] * model.upsampling
             emitted += output.shape[-1]
@@ -102,6 +112,11 @@ def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
             if not changed and output.shape[-1] == chunk.shape[-1] * model.upsampling:
                 return chunk, state, fed - emitted
     raise ExportError(f"what it remembers grows or counts as its streams go on ({', '.join(changed[:3])})")
+
+
+def _noise(model: Model, generator: torch.Generator) -> Tensor:
+    """A chunk of `HOPS` hops."""
+    return 0.1 * torch.randn(BATCH, model.input_channels, HOPS * model.hop_length, generator=generator)
 
 
 def _signature(state: State) -> dict[str, Any]:

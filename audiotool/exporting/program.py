@@ -11,6 +11,7 @@ from audiotool.engines.card import OPSET
 from audiotool.exporting.graph_step import GraphStep
 from audiotool.exporting.real_pairs import RealProgram
 from audiotool.exporting.simplify import simplify
+from audiotool.exporting.single_steps import split_single_steps
 
 if TYPE_CHECKING:
     import onnx
@@ -49,6 +50,7 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
     model = program.model_proto
     model.ir_version = IR_VERSION
     simplify(model)
+    split_single_steps(model)
     return model
 
 

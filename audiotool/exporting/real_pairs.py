@@ -1,11 +1,8 @@
 """Run a traced program without complex numbers, which ONNX does not have.
 
 `RealProgram` runs a program of `torch.export` with every complex tensor as a `ComplexPair` of real ones, and
-Fourier transforms as products with the matrices of their cosines and sines. Traced once more, it is a program
-of real numbers alone. Models keep their complex arithmetic.
-
-The transform of n samples is folded first: its real part is one of the n / 2 + 1 sums x[t] + x[n - t], its
-imaginary part one of the n / 2 - 1 differences. That halves the products.
+Fourier transforms as products with matrices (`fourier.py`). Traced once more, it is a program of real numbers
+alone. Models keep their complex arithmetic.
 """
 
 from __future__ import annotations
@@ -14,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from audiotool.compat import tree_any, tree_map
 from audiotool.errors import ExportError
+from audiotool.exporting.fourier import inverse_transform, transform
 
 
 @dataclass
@@ -143,41 +140,12 @@ def _parts_last(x: Tensor) -> ComplexPair:
     return ComplexPair(x.select(-1, 0), x.select(-1, 1))
 
 
-def tables() -> dict[tuple[int, str, int, bool], np.ndarray]:
-    """Return the tables that transforms have used so far, by the arguments of `_table`."""
-    return dict(_TABLES)
-
-
-_TABLES: dict[tuple[int, str, int, bool], np.ndarray] = {}
-"""Arrays: a tensor that is made while a program is traced belongs to that program."""
-
-
-def _table(size: int, function: str, first: int, inverse: bool = False) -> Tensor:
-    """ "cos" or "sin" of 2 pi j k / size, j from `first` to size / 2, k from 0 to size / 2.
-
-    Of an inverse transform, j is the frequency and counts twice unless it is 0 or size / 2, over the size.
-    """
-    key = (size, function, first, inverse)
-    if key in _TABLES:
-        return torch.from_numpy(_TABLES[key])
-    j, k = np.arange(first, size // 2 + 1), np.arange(size // 2 + 1)
-    values = getattr(np, function)((j[:, None] * k) % size * (2 * np.pi / size))
-    if inverse:
-        values *= np.where((j == 0) | (j == size // 2), 1, 2)[:, None] / size
-    elif function == "cos":
-        values[-1] /= 2  # the middle sample is folded onto itself
-    _TABLES[key] = values.astype(np.float32)
-    return torch.from_numpy(_TABLES[key])
-
-
 def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> ComplexPair:
     """`torch.fft.rfft` of an even number of samples along the last axis."""
     size = x.shape[-1]
     if n not in (None, size) or dim not in (-1, x.dim() - 1) or norm not in (None, "backward") or size % 2:
         raise ExportError("its Fourier transform is of a kind that graphs have not")
-    rising, falling = x[..., 1 : size // 2 + 1], x[..., size // 2 :].flip(-1)
-    real = (rising + falling) @ _table(size, "cos", 1) + x[..., :1]
-    return ComplexPair(real, (falling - rising) @ _table(size, "sin", 1))
+    return ComplexPair(*transform(x))
 
 
 def irfft(x: ComplexPair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
@@ -186,9 +154,7 @@ def irfft(x: ComplexPair, n: int | None = None, dim: int = -1, norm: str | None 
     size = 2 * half
     if n not in (None, size) or dim not in (-1, x.real.dim() - 1) or norm not in (None, "backward"):
         raise ExportError("its inverse Fourier transform is of a kind that graphs have not")
-    even = x.real @ _table(size, "cos", 0, inverse=True)
-    odd = x.imaginary @ _table(size, "sin", 0, inverse=True)
-    return torch.cat((even - odd, (even + odd)[..., 1:half].flip(-1)), dim=-1)
+    return inverse_transform(x.real, x.imaginary)
 
 
 def _unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:

@@ -1,7 +1,8 @@
 """Graphs that take their weights from the checkpoint beside them, so that these are not stored twice.
 
 ONNX lets a tensor's values lie in another file, at an offset: a safetensors file is such a file. Half
-precision is widened in the graph, once, as it is loaded. Tables of cosines are computed then, too.
+precision is widened in the graph, once, as it is loaded. The matrices of Fourier transforms are computed
+then, too, and matrices that are nearly all 0, such as filterbanks, are filled in.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiotool.exporting.real_pairs import tables
+from audiotool.exporting.fourier import USED, Table, cosines, tables
 
 if TYPE_CHECKING:
     import onnx
@@ -25,6 +26,9 @@ TYPES = {"F32": (1, np.float32), "F16": (10, np.float16)}
 
 SMALL = 128
 """Number of values up to which a tensor is stored in the graph itself."""
+
+SPARSE = 8
+"""A matrix with fewer values than a part of this many is written as its values and their places."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class _Stored:
 
 
 def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
-    """Replace each initializer that is a tensor of the checkpoint, or a Fourier transform's table."""
+    """Replace each initializer that is a tensor of the checkpoint, or that can be made of little."""
     from onnx import numpy_helper
 
     stored = _stored(checkpoint)
@@ -51,7 +55,9 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
             if (reference := _referred(initializer.name, values, stored, checkpoint.name, nodes)) is not None:
                 found = reference
             elif (table := _table_of(values)) is not None:
-                found = _computed(initializer.name, *table, nodes)
+                found = _computed(initializer.name, table, nodes)
+            elif values.dtype == np.float32 and np.count_nonzero(values) * SPARSE < values.size:
+                found = _filled(initializer.name, values, nodes)
         kept.update((tensor.name, tensor) for tensor in found)
     del graph.initializer[:]
     graph.initializer.extend(kept.values())
@@ -122,43 +128,73 @@ def _reference(
     return made
 
 
-def _table_of(values: np.ndarray) -> tuple[int, str, int, bool] | None:
-    """Return the arguments from which a table was computed; None for any other array."""
-    for key, table in tables().items():
-        if table.shape == values.shape and np.array_equal(table, values):
-            return key
+def _table_of(values: np.ndarray) -> Table | None:
+    """What a table was made of, None for any other array."""
+    for size in USED:
+        for table in tables(size).values():
+            if table.shape == values.shape and np.array_equal(table.values(), values):
+                return table
     return None
 
 
-def _computed(
-    name: str, size: int, function: str, first: int, inverse: bool, nodes: list[Any]
-) -> list[onnx.TensorProto]:
-    """Return the initializers of a table, and the nodes that compute it: row[(j k) mod size] * weights[j]."""
-    from onnx import helper, numpy_helper
+def _computed(name: str, table: Table, nodes: list[Any]) -> list[onnx.TensorProto]:
+    """Initializers of a table, and the nodes that make it, step by step as `Table.values`."""
+    from onnx import helper
 
-    angle = np.arange(size) * (2 * np.pi / size)
-    j, k = np.arange(first, size // 2 + 1)[:, None], np.arange(size // 2 + 1)
-    row = getattr(np, function)(angle).astype(np.float32)
-    weights = np.ones(j.shape)
-    if inverse:
-        weights = np.where((j == 0) | (j == size // 2), 1, 2) / size
-    elif function == "cos":
-        weights[-1] /= 2
-    places = f"fourier_{size}.{first}"
+    turn = f"turn_{table.size}"
     constants = {
-        f"{places}.j": j,
-        f"fourier_{size}.k": k,
-        f"fourier_{size}.size": np.array(size),
-        f"fourier_{size}.{function}": row,
-        f"{name}.weights": weights.astype(np.float32),
+        f"{turn}.cosines": cosines(table.size),
+        f"{turn}.size": np.array(table.size, np.int32),
+        f"{name}.left": table.left.astype(np.int32),
+        f"{name}.right": table.right.astype(np.int32),
+        f"{name}.phase": table.phase.astype(np.int32),
+        f"{name}.weights": table.weights,
+        f"{name}.shape": np.array(table.shape),
     }
-    if not any(node.output[0] == places for node in nodes):
-        nodes += [
-            helper.make_node("Mul", [f"{places}.j", f"fourier_{size}.k"], [f"{places}.products"]),
-            helper.make_node("Mod", [f"{places}.products", f"fourier_{size}.size"], [places]),
-        ]
-    nodes += [
-        helper.make_node("Gather", [f"fourier_{size}.{function}", places], [f"{name}.values"]),
-        helper.make_node("Mul", [f"{name}.values", f"{name}.weights"], [name]),
+    steps = [
+        ("Mul", f"{name}.left", f"{name}.right"),
+        ("Add", f"{name}.phase"),
+        ("Mod", f"{turn}.size"),
+        ("Mul", f"{name}.weights"),
+        ("Reshape", f"{name}.shape"),
     ]
+    if len(table.places):
+        constants |= {f"{name}.places": table.places, f"{name}.put": table.put}
+        steps.insert(-1, ("ScatterND", f"{name}.places", f"{name}.put"))
+    value = ""
+    for n, (operator, *inputs) in enumerate(steps):
+        made = name if operator == "Reshape" else f"{name}.{n}"
+        nodes.append(helper.make_node(operator, [*([value] if value else []), *inputs], [made]))
+        value = made
+        if operator == "Mod":
+            value = f"{made}.cosines"
+            nodes.append(helper.make_node("Gather", [f"{turn}.cosines", made], [value]))
+    return _tensors(constants)
+
+
+def _filled(name: str, values: np.ndarray, nodes: list[Any]) -> list[onnx.TensorProto]:
+    """Initializers of a matrix that is nearly all 0, and the nodes that fill it in."""
+    from onnx import helper
+
+    places = np.flatnonzero(values)
+    nodes += [
+        helper.make_node("ConstantOfShape", [f"{name}.size"], [f"{name}.zeros"]),
+        helper.make_node(
+            "ScatterElements", [f"{name}.zeros", f"{name}.places", f"{name}.values"], [f"{name}.flat"]
+        ),
+        helper.make_node("Reshape", [f"{name}.flat", f"{name}.shape"], [name]),
+    ]
+    return _tensors(
+        {
+            f"{name}.size": np.array([values.size]),
+            f"{name}.places": places.astype(np.int32),
+            f"{name}.values": values.ravel()[places],
+            f"{name}.shape": np.array(values.shape),
+        }
+    )
+
+
+def _tensors(constants: dict[str, np.ndarray]) -> list[onnx.TensorProto]:
+    from onnx import numpy_helper
+
     return [numpy_helper.from_array(values, key) for key, values in constants.items()]

@@ -188,6 +188,16 @@ class Model(nn.Module):
         returns None."""
         return {}
 
+    def graph_start(self, batch: int) -> State | None:
+        """State that a graph's streams begin with, where the exported `step` has one of its own kind.
+
+        None where it is that of a stream in its steady state.
+
+        Raises:
+            ExportError: this network's streams have no state of a fixed size.
+        """
+        return None
+
     def warm_up(self, beginning: Tensor) -> State:
         """Run over the beginning of a recording (B, C, T) and return the condition `memory` of `start`.
 

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Length, Rate, Seconds, Width
 from audiotool.dsp.level import Level
+from audiotool.errors import ExportError
 from audiotool.models.base import Model, State, measure_level
-from audiotool.models.layers.attention import causal_attention
+from audiotool.models.layers.attention import cached_attention, causal_attention
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.level import RunningLevel
 
@@ -34,6 +35,12 @@ LEVEL_BLOCK = 32
 
 MAX_HOP = 1 << 20
 """Samples of a step: a minute at 16 kHz."""
+
+BEYOND = 1e30
+"""What a graph is fed after a stream's end: no sample is as great."""
+
+ENDLESS = 1 << 40
+"""Frames of a stream that goes on."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,15 @@ class CausalSelfAttention(nn.Module):
         self.fc = nn.Linear(dim, dim, bias=False)
         self.layer_norm = nn.LayerNorm(dim, eps=1e-6)
 
-    def forward(self, x: Tensor, window: int | None, state: State) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, window: int | None, state: State, before: Tensor | None = None
+    ) -> tuple[Tensor, State]:
         projections = (self.w_qs, self.w_ks, self.w_vs)
         q, k, v = (w(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in projections)
-        attended, state = causal_attention(q, k, v, window, state)
+        if before is None:
+            attended, state = causal_attention(q, k, v, window, state)
+        else:
+            attended, state = cached_attention(q, k, v, state, before)
         return self.layer_norm(x + self.fc(attended.transpose(1, 2).flatten(2))), state
 
 
@@ -113,13 +125,18 @@ class TransformerLayer(nn.Module):
         self.slf_attn = CausalSelfAttention(config.transformer_dim, config.transformer_heads)
         self.pos_ffn = FeedForward(config.transformer_dim, config.transformer_inner_dim)
 
-    def forward(self, x: Tensor, window: int | None, state: State) -> tuple[Tensor, State]:
-        x, state = self.slf_attn(x, window, state)
+    def forward(
+        self, x: Tensor, window: int | None, state: State, before: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        x, state = self.slf_attn(x, window, state, before)
         return self.pos_ffn(x), state
 
 
 class TransformerEncoder(nn.Module):
-    """LayerNorm, then the layers; no positional code. State: one key/value cache a layer."""
+    """LayerNorm, then the layers; no positional code. State: one key/value cache a layer.
+
+    With `before`, frames so far (B, 1), caches are as long as the window: see `cached_attention`.
+    """
 
     def __init__(self, config: CleanUNetConfig) -> None:
         super().__init__()
@@ -127,11 +144,11 @@ class TransformerEncoder(nn.Module):
         self.layer_norm = nn.LayerNorm(config.transformer_dim, eps=1e-6)
         self.layer_stack = nn.ModuleList(TransformerLayer(config) for _ in range(config.transformer_layers))
 
-    def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State = None, before: Tensor | None = None) -> tuple[Tensor, State]:
         x = self.layer_norm(x)
         caches = []
         for n, layer in enumerate(self.layer_stack):
-            x, cache = layer(x, self.window, None if state is None else state[n])
+            x, cache = layer(x, self.window, None if state is None else state[n], before)
             caches.append(cache)
         return x, caches
 
@@ -164,9 +181,13 @@ class DecoderLevel(nn.Sequential):
             *([nn.ReLU()] if relu else []),
         )
 
-    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State = None, final: bool = False, present: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """(B, C, T) -> (B, out, T * stride); frames where `present`, (B, 1, T), is 0 add nothing."""
         expand, glu, conv, *relu = self
-        y, state = conv(glu(pointwise(expand, x)), state, final)  # type: ignore[arg-type]
+        x = glu(pointwise(expand, x))  # type: ignore[arg-type]
+        y, state = conv(x if present is None else x * present, state, final)
         return (relu[0](y) if relu else y), state
 
 
@@ -187,6 +208,18 @@ class CleanUNet(Model):
         "transformer_inner_dim": 32,
     }
     reference = "Kong et al., Speech Denoising in the Waveform Domain with Self-Attention, ICASSP 2022"
+    drain_value = BEYOND
+    remembers: ClassVar[dict[str, str]] = {
+        "hops": "hops so far, those after the end included",
+        "samples": "samples so far, without those after the end",
+        "level": "standard deviation of the whole recording; 0 where it is not known, for the running level",
+        "running_level": "running level: mean power, and the weight it has gathered",
+        "gains": "what the samples that are still inside were divided by",
+        "encoder": "what a level's next frame begins with",
+        "skips": "a level's frames that wait for the decoder",
+        "attention": "a layer's keys (0) and values (1) of the frames before",
+        "decoder": "sums that a level's next frame still adds to",
+    }
 
     def __init__(self, config: CleanUNetConfig) -> None:
         super().__init__(config)
@@ -248,6 +281,8 @@ class CleanUNet(Model):
         }
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        if torch.compiler.is_exporting():
+            return self._exported(x, state)
         state = dict(self.start() if state is None else state)
         state["length"] += x.shape[-1]
         if final:
@@ -301,6 +336,96 @@ class CleanUNet(Model):
             return y * gains, gains
         length = min(y.shape[-1], gains.shape[-1])
         return y[..., :length] * gains[..., :length], gains[..., length:].clone()
+
+    def graph_start(self, batch: int) -> State:
+        """Everything in the shapes it keeps, zeros, and what belongs to no frame of a stream is masked."""
+        c = self.config
+        if c.attention_window is None:
+            raise ExportError("attention over the whole past remembers more and more: set attention_window")
+        if self.hop_length % self.level.hop_length:
+            raise ExportError(f"a hop of {self.hop_length} is not made of whole blocks of its running level")
+        reference = self.tsfm_conv1.weight
+        _, steady = self.step(reference.new_zeros(batch, c.channels_input, self.delay + self.hop_length))
+        heads = (batch, c.transformer_heads, c.attention_window - 1, c.transformer_dim // c.transformer_heads)
+        counts = torch.zeros(batch, 1, dtype=torch.int64)
+        return {
+            "hops": counts,
+            "samples": counts.clone(),
+            "level": reference.new_zeros(batch, 1, 1),
+            "running_level": reference.new_zeros(batch, 2),
+            "gains": reference.new_zeros(batch, 1, self.delay),
+            "encoder": [x.new_zeros(x.shape) for x in steady["encoder"]],
+            # The innermost level's frames do not wait.
+            "skips": [x.new_zeros(x.shape) for x in steady["skips"][:-1]],
+            "attention": [tuple(reference.new_zeros(heads) for _ in "kv") for _ in steady["attention"]],
+            "decoder": [x if x is None else x.new_zeros(x.shape) for x in steady["decoder"]],
+        }
+
+    def _exported(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, State]:
+        """`step` from the state of `graph_start`, for whole hops; `BEYOND` stands for what is after the end.
+
+        Frames before a stream's first are computed like all others: attention does not see them, and the
+        decoder adds nothing of them. The same holds for those behind its last.
+        """
+        state = dict(state)
+        ended = x > BEYOND / 2
+        before, hops = state["hops"], x.shape[-1] // self.hop_length
+        state["hops"] = before + hops
+        state["samples"] = state["samples"] + (~ended[:, 0]).sum(-1, keepdim=True)
+        x = x.masked_fill(ended, 0.0)
+        powers = x.unflatten(-1, (-1, self.level.hop_length)).square().mean(-1)[:, 0]
+        running, state["running_level"] = self.level.of_powers(powers, state["running_level"])
+        running = running.repeat_interleave(self.level.hop_length, dim=-1)
+        gains = torch.where(state["level"] > 0, state["level"], running) + 1e-3
+        skips, encoder_states = [], list(state["encoder"])
+        x = x / gains
+        for n, down in enumerate(self.encoder):
+            x, encoder_states[n] = down(x, encoder_states[n])
+            skips.append(torch.cat((state["skips"][n], x), dim=-1) if n < len(state["skips"]) else x)
+        hidden = pointwise(self.tsfm_conv1, x).transpose(1, 2)
+        first = before - self.delay // self.hop_length
+        hidden, attention = self.tsfm_encoder(hidden, state["attention"], first)
+        y = pointwise(self.tsfm_conv2, hidden.transpose(1, 2))
+        frames = self._frames_of(state)
+        decoder_states = list(state["decoder"])
+        for n, up in enumerate(self.decoder):
+            skip = skips[-1 - n]
+            length = y.shape[-1]
+            y = y + skip[..., :length]
+            skips[-1 - n] = skip[..., length:].clone()
+            y, decoder_states[n] = up(y, decoder_states[n], present=self._present(n, length, first, frames))
+        gains = torch.cat((state["gains"], gains), dim=-1)
+        state.update(
+            encoder=encoder_states,
+            skips=skips[:-1],
+            attention=attention,
+            decoder=decoder_states,
+            gains=gains[..., y.shape[-1] :].clone(),
+        )
+        return y * gains[..., : y.shape[-1]], state
+
+    def _frames_of(self, state: dict[str, Tensor]) -> Tensor:
+        """(B, 1) bottleneck frames that a stream has: those of its padded length, once it has ended."""
+        hop, more = self.hop_length, (state["samples"] - self._span(0)).clamp(min=0)
+        frames = torch.div(more + (hop - 1), hop, rounding_mode="trunc") + 1
+        return torch.where(state["samples"] < state["hops"] * hop, frames, ENDLESS)
+
+    def _span(self, level: int) -> int:
+        """Frames of a level's input (0: samples) that the decoder makes of one bottleneck frame."""
+        c = self.config
+        return 1 + (c.kernel_size - 1) * sum(c.stride**n for n in range(c.n_layers - level))
+
+    def _present(self, n: int, length: int, first: Tensor, frames: Tensor) -> Tensor:
+        """(B, 1, length) 1 for frames that the n-th level of the decoder is given of a stream, else 0.
+
+        Args:
+            first: (B, 1) place of the chunk's first bottleneck frame in the stream; < 0 is before it.
+            frames: (B, 1) bottleneck frames of the stream.
+        """
+        rate = self.config.stride**n
+        place = first * rate + torch.arange(length, device=first.device)
+        inside = (place >= 0) & (place < (frames - 1) * rate + self._span(self.config.n_layers - n))
+        return inside[:, None].to(self.tsfm_conv1.weight)
 
 
 def _rescale(module: nn.Module) -> None:

@@ -97,6 +97,12 @@ class ConvTasNet(Model):
         "stacks": 1,
     }
     reference = "Luo and Mesgarani, Conv-TasNet, TASLP 2019, arXiv:1809.07454"
+    remembers: ClassVar[dict[str, str]] = {
+        "encoder": "samples that the next filter begins with",
+        "norm": "normalisation: sum, sum of squares, frames so far",
+        "blocks": "a block's two normalisations (0, 2), as above, and the frames its convolution needs (1)",
+        "decoder": "sums that the next frame still adds to",
+    }
 
     def __init__(self, config: ConvTasNetConfig) -> None:
         super().__init__(config)
@@ -136,8 +142,10 @@ class ConvTasNet(Model):
         encoded, state["encoder"] = self.encoder(x, state["encoder"])
         encoded = encoded.relu()
         masked = (self._masks(encoded, state) * encoded[:, None]).flatten(0, 1)
-        y, state["decoder"] = self.decoder(masked, state["decoder"], final)
-        y = y.unflatten(0, (x.shape[0], -1))[:, :, 0]
+        held, stems = state["decoder"], (-1, len(self.stems))
+        y, held = self.decoder(masked, None if held is None else held.flatten(0, 1)[:, None], final)
+        state["decoder"] = None if held is None else held[:, 0].unflatten(0, stems)
+        y = y[:, 0].unflatten(0, stems)
         dropped = min(length - hop - state["skipped"], y.shape[-1])
         state["skipped"] += dropped
         return y[..., dropped:], state

@@ -237,7 +237,8 @@ class HarmonicVocoder(Vocoder):
         distance = torch.arange(logits.shape[1], device=logits.device)[None, :, None] - best
         weights = torch.softmax(logits.masked_fill(distance.abs() > 2, -torch.inf), dim=1)
         log_f0 = (weights * self.centres[None, :, None]).sum(1)
-        return (torch.round(log_f0 / GRID) * GRID).exp()
+        # In float64: the last digit of a runtime's own exp would add up in the phase, too.
+        return (torch.round(log_f0 / GRID) * GRID).double().exp().to(log_f0.dtype)
 
     def _comb(self, f0: Tensor) -> tuple[Tensor, Tensor]:
         """Lobes in [-1, 0] and cosine in [-1, 1] of harmonics (B, F, T), for F0 (B, T)."""

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Extent, Length, Real, Seed, Width
 from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.pitch import fundamental_frequency
+from audiotool.errors import ExportError
 from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
 from audiotool.models.layers.blockwise_lstm import BlockwiseBiLSTM
@@ -307,6 +308,12 @@ class NSF(Vocoder):
             "blocks": [None] * self.config.filter_blocks,
             **dict.fromkeys(("condition", "upsample", "cutoff", "noise", "mix")),
         }
+
+    def graph_start(self, batch: int) -> State:
+        raise ExportError(
+            "the edges of a recording are not computed as what is between (frames are repeated there, and its"
+            " condition is read backwards from the end); a graph computes every hop alike"
+        )
 
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
         self.check_features(x)

@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from kit.checkpoints import save_model
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
 
 from audiotool import checkpoint
+from audiotool.dsp.level import Level
+from audiotool.engines.card import OPSET
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import ExportError
 from audiotool.exporting.export import export
+from audiotool.exporting.fourier import Table, tables
 from audiotool.exporting.real_pairs import ComplexPair, irfft, rfft
-from audiotool.models.base import Model
+from audiotool.exporting.shared_weights import share_weights
+from audiotool.exporting.single_steps import split_single_steps
+from audiotool.models.base import Model, measure_level
 from audiotool.models.registry import MODELS
 from audiotool.tasks.base import served_by
 
@@ -43,6 +51,31 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
             "iterations": 2,
         },
     ),
+    "attention": (
+        "cleanunet",
+        {
+            "channels_h": 4,
+            "n_layers": 2,
+            "kernel_size": 12,
+            "stride": 8,
+            "transformer_layers": 2,
+            "transformer_heads": 2,
+            "transformer_dim": 8,
+            "transformer_inner_dim": 8,
+            "attention_window": 30,
+        },
+    ),
+    "cumulative": (
+        "conv-tasnet",
+        {
+            "filters": 8,
+            "bottleneck_channels": 6,
+            "hidden_channels": 8,
+            "skip_channels": 6,
+            "blocks": 2,
+            "stacks": 1,
+        },
+    ),
 }
 TASKS = {
     "denoiser": "denoise",
@@ -50,6 +83,8 @@ TASKS = {
     "extender": "super-resolve",
     "source and filter": "super-resolve",
     "vocoder": "vocode",
+    "attention": "denoise",
+    "cumulative": "separate",
 }
 
 
@@ -126,6 +161,9 @@ def test_what_a_recording_tells(exported: tuple[Model, OnnxEngine]) -> None:
                 model.warm_up(x[..., :500]),
                 engine.warm_up(x[..., :500].numpy()),
             )
+        if model.uses_level:
+            told["level"] = level = measure_level(x)
+            found["level"] = Level(level.std.numpy(), level.rms.numpy(), level.mean.numpy())
         if model.extends_from_hz is not None:
             told["bandwidth_hz"] = found["bandwidth_hz"] = 5000.0
         expected = model.process(x, **told).numpy()
@@ -143,6 +181,34 @@ def test_states_are_not_changed_in_place(exported: tuple[Model, OnnxEngine]) -> 
     assert np.array_equal(first, second)
 
 
+def test_streams_are_saved_restored_and_batched(exported: tuple[Model, OnnxEngine]) -> None:
+    """A packed state goes on elsewhere; streams that began at other times share a batch."""
+    model, engine = exported
+    hop = model.hop_length
+    x = sound(model, 24 * hop, batch=2).numpy()
+    expected = [engine.process(row[None]) for row in x]
+    batch = engine.batch(3)
+    outputs: list[list[np.ndarray]] = [[], []]
+    batch.insert((2,), engine.start())
+    for n in range(24 + 5):
+        if n == 5:
+            batch.insert((0,), engine.start())
+        if n == 12:
+            kept = engine.pack(batch.extract((2,)))
+            batch.insert((1,), engine.unpack(kept))
+        first = 1 if n >= 12 else 2
+        members = [((first,), x[:1, :, n * hop : (n + 1) * hop])] if n < 24 else []
+        members += [((0,), x[1:, :, (n - 5) * hop : (n - 4) * hop])] if n >= 5 else []
+        for (rows, _), output in zip(members, batch.step(members), strict=True):
+            outputs[0 if rows == (first,) else 1].append(output)
+    for row, (parts, whole) in enumerate(zip(outputs, expected, strict=True)):
+        state = batch.extract((1,) if row == 0 else (0,))
+        parts.append(engine.step(x[:1, :, :0], state, final=True)[0])
+        found = np.concatenate(parts, axis=-1)[..., : whole.shape[-1]]
+        assert found.shape == whole.shape
+        assert np.abs(found - whole).max() <= model.rounding * np.abs(whole).max()
+
+
 def test_card_says_what_states_are(exported: tuple[Model, OnnxEngine]) -> None:
     model, engine = exported
     card = json.loads(engine._source.with_suffix(".json").read_text())
@@ -157,7 +223,7 @@ def test_card_says_what_states_are(exported: tuple[Model, OnnxEngine]) -> None:
     [
         ("mp-senet", "looks ahead"),
         ("wavenet", "every sample from those before"),
-        ("cleanunet", "grows or counts"),
+        ("nsf", "edges of a recording"),
     ],
 )
 def test_models_without_a_graph_say_why(name: str, reason: str, tmp_path: Path) -> None:
@@ -169,9 +235,84 @@ def test_models_without_a_graph_say_why(name: str, reason: str, tmp_path: Path) 
     assert not list(tmp_path.glob("*.onnx"))
 
 
-def test_fourier_transforms_in_real_numbers() -> None:
-    x = torch.randn(2, 3, 64, dtype=torch.float32)
-    spec = torch.fft.rfft(x)
+def test_attention_over_the_whole_past_has_no_graph(tmp_path: Path) -> None:
+    model = MODELS.get("cleanunet").from_config(EXPORTED["attention"][1] | {"attention_window": None}).eval()
+    path = save_model(tmp_path / "model.safetensors", model, "denoise")
+    with pytest.raises(ExportError, match="cleanunet cannot be exported: attention over the whole past"):
+        export(path, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("size", [2, 6, 32, 98, 512, 1536])
+def test_fourier_transforms_in_real_numbers(size: int) -> None:
+    x = torch.randn(2, 3, size, dtype=torch.float32)
+    spec = torch.fft.rfft(x.double())
     found = rfft(x)
-    assert (torch.complex(found.real, found.imaginary) - spec).abs().max() < 1e-5
-    assert (irfft(ComplexPair(spec.real, spec.imag)) - x).abs().max() < 1e-6
+    assert (torch.complex(found.real, found.imaginary) - spec).abs().max() < 1e-5 * spec.abs().max()
+    back = irfft(ComplexPair(spec.real.float(), spec.imag.float()))
+    assert (back - x).abs().max() < 1e-6 * x.abs().max()
+
+
+def test_what_a_checkpoint_does_not_hold_is_made_as_the_graph_is_loaded(tmp_path: Path) -> None:
+    """Matrices of Fourier transforms, and those that are nearly all 0."""
+    rng = np.random.default_rng(0)
+    sparse = np.zeros((40, 50), np.float32)
+    sparse[rng.integers(0, 40, 60), rng.integers(0, 50, 60)] = rng.standard_normal(60)
+    rfft(torch.zeros(1, 96)), rfft(torch.zeros(1, 98))
+    values = {name: table.values() for size in (96, 98) for name, table in named(size)} | {"sparse": sparse}
+    outputs = [
+        helper.make_tensor_value_info(f"{k}.out", TensorProto.FLOAT, v.shape) for k, v in values.items()
+    ]
+    nodes = [helper.make_node("Identity", [k], [f"{k}.out"]) for k in values]
+    made = helper.make_graph(
+        nodes, "made", [], outputs, [numpy_helper.from_array(v, k) for k, v in values.items()]
+    )
+    graph = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
+    graph.ir_version = 8
+    before = len(graph.SerializeToString())
+    save_file({"unused": torch.zeros(3)}, tmp_path / "model.safetensors")
+    share_weights(graph, tmp_path / "model.safetensors")
+    assert len(graph.SerializeToString()) < before / 2
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    for found, expected in zip(session.run(None, {}), values.values(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def named(size: int) -> list[tuple[str, Table]]:
+    return [(f"{name}_{size}", table) for name, table in tables(size).items()]
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+@pytest.mark.parametrize("steps", [1, 2, 9])
+def test_a_gru_of_a_single_step_is_the_gru(rows: int, steps: int) -> None:
+    rng = np.random.default_rng(0)
+    width, size = 5, 6
+    shapes = {"w": (1, 3 * size, width), "r": (1, 3 * size, size), "b": (1, 6 * size)}
+    weights = [
+        numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), k) for k, s in shapes.items()
+    ]
+    gru = helper.make_node(
+        "GRU", ["x", "w", "r", "b", "", "h"], ["y", "last"], hidden_size=size, linear_before_reset=1
+    )
+    made = helper.make_graph(
+        [gru],
+        "gru",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["steps", "rows", width]),
+            helper.make_tensor_value_info("h", TensorProto.FLOAT, [1, "rows", size]),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "last")],
+        weights,
+    )
+    graph = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)])
+    graph.ir_version = 8
+    fed = {
+        "x": rng.standard_normal((steps, rows, width)).astype(np.float32),
+        "h": rng.standard_normal((1, rows, size)).astype(np.float32),
+    }
+    run = [onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])]
+    split_single_steps(graph)
+    assert any(node.op_type == "If" for node in graph.graph.node)
+    run.append(onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"]))
+    for expected, found in zip(*(session.run(None, fed) for session in run), strict=True):
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -158,6 +158,27 @@ def causal_attention(
     return attend(query, key, value, mask), cached
 
 
+def cached_attention(
+    query: Tensor, key: Tensor, value: Tensor, cache: tuple[Tensor, Tensor], before: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """`causal_attention` with a window, over a cache that is always as long as the window allows.
+
+    Args:
+        cache: (keys, values) of the window - 1 frames before this chunk.
+        before: (B, 1) integers, frames of the stream before this chunk: older ones in the cache are nobody's.
+            Where it is negative the stream begins within the chunk, and earlier frames see nothing of use.
+    """
+    held, frames = cache[0].shape[2], query.shape[2]
+    key, value = torch.cat((cache[0], key), dim=2), torch.cat((cache[1], value), dim=2)
+    number = torch.arange(held + frames, device=query.device) - held  # of keys, as from this chunk on
+    distance = number[held:, None] - number
+    seen = (distance >= 0) & (distance <= held)
+    # A frame always sees itself: a row without any score would be undefined.
+    mask = seen & ((number >= -before[..., None]) | (distance == 0))
+    attended = full_attention(query, key, value, mask[:, None])
+    return attended, (key[:, :, frames:].clone(), value[:, :, frames:].clone())
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of a sequence over itself, (B, T, dim) -> (B, T, dim).
 

@@ -63,13 +63,14 @@ class RunningLevel(nn.Module):
     def _exported(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the levels of any number of blocks in few operations, for graphs.
 
-        e_n = a^n (e_0 + sum_k (1 - a) a^-k p_k), and w_n = 1 - a^n (1 - w_0). All terms are positive: the
+        e_n = a^n (e_0 + sum_k (1 - a) a^-k p_k), and w_n the same for p_k = 1. All terms are positive: the
         sums lose nothing.
         """
         decayed = self.decay ** torch.ones_like(power).cumsum(-1)
         energy, weight = state.split(1, dim=-1)
-        energy = ((power * (1 - self.decay) / decayed).cumsum(-1) + energy) * decayed
-        weight = 1 - (1 - weight) * decayed
+        share = (1 - self.decay) / decayed
+        energy = ((power * share).cumsum(-1) + energy) * decayed
+        weight = (share.cumsum(-1) + weight) * decayed
         level = (energy / weight).sqrt()
         return level[:, None], torch.cat((energy[:, -1:], weight[:, -1:]), dim=-1)
 

@@ -14,7 +14,7 @@ class CumulativeLayerNorm(nn.Module):
     cLN of Luo and Mesgarani, Conv-TasNet, TASLP 2019, arXiv:1809.07454, section II-C. Sums are float64: in
     float32 they stop growing after some minutes.
 
-    State: (sum, sum of squares) each (B, 1), and the number of frames.
+    State: (sum, sum of squares, number of frames), each (B, 1).
     """
 
     def __init__(self, channels: int, epsilon: float = 1e-8) -> None:
@@ -26,13 +26,13 @@ class CumulativeLayerNorm(nn.Module):
     def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         if state is None:
             zero = torch.zeros(x.shape[0], 1, dtype=torch.float64, device=x.device)
-            state = (zero, zero, 0)
+            state = (zero, zero, zero)
         total, squares, frames = state
         if x.shape[-1] == 0:
             return x, state
         total = total + x.sum(1, dtype=torch.float64).cumsum(-1)
         squares = squares + x.square().sum(1, dtype=torch.float64).cumsum(-1)
-        count = torch.arange(frames + 1, frames + x.shape[-1] + 1, device=x.device) * x.shape[1]
+        count = (frames + torch.arange(1, x.shape[-1] + 1, device=x.device)) * x.shape[1]
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
         scale = (variance + self.epsilon).rsqrt()

@@ -1,0 +1,156 @@
+"""Fourier transforms as products with matrices, which is what a graph has in place of complex numbers.
+
+One matrix of cosines and one of sines would cost n² / 2 products each. A transform of n = A B samples is
+two steps of smaller ones instead (Cooley and Tukey, 1965). With n1 < A, n2 < B of the sample n1 B + n2, and
+c < A, d < B / 2 of the frequency c + A d:
+
+    Y[c, n2] = sum_n1 x[n1, n2] exp(-2 pi i c n1 / A)             one matrix for all
+    X[c, d]  = sum_n2 Y[c, n2] exp(-2 pi i n2 (c + A d) / n)      a matrix for each c
+
+That is 2 n (A + B) products. The highest frequency, n / 2, has a real value only, and lies where the
+imaginary part of frequency 0 would be. Every entry of a matrix is a cosine of a whole multiple of
+2 pi / n, or nearly: graphs that share their weights compute the matrices as they are loaded
+(`shared_weights.py`).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Table:
+    """weights * cos(2 pi (left * right + phase) / size); what is not of that form is put at `places`.
+
+    Args:
+        size: samples of a whole turn.
+        left, right, phase: integers, of shapes that go together.
+        weights: of a shape that goes with them.
+        places, put: indices (N, axes) and values (N,).
+        shape: of the matrices.
+    """
+
+    size: int
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    phase: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    places: NDArray[np.int64]
+    put: NDArray[np.float32]
+    shape: tuple[int, ...]
+
+    def values(self) -> NDArray[np.float32]:
+        """The matrices."""
+        turned = cosines(self.size)[(self.left * self.right + self.phase) % self.size] * self.weights
+        turned[tuple(self.places.T)] = self.put
+        return turned.astype(np.float32).reshape(self.shape)
+
+
+def cosines(size: int) -> NDArray[np.float32]:
+    """One turn of the cosine."""
+    return np.cos(np.arange(size) * (2 * np.pi / size)).astype(np.float32)
+
+
+def factors(size: int) -> tuple[int, int]:
+    """A and B of an even size, B even, as near to each other as they come."""
+    first = max(n for n in range(1, math.isqrt(size) + 1) if size % n == 0 and size // n % 2 == 0)
+    return first, size // first
+
+
+@functools.cache
+def tables(size: int) -> dict[str, Table]:
+    """Of both steps, forth ("first", "second") and back ("last" undoes "first")."""
+    a, b = factors(size)
+    turn = size if size % 4 == 0 else 2 * size
+    scale, quarter = turn // size, turn // 4
+    c, d, n2 = np.arange(a), np.arange(b // 2), np.arange(b)
+    frequency = (c[:, None] + a * d)[:, None, None, None] * scale
+    none, one = np.zeros((0, 5), np.int64), np.ones((), np.float32)
+    parts = np.array([[0, quarter], [3 * quarter, 0]])  # cos, -sin; sin, cos
+    outer = {"size": turn, "weights": one, "places": none[:, :3], "put": one[None][:0]}
+    alternating = (-1.0) ** n2
+    # c = 0, real part in, place of the imaginary part of frequency 0
+    forth = np.stack([0 * n2, 0 * n2, n2, 0 * n2 + 1, 0 * n2], axis=1)
+    back = np.stack([0 * n2, 0 * n2 + 1, 0 * n2, 0 * n2, n2], axis=1)
+    twice = np.where(frequency == 0, 1, 2) / size
+    return {
+        "first": Table(
+            left=(c * b * scale)[:, None, None],
+            right=np.arange(a),
+            phase=np.array([0, quarter])[:, None],
+            shape=(2 * a, a),
+            **outer,
+        ),
+        "second": Table(
+            size=turn,
+            left=n2[:, None, None],
+            right=frequency,
+            phase=parts[:, None, :, None],
+            weights=one,
+            places=forth,
+            put=alternating.astype(np.float32),
+            shape=(a, 2 * b, b),
+        ),
+        "inverse": Table(
+            size=turn,
+            left=n2,
+            right=frequency.transpose(0, 1, 4, 2, 3),
+            phase=parts.T[:, None, :, None],
+            weights=twice.transpose(0, 1, 4, 2, 3).astype(np.float32),
+            places=back,
+            put=(alternating / size).astype(np.float32),
+            shape=(a, b, 2 * b),
+        ),
+        "last": Table(
+            left=(np.arange(a) * b * scale)[:, None, None],
+            right=c[:, None],
+            phase=np.array([0, quarter]),
+            shape=(a, 2 * a),
+            **outer,
+        ),
+    }
+
+
+USED: set[int] = set()
+"""Sizes of the transforms that were traced so far."""
+
+
+@functools.cache
+def _values(size: int, name: str) -> NDArray[np.float32]:
+    # Arrays: a tensor that is made while a program is traced belongs to that program.
+    return tables(size)[name].values()
+
+
+def _table(size: int, name: str) -> Tensor:
+    USED.add(size)
+    return torch.from_numpy(_values(size, name))
+
+
+def transform(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Real (..., n) -> real and imaginary parts (..., n / 2 + 1), n even."""
+    size = x.shape[-1]
+    a, b = factors(size)
+    y = _table(size, "first") @ x.reshape(-1, a, b)
+    y = y.reshape(-1, a, 2 * b).transpose(0, 1) @ _table(size, "second")
+    y = y.permute(1, 2, 0).reshape(*x.shape[:-1], 2, size // 2)
+    real, imaginary = y.select(-2, 0), y.select(-2, 1)
+    inner = torch.nn.functional.pad(imaginary[..., 1:], (1, 1))
+    return torch.cat((real, imaginary[..., :1]), dim=-1), inner
+
+
+def inverse_transform(real: Tensor, imaginary: Tensor) -> Tensor:
+    """Real and imaginary parts (..., n / 2 + 1) -> real (..., n)."""
+    half = real.shape[-1] - 1
+    size = 2 * half
+    a, b = factors(size)
+    packed = torch.cat((real, imaginary[..., 1:half]), dim=-1)
+    y = packed.reshape(-1, b, a).permute(2, 0, 1) @ _table(size, "inverse")
+    y = _table(size, "last") @ y.transpose(0, 1).reshape(-1, 2 * a, b)
+    return y.reshape(*real.shape[:-1], size)
