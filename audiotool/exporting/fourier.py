@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -32,24 +32,25 @@ class Table:
     Args:
         size: samples of a whole turn.
         left, right, phase: integers, of shapes that go together.
-        weights: of a shape that goes with them.
-        places, put: indices (N, axes) and values (N,).
         shape: of the matrices.
+        weights: of a shape that goes with the integers'.
+        places, put: indices (N, axes) and values (N,).
     """
 
     size: int
     left: NDArray[np.int64]
     right: NDArray[np.int64]
     phase: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    places: NDArray[np.int64]
-    put: NDArray[np.float32]
     shape: tuple[int, ...]
+    weights: NDArray[np.float32] = field(default_factory=lambda: np.ones((), np.float32))
+    places: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 1), np.int64))
+    put: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def values(self) -> NDArray[np.float32]:
         """The matrices."""
         turned = cosines(self.size)[(self.left * self.right + self.phase) % self.size] * self.weights
-        turned[tuple(self.places.T)] = self.put
+        if len(self.places):
+            turned[tuple(self.places.T)] = self.put
         return turned.astype(np.float32).reshape(self.shape)
 
 
@@ -72,9 +73,7 @@ def tables(size: int) -> dict[str, Table]:
     scale, quarter = turn // size, turn // 4
     c, d, n2 = np.arange(a), np.arange(b // 2), np.arange(b)
     frequency = (c[:, None] + a * d)[:, None, None, None] * scale
-    none, one = np.zeros((0, 5), np.int64), np.ones((), np.float32)
     parts = np.array([[0, quarter], [3 * quarter, 0]])  # cos, -sin; sin, cos
-    outer = {"size": turn, "weights": one, "places": none[:, :3], "put": one[None][:0]}
     alternating = (-1.0) ** n2
     # c = 0, real part in, place of the imaginary part of frequency 0
     forth = np.stack([0 * n2, 0 * n2, n2, 0 * n2 + 1, 0 * n2], axis=1)
@@ -82,18 +81,17 @@ def tables(size: int) -> dict[str, Table]:
     twice = np.where(frequency == 0, 1, 2) / size
     return {
         "first": Table(
+            size=turn,
             left=(c * b * scale)[:, None, None],
             right=np.arange(a),
             phase=np.array([0, quarter])[:, None],
             shape=(2 * a, a),
-            **outer,
         ),
         "second": Table(
             size=turn,
             left=n2[:, None, None],
             right=frequency,
             phase=parts[:, None, :, None],
-            weights=one,
             places=forth,
             put=alternating.astype(np.float32),
             shape=(a, 2 * b, b),
@@ -109,11 +107,11 @@ def tables(size: int) -> dict[str, Table]:
             shape=(a, b, 2 * b),
         ),
         "last": Table(
+            size=turn,
             left=(np.arange(a) * b * scale)[:, None, None],
             right=c[:, None],
             phase=np.array([0, quarter]),
             shape=(a, 2 * a),
-            **outer,
         ),
     }
 
