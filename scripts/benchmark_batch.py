@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from bars import at_least, at_most
 
 RATE = 16000
 TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -168,9 +169,10 @@ def main() -> None:
     print(f"{options.files} files of {options.seconds:g} s; processor time of one job {one.total:.2f} s")
     print(f"two jobs, as measured: {one.wall / two.wall:.2f} times one")
     print(f"two commands of half the files, as measured: {one.wall / apart:.2f} times one")
-    print(f"two jobs, on two idle cores: {one.total / two.on_two_cores:.2f} times one")
-    print(f"overhead of a file: {overhead:.2f} ms")
-    print(f"a worker's own memory: {two.memory:.0f} MB")
+    faster = one.total / two.on_two_cores
+    print(f"two jobs, on two idle cores: {faster:.2f} times one {at_least(faster, 1.9)}")
+    print(f"overhead of a file: {overhead:.2f} ms {at_most(overhead, 5)}")
+    print(f"a worker's own memory: {two.memory:.0f} MB {at_most(two.memory, 120)}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ samples are dropped, and at the end `drain_value` is fed until the tail has come
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -311,7 +312,8 @@ def _make_session(graph: bytes | str, source: Path, threads: int) -> onnxruntime
     try:
         return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no base of their own
-        reason = str(error).splitlines()[0]
+        # What it says last, behind its call stack.
+        reason = re.split(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", str(error).splitlines()[0])[-1]
         raise CheckpointError(
             f"{source}: onnxruntime refuses this graph ({reason}): export it again"
         ) from error

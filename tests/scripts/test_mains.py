@@ -169,6 +169,13 @@ def test_benchmark_startup(run: Callable[..., str], recording: Path) -> None:
     lines = run("benchmark_startup", recording, "--runs", 1).splitlines()
     assert len(lines) == 7
     assert lines[-1].startswith("| `audiotool denoise` |")
+    assert "2.2 times: " in lines[-1]
+
+
+def test_profile_graph(run: Callable[..., str]) -> None:
+    out = run("profile_graph", "--checkpoint", "denoise-tiny-16k", "--seconds", 2)
+    assert out.startswith("| operator |")
+    assert "GFLOP/s: graph" in out
 
 
 def test_benchmark_streaming(run: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
