@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from audiotool.engines.card import OPSET, Card, StateCard
 from audiotool.engines.graph_file import read_contents
-from audiotool.engines.onnx import OnnxEngine
+from audiotool.engines.onnx import OnnxEngine, _make_session
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
 
 HOP = 4
@@ -213,3 +213,19 @@ def refused(action: Callable[[], object], message: str) -> None:
         action()
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_onnxruntime_refuses_is_told_without_its_call_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (
+        "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /src/frame.cc:74 Info::Info()"
+        " [ONNXRuntimeError] : 1 : FAIL : weights out of bounds"
+    )
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", refuse)
+    with pytest.raises(
+        CheckpointError, match=r"^a\.onnx: onnxruntime refuses this graph \(weights out of bounds\)"
+    ):
+        _make_session(b"", Path("a.onnx"), 1)
