@@ -72,6 +72,8 @@ def main() -> None:
     if graph is None:
         parser.error(f"{options.checkpoint} has no graph")
     card = Card.read(graph.with_suffix(".json"))
+    if card.macs_per_second is None:
+        parser.error(f"the card of {options.checkpoint} does not count its multiply-adds")
     found = profile(graph, card, options.seconds)
     total = sum(found.values())
     print("| operator | share of the time, % |\n| --- | ---: |")
