@@ -105,6 +105,15 @@ def test_benchmark_attention(run: Callable[..., str]) -> None:
     assert " ms" in out
 
 
+def test_benchmark_operators(run: Callable[..., str]) -> None:
+    out = run("benchmark_operators", "--checkpoint", "denoise-16k", "--streams", 2, "--runs", 1)
+    lines = {line[:22].strip(): line[22:].split() for line in out.splitlines()}
+    assert lines["operator"] == ["alone", "2", "streams", "file"]
+    assert float(lines["GRU"][0]) == 0, "a single step of a bundled graph is done without the operator"
+    assert float(lines["GRU"][2]) > 0
+    assert all(float(number) > 0 for name in ("all", "GFLOP/s") for number in lines[name])
+
+
 def test_benchmark_cluster(run: Callable[..., str]) -> None:
     lines = run("benchmark_cluster", "plan", "--files", 640).splitlines()
     assert "shard 3/64: 640 listed files, 10 jobs" in lines[0]
