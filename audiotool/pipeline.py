@@ -36,7 +36,6 @@ from audiotool.errors import InputError, StreamError
 from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult
 from audiotool.files.waveforms import Blocks, Opened, process_file
 from audiotool.progress import Progress
-from audiotool.streaming.carried import DAMAGED
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Session, Settings
@@ -204,15 +203,7 @@ class Pipeline:
             channels = _whole_number(channels, "a stream has channels")
         if state is None:
             return LiveStream(self._session(sample_rate, channels or 1, self.settings), self._made_from)
-        reason = state.refusal(
-            model=self.engine.name,
-            checkpoint_sha256=self._made_from,
-            engine=self.engine.kind,
-            sample_rate=sample_rate,
-            channels=channels,
-        )
-        if reason is not None:
-            raise StreamError(reason)
+        state.check(self.engine, self._made_from, sample_rate, channels)
         live = LiveStream(self._session(sample_rate, state.channels, state.settings), self._made_from)
         live.restore(state)
         return live
@@ -220,8 +211,8 @@ class Pipeline:
     def streams(self, capacity: int = 64) -> Streams:
         """Return `Streams`, in which many live streams are stepped together.
 
-        A stream has the pipeline's settings unless it joins with others. All streams use this model, whatever
-        their sample rate; `at` returns the pipeline of the full band.
+        A stream has the pipeline's settings unless it joins with others, and the model that `live` takes at
+        its sample rate.
 
         Args:
             capacity: number of rows. A stream takes one row, or one a channel where the model takes single
@@ -230,9 +221,11 @@ class Pipeline:
             StreamError: the model is not causal.
         """
 
-        def session(sample_rate: int, channels: int, settings: Settings) -> Session:
+        def session(sample_rate: int, channels: int, settings: Settings) -> tuple[Session, str]:
+            sample_rate = _in_whole_hertz(sample_rate)
             channels = _whole_number(channels, "a stream has channels")
-            return self._session(_in_whole_hertz(sample_rate), channels, settings)
+            chosen = self.at(sample_rate)
+            return chosen._session(sample_rate, channels, settings), chosen._made_from
 
         capacity = _whole_number(capacity, "a capacity is given in rows")
         return Streams(self.engine, capacity, session, self.settings)
@@ -440,19 +433,7 @@ class LiveStream:
         Raises:
             StreamError: the stream has ended.
         """
-        session, like = self._session, self._like
-        return StreamState(
-            model=session.engine.name,
-            checkpoint_sha256=self._made_from,
-            engine=session.engine.kind,
-            sample_rate=session.sample_rate,
-            channels=session.channels,
-            settings=session.settings,
-            values={
-                "session": session.state(),
-                "like": None if like is None else np.zeros((0,) if like.flat else (1, 0), like.dtype),
-            },
-        )
+        return StreamState.of(self._session, self._like, self._made_from)
 
     def restore(self, state: StreamState) -> None:
         """Continue from the state of a stream of the same kind, which `Pipeline.live` has checked.
@@ -462,14 +443,7 @@ class LiveStream:
         Raises:
             StreamError: the state is damaged.
         """
-        if not isinstance(state.values, dict) or state.values.keys() != {"session", "like"}:
-            raise StreamError(DAMAGED)
-        self._session.restore(state.values["session"])
-        like = state.values["like"]
-        try:
-            self._like = None if like is None else UserArray(like)
-        except InputError as error:
-            raise StreamError(DAMAGED) from error
+        self._like = state.into(self._session)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise StreamError(

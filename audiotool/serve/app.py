@@ -43,7 +43,8 @@ from audiotool.serve.requests import (
     reason,
     settings_of,
 )
-from audiotool.serve.service import Call, FullError, Service
+from audiotool.serve.service import Call, Service
+from audiotool.streaming.streams import FullError
 from audiotool.version import __version__
 
 NORMAL, GOING_AWAY, UNSUPPORTED, BAD_DATA, POLICY, TRY_LATER = 1000, 1001, 1003, 1007, 1008, 1013

@@ -23,7 +23,7 @@ from audiotool.audio.raw import Raw
 from audiotool.errors import AudiotoolError, StreamError
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.session import Settings
-from audiotool.streaming.streams import SharedStream, Streams
+from audiotool.streaming.streams import FullError, SharedStream
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +37,6 @@ GATHER_SECONDS = 0.003
 """After the first block a round waits so long for blocks of others: more of them are stepped together."""
 
 Result = TypeVar("Result")
-
-
-class FullError(StreamError):
-    """There is no place for another stream."""
 
 
 @dataclass
@@ -180,7 +176,7 @@ class Service:
         self.capacity = capacity
         self.counters = Counters()
         self.calls: set[Call] = set()
-        self._pools: dict[int, Streams] = {id(pipeline.engine): pipeline.streams(capacity)}
+        self.streams = pipeline.streams(capacity)
         self._thread = ThreadPoolExecutor(1, "audiotool-streams")
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -243,15 +239,10 @@ class Service:
 
     def _join(self, raw: Raw, settings: Settings) -> Call:
         assert raw.sample_rate is not None
-        chosen = self.pipeline.at(raw.sample_rate)
-        pool = self._pools.get(id(chosen.engine))
-        if pool is None:
-            pool = self._pools[id(chosen.engine)] = chosen.streams(self.capacity)
-        used = sum(other.capacity - other.free for other in self._pools.values())
-        needed = raw.channels if chosen.engine.channels == 1 else 1
-        if used + needed > self.capacity:
-            raise FullError(f"all {self.capacity} places are taken: try again later")
-        stream = pool.join(raw.sample_rate, raw.channels, settings)
+        try:
+            stream = self.streams.join(raw.sample_rate, raw.channels, settings)
+        except FullError as error:
+            raise FullError(f"all {self.capacity} places are taken: try again later") from error
         session = stream.session
         return Call(stream, raw, Raw(raw.encoding, session.output_rate, session.output_channels))
 
@@ -290,9 +281,8 @@ class Service:
                 self.counters.samples += block.size
                 self.counters.audio_seconds += block.shape[1] / call.stream.session.sample_rate
         try:
-            for pool in self._pools.values():
-                while pool.step():
-                    pass
+            while self.streams.step():
+                pass
         except Exception as error:  # a fault of ours costs these streams, not the server
             log.exception("a round failed")
             for call, _, _ in work:

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
+from audiotool.arrays import UserArray
 from audiotool.atomic import cause, replacing
 from audiotool.documents import DocumentError, read_json
+from audiotool.engines.base import Engine
 from audiotool.errors import InputError, StreamError
 from audiotool.paths import in_utf8
-from audiotool.streaming.carried import Value
-from audiotool.streaming.session import Settings
+from audiotool.streaming.carried import DAMAGED, Value
+from audiotool.streaming.session import Session, Settings
 from audiotool.version import __version__
 
 FORMAT = 1
@@ -57,6 +59,44 @@ class StreamState:
     settings: Settings
     values: Value
     version: str = __version__
+
+    @classmethod
+    def of(cls, session: Session, like: UserArray[Any] | None, checkpoint_sha256: str) -> StreamState:
+        """Return the state of a stream.
+
+        Args:
+            session: of the stream.
+            like: an array of the kind that was fed last.
+        Raises:
+            StreamError: the stream has ended.
+        """
+        return cls(
+            model=session.engine.name,
+            checkpoint_sha256=checkpoint_sha256,
+            engine=session.engine.kind,
+            sample_rate=session.sample_rate,
+            channels=session.channels,
+            settings=session.settings,
+            values={
+                "session": session.state(),
+                "like": None if like is None else np.zeros((0,) if like.flat else (1, 0), like.dtype),
+            },
+        )
+
+    def into(self, session: Session) -> UserArray[Any] | None:
+        """Let a session of the same kind of stream continue from here; return `like`, as a numpy array.
+
+        Raises:
+            StreamError: the state is damaged.
+        """
+        if not isinstance(self.values, dict) or self.values.keys() != {"session", "like"}:
+            raise StreamError(DAMAGED)
+        session.restore(self.values["session"])
+        like = self.values["like"]
+        try:
+            return None if like is None else UserArray(like)
+        except InputError as error:
+            raise StreamError(DAMAGED) from error
 
     def save(self, path: str | Path) -> None:
         """Write the state to a file, which appears under its name when it is complete.
@@ -115,8 +155,22 @@ class StreamState:
         settings = Settings(**header.pop("settings"))
         return cls(settings=settings, values=_restored(header.pop("values"), arrays), **header)
 
-    def refusal(self, **expected: Any) -> str | None:
-        """Return why a stream of these facts (`model`, `engine`, …) cannot continue from here, or None."""
+    def check(self, engine: Engine, checkpoint_sha256: str, sample_rate: int, channels: int | None) -> None:
+        """Check that a stream of an engine and checkpoint can continue from here.
+
+        Args:
+            sample_rate: Hz.
+            channels: of the stream; None accepts any number.
+        Raises:
+            StreamError: the state belongs to another kind of stream.
+        """
+        expected = {
+            "model": engine.name,
+            "checkpoint_sha256": checkpoint_sha256,
+            "engine": engine.kind,
+            "sample_rate": sample_rate,
+            "channels": channels,
+        }
         told = {
             "model": "of the model {}, not of {}",
             "checkpoint_sha256": "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)",
@@ -127,8 +181,7 @@ class StreamState:
         for name, words in told.items():
             found, wanted = getattr(self, name), expected.get(name)
             if wanted is not None and found != wanted:
-                return f"this state is {words.format(found or 'none', wanted or 'none')}"
-        return None
+                raise StreamError(f"this state is {words.format(found or 'none', wanted or 'none')}")
 
 
 def _described(value: Value, arrays: dict[str, NDArray[Any]]) -> Any:

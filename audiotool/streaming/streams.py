@@ -1,4 +1,4 @@
-"""Many live streams through one model, stepped together.
+"""Many live streams, stepped together.
 
     streams = pipeline.streams(capacity=64)
     call = streams.join(sample_rate=8000)
@@ -24,20 +24,26 @@ from audiotool.engines.base import Engine
 from audiotool.errors import StreamError
 from audiotool.streaming.onset import Onsets
 from audiotool.streaming.session import Session, Settings
+from audiotool.streaming.state import StreamState
 from audiotool.streaming.streamer import CausalStreamer
 
 if TYPE_CHECKING:
     from audiotool.engines.base import Rows
 
 
+class FullError(StreamError):
+    """Too few rows are free."""
+
+
 class Streams:
-    """Live streams through one model, stepped in one batch.
+    """Live streams, stepped in one batch a model.
 
     Args:
-        engine: causal.
-        capacity: rows of the batch. A stream takes one row, or one a channel where the model takes single
-            channels.
-        open_session: function of (sample rate in Hz, channels, settings) that returns a session.
+        engine: causal; of the first batch.
+        capacity: rows of all batches together. A stream takes one row, or one a channel where the model takes
+            single channels.
+        open_session: function of (sample rate in Hz, channels, settings) that returns a session, and the
+            SHA-256 of its model's checkpoint.
         settings: the default of `join`.
     Raises:
         StreamError: the model is not causal.
@@ -47,63 +53,101 @@ class Streams:
         self,
         engine: Engine,
         capacity: int,
-        open_session: Callable[[int, int, Settings], Session],
+        open_session: Callable[[int, int, Settings], tuple[Session, str]],
         settings: Settings | None = None,
     ) -> None:
         if capacity < 1:
             raise StreamError(f"there is room for one stream or more, got {capacity}")
-        self.engine = engine
         self.capacity = capacity
         self.settings = settings or Settings()
         self._open = open_session
-        self._batch = engine.batch(capacity)
-        self._free = list(range(capacity - 1, -1, -1))
-        self._streams: dict[Rows, SharedStream] = {}
-        # One object for all rows: a single call finds the onsets of all streams.
-        self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
+        self._batches = {id(engine): _SharedBatch(engine, capacity)}
 
     def __len__(self) -> int:
         """Number of streams that have joined and not left."""
-        return len(self._streams)
+        return sum(len(batch.streams) for batch in self._batches.values())
 
     @property
     def free(self) -> int:
         """Number of free rows."""
-        return len(self._free)
+        return self.capacity - sum(self.capacity - len(batch.free) for batch in self._batches.values())
 
-    def join(self, sample_rate: int, channels: int = 1, settings: Settings | None = None) -> SharedStream:
+    def join(
+        self,
+        sample_rate: int,
+        channels: int | None = None,
+        settings: Settings | None = None,
+        state: StreamState | None = None,
+    ) -> SharedStream:
         """Begin a stream.
 
         Args:
             sample_rate: Hz.
-            channels: number of channels of its blocks.
+            channels: number of channels of its blocks; None is 1, or the state's.
             settings: of this stream; `chunk_seconds` has to be None, because all streams step by hops.
+            state: of a stream, live or shared, that continues here with its settings.
         Raises:
-            StreamError: too few rows are free, or the settings do not fit.
+            FullError: too few rows are free.
+            StreamError: the settings do not fit, or the state belongs to another kind of stream.
         """
+        if state is not None:
+            if settings is not None:
+                raise StreamError("a state has the settings of its stream: give one of the two")
+            settings, channels = state.settings, state.channels if channels is None else channels
         settings = settings or self.settings
         if settings.chunk_seconds is not None:
             raise StreamError("streams that are stepped together step by hops: chunk_seconds is None")
-        session = self._open(sample_rate, channels, settings)
+        session, checkpoint_sha256 = self._open(sample_rate, 1 if channels is None else channels, settings)
         needed = session.model_shape[0]
-        if needed > len(self._free):
-            raise StreamError(
-                f"all {self.capacity} places are taken, {len(self._free)} are free and this stream needs"
+        if needed > self.free:
+            raise FullError(
+                f"all {self.capacity} places are taken, {self.free} are free and this stream needs"
                 f" {needed}: let one leave, or make room with a greater capacity"
             )
-        # The lowest ones: rows that lie side by side are not copied.
-        self._free.sort(reverse=True)
-        rows = tuple(self._free.pop() for _ in range(needed))
-        stream = SharedStream(self, session, rows)
-        self._streams[rows] = stream
-        self._attach(stream)
+        like = None
+        if state is not None:
+            state.check(session.engine, checkpoint_sha256, session.sample_rate, session.channels)
+            like = state.into(session)
+        engine = session.engine
+        batch = self._batches.get(id(engine))
+        if batch is None:
+            batch = self._batches[id(engine)] = _SharedBatch(engine, self.capacity)
+        stream = SharedStream(batch, session, batch.take_rows(needed), checkpoint_sha256, like)
+        batch.attach(stream)
         return stream
 
     def step(self) -> int:
         """Step every stream that has a whole hop by one hop; return the number of these streams."""
+        return sum(batch.step() for batch in self._batches.values())
+
+
+class _SharedBatch:
+    """The streams of one engine.
+
+    Args:
+        engine: causal.
+        capacity: rows.
+    """
+
+    def __init__(self, engine: Engine, capacity: int) -> None:
+        self.engine = engine
+        self.capacity = capacity
+        self.free = list(range(capacity - 1, -1, -1))
+        self.streams: dict[Rows, SharedStream] = {}
+        self._batch = engine.batch(capacity)
+        # One object for all rows: a single call finds the onsets of all streams.
+        self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
+
+    def take_rows(self, count: int) -> Rows:
+        """The lowest free ones: rows that lie side by side are not copied."""
+        self.free.sort(reverse=True)
+        return tuple(self.free.pop() for _ in range(count))
+
+    def step(self) -> int:
+        """Step every stream that has a whole hop; return the number of these streams."""
         members = [
             (rows, stream.streamer.take_hop())
-            for rows, stream in self._streams.items()
+            for rows, stream in self.streams.items()
             if stream.streamer.has_hop
         ]
         if not members:
@@ -111,7 +155,7 @@ class Streams:
         if self._onsets is not None:
             self._forget_quiet(members, self._onsets)
         for (rows, _), output in zip(members, self._batch.step(members), strict=True):
-            stream = self._streams[rows]
+            stream = self.streams[rows]
             stream.session.receive(stream.streamer.give(output))
         return len(members)
 
@@ -129,15 +173,16 @@ class Streams:
             if mask.any():
                 self._batch.insert(rows, self.engine.forget(self._batch.extract(rows), mask))
 
-    def _attach(self, stream: SharedStream) -> None:
+    def attach(self, stream: SharedStream) -> None:
         """Move the state of the stream's streamer into the batch."""
         streamer = stream.streamer
+        self.streams[stream.rows] = stream
         self._batch.insert(stream.rows, streamer.memory)
         if self._onsets is not None and streamer.onsets is not None:
             self._onsets.put(list(stream.rows), streamer.onsets, self.capacity)
         streamer.is_stepped_elsewhere = True
 
-    def _detach(self, stream: SharedStream) -> None:
+    def detach(self, stream: SharedStream) -> None:
         """Copy the stream's rows of the batch back into its streamer."""
         streamer = stream.streamer
         streamer.memory = self._batch.extract(stream.rows)
@@ -145,10 +190,11 @@ class Streams:
             streamer.onsets = self._onsets.take(list(stream.rows))
         streamer.is_stepped_elsewhere = False
 
-    def _leave(self, stream: SharedStream) -> None:
-        if self._streams.get(stream.rows) is stream:  # not one that has its rows now
-            del self._streams[stream.rows]
-            self._free += stream.rows
+    def leave(self, stream: SharedStream) -> None:
+        """Free the stream's rows, unless they are another's by now."""
+        if self.streams.get(stream.rows) is stream:
+            del self.streams[stream.rows]
+            self.free += stream.rows
 
 
 class SharedStream:
@@ -158,15 +204,28 @@ class SharedStream:
         rows: the stream's rows in the batch.
     """
 
-    __slots__ = ("__weakref__", "_like", "_streams", "rows", "session", "streamer")
+    __slots__ = ("__weakref__", "_batch", "_like", "_made_from", "rows", "session", "streamer")
 
-    def __init__(self, streams: Streams, session: Session, rows: Rows) -> None:
+    def __init__(
+        self,
+        batch: _SharedBatch,
+        session: Session,
+        rows: Rows,
+        checkpoint_sha256: str,
+        like: UserArray[Any] | None,
+    ) -> None:
         assert isinstance(session.streamer, CausalStreamer)
-        self._streams = streams
-        self._like: UserArray[Any] | None = None
+        self._batch = batch
+        self._made_from = checkpoint_sha256
+        self._like = like
         self.session = session
         self.streamer = session.streamer
         self.rows = rows
+
+    @property
+    def latency_seconds(self) -> float:
+        """`latency` in seconds."""
+        return self.latency / self.session.sample_rate
 
     @property
     def latency(self) -> int:
@@ -204,6 +263,20 @@ class SharedStream:
         pulled: Array = self._kind().restore(self.session.pull().stems)
         return pulled
 
+    def state(self) -> StreamState:
+        """Return all that this stream carries, as a value; `Streams.join` and `Pipeline.live` continue from
+        it.
+
+        Raises:
+            StreamError: the stream has left.
+        """
+        self._check_joined()
+        self._batch.detach(self)
+        try:
+            return StreamState.of(self.session, self._like, self._made_from)
+        finally:
+            self._batch.attach(self)
+
     def flush(self) -> Array:
         """End the stream, free its rows and return its tail. Output and input are then equally long.
 
@@ -212,17 +285,17 @@ class SharedStream:
         """
         kind = self._kind()
         self._check_joined()
-        self._streams._detach(self)
-        self._streams._leave(self)
+        self._batch.detach(self)
+        self._batch.leave(self)
         tail: Array = kind.restore(self.session.flush().stems)
         return tail
 
     def leave(self) -> None:
         """End the stream without a tail and free its rows. A second call does nothing."""
-        self._streams._leave(self)
+        self._batch.leave(self)
 
     def _check_joined(self) -> None:
-        if self._streams._streams.get(self.rows) is not self:
+        if self._batch.streams.get(self.rows) is not self:
             raise StreamError("this stream has left")
 
     def _kind(self) -> UserArray[Any]:

@@ -219,7 +219,7 @@ def test_clients_that_vanish_leave_nothing(server: Running) -> None:
                 stream.send(pcm(0.1).tobytes())
             stream.socket.shutdown(socket.SHUT_RDWR)
     until(lambda: not server.service.calls)
-    assert all(not len(pool) for pool in server.service._pools.values())
+    assert not len(server.service.streams)
 
 
 def test_a_client_that_reads_nothing_is_left_after_a_while() -> None:

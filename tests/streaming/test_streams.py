@@ -42,7 +42,8 @@ class Call:
 
 
 def alone(pipeline: Pipeline, call: Call) -> Waveform:
-    pipeline = Pipeline(pipeline.engine, pipeline.task, pipeline.metadata, call.settings)
+    chosen = pipeline.at(call.rate)
+    pipeline = Pipeline(chosen.engine, chosen.task, chosen.metadata, call.settings)
     live, size = pipeline.live(call.rate, call.x.shape[0]), call.rate // 100
     parts = [live.feed(call.x[:, n : n + size]) for n in range(0, call.x.shape[1], size)]
     return np.concatenate([*parts, live.flush()], axis=-1)
@@ -176,6 +177,58 @@ def test_settings_of_each_stream_may_change() -> None:
     assert np.abs(got[0] - got[1]).max() > 0.01
     with pytest.raises(StreamError, match="settled when a stream begins"):
         one.settings = dataclasses.replace(one.settings, upper_band=False)
+
+
+def test_each_rate_has_the_model_that_a_live_stream_has() -> None:
+    pipeline = audiotool.load("denoise")
+    kinds: list[tuple[int, int, dict[str, Any]]] = [(48000, 1, {}), (16000, 1, {}), (48000, 2, {})]
+    run(pipeline, kinds, 0.5, 3)
+
+
+def test_a_stream_goes_on_from_its_state() -> None:
+    """From a shared stream into a shared and a live one, and from a live one into a shared one."""
+    pipeline = audiotool.load("denoise-tiny-16k")
+    x = (speech_like(1.0, 22050, 2) * 32767).astype(np.int16)
+    first, cut = pipeline.streams(4), 9000
+    beside, stream = first.join(16000), first.join(22050, 2, Settings(mix=0.9))
+    beside.push(x[0])
+    stream.push(x[:, :cut])
+    while first.step():
+        pass
+    begun = stream.pull()
+    state = stream.state()
+    ways = {}
+    for name, streams in (("same", first), ("other", pipeline.streams(2))):
+        if name == "same":
+            stream.leave()
+        ways[name] = streams.join(22050, state=state)
+    live = pipeline.live(22050, state=state)
+    again = pipeline.streams(2).join(22050, state=live.state())
+    expected = np.concatenate([live.feed(x[:, cut:]), live.flush()], axis=1)
+    for shared in (*ways.values(), again):
+        assert shared.settings.mix == 0.9
+        shared.push(x[:, cut:])
+        found = np.concatenate([shared.pull(), shared.flush()], axis=1)
+        assert found.dtype == np.int16
+        assert np.abs(found.astype(int) - expected).max() <= 1
+    assert begun.shape[1] + expected.shape[1] == x.shape[1]
+
+
+def test_states_that_do_not_belong_here() -> None:
+    pipeline = audiotool.load("denoise-tiny-16k")
+    stream = pipeline.streams(2).join(16000)
+    state = stream.state()
+    streams = pipeline.streams(2)
+    with pytest.raises(StreamError, match="of 16000 Hz, not of 8000 Hz"):
+        streams.join(8000, state=state)
+    with pytest.raises(StreamError, match="give one of the two"):
+        streams.join(16000, settings=Settings(), state=state)
+    with pytest.raises(StreamError, match=r"another checkpoint|of the model"):
+        audiotool.load("denoise-16k").streams(2).join(16000, state=state)
+    assert streams.free == 2
+    stream.leave()
+    with pytest.raises(StreamError, match="has left"):
+        stream.state()
 
 
 def test_a_full_house_refuses() -> None:
