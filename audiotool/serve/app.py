@@ -54,8 +54,8 @@ PAGES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascri
 PAGES["/worklet.js"] = ("worklet.js", "text/javascript")
 
 SAFE = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; connect-src 'self' ws: wss:;"
-    " frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; img-src data:;"
+    " connect-src 'self' ws: wss:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }

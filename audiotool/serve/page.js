@@ -60,7 +60,7 @@ async function start() {
     player.port.postMessage(samples);
     const seconds = (running.got / context.sampleRate).toFixed(1);
     say(`${seconds} s cleaned; the model lags by ${hello.latency_ms} ms` +
-        (running.missing ? `; ${running.missing} gaps` : "") + ".");
+        (running.missing ? `; gaps: ${running.missing}` : "") + ".");
   };
   socket.onclose = ({ code, reason }) => stop(code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
 }

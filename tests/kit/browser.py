@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -33,14 +34,18 @@ class Browser:
     Args:
         profile: an empty folder.
         size: of the window in CSS pixels.
+        options: of the command line, beside the usual ones.
     """
 
-    def __init__(self, profile: Path, size: tuple[int, int] = (1280, 900)) -> None:
+    def __init__(
+        self, profile: Path, size: tuple[int, int] = (1280, 900), options: Sequence[str] = ()
+    ) -> None:
         ours_in, theirs_out = os.pipe()
         theirs_in, ours_out = os.pipe()
         command = [
             str(program()),
             *OPTIONS,
+            *options,
             f"--user-data-dir={profile}",
             f"--window-size={size[0]},{size[1]}",
         ]
@@ -81,8 +86,12 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Show a file, and wait until it is loaded."""
+        self.visit(path.absolute().as_uri())
+
+    def visit(self, url: str) -> None:
+        """Show an address, and wait until it is loaded."""
         self.events.clear()
-        self.call("Page.navigate", url=path.absolute().as_uri())
+        self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
