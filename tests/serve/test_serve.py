@@ -218,7 +218,7 @@ def test_clients_that_vanish_leave_nothing(server: Running) -> None:
             if n % 2:
                 stream.send(pcm(0.1).tobytes())
             stream.socket.shutdown(socket.SHUT_RDWR)
-    until(lambda: not server.service.calls and not len(server.service.streams))  # type: ignore[union-attr]
+    until(lambda: not server.service.calls and not len(server.service.streams))
 
 
 def test_a_client_that_reads_nothing_is_left_after_a_while() -> None:
