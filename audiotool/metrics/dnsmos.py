@@ -15,6 +15,7 @@ arXiv:2010.15258.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -101,11 +102,12 @@ def rate(recording: Recording) -> dict[str, float]:
     if not is_there("onnx"):
         raise DependencyError(f"DNSMOS needs onnx, which is not installed: {install('mos')}")
     totals, count, loudest = np.zeros(4), 0, 0.0
-    for samples, first, number in _groups(recording.blocks(SAMPLE_RATE)):
+    for samples, first, number, period in _groups(recording.blocks(SAMPLE_RATE)):
         loudest = max(loudest, float(np.abs(samples).max()))
-        kept = [n for n in range(number) if _counts(first + n)]
+        unlike = _unlike(number, period)
+        kept = [n % unlike for n in range(number) if _counts(first + n)]
         for channel in samples:
-            scores = np.column_stack((_p835(channel, number), _p808(channel, number)))
+            scores = np.column_stack((_p835(channel, unlike, period), _p808(channel, unlike)))
             totals += scores[kept].sum(axis=0)
             count += len(kept)
     if loudest == 0:
@@ -127,34 +129,43 @@ def _counts(window: int) -> bool:
     return int((window + LENGTH / SAMPLE_RATE) * HOP) - window * HOP == LENGTH
 
 
-def _groups(blocks: Iterator[Waveform]) -> Iterator[tuple[Waveform, int, int]]:
-    """(channels, samples) of some windows, the number of the first of them, and how many they are."""
+def _unlike(number: int, period: int) -> int:
+    """How many windows come before the first comes again, in what repeats after a period."""
+    return min(number, period // math.gcd(period, HOP)) if period else number
+
+
+def _groups(blocks: Iterator[Waveform]) -> Iterator[tuple[Waveform, int, int, int]]:
+    """(channels, samples) of some windows, the number of the first of them, how many they are, the period.
+
+    What is too short for a window is repeated, with a period of its length; of others that is 0.
+    """
     held: Waveform | None = None
     done = total = 0
     for block in blocks:
         held = block if held is None else np.concatenate((held, block), axis=1)
         total += block.shape[1]
         while window_count(total) - done >= TOGETHER:
-            yield held[:, : _samples(TOGETHER)], done, TOGETHER
+            yield held[:, : _samples(TOGETHER)], done, TOGETHER, 0
             done, held = done + TOGETHER, held[:, TOGETHER * HOP :]
     if held is None or not total:
         raise Unscorable("there are no samples to rate")
+    period = total if total < LENGTH else 0
     while total < LENGTH:
         held, total = np.concatenate((held, held), axis=1), 2 * total
     if window_count(total) > done:
         number = window_count(total) - done
-        yield held[:, : _samples(number)], done, number
+        yield held[:, : _samples(number)], done, number, period
 
 
 def _samples(windows: int) -> int:
     return LENGTH + (windows - 1) * HOP
 
 
-def _p835(samples: Waveform, number: int) -> NDArray[np.float64]:
-    """(windows, 3): SIG, BAK and OVRL."""
+def _p835(samples: Waveform, number: int, period: int = 0) -> NDArray[np.float64]:
+    """(windows, 3): SIG, BAK and OVRL, of samples that repeat after a period, 0 for never."""
     trunk, head = _p835_graphs()
     frames = sliding_window_view(samples, 2 * FRAME)[::FRAME]
-    shared = _in_parts(trunk, frames)
+    shared = _repeated(trunk, frames, period) if period else _in_parts(trunk, frames)
     starts = [n * HOP_FRAMES for n in range(number)]
     edge = EDGE_FRAMES
     ends = np.stack(
@@ -183,6 +194,17 @@ EDGE_FRAMES = 16
 AFFECTED = 2
 """What the trunk gives first and last of a window depends on where the window ends: so many are computed of
 the window's first and last frames alone."""
+
+
+def _repeated(trunk: Graph, frames: Waveform, period: int) -> Waveform:
+    """As `_in_parts`; once over one period where that is a multiple of what the trunk makes one frame of."""
+    cycle, rest = divmod(period, FRAME * POOLED)
+    once = cycle * POOLED + 2 * MARGIN
+    if rest or once >= len(frames):
+        return _in_parts(trunk, frames)
+    # What the beginning makes of the first frames does not come again; windows have their own there.
+    shared = _in_parts(trunk, frames[:once])[:, AFFECTED : AFFECTED + cycle]
+    return shared[:, (np.arange(len(frames) // POOLED) - AFFECTED) % cycle]
 
 
 def _in_parts(trunk: Graph, frames: Waveform) -> Waveform:

@@ -71,12 +71,23 @@ def test_windows_that_share_their_convolutions_are_those_of_the_whole_network() 
     np.testing.assert_allclose(dnsmos._p835(samples, count), expected, atol=1e-5)
 
 
+@needs_models
+@pytest.mark.parametrize("seconds", [0.04, 1.0, 2.52, 4.0, 8.0])
+def test_what_repeats_is_heard_once(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform = speech_like(seconds, RATE, seed=7)
+    quick = dnsmos.rate(Recording.of(waveform, RATE))
+    monkeypatch.setattr(dnsmos, "_unlike", lambda number, period: number)
+    monkeypatch.setattr(dnsmos, "_repeated", lambda trunk, frames, period: dnsmos._in_parts(trunk, frames))
+    plain = dnsmos.rate(Recording.of(waveform, RATE))
+    assert quick == pytest.approx(plain, abs=1e-5)
+
+
 def test_windows_are_the_same_however_the_recording_is_read() -> None:
     waveform = np.arange(75 * RATE, dtype=np.float32)[None]
 
     def windows(size: int) -> list[float]:
         found = []
-        for samples, first, number in dnsmos._groups(iter(np.array_split(waveform, size, axis=1))):
+        for samples, first, number, _ in dnsmos._groups(iter(np.array_split(waveform, size, axis=1))):
             assert samples.shape[1] == dnsmos.LENGTH + (number - 1) * RATE
             assert number <= dnsmos.TOGETHER, "what is held is bounded"
             found += [float(samples[0, n * RATE]) for n in range(number)]
