@@ -339,7 +339,8 @@ class BandSplitGRU(Model):
                 self.split, features.split(sizes, dim=1), c.bands, strict=True
             )
         ]
-        h = torch.cat(parts).transpose(0, 1)
+        # What layers add to stays in single precision, whatever they are computed in.
+        h = torch.cat(parts).transpose(0, 1).to(features.dtype)
         bands, h = h.shape[1], h.flatten(0, 1)
         states, memories = list(state["layers"]), list(state["memories"])
         for n, layer in enumerate(self.layers):
@@ -361,7 +362,7 @@ class BandSplitGRU(Model):
         for layer, layer_state in zip(self.filters, state["filters"], strict=True):
             own = torch.cat([k for k in coefficients if k.shape[3] == layer.taps], dim=4)
             begin, end = end, end + own.shape[4]
-            own = torch.complex(own[0], own[1])
+            own = torch.complex(*own.to(bins.real.dtype))
             filtered, layer_state = layer(bins[..., begin:end], own, layer_state)
             outputs.append(filtered)
             filter_states.append(layer_state)

@@ -9,6 +9,7 @@ import torch
 
 from audiotool.errors import CheckpointError
 from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig, Memory
+from audiotool.models.registry import MODELS
 
 
 def build(**config: Any) -> Any:
@@ -172,3 +173,22 @@ def test_warmed_up_examples_are_what_a_warmed_up_stream_gives() -> None:
     assert model.layers[0].gru.weight_ih_l0.grad.abs().max() > 0
     model.training_outputs({"input": x})["estimate"].square().mean().backward()
     assert all(layer.beginning.values.grad.abs().max() > 0 for layer in model.layers)
+
+
+@pytest.mark.parametrize("name", ["band-split-gru", "full-band-gru"])
+def test_half_precision_trains_alike(name: str) -> None:
+    """As `train.precision=bf16` does: what layers add to, spectra and filters stay in single precision."""
+    torch.manual_seed(0)
+    architecture = MODELS.get(name)
+    model: Any = architecture.from_config({**architecture.small, "memory": 6, "learnt_start": True})
+    x, gradients, outputs = torch.randn(2, 1, 8000), [], []
+    for half in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            outputs.append(model.process(x))
+        gradients.append(
+            torch.autograd.grad(outputs[-1].square().mean(), model.layers[0].gru.weight_ih_l0)[0]
+        )
+    assert outputs[1].dtype == torch.float32
+    assert 0 < (outputs[1] - outputs[0]).norm() < 0.01 * outputs[0].norm()
+    whole, half_precise = (g.flatten() for g in gradients)
+    assert torch.cosine_similarity(whole, half_precise, dim=0) > 0.95

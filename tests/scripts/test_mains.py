@@ -86,6 +86,14 @@ WITH_OPTIONS = sorted(
 )
 
 
+def test_benchmark_precision(run: Callable[..., str]) -> None:
+    small = ("model.config.dim=8", "model.config.layers=1", "audio.segment_seconds=0.5")
+    options = [word for setting in small for word in ("--set", setting)]
+    cells = run("benchmark_precision", "--steps", 1, *options).splitlines()[-1].split("|")
+    assert cells[1].strip() == "denoise-broad"
+    assert float(cells[5]) > 0.9
+
+
 on_unix = pytest.mark.skipif(sys.platform == "win32", reason="it reads what child processes took by os.wait4")
 
 

@@ -34,14 +34,12 @@ class GRU(nn.GRU):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         if torch.compiler.is_exporting():
             return self._exported(input, hx)
-        own = (
-            input.device.type == "cpu"
-            and input.ndim == 3
-            and input.numel() > 0
-            and not torch.is_autocast_enabled("cpu")
-        )
-        if not own:
+        if input.device.type != "cpu" or input.ndim != 3 or input.numel() == 0:
             return nn.GRU.forward(self, input, hx)
+        if torch.is_autocast_enabled("cpu"):
+            # Its matrices are small: in half precision they would gain nothing.
+            with torch.autocast("cpu", enabled=False):
+                return self.forward(input.float(), None if hx is None else hx.float())
         x = input.transpose(0, 1) if self.batch_first else input
         begin = x.new_zeros(x.shape[1], self.hidden_size) if hx is None else hx[0]
         if len(x) == 1 and not torch.is_grad_enabled():
