@@ -12,7 +12,13 @@ from typing import Any
 from audiotool.cores import core_count
 from audiotool.signals import held_back
 
-PRELOADED = ["audiotool.batch.pool", "audiotool.tasks.load", "audiotool.engines.onnx"]
+PRELOADED = [
+    "audiotool.batch.pool",
+    "audiotool.engines.onnx",
+    "audiotool.pipeline",
+    "audiotool.tasks.inference",
+    "audiotool.tasks.load",
+]
 """What workers share: no module that begins threads, which are not forked."""
 
 
