@@ -29,11 +29,11 @@ FAST = {"audio", "docs", "dsp", "files", "losses", "metrics", "tasks"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test `fast` or `slow` by its package, unless its module says that it is slow."""
+    """Mark every test `fast` or `slow` by its package, unless it says itself what it is."""
     tests = Path(__file__).parent
     for item in items:
         package = item.path.relative_to(tests).parts[0]
-        if item.get_closest_marker("slow") is None:
+        if not any(item.get_closest_marker(mark) for mark in ("fast", "slow")):
             item.add_marker("fast" if package in FAST else "slow")
 
 

@@ -17,6 +17,8 @@ from audiotool.batch.work import Outcome, Status, failed
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.metrics.rows import Row
 
+pytestmark = pytest.mark.fast
+
 
 class Terminal(io.StringIO):
     """Something that claims to be a terminal, or not."""

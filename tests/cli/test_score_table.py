@@ -9,6 +9,8 @@ from audiotool.cli.score_table import print_scores
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
 
+pytestmark = pytest.mark.fast
+
 METRICS = ("pesq", "pesq_nb", "stoi", "estoi", "si_sdr", "lsd", "snr")
 
 
