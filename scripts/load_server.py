@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import json
 import random
+import re
 import time
 import urllib.request
 from collections import Counter
@@ -179,7 +180,9 @@ async def nonsense(options: argparse.Namespace) -> str:
             async for _ in socket:
                 pass
     except ConnectionClosed as closed:
-        return f"{closed.rcvd.code} {closed.rcvd.reason[:60]}" if closed.rcvd else "no closing frame"
+        if closed.rcvd is None:
+            return "no closing frame"
+        return f"{closed.rcvd.code} {re.sub(r'[0-9]{4,}', 'N', closed.rcvd.reason[:60])}"
     except (OSError, asyncio.TimeoutError) as error:
         return type(error).__name__
     return "a normal end"

@@ -1,0 +1,53 @@
+"""One figure for latency: lists, `bench`, live streams and the pages say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import audiotool
+from audiotool import checkpoint
+from audiotool.benchmark import measure
+from audiotool.cli.app import app
+
+DOCS = Path(__file__).parents[2] / "docs"
+DENOISERS = ("denoise-16k", "denoise-tiny-16k", "denoise-large-16k", "denoise-48k")
+
+
+def milliseconds(name: str, sample_rate: int) -> float:
+    return 1000 * audiotool.load(name).live(sample_rate).latency_seconds
+
+
+@pytest.mark.parametrize("name", DENOISERS)
+def test_the_list_the_benchmark_and_the_stream_agree(name: str) -> None:
+    done = CliRunner().invoke(app, ["models", "list", "--json"])
+    row = next(row for row in json.loads(done.stdout)["checkpoints"] if row["checkpoint"] == name)
+    pipeline = audiotool.load(name)
+    result = measure(pipeline.engine, seconds=0.5)
+    assert row["latency_ms"] == pytest.approx(result.latency_ms, abs=0.01)
+    assert result.latency == pipeline.engine.latency
+    assert result.hop_latency_ms == pytest.approx(milliseconds(name, pipeline.sample_rate))
+    assert result.resampled_latency_ms == pytest.approx(milliseconds(name, 48000), abs=0.05)
+    assert result.latency_ms <= result.hop_latency_ms <= result.resampled_latency_ms
+
+
+def test_the_pages_say_what_streams_have() -> None:
+    pipeline = audiotool.load("denoise")
+    faq, guide = (
+        " ".join((DOCS / page).read_text("utf-8").split()) for page in ("faq.md", "guides/python.md")
+    )
+    answer = faq.partition("What latency has a live stream?")[2][:400]
+    found = re.findall(r"(\d+) ms at ([\d.]+) kHz", answer)
+    assert len(found) == 5
+    for told, rate in found:
+        assert round(1000 * pipeline.live(round(1000 * float(rate))).latency_seconds) == int(told), rate
+    sentence = guide.partition("The default denoiser has ")[2][:90]
+    found = re.findall(r"(\d+)(?: samples)? at ([\d.]+) kHz", sentence)
+    assert len(found) == 3
+    for told, rate in found:
+        assert pipeline.live(round(1000 * float(rate))).latency == int(told), rate
+    assert set(DENOISERS) <= set(checkpoint.bundled())
