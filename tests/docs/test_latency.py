@@ -32,6 +32,8 @@ def test_the_list_the_benchmark_and_the_stream_agree(name: str) -> None:
     assert result.latency == pipeline.engine.latency
     assert result.hop_latency_ms == pytest.approx(milliseconds(name, pipeline.sample_rate))
     assert result.resampled_latency_ms == pytest.approx(milliseconds(name, 48000), abs=0.05)
+    assert result.hop_latency_ms is not None
+    assert result.resampled_latency_ms is not None
     assert result.latency_ms <= result.hop_latency_ms <= result.resampled_latency_ms
 
 
