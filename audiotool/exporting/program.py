@@ -10,7 +10,7 @@ from torch.export import Dim
 from audiotool.engines.card import OPSET
 from audiotool.exporting.graph_step import GraphStep
 from audiotool.exporting.real_pairs import RealProgram
-from audiotool.exporting.simplify import simplify
+from audiotool.exporting.simplify import merge_equal, simplify
 from audiotool.exporting.single_steps import split_single_steps
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
     model.ir_version = IR_VERSION
     simplify(model)
     split_single_steps(model)
+    merge_equal(model)
     return model
 
 

@@ -274,3 +274,49 @@ def _evaluated(expression: str, sample: int) -> int:
 def _symbol(name: str) -> int:
     """Return a number that belongs to the symbol alone."""
     return 3 + sum(ord(letter) * (7 + n) for n, letter in enumerate(name)) % 997
+
+
+def merge_equal(model: onnx.ModelProto) -> None:
+    """Keep one of equal initializers, and of nodes that compute the same of the same.
+
+    What a model uses in every iteration, such as the matrices of a Fourier transform, is then in memory once.
+    """
+    graph = model.graph
+    kept: dict[bytes, list[str]] = {}
+    renamed: dict[str, str] = {}
+    outputs = {output.name for output in graph.output}
+
+    def is_new(key: bytes, names: list[str]) -> bool:
+        if outputs.intersection(names):
+            return True
+        first = kept.setdefault(key, names)
+        renamed.update((name, other) for name, other in zip(names, first, strict=True) if name != other)
+        return first == names
+
+    initializers = [i for i in graph.initializer if is_new(_content(i), [i.name])]
+    nodes = []
+    for node in graph.node:
+        _rename_inputs(node, renamed)
+        if is_new(_content(node), list(node.output)):
+            nodes.append(node)
+    del graph.initializer[:], graph.node[:]
+    graph.initializer.extend(initializers)
+    graph.node.extend(nodes)
+
+
+def _content(value: onnx.TensorProto | onnx.NodeProto) -> bytes:
+    """Everything of an initializer but its name, of a node but its name and its outputs' names."""
+    other = type(value)()
+    other.CopyFrom(value)
+    other.name = ""
+    if hasattr(other, "output"):
+        other.output[:] = ["x"] * len(other.output)
+    return other.SerializeToString(deterministic=True)
+
+
+def _rename_inputs(node: onnx.NodeProto, renamed: dict[str, str]) -> None:
+    """Give a node, and those of its branches, the inputs that were kept."""
+    node.input[:] = [renamed.get(name, name) for name in node.input]
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            _rename_inputs(inner, renamed)

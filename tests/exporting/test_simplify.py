@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
-from audiotool.exporting.simplify import simplify
+from audiotool.exporting.simplify import merge_equal, simplify
 
 Node = tuple[str, list[str], str, dict[str, Any], Sequence[Any] | None]
 """Operator, inputs, output, attributes, sizes of the output."""
@@ -96,3 +96,33 @@ def test_a_slice_of_an_axis_of_any_length_stays() -> None:
     simplify(simple)
     x = np.random.default_rng(0).standard_normal((2, 8, 8)).astype(np.float32)
     np.testing.assert_array_equal(run(simple, x), run(model, x))
+
+
+def test_what_is_equal_is_kept_once() -> None:
+    """Initializers, nodes, and what a branch takes of them; an output keeps its name."""
+    ones = {name: numpy_helper.from_array(np.ones(3, np.float32), name) for name in ("a", "b")}
+    branches = {}
+    for key, taken in (("then_branch", "left"), ("else_branch", "right")):
+        made = helper.make_node("Neg", [taken], [key])
+        branches[key] = helper.make_graph(
+            [made], key, [], [helper.make_tensor_value_info(key, TensorProto.FLOAT, None)]
+        )
+    nodes = [
+        helper.make_node("Add", ["x", "a"], ["left"]),
+        helper.make_node("Add", ["x", "b"], ["right"]),
+        helper.make_node("Mul", ["left", "right"], ["y"]),
+        helper.make_node("Mul", ["right", "left"], ["z"]),
+        helper.make_node("If", ["more"], ["w"], **branches),
+    ]
+    floats = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in "xyzw"]
+    more = helper.make_tensor_value_info("more", TensorProto.BOOL, [1])
+    equal = helper.make_graph(nodes, "equal", [floats[0], more], floats[1:], list(ones.values()))
+    model = helper.make_model(equal, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    merge_equal(model)
+    assert [i.name for i in model.graph.initializer] == ["a"]
+    assert [node.op_type for node in model.graph.node] == ["Add", "Mul", "Mul", "If"]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.array([1, 2, 3], np.float32)
+    for value in (True, False):
+        found = session.run(None, {"x": x, "more": np.array([value])})
+        assert np.array_equal(found, [(x + 1) ** 2, (x + 1) ** 2, -(x + 1)])
