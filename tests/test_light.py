@@ -98,7 +98,7 @@ HEAVY = (
 )
 """Rooms and modules that may import what an extra brings; of `dsp`, those that are not named below."""
 
-LIGHT_DSP = ("framing", "mel", "bandwidth")
+LIGHT_DSP = ("framing", "mel", "bandwidth", "erb")
 
 
 def test_nothing_else_imports_what_an_extra_brings(light: LightInstallation) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def hz_to_erb(frequency_hz: np.ndarray | float) -> np.ndarray:
@@ -26,6 +29,8 @@ def erb_filterbank(first_bin: int, bands: int, n_fft: int, sample_rate: int) -> 
     Returns:
         (bands, n_fft // 2 + 1 - first_bin) weights of 0 to 1; each bin's weights sum to 1.
     """
+    import torch
+
     low, high = hz_to_erb(np.array([first_bin / n_fft * sample_rate, sample_rate / 2]))
     centres = np.round(erb_to_hz(np.linspace(low, high, bands)) / sample_rate * n_fft).astype(int)
     bins = np.arange(n_fft // 2 + 1)
