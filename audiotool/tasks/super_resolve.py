@@ -68,8 +68,8 @@ class SuperResolve(InferenceTask):
     settings = {"widens": True}  # noqa: RUF012
     scoring = Scoring(
         (
-            *("lsd", "lsd_high", "restored_lsd", "restored_voiced", "restored_unvoiced"),
-            *("restored_correlation", "pesq", "stoi", "estoi"),
+            *("lsd", "pesq", "stoi", "estoi", "lsd_high"),
+            *("restored_lsd", "restored_voiced", "restored_unvoiced", "restored_correlation"),
         ),
         best="lsd",
     )
