@@ -34,7 +34,7 @@ CORE = {
 """Distributions audiotool needs, and what they are imported as."""
 
 OPTIONAL = {
-    "torch": {"torch": "torch"},
+    "torch": {"torch": "torch", "torchaudio": "torchaudio"},
     "stoi": {"pystoi": "pystoi"},
     "metrics": {"pesq": "pesq", "soxr": "soxr", "torchmetrics": "torchmetrics"},
     "train": {
@@ -58,7 +58,9 @@ PURPOSES = {
 }
 
 NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
-"""Packages that import torch: they fail when it does."""
+"""Packages that import torch, and torchaudio where it is there: they fail when either does."""
+
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "W64", "RF64")
 
@@ -170,13 +172,26 @@ def _check_package(
         yield Finding(distribution, "problem", "not installed", install)
     elif not _satisfies(version, wanted):
         yield Finding(distribution, "problem", f"{version}, but {wanted} is needed", install)
-    elif distribution in NEED_TORCH and module in errors and "torch" in errors:
-        yield Finding(distribution, "note", f"{version}, cannot be tried until torch imports")
+    elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
+        yield Finding(distribution, "note", f"{version}, cannot be tried until torch and torchaudio import")
     elif module in errors:
-        fix = f'{_pip()} --force-reinstall "{distribution}{wanted}"'
+        fix = (
+            _torch_fix()
+            if module in ("torch", "torchaudio")
+            else f'{_pip()} --force-reinstall "{distribution}{wanted}"'
+        )
         yield Finding(distribution, "problem", f"{version} does not import: {errors[module]}", fix)
     else:
         yield Finding(distribution, "ok", version)
+
+
+def _torch_fix() -> str:
+    """The command that installs torch and torchaudio anew: builds that do not fit refuse each other."""
+    command = f"{_pip()} --force-reinstall torch torchaudio"
+    if (_version("torch") or "").endswith("+cpu"):
+        # The usual index's torchaudio wants CUDA libraries that a CPU-only torch does not bring.
+        command += f" --index-url {CPU_INDEX}"
+    return command
 
 
 def check_audio() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ DISTRIBUTION = "audiotool-speech"
 
 EXTRAS = {
     "torch": "torch",
+    "torchaudio": "torch",
     "pydantic": "train",
     "scipy": "train",
     "lightning_fabric": "train",

@@ -70,6 +70,22 @@ def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["torchmetrics"].status == "note"
 
 
+@pytest.mark.parametrize(
+    ("torch", "index"), [("2.11.0", ""), ("2.11.0+cpu", f" --index-url {doctor.CPU_INDEX}")]
+)
+def test_torch_and_torchaudio_are_installed_anew_together(
+    monkeypatch: pytest.MonkeyPatch, torch: str, index: str
+) -> None:
+    versions(monkeypatch, torch=torch, torchaudio="2.11.1", torchmetrics="1.8.0")
+    monkeypatch.setattr(doctor, "_accepted_versions", dict)
+    found = by_name(
+        list(check_packages({"torchaudio": "OSError: undefined symbol", "torchmetrics": "OSError"}))
+    )
+    assert found["torchaudio"].status == "problem"
+    assert found["torchaudio"].fix.endswith(f"--force-reinstall torch torchaudio{index}")
+    assert found["torchmetrics"].status == "note"
+
+
 def test_films(monkeypatch: pytest.MonkeyPatch) -> None:
     versions(monkeypatch, av=None)
     (missing,) = check_media("ModuleNotFoundError: av")

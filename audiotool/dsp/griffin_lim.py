@@ -1,7 +1,7 @@
 """Griffin-Lim: a waveform whose mel is nearly the given one, without any training. What a vocoder must beat.
 
 The mel's logarithm is undone, the filterbank is inverted by least squares, and phases are found by going
-back and forth between spectrum and waveform, with momentum.
+back and forth between spectrum and waveform (torchaudio's implementation, with momentum).
 
 References: Griffin and Lim, Signal estimation from modified short-time Fourier transform, TASSP 1984;
 Perraudin, Balazs, Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013.
@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.dsp.mel import MelConfig
-from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.dsp.windows import make_window
 
 ITERATIONS = 60
@@ -33,42 +32,50 @@ def griffin_lim(mel: Tensor, config: MelConfig, iterations: int = ITERATIONS, se
         iterations: back and forth.
         seed: of the first phases.
     """
+    from torchaudio.functional import griffinlim
+
     length = mel.shape[-1] * config.hop_length
     if mel.shape[-1] < 2:
         return mel.new_zeros(mel.shape[0], length)
+    win_length = config.win_length or config.n_fft
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        waveform = _found_phases(magnitude_of(mel, config), config, iterations)
+        waveform = griffinlim(
+            magnitude_of(mel, config),
+            window=torch.hann_window(win_length, device=mel.device),
+            n_fft=config.n_fft,
+            hop_length=config.hop_length,
+            win_length=win_length,
+            power=1.0,
+            n_iter=iterations,
+            momentum=MOMENTUM,
+            length=None,
+            rand_init=True,
+        )
     # It takes frames to be centred on n * hop; ours are centred later by this much, or earlier.
     later = config.lookahead + 1 - config.n_fft // 2
     waveform = F.pad(waveform, (later, 0))
     return F.pad(waveform, (0, length - waveform.shape[-1]))
 
 
-def _found_phases(magnitude: Tensor, config: MelConfig, iterations: int) -> Tensor:
-    """Magnitudes (B, n_fft // 2 + 1, frames) -> a waveform whose STFT nearly has them, from random phases."""
-    win_length = config.win_length or config.n_fft
-    window = torch.hann_window(win_length, device=magnitude.device)
-    sizes = (config.n_fft, config.hop_length, win_length, window)
-    momentum = MOMENTUM / (1 + MOMENTUM)
-    phases = torch.rand(magnitude.shape, dtype=magnitude.dtype.to_complex(), device=magnitude.device)
-    before: Tensor | float = 0.0
-    for _ in range(iterations):
-        projected = torch.stft(torch.istft(magnitude * phases, *sizes), *sizes, return_complex=True)
-        faster = projected - momentum * before
-        phases = faster / (faster.abs() + 1e-16)
-        before = projected
-    return torch.istft(magnitude * phases, *sizes)
-
-
 def magnitude_of(mel: Tensor, config: MelConfig) -> Tensor:
     """Magnitudes (B, n_fft // 2 + 1, frames) whose mel comes nearest to the given one; not negative."""
+    from torchaudio.transforms import InverseMelScale
+
     if config.log != "none":
         mel = mel.exp() if config.log == "natural" else 10.0**mel
-    # Narrow low bands may lie between two bins: the filterbank has not always full rank.
-    bank = filterbank_tensor(config).cpu().t()
-    inverse = torch.linalg.lstsq(bank.expand(len(mel), -1, -1), mel.cpu(), driver="gelsd").solution
-    return inverse.relu().to(mel.device) ** (1 / config.power)
+    inverse = InverseMelScale(
+        config.n_fft // 2 + 1,
+        config.n_mels,
+        config.sample_rate,
+        config.fmin,
+        config.top,
+        None if config.norm == "none" else config.norm,
+        config.scale,
+        # Narrow low bands may lie between two bins: the filterbank has not always full rank.
+        driver="gelsd",
+    ).to(mel.device)
+    return inverse(mel) ** (1 / config.power)
 
 
 class StreamingGriffinLim(nn.Module):

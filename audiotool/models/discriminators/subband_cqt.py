@@ -6,7 +6,6 @@ arXiv:2311.14957; BigVGAN-v2's second discriminator.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,8 +53,10 @@ class CQTDiscriminator(nn.Module):
         self.conv_post = weight_norm(nn.Conv2d(filters[-1], 1, (3, 3), padding=(1, 1)))
 
     def forward(self, waveform: Tensor) -> Judgement:
+        from torchaudio.functional import resample
+
         x = normalise_volume(waveform) if self.normalised else waveform
-        spec = self.transform(_at_twice_the_rate(x))
+        spec = self.transform(resample(x, 1, 2))
         x = torch.stack((spec.real, spec.imag), dim=1).transpose(2, 3)  # (B, 2, frames, bins)
         octaves = x.split(self.bins_per_octave, dim=-1)
         x = torch.cat([conv(o) for conv, o in zip(self.conv_pres, octaves, strict=True)], dim=-1)
@@ -64,17 +65,6 @@ class CQTDiscriminator(nn.Module):
             x = F.leaky_relu(conv(x), SLOPE)
             features.append(x)
         return self.conv_post(x), features
-
-
-def _at_twice_the_rate(waveform: Tensor) -> Tensor:
-    """(B, 1, T) -> (B, 1, 2 T), by a Hann-windowed sinc of six crossings a side; passes 0.99 of the band."""
-    rolloff, crossings = 0.99, 6
-    width = math.ceil(crossings / rolloff)
-    offsets = torch.arange(-width, width + 1, dtype=torch.float64) - torch.tensor([[0.0], [0.5]])
-    t = (rolloff * offsets).clamp(-crossings, crossings)
-    kernel = rolloff * torch.sinc(t) * torch.cos(t * math.pi / crossings / 2) ** 2
-    filtered = F.conv1d(waveform, kernel[:, None].to(waveform), padding=width)
-    return filtered.transpose(1, 2).flatten(1)[:, None]
 
 
 class MultiScaleSubbandCQTDiscriminator(Discriminator):
