@@ -31,7 +31,9 @@ class GRU(nn.GRU):
     def __init__(self, input_size: int, hidden_size: int, batch_first: bool = False) -> None:
         super().__init__(input_size, hidden_size, batch_first=batch_first)
 
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(  # type: ignore[override, unused-ignore]  # since torch 2.14 sequences of many lengths are in the type
+        self, input: Tensor, hx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         if torch.compiler.is_exporting():
             return self._exported(input, hx)
         if input.device.type != "cpu" or input.ndim != 3 or input.numel() == 0:
@@ -47,7 +49,7 @@ class GRU(nn.GRU):
             return last[None].transpose(0, 1) if self.batch_first else last[None], last[None]
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
         if torch.is_grad_enabled():
-            y, last = _GRUFunction.apply(x, begin, *weights)  # type: ignore[no-untyped-call]
+            y, last = _GRUFunction.apply(x, begin, *weights)  # type: ignore[no-untyped-call, unused-ignore]
         else:
             y, last = _outputs(_run(x, begin, *weights, keep=False)[2])
         return y.transpose(0, 1) if self.batch_first else y, last[None]
@@ -211,7 +213,9 @@ class StreamingGRU(GRU):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__(input_size, hidden_size, batch_first=True)
 
-    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+    def forward(  # type: ignore[override, unused-ignore]
+        self, x: Tensor, state: State = None, final: bool = False
+    ) -> tuple[Tensor, State]:
         if x.shape[-1] == 0:
             return x.new_zeros(x.shape[0], self.hidden_size, 0), state
         hidden = None if state is None else state.transpose(0, 1).contiguous()
@@ -225,7 +229,9 @@ class StreamingLSTM(nn.LSTM):
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__(input_size, hidden_size, num_layers, batch_first=True)
 
-    def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+    def forward(  # type: ignore[override, unused-ignore]
+        self, x: Tensor, state: State = None, final: bool = False
+    ) -> tuple[Tensor, State]:
         if x.shape[-1] == 0:
             return x.new_zeros(x.shape[0], self.hidden_size, 0), state
         pair = None if state is None else tuple(s.transpose(0, 1).contiguous() for s in state)

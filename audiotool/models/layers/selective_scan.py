@@ -85,7 +85,7 @@ def selective_scan(
         if state is not None:
             begin = state.to(dtype).transpose(1, 2)
         by_time = (x.to(dtype).transpose(1, 2).contiguous() for x in (step, step * u.to(dtype), B, C))
-        y, last = _SelectiveScan.apply(*by_time, A.to(dtype).t().contiguous(), begin)  # type: ignore[no-untyped-call]
+        y, last = _SelectiveScan.apply(*by_time, A.to(dtype).t().contiguous(), begin)  # type: ignore[no-untyped-call, unused-ignore]
         y = y.transpose(1, 2)
         if D is not None:
             y = y + D.to(dtype)[:, None] * u.to(dtype)

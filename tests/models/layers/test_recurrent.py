@@ -72,7 +72,7 @@ def test_gradients_flow_through_blocks_of_a_stream() -> None:
     torch.testing.assert_close(streamed, whole)
     torch.testing.assert_close(state, end)
     losses = [y.square().sum() + h.sum() for y, h in ((whole, end), (streamed, state))]  # type: ignore[union-attr]
-    torch.testing.assert_close(*(torch.autograd.grad(loss, layer.parameters()) for loss in losses))  # type: ignore[arg-type]
+    torch.testing.assert_close(*(torch.autograd.grad(loss, tuple(layer.parameters())) for loss in losses))
 
 
 def test_both_passes_in_double_precision_against_finite_differences() -> None:
