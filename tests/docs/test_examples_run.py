@@ -89,7 +89,9 @@ def why_not(line: str, page: str) -> str:
     """Return why a line does not run here, or ""."""
     model = re.search(r"--model (\S+)", line)
     imported = [again for other in commands(page) for again in IMPORTED.findall(other)]
-    if model is not None and "models import" not in line and model[1] in imported:
+    exported = re.search(r"models export (\S+)", line)
+    named = {match[1] for match in (model, exported) if match is not None}
+    if "models import" not in line and named & set(imported):
         return "needs what the page imports: tests/importers"
     words = f"{line} "
     return next((reason for part, reason in NOT_HERE.items() if part in words), "")
