@@ -39,6 +39,7 @@ def in_blocks(waveform: NDArray[Any], sample_rate: int, size: int) -> Recording:
     return Recording(read, sample_rate, len(waveform))
 
 
+@pytest.mark.slow
 @needs_models
 @pytest.mark.parametrize("seconds", list(PUBLISHED))
 def test_scores_are_those_of_the_package(seconds: float) -> None:
@@ -60,6 +61,7 @@ def test_scores_are_those_of_the_package_called_directly() -> None:
         assert value == pytest.approx(float(expected[f"{name}_mos"]), abs=1e-4)
 
 
+@pytest.mark.slow
 @needs_models
 def test_windows_that_share_their_convolutions_are_those_of_the_whole_network() -> None:
     count = 3
@@ -71,6 +73,7 @@ def test_windows_that_share_their_convolutions_are_those_of_the_whole_network() 
     np.testing.assert_allclose(dnsmos._p835(samples, count), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @needs_models
 @pytest.mark.parametrize("seconds", [0.04, 1.0, 2.52, 4.0, 8.0])
 def test_what_repeats_is_heard_once(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,6 +102,7 @@ def test_windows_are_the_same_however_the_recording_is_read() -> None:
     assert windows(1) == windows(7) == windows(300) == expected
 
 
+@pytest.mark.slow
 @needs_models
 def test_channels_count_alike_and_rates_are_resampled() -> None:
     left, right = speech_like(9.5, RATE, seed=1)[0], speech_like(9.5, RATE, seed=2)[0]
@@ -110,6 +114,7 @@ def test_channels_count_alike_and_rates_are_resampled() -> None:
     assert 1 < dnsmos.rate(Recording.of(high, 48000))["ovrl"] < 5
 
 
+@pytest.mark.slow
 @needs_models
 def test_plcmos_is_the_same_at_each_run_and_long_recordings_are_windows(
     monkeypatch: pytest.MonkeyPatch,
