@@ -172,7 +172,6 @@ def test_what_a_query_cannot_say(server: Running, query: str, code: int, why: st
         ("[" * 100_000, 1007),
         (np.array([1, np.nan, 2], "<f4").tobytes(), 1007),
         (np.array([np.inf] * 1000, "<f4").tobytes(), 1007),
-        (bytes((1 << 20) + 1), 1009),
     ],
 )
 def test_messages_that_make_no_sense(server: Running, message: str | bytes, code: int) -> None:
@@ -182,6 +181,15 @@ def test_messages_that_make_no_sense(server: Running, message: str | bytes, code
             stream.send(message)
             stream.send(b"\0" * 4096)
         assert refusal(stream)[0] == code
+    assert server.request("GET", "/health")[0] == 200
+
+
+def test_a_message_that_is_too_long_is_refused_by_its_header(server: Running) -> None:
+    with server.stream("?format=f32le") as stream:
+        stream.recv(SECONDS)
+        # The header alone: TCP may drop the server's code when it closes on bytes that it has not read.
+        stream.socket.sendall(b"\x82\xff" + ((1 << 20) + 1).to_bytes(8, "big") + bytes(4))
+        assert refusal(stream)[0] == 1009
     assert server.request("GET", "/health")[0] == 200
 
 
