@@ -23,7 +23,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -50,10 +50,14 @@ from audiotool.version import __version__
 NORMAL, GOING_AWAY, UNSUPPORTED, BAD_DATA, POLICY, TRY_LATER = 1000, 1001, 1003, 1007, 1008, 1013
 """Codes of closing frames (RFC 6455, section 7.4; 1013 is of the registry of such codes)."""
 
-PAGES = {"/": ("page.html", "text/html"), "/page.js": ("page.js", "text/javascript")}
-PAGES["/worklet.js"] = ("worklet.js", "text/javascript")
+PAGES = {
+    "/": ("page.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/worklet.js": ("worklet.js", "text/javascript"),
+}
+"""Path of an address -> file of this package, and its media type."""
 
-SAFE = {
+SAFE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'unsafe-inline'; img-src data:;"
     " connect-src 'self' ws: wss:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -80,10 +84,11 @@ class Limits:
 
 
 class _Refused(Exception):
-    """A stream that ends before its time.
+    """A stream or a file that is refused, or given up.
 
     Args:
-        code: of the closing frame.
+        code: code of the closing frame of a stream, HTTP status of a file.
+        why: one line for the client.
     """
 
     def __init__(self, code: int, why: AudiotoolError | str) -> None:
@@ -93,11 +98,12 @@ class _Refused(Exception):
 
 @dataclass
 class _Since:
-    """Since when a stream waits for its client, in the event loop's time; None while it does not.
+    """Times since which a stream waits for its client, in seconds of the event loop's clock; None if it does
+    not wait.
 
     Args:
-        heard: for a message.
-        sending: for the client to read.
+        heard: beginning of the wait for a message.
+        sending: beginning of the wait for the client to read.
     """
 
     heard: float | None = None
@@ -152,7 +158,7 @@ class Server:
     async def _page(self, request: Request) -> Response:
         name, kind = PAGES[request.url.path]
         text = (Path(__file__).parent / name).read_text("utf-8")
-        return Response(text, media_type=kind, headers=SAFE)
+        return Response(text, media_type=kind, headers=SAFE_HEADERS)
 
     async def _health(self, request: Request) -> Response:
         service = self.service
@@ -187,15 +193,18 @@ class Server:
             return _error(refused.code, str(refused))
         except AudiotoolError as error:
             return _error(400, str(error))
+        except ClientDisconnect:
+            return _error(400, "the client went away")  # nobody reads it
         self.service.counters.files += 1
         return Response(answer, media_type="audio/wav")
 
     async def _body(self, request: Request) -> bytes:
-        """All of a request's body, while it comes.
+        """Return a request's body.
 
         Raises:
-            _Refused: it does not, or is too long.
-            InputError: there is none.
+            _Refused: it arrives too slowly, or is too long.
+            InputError: it is empty.
+            ClientDisconnect: the client closed the connection before the end.
         """
         limits, parts, size = self.limits, list[bytes](), 0
         end = time.monotonic() + limits.arrival_seconds
@@ -234,7 +243,7 @@ class Server:
         """Begin the stream that the query describes.
 
         Raises:
-            _Refused: it may not, or cannot.
+            _Refused: the client is not admitted, a parameter is wrong, or all places are taken.
         """
         if not is_of_this_page(socket.headers.get("origin"), socket.headers.get("host")):
             raise _Refused(POLICY, "requests of other sites' pages are not taken")
@@ -283,10 +292,12 @@ class Server:
             await asyncio.gather(*all_three, return_exceptions=True)
 
     async def _watch(self, since: _Since) -> str:
-        """End a stream whose client has gone without a word; one look a second costs less than a timer each.
+        """Wait until the client of a stream sends nothing, or reads nothing, for too long.
+
+        It looks once a second, which costs less than a timer for each message.
 
         Raises:
-            _Refused: nothing comes, or nothing is read.
+            _Refused: always, at that time.
         """
         limits, loop = self.limits, asyncio.get_running_loop()
         while True:

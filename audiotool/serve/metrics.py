@@ -1,4 +1,4 @@
-"""What the server did, as Prometheus reads it."""
+"""Counters of the server in the text format of Prometheus, version 0.0.4."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def metrics_text(service: Service) -> str:
         ("audio_seconds_total", "counter", "Audio taken from streams.", round(counters.audio_seconds, 3)),
         ("rounds_total", "counter", "Rounds of steps.", counters.rounds),
         ("round_seconds_total", "counter", "Time that rounds took.", round(counters.round_seconds, 6)),
-        ("round_seconds_max", "gauge", "The longest round.", round(counters.longest_round, 6)),
+        ("round_seconds_max", "gauge", "The longest round.", round(counters.longest_round_seconds, 6)),
     ]
     named = [(f"audiotool_{name}", *rest) for name, *rest in rows]
     # The name that Prometheus's own clients give it.

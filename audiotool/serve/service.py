@@ -51,7 +51,7 @@ class Counters:
     audio_seconds: float = 0.0
     rounds: int = 0
     round_seconds: float = 0.0
-    longest_round: float = 0.0
+    longest_round_seconds: float = 0.0
 
 
 @dataclass(eq=False)
@@ -59,13 +59,13 @@ class Call:
     """A client's stream.
 
     Args:
-        stream: its place among the others.
-        raw: what it sends.
-        answer: what it gets.
+        stream: its place among the service's streams.
+        raw: encoding, sample rate and channels of what the client sends.
+        answer: the same of what the client gets.
     Attributes:
-        samples_in, samples_out: a channel, so far.
-        limited: samples beyond full scale.
-        failure: why it cannot go on.
+        samples_in, samples_out: number of samples so far, of each channel.
+        limited: number of output samples limited to full scale.
+        failure: reason why the stream cannot continue; None if it can.
     """
 
     stream: SharedStream
@@ -86,12 +86,12 @@ class Call:
 
     @property
     def left_out(self) -> int:
-        """Bytes at the end that make no whole sample."""
+        """Number of bytes at the end that make no whole sample."""
         return len(self._rest)
 
     @property
     def latency_ms(self) -> float:
-        """By which its output may lag: algorithm, hop and resampling together."""
+        """Milliseconds by which the output may lag: algorithm, hop and resampling together."""
         return 1000 * self.stream.latency / self.stream.session.sample_rate
 
     @property
@@ -110,10 +110,10 @@ class Call:
         return int(QUEUE_SECONDS * self.answer.sample_rate) * self.answer.frame_bytes
 
     async def next(self) -> bytes | None:
-        """What is ready; None when the stream has ended.
+        """Wait for output and return it; None when the stream has ended.
 
         Raises:
-            StreamError: it cannot go on.
+            StreamError: the stream cannot continue.
         """
         while not self._outbound:
             if self.failure is not None:
@@ -126,7 +126,7 @@ class Call:
         return data
 
     def was_sent(self, data: bytes) -> None:
-        """What `next` gave has left."""
+        """Note that output of `next` has been sent."""
         self._unread -= len(data)
 
     async def has_room(self) -> None:
@@ -247,7 +247,7 @@ class Service:
         return Call(stream, raw, Raw(raw.encoding, session.output_rate, session.output_channels))
 
     async def _run(self) -> None:
-        """Rounds for ever: whoever has something to be done, together."""
+        """Run rounds for ever: each processes all streams with work to do, together."""
         while True:
             await self._wake.wait()
             await asyncio.sleep(GATHER_SECONDS)
@@ -262,7 +262,7 @@ class Service:
             counters = self.counters
             counters.rounds += 1
             counters.round_seconds += elapsed
-            counters.longest_round = max(counters.longest_round, elapsed)
+            counters.longest_round_seconds = max(counters.longest_round_seconds, elapsed)
             for call, answer in zip(calls, answers, strict=True):
                 if answer:
                     call._outbound.append(answer)
@@ -272,7 +272,13 @@ class Service:
                 call._changed.set()
 
     def _round(self, work: list[tuple[Call, bytes, bool]]) -> list[bytes]:
-        """Push what came, step, pull: in the one thread that knows the streams."""
+        """Push input, step, and pull output, in the one thread that uses the streams.
+
+        Args:
+            work: each stream, its new bytes, and whether they are its last.
+        Returns:
+            The output of each, in bytes.
+        """
         for call, data, _ in work:
             with self._told(call):
                 block = call.raw.decode(data).T
@@ -286,7 +292,8 @@ class Service:
         except Exception as error:  # a fault of ours costs these streams, not the server
             log.exception("a round failed")
             for call, _, _ in work:
-                call.failure = call.failure or f"internal error: {type(error).__name__}"
+                if call.failure is None:
+                    self._fail(call, f"internal error: {type(error).__name__}")
         answers = []
         for call, _, ends in work:
             answer = b""
@@ -309,13 +316,15 @@ class Service:
 
     @contextlib.contextmanager
     def _told(self, call: Call) -> Any:
-        """What is wrong with one stream is its own."""
+        """Turn an exception into the failure of this stream alone."""
         try:
             yield
         except AudiotoolError as error:
-            call.failure = str(error)
-            self.counters.failed += 1
+            self._fail(call, str(error))
         except Exception as error:
             log.exception("a stream failed")
-            call.failure = f"internal error: {type(error).__name__}"
-            self.counters.failed += 1
+            self._fail(call, f"internal error: {type(error).__name__}")
+
+    def _fail(self, call: Call, why: str) -> None:
+        call.failure = why
+        self.counters.failed += 1

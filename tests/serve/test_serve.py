@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -27,7 +28,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
 from audiotool.serve import files
-from audiotool.serve.app import Limits
+from audiotool.serve.app import Limits, Server
+from audiotool.serve.service import Service
 
 
 @pytest.fixture(scope="module")
@@ -386,6 +388,48 @@ def test_files_that_come_too_slowly() -> None:
                         answer = client.recv(1000)
                         break
                 assert b" 408 " in answer.splitlines()[0]
+    finally:
+        running.stop()
+
+
+def test_a_client_that_goes_while_it_sends_a_file() -> None:
+    service = Service(audiotool.load("denoise-tiny-16k"), 1)
+    app, sent = Server(service).app(), list[Any]()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/denoise",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")],
+    }
+    messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert service.counters.files == 0
+
+
+def test_streams_of_a_round_that_fails_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running()
+    assert running.service is not None
+
+    def broken() -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(running.service.streams, "step", broken)
+    try:
+        with running.stream() as stream:
+            stream.recv(SECONDS)
+            stream.send(bytes(2000))
+            with pytest.raises(ConnectionClosed, match="internal error: ZeroDivisionError"):
+                stream.recv(SECONDS)
+        assert b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1]
     finally:
         running.stop()
 
