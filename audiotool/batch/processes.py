@@ -1,4 +1,4 @@
-"""How worker processes begin.
+"""Start methods of worker processes.
 
 On Linux they are forked from one small process (Python's fork server), which has imported what all of them
 need and has done nothing else. It imports while the batch is planned. Elsewhere each worker is a new Python.
@@ -19,21 +19,21 @@ PRELOADED = [
     "audiotool.tasks.inference",
     "audiotool.tasks.load",
 ]
-"""What workers share: no module that begins threads, which are not forked."""
+"""Modules that the fork server imports: none that starts threads, which are not forked."""
 
 
 def prepare(jobs: int | None) -> None:
-    """Begin what workers need, so that it is there when they are asked for.
+    """Start the fork server, so that it imports while the batch is planned; nothing for a single worker.
 
     Args:
-        jobs: as for `run`.
+        jobs: number of workers, as for `run`.
     """
     if jobs is not None and (jobs or core_count()) > 1:
         context()
 
 
 def context() -> Any:
-    """The `multiprocessing` context of workers; where they are forked, the fork server runs afterwards."""
+    """Return the `multiprocessing` context of workers. On Linux the fork server runs afterwards."""
     from multiprocessing import get_context
 
     if sys.platform != "linux":

@@ -27,14 +27,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Table:
-    """weights * cos(2 pi (left * right + phase) / size); what is not of that form is put at `places`.
+    """Matrices of weights * cos(2 pi (left * right + phase) / size), with other values at `places`.
 
     Args:
-        size: samples of a whole turn.
-        left, right, phase: integers, of shapes that go together.
-        shape: of the matrices.
-        weights: of a shape that goes with the integers'.
-        places, put: indices (N, axes) and values (N,).
+        size: number of samples of one turn of the cosine.
+        left, right, phase: integers, of shapes that broadcast to axes of which `shape` merges some.
+        shape: shape of the matrices.
+        weights: of a shape that broadcasts with theirs.
+        places, put: indices (N, axes) before the axes are merged, and the values (N,) at them.
     """
 
     size: int
@@ -47,7 +47,7 @@ class Table:
     put: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def values(self) -> NDArray[np.float32]:
-        """The matrices."""
+        """Return the matrices, `shape` float32."""
         turned = cosines(self.size)[(self.left * self.right + self.phase) % self.size] * self.weights
         if len(self.places):
             turned[tuple(self.places.T)] = self.put
@@ -55,19 +55,20 @@ class Table:
 
 
 def cosines(size: int) -> NDArray[np.float32]:
-    """One turn of the cosine."""
+    """Return one turn of the cosine, (size,) float32."""
     return np.cos(np.arange(size) * (2 * np.pi / size)).astype(np.float32)
 
 
 def factors(size: int) -> tuple[int, int]:
-    """A and B of an even size, B even, as near to each other as they come."""
+    """Return the factors A and B of an even size that are nearest to each other, A not larger, B even."""
     first = max(n for n in range(1, math.isqrt(size) + 1) if size % n == 0 and size // n % 2 == 0)
     return first, size // first
 
 
 @functools.cache
 def tables(size: int) -> dict[str, Table]:
-    """Of both steps, forth ("first", "second") and back ("last" undoes "first")."""
+    """Return the matrices of a transform of `size` samples ("first", "second") and of its inverse ("inverse",
+    "last")."""
     a, b = factors(size)
     turn = size if size % 4 == 0 else 2 * size
     scale, quarter = turn // size, turn // 4
@@ -117,7 +118,7 @@ def tables(size: int) -> dict[str, Table]:
 
 
 USED: set[int] = set()
-"""Sizes of the transforms that were traced so far."""
+"""Sizes of the transforms that this process has traced: `shared_weights.py` looks for their matrices."""
 
 
 @functools.cache

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def split_single_steps(model: onnx.ModelProto) -> None:
-    """Give every GRU over a free number of steps a branch for one step."""
+    """Give every GRU over a free number of steps a branch for one step.
+
+    The GRUs are those that `exporting/operators.py` writes: forward, with biases and a first state,
+    linear_before_reset=1.
+    """
     from onnx import numpy_helper, shape_inference
 
     inferred = shape_inference.infer_shapes(model).graph
@@ -42,7 +46,11 @@ def split_single_steps(model: onnx.ModelProto) -> None:
 
 
 def _with_branches(gru: onnx.NodeProto, constants: dict[str, np.ndarray]) -> list[onnx.NodeProto]:
-    """What arranges the weights, and a GRU in two branches."""
+    """Return nodes that arrange the weights, and an If with a single step and the GRU as its branches.
+
+    Args:
+        constants: initializers by name; those of the nodes are added.
+    """
     from onnx import TensorProto, helper
 
     name, steps = gru.output[1], gru.input[0]
@@ -78,7 +86,7 @@ def _with_branches(gru: onnx.NodeProto, constants: dict[str, np.ndarray]) -> lis
 
 
 def _arranged(gru: onnx.NodeProto, name: str, size: int) -> list[onnx.NodeProto]:
-    """Nodes that arrange the weights for a single step, once, as the graph is loaded."""
+    """Return nodes that arrange the weights for a single step; they run once, as the graph is loaded."""
     from onnx.helper import make_node
 
     nodes = []
@@ -100,7 +108,7 @@ def _arranged(gru: onnx.NodeProto, name: str, size: int) -> list[onnx.NodeProto]
 
 
 def _single(gru: onnx.NodeProto, name: str, size: int) -> list[onnx.NodeProto]:
-    """Nodes of one step."""
+    """Return the nodes of a single step: ".x" (rows, width) and ".h" (rows, size) to ".y" and ".last"."""
     from onnx.helper import make_node
 
     return [

@@ -32,13 +32,13 @@ from audiotool.metrics.base import Curve, JointMetric, Mixture, StemScore, Unsco
 from audiotool.metrics.child import Child
 
 PYTHON = "AUDIOTOOL_MAPSS_PYTHON"
-"""Environment variable: the interpreter of an environment that has `mapss-measures`."""
+"""Environment variable: path of the interpreter of an environment that has `mapss-measures`."""
 
 BACKBONE = "AUDIOTOOL_MAPSS_BACKBONE"
-"""Environment variable: the folder of wav2vec 2.0."""
+"""Environment variable: path of the folder of wav2vec 2.0."""
 
 NETWORK = "facebook/wav2vec2-large-lv60"
-"""What the package asks for."""
+"""Name by which the package loads the network."""
 
 INSTALL = f"python3 -m venv DIR && DIR/bin/pip install mapss-measures, then {PYTHON}=DIR/bin/python"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
@@ -46,7 +46,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 class _Mapss(JointMetric):
     family = "mapss"
-    answer: ClassVar[str]
+    score: ClassVar[str]
 
     @classmethod
     def check(cls) -> None:
@@ -57,21 +57,21 @@ class _Mapss(JointMetric):
 
     def rate(self, mixture: Mixture) -> list[StemScore]:
         found = mixture.results.of("mapss", lambda: _worker().rate(mixture))
-        return found[self.answer]
+        return found[self.score]
 
 
 class PerceptualSeparation(_Mapss):
     """MAPSS, perceptual separation (PS): how far a stem is from the other sources, 0 to 1."""
 
     name = "mapss_ps"
-    answer = "ps"
+    score = "ps"
 
 
 class PerceptualMatch(_Mapss):
     """MAPSS, perceptual match (PM): how near a stem is to its own source, 0 to 1."""
 
     name = "mapss_pm"
-    answer = "pm"
+    score = "pm"
 
 
 class _Worker(Child):
@@ -105,7 +105,7 @@ class _Worker(Child):
             place.cleanup()
 
     def rate(self, mixture: Mixture) -> dict[str, list[StemScore]]:
-        """{"ps", "pm"}: a score of each stem.
+        """Return {"ps", "pm"}: the score of each stem.
 
         Raises:
             Unscorable: the package refuses the mixture, or the process died.
@@ -137,10 +137,10 @@ def _stem(found: dict[str, Any], step_s: float) -> StemScore:
 
 
 def _worker() -> _Worker:
-    """The child of this process, for what the environment says now.
+    """Return the child process for the interpreter and the network that the environment variables name.
 
     Raises:
-        DependencyError: it says nothing, or names what is not there.
+        DependencyError: a variable is not set, or the folder holds no network.
     """
     python = os.environ.get(PYTHON) or (sys.executable if is_there("mapss") else None)
     if python is None:

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiotool.dsp.erb import hz_to_erb
 from audiotool.dsp.framing import StreamingFrames, hann
 from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 AUDIBLE_DB = 60.0
 """Speech at 60 dB of sound pressure has its loudest bins there: what is 60 dB weaker nobody hears."""
@@ -63,7 +61,7 @@ class RestoredBandMetric(Metric):
 
     @staticmethod
     def band(pair: Pair) -> RestoredBand:
-        """The analysis of a pair.
+        """Return the analysis of a pair, which its metrics share.
 
         Raises:
             Unscorable: the reference is silent, or nothing of its band is audible.
@@ -71,13 +69,12 @@ class RestoredBandMetric(Metric):
         return pair.results.of(RestoredBand, lambda: _analysed(pair))
 
 
-class RestoredVoicedEnergy(RestoredBandMetric):
-    """Energy of the restored band in voiced frames, over the reference's; below 0 it is too weak."""
+class _RestoredEnergy(RestoredBandMetric):
+    """Energy of the restored band in voiced or in unvoiced frames, over the reference's."""
 
-    name = "restored_voiced"
     unit = "dB"
     higher_is_better = None
-    of_voiced: ClassVar[bool] = True
+    of_voiced: ClassVar[bool]
 
     def measure(self, pair: Pair) -> float:
         band = self.band(pair)
@@ -88,8 +85,15 @@ class RestoredVoicedEnergy(RestoredBandMetric):
         return float(10 * np.log10(estimate / reference))
 
 
-class RestoredUnvoicedEnergy(RestoredVoicedEnergy):
-    """The same in unvoiced frames."""
+class RestoredVoicedEnergy(_RestoredEnergy):
+    """Energy of the restored band in voiced frames, over the reference's; below 0 it is too weak."""
+
+    name = "restored_voiced"
+    of_voiced = True
+
+
+class RestoredUnvoicedEnergy(_RestoredEnergy):
+    """Energy of the restored band in unvoiced frames, over the reference's; below 0 it is too weak."""
 
     name = "restored_unvoiced"
     of_voiced = False
@@ -142,29 +146,35 @@ def _analysed(pair: Pair) -> RestoredBand:
     floor = max(peak for peak, _ in loudness) * 10 ** (-AUDIBLE_DB / 10)
     loud = np.concatenate([sums for _, sums in loudness])
     speech = loud > loud.max() * 10 ** (-PAUSE_DB / 10)
-    parts: list[list[NDArray[np.float64]]] = [[], [], [], []]
+    energies, references, estimates, distances = (list[NDArray[np.float64]]() for _ in range(4))
     both = zip(_powers(pair.reference, n_fft, hop), _powers(pair.estimate, n_fft, hop), strict=True)
     done = 0
     for found in both:
         counted = speech[done : done + len(found[0])]
         done += len(found[0])
         above = [power[counted, first:] for power in found]
-        parts[3].append(np.stack([power.sum(1) for power in above]))
+        energies.append(np.stack([power.sum(1) for power in above]))
         reference, estimate = (np.maximum(power, floor) for power in above)
-        for n, power in enumerate((reference, estimate)):
-            parts[n].append(np.add.reduceat(power, starts, axis=1))
-        audible = (reference > floor) | (estimate > floor)
+        references.append(np.add.reduceat(reference, starts, axis=1))
+        estimates.append(np.add.reduceat(estimate, starts, axis=1))
         squares = np.square(np.log10(reference / estimate)).sum(1)
-        counts = audible.sum(1)
-        parts[2].append(np.sqrt(squares[counts > 0] / counts[counts > 0]))
-    references, estimates, distances = (np.concatenate(part) for part in parts[:3])
+        audible = ((reference > floor) | (estimate > floor)).sum(1)
+        distances.append(np.sqrt(squares[audible > 0] / audible[audible > 0]))
     nothing = floor * 10 ** ((AUDIBLE_DB - NOTHING_DB) / 10)
-    energies = np.maximum(np.concatenate(parts[3], axis=1), nothing)
-    return RestoredBand(energies, references, estimates, distances, _voiced(pair, len(loud))[speech])
+    return RestoredBand(
+        energies=np.maximum(np.concatenate(energies, axis=1), nothing),
+        reference=np.concatenate(references),
+        estimate=np.concatenate(estimates),
+        distances=np.concatenate(distances),
+        voiced=_voiced(pair, len(loud))[speech],
+    )
 
 
 def _powers(waveform: Waveform, n_fft: int, hop: int) -> Iterator[NDArray[np.float64]]:
-    """Blocks (frames, bins) of a waveform; frame n begins at sample n * hop."""
+    """Yield the power spectra (frames, bins) of a waveform (time,), some frames at a time.
+
+    Frame n begins at sample n * hop.
+    """
     frames, state = StreamingFrames(n_fft, hop, padding="none"), None
     window = hann(n_fft, n_fft)
     for start in range(0, len(waveform), BLOCK):
@@ -176,13 +186,13 @@ def _powers(waveform: Waveform, n_fft: int, hop: int) -> Iterator[NDArray[np.flo
 
 
 def _starts_of_bands(first: int, n_fft: int, rate: int) -> NDArray[np.int64]:
-    """Bins above the first that bands of about one ERB begin with."""
+    """Return the first bin of each band of about one ERB, counted from bin `first`."""
     erb = hz_to_erb(np.arange(first, n_fft // 2 + 1) / n_fft * rate)
     return np.flatnonzero(np.diff(np.floor(erb - erb[0]), prepend=-1.0))
 
 
 def _voiced(pair: Pair, frames: int) -> NDArray[np.bool_]:
-    """(frames,) of the reference, in the middle of each."""
+    """Return (frames,) whether the reference is voiced in the middle of each frame."""
     import torch
 
     from audiotool.dsp.pitch import fundamental_frequency
