@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from audiotool.cores import core_count
+from audiotool.extras import DISTRIBUTION, PORTAUDIO
 
-DISTRIBUTION = "audiotool-speech"
 OLDEST_PYTHON = (3, 10)
 
 CORE = {
@@ -45,8 +45,17 @@ OPTIONAL = {
     },
     "onnx": {"onnx": "onnx", "onnxscript": "onnxscript"},
     "keras": {"h5py": "h5py"},
+    "loudness": {"pyloudnorm": "pyloudnorm"},
+    "plots": {"matplotlib": "matplotlib"},
+    "serve": {"starlette": "starlette", "uvicorn": "uvicorn", "websockets": "websockets"},
+    "live": {"sounddevice": "sounddevice"},
+    "remote": {"fsspec": "fsspec"},
 }
-"""What each extra adds to them; PyAV has a check of its own."""
+"""Distributions that each extra adds, and what they are imported as.
+
+PyAV has a check of its own. Not tried are speechmos and mapss-measures, which audiotool does not import, and
+Ray, which takes seconds.
+"""
 
 PURPOSES = {
     "torch": "other architectures, imported checkpoints, GPUs",
@@ -55,6 +64,11 @@ PURPOSES = {
     "train": "training, recipes",
     "onnx": "exporting graphs",
     "keras": "Keras checkpoints",
+    "loudness": "loudness in LUFS",
+    "plots": "figures",
+    "serve": "`audiotool serve`",
+    "live": "`audiotool live`",
+    "remote": "object stores and URLs",
 }
 
 NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
@@ -175,18 +189,23 @@ def _check_package(
     elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
         yield Finding(distribution, "note", f"{version}, cannot be tried until torch and torchaudio import")
     elif module in errors:
-        fix = (
-            _torch_fix()
-            if module in ("torch", "torchaudio")
-            else f'{_pip()} --force-reinstall "{distribution}{wanted}"'
-        )
-        yield Finding(distribution, "problem", f"{version} does not import: {errors[module]}", fix)
+        detail = f"{version} does not import: {errors[module]}"
+        yield Finding(distribution, "problem", detail, _import_fix(distribution, wanted))
     else:
         yield Finding(distribution, "ok", version)
 
 
+def _import_fix(distribution: str, wanted: str) -> str:
+    """Return the command that mends a package that does not import."""
+    if distribution in ("torch", "torchaudio"):
+        return _torch_fix()
+    if distribution == "sounddevice":
+        return PORTAUDIO
+    return f'{_pip()} --force-reinstall "{distribution}{wanted}"'
+
+
 def _torch_fix() -> str:
-    """The command that installs torch and torchaudio anew: builds that do not fit refuse each other."""
+    """Return the command that installs torch and torchaudio anew, together, so that their builds fit."""
     command = f"{_pip()} --force-reinstall torch torchaudio"
     if (_version("torch") or "").endswith("+cpu"):
         # The usual index's torchaudio wants CUDA libraries that a CPU-only torch does not bring.

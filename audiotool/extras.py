@@ -38,6 +38,10 @@ EXTRAS = {
 """Modules that are imported where they are used -> the extra that installs each."""
 
 
+PORTAUDIO = "apt-get install libportaudio2, brew install portaudio"
+"""Commands that install the library under sounddevice, whose wheels for Linux have none."""
+
+
 def install(extra: str) -> str:
     """Return the command that installs an extra."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"

@@ -17,6 +17,7 @@ from audiotool.doctor import (
     diagnose,
     import_errors,
 )
+from audiotool.extras import EXTRAS
 
 
 def module(folder: Path, name: str, text: str) -> None:
@@ -86,6 +87,13 @@ def test_torch_and_torchaudio_are_installed_anew_together(
     assert found["torchmetrics"].status == "note"
 
 
+def test_a_sounddevice_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, sounddevice="0.5.6")
+    found = by_name(list(check_packages({"sounddevice": "OSError: PortAudio library not found"})))
+    assert found["sounddevice"].status == "problem"
+    assert found["sounddevice"].fix.startswith("apt-get install libportaudio2")
+
+
 def test_films(monkeypatch: pytest.MonkeyPatch) -> None:
     versions(monkeypatch, av=None)
     (missing,) = check_media("ModuleNotFoundError: av")
@@ -106,6 +114,9 @@ def test_every_package_that_is_needed_is_looked_at() -> None:
         assert listed is not None
         for name in packages:
             assert f'"{name}>=' in listed[1], f"{extra} brings {name}"
+    assert set(doctor.PURPOSES) == set(doctor.OPTIONAL)
+    tried = {module for packages in doctor.OPTIONAL.values() for module in packages.values()}
+    assert set(EXTRAS) - tried == {"av", "speechmos", "mapss", "ray"}
 
 
 def test_accepted_versions_come_from_our_own_metadata() -> None:

@@ -5,16 +5,16 @@ PyAV contains FFmpeg's libraries; it is an optional dependency, the extra `media
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool import extras
 from audiotool.errors import InputError
 
-INSTALL = "pip install 'audiotool-speech[media]'"
+INSTALL = extras.install("media")
 REPAIR = "pip install --force-reinstall av"
 SLACK = 4096
 """Number of samples by which a container's length may be wrong: two frames of a codec."""
@@ -43,7 +43,7 @@ OF_THE_FILE = (
 
 def is_there() -> bool:
     """Whether PyAV is installed."""
-    return importlib.util.find_spec("av") is not None
+    return extras.is_there("av")
 
 
 class UnknownFormat(Exception):

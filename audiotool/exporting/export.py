@@ -23,6 +23,7 @@ from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import DependencyError, ExportError
 from audiotool.exporting.graph_step import BATCH, GraphStep, StateTensor
 from audiotool.exporting.shared_weights import share_weights
+from audiotool.extras import install
 from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
 
@@ -228,5 +229,5 @@ def _check_packages() -> None:
             __import__(name)
         except ImportError as error:
             raise DependencyError(
-                f"exporting needs the package {name} ({error}): pip install 'audiotool-speech[onnx]'"
+                f"exporting needs the package {name} ({error}): {install('onnx')}"
             ) from error

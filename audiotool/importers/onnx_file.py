@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError, DependencyError
+from audiotool.extras import install
 
 MAX_BYTES = 1 << 30
 """Of a file; the largest that is imported has some megabytes."""
@@ -105,7 +106,7 @@ def read_onnx(path: Path) -> OnnxGraph:
         import onnx
     except ImportError as error:
         raise DependencyError(
-            "ONNX files are read with onnx: install it with `pip install 'audiotool-speech[onnx]'`"
+            f"ONNX files are read with onnx: install it with `{install('onnx')}`"
         ) from error
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")

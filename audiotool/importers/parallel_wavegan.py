@@ -12,6 +12,7 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, DependencyError
+from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, entry, read_config, require
 from audiotool.importers.hdf5 import read_array
 from audiotool.importers.hifigan import named
@@ -116,7 +117,7 @@ def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray]:
         import h5py
     except ImportError as error:
         raise DependencyError(
-            f"{path} needs h5py: install it with `pip install h5py`, or save the two rows as stats.npy"
+            f"{path} needs h5py: install it with `{install('keras')}`, or save the two rows as stats.npy"
         ) from error
     with h5py.File(path, "r") as file:
         return read_array(file, "mean"), read_array(file, "scale")

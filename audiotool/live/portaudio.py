@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from audiotool.errors import DependencyError, DeviceError
-from audiotool.extras import require
+from audiotool.extras import PORTAUDIO, require
 from audiotool.live.backend import Callback, Device, DeviceStream, Form, Samples
 
 
@@ -24,8 +24,7 @@ class PortAudio:
             import sounddevice
         except OSError as error:
             raise DependencyError(
-                f"the microphone needs the library PortAudio ({error}): apt-get install libportaudio2,"
-                " brew install portaudio"
+                f"the microphone needs the library PortAudio ({error}): {PORTAUDIO}"
             ) from error
         except Exception as error:  # sounddevice starts PortAudio when it is imported
             raise DeviceError(f"PortAudio does not start: {error}") from error
