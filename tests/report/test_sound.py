@@ -9,13 +9,15 @@ import pytest
 import soundfile
 from kit.audio import speech_like
 
+from audiotool import extras
+from audiotool.extras import is_there
 from audiotool.report import sound
 from audiotool.report.sound import Encoder, Opus, Vorbis, make_encoder
 
-av = pytest.importorskip("av")
+needs_pyav = pytest.mark.skipif(not is_there("av"), reason=extras.install("media"))
 
 
-@pytest.mark.parametrize("encoder", [Opus, Vorbis])
+@pytest.mark.parametrize("encoder", [pytest.param(Opus, marks=needs_pyav), Vorbis])
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (22050, 1), (44100, 2), (48000, 1)])
 def test_what_is_heard_is_the_recording(encoder: type[Encoder], rate: int, channels: int) -> None:
     waveform = speech_like(1.5, rate, channels)
@@ -32,6 +34,7 @@ def test_what_is_heard_is_the_recording(encoder: type[Encoder], rate: int, chann
         assert np.corrcoef(found[channel], waveform[channel])[0, 1] > 0.9
 
 
+@needs_pyav
 def test_without_pyav_it_is_vorbis(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(make_encoder(16000, 1), Opus)
     monkeypatch.setattr(sound, "is_there", lambda name: name != "av")

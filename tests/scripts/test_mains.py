@@ -194,6 +194,8 @@ def test_benchmark_startup(run: Callable[..., str], recording: Path) -> None:
 def test_profile_graph(run: Callable[..., str]) -> None:
     out = run("profile_graph", "--checkpoint", "denoise-tiny-16k", "--seconds", 2)
     assert out.startswith("| operator |")
+    assert "| GRU |" in out
+    assert "| If |" not in out, "an If's time is that of its branch, which is listed"
     assert "GFLOP/s: graph" in out
 
 
