@@ -1,4 +1,4 @@
-"""What is refused where a stream has to be live: a model that looks ahead."""
+"""Refuse models that look ahead, where a stream has to be live."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def causal(pipeline: Pipeline) -> Pipeline:
-    """The same pipeline.
+    """Return the pipeline if its model is causal.
 
     Raises:
-        StreamError: its model needs the future; the checkpoints of its task that do not are named.
+        StreamError: the model looks ahead; the message names the causal checkpoints of its task.
     """
     if pipeline.engine.causal:
         return pipeline
@@ -26,7 +26,7 @@ def causal(pipeline: Pipeline) -> Pipeline:
 
 
 def causal_checkpoints(task: str) -> list[str]:
-    """Names of the checkpoints of a task, bundled and imported, whose models are causal."""
+    """Return the names of the checkpoints of a task, bundled and imported, whose models are causal."""
     from audiotool.checkpoint import named, read_metadata
 
     found = []

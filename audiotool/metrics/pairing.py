@@ -121,7 +121,7 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
 
 
 def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
-    """The file of each stem that has one: of its name, or the only one whose name looks equal."""
+    """Return the file of each stem that has one: of its name, or the only one whose name looks equal."""
     alike: dict[str, list[Path]] = {}
     for name, path in files.items():
         alike.setdefault(composed(name), []).append(path)
@@ -163,7 +163,7 @@ def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeabl
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    """Audio files of a folder and those below it, by relative path without suffix, `composed`.
+    """Return the audio files of a folder and those below it, by relative path without suffix.
 
     Raises:
         InputError: two files differ in nothing but their suffix.

@@ -44,9 +44,10 @@ def score_many(
     for n, pair in enumerate(pairs):
         groups.setdefault(pair.mixture if together and pair.mixture else n, []).append(n)
     rows: dict[int, Row] = {}
-    parts = [[pairs[n] for n in group] for group in groups.values()]
+    members = list(groups.values())
+    parts = [[pairs[n] for n in group] for group in members]
     for index, part in _scored(parts, metrics, min(jobs, len(parts))):
-        for n, row in zip([*groups.values()][index], part, strict=True):
+        for n, row in zip(members[index], part, strict=True):
             rows[n] = row
             if progress is not None:
                 progress(row)

@@ -54,7 +54,7 @@ GROUP = 4
 """Bins that the edge is looked for in together."""
 
 EDGE_RANGE = 1e-6
-"""Of the loudest group: a group with less power (-60 dB) holds nothing of the recording's own."""
+"""Power relative to the loudest group (-60 dB): a group with less holds nothing of the recording's own."""
 
 ROUNDS = 1 << 20
 """Frames after which the noise begins again; a float counts so far."""
@@ -225,7 +225,7 @@ class BandwidthExtension(Model):
         return y, state
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What `BandwidthExtensionLoss` compares, all (B, T, bands): of each band's bins above the edge.
+        """Return what `BandwidthExtensionLoss` compares of each band above the edge, all (B, T, bands).
 
         Args:
             batch: "input", "target" (B, 1, T); "bandwidth_hz" and "target_bandwidth_hz" (B, 1, 1), where
@@ -300,7 +300,7 @@ class BandwidthExtension(Model):
     def _render(
         self, source: Tensor, envelope: Tensor, harmonic: Tensor, levels: Tensor, state: dict[str, Any]
     ) -> Tensor:
-        """The source of bands, whitened and mixed with noise, as loud as predicted: spec (B, T, F)."""
+        """Return the source, whitened, mixed with noise and as loud as predicted: spec (B, T, F)."""
         own = _power(source) @ self.members / self.members.sum(0) / self.scale
         whitening = (-0.5 * ((own + QUIETEST * SILENT).log() @ self.spread)).exp()
         frames = source.shape[1]
@@ -317,7 +317,7 @@ class BandwidthExtension(Model):
         return mixed * (levels * (0.5 * (envelope + gain)).exp())
 
     def _correlation(self, source: Tensor, target: Tensor, taught: Tensor) -> Tensor:
-        """How alike the magnitudes (B, T, F) of two are over each band's bins: (B, T, bands), 0 to 1."""
+        """Return the correlation of magnitudes (B, T, F) over each band's bins: (B, T, bands), 0 to 1."""
         count = (taught @ self.members).clamp(min=1)
 
         def mean(values: Tensor) -> Tensor:

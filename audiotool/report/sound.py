@@ -14,18 +14,17 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.audio.formats import OPUS_RATES
 from audiotool.extras import is_there
 
 Samples = NDArray[np.float32]
 
 KIND = "audio/ogg"
 BIT_RATE = 40000
-"""Of one channel of Opus."""
-
-OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
-"""Hz that Opus knows; others become the last."""
+"""Bit/s of each channel of Opus."""
 
 QUICKEST = {"compression_level": "0", "frame_duration": "120"}
+"""libopus's options."""
 
 WRITE_FRAMES = 1 << 15
 """Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
@@ -38,16 +37,16 @@ class Encoder(Protocol):
         """Take the next samples, (channels, time)."""
 
     def finish(self) -> bytes:
-        """The whole, an Ogg file."""
+        """Return the Ogg file."""
 
 
 def make_encoder(sample_rate: int, channels: int) -> Encoder:
-    """The encoder of a recording of one channel or two."""
+    """Return the encoder of a recording of one channel or two."""
     return (Opus if is_there("av") else Vorbis)(sample_rate, channels)
 
 
 class Opus:
-    """libopus at its quickest, through PyAV."""
+    """libopus at its quickest, through PyAV. Recordings of a rate that Opus lacks are resampled to 48 kHz."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         import av
