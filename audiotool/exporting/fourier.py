@@ -118,7 +118,7 @@ def tables(size: int) -> dict[str, Table]:
 
 
 USED: set[int] = set()
-"""Sizes of the transforms that this process has traced: `shared_weights.py` looks for their matrices."""
+"""Sizes of the transforms of the graph that was traced last: `shared_weights.py` looks for their matrices."""
 
 
 @functools.cache
