@@ -82,15 +82,19 @@ def measure_ray(files: int, seconds: float, rounds: int) -> None:
         soundfile.write(f"in/{n:05d}.wav", samples, SAMPLE_RATE)
     with two_nodes() as address:
         times: dict[str, list[float]] = {"jobs": [], "ray": []}
+        handing_out = []
         for n in range(rounds):
             for name, cluster in (("jobs", None), ("ray", address)):
+                began = time.process_time()
                 times[name].append(process(f"{name}-{n}", cluster))
+            handing_out.append(1000 * (time.process_time() - began) / files)
     for n in range(rounds):
         for made in Path(f"jobs-{n}").iterdir():
             assert made.read_bytes() == Path(f"ray-{n}", made.name).read_bytes(), made.name
     local, remote = min(times["jobs"]), min(times["ray"])
     print(f"{files} files of {seconds:g} s: --jobs 2 {local:.1f} s, cluster of two nodes {remote:.1f} s,")
     print(f"throughput of the cluster {local / remote:.2f} of the local one; all outputs identical")
+    print(f"the process that hands out the cluster's jobs: {min(handing_out):.1f} ms of processor time a job")
 
 
 def process(output: str, cluster: str | None) -> float:

@@ -134,6 +134,7 @@ def test_benchmark_cluster(run: Callable[..., str]) -> None:
 def test_benchmark_cluster_of_two_nodes(run: Callable[..., str]) -> None:
     out = run("benchmark_cluster", "ray", "--files", 4, "--seconds", 1, "--rounds", 1)
     assert "all outputs identical" in out
+    assert "ms of processor time a job" in out
 
 
 def test_benchmark_data(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
