@@ -1,0 +1,78 @@
+"""The metric that the docs add by an entry point is scored by `evaluate`, with a toy recogniser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.docs import ROOT
+from kit.plugin import install_plugin
+from typer.testing import CliRunner
+
+from audiotool.cli.app import app
+
+RECOGNISER = '''
+def transcribe(waveform):
+    """Return a word for each tenth of a second that is not silent: its level to the nearest 6 dB."""
+    import numpy as np
+
+    levels = [np.sqrt(np.mean(part**2)) for part in np.split(np.asarray(waveform), len(waveform) // 1600)]
+    return [f"w{round(np.log2(level))}" for level in levels if level > 1e-3]
+'''
+WORDS = (0.5, 0.25, 0.125, 0.5)
+"""Amplitude of each tenth of a second of the reference."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the page's package and a reference of four words."""
+    text = (ROOT / "docs" / "extend" / "add.md").read_text(encoding="utf-8")
+    text = text.partition("\n## In a package of your own\n")[2]
+    code, points = (re.search(rf"```{kind}\n(.*?)```", text, re.DOTALL) for kind in ("python", "toml"))
+    assert code is not None
+    assert points is not None
+    group, name, target = re.fullmatch(
+        r'\[project\.entry-points\."([\w.]+)"\]\n(\w+) = "([\w:]+)"\n', points[1]
+    ).groups()  # type: ignore[union-attr]
+    modules = {target.partition(":")[0]: code[1], "recogniser": RECOGNISER}
+    install_plugin(tmp_path, "recogniser-scores", modules, {group: {name: target}})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    write(tmp_path / "reference" / "a.wav", WORDS)
+    return tmp_path
+
+
+def write(path: Path, amplitudes: tuple[float, ...]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    tone = np.sqrt(2) * np.sin(2 * np.pi * 440 * np.arange(1600) / 16000)
+    soundfile.write(path, np.concatenate([amplitude * tone for amplitude in amplitudes]), 16000, "FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("amplitudes", "errors"),
+    [
+        (WORDS, 0),
+        ((0.5, 0.0, 0.125, 0.5), 1),
+        ((0.5, 0.25, 0.25, 0.25), 2),
+        ((0.0, 0.0, 0.0, 0.0), 4),
+    ],
+)
+def test_word_error_rate(folder: Path, amplitudes: tuple[float, ...], errors: int) -> None:
+    write(folder / "estimate" / "a.wav", amplitudes)
+    words = ("--reference", folder / "reference", "--estimate", folder / "estimate", "--metrics", "wer")
+    result = CliRunner().invoke(app, ["evaluate", *map(str, words), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["files"][0]["wer"] == pytest.approx(100 * errors / len(WORDS))
+
+
+def test_a_reference_without_words_has_no_rate(folder: Path) -> None:
+    for name in ("reference", "estimate"):
+        write(folder / name / "a.wav", (0.0, 0.0))
+    words = ("--reference", folder / "reference", "--estimate", folder / "estimate", "--metrics", "wer")
+    result = CliRunner().invoke(app, ["evaluate", *map(str, words), "--json"])
+    row = json.loads(result.stdout)["files"][0]
+    assert row["wer"] is None
+    assert "no words" in json.dumps(row)
