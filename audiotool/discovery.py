@@ -69,7 +69,7 @@ class Catalogue(Generic[T]):
             if isinstance(c, type) and issubclass(c, self.base) and isinstance(c.__dict__.get("name"), str)
         }
 
-    def own(self) -> dict[str, type[T]]:
+    def builtin(self) -> dict[str, type[T]]:
         """Return the project's own names and classes, sorted by name; imports the whole package."""
         found: dict[str, type[T]] = {}
         for module in self.modules():
@@ -79,7 +79,7 @@ class Catalogue(Generic[T]):
     def all(self) -> dict[str, type[T]]:
         """Return all names and classes, sorted by name; imports the whole package and those of other
         packages."""
-        found = self.own()
+        found = self.builtin()
         for entry in self._entries():
             try:
                 if entry.name in found:
@@ -91,7 +91,7 @@ class Catalogue(Generic[T]):
 
     def __contains__(self, name: str) -> bool:
         """Whether a class has that name; those of other packages are not imported."""
-        return self._own(name) is not None or any(entry.name == name for entry in self._entries())
+        return self._find_builtin(name) is not None or any(entry.name == name for entry in self._entries())
 
     def get(self, name: str) -> type[T]:
         """Return the class called `name`; imports only its module where the two share a name.
@@ -100,7 +100,7 @@ class Catalogue(Generic[T]):
             the catalogue's error: no class has that name (the message lists the nearest and all), or the
                 class is of another package and cannot be imported.
         """
-        own = self._own(name)
+        own = self._find_builtin(name)
         if own is not None:
             return own
         for entry in self._entries():
@@ -111,12 +111,12 @@ class Catalogue(Generic[T]):
             f"no {self.kind} is called '{name}'{nearest(name, list(classes))} Known: {', '.join(classes)}."
         )
 
-    def _own(self, name: str) -> type[T] | None:
+    def _find_builtin(self, name: str) -> type[T] | None:
         """Return the project's own class of that name; imports only its module where the two share a name."""
         module = name.replace("-", "_")
         if module in self.modules() and (found := self._classes(module).get(name)) is not None:
             return found
-        return self.own().get(name)
+        return self.builtin().get(name)
 
     def added(self) -> list[tuple[str, str]]:
         """Return (name, package and version) of the classes of other packages; nothing is imported."""

@@ -68,7 +68,9 @@ def require(module: str, purpose: str) -> None:
 
 def require_extra(extra: str, purpose: str) -> None:
     """Check that all modules of an extra are installed; arguments and errors as of `require`."""
-    missing = [module for module, bringer in EXTRAS.items() if bringer == extra and not is_there(module)]
+    missing = [
+        module for module, extra_name in EXTRAS.items() if extra_name == extra and not is_there(module)
+    ]
     if missing:
         raise DependencyError(f"{purpose} needs {', '.join(missing)}, not installed here: {install(extra)}")
 

@@ -370,20 +370,20 @@ def fuzz(kind: str, options: argparse.Namespace) -> int:
             while time.monotonic() < end:
                 number = here.recv() if here.poll(60) else number
                 if not here.poll(options.limit):
-                    faults += _tell(kind, number, f"takes more than {options.limit} s")
+                    faults += _report_fault(kind, number, f"takes more than {options.limit} s")
                     break
                 fault, refused, memory = here.recv()
                 refusals += refused
-                faults += _tell(kind, number, fault) if fault else 0
+                faults += _report_fault(kind, number, fault) if fault else 0
                 if highest is not None and memory > highest + options.memory:
-                    faults += _tell(kind, number, f"takes {memory - highest:.1f} GiB")
+                    faults += _report_fault(kind, number, f"takes {memory - highest:.1f} GiB")
                     break
                 # The first case imports what all need.
                 highest = memory if highest is None else highest
                 number += 1
         child.join(1)
         if child.exitcode not in (None, 0):
-            faults += _tell(kind, number, f"ends the process: {child.exitcode}")
+            faults += _report_fault(kind, number, f"ends the process: {child.exitcode}")
         child.kill()
         child.join()
         number += 1
@@ -391,7 +391,7 @@ def fuzz(kind: str, options: argparse.Namespace) -> int:
     return faults
 
 
-def _tell(kind: str, number: int, fault: str) -> int:
+def _report_fault(kind: str, number: int, fault: str) -> int:
     print(f"FAULT {kind} --first {number}: {' '.join(fault.split())[:600]}", flush=True)
     return 1
 

@@ -44,7 +44,7 @@ def test_a_metric_of_another_package_is_found_by_its_name(place: Path) -> None:
     found = METRICS.get("wer")
     assert found.__module__ == "toy_scores"
     assert METRICS.all()["wer"] is found
-    assert "wer" not in METRICS.own()
+    assert "wer" not in METRICS.builtin()
     with pytest.raises(InputError, match="did you mean 'wer'"):
         METRICS.get("werr")
 

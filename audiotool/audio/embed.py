@@ -25,7 +25,7 @@ FRAMES = {
     "tracknumber": "TRCK",
     "copyright": "TCOP",
 }
-"""libsndfile's names of tags, and ID3's; a comment has a form of its own."""
+"""libsndfile's name of a tag -> ID3's frame; a comment has another layout."""
 
 AIFF_TEXTS = {"title": "NAME", "artist": "AUTH", "copyright": "(c) ", "comment": "ANNO"}
 """AIFF's own chunks of text."""
@@ -44,7 +44,7 @@ def embed(file: BinaryIO, format_name: str, parts: Sequence[Part], mask: int = 0
     Args:
         file: open for reading and writing.
         format_name: libsndfile's.
-        mask: of the channels' speakers, written where the file has a place for it; 0 leaves it.
+        mask: mask of the channels' speakers, written where the file has a place for it; 0 leaves it.
     Raises:
         OSError: the disk is full, or the file would outgrow its sizes.
     """

@@ -1,4 +1,4 @@
-"""Extras: what a file holds beside its samples: chunks, metadata blocks, ID3 tags, speakers of its channels.
+"""The contents of a file beside its samples: chunks, metadata blocks, ID3 tags, speakers of its channels.
 
 An output gets the parts that its format can hold, byte for byte; the names of the others are reported.
 
@@ -90,7 +90,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Extras:
-    """What a file holds beside its samples.
+    """The contents of a file beside its samples.
 
     Args:
         family: family of the parts, see `FAMILIES`; "" without parts.
@@ -197,12 +197,12 @@ def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
     parts: list[Part] = []
     lost: list[str] = []
     mask, there = 0, 0
-    own = OF_SAMPLES["RIFF" if family == "W64" else family]
+    of_samples = OF_SAMPLES["RIFF" if family == "W64" else family]
     for name, begin, size in _chunks(file, family, end):
         if name == "fmt ":
             file.seek(begin)
             mask = _mask(exactly(file, min(size, 64)))
-        if name in own:
+        if name in of_samples:
             continue
         there += size
         if there > LARGEST:
@@ -363,7 +363,7 @@ def _untagged(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _names(part: Part) -> tuple[str, ...]:
-    """Return what is lost of a part that is not kept; tags that libsndfile reads are not."""
+    """Return the names of the contents of a part that is not kept, without tags that libsndfile reads."""
     if part.name == "LIST/INFO":
         inside = _sub_chunks(part.data[4:], "<4sI", 2)
         return tuple(f"LIST/{name}" for name in _untagged(inside))

@@ -137,7 +137,7 @@ def format_for(path: Path, asked: str | None = None) -> str:
     return FORMATS[path.suffix.lower()]
 
 
-def ending_meant(path: Path, asked: str | None = None) -> str:
+def chosen_ending(path: Path, asked: str | None = None) -> str:
     """Return the file name ending of the format: that of the option, or the name's own."""
     return path.suffix if asked is None else f".{asked.lower()}"
 
@@ -158,7 +158,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
 
     Args:
         format_name: libsndfile's container.
-        ending: as `ending_meant`; ".opus" means Opus in Ogg.
+        ending: as `chosen_ending`; ".opus" means Opus in Ogg.
         preferred: the input's subtype, kept where the container holds it.
         asked: `--subtype`.
         sample_rate: Hz; Opus has only five.

@@ -25,13 +25,13 @@ def quantise(block: FloatBlock, bits: int) -> tuple[NDArray[np.int32], int]:
     exact = np.float32 if bits <= 24 and block.dtype == np.float32 else np.float64
     with np.errstate(over="ignore"):
         scaled = np.rint(block.astype(exact, copy=False) * exact(scale))
-    # +1.0 itself is one step above the largest integer: limiting it is no news to anybody.
+    # +1.0 is one step above the largest integer. Limiting it by one step is not counted.
     beyond = int(np.count_nonzero(np.abs(scaled) > scale))
     integers = scaled.clip(-scale, scale - 1).astype(np.int32) << (32 - bits)
     return integers, beyond
 
 
 def limit(block: FloatBlock) -> tuple[FloatBlock, int]:
-    """Limit to [-1, 1] for sample formats with a full scale; return the block and how many were beyond."""
+    """Limit to [-1, 1] for sample formats with a full scale; also return the number of limited samples."""
     beyond = int(np.count_nonzero(np.abs(block) > 1.0))
     return (np.clip(block, -1.0, 1.0) if beyond else block), beyond

@@ -86,7 +86,7 @@ class MediaFile:
         self._file = file
         self._container: Any = None
         self.warnings: list[str] = []
-        # PyAV raises what Python raises beside its own errors: all of it means that the file is not read.
+        # PyAV raises Python's errors beside its own. Each means that the file cannot be read.
         try:
             self._container = av.open(file, container_options={"format_whitelist": DEMUXERS})
             self.tracks = len(self._container.streams.audio)
@@ -110,7 +110,7 @@ class MediaFile:
         if self.format == "CAF" and self.subtype == "ALAC":
             # The last packet is as short as the recording: FFmpeg would cut it once more.
             codec.options = {"flags2": "+skip_manual"}
-        # Only where durations are counted in samples are they those of the recording.
+        # A duration is exact only if the container counts it in samples.
         exact = stream.duration is not None and stream.time_base * codec.sample_rate == 1
         self.frames = max(0, stream.duration) if exact else 0
         self._left = self.frames or None
@@ -166,7 +166,7 @@ class MediaFile:
     def copy_metadata(self) -> dict[str, str]:
         """Return the tags by libsndfile's names."""
         found = self._metadata()
-        return {ours: found[theirs] for theirs, ours in TAGS.items() if theirs in found}
+        return {name: found[tag] for tag, name in TAGS.items() if tag in found}
 
     def untagged(self) -> list[str]:
         """Return the names of all other tags of the recording."""

@@ -1,10 +1,10 @@
-"""Mel spectrograms in files: `.npy`, `.npz` (one array, or the one called "mel") and `.safetensors`.
+"""Read and write mel spectrograms: `.npy`, `.npz` (one array, or the one called "mel"), `.safetensors`.
 
 A mel is (n_mels, frames) or (1, n_mels, frames) floats; its transpose is understood where the number of
 bands leaves no doubt. Files are read and written a few frames at a time: memory does not grow with length.
 
-A safetensors file made here says in its metadata, under "mel", how the mel is defined (JSON, the fields of
-`dsp.mel.MelConfig`); numpy's files cannot.
+The metadata of a safetensors file made here has the definition of the mel under "mel": the fields of
+`dsp.mel.MelConfig` as JSON. numpy's files have no metadata.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from audiotool.extras import require
 from audiotool.paths import in_utf8
 
 NAME = "mel"
-"""Of the array in `.npz` and `.safetensors`."""
+"""Name of the array in `.npz` and `.safetensors`."""
 
 SCAN_FRAMES = 4096
 Frames = NDArray[np.float32]
@@ -46,8 +46,8 @@ class FeatureReader:
         source: its path.
         rows: numbers of rows that fit, the likeliest first; they decide what a transposed file is.
     Attributes:
-        definition: what the file says of its mel, None when it says nothing.
-        shape: (rows, frames), or what the file has where no number of rows fits.
+        definition: definition of the mel from the file, None if the file has none.
+        shape: (rows, frames), or the shape in the file if no number of rows fits.
     Raises:
         InputError: missing, damaged, not numbers, of several arrays, or not (rows, frames).
     """
@@ -61,7 +61,7 @@ class FeatureReader:
         except InputError:
             self._stack.close()
             raise
-        except Exception as error:  # numpy, zipfile and zlib raise whatever damage brings them to
+        except Exception as error:  # a damaged file can fail in numpy, zipfile and zlib in any way
             self._stack.close()
             raise InputError(f"{self.name} cannot be read as a mel: {_reason(error)}") from error
         self._turned = False
@@ -95,7 +95,7 @@ class FeatureReader:
             yield self._read(start, min(start + frames, self.shape[1]))
 
     def range(self, rows: int) -> tuple[float, float]:
-        """Smallest and largest value of the first `rows` rows; all rows are checked.
+        """Return the smallest and the largest value of the first `rows` rows; all rows are checked.
 
         Raises:
             InputError: there are no frames, or one holds NaN or infinity.
@@ -135,7 +135,7 @@ class FeatureReader:
             raise InputError(f"{path}: a mel is in {', '.join(MEL_ENDINGS)}, not '{path.suffix}'")
         with zipfile.ZipFile(path) as archive:
             name = _only([n.removesuffix(".npy") for n in archive.namelist()], path)
-            # Compressed or not, it is unpacked beside the other temporary files and mapped from there.
+            # It is unpacked to a temporary file, which is memory-mapped.
             unpacked = self._stack.enter_context(
                 tempfile.NamedTemporaryFile(suffix=".npy")  # noqa: SIM115
             )
@@ -155,7 +155,7 @@ class FeatureReader:
             file = self._stack.enter_context(safe_open(place, framework="np"))
             name = _only(list(file.keys()), path)
             if file.get_slice(name).get_dtype() == "BF16":
-                # The one type that numpy does not have.
+                # numpy has no bfloat16.
                 require("torch", f"{path}, a mel in bfloat16,")
                 file = self._stack.enter_context(safe_open(place, framework="pt"))
             array = _Slices(file.get_slice(name))
@@ -193,7 +193,7 @@ def _map(path: Path) -> NDArray[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """What an exception says, on one line; its class where it says nothing."""
+    """Return the message of an exception on one line, or the name of its class without a message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -212,7 +212,7 @@ class MelWriter:
 
     Args:
         path: its ending decides the format; its folder is made when missing.
-        definition: of the mel; safetensors files keep it.
+        definition: definition of the mel, which safetensors files keep.
     Raises:
         InputError: another ending, or the place cannot be written.
     """
@@ -230,7 +230,7 @@ class MelWriter:
         try:
             self._replacement = Replacement(self.path)
             self._stack.callback(self._replacement.discard)
-            # Frame after frame: numpy calls that the Fortran order of (n_mels, frames).
+            # Frame after frame, which is the Fortran order of (n_mels, frames).
             self._raw: Any = self._replacement.file
             if self.path.suffix.lower() != ".npy":
                 self._raw = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
@@ -276,7 +276,8 @@ class MelWriter:
         self._replacement.commit()
 
     def _numpy_header(self) -> bytes:
-        """Format 1.0, always 128 bytes long, so that the number of frames can be put in at the end."""
+        """Return a header of format 1.0, always 128 bytes long, so that the number of frames can be set at
+        the end."""
         shape = (self.definition.n_mels, self.frames)
         text = f"{{'descr': '<f4', 'fortran_order': True, 'shape': {shape}, }}"
         return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
@@ -308,7 +309,7 @@ class MelWriter:
 
 
 def _close(file: BinaryIO) -> None:
-    # What is still buffered goes nowhere, and there may be no room for it.
+    # The output is discarded. Flushing its buffer may fail on a full disk.
     with contextlib.suppress(OSError):
         file.close()
 

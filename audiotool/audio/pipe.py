@@ -19,7 +19,7 @@ import numpy as np
 from audiotool.audio.extras import LARGEST
 from audiotool.audio.formats import INTEGER_BITS
 from audiotool.audio.levels import FloatBlock, quantise
-from audiotool.audio.unclosed import BrokenHeader, exactly, mended, read_wav_header
+from audiotool.audio.unclosed import BrokenHeader, corrected, exactly, read_wav_header
 from audiotool.errors import InputError
 
 ENDLESS = 1 << 48
@@ -38,7 +38,7 @@ class ForwardOnly(io.RawIOBase):
         pipe: positioned at the first sample.
         size: bytes of sample data that belong to the stream.
         frame_bytes: reads are whole frames while the pipe has them.
-        chunks: name and body of what stands in the header.
+        chunks: name and body of each chunk of the header.
         padding, behind: bytes that follow the samples, and those of chunks after them.
     """
 
@@ -59,7 +59,7 @@ class ForwardOnly(io.RawIOBase):
         self._end = len(header) + size
         self._frame_bytes = frame_bytes
         self._position = 0
-        # libsndfile looks at the first samples and goes back to them: what is read early is kept.
+        # libsndfile reads the first samples and seeks back to them, so these are kept.
         self._kept = header
         self._reached = len(header)
 
@@ -90,7 +90,7 @@ class ForwardOnly(io.RawIOBase):
         return data
 
     def rest(self) -> list[tuple[bytes, bytes]]:
-        """Name and body of the chunks that follow the samples, once all of these are read."""
+        """Return name and body of the chunks after the samples; called when all samples are read."""
         if self._reached < self._end or not 0 < self._behind <= LARGEST:
             return []
         data, self._behind = exactly(self._pipe, self._padding + self._behind)[self._padding :], 0
@@ -102,7 +102,7 @@ class ForwardOnly(io.RawIOBase):
         return found
 
     def _next(self, wanted: int) -> bytes:
-        """What the pipe has now: at least up to the end of a frame unless the pipe has ended."""
+        """Return the bytes that the pipe has now, in whole frames unless the pipe has ended."""
         data = b""
         while wanted > len(data) and (not data or self._beyond_frame(len(data))):
             more = some(self._pipe, wanted - len(data))
@@ -121,7 +121,7 @@ class ForwardOnly(io.RawIOBase):
 
 
 def some(pipe: BinaryIO, size: int) -> bytes:
-    """One read of at most `size` bytes that waits for the first, not for all."""
+    """Read at most `size` bytes; wait for the first byte, not for all."""
     read = getattr(pipe, "read1", pipe.read)
     return read(size) or b""
 
@@ -131,7 +131,7 @@ def open_pipe(pipe: BinaryIO, name: str = "standard input") -> tuple[BinaryIO, b
 
     Args:
         pipe: at its first byte.
-        name: what messages call it.
+        name: name in messages.
     Returns:
         A file for `soundfile.SoundFile`, and whether the stream's length is known. Plain WAV is passed on
         as it comes; anything else is first collected in a temporary file.
@@ -161,7 +161,7 @@ def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
     file = tempfile.TemporaryFile(prefix="audiotool-")  # noqa: SIM115  the reader closes it
     file.write(start)
     shutil.copyfileobj(pipe, file)
-    return mended(file)
+    return corrected(file)
 
 
 PIPE_SUBTYPES = {"PCM_U8": 1, "PCM_16": 1, "PCM_24": 1, "PCM_32": 1, "FLOAT": 3, "DOUBLE": 3}
@@ -169,7 +169,7 @@ PIPE_SUBTYPES = {"PCM_U8": 1, "PCM_16": 1, "PCM_24": 1, "PCM_32": 1, "FLOAT": 3,
 
 
 def wav_header(sample_rate: int, channels: int, subtype: str, frames: int | None) -> bytes:
-    """A WAV header; an unknown or too great length becomes 0xFFFFFFFF, as is the custom."""
+    """Return a WAV header; an unknown or too great length becomes 0xFFFFFFFF, as of other programs."""
     width = {"FLOAT": 4, "DOUBLE": 8}.get(subtype) or INTEGER_BITS[subtype] // 8
     block = width * channels
     size = 0xFFFFFFFF if frames is None or frames * block > 0xFFFFFF00 else frames * block
@@ -182,7 +182,7 @@ def wav_header(sample_rate: int, channels: int, subtype: str, frames: int | None
 
 
 def wav_bytes(block: FloatBlock, subtype: str) -> tuple[bytes, int]:
-    """Samples (frames, channels) as WAV data, and how many were beyond full scale."""
+    """Return samples (frames, channels) as WAV data, and the number of samples beyond full scale."""
     if subtype in ("FLOAT", "DOUBLE"):
         return block.astype("<f4" if subtype == "FLOAT" else "<f8").tobytes(), 0
     bits = INTEGER_BITS[subtype]

@@ -1,4 +1,4 @@
-"""Read audio in blocks: files, and what comes through a pipe."""
+"""Read audio in blocks from files and pipes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from audiotool.audio.extras import Extras, read_extras, wav_extras
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
 from audiotool.audio.pipe import ForwardOnly, open_pipe
 from audiotool.audio.raw import Raw, RawFile
-from audiotool.audio.unclosed import is_unknown, mended
+from audiotool.audio.unclosed import corrected, is_unknown
 from audiotool.errors import InputError
 from audiotool.stdio import standard_input
 
@@ -83,7 +83,7 @@ class AudioReader:
         self.name = name or ("standard input" if str(source) == PIPE else str(source))
         self.warnings: list[str] = []
         self._position = 0
-        self._promised: int | None = None
+        self._declared: int | None = None
         self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
         self._opened: BinaryIO | None = None
         self._source: Any
@@ -103,7 +103,7 @@ class AudioReader:
             self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
         )
         self.tags = {n: v for n, v in self._file.copy_metadata().items() if n != "software"}
-        self._promised = frames
+        self._declared = frames
         if not self.is_pipe:
             self._note_truncation()
 
@@ -117,7 +117,7 @@ class AudioReader:
         try:
             self._file = ForwardFile(self._source)
         except Exception as error:
-            # Whatever libsndfile says to a header, PyAV may know it.
+            # PyAV may know a header that libsndfile refuses.
             self._file = self._open_media(error)
             known = bool(self._file.frames > 0)
         return known
@@ -189,8 +189,8 @@ class AudioReader:
             yield block
         if not self._position:
             raise InputError(f"{self.name} holds no audio: its header is followed by no samples")
-        if self._promised is not None and self._position < self._promised - self._slack:
-            self._warn_truncated(self._promised, self._position)
+        if self._declared is not None and self._position < self._declared - self._slack:
+            self._warn_truncated(self._declared, self._position)
         self._note_lost()
 
     def excerpt(self, start: int, frames: int) -> NDArray[np.float32]:
@@ -248,9 +248,9 @@ class AudioReader:
         found = re.search(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)", self._file.extra_info)
         if not found:
             return
-        promised, actual = map(int, found.groups())
-        if promised > actual and not is_unknown(promised) and self.info.frames:
-            self._warn_truncated(round(self.info.frames * promised / max(actual, 1)), self.info.frames)
+        declared, actual = map(int, found.groups())
+        if declared > actual and not is_unknown(declared) and self.info.frames:
+            self._warn_truncated(round(self.info.frames * declared / max(actual, 1)), self.info.frames)
 
     def _note_lost(self) -> None:
         """Warn of chunks after the samples of a stream, which come too late for the output."""
@@ -261,10 +261,10 @@ class AudioReader:
                 " file itself to keep them"
             )
 
-    def _warn_truncated(self, promised: int, actual: int) -> None:
+    def _warn_truncated(self, declared: int, actual: int) -> None:
         rate = self.info.sample_rate
         self.warnings.append(
-            f"{self.name} is truncated: {actual / rate:.2f} s of {promised / rate:.2f} s are there,"
+            f"{self.name} is truncated: {actual / rate:.2f} s of {declared / rate:.2f} s are there,"
             " and only they are processed"
         )
 
@@ -313,7 +313,7 @@ def excerpt(source: str | Path, start: int, frames: int) -> NDArray[np.float32]:
     with AudioReader(source) as reader:
         if reader.seek(start):
             return reader.excerpt(start, frames).T
-    # What cannot seek is read from its beginning.
+    # A file that cannot seek is read from its beginning.
     with AudioReader(source) as reader:
         return reader.excerpt(start, frames).T
 
@@ -337,7 +337,7 @@ def _opened(path: Path) -> BinaryIO:
     """
     _check_readable(path)
     try:
-        return mended(path.open("rb"))
+        return corrected(path.open("rb"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 

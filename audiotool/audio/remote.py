@@ -1,4 +1,4 @@
-"""Recordings in object stores: URLs (s3://, gs://, memory://), through fsspec.
+"""Fetch and send recordings of object stores by URL (s3://, gs://, memory://), through fsspec.
 
 A recording is fetched as a whole before it is read, because readers seek. An output is sent when it is
 complete, in one request that the store does completely or not at all.
@@ -101,7 +101,7 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
     try:
         store, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        # It says which package brings the protocol.
+        # The message of fsspec names the package of the protocol.
         raise InputError(f"{url}: {error}") from error
     except Exception as error:
         raise _unusable(url, error) from error
@@ -109,7 +109,8 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def _unusable(url: str, error: Exception) -> InputError:
-    """Stores fail with errors of their own; a missing object has the same one in all."""
+    """Return the error to raise for one of a store: stores have errors of their own, except for missing
+    objects."""
     if isinstance(error, FileNotFoundError):
         return InputError(f"{url}: there is no such object")
     detail: Any = str(error).strip() or type(error).__name__

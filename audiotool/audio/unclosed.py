@@ -28,7 +28,7 @@ def is_unknown(size: int) -> bool:
     return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
 
 
-def mended(file: BinaryIO) -> BinaryIO:
+def corrected(file: BinaryIO) -> BinaryIO:
     """Return the file, at its beginning, or a view of it with a corrected header.
 
     Args:
@@ -38,9 +38,9 @@ def mended(file: BinaryIO) -> BinaryIO:
     start = file.read(12)
     form = None
     if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
-        form = _mended_wav(file)
+        form = _corrected_wav(file)
     elif start[:6] == b"caff\0\1":
-        form = _mended_caf(file)
+        form = _corrected_caf(file)
     file.seek(0)
     return file if form is None else Reheaded(file, *form)  # type: ignore[return-value]
 
@@ -175,7 +175,7 @@ def exactly(file: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _mended_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
+def _corrected_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
     """Return header, begin and size of the samples; None if the file's own sizes are right."""
     try:
         header = read_wav_header(file)
@@ -201,8 +201,9 @@ def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
     return at in (end, end + 1)
 
 
-def _mended_caf(file: BinaryIO) -> tuple[bytes, int, int] | None:
-    """As `_mended_wav`. Reference: Apple, Core Audio Format Specification 1.0: -1 lasts to the file's end."""
+def _corrected_caf(file: BinaryIO) -> tuple[bytes, int, int] | None:
+    """As `_corrected_wav`. Reference: Apple, Core Audio Format Specification 1.0: -1 lasts to the file's
+    end."""
     at, end = 8, file.seek(0, os.SEEK_END)
     while at + 12 <= end and at < MAX_HEADER:
         file.seek(at)

@@ -55,7 +55,7 @@ def walk(
 
 
 def special_kind(path: Path) -> str | None:
-    """Return in words what a path is that is neither a file nor a folder; else None."""
+    """Return the kind of a special file in words, None for a file or a folder."""
     try:
         mode = path.stat().st_mode
     except OSError as error:

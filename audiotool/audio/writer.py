@@ -25,7 +25,7 @@ from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
 from audiotool.audio.formats import (
     COMPANDED,
     INTEGER_BITS,
-    ending_meant,
+    chosen_ending,
     format_for,
     subtype_for,
     subtypes_of,
@@ -197,7 +197,7 @@ class FileWriter(Writer):
         self.name = str(path)
         self.format = format_for(self.path, asked_format)
         self.subtype = subtype_for(
-            self.format, ending_meant(self.path, asked_format), subtype, asked_subtype, sample_rate
+            self.format, chosen_ending(self.path, asked_format), subtype, asked_subtype, sample_rate
         )
         reason = obstacle(self.path)
         if reason is not None:
@@ -206,7 +206,7 @@ class FileWriter(Writer):
         self._take(tags or {}, extras or Extras(), channels)
         if self._mask and container == "WAV":
             container = "WAVEX"
-        # Of unknown length it may become too long for a WAV; if it does not, the end makes it one.
+        # A file of unknown length begins as RF64 and becomes a WAV at the end if it is short enough.
         self._may_be_wav = frames is None and container == "RF64" != self.format
         try:
             self._replacement = Replacement(self.path)
@@ -236,10 +236,10 @@ class FileWriter(Writer):
         if self._mask and self.subtype not in subtypes_of("WAVEX"):
             self.dropped += speakers(self._mask, channels)
             self._mask = 0
-        is_kin = extras.family != "" and extras.family == family_of(self.format)
-        self._tags = {} if is_kin else dict(tags)
+        same_family = extras.family != "" and extras.family == family_of(self.format)
+        self._tags = {} if same_family else dict(tags)
         if self._tags and self.format in ("MP3", "AIFF"):
-            # libsndfile knows few of them there, and cuts or garbles some.
+            # libsndfile writes only a few tags to these containers, and cuts some.
             self._parts += tag_parts(self.format, self._tags, self._parts)
             self._tags = {}
 
@@ -281,7 +281,7 @@ class FileWriter(Writer):
             raise self._failure(error) from error
 
     def close(self) -> None:
-        # The output is discarded, so its end does not matter.
+        # The output is discarded, so errors at its end are ignored.
         with contextlib.suppress(soundfile.LibsndfileError):
             self._file.close()
         self._replacement.discard()
@@ -292,16 +292,19 @@ class FileWriter(Writer):
         return (self.subtype in COMPANDED and self.subtype not in PLAIN) or self._form[:2] == PACKED
 
     def _fill_last_block(self) -> None:
-        """Block codecs code silence after the end anyway, but only as they close, and miss no room for it."""
+        """Write silence up to a whole block, because block codecs do so at closing, without checking for a
+        full
+        disk."""
         if self._is_block_coded:
             filling = -self.frames % _block_frames(self._form)
             self._file.write(np.zeros((filling, self._file.channels), np.float32))
 
     def _check_written(self) -> None:
-        """libsndfile does not say that the end of a file did not fit the disk: it is read back.
+        """Read the file back, because libsndfile does not report that the end of a file did not fit the disk.
 
-        A header tells of samples that lie one after another what is there; coded ones are decoded. Decoders
-        take a block of fixed size that ends early for a whole one: such a file's bytes are counted.
+        The header has the number of plain samples. Coded samples are decoded. The bytes of a file of blocks
+        are
+        counted, because decoders take an incomplete block for a whole one.
 
         Raises:
             OSError: samples are missing.
@@ -312,7 +315,7 @@ class FileWriter(Writer):
             is_plain = self.subtype in PLAIN and file.format not in CODED and not self._is_block_coded
             found = file.frames if is_plain else _decoded_frames(file)
             self.dropped += [name for name in self._tags if name not in file.copy_metadata()]
-        # Block codecs fill their last block up.
+        # Block codecs fill their last block with silence.
         if found < self.frames:
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
         if self._is_block_coded and self.frames:
@@ -340,7 +343,7 @@ def _file_size(form: Form, tags: Mapping[str, str], frames: int) -> int:
     """Return the size in bytes of a file of so many samples in blocks of fixed size."""
     block = max(_block_frames(form), GSM_FRAMES if form[1] == "GSM610" else 1)
     blocks = -(-frames // block)
-    # Containers fill an odd number of bytes up: two blocks more are always as many bytes more.
+    # Containers pad an odd number of bytes. Two more blocks always add the same number of bytes.
     few = 2 - blocks % 2
     less, more = (len(_in_memory(form, tags, n * block).getbuffer()) for n in (few, few + 2))
     return less + (blocks - few) // 2 * (more - less)
@@ -432,7 +435,7 @@ class PipeWriter(Writer):
         """Do nothing: everything has been written."""
 
     def commit(self) -> None:
-        """It went out as it was written."""
+        """Do nothing: everything has been written."""
 
     def close(self) -> None:
         """Do nothing: standard output stays open."""

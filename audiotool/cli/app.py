@@ -87,30 +87,30 @@ class Subcommands(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         self.debug = "--debug" in words[:end]
-        screen.speak_json(False)
+        screen.use_json_events(False)
         self._start_log()
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
         return super().main(words, *extra, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         # Help and the version are printed here, before anything is invoked.
-        with self._telling(), _printable_complaints():
+        with self._errors_to_exit_codes(), _printable_usage_errors():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._telling(), _printable_complaints():
+        with self._errors_to_exit_codes(), _printable_usage_errors():
             return super().invoke(ctx)
 
     @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Turn what is raised into one line and an exit code."""
+    def _errors_to_exit_codes(self) -> Iterator[None]:
+        """Turn exceptions into one line on standard error and an exit code."""
         try:
             yield
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # Whoever read our output has gone.
+            # The reader of a pipe has closed it.
             raise typer.Exit(1) from None
         except AudiotoolError as error:
             if self.debug:
@@ -118,10 +118,10 @@ class Subcommands(TyperGroup):
             fail(f"error: {error}", error.exit_code)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
-            if self.debug or _is_the_parsers(error):
+            if self.debug or _is_usage_error(error):
                 raise
             if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
-                # Of such a name it cannot even be asked whether there is a file.
+                # The system cannot say whether a file of such a name exists.
                 fail(f"error: {os.fsdecode(error.filename)}: {error.strerror}", 2)
                 raise typer.Exit(2) from None
             missing = explained(error) if isinstance(error, ImportError) else None
@@ -132,7 +132,7 @@ class Subcommands(TyperGroup):
             raise typer.Exit(1) from None
 
     def _start_log(self) -> None:
-        """Let the log go to standard error."""
+        """Send the log to standard error."""
         handler = logging.StreamHandler(sys.stderr)
         text = "%(asctime)s %(name)s: %(message)s" if self.debug else "audiotool: %(message)s"
         handler.setFormatter(screen.LogFormatter(text))
@@ -148,18 +148,18 @@ class Subcommands(TyperGroup):
 
 
 @contextlib.contextmanager
-def _printable_complaints() -> Iterator[None]:
-    """What the command line's parser complains of quotes what was typed."""
+def _printable_usage_errors() -> Iterator[None]:
+    """Make usage errors, which quote what was typed, safe to print."""
     try:
         yield
     except Exception as error:
-        if isinstance(getattr(error, "message", None), str) and _is_the_parsers(error):
+        if isinstance(getattr(error, "message", None), str) and _is_usage_error(error):
             error.message = one_line(error.message)  # type: ignore[attr-defined]
         raise
 
 
-def _is_the_parsers(error: Exception) -> bool:
-    """Whether it is an exception of click, which knows itself how to be told."""
+def _is_usage_error(error: Exception) -> bool:
+    """Return whether click raised this exception; click prints its own exceptions."""
     return type(error).__module__.partition(".")[0] in ("click", "typer")
 
 
@@ -193,7 +193,7 @@ def audiotool_(
 
 def main() -> None:
     """Entry point of the console script."""
-    # Importing makes many objects and no garbage: looking for it costs a tenth of a short command.
+    # Imports make many objects and no garbage. Collecting it would take a tenth of a short command's time.
     gc.set_threshold(50_000, 20, 20)
     stdio.prepare()
     signals.unwind_on_request()
@@ -211,7 +211,7 @@ def main() -> None:
 
 
 def _end_process(code: int) -> None:
-    """Leave at once where nobody else is at work: the interpreter would free every object by itself."""
+    """Leave at once unless other threads run, because the interpreter would free every object one by one."""
     if threading.active_count() > 1:
         return
     atexit._run_exitfuncs()

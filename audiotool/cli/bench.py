@@ -68,7 +68,7 @@ def bench(
 
 
 def _vocoders(seconds: float, as_json: bool) -> None:
-    """A line a vocoder, as it is measured: the slow ones take minutes."""
+    """Print a line for each vocoder as soon as it is measured, because slow ones take minutes."""
     require("torch", "vocoders with random weights")
     from audiotool.vocoder_benchmark import measure_all, vocoders
 
@@ -86,7 +86,7 @@ def _vocoders(seconds: float, as_json: bool) -> None:
 
 
 def rows(result: Benchmark) -> list[tuple[str, str]]:
-    """The table's lines: what, and how much."""
+    """Return the lines of the table: (quantity, value)."""
     macs = result.macs_per_second
     cost = "not counted" if macs is None else f"{macs / 1e6:.4g} million a second of audio"
     lines = [
@@ -114,7 +114,8 @@ def rows(result: Benchmark) -> list[tuple[str, str]]:
 
 
 def _latency(result: Benchmark) -> str:
-    """Algorithmic, with hop, with resampling; of a model that looks ahead, its segments'."""
+    """Return the latencies of a causal model (algorithmic, with hop, with resampling), or the length of
+    segments."""
     algorithmic = f"{result.latency} samples, {result.latency_ms:.1f} ms"
     if not result.causal:
         return f"unbounded; segments of {algorithmic}"
@@ -129,7 +130,7 @@ def _latency(result: Benchmark) -> str:
 def _open(
     model: str | None, path: Path | None, device: str, engine: EngineKind, threads: int
 ) -> tuple[str, Engine]:
-    """A title and what runs the model."""
+    """Return the title of the table and the engine."""
     from audiotool import checkpoint
 
     if path is not None:

@@ -31,7 +31,7 @@ def causal_checkpoints(task: str) -> list[str]:
 
     found = []
     for name, path in named().items():
-        with contextlib.suppress(AudiotoolError):  # one that is damaged is nobody's choice
+        with contextlib.suppress(AudiotoolError):  # a damaged checkpoint cannot be suggested
             metadata = read_metadata(path)
             if metadata.task == task and _is_causal(path, metadata):
                 found.append(name)
@@ -43,7 +43,7 @@ def _is_causal(path: Path, metadata: Metadata) -> bool:
 
     if graph_of(path) is not None:  # only causal models have graphs
         return True
-    # Whoever has loaded a model that looks ahead has PyTorch.
+    # A model that looks ahead has no graph, so PyTorch is installed where one was loaded.
     from audiotool.models.registry import MODELS
 
     return MODELS.get(metadata.model["name"]).outline(metadata.model["config"]).causal

@@ -1,4 +1,4 @@
-"""`audiotool data`: manifests of what is there, and fixed sets of what models are trained on."""
+"""`audiotool data`: manifests of recordings, and fixed sets of training examples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANIFEST = typer.Option("--output", "-o", help="The manifest to write (CSV).")
 
 
 class Kind(str, Enum):
-    """What a scanned folder holds."""
+    """Kind of the recordings in a scanned folder."""
 
     speech = "speech"
     noise = "noise"
@@ -34,7 +34,7 @@ class Kind(str, Enum):
 
 
 class Split(str, Enum):
-    """Which split rows belong to."""
+    """Split of the rows of a manifest."""
 
     auto = "auto"
     train = "train"
@@ -72,7 +72,7 @@ def scan_(
     with _progress("scanning") as tick:
         found = scan(folder, kind.value, group, split.value, source, licence, progress=tick)
     write_manifest(output, found.entries)
-    _tell(found, output, "data scan" if as_json else "")
+    _print_summary(found, output, "data scan" if as_json else "")
 
 
 @app.command()
@@ -106,7 +106,7 @@ def prepare(
 
         raise InputError(f"{folder}: nothing of {corpus} is there; expected: {chosen.layout}")
     write_manifest(output, found.entries)
-    _tell(found, output, "data prepare" if as_json else "")
+    _print_summary(found, output, "data prepare" if as_json else "")
 
 
 @app.command()
@@ -139,7 +139,7 @@ def mix(
         raise PlanError(f"{output} is not empty: choose another folder for the set")
     loaded = load(recipe, list(settings or []))
     data = loaded.data.located(find(recipe).parent)
-    # Only now: they load torch, and a wrong recipe should say so at once.
+    # Imported here because it loads torch: errors of the recipe come first.
     from audiotool.data.dataset import make_dataset
     from audiotool.data.mixed_set import write_set
     from audiotool.models.registry import MODELS
@@ -163,17 +163,17 @@ def mix(
 
 @contextmanager
 def _progress(verb: str) -> Iterator[Progress]:
-    """A bar on a terminal's stderr, nothing elsewhere."""
+    """Show a bar on standard error if it is a terminal."""
     with progress() as bar:
         task = bar.add_task(verb, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _tell(found: Scan, output: Path, as_document: str = "") -> None:
-    """The manifest's path to stdout; what it holds, and what is missing, to stderr.
+def _print_summary(found: Scan, output: Path, as_document: str = "") -> None:
+    """Print the path of the manifest on standard output, its contents and gaps on standard error.
 
     Args:
-        as_document: the command whose JSON document all of that becomes; "" for lines.
+        as_document: name of the command in the JSON document that is printed instead; "" prints lines.
     """
     splits = {name: _contents(found, name) for name in sorted({e.split for e in found.entries})}
     left_out = list(found.unreadable.values())
@@ -195,7 +195,7 @@ def _tell(found: Scan, output: Path, as_document: str = "") -> None:
 
 
 def _contents(found: Scan, split: str) -> dict[str, Any]:
-    """What a manifest has of one split."""
+    """Return the hours, speakers, rates and files of one split."""
     rows = [e for e in found.entries if e.split == split]
     return {
         "files": len(rows),

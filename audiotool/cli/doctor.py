@@ -1,4 +1,4 @@
-"""`audiotool doctor`: what is installed, what does not fit, and the fix."""
+"""`audiotool doctor`: check the installation and name the command that repairs it."""
 
 from __future__ import annotations
 

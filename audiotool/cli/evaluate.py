@@ -1,4 +1,4 @@
-"""`audiotool evaluate`: score estimates, against their references where there are any."""
+"""`audiotool evaluate`: score estimates, with or without references."""
 
 from __future__ import annotations
 
@@ -120,10 +120,10 @@ def evaluate(
     from audiotool.report.spool import Spool
     from audiotool.report.write import check_paths, write_reports
 
-    screen.speak_json(progress is ProgressKind.json)
+    screen.use_json_events(progress is ProgressKind.json)
     started = begin()
     if mapss_backbone is not None:
-        # Workers find it there, as they find the interpreter.
+        # Worker processes read it from the environment, like the path of the interpreter.
         os.environ["AUDIOTOOL_MAPSS_BACKBONE"] = str(mapss_backbone)
     scoring = _scoring(task)
     pairs = _pairs(reference, estimate, noisy, listed, scoring)
@@ -160,10 +160,10 @@ def evaluate(
 
 
 def _check_frames(path: Path | None, names: Sequence[str]) -> None:
-    """Refuse a place of scores over time before any work is done.
+    """Check the path of the scores over time before any work is done.
 
     Raises:
-        InputError: it is no .csv, cannot be written, or no metric has such scores.
+        InputError: the path is no .csv or cannot be written, or no metric has scores over time.
     """
     from audiotool.metrics.base import METRICS, JointMetric
 
@@ -179,7 +179,7 @@ def _check_frames(path: Path | None, names: Sequence[str]) -> None:
 
 
 def _plotted(plot: Path | None, against: Path | None) -> Sequence[Row]:
-    """The rows of the other system; none without one.
+    """Return the rows of the other system, an empty sequence without one.
 
     Raises:
         InputError: the plot cannot be written, or the report not be read.
@@ -204,10 +204,10 @@ def _plot(path: Path, rows: Sequence[Row], others: Sequence[Row], against: Path 
 
 
 def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> None:
-    """Say what failed, last of all.
+    """Print the failures after everything else.
 
     Raises:
-        typer.Exit: with 1 when something did.
+        typer.Exit: with 1 if there is a failure.
     """
     for failure in missed:
         say(f"{failure['file']}: {failure['reason']}")
@@ -224,10 +224,10 @@ def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> None:
 def _pairs(
     reference: Path | None, estimate: Path | None, noisy: Path | None, listed: str | None, scoring: Scoring
 ) -> list[FilePair]:
-    """What is compared with what.
+    """Return the files to compare.
 
     Raises:
-        PlanError: files that are not there, or do not belong together.
+        PlanError: files are missing, or do not match each other.
     """
     from audiotool.metrics.pairing import in_best_order, pair_files
 
@@ -249,10 +249,10 @@ def _pairs(
 
 
 def _listed_pairs(listed: str) -> list[FilePair]:
-    """The pairs of a list, in its order.
+    """Return the pairs of a list, in its order.
 
     Raises:
-        PlanError: it is none, or a line names nothing to score.
+        PlanError: the file is no list, or a line names nothing to score.
     """
     from audiotool.batch.listing import read_list
     from audiotool.metrics.pairing import FilePair
@@ -269,10 +269,10 @@ def _listed_pairs(listed: str) -> list[FilePair]:
 
 
 def _thresholds(asked: Sequence[str], has_reference: bool, has_noisy: bool) -> list[Threshold]:
-    """What scores have to reach.
+    """Return the thresholds of --fail-under.
 
     Raises:
-        PlanError: metrics that are unknown, or ask for what is not there.
+        PlanError: a metric is unknown, or needs a reference or an unprocessed input that is not given.
     """
     thresholds = [Threshold.parse(text) for text in asked]
     check_references([t.metric for t in thresholds], has_reference)
@@ -283,7 +283,7 @@ def _thresholds(asked: Sequence[str], has_reference: bool, has_noisy: bool) -> l
 
 
 def _scoring(task: str) -> Scoring:
-    """How a task's outputs are scored.
+    """Return how the outputs of a task are scored.
 
     Raises:
         PlanError: there is no such task.

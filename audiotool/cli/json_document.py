@@ -1,4 +1,4 @@
-"""`--json`: the option of every command, and the document that it then prints: `docs/reference/json.md`."""
+"""`--json`, an option of every command, and the document that it prints, see `docs/reference/json.md`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["AsJson", "write_document"]
 
 
 def write_document(command: str, **fields: Any) -> None:
-    """Print the answer of a command for scripts.
+    """Print the result of a command as a JSON document.
 
     Raises:
         BrokenPipeError, InputError: as `screen.write`.

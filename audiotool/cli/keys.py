@@ -1,4 +1,4 @@
-"""Single keys from a terminal, without waiting and without Enter."""
+"""Single keys of a terminal, read without Enter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 Wait = Callable[[float], str]
-"""Waits so many seconds; the key that was pressed meanwhile, "" for none."""
+"""Waits for a number of seconds; returns the key that was pressed meanwhile, "" for none."""
 
 
 def _sleep(seconds: float) -> str:
@@ -19,7 +19,8 @@ def _sleep(seconds: float) -> str:
 
 @contextlib.contextmanager
 def keys() -> Iterator[Wait]:
-    """Keys as they are pressed; none where standard input is no terminal. Ctrl-C stays an interrupt."""
+    """Yield a function that waits for a key; without a terminal it returns none. Ctrl-C stays an
+    interrupt."""
     if sys.stdin is None or not sys.stdin.isatty() or sys.platform == "win32":
         yield _sleep
         return
@@ -34,7 +35,7 @@ def keys() -> Iterator[Wait]:
             return ""
         key = sys.stdin.read(1)
         if not key:
-            # The terminal is gone: it would answer at once for ever.
+            # The terminal is gone. Reading from it would return at once for ever.
             time.sleep(seconds)
         return key
 

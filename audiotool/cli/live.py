@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False)
 
 REFRESH_SECONDS = 0.1
-TOLD_SECONDS = 10.0
-"""Underruns are said no more often than this."""
+WARNING_SECONDS = 10.0
+"""Least seconds between two warnings of underruns."""
 
 QUIETEST_DB = -60.0
 BAR = 20
-"""Characters of a meter."""
+"""Width of a meter in characters."""
 
 
 def open_backend() -> Backend:
-    """The sound system of this machine."""
+    """Return the sound system of this machine."""
     from audiotool.live.portaudio import PortAudio
 
     return PortAudio()
@@ -175,7 +175,8 @@ def _measured(backend: Backend, form: Form) -> float:
 def _form(
     backend: Backend, source: Device, sink: Device, pipeline: Pipeline, rate: int | None, block: int | None
 ) -> Form:
-    """Rate and block: what was asked for, else the devices' own rate, and the model's hop at that rate."""
+    """Return sample rate and block: the given ones, else the devices' rate and the model's hop at that
+    rate."""
     from audiotool.live.backend import agree
 
     def block_of(rate: int) -> int:
@@ -188,7 +189,7 @@ def _form(
 
 @contextlib.contextmanager
 def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[Recorder | None]:
-    """What was recorded is kept, however the stream ends."""
+    """Yield the recorder, if there is one, and keep its recordings however the stream ends."""
     if places is None:
         yield None
         return
@@ -204,9 +205,9 @@ def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[R
 
 
 def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
-    """Meter and keys until q, the end of the time, or an error."""
+    """Run the meter and the keys until q is pressed, the time is over, or an error is raised."""
     end = math.inf if seconds is None else time.monotonic() + seconds
-    told, told_at = 0.0, time.monotonic()
+    reported, reported_at = 0.0, time.monotonic()
     with keys() as wait, _meter(quiet) as draw:
         while (left := end - time.monotonic()) > 0:
             key = wait(min(REFRESH_SECONDS, left))
@@ -217,14 +218,14 @@ def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
             loop.check()
             draw(loop)
             gaps = loop.underruns + loop.overruns + loop.lost_seconds
-            if gaps > told and not quiet and time.monotonic() - told_at >= TOLD_SECONDS:
+            if gaps > reported and not quiet and time.monotonic() - reported_at >= WARNING_SECONDS:
                 say(f"{_gaps(loop)}: try a larger --block, or --model denoise-tiny-16k")
-                told, told_at = gaps, time.monotonic()
+                reported, reported_at = gaps, time.monotonic()
 
 
 @contextlib.contextmanager
 def _meter(quiet: bool) -> Iterator[Any]:
-    """A line on standard error, on a terminal alone: called with the loop, it draws the levels."""
+    """Yield a function that draws the levels of a loop in a line of standard error if it is a terminal."""
     screen = console(to_stderr=True)
     if quiet or not screen.is_terminal:
         yield lambda loop: None
@@ -237,7 +238,7 @@ def _meter(quiet: bool) -> Iterator[Any]:
 
 
 def meter_line(loop: LiveLoop) -> str:
-    """Levels before and after, latency, and what was missed."""
+    """Return the meter: levels of input and output, latency, underruns and overruns."""
     levels = loop.levels()
     parts = [
         f"in {_bar(levels.before)}  out {_bar(levels.after)}",
@@ -265,7 +266,7 @@ def _summary(loop: LiveLoop, form: Form) -> str:
 
 
 def _facts(loop: LiveLoop, form: Form, source: Device, sink: Device) -> dict[str, Any]:
-    """How a stream went, for scripts."""
+    """Return the fields of the JSON document of a stream."""
     return {
         "input": source.name,
         "output": sink.name,

@@ -1,4 +1,4 @@
-"""One style for what help calls the values of arguments and options: a word in capitals, none for a flag."""
+"""Metavars of help in one style: a word in capitals for the value of an option, none for a flag."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WORDS = {
     "float": "NUMBER",
     "float range": "NUMBER",
 }
-"""Words for what typer calls its types."""
+"""Name of a type in typer -> metavar."""
 
 
 def unify_metavars(command: Any) -> None:
@@ -24,7 +24,7 @@ def unify_metavars(command: Any) -> None:
     own = command.get_params
 
     def get_params(ctx: Any) -> Any:
-        # --help and the options for completion come later than the others.
+        # click adds --help and the options of completion later than the others.
         found = own(ctx)
         for parameter in found:
             _unify(parameter)
@@ -34,7 +34,7 @@ def unify_metavars(command: Any) -> None:
 
 
 def _unify(parameter: Any) -> None:
-    # Older typers write capitals by themselves.
+    # Older versions of typer write capitals by themselves.
     if not hasattr(parameter, "display_type"):
         return
     is_argument = parameter.param_type_name == "argument"
@@ -44,7 +44,7 @@ def _unify(parameter: Any) -> None:
         else:
             parameter.metavar = _word(parameter)
     if is_argument:
-        # Its name says it already.
+        # The name of the argument says it already.
         parameter.display_type_rich = lambda ctx: ""
 
 

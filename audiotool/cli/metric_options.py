@@ -1,4 +1,4 @@
-"""Metrics as they are typed: names of what is scored, and numbers below which a score is a failure."""
+"""Options of metrics: the names of those to score, and thresholds of scores."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
 
 IMPROVEMENT = "_improvement"
-"""Ending of the column that says how much better an output is than its input."""
+"""Ending of the column of a score's improvement over the unprocessed input."""
 
 
 def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: bool) -> list[str]:
-    """The asked metrics and members of families, checked.
+    """Return the names of the metrics to score, with the members of families, checked.
 
     Args:
         asked: names with commas; None for the default, or without a reference all that need none.
         default: names where there is a reference.
     Raises:
-        PlanError: unknown or no names, or one that needs what is not there: a reference, a program.
+        PlanError: no name or an unknown one, or a metric whose reference or program is missing.
     """
     from audiotool.metrics.base import METRICS, metric_names
 
@@ -50,7 +50,7 @@ def check_references(names: Sequence[str], has_reference: bool) -> None:
     """Refuse metrics that need a reference where there is none.
 
     Raises:
-        PlanError: which of them.
+        PlanError: names these metrics.
     """
     from audiotool.metrics.base import METRICS
 
@@ -65,7 +65,7 @@ class Threshold:
 
     Args:
         column: a metric's name, perhaps with "_improvement".
-        limit: the worst that passes.
+        limit: worst score that passes.
     """
 
     column: str
@@ -73,10 +73,10 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """ "pesq=2.5".
+        """Return the threshold that a text like "pesq=2.5" says.
 
         Raises:
-            PlanError: no such metric, or no number.
+            PlanError: there is no such metric, or the limit is no number.
         """
         from audiotool.metrics.base import METRICS, metric_names
 
@@ -99,11 +99,12 @@ class Threshold:
 
     @property
     def metric(self) -> str:
-        """The metric that is measured for it."""
+        """Name of the metric without "_improvement"."""
         return self.column.removesuffix(IMPROVEMENT)
 
     def failure(self, row: Row) -> dict[str, Any] | None:
-        """{"file", "metric", "value", "limit", "reason"} of a row that does not pass."""
+        """Return {"file", "metric", "value", "limit", "reason"} of a row that does not pass, None of one that
+        does."""
         from audiotool.metrics.base import METRICS
 
         found = row.columns().get(self.column)
@@ -125,5 +126,5 @@ class Threshold:
 
 
 def failures(rows: Sequence[Row], thresholds: Sequence[Threshold]) -> list[dict[str, Any]]:
-    """What does not pass, row by row, see `Threshold.failure`."""
+    """Return the failures row by row, see `Threshold.failure`."""
     return [found for row in rows for t in thresholds if (found := t.failure(row)) is not None]

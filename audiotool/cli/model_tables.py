@@ -1,4 +1,4 @@
-"""Tables of checkpoints and architectures, 80 columns wide; all there is to know is in `--json`."""
+"""Tables of checkpoints and architectures, 80 columns wide; `--json` has all fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from audiotool.cli.screen import show, table, write
 from audiotool.text import one_line
 
 METRICS = 3
-"""Of a task's metrics, the first so many."""
+"""Number of a task's metrics that are shown."""
 
 Row = Mapping[str, Any]
 
@@ -23,13 +23,13 @@ IMPORTED = "Imported checkpoints"
 
 
 def print_checkpoints(rows: Sequence[Row], title: str = BUNDLED) -> None:
-    """A table for each task, with what its checkpoints scored on their test sets.
+    """Print a table for each task, with the scores of its checkpoints on their test sets.
 
     Args:
         rows: {"checkpoint", "task", "default", "parameters", "latency_ms", "licence", "test", "input"}, the
             last two {metric: value} of the outputs and of the unprocessed input, and perhaps
             "macs_per_second".
-        title: what they are.
+        title: heading of the tables.
     """
     from audiotool.tasks.base import TASKS
 
@@ -52,7 +52,7 @@ def print_checkpoints(rows: Sequence[Row], title: str = BUNDLED) -> None:
 
 
 def print_architectures(rows: Sequence[Row]) -> None:
-    """One table, with the published settings.
+    """Print one table of architectures at their published settings.
 
     Args:
         rows: {"model", "tasks", "sample_rate", "parameters", "latency_ms", "causal"}, and perhaps
@@ -68,7 +68,7 @@ def print_architectures(rows: Sequence[Row]) -> None:
 
 
 def change(before: float | None, after: float | None) -> str:
-    """A score without and with processing: "1.26→1.96"."""
+    """Return a score without and with processing: "1.26→1.96"."""
     if after is None:
         return ""
     return f"{after:.3g}" if before is None else f"{before:.3g}→{after:.3g}"

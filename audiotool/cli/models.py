@@ -1,4 +1,4 @@
-"""`audiotool models`: what there is, whether it is intact, and how others' checkpoints come in."""
+"""`audiotool models`: list, show, verify, import and export checkpoints."""
 
 from __future__ import annotations
 
@@ -211,9 +211,9 @@ def export(
         )
         return
     write(f"{one_line(str(output))}\n{one_line(str(card))}\n")
-    told = ", ".join(f"{label} {difference:.1e}" for label, difference in parity.differences.items())
+    differences = ", ".join(f"{label} {difference:.1e}" for label, difference in parity.differences.items())
     write(
-        f"parity: {parity.worst:.1e} of the peak at most over {parity.seconds:g} s ({told});"
+        f"parity: {parity.worst:.1e} of the peak at most over {parity.seconds:g} s ({differences});"
         f" {len(found.states)} states, {found.delay} samples of delay\n"
     )
 
@@ -255,10 +255,10 @@ def card(
 
 
 def _built(description: Mapping[str, Any], real: bool) -> Model:
-    """The model that {"name", "config"} describe.
+    """Return the model of a description {"name", "config"}.
 
     Args:
-        real: with weights that can be run; otherwise without memory for them.
+        real: allocate weights that can be run; otherwise the weights take no memory.
     """
     from audiotool.models.registry import MODELS
 
@@ -280,7 +280,8 @@ def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
 
 
 def _default_of(name: str) -> str:
-    """What a checkpoint is to its task: "", ", its default", or that for one side of 24 kHz alone."""
+    """Return a remark if the checkpoint is its task's default, at all rates or on one side of 24 kHz, else
+    ""."""
     from audiotool import checkpoint
 
     low, high = (name in checkpoint.defaults(rate).values() for rate in (0, checkpoint.FULL_BAND_HZ + 1))
@@ -290,7 +291,7 @@ def _default_of(name: str) -> str:
 
 
 def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, float | None]:
-    """Facts of a checkpoint's model, and if wanted its cost: of the card where it has a graph."""
+    """Return the facts of a checkpoint's model and, if `cost`, its multiply-accumulates a second of audio."""
     from audiotool import checkpoint
     from audiotool.modelcard import Facts
 
@@ -311,14 +312,14 @@ def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, f
 
 
 def _test_scores(metadata: Metadata) -> tuple[dict[str, float], dict[str, float]]:
-    """{metric: value} on the test split, of the unprocessed input and of the output."""
+    """Return {metric: value} on the test split, of the unprocessed input and of the output."""
     tests = {key: values for key, values in metadata.metrics.items() if key.startswith("test, ")}
     before = tests.pop("test, input", {})
     return before, next(iter(tests.values()), {})
 
 
 def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
-    """What most want to know of a checkpoint, ten lines."""
+    """Return the ten facts that `models show` prints without --full."""
     from audiotool import checkpoint
     from audiotool.cli.model_tables import change
     from audiotool.tasks.base import TASKS
@@ -344,7 +345,7 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
 
 
 def _imports(name: str) -> str:
-    """Where the official files that can be imported are published."""
+    """Return where the official files that can be imported are published."""
     from audiotool.importers.base import IMPORTERS
 
     importer = IMPORTERS.all().get(name)

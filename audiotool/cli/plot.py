@@ -15,7 +15,7 @@ app = typer.Typer(add_completion=False)
 
 
 class Shown(str, enum.Enum):
-    """What is drawn of each recording."""
+    """Parts of a recording that can be drawn."""
 
     both = "both"
     spectrogram = "spectrogram"

@@ -1,4 +1,4 @@
-"""What is said of files while they are processed, always on stderr: bars on a terminal, lines, or events."""
+"""Progress of a batch on standard error: bars on a terminal, lines elsewhere, or JSON events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
-from audiotool.cli.screen import progress, say, tell
+from audiotool.cli.screen import emit, progress, say
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def make_watcher(verb: str, plan: Plan, quiet: bool, events: Events | None = None) -> Iterator[Watcher]:
-    """The watcher that fits the terminal, or that tells a program."""
+    """Yield the watcher for a terminal, for plain lines, or for events."""
     if events is not None:
         with events:
             yield events
@@ -38,7 +38,7 @@ def make_watcher(verb: str, plan: Plan, quiet: bool, events: Events | None = Non
 
 
 class Quiet:
-    """Tells errors only."""
+    """Prints errors only."""
 
     def started(self, job: Job) -> None: ...
 
@@ -50,11 +50,11 @@ class Quiet:
 
 
 class Events:
-    """Tells a program, an event a line, see `--progress json`; as a context it tells of the end.
+    """Writes an event a line for programs, see `--progress json`; leaving the context writes the last one.
 
     Args:
-        command: what runs.
-        total: of files.
+        command: name of the command.
+        total: number of files.
     """
 
     def __init__(self, command: str, total: int) -> None:
@@ -62,24 +62,24 @@ class Events:
         self._counts = {"done": 0, "skipped": 0, "failed": 0}
         self._seconds = 0.0
         self._shares: dict[str, float] = {}
-        self._began = self._told = time.monotonic()
-        tell("begun", command=command, total=total)
+        self._began = self._last_progress = time.monotonic()
+        emit("begun", command=command, total=total)
 
     def __enter__(self) -> Events:
         return self
 
     def __exit__(self, *error: object) -> None:
         elapsed = round(time.monotonic() - self._began, 3)
-        tell("ended", **self._counts, audio_seconds=round(self._seconds, 3), elapsed_seconds=elapsed)
+        emit("ended", **self._counts, audio_seconds=round(self._seconds, 3), elapsed_seconds=elapsed)
 
     def started(self, job: Job) -> None:
-        tell("started", file=job.name, input=str(job.source))
+        emit("started", file=job.name, input=str(job.source))
 
     def advanced(self, job: Job, done: int, total: int | None) -> None:
         self._shares[str(job.source)] = share = min(done / total, 1.0) if total else 0.0
-        if time.monotonic() - self._told >= 1:
-            self._told = time.monotonic()
-            tell("progress", file=job.name, share=round(share, 4) if total else None, **self._left())
+        if time.monotonic() - self._last_progress >= 1:
+            self._last_progress = time.monotonic()
+            emit("progress", file=job.name, share=round(share, 4) if total else None, **self._left())
 
     def finished(self, outcome: Outcome) -> None:
         self._shares.pop(str(outcome.job.source), None)
@@ -88,15 +88,15 @@ class Events:
             self.ended(outcome.status, row, outcome.error)
 
     def ended(self, status: Status, row: Row, error: str | None = None) -> None:
-        """A file came to an end; of several rows of one file each is told."""
+        """Write the event of a finished file; a file with several rows has one for each."""
         self._counts[status] += 1
         facts = {name: value for name, value in row.facts.items() if name != "status"}
         scores = {name: value.value for name, value in row.columns().items()}
         failure = {} if error is None else {"error": one_line(error)}
-        tell(status, file=row.name, **facts, **scores, notes=row.notes, **failure, **self._left())
+        emit(status, file=row.name, **facts, **scores, notes=row.notes, **failure, **self._left())
 
     def _left(self) -> dict[str, Any]:
-        """How many files are finished, and the time to the end at the speed so far."""
+        """Return how many files are finished, and the time to the end at the speed so far."""
         finished = sum(self._counts.values())
         work = finished + sum(self._shares.values())
         elapsed = time.monotonic() - self._began
@@ -105,7 +105,7 @@ class Events:
 
 
 def batch_summary(outcomes: Sequence[Outcome], elapsed_s: float) -> str:
-    """A batch in one line, to be read when it has ended."""
+    """Return the line that sums up a finished batch."""
     statuses = [outcome.status for outcome in outcomes]
     failures, skipped = statuses.count("failed"), statuses.count("skipped")
     words = f"{failures} of {len(outcomes)} files failed" if failures else f"{len(outcomes)} files done"
@@ -119,7 +119,7 @@ def batch_summary(outcomes: Sequence[Outcome], elapsed_s: float) -> str:
 
 
 class Lines:
-    """One line a finished file."""
+    """Prints one line for each finished file."""
 
     def __init__(self, plan: Plan) -> None:
         self._total = len(plan.jobs) + len(plan.skipped)
@@ -144,7 +144,7 @@ class Lines:
 
 
 class Bars(Lines):
-    """The same lines, and below them a bar for the batch and one for each file in work, while they work."""
+    """Prints the same lines, and below them a bar for the batch and one for each file in work."""
 
     def __init__(self, verb: str, plan: Plan) -> None:
         from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -216,21 +216,21 @@ def _line(outcome: Outcome) -> str:
 
 
 def _notes(outcome: Outcome) -> list[str]:
-    """Remarks that a report would not say anyway: scored rows are printed with theirs."""
+    """Return the remarks of a file that is not scored; scored rows are printed with theirs."""
     if outcome.status != "done" or outcome.row.values:
         return []
     return [f"{outcome.job.name}: {note}" for note in outcome.row.notes]
 
 
 def _sample_rate(job: Job) -> int:
-    """Hz, 0 when only reading will tell."""
+    """Return the sample rate in Hz, 0 if it is not known before the file is read."""
     from audiotool.audio.reader import probe
 
-    # What comes through a pipe comes once, and not for this.
+    # The header of a pipe can be read only once.
     if str(job.source) == PIPE or Path(job.source).is_fifo():
         return 0
     try:
         return probe(job.source).sample_rate
     except Exception:
-        # Whatever is wrong with the file is told when it is worked on.
+        # Processing the file raises the error.
         return 0

@@ -1,4 +1,4 @@
-"""`audiotool recipes`: what can be trained, and whether a recipe is sound."""
+"""`audiotool recipes`: list, show and validate recipes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def validate(
 
 
 def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
-    """Open every recording that training and validation would, and say what was found.
+    """Open every recording that training and validation would; return a line for each split.
 
     Raises:
         RecipeError, InputError: as `audiotool.data.dataset.make_dataset`.
@@ -133,7 +133,7 @@ def losses(as_json: AsJson = False) -> None:
 
 
 def _options(loss: type) -> dict[str, str]:
-    """Options of a loss and their defaults, as Python writes them; "required" without one."""
+    """Return {option: default as Python writes it} of a loss; "required" without a default."""
     import inspect
 
     return {

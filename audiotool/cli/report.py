@@ -1,4 +1,4 @@
-"""`audiotool report`: look at results again; and what the other commands' reports are made of."""
+"""`audiotool report`: show and merge reports; the functions that other commands make reports with."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _write(
     """Write a report that was read, with pictures where a page is among them.
 
     Args:
-        folder: where the report lay, and relative paths of its recordings may lead from.
+        folder: folder of the report that was read; relative paths of recordings may start there.
     """
     from audiotool.report.spool import Spool
     from audiotool.report.write import write_reports
@@ -144,7 +144,7 @@ def _write(
 
 
 def begin(**facts: Any) -> Run:
-    """The run that was typed; `facts` are fields of `Run`."""
+    """Return the description of this run; `facts` are fields of `Run`."""
     from audiotool.report.report import Run
 
     return Run.begin(shlex.join(["audiotool", *sys.argv[1:]]), **facts)
@@ -153,10 +153,10 @@ def begin(**facts: Any) -> Run:
 def page_sound(
     paths: Sequence[Path], asked: ReportAudioChoice | None, sources: Iterable[str | Path]
 ) -> Sound | None:
-    """Where the sound of the page among the reports is; None where there is no page.
+    """Return where the page among the reports keeps its sound; None without a page.
 
     Args:
-        sources: the inputs, which decide where nobody does.
+        sources: the inputs; their size decides if `asked` is None.
     """
     if not paths:
         return None
@@ -169,7 +169,7 @@ def page_sound(
 
 
 def inputs_of(rows: Iterable[Row]) -> list[str]:
-    """The recordings that rows name first."""
+    """Return the inputs of the rows."""
     places = (row.facts.get(name) for row in rows for name in ("input", "noisy", "estimate"))
     return [place for place in places if isinstance(place, str)]
 
@@ -182,7 +182,7 @@ def look(
     quiet: bool,
     folder: Path | None = None,
 ) -> None:
-    """Make the pictures of rows, with a bar on a terminal."""
+    """Make the pictures of rows for a page, with a bar on a terminal."""
     from audiotool.report.gallery import add_media
 
     with progress(**({"disable": True} if quiet else {})) as bars:

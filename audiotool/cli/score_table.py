@@ -1,4 +1,4 @@
-"""Scores of files as tables: as many metrics side by side as the screen is wide, every number whole."""
+"""Tables of the scores of files: as many metrics side by side as fit the screen; no number is cut."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 GAP = 2
-"""Blanks between columns."""
+"""Number of blanks between columns."""
 NAME_SHARE = 3
-"""Names are folded beyond one part in so many of the screen's width, where it is too narrow for all."""
+"""Longer names than 1 / NAME_SHARE of the screen's width are folded if the table is too wide."""
 
 
 def print_scores(rows: Sequence[Row], to_stderr: bool = False) -> None:
-    """Print the tables, and what is to be said of the rows on standard error.
+    """Print the tables, and the remarks of the rows on standard error.
 
     Raises:
         BrokenPipeError, InputError: as `screen.write`.
@@ -35,7 +35,7 @@ def print_scores(rows: Sequence[Row], to_stderr: bool = False) -> None:
 
 
 def score_tables(rows: Sequence[Row], width: int) -> list[Table]:
-    """Scores, "noisy → estimate" where there is a baseline, the mean last.
+    """Return the tables of scores, "noisy → estimate" where there is a baseline; the mean is the last row.
 
     Args:
         width: of the screen in characters.
@@ -71,7 +71,7 @@ def score_tables(rows: Sequence[Row], width: int) -> list[Table]:
 
 
 def _groups(metrics: Sequence[str], widths: dict[str, int], width: int) -> list[list[str]]:
-    """Metrics in order, as many in each group as fit a width, one at least."""
+    """Group metrics in order, as many in each group as fit a width, at least one."""
     groups: list[list[str]] = []
     left = 0
     for metric in metrics:
@@ -84,7 +84,7 @@ def _groups(metrics: Sequence[str], widths: dict[str, int], width: int) -> list[
 
 
 def _column(metric: str, rows: Sequence[Row]) -> list[str]:
-    """A metric's heading, its cells and its mean."""
+    """Return a metric's heading, its cells and its mean."""
     cells = []
     for row in rows:
         pair = [side[metric].value for side in (row.baseline, row.values) if metric in side]

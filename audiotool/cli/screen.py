@@ -1,7 +1,8 @@
-"""The one door to the screen: lines to standard error, text and tables to standard output.
+"""Output of all commands: lines on standard error, text and tables on standard output.
 
-Names from outside are never markup, and never obeyed by the terminal. After `speak_json` every line on
-standard error is an event for a program (`json_output.line`), those of the log too.
+Names from outside are never taken for markup or for control sequences of the terminal. After
+`use_json_events` every line on standard error is an event for programs (`json_output.line`), also those of
+the log.
 """
 
 from __future__ import annotations
@@ -20,23 +21,23 @@ if TYPE_CHECKING:
 
 
 WIDEST = 10_000
-"""Characters that no table needs."""
+"""Width in characters that no table reaches."""
 
 
-_speaks_json = False
+_json_events = False
 
 
-def speak_json(asked: bool) -> None:
-    """Let standard error be for programs from now on, or for people again."""
-    global _speaks_json
-    _speaks_json = asked
+def use_json_events(enabled: bool) -> None:
+    """Write events on standard error from now on, or plain lines."""
+    global _json_events
+    _json_events = enabled
 
 
 class LogFormatter(logging.Formatter):
-    """The log on standard error: `printable` lines for people, or an event a record for programs."""
+    """Formats records of the log as `printable` lines or as events."""
 
     def format(self, record: logging.LogRecord) -> str:
-        if not _speaks_json:
+        if not _json_events:
             return "\n".join(map(printable, super().format(record).split("\n")))
         text = record.getMessage()
         if record.exc_info:
@@ -46,23 +47,23 @@ class LogFormatter(logging.Formatter):
 
 def say(message: str) -> None:
     """Write one line to standard error."""
-    if _speaks_json:
-        tell("message", level="info", text=one_line(message))
+    if _json_events:
+        emit("message", level="info", text=one_line(message))
         return
     sys.stderr.write(f"audiotool: {one_line(message)}\n")
     sys.stderr.flush()
 
 
-def tell(event: str, **fields: Any) -> None:
-    """Write one event to standard error, see `speak_json`."""
+def emit(event: str, **fields: Any) -> None:
+    """Write one event on standard error, see `use_json_events`."""
     sys.stderr.write(f"{json_output.line(event, **fields)}\n")
     sys.stderr.flush()
 
 
 def fail(message: str, exit_code: int) -> None:
-    """Write why the command comes to nothing."""
-    if _speaks_json:
-        tell("error", text=one_line(message), exit_code=exit_code)
+    """Write the error that ends the command on standard error."""
+    if _json_events:
+        emit("error", text=one_line(message), exit_code=exit_code)
     else:
         say(message)
 
@@ -79,7 +80,7 @@ def write(text: str) -> None:
 
 
 def console(to_stderr: bool = False) -> Console:
-    """A rich console that prints text as it is: no markup, no emoji codes, no colours of its own."""
+    """Return a rich console that prints text as it is: no markup, no emoji codes, no highlighting."""
     from rich.console import Console
 
     file = sys.stderr if to_stderr else sys.stdout
@@ -87,16 +88,17 @@ def console(to_stderr: bool = False) -> Console:
 
 
 def progress(*columns: Any, **options: Any) -> Any:
-    """A rich progress display on standard error, seen on a terminal alone; it leaves nothing behind."""
+    """Return a rich progress display on standard error, which shows on a terminal only and is erased at the
+    end."""
     from rich.progress import Progress
 
     options = {"transient": True, "disable": not sys.stderr.isatty(), **options}
-    # Data on standard output must not be taken for something to print above the bars.
+    # rich would print data of standard output above the bars.
     return Progress(*columns, console=console(to_stderr=True), redirect_stdout=False, **options)
 
 
 def table(first: str, *others: str, footer: bool = False) -> Table:
-    """A table without lines: the first column to the left, the others to the right, nothing cut."""
+    """Return a table without lines: the first column left-aligned, the others right-aligned, nothing cut."""
     from rich.table import Table
 
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_footer=footer)
@@ -107,7 +109,7 @@ def table(first: str, *others: str, footer: bool = False) -> Table:
 
 
 def show(made: Table, to_stderr: bool = False) -> None:
-    """Print a table. Where the screen is too narrow for it its lines are longer than the screen, never cut.
+    """Print a table. On a narrow screen its lines are longer than the screen, never cut.
 
     Raises:
         BrokenPipeError, InputError: as `write`.
@@ -123,7 +125,7 @@ def show(made: Table, to_stderr: bool = False) -> None:
     screen.width = max(
         screen.width, Measurement.get(screen, screen.options.update_width(WIDEST), made).minimum
     )
-    # Not by `capture`, which still touches standard output.
+    # `capture` would still touch standard output.
     screen.file = text = io.StringIO()
     screen.print(made)
     lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().rstrip("\n").split("\n"))

@@ -1,4 +1,4 @@
-"""`audiotool serve`: streams and files of other programs and of browsers, cleaned by one process."""
+"""`audiotool serve`: a server that processes streams and files of other programs and browsers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One command of each task: its options, then plan, run, report and exit code."""
+"""The command of each task: options, plan, run, report and exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from audiotool.audio import PIPE
 from audiotool.batch.processes import prepare
 from audiotool.cli.metric_options import chosen_metrics
 from audiotool.cli.progress import Events, batch_summary, make_watcher
-from audiotool.cli.screen import say, speak_json, write
+from audiotool.cli.screen import say, use_json_events, write
 from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Names of the tasks: each is a command."""
+    """Return the names of the tasks; each is a command."""
     return list(TASKS.all())
 
 
 def command_of(name: str) -> typer.Typer:
-    """A task's command: the fields of its options are arguments and options, its docstring is the help."""
+    """Return the command of a task, made of the fields of its options; its docstring is the help."""
     task = TASKS.get(name)
     app = typer.Typer(add_completion=False)
 
@@ -50,7 +50,7 @@ def command_of(name: str) -> typer.Typer:
 
 
 def _parameters(options_class: type[TaskOptions]) -> list[inspect.Parameter]:
-    """The fields of a dataclass as a function's parameters."""
+    """Return the fields of a dataclass as parameters of a function."""
     hints = typing.get_type_hints(options_class, include_extras=True)
     parameters = []
     for item in dataclasses.fields(options_class):
@@ -68,16 +68,16 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     """Run a task's command.
 
     Raises:
-        PlanError: the command line does not hold together; nothing was started.
+        PlanError: options or files do not fit each other; no job was started.
         typer.Exit: with 1 when a job failed.
     """
     as_events = options.progress is ProgressKind.json
-    speak_json(as_events)
+    use_json_events(as_events)
     began = time.monotonic()
     check_options(options)
     if options.cluster is None:
         prepare(options.jobs)
-    # Workers import meanwhile what is imported here.
+    # Worker processes import their modules at the same time.
     from audiotool.batch.plan import make_plan
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
@@ -86,7 +86,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
 
     task = task_class(options)
     task.check()
-    checkpoint = asked_checkpoint(options)
+    checkpoint = requested_checkpoint(options)
     layout = _layout(task, checkpoint)
     plan = make_plan(options.inputs, layout)
     scoring = _scoring(task, layout, plan)
@@ -106,7 +106,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
                 for row in outcome.rows:
                     spool.keep(row)
         except (KeyboardInterrupt, SystemExit):
-            # What was finished was scored: it is not to be done again.
+            # Finished files were scored. Their scores are kept.
             _write_reports(outcomes, task, started, sound)
             raise
         report = _write_reports(outcomes, task, started, sound)
@@ -125,10 +125,10 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
 
 
 def _scoring(task: Task, layout: Layout, plan: Plan) -> Scoring | None:
-    """How the outputs are scored; None for not at all.
+    """Return how the outputs are scored, None if they are not.
 
     Raises:
-        PlanError: metrics that are unknown, or ask for references or files that are not there.
+        PlanError: a metric is unknown, or needs references or files that are missing.
     """
     jobs = [*plan.jobs, *plan.skipped]
     has_reference = any(job.references or job.unscored for job in jobs)
@@ -143,7 +143,7 @@ def _scoring(task: Task, layout: Layout, plan: Plan) -> Scoring | None:
 
 
 def _layout(task: Task, checkpoint: str | None) -> Layout:
-    """Where the outputs of a task go."""
+    """Return where the outputs of a task go."""
     from audiotool.batch.listing import read_list
     from audiotool.batch.plan import Layout
     from audiotool.batch.shards import Shard
@@ -165,10 +165,10 @@ def _layout(task: Task, checkpoint: str | None) -> Layout:
 
 
 def check_options(options: TaskOptions) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that exclude each other.
 
     Raises:
-        PlanError: which of them.
+        PlanError: names the options.
     """
     if not options.inputs and options.listed is None:
         raise PlanError("say what to process: files, folders, a pattern, --list, or '-' for standard input")
@@ -198,10 +198,10 @@ def check_options(options: TaskOptions) -> None:
 
 
 def report_paths(options: TaskOptions) -> list[Path]:
-    """Where the reports go: every shard writes its own.
+    """Return the paths of the reports; every shard writes its own.
 
     Raises:
-        PlanError: the shard is none.
+        PlanError: --shard is not of the form I/N.
     """
     if options.shard is None:
         return options.report
@@ -211,8 +211,8 @@ def report_paths(options: TaskOptions) -> list[Path]:
     return [shard.report(path) for path in options.report]
 
 
-def asked_checkpoint(options: TaskOptions) -> str | None:
-    """The asked checkpoint's name or path; None for the task's default."""
+def requested_checkpoint(options: TaskOptions) -> str | None:
+    """Return the name or path of the chosen checkpoint, None for the task's default."""
     from audiotool.checkpoint import resolve
 
     if options.recipe is not None:
@@ -226,7 +226,7 @@ def asked_checkpoint(options: TaskOptions) -> str | None:
 
 
 def _made_by(recipe: str) -> str:
-    """The checkpoint that training with a recipe made: its run's best here, or a bundled one."""
+    """Return the checkpoint that was trained with a recipe: the best of its run here, or a bundled one."""
     from audiotool.checkpoint import bundled, read_metadata
     from audiotool.recipe import load
 
@@ -244,7 +244,7 @@ def _made_by(recipe: str) -> str:
         )
     made = {bundled_name: read_metadata(path).recipe or {} for bundled_name, path in bundled().items()}
     same_name = [bundled_name for bundled_name, by in made.items() if by.get("name") == name]
-    # Weights that a later recipe for the same network trained further.
+    # A later recipe for the same network may have trained the weights further.
     same_network = [
         bundled_name
         for bundled_name, by in made.items()
@@ -263,7 +263,7 @@ def _made_by(recipe: str) -> str:
 def _write_reports(
     outcomes: Sequence[Outcome], task: Task, run: Run | None, sound: Sound | None
 ) -> Report | None:
-    """Write what was asked for; the report, None where nobody asked for its rows."""
+    """Write the reports; return the report, None if no option needs its rows."""
     if run is None:
         return None
     from audiotool.batch.provenance import describe
@@ -274,7 +274,7 @@ def _write_reports(
     for outcome in outcomes:
         describe(outcome, run)
     rows = [row for o in outcomes for row in o.rows]
-    # Where nothing was done, an earlier report says more.
+    # A run that processed nothing does not replace an earlier report.
     paths = [path for path in report_paths(task.options) if rows or not path.exists()]
     report = Report(rows, run.ended(), task.name)
     write_reports(paths, report, sound)

@@ -1,4 +1,4 @@
-"""`audiotool train`: make a checkpoint from a recipe."""
+"""`audiotool train`: train a model by a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from audiotool.cli import screen
 from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.screen import say, speak_json, tell, write
+from audiotool.cli.screen import emit, say, use_json_events, write
 from audiotool.errors import InputError
 from audiotool.signals import INTERRUPT, call_on_request
 from audiotool.tasks.options import ProgressChoice, ProgressKind
@@ -70,29 +70,29 @@ def train(
     loaded = load(recipe, overrides)
     if threads is not None:
         torch.set_num_threads(threads)
-    # Numbers near zero slow a CPU down a hundredfold, and add nothing.
+    # Denormal numbers slow a CPU down a hundredfold.
     torch.set_flush_denormal(True)
     folder = run or Path("runs") / loaded.name
-    speak_json(progress is ProgressKind.json)
+    use_json_events(progress is ProgressKind.json)
     listener = make_listener(loaded.train.steps, progress is ProgressKind.json)
     trainer = Trainer(loaded, folder, device, listener, find(recipe).parent)
     asked = _stop_on_signals(trainer)
     with listener:
         summary = trainer.run(resume)
     if trainer.current.fabric.is_global_zero:
-        # Who closed the terminal reads no more, and the exit code is that of the interrupt.
+        # A closed terminal cannot be written to. The exit code is that of the interrupt.
         with contextlib.suppress(*[InputError] if summary.interrupted else []):
-            _tell(summary, folder, as_json)
+            _print_summary(summary, folder, as_json)
     if summary.interrupted:
-        # Of several processes another one may have been asked.
+        # Another process of the same training may have received the signal.
         raise typer.Exit(128 + (asked or [INTERRUPT])[0])
 
 
 def _of_run(recipe: str, run: Path | None, resume: bool) -> tuple[str, Path | None]:
-    """The recipe and the folder that are meant: a run's own where its folder is named in a recipe's place.
+    """Return the recipe and the folder of a run; with `resume`, `recipe` may be the folder.
 
     Raises:
-        RecipeError: a folder that holds no run, or whose run is not to be gone on with.
+        RecipeError: the folder holds no run, or --resume is missing.
     """
     from audiotool.errors import RecipeError
     from audiotool.training.folder import RunFolder
@@ -114,17 +114,17 @@ def _of_run(recipe: str, run: Path | None, resume: bool) -> tuple[str, Path | No
 
 
 def _stop_on_signals(trainer: Trainer) -> list[int]:
-    """Let the first request to end stop the run after the step in progress; the second ends it at once.
+    """Stop the run after the current step at the first signal, and at once at the second.
 
     Returns:
-        Where the number of the first one's signal will stand.
+        A list that receives the numbers of the signals.
     """
     asked: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
         asked.append(number)
         trainer.stop()
-        # Of a terminal that was closed nobody reads, and nothing can be written there.
+        # A closed terminal cannot be written to.
         with contextlib.suppress(OSError):
             say("stopping after this step (again: at once)")
 
@@ -132,8 +132,8 @@ def _stop_on_signals(trainer: Trainer) -> list[int]:
     return asked
 
 
-def _tell(summary: Summary, folder: Path, as_json: bool = False) -> None:
-    """Say what came of it: the checkpoint's path or a JSON document to stdout, the rest to stderr."""
+def _print_summary(summary: Summary, folder: Path, as_json: bool = False) -> None:
+    """Print the checkpoint's path or a JSON document on standard output, the rest on standard error."""
     hours = summary.seconds / 3600
     words = [f"{summary.step} of {summary.steps} steps in {hours:.2f} h"]
     if summary.skipped:
@@ -164,18 +164,18 @@ def _tell(summary: Summary, folder: Path, as_json: bool = False) -> None:
 
 
 def make_listener(steps: int, as_json: bool = False) -> Any:
-    """A progress bar on a terminal, plain lines elsewhere, or events for a program: context managers."""
+    """Return a listener of the training, a context manager: a bar on a terminal, plain lines, or events."""
     if as_json:
         return EventListener(steps)
     return BarListener(steps) if sys.stderr.isatty() else LineListener(steps)
 
 
 SILENCE_SECONDS = 60.0
-"""Without a terminal nothing moves: a line is written after so long, even if there is none in the log."""
+"""Without a terminal a line is written at least every so many seconds."""
 
 
 class LineListener:
-    """One line of text for each line of the log."""
+    """Prints one line of text for each line of the log."""
 
     def __init__(self, steps: int) -> None:
         self.steps = steps
@@ -214,11 +214,11 @@ class LineListener:
         self.spoke = time.monotonic()
 
     def remaining(self, step: int) -> str:
-        """Time to the end at the speed so far: 2 days 3 h, 14 h 57 min, 3 min 5 s."""
+        """Return the time to the end at the speed so far: 2 days 3 h, 14 h 57 min, 3 min 5 s."""
         return duration(round(self.eta_seconds(step)))
 
     def eta_seconds(self, step: int) -> float:
-        """The same in seconds."""
+        """Return the time to the end in seconds."""
         return (time.monotonic() - self.began[1]) / max(step - self.began[0], 1) * (self.steps - step)
 
     def _silent(self) -> bool:
@@ -226,7 +226,7 @@ class LineListener:
 
 
 def duration(seconds: int) -> str:
-    """The two largest units of a time in seconds."""
+    """Return a time in seconds as text, in its two largest units."""
     days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
     if days:
         return f"{days} d {hours} h"
@@ -236,18 +236,18 @@ def duration(seconds: int) -> str:
 
 
 class EventListener(LineListener):
-    """An event for each line of the log, see `--progress json`."""
+    """Writes an event for each line of the log, see `--progress json`."""
 
     def preparing(self, what: str) -> None:
-        tell("message", level="info", text=one_line(what))
+        emit("message", level="info", text=one_line(what))
 
     def decoding(self, done: int, count: int | None) -> None:
         if self._silent():
-            self._tell("decoding", done=done, total=count)
+            self._emit("decoding", done=done, total=count)
 
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
         self.began = (step, time.monotonic())
-        self._tell("begun", command="train", step=step, total=steps, **facts)
+        self._emit("begun", command="train", step=step, total=steps, **facts)
 
     def stepped(self, step: int) -> None:
         if self._silent():
@@ -260,15 +260,15 @@ class EventListener(LineListener):
         self._at("validated", step, values=values)
 
     def _at(self, event: str, step: int, **fields: Any) -> None:
-        self._tell(event, step=step, total=self.steps, eta_seconds=round(self.eta_seconds(step), 1), **fields)
+        self._emit(event, step=step, total=self.steps, eta_seconds=round(self.eta_seconds(step), 1), **fields)
 
-    def _tell(self, event: str, **fields: Any) -> None:
-        tell(event, **fields)
+    def _emit(self, event: str, **fields: Any) -> None:
+        emit(event, **fields)
         self.spoke = time.monotonic()
 
 
 class BarListener(LineListener):
-    """A rich progress bar, with validations as lines above it."""
+    """Shows a progress bar, with validations as lines above it."""
 
     def __init__(self, steps: int) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -288,10 +288,10 @@ class BarListener(LineListener):
         self.progress.stop()
 
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
-        # Only now: of several processes, one alone gets here.
+        # Started here because only the first of several processes gets here.
         self.progress.start()
         super().started(step, steps, facts)
-        # The estimate of the time left must not count what an earlier process did.
+        # The estimate of the time left must not count the steps of an earlier process.
         self.progress.reset(self.task, completed=step)
 
     def stepped(self, step: int) -> None:
@@ -299,10 +299,10 @@ class BarListener(LineListener):
 
     def logged(self, step: int, values: dict[str, float]) -> None:
         speed = values.get("audio_seconds_per_second")
-        told = f"loss {values.get('loss', float('nan')):.4g}"
+        text = f"loss {values.get('loss', float('nan')):.4g}"
         if speed is not None:
-            told += f", {speed:.0f} s audio/s"
-        self.progress.update(self.task, description=told)
+            text += f", {speed:.0f} s audio/s"
+        self.progress.update(self.task, description=text)
 
     def say(self, text: str) -> None:
         self.progress.console.print(one_line(text))

@@ -72,7 +72,7 @@ def change_formants(waveform: Samples, factor: float, sample_rate: int) -> Sampl
     cepstrum = scipy.fft.irfft(np.log(magnitude + floor), axis=1)
     order = round(FORMANT_QUEFRENCY_SECONDS * sample_rate)
     lifter = np.zeros(n_fft, np.float32)
-    # Whole up to half of the way, so that a narrow resonance is taken along.
+    # The lifter is 1 up to half of its length, so that the envelope follows narrow resonances.
     lifter[:order] = np.cos(np.pi / 2 * np.clip(2 * np.arange(order) / order - 1, 0, 1)) ** 2
     lifter[1:] += lifter[:0:-1]
     envelope = scipy.fft.rfft(cepstrum * lifter, axis=1).real
@@ -87,7 +87,7 @@ def change_formants(waveform: Samples, factor: float, sample_rate: int) -> Sampl
 
 
 def equaliser(rng: np.random.Generator, sample_rate: int, largest_db: float) -> Sections:
-    """Apply a low shelf, a bell and a high shelf of random gain, as of another microphone, voice or room.
+    """Return a low shelf, a bell and a high shelf of random gain, as of another microphone, voice or room.
 
     Reference: R. Bristow-Johnson, Cookbook formulae for audio equalizer biquad filter coefficients.
     """
@@ -125,7 +125,7 @@ def _bell(frequency: float, gain_db: float, q: float, sample_rate: int) -> NDArr
 
 
 def band_limit(rng: np.random.Generator, sample_rate: int, config: AugmentationConfig) -> Sections:
-    """Apply a low-pass and a high-pass of random order and cutoff."""
+    """Return a low-pass and a high-pass of random order and cutoff."""
     edge = min(rng.uniform(*config.low_pass_hz), WIDEST * sample_rate)
     low = scipy.signal.butter(int(rng.integers(2, 5)) * 2, edge, "low", fs=sample_rate, output="sos")
     high = scipy.signal.butter(2, rng.uniform(*config.high_pass_hz), "high", fs=sample_rate, output="sos")
@@ -133,7 +133,7 @@ def band_limit(rng: np.random.Generator, sample_rate: int, config: AugmentationC
 
 
 def low_pass(edge_hz: float, sample_rate: int) -> Sections:
-    """A steep low-pass, as a coder's or a resampler's: 40 dB down a fifth above its edge."""
+    """Return a steep low-pass, as of a coder or a resampler: 40 dB down at 1.2 times its edge."""
     return scipy.signal.cheby2(10, 40, min(1.2 * edge_hz, 0.49 * sample_rate), fs=sample_rate, output="sos")
 
 
@@ -163,7 +163,8 @@ def codec(rng: np.random.Generator, waveform: Samples, sample_rate: int) -> Samp
 
 
 def _logarithmic(waveform: Samples, bits: int) -> Samples:
-    """Mu-law companding (ITU-T G.711's law, 255) with `bits` bits, scaled to the waveform's peak."""
+    """Quantise by mu-law companding (ITU-T G.711, mu = 255) with `bits` bits, scaled to the waveform's
+    peak."""
     peak = max(float(np.abs(waveform).max()), 1e-9)
     levels = 2 ** (bits - 1) - 1
     coded = np.round(np.log1p(255 / peak * np.abs(waveform)) * (levels / np.log(256.0))) * (

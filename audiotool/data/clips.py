@@ -144,7 +144,7 @@ class DecodedClips:
         try:
             with np.load(self._index_path) as index:
                 return self._samples_path.stat().st_size == 2 * int(index["offsets"][-1])
-        except Exception:  # numpy, zipfile and zlib raise whatever damage brings them to
+        except Exception:  # a damaged file can fail in numpy, zipfile and zlib in any way
             return False
 
     def _open(self) -> None:
@@ -159,7 +159,7 @@ class DecodedClips:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        # A memory map would be pickled sample by sample: each loader process opens its own.
+        # A memory map would be pickled sample by sample, so each loader process opens the file itself.
         return {"paths": self.paths, "_samples_path": self._samples_path, "_index_path": self._index_path}
 
     def __setstate__(self, state: dict[str, object]) -> None:

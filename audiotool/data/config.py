@@ -1,4 +1,4 @@
-"""The recipe's sections about sound: `audio` (the model's input) and `data` (the training data).
+"""Sections of a recipe: `audio` (the model's input) and `data` (the training data).
 
 Units are in the names: `_db` decibels, `_dbfs` decibels relative to full scale, `_ms` milliseconds, `_hz`
 hertz, `_seconds`; a `_probability` is 0 to 1, and a range is [least, most], drawn from uniformly.
@@ -54,7 +54,7 @@ class Section(BaseModel):
 
 
 class AudioConfig(Section):
-    """What the model hears, key `audio`."""
+    """Input and output of the model, key `audio`."""
 
     sample_rate: int = Field(16000, ge=4000, le=192000, description="Hz of input and target")
     segment_seconds: float | None = Field(
@@ -125,7 +125,7 @@ class MixingConfig(Section):
 
 
 class AugmentationConfig(Section):
-    """Changes that make few recordings many. Applied to the training split alone."""
+    """Random changes of recordings, applied to the training split only."""
 
     speed_probability: Probability = Field(
         0.5, description="that speech is resampled; pitch moves with speed"
@@ -159,7 +159,7 @@ class AugmentationConfig(Section):
 
 
 class NarrowBandConfig(Section):
-    """What super-resolution starts from."""
+    """Input of super-resolution."""
 
     source_rate: int = Field(
         8000, ge=2000, description="Hz; half of it is the highest frequency of the input"
@@ -186,7 +186,7 @@ class MixtureConfig(Section):
 
 
 class EnrolmentConfig(Section):
-    """Personalised denoising: which voice is to stay."""
+    """Examples of personalised denoising."""
 
     seconds: float = Field(5.0, gt=0, description="length of the enrolment recording")
     competitor_probability: Probability = Field(0.6, description="that somebody else speaks too")

@@ -29,11 +29,11 @@ def active_rms(waveform: Samples, sample_rate: int) -> float:
         return rms if rms**2 > SILENCE else 0.0
     frames = waveform[: count * size].reshape(count, size)
     energy = np.einsum("ij,ij->i", frames, frames) / size
-    heard = energy[energy > SILENCE]
-    if not len(heard):
+    audible = energy[energy > SILENCE]
+    if not len(audible):
         return 0.0
-    loud = np.partition(heard, int(0.95 * (len(heard) - 1)))[int(0.95 * (len(heard) - 1))]
-    return float(np.sqrt(np.mean(heard[heard > loud * 10 ** (-ACTIVE_DB / 10)])))
+    loud = np.partition(audible, int(0.95 * (len(audible) - 1)))[int(0.95 * (len(audible) - 1))]
+    return float(np.sqrt(np.mean(audible[audible > loud * 10 ** (-ACTIVE_DB / 10)])))
 
 
 def decibels(ratio: float) -> float:

@@ -43,7 +43,7 @@ KINDS = {"speech": ("speech",), "noise": ("noise", "music"), "rir": ("rir",), "p
 
 MAX_RATE = 10_000_000
 MAX_SHOWN = 200
-"""Characters of a first line that a message quotes."""
+"""Number of characters of a first line that a message quotes."""
 
 
 def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:

@@ -99,7 +99,7 @@ class Mixer:
 
     def _another_tract(self, rng: np.random.Generator, samples: Samples) -> Samples:
         a = self.augmentation
-        # Where it never happens nothing is drawn: older recipes keep their examples.
+        # With probability 0 no random number is drawn, so that older recipes keep their examples.
         if not a or not a.formant_probability or not chance(rng, a.formant_probability):
             return samples
         return augment.change_formants(samples, rng.uniform(*a.formants), self.sample_rate)
@@ -118,7 +118,7 @@ class Mixer:
         it is trained with such speech.
         """
         mixing = self.mixing
-        # Where it never happens nothing is drawn: older recipes keep their examples.
+        # With probability 0 no random number is drawn, so that older recipes keep their examples.
         if not mixing.island_probability or not chance(rng, mixing.island_probability):
             return speech, False
         edge = int(EDGE_SECONDS * self.sample_rate)
@@ -136,8 +136,8 @@ class Mixer:
         if rooms is None or not chance(rng, mixing.reverberation_probability):
             return speech, speech, ""
         room = rooms.draw(rng)
-        heard, wanted = rooms.place(speech, room, mixing.reverberation_target, mixing.early_ms)
-        return heard, wanted, room.name
+        reverberant, target = rooms.place(speech, room, mixing.reverberation_target, mixing.early_ms)
+        return reverberant, target, room.name
 
     # Noise
 
@@ -178,7 +178,7 @@ class Mixer:
 
     def _in_some_room(self, rng: np.random.Generator, noise: Samples) -> Samples:
         rooms, probability = self.material.rooms, self.mixing.noise_reverberation_probability
-        # Where it never happens nothing is drawn: older recipes keep their examples.
+        # With probability 0 no random number is drawn, so that older recipes keep their examples.
         if rooms is None or not probability or not chance(rng, probability):
             return noise
         return rooms.place(noise, rooms.draw(rng), "reverberant", 0)[0]
@@ -202,7 +202,7 @@ class Mixer:
         clip = pool.clips.read(index, 0, length)
         edge = augment.fades(len(clip), int(EDGE_SECONDS * self.sample_rate))
         clip = clip * edge
-        # Half of the short sounds come again at once, half after pauses, as events do.
+        # Half of the short sounds are repeated at once, half after pauses, like events.
         pause = rng.uniform(0.1, 1.5) * self.sample_rate if chance(rng, 0.5) else 0.0
         samples, position = np.zeros(frames, np.float32), -int(rng.integers(length))
         while position < frames:
@@ -254,7 +254,7 @@ class Mixer:
     ) -> tuple[Samples, list[Samples]]:
         """Begin a recording with quieter noise or digital silence, without speech."""
         mixing = self.mixing
-        # Where it never happens nothing is drawn: older recipes keep their examples.
+        # With probability 0 no random number is drawn, so that older recipes keep their examples.
         if not mixing.lead_in_probability or not chance(rng, mixing.lead_in_probability):
             return noise, list(speech)
         begin = int(rng.uniform(*mixing.lead_in_seconds) * self.sample_rate)
@@ -288,7 +288,7 @@ class Mixer:
             "level_dbfs": round(decibels(level * gain), 2)
         }
 
-    def same_line(
+    def limit_band(
         self, rng: np.random.Generator, *waveforms: Samples, bandwidth_hz: float = math.inf
     ) -> list[Samples]:
         """Pass all signals through one random band limit or none, so that no model learns to restore a band.

@@ -73,10 +73,10 @@ class Rooms:
         if target == "early":
             end = response.direct + int(early_ms * 1e-3 * self.sample_rate)
             kept = response.taps[:end] * fade_out(min(end, len(response.taps)), self._fade)
-            heard, wanted = convolve(speech, [response.taps, kept], response.direct)
-            return heard, wanted
-        heard = convolve(speech, [response.taps], response.direct)[0]
-        return heard, heard if target == "reverberant" else speech
+            reverberant, early = convolve(speech, [response.taps, kept], response.direct)
+            return reverberant, early
+        reverberant = convolve(speech, [response.taps], response.direct)[0]
+        return reverberant, reverberant if target == "reverberant" else speech
 
     @property
     def _fade(self) -> int:
@@ -158,7 +158,7 @@ def _read_pack(path: Path, sample_rate: int) -> list[Response]:
         return found
     except InputError:
         raise
-    except Exception as error:  # numpy, zipfile, zlib and soxr raise whatever damage brings them to
+    except Exception as error:  # a damaged file can fail in numpy, zipfile, zlib and soxr in any way
         raise InputError(
             f"{path}: not a pack of room responses ({error}): leave it out, or make it anew"
         ) from error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from audiotool.audio.formats import (
     MEL_ENDINGS,
+    chosen_ending,
     ending_for,
-    ending_meant,
     format_for,
     is_audio_name,
     is_media_name,
@@ -63,7 +63,7 @@ class Outputs:
         """
         if asked is None:
             return ".wav" if is_mel_name(name) or is_media_name(name) else name.suffix
-        ending = ending_meant(name, asked)
+        ending = chosen_ending(name, asked)
         if is_audio_name(Path(f"a{ending}")):
             return ending
         try:
@@ -80,7 +80,7 @@ class Outputs:
         try:
             name = format_for(path, asked)
             if subtype is not None:
-                subtype_for(name, ending_meant(path, asked), "PCM_16", subtype, sample_rate=48000)
+                subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype, sample_rate=48000)
         except InputError as error:
             raise PlanError(str(error)) from error
 

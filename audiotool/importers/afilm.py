@@ -1,7 +1,7 @@
 """Official AFiLM and TFiLM networks: Keras' `model.h5`, or the same tensors in `.safetensors`.
 
 Keras numbers layers in the order in which a process made them ("conv1d", "conv1d_1", or "conv1d_40" in a
-later model), so a tensor's place is told by the order of the numbers, never by a number itself.
+later model), so the order of the numbers gives a tensor's place, never a number itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from audiotool.importers.base import Importer, Options, entry, read_config
 from audiotool.importers.keras_file import Group, layer_tensor, numbered, read_keras
 
 PUBLISHED_HEADS = 8
-"""Heads of attention are written nowhere in the file."""
+"""Number of attention heads, which the files do not hold."""
 
 TensorPair = tuple[Tensor, Tensor]
 
@@ -32,7 +32,7 @@ ENCODER_NAMES = (
     "attention_norm.",
     "norm.",
 )
-"""Our names of an encoder layer's parts, before "weight" and "bias"."""
+"""Names of the parts of an encoder layer in audiotool, before "weight" and "bias"."""
 
 
 SHAPES = (
@@ -45,7 +45,7 @@ SHAPES = (
     "ff_dim",
     "transformer_layers",
 )
-"""Options that the tensors' names and shapes tell."""
+"""Options whose values follow from names and shapes of the tensors."""
 
 
 class TFiLMImporter(Importer):
@@ -66,7 +66,7 @@ class TFiLMImporter(Importer):
     layer = "t_fi_lm"
 
     def read(self, path: Path) -> dict[str, Any]:
-        """{"weights": tensors by Keras' names, "description": the model as JSON, or None}."""
+        """Return {"weights": tensors by Keras' names, "description": the model as JSON, or None}."""
         if path.suffix == ".safetensors":
             try:
                 return {"weights": load_file(path), "description": None}
@@ -108,7 +108,7 @@ class TFiLMImporter(Importer):
         return values
 
     def _layers(self, official: Any) -> tuple[list[Group], list[Group]]:
-        """Convolutions and modulations, each in the order of the network."""
+        """Return the convolutions and the modulations, each in the order of the network."""
         tensors = entry(official, "weights")
         convolutions, modulations = numbered(tensors, "conv1d"), numbered(tensors, self.layer)
         if len(convolutions) < 4 or len(convolutions) % 2 or len(modulations) != len(convolutions) - 1:
@@ -119,7 +119,7 @@ class TFiLMImporter(Importer):
         return convolutions, modulations
 
     def _modulation(self, group: Group) -> dict[str, Tensor]:
-        """Keras' LSTM has torch's order of gates (input, forget, cell, output), and one bias."""
+        """Return the tensors of an LSTM. Keras has torch's order of gates (i, f, g, o), and one bias."""
         bias = layer_tensor(group, "bias")
         return {
             "lstm.weight_ih_l0": layer_tensor(group, "kernel").T,
@@ -132,7 +132,7 @@ class TFiLMImporter(Importer):
         return {}
 
     def _described(self, description: Mapping[str, Any]) -> dict[str, Any]:
-        """Patch and block from Keras' description of the model."""
+        """Return the lengths of patch and block from Keras' description of the model."""
         layers = description["config"]["layers"]
         inputs = next(layer["config"] for layer in layers if layer["class_name"] == "InputLayer")
         shape = inputs.get("batch_input_shape") or inputs.get("batch_shape")
@@ -141,7 +141,7 @@ class TFiLMImporter(Importer):
 
     def _configured(self, values: Mapping[str, Any]) -> dict[str, Any]:
         names = {"input_length": "patch_length", "block0": "first_block"}
-        return {ours: values[theirs] for theirs, ours in names.items() if theirs in values}
+        return {key: values[official_key] for official_key, key in names.items() if official_key in values}
 
 
 class AFiLMImporter(TFiLMImporter):
@@ -163,7 +163,7 @@ class AFiLMImporter(TFiLMImporter):
         return result
 
     def _parts(self, layer: Group) -> tuple[list[TensorPair], list[TensorPair]]:
-        """(weight, bias) of an encoder layer's six dense layers and two norms, in torch's layout."""
+        """Return (weight, bias) of an encoder layer's six dense layers and two norms, in torch's layout."""
         dense = [(layer_tensor(g, "kernel").T, layer_tensor(g, "bias")) for g in numbered(layer, "dense")]
         norms = [
             (layer_tensor(g, "gamma"), layer_tensor(g, "beta"))
@@ -193,7 +193,7 @@ class AFiLMImporter(TFiLMImporter):
 
 
 def _places(convolutions: int) -> list[str]:
-    """Our name of each convolution's place, in the network's order."""
+    """Return the names of the convolutions in audiotool, in the order of the network."""
     depth = (convolutions - 2) // 2
     downs, ups = ([f"{way}.{n}" for n in range(depth)] for way in ("downs", "ups"))
     return [*downs, "bottleneck", *ups, "output"]

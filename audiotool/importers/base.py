@@ -163,7 +163,7 @@ class Importer:
         raise TypeError(f"{type(self).__name__} does not say where the weights are")
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
-        """Values for the model's config class.
+        """Return the values of the model's config class.
 
         Args:
             config: the official configuration file, None when the user gave none.
@@ -200,7 +200,7 @@ class Importer:
             raise CheckpointError(f"{str(error).rstrip('.')}.{advice}" if advice else str(error)) from error
         except AudiotoolError:
             raise
-        except Exception as error:  # what a file that is not of this format does to code that expects it
+        except Exception as error:  # a file of another format can fail in any way
             raise CheckpointError(
                 f"{path} does not hold what {self.name} files of {self.origin} hold"
                 f" ({type(error).__name__}: {error}).{self._resemblance(path, official)}"
@@ -216,7 +216,7 @@ class Importer:
 
     def _resemblance(self, path: Path, official: Any) -> str:
         alike = recognise(official) or recognise_file(path)
-        # What comes after our own name is a less specific match.
+        # Names after the model's own are less specific matches.
         alike = alike[: alike.index(self.name)] if self.name in alike else alike
         return f" The file looks like {' or '.join(alike)}: try --model {alike[0]}." if alike else ""
 
@@ -237,12 +237,12 @@ def import_checkpoint(
     if not path.exists():
         raise CheckpointError(f"{path}: no such file")
     refuse_state(path)
-    _refuse_own(path)
+    _refuse_audiotool_checkpoint(path)
     importer = IMPORTERS.get(model_name)()
     return importer.load(path, None if config is None else Path(config), overrides)
 
 
-def _refuse_own(path: Path) -> None:
+def _refuse_audiotool_checkpoint(path: Path) -> None:
     if path.suffix != ".safetensors":
         return
     try:
@@ -295,12 +295,12 @@ def recognise_file(path: Path) -> list[str]:
 
 @functools.lru_cache(maxsize=8)
 def _recognise_file(path: Path, *_: int) -> list[str]:
-    # Kept: who tries one model's name after another asks for the same file.
+    # Cached: a user may try one model's name after another on the same file.
     readers = {importer.read: importer for importer in IMPORTERS.all().values()}
     for importer in readers.values():
         try:
             found = recognise(importer().read(path))
-        except Exception:  # what is of another format fails as it likes
+        except Exception:  # a file of another format can fail in any way
             continue
         if found:
             return found
@@ -343,10 +343,10 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
     allowed = [(type(name.rpartition(".")[2], (), {}), name) for name in stand_ins]
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
-            # Of pickle protocols that torch.save does not write unasked.
+            # torch warns of pickle protocols that it does not write by default.
             warnings.simplefilter("ignore")
             official = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no pickle fail inside the unpickler in every possible way
+    except Exception as error:  # bytes that are no pickle can fail in the unpickler in any way
         found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted|TorchScript", str(error))
         refused = isinstance(error, pickle.UnpicklingError | RuntimeError) and found is not None
         if not refused and not _is_plain_pickle(path):
@@ -369,7 +369,7 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             names = [member.filename for member in archive.infolist()]
             unpacked = sum(member.file_size for member in archive.infolist())
-    except Exception as error:  # whatever zipfile makes of a damaged archive
+    except Exception as error:  # a damaged archive can fail in any way
         raise CheckpointError(
             f"{path} is not a torch checkpoint, or it is damaged ({error}): get it again"
         ) from error

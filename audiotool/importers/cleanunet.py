@@ -22,7 +22,7 @@ NAMES = {
     "tsfm_d_model": "transformer_dim",
     "tsfm_d_inner": "transformer_inner_dim",
 }
-"""Official configuration keys and ours."""
+"""Official configuration keys -> those of `CleanUNetConfig`."""
 
 
 class CleanUNetImporter(Importer):
@@ -46,6 +46,6 @@ class CleanUNetImporter(Importer):
         values = read_config(path)
         network = entry(values, "network_config", source=str(path))
         self.options[0].check(network, str(path))
-        result = {ours: entry(network, theirs, source=str(path)) for theirs, ours in NAMES.items()}
+        result = {key: entry(network, official_key, source=str(path)) for official_key, key in NAMES.items()}
         result["sample_rate"] = values.get("trainset_config", {}).get("sample_rate", 16000)
         return result

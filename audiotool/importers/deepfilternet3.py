@@ -31,7 +31,7 @@ GRAPHS = ("enc.onnx", "erb_dec.onnx", "df_dec.onnx")
 FILES = (*GRAPHS, "config.ini")
 
 NETWORKS = {"deepfilternet": "DeepFilterNet 1", "deepfilternet2": "DeepFilterNet2"}
-"""Networks that are not this one, by what `config.ini` calls them."""
+"""Other networks of the project by their name in `config.ini`, which are refused."""
 
 GIVE = (
     "audiotool reads DeepFilterNet3's ONNX archive: give DeepFilterNet3_onnx.tar.gz, or"
@@ -39,7 +39,7 @@ GIVE = (
 )
 
 MAX_MEMBER = 64 << 20
-"""Bytes of a file in the archive; the released ones have up to 3.4 million."""
+"""Greatest number of bytes of a file in the archive; the released ones have up to 3.4 million."""
 
 DF = {
     "sr": "sample_rate",
@@ -52,13 +52,14 @@ DF = {
     "df_lookahead": "lookahead",
     "min_nb_erb_freqs": "min_bins",
 }
-"""Official keys of the section [df] and ours."""
+"""Official keys of the section [df] -> those of `DeepFilterNet3Config`."""
 
 SNR_RANGE = {"lsnr_min": "lowest_snr_db", "lsnr_max": "highest_snr_db"}
-"""Those of the same section that have defaults."""
+"""The same for optional keys."""
 
 SNR_BIAS = "lsnr_fc.0.bias"
-"""The encoder's head that estimates the local signal-to-noise ratio; its matrix is the graph's only one."""
+"""Bias of the encoder's head that estimates the local signal-to-noise ratio; its matrix is the only one of
+the graph."""
 
 NETWORK = {
     "conv_ch": "channels",
@@ -68,7 +69,7 @@ NETWORK = {
     "linear_groups": "groups",
     "enc_linear_groups": "encoder_groups",
 }
-"""Official keys of the section [deepfilternet] and ours."""
+"""Official keys of the section [deepfilternet] -> those of `DeepFilterNet3Config`."""
 
 CONVOLUTIONS = {
     "enc.onnx": (
@@ -83,14 +84,14 @@ CONVOLUTIONS = {
     ),
     "df_dec.onnx": ("df_dec.df_convp.conv", "df_dec.df_convp.mix"),
 }
-"""Our names of each graph's convolutions, in its order."""
+"""Graph -> names of its convolutions in audiotool, in the order of the graph."""
 
 LINEAR = {
     "enc.onnx": ("enc.df_fc_emb", "enc.emb_gru.linear_in", "enc.emb_gru.linear_out"),
     "erb_dec.onnx": ("erb_dec.emb_gru.linear_in", "erb_dec.emb_gru.linear_out"),
     "df_dec.onnx": ("df_dec.df_gru.linear_in", "df_dec.df_skip", "df_dec.df_out"),
 }
-"""Our names of each graph's grouped linear layers, in its order."""
+"""Graph -> names of its grouped linear layers in audiotool, in the order of the graph."""
 
 RECURRENT = {"enc.onnx": "enc.emb_gru", "erb_dec.onnx": "erb_dec.emb_gru", "df_dec.onnx": "df_dec.df_gru"}
 
@@ -185,12 +186,12 @@ class DeepFilterNet3Importer(Importer):
             options.check(section, source)
         result: dict[str, Any] = {"batch_norm": False}
         for section, names in ((df, DF), (network, NETWORK)):
-            for theirs, ours in names.items():
-                value = _number(entry(section, theirs, source=source), theirs, source)
-                result[ours] = value if ours == "norm_seconds" else int(value)
-        for theirs, ours in SNR_RANGE.items():
-            if theirs in df:
-                result[ours] = _number(df[theirs], theirs, source)
+            for official_key, key in names.items():
+                value = _number(entry(section, official_key, source=source), official_key, source)
+                result[key] = value if key == "norm_seconds" else int(value)
+        for official_key, key in SNR_RANGE.items():
+            if official_key in df:
+                result[key] = _number(df[official_key], official_key, source)
         result["estimates_snr"] = SNR_BIAS in official["graphs"]["enc.onnx"].tensors
         # The encoder has one of the layers.
         layers = _number(entry(network, "emb_num_layers", source=source), "emb_num_layers", source)
@@ -198,7 +199,7 @@ class DeepFilterNet3Importer(Importer):
 
 
 def _read_files(path: Path) -> dict[str, bytes]:
-    """Those of the four files that an archive has, with `config.ini` always.
+    """Return the files of an archive by name, `config.ini` and as many of the three graphs as it has.
 
     Raises:
         CheckpointError: the configuration is missing or too large, or this is no archive.
@@ -211,7 +212,7 @@ def _read_files(path: Path) -> dict[str, bytes]:
                 if member.isfile() and name in FILES and member.size <= MAX_MEMBER:
                     stream = archive.extractfile(member)
                     found[name] = b"" if stream is None else stream.read(MAX_MEMBER)
-    except Exception as error:  # whatever tarfile and the decompressors raise on strange bytes
+    except Exception as error:  # other bytes can fail in tarfile and the decompressors in any way
         _refuse_pytorch(path)
         raise CheckpointError(f"{path} is not DeepFilterNet3's archive, or it is damaged; {GIVE}") from error
     if "config.ini" not in found:
@@ -220,7 +221,7 @@ def _read_files(path: Path) -> dict[str, bytes]:
 
 
 def _refuse_pytorch(path: Path) -> None:
-    """Name what the project's other files are: `DeepFilterNet2.zip` and such, or a checkpoint inside one."""
+    """Refuse the project's PyTorch files (`DeepFilterNet2.zip`, or a checkpoint inside one) by name."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -260,7 +261,7 @@ def _number(text: str, key: str, source: str) -> float:
 def _convolutions(
     graph: OnnxGraph, places: tuple[str, ...], source: str
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
-    """Each convolution's place, weight and bias."""
+    """Yield the name, weight and bias of each convolution."""
     found = [
         (o, graph.tensors[o.inputs[1]])
         for o in graph.operations

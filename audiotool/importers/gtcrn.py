@@ -1,8 +1,8 @@
 """Official GTCRN checkpoints: `model_trained_on_dns3.tar` and such, torch files despite the name, and the
 streaming graphs `gtcrn.onnx` and `gtcrn_simple.onnx`.
 
-A graph's weights are found by the order of the operations that use them; norms of the encoder are folded into
-its convolutions there, so that ours get neutral ones.
+A graph's weights are found by the order of the operations that use them. The norms of the encoder are folded
+into its convolutions in a graph, so that the model gets norms that change nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FOLDED = [
         )
     ),
 ]
-"""The encoder's convolutions and norms in the order of a graph."""
+"""Convolutions and norms of the encoder in the order of a graph."""
 
 SLOPES = [
     *(f"{place}.act" for place in ENCODER[:2]),
@@ -57,7 +57,7 @@ MATRICES = [
 ]
 
 EPSILON = 1e-5
-"""Of the norms: added to their variances."""
+"""Added to the variances of the norms."""
 
 
 class GTCRNImporter(Importer):
@@ -66,7 +66,7 @@ class GTCRNImporter(Importer):
     name = "gtcrn"
     origin = "github.com/Xiaobin-Rong/gtcrn"
     licence = "MIT"
-    # Of the files in both forms.
+    # The torch files and the graphs have these names.
     signature = ("encoder.en_convs.2.tra.att_fc", "decoder.de_convs.0.point_conv1", "dpgrnn1.intra_ln")
 
     def read(self, path: Path) -> Any:
@@ -89,7 +89,7 @@ class GTCRNImporter(Importer):
 
 
 def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:
-    """The weights under the names of the official module; those of other files under what they have."""
+    """Return the weights by the names of the official module."""
     found = {
         key.replace(".ConvTranspose2d.", "."): value
         for key, value in graph.tensors.items()
@@ -123,13 +123,14 @@ def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:
 
 
 def _neutral_norm(name: str, channels: int) -> dict[str, Tensor]:
-    """A batch norm that changes nothing."""
+    """Return the tensors of a batch norm that changes nothing."""
     values = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1 - EPSILON}
     return {f"{name}.{key}": torch.full((channels,), value) for key, value in values.items()}
 
 
 def _turn(key: str, kernel: Tensor) -> Tensor:
-    """(.., time, frequency) to (.., frequency, time); transposed convolutions of stride 1 to plain ones."""
+    """Permute a kernel (.., time, frequency) to (.., frequency, time), and make a transposed convolution of
+    stride 1 a plain one."""
     kernel = kernel.transpose(2, 3)
     if key.startswith("decoder"):
         if "point_conv" in key:

@@ -1,6 +1,7 @@
-"""Arrays of HDF5 files: numbers that the file itself holds.
+"""Read arrays of HDF5 files.
 
-HDF5 lets a file name others, and read them in its place, and lets few bytes stand for any number of zeros.
+An HDF5 file can refer to data in other files, and a few of its bytes can stand for any number of zeros. Both
+are refused.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_EXPANSION = 1100
-"""Bytes of an array in a byte of the file: what deflation reaches at most."""
+"""Greatest ratio of the bytes of an array to those of the file, which is the limit of deflation."""
 
 
 def read_array(group: Any, name: str) -> NDArray[Any]:
-    """An array of an open group of h5py.
+    """Return an array of an open group of h5py.
 
     Raises:
-        KeyError: there is none of that name.
-        ValueError: it is not of numbers, lies in another file, or is larger than the file can hold.
+        KeyError: there is no array of that name.
+        ValueError: it holds no numbers, lies in another file, or is larger than the file can hold.
     """
     array = group[name]
     if array.file.filename != group.file.filename or array.external or array.is_virtual:

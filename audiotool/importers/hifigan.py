@@ -31,29 +31,29 @@ MEL = {
     "fmin": "fmin",
     "fmax": "fmax",
 }
-"""Official keys of the mel and ours."""
+"""Official keys of the mel -> those of `MelConfig`."""
 
 TRAINING = (
     *("num_gpus", "batch_size", "learning_rate", "adam_b1", "adam_b2", "lr_decay", "seed", "segment_size"),
     *("num_freq", "fmax_for_loss", "num_workers", "dist_config"),
 )
-"""Options of training alone."""
+"""Options that concern training only."""
 
 
 def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
-    """The mel of a HiFi-GAN style configuration: a preset's name where one is equal, else its values."""
-    fields = {ours: entry(values, theirs, source=source) for theirs, ours in MEL.items()}
+    """Return the mel of a HiFi-GAN style configuration: the name of an equal preset, else its values."""
+    fields = {key: entry(values, official_key, source=source) for official_key, key in MEL.items()}
     return named(mel_config({**fields, "power_offset": 1e-9, "padding": "same"}))
 
 
 def named(mel: MelConfig) -> str | dict[str, Any]:
-    """The name of the preset equal to `mel`, or its values where there is none."""
+    """Return the name of the preset equal to `mel`, else its values."""
     names = preset_names(mel)
     return names[0] if names else dataclasses.asdict(mel)
 
 
 def generator_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """What HiFi-GAN's and BigVGAN's configurations share; weights are taken folded."""
+    """Return the values that HiFi-GAN and BigVGAN share; the weights are folded."""
     network = {key: entry(values, key, source=source) for key in NETWORK}
     resblock = str(entry(values, "resblock", source=source))
     return {**network, "resblock": resblock, "mel": mel_definition(values, source), "weight_norm": False}

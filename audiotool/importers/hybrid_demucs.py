@@ -20,7 +20,7 @@ from audiotool.importers.base import Importer, Options, entry, read_config, read
 CLASS = "demucs.hdemucs.HDemucs"
 
 NAMES = {"nfft": "n_fft", "samplerate": "sample_rate"}
-"""Official arguments with other names than ours."""
+"""Official arguments -> fields of `HybridDemucsConfig` with another name."""
 
 BRANCHES = {
     "encoder": "freq_encoder",
@@ -28,7 +28,7 @@ BRANCHES = {
     "decoder": "freq_decoder",
     "tdecoder": "time_decoder",
 }
-"""Names of the official network's parts, and torchaudio's."""
+"""Prefixes of the parts of the official network and of torchaudio's -> prefixes in audiotool."""
 
 
 class HybridDemucsImporter(Importer):
@@ -97,7 +97,7 @@ class HybridDemucsImporter(Importer):
 
     @staticmethod
     def _unused_norm(state: Mapping[str, Tensor]) -> str:
-        """Prefix of the norm that only torchaudio has, in its last time encoder; nothing reads it."""
+        """Return the prefix of the unused norm that only torchaudio has, in its last time encoder."""
         levels = [int(m.group(1)) for k in state if (m := re.match(r"time_encoder\.(\d+)\.", k))]
         return f"time_encoder.{max(levels)}.norm1." if levels else "\0"
 

@@ -1,7 +1,7 @@
-"""Keras' HDF5 files: the weights by their paths, and the layers of a kind in the order of their numbers.
+"""Read Keras' HDF5 files: the weights by path, and the layers of a kind in the order of their numbers.
 
 Keras numbers layers in the order in which a process made them ("conv1d", "conv1d_1", or "conv1d_40" in a
-later model), so a tensor's place is told by the order of the numbers, never by a number itself.
+later model), so the order of the numbers gives a tensor's place, never a number itself.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from audiotool.extras import install
 from audiotool.importers.hdf5 import read_array
 
 Group = dict[str, Tensor]
-"""Tensors of one Keras layer by what follows the layer's name."""
+"""Tensors of one Keras layer by the part of their path after the layer's name."""
 
 
 def read_keras(path: Path) -> dict[str, Any]:
-    """{"weights": tensors by Keras' names, "description": the model as JSON, or None}.
+    """Read a Keras file: {"weights": tensors by Keras' names, "description": the model as JSON, or None}.
 
     Raises:
         DependencyError: h5py is not installed.
-        CheckpointError: this is no Keras file, or it is damaged.
+        CheckpointError: the file is no Keras file, or is damaged.
     """
     try:
         import h5py
@@ -47,7 +47,7 @@ def read_keras(path: Path) -> dict[str, Any]:
                     tensors[text] = torch.from_numpy(read_array(layer, text))
             text = file.attrs.get("model_config")
         return {"weights": tensors, "description": None if text is None else read_json(text)}
-    except Exception as error:  # HDF5 raises whatever damage brings it to
+    except Exception as error:  # a damaged file can fail in HDF5 in any way
         raise CheckpointError(f"{path} is not a Keras HDF5 file, or it is damaged: {error}") from error
 
 
@@ -62,7 +62,11 @@ def numbered(tensors: Mapping[str, Tensor], name: str) -> list[Group]:
 
 
 def layer_tensor(group: Group, leaf: str) -> Tensor:
-    """The tensor whose path ends with `leaf`, or `leaf:0` as Keras writes it."""
+    """Return the tensor whose path ends with `leaf`, or `leaf:0` as Keras writes it.
+
+    Raises:
+        CheckpointError: the layer has none.
+    """
     for path, tensor in group.items():
         if path.rpartition("/")[2].partition(":")[0] == leaf:
             return tensor

@@ -1,9 +1,9 @@
-"""Whole modules in torch's format from before 1.6, read as plain objects.
+"""Read whole modules in the format of torch before 1.6 as plain objects.
 
-torch's own restricted reader takes tensors from such files but no modules, and its other reader runs the code
-of what it takes for TorchScript. So the format is read here. It is five pickles (a magic number, a protocol,
-facts of the machine, the object, the keys of its storages) and then the storages, in the order of the keys: a
-count of values and the values.
+torch's restricted reader takes tensors from such files but no modules, and its other reader runs the code of
+files that look like TorchScript. The format is five pickles (a magic number, a protocol, facts of the
+machine, the object, the keys of its storages), then the storages in the order of the keys: the number of
+values, and the values.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-"""Classes of storages and the type of their values."""
+"""Class of a storage -> type of its values."""
 
 
 class StorageReference(NamedTuple):
-    """A storage as the pickle names it: type and number of its values."""
+    """A storage in the pickle: type and number of its values."""
 
     key: Any
     dtype: Any
@@ -47,7 +47,7 @@ class StorageReference(NamedTuple):
 
 
 class TensorReference(NamedTuple):
-    """A tensor as the pickle describes it."""
+    """A tensor in the pickle."""
 
     storage: Any
     offset: Any
@@ -55,7 +55,7 @@ class TensorReference(NamedTuple):
     stride: Any
 
     def of(self, storages: Mapping[Any, Tensor]) -> Tensor:
-        """The tensor itself, in the memory of its storage.
+        """Return the tensor, in the memory of its storage.
 
         Raises:
             ValueError: it is larger than its storage.
@@ -91,7 +91,7 @@ class ModuleUnpickler(InertUnpickler):
     def persistent_load(self, pid: Any) -> Any:
         kind, *facts = pid
         if kind == "module":
-            # The class's source follows, for a comparison that nobody needs.
+            # The source of the class follows, which is not needed.
             return facts[0]
         dtype, key, _, count, view = facts
         if kind != "storage" or view is not None:
@@ -100,11 +100,11 @@ class ModuleUnpickler(InertUnpickler):
 
 
 def is_legacy(path: Path) -> bool:
-    """Whether the file begins as torch before 1.6 began its files."""
+    """Return whether a file begins like those of torch before 1.6."""
     try:
         with path.open("rb") as file:
             return bool(InertUnpickler(file).load() == MAGIC)
-    except Exception:  # bytes that are no pickle fail inside the unpickler in every possible way
+    except Exception:  # bytes that are no pickle can fail in the unpickler in any way
         return False
 
 
@@ -145,7 +145,7 @@ def _read(file: IO[bytes], stand_ins: Sequence[str], size: int) -> Any:
 
 
 def _resolved(value: Any, storages: Mapping[Any, Tensor], done: dict[int, Any]) -> Any:
-    """The value with tensors for its references, in dictionaries and attributes; each is visited once."""
+    """Replace the references in dictionaries and attributes of a value by tensors; each is visited once."""
     if isinstance(value, TensorReference):
         return value.of(storages)
     if id(value) in done:

@@ -24,14 +24,14 @@ NAMES = {
         )
     },
 }
-"""Official sections and keys, and our keys."""
+"""Official section -> {official key: that of `MambAttentionConfig`}."""
 
 FIXED = {"input_channel": (2,), "output_channel": (1,)}
-"""Official keys with one possible value: magnitude and phase in, a mask out."""
+"""Official keys with one supported value: the input is magnitude and phase, the output a mask."""
 
 
 class MambAttentionImporter(Importer):
-    """Reads the generator; the discriminator's file is of use to training only."""
+    """Imports the generator; only training needs the discriminator's file."""
 
     name = "mambattention"
     origin = "github.com/NikolaiKyhne/MambAttention"
@@ -51,7 +51,7 @@ class MambAttentionImporter(Importer):
         for options in self.options:
             options.check(entry(values, options.section, source=str(path)), str(path))
         return {
-            ours: entry(values, section, theirs, source=str(path))
+            key: entry(values, section, official_key, source=str(path))
             for section, keys in NAMES.items()
-            for theirs, ours in keys.items()
+            for official_key, key in keys.items()
         }

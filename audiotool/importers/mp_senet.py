@@ -18,8 +18,8 @@ NAMES = {
     "hop_size": "hop_length",
     "win_size": "win_length",
 }
-"""Official configuration keys and ours. The number of blocks is counted in the weights: the official program
-does not read its key for it."""
+"""Official configuration keys -> those of `MPSENetConfig`. The number of blocks is counted in the weights,
+because the official program ignores its key for it."""
 
 
 class MPSENetImporter(Importer):
@@ -36,7 +36,7 @@ class MPSENetImporter(Importer):
         Options(
             "config.json",
             taken=tuple(NAMES),
-            # The official program takes its default, which the weights show.
+            # The official program ignores the number of blocks and takes its default.
             unused=("num_tsconformers", "segment_size", "batch_size", "learning_rate"),
             closed=False,
         ),
@@ -48,6 +48,6 @@ class MPSENetImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.json")
         values = read_config(path)
-        result = {ours: entry(values, theirs, source=str(path)) for theirs, ours in NAMES.items()}
+        result = {key: entry(values, official_key, source=str(path)) for official_key, key in NAMES.items()}
         blocks = {name.split(".")[1] for name in tensor_names(official) if name.startswith("TSTransformer.")}
         return result | {"n_blocks": len(blocks)}

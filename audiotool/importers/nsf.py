@@ -38,7 +38,7 @@ RENAMED = (
     (r"\.l_ff_2\.", ".compress."),
     (r"\.l_ff_3\.", ".output."),
 )
-"""Patterns of official names and what replaces them, applied in order."""
+"""(pattern of official names, replacement), applied in order."""
 
 SHOWN = {
     "hidden_dim": "hidden_dim",
@@ -46,10 +46,10 @@ SHOWN = {
     "filter_block_num": "filter_blocks",
     "cnn_num_in_block": "convs_per_block",
 }
-"""Official sizes that the tensors show, and ours."""
+"""Official sizes that the tensors have -> fields of `NSFConfig`."""
 
 CHOSEN = {"sine_amp": "sine_amplitude", "noise_std": "noise_std", "sinc_order": "sinc_order"}
-"""Official values that no tensor shows, and ours."""
+"""Official values that no tensor has -> fields of `NSFConfig`."""
 
 FIXED_FILTERS = {
     "l_fir_lp_v": LOW_VOICED,
@@ -60,7 +60,7 @@ FIXED_FILTERS = {
 
 
 class NSFImporter(Importer):
-    """hn-sinc-nsf-9, hn-sinc-nsf-10 and hn-nsf; which one is told by the names of the tensors."""
+    """hn-sinc-nsf-9, hn-sinc-nsf-10 and hn-nsf; names of tensors tell them apart."""
 
     name = "nsf"
     origin = "github.com/nii-yamagishilab/project-NN-Pytorch-scripts"
@@ -111,7 +111,12 @@ class NSFImporter(Importer):
 
 
 def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Values that the tensors do not tell, from the user's description of the official configuration."""
+    """Return the values that the tensors do not have, from the user's description of the official
+    configuration.
+
+    Raises:
+        CheckpointError: the file contradicts the tensors.
+    """
     given = read_config(config)
     variant = given.get("project", values["variant"])
     if variant != values["variant"]:
@@ -123,24 +128,28 @@ def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
     _, options = NSFImporter.options
     options.check(network, str(config))
     hop, bands = values["mel"].get("hop_length"), values["mel"]["n_mels"]
-    told = {
-        **{theirs: (network.get(theirs), values[ours]) for theirs, ours in SHOWN.items()},
+    configured = {
+        **{official_key: (network.get(official_key), values[key]) for official_key, key in SHOWN.items()},
         "harmonic_num": (network.get("harmonic_num"), values["harmonics"] - 1),
         "upsamp_rate": (network.get("upsamp_rate"), hop),
         "input_dims": (given.get("input_dims"), [bands, 1]),
         "input_reso": (given.get("input_reso"), [hop, hop]),
     }
-    for key, (said, shown) in told.items():
-        if None not in (said, shown) and said != shown:
-            raise CheckpointError(f"{config}: {key} is {said}, but the tensors have {shown}")
-    found = {ours: network[theirs] for theirs, ours in CHOSEN.items() if network.get(theirs) is not None}
+    for key, (value, found) in configured.items():
+        if None not in (value, found) and value != found:
+            raise CheckpointError(f"{config}: {key} is {value}, but the tensors have {found}")
+    chosen = {
+        key: network[official_key]
+        for official_key, key in CHOSEN.items()
+        if network.get(official_key) is not None
+    }
     if "wav_samp_rate" in given:
-        found["mel"] = {**values["mel"], "sample_rate": given["wav_samp_rate"]}
-    return found
+        chosen["mel"] = {**values["mel"], "sample_rate": given["wav_samp_rate"]}
+    return chosen
 
 
 def _tensors(official: Any) -> dict[str, Tensor]:
-    """The state dict, of an epoch file or of the final network, trained on one device or several."""
+    """Return the state dict of an epoch file or of the final network, trained on one device or several."""
     tensors = official.get("state_dict", official) if isinstance(official, Mapping) else {}
     return without_prefix(tensors, "module.")
 
@@ -156,10 +165,10 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
 
 
 def _is_constant(key: str, tensor: Tensor) -> bool:
-    """Tell tensors that are constants of the published network, and check that they hold its constants.
+    """Return whether a tensor is a constant of the published network, and check its values.
 
     Raises:
-        CheckpointError: the file was made with other constants; ours would give another sound.
+        CheckpointError: the file has other constants, so that this model would give another output.
     """
     expected: Tensor | None = None
     if re.search(r"\.(l_ave1|l_ave2|l_cut_f_smooth)\.weight$", key):

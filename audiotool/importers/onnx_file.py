@@ -1,7 +1,7 @@
-"""ONNX files as data: the tensors and the operations of a graph, nothing of which is run.
+"""Read ONNX files as data: the tensors and the operations of a graph. Nothing is run.
 
-Exporters rename what they fold or transpose (`val_109`, `onnx::GRU_3451`), so that importers find a weight by
-the operation that uses it: `uses` lists an operation's weights in the order of the graph.
+Exporters rename weights that they fold or transpose (`val_109`, `onnx::GRU_3451`). Importers therefore find
+a weight by the operation that uses it: `uses` yields weights in the order of the graph.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
 
 MAX_BYTES = 1 << 30
-"""Of a file; the largest that is imported has some megabytes."""
+"""Greatest size of a file; the largest that is imported has some megabytes."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One node: its kind, what goes in and comes out by name, and its attributes as plain values."""
+    """A node: its kind, the names of its inputs and outputs, and its attributes as plain values."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -34,13 +34,13 @@ class Operation:
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """What a file holds.
+    """The contents of a file.
 
     Args:
         tensors: initialisers and constants by name.
         operations: in the order in which they are computed.
         inputs: shape of each input by name; 0 where a size is open.
-        missing: names of what operations use beside their first input, and what nothing in the file gives.
+        missing: names of inputs of operations, except the first, that the file does not define.
     """
 
     tensors: dict[str, Tensor]
@@ -49,11 +49,12 @@ class OnnxGraph:
     missing: tuple[str, ...] = ()
 
     def of_kind(self, kind: str) -> list[Operation]:
-        """Operations of a kind, in order."""
+        """Return the operations of a kind, in order."""
         return [operation for operation in self.operations if operation.kind == kind]
 
     def uses(self, kind: str, place: int = 1, axes: int | None = None) -> Iterator[tuple[Operation, Tensor]]:
-        """Operations of a kind whose input at `place` is a tensor of the file (with so many axes)."""
+        """Yield the operations of a kind whose input at `place` is a tensor of the file (with so many
+        axes)."""
         for operation in self.operations:
             if operation.kind == kind and len(operation.inputs) > place:
                 tensor = self.tensors.get(operation.inputs[place])
@@ -61,10 +62,10 @@ class OnnxGraph:
                     yield operation, tensor
 
     def tensor(self, name: str) -> Tensor:
-        """A weight that an operation uses.
+        """Return a weight that an operation uses.
 
         Raises:
-            CheckpointError: the file has none of that name.
+            CheckpointError: the file has no tensor of that name.
         """
         try:
             return self.tensors[name]
@@ -72,12 +73,12 @@ class OnnxGraph:
             raise CheckpointError(f"the file has no tensor '{name}', which its graph uses") from None
 
     def recurrent(self, operation: Operation, order: tuple[int, ...]) -> list[dict[str, Tensor]]:
-        """Weights of a GRU or an LSTM, direction by direction, by torch's names and in its order of gates.
+        """Return the weights of a GRU or an LSTM by direction, with torch's names and order of gates.
 
         Args:
             order: `GRU_ORDER` or `LSTM_ORDER`.
         Raises:
-            CheckpointError: the file lacks one.
+            CheckpointError: the file lacks a weight.
         """
         weight, inner, bias = (self.tensor(name) for name in operation.inputs[1:4])
         directions = []
@@ -88,7 +89,7 @@ class OnnxGraph:
         return directions
 
     def refusal(self, found: str) -> CheckpointError:
-        """The error for operations that are not what was expected; `found` says which there are."""
+        """Return the error for unexpected operations; `found` says which there are."""
         reason = "it is of another version, or of another model"
         if self.missing:
             reason = f"the file has no tensor '{self.missing[0]}', which its graph uses"
@@ -129,7 +130,7 @@ def read_onnx(path: Path) -> OnnxGraph:
             for i in graph.input
             if i.name not in tensors
         }
-    except Exception as error:  # the parser's own errors, and whatever strange contents lead to
+    except Exception as error:  # a damaged file can fail in any way
         raise CheckpointError(f"{path} is not an ONNX file, or it is damaged: {error}") from error
     given = {*tensors, *inputs, *(name for operation in operations for name in operation.outputs)}
     used = (name for operation in operations for name in operation.inputs[1:] if name)
@@ -139,7 +140,7 @@ def read_onnx(path: Path) -> OnnxGraph:
 
 
 def _tensor(onnx: Any, proto: Any) -> Any:
-    """The tensor of a file; None for kinds that no weight has."""
+    """Return a tensor of a file; None for types that no weight has."""
     if proto.data_location == onnx.TensorProto.EXTERNAL:
         raise ValueError(f"the weight {proto.name} is in another file")
     values = onnx.numpy_helper.to_array(proto)
@@ -149,7 +150,7 @@ def _tensor(onnx: Any, proto: Any) -> Any:
 
 
 def reorder_gates(tensor: Tensor, order: tuple[int, ...]) -> Tensor:
-    """Put the gates that are stacked along the first axis into another order."""
+    """Reorder the gates that are stacked along the first axis."""
     parts = tensor.chunk(len(order), dim=0)
     return torch.cat([parts[n] for n in order], dim=0)
 

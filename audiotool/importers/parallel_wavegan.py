@@ -26,7 +26,7 @@ MEL = {
     "fmin": "fmin",
     "fmax": "fmax",
 }
-"""Official keys of the mel and ours."""
+"""Official keys of the mel -> those of `MelConfig`."""
 
 NETWORK = (
     "kernel_size",
@@ -49,18 +49,18 @@ UPSAMPLING = Options(
         *("upsample_activation", "upsample_activation_params"),
     ),
     fixed={"interpolate_mode": ("nearest",), "mode": ("nearest",)},
-    # The official programs set these themselves, from the options beside the section.
+    # The official programs set these from the options beside the section.
     unused=("use_causal_conv", "aux_channels", "aux_context_window", "cin_channels", "cin_pad"),
 )
-"""Of kan-bayashi's and r9y9's upsampling network."""
+"""Options of kan-bayashi's and r9y9's upsampling network."""
 
 LOGARITHMS = {10.0: "log10", None: "natural"}
-"""Official bases and our names."""
+"""Official base -> `MelConfig.logarithm`."""
 
 
 def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
-    """The log10 mel of kan-bayashi's and r9y9's configurations: a preset's name, or its values."""
-    fields = {ours: entry(values, theirs, source=source) for theirs, ours in MEL.items()}
+    """Return the log10 mel of kan-bayashi's and r9y9's configurations: a preset's name, or its values."""
+    fields = {key: entry(values, official_key, source=source) for official_key, key in MEL.items()}
     base, win_length = values.get("log_base", 10.0), values.get("win_length")
     if base not in LOGARITHMS:
         raise CheckpointError(f"{source}: log_base {base!r} is not supported, only 10.0 or null")
@@ -69,10 +69,10 @@ def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, An
 
 
 def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
-    """The upsampling network's configuration, common to kan-bayashi's and r9y9's.
+    """Return the configuration of the upsampling network that kan-bayashi's and r9y9's models share.
 
     Raises:
-        CheckpointError: another network than the one with a convolution before it.
+        CheckpointError: the network has no convolution before it.
     """
     kind = values.get("upsample_net", "ConvInUpsampleNetwork")
     if kind != "ConvInUpsampleNetwork":
@@ -82,15 +82,15 @@ def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     result: dict[str, Any] = {"freq_axis_kernel_size": parameters.get("freq_axis_kernel_size", 1)}
     if "upsample_scales" in parameters:
         result["upsample_scales"] = tuple(parameters["upsample_scales"])
-    for theirs in ("nonlinear_activation", "upsample_activation"):
-        if parameters.get(theirs) not in (None, "none"):
-            result["upsample_activation"] = parameters[theirs]
-            result["upsample_activation_params"] = parameters.get(f"{theirs}_params") or {}
+    for official_key in ("nonlinear_activation", "upsample_activation"):
+        if parameters.get(official_key) not in (None, "none"):
+            result["upsample_activation"] = parameters[official_key]
+            result["upsample_activation_params"] = parameters.get(f"{official_key}_params") or {}
     return result
 
 
 def read_statistics(folder: Path) -> dict[str, Tensor]:
-    """Mean and scale of the training set's mels from `stats.npy` or `stats.h5`; empty when neither is there.
+    """Return mean and scale of the training set's mels from `stats.npy` or `stats.h5`; empty without them.
 
     Raises:
         DependencyError: the file is .h5 and h5py is not installed.
@@ -107,7 +107,7 @@ def read_statistics(folder: Path) -> dict[str, Tensor]:
             mean, scale = _read_hdf5(path)
     except DependencyError:
         raise
-    except Exception as error:  # numpy and HDF5 raise whatever damage brings them to
+    except Exception as error:  # a damaged file can fail in numpy and HDF5 in any way
         raise CheckpointError(f"{path} does not hold a mean and a scale: {error}") from error
     return {"mean": _vector(mean), "scale": _vector(scale)}
 
@@ -128,7 +128,7 @@ def _vector(values: np.ndarray) -> Tensor:
 
 
 class ParallelWaveGANImporter(Importer):
-    """Generator, folded, with the statistics that lie beside it; without them it takes normalised mels."""
+    """Imports the folded generator and the statistics beside it; without them it takes normalised mels."""
 
     name = "parallel-wavegan"
     origin = "github.com/kan-bayashi/ParallelWaveGAN"

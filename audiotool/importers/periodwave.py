@@ -37,7 +37,7 @@ RENAMED = (
     (r"\.mlp\.1\.", ".time."),
     (r"^final\.final_layer\.", "final.conv."),
 )
-"""Patterns of official names and what replaces them, applied in order."""
+"""(pattern of official names, replacement), applied in order."""
 
 MEL = {
     "sampling_rate": "sample_rate",
@@ -48,13 +48,13 @@ MEL = {
     "mel_fmin": "fmin",
     "mel_fmax": "fmax",
 }
-"""Official keys of the mel and ours."""
+"""Official keys of the mel -> those of `MelConfig`."""
 
 ENERGY = {24000: (0.031622782, 9.124346), 22050: (0.06902337, 5.42367)}
-"""Smallest and largest frame energy of the published training sets (LibriTTS, LJ Speech) by sample rate."""
+"""Sample rate -> smallest and largest frame energy of the published training set (LibriTTS, LJ Speech)."""
 
 DILATIONS = {3: (1, 2, 4), 4: (1, 2, 1, 4)}
-"""Dilations of the residual blocks by their number: the base and the large network."""
+"""Number of residual blocks (base and large network) -> their dilations."""
 
 
 class PeriodWaveImporter(Importer):
@@ -74,7 +74,7 @@ class PeriodWaveImporter(Importer):
             unused=("train_filelist_path", "test_filelist_path"),
             closed=False,
         ),
-        # The width of the last layer shows in its weights.
+        # The width of the last layer is read from its weights.
         Options("model", taken=("periods", "noise_scale", "hidden_dim"), unused=("final_dim",), closed=False),
     )
 
@@ -97,7 +97,7 @@ class PeriodWaveImporter(Importer):
         data, network = (entry(values, key, source=str(path)) for key in ("data", "model"))
         for options, section in zip(self.options, (data, network), strict=True):
             options.check(section, str(path))
-        fields = {ours: entry(data, theirs, source=str(path)) for theirs, ours in MEL.items()}
+        fields = {key: entry(data, official_key, source=str(path)) for official_key, key in MEL.items()}
         tensors = entry(official, "model")
         embedding = entry(tensors, "estimator.period_emb.weight", source="the PeriodWave checkpoint")
         blocks = sum(key.endswith(".block1.bias") and ".mids.0." in key for key in tensors)
@@ -125,7 +125,8 @@ class PeriodWaveTurboImporter(PeriodWaveImporter):
 
 
 def _energy(data: Mapping[str, Any], config: Path) -> tuple[float, float]:
-    """Range of the training set's energy: from the files that the configuration names, else the published."""
+    """Return the range of the training set's energy from the files that the configuration names, else the
+    published one."""
     found = []
     for key in ("energy_min", "energy_max"):
         stated = Path(str(data[key]))

@@ -1,8 +1,7 @@
-"""Pickles of other programs, read without running anything of theirs.
+"""Read pickles of other programs without running their code.
 
-An unpickler is as harmless as what it can call. This one calls what its reader names, and the readers name
-functions that only keep their arguments: arrays and tensors are made afterwards, from arguments that were
-checked.
+A pickle can call whatever its unpickler finds. This unpickler finds only the functions that its caller
+passes, and these only keep their arguments. Arrays and tensors are made afterwards from checked arguments.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ PLAIN: dict[tuple[str, str], Any] = {
     ("builtins", "set"): set,
     ("collections", "OrderedDict"): collections.OrderedDict,
 }
-"""Containers that every pickle may refer to."""
+"""Classes that every pickle may refer to."""
 
 
-# The C unpickler keeps its memo in a list as long as the largest number in the file, whatever is in it.
+# The C unpickler allocates a memo as long as the largest index in the file, which may be any number.
 class InertUnpickler(pickle._Unpickler):
-    """Reads plain values, and calls nothing but what it is given.
+    """Reads plain values, and calls nothing but the given functions.
 
     Args:
         file: open for reading, at the beginning of a pickle; left behind the pickle's end.
-        known: what stands for each (module, name) that the file may refer to. Classes among it must be made
-            for this one file: a pickle may set their attributes.
-        encoding: of text that Python 2 wrote.
+        known: (module, name) that the file may refer to -> its replacement. Classes must be made for this
+            one file, because a pickle may set their attributes.
+        encoding: encoding of text that Python 2 wrote.
     """
 
     def __init__(
@@ -48,7 +47,8 @@ class InertUnpickler(pickle._Unpickler):
 
 
 class ArrayUnpickler(InertUnpickler):
-    """Reads numpy arrays as `PickledArray`; their own unpickling trusts the file with memory addresses."""
+    """Reads numpy arrays as `PickledArray`, because numpy's unpickling can be made to write to any
+    address."""
 
     def __init__(self, file: IO[bytes]) -> None:
         made = type("PickledArray", (PickledArray,), {})
@@ -70,10 +70,10 @@ class PickledArray:
         self.state = state
 
     def array(self) -> NDArray[Any]:
-        """The array itself.
+        """Return the array.
 
         Raises:
-            ValueError: type, shape and content do not belong together, or it holds something but numbers.
+            ValueError: type, shape and content do not fit each other, or it does not hold numbers.
         """
         _, shape, kind, by_columns, content = self.state
         dtype = kind.dtype()
@@ -94,10 +94,10 @@ class PickledType:
         self.state = state
 
     def dtype(self) -> np.dtype[Any]:
-        """The type itself.
+        """Return the type.
 
         Raises:
-            ValueError: it is not of numbers.
+            ValueError: it is no type of numbers.
         """
         order = {"<": "<", ">": ">", "|": "|", "=": "="}.get(self.state[1])
         if self.code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1") or order is None:
@@ -110,7 +110,7 @@ def _maker(kind: type[PickledArray]) -> Callable[..., PickledArray]:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in protocol 2."""
+    """Encode text as `_codecs.encode`, which Python 3 uses for bytes in protocol 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes are encoded as {encoding}")
     return text.encode("latin1")

@@ -18,10 +18,10 @@ from audiotool.models.layers.weight_norm import fold_weights
 
 HEADS = {"ISTFTHead": "istft", "IMDCTCosHead": "imdct-cos", "IMDCTSymExpHead": "imdct-symexp"}
 ENCODEC_RATES = {"encodec_24khz": 24000, "encodec_48khz": 48000}
-"""Sample rate of the codecs, by the name the configuration has."""
+"""Name of a codec in the configuration -> its sample rate in Hz."""
 
 MEL = {"f_min": "fmin", "f_max": "fmax", "mel_scale": "scale"}
-"""Official names of the mel's values that differ from ours."""
+"""Official keys of the mel -> those of `MelConfig`, where they differ."""
 
 # The official code clips the coefficients instead of the audio.
 CLIP = {"clip_audio": (False, None)}
@@ -60,11 +60,11 @@ PARTS = {
         ),
     },
 }
-"""The official parts, the classes audiotool reads for each, and their options."""
+"""Part of the official network -> {supported class: its options}."""
 
 
 class VocosImporter(Importer):
-    """The decoder is read: feature extractors, discriminators and losses in the file are left out."""
+    """Imports the decoder; feature extractors, discriminators and losses in the file are left out."""
 
     name = "vocos"
     origin = "github.com/gemelo-ai/vocos"
@@ -111,10 +111,10 @@ class VocosImporter(Importer):
 
 
 def _class(values: Any, part: str, known: tuple[str, ...], source: str) -> str:
-    """Last piece of a part's class path.
+    """Return the name of a part's class without its module.
 
     Raises:
-        CheckpointError: it is none of those known.
+        CheckpointError: the class is not supported.
     """
     name = str(entry(values, part, "class_path", source=source)).rpartition(".")[2]
     if name not in known:
@@ -123,14 +123,14 @@ def _class(values: Any, part: str, known: tuple[str, ...], source: str) -> str:
 
 
 def _hop(kind: str, head: Mapping[str, Any], source: str) -> int:
-    """Samples a frame that the head gives."""
+    """Return the number of samples that the head gives for a frame."""
     if kind == "ISTFTHead":
         return int(entry(head, "hop_length", source=source))
     return int(entry(head, "mdct_frame_len", source=source)) // 2
 
 
 def _features(kind: str, arguments: Mapping[str, Any], hop: int, source: str) -> dict[str, Any]:
-    """The input: a mel definition, or a codec's sizes.
+    """Return the values of the input: a mel definition, or a codec's sizes.
 
     Raises:
         CheckpointError: the codec is unknown, or the head's hop is not the mel's.
@@ -140,7 +140,7 @@ def _features(kind: str, arguments: Mapping[str, Any], hop: int, source: str) ->
         codec = given.get("encodec_model", "encodec_24khz")
         if codec not in ENCODEC_RATES:
             raise CheckpointError(f"{source}: no codec is called '{codec}': {', '.join(ENCODEC_RATES)}")
-        # The head alone decides how many samples a codec's frame becomes.
+        # A codec's frame becomes as many samples as the head gives.
         rate = ENCODEC_RATES[codec]
         return {"mel": None, "input_channels": channels, "sample_rate": rate, "hop_length": hop}
     mel = mel_config({"preset": "vocos-24k", **{MEL.get(key, key): given[key] for key in given}})
@@ -163,7 +163,7 @@ def _compare(
     official: Any,
     source: str,
 ) -> None:
-    """Refuse a configuration that says another frame, or another mel, than the file's own constants.
+    """Check that the configuration has the frame and the mel of the file's constants.
 
     Raises:
         CheckpointError: names the tensor.
@@ -178,8 +178,8 @@ def _compare(
     bands = tensors.get("feature_extractor.mel_spec.mel_scale.fb")
     if bands is None or result.get("mel") is None:
         return
-    ours = filterbank_tensor(mel_config(result["mel"]))
-    if bands.shape != ours.shape or not torch.allclose(bands.float(), ours, atol=1e-4):
+    expected = filterbank_tensor(mel_config(result["mel"]))
+    if bands.shape != expected.shape or not torch.allclose(bands.float(), expected, atol=1e-4):
         raise CheckpointError(
             f"{source}: the mel it defines is not that of the file, whose filters"
             " (feature_extractor.mel_spec.mel_scale.fb) are others"

@@ -46,14 +46,14 @@ PARAKEET_ROW_DILATIONS = {
     64: (1, 2, 4, 8, 16),
     128: (1, 2, 4, 8, 16, 32, 64),
 }
-"""By number of rows; fixed in the official code."""
+"""Number of rows -> dilations; fixed in the official code."""
 
 
 def read_paddle(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.pdparams` file; no code in it is run.
+    """Return the tensors of a `.pdparams` file; no code in it is run.
 
     Raises:
-        CheckpointError: missing, damaged, or it holds more than arrays.
+        CheckpointError: the file is missing or damaged, or holds more than arrays.
     """
     try:
         with path.open("rb") as file:
@@ -61,16 +61,16 @@ def read_paddle(path: Path) -> dict[str, Tensor]:
         if not isinstance(values, Mapping):
             raise ValueError("it holds no dictionary")
         arrays = {key: value.array() for key, value in values.items() if isinstance(value, PickledArray)}
-        # Native byte order, and memory of its own.
+        # A copy in native byte order, whose memory can be written.
         return {key: torch.from_numpy(np.array(a, a.dtype.newbyteorder("="))) for key, a in arrays.items()}
-    except Exception as error:  # bytes that are no pickle fail inside the unpickler in every possible way
+    except Exception as error:  # bytes that are no pickle can fail in the unpickler in any way
         raise CheckpointError(
             f"{path} is not a Paddle file of plain arrays ({error}), so it is refused"
         ) from error
 
 
 def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
-    """The same tensors with each (pattern, replacement) applied to their names."""
+    """Return the tensors with each (pattern, replacement) applied to their names."""
     result = {}
     for key, value in tensors.items():
         for pattern, replacement in names:
@@ -97,7 +97,7 @@ def _from_l0sg(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class WaveFlowImporter(Importer):
-    """Both programs' files; which one it is shows in the tensors' names."""
+    """Imports files of both programs; names of tensors tell them apart."""
 
     name = "waveflow"
     origin = "github.com/L0SG/WaveFlow or github.com/PaddlePaddle/Parakeet"

@@ -1,8 +1,7 @@
 """Official WaveGlow files: a state dict, or the whole pickled module as NVIDIA released it.
 
-The network's sizes are read from the tensors; the configuration is asked for the mel only, and Tacotron 2's
-is taken without one, as all released files use it. Files from before the conditioning layers were merged are
-merged here.
+The sizes of the network are read from the tensors, the mel from the configuration. Without one it is Tacotron
+2's, which all released files use. Separate conditioning layers of early files are merged.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ STAND_INS = (
     "torch.nn.utils.weight_norm.WeightNorm",
     "torch.nn.backends.thnn._get_thnn_function_backend",
 )
-"""Classes the released pickles mention; each is read as an empty class with attributes."""
+"""Classes in the released pickles; each is read as an empty class with attributes."""
 
 MEL = {
     "sampling_rate": "sample_rate",
@@ -46,10 +45,10 @@ MEL = {
     "mel_fmin": "fmin",
     "mel_fmax": "fmax",
 }
-"""Official keys of the mel and ours."""
+"""Official keys of the mel -> those of `MelConfig`."""
 
 OFFICIAL_UPSAMPLING = (1024, 256)
-"""Kernel and stride of the official upsampling layer, which no configuration changes."""
+"""Kernel and stride of the official upsampling layer, the same in every configuration."""
 
 DATA_CONFIG = Options(
     "data_config",
@@ -58,24 +57,24 @@ DATA_CONFIG = Options(
     fixed={"max_wav_value": (32768.0,)},
     unused=("training_files", "test_files", "segment_length"),
 )
-"""Common to NVIDIA's WaveGlow and L0SG's WaveFlow."""
+"""Options that NVIDIA's WaveGlow and L0SG's WaveFlow share."""
 
 
 def mel_definition(config: Path | None, bands: int) -> str | dict[str, Any]:
-    """Tacotron 2's mel with the configuration's `data_config` on top."""
+    """Return Tacotron 2's mel, overridden by the configuration's `data_config`."""
     fields: dict[str, Any] = {"n_mels": bands}
     if config is not None:
         data = entry(read_config(config), "data_config", source=str(config))
         DATA_CONFIG.check(data, str(config))
-        fields |= {ours: data[theirs] for theirs, ours in MEL.items() if theirs in data}
+        fields |= {key: data[official_key] for official_key, key in MEL.items() if official_key in data}
     return named(mel_config({**dataclasses.asdict(mel_config("tacotron2")), **fields}))
 
 
 def module_tensors(module: Any) -> dict[str, Tensor]:
-    """State dict of a pickled module that was read as plain objects.
+    """Return the state dict of a pickled module that was read as plain objects.
 
     Raises:
-        CheckpointError: it is no module, or holds a module twice.
+        CheckpointError: the object is no module, or holds a module twice.
     """
     return _module_tensors(module, "", set())
 
@@ -87,15 +86,15 @@ def _module_tensors(module: Any, prefix: str, visited: set[int]) -> dict[str, Te
     if id(module) in visited:
         raise CheckpointError(f"the checkpoint's 'model' holds one module twice, the second time as {prefix}")
     visited.add(id(module))
-    own = {**attributes["_parameters"], **attributes.get("_buffers", {})}
-    tensors = {prefix + key: value.detach() for key, value in own.items() if isinstance(value, Tensor)}
+    found = {**attributes["_parameters"], **attributes.get("_buffers", {})}
+    tensors = {prefix + key: value.detach() for key, value in found.items() if isinstance(value, Tensor)}
     for key, part in attributes["_modules"].items():
         tensors.update(_module_tensors(part, f"{prefix}{key}.", visited))
     return tensors
 
 
 def merge_layers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Join the separate residual, skip and conditioning layers of early files; others pass unchanged."""
+    """Join the separate residual, skip and conditioning layers of early files."""
     merged = {}
     parts: dict[str, list[tuple[int, Tensor]]] = {}
     for key, value in tensors.items():
@@ -116,7 +115,7 @@ def merge_layers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 class WaveGlowImporter(Importer):
-    """Files with weight norm, without it, and from before the layers were merged."""
+    """Imports files with and without weight norm, and with separate layers."""
 
     name = "waveglow"
     origin = "github.com/NVIDIA/waveglow"
@@ -133,7 +132,7 @@ class WaveGlowImporter(Importer):
     )
 
     def read(self, path: Path) -> Any:
-        """A mapping of tensors, whatever of the official forms the file has."""
+        """Return the tensors of a state dict or of a pickled module."""
         read = read_legacy_module if is_legacy(path) else read_torch
         official = read(path, STAND_INS)
         inner = official
@@ -185,16 +184,18 @@ class WaveGlowImporter(Importer):
     def _compare(
         self, config: Path, flow: Mapping[str, int], network: Mapping[str, int], leaves_early: bool
     ) -> None:
-        """Refuse a configuration that says other sizes than the tensors have."""
+        """Refuse a configuration with other sizes than the tensors have."""
         given = read_config(config).get("waveglow_config", {})
         flow_options, network_options, _ = self.options
         flow_options.check(given, str(config))
         inner = given.get("WN_config", {})
         network_options.check(inner, str(config))
         if not leaves_early:
-            # Channels that never leave have no size; what never happens may be said to happen later.
+            # Without early outputs their number and period have no influence.
             flow = {k: v for k, v in flow.items() if not k.startswith("n_early")}
-        for said, found in ((given, flow), (inner, network)):
+        for configured, found in ((given, flow), (inner, network)):
             for key, value in found.items():
-                if said.get(key, value) != value:
-                    raise CheckpointError(f"{config}: {key} is {said[key]}, but the tensors have {value}")
+                if configured.get(key, value) != value:
+                    raise CheckpointError(
+                        f"{config}: {key} is {configured[key]}, but the tensors have {value}"
+                    )

@@ -20,7 +20,7 @@ from audiotool.importers.parallel_wavegan import (
 from audiotool.models.layers.weight_norm import fold_weights
 
 PREEMPHASIS = 0.85
-"""Coefficient of the official preprocessing, not in its configuration."""
+"""Coefficient of the official pre-emphasis, which the configuration does not hold."""
 
 NETWORK = (
     "kernel_size",
@@ -44,11 +44,12 @@ SUPPORTED = {
     "upsample_conditional_features": (True,),
     "legacy": (False,),
 }
-"""Values that give this model; others give a different one."""
+"""Options -> values of this model; other values make another network."""
 
 
 class WaveNetImporter(Importer):
-    """Weights, folded; `stats.npy` beside the file (mean and scale of the mels, two rows) is taken up."""
+    """Imports the folded weights and, if it exists, `stats.npy` beside the file: mean and scale of the
+    mels."""
 
     name = "wavenet"
     origin = "github.com/r9y9/wavenet_vocoder"

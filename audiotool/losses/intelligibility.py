@@ -54,7 +54,7 @@ class IntelligibilityLoss(Loss):
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         estimate, target = (w.flatten(0, 1) for w in (outputs["estimate"], batch["target"]))
         pairs = zip(self._envelopes(estimate), self._envelopes(target), strict=True)
-        found = [self._correlation(e, t) for e, t in pairs if self._speaks(t).sum() >= SEGMENT]
+        found = [self._correlation(e, t) for e, t in pairs if self._is_speech(t).sum() >= SEGMENT]
         return 1 - torch.stack(found).mean() if found else estimate.sum() * 0.0
 
     def _envelopes(self, waveform: Tensor) -> Tensor:
@@ -63,16 +63,16 @@ class IntelligibilityLoss(Loss):
         spec = stft(waveform, self.n_fft, hop_length, self.win_length, center=False).transpose(1, 2)
         return ((spec.real.square() + spec.imag.square()) @ self.bands + EPSILON).sqrt()
 
-    def _speaks(self, target: Tensor) -> Tensor:
+    def _is_speech(self, target: Tensor) -> Tensor:
         """Envelopes (frames, bands) -> bool (frames,)."""
         power = target.square().sum(-1)
         return power > (power.max() * 10 ** (-RANGE_DB / 10)).clamp(min=2 * BANDS * EPSILON)
 
     def _correlation(self, estimate: Tensor, target: Tensor) -> Tensor:
         """Envelopes (frames, bands) twice -> the mean over bands and segments."""
-        speaks = self._speaks(target)
+        is_speech = self._is_speech(target)
         # (segments, bands, SEGMENT)
-        estimate, target = (e[speaks].unfold(0, SEGMENT, 1) for e in (estimate, target))
+        estimate, target = (e[is_speech].unfold(0, SEGMENT, 1) for e in (estimate, target))
         gain = target.norm(dim=-1, keepdim=True) / estimate.norm(dim=-1, keepdim=True)
         clipped = torch.minimum(gain * estimate, (1 + 10 ** (-LEAST_RATIO_DB / 20)) * target)
         return torch.cosine_similarity(_centred(clipped), _centred(target), dim=-1).mean()

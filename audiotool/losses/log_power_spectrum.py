@@ -40,7 +40,7 @@ class LogPowerSpectrumLoss(Loss):
         return self.terms(outputs["estimate"], batch["target"]).sum()
 
     def terms(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """The distance at each resolution: (..., T) twice -> (resolutions,)."""
+        """Return the distance at each resolution: (..., T) twice -> (resolutions,)."""
         pairs = ((self._log_power(w, *sizes) for w in (estimate, target)) for sizes in self.resolutions)
         return torch.stack([(x - y).square().mean() for x, y in pairs])
 

@@ -81,7 +81,7 @@ class AntiWrappingPhaseLoss(Loss):
         )
 
     def terms(self, phase: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Instantaneous phase, group delay and angular frequency terms of phases (B, F, T)."""
+        """Return the terms of instantaneous phase, group delay and angular frequency of phases (B, F, T)."""
         error = phase - target
         along = [torch.diff(F.pad(error, p) if self.edges else error, dim=d) for d, p in _AXES]
         return anti_wrapping(error).mean(), anti_wrapping(along[0]).mean(), anti_wrapping(along[1]).mean()
@@ -92,5 +92,5 @@ _AXES = ((1, (0, 0, 1, 0)), (2, (1, 0)))
 
 
 def anti_wrapping(x: Tensor) -> Tensor:
-    """|x - 2 pi round(x / 2 pi)|: distance in radians from the nearest multiple of a turn."""
+    """Return |x - 2 pi round(x / 2 pi)|, the distance in radians from the nearest multiple of 2 pi."""
     return (x - 2 * torch.pi * torch.round(x / (2 * torch.pi))).abs()

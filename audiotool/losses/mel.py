@@ -14,7 +14,7 @@ from audiotool.losses.base import Loss
 
 
 def mel_distance(analysis: MelSpectrogram, estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute difference of the mels of two waveforms (B, C, T)."""
+    """Return the mean absolute difference of the mels of two waveforms (B, C, T)."""
     return F.l1_loss(analysis(estimate.flatten(0, 1)), analysis(target.flatten(0, 1)))
 
 

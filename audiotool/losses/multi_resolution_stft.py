@@ -67,7 +67,7 @@ class MultiResolutionSTFTLoss(Loss):
         return self.spectral_convergence * convergence + self.log_magnitude * magnitude
 
     def terms(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """Both terms without weights: (..., T) twice -> (resolutions, 2)."""
+        """Return both terms without weights: (..., T) twice -> (resolutions, 2)."""
         return torch.stack([self._resolution(estimate, target, *sizes) for sizes in self.resolutions])
 
     def _resolution(self, estimate: Tensor, target: Tensor, n_fft: int, hop: int, win: int) -> Tensor:

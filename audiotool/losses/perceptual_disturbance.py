@@ -83,7 +83,7 @@ class PerceptualDisturbanceLoss(Loss):
         centres = bark.cumsum(0) - bark / 2
         exponent = ZWICKER_POWER * (6 / (centres + 2)).clamp(1.0, 2.0) ** 0.15
         self.register_buffer("exponent", exponent, persistent=False)
-        self.register_buffer("bark", bark[1:], persistent=False)  # band 0 is not heard
+        self.register_buffer("bark", bark[1:], persistent=False)  # band 0 is not audible
 
     bands: Tensor
     speech: Tensor
@@ -116,10 +116,10 @@ class PerceptualDisturbanceLoss(Loss):
         added = ((powers + 50.0) / (reference + 50.0)) ** 1.2
         added = torch.where(added < 3.0, 0.0, added.clamp(max=12.0))
 
-        heard = disturbance[..., 1:]
+        audible = disturbance[..., 1:]
         weight = ((self._audible(reference, 1.0) + 1e5) / 1e7) ** -0.04
-        plain = (self.bark.sum() * (self.bark * heard).square().sum(-1) + 1e-12).sqrt()
-        asymmetric = (self.bark * heard * added[..., 1:]).abs().sum(-1)
+        plain = (self.bark.sum() * (self.bark * audible).square().sum(-1) + 1e-12).sqrt()
+        asymmetric = (self.bark * audible * added[..., 1:]).abs().sum(-1)
         return 0.1 * self._over_time(plain * weight) + 0.0309 * self._over_time(asymmetric * weight)
 
     def _band_powers(self, waveform: Tensor) -> Tensor:
@@ -139,12 +139,14 @@ class PerceptualDisturbanceLoss(Loss):
         return (powers * (powers > 100 * self.threshold) * frames[..., None]).mean(1)
 
     def _loudness(self, powers: Tensor) -> Tensor:
-        """Loudness of powers, (B, frames, bands), by Zwicker's law; 0 under the threshold of hearing."""
+        """Return the loudness of powers (B, frames, bands) by Zwicker's law; 0 below the threshold of
+        hearing."""
         relative = (0.5 + 0.5 * powers / self.threshold) ** self.exponent - 1
         scale = LOUDNESS_SCALE * (2 * self.threshold) ** self.exponent
         return scale * torch.where(powers < self.threshold, 0.0, relative)
 
     def _over_time(self, disturbance: Tensor) -> Tensor:
-        """Root mean square of the sixth-power means of 20 frames, half overlapping: (B, frames) -> (B,)."""
+        """Return the root mean square of the sixth-power means of 20 frames, half overlapping: (B, frames) ->
+        (B,)."""
         moments = disturbance.clamp(1e-3, 45.0).unfold(1, min(20, disturbance.shape[1]), 10)
         return moments.pow(6).mean(-1).pow(1 / 3).mean(-1).sqrt()

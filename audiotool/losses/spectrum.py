@@ -21,8 +21,8 @@ class CompressedSpectrumLoss(Loss):
         asymmetry: weight of an extra term that counts only magnitudes below the target's: it protects speech
             from being removed. 0 leaves it out.
         floor: magnitude below which compression ends and the loss is quadratic. Waveforms at -25 dBFS have
-            bins of about 1 where somebody speaks. A target with digital silence asks for a floor not far
-            under what is audible beside speech (0.03), or silence rules the loss.
+            bins of about 1 during speech. With digital silence in targets the floor must be little below the
+            audible level beside speech (0.03), or silence dominates the loss.
     Reference: Braun and Tashev, A consolidated view of loss functions for supervised deep learning-based
         speech enhancement, TSP 2021, arXiv:2009.12286; asymmetry: Wang et al., VoiceFilter-Lite, Interspeech
         2020, arXiv:2009.04323.
@@ -67,6 +67,6 @@ class CompressedSpectrumLoss(Loss):
         return loss
 
     def _gain(self, spec: Tensor) -> Tensor:
-        """What a magnitude is multiplied by to be compressed; the floor keeps its slope finite at silence."""
+        """Return the gains that compress magnitudes; the floor keeps their slope finite at silence."""
         power = (spec.real.square() + spec.imag.square()).clamp(min=self.power_floor)
         return power ** ((self.power - 1) / 2)

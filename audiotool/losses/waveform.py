@@ -61,7 +61,7 @@ class SISDRLoss(Loss):
         return -self.ratio(estimate, target).mean(1)
 
     def ratio(self, estimate: Tensor, target: Tensor) -> Tensor:
-        """SI-SDR in decibels: (..., T) twice -> (...)."""
+        """Return SI-SDR in decibels: (..., T) twice -> (...)."""
         if self.zero_mean:
             estimate = estimate - estimate.mean(-1, keepdim=True)
             target = target - target.mean(-1, keepdim=True)

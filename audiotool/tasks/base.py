@@ -1,4 +1,4 @@
-"""A task: everything between a command line and a model, in one class and one file.
+"""The base class of tasks. A task is everything between a command line and a model, in one file.
 
     audiotool denoise in.wav -o out.wav
         options      the arguments and options                  -> the command and its help
@@ -86,14 +86,14 @@ class Task:
 
     @classmethod
     def is_served_by(cls, model: Served) -> bool:
-        """Whether a model can be trained for this task."""
+        """Return whether a model can be trained for this task."""
         return cls.takes in model.takes and cls.gives in model.gives
 
     def check(self) -> None:
         """Check that the options go together, before anything is opened.
 
         Raises:
-            PlanError: they do not; the message names them.
+            PlanError: names the options that exclude each other.
         """
 
     def inputs(self) -> Inputs:

@@ -1,4 +1,4 @@
-"""Denoise: noisy speech in, clean speech out."""
+"""The task `denoise`: from noisy speech to clean speech."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Denoise(InferenceTask):
     def processor(self, checkpoint: str | None) -> FileProcessor:
         if self.enrolment is None:
             return super().processor(checkpoint)
-        return PersonalInference.asked(self.name, self.options, checkpoint, enrolment=self.enrolment)
+        return PersonalInference.from_options(self.name, self.options, checkpoint, enrolment=self.enrolment)
 
     @property
     def enrolment(self) -> Path | None:
-        """The recording of the speaker to keep."""
+        """Path of the recording of the speaker to keep, None without one."""
         return None if self.options.enroll is None else like_named(self.options.enroll)
 
 

@@ -47,7 +47,7 @@ class Inference(FileProcessor):
     raw: Raw | None = None
 
     @classmethod
-    def asked(cls, task: str, options: TaskOptions, checkpoint: str | None, **more: Any) -> Self:
+    def from_options(cls, task: str, options: TaskOptions, checkpoint: str | None, **more: Any) -> Self:
         """Create the processor from a command's options; `more` are fields of subclasses."""
         settings, raw = options.settings(), options.raw_samples()
         return cls(task, checkpoint, options.device, options.engine.value, settings, raw=raw, **more)
@@ -72,7 +72,7 @@ class Inference(FileProcessor):
                 raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
             result = pipeline.process_file(inputs[0], target, progress, self.raw)
             facts = made_by(result.sample_rate)
-            own = {name: fact for name, fact in facts.items() if name != "licence"}  # that is of the run
+            own = {name: fact for name, fact in facts.items() if name != "licence"}  # the report has it once
             return dataclasses.replace(result, made_by=own)
 
         return process
@@ -110,4 +110,4 @@ class InferenceTask(Task):
         return Outputs(self.done)
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
-        return Inference.asked(self.name, self.options, checkpoint)
+        return Inference.from_options(self.name, self.options, checkpoint)

@@ -104,7 +104,11 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
 
 
 def _check_serves(engine: Engine, metadata: Metadata, path: Path) -> None:
-    """Check that the checkpoint's model can serve the checkpoint's task."""
+    """Check that the model of a checkpoint can serve the checkpoint's task.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
     found = TASKS.get(metadata.task) if metadata.task in TASKS else None
     if found is None or not found.is_served_by(engine):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The command lines of the tasks: one dataclass a task, whose fields are the arguments and options."""
+"""Command lines of the tasks: one dataclass for each task, whose fields are the arguments and options."""
 
 from __future__ import annotations
 
@@ -323,7 +323,7 @@ class TaskOptions:
 
     @property
     def names_checkpoint(self) -> bool:
-        """Whether one of the three options that choose a checkpoint is given."""
+        """Whether --model, --checkpoint or --recipe is given."""
         return any(value is not None for value in (self.model, self.checkpoint, self.recipe))
 
     @property

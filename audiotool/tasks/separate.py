@@ -78,4 +78,6 @@ class Separate(InferenceTask):
         return Outputs(self.done, stems, last_is_rest=self.by_denoiser)
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
-        return Inference.asked(Denoise.name if self.by_denoiser else self.name, self.options, checkpoint)
+        return Inference.from_options(
+            Denoise.name if self.by_denoiser else self.name, self.options, checkpoint
+        )

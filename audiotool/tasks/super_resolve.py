@@ -1,4 +1,4 @@
-"""Super-resolve: narrow-band speech in, wide-band speech out."""
+"""The task `super-resolve`: from narrow-band speech to wide-band speech."""
 
 from __future__ import annotations
 

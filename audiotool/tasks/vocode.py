@@ -1,4 +1,4 @@
-"""Vocode: mel frames (or speech to be analysed into them) in, a waveform out; and mels of recordings."""
+"""The task `vocode`: from mels to waveforms, from recordings to mels and back."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class Vocode(InferenceTask):
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
         if not self.options.mel_only:
-            return Vocoding.asked(self.name, self.options, checkpoint, f0=self.options.f0)
+            return Vocoding.from_options(self.name, self.options, checkpoint, f0=self.options.f0)
         from audiotool.files.features import MelAnalysis
 
         preset = self.options.preset
@@ -195,8 +195,8 @@ class Vocoding(Inference):
 
     def provenance(self) -> dict[str, Any]:
         facts = super().provenance()
-        told = {} if self.f0 is None else {"f0": self.f0}
-        return {**facts, "settings": {**facts["settings"], **told}}
+        f0 = {} if self.f0 is None else {"f0": self.f0}
+        return {**facts, "settings": {**facts["settings"], **f0}}
 
     def is_recording(self, source: str | Path) -> bool:
         from audiotool.audio.formats import is_mel_name

@@ -66,18 +66,18 @@ class Discriminators(nn.Module):
     def generator_terms(self, outputs: dict[str, Tensor], target: Tensor) -> dict[str, Tensor]:
         """Return the model's losses "adversarial" and "feature-matching", summed over discriminators."""
         section = self.section
-        misled: list[Tensor] = []
+        adversarial: list[Tensor] = []
         matched: list[Tensor] = []
         for discriminator, weight in zip(self.discriminators, self.weights, strict=True):
             if isinstance(discriminator, MetricDiscriminator):
-                misled.append(weight * metric_generator_loss(discriminator, outputs))
+                adversarial.append(weight * metric_generator_loss(discriminator, outputs))
                 continue
             real, fake = _logits_and_features(discriminator, target, outputs["estimate"])
-            misled.append(weight * generator_loss(fake, section.kind, section.reduction))
+            adversarial.append(weight * generator_loss(fake, section.kind, section.reduction))
             if section.feature_matching:
                 distance = feature_matching_loss(real, fake, section.feature_layers, section.reduction)
                 matched.append(weight * distance)
-        terms = {"adversarial": misled, "feature-matching": matched}
+        terms = {"adversarial": adversarial, "feature-matching": matched}
         return {name: torch.stack(values).sum() for name, values in terms.items() if values}
 
 
@@ -168,7 +168,7 @@ def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
             raise RecipeError(f"{term.name}: unknown argument '{key}'{hint} Allowed: {', '.join(allowed)}.")
     try:
         return found(**term.config)
-    except Exception as error:  # sizes that do not go together fail wherever they meet
+    except Exception as error:  # sizes that do not fit each other can fail anywhere in the constructor
         raise RecipeError(f"{term.name}: {error}") from error
 
 

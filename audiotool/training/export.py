@@ -83,8 +83,8 @@ def data_sources(data: DataConfig, history: History | None) -> list[dict[str, An
         history: None for a model that began with random weights.
     """
     splits = [name for split in TRAINED_ON for name in data.splits.get(split, [split])]
-    own = sources({kind: getattr(data, kind) for kind in MATERIAL}, data.exclude, splits)
-    return own if history is None else joined_sources(history.sources, own)
+    found = sources({kind: getattr(data, kind) for kind in MATERIAL}, data.exclude, splits)
+    return found if history is None else joined_sources(history.sources, found)
 
 
 def training_facts(

@@ -67,8 +67,8 @@ def leave(fabric: Fabric) -> None:
 def advise_on_memory(error: BaseException, recipe: Recipe) -> DeviceError | None:
     """Return the error to raise in place of `error` if that means that memory ran out, else None."""
     text = str(error)
-    told = "can't allocate memory" in text or "out of memory" in text
-    if not told and not isinstance(error, torch.OutOfMemoryError):
+    ran_out = "can't allocate memory" in text or "out of memory" in text
+    if not ran_out and not isinstance(error, torch.OutOfMemoryError):
         return None
     train, seconds = recipe.train, recipe.audio.segment_seconds
     precision = "" if train.precision != "fp32" else ", or set train.precision=bf16"

@@ -1,7 +1,7 @@
 """A run's folder, and the states in it from which a training is resumed.
 
     recipe.yaml                     the resolved recipe
-    train.csv  valid.csv            what the curves show
+    train.csv  valid.csv            values of the curves
     curves.png                      the curves, where matplotlib is installed
     tensorboard/                    curves, sounds, spectrograms
     states/step-0000005000.pt       everything needed to go on
@@ -108,7 +108,7 @@ class RunFolder:
                 try:
                     torch.save({"format": STATE_FORMAT, **state}, file)
                 except RuntimeError as error:
-                    # torch turns a full disk into an error of its own.
+                    # torch raises an error of its own on a full disk.
                     raise OSError(refusal(file) or str(error)) from error
         except OSError as error:
             raise CheckpointError(

@@ -53,5 +53,5 @@ def joined_sources(*trails: Sequence[Source]) -> list[Source]:
 
 
 def _began_with_another(metadata: Metadata) -> bool:
-    """Whether a checkpoint is fine-tuned, also one from before histories were written."""
+    """Whether a checkpoint is fine-tuned, also one of a version without histories."""
     return bool(((metadata.recipe or {}).get("init") or {}).get("checkpoint"))

@@ -31,19 +31,19 @@ class Listener(Protocol):
         """Called before each preparation, with its description."""
 
     def decoding(self, done: int, count: int | None) -> None:
-        """`done` of `count` recordings have been decoded, which happens once."""
+        """Called while recordings are decoded for the first time: `done` of `count` are decoded."""
 
     def started(self, step: int, steps: int, facts: dict[str, Any]) -> None:
-        """Training begins at `step` of `steps`."""
+        """Called when training begins at `step` of `steps`."""
 
     def stepped(self, step: int) -> None:
-        """`step` steps are done."""
+        """Called when `step` steps are done."""
 
     def logged(self, step: int, values: dict[str, float]) -> None:
-        """Means over the last steps: loss, its terms, rate, gradient norm, throughput."""
+        """Called with means over the last steps: loss, its terms, rate, gradient norm, throughput."""
 
     def validated(self, step: int, values: dict[str, float]) -> None:
-        """The metrics of a validation, possibly many steps after it began."""
+        """Called with the metrics of a validation, possibly many steps after it began."""
 
 
 class SilentListener:
@@ -174,7 +174,8 @@ class Records:
 
 
 def spectrogram_image(waveform: Tensor) -> Tensor:
-    """Grey picture (1, F, frames) in 0..1 of a waveform (T,): 80 dB below its loudest bin are black."""
+    """Return a grey picture (1, F, frames) in 0..1 of a waveform (T,); 80 dB below its loudest bin is
+    black."""
     from audiotool.dsp.stft import stft
 
     magnitude = stft(waveform, 1024, 256).abs()

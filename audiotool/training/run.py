@@ -214,8 +214,8 @@ class Run:
         """Whether any process has received a request to stop. All stop together, because the others would
         fail without one."""
         if self.fabric.world_size > 1:
-            told = torch.tensor(float(self.stopping), device=self.fabric.device)
-            self.stopping = bool(self.fabric.all_reduce(told, reduce_op="sum"))
+            requested = torch.tensor(float(self.stopping), device=self.fabric.device)
+            self.stopping = bool(self.fabric.all_reduce(requested, reduce_op="sum"))
         return self.stopping
 
     def facts(self) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def _stepped(schedule: StepSchedule, step: int) -> float:
 
 
 def _cleanunet(schedule: CleanUNetSchedule, step: int, cycle: int) -> float:
-    """Linear, then cosine. The published code moves the rate on before each optimiser step: hence the + 1."""
+    """Return a linear warm-up, then a cosine. The published code changes the rate before each optimiser step,
+    hence the + 1."""
     rising = int(cycle * schedule.warmup)
     position = step % cycle + 1
     lowest = 1 / schedule.divider

@@ -75,13 +75,13 @@ def begin_from(model: Model, init: InitSection) -> History | None:
     other, metadata = checkpoint.load(path)
     if not isinstance(model, type(other)):
         raise CheckpointError(f"{path} holds a {metadata.model['name']}, the recipe trains a {model.name}")
-    own = model.state_dict()
-    # Exported tensors have weight norm folded; the model in training has it separate.
-    theirs = fitted_weights(other.state_dict(), own)
-    names = list(own.keys() | theirs.keys())
+    state = model.state_dict()
+    # Weight norm is folded in exported tensors and separate in a model in training.
+    initial = fitted_weights(other.state_dict(), state)
+    names = list(state.keys() | initial.keys())
     skipped = {name for pattern in init.skip for name in _matching(pattern, names, "init.skip")}
-    taken = {key: value for key, value in theirs.items() if key not in skipped}
-    kept = {key: value for key, value in own.items() if key in skipped}
+    taken = {key: value for key, value in initial.items() if key not in skipped}
+    kept = {key: value for key, value in state.items() if key in skipped}
     try:
         model.load_weights(taken | kept, source=str(path))
     except CheckpointError as error:

@@ -129,11 +129,11 @@ class Watch:
     def collect(self, wait: bool = False) -> None:
         """Record the validations whose metrics are complete, and export the best; `wait` blocks until all
         are."""
-        # What has not arrived when the run is stopped goes into the state first.
+        # When the run is stopped, pending validations are saved in the state first.
         if not self.is_first or (self.run.stopping and not wait):
             return
         for pending in self.validator.poll(wait):
-            # A kill that went to all processes took the scores along: resuming makes up for them.
+            # A signal to all processes has killed the metric processes too. Resuming repeats the validations.
             if not self.validator.examples or (self.run.stopping and pending.killed):
                 continue
             values = pending.values()
@@ -168,7 +168,7 @@ class Watch:
         return max(found, key=lambda f: f[2] if upwards else -f[2], default=None)
 
     def _selection(self) -> tuple[str, bool]:
-        """The metric that chooses, and whether more is better."""
+        """Return the metric that selects the best checkpoint, and whether a higher value is better."""
         from audiotool.metrics.base import METRICS
 
         name = self.run.recipe.validation.metric
@@ -179,6 +179,6 @@ class Watch:
 
 
 def _metrics_of(run: Run) -> list[str]:
-    """Names of the metrics of a validation: the recipe's, or those of its task."""
+    """Return the names of the metrics of a validation: the recipe's, or those of its task."""
     named = run.recipe.validation.metrics
     return list(TASKS.get(run.recipe.task).scoring.metrics if named is None else named)

@@ -14,7 +14,7 @@ import soundfile
 from kit.audio import speech_like, write_speech
 
 from audiotool.audio.reader import AudioReader, excerpt, measure, read
-from audiotool.audio.unclosed import WavHeader, mended
+from audiotool.audio.unclosed import WavHeader, corrected
 from audiotool.data.clips import FileClips, read_audio
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
@@ -131,4 +131,4 @@ def test_more_than_a_wav_holds_becomes_an_rf64() -> None:
 def test_whole_files_are_left_as_they_are(tmp_path: Path) -> None:
     for name in ("a.wav", "a.rf64", "a.caf", "a.flac"):
         with write_speech(tmp_path / name).open("rb") as file:
-            assert mended(file) is file
+            assert corrected(file) is file

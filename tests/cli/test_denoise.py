@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 import audiotool
 from audiotool.checkpoint import sha256
 from audiotool.cli.app import app
-from audiotool.cli.tasks import asked_checkpoint
+from audiotool.cli.tasks import requested_checkpoint
 from audiotool.errors import CheckpointError
 from audiotool.tasks.options import TaskOptions
 
@@ -314,15 +314,15 @@ def test_a_recipe_means_what_it_made_here_or_what_is_bundled(
         ("denoise-broad", "denoise-16k"),
         ("denoise-48k", "denoise-48k"),
     ):
-        assert asked_checkpoint(TaskOptions(recipe=name)) == made
+        assert requested_checkpoint(TaskOptions(recipe=name)) == made
     with pytest.raises(CheckpointError, match="train it with `audiotool train gtcrn`"):
-        asked_checkpoint(TaskOptions(recipe="gtcrn"))
+        requested_checkpoint(TaskOptions(recipe="gtcrn"))
     Path("runs/denoise/states").mkdir(parents=True)
     with pytest.raises(CheckpointError, match="has a run in runs/denoise, which has no best checkpoint yet"):
-        asked_checkpoint(TaskOptions(recipe="denoise"))
+        requested_checkpoint(TaskOptions(recipe="denoise"))
     trained = Path("runs/denoise/denoise-best.safetensors")
     trained.touch()
-    assert asked_checkpoint(TaskOptions(recipe="denoise")) == str(trained)
+    assert requested_checkpoint(TaskOptions(recipe="denoise")) == str(trained)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc takes no files")

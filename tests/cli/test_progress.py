@@ -100,7 +100,7 @@ def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
     with Events("denoise", 2) as events:
         events.started(good)
         events.advanced(good, 1, 2)
-        events._told -= 2
+        events._last_progress -= 2
         events.advanced(good, 3, 4)
         events.advanced(good, 4, 4)
         events.finished(Outcome(good, "done", [Row("good.wav", facts={"peak": 0.5})], seconds=2.0))

@@ -19,11 +19,11 @@ class Corpus:
     """Base of all corpora.
 
     Class attributes:
-        name: what the command line calls it.
-        source: its name in the licence trail.
+        name: name on the command line.
+        source: name in the list of sources and licences.
         licence: of its recordings.
         parts: the alternatives that `part` chooses from, the default first; empty when there are none.
-        layout: what a folder must hold, for messages.
+        layout: required contents of the folder, for messages.
     """
 
     name: ClassVar[str]
@@ -33,23 +33,23 @@ class Corpus:
     layout: ClassVar[str]
 
     def prepare(self, folder: Path, part: str, progress: Progress | None) -> Scan:
-        """Make a manifest of what is unpacked in a folder.
+        """Make a manifest of an unpacked corpus.
 
         Args:
             folder: where the corpus was unpacked.
             part: one of `parts`, "" where there are none.
-            progress: told while headers are read.
+            progress: called while headers are read.
         Raises:
-            InputError: something without which the corpus is of no use is missing, or pairs do not match.
+            InputError: a necessary part of the corpus is missing, or pairs do not match.
         """
         raise NotImplementedError
 
     def missing(self, folder: Path, what: str) -> InputError:
-        """The error for something that is not there."""
+        """Return the error for a missing part of the corpus."""
         return InputError(f"{folder}: {self.name} needs {what}, which is not there; expected: {self.layout}")
 
     def pairs(self, inputs: Path, targets: Sequence[Path], split: str, progress: Progress | None) -> Scan:
-        """Pairs of files with the same relative path in several folders.
+        """Return the pairs of files with the same relative path in several folders.
 
         Raises:
             InputError: a file has no partner, or the partner's rate or length differ.
@@ -69,8 +69,8 @@ class Corpus:
                         f"{entry.path} has no readable partner {folder / relative}: unpack the corpus again"
                     )
                 _check_match(entry, there[relative])
-            own = tuple(there[relative].path for there in partners)
-            entries.append(replace(entry, targets=own, split=split))
+            paths = tuple(there[relative].path for there in partners)
+            entries.append(replace(entry, targets=paths, split=split))
         for folder, there in zip(targets, partners, strict=True):
             alone = there.keys() - {_name_in(inputs, e) for e in found.entries}
             if alone:
@@ -82,7 +82,7 @@ class Corpus:
 
 
 def _name_in(folder: Path, entry: Entry) -> str:
-    """What the partners of a file are called too."""
+    """Return the relative path that the partners of a file have too."""
     return composed(entry.path.relative_to(folder.resolve()).as_posix())
 
 

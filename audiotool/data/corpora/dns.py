@@ -42,7 +42,7 @@ class DNS(Corpus):
 
 
 def _speaker(path: Path) -> str:
-    """Read speech names its reader, VCTK its speaker; elsewhere a folder is taken for one."""
+    """Return the speaker: the reader of read speech, VCTK's speaker, else the folder."""
     reader = re.search(r"reader_(\d+)", path.name)
     if reader:
         return f"reader-{reader[1]}"

@@ -44,7 +44,7 @@ class LibriMix(Corpus):
         return result
 
     def _variant(self, folder: Path, part: str) -> Path:
-        """The one folder that holds the splits, at most three levels down."""
+        """Return the folder that holds the splits, at most three levels down."""
         found = sorted(
             {p.parent.parent for n in range(4) for p in folder.glob("*/" * n + f"*/{part}") if p.is_dir()}
         )

@@ -1,4 +1,4 @@
-"""Examples for microphone arrays: all channels in, speech at the first microphone out."""
+"""Examples for microphone arrays: from all channels to speech at the first microphone."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Array(Example):
         early = of_speech[0].taps[:end]
         early = early * fade_out(len(early), int(0.005 * rate))
         filters = [*(r.taps for r in of_speech), early]
-        *heard, wanted = convolve(track.samples, filters, of_speech[0].direct)
-        speech = np.stack(heard)
+        *reverberant, target = convolve(track.samples, filters, of_speech[0].direct)
+        speech = np.stack(reverberant)
         snr_db = rng.uniform(*mixer.mixing.snr_db)
         noise, kinds, files = self._noise(rng, room, array, frames, track.group)
         level = active_rms(speech[0], rate)
         gain = (level or 1.0) * amplitude(-snr_db) / (active_rms(noise[0], rate) or 1.0)
         noisy = speech + noise * np.float32(gain)
         noisy += rng.standard_normal(noisy.shape, dtype=np.float32) * np.float32((level or 1.0) * 1e-3)
-        (*rows, wanted), of_level = mixer.set_level(rng, *noisy, wanted)
+        (*rows, target), of_level = mixer.set_level(rng, *noisy, target)
         facts: Facts = {
             "speech": track.group,
             "speech_files": track.files,
@@ -57,7 +57,7 @@ class Array(Example):
             "noise": kinds,
             "noise_files": files,
         }
-        return {"input": np.stack(rows), "target": wanted[None]}, facts | of_level
+        return {"input": np.stack(rows), "target": target[None]}, facts | of_level
 
     def _noise(
         self, rng: np.random.Generator, room: Room, array: np.ndarray, frames: int, speaker: str

@@ -1,5 +1,5 @@
-"""Examples for personalised denoising: noisy speech of several people and an enrolment in, the enrolled voice
-out."""
+"""Examples for personalised denoising: from noisy speech of several people and an enrolment to the enrolled
+voice."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ class Enrolment(Example):
         mixer, config, frames = self.mixer, self.data.enrolment, self.frames(rng)
         # Both have the same speed, because speed changes the voice.
         speed = mixer.draw_speech_speed(rng)
-        own = mixer.speech(rng, frames, speed=speed)
+        track = mixer.speech(rng, frames, speed=speed)
         length = round(config.seconds * self.audio.sample_rate)
-        sample = mixer.speech(rng, length, group=own.group, speed=speed).samples
+        sample = mixer.speech(rng, length, group=track.group, speed=speed).samples
         (sample,), _ = mixer.set_level(rng, sample)
-        heard, wanted, room = mixer.in_room(rng, own.samples)
+        reverberant, target, room = mixer.in_room(rng, track.samples)
         absent = chance(rng, mixer.mixing.noise_only_probability)
-        facts: Facts = {"speech": own.group, "speech_files": own.files, "room": room}
-        level = active_rms(heard, self.audio.sample_rate)
+        facts: Facts = {"speech": track.group, "speech_files": track.files, "room": room}
+        level = active_rms(reverberant, self.audio.sample_rate)
         if absent:
-            wanted = np.zeros_like(wanted)
-            others = np.zeros_like(heard)
+            target = np.zeros_like(target)
+            voices = np.zeros_like(reverberant)
         else:
-            others = heard
+            voices = reverberant
         if absent or chance(rng, config.competitor_probability):
-            rival = mixer.speech(rng, frames, avoid=[own.group])
-            rival_heard = mixer.in_room(rng, rival.samples)[0]
-            rival_level = active_rms(rival_heard, self.audio.sample_rate)
-            if rival_level > 0:
-                ratio = (level or 1.0) / rival_level * amplitude(-rng.uniform(*config.competitor_db))
-                others = others + rival_heard * np.float32(ratio)
-            facts["speech"] += f"+{rival.group}"
-        noise, of_noise = mixer.add_noise(rng, others, avoid=[own.group])
-        (noisy, wanted), of_level = mixer.set_level(rng, others + noise, wanted)
+            competitor = mixer.speech(rng, frames, avoid=[track.group])
+            competing = mixer.in_room(rng, competitor.samples)[0]
+            competing_level = active_rms(competing, self.audio.sample_rate)
+            if competing_level > 0:
+                ratio = (level or 1.0) / competing_level * amplitude(-rng.uniform(*config.competitor_db))
+                voices = voices + competing * np.float32(ratio)
+            facts["speech"] += f"+{competitor.group}"
+        noise, of_noise = mixer.add_noise(rng, voices, avoid=[track.group])
+        (noisy, target), of_level = mixer.set_level(rng, voices + noise, target)
         tensors = {
             "input": mixer.degraded(rng, noisy)[None],
-            "target": wanted[None],
+            "target": target[None],
             "enrolment": sample[None],
         }
         return tensors, facts | of_noise | of_level

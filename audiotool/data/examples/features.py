@@ -1,4 +1,4 @@
-"""Examples for vocoders: mel frames in, their speech out."""
+"""Examples for vocoders: from mel frames to their speech."""
 
 from __future__ import annotations
 

@@ -55,12 +55,12 @@ class Mixture(Example):
             track = self.mixer.speech(rng, frames, avoid=speakers)
             speakers.append(track.group)
             files += track.files
-            heard, wanted, _ = self.mixer.in_room(rng, self._partly(rng, track.samples))
-            level = active_rms(heard, self.audio.sample_rate)
+            reverberant, target, _ = self.mixer.in_room(rng, self._partly(rng, track.samples))
+            level = active_rms(reverberant, self.audio.sample_rate)
             difference_db = rng.uniform(-0.5, 0.5) * config.level_difference_db
             gain = np.float32(amplitude(difference_db) / level if level > 0 else 0)
-            stem[:] = wanted * gain
-            total += heard * gain
+            stem[:] = target * gain
+            total += reverberant * gain
         facts: Facts = {"speech": "+".join(speakers), "speech_files": files}
         if chance(rng, config.noise_probability):
             noise, of_noise = self.mixer.add_noise(rng, total, avoid=speakers)

@@ -1,4 +1,4 @@
-"""Examples for super-resolution: narrow-band speech in, wide-band speech out."""
+"""Examples for super-resolution: from narrow-band speech to wide-band speech."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from audiotool.dsp.bandwidth import BandwidthMeter
 from audiotool.errors import RecipeError
 
 WIDEST = 0.9
-"""Of the target's own bandwidth: an input with more leaves nothing to learn."""
+"""Greatest bandwidth of an input, relative to that of its target; a wider one leaves nothing to learn."""
 
 
 class NarrowBand(Example):
@@ -51,22 +51,22 @@ class NarrowBand(Example):
         narrow = self.data.narrow_band
         track = self.mixer.speech(rng, self.frames(rng))
         wide, _, room = self.mixer.in_room(rng, track.samples)
-        heard = wide
+        noisy = wide
         facts: Facts = {"speech": track.group, "speech_files": track.files, "room": room}
-        # Where it never happens nothing is drawn: older recipes keep their examples.
+        # Without noise no random number is drawn, so that older recipes keep their examples.
         if self.training and narrow.noise_probability and chance(rng, narrow.noise_probability):
             noise, of_noise = self.mixer.add_noise(rng, wide, avoid=[track.group])
-            heard, facts = wide + noise, facts | of_noise
-        (heard, wide), level = self.mixer.set_level(rng, heard, wide)
+            noisy, facts = wide + noise, facts | of_noise
+        (noisy, wide), level = self.mixer.set_level(rng, noisy, wide)
         if narrow.bandwidth_hz is None:
-            narrowed = self._narrowed(rng, heard, narrow.source_rate)
+            narrowed = self._narrowed(rng, noisy, narrow.source_rate)
             return {"input": narrowed[None], "target": wide[None]}, facts | level
         ends = min(track.bandwidth_hz, self.audio.sample_rate / 2)
         source_rate = 2 * round(self._bandwidth(rng, ends))
-        narrowed = self._narrowed(rng, heard, source_rate)
+        narrowed = self._narrowed(rng, noisy, source_rate)
         meter = BandwidthMeter(self.audio.sample_rate)
         meter.feed(narrowed[None])
-        # What is too short to be measured ends where it was cut.
+        # A recording that is too short to be measured has the bandwidth of the low-pass.
         measured = min(meter.bandwidth_hz() or source_rate / 2, source_rate / 2)
         example = {
             "input": narrowed[None],

@@ -1,4 +1,4 @@
-"""Examples for denoising: noisy speech in, clean speech out, mixed on the fly or taken from pairs."""
+"""Examples for denoising: from noisy speech to clean speech, mixed on the fly or taken from pairs."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ class Noisy(Example):
         facts: Facts = {"speech": "", "speech_files": [], "room": ""}
         bandwidth_hz, alone = math.inf, False
         if choice < mixing.noise_only_probability:
-            heard = wanted = np.zeros(frames, np.float32)
+            speech = target = np.zeros(frames, np.float32)
         else:
             track = mixer.speech(rng, frames)
             samples, alone = mixer.islands(rng, track.samples)
-            heard, wanted, room = mixer.in_room(rng, samples)
+            speech, target, room = mixer.in_room(rng, samples)
             facts = {"speech": track.group, "speech_files": track.files, "room": room}
             bandwidth_hz = track.bandwidth_hz
         clean_from = mixing.noise_only_probability
         if alone or clean_from <= choice < clean_from + mixing.clean_only_probability:
             # Without noise the target is the input, reverberation included.
-            noise, wanted = np.zeros(frames, np.float32), heard
+            noise, target = np.zeros(frames, np.float32), speech
         else:
-            noise, of_noise = mixer.add_noise(rng, heard, avoid=[facts["speech"]])
+            noise, of_noise = mixer.add_noise(rng, speech, avoid=[facts["speech"]])
             facts = facts | of_noise
-        noise, (heard, wanted) = mixer.lead_in(rng, noise, heard, wanted)
-        noisy, wanted = mixer.level_jump(rng, heard + noise, wanted)
-        noisy, wanted = mixer.same_line(rng, noisy, wanted, bandwidth_hz=bandwidth_hz)
-        (noisy, wanted), level = mixer.set_level(rng, noisy, wanted)
-        return {"input": mixer.degraded(rng, noisy)[None], "target": wanted[None]}, facts | level
+        noise, (speech, target) = mixer.lead_in(rng, noise, speech, target)
+        noisy, target = mixer.level_jump(rng, speech + noise, target)
+        noisy, target = mixer.limit_band(rng, noisy, target, bandwidth_hz=bandwidth_hz)
+        (noisy, target), level = mixer.set_level(rng, noisy, target)
+        return {"input": mixer.degraded(rng, noisy)[None], "target": target[None]}, facts | level

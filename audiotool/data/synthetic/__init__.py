@@ -1,4 +1,4 @@
-"""Noises that are computed, by the names that recipes give them.
+"""Synthetic noises, by their names in recipes.
 
 Each is a function of a generator, from which everything is drawn, a length in samples and a sample rate, and
 returns (frames,) float32 of no particular level.

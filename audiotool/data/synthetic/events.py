@@ -1,7 +1,8 @@
-"""Noises that are computed and made of events: textures, bursts, water, calls, notes.
+"""Synthetic noises that consist of events: textures, bursts, water, calls, notes.
 
-They begin and end as speech does, and are what a denoiser that knows stationary noise takes for speech. Each
-function returns (frames,) float32 of no particular level; everything is drawn from the generator.
+They begin and end as speech does. A denoiser that was trained with stationary noise only takes them for
+speech.
+Each function returns (frames,) float32 of no particular level; everything is drawn from the generator.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LOWEST_HZ, HIGHEST_HZ = 100.0, 7000.0
 
 
 def texture(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Bands of noise that come and go each by itself: surf, applause, frying, leaves, passing cars."""
+    """Return bands of noise whose levels vary independently: surf, applause, frying, leaves, passing cars."""
     total = np.zeros(frames, np.float32)
     quickest = _log_uniform(rng, 1, 60)
     spread = rng.uniform(3, 12)
@@ -34,7 +35,8 @@ def texture(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
 
 
 def bursts(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Puffs of noise, each source in a band of its own: steps, rustling, brakes, coughs, chewing, sprays."""
+    """Return bursts of noise, each source in its own band: steps, rustling, brakes, coughs, chewing,
+    sprays."""
     total = np.zeros(frames, np.float32)
     for _ in range(int(rng.integers(1, 4))):
         attack, decay = _log_uniform(rng, 0.0005, 0.03), _log_uniform(rng, 0.005, 0.4)
@@ -47,7 +49,7 @@ def bursts(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
 
 
 def water(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Bubbles: drops, streams, washing up, a lapping shore."""
+    """Return bubbles: drops, streams, washing up, a lapping shore."""
     total = np.zeros(frames, np.float32)
     places = _places(rng, frames, sample_rate, _log_uniform(rng, 3, 120))
     lowest = _log_uniform(rng, 200, 1200)
@@ -65,7 +67,7 @@ def water(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
 
 
 def calls(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Tones that glide: birds, dogs, sirens, squeaks, whistles, telephones."""
+    """Return gliding tones: birds, dogs, sirens, squeaks, whistles, telephones."""
     total = np.zeros(frames, np.float32)
     base = _log_uniform(rng, LOWEST_HZ, 3500)
     reach = rng.uniform(0, 0.8)  # octaves
@@ -86,7 +88,7 @@ def calls(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
 
 
 def notes(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Tones of a scale, plucked or held, often several at once: instruments, jingles, ring tones."""
+    """Return tones of a scale, plucked or held, often several at once: instruments, jingles, ring tones."""
     total = np.zeros(frames, np.float32)
     root = _log_uniform(rng, 55, 440)
     scale = np.sort(rng.choice(12, int(rng.integers(3, 8)), replace=False))
@@ -108,7 +110,7 @@ def notes(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
 
 
 def _bubble(hz: float, slow: float, rise: float, sample_rate: int) -> Samples:
-    """One bubble until it has died away by 52 dB: a sine whose pitch rises while it decays, peak about 1.
+    """Return one bubble down to -52 dB: a sine whose pitch rises while it decays, with a peak of about 1.
 
     A bubble at f Hz decays by exp(-d t), d = 0.043 f + 0.0014 f^1.5 a second, and rises as f (1 + r d t) does
     (van den Doel, Physically Based Models for Liquid Sounds, ACM Transactions on Applied Perception 2005,
@@ -125,7 +127,7 @@ def _bubble(hz: float, slow: float, rise: float, sample_rate: int) -> Samples:
 
 
 def _band(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
-    """Noise of about unit power in a band of 0.3 to 4 octaves with gentle edges."""
+    """Return noise of about unit power in a band of 0.3 to 4 octaves with gentle slopes."""
     size = scipy.fft.next_fast_len(frames, real=True)
     centre = _log_uniform(rng, LOWEST_HZ, min(HIGHEST_HZ, 0.45 * sample_rate))
     width = _log_uniform(rng, 0.3, 4)
@@ -136,7 +138,8 @@ def _band(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
 
 
 def _tone(rng: np.random.Generator, frequency: NDArray[np.floating], slope: float) -> Samples:
-    """Harmonics of a frequency in cycles a sample, falling by a power of their number, none aliased."""
+    """Return harmonics of a frequency in cycles a sample, without aliasing; the amplitude of the nth is
+    n ** -slope times a random factor of 0.2 to 1."""
     count = max(1, min(int(rng.integers(1, 20)), int(0.45 / float(frequency.max()))))
     return harmonics(rng, frequency, np.arange(1, count + 1) ** -slope * rng.uniform(0.2, 1, count))
 
@@ -149,7 +152,7 @@ def _impulses(rng: np.random.Generator, frames: int, sample_rate: int, rate: flo
 
 
 def _places(rng: np.random.Generator, frames: int, sample_rate: int, rate: float) -> Places:
-    """Where events begin, `rate` a second: one at least, sometimes evenly spaced."""
+    """Return the samples at which events begin, `rate` a second: at least one, sometimes evenly spaced."""
     count = max(1, int(rng.poisson(rate * frames / sample_rate)))
     if rng.random() < 0.3:
         return np.linspace(0, frames - 1, count, endpoint=False).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What computed noises are made of: noise of a given spectrum, and tones."""
+"""Parts of synthetic noises: noise of a given spectrum, and tones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from audiotool.data.clips import Samples
 
 
 def shaped(rng: np.random.Generator, shape: Samples, size: int) -> Samples:
-    """Noise with the given amplitude spectrum (size // 2 + 1 values)."""
+    """Return noise (size,) with the given amplitude spectrum (size // 2 + 1,)."""
     noise = scipy.fft.rfft(rng.standard_normal(size, dtype=np.float32))
     return scipy.fft.irfft(noise * shape, size)
 
 
 def harmonics(rng: np.random.Generator, frequency: np.ndarray, strengths: np.ndarray) -> Samples:
-    """Sum of sines at the multiples of a frequency in cycles a sample, with random phases.
+    """Return the sum of sines at the multiples of a frequency in cycles a sample, with random phases.
 
     The sines come from powers of one rotating phasor: a multiplication each instead of a sine.
     """
