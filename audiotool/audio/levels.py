@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 FloatBlock = NDArray[np.floating]
 
 
-def quantise(block: FloatBlock, bits: int) -> tuple[NDArray[np.int32], int]:
-    """Round to integers of `bits` bits, left-justified in 32.
+def rounded(block: FloatBlock, bits: int) -> tuple[FloatBlock, int]:
+    """Round to integers of `bits` bits, as floating point.
 
     The scale is that with which libsndfile reads (full scale is 2^(bits-1)), so that unchanged samples are
     written bit for bit.
@@ -24,11 +24,20 @@ def quantise(block: FloatBlock, bits: int) -> tuple[NDArray[np.int32], int]:
     # float32 holds every integer of 24 bits, and a power of two rounds nothing.
     exact = np.float32 if bits <= 24 and block.dtype == np.float32 else np.float64
     with np.errstate(over="ignore"):
-        scaled = np.rint(block.astype(exact, copy=False) * exact(scale))
-    # +1.0 is one step above the largest integer. Limiting it by one step is not counted.
-    beyond = int(np.count_nonzero(np.abs(scaled) > scale))
-    integers = scaled.clip(-scale, scale - 1).astype(np.int32) << (32 - bits)
-    return integers, beyond
+        scaled = block.astype(exact, copy=False) * exact(scale)
+    np.rint(scaled, out=scaled)
+    beyond = 0
+    if not (-scale <= scaled.min(initial=0.0) and scaled.max(initial=0.0) < scale):
+        # +1.0 is one step above the largest integer. Limiting it by one step is not counted.
+        beyond = int(np.count_nonzero(np.abs(scaled) > scale))
+        np.clip(scaled, -scale, scale - 1, out=scaled)
+    return scaled, beyond
+
+
+def quantise(block: FloatBlock, bits: int) -> tuple[NDArray[np.int32], int]:
+    """As `rounded`, left-justified in integers of 32 bits, which libsndfile takes."""
+    values, beyond = rounded(block, bits)
+    return values.astype(np.int32) << (32 - bits), beyond
 
 
 def limit(block: FloatBlock) -> tuple[FloatBlock, int]:

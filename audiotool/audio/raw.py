@@ -1,9 +1,10 @@
-"""Bare samples without a header, as of telephones, sound cards and `ffmpeg -f s16le`."""
+"""Bare samples: without a header, as of telephones, sound cards and `ffmpeg -f s16le`, or behind a WAV's."""
 
 from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -11,23 +12,40 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio.levels import FloatBlock, quantise
-from audiotool.audio.pipe import some, wav_bytes
+from audiotool.audio.extras import Extras
+from audiotool.audio.levels import FloatBlock, rounded
 from audiotool.discovery import nearest
 from audiotool.errors import InputError
 
 SUBTYPES = {
+    "u8": "PCM_U8",
     "s16le": "PCM_16",
     "s24le": "PCM_24",
     "s32le": "PCM_32",
     "f32le": "FLOAT",
+    "f64le": "DOUBLE",
     "mulaw": "ULAW",
     "alaw": "ALAW",
 }
 """FFmpeg's names of sample formats -> libsndfile's."""
 
-WIDTHS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "ULAW": 1, "ALAW": 1}
+ENCODINGS = {subtype: encoding for encoding, subtype in SUBTYPES.items()}
+"""libsndfile's names of sample formats -> FFmpeg's."""
+
+WIDTHS = {
+    "PCM_U8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
 """Bytes of a sample by format."""
+
+DTYPES = {"PCM_U8": "u1", "PCM_16": "<i2", "PCM_32": "<i4", "FLOAT": "<f4", "DOUBLE": "<f8"}
+"""numpy's type of a sample, for the formats that have one."""
 
 
 @dataclass(frozen=True)
@@ -71,21 +89,33 @@ class Raw:
             samples = wide.view("<i4")[:, 0] / np.float32(1 << 31)
         elif self.subtype in ("ULAW", "ALAW"):
             samples = _expansion(self.subtype)[np.frombuffer(data, np.uint8)]
-        elif self.subtype == "FLOAT":
-            samples = np.frombuffer(data, "<f4")
         else:
-            kind = f"<i{WIDTHS[self.subtype]}"
-            samples = np.frombuffer(data, kind) / np.float32(1 << (8 * WIDTHS[self.subtype] - 1))
+            samples = np.frombuffer(data, DTYPES[self.subtype])
+        if self.subtype == "PCM_U8":
+            samples = (samples - np.float32(128)) / np.float32(128)
+        elif self.subtype in ("PCM_16", "PCM_32"):
+            samples = samples / np.float32(1 << (8 * WIDTHS[self.subtype] - 1))
+        elif self.subtype == "DOUBLE":
+            with np.errstate(over="ignore"):
+                samples = samples.astype(np.float32)
         found: NDArray[np.float32] = samples.astype(np.float32, copy=False).reshape(-1, self.channels)
         return found
 
     def encode(self, block: FloatBlock) -> tuple[bytes, int]:
         """Encode (frames, channels) to bytes; also return the number of samples beyond full scale, which are
         limited."""
-        if self.subtype not in ("ULAW", "ALAW"):
-            return wav_bytes(block, self.subtype)
-        integers, beyond = quantise(block, 16)
-        return _compression(self.subtype)[(integers >> 16) + 32768].tobytes(), beyond
+        if self.subtype in ("FLOAT", "DOUBLE"):
+            return block.astype(DTYPES[self.subtype]).tobytes(), 0
+        companded = self.subtype in ("ULAW", "ALAW")
+        values, beyond = rounded(block, 16 if companded else 8 * WIDTHS[self.subtype])
+        if companded:
+            return _compression(self.subtype)[values.astype(np.int32) + 32768].tobytes(), beyond
+        if self.subtype == "PCM_U8":
+            return (values + 128).astype(np.uint8).tobytes(), beyond
+        if self.subtype == "PCM_24":
+            wide = np.ascontiguousarray(values.astype("<i4")).view(np.uint8).reshape(*values.shape, 4)
+            return wide[..., :3].tobytes(), beyond
+        return values.astype(DTYPES[self.subtype]).tobytes(), beyond
 
 
 class RawFile:
@@ -95,27 +125,42 @@ class RawFile:
         pipe: at its first sample.
         raw: format of the samples.
         name: name in messages.
+        format: libsndfile's name of the container.
+        frames: samples a channel; None reads to the pipe's end.
+        tags: title, artist and others, by libsndfile's names.
+        extras: chunks, metadata and speakers beside the samples.
     Attributes:
         warnings: complete at the end.
     """
 
-    format = "RAW"
-    frames = 0
-
-    def __init__(self, pipe: BinaryIO, raw: Raw, name: str) -> None:
+    def __init__(
+        self,
+        pipe: BinaryIO,
+        raw: Raw,
+        name: str,
+        format: str = "RAW",
+        frames: int | None = None,
+        tags: Mapping[str, str] | None = None,
+        extras: Extras | None = None,
+    ) -> None:
         assert raw.sample_rate is not None
         self.samplerate, self.channels, self.subtype = raw.sample_rate, raw.channels, raw.subtype
+        self.format, self.frames = format, frames
+        self.extras = extras or Extras()
         self.warnings: list[str] = []
         self._pipe, self._raw, self._name = pipe, raw, name
+        self._tags = dict(tags or {})
+        self._left = None if frames is None else frames * raw.frame_bytes
         self._held = b""
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
         """Return (n, channels), n <= frames: the samples that the pipe has now. n is 0 at the end."""
         width = self._raw.frame_bytes
         while len(self._held) < width:
-            more = some(self._pipe, frames * width - len(self._held))
+            more = self._next(frames * width - len(self._held))
             if not more:
-                if self._held:
+                # Of a known length, the reader says how much is missing.
+                if self._held and self._left is None:
                     self.warnings.append(
                         f"{self._name} ends within a sample: {len(self._held)} of {width} bytes are left out"
                     )
@@ -126,12 +171,30 @@ class RawFile:
         data, self._held = self._held[:whole], self._held[whole:]
         return self._raw.decode(data)
 
+    def _next(self, size: int) -> bytes:
+        """Return at most `size` bytes of samples, as `some`."""
+        if self._left is None:
+            return some(self._pipe, size)
+        more = some(self._pipe, min(size, self._left))
+        self._left -= len(more)
+        return more
+
+    def lost(self) -> list[str]:
+        """Return the names of tags and chunks that follow the samples, once all samples are read."""
+        return []
+
     def copy_metadata(self) -> dict[str, str]:
-        """Return no tags."""
-        return {}
+        """Return the tags."""
+        return self._tags
 
     def close(self) -> None:
         """Do nothing: the caller closes the pipe."""
+
+
+def some(pipe: BinaryIO, size: int) -> bytes:
+    """Read at most `size` bytes once: wait for the first byte, not for all."""
+    read = getattr(pipe, "read1", pipe.read)
+    return read(size) or b""
 
 
 @functools.cache

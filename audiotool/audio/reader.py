@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio import PIPE, flac, media
-from audiotool.audio.extras import Extras, read_extras, wav_extras
+from audiotool.audio.extras import Extras, read_extras
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
-from audiotool.audio.pipe import ForwardOnly, open_pipe
+from audiotool.audio.pipe import open_pipe
 from audiotool.audio.raw import Raw, RawFile
 from audiotool.audio.unclosed import corrected, is_unknown
 from audiotool.errors import InputError
@@ -28,6 +29,8 @@ TENSOR_ENDINGS = (".pt", ".pth")
 """Name endings of PyTorch's files: checkpoints, or mel spectrograms of other projects."""
 MP3_SLACK = 2 * 1152
 """Number of samples by which the length in an MP3's header may be wrong."""
+LARGEST_COUNT = 1 << 46
+"""Greatest number of samples in a header that is no mark of an unknown length."""
 BLOCK_FRAMES = 1 << 18
 """Default number of samples that are read at a time."""
 
@@ -69,6 +72,7 @@ class AudioReader:
         tags: title, artist, date and others, by libsndfile's names; without the program that wrote the file.
         is_pipe: whether it can be read only once: standard input, or a named pipe.
         warnings: remarks for the user; complete when all blocks are read.
+        peak: greatest absolute sample that has been read.
     Raises:
         InputError: missing, unreadable, not audio, or without channels.
     """
@@ -82,6 +86,7 @@ class AudioReader:
     ) -> None:
         self.name = name or ("standard input" if str(source) == PIPE else str(source))
         self.warnings: list[str] = []
+        self.peak = 0.0
         self._position = 0
         self._declared: int | None = None
         self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
@@ -89,16 +94,18 @@ class AudioReader:
         self._source: Any
         self._slack = 0
         self._file: Any
-        if self.is_pipe and raw is not None:
-            self._source = self._file = RawFile(self._stream(source, stdin), raw, self.name)
-            self.warnings, known = self._file.warnings, False
+        if self.is_pipe:
+            pipe = self._stream(source, stdin)
+            self._source = open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
         else:
-            known = self._open(source, stdin)
+            self._source = _opened(Path(source))
+        if isinstance(self._source, RawFile):
+            self._file, self.warnings = self._source, self._source.warnings
+            frames = self._file.frames
+        else:
+            frames = self._open()
         if self._file.subtype.startswith("MPEG_LAYER"):
             self._slack = MP3_SLACK
-        frames = self._file.frames
-        if not known or frames > 1 << 46:
-            frames = None
         self.info = AudioInfo(
             self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
         )
@@ -107,20 +114,15 @@ class AudioReader:
         if not self.is_pipe:
             self._note_truncation()
 
-    def _open(self, source: str | Path, stdin: BinaryIO | None) -> bool:
-        """Open a file with a header; return whether its length is known."""
-        known = True
-        if self.is_pipe:
-            self._source, known = open_pipe(self._stream(source, stdin), self.name)
-        else:
-            self._source = _opened(Path(source))
+    def _open(self) -> int | None:
+        """Open a source that can seek; return the number of its samples, None if its header has none."""
         try:
             self._file = ForwardFile(self._source)
         except Exception as error:
             # PyAV may know a header that libsndfile refuses.
             self._file = self._open_media(error)
-            known = bool(self._file.frames > 0)
-        return known
+            return self._file.frames if self._file.frames > 0 else None
+        return self._file.frames if self._file.frames <= LARGEST_COUNT else None
 
     def __enter__(self) -> AudioReader:
         return self
@@ -141,11 +143,9 @@ class AudioReader:
     def extras(self) -> Extras:
         """The chunks, metadata and speakers of the file, beside samples and tags."""
         if isinstance(self._file, RawFile):
-            return Extras()
+            return self._file.extras
         if isinstance(self._file, media.MediaFile):
             return Extras(lost=tuple(self._file.untagged()))
-        if isinstance(self._source, ForwardOnly):
-            return wav_extras(self._source.chunks)
         return read_extras(self._source, self._file.format)
 
     def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
@@ -225,23 +225,22 @@ class AudioReader:
             at = self._position / self.info.sample_rate
             reason = getattr(error, "error_string", str(error))
             raise InputError(f"{self.name} is damaged after {at:.2f} s: {reason}") from error
-        self._check_finite(block)
+        # NaN and infinity are peaks, too.
+        peak = float(np.abs(block).max(initial=0.0))
+        if not math.isfinite(peak):
+            self._refuse(block)
+        self.peak = max(self.peak, peak)
         self._position += len(block)
         return block
 
-    def _check_finite(self, block: NDArray[np.float32]) -> None:
-        # One sum costs much less than a mask; only if it is not finite, all samples are checked.
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(block.sum()):
-                return
-        bad = np.argwhere(~np.isfinite(block))
-        if len(bad):
-            frame, channel = bad[0]
-            at = self._position + int(frame)
-            raise InputError(
-                f"{self.name} holds {block[frame, channel]} at sample {at}"
-                f" ({at / self.info.sample_rate:.3f} s) of channel {channel + 1}: samples must be finite"
-            )
+    def _refuse(self, block: NDArray[np.float32]) -> NoReturn:
+        """Name the first sample that is not finite."""
+        frame, channel = np.argwhere(~np.isfinite(block))[0]
+        at = self._position + int(frame)
+        raise InputError(
+            f"{self.name} holds {block[frame, channel]} at sample {at}"
+            f" ({at / self.info.sample_rate:.3f} s) of channel {channel + 1}: samples must be finite"
+        )
 
     def _note_truncation(self) -> None:
         """Warn of a truncated WAV or AIFF, which libsndfile only writes to its log."""
@@ -254,7 +253,7 @@ class AudioReader:
 
     def _note_lost(self) -> None:
         """Warn of chunks after the samples of a stream, which come too late for the output."""
-        names = wav_extras(self._source.rest()).all_names() if isinstance(self._source, ForwardOnly) else ()
+        names = self._file.lost() if isinstance(self._file, RawFile) else ()
         if names:
             self.warnings.append(
                 f"tags and chunks behind the samples of a stream are not kept: {', '.join(names)}; name the"

@@ -32,8 +32,8 @@ from audiotool.audio.formats import (
 )
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
-from audiotool.audio.pipe import PIPE_SUBTYPES, wav_bytes, wav_header
-from audiotool.audio.raw import Raw
+from audiotool.audio.pipe import PIPE_SUBTYPES, wav_header
+from audiotool.audio.raw import ENCODINGS, Raw
 from audiotool.errors import InputError
 from audiotool.paths import is_url
 from audiotool.stdio import standard_output
@@ -401,7 +401,6 @@ class PipeWriter(Writer):
     ) -> None:
         super().__init__()
         self.name = "standard output"
-        self._raw = raw
         self._stream: BinaryIO = standard_output() if stdout is None else stdout
         if self._stream.isatty():
             raise InputError("standard output is a terminal: redirect it, or give -o FILE")
@@ -412,13 +411,14 @@ class PipeWriter(Writer):
         wanted = asked_subtype.upper() if asked_subtype else subtype
         self.subtype = wanted if wanted in PIPE_SUBTYPES else "PCM_16"
         self.dropped = [*(extras.names() if extras is not None else []), *(tags or {})]
+        self._raw = raw or Raw(ENCODINGS[self.subtype], sample_rate, channels)
         if raw is not None:
             self.subtype = raw.subtype
             return
         self._send(wav_header(sample_rate, channels, self.subtype, frames))
 
     def _put(self, block: FloatBlock) -> None:
-        data, beyond = wav_bytes(block, self.subtype) if self._raw is None else self._raw.encode(block)
+        data, beyond = self._raw.encode(block)
         self.limited += beyond
         self._send(data)
 

@@ -190,7 +190,7 @@ class MelAnalysis(FileProcessor):
             resampler = StreamingResampler(info.sample_rate, mel.sample_rate, 1)
             downmix = Downmix()
             state: Any = None
-            done, peak = 0, 0.0
+            done = 0
 
             def advance(waveform: np.ndarray[Any, Any], final: bool) -> None:
                 nonlocal state
@@ -198,7 +198,7 @@ class MelAnalysis(FileProcessor):
                 writer.write(frames[0])
 
             for block in reader.blocks(round(FILE_CHUNK_SECONDS * info.sample_rate)):
-                done, peak = done + len(block), max(peak, float(np.abs(block).max()))
+                done += len(block)
                 advance(resampler.feed(downmix(block.T)[None]), final=False)
                 if progress is not None:
                     progress(done, info.frames)
@@ -213,7 +213,7 @@ class MelAnalysis(FileProcessor):
             channels=info.channels,
             seconds=done / info.sample_rate,
             elapsed_s=time.monotonic() - began,
-            outputs=(Written(peak, 0),),
-            input_peak=peak,
+            outputs=(Written(reader.peak, 0),),
+            input_peak=reader.peak,
             warnings=(*reader.warnings, *([several] if info.channels > 1 else [])),
         )

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from audiotool.arrays import Block
 from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
@@ -88,9 +86,8 @@ def process_file(
         session = opened.session
         with contextlib.ExitStack() as stack:
             writers = _open_writers(goal, reader, session, stack, raw)
-            done, peak = 0, 0.0
+            done = 0
             for block in reader.blocks(opened.size):
-                peak = max(peak, float(np.abs(block).max(initial=0.0)))
                 _write(session.feed(block.T), writers)
                 done += len(block)
                 if progress is not None:
@@ -105,7 +102,7 @@ def process_file(
         seconds=done / info.sample_rate,
         elapsed_s=time.monotonic() - began,
         outputs=tuple(Written(w.peak, w.limited) for w in writers),
-        input_peak=peak,
+        input_peak=reader.peak,
         bandwidth_hz=opened.bandwidth_hz,
         warnings=(*reader.warnings, *opened.remarks, *_dropped(writers)),
     )

@@ -254,7 +254,7 @@ class TaskOptions:
         typer.Option(
             metavar="FORMAT",
             help="Standard input, named pipes and standard output hold bare samples in place of WAV, and"
-            " output follows after every hop: s16le, s24le, s32le, f32le, mulaw or alaw.",
+            " output follows after every hop: u8, s16le, s24le, s32le, f32le, f64le, mulaw or alaw.",
             rich_help_panel="Bare samples",
             show_default=False,
         ),

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kit.audio import speech_like, write_speech
 
-from audiotool.audio.pipe import wav_bytes, wav_header
+from audiotool.audio.pipe import wav_header
+from audiotool.audio.raw import ENCODINGS, Raw
 from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.errors import InputError
 
@@ -189,7 +190,7 @@ class Trickle(io.RawIOBase):
 @pytest.mark.parametrize(("subtype", "channels"), [("PCM_16", 1), ("PCM_24", 2), ("FLOAT", 3), ("PCM_U8", 1)])
 def test_wav_from_a_pipe(declared: str | int, subtype: str, channels: int) -> None:
     x = speech_like(0.6, 16000, channels)
-    data, _ = wav_bytes(x.T, subtype)
+    data, _ = Raw(ENCODINGS[subtype], 16000, channels).encode(x.T)
     header = wav_header(16000, channels, subtype, x.shape[1] if declared == "right" else None)
     if declared != "right":
         header = header[:-4] + int(declared).to_bytes(4, "little")
@@ -197,6 +198,7 @@ def test_wav_from_a_pipe(declared: str | int, subtype: str, channels: int) -> No
     with AudioReader("-", stdin=Trickle(header + data + trailing)) as reader:  # type: ignore[arg-type]
         y = np.concatenate(list(reader.blocks(999)))
     assert reader.info.frames == (x.shape[1] if declared == "right" else None)
+    assert (reader.info.format, reader.info.subtype) == ("WAV", subtype)
     assert reader.warnings == []
     np.testing.assert_allclose(y, x.T, atol=1 / 64 if subtype == "PCM_U8" else 1e-4)
     assert len(y) == x.shape[1]
