@@ -35,6 +35,9 @@ GAINS = 160
 FLOOR_DB = -70.0
 """Below this level an input has no gain to be told."""
 EMBEDDED_CHANNELS = 2
+"""Greatest number of channels of embedded sound; recordings of more are mixed to one."""
+SUMMED_SAMPLES = 1 << 24
+"""Greatest number of samples of an input whose sound the page computes: it holds them in memory."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Clip:
         peak: greatest absolute sample.
         picture: PNG: the waveform, and the spectrogram below it.
         sound: as `sound.Encoder` gives it; None where it is not embedded.
+        is_sum: whether the page computes its sound as the sum of the output's and of the removed signal's.
     """
 
     role: Role
@@ -62,6 +66,7 @@ class Clip:
     peak: float
     picture: Blob
     sound: Blob | None
+    is_sum: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,9 @@ def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | Non
     if not tracks:
         return None
     top_hz = max(track.info.sample_rate for track in tracks) / 2
+    sums = _sums(tracks) if sound else ()
     try:
-        found = _surveyed(tracks, top_hz, sound)
+        found = _surveyed(tracks, top_hz, [track for track in tracks if track not in sums] if sound else ())
     except Exception as error:
         # Whatever is wrong with a picture, the row and the others are told.
         log.warning("%s: not shown in the page: %s", row.name, error)
@@ -116,6 +122,7 @@ def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | Non
             view.peak,
             picture(view, brightest, peak),
             encoded,
+            track in sums,
         )
         for track, (view, encoded) in zip(tracks, found, strict=True)
     ]
@@ -145,9 +152,28 @@ def _wave(view: Overview, peak: float) -> NDArray[np.uint8]:
     return np.where((rows >= top) & (rows <= bottom), INK, CLEAR).astype(np.uint8)
 
 
-def _surveyed(tracks: Sequence[Track], top_hz: float, sound: bool) -> list[tuple[Overview, bytes | None]]:
-    """What is seen and heard of each track, in one pass over each recording."""
-    lenses = [_Lens(track, top_hz, sound) for track in tracks]
+def _sums(tracks: Sequence[Track]) -> Sequence[Track]:
+    """Return the input if it is the sum of the output and of the removed signal, as a sequence of one or none.
+
+    Encoding is most of a page's cost, so the sum is left to the page. It is nearer to the input than the
+    encoded input is: the noise of either encoder is below its own signal.
+    """
+    removed = next((track for track in tracks if track.minus is not None), None)
+    if removed is None:
+        return ()
+    info = removed.info
+    if info.channels > EMBEDDED_CHANNELS or info.frames is None:
+        return ()
+    if not 0 < info.frames * info.channels <= SUMMED_SAMPLES:
+        return ()
+    return [track for track in tracks if track.role == "input"]
+
+
+def _surveyed(
+    tracks: Sequence[Track], top_hz: float, heard: Sequence[Track]
+) -> list[tuple[Overview, bytes | None]]:
+    """Return the overview of each track, and the encoded sound of those in `heard`; each file is read once."""
+    lenses = [_Lens(track, top_hz, track in heard) for track in tracks]
     joint = _difference(lenses, top_hz)
     for lens in lenses:
         if lens not in joint:

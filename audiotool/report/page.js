@@ -171,6 +171,39 @@
 
   // --- Playing --------------------------------------------------------------------------------------------------
 
+  function bytesOf(address) {
+    return Uint8Array.from(atob(address.split(",")[1]), (sign) => sign.charCodeAt(0));
+  }
+
+  // A WAV file, 16 bits a sample, of the sum of two recordings of one length.
+  function wavOfSum(first, second) {
+    const channels = first.numberOfChannels;
+    const frames = Math.min(first.length, second.length);
+    const view = new DataView(new ArrayBuffer(44 + 2 * channels * frames));
+    const text = (at, word) => [...word].forEach((sign, n) => view.setUint8(at + n, sign.charCodeAt(0)));
+    text(0, "RIFF");
+    view.setUint32(4, 36 + 2 * channels * frames, true);
+    text(8, "WAVEfmt ");
+    view.setUint32(16, 16, true);
+    view.setUint16(20, 1, true);
+    view.setUint16(22, channels, true);
+    view.setUint32(24, first.sampleRate, true);
+    view.setUint32(28, 2 * channels * first.sampleRate, true);
+    view.setUint16(32, 2 * channels, true);
+    view.setUint16(34, 16, true);
+    text(36, "data");
+    view.setUint32(40, 2 * channels * frames, true);
+    const samples = new Int16Array(view.buffer, 44);
+    for (let channel = 0; channel < channels; channel += 1) {
+      const a = first.getChannelData(channel);
+      const b = second.getChannelData(channel);
+      for (let n = 0; n < frames; n += 1) {
+        samples[n * channels + channel] = Math.round(32767 * Math.max(-1, Math.min(1, a[n] + b[n])));
+      }
+    }
+    return new Blob([view], { type: "audio/wav" });
+  }
+
   const DRIFT_S = 0.03; // recordings further apart than this are brought together when one takes over
 
   class Player {
@@ -181,7 +214,7 @@
       const spans = this.curves.map((curve) => curve.step * curve.values.length);
       this.longest = Math.max(0, ...this.clips.map((clip) => Math.max(clip.width, clip.seconds)), ...spans);
       this.seconds = Math.max(0, ...(this.clips.length ? this.clips.map((clip) => clip.seconds) : spans));
-      this.audible = this.clips.filter((clip) => clip.sound);
+      this.audible = this.clips.filter((clip) => clip.sound || clip.sum);
       this.playing = false;
       this.position = 0;
       for (const clip of this.audible) this.prepare(clip);
@@ -202,21 +235,46 @@
       clip.audio = new Audio();
       clip.audio.preload = "auto";
       clip.audio.muted = true;
-      clip.audio.src = clip.sound.startsWith("data:") ? this.blob(clip.sound) : clip.sound;
-      clip.audio.addEventListener("error", () => {
-        clip.note.textContent = "This browser cannot play the file.";
-      });
+      if (clip.sum) {
+        this.add(clip);
+      } else if (clip.sound.startsWith("data:")) {
+        clip.audio.src = this.addressOf(new Blob([bytesOf(clip.sound)], { type: clip.sound.slice(5).split(";")[0] }));
+      } else {
+        clip.audio.src = clip.sound;
+      }
+      clip.audio.addEventListener("error", () => this.refuse(clip));
       clip.audio.addEventListener("ended", () => {
         if (clip === this.chosen) this.stop();
       });
     }
 
-    blob(address) {
-      const [head, text] = address.split(",");
-      const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
-      const url = URL.createObjectURL(new Blob([bytes], { type: head.slice(5).split(";")[0] }));
-      this.urls.push(url);
-      return url;
+    // The input is what the output and the removed signal add up to.
+    async add(clip) {
+      try {
+        const parts = this.clips.filter((part) => part.sound && ["output", "removed"].includes(part.role));
+        const rate = Math.min(Math.max(clip.rate, 8000), 48000);
+        const decoded = parts.map(async (part) => {
+          return new OfflineAudioContext(1, 1, rate).decodeAudioData(bytesOf(part.sound).buffer);
+        });
+        const sum = wavOfSum(...(await Promise.all(decoded)));
+        if (this.left) return;
+        clip.audio.src = this.addressOf(sum);
+        if (this.playing) this.start(clip, this.now());
+        else clip.audio.currentTime = Math.min(this.position, clip.seconds);
+        this.mark();
+      } catch {
+        this.refuse(clip);
+      }
+    }
+
+    refuse(clip) {
+      clip.note.textContent = "This browser cannot play the file.";
+    }
+
+    addressOf(blob) {
+      const address = URL.createObjectURL(blob);
+      this.urls.push(address);
+      return address;
     }
 
     transport() {
@@ -291,7 +349,7 @@
     }
 
     choose(clip) {
-      if (clip === this.chosen) return;
+      if (clip === this.chosen || !clip.audio.src) return;
       const at = this.now();
       this.other = this.chosen;
       this.chosen = clip;
@@ -323,12 +381,15 @@
       if (this.position >= this.chosen.seconds - 0.05) this.seek(0);
       this.playing = true;
       // All of them run, and one is heard: the ear changes without a gap.
-      for (const clip of this.audible) {
-        clip.audio.currentTime = Math.min(this.position, clip.seconds);
-        clip.audio.play().catch(() => { if (clip === this.chosen) this.pause(); });
-      }
+      for (const clip of this.audible) this.start(clip, this.position);
       this.mark();
       this.follow();
+    }
+
+    start(clip, at) {
+      if (!clip.audio.src) return;
+      clip.audio.currentTime = Math.min(at, clip.seconds);
+      clip.audio.play().catch(() => { if (clip === this.chosen) this.pause(); });
     }
 
     pause() {
@@ -356,6 +417,7 @@
         clip.audio.volume = turned ? Math.min(1, 10 ** ((this.quietest - clip.level) / 20)) : 1;
         clip.audio.muted = !heard;
         clip.button.setAttribute("aria-pressed", heard);
+        clip.button.disabled = !clip.audio.src;
         clip.lane.classList.toggle("chosen", heard);
       }
       if (this.playButton) this.playButton.textContent = this.playing ? "Pause" : "Play";
@@ -373,6 +435,7 @@
     }
 
     leave() {
+      this.left = true;
       this.pause();
       for (const clip of this.audible) clip.audio.removeAttribute("src");
       for (const url of this.urls) URL.revokeObjectURL(url);

@@ -221,6 +221,7 @@ def _clip(clip: Clip, places: _Places) -> dict[str, Any]:
         "form": f"{clip.sample_rate} Hz, {clip.channels} channel{'s' if clip.channels > 1 else ''}",
         "picture": places.picture(clip.picture),
         "sound": places.sound_of(clip),
+        **({"sum": True, "rate": clip.sample_rate} if clip.is_sum else {}),
     }
 
 

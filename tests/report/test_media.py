@@ -74,14 +74,38 @@ def test_gain_level_and_sound(row: Row) -> None:
     assert second.level_db is not None
     assert first.level_db - second.level_db == pytest.approx(2.97, abs=0.3)
     assert removed.path is None
-    for clip in media.clips:
+    assert [clip.is_sum for clip in media.clips] == [True, False, False]
+    assert first.sound is None
+    sounds = []
+    for clip in (second, removed):
         assert clip.sound is not None
         heard, rate = soundfile.read(io.BytesIO(content(clip.sound)))
         assert (rate, heard.shape[1]) == (16000, 2)
         assert len(heard) == pytest.approx(32000, abs=1)
+        sounds.append(heard[:31999])
     original, _ = soundfile.read(row.facts["input"])
-    heard, _ = soundfile.read(io.BytesIO(content(first.sound or b"")))
-    assert np.corrcoef(heard[:32000, 0], original[: len(heard), 0])[0, 1] > 0.98
+    assert np.corrcoef(sum(sounds)[:, 0], original[:31999, 0])[0, 1] > 0.98
+
+
+def test_only_what_adds_up_is_left_to_the_page(
+    tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sounds(facts: dict[str, object]) -> list[bool]:
+        made = make_media(Row("a", facts=facts), True)
+        assert made is not None
+        assert not any(clip.sound is not None and clip.is_sum for clip in made.clips)
+        return [clip.is_sum for clip in made.clips]
+
+    assert sounds(row.facts) == [True, False, False]
+    assert sounds({**row.facts, "residual": row.facts["input"]}) == [False, False, False]
+    assert sounds({"input": row.facts["input"]}) == [False]
+    shorter = str(write_speech(tmp_path / "short.wav", 1.0))
+    assert sounds({**row.facts, "output": shorter}) == [False, False]
+    monkeypatch.setattr("audiotool.report.media.SUMMED_SAMPLES", 63999)
+    assert sounds(row.facts) == [False, False, False]
+    silent = make_media(row, False)
+    assert silent is not None
+    assert not any(clip.is_sum for clip in silent.clips)
 
 
 def test_a_damaged_file_costs_its_row_alone(tmp_path: Path, row: Row) -> None:

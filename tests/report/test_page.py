@@ -141,8 +141,9 @@ def test_sound_in_the_page_in_the_files_or_nowhere(tmp_path: Path, shown: Row) -
     embedded = dataclasses.replace(shown)
     embedded.media = make_media(shown, sound=True)
     write_page(path, Report([embedded]), "embed")
-    first, _, removed = read_page(path).blocks["m0"]["clips"]
-    assert first["sound"].startswith("data:audio/ogg;base64,T2dnUw")
+    first, second, removed = read_page(path).blocks["m0"]["clips"]
+    assert (first["sound"], first["sum"], first["rate"]) == (None, True, 16000)
+    assert second["sound"].startswith("data:audio/ogg;base64,T2dnUw")
     assert removed["sound"].startswith("data:audio/ogg")
     assert first["picture"].startswith("data:image/png;base64,")
     write_page(path, Report([shown]), "link")
