@@ -17,7 +17,7 @@ from audiotool import checkpoint, recipe
 from audiotool.cli.app import app
 from audiotool.engines.card import Card
 from audiotool.errors import RecipeError, StreamError
-from audiotool.report.json_document import read_report
+from audiotool.report.json_document import read_json_report
 from audiotool.training.folder import check_same_recipe
 
 
@@ -48,11 +48,11 @@ def test_reports_of_before_are_read(tmp_path: Path) -> None:
     values = json.loads(report.read_text())
     assert values["files"][0]["settings"] == values["run"]["settings"] == {"warm_up": False, "mix": 1.0}
 
-    now = read_report(report)
+    now = read_json_report(report)
     for entry in (values["files"][0], values["run"]):
         entry["settings"]["rehearse"] = entry["settings"].pop("warm_up")
     report.write_text(json.dumps(values))
-    assert read_report(report) == now
+    assert read_json_report(report) == now
 
 
 def test_load_takes_both_names() -> None:

@@ -185,7 +185,7 @@ def _plotted(plot: Path | None, against: Path | None) -> Sequence[Row]:
         InputError: the plot cannot be written, or the report not be read.
         DependencyError: matplotlib is not installed.
     """
-    from audiotool.report.json_document import read_report
+    from audiotool.report.read import read_report
 
     if plot is not None:
         from audiotool.plots.figure import check_path

@@ -33,7 +33,8 @@ def report_() -> None:
 @app.command("show")
 def show(
     source: Annotated[
-        Path, typer.Argument(metavar="REPORT", help="A report that was written as .json.", show_default=False)
+        Path,
+        typer.Argument(metavar="REPORT", help="A report, written as .json or .csv.", show_default=False),
     ],
     output: Annotated[
         list[Path],
@@ -50,20 +51,25 @@ def show(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a page to look at and listen to, or another format, of a JSON report.
+    """Make a page to look at and listen to, or another format, of a report in JSON or CSV.
 
-    The page shows the recordings that the report names, where they still are.
+    The page shows the recordings that the report names, where they still are. A CSV does not hold the facts
+    of the run: command, model, machine.
 
     audiotool report show scores.json -o page.html
     """
-    from audiotool.report.json_document import read_report
+    from dataclasses import replace
+
+    from audiotool.report.read import check_readable, read_report
     from audiotool.report.write import check_paths
 
     try:
+        check_readable(source)
         check_paths(output)
     except InputError as error:
         raise PlanError(str(error)) from error
     found = read_report(source)
+    found = replace(found, command=found.command or "report show")
     _write(found, output, report_audio, jobs, quiet, source.parent)
     if as_json:
         write_document("report show", output=[str(path) for path in output], rows=len(found.rows))
@@ -75,7 +81,7 @@ def show(
 def merge(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="REPORT", help="Reports, all .json or all .csv.", show_default=False),
+        typer.Argument(metavar="REPORT", help="Reports, written as .json or .csv.", show_default=False),
     ],
     output: Annotated[
         list[Path],
@@ -99,12 +105,14 @@ def merge(
 
     audiotool report merge report-*-of-0064.json -o report.json
     """
-    from audiotool.report.merge import check_formats, merged, missing_shards
+    from audiotool.report.merge import merged, missing_shards
+    from audiotool.report.read import check_readable
     from audiotool.report.write import check_paths
 
     try:
         check_paths(output)
-        check_formats(sources, output)
+        for source in sources:
+            check_readable(source)
     except InputError as error:
         raise PlanError(str(error)) from error
     whole = merged(sources)

@@ -164,7 +164,7 @@ def _samples(windows: int) -> int:
 def _p835(samples: Waveform, number: int, period: int = 0) -> NDArray[np.float64]:
     """(windows, 3): SIG, BAK and OVRL, of samples that repeat after a period, 0 for never."""
     trunk, head = _p835_graphs()
-    frames = sliding_window_view(samples, 2 * FRAME)[::FRAME]
+    frames = sliding_window_view(samples[: _samples(number)], 2 * FRAME)[::FRAME]
     shared = _repeated(trunk, frames, period) if period else _in_parts(trunk, frames)
     starts = [n * HOP_FRAMES for n in range(number)]
     edge = EDGE_FRAMES
@@ -197,10 +197,10 @@ the window's first and last frames alone."""
 
 
 def _repeated(trunk: Graph, frames: Waveform, period: int) -> Waveform:
-    """As `_in_parts`; once over one period where that is a multiple of what the trunk makes one frame of."""
-    cycle, rest = divmod(period, FRAME * POOLED)
+    """As `_in_parts`; once over the frames after which the trunk's frames come again, if they are fewer."""
+    cycle = math.lcm(period, FRAME * POOLED) // (FRAME * POOLED)
     once = cycle * POOLED + 2 * MARGIN
-    if rest or once >= len(frames):
+    if once >= len(frames):
         return _in_parts(trunk, frames)
     # What the beginning makes of the first frames does not come again; windows have their own there.
     shared = _in_parts(trunk, frames[:once])[:, AFFECTED : AFFECTED + cycle]

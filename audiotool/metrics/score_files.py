@@ -141,11 +141,13 @@ def _mixture(stems: Sequence[FilePair], rows: Sequence[Row]) -> Mixture:
         InputError: a file cannot be read, or has other channels than the first.
     """
     pairs = [(files.reference, files.estimate) for files in stems if files.reference is not None]
-    first, rate = read(pairs[0][0])
+    place = pairs[0][0]
+    first, rate = read(place)
     sides: list[list[Waveform]] = [[], []]
     for paths, row in zip(pairs, rows, strict=True):
         for side, path in zip(sides, paths, strict=True):
-            side.append(to_mono(_matching(path, first, rate, Row(row.name)), str(path)))
+            waveform = first if path is place else _matching(path, first, rate, Row(row.name))
+            side.append(to_mono(waveform, str(path)))
     lengths = [len(waveform) for side in sides for waveform in side]
     length = min(lengths)
     if max(lengths) > length:

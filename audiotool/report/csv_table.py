@@ -5,15 +5,25 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from audiotool import text
+from audiotool.audio.formats import is_output_name
 from audiotool.errors import InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row, column_names, metric_names, summary
 from audiotool.report.report import Report, Run
+
+NUMBERS = (
+    *("seconds", "elapsed_seconds", "real_time_factor", "sample_rate", "channels"),
+    *("peak", "input_peak", "limited", "bandwidth_hz"),
+)
+"""Names of the facts that are numbers; a CSV file does not say which of its columns are."""
+
+CONSTANTS = {"None": None, "True": True, "False": False}
 
 
 def to_csv(report: Report) -> str:
@@ -57,7 +67,10 @@ def curves_to_csv(rows: Sequence[Row]) -> str:
 
 
 def read_csv(path: Path) -> Report:
-    """Read a report that `to_csv` wrote. Facts are strings, scores have the digits that were written.
+    """Read a report that `to_csv` wrote.
+
+    A CSV file holds the rows alone: the report has no facts of the run and no command. Scores have the six
+    digits that were written, and all notes of a row are one.
 
     Raises:
         InputError: the file cannot be read or is no report.
@@ -69,7 +82,7 @@ def read_csv(path: Path) -> Report:
         if (means["file"], nulls["file"]) != ("mean", "null"):
             raise ValueError("no summary")
         metrics = [name for name, count in nulls.items() if name != "file" and count]
-        return Report([_row(entry, metrics) for entry in entries], Run(version=None))
+        return Report([_row(entry, metrics) for entry in entries], Run(version=None), command="")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:
@@ -87,7 +100,7 @@ def _row(entry: dict[str, str], columns: Sequence[str]) -> Row:
     # A row that was not scored has neither a number nor a reason.
     scored = {name for name in columns if entry[name] or name in reasons}
     own = {"file", "reasons", "notes", *columns}
-    facts = {name: fact for name, fact in entry.items() if name not in own and fact}
+    facts = {name: _fact(name, fact) for name, fact in entry.items() if name not in own and fact}
     return Row(
         entry["file"],
         {name: value(name) for name in metrics if name in scored},
@@ -96,6 +109,30 @@ def _row(entry: dict[str, str], columns: Sequence[str]) -> Row:
         [entry["notes"]] if entry["notes"] else [],
         facts.get("status") == "failed",
     )
+
+
+def _fact(name: str, cell: str) -> Any:
+    """Return a fact from the cell that `on_one_line` made of it."""
+    parts = cell.split("; ")
+    if name in NUMBERS:
+        return _number(cell)
+    if name == "output" and len(parts) > 1 and all(is_output_name(Path(part)) for part in parts):
+        return parts
+    if name == "settings" and all("=" in part for part in parts):
+        pairs = (part.split("=", 1) for part in parts)
+        return {key: CONSTANTS[value] if value in CONSTANTS else _number(value) for key, value in pairs}
+    return cell
+
+
+def _number(cell: str) -> float | int | str:
+    """Return the finite number that a cell holds, or its text."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return cell
+    if not math.isfinite(number):
+        return cell
+    return int(cell) if cell.lstrip("-").isdecimal() else number
 
 
 def on_one_line(value: Any) -> Any:

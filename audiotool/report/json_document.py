@@ -47,7 +47,7 @@ def to_json(report: Report) -> str:
     )
 
 
-def read_report(path: Path) -> Report:
+def read_json_report(path: Path) -> Report:
     """Read a report that `to_json` wrote.
 
     Raises:

@@ -153,7 +153,7 @@ def _wave(view: Overview, peak: float) -> NDArray[np.uint8]:
 
 
 def _sums(tracks: Sequence[Track]) -> Sequence[Track]:
-    """Return the input if it is the sum of the output and of the removed signal, as a sequence of one or none.
+    """Return the input, alone in a sequence, if it is the sum of the output and what was removed.
 
     Encoding is most of a page's cost, so the sum is left to the page. It is nearer to the input than the
     encoded input is: the noise of either encoder is below its own signal.
@@ -172,7 +172,7 @@ def _sums(tracks: Sequence[Track]) -> Sequence[Track]:
 def _surveyed(
     tracks: Sequence[Track], top_hz: float, heard: Sequence[Track]
 ) -> list[tuple[Overview, bytes | None]]:
-    """Return the overview of each track, and the encoded sound of those in `heard`; each file is read once."""
+    """Return the overview of each track, and the sound of those in `heard`; each recording is read once."""
     lenses = [_Lens(track, top_hz, track in heard) for track in tracks]
     joint = _difference(lenses, top_hz)
     for lens in lenses:

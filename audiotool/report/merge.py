@@ -8,9 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from audiotool.errors import InputError
-from audiotool.report.csv_table import read_csv
-from audiotool.report.json_document import read_report
+from audiotool.report.read import read_report
 from audiotool.report.report import Report, Run
 
 _SHARD = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
@@ -24,9 +22,9 @@ def merged(paths: Sequence[Path]) -> Report:
     Raises:
         InputError: one of the files cannot be read or is no report.
     """
-    reports = [read_csv(path) if path.suffix.lower() == ".csv" else read_report(path) for path in paths]
+    reports = [read_report(path) for path in paths]
     rows = [row for report in reports for row in report.rows]
-    return Report(rows, _common([report.run for report in reports]), reports[0].command)
+    return Report(rows, _common([report.run for report in reports]), reports[0].command or "report merge")
 
 
 def _common(runs: Sequence[Run]) -> Run:
@@ -52,18 +50,3 @@ def missing_shards(paths: Iterable[Path]) -> list[str]:
         for n in range(1, int(count) + 1)
         if n not in numbers
     ]
-
-
-def check_formats(paths: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Check that the formats can be joined. A CSV does not say which of its columns are numbers.
-
-    Raises:
-        InputError: a report is neither JSON nor CSV, or a CSV is to become something else.
-    """
-    for path in paths:
-        if path.suffix.lower() not in (".json", ".csv"):
-            raise InputError(f"{path}: reports are merged from .json or .csv")
-    if any(path.suffix.lower() == ".csv" for path in paths):
-        for output in outputs:
-            if output.suffix.lower() != ".csv":
-                raise InputError(f"{output}: reports in CSV are merged into CSV; give them in JSON")

@@ -75,7 +75,7 @@ def test_windows_that_share_their_convolutions_are_those_of_the_whole_network() 
 
 @pytest.mark.slow
 @needs_models
-@pytest.mark.parametrize("seconds", [0.04, 1.0, 2.52, 4.0, 8.0])
+@pytest.mark.parametrize("seconds", [0.04, 0.5, 1.0, 1.13, 2.52, 4.0, 4.4, 8.0])
 def test_what_repeats_is_heard_once(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = speech_like(seconds, RATE, seed=7)
     quick = dnsmos.rate(Recording.of(waveform, RATE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from audiotool.errors import InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
 from audiotool.report.csv_table import read_csv
-from audiotool.report.json_document import read_report
-from audiotool.report.merge import check_formats, merged, missing_shards
+from audiotool.report.merge import merged, missing_shards
+from audiotool.report.read import check_readable, read_report
 from audiotool.report.report import Report, Run
 from audiotool.report.write import FORMATS, write_reports
 
@@ -51,7 +52,7 @@ def test_rows_are_joined_and_means_made_again(tmp_path: Path, ending: str) -> No
         app, ["report", "merge", *map(str, written(tmp_path, ending)), "-o", str(out)]
     )
     assert result.exit_code == 0, result.output
-    whole = read_report(out) if ending == "json" else read_csv(out)
+    whole = read_report(out)
     assert [r.name for r in whole.rows] == ["a.wav", "b, c.wav", "mean"]
     assert whole.rows[0].values["pesq"].value == 2.0
     assert whole.rows[0].baseline["pesq"].value == 1.5
@@ -77,10 +78,11 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
     assert "report-0002-of-0002.csv" in result.output
 
 
-def test_the_whole_is_written_in_any_format(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_the_whole_is_written_in_any_format(tmp_path: Path, ending: str) -> None:
     recording = write_speech(tmp_path / "in" / "a.wav", 0.5)
     outputs = [tmp_path / f"all{ending}" for ending in FORMATS]
-    sources = list(map(str, written(tmp_path, "json")))
+    sources = list(map(str, written(tmp_path, ending)))
     words = [word for path in outputs for word in ("-o", str(path))]
     result = CliRunner().invoke(app, ["report", "merge", *sources, *words, "--report-audio", "link"])
     assert result.exit_code == 0, result.output
@@ -89,6 +91,37 @@ def test_the_whole_is_written_in_any_format(tmp_path: Path) -> None:
     # A path that leads to nothing from here is looked for beside the reports.
     assert page.count(f'"sound":"in/{recording.name}"') == 1
     assert all(path.stat().st_size for path in outputs)
+    document = json.loads((tmp_path / "all.json").read_text())
+    assert document["command"] == ("evaluate" if ending == "json" else "report merge")
+    assert [entry["peak"] for entry in document["files"]] == [0.5] * 3
+    assert document["summary"]["pesq"] == {"mean": 2.5, "scored": 2, "null": 1}
+
+
+def test_facts_come_back_from_csv_as_they_were(tmp_path: Path) -> None:
+    facts = {
+        "status": "done",
+        "input": "2026",
+        "output": ["a.voice.wav", "a.noise.wav"],
+        "seconds": 1.5,
+        "sample_rate": 16000,
+        "limited": 0,
+        "peak": 1e-5,
+        "model": "3",
+        "settings": {"mix": 0.8, "remove": "a=b", "max_attenuation_db": None, "stereo": True},
+    }
+    rows = [Row("a", facts=facts), Row("b", facts={"status": "failed", "output": "b; c"}, failed=True)]
+    write_reports([tmp_path / "r.csv"], Report(rows))
+    assert [row.facts for row in read_report(tmp_path / "r.csv").rows] == [row.facts for row in rows]
+
+
+def test_a_csv_is_shown(tmp_path: Path) -> None:
+    source, _ = written(tmp_path, "csv")
+    out = [tmp_path / f"page{ending}" for ending in FORMATS]
+    words = [word for path in out for word in ("-o", str(path))]
+    result = CliRunner().invoke(app, ["report", "show", str(source), *words, "--report-audio", "none"])
+    assert result.exit_code == 0, result.output
+    assert "b, c.wav" in (tmp_path / "page.html").read_text()
+    assert json.loads((tmp_path / "page.json").read_text())["command"] == "report show"
 
 
 def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
@@ -99,7 +132,8 @@ def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
             read_csv(path)
     with pytest.raises(InputError, match="cannot read"):
         read_csv(tmp_path / "none.csv")
-    with pytest.raises(InputError, match="merged into CSV"):
-        check_formats([path], [tmp_path / "all.md"])
     with pytest.raises(InputError, match=r"from \.json or \.csv"):
-        check_formats([tmp_path / "report.md"], [])
+        check_readable(tmp_path / "report.md")
+    result = CliRunner().invoke(app, ["report", "merge", str(tmp_path / "page.html"), "-o", "all.csv"])
+    assert result.exit_code == 2
+    assert not Path("all.csv").exists()

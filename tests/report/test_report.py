@@ -12,7 +12,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row, remarks, summary
 from audiotool.report.csv_table import to_csv
-from audiotool.report.json_document import read_report, to_json
+from audiotool.report.json_document import read_json_report, to_json
 from audiotool.report.markdown_table import to_markdown
 from audiotool.report.report import Report, Run
 from audiotool.report.write import check_paths, write_reports
@@ -102,9 +102,9 @@ def test_json_is_read_back(rows: list[Row], tmp_path: Path) -> None:
     run = Run.begin("audiotool denoise 'a b.wav'", model="denoise-16k", settings={"mix": 0.8}).ended()
     path = tmp_path / "r.json"
     write_reports([path], Report(rows, run))
-    assert read_report(path) == Report(rows, run)
+    assert read_json_report(path) == Report(rows, run)
     path.write_text(to_json(Report([], Run())))
-    assert read_report(path) == Report([], Run())
+    assert read_json_report(path) == Report([], Run())
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_json_is_read_back(rows: list[Row], tmp_path: Path) -> None:
 def test_what_is_no_report_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(InputError, match="is no report") as refused:
-        read_report(tmp_path / "r.json")
+        read_json_report(tmp_path / "r.json")
     assert "\n" not in str(refused.value)
 
 
@@ -151,4 +151,4 @@ def test_a_score_that_is_no_number_makes_no_report(tmp_path: Path) -> None:
         entry = f'{{"file": "a", "pesq": {number}, "reasons": {{}}, "notes": []}}'
         (tmp_path / "r.json").write_text(f'{{"files": [{entry}], "summary": {{"pesq": {{}}}}}}')
         with pytest.raises(InputError, match="is no report"):
-            read_report(tmp_path / "r.json")
+            read_json_report(tmp_path / "r.json")
