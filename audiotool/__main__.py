@@ -2,8 +2,8 @@
 
 
 def main() -> None:
-    """Run what was typed."""
-    # Worker processes import this module as well, and need nothing of the command line.
+    """Run the command line."""
+    # Imported here because worker processes import this module too and do not need the command line.
     from audiotool.cli.app import main as run
 
     run()

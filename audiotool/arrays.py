@@ -1,7 +1,6 @@
 """Users' arrays: numpy arrays and torch tensors as float32 samples, and back.
 
-Samples are of any floating type, full scale being 1, or of int16, full scale being 32768, as sound cards and
-telephones have them.
+Samples are of any floating type with a full scale of 1, or int16 with a full scale of 32768.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class UserArray(Generic[ArrayT]):
     """
 
     def __init__(self, waveform: ArrayT) -> None:
-        # Whoever passes a tensor has imported torch; it is not imported for arrays.
+        # A caller who passes a tensor has imported torch; it is not imported for arrays.
         torch = sys.modules.get("torch")
         self.is_tensor = torch is not None and isinstance(waveform, torch.Tensor)
         values = _values_of(waveform) if self.is_tensor else np.asarray(waveform)

@@ -19,7 +19,7 @@ if sys.platform != "win32":
     import fcntl
 
 LONGEST_NAME = 255
-"""Bytes that file systems take."""
+"""Greatest length of a file name in bytes."""
 
 PART = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.part", re.DOTALL)
 """Pattern of the names of files that are not complete."""
@@ -42,7 +42,7 @@ class Replacement:
     Args:
         path: path of the complete file.
     Attributes:
-        file: to write and read; `commit` and `discard` close it.
+        file: file for writing and reading; `commit` and `discard` close it.
     Raises:
         OSError: the folder cannot be written or the disk is full.
     """
@@ -73,7 +73,7 @@ class Replacement:
         """Remove the file if it has not been committed."""
         with suppress(OSError):
             self._temporary.unlink(missing_ok=True)
-        # Closing writes what is still buffered, for which there may be no room.
+        # Closing flushes the buffer, which may fail on a full disk.
         with suppress(OSError):
             self.file.close()
 
@@ -187,11 +187,11 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO]:
         except BlockingIOError:
             pass
         except OSError:
-            # Such a file system knows no locks: nobody takes the file for a leftover.
+            # The file system has no locks, so that no process removes the file as a leftover.
             return path, file
         if _is_at(path, file):
             return path, file
-        # Another process took it for a leftover before it was locked.
+        # Another process removed it as a leftover before it was locked.
         file.close()
 
 

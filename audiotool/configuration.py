@@ -1,8 +1,8 @@
 """Configurations: dataclasses from plain values of checkpoints, recipes and official files.
 
-The dataclass of a configuration says which values are valid: the type of each field, and its range as one of
-the kinds below. The ranges are far beyond every published network. They end where a file from outside could
-exhaust time or memory. `value_types` compares; recipes, which are nested, are checked by pydantic.
+The dataclass of a configuration defines the valid values: the type of each field, and its range as one of the
+kinds below. The ranges are far beyond every published network, and keep a file from outside from exhausting
+time or memory. `value_types` checks the values; recipes, which are nested, are checked by pydantic.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Stem = Annotated[str, Pattern(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}")]
 Stems = Annotated[tuple[Stem, ...], Items(1)]
 
 MAX_ENTRIES = 256
-"""Of a list."""
+"""Greatest number of items of a list."""
 
 
 def build_config(config_class: Callable[..., ConfigT], values: Mapping[str, Any], name: str) -> ConfigT:
@@ -64,7 +64,7 @@ def build_config(config_class: Callable[..., ConfigT], values: Mapping[str, Any]
         name: prefix of the key in messages.
     Raises:
         CheckpointError: a key is unknown or missing, a value is of another type or out of range, or values do
-            not go together.
+            not fit each other.
     """
     fields = [f.name for f in dataclasses.fields(config_class)]  # type: ignore[arg-type]
     for key in values:

@@ -3,14 +3,16 @@
 Models, losses, tasks, metrics and importers are all found the same way: a class with a `name` in any module
 of its package. Names use hyphens (`parallel-wavegan`), modules underscores (`parallel_wavegan.py`).
 
-Other packages add theirs by entry points. The group is the package's dotted name, the entry point's
-name is the class's:
+Other packages add classes by entry points. The group is the package's dotted name, the name of the entry
+point
+is that of the class:
 
     [project.entry-points."audiotool.metrics"]
     wer = "recogniser_scores:WordErrorRate"
 
-Entry points are read when a name is not the project's own, or when all are listed. One that is broken is left
-out, and one line in the log names its package.
+Entry points are read when a name is not one of the project's, or when all are listed. A broken one is left
+out,
+and one line in the log names its package.
 """
 
 from __future__ import annotations
@@ -100,9 +102,9 @@ class Catalogue(Generic[T]):
             the catalogue's error: no class has that name (the message lists the nearest and all), or the
                 class is of another package and cannot be imported.
         """
-        own = self._find_builtin(name)
-        if own is not None:
-            return own
+        builtin = self._find_builtin(name)
+        if builtin is not None:
+            return builtin
         for entry in self._entries():
             if entry.name == name:
                 return self._load(entry)
@@ -141,8 +143,8 @@ class Catalogue(Generic[T]):
         if not (isinstance(found, type) and issubclass(found, self.base)):
             raise self.error(f"{self._called(entry)} is left out: {entry.value} is no {self.base.__name__}")
         if found.__dict__.get("name") != entry.name:
-            own = found.__dict__.get("name")
-            raise self.error(f"{self._called(entry)} is left out: {entry.value} has the name {own!r}")
+            declared = found.__dict__.get("name")
+            raise self.error(f"{self._called(entry)} is left out: {entry.value} has the name {declared!r}")
         return found
 
     def _called(self, entry: EntryPoint) -> str:

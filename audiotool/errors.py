@@ -2,7 +2,7 @@
 
 AudiotoolError
 ├── InputError        a file, its format, sample rate or channels
-│   └── PlanError     inputs, outputs or options that do not go together; nothing was started
+│   └── PlanError     inputs, outputs or options that do not fit each other; no job was started
 ├── CheckpointError   a checkpoint's hash, metadata, keys or shapes
 ├── RecipeError       a recipe's key path or value
 ├── ExportError       a model that has no graph
@@ -26,7 +26,7 @@ class InputError(AudiotoolError):
 
 
 class PlanError(InputError):
-    """Inputs, outputs or options that do not go together; found before any work began."""
+    """Inputs, outputs or options do not fit each other; found before any work began."""
 
     exit_code = 2
 
@@ -42,7 +42,7 @@ class RecipeError(AudiotoolError):
 
 
 class ExportError(AudiotoolError):
-    """A model cannot be exported; the message says what in it has no counterpart in a graph."""
+    """A model cannot be exported; the message names the part that a graph cannot have."""
 
 
 class StreamError(AudiotoolError):
@@ -54,6 +54,6 @@ class DependencyError(AudiotoolError):
 
 
 class DeviceError(AudiotoolError):
-    """The asked device is not present or has no memory left."""
+    """The requested device does not exist or has no memory left."""
 
     exit_code = 2

@@ -58,9 +58,9 @@ def require(module: str, purpose: str) -> None:
     """Check that a module is installed.
 
     Args:
-        purpose: what needs it, the beginning of the message.
+        purpose: the beginning of the message, which names the feature that needs the module.
     Raises:
-        DependencyError: it is not; the message has the command that installs it.
+        DependencyError: it is not installed; the message has the command that installs it.
     """
     if not is_there(module):
         raise DependencyError(f"{purpose} needs {module}, which is not installed: {install(EXTRAS[module])}")

@@ -1,4 +1,4 @@
-"""Paths for libraries. A file's name is bytes, and need not be UTF-8."""
+"""Paths for libraries. The name of a file consists of bytes, which may not be UTF-8."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def is_url(place: object) -> bool:
 
 @contextlib.contextmanager
 def in_utf8(path: str | Path) -> Iterator[str]:
-    """Yield a path that is UTF-8, for a library that accepts no other (safetensors), if need be one of the
-    open file.
+    """Yield a path in UTF-8 for a library that accepts no other (safetensors); if the name is not UTF-8, one
+    that
+    refers to the open file.
 
     Raises:
         OSError: the name is not UTF-8, and the file cannot be opened.

@@ -4,11 +4,12 @@
     enhanced = pipeline(waveform, sample_rate)                  # (time,) or (channels, time)
     for block in pipeline.stream(blocks, sample_rate): ...      # constant memory
     pipeline.process_file("in.wav", "out.wav")
-    live = pipeline.live(sample_rate)                           # feed any number, get what is ready
+    live = pipeline.live(sample_rate)                           # feed any number, get the finished samples
 
-What a model needs to know of a whole recording (`uses_level`, `extends_from_hz`, `warm_up_seconds`) is
-measured for arrays and files in a first pass. `stream` waits for the warm-up; in place of the level it uses a
-running estimate, and it leaves the bandwidth out. `live` and pipes have no warm-up either.
+Conditions that depend on a whole recording (`uses_level`, `extends_from_hz`, `warm_up_seconds`) are measured
+for arrays and files in a first pass. `stream` waits for the warm-up, uses a running estimate of the level,
+and
+does not measure the bandwidth. `live` and pipes have no warm-up either.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ NARROW_BAND = 0.8
 so."""
 
 RESAMPLED_BAND = 0.95
-"""Share of a lower rate's band that a resampler keeps: a model that is told more leaves a gap."""
+"""Share of a lower rate's band that a resampler keeps. A greater `bandwidth_hz` would leave a gap."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
@@ -293,22 +294,28 @@ class Pipeline:
         if settings.widens:
             rate = settings.output_rate or max(sample_rate, self.sample_rate)
             settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
-        conditions = {**self.conditions, **measured, **self._told(sample_rate, settings, measured)}
+        conditions = {
+            **self.conditions,
+            **measured,
+            **self._bandwidth_condition(sample_rate, settings, measured),
+        }
         return Session(self.engine, sample_rate, channels, settings, **conditions)
 
-    def _told(self, sample_rate: int, settings: Settings, measured: dict[str, Any]) -> dict[str, float]:
-        """Where the content of what the model hears ends, if that is known.
+    def _bandwidth_condition(
+        self, sample_rate: int, settings: Settings, measured: dict[str, Any]
+    ) -> dict[str, float]:
+        """Return the condition `bandwidth_hz` of the model's input, if it is known.
 
         Raises:
-            StreamError: the settings say so to a model that adds nothing.
+            StreamError: the settings have a bandwidth, but the model extends none.
         """
         if settings.bandwidth_hz is not None and self.engine.extends_from_hz is None:
             raise StreamError(f"{self.engine.name} extends no band: a bandwidth says nothing to it")
         bandwidth = settings.bandwidth_hz or measured.get("bandwidth_hz")
         if bandwidth is None:
             return {}
-        heard = RESAMPLED_BAND * sample_rate / 2 if sample_rate < self.sample_rate else math.inf
-        return {"bandwidth_hz": min(bandwidth, heard)}
+        resampled = RESAMPLED_BAND * sample_rate / 2 if sample_rate < self.sample_rate else math.inf
+        return {"bandwidth_hz": min(bandwidth, resampled)}
 
     def _with_chunk(self, seconds: float, channels: int) -> Settings:
         """Return the settings with `chunk_seconds` of so much audio, unless the user has set it.
@@ -394,7 +401,7 @@ class LiveStream:
 
     @property
     def latency_seconds(self) -> float:
-        """The same in seconds."""
+        """The latency in seconds."""
         return self.latency / self._session.sample_rate
 
     def feed(self, block: ArrayT) -> ArrayT:
@@ -453,7 +460,8 @@ class LiveStream:
 
 
 def _begin_of(metadata: checkpoint.Metadata) -> float:
-    """Lowest frequency in Hz at which a checkpoint's model adds something, as its configuration says."""
+    """Return the lowest frequency in Hz at which a checkpoint's model adds content, from its
+    configuration."""
     begin = metadata.model["config"].get("extend_from_hz")
     return math.inf if begin is None else float(begin)
 

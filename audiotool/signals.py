@@ -18,7 +18,7 @@ Handler = Callable[[int, FrameType | None], None]
 INTERRUPT = signal.SIGINT
 TERMINATE = signal.SIGTERM
 HANG_UP = None if sys.platform == "win32" else signal.SIGHUP
-"""Windows knows none."""
+"""SIGHUP; Windows has none."""
 
 
 def unwind_on_request() -> None:
@@ -71,7 +71,7 @@ def held_back() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker
 
-    # Started with the child, it would let the signals through.
+    # The start of the resource tracker unblocks signals, so it must not happen inside the block.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     try:
@@ -98,7 +98,7 @@ def end(children: Sequence[BaseProcess], patience: float) -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    # A closing terminal hangs up more than once, and the way out must not be cut short.
+    # A closing terminal sends SIGHUP more than once, which must not interrupt the clean-up.
     _ignore(HANG_UP)
     sys.exit(128 + number)
 

@@ -1,4 +1,4 @@
-"""Compare plain values with the types of a dataclass's fields, strictly: neither "16" nor true is a number.
+"""Check plain values against the types of a dataclass's fields, strictly: neither "16" nor true is a number.
 
 The types are int, float, str, bool, None, `Literal`, `Any`, dictionaries with string keys, lists, tuples,
 unions and `Annotated` with a range, a pattern or a least number of items.
@@ -23,7 +23,7 @@ _NAMES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 def quote(value: Any) -> str:
-    """Return a value as messages show it, shortened."""
+    """Return a value for a message, shortened."""
     return _quoting.repr(value)
 
 
@@ -37,7 +37,7 @@ class Range:
     lt: float | None = None
 
     def problem(self, value: Any) -> str | None:
-        """What the value should be and is not."""
+        """Return the valid values if this value is invalid, else None."""
         if self.ge is not None and value < self.ge:
             return f"should be greater than or equal to {self.ge}"
         if self.gt is not None and value <= self.gt:
@@ -56,7 +56,7 @@ class Pattern:
     expression: str
 
     def problem(self, value: Any) -> str | None:
-        """What the value should be and is not."""
+        """Return the valid values if this value is invalid, else None."""
         return None if re.fullmatch(self.expression, value) else f"should match {self.expression}"
 
 
@@ -67,7 +67,7 @@ class Items:
     least: int
 
     def problem(self, value: Any) -> str | None:
-        """What the value should be and is not."""
+        """Return the valid values if this value is invalid, else None."""
         return None if len(value) >= self.least else f"should have at least {self.least} item"
 
 
@@ -90,7 +90,7 @@ def _hints(dataclass_type: Any) -> dict[str, Any]:
 
 
 Problem = tuple[str, Any, str]
-"""Where in a field's value, what is there, and what should be."""
+"""Path in the value of a field, the value found, and the valid values."""
 
 
 def _check(value: Any, kind: Any) -> list[Problem]:
@@ -105,10 +105,12 @@ def _check(value: Any, kind: Any) -> list[Problem]:
         tried = [_check(value, argument) for argument in arguments if argument is not type(None)]
         if (value is None and type(None) in arguments) or not all(tried):
             return []
-        # Where it is wrong deepest inside, that is what was meant.
+        # The error deepest inside belongs to the type that the value resembles most.
         deepest = max((wrong[0][0].count(".") for wrong in tried), default=0)
-        meant = [wrong[0] for wrong in tried if wrong[0][0].count(".") == deepest]
-        return [(meant[0][0], meant[0][1], " or ".join(dict.fromkeys(allowed for *_, allowed in meant)))]
+        closest = [wrong[0] for wrong in tried if wrong[0][0].count(".") == deepest]
+        return [
+            (closest[0][0], closest[0][1], " or ".join(dict.fromkeys(allowed for *_, allowed in closest)))
+        ]
     if origin is Literal:
         fits = any(type(value) is type(choice) and value == choice for choice in arguments)
         *most, last = (repr(choice) for choice in arguments)

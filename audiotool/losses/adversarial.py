@@ -20,13 +20,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Judgement = tuple[Tensor, list[Tensor]]
+DiscriminatorOutput = tuple[Tensor, list[Tensor]]
 Kind = Literal["least-squares", "hinge", "hinge-linear"]
 Reduction = Literal["sum", "mean"]
 
 
 def generator_loss(
-    fake: Sequence[Judgement], kind: Kind = "least-squares", reduction: Reduction = "sum"
+    fake: Sequence[DiscriminatorOutput], kind: Kind = "least-squares", reduction: Reduction = "sum"
 ) -> Tensor:
     """Return the distance of the judgements of estimates from "real".
 
@@ -45,8 +45,8 @@ def generator_loss(
 
 
 def discriminator_loss(
-    real: Sequence[Judgement],
-    fake: Sequence[Judgement],
+    real: Sequence[DiscriminatorOutput],
+    fake: Sequence[DiscriminatorOutput],
     kind: Kind = "least-squares",
     reduction: Reduction = "sum",
 ) -> Tensor:
@@ -61,8 +61,8 @@ def discriminator_loss(
 
 
 def feature_matching_loss(
-    real: Sequence[Judgement],
-    fake: Sequence[Judgement],
+    real: Sequence[DiscriminatorOutput],
+    fake: Sequence[DiscriminatorOutput],
     layers: Reduction = "sum",
     reduction: Reduction = "sum",
 ) -> Tensor:

@@ -16,9 +16,9 @@ def metric_generator_loss(discriminator: MetricDiscriminator, outputs: dict[str,
     """Return the squared distance of the predicted score from a perfect one.
 
     Args:
-        outputs: of a magnitude and phase model: "judged_magnitude" and "target_magnitude" (B, F, T).
+        outputs: of a magnitude and phase model: "scored_magnitude" and "target_magnitude" (B, F, T).
     """
-    return (discriminator.score(outputs["target_magnitude"], outputs["judged_magnitude"]) - 1).square().mean()
+    return (discriminator.score(outputs["target_magnitude"], outputs["scored_magnitude"]) - 1).square().mean()
 
 
 def metric_discriminator_loss(
@@ -31,13 +31,13 @@ def metric_discriminator_loss(
         pesq: wide-band PESQ of each estimate. If one is None (PESQ found no speech in it), this step leaves
             the estimates out, as published.
     """
-    target, judged = (outputs[key].detach() for key in ("target_magnitude", "judged_magnitude"))
+    target, estimate = (outputs[key].detach() for key in ("target_magnitude", "scored_magnitude"))
     loss = (discriminator.score(target, target) - 1).square().mean()
     scores = [score for score in pesq if score is not None]
     if len(scores) < len(pesq):
         return loss
-    wanted = pesq_as_score(torch.tensor(scores).to(target))
-    return loss + F.mse_loss(discriminator.score(target, judged)[:, 0], wanted)
+    measured = pesq_as_score(torch.tensor(scores).to(target))
+    return loss + F.mse_loss(discriminator.score(target, estimate)[:, 0], measured)
 
 
 def pesq_as_score(pesq: Tensor) -> Tensor:

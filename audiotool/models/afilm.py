@@ -3,9 +3,10 @@
 Rakotonirina: Self-Attention for Audio Super-Resolution, MLSP 2021, arXiv:2108.11637 (AFiLM). Birnbaum,
 Kuleshov, Enam, Koh, Ermon: Temporal FiLM, NeurIPS 2019, arXiv:1909.06628 (TFiLM).
 
-The input is the low-rate signal brought to the target rate; the network adds what is missing. It works on
-patches of 8192 samples, one independent of the next, so a stream is exact: whole patches go through as they
-fill, and the last one is filled with zeros. Within a patch everything sees everything.
+The input is the low-rate signal resampled to the target rate; the network adds the missing band. It processes
+patches of 8192 samples independently, so a stream is exact: a patch is processed when it is full, and the
+last
+one is filled with zeros. Within a patch every output depends on every input.
 
     level l    conv, max pool 2, LeakyReLU, modulation in blocks of 128 / 2^l ─── skip ──┐
     bottleneck conv, max pool 2, LeakyReLU, modulation                                   │
@@ -15,8 +16,9 @@ fill, and the last one is filled with zeros. Within a patch everything sees ever
 Modulation: the maximum of each block of samples, as a sequence, goes through a transformer (AFiLM) or an LSTM
 (TFiLM), and the result multiplies all samples of its block.
 
-The published AFiLM leaves its transformer's dropout on when it predicts, so that its output is random. Here
-dropout is off outside training.
+The published AFiLM keeps its transformer's dropout on in inference, so that its output is random. Here
+dropout
+is off outside training.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ from audiotool.models.base import Model, State
 from audiotool.models.layers.attention import KINDS, Kind, SelfAttention
 
 SLOPE = 0.2
-"""Of the LeakyReLU on the way down."""
+"""Negative slope of the LeakyReLU in the encoder."""
 
 DILATION = 2
-"""Of every convolution but the last."""
+"""Dilation of every convolution but the last."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ class TFiLMConfig:
         sample_rate: Hz of input and output.
         filters: channels of each level.
         kernel_sizes: taps of each level.
-        bottleneck_filters, bottleneck_kernel_size, output_kernel_size: of the other two convolutions.
+        bottleneck_filters, bottleneck_kernel_size, output_kernel_size: sizes of the other two convolutions.
         patch_length: samples that are processed together; a multiple of 2 * first_block.
-        first_block: samples of a modulation block at the first level; halved at each, and on the way up the
-            bottleneck's everywhere.
-        dropout: after the bottleneck's and the upper convolutions.
+        first_block: samples of a modulation block at the first level, halved at each further one; the decoder
+            uses the bottleneck's everywhere.
+        dropout: probability after the convolutions of bottleneck and decoder.
     """
 
     sample_rate: Rate = 16000
@@ -76,11 +78,11 @@ class TFiLMConfig:
 
 @dataclass(frozen=True)
 class AFiLMConfig(TFiLMConfig):
-    """As TFiLM's, with a transformer for modulation; the published network has 134,723,842 parameters.
+    """Hyper-parameters of TFiLM and of its transformers; the published network has 134,723,842 parameters.
 
     Args:
-        heads: of attention; every number of channels is a multiple of it.
-        transformer_layers, transformer_inner_dim: of each modulation.
+        heads: number of attention heads; every number of channels is a multiple of it.
+        transformer_layers, transformer_inner_dim: sizes of each modulation's transformer.
         attention: kind of attention (audiotool.models.layers.attention), not windowed; published: full, to
             which memory-efficient is equal.
         attention_dropout: within the transformer, in training only.
@@ -108,7 +110,7 @@ def sub_pixel(x: Tensor) -> Tensor:
 
 
 def positional_code(length: int, dim: int, like: Tensor) -> Tensor:
-    """Sines on even and cosines on odd features, (length, dim)."""
+    """Return sines on even and cosines on odd features, (length, dim)."""
     feature = torch.arange(dim, device=like.device)
     rate = 10000.0 ** (-(feature - feature % 2) / dim)
     angle = torch.arange(length, device=like.device)[:, None] * rate
@@ -116,7 +118,7 @@ def positional_code(length: int, dim: int, like: Tensor) -> Tensor:
 
 
 class SameConv1d(nn.Conv1d):
-    """Convolution with as many outputs as inputs; of an odd number of zeros one more is put at the end."""
+    """Convolution with as many outputs as inputs; of an odd number of zeros the larger part is at the end."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, dilation: int = DILATION) -> None:
         super().__init__(inputs, outputs, kernel_size, dilation=dilation)
@@ -148,7 +150,7 @@ class EncoderLayer(nn.Module):
 
 
 class AttentionModulation(nn.Module):
-    """Transformer over the blocks' maxima (B, T, D); no part of it is causal."""
+    """Transformer over the blocks' maxima (B, T, D); not causal."""
 
     def __init__(self, dim: int, config: AFiLMConfig) -> None:
         super().__init__()
@@ -175,7 +177,7 @@ class RecurrentModulation(nn.Module):
 
 
 def modulate(x: Tensor, block: int, modulation: nn.Module) -> Tensor:
-    """Multiply each block of (B, C, T) by what `modulation` makes of the blocks' maxima."""
+    """Multiply each block of (B, C, T) by the output of `modulation` for the blocks' maxima."""
     factors = modulation(F.max_pool1d(x, block).transpose(1, 2)).transpose(1, 2)
     return (x.unflatten(-1, (-1, block)) * factors[..., None]).flatten(2)
 

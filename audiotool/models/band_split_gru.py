@@ -5,9 +5,8 @@ Separation with Band-Split RNN, TASLP 2023, arXiv:2209.15174). A layer has three
 processes each band, with the same weights for all. A perceptron along the bands mixes those of a frame, as
 the token mixing of Tolstikhin et al., MLP-Mixer, NeurIPS 2021, arXiv:2105.01601; BSRNN has a recurrence
 there, which would need one step a band. A perceptron then processes the features of each band. Weights are
-shared by the bands, so there are few of them and little data is needed. A second GRU, over all bands
-together, may follow each layer, for features that no single band has: the voice of a speaker, the kind of
-noise.
+shared by the bands, so there are few of them and little training data is needed. A second GRU over all bands
+together may follow each layer, for features that no single band has: the speaker, the kind of noise.
 
     bins  ->  bands (K, D)  ->  layers x [GRU over time, mixing of bands, perceptron]  ->  filters  ->  bins
 
@@ -15,9 +14,9 @@ The output is a complex ratio mask a stem; below `filter_below_hz` it may be a d
 The spectrum is divided by a running level, so that the output does not depend on the input's level, in files
 and live streams alike. Latency is that of the STFT: n_fft - 1 samples.
 
-The recurrent states describe noise, voices and level after a second or two; without them the first words
-suffer. A recording that can be read twice therefore has a warm-up: the network first runs over its beginning
-for the states alone, which are kept if the beginning holds more than noise.
+The recurrent states describe noise, voices and level only after a second or two, and until then the output is
+worse. A recording that can be read twice therefore has a warm-up: the network first runs over its beginning
+to compute the states, which are kept if the beginning holds more than noise.
 """
 
 from __future__ import annotations
@@ -107,12 +106,12 @@ class BandLinear(nn.Module):
 
 
 class Beginning(nn.Module):
-    """The learned initial state of a GRU; zeros until it is trained, as without one."""
+    """The learned initial state of a GRU, which is initialised with zeros."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = shape
-        # A vector: its entries have nothing of a matrix for an optimiser that looks for one.
+        # A vector, because Muon would orthogonalise a matrix.
         self.values = nn.Parameter(torch.zeros(math.prod(shape)))
 
     def forward(self, batch: int) -> Tensor:
@@ -138,25 +137,27 @@ class BandLayer(nn.Module):
         self.narrow = nn.Linear(expansion * dim, dim)
 
     def forward(self, x: Tensor, frames: int, state: State = None) -> tuple[Tensor, State]:
-        """Process rows of so many frames; the rows of a frame, and the bands of a row, are adjacent."""
+        """Process rows of `frames` frames; the rows of a frame, and the bands of a row, are adjacent."""
         if state is None and self.beginning is not None:
             state = self.beginning(x.shape[0] // (frames * self.bands))
         hidden = None if state is None else state.reshape(1, -1, state.shape[-1])
-        remembered, hidden = self.gru(self.time_norm(x).unflatten(0, (frames, -1)), hidden)
-        x = x + self.time(remembered.flatten(0, 1))
+        recurrent, hidden = self.gru(self.time_norm(x).unflatten(0, (frames, -1)), hidden)
+        x = x + self.time(recurrent.flatten(0, 1))
         x = x + self._mixed(self.band_norm(x).unflatten(0, (-1, self.bands))).flatten(0, 1)
         x = x + self.narrow(F.relu(self.widen(self.feature_norm(x)), inplace=True))
         return x, hidden.view(-1, self.bands, hidden.shape[-1])
 
     def _mixed(self, x: Tensor) -> Tensor:
-        """(N, K, D) -> the same, a perceptron along K."""
+        """Apply the perceptron along K: (N, K, D) -> (N, K, D)."""
         if torch.is_grad_enabled():
             return self.gather(F.relu(self.spread(x.transpose(1, 2)), inplace=True)).transpose(1, 2)
         if torch.compiler.is_exporting():
-            # The same as two convolutions, which other runtimes compute with bias and ReLU at once.
+            # Two convolutions compute the same, and other runtimes fuse them with bias and ReLU.
             x = F.relu(F.conv1d(x, self.spread.weight[..., None], self.spread.bias))
             return F.conv1d(x, self.gather.weight[..., None], self.gather.bias)
-        # Without transpositions, in 0.6 to 0.9 of the time; backward it would take 1.4 times as long.
+        # This takes 0.6 to 0.9 of the time, because it transposes nothing. Its backward pass would take 1.4
+        # times as
+        # long.
         for layer, act in ((self.spread, F.relu), (self.gather, None)):
             x = torch.baddbmm(layer.bias[:, None], layer.weight.expand(x.shape[0], -1, -1), x)
             x = x if act is None else act(x, inplace=True)
@@ -187,8 +188,8 @@ class Memory(nn.Module):
             state = self.beginning(x.shape[0] // (frames * self.bands))
         hidden = None if state is None else state[None]
         gathered = self.gather(self.norm(x).unflatten(0, (-1, self.bands)).flatten(1))
-        remembered, hidden = self.gru(gathered.unflatten(0, (frames, -1)), hidden)
-        return x + self.spread(remembered.flatten(0, 1)).unflatten(1, (self.bands, -1)).flatten(0, 1), hidden[
+        recurrent, hidden = self.gru(gathered.unflatten(0, (frames, -1)), hidden)
+        return x + self.spread(recurrent.flatten(0, 1)).unflatten(1, (self.bands, -1)).flatten(0, 1), hidden[
             0
         ]
 
@@ -201,7 +202,7 @@ class BandSplitGRU(Model):
     config_class = BandSplitGRUConfig
     small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1}
     reference = "Band split after Luo and Yu, TASLP 2023, arXiv:2209.15174; arrangement our own"
-    remembers: ClassVar[dict[str, str]] = {
+    state_meanings: ClassVar[dict[str, str]] = {
         "analysis.0": "samples that the next frame begins with",
         "analysis.1": "running level: mean power, and the weight it has gathered",
         "layers": "a layer's memory of each band",
@@ -220,7 +221,7 @@ class BandSplitGRU(Model):
         self.latency = c.n_fft - 1
         self.stems = c.stems
         if len(c.stems) > 1:
-            self.warm_up_seconds = 6.0  # who speaks shows later than what noise there is
+            self.warm_up_seconds = 6.0  # separation needs the speakers, which appear later than the noise
         self.analysis: nn.Module = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         bands = sum(count for count, _ in c.bands)
@@ -238,7 +239,7 @@ class BandSplitGRU(Model):
             BandLinear(count, 2 * c.dim, 2 * len(c.stems) * taps * width, _halves(len(c.stems), taps, width))
             for (count, width), taps in zip(c.bands, self.taps, strict=True)
         )
-        # Neighbouring groups of as many taps are filtered together.
+        # Neighbouring groups with the same number of taps are filtered together.
         self.filters = nn.ModuleList(DeepFilter(taps) for taps, _ in itertools.groupby(self.taps))
 
     def _taps_of_groups(self) -> list[int]:
@@ -250,7 +251,7 @@ class BandSplitGRU(Model):
 
     @property
     def recurrences(self) -> dict[str, nn.ModuleList]:
-        """The recurrent layers by their path in the state: lists of `BandLayer` or `Memory`."""
+        """Return the recurrent layers by their path in the state: lists of `BandLayer` or `Memory`."""
         return {"layers": self.layers, "memories": self.memories}
 
     def start(self, level: Level[Tensor] | None = None, memory: State = None, **conditions: Any) -> State:
@@ -272,17 +273,17 @@ class BandSplitGRU(Model):
         return found
 
     def warm_up(self, beginning: Tensor) -> State:
-        # After noise alone the first words are lost: that warm-up is as good as none.
+        # After a warm-up with noise alone the first words would be lost, so its state is reset.
         kept, state = self.step(beginning)
         state = self.forget(state, ~is_kept(beginning, kept))
         _, level_state, _ = state["analysis"]
         return {name: state[name] for name in self.recurrences} | {"analysis": (None, level_state, None)}
 
     def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
-        begun = self.start(memory=memory)
+        initial = self.start(memory=memory)
 
-        def again(held: Tensor | None, start: Tensor | float | None) -> Tensor | None:
-            if held is None:  # a beginning itself
+        def reset(held: Tensor | None, start: Tensor | float | None) -> Tensor | None:
+            if held is None:  # the state is that of a beginning already
                 return None
             mask = rows.view(-1, *[1] * (held.dim() - 1))
             return torch.where(mask, 0.0 if start is None else start, held)
@@ -291,12 +292,14 @@ class BandSplitGRU(Model):
         for name, parts in self.recurrences.items():
             beginnings = [part.beginning for part in parts]
             learnt = [b(len(rows)) if isinstance(b, Beginning) else None for b in beginnings]
-            starts = [start if start is not None else b for start, b in zip(begun[name], learnt, strict=True)]
-            kept[name] = [again(h, s) for h, s in zip(state[name], starts, strict=True)]
+            starts = [
+                start if start is not None else b for start, b in zip(initial[name], learnt, strict=True)
+            ]
+            kept[name] = [reset(h, s) for h, s in zip(state[name], starts, strict=True)]
         if state["analysis"] is not None:
             stft_state, level_state, waiting = state["analysis"]
-            start = None if begun["analysis"] is None else begun["analysis"][1]
-            kept["analysis"] = (stft_state, again(level_state, start), waiting)
+            start = None if initial["analysis"] is None else initial["analysis"][1]
+            kept["analysis"] = (stft_state, reset(level_state, start), waiting)
         return kept
 
     @torch.no_grad()
@@ -325,11 +328,11 @@ class BandSplitGRU(Model):
     def _enhance(self, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
         """Spec (B, F, T) and levels (B, 1, T) -> output specs (B, S, F, T)."""
         bins = spec.permute(2, 0, 1)
-        hidden = self._hear(bins, levels.permute(2, 0, 1), state)
+        hidden = self._encode(bins, levels.permute(2, 0, 1), state)
         return self._filter(bins, hidden, state).permute(1, 2, 3, 0)
 
-    def _hear(self, bins: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
-        """Complex (T, B, F) and levels (T, B, 1) -> features of every band (T * B, K, D)."""
+    def _encode(self, bins: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
+        """Encode complex (T, B, F) with levels (T, B, 1) to the features of every band (T * B, K, D)."""
         c, frames = self.config, bins.shape[0]
         sizes = [count * width for count, width in c.bands]
         features = self._features(bins[..., 1:].flatten(0, 1), levels.flatten(0, 1))
@@ -339,7 +342,7 @@ class BandSplitGRU(Model):
                 self.split, features.split(sizes, dim=1), c.bands, strict=True
             )
         ]
-        # What layers add to stays in single precision, whatever they are computed in.
+        # The residual stream stays in single precision under autocast.
         h = torch.cat(parts).transpose(0, 1).to(features.dtype)
         bands, h = h.shape[1], h.flatten(0, 1)
         states, memories = list(state["layers"]), list(state["memories"])
@@ -351,7 +354,7 @@ class BandSplitGRU(Model):
         return h.unflatten(0, (-1, bands))
 
     def _filter(self, bins: Tensor, hidden: Tensor, state: dict[str, Any]) -> Tensor:
-        """Complex (T, B, F) and features (T * B, K, D) -> complex outputs (T, B, S, F)."""
+        """Filter complex (T, B, F) as the features (T * B, K, D) say: complex outputs (T, B, S, F)."""
         frames = bins.shape[0]
         h = F.relu(self.head(self.head_norm(hidden)), inplace=True)
         groups = h.transpose(0, 1).split([count for count, _ in self.config.bands])
@@ -360,10 +363,10 @@ class BandSplitGRU(Model):
         outputs, filter_states = [], []
         end = 0
         for layer, layer_state in zip(self.filters, state["filters"], strict=True):
-            own = torch.cat([k for k in coefficients if k.shape[3] == layer.taps], dim=4)
-            begin, end = end, end + own.shape[4]
-            own = torch.complex(*own.to(bins.real.dtype))
-            filtered, layer_state = layer(bins[..., begin:end], own, layer_state)
+            kernels = torch.cat([k for k in coefficients if k.shape[3] == layer.taps], dim=4)
+            begin, end = end, end + kernels.shape[4]
+            kernels = torch.complex(*kernels.to(bins.real.dtype))
+            filtered, layer_state = layer(bins[..., begin:end], kernels, layer_state)
             outputs.append(filtered)
             filter_states.append(layer_state)
         state["filters"] = filter_states

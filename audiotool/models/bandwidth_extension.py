@@ -1,4 +1,5 @@
-"""Bandwidth extension by source and filter: a GRU says how loud the missing bands are, the rest fills them.
+"""Bandwidth extension by source and filter: GRUs predict the powers of the missing bands, a source fills
+them.
 
     x ─┬─ spec ── powers of the bands below the edge ── GRUs ─┬─ powers of the bands above ─┐
        │                                                      └─ share of harmonics h       │
@@ -6,14 +7,16 @@
        │         spec of noise ──── sqrt(1 - h) ┘                                            the edge │
        └────────────────────────────────────────────────────────────────────────────────────────── + ─┴─ y
 
-The edge is where the recording's own content ends, any frequency from `extend_from_hz` on: the network is
-told (`bandwidth_hz`) and hears the bands below alone. Where nobody tells, it follows the mean spectrum of
-what it has heard. Below the edge the input passes as it is.
+The edge is the highest frequency of the recording's content, any frequency from `extend_from_hz` on. It is
+the
+condition `bandwidth_hz`, and the network's input is the bands below it. Without the condition `EdgeTracker`
+estimates it from the mean spectrum so far. Below the edge the input passes unchanged.
 
-Rectifying a waveform makes harmonics of its pitch at all frequencies, and noise of its noise; divided by its
-own spectral envelope it is a source without colour (Makhoul and Berouti, High-frequency regeneration in
-speech coding systems, ICASSP 1979). Real speech is noisier the higher the band: h, learnt as the correlation
-of the source's magnitudes with the target's, is how much of it is used.
+The rectified waveform has harmonics of the pitch, and noise, at all frequencies. Divided by its spectral
+envelope it is a source with a flat spectrum (Makhoul and Berouti, High-frequency regeneration in speech
+coding systems, ICASSP 1979). Speech is noisier in higher bands, so the source is mixed with noise. Its share
+h
+is trained to be the correlation of the source's magnitudes with the target's.
 
 Latency is that of the STFT: n_fft - 1 samples.
 """
@@ -45,19 +48,20 @@ QUIETEST = 1e-9
 """Added to powers before their logarithm; 1 is a bin of white noise as loud as the running level."""
 
 LOUDEST = 3.0
-"""Natural logarithm of a band's greatest power: nothing of speech is louder."""
+"""Natural logarithm of the greatest power of a band, beyond that of speech."""
 
 SILENT = 1e-10
-"""Power (-100 dB of full scale) of an input frame to which little is added, and to silence nothing."""
+"""Power of an input frame (-100 dB of full scale) at which that of the added band is halved; silence gets
+none."""
 
 GROUP = 4
-"""Bins that the edge is looked for in together."""
+"""Number of bins in a group, the resolution of the edge."""
 
 EDGE_RANGE = 1e-6
-"""Power relative to the loudest group (-60 dB): a group with less holds nothing of the recording's own."""
+"""Power relative to the loudest group (-60 dB) below which a group holds no content."""
 
 ROUNDS = 1 << 20
-"""Frames after which the noise begins again; a float counts so far."""
+"""Frames after which the noise repeats, below the greatest integer that a float32 can count to."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +72,13 @@ class BandwidthExtensionConfig:
         sample_rate: Hz.
         n_fft, hop_length: samples; the window is the square root of a Hann.
         extend_from_hz: lowest edge; below it nothing is added.
-        bands: of equal width on the ERB scale, at least 2 bins each.
+        bands: number of bands of equal width on the ERB scale, each of at least 2 bins.
         dim: features a frame.
         layers: GRUs.
-        gain_db: added to what is predicted, outside training.
+        gain_db: gain of the predicted bands outside training.
         level_seconds: time constant of the running level.
-        edge_seconds: time constant of the mean spectrum in which the edge is looked for.
-        seed: of the noise.
+        edge_seconds: time constant of the mean spectrum from which the edge is estimated.
+        seed: seed of the noise.
     """
 
     sample_rate: Rate = 48000
@@ -97,14 +101,16 @@ class BandwidthExtensionConfig:
 
 
 class EdgeTracker(nn.Module):
-    """Spec (B, T, F) -> where its content ends, (B, T, 1) in Hz; half the rate until anything was heard.
+    """Spec (B, T, F) -> bandwidth so far (B, T, 1) in Hz, half the sample rate until the first sound.
 
-    The mean power spectrum so far, the past counting less and less, has its content where it lies within
-    60 dB of its loudest group of bins. A group counts as loud as it was in the weakest of the last three
-    frames: a click, or a sound that begins at once, is in two. The spec is weighted in time by one more Hann
-    window, three bins wide: what is loud leaks into no other group.
+    The content ends at the highest group of bins within 60 dB of the loudest one in an exponentially weighted
+    mean of the power spectrum. Each frame enters with the least power of the last three frames in each group,
+    because clicks and abrupt onsets fill the spectrum of at most two frames. The frames are weighted by one
+    more
+    Hann window, a convolution over three bins, so that loud groups do not leak into others.
 
-    State: (B, groups, 2), of each group as `RunningLevel` has it, and (B, 2, groups), powers of two frames.
+    State: (B, groups, 2), the state of `RunningLevel` of each group, and (B, 2, groups), powers of two
+        frames.
     """
 
     upper_edges: Tensor
@@ -134,7 +140,7 @@ class EdgeTracker(nn.Module):
 
 
 class BandwidthExtension(Model):
-    """Waveform (B, 1, T) to the same with a wider band (B, 1, T)."""
+    """Waveform (B, 1, T) to a waveform of wider band (B, 1, T)."""
 
     name = "bandwidth-extension"
     gives: ClassVar[tuple[str, ...]] = ("wide-band",)
@@ -142,7 +148,7 @@ class BandwidthExtension(Model):
     config: BandwidthExtensionConfig
     small: ClassVar[dict[str, Any]] = {"dim": 16, "layers": 1, "bands": 24}
     reference = "Source and filter after Makhoul and Berouti, ICASSP 1979; arrangement our own"
-    remembers: ClassVar[dict[str, str]] = {
+    state_meanings: ClassVar[dict[str, str]] = {
         "bandwidth_hz": "where the input's own content ends, in Hz: nothing is added below; 0 if not known",
         "analysis.0": "samples that the next frame begins with",
         "analysis.1": "running level: mean power, and the weight it has gathered",
@@ -166,13 +172,13 @@ class BandwidthExtension(Model):
         self.hop_length = c.hop_length
         self.latency = c.n_fft - 1
         self.extends_from_hz = c.extend_from_hz
-        self.rounding = 1e-4  # a source is divided by its own power, however faint it is
+        self.rounding = 1e-4  # the source is divided by its power, which amplifies rounding in quiet bands
         widths = erb_widths(c.bands, c.n_fft, c.sample_rate, 2)
         hz = torch.arange(c.n_fft // 2 + 1) * (c.sample_rate / c.n_fft)
         self.register_buffer("bin_hz", hz, persistent=False)
         self.register_buffer("members", _members(widths), persistent=False)
         self.register_buffer("spread", _interpolation(widths), persistent=False)
-        self.scale = c.n_fft / 2  # the sum of a window's squares: what white noise of power 1 has in a bin
+        self.scale = c.n_fft / 2  # sum of the squared window: the power of a bin of white noise of power 1
 
         self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.rectified = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
@@ -192,8 +198,8 @@ class BandwidthExtension(Model):
         """Begin a stream.
 
         Args:
-            bandwidth_hz: where the input's own content ends; nothing is added below. A number, or (B, 1, 1)
-                of them. None, and 0 among several, follow what is heard.
+            bandwidth_hz: highest frequency of the input's content, below which nothing is added: a number, or
+                (B, 1, 1). None, or 0 in a tensor, estimates it while the stream runs.
         """
         return {
             "bandwidth_hz": bandwidth_hz,
@@ -217,23 +223,24 @@ class BandwidthExtension(Model):
             above = self._above(spec, state)
             envelope, harmonic = self._predict(power / (levels.square() * self.scale), above, state)
             spec = self._render(source, envelope, harmonic, levels, state)
-            # To silence nothing is added.
-            heard = power.mean(-1, keepdim=True) / self.scale
-            spec = spec * (above * (heard / (heard + SILENT)).sqrt())
+            # Nothing is added to silence.
+            loudness = power.mean(-1, keepdim=True) / self.scale
+            spec = spec * (above * (loudness / (loudness + SILENT)).sqrt())
         y, state["synthesis"] = self.synthesis(spec.transpose(1, 2), state["synthesis"], final)
         y, state["waiting"] = add_input(y[:, None], x, state["waiting"], final)
         return y, state
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what `BandwidthExtensionLoss` compares of each band above the edge, all (B, T, bands).
+        """Return the inputs of `BandwidthExtensionLoss` for each band above the edge, all (B, T, bands).
 
         Args:
-            batch: "input", "target" (B, 1, T); "bandwidth_hz" and "target_bandwidth_hz" (B, 1, 1), where
-                their contents end.
+            batch: "input", "target" (B, 1, T); "bandwidth_hz" and "target_bandwidth_hz" (B, 1, 1), the
+                highest
+                frequencies of their contents.
         Returns:
-            "power" and "target_power", over that of the running level; "harmonic" and "target_harmonic", the
-            share of the source; "weight", 0 to 1, how much of a band the target says something of. Outside
-            training "estimate" as well.
+            "power" and "target_power", relative to the running level's; "harmonic" and "target_harmonic", the
+            share of the source, 0 to 1; "weight", the share of a band's bins that lie within the target's
+            bandwidth, 0 to 1. Outside training "estimate" as well.
         """
         x = batch["input"]
         state = self.start()
@@ -242,14 +249,14 @@ class BandwidthExtension(Model):
         unit = levels.square() * self.scale
         above = self._bins_above(batch["bandwidth_hz"])
         envelope, harmonic = self._predict(_power(spec) / unit, above, state)
-        taught = above * (self.bin_hz < batch["target_bandwidth_hz"])
-        count = taught @ self.members
+        valid = above * (self.bin_hz < batch["target_bandwidth_hz"])
+        count = valid @ self.members
         target_power = _power(target.transpose(1, 2))
         outputs = {
-            "power": (envelope.exp() * taught) @ self.members / count.clamp(min=1),
-            "target_power": (target_power / unit * taught) @ self.members / count.clamp(min=1),
+            "power": (envelope.exp() * valid) @ self.members / count.clamp(min=1),
+            "target_power": (target_power / unit * valid) @ self.members / count.clamp(min=1),
             "harmonic": harmonic,
-            "target_harmonic": self._correlation(_power(source).sqrt(), target_power.sqrt(), taught),
+            "target_harmonic": self._correlation(_power(source).sqrt(), target_power.sqrt(), valid),
             "weight": (count / self.members.sum(0)).expand_as(harmonic),
         }
         if not self.training:
@@ -257,13 +264,14 @@ class BandwidthExtension(Model):
         return outputs
 
     def _analyse(self, x: Tensor, state: dict[str, Any], final: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, 1, T) -> spec and that of the rectified waveform (B, T, F), levels (B, T, 1)."""
+        """Return the specs of the waveform (B, 1, T) and of the rectified one (B, T, F), and levels (B, T,
+        1)."""
         (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
         source, state["rectified"] = self.rectified(x[:, 0].abs(), state["rectified"], final)
         return spec.transpose(1, 2), source.transpose(1, 2), levels.transpose(1, 2)
 
     def _above(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
-        """(B, T or 1, F), 1 for bins above the edge."""
+        """Return (B, T or 1, F), 1 for bins above the edge."""
         edge = state["bandwidth_hz"]
         if edge is None or isinstance(edge, Tensor):
             found, state["edge"] = self.edge(spec, state["edge"])
@@ -276,7 +284,8 @@ class BandwidthExtension(Model):
         return (self.bin_hz > edge.clamp(min=self.config.extend_from_hz)).to(self.bin_hz.dtype)
 
     def _predict(self, power: Tensor, above: Tensor, state: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Powers (B, T, F) -> natural logarithms of powers (B, T, F), harmonic shares (B, T, bands)."""
+        """Predict the natural logarithms of powers (B, T, F) and the harmonic shares (B, T, bands) from
+        powers."""
         below = (1 - above).expand_as(power)
         count = below @ self.members
         known = (count > 0).to(power.dtype)
@@ -288,9 +297,9 @@ class BandwidthExtension(Model):
         memories = list(state["layers"])
         for n, (norm, layer) in enumerate(zip(self.norms, self.layers, strict=False)):
             hidden = None if memories[n] is None else memories[n].transpose(0, 1).contiguous()
-            remembered, hidden = layer(norm(h), hidden)
+            recurrent, hidden = layer(norm(h), hidden)
             memories[n] = hidden.transpose(0, 1)
-            h = h + remembered
+            h = h + recurrent
         state["layers"] = memories
         envelope, harmonic = self.head(self.norms[-1](h)).chunk(2, dim=-1)
         # An untrained network adds little.
@@ -300,28 +309,28 @@ class BandwidthExtension(Model):
     def _render(
         self, source: Tensor, envelope: Tensor, harmonic: Tensor, levels: Tensor, state: dict[str, Any]
     ) -> Tensor:
-        """Return the source, whitened, mixed with noise and as loud as predicted: spec (B, T, F)."""
-        own = _power(source) @ self.members / self.members.sum(0) / self.scale
-        whitening = (-0.5 * ((own + QUIETEST * SILENT).log() @ self.spread)).exp()
+        """Return the whitened source, mixed with noise, at the predicted powers: spec (B, T, F)."""
+        power = _power(source) @ self.members / self.members.sum(0) / self.scale
+        whitening = (-0.5 * ((power + QUIETEST * SILENT).log() @ self.spread)).exp()
         frames = source.shape[1]
         position = state["position"]
         if position is None:
             position = levels.new_zeros(source.shape[0], 1)
         random = noise.uniform(self.config.seed, len(self.bin_hz), position.long(), frames, source.device)
         state["position"] = (position + frames) % ROUNDS
-        # Frames of independent noise overlap, and are half as loud as they were made.
+        # The power of overlapping frames of independent noise is half of the frames' own.
         hiss = torch.polar(torch.full_like(random, (2 * self.scale) ** 0.5), 2 * math.pi * random)
         share = harmonic @ self.spread
         mixed = source * (whitening * share.sqrt()) + hiss.transpose(1, 2) * (1 - share).sqrt()
         gain = 0.0 if self.training else math.log(10) / 10 * self.config.gain_db
         return mixed * (levels * (0.5 * (envelope + gain)).exp())
 
-    def _correlation(self, source: Tensor, target: Tensor, taught: Tensor) -> Tensor:
+    def _correlation(self, source: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Return the correlation of magnitudes (B, T, F) over each band's bins: (B, T, bands), 0 to 1."""
-        count = (taught @ self.members).clamp(min=1)
+        count = (valid @ self.members).clamp(min=1)
 
         def mean(values: Tensor) -> Tensor:
-            return (values * taught) @ self.members / count
+            return (values * valid) @ self.members / count
 
         means = mean(source), mean(target)
         both = mean(source * target) - means[0] * means[1]
@@ -334,18 +343,18 @@ def _power(spec: Tensor) -> Tensor:
 
 
 def _narrowed(part: Tensor) -> Tensor:
-    """Real or imaginary part (..., F) of a spec -> that of frames under a Hann window, (..., F - 1)."""
+    """Apply a Hann window in the frequency domain to the real or imaginary part (..., F): (..., F - 1)."""
     whole = F.pad(part, (1, 0))
     return 0.5 * whole[..., 1:-1] - 0.25 * (whole[..., :-2] + whole[..., 2:])
 
 
 def _members(widths: list[int]) -> Tensor:
-    """(bins, bands), 1 where a bin belongs to a band."""
+    """Return (bins, bands), 1 where a bin belongs to a band."""
     return torch.from_numpy(np.repeat(np.eye(len(widths), dtype=np.float32), widths, axis=1).T.copy())
 
 
 def _interpolation(widths: list[int]) -> Tensor:
-    """(bands, bins): values of bands at their centres, straight lines between, constant beyond."""
+    """Return (bands, bins), linear interpolation between the centres of the bands, constant beyond."""
     edges = np.cumsum([0, *widths])
     centres = (edges[:-1] + edges[1:] - 1) / 2
     rows = [np.interp(np.arange(edges[-1]), centres, row) for row in np.eye(len(widths))]

@@ -1,4 +1,4 @@
-"""The base class of all models: what a model declares, and how it is called.
+"""The base class of all models: the facts that a model declares, and its methods.
 
 Time is always the last axis. A waveform is (batch, channels, time); a vocoder's input is (batch, n_mels,
 frames). Output is (batch, stems * channels, time), stems in the order of `Model.stems`.
@@ -53,7 +53,7 @@ class Model(nn.Module):
             recording), "stems" (several recordings), "wide-band" (a recording of wider band).
         config_class: a frozen dataclass with every hyper-parameter and its published default.
         reference: author, title, venue and year, arXiv number.
-        remembers: meanings of the tensors of a state by their path: {"layers": "…"} describes all below
+        state_meanings: meanings of the tensors of a state by their path: {"layers": "…"} describes all below
             `layers`.
         warmed_up: paths of the tensors that `warm_up` sets.
         small: configuration of a small network, for tests and first trials; overrides the defaults or a
@@ -95,7 +95,7 @@ class Model(nn.Module):
     gives: ClassVar[tuple[str, ...]] = ("speech",)
     config_class: ClassVar[type]
     reference: ClassVar[str] = ""
-    remembers: ClassVar[dict[str, str]] = {}
+    state_meanings: ClassVar[dict[str, str]] = {}
     warmed_up: ClassVar[tuple[str, ...]] = ()
     small: ClassVar[dict[str, Any]] = {}
 
@@ -158,7 +158,7 @@ class Model(nn.Module):
                 outline = cls(config)
         except AudiotoolError:
             raise
-        except Exception as error:  # sizes that do not go together fail wherever they meet
+        except Exception as error:  # sizes that do not fit each other can fail anywhere in the constructor
             raise CheckpointError(f"{cls.name}: this configuration makes no network: {error}") from error
         if shapes is not None:
             outline.check_shapes(shapes, source)
@@ -189,9 +189,9 @@ class Model(nn.Module):
         return {}
 
     def graph_start(self, batch: int) -> State | None:
-        """State that a graph's streams begin with, where the exported `step` has one of its own kind.
+        """Return the first state of a graph's streams if the exported `step` needs a special one.
 
-        None where it is that of a stream in its steady state.
+        None stands for the state of a stream in its steady state.
 
         Raises:
             ExportError: this network's streams have no state of a fixed size.
@@ -206,7 +206,8 @@ class Model(nn.Module):
         raise TypeError(f"{self.name} has no warm-up")
 
     def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
-        """Reset what `warm_up` sets of a state to its value at a stream's beginning, in the rows bool (B,).
+        """Reset the parts of a state that `warm_up` sets to those of a stream's beginning, in the rows bool
+        (B,).
 
         Args:
             memory: result of a warm-up, as for `start`; None resets to the beginning without one.
@@ -254,7 +255,7 @@ class Model(nn.Module):
 
     @property
     def input_channels(self) -> int:
-        """Size of the input's second axis: audio channels, or a vocoder's features."""
+        """Return the size of the input's second axis: audio channels, or a vocoder's features."""
         return self.channels or 1
 
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
@@ -279,7 +280,7 @@ class Model(nn.Module):
 
     @property
     def warm_up_samples(self) -> int:
-        """`warm_up_seconds` as samples at the model's sample rate."""
+        """Length of the warm-up in samples at the model's sample rate."""
         return math.ceil(self.warm_up_seconds * self.sample_rate)
 
     def warmed_up_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -325,29 +326,32 @@ class Model(nn.Module):
         self.load_state_dict(tensors, strict=True)
 
     def _check_values(self, tensors: Mapping[str, Tensor], source: str) -> None:
-        for key, own in self.state_dict().items():
+        for key, expected in self.state_dict().items():
             found = tensors[key]
-            if (found.is_floating_point(), found.is_complex()) != (own.is_floating_point(), own.is_complex()):
+            if (found.is_floating_point(), found.is_complex()) != (
+                expected.is_floating_point(),
+                expected.is_complex(),
+            ):
                 raise CheckpointError(
                     f"{source}: the weight {key} holds {_numbers(found)} where {self.name} has"
-                    f" {_numbers(own)}: it is damaged; get it again"
+                    f" {_numbers(expected)}: it is damaged; get it again"
                 )
-            if not found.to(own.dtype).isfinite().all():
+            if not found.to(expected.dtype).isfinite().all():
                 raise CheckpointError(
                     f"{source}: the weight {key} holds NaN or infinity: it is damaged, or comes from a"
                     " training that failed; take an earlier one"
                 )
 
     def check_shapes(self, shapes: Mapping[str, Sequence[int]], source: str) -> None:
-        """Compare the shapes of weights with the network's own.
+        """Compare the shapes of weights with those of the network.
 
         Raises:
             CheckpointError: as `load_weights`.
         """
-        own = self.state_dict()
-        missing = sorted(own.keys() - shapes.keys())
-        unexpected = sorted(shapes.keys() - own.keys())
-        wrong = [k for k in own.keys() & shapes.keys() if tuple(own[k].shape) != tuple(shapes[k])]
+        expected = self.state_dict()
+        missing = sorted(expected.keys() - shapes.keys())
+        unexpected = sorted(shapes.keys() - expected.keys())
+        wrong = [k for k in expected.keys() & shapes.keys() if tuple(expected[k].shape) != tuple(shapes[k])]
         problems = [
             f"{len(keys)} {word} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})"
             for keys, word in (

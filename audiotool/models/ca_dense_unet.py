@@ -1,8 +1,8 @@
-"""Channel-attention dense U-Net: a microphone array in, speech at its first microphone out.
+"""Channel-attention dense U-Net: from a microphone array to speech at its first microphone.
 
 Tolooshams, Giri, Song, Isik, Krishnaswamy: Channel-Attention Dense U-Net for Multichannel Speech Enhancement,
-ICASSP 2020, arXiv:2001.11542. No official code or weights were published and the paper does not give every
-size; where it is silent the choice is ours and no equality with the authors' network is claimed:
+ICASSP 2020, arXiv:2001.11542. No official code or weights were published, and the paper does not give every
+size. Outputs may therefore differ from the authors' network. Choices that the paper leaves open:
 
 - attention compares channels bin by bin, over the frames pooled into `embedding` values;
 - a complex ratio mask a microphone, unbounded, and the masked spectra summed (filter and sum);
@@ -36,7 +36,7 @@ class CADenseUNetConfig:
         sample_rate: Hz.
         microphones: channels of the input; any number, fixed for one set of weights.
         n_fft, hop_length: samples; Hann.
-        channels: feature maps of each level, outermost first; the last one is the bottleneck's.
+        channels: feature maps of each level, outermost first; the last number is the bottleneck's.
         growth: feature maps each layer of a dense block adds.
         dense_layers: layers of a dense block.
         embedding: values a channel's frames are pooled to before channels are compared.
@@ -60,7 +60,7 @@ class CADenseUNetConfig:
 
 
 class ChannelAttention(nn.Module):
-    """Weigh feature maps by how alike they are, for every bin apart: a beamformer on features.
+    """Weight feature maps by their similarity, for every bin separately: a beamformer on features.
 
     w[f] = softmax over source channels of q[f] k[f]^T / sqrt(embedding); the output w v joins the input
     through a pointwise convolution.
@@ -89,7 +89,7 @@ class ChannelAttention(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """3x3 convolutions that each see all outputs before them, then a pointwise reduction (B, C, F, T)."""
+    """3x3 convolutions whose inputs are all earlier outputs, then a pointwise reduction (B, C, F, T)."""
 
     def __init__(self, in_channels: int, out_channels: int, growth: int, layers: int) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class CADenseUNet(Model):
         return y[:, None, :length] * scale
 
     def masks(self, spec: Tensor) -> Tensor:
-        """Complex ratio masks (B, microphones, F, T) for specs of the same shape."""
+        """Return complex ratio masks (B, microphones, F, T) for specs of the same shape."""
         planes = torch.cat((spec.real, spec.imag), dim=1)[:, :, :-1]
         multiple = 2 ** len(self.down)
         bins, frames = planes.shape[2:]

@@ -4,7 +4,7 @@ Kong, Ping, Dantrey, Catanzaro: Speech Denoising in the Waveform Domain with Sel
 arXiv:2202.07790.
 
 No layer pads. With kernel K, stride S and D levels, one bottleneck frame covers S^D new samples, and output
-sample t (a multiple of S^D) needs input up to t + (K-1)(S^D-1)/(S-1): that is the model's whole latency.
+sample t (a multiple of S^D) needs input up to t + (K-1)(S^D-1)/(S-1), which is the model's latency.
 In a stream the encoder's skips wait in the state until the decoder comes back up to their frame.
 
 Level: the published network divides by the standard deviation of the whole utterance. Files get exactly that
@@ -34,13 +34,13 @@ LEVEL_BLOCK = 32
 
 
 MAX_HOP = 1 << 20
-"""Samples of a step: a minute at 16 kHz."""
+"""Greatest number of samples of a bottleneck frame: a minute at 16 kHz."""
 
 BEYOND = 1e30
-"""What a graph is fed after a stream's end: no sample is as great."""
+"""Value of the samples that a graph is fed after a stream's end, beyond that of any sample."""
 
 ENDLESS = 1 << 40
-"""Frames of a stream that goes on."""
+"""Number of frames of a stream that has not ended."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class CleanUNetConfig:
         sample_rate: Hz.
         channels_h: channels of the first level; doubled at each level up to max_channels.
         n_layers: levels of the encoder and of the decoder.
-        attention_window: bottleneck frames a frame sees, itself included; None sees the whole past, as
+        attention_window: bottleneck frames that a frame attends to, itself included; None is the whole past,
+            as
             published. 625 frames of 256 samples are 10 s at 16 kHz.
         normalise: "utterance" (published) or "running".
         level_seconds: time constant of the running level.
@@ -209,7 +210,7 @@ class CleanUNet(Model):
     }
     reference = "Kong et al., Speech Denoising in the Waveform Domain with Self-Attention, ICASSP 2022"
     drain_value = BEYOND
-    remembers: ClassVar[dict[str, str]] = {
+    state_meanings: ClassVar[dict[str, str]] = {
         "hops": "hops so far, those after the end included",
         "samples": "samples so far, without those after the end",
         "level": "standard deviation of the whole recording; 0 where it is not known, for the running level",
@@ -228,7 +229,7 @@ class CleanUNet(Model):
         self.hop_length = c.stride**c.n_layers
         level_block = min(LEVEL_BLOCK, self.hop_length)
         lookahead = (c.kernel_size - 1) * sum(c.stride**i for i in range(c.n_layers))
-        # A running level looks to the end of its block.
+        # A running level needs its whole block.
         self.latency = lookahead // level_block * level_block + level_block - 1
         self.uses_level = c.normalise == "utterance"
 
@@ -248,7 +249,8 @@ class CleanUNet(Model):
         self.apply(_rescale)
 
     def padded_length(self, length: int) -> int:
-        """Samples that frame exactly at every level: the official right zero padding."""
+        """Return the least length of whole frames at every level, as the official zero padding on the
+        right."""
         k, s = self.config.kernel_size, self.config.stride
         frames = length
         for _ in range(self.config.n_layers):
@@ -311,7 +313,7 @@ class CleanUNet(Model):
         return y, state
 
     def _normalise(self, x: Tensor, state: dict[str, Any], final: bool) -> tuple[Tensor, Tensor]:
-        """Divide by the level; return the gains of the samples that are not yet restored."""
+        """Divide by the level; also return the gains of the samples whose output is still to come."""
         if state["gain"] is not None:
             return x / state["gain"], state["gain"]
         if state["pending"] is not None:
@@ -331,14 +333,16 @@ class CleanUNet(Model):
         return x, gains
 
     def _restore(self, y: Tensor, gains: Tensor) -> tuple[Tensor, Tensor]:
-        """Undo the level on the finished samples; return the gains of those still inside."""
+        """Undo the level on the finished samples; also return the gains of the samples that are not
+        finished."""
         if gains.shape[-1] == 1:
             return y * gains, gains
         length = min(y.shape[-1], gains.shape[-1])
         return y[..., :length] * gains[..., :length], gains[..., length:].clone()
 
     def graph_start(self, batch: int) -> State:
-        """Everything in the shapes it keeps, zeros, and what belongs to no frame of a stream is masked."""
+        """Return a state of zeros in the shapes of the steady state; frames outside of the stream are
+        masked."""
         c = self.config
         if c.attention_window is None:
             raise ExportError("attention over the whole past remembers more and more: set attention_window")
@@ -355,17 +359,18 @@ class CleanUNet(Model):
             "running_level": reference.new_zeros(batch, 2),
             "gains": reference.new_zeros(batch, 1, self.delay),
             "encoder": [x.new_zeros(x.shape) for x in steady["encoder"]],
-            # The innermost level's frames do not wait.
+            # The innermost level has no skip that waits.
             "skips": [x.new_zeros(x.shape) for x in steady["skips"][:-1]],
             "attention": [tuple(reference.new_zeros(heads) for _ in "kv") for _ in steady["attention"]],
             "decoder": [x if x is None else x.new_zeros(x.shape) for x in steady["decoder"]],
         }
 
     def _exported(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, State]:
-        """`step` from the state of `graph_start`, for whole hops; `BEYOND` stands for what is after the end.
+        """Compute `step` of whole hops from the state of `graph_start`; samples after the end are `BEYOND`.
 
-        Frames before a stream's first are computed like all others: attention does not see them, and the
-        decoder adds nothing of them. The same holds for those behind its last.
+        Frames before a stream's first and after its last are computed like all others. Attention masks them,
+        and
+        the decoder does not add them.
         """
         state = dict(state)
         ended = x > BEYOND / 2
@@ -405,21 +410,24 @@ class CleanUNet(Model):
         return y * gains[..., : y.shape[-1]], state
 
     def _frames_of(self, state: dict[str, Tensor]) -> Tensor:
-        """(B, 1) bottleneck frames that a stream has: those of its padded length, once it has ended."""
+        """Return the number of bottleneck frames of each stream (B, 1), `ENDLESS` until it has ended."""
         hop, more = self.hop_length, (state["samples"] - self._span(0)).clamp(min=0)
         frames = torch.div(more + (hop - 1), hop, rounding_mode="trunc") + 1
         return torch.where(state["samples"] < state["hops"] * hop, frames, ENDLESS)
 
     def _span(self, level: int) -> int:
-        """Frames of a level's input (0: samples) that the decoder makes of one bottleneck frame."""
+        """Return how many frames of a level's input (0: samples) the decoder makes of one bottleneck
+        frame."""
         c = self.config
         return 1 + (c.kernel_size - 1) * sum(c.stride**n for n in range(c.n_layers - level))
 
     def _present(self, n: int, length: int, first: Tensor, frames: Tensor) -> Tensor:
-        """(B, 1, length) 1 for frames that the n-th level of the decoder is given of a stream, else 0.
+        """Return (B, 1, length), 1 for the input frames of the n-th decoder level that belong to the stream,
+        else 0.
 
         Args:
-            first: (B, 1) place of the chunk's first bottleneck frame in the stream; < 0 is before it.
+            first: (B, 1) index of the chunk's first bottleneck frame in the stream; negative before the
+                stream.
             frames: (B, 1) bottleneck frames of the stream.
         """
         rate = self.config.stride**n
@@ -429,7 +437,8 @@ class CleanUNet(Model):
 
 
 def _rescale(module: nn.Module) -> None:
-    """Official initialisation: divide every convolution by sqrt(10 * std of its weight)."""
+    """Divide the weight of every convolution by sqrt(10 * its standard deviation), as the official code
+    does."""
     if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
         with torch.no_grad():
             divisor = (10 * module.weight.std()).sqrt()

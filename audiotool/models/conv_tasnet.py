@@ -97,7 +97,7 @@ class ConvTasNet(Model):
         "stacks": 1,
     }
     reference = "Luo and Mesgarani, Conv-TasNet, TASLP 2019, arXiv:1809.07454"
-    remembers: ClassVar[dict[str, str]] = {
+    state_meanings: ClassVar[dict[str, str]] = {
         "encoder": "samples that the next filter begins with",
         "norm": "normalisation: sum, sum of squares, frames so far",
         "blocks": "a block's two normalisations (0, 2), as above, and the frames its convolution needs (1)",
@@ -134,7 +134,7 @@ class ConvTasNet(Model):
         state = dict(self.start() if state is None else state)
         length, hop = self.config.filter_length, self.hop_length
         if final:
-            # Every filter that begins before the end is completed with zeros.
+            # Frames that begin before the end are completed with zeros.
             carried = length - hop if state["encoder"] is None else state["encoder"].shape[-1]
             remaining = carried + x.shape[-1]
             frames = -(-remaining // hop)

@@ -7,13 +7,13 @@ Interspeech 2023, arXiv:2305.08227. Names and defaults are those of the released
                                      embedding -> GRUs -> gains (32 bands)            Y[t] = gain * X[t]
                                      embedding -> GRUs -> filters (96 bins, 5 taps)   Y[t] = sum c_j X[t + j]
 
-What is computed from frame t makes frame t - 2: the filters see two frames ahead, and so do the gains. The
-running means begin with the released values and are state. Latency: n_fft - 1 + 2 hops (40 ms).
+The embedding of frame t filters frame t - 2: filters and gains look two frames ahead. The running means begin
+with the released values and are part of the state. Latency: n_fft - 1 + 2 hops (40 ms).
 
 The released program chooses the stages of a frame by thresholds on its local signal-to-noise ratio, which a
 head of the encoder estimates. Its command line runs both stages in every frame, as the defaults do here; its
-plug-in begins with -10, 20 and 30 dB. There the decoders pause in frames that do not need them, here they
-hear all. Its attenuation limit is `max_attenuation_db` of the pipeline.
+plug-in begins with -10, 20 and 30 dB. There the decoders skip frames without their stage, here they process
+all. Its attenuation limit is `max_attenuation_db` of the pipeline.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from audiotool.models.layers.recurrent import StreamingGRU
 from audiotool.models.layers.running_mean import RunningMean
 
 LEVELS_DB = (-60.0, -90.0)
-"""Running means of the ERB levels at the beginning: of the lowest and of the highest band, evenly between."""
+"""Initial running means of the ERB levels, of the lowest and the highest band; linear between."""
 
 MAGNITUDES = (0.001, 0.0001)
-"""Running means of the magnitudes at the beginning: of the lowest and of the highest bin, evenly between."""
+"""Initial running means of the magnitudes, of the lowest and the highest bin; linear between."""
 
 FILTER_GROUPS = 8
-"""Of the linear layer before the filters' GRUs, whatever the others' are."""
+"""Groups of the linear layer before the filters' GRUs, independent of `groups`."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,19 @@ class DeepFilterNet3Config:
         filtered_bins: lowest bins, which are filtered; even.
         filter_taps, lookahead: frames that a filter spans, and how many of them come after its own.
         norm_seconds: time constant of the running means.
-        channels: of the convolutions.
+        channels: channels of the convolutions.
         embedding: units of the GRUs of encoder and gains, `filter_units` of those of the filters.
-        gain_layers, filter_layers: GRUs of each.
-        groups, encoder_groups: of the linear layers, of the one from the filtered bins.
+        gain_layers, filter_layers: number of GRUs in each decoder.
+        groups, encoder_groups: groups of the linear layers, and of the one from the filtered bins.
         batch_norm: normalise activations, as in training; False for folded weights.
-        post_filter: strength of the post-filter on gains that are small already; 0 for none, the released
-            program takes 0.02.
-        estimates_snr: has the head that estimates a frame's local signal-to-noise ratio, as the released
-            weights do. It is not trained here.
-        lowest_snr_db, highest_snr_db: what it estimates lies between.
-        silence_below_db: frames of a lower ratio become silent.
-        no_filters_above_db: frames of a higher one have gains in all bins and no filters.
-        unchanged_above_db: frames of a higher one stay as they are.
+        post_filter: strength of the post-filter, which lowers small gains further; 0 for none, the released
+            program uses 0.02.
+        estimates_snr: add the head that estimates a frame's local signal-to-noise ratio, as in the released
+            weights. It is not trained here.
+        lowest_snr_db, highest_snr_db: range of its estimates.
+        silence_below_db: frames with a lower ratio become silent.
+        no_filters_above_db: frames with a higher ratio have gains in all bins and no filters.
+        unchanged_above_db: frames with a higher ratio stay unchanged.
     """
 
     sample_rate: Rate = 48000
@@ -115,13 +115,13 @@ class DeepFilterNet3Config:
 
     @property
     def chooses_stages(self) -> bool:
-        """Whether a local signal-to-noise ratio that can be estimated leaves a stage out."""
+        """Whether a stage is left out at some local signal-to-noise ratio."""
         highest = min(self.no_filters_above_db, self.unchanged_above_db)
         return self.silence_below_db > self.lowest_snr_db or highest < self.highest_snr_db
 
     @property
     def decay(self) -> float:
-        """Of the running means, rounded as in the released program."""
+        """Return the decay of the running means in a frame, rounded as in the released program."""
         exact = math.exp(-self.hop_length / self.sample_rate / self.norm_seconds)
         digits = 3
         while (rounded := round(exact, digits)) >= 1:
@@ -150,8 +150,8 @@ class TimeFrequencyConv(nn.Module):
 
     Args:
         kernel: (frames, bins); frames look back.
-        stride: over bins; `up` spreads instead.
-        groups: of the convolution; a 1x1 convolution follows unless `mixes` is False.
+        stride: stride over bins; with `up` that of a transposed convolution.
+        groups: groups of the convolution; a 1x1 convolution follows unless `mixes` is False.
 
     State: (B, C, frames - 1, F) the frames before.
     """
@@ -185,7 +185,7 @@ class TimeFrequencyConv(nn.Module):
         return F.relu(y), state
 
     def linear(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """All but the ReLU."""
+        """Compute all but the ReLU."""
         if self.history:
             before = x.new_zeros(*x.shape[:2], self.history, x.shape[3]) if state is None else state
             x = torch.cat((before, x), dim=2)
@@ -194,7 +194,8 @@ class TimeFrequencyConv(nn.Module):
 
 
 class SqueezedGRU(nn.Module):
-    """Grouped linear layer, GRUs, and perhaps another linear layer; (B, T, D). State: a list, of each GRU."""
+    """Grouped linear layer, GRUs, and optionally another linear layer; (B, T, D). State: a list of the
+    GRUs'."""
 
     def __init__(
         self, inputs: int, units: int, outputs: int | None, layers: int, groups: tuple[int, int]
@@ -214,7 +215,7 @@ class SqueezedGRU(nn.Module):
 
 
 def _flat(x: Tensor) -> Tensor:
-    """(B, C, T, F) -> (B, T, F * C), the channels of a bin side by side."""
+    """Flatten (B, C, T, F) to (B, T, F * C); the channels of a bin are adjacent."""
     return x.permute(0, 2, 3, 1).flatten(2)
 
 
@@ -340,7 +341,7 @@ class DeepFilterNet3(Model):
         self.erb_dec = GainDecoder(c)
         self.df_dec = FilterDecoder(c)
         if c.estimates_snr:
-            # Buffers: no loss here would train them.
+            # Buffers, because no loss trains them.
             self.register_buffer("snr_weight", torch.zeros(1, c.channels * c.erb_bands // 4))
             self.register_buffer("snr_bias", torch.zeros(1))
 
@@ -357,12 +358,12 @@ class DeepFilterNet3(Model):
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         state = dict(self.start() if state is None else state)
         if final:
-            # What is after the end is silence that the filters look ahead into.
+            # The filters look ahead into silence after the end.
             x = F.pad(x, (0, self.config.lookahead * self.config.hop_length))
         spec, state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
         if spec.shape[-1]:
             real, imag = self._enhance(torch.stack((spec.real, spec.imag)), state)
-            # Frames before the first do not reach into the stream.
+            # Output before the first frame is dropped.
             dropped = min(state["skip"], real.shape[-1])
             state["skip"] -= dropped
             spec = torch.complex(real[..., dropped:], imag[..., dropped:])
@@ -370,7 +371,7 @@ class DeepFilterNet3(Model):
         return y[:, None], state
 
     def _enhance(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
-        """Real and imaginary parts (2, B, F, T), T > 0 -> those of the frames `lookahead` before."""
+        """Enhance real and imaginary parts (2, B, F, T), T > 0; the output is `lookahead` frames late."""
         c = self.config
         levels, bins = self._features(spec / c.n_fft, state)
         encoder, gain_state, filter_state = state["network"]
@@ -391,9 +392,9 @@ class DeepFilterNet3(Model):
         begin = 0 if c.chooses_stages else c.filtered_bins
         masked = noisy[:, :, begin:] * (gains @ self.bands[:, begin:]).transpose(1, 2)
         windows = spec[:, :, : c.filtered_bins].unfold(3, taps, 1)  # (2, B, F, T, taps)
-        own = filters.permute(4, 0, 2, 1, 3)  # (2, B, F, T, taps)
-        real = (windows[0] * own[0] - windows[1] * own[1]).sum(-1)
-        imag = (windows[0] * own[1] + windows[1] * own[0]).sum(-1)
+        kernels = filters.permute(4, 0, 2, 1, 3)  # (2, B, F, T, taps)
+        real = (windows[0] * kernels[0] - windows[1] * kernels[1]).sum(-1)
+        imag = (windows[0] * kernels[1] + windows[1] * kernels[0]).sum(-1)
         enhanced = torch.cat((torch.stack((real, imag)), masked[:, :, c.filtered_bins - begin :]), dim=2)
         if c.chooses_stages:
             enhanced = self._chosen(enhanced, masked, noisy, self.local_snr_db(embedding))
@@ -422,18 +423,18 @@ class DeepFilterNet3(Model):
         return low + (high - low) * share
 
     def _chosen(self, enhanced: Tensor, masked: Tensor, noisy: Tensor, snr_db: Tensor) -> Tensor:
-        """Each frame of both stages' spectrum (2, B, F, T), the gains', the input's, or silence."""
+        """Choose for each frame: both stages' spectrum (2, B, F, T), the gains', the input's, or silence."""
         c, snr_db = self.config, snr_db[:, None]
         chosen = torch.where(snr_db > c.no_filters_above_db, masked, enhanced)
         chosen = torch.where(snr_db > c.unchanged_above_db, noisy, chosen)
         return torch.where(snr_db < c.silence_below_db, 0.0, chosen)
 
     def _post_filtered(self, enhanced: Tensor, noisy: Tensor) -> Tensor:
-        """Reduce what is small already (Valin et al., PercepNet, Interspeech 2020, arXiv:2008.04259)."""
+        """Lower small gains further (Valin et al., PercepNet, Interspeech 2020, arXiv:2008.04259)."""
         beta = self.config.post_filter
         gain = enhanced.square().sum(0).sqrt() / (noisy.square().sum(0).sqrt() + 1e-12)
         gain = gain.clamp(min=1e-12, max=1)
         factor = (1 + beta) / (1 + beta / torch.sin(gain * (math.pi / 2)).square())
-        # The released program takes four bins at a time and leaves what remains.
+        # The released program processes four bins at a time and skips the rest.
         whole = factor.shape[1] // 4 * 4
         return torch.cat((enhanced[:, :, :whole] * factor[:, :whole], enhanced[:, :, whole:]), dim=2)

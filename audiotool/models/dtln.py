@@ -33,11 +33,11 @@ class DTLNConfig:
 
     Args:
         sample_rate: Hz.
-        n_fft, hop_length: samples of a block, and between blocks.
-        units, layers: of the LSTMs of each stage.
+        n_fft, hop_length: samples of a block, and from one block to the next.
+        units, layers: sizes of the LSTMs of each stage.
         basis: size of the learnt basis.
         normalises: the first stage takes logarithms of magnitudes, normalised in each block, so that the
-            level matters less; False takes the magnitudes as they are.
+            level has less influence; False takes the magnitudes as they are.
         dropout: between LSTMs, in training.
     """
 
@@ -56,7 +56,7 @@ class DTLNConfig:
 
 
 class MaskEstimator(nn.Module):
-    """Features (B, C, T) -> a mask (B, C, T) of 0 to 1. State: a list, of each LSTM."""
+    """Features (B, C, T) -> a mask (B, C, T) of 0 to 1. State: a list of the LSTMs'."""
 
     def __init__(self, features: int, config: DTLNConfig, normalises: bool) -> None:
         super().__init__()
@@ -92,11 +92,11 @@ class DTLN(Model):
         self.first = MaskEstimator(c.n_fft // 2 + 1, c, c.normalises)
         self.encoder = nn.Conv1d(c.n_fft, c.basis, 1, bias=False)
         self.second = MaskEstimator(c.basis, c, normalises=True)
-        # Decoding a block and adding it to its neighbours is one transposed convolution.
+        # A transposed convolution decodes the blocks and adds them up.
         self.decoder = StreamingConvTranspose1d(c.basis, 1, c.n_fft, c.hop_length, bias=False)
 
     def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
-        # The first block begins so many samples before the stream.
+        # The first block begins `skip` samples before the stream.
         skip = self.config.n_fft - self.config.hop_length
         return {"analysis": None, "first": None, "second": None, "decoder": None, "skip": skip}
 
@@ -116,7 +116,7 @@ class DTLN(Model):
         return y[..., dropped:], state
 
     def _first_stage(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
-        """Spectra (B, F, T) -> blocks (B, n_fft, T) with the first mask."""
+        """Mask spectra (B, F, T); return blocks of samples (B, n_fft, T)."""
         # The root's gradient is finite in silence.
         magnitude = (spec.real.square() + spec.imag.square() + 1e-24).sqrt()
         seen = (magnitude + FLOOR).log() if self.config.normalises else magnitude

@@ -5,11 +5,11 @@ Ahn, Han, Chang, Hong, Kim, Kim, Choi: FastEnhancer: Speed-Optimized Streaming N
 
     spec -> |X|^0.3 -> convolutions (C, 64 bins) -> fewer bins F', features C' -> blocks -> back -> mask
 
-Each frame is a picture along frequency: convolutions halve nothing in time, and what is remembered is one GRU
-state for each of the F' reduced bins. Attention runs over the bins of a frame. The highest bin is dropped.
+Convolutions work along frequency in each frame. The state is one GRU state for each of the F' reduced bins.
+Attention runs over the bins of a frame. The highest bin is dropped.
 
-Published networks take levels as they are. With `level_seconds`, spectra are divided by a running level, as
-our own models do, and the answer is the same at any input level. Latency is the STFT's: n_fft - 1 samples.
+Published networks do not normalise levels. With `level_seconds`, spectra are divided by a running level, so
+that the output does not depend on the input's level. Latency is the STFT's: n_fft - 1 samples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
 from audiotool.models.layers.recurrent import GRU
 
 QUIETEST = 1e-5
-"""Magnitudes below it are compressed as it is."""
+"""Floor of the magnitudes in the compression."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,16 @@ class FastEnhancerConfig:
         sample_rate: Hz.
         n_fft, hop_length: samples; n_fft / 2 bins are a multiple of `stride`. Frames need not be whole hops:
             the published sizes M and L have 3.2 and 5.12.
-        channels: of the convolutions.
-        kernel_sizes: along frequency: of the first one, which has `stride`, and of the others.
-        stride: bins of the spectrum to one of the network.
-        blocks: of GRU and attention.
+        channels: channels of the convolutions.
+        kernel_sizes: bins of the kernels: of the first convolution, which has `stride`, and of the others.
+        stride: bins of the spectrum per bin of the network.
+        blocks: number of blocks of GRU and attention.
         block_channels, block_bins: features and bins in them.
-        heads: of attention.
-        compression: exponent on the magnitudes the network sees.
+        heads: number of attention heads.
+        compression: exponent of the magnitudes in the network's input.
         batch_norm: normalise activations, as in training; False for folded weights.
-        level_seconds: time constant of the running level spectra are divided by; None for the level as it is.
+        level_seconds: time constant of the running level by which spectra are divided; None divides by
+            nothing.
     """
 
     sample_rate: Rate = 16000
@@ -82,7 +83,7 @@ class FastEnhancerConfig:
 
     @property
     def bins(self) -> int:
-        """Of the convolutions."""
+        """Return the number of bins in the convolutions."""
         return self.n_fft // 2 // self.stride
 
 
@@ -100,7 +101,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "hop_length": 100,
     },
 }
-"""What the published sizes change of the defaults."""
+"""Published size -> its values that differ from the defaults."""
 
 
 class Norm(nn.BatchNorm1d):
@@ -115,14 +116,14 @@ def _norm(config: FastEnhancerConfig, channels: int) -> nn.Module:
 
 
 def _conv(config: FastEnhancerConfig, inner: int, outer: int, kernel_size: int = 1) -> nn.Sequential:
-    """A convolution that keeps the bins, and its norm."""
+    """Return a convolution that keeps the number of bins, and its norm."""
     bias = not config.batch_norm
     conv = nn.Conv1d(inner, outer, kernel_size, padding=kernel_size // 2, bias=bias)
     return nn.Sequential(conv, _norm(config, outer))
 
 
 def reduction(bins: int, fewer: int) -> Tensor:
-    """Overlapping triangles, evenly spaced: (fewer, bins), each row's sum 1."""
+    """Return overlapping triangles, evenly spaced: (fewer, bins), each row with the sum 1."""
     centres = torch.linspace(0, bins - 1, fewer)
     distance = (torch.arange(bins) - centres[:, None]).abs() * (fewer - 1) / (bins - 1)
     weights = (1 - distance).clamp(min=0)
@@ -130,7 +131,7 @@ def reduction(bins: int, fewer: int) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Of the bins of a frame among themselves: (N, F, D) -> (N, F, D), the heads' values side by side."""
+    """Attention between the bins of a frame: (N, F, D) -> (N, F, D), the heads' values concatenated."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -138,16 +139,16 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Each head's query, key and value lie side by side.
+        # Query, key and value of a head are adjacent.
         packed = self.qkv(x).unflatten(2, (self.heads, -1)).transpose(1, 2)
         query, key, value = packed.chunk(3, dim=3)
         return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 
 class RNNFormerBlock(nn.Module):
-    """A GRU over time in each bin, then attention over the bins, each added; (T, B, F, D) -> the same.
+    """A GRU over time in each bin, then attention over the bins, each with a residual; (T, B, F, D).
 
-    State: (B, F, D) the GRU's.
+    State: the GRU's, (B, F, D).
     """
 
     def __init__(self, config: FastEnhancerConfig, first: bool) -> None:
@@ -156,7 +157,7 @@ class RNNFormerBlock(nn.Module):
         self.rnn = GRU(dim, dim)
         self.rnn_fc = nn.Linear(dim, dim, bias=bias)
         self.rnn_norm = _norm(config, dim)
-        # What a bin is, said once.
+        # Only the first block adds the position of the bins.
         self.pe = nn.Parameter(_positions(config.block_bins, dim)) if first else None
         self.attn = Attention(dim, config.heads)
         self.attn_fc = nn.Linear(dim, dim, bias=bias)
@@ -173,7 +174,7 @@ class RNNFormerBlock(nn.Module):
 
 
 def _positions(bins: int, dim: int) -> Tensor:
-    """(bins, dim) sines and cosines along frequency, from slow to fast."""
+    """Return (bins, dim) sines and cosines along frequency, from slow to fast."""
     angle = torch.arange(1, bins + 1) * (torch.pi / bins)
     rate = torch.logspace(0, 1, dim // 2, base=max(bins - 1, 2))
     grid = angle[:, None] * rate
@@ -232,7 +233,7 @@ class FastEnhancer(Model):
         self.dec_post = _conv(c, 2 * c.channels, c.channels)
         self.mask = nn.ConvTranspose1d(c.channels, 2, first, c.stride, edge)
         with torch.no_grad():
-            # Little is left of the input at first, as published: the mask's weights begin with norm 1.
+            # As published, the mask's weights are initialised with norm 1, so that the output is small.
             self.mask.weight.div_(self.mask.weight.norm())
 
     def start(self, level: Level[Tensor] | None = None, **conditions: Any) -> State:
@@ -252,7 +253,7 @@ class FastEnhancer(Model):
         return y[:, None], state
 
     def enhance(self, spec: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
-        """Spectra (B, 2, n_fft / 2 + 1, T), real and imaginary, T > 0 -> the same, enhanced; and states."""
+        """Enhance spectra (B, 2, n_fft / 2 + 1, T), real and imaginary, T > 0; also return the states."""
         power = self.config.compression
         spec = spec[:, :, :-1]
         loudness = spec.square().sum(1, keepdim=True).clamp(min=QUIETEST**2)
@@ -260,12 +261,12 @@ class FastEnhancer(Model):
         mask, states = self._network(spec, states)
         (real, imag), (mask_real, mask_imag) = spec.unbind(1), mask.unbind(1)
         out = torch.stack((real * mask_real - imag * mask_imag, real * mask_imag + imag * mask_real), dim=1)
-        # The exponent is above 1: the gradient in silence is finite.
+        # The exponent is above 1, so that the gradient is finite in silence.
         out = out * out.square().sum(1, keepdim=True).pow((1 / power - 1) / 2)
         return F.pad(out, (0, 0, 0, 1)), states
 
     def _network(self, spec: Tensor, states: list[State]) -> tuple[Tensor, list[State]]:
-        """Compressed spectra (B, 2, F, T) -> the complex mask (B, 2, F, T)."""
+        """Return the complex mask (B, 2, F, T) of compressed spectra (B, 2, F, T)."""
         batch, frames = spec.shape[0], spec.shape[3]
         x = F.silu(self.enc_pre(spec.permute(0, 3, 1, 2).flatten(0, 1)))
         skips = [x]

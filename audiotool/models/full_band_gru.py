@@ -1,18 +1,19 @@
 """A band-split GRU at 48 kHz: the network of a lower rate below 8 kHz, and learned gains in bands above it.
 
     spec x, 1536 samples ─┬─ lowest 257 bins ─ BandSplitGRU ─ filters ── e ─┬─ e + g (x - e)
-                          │                        └ what it heard, and kept │
+                          │                        └ features, attenuation   │
                           └─ bins above 5 kHz ── powers of bands ── GRUs ── g ┘
 
-A window of 1536 samples at 48 kHz lasts as long as one of 512 at 16 kHz, and has the same shape: the lowest
-257 bins of its transform are those of the signal at 16 kHz, times 3. So a trained `BandSplitGRU` runs on them
-as it is, without a resampler; its weights have the names that they have there. What is above is hiss during
-vowels, and as loud as anything in an s: the gains g follow every frame, from the powers of the upper bands,
-the features of the low ones, and how much of those was kept. They are 0 to 1: no noise is added. Above 8 kHz
-there is no e, and g is what is kept; from 5 to 8 kHz it gives back what the low band's network, which heard
-many dull recordings, has removed too much.
+A window of 1536 samples at 48 kHz lasts as long as one of 512 at 16 kHz, and has the same shape. The lowest
+257 bins of its transform are therefore those of the signal at 16 kHz, times 3, and a trained `BandSplitGRU`
+runs on them unchanged, without a resampler. Its weights keep their names. In the bands above, vowels have
+only
+hiss, and an s has most of its energy. The gains g, 0 to 1, are computed in every frame from the powers of the
+upper bands, the features of the low ones, and their attenuation. Above 8 kHz e is 0, and the output is g x.
+From 5 to 8 kHz g restores a part of what the network of the low band, which was trained on many recordings of
+narrow band, has removed.
 
-Where the low band's weights are frozen, no gradient is computed through it.
+If the weights of the low band are frozen, no gradient is computed through it.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from audiotool.models.layers.level import RunningLevel
 from audiotool.models.layers.levelled_spectrum import FLOOR
 
 CONTEXT = 4
-"""Bands that stand for the low band among the upper ones."""
+"""Number of bands that represent the low band among the upper ones."""
 
 QUIETEST = 1e-6
-"""Added to powers before their logarithm, in those of a spectrum divided by its level."""
+"""Added to the powers of a level-normalised spectrum before their logarithm."""
 
 
 @dataclass(frozen=True)
@@ -73,29 +74,29 @@ class FullBandGRUConfig(BandSplitGRUConfig):
 
     @property
     def low_bins(self) -> int:
-        """Bins that the low band's network filters, without bin 0."""
+        """Return the number of bins that the low band's network filters, without bin 0."""
         return sum(count * width for count, width in self.bands)
 
     @property
     def edge(self) -> int:
-        """The first bin above the low band."""
+        """Return the first bin above the low band."""
         return self.low_bins + 1
 
     @property
     def ratio(self) -> float:
-        """The sample rate over the low band's."""
+        """Return the ratio of the sample rate to that of the low band."""
         return self.n_fft / (2 * self.low_bins)
 
     @property
     def upper_bins(self) -> int:
-        """Bins that the upper bands hold."""
+        """Return the number of bins in the upper bands."""
         return sum(count * width for count, width in self.upper_bands)
 
 
 class LowBandSpectrum(nn.Module):
     """Waveform (B, T) to spec (B, F, frames), scaled as at the low band's rate, and levels (B, 1, frames).
 
-    As `LevelledSpectrum`, but the level is that of the low band, measured in the frames themselves.
+    As `LevelledSpectrum`, but the level is that of the low band, computed from the frames.
 
     State: the STFT's, the level's, and None.
     """
@@ -103,7 +104,7 @@ class LowBandSpectrum(nn.Module):
     def __init__(self, c: FullBandGRUConfig) -> None:
         super().__init__()
         self.edge, self.ratio = c.edge, c.ratio
-        # A window's squares sum to a hop's samples where hops are half a window: Parseval over 2 low_bins.
+        # Parseval over 2 low_bins; the squared window sums to a hop, because hops are half a window.
         self.scale = c.ratio / (2 * c.low_bins * c.hop_length)
         self.stft = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         self.level = RunningLevel(c.hop_length, c.level_seconds * c.sample_rate / c.hop_length)
@@ -121,9 +122,9 @@ class LowBandSpectrum(nn.Module):
 
 
 class UpperBands(nn.Module):
-    """Gains of the upper bands' bins.
+    """Gains of the bins of the upper bands.
 
-    State: a list, of each layer.
+    State: a list of the layers'.
     """
 
     low_means: Tensor
@@ -148,7 +149,7 @@ class UpperBands(nn.Module):
         )
         self.head_norm = nn.LayerNorm(dim)
         self.head = BandLinear(self.bands, dim, 1)
-        nn.init.constant_(self.head.bias, -2.0)  # an untrained network gives back little
+        nn.init.constant_(self.head.bias, -2.0)  # an untrained network has small gains
 
     def forward(
         self, upper: Tensor, low: Tensor, enhanced: Tensor, hidden: Tensor, state: State
@@ -156,16 +157,16 @@ class UpperBands(nn.Module):
         """Magnitudes over the level -> gains (T, B, F) of 0 to 1.
 
         Args:
-            upper: (T, B, F) of those bins.
-            low, enhanced: (T, B, low bins) before and after the low band's network.
-            hidden: (T * B, K, D) that network's features.
+            upper: (T, B, F), bins of the upper bands.
+            low, enhanced: (T, B, low bins), before and after the low band's network.
+            hidden: (T * B, K, D), features of that network.
         """
         frames, batch = upper.shape[:2]
-        own = self.split(self._features(upper).flatten(0, 1).transpose(0, 1)).transpose(0, 1)
+        bands = self.split(self._features(upper).flatten(0, 1).transpose(0, 1)).transpose(0, 1)
         kept = torch.cat([_logarithm(x.square() @ self.low_means) for x in (low, enhanced)], dim=-1)
         context = self.kept(kept).flatten(0, 1).unflatten(1, (CONTEXT, -1))
         context = context + self.narrow(self.pool(self.low_norm(hidden).transpose(1, 2)).transpose(1, 2))
-        h = torch.cat((own, context), dim=1).flatten(0, 1)
+        h = torch.cat((bands, context), dim=1).flatten(0, 1)
         states = list(state)
         for n, layer in enumerate(self.layers):
             h, states[n] = layer(h, frames, states[n])
@@ -175,7 +176,7 @@ class UpperBands(nn.Module):
         return gains @ self.spread, states
 
     def _features(self, upper: Tensor) -> Tensor:
-        """(T, B, F) -> (T, B, bands, 3): level of a band, twice, and how much its bins differ."""
+        """Return (T, B, bands, 3): two levels of each band, and the spread of its bins."""
         power = upper.square() @ self.means
         flat = (upper @ self.means).square()
         level = _logarithm(power)
@@ -191,8 +192,8 @@ class FullBandGRU(BandSplitGRU):
     config: FullBandGRUConfig
     small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1, "upper_dim": 8, "upper_layers": 1}
     reference = "Our own: BandSplitGRU below 8 kHz, gains in bands above"
-    remembers: ClassVar[dict[str, str]] = {
-        **BandSplitGRU.remembers,
+    state_meanings: ClassVar[dict[str, str]] = {
+        **BandSplitGRU.state_meanings,
         "analysis.1": "running level of the low band: mean power, and the weight it has gathered",
         "upper": "a layer's memory of each upper band, and of what the low band says",
     }
@@ -200,7 +201,7 @@ class FullBandGRU(BandSplitGRU):
 
     def __init__(self, config: FullBandGRUConfig) -> None:
         super().__init__(config)
-        # Bands that hold nothing are heard on a logarithmic scale, and with them a transform's rounding.
+        # Logarithms of empty bands amplify the rounding of the transform.
         self.rounding = 3e-5
         self.analysis = LowBandSpectrum(config)
         self.upper = UpperBands(config)
@@ -214,10 +215,10 @@ class FullBandGRU(BandSplitGRU):
         low, upper = bins[..., : self.config.edge], bins[..., -self.config.upper_bins :]
         trained = any(weight.requires_grad for weight in self.split.parameters())
         with contextlib.nullcontext() if trained or not torch.is_grad_enabled() else torch.no_grad():
-            hidden = self._hear(low, levels, state)
+            hidden = self._encode(low, levels, state)
             enhanced = self._filter(low, hidden, state)[:, :, 0]
-        heard = [_power(part).sqrt() / levels for part in (upper, low[..., 1:], enhanced[..., 1:])]
-        gains, state["upper"] = self.upper(*heard, hidden, state["upper"])
+        magnitudes = [_power(part).sqrt() / levels for part in (upper, low[..., 1:], enhanced[..., 1:])]
+        gains, state["upper"] = self.upper(*magnitudes, hidden, state["upper"])
         enhanced = torch.cat((enhanced, torch.zeros_like(bins[..., self.config.edge :])), dim=-1)
         gains = F.pad(gains, (bins.shape[-1] - gains.shape[-1], 0))
         outputs = (enhanced + gains * (bins - enhanced)) * self.config.ratio
@@ -229,7 +230,7 @@ def _power(spec: Tensor) -> Tensor:
 
 
 def _logarithm(power: Tensor) -> Tensor:
-    """About -1.4 to 1."""
+    """Return scaled logarithms of powers, about -1.4 to 1."""
     return 0.1 * (power + QUIETEST).log()
 
 
@@ -238,13 +239,13 @@ def _widths(bands: Sequence[tuple[int, int]]) -> list[int]:
 
 
 def _means(widths: Sequence[int]) -> Tensor:
-    """(bins, bands): each band's column takes the mean of its bins."""
+    """Return (bins, bands), which takes the mean of each band's bins."""
     rows = np.repeat(np.eye(len(widths)), widths, axis=1) / np.asarray(widths)[:, None]
     return torch.from_numpy(rows.T.astype(np.float32))
 
 
 def _interpolation(widths: Sequence[int]) -> Tensor:
-    """(bands, bins): values of bands at their centres, straight lines between, constant beyond."""
+    """Return (bands, bins), linear interpolation between the centres of the bands, constant beyond."""
     edges = np.cumsum([0, *widths])
     centres = (edges[:-1] + edges[1:] - 1) / 2
     rows = [np.interp(np.arange(edges[-1]), centres, row) for row in np.eye(len(widths))]

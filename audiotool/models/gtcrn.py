@@ -1,8 +1,8 @@
 """GTCRN: grouped temporal convolutional recurrent network, 33 million multiplications a second of audio.
 
 Rong, Sun, Zhang, Hu, Zhu, Lu: GTCRN: A Speech Enhancement Model Requiring Ultralow Computational Resources,
-ICASSP 2024. The published layers use (time, frequency); ours are (frequency, time), and the decoder's
-transposed convolutions of stride 1 are the convolutions they equal: the importer turns the kernels.
+ICASSP 2024. The published layers use (time, frequency), these (frequency, time), and the decoder's transposed
+convolutions of stride 1 are plain convolutions here. The importer converts the kernels.
 
 Causal in time throughout; the intra-frame recurrences run over frequency. Latency is the STFT's.
 """
@@ -57,14 +57,14 @@ class GTCRNConfig:
 
 
 def neighbours(x: Tensor) -> Tensor:
-    """Subband features: each bin with the one below and above it, (B, C, F, T) -> (B, 3C, F, T)."""
+    """Stack each bin with the ones below and above it (sub-band features): (B, C, F, T) -> (B, 3C, F, T)."""
     padded = F.pad(x, (0, 0, 1, 1))
     bins = x.shape[2]
     return torch.stack([padded[:, :, n : n + bins] for n in range(3)], dim=2).flatten(1, 2)
 
 
 class TemporalRecurrentAttention(nn.Module):
-    """Weigh channels by a GRU over the frame energies. State: the GRU's."""
+    """Weight channels by a GRU over the frame energies. State: the GRU's."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -72,14 +72,14 @@ class TemporalRecurrentAttention(nn.Module):
         self.att_fc = nn.Linear(2 * channels, channels)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, C, F, T) -> the same."""
-        remembered, state = self.att_gru(x.square().mean(2), state)
-        weights = self.att_fc(remembered.transpose(1, 2)).sigmoid().transpose(1, 2)
+        """(B, C, F, T) -> (B, C, F, T)."""
+        recurrent, state = self.att_gru(x.square().mean(2), state)
+        weights = self.att_fc(recurrent.transpose(1, 2)).sigmoid().transpose(1, 2)
         return x * weights[:, :, None], state
 
 
 class GroupedTemporalBlock(nn.Module):
-    """Half of the channels through a dilated depthwise block, then shuffled with the other half."""
+    """Apply a dilated depthwise block to half of the channels, then shuffle them with the other half."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class GroupedTemporalBlock(nn.Module):
         self.tra = TemporalRecurrentAttention(half)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, C, F, T) -> the same. State: the convolution's and the attention's."""
+        """(B, C, F, T) -> (B, C, F, T). State: the convolution's and the attention's."""
         conv_state, attention_state = (None, None) if state is None else state
         changed, kept = x.chunk(2, dim=1)
         h = self.point_act(self.point_bn1(self.point_conv1(neighbours(changed))))
@@ -153,7 +153,8 @@ class DualPathRecurrence(nn.Module):
         self.inter_ln = nn.LayerNorm([bands, channels], eps=1e-8)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, C, F, T) -> the same. State: the inter-frame GRUs', one row for each batch item and band."""
+        """(B, C, F, T) -> (B, C, F, T). State: the inter-frame GRUs', one row for each batch item and
+        band."""
         x = x.permute(0, 3, 2, 1)
         batch, frames, bands, _ = x.shape
         intra, _ = self.intra_rnn(x.flatten(0, 1))
@@ -218,7 +219,7 @@ class GTCRN(Model):
         return y[:, None], {"analysis": analysis, "network": network, "synthesis": synthesis}
 
     def _network(self, spec: Tensor, state: State) -> tuple[Tensor, State]:
-        """Complex (B, F, T), T > 0 -> the same, masked."""
+        """Mask complex (B, F, T), T > 0."""
         layers = [*self.encoder, *self.recurrences, *self.decoder]
         states = list(state or [None] * len(layers))
         magnitude = (spec.real.square() + spec.imag.square() + 1e-12).sqrt()

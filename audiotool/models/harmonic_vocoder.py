@@ -151,7 +151,7 @@ class HarmonicVocoder(Vocoder):
     drain_value = -1000.0
     """A logarithm whose magnitude is 0: a frame behind the stream."""
     rounding = 5e-3
-    remembers: ClassVar[dict[str, str]] = {
+    state_meanings: ClassVar[dict[str, str]] = {
         "backbone": "features that a layer's next convolution needs",
         "phase.0": "cycles of F0 so far, without the whole ones",
         "phase.1": "F0 of the last frame in Hz, 0 before the first",

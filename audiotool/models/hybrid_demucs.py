@@ -1,13 +1,13 @@
-"""Hybrid Demucs: a U-Net over the spectrum and one over the waveform that meet in the middle.
+"""Hybrid Demucs: a U-Net over the spectrum and one over the waveform, with a shared bottleneck.
 
 Défossez: Hybrid Spectrogram and Waveform Source Separation, MDX Workshop 2021, arXiv:2111.03600.
 
 Every combination of the official options is built, but for Wiener filtering with iterations. With frames of
 2048 samples, which the official network does not allow, the last level over time has torchaudio's sizes.
 
-Streaming: normalisation and local attention see a whole segment, so the model runs by overlap-add, and the
-streamed output is not exactly the whole-file one. Measured with the random weights of the mono parity pack on
-9 s in segments of 4 s with one second of cross-fade: a difference 37 dB below the output.
+Streaming: normalisation and local attention use a whole segment, so the model runs by overlap-add, and the
+streamed output differs from the whole-file output. With the random weights of the mono parity pack, 9 s in
+segments of 4 s with one second of cross-fade, the difference is 37 dB below the output.
 scripts/measure_overlap_add.py measures it for a checkpoint.
 """
 
@@ -35,7 +35,7 @@ from audiotool.models.layers.demucs import (
 from audiotool.value_types import Range
 
 INITIAL_DEVIATION = 0.1
-"""Convolutions' weights begin half way (as a geometric mean) between their usual deviation and this one."""
+"""Weights of convolutions are initialised with the geometric mean of their usual deviation and this one."""
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,29 @@ class HybridDemucsConfig:
         sources: names of the stems, in the network's order.
         sample_rate: Hz.
         audio_channels: channels separated together.
-        channels: of the first level, times `growth` at each further one.
-        channels_time: the same of the time branch; None takes `channels`.
+        channels: channels of the first level, times `growth` at each further one.
+        channels_time: the same for the time branch; None takes `channels`.
         n_fft: samples; 1024 (with depth 5), 2048 or 4096. The hop is a quarter of it.
-        cac: real and imaginary parts are channels; False for magnitudes with the mixture's phase.
+        cac: real and imaginary parts as channels; False uses magnitudes and the mixture's phase.
         wiener_iters: without `cac`, 0 takes the mixture's phase, -1 the same with the official safeguard at
-            silent bins; iterations of a Wiener filter are not there.
-        depth: levels.
-        rewrite: levels have a gated convolution.
-        hybrid: there is a time branch; False leaves the spectrum's alone.
-        hybrid_old: pad as the first released networks, which delays the spectrum's part by 3/8 of a frame.
-        multi_freqs: upper edges, as shares of all bins, of bands with layers of their own.
-        multi_freqs_depth: so many outermost levels are split into them.
-        freq_emb: weight of the frequency embedding, learnt emb_scale times faster, begun smooth or not.
-        kernel_size, stride: of levels over frequency, and over time before the branches meet.
-        time_stride: stride of levels after they met.
-        context, context_enc: frames on either side that a decoder's, an encoder's mixing layer sees.
+            silent bins; iterations of a Wiener filter are not supported.
+        depth: number of levels.
+        rewrite: add a gated convolution to each level.
+        hybrid: add the time branch.
+        hybrid_old: pad as the first released networks, which delays the spectral part by 3/8 of a frame.
+        multi_freqs: upper edges, as shares of all bins, of bands with separate layers.
+        multi_freqs_depth: number of outermost levels that are split into these bands.
+        freq_emb, emb_scale, emb_smooth: weight of the frequency embedding, factor of its learning rate, and
+            whether neighbouring bins are initialised with similar vectors.
+        kernel_size, stride: of levels along frequency, and along time before the branches are joined.
+        time_stride: stride of levels after the branches are joined.
+        context, context_enc: frames on either side in the kernel of a decoder's, an encoder's gated
+            convolution.
         norm_starts: first level with group norms.
-        dconv_mode: residual branches are in encoders (1), decoders (2), both (3) or nowhere (0).
+        dconv_mode: residual branches in encoders (1), decoders (2), both (3) or nowhere (0).
         dconv_depth, dconv_comp, dconv_init: layers, channel compression and initial scale of the residual
             branches.
-        dconv_attn, dconv_lstm: first level whose residual branches have local attention, an LSTM.
+        dconv_attn, dconv_lstm: first level whose residual branches have local attention, and an LSTM.
     """
 
     sources: Stems = ("drums", "bass", "other", "vocals")
@@ -123,7 +125,7 @@ class HybridDemucsConfig:
 
     @property
     def levels_over_frequency(self) -> int:
-        """Levels until a single bin is left."""
+        """Return the number of levels until a single bin is left."""
         bins, levels = self.n_fft // 2, 0
         while bins > 1 and levels < self.depth:
             bins = 1 if bins <= self.kernel_size else bins // self.stride
@@ -165,7 +167,7 @@ class HybridDemucs(Model):
 
 
 class HybridUNet(nn.Module):
-    """The network: a spectrum's U-Net, a waveform's, and the transforms; (B, C, T) -> (B, sources, C, T)."""
+    """Both U-Nets and the transforms; (B, C, T) -> (B, sources, C, T)."""
 
     window: Tensor
 
@@ -227,7 +229,7 @@ class HybridUNet(nn.Module):
     def _encode(
         self, x: Tensor, wave: Tensor | None
     ) -> tuple[list[Tensor], list[int], list[Tensor], list[int]]:
-        """Outputs of the levels and lengths of their inputs, of both branches."""
+        """Return the outputs of the levels and the lengths of their inputs, of both branches."""
         skips, lengths, wave_skips, wave_lengths = [], [], [], []
         for n, encode in enumerate(self.freq_encoder):
             lengths.append(x.shape[-1])
@@ -248,7 +250,7 @@ class HybridUNet(nn.Module):
     def _decode(
         self, skips: list[Tensor], lengths: list[int], wave_skips: list[Tensor], wave_lengths: list[int]
     ) -> tuple[Tensor, Tensor]:
-        """The two branches' outputs; everything reaches them through the skips."""
+        """Return the outputs of both branches, decoded from the skips."""
         x = wave = torch.zeros_like(skips[-1])
         alone = len(self.freq_decoder) - len(self.time_decoder)
         for n, decode in enumerate(self.freq_decoder):
@@ -263,7 +265,8 @@ class HybridUNet(nn.Module):
         return x, wave
 
     def analyse(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> complex (B, C, n_fft / 2, frames), one frame a hop where there is a time branch."""
+        """(B, C, T) -> complex (B, C, n_fft / 2, frames), one frame for each hop if there is a time
+        branch."""
         n_fft, hop = self.config.n_fft, self.config.n_fft // 4
         frames = -(-x.shape[-1] // hop)
         if self.config.hybrid:
@@ -293,7 +296,7 @@ class HybridUNet(nn.Module):
         return y.unflatten(0, spec.shape[:3])[..., start : start + length]
 
     def _complex(self, x: Tensor, mixture: Tensor) -> Tensor:
-        """The network's (B, S, C or 2 C, F, T) as complex spectra (B, S, C, F, T)."""
+        """Convert the network's output (B, S, C or 2 C, F, T) to complex spectra (B, S, C, F, T)."""
         if self.config.cac:
             real, imag = x.unflatten(2, (-1, 2)).unbind(3)
             return torch.complex(real, imag)
@@ -305,7 +308,7 @@ class HybridUNet(nn.Module):
 
 
 def _shape(c: HybridDemucsConfig, level: int, bins: int) -> LevelShape:
-    """Of the spectrum's level that is given so many bins; without its residual branch."""
+    """Return the shape of the spectral level with so many input bins, without its residual branch."""
     groups = c.norm_groups if level >= c.norm_starts else None
     if bins == 1:
         return LevelShape(False, 2 * c.time_stride, c.time_stride, True, groups, c.rewrite, _branch(c, level))
@@ -315,7 +318,7 @@ def _shape(c: HybridDemucsConfig, level: int, bins: int) -> LevelShape:
 
 
 def _time_shape(c: HybridDemucsConfig, level: int, last: bool) -> LevelShape:
-    """Of the waveform's level beside it."""
+    """Return the shape of the waveform's level beside it."""
     groups = c.norm_groups if level >= c.norm_starts else None
     kernel, stride = (4, 2) if last and c.n_fft == 2048 else (c.kernel_size, c.stride)
     return LevelShape(False, kernel, stride, True, groups, c.rewrite, _branch(c, level), meets=last)
@@ -328,19 +331,19 @@ def _branch(c: HybridDemucsConfig, level: int) -> BranchShape:
 
 
 def _with(shape: LevelShape, c: HybridDemucsConfig, side: int) -> LevelShape:
-    """The shape for encoders (side 1) or decoders (side 2), with a residual branch if dconv_mode says so."""
+    """Return the shape of encoders (side 1) or decoders (side 2), with the residual branch of dconv_mode."""
     return shape if c.dconv_mode & side else dataclasses.replace(shape, branch=None)
 
 
 def _levelled(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x of each item with mean 0 and deviation 1, and what they were."""
+    """Normalise each item to mean 0 and deviation 1; also return its mean and deviation."""
     axes = tuple(range(1, x.dim()))
     mean, std = x.mean(axes, keepdim=True), x.std(axes, keepdim=True)
     return (x - mean) / (1e-5 + std), mean, std
 
 
 def _as_channels(spec: Tensor) -> Tensor:
-    """Complex (B, C, F, T) -> (B, 2 C, F, T), each channel's real part before its imaginary one."""
+    """Complex (B, C, F, T) -> (B, 2 C, F, T), the real part of each channel before its imaginary part."""
     return torch.view_as_real(spec).permute(0, 1, 4, 2, 3).flatten(1, 2)
 
 
@@ -355,7 +358,7 @@ def _rescale(network: nn.Module) -> None:
 
 
 def reflect(x: Tensor, left: int, right: int) -> Tensor:
-    """Pad by reflection; too short an x first takes part of the padding as zeros, on the right if it can."""
+    """Pad by reflection; an x that is too short is first padded with zeros, on the right if possible."""
     missing = max(max(left, right) + 1 - x.shape[-1], 0)
     after = min(right, missing)
     before = missing - after

@@ -1,4 +1,4 @@
-"""What MP-SENet and MambAttention share: enhance compressed magnitude and phase of a levelled waveform."""
+"""The base class of MP-SENet and MambAttention, which enhance compressed magnitude and phase."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class MagnitudePhaseModel(Model):
     Instance attributes:
         transform: analysis of the input and synthesis of the output.
         reanalysis: analysis of the output in training, with the published model's offsets.
-        couples_batch: True when the items of a batch influence each other; they are then enhanced singly.
-        judges_reanalysis: True when the metric discriminator sees the magnitude of the synthesised waveform,
-            False when it sees the network's.
+        couples_batch: True if the items of a batch influence each other; they are then enhanced one by one.
+        scores_reanalysis: True if the metric discriminator scores the magnitude of the synthesised waveform,
+            False if it scores the network's.
     """
 
     transform: MagnitudePhase
     reanalysis: MagnitudePhase
     couples_batch = False
-    judges_reanalysis = True
+    scores_reanalysis = True
     causal = False
     uses_level = True
 
@@ -41,7 +41,7 @@ class MagnitudePhaseModel(Model):
         """Enhance (B, 1, T) -> (B, 1, T), any T >= 0.
 
         Args:
-            level: of the whole recording; None takes x to be all of it.
+            level: level of the whole recording; None takes that of x.
         """
         if x.shape[-1] == 0:
             return torch.zeros_like(x)
@@ -56,16 +56,16 @@ class MagnitudePhaseModel(Model):
         return mag, phase
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The estimate, and both signals in the domain of the published losses.
+        """Return the estimate, and both signals in the domain of the published losses.
 
-        Those end with the last whole hop, as the published synthesis does.
+        The latter end with the last whole hop, as the published synthesis does.
 
         Returns:
             "estimate" (B, 1, T) at the input's level; "levelled_estimate" and "levelled_target" (B, 1, T'),
             T' = T // hop * hop, the input scaled to a root mean square of one; "magnitude", "phase",
             "target_magnitude", "target_phase" (B, F, T); "reanalysis" (B, F, T, 2), the estimate's spectrum
             after synthesis;
-            "judged_magnitude" (B, F, T), what the metric discriminator compares with "target_magnitude".
+            "scored_magnitude" (B, F, T), which the metric discriminator scores against "target_magnitude".
         """
         noisy, clean = batch["input"], batch["target"]
         gain = _gain(measure_level(noisy))
@@ -73,7 +73,7 @@ class MagnitudePhaseModel(Model):
         mag, phase, _ = self(*self.transform.analyse((noisy * gain)[:, 0]))
         estimate = self.transform.synthesise(mag, phase, noisy.shape[-1])
         whole = noisy.shape[-1] // self.transform.hop_length * self.transform.hop_length
-        again_mag, again_phase = self.reanalysis.analyse(estimate[..., :whole])
+        synthesis_mag, synthesis_phase = self.reanalysis.analyse(estimate[..., :whole])
         target_mag, target_phase = self.transform.analyse(clean[:, 0])
         return {
             "estimate": estimate[:, None] / gain,
@@ -83,11 +83,11 @@ class MagnitudePhaseModel(Model):
             "phase": phase,
             "target_magnitude": target_mag,
             "target_phase": target_phase,
-            "reanalysis": as_complex(again_mag, again_phase),
-            "judged_magnitude": again_mag if self.judges_reanalysis else mag,
+            "reanalysis": as_complex(synthesis_mag, synthesis_phase),
+            "scored_magnitude": synthesis_mag if self.scores_reanalysis else mag,
         }
 
 
 def _gain(level: Level[Tensor]) -> Tensor:
-    """What brings a recording to a root mean square of one; silence stays silence."""
+    """Return the gain that scales a recording to a root mean square of one; silence stays silent."""
     return 1 / level.rms.clamp(min=1e-8)

@@ -5,9 +5,9 @@ Single-Channel Speech Enhancement, 2025, arXiv:2507.00966.
 
 The selective scan is plain PyTorch (layers/selective_scan.py) and needs no compiled kernels.
 
-Streaming: attention, the backward scans and instance norms see a whole segment, so the model runs by
-overlap-add, and the streamed output is not exactly the whole-file one; scripts/measure_overlap_add.py tells
-the difference for a checkpoint.
+Streaming: attention, the backward scans and instance norms use a whole segment, so the model runs by
+overlap-add, and the streamed output differs from the whole-file output. scripts/measure_overlap_add.py
+measures the difference for a checkpoint.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class MambAttentionConfig:
         d_state: state size of each Mamba feature.
         d_conv: taps of Mamba's causal convolution.
         expand: Mamba's inner features in multiples of hid_feature.
-        norm_epsilon: of the norm before each Mamba.
+        norm_epsilon: epsilon of the norm before each Mamba.
         beta: largest value of the magnitude mask.
         n_fft: samples, a multiple of 4.
         compress_factor: exponent of the magnitude.
         attention: kind of the shared attention; the published network computes "memory-efficient".
-        attention_window: for kind "windowed".
+        attention_window: window in frames for kind "windowed".
     """
 
     sample_rate: Rate = 16000
@@ -90,7 +90,7 @@ class MambaMixer(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Mamba's: step sizes drawn log-uniformly from 0.001 to 0.1 at a zero input."""
+        """Initialise as Mamba does: step sizes at a zero input are drawn log-uniformly from 0.001 to 0.1."""
         bound = self.rank**-0.5
         nn.init.uniform_(self.dt_proj.weight, -bound, bound)
         with torch.no_grad():
@@ -130,7 +130,7 @@ class MambaBlock(nn.Module):
 
 
 class BidirectionalMamba(nn.Module):
-    """One block forwards and one backwards, side by side: (B, T, C) -> (B, T, 2C)."""
+    """One block forwards and one backwards, concatenated: (B, T, C) -> (B, T, 2C)."""
 
     def __init__(self, config: MambAttentionConfig) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ class MambAttention(MagnitudePhaseModel):
     config_class = MambAttentionConfig
     small: ClassVar[dict[str, Any]] = {"hid_feature": 8, "num_tfmamba": 1, "d_state": 4, "expand": 2}
     reference = "Kühne et al., MambAttention, 2025, arXiv:2507.00966"
-    judges_reanalysis = False
+    scores_reanalysis = False
     sequential = True
 
     def __init__(self, config: MambAttentionConfig) -> None:

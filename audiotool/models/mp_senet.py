@@ -4,14 +4,14 @@ Lu, Ai, Ling: MP-SENet: A Speech Enhancement Model with Parallel Denoising of Ma
 Interspeech 2023, arXiv:2305.13686; Explicit Estimation of Magnitude and Phase Spectra in Parallel for
 High-Quality Speech Enhancement, Neural Networks 189, 2025, arXiv:2308.08926.
 
-The published attention and GRUs take their sequence to be the first axis, while they are given the second:
-the "time" stage then runs over all frequencies (of all items of a batch) frame by frame, and the "frequency"
-stage over all frames, bin by bin. Published weights need exactly that; `sequence_axis="intended"` gives each
-stage its axis and uncouples the items of a batch.
+The published attention and GRUs expect the sequence on the first axis, but it is on the second: the "time"
+stage then runs over all frequencies (of all items of a batch) frame by frame, and the "frequency" stage over
+all frames, bin by bin. Published weights need this; `sequence_axis="intended"` gives each stage its axis and
+makes the items of a batch independent.
 
-Streaming: attention, recurrence and instance norms see a whole segment, so the model runs by overlap-add, and
-the streamed output is not exactly the whole-file one. Measured with the random weights of the parity pack on
-9 s in segments of 4 s with one second of cross-fade: a difference 39 dB below the output.
+Streaming: attention, recurrence and instance norms use a whole segment, so the model runs by overlap-add, and
+the streamed output differs from the whole-file output. With the random weights of the parity pack, 9 s in
+segments of 4 s with one second of cross-fade, the difference is 39 dB below the output.
 scripts/measure_overlap_add.py measures it for a checkpoint.
 """
 
@@ -43,7 +43,7 @@ class MPSENetConfig:
         beta: largest value of the magnitude mask.
         sequence_axis: "published" or "intended", see the module docstring.
         attention: kind of the transformers' attention; the published network computes "memory-efficient".
-        attention_window: for kind "windowed".
+        attention_window: window in frames for kind "windowed".
     """
 
     sample_rate: Rate = 16000
@@ -103,7 +103,7 @@ class Transformer(nn.Module):
 
 
 class TwoStageBlock(nn.Module):
-    """A transformer along time, then one along frequency, each with a residual: (B, C, T, F) -> the same."""
+    """A transformer along time, then one along frequency, each with a residual; (B, C, T, F)."""
 
     def __init__(self, config: MPSENetConfig) -> None:
         super().__init__()

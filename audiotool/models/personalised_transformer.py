@@ -1,13 +1,13 @@
-"""Keep one voice: a streaming transformer that attends to a sample of the wanted speaker.
+"""A streaming transformer that attends to an enrolment of the speaker to keep.
 
 After Zhang, Chadwick, Ramos, Bhattacharya: Cross-Attention is all you need: Real-Time Streaming Transformers
-for Personalised Speech Enhancement, 2022, arXiv:2211.04346. No code or weights were published, and not all
-sizes are known: this is the idea (every block of a causal transformer asks a sequence of enrolment vectors
-which of them fits this moment), at sizes of our own. No equality with the authors' network is claimed.
+for Personalised Speech Enhancement, 2022, arXiv:2211.04346. Every block of a causal transformer has
+cross-attention to a sequence of enrolment vectors. No code or weights were published, and not all sizes are
+known, so that outputs may differ from the authors' network.
 
-The enrolment is encoded once, when a stream begins; its keys and values wait in the state. Its vectors carry
-no position: their order does not matter beyond the encoder's own context. Without an enrolment the blocks
-attend to one learned vector that stands for anybody, and the model is an ordinary denoiser.
+The enrolment is encoded once, when a stream begins; its keys and values are part of the state. The vectors
+have no positional code, so that their order has no influence beyond the encoder's context. Without an
+enrolment the blocks attend to one learned vector, and the model is an ordinary denoiser.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class PersonalisedTransformerConfig:
     Args:
         sample_rate: Hz.
         n_fft, hop_length: samples; 20 ms windows every 10 ms.
-        dim, heads, blocks, inner_dim: of the transformer.
-        window: frames a frame sees, itself included; 200 are 2 s.
-        pooling: enrolment frames averaged into one vector.
-        compression: exponent on the magnitudes the network sees.
+        dim, heads, blocks, inner_dim: sizes of the transformer.
+        window: number of frames that a frame attends to, itself included; 200 are 2 s.
+        pooling: number of enrolment frames that are averaged to one vector.
+        compression: exponent of the magnitudes in the network's input.
         level_seconds: time constant of the running level.
         absent_probability: share of training examples whose enrolment is withheld.
     """
@@ -63,7 +63,8 @@ class PersonalisedTransformerConfig:
 
 
 class CrossAttention(nn.Module):
-    """Ask the enrolment: queries from mixture frames (B, T, D), keys and values computed once."""
+    """Cross-attention from mixture frames (B, T, D) to the enrolment, whose keys and values are computed
+    once."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -73,13 +74,13 @@ class CrossAttention(nn.Module):
         self.output = nn.Linear(dim, dim)
         self.gate = nn.Linear(dim, dim)
 
-    def remember(self, enrolment: Tensor) -> tuple[Tensor, Tensor]:
-        """Enrolment vectors (B, M, D) to keys and values (B, heads, M, D / heads)."""
+    def keys_and_values(self, enrolment: Tensor) -> tuple[Tensor, Tensor]:
+        """Project enrolment vectors (B, M, D) to keys and values (B, heads, M, D / heads)."""
         key, value = self.key_value(enrolment).unflatten(-1, (2 * self.heads, -1)).transpose(1, 2).chunk(2, 1)
         return key, value
 
     def forward(self, x: Tensor, memory: tuple[Tensor, Tensor]) -> Tensor:
-        """(B, T, D) -> the same: what the enrolment answers, gated by the frame itself."""
+        """(B, T, D) -> (B, T, D), gated by the frame."""
         query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         key, value = (m.expand(x.shape[0], -1, -1, -1) for m in memory)
         answer = memory_efficient_attention(query, key, value).transpose(1, 2).flatten(2)
@@ -98,13 +99,13 @@ class PersonalisedBlock(nn.Module):
         self.widen = nn.Linear(c.dim, c.inner_dim)
         self.narrow = nn.Linear(c.inner_dim, c.dim)
 
-    def remember(self, enrolment: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the enrolment vectors (B, M, D)."""
-        return self.speaker.remember(enrolment)
+    def keys_and_values(self, enrolment: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the keys and values of the enrolment vectors (B, M, D)."""
+        return self.speaker.keys_and_values(enrolment)
 
     def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
-        heard, state = self.past(self.norms[0](x), state)
-        x = x + heard
+        attended, state = self.past(self.norms[0](x), state)
+        x = x + attended
         x = x + self.speaker(self.norms[1](x), memory)
         return x + self.narrow(F.gelu(self.widen(self.norms[2](x)))), state
 
@@ -138,7 +139,9 @@ class PersonalisedTransformer(Model):
         self.anybody = nn.Parameter(torch.randn(1, 1, c.dim) * 0.02)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Some batches' enrolments (`absent_probability`) are withheld: it must denoise without too."""
+        """Return the outputs; a share `absent_probability` of batches has no enrolment, so that the model
+        learns to
+        denoise without one."""
         enrolment: Tensor | None = batch["enrolment"]
         if torch.rand(()).item() < self.config.absent_probability:
             enrolment = None
@@ -154,15 +157,16 @@ class PersonalisedTransformer(Model):
         """Begin a stream.
 
         Args:
-            enrolment: (B or 1, 1, T) the wanted speaker, seconds of speech at the model's rate; None keeps
-                everybody.
-            speaker: (B or 1, M, dim) the same, encoded already.
+            enrolment: (B or 1, 1, T), seconds of speech of the speaker to keep, at the model's sample rate;
+                None
+                keeps all speakers.
+            speaker: (B or 1, M, dim), an enrolment that is encoded already.
         """
         if enrolment is not None:
             speaker = self.encode_enrolment(enrolment)
         vectors = self.anybody if speaker is None else speaker
         return {
-            "memory": [block.remember(vectors) for block in self.blocks],  # type: ignore[operator]
+            "memory": [block.keys_and_values(vectors) for block in self.blocks],  # type: ignore[operator]
             "analysis": None,
             "blocks": [None] * len(self.blocks),
             "synthesis": None,
@@ -173,7 +177,7 @@ class PersonalisedTransformer(Model):
             return {"speaker": self.encode_enrolment(recording)}
 
     def encode_enrolment(self, enrolment: Tensor) -> Tensor:
-        """(B, 1, T) -> vectors (B, M, dim), M = frames / pooling, one or more; level does not matter."""
+        """Encode (B, 1, T) at any level to vectors (B, M, dim), M = frames / pooling, at least 1."""
         shortest = self.config.n_fft + (self.config.pooling - 1) * self.hop_length
         waveform = F.pad(enrolment[:, 0], (0, max(0, shortest - enrolment.shape[-1])))
         level = waveform.square().mean(-1).sqrt()[:, None, None] + FLOOR

@@ -1,4 +1,4 @@
-"""A causal ConvNeXt over STFT frames, with one GRU: our small network for every spectral task.
+"""A causal ConvNeXt over STFT frames with one GRU, for every spectral task.
 
 Frames of the compressed complex spectrum go through causal ConvNeXt blocks (Liu et al., A ConvNet for the
 2020s, CVPR 2022, arXiv:2201.03545, in the one-dimensional form of Vocos, Siuzdak, ICLR 2024,
@@ -6,13 +6,12 @@ arXiv:2306.00814) with a GRU in the middle for long memory. Two heads:
 
     "mask"      a complex ratio mask for each stem (denoise, separate); below `filter_below_hz` it may be
                 a deep filter of several frames
-    "extend"    magnitude and phase of the bins above `extend_from_hz`, added to the input, which itself
-                passes through untouched (super-resolve). Phases are predicted relative to those of the band
-                below, folded about a quarter of the sample rate: they agree from frame to frame as only a
-                signal's do, which a network learns late if ever
+    "extend"    magnitude and phase of the bins above `extend_from_hz`, added to the unchanged input
+                (super-resolve). Phases are predicted relative to those of the band below, folded about a
+                quarter of the sample rate, which are consistent from frame to frame
 
-The spectrum is divided by a running level, so the network answers the same at any input level, in files and
-live alike. Latency is that of the STFT: n_fft - 1 samples.
+The spectrum is divided by a running level, so that the output does not depend on the input's level, in files
+and live streams alike. Latency is that of the STFT: n_fft - 1 samples.
 """
 
 from __future__ import annotations
@@ -47,15 +46,16 @@ class SpectralConvNeXtConfig:
         stems: names of the outputs.
         head: "mask" or "extend", see the module docstring.
         filter_taps: frames that a mask below `filter_below_hz` spans; 1 is a plain mask.
-        filter_below_hz: where deep filtering ends.
-        extend_from_hz: lowest frequency the "extend" head may add to.
-        restraint_db: outside training, how far under its estimate that head adds: what is added wrongly is
-            heard more than what is missing.
-        dim: features a frame.
+        filter_below_hz: highest frequency of deep filtering.
+        extend_from_hz: lowest frequency at which the "extend" head adds content.
+        restraint_db: attenuation of the added band outside training, because wrong content is more audible
+            than
+            missing content.
+        dim: features of a frame.
         blocks: ConvNeXt blocks; the GRU stands after half of them.
-        kernel_size: frames a block's depthwise convolution sees, itself included.
+        kernel_size: frames in the kernel of a block's depthwise convolution.
         expansion: width of a block's inner layer, in multiples of dim.
-        compression: exponent on the magnitudes the network sees.
+        compression: exponent of the magnitudes in the network's input.
         level_seconds: time constant of the running level.
     """
 
@@ -103,7 +103,7 @@ class SpectralConvNeXt(Model):
     gives = ("speech", "stems", "wide-band")
     config_class = SpectralConvNeXtConfig
     small: ClassVar[dict[str, Any]] = {"dim": 16, "blocks": 1}
-    remembers: ClassVar[dict[str, str]] = {
+    state_meanings: ClassVar[dict[str, str]] = {
         "bandwidth_hz": "where the input's own content ends, in Hz: nothing is added below; 0 if not known",
         "analysis.0": "samples that the next frame begins with",
         "analysis.1": "running level: mean power, and the weight it has gathered",
@@ -124,7 +124,7 @@ class SpectralConvNeXt(Model):
         self.stems = c.stems
         self.extends_from_hz = c.extend_from_hz if c.head == "extend" else None
         if c.head == "extend":
-            self.rounding = 1e-4  # phases are those of the band below, however faint it is
+            self.rounding = 1e-4  # phases come from the band below, which may be quiet
         bins = c.n_fft // 2 + 1
         self.first_bin = -(-int(c.extend_from_hz * c.n_fft) // c.sample_rate) if c.head == "extend" else 0
         filtered = int(c.filter_below_hz * c.n_fft / c.sample_rate) if c.filter_taps > 1 else 0
@@ -151,8 +151,9 @@ class SpectralConvNeXt(Model):
         """Begin a stream.
 
         Args:
-            bandwidth_hz: "extend" head only: where the input's own content ends; nothing is added below. A
-                number, or (B, 1, 1) of them.
+            bandwidth_hz: for the "extend" head: highest frequency of the input's content, below which nothing
+                is
+                added; a number, or (B, 1, 1).
         """
         return {
             "bandwidth_hz": bandwidth_hz,
@@ -178,27 +179,28 @@ class SpectralConvNeXt(Model):
         return y, state
 
     def _network(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
-        """Level-normalised spec (B, F, T) -> predictions (B, T, outputs)."""
+        """Return the predictions (B, T, outputs) for a level-normalised spec (B, F, T)."""
         features = compressed(spec, self.config.compression).transpose(1, 2)
         h = self.embed_norm(self.embed(features)).transpose(1, 2)
         states = []
         for n, block in enumerate(self.blocks):
             if n == len(self.blocks) // 2:
-                remembered, state["gru"] = self.gru(h, state["gru"])
-                h = h + remembered
+                recurrent, state["gru"] = self.gru(h, state["gru"])
+                h = h + recurrent
             h, block_state = block(h, state["blocks"][n])
             states.append(block_state)
         state["blocks"] = states
         return self.head(self.head_norm(h.transpose(1, 2)))
 
     def _render(self, predicted: Tensor, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
-        """Predictions and spec (B, F, T) -> output specs (B, F, T), or (B, S, F, T) where there are masks."""
+        """Return the output specs of predictions and spec (B, F, T): (B, F, T), or (B, S, F, T) with
+        masks."""
         first, second = predicted.transpose(1, 2).chunk(2, dim=1)
         if self.config.head == "mask":
             return self._mask(torch.complex(first, second), spec, state)
         if not self.training:
             first = first - math.log(10) / 20 * self.config.restraint_db
-        # A magnitude beyond 20 times the running level is never speech.
+        # Magnitudes of speech stay below 20 times the running level.
         magnitude = levels * first.clamp(max=3.0).exp() * self.config.n_fft**0.5
         if state["bandwidth_hz"] is not None:
             hz = self.config.sample_rate / self.config.n_fft
@@ -210,12 +212,12 @@ class SpectralConvNeXt(Model):
         return F.pad(folded * torch.polar(magnitude, second), (0, 0, self.first_bin, 0))
 
     def _mask(self, predicted: Tensor, spec: Tensor, state: dict[str, Any]) -> Tensor:
-        """Complex (B, S * (F + (taps - 1) * filtered), T) -> masked specs (B, S, F, T)."""
+        """Mask a spec by the predictions (B, S * (F + (taps - 1) * filtered), T): (B, S, F, T)."""
         bins, low = spec.shape[1], self.filtered_bins
         mask, past = predicted.unflatten(1, (len(self.stems), -1)).split(
             (bins, (self.config.filter_taps - 1) * low), dim=2
         )
-        # An untrained network halves its input: half of the way to either answer.
+        # An untrained network halves its input.
         mask = mask + 0.5
         if not low:
             return mask * spec[:, None]

@@ -1,8 +1,8 @@
-"""Recipes: one YAML document that says everything about a training, validated before anything starts."""
+"""Recipes: one YAML document that defines a training, validated before anything starts."""
 
 from audiotool.extras import require_extra
 
-# Told before anything else of the extra is missed.
+# The error names the extra before one of its packages is imported.
 require_extra("train", "a recipe")
 
 from audiotool.recipe.load import find, load, parse, shipped  # noqa: E402

@@ -1,4 +1,4 @@
-"""Keys that recipes had before: those of earlier recipes, checkpoints and runs are read under both names."""
+"""Former keys of recipes: earlier recipes, checkpoints and runs keep loading."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from audiotool.errors import RecipeError
 
 FORMER_KEYS = {"train.rehearsed_probability": "train.warm_up_probability"}
-"""Key paths of earlier versions, and what they are now."""
+"""Key path of earlier versions -> key path of today."""
 
 
 def renamed(values: dict[str, Any], source: str) -> dict[str, Any]:
-    """A copy of a recipe's plain values with the keys of today.
+    """Return a copy of a recipe's plain values with the keys of today.
 
     Args:
-        source: what messages call the recipe.
+        source: name of the recipe in messages.
     Raises:
-        RecipeError: a key is there under both names.
+        RecipeError: the recipe has a key under both names.
     """
     values = copy.deepcopy(values)
     for former, now in FORMER_KEYS.items():

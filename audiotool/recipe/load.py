@@ -1,4 +1,4 @@
-"""Read a recipe: YAML, overrides, schema, and the names it uses. Errors name the file and the key path."""
+"""Read a recipe: YAML, overrides, schema, names. Errors have the file and the key path."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from audiotool.yaml_documents import parse_value
 
 
 def shipped() -> dict[str, Path]:
-    """Bundled recipes by name (file stem), sorted."""
+    """Return the paths of bundled recipes by name (file stem), sorted."""
     return dict(sorted((p.stem, p) for p in bundled_root("recipes").glob("*/*.yaml")))
 
 
 def find(name_or_path: str | Path) -> Path:
-    """Path of a bundled recipe's name, or of a file.
+    """Return the path of a bundled recipe by its name, or of a file.
 
     Raises:
         RecipeError: neither exists; the nearest bundled name is given.
@@ -67,7 +67,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Validate plain values as a recipe; `source` is what messages call it.
+    """Validate plain values as a recipe; `source` is its name in messages.
 
     Raises:
         RecipeError: as `load`.
@@ -111,7 +111,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _refuse(error: ValidationError, source: str) -> NoReturn:
-    """Turn pydantic's findings into one line: key path, what was found, what is allowed."""
+    """Raise an error of one line from pydantic's findings: key path, value, allowed values."""
     messages = []
     for finding in error.errors(include_url=False):
         fields, tags, path = _allowed_at(finding["loc"])
@@ -130,10 +130,11 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
 
 
 def _allowed_at(location: tuple[int | str, ...]) -> tuple[list[str], list[str], str]:
-    """Keys allowed beside the last one of a pydantic location, names allowed in it, and its path as written.
+    """Return the keys allowed beside the last one of a pydantic location, the names allowed in it, and its
+    path.
 
-    Pydantic puts the tag of a discriminated union into the location ("optimiser", "adam", "lr"): such tags
-    choose a class here and are left out of the path.
+    Pydantic puts the tag of a discriminated union into the location ("optimiser", "adam", "lr"). Tags select
+    the class and are left out of the path.
     """
     candidates: list[Any] = [Recipe]
     fields: list[str] = []
@@ -161,7 +162,7 @@ def _tag(section: type[BaseModel]) -> Any:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The classes inside unions, lists and annotations."""
+    """Return the classes inside unions, lists and annotations."""
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType, list, tuple):
         return [m for a in typing.get_args(annotation) for m in _members(a)]

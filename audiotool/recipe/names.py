@@ -1,4 +1,4 @@
-"""Check the names and options a recipe uses against the classes they stand for."""
+"""Check the names and options in a recipe against the classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from audiotool.tasks.base import TASKS, served_by
 
 
 def check_names(recipe: Recipe, source: str) -> None:
-    """Refuse unknown tasks, models, metrics, losses and options, and a model that does not serve the task.
+    """Refuse unknown tasks, models, metrics, losses and options, and models that do not serve the task.
 
     Raises:
         RecipeError: with `source`, the key path and the nearest valid name.
@@ -48,7 +48,7 @@ def check_names(recipe: Recipe, source: str) -> None:
 
 
 def build_loss(term: LossTerm, sample_rate: int) -> Loss:
-    """Make a loss from its name and options; losses that ask for a sample_rate get the recipe's.
+    """Make a loss from its name and options; an argument `sample_rate` is the recipe's.
 
     Raises:
         RecipeError: no such loss, an unknown option, or a value that the loss refuses.
@@ -69,12 +69,12 @@ def build_loss(term: LossTerm, sample_rate: int) -> Loss:
 
 
 def constructor_options(found: type) -> list[str]:
-    """Names of a class's arguments: what a recipe may set."""
+    """Return the names of a class's arguments, which a recipe may set."""
     return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
 
 
 def _at(source: str, key: str, call: Any, *arguments: Any) -> Any:
-    """Call, and put the file and the key before whatever is refused."""
+    """Call a function; put the file and the key before the message of its error."""
     try:
         return call(*arguments)
     except AudiotoolError as error:

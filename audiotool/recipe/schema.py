@@ -1,16 +1,16 @@
-"""What a recipe may hold: one schema for all tasks.
+"""The schema of recipes, one for all tasks.
 
-    name, task             what it makes
+    name, task             the checkpoint and its task
     model                  a registered model and its configuration
-    init, freeze           where its weights begin, and which of them stay
+    init, freeze           initial weights, and weights that are not trained
     audio, data            the sections of audiotool.data.config
-    loss, adversarial      what is minimised
-    optimiser, schedule    how
+    loss, adversarial      terms that are minimised
+    optimiser, schedule    the optimiser and its learning rate
     train                  steps, batches, precision, weight averaging, seed
     validation, logging, checkpointing
 
-Every key has a default but `task`, `model`, `data` and `loss`. A name (of a model, loss, discriminator) is
-one from audiotool's own lists: a recipe never names a Python object.
+Every key but `task`, `model`, `data` and `loss` has a default. Models, losses and discriminators are named by
+their registered names: a recipe never names a Python object.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ModelSection(Section):
     """The architecture.
 
     Args:
-        name: as `audiotool models list` shows it.
+        name: name in `audiotool models list`.
         config: hyper-parameters that differ from the published ones.
     """
 
@@ -79,7 +79,7 @@ class AdamSection(Section):
 
 
 class AdamWSection(AdamSection):
-    """Adam with weight decay apart from the gradient."""
+    """Adam with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
     weight_decay: NotNegative = 0.01
@@ -102,7 +102,7 @@ Optimiser = Annotated[AdamSection | AdamWSection | MuonSection | RAdamSection, F
 
 
 class ConstantSchedule(Section):
-    """The optimiser's rate throughout, after an optional linear warm-up."""
+    """A constant rate after an optional linear warm-up."""
 
     name: Literal["constant"]
     warmup_steps: Whole = 0
@@ -133,10 +133,10 @@ class TrapezoidSchedule(Section):
 
 
 class CleanUNetSchedule(Section):
-    """CleanUNet's: linear from lr / divider, then cosine down to lr / divider / 10^4, then again.
+    """CleanUNet's schedule: linear from lr / divider, then cosine to lr / divider / 10^4, repeated.
 
     Args:
-        warmup: part of a cycle that rises.
+        warmup: rising share of a cycle.
         divider: peak over starting rate.
         cycle_steps: length of a cycle; `train.steps` when null.
     """
@@ -148,7 +148,7 @@ class CleanUNetSchedule(Section):
 
 
 class ExponentialSchedule(Section):
-    """Rate times `factor` after every `every` steps (an epoch's worth, or 1)."""
+    """The rate is multiplied by `factor` after every `every` steps (an epoch's, or 1)."""
 
     name: Literal["exponential"]
     factor: Annotated[float, Field(gt=0, le=1)]
@@ -157,7 +157,7 @@ class ExponentialSchedule(Section):
 
 
 class StepSchedule(Section):
-    """Rate times `factor` at each of the given steps, or after every `every` steps."""
+    """The rate is multiplied by `factor` at each of the given steps, or after every `every` steps."""
 
     name: Literal["step"]
     factor: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -197,11 +197,11 @@ class AdversarialSection(Section):
     Args:
         kind: the adversarial loss; see audiotool.losses.adversarial.
         weight: factor of the generator's adversarial term.
-        reduction: how sub-discriminators are put together.
-        feature_layers: how the layers inside one are, for feature matching.
+        reduction: reduction over sub-discriminators.
+        feature_layers: reduction over the layers of a sub-discriminator, for feature matching.
         feature_matching: factor of the feature matching term; 0 leaves it out.
-        start: step at which the discriminators join.
-        clip: largest gradient norm of the discriminators; null leaves it alone.
+        start: first step with discriminators.
+        clip: largest gradient norm of the discriminators; null does not clip.
     """
 
     discriminators: Annotated[list[DiscriminatorTerm], Field(min_length=1)]
@@ -217,17 +217,17 @@ class AdversarialSection(Section):
 
 
 class TrainSection(Section):
-    """The loop.
+    """The training loop.
 
     Args:
         steps: optimiser steps in all.
-        batch_size: examples a process holds at once.
+        batch_size: examples of a batch in each process.
         accumulate: batches summed into one optimiser step.
-        clip: largest gradient norm; null leaves it alone.
+        clip: largest gradient norm; null does not clip.
         precision: arithmetic of the model; losses and weights stay in fp32.
         ema: decay of the averaged weights that are validated and exported; 0 exports the weights themselves.
-        warm_up_probability: that a batch begins with the memory of its own first seconds, as files do.
-        seed: of the initial weights and of everything drawn in a step; the data has its own.
+        warm_up_probability: share of batches with a warm-up over their first seconds, as files have.
+        seed: seed of the initial weights and of the random numbers of steps; the data has its own.
         max_skipped: steps in a row without a finite gradient after which training gives up.
     """
 
@@ -252,7 +252,7 @@ class ValidationSection(Section):
         metrics: names of metrics; the task's own when null.
         metric: the one that chooses the best checkpoint ("loss" or a metric); the task's own when null.
         workers: processes that compute metrics while training goes on.
-        samples: recordings written to TensorBoard, heard and as spectrograms.
+        samples: recordings written to TensorBoard, as sounds and spectrograms.
     """
 
     every: Count = 5000
@@ -265,7 +265,7 @@ class ValidationSection(Section):
 
 
 class LoggingSection(Section):
-    """What is written while training.
+    """Logs of a training.
 
     Args:
         every: steps between lines of the log; losses are averaged over them.
@@ -280,8 +280,8 @@ class CheckpointingSection(Section):
     """States to resume from.
 
     Args:
-        every: steps between them; the last step always has one.
-        keep: how many of the newest stay.
+        every: steps between states; the last step always has one.
+        keep: number of the newest states that are kept.
     """
 
     every: Count = 1000
@@ -289,25 +289,25 @@ class CheckpointingSection(Section):
 
 
 class Recipe(Section):
-    """A whole recipe.
+    """A recipe.
 
     Args:
-        name: of the run's folder and of the checkpoint.
+        name: name of the run's folder and of the checkpoint.
         description: one line for `audiotool recipes list`.
-        licence: of the weights, kept in the checkpoint.
-        task: what the model is for; decides the training example and the metrics.
+        licence: licence of the weights, kept in the checkpoint.
+        task: task of the model; decides the training example and the metrics.
         model: the architecture and its configuration.
         init: weights to begin with.
-        freeze: patterns (`encoder.*`) of weights that stay as they are.
-        audio: what the model hears.
-        data: what it is trained on.
+        freeze: patterns (`encoder.*`) of weights that are not trained.
+        audio: input and output of the model.
+        data: the training data.
         loss: terms of the sum that is minimised.
         adversarial: discriminators to train against; null for none.
-        optimiser: how weights move.
+        optimiser: the optimiser and its options.
         schedule: the learning rate as a function of the step.
         train: steps, batches, precision, weight averaging, seed.
         validation: the fixed set that chooses the best checkpoint.
-        logging: what is written while training.
+        logging: logs of the training.
         checkpointing: states to resume from.
     """
 
@@ -330,5 +330,5 @@ class Recipe(Section):
     checkpointing: CheckpointingSection = CheckpointingSection()
 
     def plain(self) -> dict[str, Any]:
-        """The whole recipe as plain values, defaults included: what checkpoints and run folders hold."""
+        """Return the whole recipe as plain values, defaults included, as checkpoints and runs hold it."""
         return self.model_dump(mode="json")

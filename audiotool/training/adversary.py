@@ -110,7 +110,7 @@ class Adversary:
         detached = {key: value.detach() for key, value in outputs.items()}
         scores: Sequence[float | None] = ()
         if self.discriminators.needs_scores:
-            if "judged_magnitude" not in outputs:
+            if "scored_magnitude" not in outputs:
                 raise RecipeError(
                     "adversarial.discriminators: metric judges magnitudes, which only the magnitude and phase"
                     " models (mp-senet, mambattention) have"

@@ -106,7 +106,7 @@ def test_losses(official: MambAttention, pack: dict[str, Tensor]) -> None:
     discriminator.load_official(torch.load(PACK / "do_00000001.pth", weights_only=True)["discriminator"])
     target = outputs["target_magnitude"]
     assert relative(discriminator.score(target, target), pack["disc.real"]) <= 1e-4
-    assert relative(discriminator.score(target, outputs["judged_magnitude"]), pack["disc.fake"]) <= 1e-4
+    assert relative(discriminator.score(target, outputs["scored_magnitude"]), pack["disc.fake"]) <= 1e-4
     terms = [
         CompressedMagnitudeLoss()(outputs, batch),
         CompressedComplexLoss()(outputs, batch),

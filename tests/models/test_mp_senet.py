@@ -163,7 +163,7 @@ def test_discriminator(
 ) -> None:
     target = outputs["target_magnitude"]
     assert relative(discriminator.score(target, target), pack["disc.real"]) <= 1e-4
-    assert relative(discriminator.score(target, outputs["judged_magnitude"]), pack["disc.fake"]) <= 1e-4
+    assert relative(discriminator.score(target, outputs["scored_magnitude"]), pack["disc.fake"]) <= 1e-4
     assert sum(p.numel() for p in discriminator.parameters()) == 181_650
     estimate, clean = outputs["levelled_estimate"], outputs["levelled_target"]
     ((score, features),) = discriminator(estimate, reference=clean)

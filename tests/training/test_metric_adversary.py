@@ -84,7 +84,7 @@ def test_discriminator_is_told_the_pesq_of_every_estimate(
     assert loss.isfinite()
     # It has learnt from both terms, and the model has not moved for it.
     assert all(p.grad is not None and p.grad.isfinite().all() for p in adversary.discriminators.parameters())
-    assert outputs["judged_magnitude"].grad_fn is not None
+    assert outputs["scored_magnitude"].grad_fn is not None
     assert pesq_as_score(torch.tensor([1.0, 4.5])).tolist() == [0.0, 1.0]
 
 

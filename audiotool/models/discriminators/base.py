@@ -1,4 +1,4 @@
-"""The other side of adversarial training: what a discriminator is called with and gives back."""
+"""The base class of discriminators."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from audiotool.discovery import Catalogue
 from audiotool.errors import RecipeError
 from audiotool.models.layers.weight_norm import weight_norm
 
-Judgement = tuple[Tensor, list[Tensor]]
+DiscriminatorOutput = tuple[Tensor, list[Tensor]]
 """(logits, hidden features from first to last) of one sub-discriminator."""
 
 
 class Discriminator(nn.Module):
-    """Base of all discriminators; options of the constructor are what a recipe may set.
+    """Base of all discriminators; recipes set the arguments of the constructor.
 
     Class attributes:
-        name: what recipes call it.
+        name: name in recipes.
     """
 
     name: ClassVar[str]
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
-        """Judge waveforms (B, 1, T).
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
+        """Compute logits and features of waveforms (B, 1, T).
 
         Returns:
-            one (logits, features) for each sub-discriminator; logits are not squashed.
+            (logits, features) of each sub-discriminator; the logits have no activation.
         """
-        raise TypeError(f"{type(self).__name__} does not judge anything")
+        raise TypeError(f"{type(self).__name__} does not compute anything")
 
 
 DISCRIMINATORS: Catalogue[Discriminator] = Catalogue(
@@ -40,12 +40,13 @@ DISCRIMINATORS: Catalogue[Discriminator] = Catalogue(
 
 
 def norm_of(spectral: bool) -> Callable[[nn.Module], nn.Module]:
-    """Spectral norm or weight norm, to be applied to one layer."""
+    """Return the function that applies spectral norm or weight norm to a layer."""
     return parametrizations.spectral_norm if spectral else weight_norm
 
 
 def condition_logits(embedding: nn.Embedding, hidden: Tensor, condition: Tensor) -> Tensor:
-    """Projection of (B, C, H, W) on the condition's vector, (B, 1, H, W): it is added to the logits.
+    """Return the projection of (B, C, H, W) on the condition's vector, (B, 1, H, W), to be added to the
+    logits.
 
     Args:
         condition: numbers (B,) or (1,).

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, Judgement
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput
 from audiotool.models.layers.weight_norm import normalise_weights
 
 SLOPE = 0.2
@@ -46,7 +46,7 @@ class MelGANScale(nn.Module):
         self.layers.append(nn.Sequential(short, nn.LeakyReLU(SLOPE)))
         self.layers.append(nn.Conv1d(outer, 1, kernel_sizes[1], padding=(kernel_sizes[1] - 1) // 2))
 
-    def forward(self, x: Tensor) -> Judgement:
+    def forward(self, x: Tensor) -> DiscriminatorOutput:
         features = []
         for layer in self.layers:
             x = layer(x)
@@ -55,13 +55,13 @@ class MelGANScale(nn.Module):
 
 
 class MelGANDiscriminator(Discriminator):
-    """The same network at the full rate, a half, a quarter…
+    """The same network at the full sample rate, half of it, a quarter and so on.
 
     Args:
-        scales: rates.
-        kernel_sizes: odd; their product is the first kernel, themselves are the last two.
-        channels: of the first convolution; a multiple of 4.
-        max_downsample_channels: limit of the others.
+        scales: number of sample rates.
+        kernel_sizes: odd; the first kernel is their product, the last two are these.
+        channels: channels of the first convolution; a multiple of 4.
+        max_downsample_channels: greatest number of channels of the others.
         downsample_scales: strides.
     """
 
@@ -90,9 +90,9 @@ class MelGANDiscriminator(Discriminator):
         if weight_norm:
             normalise_weights(self)
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
-        judgements = []
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
+        found = []
         for discriminator in self.discriminators:
-            judgements.append(discriminator(waveform))
+            found.append(discriminator(waveform))
             waveform = self.pooling(waveform)
-        return judgements
+        return found

@@ -1,4 +1,4 @@
-"""The metric discriminator: it learns to predict a quality score, so that a model can raise it.
+"""The metric discriminator, which learns to predict a quality score that a model then maximises.
 
 Fu et al.: MetricGAN, ICML 2019, arXiv:1905.04874; in this form from CMGAN (Cao et al., Interspeech 2022,
 arXiv:2203.15149), as MP-SENet and MambAttention use it.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from audiotool.dsp.magnitude_phase import MagnitudePhase
-from audiotool.models.discriminators.base import Discriminator, Judgement
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput
 from audiotool.models.layers.dense import LearnableSigmoid
 
 _SPECTRAL_NORM = {
@@ -67,11 +67,11 @@ class MetricDiscriminator(Discriminator):
         ]
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
-        """Judge waveforms (B, 1, T) against `reference=` waveforms of the same shape.
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
+        """Score waveforms (B, 1, T) against `reference=` waveforms of the same shape.
 
         Returns:
-            one (scores (B, 1), features).
+            A list of one (scores (B, 1), features).
         Raises:
             ValueError: no reference was given.
         """

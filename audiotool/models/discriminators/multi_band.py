@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, Judgement, condition_logits
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, condition_logits
 from audiotool.models.layers.weight_norm import weight_norm
 
 SLOPE = 0.1
@@ -64,7 +64,7 @@ class BandDiscriminator(nn.Module):
         spec = torch.stft(x, self.n_fft, self.n_fft // 4, window=self.window, return_complex=True)
         return torch.stack((spec.real, spec.imag), dim=1).transpose(2, 3)
 
-    def forward(self, waveform: Tensor, condition: Tensor | None = None) -> Judgement:
+    def forward(self, waveform: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         spec = self.spectrogram(waveform)
         features, joined = [], []
         for (low, high), convs in zip(self.bands, self.band_convs, strict=True):
@@ -109,5 +109,5 @@ class MultiBandDiscriminator(Discriminator):
 
     def forward(
         self, waveform: Tensor, condition: Tensor | None = None, **conditions: Any
-    ) -> list[Judgement]:
-        return [judge(waveform, condition) for judge in self.discriminators]
+    ) -> list[DiscriminatorOutput]:
+        return [discriminator(waveform, condition) for discriminator in self.discriminators]

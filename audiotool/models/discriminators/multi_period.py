@@ -12,14 +12,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, Judgement, condition_logits, norm_of
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, condition_logits, norm_of
 
 SLOPE = 0.1
 CHANNELS = (32, 128, 512, 1024, 1024)
 
 
 class PeriodDiscriminator(nn.Module):
-    """One period: columns of the folded waveform are `period` samples apart."""
+    """The discriminator of one period: neighbours in a column of the folded waveform are `period` samples
+    apart."""
 
     def __init__(
         self, period: int, channels: Sequence[int], spectral_norm: bool, first_feature: int, conditions: int
@@ -39,7 +40,7 @@ class PeriodDiscriminator(nn.Module):
         if self.emb is not None:
             nn.init.zeros_(self.emb.weight)
 
-    def forward(self, waveform: Tensor, condition: Tensor | None = None) -> Judgement:
+    def forward(self, waveform: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         x = F.pad(waveform, (0, -waveform.shape[-1] % self.period), mode="reflect")
         x = x.unflatten(-1, (-1, self.period))
         features = []
@@ -58,7 +59,7 @@ class MultiPeriodDiscriminator(Discriminator):
 
     Args:
         periods: in samples.
-        channel_multiplier: of the published widths.
+        channel_multiplier: factor of the published widths.
         spectral_norm: instead of weight norm.
         first_feature: first layer whose features are matched (Vocos: 1).
         conditions: number of conditions the logits may depend on; 0 for none.
@@ -82,5 +83,5 @@ class MultiPeriodDiscriminator(Discriminator):
 
     def forward(
         self, waveform: Tensor, condition: Tensor | None = None, **conditions: Any
-    ) -> list[Judgement]:
-        return [judge(waveform, condition) for judge in self.discriminators]
+    ) -> list[DiscriminatorOutput]:
+        return [discriminator(waveform, condition) for discriminator in self.discriminators]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, Judgement, norm_of
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, norm_of
 
 SLOPE = 0.1
 
@@ -52,7 +52,7 @@ class ResolutionDiscriminator(nn.Module):
         )
         return spec.abs()[:, None]
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> DiscriminatorOutput:
         x, features = self.magnitude(waveform), []
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
@@ -66,7 +66,7 @@ class MultiResolutionDiscriminator(Discriminator):
 
     Args:
         resolutions: (n_fft, hop_length, win_length) of each.
-        channel_multiplier: of the published width, 32.
+        channel_multiplier: factor of the published width, 32.
         spectral_norm: instead of weight norm.
     """
 
@@ -84,5 +84,5 @@ class MultiResolutionDiscriminator(Discriminator):
             ResolutionDiscriminator(r, channels, spectral_norm) for r in resolutions
         )
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
-        return [judge(waveform) for judge in self.discriminators]
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
+        return [discriminator(waveform) for discriminator in self.discriminators]

@@ -10,7 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, Judgement, norm_of
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, norm_of
 
 SLOPE = 0.1
 LAYERS = (
@@ -22,11 +22,11 @@ LAYERS = (
     (1024, 1024, 41, 1, 16),
     (1024, 1024, 5, 1, 1),
 )
-"""Input and output channels, kernel, stride and groups."""
+"""Input and output channels, kernel, stride and groups of each convolution."""
 
 
 class ScaleDiscriminator(nn.Module):
-    """One rate."""
+    """The discriminator of one sample rate."""
 
     def __init__(self, spectral_norm: bool) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ScaleDiscriminator(nn.Module):
         )
         self.conv_post = norm(nn.Conv1d(LAYERS[-1][1], 1, 3, padding=1))
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> DiscriminatorOutput:
         x, features = waveform, []
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
@@ -55,10 +55,10 @@ class MultiScaleDiscriminator(Discriminator):
         super().__init__()
         self.discriminators = nn.ModuleList(ScaleDiscriminator(spectral_norm=n == 0) for n in range(3))
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
-        judgements = []
-        for n, judge in enumerate(self.discriminators):
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
+        found = []
+        for n, discriminator in enumerate(self.discriminators):
             if n:
                 waveform = F.avg_pool1d(waveform, 4, 2, padding=2)
-            judgements.append(judge(waveform))
-        return judgements
+            found.append(discriminator(waveform))
+        return found

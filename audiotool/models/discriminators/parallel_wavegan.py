@@ -1,4 +1,4 @@
-"""Parallel WaveGAN's discriminators: dilated convolutions that judge every sample.
+"""Parallel WaveGAN's discriminators: dilated convolutions with a logit for every sample.
 
 Yamamoto et al., ICASSP 2020, arXiv:1910.11480. Layer names are those of kan-bayashi/ParallelWaveGAN.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, Judgement
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput
 from audiotool.models.layers.wavenet import ResidualBlock, StackShape, make_activation
 from audiotool.models.layers.weight_norm import normalise_weights
 
@@ -26,7 +26,7 @@ class ParallelWaveGANDiscriminator(Discriminator):
     Args:
         kernel_size: odd.
         layers: convolutions, the last one included.
-        conv_channels: of all but the last.
+        conv_channels: channels of all but the last.
         dilation_factor: 1 dilates layer i by i, f > 1 by f^i; the first and the last are not dilated.
         nonlinear_activation, nonlinear_activation_params: torch's name and arguments of the activation.
     """
@@ -61,7 +61,7 @@ class ParallelWaveGANDiscriminator(Discriminator):
         if weight_norm:
             normalise_weights(self)
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
         features = []
         x = waveform
         for layer in self.conv_layers[:-1]:
@@ -128,7 +128,7 @@ class ResidualParallelWaveGANDiscriminator(Discriminator):
         if weight_norm:
             normalise_weights(self)
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
         x = self.first_conv(waveform)
         features, skips = [], []
         for block in self.conv_layers:

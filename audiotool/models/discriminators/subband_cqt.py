@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.dsp.cqt import ConstantQ
-from audiotool.models.discriminators.base import Discriminator, Judgement
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput
 from audiotool.models.discriminators.multi_band import normalise_volume
 from audiotool.models.layers.weight_norm import weight_norm
 
@@ -52,7 +52,7 @@ class CQTDiscriminator(nn.Module):
         )
         self.conv_post = weight_norm(nn.Conv2d(filters[-1], 1, (3, 3), padding=(1, 1)))
 
-    def forward(self, waveform: Tensor) -> Judgement:
+    def forward(self, waveform: Tensor) -> DiscriminatorOutput:
         from torchaudio.functional import resample
 
         x = normalise_volume(waveform) if self.normalised else waveform
@@ -73,8 +73,8 @@ class MultiScaleSubbandCQTDiscriminator(Discriminator):
     Args:
         sample_rate: Hz of the waveforms.
         hop_lengths: samples between frames of each transform, at twice the sample rate.
-        n_octaves: of each, from 32.7 Hz up.
-        bins_per_octaves: of each.
+        n_octaves: octaves of each, from 32.7 Hz up.
+        bins_per_octaves: bins per octave of each.
         filters: width of the first layer.
         filters_scale: factor from each layer to the next.
         max_filters: widest layer.
@@ -105,5 +105,5 @@ class MultiScaleSubbandCQTDiscriminator(Discriminator):
             for hop, octaves, bins in zip(hop_lengths, n_octaves, bins_per_octaves, strict=True)
         )
 
-    def forward(self, waveform: Tensor, **conditions: Any) -> list[Judgement]:
-        return [judge(waveform) for judge in self.discriminators]
+    def forward(self, waveform: Tensor, **conditions: Any) -> list[DiscriminatorOutput]:
+        return [discriminator(waveform) for discriminator in self.discriminators]

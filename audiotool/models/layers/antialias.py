@@ -1,4 +1,4 @@
-"""Periodic activations, and activations applied at twice the rate so that they do not alias.
+"""Periodic activations, and activations at twice the sample rate against aliasing.
 
     x -> upsample x2 -> activation -> downsample x2
 
@@ -41,11 +41,11 @@ def kaiser_sinc(cutoff: float, half_width: float, taps: int) -> Tensor:
 
 
 class Snake(nn.Module):
-    """x + sin²(αx) / α, or / β with a magnitude of its own (SnakeBeta); one α and β a channel.
+    """x + sin²(αx) / α, or / β (SnakeBeta); one α and β for each channel.
 
     Args:
         channels: C of the input (B, C, T).
-        beta: learn a magnitude β beside the frequency α.
+        beta: learn β separately from α.
         log_scale: the parameters are logarithms.
     """
 

@@ -1,4 +1,4 @@
-"""Attention over time, in all kinds that the models use.
+"""Kinds of attention over time.
 
     kind               a frame sees                 time      memory    its state when causal
     full               everything, scores stored    T^2       T^2       keys and values, growing
@@ -165,15 +165,16 @@ def cached_attention(
 
     Args:
         cache: (keys, values) of the window - 1 frames before this chunk.
-        before: (B, 1) integers, frames of the stream before this chunk: older ones in the cache are nobody's.
-            Where it is negative the stream begins within the chunk, and earlier frames see nothing of use.
+        before: (B, 1) integers, number of frames of the stream before this chunk; older frames in the cache
+            are masked. If it is negative, the stream begins within the chunk, and the outputs before are
+            meaningless.
     """
     held, frames = cache[0].shape[2], query.shape[2]
     key, value = torch.cat((cache[0], key), dim=2), torch.cat((cache[1], value), dim=2)
-    number = torch.arange(held + frames, device=query.device) - held  # of keys, as from this chunk on
+    number = torch.arange(held + frames, device=query.device) - held  # of keys, 0 at the chunk's beginning
     distance = number[held:, None] - number
     seen = (distance >= 0) & (distance <= held)
-    # A frame always sees itself: a row without any score would be undefined.
+    # A frame always attends to itself, because a row without any score would be undefined.
     mask = seen & ((number >= -before[..., None]) | (distance == 0))
     attended = full_attention(query, key, value, mask[:, None])
     return attended, (key[:, :, frames:].clone(), value[:, :, frames:].clone())
@@ -221,7 +222,7 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, T, dim) -> the same, and the state (None unless causal)."""
+        """(B, T, dim) -> (B, T, dim), and the state (None unless causal)."""
         width = x.shape[-1] // self.heads
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias).split(self.widths, dim=-1)
         q, k, v = (p.unflatten(-1, (-1, width)).transpose(1, 2) for p in projected)  # (B, heads, T, width)

@@ -1,4 +1,4 @@
-"""A bidirectional LSTM that streams: its backward direction has a bounded look-ahead."""
+"""A bidirectional LSTM for streams, whose backward direction has a bounded look-ahead."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class BlockwiseBiLSTM(nn.Module):
         self.window = block + lookahead
 
     def whole(self, x: Tensor) -> Tensor:
-        """The published layer: one pass in each direction over the whole utterance."""
+        """Run as published: one pass in each direction over the whole utterance."""
         x = x.transpose(1, 2)
         return torch.cat((self.ahead(x)[0], self.back(x.flip(1))[0].flip(1)), dim=-1).transpose(1, 2)
 

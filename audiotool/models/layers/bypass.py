@@ -1,4 +1,4 @@
-"""The input beside a network: it waits until the network's answer to it has come out, and is added."""
+"""The residual connection around a streaming network: the input is delayed by the network's latency."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from audiotool.models.base import State
 
 
 def add_input(y: Tensor, x: Tensor, waiting: State, final: bool) -> tuple[Tensor, State]:
-    """Add to a network's output (B, C, T') the input that it belongs to.
+    """Add the input to the output (B, C, T') of a network.
 
     Args:
-        y: what the network gave for x, aligned with all input so far; after `final` it may be longer.
+        y: output of the network in this step; with `final` it may be longer than the input.
         x: (B, C, T), this step's input.
-        waiting: input of earlier steps, None where there is none.
+        waiting: input of earlier steps whose output is still to come; None without any.
     Returns:
-        (B, C, T') and what still waits.
+        (B, C, T') and the waiting input.
     """
     inputs = x if waiting is None else torch.cat((waiting, x), dim=-1)
     if final:

@@ -1,4 +1,4 @@
-"""Convolutions over time whose state is the input that their next frame needs.
+"""Streaming convolutions over time, whose state is the input that the next frame needs.
 
 Each is the torch layer of the same name (same parameters, same state-dict keys) called as
 `y, state = layer(x, state, final)`. If a chunk is too short for a frame, the output has length zero, which
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 
 class StreamingConv1d(nn.Conv1d):
-    """Conv1d over (B, C, T) without look-ahead of its own.
+    """Conv1d over (B, C, T) without look-ahead.
 
     Args:
         left_padding: zeros put before the stream; (kernel_size - 1) * dilation makes the layer causal with
@@ -85,7 +85,7 @@ class StreamingConvTranspose1d(nn.ConvTranspose1d):
             return self._with_bias(state), None
         y = F.conv_transpose1d(x, self.weight, None, self.stride)
         if state is not None and self.overlap:
-            # The sum is out of place: autograd may still need y.
+            # The sum is out of place, because autograd may still need y.
             y = torch.cat((y[..., : self.overlap] + state, y[..., self.overlap :]), dim=-1)
         if final or not self.overlap:
             return self._with_bias(y), None

@@ -37,7 +37,7 @@ class LocalState(nn.Module):
         self.key = nn.Conv1d(channels, channels, 1)
         self.query_decay = nn.Conv1d(channels, heads * decays, 1)
         with torch.no_grad():
-            # Little decay at first, so that attention begins wide.
+            # A small initial decay lets attention begin wide.
             self.query_decay.weight.mul_(0.01)
             cast(Tensor, self.query_decay.bias).fill_(-2.0)
         self.decays = decays
@@ -49,8 +49,8 @@ class LocalState(nn.Module):
         places = torch.arange(length, device=x.device, dtype=x.dtype)
         distance = (places[:, None] - places[None, :]).abs()
         rates = torch.arange(1, self.decays + 1, device=x.device, dtype=x.dtype) / math.sqrt(self.decays)
-        wanted = torch.sigmoid(self.query_decay(x)).unflatten(1, (self.heads, -1)) / 2  # (B, H, decays, T)
-        slope = (rates[:, None] * wanted).sum(2)  # (B, H, T) of each query
+        weights = torch.sigmoid(self.query_decay(x)).unflatten(1, (self.heads, -1)) / 2  # (B, H, decays, T)
+        slope = (rates[:, None] * weights).sum(2)  # (B, H, T) of each query
         # Keys before queries, as softmax runs over keys.
         scores = key.transpose(2, 3) @ query / math.sqrt(key.shape[2]) - distance * slope[:, :, None]
         scores = scores.masked_fill(torch.eye(length, dtype=torch.bool, device=x.device), -100.0)
@@ -152,10 +152,11 @@ class LevelShape:
     Args:
         frequency: convolve along frequency, (B, C, F, T); False along time, (B, C, T).
         pads: the convolution is padded by a quarter of its kernel.
-        norm_groups: of the group norms; None for a level without norms.
+        norm_groups: groups of the group norms; None for a level without norms.
         rewrite: a gated convolution follows (encoder) or comes before (decoder).
-        branch: of the residual branch; None for a level without.
-        meets: the last level over time: its convolution alone is left, as the branches meet there.
+        branch: shape of the residual branch; None for a level without one.
+        meets: True for the last level along time, where the branches are joined and only the convolution is
+            left.
     """
 
     frequency: bool
@@ -185,7 +186,8 @@ class LevelShape:
         return nn.ConvTranspose1d(inner, outer, self.kernel_size, self.stride)
 
     def gate(self, channels: int, context: int, over_frequency: bool = True) -> nn.Module:
-        """To twice the channels, seeing `context` neighbours."""
+        """Return the gated convolution to twice the channels, with a kernel of `context` neighbours on each
+        side."""
         size = 1 + 2 * context
         if not self.frequency:
             return nn.Conv1d(channels, 2 * channels, size, padding=context)
@@ -218,7 +220,7 @@ class EncoderLevel(nn.Module):
             self.dconv = ResidualBranch(outer, shape.branch)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """Encode; `other` is what the time branch adds where the two meet, (B, C, T)."""
+        """Encode; `other` (B, C, T) is the output of the time branch, added where the branches are joined."""
         shape = self.shape
         if not shape.frequency:
             if x.dim() == 4:
@@ -240,7 +242,7 @@ class DecoderLevel(nn.Module):
 
     Args:
         outermost: no activation follows.
-        over_frequency: the gated convolution sees neighbouring bins too.
+        over_frequency: the kernel of the gated convolution spans neighbouring bins too.
     """
 
     def __init__(
@@ -267,10 +269,10 @@ class DecoderLevel(nn.Module):
             self.dconv = ResidualBranch(inner, shape.branch)
 
     def forward(self, x: Tensor, skip: Tensor | None, length: int) -> tuple[Tensor, Tensor]:
-        """Decode; also returns what enters the transposed convolution, where the time branch parts.
+        """Decode; also return the input of the transposed convolution, from which the time branch continues.
 
         Args:
-            length: steps of the level's input on the way down, to which levels over time are cut.
+            length: number of steps of the encoder level's input, to which levels along time are cut.
         """
         z, y = self.spread(x, skip)
         padding = self.shape.padding
@@ -360,7 +362,7 @@ class BandDecoder(nn.Module):
 
 
 def _fresh_copy(level: nn.Module) -> nn.Module:
-    """A copy with weights of its own."""
+    """Return a copy with newly initialised weights."""
     made = copy.deepcopy(level)
     for part in made.modules():
         if hasattr(part, "reset_parameters"):

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class DenseBlock(nn.Module):
-    """Four dilated convolutions, each reading all earlier outputs, the newest first.
+    """Four dilated convolutions, whose inputs are all earlier outputs, the newest first.
 
     Args:
-        channels: of the input and of every convolution.
+        channels: channels of the input and of every convolution.
         causal: kernel (2, 3) padded before the first frame only; otherwise (3, 3) padded on both sides.
     """
 
@@ -65,7 +65,7 @@ class LearnableSigmoid(nn.Module):
     """beta * sigmoid(slope * x) with learned slopes.
 
     Args:
-        shape: of the slopes, to be broadcast with x: (F, 1) is one a frequency of (B, F, T).
+        shape: shape of the slopes, which is broadcast with x: (F, 1) is one for each frequency of (B, F, T).
         beta: largest value.
     """
 
@@ -79,6 +79,6 @@ class LearnableSigmoid(nn.Module):
 
 
 def convolution_norm(convolution: nn.Module) -> nn.Sequential:
-    """A convolution, its instance norm and its PReLU, one slope a channel."""
+    """Return a convolution with its instance norm and its PReLU, one slope for each channel."""
     channels = int(convolution.out_channels)  # type: ignore[arg-type]
     return nn.Sequential(convolution, nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels))

@@ -1,4 +1,4 @@
-"""Operators that are one node of a graph, but that PyTorch's tracing would decompose: the GRU."""
+"""Operators that are one node of a graph but would be decomposed by PyTorch's tracing: the GRU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 def gru(
     x: Tensor, hidden: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One layer over (T, B, C) from (1, B, H), with nn.GRU's parameters: (T, B, H) and (1, B, H)."""
+    """Run one layer over (T, B, C) from (1, B, H), with nn.GRU's parameters: (T, B, H) and (1, B, H)."""
     y, last = torch.gru(x, hidden, [w_ih, w_hh, b_ih, b_hh], True, 1, 0.0, False, False, False)
     return y.clone(), last.clone()
 

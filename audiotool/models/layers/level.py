@@ -1,4 +1,4 @@
-"""A running estimate of the level, for models that were published with the level of the whole utterance."""
+"""A running estimate of the level."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RunningLevel(nn.Module):
 
     A first-order recursion over block powers p_n with the bias of its start removed:
     e_n = a e_{n-1} + (1 - a) p_n,  w_n = a w_{n-1} + (1 - a),  level_n = sqrt(e_n / w_n).
-    Block n's level covers block n itself: using it costs the look-ahead of one block.
+    The level of block n includes block n, so that using it needs a look-ahead of one block.
 
     Args:
         hop_length: samples in a block.
@@ -40,7 +40,7 @@ class RunningLevel(nn.Module):
         self.register_buffer("carry", self.decay ** (index + 1).float(), persistent=False)
 
     def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
-        """(B, 1, n * hop_length) -> (B, 1, n) levels. The caller blocks the stream."""
+        """(B, 1, n * hop_length) -> (B, 1, n) levels. The caller passes whole blocks."""
         return self.of_powers(x.reshape(x.shape[0], -1, self.hop_length).square().mean(-1), state)
 
     def of_powers(self, power: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -63,8 +63,9 @@ class RunningLevel(nn.Module):
     def _exported(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the levels of any number of blocks in few operations, for graphs.
 
-        e_n = a^n (e_0 + sum_k (1 - a) a^-k p_k), and w_n the same for p_k = 1. All terms are positive: the
-        sums lose nothing.
+        e_n = a^n (e_0 + sum_k (1 - a) a^-k p_k), and w_n the same for p_k = 1. All terms are positive, so
+        that no
+        digits cancel.
         """
         decayed = self.decay ** torch.ones_like(power).cumsum(-1)
         energy, weight = state.split(1, dim=-1)
@@ -75,7 +76,8 @@ class RunningLevel(nn.Module):
         return level[:, None], torch.cat((energy[:, -1:], weight[:, -1:]), dim=-1)
 
     def _follow(self, x: Tensor, initial: Tensor) -> Tensor:
-        """y_n = decay * y_{n-1} + x_n over the last axis, in blocks of matrix products instead of a loop."""
+        """Compute y_n = decay * y_{n-1} + x_n over the last axis, in blocks of matrix products instead of a
+        loop."""
         parts = []
         for part in x.split(RECURSION_BLOCKS, dim=-1):
             n = part.shape[-1]

@@ -1,4 +1,4 @@
-"""The front end of our spectral models: a causal STFT, and the running level its frames are divided by."""
+"""The front end of audiotool's spectral models: a causal STFT, divided by a running level."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from audiotool.models.base import State
 from audiotool.models.layers.level import RunningLevel
 
 FLOOR = 1e-4
-"""Added to every level (-80 dB of full scale): silence stays silence."""
+"""Added to every level (-80 dB of full scale), so that silence stays silent."""
 
 
 class LevelledSpectrum(nn.Module):
@@ -40,7 +40,7 @@ class LevelledSpectrum(nn.Module):
         if waiting is not None:
             x = torch.cat((waiting, x), dim=-1)
         if final:
-            # As the STFT does: every frame that begins before the end is completed with zeros.
+            # Frames that begin before the end are completed with zeros, as by the STFT.
             x = F.pad(x, (0, self.n_fft - self.hop_length))
             x = F.pad(x, (0, -x.shape[-1] % self.hop_length))
         whole = x.shape[-1] // self.hop_length * self.hop_length

@@ -4,8 +4,8 @@ Salimans, Karpathy, Chen, Kingma: PixelCNN++, ICLR 2017, arXiv:1701.05517; for a
 Parallel WaveNet, ICML 2018, arXiv:1711.10433.
 
 Parameters are (B, 3 * K, T): K logits of the weights, K means, K logarithms of scales. A level y covers
-[y - 1/65535, y + 1/65535]; its probability is what the logistic cumulative function gains over that bin, the
-lowest and the highest level taking the tails.
+[y - 1/65535, y + 1/65535]; its probability is the difference of the logistic cumulative function over that
+bin. The lowest and the highest level include the tails.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 
 LEVELS = 65536
 EDGE = 0.999
-"""Levels beyond it count as the outermost ones."""
+"""Greatest absolute value that is not one of the outermost levels."""
 SMALLEST_MASS = 1e-5
-"""Bins of less mass are replaced by density times width: their difference of sigmoids has no digits left."""
+"""The mass of smaller bins is computed as density times width, because their sigmoids cancel."""
 
 
 def log_likelihood(parameters: Tensor, y: Tensor, log_scale_min: float, levels: int = LEVELS) -> Tensor:
-    """Logarithm of the probability of each sample.
+    """Return the logarithm of the probability of each sample.
 
     Args:
         parameters: (B, 3 * K, T).
         y: (B, 1, T) in [-1, 1].
-        log_scale_min: smaller logarithms of scales are raised to it.
+        log_scale_min: floor of the logarithms of scales.
         levels: bins between -1 and 1.
     Returns:
         (B, 1, T).
@@ -51,7 +51,7 @@ def log_likelihood(parameters: Tensor, y: Tensor, log_scale_min: float, levels: 
 
 
 def sampling_noise(uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn uniform noise (B, K + 1, T) into what `sample` takes: Gumbel (B, K, T) and logistic (B, 1, T)."""
+    """Convert uniform noise (B, K + 1, T) to that of `sample`: Gumbel (B, K, T) and logistic (B, 1, T)."""
     clipped = uniform.clamp(1e-5, 1.0 - 1e-5)
     return -torch.log(-torch.log(clipped[:, :-1])), torch.logit(clipped[:, -1:])
 

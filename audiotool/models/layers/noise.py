@@ -1,15 +1,14 @@
 """Noise that depends on a seed and a position only, so that a streamed generator equals a whole-file one.
 
-Every value is a hash of (seed, channel, position): there is no generator to advance, any stretch of the noise
-can be drawn at any time, on any device, and neighbouring stretches join without a seam.
+Every value is a hash of (seed, channel, position). Any section of the noise can be computed at any time, on
+any device, and neighbouring sections join without a seam.
 
     uniform(seed, 1, 0, 6)     a b c d e f
     uniform(seed, 1, 2, 3)         c d e
 
 The hash is the finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators,
 OOPSLA 2014) in 64-bit integers that wrap; normal values come from pairs of uniform ones (Box and Muller
-1958). All rows of a batch are given the same noise: what a recording becomes does not depend on its
-neighbours.
+1958). All rows of a batch have the same noise, so that a recording's output does not depend on the others.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 
 
 def _signed(value: int) -> int:
-    """The 64-bit pattern of `value` as torch's signed integer."""
+    """Return the 64-bit pattern of `value` as a signed integer, as torch takes it."""
     value %= 1 << 64
     return value - (1 << 64) if value >= 1 << 63 else value
 
@@ -31,7 +30,7 @@ _FIRST, _SECOND = _signed(0xBF58476D1CE4E5B9), _signed(0x94D049BB133111EB)
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """Logical shift right: torch's own carries the sign in from the left."""
+    """Shift right logically; torch's shift is arithmetic."""
     return (x >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -44,13 +43,13 @@ def _mixed(x: Tensor) -> Tensor:
 def uniform(
     seed: int, channels: int, start: int | Tensor, length: int, device: torch.device | str | None = None
 ) -> Tensor:
-    """Uniform noise in the open interval (0, 1).
+    """Return uniform noise in the open interval (0, 1).
 
     Args:
         seed: any integer.
-        channels: independent sequences.
+        channels: number of independent sequences.
         start: position of the first value in its sequence, >= 0; or (B, 1) of them.
-        length: values a sequence.
+        length: number of values of a sequence.
     Returns:
         (1, channels, length) float32, or (B, channels, length).
     """
@@ -65,6 +64,6 @@ def uniform(
 def normal(
     seed: int, channels: int, start: int, length: int, device: torch.device | str | None = None
 ) -> Tensor:
-    """Standard normal noise (1, channels, length) float32; arguments as for `uniform`."""
+    """Return standard normal noise (1, channels, length) float32; arguments as for `uniform`."""
     radius, angle = uniform(seed, 2 * channels, start, length, device).chunk(2, dim=1)
     return (-2.0 * radius.log()).sqrt() * torch.cos(2.0 * math.pi * angle)

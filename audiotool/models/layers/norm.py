@@ -1,4 +1,4 @@
-"""Cumulative normalisation: over all frames so far."""
+"""Cumulative layer normalisation, over all frames so far."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which input a stretch of output needs, computed from the layers.
+"""Receptive fields: the input that a span of output depends on, computed from the layers.
 
-A span is (first, last) inclusive. Walking a network from its output back to its input turns the span of one
-frame's samples into the span of frames they depend on: a vocoder's exact context.
+A span is (first, last) inclusive. From the output of a network back to its input, layer by layer, the span of
+one frame's samples becomes the span of frames that they depend on, which is a vocoder's exact context.
 
     kernel 3, dilation 2, padding 2      output  [5 6]
                                          input   [3 . . 8]       5 - 2 … 6 - 2 + 4
@@ -22,32 +22,33 @@ Span = tuple[int, int]
 
 @runtime_checkable
 class HasInputSpan(Protocol):
-    """A module that knows which input its output needs."""
+    """A module with a method for its receptive field."""
 
     def input_span(self, span: Span) -> Span: ...
 
 
 def conv_span(span: Span, kernel_size: int, stride: int = 1, dilation: int = 1, padding: int = 0) -> Span:
-    """Input of a convolution for an output span; `padding` is the left one."""
+    """Return the input span of a convolution for an output span; `padding` is the left one."""
     return span[0] * stride - padding, span[1] * stride - padding + (kernel_size - 1) * dilation
 
 
 def conv_transpose_span(span: Span, kernel_size: int, stride: int, padding: int = 0) -> Span:
-    """Input of a transposed convolution for an output span; `padding` is what is cut on the left."""
+    """Return the input span of a transposed convolution; `padding` is the number of samples cut on the
+    left."""
     return -(-(span[0] + padding - kernel_size + 1) // stride), (span[1] + padding) // stride
 
 
 def union(spans: Iterable[Span]) -> Span:
-    """Smallest span that covers all: for parallel branches."""
+    """Return the smallest span that covers all, as for parallel branches."""
     listed = list(spans)
     return min(s[0] for s in listed), max(s[1] for s in listed)
 
 
 def input_span(layers: nn.Module | Iterable[nn.Module], span: Span) -> Span:
-    """Input that a chain of layers needs for `span` of its output.
+    """Return the input span of a chain of layers for a `span` of its output.
 
-    Convolutions over the last axis are known here; modules with an `input_span` method are asked; all
-    others are taken to work sample by sample.
+    Convolutions over the last axis, and modules with a method `input_span`, are considered. All other modules
+    count as sample by sample.
     """
     chain = [layers] if isinstance(layers, nn.Module) else list(layers)
     for layer in reversed(chain):
@@ -64,20 +65,21 @@ def input_span(layers: nn.Module | Iterable[nn.Module], span: Span) -> Span:
 
 
 def residual_span(layers: nn.Module | Iterable[nn.Module], span: Span) -> Span:
-    """Input of x + layers(x)."""
+    """Return the input span of x + layers(x)."""
     return union((span, input_span(layers, span)))
 
 
 def context_of(span: Span) -> tuple[int, int]:
-    """(before, after) in input items, from the input span of item 0's outputs."""
+    """Return the context (before, after) in input items, from the input span of the outputs of item 0."""
     return max(0, -span[0]), max(0, span[1])
 
 
 def latency_of(needs: Callable[[Span], Span], upsampling: int) -> int:
-    """Output samples by which the last frame that a sample needs comes after it.
+    """Return the latency in output samples: the greatest distance of a sample from the last frame that it
+    needs.
 
     Args:
-        needs: frames that a span of output samples depends on; moved by one frame, it needs the next one.
+        needs: function from a span of output samples to the span of frames that it depends on.
         upsampling: samples a frame; frame f arrives as sample f * upsampling.
     """
     last = needs((0, 0))[1]

@@ -1,4 +1,4 @@
-"""Recurrent layers: a GRU that trains faster on a CPU, and layers called as every other in a stream.
+"""Recurrent layers: a GRU that trains faster on a CPU, and streaming layers.
 
 `StreamingGRU` and `StreamingLSTM` are called as `y, state = layer(x, state, final)` over (B, C, T).
 """
@@ -39,7 +39,7 @@ class GRU(nn.GRU):
         if input.device.type != "cpu" or input.ndim != 3 or input.numel() == 0:
             return nn.GRU.forward(self, input, hx)
         if torch.is_autocast_enabled("cpu"):
-            # Its matrices are small: in half precision they would gain nothing.
+            # Its matrices are too small to be faster in half precision.
             with torch.autocast("cpu", enabled=False):
                 return self.forward(input.float(), None if hx is None else hx.float())
         x = input.transpose(0, 1) if self.batch_first else input
@@ -55,7 +55,7 @@ class GRU(nn.GRU):
         return y.transpose(0, 1) if self.batch_first else y, last[None]
 
     def _exported(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The same as one operator: other runtimes have a GRU of their own."""
+        """Compute the same by one operator, because other runtimes have a GRU."""
         from audiotool.models.layers.graph_operators import gru
 
         x = input.transpose(0, 1) if self.batch_first else input
@@ -64,7 +64,7 @@ class GRU(nn.GRU):
         return (y.transpose(0, 1) if self.batch_first else y), last
 
     def _single_step(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """(B, C) and (B, H) -> the next state, in half of nn.GRU's time."""
+        """Return the next state of (B, C) and (B, H), in half of nn.GRU's time."""
         sizes = [2 * self.hidden_size, self.hidden_size]
         gates_x, new_x = F.linear(x, self.weight_ih_l0, self.bias_ih_l0).split(sizes, dim=-1)
         gates_h, new_h = F.linear(hidden, self.weight_hh_l0, self.bias_hh_l0).split(sizes, dim=-1)
@@ -75,13 +75,15 @@ class GRU(nn.GRU):
 def _run(
     x: Tensor, begin: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(T, B, C) input, (B, H) state and nn.GRU's parameters, to every step's gates, n and state.
+    """Compute gates, n and state of every step from (T, B, C) input, (B, H) state and nn.GRU's parameters.
 
         r, z = sigmoid(x W_r + h V_r), sigmoid(x W_z + h V_z)    n = tanh(x W_n + r (h V_n))
         h' = n + z (h - n)
 
-    The batch is the innermost axis, so that every gate of a step is contiguous. Returns gates (T, 3, H, B), a
-    step's h V_n, r and z where they are kept, n (T, H, B), and states (T + 1, H, B).
+    The batch is the innermost axis, so that every gate of a step is contiguous. Returns gates (T, 3, H, B),
+    which
+    are h V_n, r and z of each step, n (T, H, B), and states (T + 1, H, B). Without `keep` the gates are
+    empty.
 
     The steps are of s = (n + 1) / 2 and g = (h + 1) / 2: tanh(a) is 2 sigmoid(2 a) - 1, and a sigmoid costs a
     third of a tanh. As h' is a mean of n and h, g' is the same mean of s and g.
@@ -106,7 +108,7 @@ def _run(
 
 
 def _outputs(states: Tensor) -> tuple[Tensor, Tensor]:
-    """(T + 1, H, B) states -> (T, B, H) outputs, (B, H) last state."""
+    """Return (T, B, H) outputs and the (B, H) last state of (T + 1, H, B) states."""
     return states[1:].transpose(1, 2).contiguous(), states[-1].t().contiguous()
 
 
@@ -119,13 +121,15 @@ def _forward_steps(
     recurrent_new: Tensor,
     bias_new: Tensor,
 ) -> None:
-    """The steps of `_run` in place: sums (T, 2 H, B) and n hold what comes from x, states[0] the start.
+    """Run the steps of `_run` in place: sums (T, 2 H, B) and n have the terms of x, states[0] the first
+    state.
 
     Gates (T, 3 H, B) are filled; of length 0 they are not kept.
     """
     size = states.size(1)
-    # Making a view costs as much as a small kernel: those of all steps are made before the loop, and a step's
-    # gates are computed in one place.
+    # A view costs as much as a small kernel. The views of all steps are made before the loop, and the gates
+    # of a
+    # step are computed in one buffer.
     step = gates.new_empty([3 * size, states.size(2)])
     h_n, r, z, sigmoids = step[:size], step[size : 2 * size], step[2 * size :], step[size:]
     keep = gates.size(0) > 0
@@ -141,11 +145,11 @@ def _forward_steps(
 
 
 def _backward_steps(grads: Tensor, grad_h: Tensor, z: Tensor, back: Tensor) -> None:
-    """The steps of `_GRUFunction.backward` in place, from the last.
+    """Run the steps of `_GRUFunction.backward` in place, from the last.
 
     Args:
-        grads: (T, 4, H, B) how much of dL/dh' each gate's sum gets, to become the gates' gradients.
-        grad_h: (T + 1, H, B) what the outputs pass on to each state, to become dL/dh.
+        grads: (T, 4, H, B), factors from dL/dh' to the gradient of each gate's sum; become these gradients.
+        grad_h: (T + 1, H, B), gradients of the outputs; become dL/dh.
         z: (T, H, B).
         back: (H, 3 H) the recurrent weights.
     """
@@ -159,7 +163,7 @@ def _backward_steps(grads: Tensor, grad_h: Tensor, z: Tensor, back: Tensor) -> N
 
 
 class _GRUFunction(torch.autograd.Function):
-    """`_run` with its gradient: -> (T, B, H) output, (B, H) last state."""
+    """`_run` with its gradient; returns (T, B, H) output and the (B, H) last state."""
 
     @staticmethod
     def forward(
@@ -175,8 +179,9 @@ class _GRUFunction(torch.autograd.Function):
         x, gates, n, states, w_ih, w_hh = ctx.saved_tensors
         steps, size = n.shape[:2]
         recurrent = torch.cat((w_hh[2 * size :], w_hh[: 2 * size]))
-        # First how much dL/dh' is passed on to each gate's sum: this needs no loop. Then, from the end,
-        # dL/dh' itself. The gradients of a step's four rows replace the factors.
+        # First the factors from dL/dh' to each gate's sum, which need no loop; then dL/dh' from the last
+        # step.
+        # The gradients of a step's four rows replace the factors.
         h_n, r, z = gates.unbind(1)
         grads = gates.new_empty(steps, 4, *n.shape[1:])
         to_h_n, to_r, to_z, to_n = grads.unbind(1)

@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BLOCK = 256
-"""Frames that one matrix product covers."""
+"""Number of frames in one matrix product."""
 
 
 class RunningMean(nn.Module):
-    """(B, F, T) -> the mean after each frame, that frame included; each of the F rows by itself.
+    """(B, F, T) -> the mean after each frame, that frame included; the F rows are independent.
 
     Args:
-        decay: a, what is left of a mean in the next frame.
+        decay: a, the weight of the mean in the next frame.
         initial: (F,) the mean before the first frame.
 
     State: (B, F) the last mean minus the initial one. Means of decibels are far from zero, where float32

@@ -4,19 +4,18 @@ Gu and Dao: Mamba: Linear-Time Sequence Modeling with Selective State Spaces, 20
 
     h_t = exp(delta_t A) h_{t-1} + delta_t B_t u_t        y_t = C_t h_t + D u_t
 
-Batch and time are worked off in tiles that a CPU's cache holds. A step is taken for all rows of a tile at
-once. Where the rows are too few to keep the processor busy, the tile is cut
-into K chunks of Q steps, Q about sqrt(T). Step q of all chunks is taken at once, each chunk from a zero
-state; then the states at the chunks' ends are chained, and each chunk adds what its true initial state
-decays to:
+Batch and time are processed in tiles that fit a CPU's cache, a step for all rows of a tile at once. If there
+are too few rows to keep the processor busy, the tile is cut into K chunks of Q steps, Q about sqrt(T). Step q
+of all chunks is computed at once, each chunk from a zero state. Then the states at the ends of the chunks are
+chained, and the decay of its true initial state is added to each chunk:
 
     chunk 0     chunk 1     chunk 2
     0 1 2 3     0 1 2 3     0 1 2 3       Q vectorised steps over all chunks
           +---------> +---------> +       K small steps along the chunks
 
 Every factor exp(delta A) is in [0, 1] as A < 0, and factors are only multiplied, never divided: float32 is
-safe at any length. The backward pass starts each tile again from the state that was kept of it, and runs the
-same recurrence from the end.
+safe at any length. The backward pass recomputes each tile from its saved first state, and runs the same
+recurrence from the end.
 
 For 4 s of audio in MambAttention, on one thread of an Intel Xeon, the plain loop takes 12 to 15 times as long
 along time (641 steps) and 9 times along frequency (100 steps), 10 to 12 for both together; with gradients 14
@@ -38,13 +37,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 TILE = {"cpu": 1 << 19, "cuda": 1 << 25}
-"""State values (batch x time x features x state size) worked on at once: a CPU's cache, a GPU's memory."""
+"""Number of state values (batch x time x features x state size) of a tile: a CPU's cache, a GPU's memory."""
 
 ROWS = 1 << 16
-"""State values of one step (batch x features x state size) in a tile."""
+"""Number of state values of one step (batch x features x state size) in a tile."""
 
 FULL = {"cpu": 1 << 14, "cuda": 1 << 22}
-"""State values with which an elementwise operation is worth its call; with fewer, chunks go side by side."""
+"""Least number of state values for which an operation is worth its call; with fewer, chunks run in
+parallel."""
 
 
 def selective_scan(
@@ -168,11 +168,11 @@ class _Tiles:
                 yield slice(row, row + self.rows), slice(n, n + self.steps)
 
     def decay(self, tile: tuple[slice, slice]) -> Tensor:
-        """exp(delta A), in buffer 0."""
+        """Return exp(delta A), in buffer 0."""
         return torch.mul(self.step[tile][:, :, None], self.rate, out=self.buffer(0, tile)).exp2_()
 
     def buffer(self, number: int, tile: tuple[slice, slice]) -> Tensor:
-        """Room for a tile's states."""
+        """Return a buffer for the states of a tile."""
         shape = (*self.step[tile].shape[:2], *self.rate.shape)
         if number not in self.buffers:
             self.buffers[number] = self.step.new_empty(self.rows * self.steps * self.rate.numel())
@@ -182,7 +182,7 @@ class _Tiles:
 def recur(
     decay: Tensor, left: Tensor, right: Tensor, begin: Tensor, out: Tensor, reverse: bool = False
 ) -> None:
-    """h_t = decay_t h_{t-1} + left_t right_t over the second axis, with h_{-1} = begin, into `out`.
+    """Compute h_t = decay_t h_{t-1} + left_t right_t over the second axis, with h_{-1} = begin, into `out`.
 
     Args:
         decay: (b, T, N, D).
@@ -200,7 +200,7 @@ def recur(
 def _take_steps(
     decay: Tensor, left: Tensor, right: Tensor, begin: Tensor, out: Tensor, reverse: bool
 ) -> None:
-    """`recur`, a step after the other."""
+    """Compute `recur` step by step."""
     a, b, u, states = decay.unbind(1), left.unbind(1), right.unbind(1), out.unbind(1)
     before = begin
     for n in range(len(states)):
@@ -211,7 +211,7 @@ def _take_steps(
 
 
 def _recur_in_chunks(decay: Tensor, x: Tensor, begin: Tensor, reverse: bool) -> None:
-    """The same with h in place of the products x; overwrites decay."""
+    """Compute `recur` in chunks: the products x are replaced by h, and decay is overwritten."""
     length = x.shape[1]
     steps = math.isqrt(length)
     if not steps:
@@ -231,5 +231,5 @@ def _recur_in_chunks(decay: Tensor, x: Tensor, begin: Tensor, reverse: bool) -> 
 
 
 def _in_order(axis: int, reverse: bool, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Slices of some tensors along an axis, from its beginning or from its end."""
+    """Yield the slices of some tensors along an axis, from its beginning or from its end."""
     return zip(*(t.unbind(axis)[:: -1 if reverse else 1] for t in tensors), strict=True)

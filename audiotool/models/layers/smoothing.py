@@ -1,4 +1,4 @@
-"""Frames to smooth signals of samples, and moving averages, as streams."""
+"""Smooth upsampling of frames to samples, and moving averages, as streams."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from audiotool.models.base import State
 class SmoothUpsample(nn.Module):
     """Repeat frames `hop` times and take two moving averages over `hop` samples.
 
-    A sample of the result is a weighted sum of three frames: the one before, its own and the next. So the
-    averages are never computed; their weights (3, hop) are.
+    Each output sample is a weighted sum of three frames: the one before, its own and the next. The weights
+    (3, hop) are computed once.
 
     Args:
         hop: samples a frame.
@@ -31,8 +31,8 @@ class SmoothUpsample(nn.Module):
         distance = sample - sample[:, None]
         left = (hop - 1) // 2
         average = ((distance >= -left) & (distance < hop - left)).double() / hop
-        # Between the averages samples outside the signal are zero: four cases for a frame that is neither
-        # the first nor the last one, the first, the last, or both.
+        # Between the averages, samples outside the signal are zero. There are four cases: a frame that is
+        # neither the first nor the last one, the first, the last, or both.
         inside = [sample >= -hop, sample >= 0, sample < hop, (sample >= 0) & (sample < hop)]
         twice = torch.stack([(average * mask) @ average for mask in inside])[:, hop : 2 * hop]
         weights = twice.unflatten(-1, (3, hop)).sum(-1).transpose(1, 2)

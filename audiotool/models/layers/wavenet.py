@@ -1,4 +1,4 @@
-"""The gated residual stack of WaveNet and the network that stretches features to the sample rate.
+"""The gated residual stack of WaveNet and the network that upsamples features to the sample rate.
 
 Shared by WaveNet itself (causal) and Parallel WaveGAN (both ways). Called as every streaming layer:
 `y, state = layer(x, state)`; a layer that looks ahead takes whole segments only and its state is None.
@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Sigmoid)
 }
-"""Activations by torch's names, as published configurations give them."""
+"""Activations by torch's names, as in published configurations."""
 
 
 def make_activation(name: str, values: Mapping[str, Any]) -> nn.Module:
@@ -41,11 +41,11 @@ def make_activation(name: str, values: Mapping[str, Any]) -> nn.Module:
 
 @dataclass(frozen=True)
 class UpsampleShape:
-    """Sizes of the network that stretches features to the sample rate.
+    """Sizes of the network that upsamples features to the sample rate.
 
     Args:
-        scales: by which each layer stretches time.
-        frequency_kernel: bands over which each layer smooths; odd.
+        scales: upsampling factor of each layer.
+        frequency_kernel: number of bands over which each layer smooths; odd.
         activation, activation_values: after each layer, as `make_activation` takes them; None for none.
     """
 
@@ -94,12 +94,12 @@ class StackShape:
 
     @property
     def receptive_field(self) -> int:
-        """Samples that reach one output sample."""
+        """Return the number of input samples that one output sample depends on."""
         return (self.kernel_size - 1) * sum(self.dilations) + 1
 
 
 class DilatedConv1d(StreamingConv1d):
-    """As many outputs as inputs: causal with a state, or centred on whole segments."""
+    """Convolution with as many outputs as inputs: causal with a state, or centred on whole segments."""
 
     def __init__(
         self, inner: int, outer: int, kernel_size: int, dilation: int, bias: bool, causal: bool
@@ -180,7 +180,7 @@ class StretchConv(nn.Conv2d):
 
 
 class Upsample(nn.Module):
-    """StretchConvs one after the other, kept where the official list has them (its stretches are layers)."""
+    """A chain of StretchConvs, at the indices of the official list, where repeating frames is a layer too."""
 
     def __init__(self, shape: UpsampleShape, causal: bool) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class Upsample(nn.Module):
 
 
 class ConvInUpsample(nn.Module):
-    """A convolution over neighbouring frames, then `Upsample`; adds no padding to the frames.
+    """A convolution over neighbouring frames, then `Upsample`; without padding.
 
     Centred, it consumes `context_window` frames on each side; causal, the same number before only.
     """
@@ -219,7 +219,7 @@ class ConvInUpsample(nn.Module):
 
 
 def smoothing_context(scales: Sequence[int]) -> int:
-    """Frames to either side that centred StretchConvs let into a frame.
+    """Return the number of frames on either side that a frame depends on after centred StretchConvs.
 
     Each smooths over `scale` of its own output steps: one of its input steps.
     """

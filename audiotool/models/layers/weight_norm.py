@@ -23,7 +23,7 @@ _PAIRS = (
     ("weight_g", "weight_v"),
     ("parametrizations.weight.original0", "parametrizations.weight.original1"),
 )
-"""Names of (g, v) in state dicts: the older hook's and the parametrisation's."""
+"""Names of (g, v) in state dicts: those of the older hook and of the parametrisation."""
 
 _NORMALISED = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 
@@ -62,13 +62,13 @@ def fold_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return folded
 
 
-def fitted_weights(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict with weights folded or normalised as in `own`; outputs do not change."""
-    if tensors.keys() == own.keys():
+def fitted_weights(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state dict with weights folded or normalised as in `like`; outputs do not change."""
+    if tensors.keys() == like.keys():
         return dict(tensors)
     fitted = fold_weights(tensors)
     g_name, v_name = _PAIRS[1]
-    for key in [k for k in own if k == g_name or k.endswith(f".{g_name}")]:
+    for key in [k for k in like if k == g_name or k.endswith(f".{g_name}")]:
         prefix = key[: -len(g_name)]
         if f"{prefix}weight" in fitted:
             weight = fitted.pop(f"{prefix}weight")

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiotool.models.discriminators.base import Discriminator, Judgement
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput
 from audiotool.models.discriminators.multi_band import MultiBandDiscriminator
 from audiotool.models.discriminators.multi_period import MultiPeriodDiscriminator
 from audiotool.models.discriminators.multi_resolution import MultiResolutionDiscriminator
@@ -23,7 +23,7 @@ PACKS = Path(__file__).parents[2] / "data" / "parity"
 Draw = Callable[..., None]
 
 
-Pair = tuple[list[Judgement], list[Judgement]]
+Pair = tuple[list[DiscriminatorOutput], list[DiscriminatorOutput]]
 
 
 def judge(discriminator: Discriminator, tensors: dict[str, Tensor]) -> Pair:
@@ -33,14 +33,16 @@ def judge(discriminator: Discriminator, tensors: dict[str, Tensor]) -> Pair:
     return real, fake
 
 
-def assert_logits(found: list[Judgement], tensors: dict[str, Tensor], prefix: str, which: str) -> None:
+def assert_logits(
+    found: list[DiscriminatorOutput], tensors: dict[str, Tensor], prefix: str, which: str
+) -> None:
     for n, (logits, _) in enumerate(found):
         expected = tensors[f"disc.{prefix}.{n}.{which}"]
         assert logits.shape == expected.shape
         assert (logits - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
 
 
-def feature_distance(real: list[Judgement], fake: list[Judgement]) -> Tensor:
+def feature_distance(real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput]) -> Tensor:
     """Sum over all features of the mean absolute difference."""
     distances = [
         (a - b).abs().mean()
@@ -51,7 +53,7 @@ def feature_distance(real: list[Judgement], fake: list[Judgement]) -> Tensor:
 
 
 def assert_least_squares(
-    real: list[Judgement], fake: list[Judgement], tensors: dict[str, Tensor], prefix: str
+    real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput], tensors: dict[str, Tensor], prefix: str
 ) -> None:
     on_real = sum((1 - logits).square().mean() for logits, _ in real)
     sums = {
