@@ -183,6 +183,11 @@ class MixtureConfig(Section):
     )
     overlap: Range = Field((0.6, 1.0), description="part of the segment in which each voice may speak")
     noise_probability: Probability = Field(0.0, description="that noise is added, at mixing.snr_db")
+    single_probability: Probability = Field(
+        0.0, description="that the first voice speaks alone; the targets of the others are zero"
+    )
+    pause_probability: Probability = Field(0.0, description="that a voice is silent for a while midway")
+    pause_seconds: PositiveRange = Field((0.5, 4.0), description="length of that pause")
 
 
 class EnrolmentConfig(Section):

@@ -51,7 +51,7 @@ class Mixture(Example):
         total = np.zeros(frames, np.float32)
         speakers: list[str] = []
         files: list[str] = []
-        for stem in stems:
+        for stem in stems[: self._speaking(rng)]:
             track = self.mixer.speech(rng, frames, avoid=speakers)
             speakers.append(track.group)
             files += track.files
@@ -68,11 +68,28 @@ class Mixture(Example):
         (total, *rows), level_facts = self.mixer.set_level(rng, total, *stems)
         return {"input": total[None], "target": np.stack(rows)}, facts | level_facts
 
+    def _speaking(self, rng: np.random.Generator) -> int:
+        """Draw how many of the voices speak."""
+        probability = self.data.mixture.single_probability
+        # Where it never happens nothing is drawn: older recipes keep their examples.
+        return 1 if probability and chance(rng, probability) else self.data.mixture.speakers
+
     def _partly(self, rng: np.random.Generator, samples: Samples) -> Samples:
-        """Keep one part of the segment, at its beginning, its end or in between."""
+        """Keep one part of the segment, at its beginning, its end or in between, maybe with a pause in it."""
         length = int(rng.uniform(*self.data.mixture.overlap) * len(samples))
         start = int(rng.integers(len(samples) - length + 1))
-        kept = np.zeros_like(samples)
-        shape = fades(length, int(EDGE_SECONDS * self.audio.sample_rate))
-        kept[start : start + length] = samples[start : start + length] * shape
-        return kept
+        gains = np.zeros_like(samples)
+        for begin, end in self._spoken(rng, start, start + length):
+            gains[begin:end] = fades(end - begin, int(EDGE_SECONDS * self.audio.sample_rate))
+        return samples * gains
+
+    def _spoken(self, rng: np.random.Generator, begin: int, end: int) -> list[tuple[int, int]]:
+        """Leave a pause out of a part, or keep it as it is: (first, last + 1) of what stays."""
+        config = self.data.mixture
+        if not config.pause_probability or not chance(rng, config.pause_probability):
+            return [(begin, end)]
+        pause = int(rng.uniform(*config.pause_seconds) * self.audio.sample_rate)
+        if pause >= end - begin:
+            return [(begin, end)]
+        start = int(rng.integers(begin, end - pause + 1))
+        return [(begin, start), (start + pause, end)]
