@@ -2,9 +2,11 @@
 
     audiotool data mix two-speakers-16k -o TEST --split test --count 60 --set data.root=DATA \
       --set data.seed=1
-    python scripts/check_separator.py TEST [--model NAME_OR_CHECKPOINT] [--limit N]
+    python scripts/check_separator.py TEST [--model NAME_OR_CHECKPOINT] [--limit N] [--live]
 
-TEST holds noisy/NAME.wav and clean/NAME.STEM.wav. Each mixture is streamed as a file is. Stems are matched
+TEST holds noisy/NAME.wav and clean/NAME.STEM.wav. Each mixture is streamed as a file is, or, with --live,
+without a warm-up. Two voices are of one register if the medians of their pitch are both below or both above
+`REGISTER_HZ`, as those of two men or of two women mostly are. Stems are matched
 to the voices by the best mean SI-SDR over the whole mixture; a voice has swapped where, in a part of
 `PART_SECONDS` in which all voices speak, another match is better by more than 1 dB.
 """
@@ -20,12 +22,14 @@ from numpy.typing import NDArray
 
 import audiotool
 from audiotool.audio.reader import read
+from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.metrics.sdr import best_permutation, si_sdr
 
 PART_SECONDS = 1.0
 AUDIBLE_DB = -20.0
 """A voice speaks in a part whose level is above this, relative to its own mean."""
 CLEARLY_DB = 1.0
+REGISTER_HZ = 165.0
 SEPARATED_DB = 3.0
 """A mixture is separated when its voices gain this much on the mean; exchanges themselves lower the gain."""
 
@@ -37,11 +41,12 @@ def main() -> None:
     parser.add_argument("test", type=Path)
     parser.add_argument("--model", default="separate", help="a task's default, a bundled name or a file")
     parser.add_argument("--limit", type=int, help="mixtures at most")
+    parser.add_argument("--live", action="store_true", help="no warm-up")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    pipeline = audiotool.load(options.model)
+    pipeline = audiotool.load(options.model, warm_up=not options.live)
     stems = pipeline.stems
-    before, after, found = [], [], []
+    before, after, found, alike = [], [], [], []
     for path in sorted((options.test / "noisy").iterdir())[: options.limit]:
         mixture, rate = read(path)
         clean = (options.test / "clean" / f"{path.stem}.{stem}{path.suffix}" for stem in stems)
@@ -51,16 +56,20 @@ def main() -> None:
         before += [si_sdr(voice, mixture[0]) for voice in voices]
         after += [si_sdr(voice, output) for voice, output in zip(voices, outputs, strict=True)]
         found.append(swaps(voices, outputs, rate))
+        alike.append(are_of_one_register(voices, rate))
     gains = np.subtract(after, before)
     count = len(found)
-    separated = [
-        f for f, gain in zip(found, gains.reshape(count, -1).mean(1), strict=True) if gain >= SEPARATED_DB
-    ]
+    each = gains.reshape(count, -1).mean(1)
+    separated = [f for f, gain in zip(found, each, strict=True) if gain >= SEPARATED_DB]
     print(f"| {count} mixtures | measured |\n| --- | ---: |")
     print(f"| SI-SDR of the mixture, dB | {np.mean(before):.2f} |")
     print(f"| SI-SDR of the stems, dB | {np.mean(after):.2f} |")
     print(f"| gain, dB: mean, median, worst tenth | {np.mean(gains):.2f}, {np.median(gains):.2f}, ", end="")
     print(f"{np.quantile(gains, 0.1):.2f} |")
+    for register, which in (("one register", np.array(alike)), ("two registers", ~np.array(alike))):
+        mean = f"{each[which].mean():.2f} dB in {which.sum()}" if which.any() else "none"
+        print(f"| gain of mixtures of voices of {register} | {mean} |")
+    print(f"| mixtures that lose | {(each < 0).sum()} of {count} |")
     print(f"| parts of {PART_SECONDS:g} s with swapped voices | {swapped_of(found)} |")
     print(f"| mixtures with such a part | {sum(map(any, found))} of {count} |")
     print(f"| such parts where the gain is {SEPARATED_DB:g} dB or more | {swapped_of(separated)} |")
@@ -88,6 +97,13 @@ def swaps(voices: Waveform, outputs: Waveform, sample_rate: int) -> list[bool]:
         best = list(best_permutation(spoken, heard))
         found.append(mean_ratio(spoken, heard[best]) > mean_ratio(spoken, heard) + CLEARLY_DB)
     return found
+
+
+def are_of_one_register(voices: Waveform, sample_rate: int) -> bool:
+    """Whether the voices (stems, time) are all below or all above `REGISTER_HZ`."""
+    pitch = fundamental_frequency(torch.from_numpy(voices), sample_rate, sample_rate // 50).numpy()
+    above = [np.median(hertz[hertz > 0]) > REGISTER_HZ for hertz in pitch if hertz.any()]
+    return len(set(above)) <= 1
 
 
 def mean_ratio(voices: Waveform, outputs: Waveform) -> float:

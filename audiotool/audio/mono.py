@@ -37,13 +37,17 @@ REMARKS = {
 class Downmix:
     """Mixes the channels of one recording to one, in blocks of any length, in their order.
 
+    Args:
+        how, weights: of another downmix, which this one continues.
+
     Attributes:
         how: `AVERAGED`, `TURNED` or `ONE`: the first of them that has cancelled nothing so far.
+        weights: of the channels in the mix; None before the first samples.
     """
 
-    def __init__(self) -> None:
-        self.how = AVERAGED
-        self._weights: NDArray[np.float32] | None = None
+    def __init__(self, how: int = AVERAGED, weights: NDArray[np.float32] | None = None) -> None:
+        self.how = how
+        self.weights = weights
 
     @property
     def remark(self) -> str | None:
@@ -55,13 +59,13 @@ class Downmix:
         if len(samples) == 1:
             return samples[0]
         while True:
-            if self._weights is None or len(self._weights) != len(samples):
-                self._weights = _weights(samples, self.how)
-            mixed: Samples = self._weights @ samples
+            if self.weights is None or len(self.weights) != len(samples):
+                self.weights = _weights(samples, self.how)
+            mixed: Samples = self.weights @ samples
             if self.how == ONE or not _loses(samples, mixed):
                 return mixed
             self.how += 1
-            self._weights = None
+            self.weights = None
 
 
 def to_mono(samples: Samples, name: str) -> Samples:

@@ -243,9 +243,9 @@ def _pairs(
         raise PlanError(str(error)) from error
     if not scoring.any_order:
         return pairs
-    from audiotool.engines.base import are_interchangeable
+    from audiotool.engines.base import interchangeable
 
-    return in_best_order(pairs, are_interchangeable)
+    return in_best_order(pairs, interchangeable)
 
 
 def _listed_pairs(listed: str) -> list[FilePair]:

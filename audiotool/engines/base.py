@@ -271,4 +271,10 @@ def selection(rows: list[int]) -> slice | list[int]:
 
 def are_interchangeable(stems: Sequence[str]) -> bool:
     """Whether stems are "speaker1", "speaker2", …: a model may output such stems in any order."""
-    return len(stems) > 1 and all(re.fullmatch(r"speaker\d+", stem) for stem in stems)
+    return len(stems) > 1 and len(interchangeable(stems)) == len(stems)
+
+
+def interchangeable(stems: Sequence[str]) -> tuple[int, ...]:
+    """Which of the stems may be in any order among themselves: several "speaker1", "speaker2", …."""
+    speakers = tuple(n for n, stem in enumerate(stems) if re.fullmatch(r"speaker\d+", stem))
+    return speakers if len(speakers) > 1 else ()

@@ -20,7 +20,8 @@ from audiotool.text import composed
 
 logger = logging.getLogger(__name__)
 
-Interchangeable = Callable[[Sequence[str]], bool]
+Interchangeable = Callable[[Sequence[str]], Sequence[int]]
+"""Function of stems' names: which of them may be in any order."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,13 @@ class FilePair:
     mixture: str = ""
 
 
-def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
+def best_order(
+    references: Sequence[Path], estimates: Sequence[Path], free: Sequence[int] | None = None
+) -> tuple[int, ...]:
     """Return the index of each reference's estimate, for stems of any order, such as speakers.
+
+    Args:
+        free: which stems may be in any order; None is all.
 
     The order is that of the best mean SI-SDR. If a file cannot be read, the order stays, and the file's row
     has the error.
@@ -57,7 +63,11 @@ def best_order(references: Sequence[Path], estimates: Sequence[Path]) -> tuple[i
     first, second = (np.stack([w[:length].astype(np.float64) for w in side]) for side in waveforms)
     if not length or not (np.isfinite(first).all() and np.isfinite(second).all()):
         return tuple(range(len(references)))
-    return best_permutation(first, second)
+    free = range(len(first)) if free is None else free
+    order = list(range(len(first)))
+    for n, best in zip(free, best_permutation(first[list(free)], second[list(free)]), strict=True):
+        order[n] = free[best]
+    return tuple(order)
 
 
 def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None) -> list[FilePair]:
@@ -133,12 +143,12 @@ def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
     return found
 
 
-def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeable) -> list[FilePair]:
+def in_best_order(pairs: Sequence[FilePair], interchangeable: Interchangeable) -> list[FilePair]:
     """The same estimates, those of stems that come in any order paired with the references they fit best.
 
     Args:
         pairs: named NAME.STEM, as `pair_files` does it; others stay as they are.
-        are_interchangeable: whether stems of such names come in any order.
+        interchangeable: which of the stems of such names come in any order.
     Returns:
         Pairs in the order of the references, each with its mixture and with the references of the other stems
         as interferers; where an exchange was needed the name says whose estimate it is.
@@ -151,8 +161,9 @@ def in_best_order(pairs: Sequence[FilePair], are_interchangeable: Interchangeabl
         order = tuple(range(len(stems)))
         references = tuple(pair.reference for pair in stems if pair.reference is not None)
         is_mixture = len(references) == len(stems) and all("." in pair.name for pair in stems)
-        if references and are_interchangeable([pair.name.rpartition(".")[2] for pair in stems]):
-            order = best_order(references, [pair.estimate for pair in stems])
+        free = interchangeable([pair.name.rpartition(".")[2] for pair in stems])
+        if len(references) == len(stems) and free:
+            order = best_order(references, [pair.estimate for pair in stems], free)
         for m, (pair, n) in enumerate(zip(stems, order, strict=True)):
             own = pair.estimate == stems[n].estimate
             name = pair.name if own else f"{pair.name}: {stems[n].estimate.name}"

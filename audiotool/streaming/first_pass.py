@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.audio.channels import fold
-from audiotool.audio.mono import Downmix
 from audiotool.dsp.bandwidth import BandwidthMeter
 from audiotool.dsp.level import Level
-from audiotool.engines.base import Chunk, Engine, are_interchangeable
+from audiotool.engines.base import Chunk, Engine
 from audiotool.errors import StreamError
+from audiotool.streaming.downmix import StreamingDownmix
 from audiotool.streaming.resample import StreamingResampler
+from audiotool.streaming.shared_masks import are_separated_together
 
 
 class FirstPass:
@@ -41,6 +42,12 @@ class FirstPass:
         self._beginning: list[NDArray[np.float32]] = []
         self._wanted = math.ceil(engine.warm_up_seconds * sample_rate) if warm_up else 0
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._down.reset()
+        together = are_separated_together(self._engine, self._channels)
+        self._downmix = StreamingDownmix(self._channels) if together else None
 
     @property
     def complete(self) -> bool:
@@ -72,28 +79,15 @@ class FirstPass:
         if self._bandwidth is not None:
             found["bandwidth_hz"] = self._bandwidth.bandwidth_hz()
         if self._beginning:
-            self._down.reset()
+            self._begin()
             beginning = self._down.feed(np.concatenate(self._beginning, axis=1))
             beginning = np.concatenate((beginning, self._down.flush()), axis=1)
-            if are_interchangeable(self._engine.stems) and self._engine.channels == 1:
-                beginning = heard_alike(beginning)
             found["memory"] = self._engine.warm_up(self._at_model(beginning))
         return found
 
     def _at_model(self, resampled: NDArray[np.float32]) -> Chunk:
-        return fold(np.asarray(resampled, np.float32), self._engine.channels)
-
-
-def heard_alike(channels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mono mixture of (channels, time), scaled to the level of each channel.
-
-    A warm-up with the same signal in all channels makes the model assign a speaker to the same stem in all of
-    them.
-    """
-    together = Downmix()(channels)
-    own, power = np.einsum("ct,ct->c", channels, channels), float(together @ together)
-    gains = np.sqrt(own / power) if power else np.ones(len(channels))
-    return gains[:, None].astype(np.float32) * together
+        heard = np.asarray(resampled, np.float32)
+        return fold(self._downmix.feed(heard) if self._downmix else heard, self._engine.channels)
 
 
 class LevelMeter:

@@ -18,13 +18,13 @@ import numpy as np
 
 from audiotool.arrays import Block
 from audiotool.audio.channels import fold, unfold
-from audiotool.engines.base import Engine, are_interchangeable
+from audiotool.engines.base import Engine
 from audiotool.errors import StreamError
 from audiotool.streaming.carried import DAMAGED, Carrier, Value
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.queue import SampleQueue
 from audiotool.streaming.resample import StreamingResampler
-from audiotool.streaming.stem_order import StemOrder
+from audiotool.streaming.shared_masks import SharedMasks, are_separated_together
 from audiotool.streaming.streamer import CausalStreamer
 from audiotool.streaming.upper_band import RemovalGain
 
@@ -114,7 +114,7 @@ class Session(Carrier):
             another sample rate.
     """
 
-    carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_order", "_down", "_up", "_back", "streamer")
+    carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_masks", "_down", "_up", "_back", "streamer")
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class Session(Carrier):
         """Greatest lag of the output behind the input, in input samples: algorithm, hop and resampling
         together."""
         to_input = self.sample_rate / self.engine.sample_rate
-        at_model = self._down.lag + self.streamer.latency
+        at_model = self._down.lag + self.streamer.latency + (self._masks.latency if self._masks else 0)
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
 
     def _check_mixing(self, settings: Settings) -> None:
@@ -203,8 +203,9 @@ class Session(Carrier):
     @property
     def model_shape(self) -> tuple[int, int]:
         """(batch, channels) of the model's input: a model of one channel has the stream's channels as rows of
-        the batch."""
-        batch, channels, _ = fold(np.zeros((self.channels, 1), np.float32), self.engine.channels).shape
+        the batch, or their mix."""
+        heard = np.zeros((1 if self._masks else self.channels, 1), np.float32)
+        batch, channels, _ = fold(heard, self.engine.channels).shape
         return batch, channels
 
     @property
@@ -227,10 +228,8 @@ class Session(Carrier):
         self._dry = SampleQueue(self.output_channels)
         self._low = SampleQueue(self.output_channels)
         self._gain = RemovalGain(self.sample_rate, stems, self.output_channels)
-        interchangeable = are_interchangeable(self.engine.stems) and self.output_channels > 1
-        self._order = (
-            StemOrder(self.engine.sample_rate, stems, self.output_channels) if interchangeable else None
-        )
+        together = are_separated_together(self.engine, self.channels)
+        self._masks = SharedMasks(self.engine.sample_rate, stems, self.channels) if together else None
 
     def feed(self, block: Block) -> Output:
         """Consume (channels, time), any time >= 0, and return the output that is ready.
@@ -263,6 +262,8 @@ class Session(Carrier):
         """End the stream and return its tail. All outputs together are as long as the input."""
         at_model = self._down.flush()
         wet = [self._through_model(at_model), self._unfold(self.streamer.flush())]
+        if self._masks:
+            wet.append(self._masks.flush())
         length = self._length_at(self.output_rate)
         if self._has_upper_band:
             self._push_low(self._back.feed(self._reference(at_model)))
@@ -275,12 +276,14 @@ class Session(Carrier):
     def _through_model(self, at_model: Block) -> Block:
         # A copy: samples that do not fill a step wait here, and the caller may reuse the block's memory.
         block = np.array(at_model, dtype=np.float32, order="C")
+        if self._masks:
+            block = self._masks.mix(block)
         return self._unfold(self.streamer.feed(fold(block, self.engine.channels)))
 
     def _unfold(self, output: Block) -> Block:
-        signals = unfold(output, len(self.engine.stems), self.output_channels)
-        signals = signals.astype(np.float32, copy=False)
-        return signals if self._order is None else self._order.feed(signals)
+        channels = 1 if self._masks else self.output_channels
+        signals = unfold(output, len(self.engine.stems), channels).astype(np.float32, copy=False)
+        return self._masks.feed(signals) if self._masks else signals
 
     def _resampled(self, wet: Block) -> Block:
         rows = len(wet) * self.output_channels

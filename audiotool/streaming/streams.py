@@ -41,7 +41,7 @@ class Streams:
     Args:
         engine: causal; of the first batch.
         capacity: rows of all batches together. A stream takes one row, or one a channel where the model takes
-            single channels.
+            single channels and separates no speakers.
         open_session: function of (sample rate in Hz, channels, settings) that returns a session, and the
             SHA-256 of its model's checkpoint.
         settings: the default of `join`.

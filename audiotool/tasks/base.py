@@ -120,9 +120,9 @@ class Task:
 
     def scored(self, outputs: Outputs) -> Scoring:
         """Return how these outputs are scored."""
-        from audiotool.engines.base import are_interchangeable
+        from audiotool.engines.base import interchangeable
 
-        any_order = self.scoring.any_order and are_interchangeable(outputs.stems)
+        any_order = self.scoring.any_order and bool(interchangeable(outputs.stems))
         return dataclasses.replace(self.scoring, any_order=any_order)
 
 

@@ -17,7 +17,8 @@ from audiotool.tasks.options import TaskOptions
 if TYPE_CHECKING:
     from audiotool.files.kinds import Outputs
 
-SPEECH_AND_BACKGROUND = ("speech", "background")
+BACKGROUND = "background"
+"""The stem that is the input minus all others."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class SeparateOptions(TaskOptions):
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="What to separate into: speech,background takes the default denoiser.",
+            help="What to separate into. Where background is named it is the rest of the input:"
+            " speaker1,speaker2,background; speech,background takes the default denoiser.",
             rich_help_panel="Model",
             show_default=False,
         ),
@@ -38,10 +40,13 @@ class SeparateOptions(TaskOptions):
 class Separate(InferenceTask):
     """Take a recording apart: speakers, or instruments, or speech and background.
 
-    Every stem becomes a file, DIR/NAME.STEM.wav. A denoiser's checkpoint gives speech and background, which
-    add up to the input, but for what a format rounds or limits.
+    Every stem becomes a file, DIR/NAME.STEM.wav. Speakers are separated by the mono mix of all channels: a
+    stem is one speaker in every channel. Of more than two speakers some share a stem, and where one speaks
+    alone the other stem is quiet. Where --stems names background, the stems add up to the input, but for what
+    a format rounds or limits. A denoiser's checkpoint gives speech and background.
 
     audiotool separate interview.wav -o stems/
+    audiotool separate interview.wav -o stems/ --stems speaker1,speaker2,background
     audiotool separate interview.wav -o stems/ --stems speech,background
     audiotool separate recordings/ -o stems/ --jobs 4 --skip-existing
     """
@@ -63,19 +68,20 @@ class Separate(InferenceTask):
         asked = self.options.stems
         wanted = None if asked is None else {stem.strip() for stem in asked.split(",")}
         if checkpoint is None:
-            by_denoiser = wanted == set(SPEECH_AND_BACKGROUND)
+            by_denoiser = wanted == {"speech", BACKGROUND}
             path = checkpoints.default_for(Denoise.name if by_denoiser else self.name)
         else:
             path = checkpoints.resolve(checkpoint)
         stems = checkpoints.stems_of(path)
         # `Inference.load` refuses a checkpoint of any other task.
         self.by_denoiser = checkpoints.read_metadata(path).task == Denoise.name and len(stems) == 1
-        if self.by_denoiser:
-            stems = SPEECH_AND_BACKGROUND
+        has_rest = BACKGROUND not in stems and (self.by_denoiser or BACKGROUND in (wanted or ()))
+        if has_rest:
+            stems = (*stems, BACKGROUND)
         if wanted is not None and wanted != set(stems):
             other = "" if self.by_denoiser else "; --stems speech,background parts speech from the rest"
             raise PlanError(f"{path.stem} separates into {','.join(stems)}, not into {asked}{other}")
-        return Outputs(self.done, stems, last_is_rest=self.by_denoiser)
+        return Outputs(self.done, stems, last_is_rest=has_rest)
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
         return Inference.from_options(

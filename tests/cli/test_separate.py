@@ -76,6 +76,27 @@ def test_scores_are_those_of_the_best_order(separate: Callable[..., Result]) -> 
     assert peaks[0] != pytest.approx(peaks[1], abs=1e-3)
 
 
+def test_speakers_and_background_add_up_to_the_input(separate: Callable[..., Result]) -> None:
+    write_speech(Path("in.wav"), 0.7, 44100, 2, subtype="FLOAT")
+    asked = ("--checkpoint", "two.safetensors", "--stems", "speaker1,speaker2,background")
+    result = separate("in.wav", "-o", "out", *asked)
+    assert result.exit_code == 0, result.output
+    assert found("out") == ["in.background.wav", "in.speaker1.wav", "in.speaker2.wav"]
+    parts = [audiotool.read(path)[0] for path in sorted(Path("out").iterdir())]
+    largest = max(np.abs(part).max() for part in parts)
+    x, _ = audiotool.read("in.wav")
+    np.testing.assert_allclose(sum(parts), x, rtol=0, atol=4e-7 * largest + 1e-7)
+    # Scored against themselves under each other's names: speakers in any order, the background in its place.
+    Path("refs").mkdir()
+    for name, estimate in (("speaker1", "speaker2"), ("speaker2", "speaker1"), ("background", "background")):
+        Path(f"out/in.{estimate}.wav").rename(f"refs/{name}.wav")
+    scored = separate("in.wav", "-o", "out", *asked, "--reference", "refs", "--report", "r.json")
+    assert scored.exit_code == 0, scored.output
+    rows = json.loads(Path("r.json").read_text())["files"]
+    assert [row["file"].split(".")[2] for row in rows] == ["speaker2", "speaker1", "background"]
+    assert all(row["si_sdr"] > 60 for row in rows)
+
+
 def test_references_are_found_by_their_names(separate: Callable[..., Result]) -> None:
     arguments = ("in", "-o", "out", "--checkpoint", "two.safetensors", "--reference", "refs", "--overwrite")
     write_speech(Path("in/b/mix.wav"), 0.5, 8000)
@@ -183,6 +204,11 @@ def test_stereo_stems_by_overlap_add(separate: Callable[..., Result]) -> None:
             ["--checkpoint", "two.safetensors", "--stems", "a,b"],
             2,
             "separates into speaker1,speaker2, not into a,b",
+        ),
+        (
+            ["--checkpoint", "two.safetensors", "--stems", "speaker1,background"],
+            2,
+            "separates into speaker1,speaker2,background, not into speaker1,background",
         ),
         (["--checkpoint", "none.safetensors"], 2, "no such checkpoint"),
         (["--model", "none"], 2, "no checkpoint 'none'"),

@@ -1,0 +1,138 @@
+"""Channels are separated by the masks of their mono mix: a stem is one speaker in all of them."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from kit.audio import speech_like
+
+import audiotool
+from audiotool.audio.mono import PART
+from audiotool.streaming.downmix import StreamingDownmix
+from audiotool.streaming.shared_masks import GREATEST, SharedMasks
+
+RATE = 16000
+
+
+def talkers(seconds: float = 2.0) -> np.ndarray:
+    """(2, time): a low and a high band of noise, which speak at times alone and at times together."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    noise = np.fft.rfft(np.random.default_rng(0).standard_normal((2, len(time))))
+    hertz = np.fft.rfftfreq(len(time), 1 / RATE)
+    bands = np.fft.irfft(noise * [hertz < 1500, hertz > 2500], len(time))
+    speaks = np.stack([np.sin(2 * np.pi * time) > -0.5, np.cos(2 * np.pi * time) > -0.5])
+    return (0.1 * bands * speaks).astype(np.float32)
+
+
+def separated(channels: np.ndarray, stems: np.ndarray, sizes: tuple[int, ...] = (256,)) -> np.ndarray:
+    """The stems of the channels, of a model that knows those of the mix and gives them 300 samples late."""
+    masks, parts, fed, given = SharedMasks(RATE, len(stems), len(channels)), [], 0, 0
+    for size in itertools.cycle(sizes):
+        block = channels[:, fed : fed + size]
+        masks.mix(block)
+        fed += block.shape[-1]
+        known = fed if fed == channels.shape[-1] else max(given, fed - 300)
+        parts.append(masks.feed(stems[:, None, given:known]))
+        given = known
+        assert sum(part.shape[-1] for part in parts) >= given - masks.latency
+        if given == channels.shape[-1]:
+            return np.concatenate((*parts, masks.flush()), axis=-1)
+    raise AssertionError
+
+
+def decibels(signal: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(signal).mean() + 1e-12))
+
+
+@pytest.mark.parametrize("gains", [(1.0, 1.0), (1.0, 0.3, 0.0), (1.0, 1.0, -0.5)])
+def test_channels_that_differ_in_level_get_the_stems_at_their_levels(gains: tuple[float, ...]) -> None:
+    voices = talkers()
+    channels = np.outer(gains, voices.sum(0)).astype(np.float32)
+    stems = separated(channels, voices * np.float32(np.mean(gains)))
+    expected = voices[:, None] * np.array(gains)[:, None]
+    assert stems.shape == expected.shape
+    np.testing.assert_allclose(stems, expected, atol=0.002)
+
+
+def test_a_voice_in_each_channel_is_in_one_stem_and_in_one_channel() -> None:
+    voices = talkers()
+    stems = separated(voices, voices / 2)
+    for speaker, channel in itertools.product(range(2), range(2)):
+        loss = decibels(stems[speaker, channel] - (voices[speaker] if speaker == channel else 0))
+        assert loss < decibels(voices[speaker]) - 25
+
+
+def test_a_stem_holds_one_speaker_in_channels_of_other_levels_and_delays() -> None:
+    low, high = talkers()
+    left, right = low + 0.4 * high, 0.5 * np.roll(low, 9) + np.roll(high, -7)
+    stems = separated(np.stack([left, right]), np.stack([low + np.roll(low, 9) / 2, 0.4 * high + high]) / 2)
+    spec = np.square(np.abs(np.fft.rfft(stems)))
+    below = np.fft.rfftfreq(stems.shape[-1], 1 / RATE) < 2000
+    share = spec[..., below].sum(-1) / spec.sum(-1)
+    assert (share[0] > 0.98).all()
+    assert (share[1] < 0.02).all()
+
+
+def test_what_the_mix_cancels_is_not_amplified_at_will() -> None:
+    voices = talkers()
+    channels = np.stack([voices[0], 1e-4 * voices[1] - voices[0]])
+    stems = separated(channels, voices)
+    assert (np.square(stems).sum((0, 2)) < 2 * GREATEST**2 * np.square(channels).sum(1)).all()
+
+
+def test_silence_stays_silent() -> None:
+    silence = np.zeros((2, RATE), np.float32)
+    assert not separated(silence, silence).any()
+
+
+@pytest.mark.parametrize("sizes", [(1, 100, 255, 256, 257, 3000), (7,), (10**6,)])
+def test_blocks_do_not_matter(sizes: tuple[int, ...]) -> None:
+    voices = talkers(0.7)
+    np.testing.assert_allclose(separated(voices, voices / 2, sizes), separated(voices, voices / 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [0, 1, 255, 256, 511, 512, 700])
+def test_outputs_are_as_long_as_the_input(length: int) -> None:
+    assert separated(talkers()[:, :length], talkers()[:, :length]).shape == (2, 2, length)
+
+
+@pytest.mark.parametrize("size", [1000, 3 * PART])
+def test_opposite_channels_are_lost_for_one_part(size: int) -> None:
+    voice = talkers()[:1].repeat(2, 0) * np.array([[1], [-1]], np.float32)
+    downmix = StreamingDownmix(2)
+    mixed = np.concatenate([downmix.feed(voice[:, n : n + size]) for n in range(0, 4 * PART, size)], axis=-1)
+    assert not mixed[:, :PART].any()
+    np.testing.assert_allclose(np.abs(mixed[0, PART:]), np.abs(voice[0, PART:]), atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def separator() -> audiotool.Pipeline:
+    return audiotool.load("two-speakers-16k", engine="onnx")
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_mono_recording_in_two_channels_is_separated_as_in_one(
+    separator: audiotool.Pipeline, rate: int
+) -> None:
+    x = speech_like(1.0, rate)
+    stems = separator(np.concatenate((x, 0.5 * x)), rate)
+    alone = separator(0.75 * x, rate)
+    quiet = 0.02 * np.abs(x).max()
+    np.testing.assert_allclose(stems[:, 1], 0.5 * stems[:, 0], atol=quiet)
+    np.testing.assert_allclose(stems[:, 0], alone[:, 0] / 0.75, atol=quiet)
+
+
+def test_live_streams_share_masks_too(separator: audiotool.Pipeline) -> None:
+    x = np.stack([speech_like(0.5, 16000)[0], np.zeros(8000, np.float32)])
+    live = separator.live(16000, 2)
+    parts = [live.feed(x[:, n : n + 100]) for n in range(0, 8000, 100)]
+    stems = np.concatenate([*parts, live.flush()], axis=-1)
+    assert stems.shape == (2, 2, 8000)
+    assert live.latency == separator.live(16000, 1).latency + 511
+    assert np.abs(stems[:, 0]).max() > 0.01
+    assert not stems[:, 1].any()
+    shared = separator.streams(1).join(16000, 2)  # one row for both channels
+    shared.push(x)
+    assert shared.flush().shape == stems.shape
