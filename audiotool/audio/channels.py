@@ -1,7 +1,8 @@
 """Arrange the channels of a recording as a model's batch, and back.
 
-A single-channel model processes each channel by itself, or their mono mix (`streaming.shared_masks`). A stereo model processes pairs of channels; an odd
-last one is doubled. A model of a microphone array takes all channels and returns one.
+A single-channel model processes each channel by itself, or their mono mix (`streaming.shared_masks`). A
+stereo model processes pairs of channels; an odd last one is doubled. A model of a microphone array takes all
+channels and returns one.
 """
 
 from __future__ import annotations

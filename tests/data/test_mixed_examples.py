@@ -213,6 +213,34 @@ def test_stems_add_up_and_are_different_people(corpus: Path) -> None:
         assert len(set(facts["speech"].split("+"))) == 2
 
 
+def test_one_voice_speaks_alone(corpus: Path) -> None:
+    mixed = dataset(corpus, "mixture", evaluation=plain(), mixture={"single_probability": 0.5})
+    alone = 0
+    for index in range(12):
+        example, facts = mixed.with_facts(index)
+        assert torch.allclose(example["target"].sum(0), example["input"][0], atol=1e-5)
+        assert example["target"][0].abs().max() > 1e-3
+        silent = not example["target"][1].any()
+        assert silent == ("+" not in facts["speech"])
+        alone += silent
+    assert 2 <= alone <= 10
+
+
+def test_voices_pause(corpus: Path) -> None:
+    always = {"pause_probability": 1.0, "pause_seconds": (0.2, 0.4), "overlap": (1.0, 1.0)}
+    mixed = dataset(corpus, "mixture", evaluation=plain(), mixture=always)
+    unbroken = dataset(corpus, "mixture", evaluation=plain(), mixture={**always, "pause_probability": 0.0})
+    paused = 0
+    for index in range(6):
+        for stem in mixed[index]["target"]:
+            gaps = [begin - end for (_, end), (begin, _) in pairwise(islands(stem))]
+            paused += any(gap >= 0.19 * RATE for gap in gaps)
+    assert paused >= 6  # the others pause at an edge or within the recording's own silence
+    long = {**always, "pause_seconds": (5.0, 6.0)}  # longer than the segment: none
+    same = dataset(corpus, "mixture", evaluation=plain(), mixture=long)[0]["target"]
+    assert (same.abs() > 1e-4).sum() > 0.9 * (unbroken[0]["target"].abs() > 1e-4).sum()
+
+
 def test_features_are_the_mel_of_the_target(corpus: Path) -> None:
     audio = {
         "sample_rate": 16000,
