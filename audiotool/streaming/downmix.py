@@ -23,7 +23,7 @@ class StreamingDownmix(Carrier):
     def __init__(self, channels: int) -> None:
         self._part = np.zeros((channels, 0), np.float32)
         self._how = AVERAGED
-        self._weights = np.full(channels, 1 / channels, np.float32)
+        self._weights: NDArray[np.float32] = np.full(channels, 1 / channels, np.float32)
 
     def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """(channels, time) -> (1, time)."""
@@ -42,5 +42,6 @@ class StreamingDownmix(Carrier):
     def _decide(self) -> None:
         downmix = Downmix(self._how, self._weights)
         downmix(self._part)
+        assert downmix.weights is not None
         self._how, self._weights = downmix.how, downmix.weights
         self._part = self._part[:, :0].copy()
