@@ -1,4 +1,4 @@
-"""What a batch costs beside its network: workers, files, memory.
+"""The overhead of a batch beside its network: workers, files, memory.
 
     python scripts/benchmark_batch.py [--files 200] [--seconds 5]
 
@@ -39,7 +39,7 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHON
 
 @dataclass
 class Cost:
-    """Of a command and the processes below it.
+    """The cost of a command and the processes below it.
 
     Args:
         wall: seconds.

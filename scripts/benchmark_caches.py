@@ -1,4 +1,4 @@
-"""What the caches of the autoregressive vocoders save, with random weights, as Markdown.
+"""The time that caches of the autoregressive vocoders save, with random weights, as Markdown.
 
     python scripts/benchmark_caches.py
 
@@ -42,7 +42,7 @@ def duration(work: Callable[[], object], repeats: int = 1) -> float:
 
 
 def cache_row(name: str, cached: float, plain: float, ceiling: float, difference: float) -> str:
-    """One line of the second table."""
+    """Return a line of the second table."""
     return (
         f"| {name} | {cached:.3g} s | {plain:.3g} s | {plain / cached:.1f} | {ceiling:g} | {difference:.1e} |"
     )
@@ -69,7 +69,8 @@ def published_inverse(flow: RowFlow, z: Tensor, condition: Tensor) -> Tensor:
 
 
 def waveflow_caches(rows: int, seconds: float) -> Iterator[str]:
-    """One flow with queues and without; a model of eight takes eight times both."""
+    """Yield the lines of one flow with and without queues; a model of eight flows takes eight times as
+    long."""
     torch.manual_seed(0)
     model = WaveFlow.from_config({"weight_norm": False, "n_flows": 1, "rows": rows}).eval()
     assert isinstance(model, WaveFlow)
@@ -96,7 +97,7 @@ def waveflow_caches(rows: int, seconds: float) -> Iterator[str]:
 
 
 def wavenet_caches() -> Iterator[str]:
-    """One second of WaveNet from the cost of a sample; both ways are compared over the first samples."""
+    """Yield the lines of one second of WaveNet, from the cost of a sample with and without queues."""
     model = published("wavenet")
     assert isinstance(model, WaveNet)
     x = features(model, WAVENET_SECONDS)
@@ -107,8 +108,8 @@ def wavenet_caches() -> Iterator[str]:
     window = torch.zeros(1, 1, reach)
     condition = torch.zeros(1, model.mel.n_mels, reach)
     per_sample = duration(lambda: [model(window, condition) for _ in range(PROBE_SAMPLES)]) / PROBE_SAMPLES
-    again = recompute_samples(model, model.condition(x)[..., :COMPARED_SAMPLES])
-    difference = float((results[0][..., :COMPARED_SAMPLES] - again).abs().max() / again.abs().max())
+    recomputed = recompute_samples(model, model.condition(x)[..., :COMPARED_SAMPLES])
+    difference = float((results[0][..., :COMPARED_SAMPLES] - recomputed).abs().max() / recomputed.abs().max())
     name = "wavenet, 1 s, extrapolated: the whole receptive field each time"
     yield cache_row(name, cached, per_sample * model.sample_rate, reach, difference)
 

@@ -1,4 +1,5 @@
-"""What a batch on many machines costs: planning a list of a million files; a cluster beside local workers.
+"""The overhead of a batch on many machines: planning a list of a million files, a cluster beside local
+workers.
 
     python scripts/benchmark_cluster.py plan --files 1000000
     python scripts/benchmark_cluster.py ray --files 400      # needs: pip install 'audiotool-speech[cluster]'

@@ -21,7 +21,7 @@ from audiotool.engines.base import Engine
 
 SECONDS, HOPS, ROUNDS = 10, 200, 5
 FILE, HOP, STREAMS = 1 / 1.3, 0.45, 15
-"""What the default's graph has to reach: of PyTorch's time for a file and for a hop; streams a core."""
+"""Bars of the default's graph: share of PyTorch's time for a file and for a hop; streams of a core."""
 
 
 def whole(engine: Engine, sound: np.ndarray) -> float:
@@ -55,7 +55,7 @@ def main() -> None:
         hops(engine, sound)
     files = {name: [whole(engine, sound) for _ in range(ROUNDS)] for name, engine in engines.items()}
     best = {name: min(found) for name, found in files.items()}
-    print(f"file, ms a second: {told(best)} {at_most(ratio(best), FILE)}")
+    print(f"file, ms a second: {times_of(best)} {at_most(ratio(best), FILE)}")
     steps: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(ROUNDS):
         for name, engine in engines.items():
@@ -63,13 +63,13 @@ def main() -> None:
     for share in (50, 99):
         percentiles = {name: float(np.percentile(found, share)) for name, found in steps.items()}
         verdict = at_most(ratio(percentiles), HOP)
-        print(f"live, ms a hop, {share} % are below: {told(percentiles)} {verdict}")
+        print(f"live, ms a hop, {share} % are below: {times_of(percentiles)} {verdict}")
     hop_ms = 1000 * graph.hop_length * graph.upsampling / graph.sample_rate
     streams = hop_ms / float(np.median(steps["onnx"]))
     print(f"live streams a core: {streams:.0f} {at_least(streams, STREAMS)}")
 
 
-def told(found: dict[str, float]) -> str:
+def times_of(found: dict[str, float]) -> str:
     """Both, and their ratio."""
     return f"torch {found['torch']:.3f}, onnx {found['onnx']:.3f}, onnx / torch {ratio(found):.2f}"
 

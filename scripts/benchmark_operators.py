@@ -126,8 +126,8 @@ def main() -> None:
     rates = [flops / found / 1e3 for found in plain.values()]
     print(f"{'GFLOP/s':22}" + "".join(f"{rate:14.1f}" for rate in rates))
     products = {size: product_rate(*size) for size in ((2048, 40, 120), (2048, 80, 40), (2048, 256, 256))}
-    told = ", ".join(f"{'x'.join(map(str, size))} {rate:.0f}" for size, rate in products.items())
-    print(f"matrix products alone, GFLOP/s: {told}")
+    sizes = ", ".join(f"{'x'.join(map(str, size))} {rate:.0f}" for size, rate in products.items())
+    print(f"matrix products alone, GFLOP/s: {sizes}")
     least = flops / max(products.values()) / 1e3
     print(f"at that rate a hop takes {least:.0f} us: 1/{plain['alone'] / least:.1f} of one alone at best")
 

@@ -1,4 +1,4 @@
-"""How much faster a recipe trains on a CPU in half precision, and how near its gradient stays, as Markdown.
+"""Speed-up of training on a CPU in half precision, and the deviation of the gradient, as Markdown.
 
     python scripts/benchmark_precision.py [RECIPE ...] [--set KEY=VALUE ...] [--steps 6]
 

@@ -1,4 +1,4 @@
-"""What the command costs before and around the network: processor time and memory of whole processes.
+"""The overhead of the command around the network: processor time and memory of whole processes.
 
     python scripts/benchmark_startup.py [recording.wav]
 
@@ -34,21 +34,22 @@ LARGE = {
 
 @dataclass(frozen=True)
 class Bar:
-    """What a process may cost: processor seconds, the same in imports, MB; None where nothing was asked."""
+    """Limits of a process: processor seconds, the ratio to the import of numpy and onnxruntime, MB; None for no
+    limit."""
 
     seconds: float | None = None
     imports: float | None = None
     memory: float | None = None
 
-    def told(self, seconds: float, imports: float, memory: float) -> str:
-        """What is asked, and whether it holds."""
-        asked = [
+    def verdict_of(self, seconds: float, imports: float, memory: float) -> str:
+        """Return the limits, and whether they hold."""
+        limits = [
             (self.imports, imports, "times"),
             (self.seconds, seconds, "s"),
             (self.memory, memory, "MB"),
         ]
         return ", ".join(
-            f"{bar:g} {unit}: {'pass' if value <= bar else 'FAIL'}" for bar, value, unit in asked if bar
+            f"{bar:g} {unit}: {'pass' if value <= bar else 'FAIL'}" for bar, value, unit in limits if bar
         )
 
 
@@ -119,12 +120,12 @@ def main() -> None:
             seconds, memory = cost(command, options.runs)
             base = seconds if name.startswith("import") else base
             imports = seconds / base if base else 0.0
-            verdict = BARS.get(name, Bar()).told(seconds, imports, memory)
+            verdict = BARS.get(name, Bar()).verdict_of(seconds, imports, memory)
             ratio = f"{imports:.2f}" if base else ""
             print(f"| `{name}` | {seconds:.2f} | {ratio} | {memory:.0f} | {verdict} |", flush=True)
         for name, sizes in LARGE.items() if options.memory else ():
             seconds, memory = cost([*words, make(Path(folder, "large.wav"), *sizes)], 0)
-            verdict = BARS[name].told(seconds, 0.0, memory)
+            verdict = BARS[name].verdict_of(seconds, 0.0, memory)
             print(f"| `audiotool denoise`, {name} | {seconds:.2f} | | {memory:.0f} | {verdict} |", flush=True)
 
 

@@ -33,7 +33,8 @@ LARGE = 4096
 def commands(
     name: str, task: str, recipe: str, count: int, seed: int, mixed: Sequence[str] = (), options: str = ""
 ) -> list[str]:
-    """What renders the test set (TEST) from the data (DATA) and scores the bundled checkpoint (OUT) on it."""
+    """Return the commands that render the test set (TEST) from the data (DATA) and score the checkpoint
+    (OUT)."""
     mix = f"audiotool data mix {recipe} -o TEST --split test --count {count} --seed {seed}"
     score = f"audiotool {task} TEST/noisy -o OUT/ --reference TEST/clean --report OUT/report.json"
     settings = "".join(f" --set {setting}" for setting in ("data.root=DATA", *mixed))

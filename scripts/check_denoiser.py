@@ -1,4 +1,4 @@
-"""What a denoiser does to recordings that need no denoising, or hold nothing to keep, as Markdown.
+"""A denoiser's output for clean speech and for noise alone, as Markdown.
 
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
     python scripts/check_denoiser.py TEST [--model NAME_OR_CHECKPOINT] [--limit N]

@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def row(folder: str, packs: Path) -> str:
-    """One model's errors."""
+    """Return the line of a model's errors."""
     file, name, prefix = MODELS[folder]
     model, _ = import_checkpoint(packs / folder / file, name)
     with np.load(packs / folder / "io.npz") as outputs, np.load(packs / "inputs_16k.npz") as shared:

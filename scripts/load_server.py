@@ -50,18 +50,18 @@ def main() -> None:
         if not after["audiotool_streams"]:
             break
         time.sleep(0.1)
-    told(before, after)
+    print_counters(before, after)
 
 
 def metrics(address: str) -> dict[str, float]:
-    """What the server has counted so far."""
+    """Return the counters of the server."""
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     return {name: float(value) for name, value in (line.split() for line in lines if line[0] != "#")}
 
 
-def told(before: dict[str, float], after: dict[str, float]) -> None:
-    """What the server did meanwhile, and what is left of it."""
+def print_counters(before: dict[str, float], after: dict[str, float]) -> None:
+    """Print the difference of the server's counters, and the memory, threads and files that remain."""
     done = {name: after[name] - before[name] for name in after}
     audio, spent = done["audiotool_audio_seconds_total"], done["process_cpu_seconds_total"]
     rounds = done["audiotool_rounds_total"] or 1.0
@@ -163,7 +163,7 @@ async def come_and_go(options: argparse.Namespace) -> str:
 
 
 async def nonsense(options: argparse.Namespace) -> str:
-    """One message that no client should send; the code that answers it."""
+    """Send one invalid message; return the close code of the answer."""
     kind = random.randrange(5)
     text = "".join(chr(random.randrange(1, 0x2FFF)) for _ in range(random.randrange(200)))
     try:

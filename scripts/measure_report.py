@@ -1,4 +1,4 @@
-"""What an HTML report costs a batch: processor time, memory, size; sound embedded, linked and left out.
+"""The cost of an HTML report: processor time, memory, size; with sound embedded, linked and left out.
 
     python scripts/measure_report.py --files 200 --seconds 5
     python scripts/measure_report.py --encoders                     how fast a minute of speech is encoded
@@ -55,7 +55,7 @@ def measure(inputs: Path, output: Path, mode: str | None, jobs: int) -> tuple[fl
 
 
 def encoded(make: Callable[[], bytes]) -> tuple[float, float]:
-    """How much faster than real time a minute is encoded, and kbit/s."""
+    """Return the speed of encoding a minute, in times real time, and kbit/s."""
     spent = []
     for _ in range(3):
         began = time.process_time()
@@ -65,7 +65,7 @@ def encoded(make: Callable[[], bytes]) -> tuple[float, float]:
 
 
 def print_encoders() -> None:
-    """Those that pages have, and libsndfile's Opus."""
+    """Print the table of the encoders of pages, and of libsndfile's Opus."""
     waveform, rate = soundfile.read(DEMO, dtype="float32")
     minute = np.resize(waveform, 60 * rate)[None]
 
@@ -110,8 +110,10 @@ def main() -> None:
             output.mkdir()
             cpu, wall, memory, size = measure(inputs, output, mode, arguments.jobs)
             base = base or cpu
-            told = mode or "without"
-            print(f"{told:8}{cpu:8.1f}{cpu / base:7.2f}{wall:8.1f}{memory:9.0f}{size / 1e6:9.2f}", flush=True)
+            label = mode or "without"
+            print(
+                f"{label:8}{cpu:8.1f}{cpu / base:7.2f}{wall:8.1f}{memory:9.0f}{size / 1e6:9.2f}", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where the processor time of a graph goes: its operators' shares, and how much arithmetic a core does.
+"""Shares of a graph's operators in its processor time, and the arithmetic throughput of a core.
 
     python scripts/profile_graph.py [--checkpoint denoise-16k] [--seconds 30]
 

@@ -1,4 +1,4 @@
-r"""Render valid-wide: mixtures of voices, noises and rooms that no training has heard, in two halves.
+r"""Render valid-wide: mixtures of voices, noises and rooms that are in no training data, in two halves.
 
     python scripts/render_valid_wide.py OUT --speech MANIFEST ... --noise MANIFEST ... --rir MANIFEST ...
         [--count 60] [--rate 16000] [--hiss 0]

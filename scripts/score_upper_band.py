@@ -38,8 +38,8 @@ def measured(clean: Waveform, output: Waveform, rate: int) -> list[float]:
     reference, found = powers(clean, rate), powers(output, rate)
     hz = np.linspace(0, rate / 2, len(reference))
     loud = reference.sum(0)
-    heard, floor = loud > loud.max() * 1e-4, reference.max() * 1e-8
-    difference = np.subtract(*(10 * np.log10(np.maximum(p[:, heard], floor)) for p in (reference, found)))
+    audible, floor = loud > loud.max() * 1e-4, reference.max() * 1e-8
+    difference = np.subtract(*(10 * np.log10(np.maximum(p[:, audible], floor)) for p in (reference, found)))
     rows = [difference[(hz >= 1e3 * low) & (hz < 1e3 * high)] for low, high in BANDS_KHZ]
     distances = [float(np.sqrt(np.square(row).mean(0)).mean()) for row in rows]
     upper = (hz >= 8e3) & (hz < 20e3)

@@ -151,7 +151,8 @@ def official_options() -> str:
 
 
 def streaming(model: Model) -> tuple[str, str, bool]:
-    """How the model streams, whether the result is that of a whole file, whether latency is bounded."""
+    """Return how the model streams, whether the output equals that of a whole file, and whether latency is
+    bounded."""
     if model.causal:
         return "state", "equal", True
     if model.context is not None:

@@ -1,4 +1,4 @@
-"""What PyTorch calls private is used in one module."""
+"""Private names of PyTorch are used in one module."""
 
 from __future__ import annotations
 

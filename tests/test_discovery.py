@@ -1,4 +1,5 @@
-"""What other packages add by entry points: found lazily, and told in one line when it is broken."""
+"""Classes that other packages add by entry points are imported lazily; a broken one is reported in one
+line."""
 
 from __future__ import annotations
 

@@ -76,9 +76,9 @@ def test_settings_of_the_pipeline_count_at_every_rate(named: Pipeline, noisy: np
 
 def test_a_live_stream_goes_on_from_its_state(default: Pipeline, noisy: np.ndarray) -> None:
     first, whole = default.live(RATE), default.live(RATE)
-    begun = first.feed(noisy[:60000])
+    beginning = first.feed(noisy[:60000])
     later = default.live(RATE, state=first.state())
-    parts = np.concatenate([begun, later.feed(noisy[60000:]), later.flush()])
+    parts = np.concatenate([beginning, later.feed(noisy[60000:]), later.flush()])
     expected = np.concatenate([whole.feed(noisy), whole.flush()])
     np.testing.assert_allclose(parts, expected, atol=1e-5 * np.abs(expected).max())
 

@@ -36,7 +36,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "vocode": {"warm_up": True},
     "super-resolve": {"warm_up": True},
 }
-"""Of each command, as reports have them."""
+"""Output and report of each command."""
 
 
 def samples(path: Path) -> NDArray[np.int16]:

@@ -1,4 +1,4 @@
-"""What the core's packages alone do: everything that bundled checkpoints are for, without PyTorch."""
+"""The core's packages run all bundled checkpoints without PyTorch."""
 
 from __future__ import annotations
 

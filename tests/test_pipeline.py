@@ -314,7 +314,7 @@ def test_steps_of_many_channels_are_shorter(
     channels: int,
     longest: int,
 ) -> None:
-    """What a step holds of all channels together does not grow with their number."""
+    """The memory of a step does not grow with the number of channels."""
     sizes: list[int] = []
     step = CleanUNet.step
 

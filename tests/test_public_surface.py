@@ -1,4 +1,4 @@
-"""What programs that import audiotool rely on: names, signatures and types."""
+"""The public interface: names, signatures and types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the wheel holds is small: every user downloads it."""
+"""The wheel is small, because every user downloads it."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ WAV_BYTES = (1 << 32) - (1 << 20)
 """Number of bytes that fits sizes of 32 bits, headers included."""
 
 SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
-"""Of the sample formats that RF64 holds besides integers."""
+"""Bytes of a sample of the formats that RF64 holds besides integers."""
 
 
 def container_for(format_name: str, subtype: str, channels: int, frames: int | None) -> str:

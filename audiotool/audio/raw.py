@@ -159,7 +159,7 @@ class RawFile:
         while len(self._held) < width:
             more = self._next(frames * width - len(self._held))
             if not more:
-                # Of a known length, the reader says how much is missing.
+                # If the length is known, the reader reports the missing samples.
                 if self._held and self._left is None:
                     self.warnings.append(
                         f"{self._name} ends within a sample: {len(self._held)} of {width} bytes are left out"

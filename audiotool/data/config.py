@@ -78,7 +78,7 @@ class SyntheticConfig(Section):
 
 
 class MixingConfig(Section):
-    """How speech, noise and rooms become one noisy recording."""
+    """Mixing of speech, noise and rooms to one noisy recording."""
 
     snr_db: Range = Field((-5.0, 30.0), description="active speech level over active noise level, decibels")
     noises: Count = Field((1, 3), description="noises at once")

@@ -1,4 +1,4 @@
-"""One recording of a data set: a row of a manifest."""
+"""A recording of a data set, a row of a manifest."""
 
 from __future__ import annotations
 

@@ -264,7 +264,7 @@ class Mixer:
         return noise * (quiet + (1 - quiet) * reached), [s * reached for s in speech]
 
     def level_jump(self, rng: np.random.Generator, *waveforms: Samples) -> list[Samples]:
-        """Change the level of all signals by the same gain at one moment, as when somebody turns a gain
+        """Change the level of all signals by the same gain at one moment, as by a turned gain
         control."""
         mixing, frames = self.mixing, len(waveforms[0])
         if not mixing.level_jump_probability or not chance(rng, mixing.level_jump_probability):

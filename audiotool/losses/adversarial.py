@@ -1,6 +1,6 @@
 """Losses of discriminators, and of the model that is trained against them.
 
-A judgement is (logits, features) of one sub-discriminator; a discriminator returns a list of them.
+A discriminator returns a list of (logits, features), one for each sub-discriminator.
 
     kind            discriminator                                       generator
     least-squares   mean (1 - D(real))^2 + mean D(fake)^2               mean (1 - D(fake))^2
@@ -28,7 +28,7 @@ Reduction = Literal["sum", "mean"]
 def generator_loss(
     fake: Sequence[DiscriminatorOutput], kind: Kind = "least-squares", reduction: Reduction = "sum"
 ) -> Tensor:
-    """Return the distance of the judgements of estimates from "real".
+    """Return the loss of a model whose estimates a discriminator classifies.
 
     Args:
         kind: "hinge-linear" is -mean D(fake), as Parallel WaveGAN's hinge; "hinge" stops at 1, as Vocos'.
@@ -50,7 +50,7 @@ def discriminator_loss(
     kind: Kind = "least-squares",
     reduction: Reduction = "sum",
 ) -> Tensor:
-    """Return how badly a discriminator tells targets and estimates apart."""
+    """Return the loss of a discriminator that classifies targets as real and estimates as fake."""
     terms = []
     for (real_logits, _), (fake_logits, _) in zip(real, fake, strict=True):
         if kind == "least-squares":

@@ -266,7 +266,7 @@ class TFiLM(Model):
         return RecurrentModulation(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whole patches, (B, 1, T) with T a multiple of 2 * first_block, each item one patch."""
+        """Process whole patches, (B, 1, T) with T a multiple of 2 * first_block, each item a patch."""
         y, skips = x, []
         for down in self.downs:
             y = down(y)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How outputs are compared with their references.
+    """The comparison of outputs with their references.
 
     Args:
         metrics: names of the metrics, in the order of reports.
@@ -43,7 +43,7 @@ class Scoring:
 
 
 class Served(Protocol):
-    """What a model, its class and its engine have in common: kinds of input and of output."""
+    """The interface that a model, its class and its engine share: kinds of input and of output."""
 
     @property
     def takes(self) -> tuple[str, ...]: ...

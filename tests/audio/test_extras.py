@@ -1,4 +1,4 @@
-"""What a file holds beside its samples is in the output, byte for byte, or it is named."""
+"""The contents of a file beside its samples are in the output, byte for byte, or are named."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ def test_tags_of_any_script_and_length_are_read_again(tmp_path: Path, output: st
     assert write(tmp_path / output, Extras(), TAGS) == []
     with AudioReader(tmp_path / output) as reader:
         assert reader.tags == TAGS
-        again, tags = reader.extras, reader.tags
+        extras_of_first, tags = reader.extras, reader.tags
     second = tmp_path / f"again-{output}"
-    assert write(second, again, tags) == []
+    assert write(second, extras_of_first, tags) == []
     with AudioReader(second) as reader:
         assert reader.tags == TAGS
 

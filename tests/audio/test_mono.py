@@ -1,4 +1,4 @@
-"""One channel out of several: the mean, unless that loses what is there; and it is said."""
+"""Several channels become one: their mean, unless it cancels sound, which is reported."""
 
 from __future__ import annotations
 

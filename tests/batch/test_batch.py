@@ -1,4 +1,4 @@
-"""Batches: everything wrong is told before work begins; one bad file or dead worker costs only itself."""
+"""Batches: errors come before work begins; a bad file or a dead worker fails alone."""
 
 from __future__ import annotations
 
@@ -157,9 +157,9 @@ def test_a_second_run_takes_no_outputs_for_inputs(
     for job in first.jobs:
         for path in job.target.paths:
             write_speech(path)
-    again = make_plan(inputs, Layout(**places, existing="skip"))
-    assert not again.jobs
-    assert again.skipped == first.jobs
+    second = make_plan(inputs, Layout(**places, existing="skip"))
+    assert not second.jobs
+    assert second.skipped == first.jobs
     assert make_plan(inputs, Layout(**places, existing="overwrite")).jobs == first.jobs
     with pytest.raises(PlanError, match=r"exists? already"):
         make_plan(inputs, Layout(**places))
@@ -380,7 +380,7 @@ def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_check
         assert outcome.row.values["si_sdr"].value is not None
         assert "si_sdr" in outcome.row.baseline
         assert outcome.row.facts["status"] == "done"
-    again = list(
+    second = list(
         run(
             make_plan(
                 [str(folder / "sub")],
@@ -389,8 +389,8 @@ def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_check
             work,
         )
     )
-    assert [o.status for o in again] == ["skipped", "skipped"]
-    assert [o.row.values["si_sdr"].value for o in again] == [o.row.values["si_sdr"].value for o in outcomes]
+    assert [o.status for o in second] == ["skipped", "skipped"]
+    assert [o.row.values["si_sdr"].value for o in second] == [o.row.values["si_sdr"].value for o in outcomes]
 
 
 def test_limited_samples_are_reported(tmp_path: Path, tiny_checkpoint: Path) -> None:

@@ -239,9 +239,9 @@ def test_ctrl_c_leaves_finished_outputs_and_nothing_else(folder: Path, nodes: An
     os.kill(workers(nodes)[0], signal.SIGKILL)
     lines += itertools.islice(process.stderr, 9)
     process.send_signal(signal.SIGINT)
-    told, rest = process.communicate(timeout=60)
+    printed, rest = process.communicate(timeout=60)
     assert process.returncode == 130, rest
-    assert told == "", "standard output is a pipe's: Ray says nothing there"
+    assert printed == "", "standard output is a pipe's: Ray says nothing there"
     assert "interrupted" in rest
     assert len(lines) == len(contents("out")) == 12
     assert not list(Path("out").glob(".*"))

@@ -86,8 +86,8 @@ def test_stores_and_files_go_together(recordings: Path, store: str) -> None:
 def test_outputs_that_are_there_are_refused_or_skipped(store: str) -> None:
     layout = Layout(output=f"{store}/out", existing="skip")
     assert len(outputs(list(run(make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], layout), WORK)))) == 2
-    again = make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], layout)
-    assert (len(again.jobs), len(again.skipped)) == (0, 2)
+    second = make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], layout)
+    assert (len(second.jobs), len(second.skipped)) == (0, 2)
     with pytest.raises(PlanError, match="exist already"):
         make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], Layout(output=f"{store}/out"))
     with pytest.raises(PlanError, match="replace its own input"):

@@ -1,4 +1,4 @@
-"""Where a stream has to be live, a model that looks ahead is refused, and those that do not are named."""
+"""Live streams refuse models that look ahead, and name the causal ones."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_models_that_look_ahead(command: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(live, "open_backend", Devices)
     done = CliRunner().invoke(app, [command, "--checkpoint", str(folder / "ahead.safetensors")])
     assert done.exit_code != 0
-    told = " ".join(done.output.split())
-    assert "mp-senet looks ahead and cannot run live; causal ones are: " in told
-    names = set(told.rpartition(": ")[2].rstrip(".").split(", "))
+    printed = " ".join(done.output.split())
+    assert "mp-senet looks ahead and cannot run live; causal ones are: " in printed
+    names = set(printed.rpartition(": ")[2].rstrip(".").split(", "))
     assert {"denoise-16k", "denoise-tiny-16k", "mine"} <= names
     assert not names & {"ahead", "broken", "separate-16k"}

@@ -95,9 +95,9 @@ def test_mixed_folder_with_failures(denoise: Callable[..., Result]) -> None:
     found = sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file())
     assert found == ["a.wav", "b/c.flac", "b/d.ogg", "surround.wav"]
     assert Path("r.csv").read_text().count("\n") == 1 + 5 + 2
-    again = denoise("in", "-o", "out")
-    assert again.exit_code == 2
-    assert "--skip-existing" in one_line(again)
+    repeated = denoise("in", "-o", "out")
+    assert repeated.exit_code == 2
+    assert "--skip-existing" in one_line(repeated)
     assert denoise("in", "-o", "out", "--skip-existing").exit_code == 1
     Path("in/letter.mp3").unlink()
     quiet = denoise("in", "-o", "out", "--overwrite", "--quiet")
@@ -225,8 +225,8 @@ def test_without_an_output_it_goes_beside_the_input(denoise: Callable[..., Resul
         *("a.flac", "a_denoised.flac", "c.wav", "c_denoised.wav")
     ]
     before = Path("in_denoised.wav").read_bytes()
-    again = denoise("in.wav", "--mix", 0.5)
-    assert (again.exit_code, "in_denoised.wav exists already" in one_line(again)) == (2, True)
+    repeated = denoise("in.wav", "--mix", 0.5)
+    assert (repeated.exit_code, "in_denoised.wav exists already" in one_line(repeated)) == (2, True)
     assert Path("in_denoised.wav").read_bytes() == before
     assert denoise("more", "--skip-existing").exit_code == 0
     assert len(list(Path("more").rglob("*.*"))) == 4, "outputs are not taken for inputs"

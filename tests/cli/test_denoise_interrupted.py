@@ -86,8 +86,8 @@ def wait_until_inside(folder: Path, process: subprocess.Popen[str]) -> None:
     out = folder / "out"
     while time.monotonic() < give_up:
         assert process.poll() is None, process.communicate()[1]
-        begun = [p for p in out.glob(".z.wav.*.part") if p.stat().st_size > 1000]
-        if begun and (out / "a.wav").exists() and (out / "b.wav").exists():
+        unfinished = [p for p in out.glob(".z.wav.*.part") if p.stat().st_size > 1000]
+        if unfinished and (out / "a.wav").exists() and (out / "b.wav").exists():
             return
         time.sleep(0.02)
     pytest.fail("the batch did not get anywhere")

@@ -267,9 +267,9 @@ def test_released_weights_of_a_package_become_a_name(package: Path, tmp_path: Pa
     text = models("list").stdout
     assert "Imported checkpoints" in text
     assert any(line.startswith("mine ") and "MIT" in line for line in text.splitlines())
-    again = models("import", "cleanunet", "--config", CONFIG, "--name", "mine")
-    assert again.exit_code == 2
-    assert "--overwrite" in again.stderr
+    imported = models("import", "cleanunet", "--config", CONFIG, "--name", "mine")
+    assert imported.exit_code == 2
+    assert "--overwrite" in imported.stderr
 
 
 @pytest.mark.parametrize(

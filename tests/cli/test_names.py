@@ -1,4 +1,4 @@
-"""File names of any kind: done, told and reported, by every command that takes files."""
+"""File names of any kind are processed, printed and reported by every command that takes files."""
 
 from __future__ import annotations
 
@@ -167,13 +167,13 @@ def test_references_and_f0_match_in_either_form(tmp_path: Path, tiny_checkpoint:
 
 
 def test_what_is_typed_in_the_other_form_is_found(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    heard = write_speech(tmp_path / DECOMPOSED / f"{DECOMPOSED}.wav")
+    input_path = write_speech(tmp_path / DECOMPOSED / f"{DECOMPOSED}.wav")
     typed = tmp_path / COMPOSED / f"{COMPOSED}.wav"
     done = run(
         "denoise", typed, "-o", tmp_path / "o.wav", "--checkpoint", tiny_checkpoint, "--reference", typed
     )
     assert done.exit_code == 0, done.output
-    words = ("--reference", typed, "--estimate", heard.parent / typed.name, "--metrics", "si_sdr")
+    words = ("--reference", typed, "--estimate", input_path.parent / typed.name, "--metrics", "si_sdr")
     done = run("evaluate", *words)
     assert "100.000" in done.stdout
 

@@ -1,4 +1,4 @@
-"""What a user sees: bars on a terminal, plain lines elsewhere, errors always."""
+"""Progress: bars on a terminal, plain lines elsewhere, errors always."""
 
 from __future__ import annotations
 

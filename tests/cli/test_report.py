@@ -55,11 +55,11 @@ def test_every_format_at_once_and_a_page_later(folder: Path) -> None:
         "report", "show", "r.json", "-o", "pages/later.html", "-o", "again.json", "--report-audio", "link"
     )
     assert done.exit_code == 0, done.output
-    again = blocks("pages/later.html")
-    assert [clip["sound"] for clip in again[1]["clips"]] == [
+    later = blocks("pages/later.html")
+    assert [clip["sound"] for clip in later[1]["clips"]] == [
         *("../in/b%20%26%20c.wav", "../out/b%20%26%20c.wav", None)
     ]
-    assert [clip["picture"] for clip in again[0]["clips"]] == [clip["picture"] for clip in first["clips"]]
+    assert [clip["picture"] for clip in later[0]["clips"]] == [clip["picture"] for clip in first["clips"]]
     assert (
         json.loads(Path("again.json").read_text())["files"] == json.loads(Path("r.json").read_text())["files"]
     )

@@ -1,4 +1,4 @@
-"""`audiotool super-resolve`: the band that is there passes, what it holds is told."""
+"""`audiotool super-resolve`: the input's band passes unchanged, its bandwidth is reported."""
 
 from __future__ import annotations
 
@@ -105,9 +105,9 @@ def test_a_band_too_narrow_for_a_model_is_told(super_resolve: Callable[..., Resu
         head="extend", sample_rate=24000, extend_from_hz=7000.0, dim=16, blocks=2, n_fft=768, hop_length=384
     )
     save_model(Path("wide.safetensors"), SpectralConvNeXt(config).eval(), "super-resolve")
-    told = super_resolve("in.wav", "-o", "out.wav")
+    done = super_resolve("in.wav", "-o", "out.wav")
     found = "holds sound up to 4.0 kHz: nothing comes between that and 7.0 kHz, where the model begins"
-    assert f"{found}; use the model super-resolve-48k" in told.stderr
+    assert f"{found}; use the model super-resolve-48k" in done.stderr
 
 
 @pytest.mark.parametrize("content_rate", [4000, 8000, 12000, 16000, 24000])
@@ -118,27 +118,27 @@ def test_one_model_for_every_bandwidth_and_rate(
     """The new band is there up to half of the output's rate, and the band below is the input's."""
     monkeypatch.chdir(tmp_path)
     x = write_noise("in.wav", max(8000, content_rate), content_rate)
-    told = bundled("in.wav", "-o", "out.wav", "--rate", str(output_rate))
-    assert told.exit_code == 0, told.output
+    done = bundled("in.wav", "-o", "out.wav", "--rate", str(output_rate))
+    assert done.exit_code == 0, done.output
     y, rate = audiotool.read("out.wav")
     assert (rate, y.shape) == (output_rate, (1, output_rate))
     edge = content_rate / 2
-    assert f"holds sound up to {edge // 1000:.0f}." in told.stderr
+    assert f"holds sound up to {edge // 1000:.0f}." in done.stderr
     if edge >= 0.95 * output_rate / 2:
-        assert f"an output of {output_rate} Hz holds no more than that" in told.stderr
+        assert f"an output of {output_rate} Hz holds no more than that" in done.stderr
         return
     assert power_above(y[0], rate, 1.05 * edge) > 1e-5
     same = soxr.resample(x, max(8000, content_rate), rate, quality="VHQ")[: y.shape[1]]
     below = np.fft.rfftfreq(len(same), 1 / rate) < 0.85 * edge
-    error, own = spectrum(y[0] - same)[below], spectrum(same)[below]
-    assert np.square(error).sum() < 1e-6 * np.square(own).sum()
+    error, power = spectrum(y[0] - same)[below], spectrum(same)[below]
+    assert np.square(error).sum() < 1e-6 * np.square(power).sum()
 
 
 def test_the_bundled_model_leaves_a_full_band_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     x = write_noise("in.wav", 48000, 48000)
-    told = bundled("in.wav", "-o", "out.wav")
-    assert told.stderr.rstrip().endswith("holds sound up to 24.0 kHz: there is nothing to extend")
+    done = bundled("in.wav", "-o", "out.wav")
+    assert done.stderr.rstrip().endswith("holds sound up to 24.0 kHz: there is nothing to extend")
     np.testing.assert_allclose(audiotool.read("out.wav")[0][0], x, atol=1e-6)
 
 
@@ -150,11 +150,11 @@ def test_a_bandwidth_that_is_given_is_not_measured(tmp_path: Path, monkeypatch: 
     audiotool.write("hissing.wav", x + hiss, 16000, "FLOAT")
     added = {}
     for name, words in {"measured": (), "given": ("--bandwidth", "4000")}.items():
-        told = bundled("hissing.wav", "-o", f"{name}.wav", "--rate", "16000", *words)
-        assert told.exit_code == 0, told.output
+        done = bundled("hissing.wav", "-o", f"{name}.wav", "--rate", "16000", *words)
+        assert done.exit_code == 0, done.output
         added[name] = power_above(audiotool.read(f"{name}.wav")[0][0], 16000, 4300)
     assert added["given"] > 100 * added["measured"]
-    assert "holds sound" not in told.stderr
+    assert "holds sound" not in done.stderr
     piped = CliRunner().invoke(
         app,
         ["super-resolve", "-", "-o", "-", "--rate", "16000", "--bandwidth", "4000", "--device", "cpu"],
@@ -194,8 +194,8 @@ def test_names_of_before_say_what_took_their_place() -> None:
 
 def test_a_rate_that_leaves_no_room_is_told(super_resolve: Callable[..., Result]) -> None:
     write_noise("in.wav", 8000, 8000)
-    told = super_resolve("in.wav", "-o", "out.wav", "--rate", 8000)
-    assert "up to 4.0 kHz: an output of 8000 Hz holds no more than that" in told.stderr
+    done = super_resolve("in.wav", "-o", "out.wav", "--rate", 8000)
+    assert "up to 4.0 kHz: an output of 8000 Hz holds no more than that" in done.stderr
 
 
 def test_rates_and_channels(super_resolve: Callable[..., Result]) -> None:

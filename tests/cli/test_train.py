@@ -64,9 +64,9 @@ def test_train_with_a_loader_process_then_denoise(small: Path, tmp_path: Path) -
     assert "validation at step 4 loss=" in done.stderr
     assert "4 of 4 steps" in done.stderr
     assert (folder / "recipe.yaml").is_file()
-    again = run(*words)
-    assert again.returncode == 2
-    assert "--resume" in again.stderr
+    resumed = run(*words)
+    assert resumed.returncode == 2
+    assert "--resume" in resumed.stderr
     lost = run(*words[:3], tmp_path / "tuned", *words[4:], "--init-from", "nothing.safetensors")
     assert lost.returncode == 1
     assert "no checkpoint 'nothing.safetensors'" in lost.stderr

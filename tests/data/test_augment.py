@@ -1,4 +1,4 @@
-"""What microphones, codecs and generators do to sound, measured."""
+"""Effects of augmentation and of synthetic noises, measured."""
 
 from __future__ import annotations
 

@@ -161,9 +161,9 @@ def test_five_speakers_give_what_they_can(tmp_path: Path) -> None:
     assert round(100 * shares["train"]) == 84
     assert not uneven_splits(assign_splits(entries, "auto"))
     equal = [replace(e, seconds=60.0 / minutes[e.group]) for e in entries]
-    told = uneven_splits(assign_splits(equal, "auto"))
-    assert told[0].startswith("valid has 20% of the seconds, where 5% was meant")
-    assert told[1].startswith("test has 20%")
+    messages = uneven_splits(assign_splits(equal, "auto"))
+    assert messages[0].startswith("valid has 20% of the seconds, where 5% was meant")
+    assert messages[1].startswith("test has 20%")
 
 
 def test_folders_without_audio(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a model is trained on is what the recipe says."""
+"""Training examples are mixed as the recipe says."""
 
 from __future__ import annotations
 
@@ -153,14 +153,14 @@ def test_reverberant_targets_are_aligned_with_their_input(tmp_path: Path, corpus
     write_manifest(rooms, [Entry(tmp_path / "room.wav", "rir", split="valid")])
     mixing = plain(snr_db=(60, 60), reverberation_probability=1)
     example = dataset(corpus, evaluation=mixing, rir=[rooms])[0]
-    heard, early = example["input"][0], example["target"][0]
+    reverberant, early = example["input"][0], example["target"][0]
     echo = torch.zeros_like(early)
     echo[2970:] = 0.5 * early[:-2970]
-    assert (heard - early - echo).abs().max() < 0.01 * heard.abs().max()
+    assert (reverberant - early - echo).abs().max() < 0.01 * reverberant.abs().max()
     whole = dataset(
         corpus, evaluation=mixing.model_copy(update={"reverberation_target": "reverberant"}), rir=[rooms]
     )[0]
-    assert (whole["input"] - whole["target"]).abs().max() < 0.01 * heard.abs().max()
+    assert (whole["input"] - whole["target"]).abs().max() < 0.01 * reverberant.abs().max()
     dry = dataset(corpus, evaluation=mixing.model_copy(update={"reverberation_target": "dry"}), rir=[rooms])[
         0
     ]
@@ -182,16 +182,16 @@ def test_narrow_band_keeps_the_low_band_in_place(corpus: Path) -> None:
 
 def test_a_bandwidth_of_its_own_is_told_to_the_model(corpus: Path) -> None:
     trained = dataset(corpus, "narrow-band", "train", narrow_band={"bandwidth_hz": [2000, 6000]})
-    per_hz, told = 24000 / RATE, []
+    per_hz, measured = 24000 / RATE, []
     for index in range(8):
         example = trained[index]
         assert example["bandwidth_hz"].shape == example["target_bandwidth_hz"].shape == (1, 1)
         assert example["target_bandwidth_hz"].item() == RATE / 2
-        told.append(example["bandwidth_hz"].item())
-        assert 0 < told[-1] <= 6000
+        measured.append(example["bandwidth_hz"].item())
+        assert 0 < measured[-1] <= 6000
         power = torch.fft.rfft(example["input"][0]).abs().square()
-        assert power[int((told[-1] + 300) * per_hz) :].sum() < 1e-4 * power.sum()
-    assert len(set(told)) > 3
+        assert power[int((measured[-1] + 300) * per_hz) :].sum() < 1e-4 * power.sum()
+    assert len(set(measured)) > 3
 
 
 def test_noise_of_a_narrow_band_is_the_input_s_alone(corpus: Path) -> None:
@@ -258,12 +258,12 @@ def test_enrolment_is_the_same_voice(corpus: Path) -> None:
     mixed = dataset(corpus, "enrolment", evaluation=plain(), enrolment={"competitor_probability": 1})
     for index in range(6):
         example, facts = mixed.with_facts(index)
-        own, rival = facts["speech"].split("+")
-        assert own != rival
+        speaker, competitor = facts["speech"].split("+")
+        assert speaker != competitor
         for key in ("target", "enrolment"):
             wave = example[key][0]
             peak = int(torch.fft.rfft(wave).abs().argmax()) * RATE / len(wave)
-            assert peak == pytest.approx(PITCHES[own], abs=4)
+            assert peak == pytest.approx(PITCHES[speaker], abs=4)
         assert example["enrolment"].shape == (1, 80000)
 
 
@@ -341,8 +341,8 @@ def test_a_level_jump_takes_everything_along(corpus: Path) -> None:
         jumped = dataset(corpus, evaluation=mixing)[index]
         noise = envelope_db(jumped["input"] - jumped["target"])
         jumps.append(np.ptp(noise))
-        heard = np.abs(jumped["target"].numpy()[0]).reshape(3, -1).max(1)
-        assert heard.min() > 0
+        reverberant = np.abs(jumped["target"].numpy()[0]).reshape(3, -1).max(1)
+        assert reverberant.min() > 0
     assert max(jumps) > 8
     steady = dataset(corpus, evaluation=plain(snr_db=(0, 0)))[0]
     assert np.ptp(envelope_db(steady["input"] - steady["target"])) < 2

@@ -83,7 +83,7 @@ def test_mistakes_are_told_first(tmp_path: Path) -> None:
 
 @pytest.fixture
 def trained() -> str:
-    """What two steps of the recipe made."""
+    """The checkpoint after two steps of the recipe."""
     settings = [word for setting in (*SHORT, "data.cache=decoded") for word in ("--set", setting)]
     result = run("train", "dereverberate.yaml", "--device", "cpu", "--run", "runs/dereverberate", *settings)
     assert result.exit_code == 0, result.output

@@ -43,7 +43,7 @@ IMPORTED = re.compile(r"models import (?:.* --name )?(\w[\w-]*)(?= |$)")
 """The name under which a page imports weights."""
 
 ENDS_WITH_ONE = "--fail-under"
-"""What makes a command exit with 1 when all is as it should be."""
+"""An option with which a command exits with 1 as expected."""
 
 FOLDERS = {
     *("recordings", "takes", "truth", "clean", "noisy", "cleaned", "out", "archive", "speech", "noise"),
@@ -116,7 +116,7 @@ def provide(path: Path) -> None:
         made = ["--report", f"{path.name}"] if "*" not in path.name else reports_of_shards(path.name)
         call(f"audiotool evaluate --reference truth/ --estimate cleaned/ {shlex.join(made)}", b"")
     elif path.as_posix() in FOLDERS:
-        # Of speech for training the folder is the speaker; two voices have a reference each.
+        # In speech for training the folder is the speaker. Two voices have a reference each.
         voices = [f"{name}.speaker{n}" for name in "ab" for n in (1, 2)]
         names = {"speech": ["1/a", "2/a"], "clean": ["a", "b", *voices]}
         for name in names.get(path.name, ["a", "b"]):
@@ -149,7 +149,7 @@ def call(line: str, piped: bytes) -> None:
 
 
 def pipe(program: str, folder: Path) -> bytes:
-    """What the program before a pipe writes."""
+    """Return the output of the program before a pipe."""
     if program == "find":
         provide(Path("recordings"))
         return "\n".join(map(str, Path("recordings").glob("*.wav"))).encode()

@@ -16,7 +16,7 @@ EXCEPT = {
     "docs/experiments.md",
     "docs/glossary.md",
 }
-"""Where the earlier names are read, and the log of experiments."""
+"""Files that read the earlier names, and the log of experiments."""
 
 
 def test_every_word_is_there_once_and_in_order() -> None:
@@ -36,5 +36,5 @@ def test_former_words_are_nowhere_else() -> None:
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.yaml")]
     files += (ROOT / "audiotool").rglob("*.py")
     names = {path.relative_to(ROOT).as_posix() for path in files if FORMER.search(path.read_text("utf-8"))}
-    # The changelog tells what was renamed.
+    # The changelog lists renamed options.
     assert names - {"CHANGELOG.md"} <= EXCEPT

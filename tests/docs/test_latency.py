@@ -1,4 +1,4 @@
-"""One figure for latency: lists, `bench`, live streams and the pages say the same."""
+"""`models list`, `bench`, live streams and the pages have the same latencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a denoiser kept of a recording: the limit, in either kind of array."""
+"""The limit between kept and removed recordings is the same for both kinds of arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from audiotool.dsp.attenuation import is_kept
 
 @pytest.mark.parametrize("array", [np.asarray, torch.from_numpy])
 def test_noise_is_what_less_than_minus_13_db_is_kept_of(array: Any) -> None:
-    heard = np.random.default_rng(0).standard_normal((3, 2, 1600)).astype(np.float32)
-    heard[2] = 0
-    kept = heard * 10 ** (np.array([-12.0, -14.0, 0.0], np.float32)[:, None, None] / 20)
-    assert is_kept(array(heard), array(kept)).tolist() == [True, False, False]
+    recordings = np.random.default_rng(0).standard_normal((3, 2, 1600)).astype(np.float32)
+    recordings[2] = 0
+    kept = recordings * 10 ** (np.array([-12.0, -14.0, 0.0], np.float32)[:, None, None] / 20)
+    assert is_kept(array(recordings), array(kept)).tolist() == [True, False, False]

@@ -32,12 +32,12 @@ def test_its_mel_is_the_one_given(definition: MelConfig) -> None:
     mel = analysis(x)
     y = griffin_lim(mel, definition)
     assert y.shape == (1, mel.shape[-1] * definition.hop_length)
-    again = analysis(y)[..., 4:-4]
-    before = mel[..., 4 : 4 + again.shape[-1]]
-    again = again[..., : before.shape[-1]]
+    reanalysed = analysis(y)[..., 4:-4]
+    before = mel[..., 4 : 4 + reanalysed.shape[-1]]
+    reanalysed = reanalysed[..., : before.shape[-1]]
     change = (before - before.mean(-1, keepdim=True)).abs().mean()
     # Shifted by a frame, or of another power, it would be as far away as the frames are from their mean.
-    assert (again - before).abs().mean() < 0.35 * change
+    assert (reanalysed - before).abs().mean() < 0.35 * change
 
 
 def test_magnitudes_are_not_negative_and_have_the_mel() -> None:
@@ -74,8 +74,8 @@ def test_the_spectrum_of_a_waveform_is_left_alone(lookahead: int) -> None:
 def inconsistency(spec: torch.Tensor) -> float:
     """How far magnitudes move when the spec is made a waveform and analysed again, as part of them."""
     window = torch.hann_window(512)
-    again = stft(torch.istft(spec, 512, 128, window=window), 512, 128)
-    return float((again.abs() - spec.abs()).norm() / spec.norm())
+    reanalysed = stft(torch.istft(spec, 512, 128, window=window), 512, 128)
+    return float((reanalysed.abs() - spec.abs()).norm() / spec.norm())
 
 
 def test_iterations_make_random_phases_consistent() -> None:
@@ -93,8 +93,8 @@ def test_iterations_make_random_phases_consistent() -> None:
 def test_an_iteration_waits_for_its_lookahead() -> None:
     iterate = StreamingGriffinLim(512, 128, iterations=5, lookahead=2)
     spec = spectrum()
-    begun, state = iterate(spec[..., :20])
+    beginning, state = iterate(spec[..., :20])
     rest, _ = iterate(spec[..., 20:], state, final=True)
-    assert begun.shape[-1] == 20 - 5 * 2
+    assert beginning.shape[-1] == 20 - 5 * 2
     whole, _ = iterate(spec, final=True)
-    assert torch.allclose(torch.cat((begun, rest), dim=-1), whole, atol=1e-4)
+    assert torch.allclose(torch.cat((beginning, rest), dim=-1), whole, atol=1e-4)

@@ -69,7 +69,7 @@ def model(request: pytest.FixtureRequest) -> CopySynthesis:
 
 
 def bare(model: CopySynthesis) -> Vocoder:
-    """The module that speaks."""
+    """The vocoder's module."""
     assert isinstance(model.vocoder, TorchEngine)
     assert isinstance(model.vocoder.model, Vocoder)
     return model.vocoder.model

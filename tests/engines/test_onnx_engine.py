@@ -1,4 +1,4 @@
-"""A graph is data from outside: what is wrong with it is told in one line before anything runs it."""
+"""A graph is data from outside: its errors are reported in one line before it runs."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def test_what_onnxruntime_refuses_is_told_without_its_call_stack(monkeypatch: py
 
 
 def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
-    """Of two rows the one that is kept is remembered; the other begins as a live stream does."""
+    """Of two rows one keeps the state of its warm-up, the other begins as a live stream."""
     engine = audiotool.load("denoise-tiny-16k", engine="onnx").engine
     speech = speech_like(1.0, engine.sample_rate)
     noise = 0.05 * np.random.default_rng(0).standard_normal(speech.shape).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What the caller has done to PyTorch does not reach a model; what a model does stays in it."""
+"""Settings of PyTorch by the caller do not affect a model, and a model does not change them."""
 
 from __future__ import annotations
 

@@ -155,20 +155,20 @@ def test_what_a_recording_tells(exported: tuple[Model, OnnxEngine]) -> None:
     """Warm-ups and bandwidths are those of the model."""
     model, engine = exported
     x = sound(model, 900 if model.upsampling == 1 else 90)
-    told: dict[str, Any] = {}
+    logged: dict[str, Any] = {}
     found: dict[str, Any] = {}
     with torch.inference_mode():
         if model.warm_up_seconds:
-            told["memory"], found["memory"] = (
+            logged["memory"], found["memory"] = (
                 model.warm_up(x[..., :500]),
                 engine.warm_up(x[..., :500].numpy()),
             )
         if model.uses_level:
-            told["level"] = level = measure_level(x)
+            logged["level"] = level = measure_level(x)
             found["level"] = Level(level.std.numpy(), level.rms.numpy(), level.mean.numpy())
         if model.extends_from_hz is not None:
-            told["bandwidth_hz"] = found["bandwidth_hz"] = 5000.0
-        expected = model.process(x, **told).numpy()
+            logged["bandwidth_hz"] = found["bandwidth_hz"] = 5000.0
+        expected = model.process(x, **logged).numpy()
     assert (
         np.abs(engine.process(x.numpy(), **found) - expected).max() <= model.rounding * np.abs(expected).max()
     )

@@ -24,10 +24,10 @@ def denoiser() -> Pipeline:
 
 def test_facts_of_a_file(denoiser: Pipeline, tmp_path: Path) -> None:
     source = write_speech(tmp_path / "a.flac", 0.4, 44100, 2)
-    target, told = tmp_path / "b.flac", list[tuple[int, int | None]]()
-    result = denoiser.process_file(source, target, lambda done, total: told.append((done, total)))
+    target, progress = tmp_path / "b.flac", list[tuple[int, int | None]]()
+    result = denoiser.process_file(source, target, lambda done, total: progress.append((done, total)))
     assert (result.sample_rate, result.channels, result.seconds) == (44100, 2, 0.4)
-    assert told[-1] == (17640, 17640)
+    assert progress[-1] == (17640, 17640)
     output, rate = soundfile.read(target)
     assert (output.shape, rate) == ((17640, 2), 44100)
     assert result.peak == pytest.approx(np.abs(output).max(), abs=1e-4)

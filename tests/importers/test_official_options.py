@@ -1,4 +1,4 @@
-"""What official configurations may say: the table in docs/models.md, and what is refused."""
+"""Options of official configurations: the table in docs/models.md, and those that are refused."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ PATIENCE_S = 60.0
 
 
 def program() -> str | None:
-    """Where a Chromium is, None where there is none."""
+    """Return the path of a Chromium, None without one."""
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
@@ -147,16 +147,16 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the page's script and policy complained of, and every address outside that was asked for."""
-        told = []
+        messages = []
         for event in self.events:
             name, values = event.get("method", ""), event.get("params", {})
             if name == "Runtime.exceptionThrown":
-                told.append(str(values["exceptionDetails"].get("exception", {}).get("description")))
+                messages.append(str(values["exceptionDetails"].get("exception", {}).get("description")))
             if name == "Log.entryAdded" and values["entry"]["level"] == "error":
-                told.append(values["entry"]["text"])
+                messages.append(values["entry"]["text"])
             if name == "Network.requestWillBeSent" and values["request"]["url"].startswith(("http", "ws")):
-                told.append(values["request"]["url"])
-        return told
+                messages.append(values["request"]["url"])
+        return messages
 
     def _clip(self, whole: bool) -> dict[str, Any]:
         if not whole:

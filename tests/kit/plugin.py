@@ -1,4 +1,4 @@
-"""A package of somebody else, installed into a folder that the test puts on the path."""
+"""A package with plug-ins, installed into a folder that the test puts on the path."""
 
 from __future__ import annotations
 

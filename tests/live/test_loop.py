@@ -126,9 +126,9 @@ def test_output_is_the_stream_s_as_late_as_said(pipeline: audiotool.Pipeline) ->
     played = np.concatenate(fake.played)
     delay = round((loop.latency_seconds - fake.latency_seconds) * RATE)
     assert delay == stream.latency + BLOCK
-    heard = np.take(fake.sound, range(len(played)), mode="wrap")
+    captured = np.take(fake.sound, range(len(played)), mode="wrap")
     reference = pipeline.live(RATE)
-    expected = np.concatenate([reference.feed(heard), np.asarray(reference.flush())])
+    expected = np.concatenate([reference.feed(captured), np.asarray(reference.flush())])
     assert not played[:delay].any()
     np.testing.assert_allclose(played[delay:], expected[: len(played) - delay], atol=1e-5)
     assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, 200)
@@ -146,9 +146,9 @@ def test_a_minute(pipeline: audiotool.Pipeline) -> None:
         drained(loop)
     loop.stop()
     played, delay = np.concatenate(fake.played), loop._held
-    heard = np.take(fake.sound, range(len(played)), mode="wrap")
+    captured = np.take(fake.sound, range(len(played)), mode="wrap")
     reference = pipeline.live(RATE)
-    expected = np.concatenate([reference.feed(heard), np.asarray(reference.flush())])
+    expected = np.concatenate([reference.feed(captured), np.asarray(reference.flush())])
     np.testing.assert_allclose(played[delay:], expected[: len(played) - delay], atol=1e-5)
     assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, 60 * RATE // BLOCK)
 
@@ -240,15 +240,15 @@ def test_the_measured_latency_is_the_path_s(pipeline: audiotool.Pipeline) -> Non
     loop.start()
     line = np.zeros(delay, np.float32)
     line[BLOCK // 3] = 0.5
-    heard = []
+    captured = []
     for _ in range(30):
         came, wanted = line[:BLOCK].copy(), np.zeros((BLOCK, 2), np.float32)
-        heard.append(came)
+        captured.append(came)
         loop._call(came[:, None], wanted, False, False)
         drained(loop)
         line = np.concatenate((line[BLOCK:], wanted[:, 0]))
     loop.stop()
-    clicks = np.flatnonzero(np.abs(np.concatenate(heard)) > 0.4)
+    clicks = np.flatnonzero(np.abs(np.concatenate(captured)) > 0.4)
     assert set(np.diff(clicks)) == {round(loop.latency_seconds * RATE)}
 
 

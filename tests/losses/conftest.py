@@ -1,4 +1,4 @@
-"""What several losses are tried on."""
+"""Signals for the tests of several losses."""
 
 from pathlib import Path
 

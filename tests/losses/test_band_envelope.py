@@ -1,4 +1,4 @@
-"""The band envelope loss draws a level to the quantile it is told."""
+"""The band envelope loss has its minimum at the given quantile of levels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_best_constant_level_is_the_quantile_of_the_levels(quantile: float) 
         float(loss({"estimate": (noise * gain).expand(5, -1, -1)}, {"target": target})) for gain in gains
     ]
     best = gains[torch.tensor(values).argmin()]
-    # Of five levels a fifth lies at or under the first, a half under the third.
+    # A fifth of five levels is at most the first, a half is below the third.
     assert best in ((0.1, 0.2) if quantile == 0.2 else (0.4,))
 
 

@@ -16,7 +16,7 @@ PYSEPM = {
     16000: {"llr": 0.7756708868740625, "wss": 15.580243092821753, "seg_snr": 2.5051183835026256},
     8000: {"llr": 0.6016575018143088, "wss": 19.240300347310786, "seg_snr": 2.5592313514218987},
 }
-"""What pysepm-evo 0.1.1 says of `pair`."""
+"""Scores of pysepm-evo 0.1.1 for `pair`."""
 
 
 def pair(sample_rate: int = 16000, noise: float = 0.05) -> Pair:

@@ -105,13 +105,13 @@ def stems(tmp_path: Path) -> Path:
 def test_stems_are_rated_together_in_our_order(fake: Path, stems: Path) -> None:
     pairs = in_best_order(pair_files(stems / "clean", stems / "out"), lambda names: range(len(names)))
     rows = score_many(pairs, ["si_sdr", *NAMES])
-    asked = json.loads(fake.read_text())
-    assert asked["arguments"][0] == "-I"
-    assert Path(asked["arguments"][1]).name == "mapss_worker.py"
-    assert asked["offline"] == ["1", "1"]
-    assert asked["network"] == ["config.json"]
+    request = json.loads(fake.read_text())
+    assert request["arguments"][0] == "-I"
+    assert Path(request["arguments"][1]).name == "mapss_worker.py"
+    assert request["offline"] == ["1", "1"]
+    assert request["network"] == ["config.json"]
     # The shortest counts, and the second estimate goes with the first reference.
-    assert asked["references"] == asked["estimates"] == [[RATE, RATE]] * 2
+    assert request["references"] == request["estimates"] == [[RATE, RATE]] * 2
     assert [row.values["mapss_ps"].value for row in rows] == pytest.approx([0.5, 0.25])
     assert [row.values["mapss_pm"].value for row in rows] == pytest.approx([0.25, 0.125])
     assert "stems of 16000 to 17600 samples: the first 16000 count together" in rows[0].notes
@@ -148,7 +148,7 @@ def test_what_is_missing_is_told_before_any_work(
     monkeypatch.setenv(mapss.PYTHON, str(tmp_path / "nothing"))
     with pytest.raises(DependencyError, match=r"cannot run .*nothing: No such file"):
         metric.check()
-    # This interpreter has no such package.
+    # The package is not installed for this interpreter.
     monkeypatch.setenv(mapss.PYTHON, sys.executable)
     with pytest.raises(DependencyError, match="lacks mapss-measures: pip install mapss-measures there"):
         metric.check()
@@ -191,8 +191,8 @@ def test_the_command_writes_scores_frames_and_a_page(fake: Path, stems: Path, ba
     assert lines[2] == "mix.speaker1: mix.speaker2.wav,0.02,0.25,0.5"
     assert len(lines) == 5
     assert '"label":"mapss_pm"' in (stems / "a.html").read_text()
-    again = [sys.executable, "-m", "audiotool", "report", "show", stems / "a.json", "-o", stems / "b.html"]
-    subprocess.run(list(map(str, again)), check=True, timeout=300, capture_output=True)
+    command = [sys.executable, "-m", "audiotool", "report", "show", stems / "a.json", "-o", stems / "b.html"]
+    subprocess.run(list(map(str, command)), check=True, timeout=300, capture_output=True)
     assert '"label":"mapss_pm"' in (stems / "b.html").read_text()
     refused = evaluate(*places, "--frames", stems / "frames.txt")
     assert refused.returncode == 2

@@ -121,7 +121,7 @@ def test_high_band_is_the_upper_half() -> None:
     high = measure("lsd_high", Pair(full, cut, RATE))
     assert high == pytest.approx(4.0, abs=0.3)
     assert measure("lsd", Pair(full, cut, RATE)) == pytest.approx(high / np.sqrt(2), abs=0.3)
-    # Where the input's content is known to have ended at a quarter of the band, three quarters count.
+    # If the input's content ends at a quarter of the band, three quarters count.
     wider = measure("lsd_high", Pair(full, cut, RATE, RATE / 8))
     assert wider == pytest.approx(high * np.sqrt(2 / 3), abs=0.2)
     assert measure("lsd_high", Pair(full, cut, RATE, RATE / 2)) == high

@@ -24,7 +24,7 @@ PUBLISHED = {
     8.0: {"sig": 3.3255557, "bak": 2.2662091, "ovrl": 2.1051113, "p808": 2.3742776, "plcmos": 2.1128869},
     12.0: {"sig": 3.3253536, "bak": 2.2555964, "ovrl": 2.1029292, "p808": 2.4540951, "plcmos": 2.1415819},
 }
-"""What speechmos 0.0.1.1 with librosa 0.11 says of `speech_like(seconds, 16000)`; PLCMOS after seed 0."""
+"""Scores of speechmos 0.0.1.1 with librosa 0.11 for `speech_like(seconds, 16000)`; PLCMOS after seed 0."""
 
 needs_models = pytest.mark.skipif(not importlib.util.find_spec("speechmos"), reason="needs speechmos")
 

@@ -1,4 +1,4 @@
-"""Metrics of a restored band: right for known errors, and blind to what nobody hears."""
+"""Metrics of a restored band: right for known errors, and blind to inaudible differences."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_the_edge_is_where_the_input_ended() -> None:
     assert measure("restored_lsd", wider) > 0.2
     # Not known, or where nothing is left above it: the upper half of the band.
     for edge in (None, 7900.0):
-        again = Pair(p.reference, p.estimate, RATE, edge)
-        assert measure("restored_lsd", again) == pytest.approx(measure("restored_lsd", p), abs=0.01)
+        with_edge = Pair(p.reference, p.estimate, RATE, edge)
+        assert measure("restored_lsd", with_edge) == pytest.approx(measure("restored_lsd", p), abs=0.01)
 
 
 def test_analysis_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
-"""The band-split GRU answers alike at every level, keeps silence silent, and filters where it is told to."""
+"""The band-split GRU has the same output at every level, keeps silence silent, and filters the given
+bands."""
 
 from __future__ import annotations
 
@@ -65,7 +66,7 @@ def test_a_memory_tells_every_band_what_another_heard_before() -> None:
     torch.nn.init.normal_(memory.spread.weight)
     before, later = torch.randn(10, 1, 4, 8), torch.randn(10, 1, 4, 8)
     other = torch.cat((before[:, :, :1].flip(0), before[:, :, 1:]), dim=2)
-    rows = [torch.cat((heard, later)).flatten(0, 2) for heard in (before, other)]
+    rows = [torch.cat((current, later)).flatten(0, 2) for current in (before, other)]
     answers = [memory(x, frames=20)[0].view(20, 1, 4, 8) for x in rows]
     assert (answers[0] - answers[1])[10:, :, 1:].abs().amax(dim=(0, 1, 3)).min() > 1e-3
 
@@ -136,13 +137,13 @@ def test_a_learnt_start_begins_where_it_was_learnt_and_only_there(memory: int) -
     ended = learnt.warm_up(x)
     _, state = learnt.step(x)
     torch.testing.assert_close(ended["layers"], state["layers"], atol=0, rtol=0)
-    again = [model.step(x, model.start(memory=ended), final=True)[0] for model in (learnt, plain)]
-    torch.testing.assert_close(*again, atol=0, rtol=0)
+    outputs = [model.step(x, model.start(memory=ended), final=True)[0] for model in (learnt, plain)]
+    torch.testing.assert_close(*outputs, atol=0, rtol=0)
 
 
 @torch.no_grad()
 def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
-    """Of two rows the one that is kept is remembered; the other begins as a live stream does."""
+    """Of two rows one keeps the state of its warm-up, the other begins as a live stream."""
     model = build(learnt_start=True, bands=((1, 128), (1, 128)), filter_taps=1)
     for layer in model.layers:
         torch.nn.init.normal_(layer.beginning.values)
@@ -153,8 +154,8 @@ def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
     x = torch.stack([torch.sin(2 * torch.pi * hz * times) for hz in (1000.0, 6000.0)])[:, None]
     memory = model.warm_up(x)
     _, state = model.step(x)
-    for layer, heard, kept in zip(model.layers, state["layers"], memory["layers"], strict=True):
-        torch.testing.assert_close(kept[0], heard[0])
+    for layer, current, kept in zip(model.layers, state["layers"], memory["layers"], strict=True):
+        torch.testing.assert_close(kept[0], current[0])
         torch.testing.assert_close(kept[1], layer.beginning(1)[0])
     level = memory["analysis"][1]
     assert level[0].min() > 0

@@ -1,4 +1,4 @@
-"""Bandwidth extension adds above the edge alone, as loud as it predicts, and finds an edge it is not told."""
+"""Bandwidth extension adds above the edge only, at the predicted power, and estimates an unknown edge."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_is_below_the_lowest_edge_stays() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("harmonic", [1e-4, 0.5, 0.9999])
 def test_bands_are_as_loud_as_predicted(harmonic: float) -> None:
-    """Whatever the share of harmonics and noise, within half a decibel at every frequency."""
+    """With any share of harmonics and noise, within half a decibel at every frequency."""
     x = noise_up_to(4000, seconds=8.0)
     level_db = -20.0
     y = build(level=level_db / 10 * 2.302585, harmonic=harmonic, bands=48).process(x, bandwidth_hz=4000.0)
@@ -100,7 +100,7 @@ def test_harmonics_of_the_pitch_go_on() -> None:
 
 @torch.no_grad()
 def test_the_edge_is_followed_where_nobody_tells() -> None:
-    """It rises as soon as more is heard, and rows of a batch have their own."""
+    """The edge rises with the bandwidth of the input, and rows of a batch are independent."""
     model = build()
     narrow, wide = (noise_up_to(hz, 0.5) for hz in (3000, 9000))
     click = torch.zeros_like(wide)
@@ -141,12 +141,12 @@ def test_what_is_learnt_ends_where_the_target_does() -> None:
     centres = (model.members * model.bin_hz[:, None]).sum(0) / model.members.sum(0)
     assert (outputs["weight"][..., (centres < 3800) | (centres > 17500)] == 0).all()
     assert (outputs["weight"][..., (centres > 5000) & (centres < 14000)] == 1).all()
-    # What lies above the target's end changes nothing.
+    # Content above the target's bandwidth has no influence.
     above = torch.fft.rfft(noise_up_to(24000))
     above[..., :17500] = 0
     hiss = examples | {"target": examples["target"] + torch.fft.irfft(above)}
-    taught, again = loss(outputs, examples), loss(model.training_outputs(hiss), hiss)
-    assert again.item() == pytest.approx(taught.item(), rel=0.02)
+    taught, unchanged = loss(outputs, examples), loss(model.training_outputs(hiss), hiss)
+    assert unchanged.item() == pytest.approx(taught.item(), rel=0.02)
     assert "estimate" not in outputs
     assert model.eval().training_outputs(examples)["estimate"].shape == examples["target"].shape
 

@@ -101,9 +101,9 @@ def test_imported_checkpoint_survives_saving(
     assert metadata.licence == "MIT"
     assert metadata.sample_rate == 16000
     checkpoint.save(tmp_path / "c.safetensors", found.state_dict(), metadata)
-    again, _ = checkpoint.load(tmp_path / "c.safetensors")
+    loaded, _ = checkpoint.load(tmp_path / "c.safetensors")
     with torch.no_grad():
-        assert torch.equal(again(tensors["short.noisy"]), model(tensors["short.noisy"]))
+        assert torch.equal(loaded(tensors["short.noisy"]), model(tensors["short.noisy"]))
 
 
 def test_override_opens_the_attention_window() -> None:

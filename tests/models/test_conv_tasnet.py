@@ -1,4 +1,4 @@
-"""Conv-TasNet has the published size and masks what it hears."""
+"""Conv-TasNet has the published size and masks its input."""
 
 import torch
 

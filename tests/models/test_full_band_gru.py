@@ -22,7 +22,7 @@ def build(**config: Any) -> FullBandGRU:
 
 
 def above(x: Tensor) -> Tensor:
-    """What a waveform at 48 kHz holds from 9 kHz up."""
+    """Return the part of a waveform at 48 kHz above 9 kHz."""
     spec = torch.fft.rfft(x)
     spec[..., : round(9000 / 48000 * x.shape[-1])] = 0
     return torch.fft.irfft(spec, x.shape[-1])

@@ -1,4 +1,4 @@
-"""The harmonic vocoder speaks at the F0 it is told, keeps the given mel, and learns from every output."""
+"""The harmonic vocoder synthesises the given F0 and mel, and learns from every output."""
 
 from __future__ import annotations
 
@@ -104,5 +104,5 @@ def test_each_iteration_costs_its_lookahead() -> None:
         HarmonicVocoder(HarmonicVocoderConfig(dim=8, intermediate_dim=8, num_layers=1, iterations=n)).latency
         for n in (0, 1, 5)
     ]
-    # Of the inverse transform alone as in a causal Vocos, then one hop an iteration.
+    # The latency of the inverse transform, as in a causal Vocos, and one hop for each iteration.
     assert latencies == [384, 384 + 256, 384 + 5 * 256]

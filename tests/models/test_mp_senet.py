@@ -254,8 +254,8 @@ def test_losses_end_with_the_last_whole_hop() -> None:
     with torch.no_grad():
         outputs = model.training_outputs(batch)
         synthesised = model.transform.synthesise(outputs["magnitude"], outputs["phase"], 10 * hop)
-        again = as_complex(*model.reanalysis.analyse(synthesised))
+        reanalysed = as_complex(*model.reanalysis.analyse(synthesised))
     assert outputs["estimate"].shape == batch["target"].shape
     assert outputs["levelled_estimate"].shape == outputs["levelled_target"].shape == (1, 1, 10 * hop)
     torch.testing.assert_close(outputs["levelled_estimate"][:, 0], synthesised)
-    torch.testing.assert_close(outputs["reanalysis"], again)
+    torch.testing.assert_close(outputs["reanalysis"], reanalysed)

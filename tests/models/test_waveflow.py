@@ -143,8 +143,8 @@ def test_queues_equal_recomputation(values: dict[str, object]) -> None:
             rows.append((z[:, :, n : n + 1] - shift[:, :, -1:]) * torch.exp(-log_scale[:, :, -1:]))
         assert (flow.inverse(z, condition) - torch.cat(rows, dim=2)).abs().max() <= 1e-5  # type: ignore[operator]
         noise, _ = model(0.3 * z.flatten(1)[:, :144], x)
-        again = model.inverse(noise, model.upsample(x))
-    assert (again - 0.3 * z.flatten(1)[:, :144]).abs().max() <= 1e-4
+        restored = model.inverse(noise, model.upsample(x))
+    assert (restored - 0.3 * z.flatten(1)[:, :144]).abs().max() <= 1e-4
 
 
 def test_log_determinant_is_the_jacobians() -> None:

@@ -98,8 +98,8 @@ def test_synthesis_undoes_analysis() -> None:
         z, _, _ = model(x, waveform)
         # Analysis gives early outputs first, synthesis takes them last, the latest first.
         early, late = z[:, :2], z[:, 2:]
-        again = model.inverse(x, torch.cat((late, early), dim=1))
-    assert (again - waveform).abs().max() <= 1e-4
+        restored = model.inverse(x, torch.cat((late, early), dim=1))
+    assert (restored - waveform).abs().max() <= 1e-4
 
 
 def test_log_determinant_is_the_jacobians() -> None:

@@ -38,7 +38,7 @@ def test_shipped_recipes_are_valid(name: str) -> None:
     build_config(model_class.config_class, loaded.model.config, loaded.model.name)
     for term in loaded.adversarial.discriminators if loaded.adversarial else []:
         build_discriminator(term.model_copy(update={"config": term.config}))
-    # What a checkpoint holds can be trained again.
+    # The recipe in a checkpoint can be trained again.
     assert recipe.parse(loaded.plain(), "again") == loaded
 
 

@@ -146,13 +146,13 @@ def test_an_input_that_is_a_sum_is_the_input(browser: Browser, tmp_path: Path) -
         "window.made.arrayBuffer().then(b => btoa([...new Uint8Array(b)].map(c =>"
         " String.fromCharCode(c)).join('')))"
     )
-    heard, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
+    decoded, rate = soundfile.read(io.BytesIO(base64.b64decode(encoded)))
     assert rate == 16000
-    assert heard.shape[1] == 2
-    assert len(heard) == pytest.approx(48000, abs=200)
+    assert decoded.shape[1] == 2
+    assert len(decoded) == pytest.approx(48000, abs=200)
     # Browsers differ in a few samples of where a decoded file begins.
     original = (voice + noise).T[1000:40000, 0]
-    alike = [np.corrcoef(heard[1000 + n : 40000 + n, 0], original)[0, 1] for n in range(-120, 121)]
+    alike = [np.corrcoef(decoded[1000 + n : 40000 + n, 0], original)[0, 1] for n in range(-120, 121)]
     assert max(alike) > 0.97
     browser.press("1")
     assert browser.run(HEARD) == "input"

@@ -1,4 +1,4 @@
-"""The recordings of a row: which they are, what is seen and heard of them."""
+"""The recordings of a row, their pictures and sounds."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def test_gain_level_and_sound(row: Row) -> None:
     sounds = []
     for clip in (second, removed):
         assert clip.sound is not None
-        heard, rate = soundfile.read(io.BytesIO(content(clip.sound)))
-        assert (rate, heard.shape[1]) == (16000, 2)
-        assert len(heard) == pytest.approx(32000, abs=1)
-        sounds.append(heard[:31999])
+        decoded, rate = soundfile.read(io.BytesIO(content(clip.sound)))
+        assert (rate, decoded.shape[1]) == (16000, 2)
+        assert len(decoded) == pytest.approx(32000, abs=1)
+        sounds.append(decoded[:31999])
     original, _ = soundfile.read(row.facts["input"])
     assert np.corrcoef(sum(sounds)[:, 0], original[:31999, 0])[0, 1] > 0.98
 

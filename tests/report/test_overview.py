@@ -1,4 +1,4 @@
-"""What a recording looks like does not depend on blocks or length, and is where it should be."""
+"""Pictures of a recording do not depend on blocks or length, and show sounds at their time and frequency."""
 
 from __future__ import annotations
 

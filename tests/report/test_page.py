@@ -41,7 +41,7 @@ HOSTILE = [
 
 
 class Reader(HTMLParser):
-    """What a browser would see of a page."""
+    """The contents of a page for a browser."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -103,11 +103,11 @@ def test_hostile_names_are_text_and_nothing_else(tmp_path: Path, shown: Row) -> 
     assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
     assert "alert(1)" not in found.scripts[0]
     assert [found.blocks[f"m{n}"]["notes"] for n in range(2)] == [[HOSTILE[0]], [HOSTILE[1]]]
-    told = "".join(found.texts)
-    assert "<script>alert(1)</script>.wav" in told
-    assert "caf\\xe9.wav" in told
-    assert "\\u202egnp.wav" in told
-    assert "new line .wav" in told
+    text = "".join(found.texts)
+    assert "<script>alert(1)</script>.wav" in text
+    assert "caf\\xe9.wav" in text
+    assert "\\u202egnp.wav" in text
+    assert "new line .wav" in text
 
 
 def test_the_policy_lets_this_script_run_alone(tmp_path: Path, shown: Row) -> None:
@@ -197,10 +197,10 @@ def test_no_files_and_failures_alone(tmp_path: Path) -> None:
     failed = [Row(f"{n}.wav", facts={"status": "failed"}, notes=[f"{n}.wav: it is empty"]) for n in "ab"]
     scored = Row("c.wav", {"pesq": Value(None, "no such file")}, failed=True)
     write_page(path, Report([*failed, scored]), "embed")
-    told = "".join(read_page(path).texts)
-    assert "3 of 3 failed" in told
-    assert "a.wav it is empty" in told
-    assert "c.wav no such file" in told
+    text = "".join(read_page(path).texts)
+    assert "3 of 3 failed" in text
+    assert "a.wav it is empty" in text
+    assert "c.wav no such file" in text
 
 
 def test_worse_scores_are_told_by_more_than_a_colour(tmp_path: Path) -> None:

@@ -24,12 +24,12 @@ def test_what_is_heard_is_the_recording(encoder: type[Encoder], rate: int, chann
     made = encoder(rate, channels)  # type: ignore[call-arg]
     for first in range(0, waveform.shape[1], 7001):
         made.feed(waveform[:, first : first + 7001])
-    heard, own_rate = soundfile.read(io.BytesIO(made.finish()), always_2d=True)
-    assert heard.shape[1] == channels
-    assert len(heard) / own_rate == pytest.approx(1.5, abs=0.01)
+    decoded, own_rate = soundfile.read(io.BytesIO(made.finish()), always_2d=True)
+    assert decoded.shape[1] == channels
+    assert len(decoded) / own_rate == pytest.approx(1.5, abs=0.01)
     # At the recording's samples, to the nearest, which high frequencies would not survive.
     places = np.round(np.arange(waveform.shape[1]) * own_rate / rate).astype(int)
-    found = heard[np.minimum(places, len(heard) - 1)].T
+    found = decoded[np.minimum(places, len(decoded) - 1)].T
     for channel in range(channels):
         assert np.corrcoef(found[channel], waveform[channel])[0, 1] > 0.9
 

@@ -49,17 +49,17 @@ def test_an_aligned_system_hears_its_rate_through_the_resampler_of_the_peers(
     path = tmp_path / "speech.wav"
     x = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
     soundfile.write(path, x, 16000, "FLOAT")
-    heard = []
+    inputs = []
 
     def keep(x: np.ndarray, sample_rate: int) -> np.ndarray:
-        heard.append((x, sample_rate))
+        inputs.append((x, sample_rate))
         return np.roll(x, 480)
 
     system = script.System("aligned", lambda: keep, latency=0.01, parameters=None, sample_rate=48000)
     result = script.run(system, [FilePair("speech", path, path)], warm_up=0.1)
     at_model = soxr.resample(x, 16000, 48000)
-    np.testing.assert_array_equal(heard[-1][0], at_model)
-    assert heard[-1][1] == 48000
+    np.testing.assert_array_equal(inputs[-1][0], at_model)
+    assert inputs[-1][1] == 48000
     assert result.delays == [0.0]
     np.testing.assert_array_equal(result.outputs[0], soxr.resample(np.roll(at_model, 480), 48000, 16000))
 

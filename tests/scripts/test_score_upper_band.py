@@ -1,4 +1,4 @@
-"""scripts/score_upper_band.py: hiss over a vowel is told from hiss over an s."""
+"""scripts/score_upper_band.py distinguishes hiss over a vowel from hiss over an s."""
 
 from __future__ import annotations
 

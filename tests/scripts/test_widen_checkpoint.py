@@ -1,4 +1,4 @@
-"""scripts/widen_checkpoint.py: twice the features do what the features did; training tells them apart."""
+"""scripts/widen_checkpoint.py: twice the features have the same output, and diverge in training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/models.md against the registry: nobody forgets to write it again."""
+"""docs/models.md agrees with the registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every causal model promises: the same answer in any chunks, true latency, explicit bounded state."""
+"""The contract of causal models: the same output in any chunks, true latency, explicit bounded state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where sounds begin, however the stream is cut, and what denoisers make of it."""
+"""Onsets are the same for any cut of the stream, and denoisers reset their state there."""
 
 from __future__ import annotations
 

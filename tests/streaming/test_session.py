@@ -201,9 +201,9 @@ def test_microphone_rates_cost_a_few_milliseconds(rate: int) -> None:
     """Declared and observed, fed sample by sample, against the model's own latency."""
     network = model()
     session = Session(network, rate, 1)
-    own = (network.latency + network.hop_length - 1) / network.sample_rate
+    network_latency = (network.latency + network.hop_length - 1) / network.sample_rate
     resampling = 0.0 if rate == 16000 else 2 * 0.0042
-    assert session.latency / rate == pytest.approx(own + resampling, abs=0.0002)
+    assert session.latency / rate == pytest.approx(network_latency + resampling, abs=0.0002)
     x = speech_like(0.1, rate)
     got = most = 0
     for fed in range(1, x.shape[1] + 1):

@@ -1,4 +1,4 @@
-"""How many hops a streamer gives a model in one step."""
+"""Number of hops that a streamer feeds a model in one step."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Counted:
         monkeypatch.setattr(type(model), "step", counting)
 
     def feed(self, x: Tensor) -> tuple[Tensor, list[int]]:
-        """What comes out, and the sizes of the steps it took."""
+        """Return the output and the sizes of its steps."""
         before = len(self.steps)
         return self.streamer.feed(x), self.steps[before:]
 

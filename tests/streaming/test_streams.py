@@ -1,4 +1,4 @@
-"""Many streams in one batch: each gives what it gives by itself, whoever joins and leaves meanwhile."""
+"""Streams in one batch: the output of each equals that of a single stream, whatever other streams do."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_stream_goes_on_from_its_state() -> None:
     stream.push(x[:, :cut])
     while first.step():
         pass
-    begun = stream.pull()
+    first_output = stream.pull()
     state = stream.state()
     ways = {}
     for name, streams in (("same", first), ("other", pipeline.streams(2))):
@@ -203,15 +203,15 @@ def test_a_stream_goes_on_from_its_state() -> None:
             stream.leave()
         ways[name] = streams.join(22050, state=state)
     live = pipeline.live(22050, state=state)
-    again = pipeline.streams(2).join(22050, state=live.state())
+    restored = pipeline.streams(2).join(22050, state=live.state())
     expected = np.concatenate([live.feed(x[:, cut:]), live.flush()], axis=1)
-    for shared in (*ways.values(), again):
+    for shared in (*ways.values(), restored):
         assert shared.settings.mix == 0.9
         shared.push(x[:, cut:])
         found = np.concatenate([shared.pull(), shared.flush()], axis=1)
         assert found.dtype == np.int16
         assert np.abs(found.astype(int) - expected).max() <= 1
-    assert begun.shape[1] + expected.shape[1] == x.shape[1]
+    assert first_output.shape[1] + expected.shape[1] == x.shape[1]
 
 
 def test_states_that_do_not_belong_here() -> None:
@@ -246,9 +246,9 @@ def test_a_full_house_refuses() -> None:
         first.push(np.zeros(10))
     with pytest.raises(StreamError, match="has left"):
         first.flush()
-    again = streams.join(16000)
+    restored = streams.join(16000)
     with pytest.raises(StreamError, match="nothing was pushed"):
-        again.pull()
+        restored.pull()
     assert len(streams) == 2
 
 

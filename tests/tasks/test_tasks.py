@@ -22,7 +22,7 @@ OURS = ("denoise", "separate", "super-resolve", "vocode")
 
 @dataclass(frozen=True)
 class Kinds:
-    """What a model takes and gives."""
+    """Inputs and outputs of a model."""
 
     takes: tuple[str, ...]
     gives: tuple[str, ...]

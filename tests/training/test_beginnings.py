@@ -19,7 +19,7 @@ from audiotool.training.setup import begin_from, build_model
 from audiotool.training.trainer import Trainer
 
 
-def begun(values: dict[str, Any], *settings: str) -> Model:
+def initialised(values: dict[str, Any], *settings: str) -> Model:
     """The model a recipe begins with."""
     parsed = recipe.parse(values, "tiny", settings)
     model = build_model(parsed)
@@ -38,25 +38,25 @@ def weights(tiny_recipe: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def test_weights_are_random_by_seed(tiny_recipe: dict[str, Any]) -> None:
-    first, again, other = (
+    first, repeated, other = (
         build_model(recipe.parse(tiny_recipe, "tiny", [f"train.seed={seed}"])).state_dict()
         for seed in (0, 0, 1)
     )
-    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    torch.testing.assert_close(first, repeated, rtol=0, atol=0)
     assert not torch.equal(first["tsfm_conv1.weight"], other["tsfm_conv1.weight"])
 
 
 def test_training_begins_with_another_checkpoint(tiny_recipe: dict[str, Any], weights: Path) -> None:
-    model = begun(tiny_recipe, f"init.checkpoint={weights}")
+    model = initialised(tiny_recipe, f"init.checkpoint={weights}")
     torch.testing.assert_close(model.state_dict(), checkpoint.load(weights)[0].state_dict(), rtol=0, atol=0)
 
 
 def test_skipped_tensors_stay_random(tiny_recipe: dict[str, Any], weights: Path) -> None:
     wider = ["model.config.transformer_inner_dim=64", f"init.checkpoint={weights}"]
     with pytest.raises(CheckpointError, match=r"of another shape.*init\.skip"):
-        begun(tiny_recipe, *wider)
+        initialised(tiny_recipe, *wider)
     skip = "init.skip=['*.pos_ffn.w_*']"
-    model = begun(tiny_recipe, *wider, skip)
+    model = initialised(tiny_recipe, *wider, skip)
     taken = checkpoint.load(weights)[0].state_dict()
     assert torch.equal(model.state_dict()["encoder.0.0.weight"], taken["encoder.0.0.weight"])
 
@@ -64,7 +64,7 @@ def test_skipped_tensors_stay_random(tiny_recipe: dict[str, Any], weights: Path)
 def test_begins_with_the_same_architecture_only(tiny_recipe: dict[str, Any], weights: Path) -> None:
     values = tiny_recipe | {"model": {"name": "gtcrn"}, "init": {"checkpoint": str(weights)}}
     with pytest.raises(CheckpointError, match="holds a cleanunet, the recipe trains a gtcrn"):
-        begun(values)
+        initialised(values)
 
 
 def test_a_model_begins_with_what_it_extends_and_not_the_other_way(
@@ -81,15 +81,18 @@ def test_a_model_begins_with_what_it_extends_and_not_the_other_way(
         "audio": tiny_recipe["audio"] | {"sample_rate": 48000},
         "init": {"checkpoint": str(paths["band-split-gru"]), "skip": ["upper.*"]},
     }
-    taken, theirs = begun(values).state_dict(), checkpoint.load(paths["band-split-gru"])[0].state_dict()
-    assert {name for name in taken if not name.startswith("upper.")} == theirs.keys()
-    torch.testing.assert_close({name: taken[name] for name in theirs}, theirs, rtol=0, atol=0)
+    taken, initial = (
+        initialised(values).state_dict(),
+        checkpoint.load(paths["band-split-gru"])[0].state_dict(),
+    )
+    assert {name for name in taken if not name.startswith("upper.")} == initial.keys()
+    torch.testing.assert_close({name: taken[name] for name in initial}, initial, rtol=0, atol=0)
     back = tiny_recipe | {
         "model": {"name": "band-split-gru", "config": low},
         "init": {"checkpoint": str(paths["full-band-gru"])},
     }
     with pytest.raises(CheckpointError, match="holds a full-band-gru, the recipe trains a band-split-gru"):
-        begun(back)
+        initialised(back)
 
 
 def test_frozen_parts_do_not_move(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -107,7 +110,7 @@ TWO_STEPS = {"steps": 2, "examples": 4, "hours_of_audio": 0.0}
 
 
 def amounts(training: dict[str, Any]) -> dict[str, Any]:
-    """What is the same on every machine."""
+    """Return the facts that are the same on every machine."""
     return {key: value for key, value in training.items() if key in ("checkpoint", *TWO_STEPS)}
 
 
@@ -131,7 +134,7 @@ def test_fine_tuning_keeps_the_licence_trail_and_counts_on(
     assert trail["LJSpeech-1.1", "public-domain"] == 9000.0
     assert trail["elsewhere", "CC-BY-NC-4.0"] is None
     assert len(trail) == len(found.sources) > 2
-    # What is before counts on from generation to generation.
+    # Facts of earlier trainings are summed up over generations.
     Trainer(recipe.parse(tiny_recipe, "tiny", [*SHORT, f"init.checkpoint={child}"]), tmp_path / "b").run()
     further = checkpoint.read_metadata(tmp_path / "b" / "tiny.safetensors")
     assert further.sources == found.sources

@@ -1,4 +1,4 @@
-"""What a run exports: weights as they are used, not as they are trained."""
+"""A run exports weights for inference, with weight norm folded."""
 
 from __future__ import annotations
 

@@ -59,30 +59,30 @@ def outputs_of(batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def watch_scores(monkeypatch: pytest.MonkeyPatch) -> list[list[float | None]]:
-    """What the discriminator is told, in every step."""
-    told: list[list[float | None]] = []
+    """Return the scores that the discriminator gets in every step."""
+    received: list[list[float | None]] = []
     measure = adversary_module._pesq
 
     def watched(*arguments: Any) -> list[float | None]:
-        told.append(measure(*arguments))
-        return told[-1]
+        received.append(measure(*arguments))
+        return received[-1]
 
     monkeypatch.setattr(adversary_module, "_pesq", watched)
-    return told
+    return received
 
 
 def test_discriminator_is_told_the_pesq_of_every_estimate(
     adversary: Adversary, batch: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = watch_scores(monkeypatch)
+    received = watch_scores(monkeypatch)
     outputs = outputs_of(batch)
     loss = adversary.backward(outputs, batch["target"], 1.0)
     pairs = zip(batch["target"], batch["input"], strict=True)
     expected = [score(t[0].numpy(), e[0].numpy(), 16000, ["pesq"])["pesq"].value for t, e in pairs]
-    assert told == [expected]
+    assert received == [expected]
     assert expected[0] > expected[1] + 0.5  # type: ignore[operator]
     assert loss.isfinite()
-    # It has learnt from both terms, and the model has not moved for it.
+    # The discriminator has learnt from both terms, and the model's weights have not changed.
     assert all(p.grad is not None and p.grad.isfinite().all() for p in adversary.discriminators.parameters())
     assert outputs["scored_magnitude"].grad_fn is not None
     assert pesq_as_score(torch.tensor([1.0, 4.5])).tolist() == [0.0, 1.0]
@@ -91,13 +91,13 @@ def test_discriminator_is_told_the_pesq_of_every_estimate(
 def test_estimates_without_a_score_are_left_out(
     adversary: Adversary, batch: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = watch_scores(monkeypatch)
+    received = watch_scores(monkeypatch)
     outputs = outputs_of(batch)
     outputs["estimate"] = outputs["estimate"] * torch.tensor([1.0, 0.0])[:, None, None]
     adversary.discriminators.eval()
     loss = adversary.backward(outputs, batch["target"], 1.0)
-    assert told[0][0] is not None
-    assert told[0][1] is None
+    assert received[0][0] is not None
+    assert received[0][1] is None
     discriminator = adversary.discriminators.discriminators[0]
     magnitude = outputs["target_magnitude"]
     perfect = discriminator.score(magnitude, magnitude)  # type: ignore[operator]
@@ -129,7 +129,7 @@ def test_one_step_of_the_shipped_recipe(
     }
     values["train"] |= {"steps": 1, "batch_size": 1}
     values["validation"] = {"count": 0}
-    told = watch_scores(monkeypatch)
+    received = watch_scores(monkeypatch)
     order: list[str] = []
     for name in ("backward", "update", "generator_loss"):
         method = getattr(Adversary, name)
@@ -143,5 +143,5 @@ def test_one_step_of_the_shipped_recipe(
     summary = trainer.run()
     assert (summary.step, summary.skipped) == (1, 0)
     assert order == ["backward", "update", "generator_loss"]
-    assert told[0][0] is not None
-    assert 1.0 < told[0][0] < 4.7
+    assert received[0][0] is not None
+    assert 1.0 < received[0][0] < 4.7

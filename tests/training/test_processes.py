@@ -79,12 +79,12 @@ def test_interrupted_run_saves_its_state_and_says_so(
     process = start([write_recipe(long_recipe), "--run", tmp_path / "run"])
     wait_for_states(tmp_path / "run", 1, process)
     os.killpg(process.pid, number)
-    _, told = process.communicate(timeout=600)
-    assert process.returncode == 128 + number, told
-    assert "go on with --resume" in told
+    _, printed = process.communicate(timeout=600)
+    assert process.returncode == 128 + number, printed
+    assert "go on with --resume" in printed
     last = Trainer(recipe.load(tmp_path / "tiny.yaml"), tmp_path / "run", "cpu").current.folder.load_state()
     assert last is not None
-    assert f"{last['step']} of 100000 steps" in told
+    assert f"{last['step']} of 100000 steps" in printed
 
 
 def test_two_machines_equal_one_with_the_doubled_batch(
@@ -101,8 +101,8 @@ def test_two_machines_equal_one_with_the_doubled_batch(
     nodes += ["--master-addr", "127.0.0.1", "--master-port", str(port), "--node-rank"]
     processes = [start([path, "--folder", tmp_path / "two"], [*nodes, str(rank)]) for rank in (0, 1)]
     for process in processes:
-        _, told = process.communicate(timeout=600)
-        assert process.returncode == 0, told
+        _, printed = process.communicate(timeout=600)
+        assert process.returncode == 0, printed
     Trainer(recipe.load(path, ["train.batch_size=4"]), tmp_path / "one", "cpu").run()
     for name in ("train.csv", "valid.csv"):
         two, one = curve(tmp_path / "two" / name), curve(tmp_path / "one" / name)

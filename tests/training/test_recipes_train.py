@@ -57,8 +57,8 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         for row in rows:
-            own = {"path": str(AUDIO / row["path"]), "speaker_or_class": row["path"], "split": "train"}
-            writer.writerow(row | own)
+            columns = {"path": str(AUDIO / row["path"]), "speaker_or_class": row["path"], "split": "train"}
+            writer.writerow(row | columns)
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a run writes down as a picture."""
+"""The curves that a run draws."""
 
 from __future__ import annotations
 

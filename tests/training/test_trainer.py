@@ -33,19 +33,19 @@ class StopAfter:
         self.step = step
         self.trainer: Trainer | None = None
 
-    def preparing(self, *told: Any) -> None: ...
+    def preparing(self, *arguments: Any) -> None: ...
 
-    def decoding(self, *told: Any) -> None: ...
+    def decoding(self, *arguments: Any) -> None: ...
 
-    def started(self, *told: Any) -> None: ...
+    def started(self, *arguments: Any) -> None: ...
 
     def stepped(self, step: int) -> None:
         if step == self.step and self.trainer is not None:
             self.trainer.stop()
 
-    def logged(self, *told: Any) -> None: ...
+    def logged(self, *arguments: Any) -> None: ...
 
-    def validated(self, *told: Any) -> None: ...
+    def validated(self, *arguments: Any) -> None: ...
 
 
 def stopped_after(step: int, values: dict[str, Any], folder: Path) -> Trainer:
@@ -427,22 +427,22 @@ def test_metric_processes_are_gone_when_a_run_ends(tiny_recipe: dict[str, Any], 
 
 
 def test_a_run_says_what_it_does_before_its_first_step(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
-    told: list[tuple[str, Any]] = []
+    arguments: list[tuple[str, Any]] = []
 
     class Listener(StopAfter):
         def preparing(self, *words: Any) -> None:
-            told.append(("preparing", words))
+            arguments.append(("preparing", words))
 
         def decoding(self, done: int, count: int | None) -> None:
-            told.append(("decoding", (done, count)))
+            arguments.append(("decoding", (done, count)))
 
         def started(self, *words: Any) -> None:
-            told.append(("started", words))
+            arguments.append(("started", words))
 
     tiny_recipe["data"]["cache"] = str(tmp_path / "cache")
     Trainer(recipe.parse(tiny_recipe, "tiny"), tmp_path / "run", "cpu", Listener(9)).run()
-    names = [name for name, _ in told]
+    names = [name for name, _ in arguments]
     assert names[0] == "preparing"
     assert names.index("decoding") < names.index("started")
-    decoded = [words for name, words in told if name == "decoding"]
+    decoded = [words for name, words in arguments if name == "decoding"]
     assert decoded[-1][0] == decoded[-1][1]

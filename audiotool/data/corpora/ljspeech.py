@@ -28,7 +28,7 @@ class LJSpeech(Corpus):
             licence=self.licence,
             progress=progress,
         )
-        # One reader: files are held back, 1 % each.
+        # There is only one speaker, so files are held back: 1 % each.
         found.entries = assign_splits(found.entries, "auto", {"valid": 0.01, "test": 0.01})
         if len(found.entries) != self.files:
             found.notes.append(f"{len(found.entries)} of {self.files} files are there")

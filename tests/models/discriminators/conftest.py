@@ -50,13 +50,13 @@ def draw_weights() -> Callable[..., None]:
     """Fill a discriminator; `buffers` are official state-dict entries that have another place in ours."""
 
     def fill(module: Any, windows: str = "", given: dict[str, Tensor] | None = None) -> None:
-        own = {official_name(k): v for k, v in module.state_dict(keep_vars=True).items()}
+        parameters = {official_name(k): v for k, v in module.state_dict(keep_vars=True).items()}
         if windows:
             for n, part in enumerate(module.discriminators):
-                own[f"discriminators.{n}.{windows}"] = part.window
+                parameters[f"discriminators.{n}.{windows}"] = part.window
         with torch.no_grad():
-            for order, name in enumerate(sorted(own)):
-                tensor = own[name]
+            for order, name in enumerate(sorted(parameters)):
+                tensor = parameters[name]
                 supplied = (given or {}).get(name)
                 tensor.copy_(drawn(name, order, tensor.shape) if supplied is None else supplied)
 
