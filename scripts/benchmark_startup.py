@@ -34,8 +34,10 @@ LARGE = {
 
 @dataclass(frozen=True)
 class Bar:
-    """Limits of a process: processor seconds, the ratio to the import of numpy and onnxruntime, MB; None for no
-    limit."""
+    """Limits of a process: processor seconds, the ratio to the import of numpy and onnxruntime, MB.
+
+    None is no limit.
+    """
 
     seconds: float | None = None
     imports: float | None = None
