@@ -9,7 +9,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from audiotool.errors import InputError
 
@@ -39,12 +39,42 @@ class StandardOutput(io.TextIOWrapper):
             super().flush()
 
 
+class Descriptor(io.RawIOBase):
+    """A file descriptor for writing.
+
+    Args:
+        number: the descriptor; another may be assigned later. It is never closed.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.number
+
+    def isatty(self) -> bool:
+        return os.isatty(self.number)
+
+    def write(self, data: Any) -> int:
+        return os.write(self.number, data)
+
+
 class StandardError(io.TextIOWrapper):
-    """Standard error whose writes never fail: text that cannot be written is dropped."""
+    """Standard error whose writes never fail: text that cannot be written is dropped.
+
+    Args:
+        encoding: of the text.
+    Attributes:
+        descriptor: where the text is written.
+    """
 
     def __init__(self, encoding: str) -> None:
-        raw = io.BufferedWriter(io.FileIO(2, "w", closefd=False))
-        super().__init__(raw, encoding=encoding, errors=ESCAPE, line_buffering=True)
+        self.descriptor = Descriptor(2)
+        buffer = io.BufferedWriter(self.descriptor)
+        super().__init__(buffer, encoding=encoding, errors=ESCAPE, line_buffering=True)
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
@@ -111,6 +141,30 @@ def standard_output() -> BinaryIO:
     if sys.stdout is None or isinstance(sys.stdout, Closed):
         raise InputError("standard output is closed: redirect it, or give -o FILE")
     return sys.stdout.buffer
+
+
+@contextlib.contextmanager
+def silent_libraries() -> Iterator[None]:
+    """Drop what libraries in C write to standard error; `sys.stderr` writes there as before.
+
+    Such libraries write to descriptor 2. Without `prepare` nothing is dropped.
+    """
+    stream = sys.stderr
+    if not isinstance(stream, StandardError):
+        yield
+        return
+    stream.flush()
+    own, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    stream.descriptor.number = own
+    try:
+        yield
+    finally:
+        stream.flush()
+        os.dup2(own, 2)
+        stream.descriptor.number = 2
+        os.close(own)
 
 
 @contextlib.contextmanager

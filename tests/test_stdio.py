@@ -65,3 +65,18 @@ def test_signs_that_an_encoding_does_not_hold(tmp_path: Path) -> None:
     ):
         done = shell(f"{sys.executable} program.py", tmp_path, PYTHONIOENCODING=encoding)
         assert done.stdout == expected + b"\n", done.stderr
+
+
+def test_messages_of_libraries_are_dropped_meanwhile(tmp_path: Path) -> None:
+    program = """
+import logging, os, sys
+logging.basicConfig(handlers=[logging.StreamHandler(sys.stderr)], format="%(message)s")
+with stdio.silent_libraries():
+    os.write(2, b"a library\\n")
+    print("a line", file=sys.stderr)
+    logging.warning("of the log")
+os.write(2, b"a library afterwards\\n")
+print("the last", file=sys.stderr)
+"""
+    done = python(program, tmp_path)
+    assert done.stderr.decode().splitlines() == ["a line", "of the log", "a library afterwards", "the last"]

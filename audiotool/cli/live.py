@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
 from audiotool.errors import PlanError
+from audiotool.stdio import silent_libraries
 from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
 from audiotool.text import printable
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from audiotool.pipeline import Pipeline
 
 app = typer.Typer(add_completion=False)
+log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.1
 WARNING_SECONDS = 10.0
@@ -43,7 +46,15 @@ def open_backend() -> Backend:
     return PortAudio()
 
 
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Drop the messages of ALSA and PortAudio, unless `--debug` is given."""
+    with contextlib.nullcontext() if log.isEnabledFor(logging.DEBUG) else silent_libraries():
+        yield
+
+
 @app.command()
+@_silent()
 def live(
     input: Annotated[
         str | None,
@@ -118,6 +129,7 @@ def live(
     """Denoise a microphone as you speak. Keys: b hears the input as it is and back, q ends.
 
     Wear headphones, or let --output be a virtual microphone: a loudspeaker would be heard by the microphone.
+    A device that is unplugged ends the command, and the recordings are kept.
     """
     backend = open_backend()
     if list_devices:
@@ -215,9 +227,15 @@ def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
                 return
             if key == "b":
                 loop.bypass = not loop.bypass
+            before = loop.reopened
             loop.check()
+            if loop.reopened > before and not quiet:
+                say(
+                    "the devices had stopped and were opened again with longer buffers:"
+                    f" {loop.latency_seconds * 1000:.0f} ms from end to end"
+                )
             draw(loop)
-            gaps = loop.underruns + loop.overruns + loop.lost_seconds
+            gaps = loop.underruns + loop.overruns + loop.lost_seconds + loop.reopened
             if gaps > reported and not quiet and time.monotonic() - reported_at >= WARNING_SECONDS:
                 say(f"{_gaps(loop)}: try a larger --block, or --model denoise-tiny-16k")
                 reported, reported_at = gaps, time.monotonic()
@@ -257,7 +275,8 @@ def _bar(peak: float) -> str:
 
 def _gaps(loop: LiveLoop) -> str:
     lost = f", {loop.lost_seconds:.2f} s of input lost" if loop.lost_seconds else ""
-    return f"{loop.underruns} underruns, {loop.overruns} overruns{lost}"
+    reopened = f", devices opened again {loop.reopened} times" if loop.reopened else ""
+    return f"{loop.underruns} underruns, {loop.overruns} overruns{lost}{reopened}"
 
 
 def _summary(loop: LiveLoop, form: Form) -> str:
@@ -276,6 +295,7 @@ def _facts(loop: LiveLoop, form: Form, source: Device, sink: Device) -> dict[str
         "seconds": round(loop.callbacks * form.block / form.sample_rate, 3),
         "underruns": loop.underruns,
         "overruns": loop.overruns,
+        "reopened": loop.reopened,
     }
 
 

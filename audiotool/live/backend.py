@@ -47,6 +47,7 @@ class Form:
         sample_rate: Hz.
         block: samples a callback.
         inputs, outputs: channels.
+        buffer_seconds: least length of the devices' buffers; 0 is the shortest that the devices offer.
     """
 
     input: int
@@ -55,6 +56,7 @@ class Form:
     block: int
     inputs: int
     outputs: int
+    buffer_seconds: float = 0.0
 
 
 class DeviceStream(Protocol):

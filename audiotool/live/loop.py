@@ -30,6 +30,13 @@ HELD_SECONDS = 1.0
 GONE_SECONDS = 3.0
 """A device that has not called for so long has been unplugged, or hangs."""
 
+ATTEMPTS = 3
+"""Number of times in a row that a stopped stream is opened again. PortAudio also ends streams whose devices
+are still there, after some underruns of ALSA."""
+
+STEADY_SECONDS = 1.0
+"""A stream that has run for so long after it was opened counts as recovered."""
+
 
 @dataclass(frozen=True)
 class Levels:
@@ -53,6 +60,7 @@ class LiveLoop:
         overruns: blocks of input that were lost, as the device says, or because the model is behind.
         callbacks: blocks so far.
         processed: samples that the model has had.
+        reopened: number of times that the devices had stopped and were opened again.
         bypass: set it, and the input is heard as it is, as late as the output would be.
     """
 
@@ -64,7 +72,8 @@ class LiveLoop:
         recorder: Recorder | None = None,
         device_seconds: float | None = None,
     ) -> None:
-        self.underruns = self.overruns = self.callbacks = self.processed = 0
+        self.underruns = self.overruns = self.callbacks = self.processed = self.reopened = 0
+        self._backend, self._attempts, self._began = backend, 0, 0
         self._form, self._live, self._recorder = form, live, recorder
         self._mix = live.settings.mix
         self.bypass = False
@@ -121,8 +130,43 @@ class LiveLoop:
             raise self._error
         if self._recorder is not None:
             self._recorder.check()
-        if not self._stream.active or time.monotonic() - self._heard > GONE_SECONDS:
-            raise DeviceError("the sound device has stopped: was it unplugged? Plug it in and start again")
+        if time.monotonic() - self._heard > GONE_SECONDS:
+            raise self._stopped()
+        if self._stream.active:
+            return
+        if (self.callbacks - self._began) * self._form.block > STEADY_SECONDS * self._form.sample_rate:
+            self._attempts = 0
+        self._attempts += 1
+        if self._attempts > ATTEMPTS:
+            raise self._stopped()
+        self._reopen()
+
+    def _reopen(self) -> None:
+        """Open the stopped devices again, with twice the buffers.
+
+        Raises:
+            DeviceError: they are gone.
+        """
+        # The latency counts input and output: it is twice the length of a buffer.
+        block_seconds = self._form.block / self._form.sample_rate
+        longer = max(self._stream.latency_seconds, 2 * self._form.buffer_seconds, 2 * block_seconds)
+        self._stream.close()
+        self._began, self._heard = self.callbacks, time.monotonic()
+        self._form = dataclasses.replace(self._form, buffer_seconds=longer)
+        self._device_seconds = None
+        try:
+            self._stream = self._backend.open(self._form, self._call)
+            self._stream.start()
+        except DeviceError as error:
+            raise self._stopped() from error
+        self.reopened += 1
+
+    def _stopped(self) -> DeviceError:
+        if not self.callbacks:
+            return DeviceError(
+                "the sound device gives no samples: give a larger --block, or other devices (--list-devices)"
+            )
+        return DeviceError("the sound device has stopped: was it unplugged? Plug it in and start again")
 
     def stop(self) -> None:
         """Release the devices; what they gave is processed to its end, for the recording."""

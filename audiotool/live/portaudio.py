@@ -79,7 +79,7 @@ class _Stream:
                 device=(form.input, form.output),
                 channels=(form.inputs, form.outputs),
                 dtype="float32",
-                latency="low",
+                latency=form.buffer_seconds or "low",
                 callback=called,
             )
         except (library.PortAudioError, ValueError) as error:
@@ -111,4 +111,6 @@ class _Stream:
 
 
 def _reason(error: Exception) -> str:
-    return str(error.args[0]) if error.args else str(error)
+    """Return PortAudio's message, and the sound system's where PortAudio has none of its own."""
+    message, _, system = (*error.args, None, None)[:3] if error.args else (str(error), None, None)
+    return f"{message}: {system[2]}" if isinstance(system, tuple) else str(message)

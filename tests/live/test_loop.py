@@ -21,7 +21,7 @@ from audiotool.cli.app import app
 from audiotool.errors import AudiotoolError, DependencyError, DeviceError, PlanError
 from audiotool.live.backend import Callback, Device, Form, agree, choose
 from audiotool.live.clock import InputClock
-from audiotool.live.loop import LiveLoop
+from audiotool.live.loop import ATTEMPTS, LiveLoop
 from audiotool.live.measure import round_trip
 from audiotool.live.recorder import Recorder
 from audiotool.live.ring import Ring
@@ -44,6 +44,7 @@ class FakeStream:
         self.paced: threading.Thread | None = None
         self.sound = speech_like(10.0, form.sample_rate)[0]
         self.position, self.played = 0, list[np.ndarray]()
+        self.blocks: float = np.inf
 
     def start(self) -> None:
         if self.paced is not None:
@@ -66,6 +67,7 @@ class FakeStream:
         due = time.monotonic()
         while self.active:
             self.call()
+            self.active = self.active and len(self.played) < self.blocks
             due += self.form.block / self.form.sample_rate
             time.sleep(max(0.0, due - time.monotonic()))
 
@@ -73,8 +75,11 @@ class FakeStream:
 class FakeBackend:
     """Devices of any kind; real time where asked."""
 
-    def __init__(self, devices: Sequence[Device] = DEVICES, paced: bool = False, dies: bool = False) -> None:
-        self._devices, self._paced, self._dies = devices, paced, dies
+    def __init__(
+        self, devices: Sequence[Device] = DEVICES, paced: bool = False, dies: Sequence[int] = ()
+    ) -> None:
+        """`dies`: blocks after which each stream that is opened stops; 0 is a device that is gone."""
+        self._devices, self._paced, self._dies = devices, paced, [*dies]
         self.stream: FakeStream | None = None
 
     def devices(self) -> Sequence[Device]:
@@ -87,11 +92,13 @@ class FakeBackend:
         return None if form.sample_rate in (RATE, 48000) else "Invalid sample rate"
 
     def open(self, form: Form, callback: Callback) -> FakeStream:
+        if self._dies and not self._dies[0]:
+            raise DeviceError("the devices cannot be opened: No such entity")
         self.stream = stream = FakeStream(form, callback)
         if self._paced:
             stream.paced = threading.Thread(target=stream.at_real_time)
         if self._dies:
-            stream.active = False
+            stream.blocks = self._dies.pop(0)
         return stream
 
 
@@ -357,11 +364,44 @@ def test_the_command_measures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    words = ("--model", "denoise-tiny-16k", "--record", tmp_path / "in.wav", tmp_path / "out.wav")
-    code, output = run(monkeypatch, FakeBackend(dies=True), *words)
+    """As PortAudio does when a sound server loses its sink: the stream stops and cannot be opened again."""
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    words = ("--model", "denoise-tiny-16k", "--record", *places)
+    code, output = run(monkeypatch, FakeBackend(paced=True, dies=[30, 0]), *words)
     assert code == 2
-    assert "was it unplugged?" in output
-    assert (tmp_path / "in.wav").is_file()
+    assert output.splitlines()[-1] == (
+        "audiotool: error: the sound device has stopped: was it unplugged? Plug it in and start again"
+    )
+    before, after = (soundfile.read(str(place))[0] for place in places)
+    assert len(before) == len(after) == 30 * BLOCK
+    np.testing.assert_allclose(before, speech_like(10.0, RATE)[0][: len(before)], atol=2**-15)
+    stream = audiotool.load("denoise-tiny-16k", engine="onnx").live(RATE)
+    x = speech_like(10.0, RATE)[0][: len(before)]
+    expected = np.concatenate([stream.feed(x), np.asarray(stream.flush())])
+    np.testing.assert_allclose(after, expected, atol=2**-12)
+
+
+def test_a_stream_that_stops_is_opened_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    words = ("--model", "denoise-tiny-16k", "--seconds", 1.5, "--json", "--record", *places)
+    backend = FakeBackend(paced=True, dies=[3, 5])
+    code, output = run(monkeypatch, backend, *words)
+    assert code == 0, output
+    assert backend.stream is not None
+    assert backend.stream.form.buffer_seconds == 4 * BLOCK / RATE
+    assert json.loads(output[output.index("{") :])["reopened"] == 2
+    assert "devices opened again 2 times" in output
+    before, after = (soundfile.info(str(place)).frames for place in places)
+    assert before == after > 8 * BLOCK
+
+
+def test_a_device_that_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = FakeBackend(dies=[1] * 9)
+    monkeypatch.setattr(FakeStream, "start", lambda stream: setattr(stream, "active", False))
+    code, output = run(monkeypatch, backend, "--model", "denoise-tiny-16k")
+    assert code == 2
+    assert "the sound device gives no samples: give a larger --block" in " ".join(output.split())
+    assert len(backend._dies) == 9 - 1 - ATTEMPTS
 
 
 @pytest.mark.parametrize(
