@@ -37,8 +37,8 @@ HEADER = """# Models
 Every architecture at its published configuration; written by `python scripts/write_model_table.py`.
 
 - **G MAC/s**: billions of multiply-accumulates for a second of audio, Fourier transforms not counted.
-- **latency**: the algorithmic lag of streamed output behind its input; a model that looks ahead also needs its
-  segment. Resampling from and to 44.1 or 48 kHz adds 8 ms.
+- **latency**: the algorithmic lag of streamed output behind its input; a model that looks ahead also needs
+  its segment. Resampling from and to 44.1 or 48 kHz adds 8 ms.
 - **streamed against whole file**: "equal" is tested to 1e-5 of the peak for models with state
   (`tests/streaming/test_contract.py`, small untrained networks), and in each model's test for segments that
   bring their exact context. The bundled harmonic vocoder's iterations amplify rounding to 1.5e-3.

@@ -48,7 +48,7 @@ def test_every_kind_is_tried(script: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "leave", "told"),
+    ("error", "leave", "message"),
     [
         (KeyError("a"), False, "KeyError"),
         (MemoryError(), False, "MemoryError"),
