@@ -16,7 +16,7 @@ from audiotool.cli.causal import causal
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
-from audiotool.errors import PlanError
+from audiotool.errors import CheckpointError, PlanError
 from audiotool.stdio import silent_libraries
 from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
 from audiotool.text import printable
@@ -171,10 +171,20 @@ def live(
 
 
 def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: Any) -> Pipeline:
+    """Load the pipeline of a live stream.
+
+    Raises:
+        CheckpointError: it does not turn a waveform into speech, as separators and vocoders do not.
+    """
+    from audiotool.tasks.base import TASKS
     from audiotool.tasks.load import load
 
     name = path if path is not None else model or "denoise"
-    return load(name, task="denoise", engine=engine.value, threads=1, **settings)
+    pipeline = load(name, engine=engine.value, threads=1, **settings)
+    task = TASKS.get(pipeline.task)
+    if (task.takes, task.gives) != ("waveform", "speech"):
+        raise CheckpointError(f"{name} was made to {task.name}: live needs a checkpoint that gives speech")
+    return pipeline
 
 
 def _measured(backend: Backend, form: Form) -> float:

@@ -44,3 +44,11 @@ def test_models_that_look_ahead(command: str, tmp_path: Path, monkeypatch: pytes
     names = set(printed.rpartition(": ")[2].rstrip(".").split(", "))
     assert {"denoise-16k", "denoise-tiny-16k", "mine"} <= names
     assert not names & {"ahead", "broken", "separate-16k"}
+
+
+def test_live_takes_any_task_that_gives_speech(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "open_backend", Devices)
+    for name in ("two-speakers-16k", "super-resolve-48k", "harmonic-vocoder-22k"):
+        done = CliRunner().invoke(app, ["live", "--model", name])
+        assert done.exit_code == 1
+        assert "live needs a checkpoint that gives speech" in done.output

@@ -13,8 +13,10 @@ from typer.testing import CliRunner, Result
 
 import audiotool
 import audiotool.tasks
+from audiotool.cli import live
 from audiotool.cli.app import app
 from audiotool.tasks.base import TASKS
+from audiotool.tasks.options import EngineKind
 
 ROOT = Path(__file__).parents[2]
 AUDIO = ROOT / "tests" / "data" / "audio"
@@ -117,4 +119,5 @@ def test_it_is_trained_and_run(trained: str) -> None:
     assert json.loads(scores.stdout)["files"][0]["si_sdr"] is not None
 
     assert audiotool.load(trained).task == "dereverberate"
+    assert live._load(None, Path(trained), EngineKind.torch).task == "dereverberate"
     assert "task: dereverberate" in run("models", "show", trained).output
