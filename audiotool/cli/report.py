@@ -125,7 +125,8 @@ def merge(
         paths = [str(path) for path in output]
         write_document("report merge", output=paths, rows=len(whole.rows), missing=missing)
     elif not quiet:
-        say(f"{len(whole.rows)} rows of {len(sources)} reports: {', '.join(map(str, output))}")
+        reports = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
+        say(f"{len(whole.rows)} rows of {reports}: {', '.join(map(str, output))}")
 
 
 def _write(

@@ -87,7 +87,7 @@ def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
 
 def _score_alone(files: FilePair, metrics: Sequence[str]) -> Row:
     began = time.monotonic()
-    row = Row(files.name, facts=_places(files))
+    row = Row(files.name, facts={"status": "done", **places_of(files)})
     compared = [name for name in metrics if METRICS.get(name).needs_reference]
     rated = [name for name in metrics if name not in compared]
     try:
@@ -201,7 +201,7 @@ def _rated(metric: type[Metric], recording: Recording) -> float:
     return metric().rate(recording)
 
 
-def _places(files: FilePair) -> dict[str, str]:
+def places_of(files: FilePair) -> dict[str, str]:
     """Return the files of a row, and the version that scored them."""
     places = {"estimate": files.estimate, "reference": files.reference, "noisy": files.noisy}
     return {**{word: str(path) for word, path in places.items() if path is not None}, "version": __version__}

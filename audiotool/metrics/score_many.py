@@ -17,7 +17,7 @@ from audiotool.metrics.base import METRICS, JointMetric, Value
 from audiotool.metrics.child import close_children
 from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.rows import Row
-from audiotool.metrics.score_files import score_stems, sound_facts
+from audiotool.metrics.score_files import places_of, score_stems, sound_facts
 from audiotool.signals import end, leave_to_parent
 
 PATIENCE = 2.0
@@ -79,7 +79,12 @@ def _scored(parts: Sequence[Part], metrics: Sequence[str], jobs: int) -> Iterato
     for index in sorted(lost):
         [(_, rows)] = _pooled({index: parts[index]}, metrics, 1)
         values = dict.fromkeys(metrics, Value(None, "the process that scored this file died"))
-        yield index, rows or [Row(pair.name, dict(values), failed=True) for pair in parts[index]]
+        yield index, rows or [_lost(pair, values) for pair in parts[index]]
+
+
+def _lost(files: FilePair, values: dict[str, Value]) -> Row:
+    """Return the row of a pair whose worker died."""
+    return Row(files.name, dict(values), facts={"status": "failed", **places_of(files)}, failed=True)
 
 
 def _pooled(

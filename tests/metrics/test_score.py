@@ -263,6 +263,7 @@ def test_a_worker_that_dies_takes_no_other_row_with_it(clean: np.ndarray, tmp_pa
     rows = score_many(pairs, ["si_sdr"], jobs=2)
     assert [r.values["si_sdr"].value is not None for r in rows] == [True, False, True]
     assert rows[1].values["si_sdr"].reason == "the process that scored this file died"
+    assert [r.facts["status"] for r in rows] == ["done", "failed", "done"]
 
 
 def test_narrow_band_pesq_is_told(tmp_path: Path) -> None:
