@@ -6,8 +6,10 @@ A non-intrusive metric needs no reference: it rates a recording, which it reads 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from audiotool.discovery import Catalogue
@@ -64,13 +66,6 @@ class Unscorable(Exception):
     """Raised by a metric that has no number for a pair; the message becomes the reason."""
 
 
-class Both(NamedTuple):
-    """A reference and an estimate of the same sample rate and length."""
-
-    reference: Waveform
-    estimate: Waveform
-
-
 class Results:
     """Intermediate results that several metrics of one pair share, computed once."""
 
@@ -123,23 +118,147 @@ class Recording:
         yield resampler.flush()
 
 
-@dataclass
-class Pair:
-    """A reference and an estimate, (time,) float64 of equal length, and their versions at other rates.
-
-    Args:
-        sample_rate: Hz of both.
-        edge_hz: highest frequency of the unprocessed input's content, None where it is not known.
-        interferers: (time,) each: the other signals of the mixture, speakers or noise.
-    """
+class Both(NamedTuple):
+    """A reference and an estimate, or a block of them, of the same sample rate and length."""
 
     reference: Waveform
     estimate: Waveform
-    sample_rate: int
-    edge_hz: float | None = None
-    interferers: Sequence[Waveform] = ()
-    results: Results = field(default_factory=Results, repr=False)
-    _resampled: dict[int, Both] = field(default_factory=dict, repr=False)
+
+
+class Facts(NamedTuple):
+    """Facts of one waveform.
+
+    Args:
+        length: number of samples.
+        mean: mean of the samples.
+        is_finite: whether every sample is finite.
+        is_silent: whether it is constant to within `SILENCE`; True without samples.
+    """
+
+    length: int
+    mean: float
+    is_finite: bool
+    is_silent: bool
+
+
+class Pair:
+    """A reference and an estimate, (time,) float64 of equal length, and their versions at other rates.
+
+    A metric that reads `blocks` or `windows` takes constant memory for a pair that is read from files. One
+    that asks for `reference`, `estimate` or `at` has them in memory.
+
+    Args:
+        reference, estimate: (time,) float64 of equal length.
+        sample_rate: Hz of both.
+        edge_hz: highest frequency of the unprocessed input's content; None where it is not known.
+        interferers: (time,) each: the other signals of the mixture, speakers or noise.
+    """
+
+    def __init__(
+        self,
+        reference: Waveform,
+        estimate: Waveform,
+        sample_rate: int,
+        edge_hz: float | None = None,
+        interferers: Sequence[Waveform] = (),
+    ) -> None:
+        self.sample_rate = sample_rate
+        self.edge_hz = edge_hz
+        self.interferers = interferers
+        self.results = Results()
+        self._read: Callable[[], Iterator[Both]] | None = None
+        self._whole = {sample_rate: Both(reference, estimate)}
+
+    @classmethod
+    def of_blocks(
+        cls, read: Callable[[], Iterator[Both]], sample_rate: int, edge_hz: float | None = None
+    ) -> Pair:
+        """Return a pair that is read a block at a time.
+
+        Args:
+            read: function that returns the blocks from the beginning; it is called several times.
+        """
+        import numpy as np
+
+        empty = np.zeros(0)
+        pair = cls(empty, empty, sample_rate, edge_hz)
+        pair._read, pair._whole = read, {}
+        return pair
+
+    @property
+    def reference(self) -> Waveform:
+        """The whole reference, (time,)."""
+        return self.at(self.sample_rate).reference
+
+    @property
+    def estimate(self) -> Waveform:
+        """The whole estimate, (time,)."""
+        return self.at(self.sample_rate).estimate
+
+    def at(self, sample_rate: int) -> Both:
+        """Return both whole waveforms at a sample rate in Hz, computed once."""
+        import numpy as np
+
+        if sample_rate not in self._whole:
+            parts = list(self.blocks(sample_rate)) or [Both(np.zeros(0), np.zeros(0))]
+            self._whole[sample_rate] = Both(*(np.concatenate(side) for side in zip(*parts, strict=True)))
+        return self._whole[sample_rate]
+
+    def blocks(self, sample_rate: int | None = None) -> Iterator[Both]:
+        """Yield both waveforms in blocks of at least one sample.
+
+        Args:
+            sample_rate: Hz; None is that of the pair.
+        """
+        rate = sample_rate or self.sample_rate
+        if rate in self._whole:
+            whole = self._whole[rate]
+            for start in range(0, len(whole.reference), BLOCK):
+                yield Both(*(side[start : start + BLOCK] for side in whole))
+        elif rate == self.sample_rate:
+            assert self._read is not None
+            yield from (both for both in self._read() if len(both.reference))
+        else:
+            yield from _resampled(self.blocks(), self.sample_rate, rate)
+
+    def length(self, sample_rate: int | None = None) -> int:
+        """Return the number of samples at a sample rate in Hz; None is that of the pair."""
+        rate = sample_rate or self.sample_rate
+        if rate in self._whole:
+            return len(self._whole[rate].reference)
+        return self.results.of(
+            f"length at {rate}", lambda: sum(len(both.reference) for both in self.blocks(rate))
+        )
+
+    def windows(self, sample_rate: int, longest: int) -> Iterator[tuple[slice, Both]]:
+        """Yield the fewest equal parts of at most `longest` samples, each with its place."""
+        import numpy as np
+
+        blocks = self.blocks(sample_rate)
+        held = Both(np.zeros(0), np.zeros(0))
+        for part in equal_parts(self.length(sample_rate), longest):
+            size = part.stop - part.start
+            parts = [held]
+            while sum(len(both.reference) for both in parts) < size:
+                parts.append(next(blocks))
+            joined = [np.concatenate(side) for side in zip(*parts, strict=True)]
+            held = Both(*(side[size:] for side in joined))
+            yield part, Both(*(side[:size] for side in joined))
+
+    @cached_property
+    def facts(self) -> tuple[Facts, Facts]:
+        """Facts of the reference and of the estimate."""
+        import numpy as np
+
+        length, sums = 0, np.zeros(2)
+        lows, highs = np.full(2, np.inf), np.full(2, -np.inf)
+        for both in self.blocks():
+            length += len(both.reference)
+            sums += [side.sum() for side in both]
+            lows = np.minimum(lows, [side.min() for side in both])
+            highs = np.maximum(highs, [side.max() for side in both])
+        first, second = (_facts(length, *found) for found in zip(sums, lows, highs, strict=True))
+        return first, second
 
     def measured(self, metric: type[Metric]) -> float:
         """Return the number of a metric for this pair, computed once.
@@ -149,27 +268,15 @@ class Pair:
         """
         return self.results.of(metric.name, lambda: metric().measure(self))
 
-    def at(self, sample_rate: int) -> Both:
-        """Return both waveforms at another sample rate in Hz, computed once."""
-        if sample_rate == self.sample_rate:
-            return Both(self.reference, self.estimate)
-        if sample_rate not in self._resampled:
-            import soxr
-
-            self._resampled[sample_rate] = Both(
-                *(soxr.resample(w, self.sample_rate, sample_rate) for w in (self.reference, self.estimate))
-            )
-        return self._resampled[sample_rate]
-
     def require_sound(self, estimate: bool = False) -> None:
         """Check that the reference is not silent, and with `estimate` the estimate.
 
         Raises:
             Unscorable: one is silent; the message names it.
         """
-        if is_silent(self.reference):
+        if self.facts[0].is_silent:
             raise Unscorable("the reference is silent")
-        if estimate and is_silent(self.estimate):
+        if estimate and self.facts[1].is_silent:
             raise Unscorable("the estimate is silent")
 
 
@@ -285,3 +392,26 @@ def equal_parts(length: int, longest: int) -> list[slice]:
     count = max(1, -(-length // longest))
     edges = [length * n // count for n in range(count + 1)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def _facts(length: int, total: float, low: float, high: float) -> Facts:
+    if not length:
+        return Facts(0, 0.0, True, True)
+    mean = float(total) / length
+    is_finite = math.isfinite(low) and math.isfinite(high)
+    return Facts(length, mean, is_finite, is_finite and max(high - mean, mean - low) < SILENCE)
+
+
+def _resampled(blocks: Iterator[Both], sample_rate: int, wanted: int) -> Iterator[Both]:
+    """Yield blocks at another sample rate in Hz: the samples that `soxr.resample` gives of the whole."""
+    import numpy as np
+    import soxr
+
+    streams = [soxr.ResampleStream(sample_rate, wanted, 1, dtype="float64") for _ in Both._fields]
+    last = Both(np.zeros(0), np.zeros(0))
+    for both, is_last in itertools.chain(((both, False) for both in blocks), [(last, True)]):
+        found = Both(
+            *(stream.resample_chunk(side, last=is_last) for stream, side in zip(streams, both, strict=True))
+        )
+        if len(found.reference):
+            yield found

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
+from audiotool.metrics.base import Both, Metric, Pair, Unscorable
 from audiotool.metrics.pesq import WIDE_BAND_RATE, Pesq
 
 Rows = NDArray[np.float64]
@@ -160,8 +160,7 @@ def _of_frames(pair: Pair, name: str, measure: Callable[[Rows, Rows, int], Rows]
     def measured() -> Rows:
         pair.require_sound()
         rate = WIDE_BAND_RATE if pair.sample_rate >= WIDE_BAND_RATE else 8000
-        both = pair.at(rate)
-        parts = [measure(a, b, rate) for a, b in zip(*(_frames(w, rate) for w in both), strict=True)]
+        parts = [measure(reference, estimate, rate) for reference, estimate in _frames(pair, rate)]
         if not parts:
             raise Unscorable("too short for one frame")
         return np.concatenate(parts)
@@ -169,15 +168,23 @@ def _of_frames(pair: Pair, name: str, measure: Callable[[Rows, Rows, int], Rows]
     return pair.results.of(f"{name} of frames", measured)
 
 
-def _frames(waveform: Waveform, sample_rate: int) -> Iterator[Rows]:
-    """Windowed frames; the last that fits is left out, as in the original programs."""
+def _frames(pair: Pair, sample_rate: int) -> Iterator[Both]:
+    """Yield windowed frames (frames, samples) of both sides, `FRAMES` at most.
+
+    The last frame that fits is left out, as in the original programs.
+    """
     length = round(0.03 * sample_rate)
     hop = length // 4
     window = np.hanning(length + 2)[1:-1]
-    count = (len(waveform) - length) // hop
-    for first in range(0, count, FRAMES):
-        end = (min(first + FRAMES, count) - 1) * hop + length
-        yield sliding_window_view(waveform[first * hop : end], length)[::hop] * window
+    held = Both(np.zeros(0), np.zeros(0))
+    for block in pair.blocks(sample_rate):
+        held = Both(*(np.concatenate(sides) for sides in zip(held, block, strict=True)))
+        count = (len(held.reference) - length) // hop
+        for first in range(0, count, FRAMES):
+            last = min(first + FRAMES, count)
+            end = (last - 1) * hop + length
+            yield Both(*(sliding_window_view(w[first * hop : end], length)[::hop] * window for w in held))
+        held = Both(*(w[max(count, 0) * hop :] for w in held))
 
 
 def _snr_db(reference: Rows, estimate: Rows, sample_rate: int) -> Rows:

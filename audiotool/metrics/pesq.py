@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from audiotool.extras import EXTRAS, install, is_there
-from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform, equal_parts
+from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
 from audiotool.metrics.child import Child
 from audiotool.metrics.pesq_worker import HEADER
 
@@ -57,21 +57,20 @@ def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker =
     if not is_there("pesq"):
         raise Unscorable(f"PESQ needs a C compiler and {install(EXTRAS['pesq'])}")
     pair.require_sound(estimate=True)
-    reference, estimate = pair.at(sample_rate)
-    if len(reference) < SHORTEST_S * sample_rate:
+    length = pair.length(sample_rate)
+    if length < SHORTEST_S * sample_rate:
         raise Unscorable("shorter than PESQ's quarter of a second")
-    parts = equal_parts(len(reference), WINDOW_S * sample_rate)
     scores = []
-    for part in parts:
-        if not reference[part].any():
+    for part, (reference, estimate) in pair.windows(sample_rate, WINDOW_S * sample_rate):
+        if not reference.any():
             continue
         try:
-            if not estimate[part].any():
+            if not estimate.any():
                 raise Unscorable("the estimate is silent")
-            score = worker.score(reference[part], estimate[part], sample_rate, wide)
+            score = worker.score(reference, estimate, sample_rate, wide)
         except Unscorable as error:
             at = f" between {part.start / sample_rate:.1f} and {part.stop / sample_rate:.1f} s"
-            raise Unscorable(f"{error}{at if len(parts) > 1 else ''}") from None
+            raise Unscorable(f"{error}{at if part.stop - part.start < length else ''}") from None
         if score is not None:
             scores.append(score)
     if not scores:

@@ -6,7 +6,7 @@ score(reference, estimate, 16000, ["pesq", "stoi"])["pesq"].value
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from audiotool.errors import DependencyError, InputError
 from audiotool.extras import explained
-from audiotool.metrics.base import METRICS, Pair, Unscorable, Value, Waveform
+from audiotool.metrics.base import METRICS, Both, Metric, Pair, Unscorable, Value, Waveform
 
 T = TypeVar("T")
 
@@ -49,10 +49,15 @@ def score(
         logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
     others = [_of_length(np.asarray(w, dtype=np.float64), length) for w in interferers]
     pair = Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others)
+    return measure_all(pair, found)
+
+
+def measure_all(pair: Pair, metrics: Sequence[type[Metric]]) -> dict[str, Value]:
+    """Score one pair; if there is nothing to compare, every metric has the reason."""
     problem = _problem(pair)
     if problem:
-        return {name: Value(None, problem) for name in metrics}
-    return {metric.name: measured(partial(pair.measured, metric)) for metric in found}
+        return {metric.name: Value(None, problem) for metric in metrics}
+    return {metric.name: measured(partial(pair.measured, metric)) for metric in metrics}
 
 
 def score_channels(
@@ -74,6 +79,11 @@ def score_channels(
         score(r, e, sample_rate, metrics, edge_hz, [w[n] for w in interferers])
         for n, (r, e) in enumerate(zip(reference, estimate, strict=True))
     ]
+    return mean_of_channels(each, metrics)
+
+
+def mean_of_channels(each: Sequence[Mapping[str, Value]], metrics: Sequence[str]) -> dict[str, Value]:
+    """Return the mean of each metric over channels; null with the first reason if no channel has a number."""
     result = {}
     for name in metrics:
         numbers = [v for scores in each if (v := scores[name].value) is not None]
@@ -109,10 +119,10 @@ def finite(number: float) -> Value:
 
 
 def _problem(pair: Pair) -> str | None:
-    if not len(pair.reference):
+    if not pair.facts[0].length:
         return "there are no samples to compare"
-    for word, waveform in (("reference", pair.reference), ("estimate", pair.estimate)):
-        if not np.isfinite(waveform).all():
+    for word, facts in zip(Both._fields, pair.facts, strict=True):
+        if not facts.is_finite:
             return f"the {word} holds samples that are not finite"
     return None
 

@@ -11,15 +11,17 @@ from typing import Any
 import numpy as np
 
 from audiotool.audio.mono import to_mono
-from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.audio.reader import AudioInfo, AudioReader, probe, read
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.base import (
     BLOCK,
     METRICS,
+    Both,
     JointMetric,
     Metric,
     Mixture,
     NonIntrusiveMetric,
+    Pair,
     Recording,
     StemScore,
     Value,
@@ -28,8 +30,18 @@ from audiotool.metrics.base import (
 from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.pesq import WIDE_BAND_RATE
 from audiotool.metrics.rows import Row
-from audiotool.metrics.score import attempted, finite, measured, score_channels
+from audiotool.metrics.score import (
+    attempted,
+    finite,
+    mean_of_channels,
+    measure_all,
+    measured,
+    score_channels,
+)
 from audiotool.version import __version__
+
+LONG_S = 120.0
+"""Length from which files are compared block by block, in constant memory, in seconds."""
 
 
 def score_stems(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
@@ -164,12 +176,18 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     Raises:
         InputError: a file cannot be read, or has other channels.
     """
-    reference, rate = read(place)
-    estimate = _matching(files.estimate, reference, rate, row)
-    if "pesq" in metrics and rate < WIDE_BAND_RATE:
-        row.notes.append(f"PESQ is narrow-band at {rate} Hz: another scale than wide-band")
+    info = probe(place)
+    if "pesq" in metrics and info.sample_rate < WIDE_BAND_RATE:
+        row.notes.append(f"PESQ is narrow-band at {info.sample_rate} Hz: another scale than wide-band")
     asked = any(METRICS.get(name).uses_edge for name in metrics)
     edge = _edge(files.noisy) if files.noisy is not None and asked else None
+    if _is_long(files, place, info, metrics):
+        row.values = _compare_blocks(place, files.estimate, metrics, edge, row)
+        if files.noisy is not None:
+            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row)
+        return
+    reference, rate = read(place)
+    estimate = _matching(files.estimate, reference, rate, row)
     others: list[Waveform] = []
     if any(METRICS.get(name).uses_interferers for name in metrics):
         others = _interferers(files, reference, rate)
@@ -178,6 +196,46 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     if files.noisy is not None:
         noisy = _matching(files.noisy, reference, rate, row, is_array=True)
         row.baseline = score_channels(reference, noisy, rate, metrics, edge, others)
+
+
+def _is_long(files: FilePair, place: Path, info: AudioInfo, metrics: Sequence[str]) -> bool:
+    """Whether files are compared block by block: they are long, and need no resampling or other signals."""
+    if info.seconds is None or info.seconds < LONG_S:
+        return False
+    if any(METRICS.get(name).uses_interferers for name in metrics):
+        return False
+    try:
+        others = [probe(path) for path in (files.estimate, files.noisy) if path is not None]
+    except AudiotoolError:
+        # The estimate may still be scored if only the input cannot be read.
+        return False
+    return all(
+        (other.sample_rate, other.channels, other.frames is None) == (info.sample_rate, info.channels, False)
+        for other in others
+    )
+
+
+def _compare_blocks(
+    reference: Path, other: Path, metrics: Sequence[str], edge_hz: float | None, row: Row
+) -> dict[str, Value]:
+    """Return the scores of a file, read block by block together with its reference."""
+    first, second = probe(reference), probe(other)
+    if first.frames != second.frames:
+        row.notes.append(_unequal(other.name, second.frames or 0, first.frames or 0))
+    found = [METRICS.get(name) for name in metrics]
+    each = []
+    for channel in range(first.channels):
+        pair = Pair.of_blocks(partial(_blocks, reference, other, channel), first.sample_rate, edge_hz)
+        each.append(measure_all(pair, found))
+    return mean_of_channels(each, metrics)
+
+
+def _blocks(reference: Path, estimate: Path, channel: int) -> Iterator[Both]:
+    """Yield one channel of two files, (time,) float64, up to the end of the shorter one."""
+    with AudioReader(reference) as first, AudioReader(estimate) as second:
+        for blocks in zip(first.blocks(BLOCK), second.blocks(BLOCK), strict=False):
+            length = min(map(len, blocks))
+            yield Both(*(block[:length, channel].astype(np.float64) for block in blocks))
 
 
 def _interferers(files: FilePair, reference: Waveform, sample_rate: int) -> list[Waveform]:
@@ -211,9 +269,10 @@ def _edge(path: Path) -> float | None:
     """Return the highest frequency of a file's content in Hz, None for silence."""
     from audiotool.dsp.bandwidth import BandwidthMeter
 
-    waveform, rate = read(path)
-    meter = BandwidthMeter(rate)
-    meter.feed(waveform)
+    with AudioReader(path) as reader:
+        meter = BandwidthMeter(reader.info.sample_rate)
+        for block in reader.blocks(BLOCK):
+            meter.feed(block.T)
     return meter.bandwidth_hz()
 
 
@@ -237,6 +296,9 @@ def _matching(
         raise InputError(f"{path} has {len(waveform)} channels, its reference {len(reference)}")
     own, others = waveform.shape[1], reference.shape[1]
     if own != others:
-        shorter = min(own, others)
-        row.notes.append(f"{path.name} has {own} samples, its reference {others}: the first {shorter} count")
+        row.notes.append(_unequal(path.name, own, others))
     return waveform
+
+
+def _unequal(name: str, own: int, others: int) -> str:
+    return f"{name} has {own} samples, its reference {others}: the first {min(own, others)} count"

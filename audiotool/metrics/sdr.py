@@ -6,10 +6,11 @@ Values are held within ±`LIMIT_DB`: an estimate equal to its reference has no f
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform, is_silent
+from audiotool.metrics.base import Both, Metric, Pair, Unscorable, Waveform, is_silent
 
 LIMIT_DB = 100.0
 
@@ -26,7 +27,8 @@ class SiSdr(Metric):
 
     def measure(self, pair: Pair) -> float:
         pair.require_sound(estimate=True)
-        return si_sdr(pair.reference, pair.estimate)
+        means = pair.facts[0].mean, pair.facts[1].mean
+        return _si_sdr_db(lambda: (Both(r - means[0], e - means[1]) for r, e in pair.blocks()))
 
 
 class Sdr(Metric):
@@ -57,7 +59,11 @@ class Snr(Metric):
 
     def measure(self, pair: Pair) -> float:
         pair.require_sound()
-        return _ratio_db(pair.reference, pair.estimate - pair.reference)
+        power = error = 0.0
+        for reference, estimate in pair.blocks():
+            power += float(np.dot(reference, reference))
+            error += float(np.dot(estimate - reference, estimate - reference))
+        return _power_ratio_db(power, error)
 
 
 class SiSir(Metric):
@@ -105,10 +111,8 @@ def _parts(pair: Pair) -> tuple[Waveform, Waveform, Waveform]:
 
 def si_sdr(reference: Waveform, estimate: Waveform) -> float:
     """SI-SDR in dB of two (time,) waveforms; see `SiSdr`."""
-    reference = reference - reference.mean()
-    estimate = estimate - estimate.mean()
-    target = np.dot(estimate, reference) / max(np.dot(reference, reference), 1e-300) * reference
-    return _ratio_db(target, estimate - target)
+    both = Both(reference - reference.mean(), estimate - estimate.mean())
+    return _si_sdr_db(lambda: iter([both]))
 
 
 def best_permutation(references: Waveform, estimates: Waveform) -> tuple[int, ...]:
@@ -124,8 +128,25 @@ def best_permutation(references: Waveform, estimates: Waveform) -> tuple[int, ..
     return max(itertools.permutations(stems), key=lambda order: sum(ratios[n][order[n]] for n in stems))
 
 
+def _si_sdr_db(blocks: Callable[[], Iterator[Both]]) -> float:
+    """Return SI-SDR in dB of a pair without means, whose blocks are read twice."""
+    power = product = 0.0
+    for reference, estimate in blocks():
+        power += float(np.dot(reference, reference))
+        product += float(np.dot(estimate, reference))
+    scale = product / max(power, 1e-300)
+    error = 0.0
+    for reference, estimate in blocks():
+        distortion = estimate - scale * reference
+        error += float(np.dot(distortion, distortion))
+    return _power_ratio_db(scale**2 * power, error)
+
+
 def _ratio_db(signal: Waveform, error: Waveform) -> float:
-    power, error_power = float(np.dot(signal, signal)), float(np.dot(error, error))
+    return _power_ratio_db(float(np.dot(signal, signal)), float(np.dot(error, error)))
+
+
+def _power_ratio_db(power: float, error_power: float) -> float:
     if power <= 0 or error_power <= 0:
         return LIMIT_DB if power > 0 else -LIMIT_DB
     return min(max(10 * float(np.log10(power / error_power)), -LIMIT_DB), LIMIT_DB)

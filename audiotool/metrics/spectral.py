@@ -6,13 +6,10 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
+from audiotool.metrics.base import Metric, Pair, Unscorable
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-BLOCK = 1 << 19
-"""Samples analysed at a time."""
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """(n_fft, hop) of the multi-resolution distance."""
@@ -115,15 +112,18 @@ def _analysed(pair: Pair, analysis: Callable[..., tuple[Tensor, Any]]) -> Iterat
     import torch
 
     states: list[Any] = [None, None]
-    for start in range(0, len(pair.reference), BLOCK):
-        final = start + BLOCK >= len(pair.reference)
+    blocks = pair.blocks()
+    both = next(blocks, None)
+    while both is not None:
+        following = next(blocks, None)
         frames = []
-        for n, waveform in enumerate((pair.reference, pair.estimate)):
-            block: Waveform = waveform[start : start + BLOCK].astype("float32")
-            output, states[n] = analysis(torch.from_numpy(block)[None], states[n], final)
+        for n, waveform in enumerate(both):
+            block = torch.from_numpy(waveform.astype("float32"))[None]
+            output, states[n] = analysis(block, states[n], following is None)
             frames.append(output)
         if frames[0].shape[-1]:
             yield frames[0], frames[1]
+        both = following
 
 
 def _log_power(spec: Tensor) -> Tensor:

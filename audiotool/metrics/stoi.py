@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from audiotool.metrics.base import Metric, Pair, Unscorable, equal_parts, is_silent
+from audiotool.metrics.base import Metric, Pair, Unscorable, is_silent
 
 WINDOW_S = 120
 SHORTEST_S = 0.4
@@ -27,11 +27,10 @@ class Stoi(Metric):
         import pystoi
 
         pair.require_sound()
-        if len(pair.reference) < SHORTEST_S * pair.sample_rate:
+        if pair.length() < SHORTEST_S * pair.sample_rate:
             raise Unscorable(f"shorter than STOI's {SHORTEST_S} s")
         scores = []
-        for part in equal_parts(len(pair.reference), WINDOW_S * pair.sample_rate):
-            reference, estimate = pair.reference[part], pair.estimate[part]
+        for _, (reference, estimate) in pair.windows(pair.sample_rate, WINDOW_S * pair.sample_rate):
             if is_silent(reference):
                 continue
             with warnings.catch_warnings():

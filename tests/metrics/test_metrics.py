@@ -143,7 +143,7 @@ def test_spectral_metrics_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatc
     p = pair(1.0)
     names = ("lsd", "lsd_high", "mel_l1", "mrstft")
     whole = {name: measure(name, p) for name in names}
-    monkeypatch.setattr("audiotool.metrics.spectral.BLOCK", 777)
+    monkeypatch.setattr("audiotool.metrics.base.BLOCK", 777)
     for name in names:
         assert measure(name, p) == pytest.approx(whole[name], rel=1e-5)
 

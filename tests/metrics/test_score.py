@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -328,3 +329,51 @@ def test_what_else_was_heard_is_interference(clean: np.ndarray, tmp_path: Path) 
     assert alone.values["si_sir"].value is None
     noisy_input = replace(pairs[0], interferers=(), noisy=tmp_path / "noisy" / "m.wav")
     assert score_pair(noisy_input, ["si_sir"]).values["si_sir"].value == pytest.approx(20, abs=8)
+
+
+@pytest.mark.parametrize("rate", [16000, 22050])
+def test_long_files_are_compared_block_by_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: int
+) -> None:
+    """Every metric has the number that it has of the whole files."""
+    clean = speech_like(3.1, rate, 2)
+    reference = write(tmp_path / "clean.wav", clean)
+    estimate = write(tmp_path / "out.wav", noisy(clean)[:, :-200])
+    noisy_input = write(tmp_path / "in.wav", noisy(clean, 0.2))
+    files = FilePair("a", reference, estimate, noisy_input)
+    names = [*("stoi", "estoi", "si_sdr", "snr", "seg_snr", "llr", "wss", "lsd", "lsd_high", "mel_l1")]
+    names += ["mrstft", "sdr", *(["pesq", "csig", "cbak", "covl"] if find_spec("pesq") else [])]
+    whole = score_pair(files, names)
+    monkeypatch.setattr("audiotool.metrics.score_files.LONG_S", 1.0)
+    monkeypatch.setattr("audiotool.metrics.score_files.BLOCK", 10_007)
+    monkeypatch.setattr("audiotool.metrics.base.BLOCK", 10_007)
+    monkeypatch.setattr(
+        "audiotool.metrics.score_files.score_channels", lambda *arguments: pytest.fail("read as a whole")
+    )
+    blocks = score_pair(files, names)
+    assert blocks.notes == whole.notes
+    for side, expected in ((blocks.values, whole.values), (blocks.baseline, whole.baseline)):
+        for name in names:
+            assert side[name].value == pytest.approx(expected[name].value, abs=1e-6), name
+
+
+def test_what_needs_more_than_blocks_is_compared_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiotool.metrics.score_files.LONG_S", 0.1)
+    clean = speech_like(1.5, RATE)
+    reference = write(tmp_path / "clean.wav", clean)
+    slower = write(tmp_path / "slow.wav", noisy(clean)[:, ::2], RATE // 2)
+    row = score_pair(FilePair("a", reference, slower), ["si_sdr"])
+    assert "slow.wav resampled from 8000 to 16000 Hz" in row.notes
+    same = write(tmp_path / "out.wav", noisy(clean))
+    row = score_pair(
+        FilePair("a", reference, same, write(tmp_path / "in.wav", noisy(clean, 0.2))), ["si_sir"]
+    )
+    assert row.values["si_sir"].value is not None
+    stereo = write(tmp_path / "stereo.wav", np.concatenate((clean, clean)))
+    assert "2 channels" in score_pair(FilePair("a", reference, stereo), ["snr"]).reasons["snr"]
+    silent = write(tmp_path / "silent.wav", 0 * clean)
+    assert score_pair(FilePair("a", silent, same), ["snr"]).reasons["snr"] == "the reference is silent"
+    row = score_pair(FilePair("a", reference, same, tmp_path / "missing.wav"), ["snr"])
+    assert row.values["snr"].value is not None
