@@ -31,11 +31,11 @@ class StandardOutput(io.TextIOWrapper):
     """Standard output whose errors are messages for the user."""
 
     def write(self, text: str) -> int:
-        with _told():
+        with _as_input_error():
             return super().write(text)
 
     def flush(self) -> None:
-        with _told():
+        with _as_input_error():
             super().flush()
 
 
@@ -168,7 +168,7 @@ def silent_libraries() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _as_input_error() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:

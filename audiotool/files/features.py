@@ -133,6 +133,7 @@ def _check(reader: FeatureReader, vocoder: Engine, f0: str | Path | None) -> Any
 
 
 def _with_f0(reader: FeatureReader, track: Any, frames: int) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield blocks (rows, frames) of a feature file, with the track of F0 as last row if there is one."""
     position = 0
     for block in reader.blocks(frames):
         if track is None:
@@ -175,7 +176,7 @@ class MelAnalysis(FileProcessor):
         `audio.mono`.
 
         Args:
-            source: anything libsndfile reads, or "-".
+            source: path of a recording, or "-".
             target: `.npy`, `.npz` or `.safetensors`.
             progress: called after every block, in input samples.
         Raises:

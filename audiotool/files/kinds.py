@@ -1,4 +1,4 @@
-"""The kinds of inputs and outputs of a run, which planning needs before any file is opened."""
+"""The kinds of inputs and outputs of a run, for planning before any file is opened."""
 
 from __future__ import annotations
 

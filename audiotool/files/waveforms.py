@@ -31,7 +31,7 @@ class Opened:
         session: processes the recording.
         size: input samples to feed at a time.
         bandwidth_hz: highest frequency at which the recording has content; None where it was not measured.
-        remarks: what a first pass has found, for the user.
+        remarks: results of the first pass, for the user.
     """
 
     session: Session
@@ -63,8 +63,8 @@ def process_file(
 
     Args:
         opener: opens the stream.
-        stems: names of its outputs.
-        source: anything libsndfile reads.
+        stems: names of the stream's outputs.
+        source: path of a recording, or "-".
         target: a path for one stem, else a `Target`.
         progress: called after every block, in input samples.
         raw: format of bare samples in input and output pipes; None is WAV.

@@ -1,6 +1,6 @@
-"""What the loop asks of a sound system: its devices, and one stream from one of them to another.
+"""The interface of sound systems, and the choice of devices and of a sample rate.
 
-`portaudio.PortAudio` is the real one; tests have others.
+`portaudio.PortAudio` implements it. Tests use implementations without devices.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from audiotool.errors import DeviceError, PlanError
 Samples = NDArray[np.float32]
 
 Callback = Callable[[Samples, Samples, bool, bool], None]
-"""Called with (frames, channels) that came in, (frames, channels) to fill, and whether the device has had
-too little to play (underflow) or has lost input (overflow) since the last call."""
+"""Function of (input (frames, channels), output (frames, channels) to fill, underflow, overflow).
+
+`underflow`: the output device had too few samples since the last call. `overflow`: the input device has lost
+samples since then.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class Device:
     """A sound device.
 
     Args:
-        number: by which it is chosen.
-        inputs, outputs: channels at most.
-        sample_rate: its own, Hz.
+        number: index by which the device is chosen.
+        name: as the sound system has it.
+        inputs, outputs: greatest number of channels; 0 where the device has no input or no output.
+        sample_rate: default of the device in Hz.
     """
 
     number: int
@@ -40,13 +44,13 @@ class Device:
 
 @dataclass(frozen=True)
 class Form:
-    """How samples go in and out.
+    """The format of a stream between two devices.
 
     Args:
-        input, output: numbers of devices.
-        sample_rate: Hz.
-        block: samples a callback.
-        inputs, outputs: channels.
+        input, output: numbers of the devices.
+        sample_rate: Hz, of both devices.
+        block: samples a channel of each callback.
+        inputs, outputs: numbers of channels.
         buffer_seconds: least length of the devices' buffers; 0 is the shortest that the devices offer.
     """
 
@@ -60,45 +64,56 @@ class Form:
 
 
 class DeviceStream(Protocol):
-    """An open stream; it calls back from `start` on, in a thread of its own."""
+    """A stream between two devices, which calls its callback in a thread of its own."""
 
     @property
     def active(self) -> bool:
-        """Whether it still calls back."""
+        """Whether the stream still calls its callback."""
 
     @property
     def latency_seconds(self) -> float:
-        """What the devices and their buffers hold back, input and output together."""
+        """Latency of both devices and their buffers together, in seconds."""
 
     def start(self) -> None:
-        """Begin. DeviceError: the devices do not."""
+        """Start the callbacks.
+
+        Raises:
+            DeviceError: the devices do not start.
+        """
 
     def close(self) -> None:
-        """Stop and release the devices; they may be gone."""
+        """Stop the callbacks and release the devices, also if they are gone."""
 
 
 class Backend(Protocol):
     """A sound system."""
 
     def devices(self) -> Sequence[Device]:
-        """All there are."""
+        """Return all devices."""
 
     def defaults(self) -> tuple[int | None, int | None]:
-        """Numbers of the devices that are taken for input and output where none is named."""
+        """Return the numbers of the default input and output devices; None where there is none."""
 
     def takes(self, form: Form) -> str | None:
-        """Why the devices refuse a form, None where they take it."""
+        """Return the reason why the devices refuse a format; None if they take it."""
 
     def open(self, form: Form, callback: Callback) -> DeviceStream:
-        """A stream that has not begun. DeviceError: the devices refuse it."""
+        """Return a stream that has not started.
+
+        Raises:
+            DeviceError: the devices refuse the format.
+        """
 
 
 def choose(backend: Backend, asked: str | None, output: bool = False) -> Device:
-    """The device that was asked for by its number or a part of its name, capitals or not.
+    """Return the input or output device with a number, or with a part of a name.
 
+    Args:
+        asked: the number, or a part of the name in any case; None takes the default device.
+        output: True chooses an output device.
     Raises:
-        DeviceError: there is none.
-        PlanError: what was asked for fits none, or several.
+        DeviceError: the sound system has no such devices.
+        PlanError: `asked` fits no device, or several.
     """
     kind = "output" if output else "input"
     every = list(backend.devices())
@@ -129,13 +144,16 @@ def choose(backend: Backend, asked: str | None, output: bool = False) -> Device:
 def agree(
     backend: Backend, source: Device, sink: Device, rates: Sequence[int], block_of: Callable[[int], int]
 ) -> Form:
-    """The first sample rate that both devices take, with one channel in if possible and up to two out.
+    """Return the format with the first sample rate that both devices take.
+
+    It has one input channel if the device allows that, and at most two output channels.
 
     Args:
-        rates: Hz, the best first.
-        block_of: samples a callback at a rate.
+        source, sink: input and output device.
+        rates: sample rates in Hz, the preferred one first.
+        block_of: function of a sample rate that returns the samples of a callback.
     Raises:
-        DeviceError: they take none of them.
+        DeviceError: the devices take none of the rates.
     """
     reason: str | None = None
     for rate in dict.fromkeys(rates):

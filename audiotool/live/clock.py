@@ -1,27 +1,29 @@
-"""Input that a device has lost without a word: the samples that came, held against the clock."""
+"""Detect input that a device has lost without reporting it, by comparing the samples with the clock."""
 
 from __future__ import annotations
 
 import math
 
 WINDOW_SECONDS = 1.0
-"""The most punctual callback of so long says how late the input is; a device's clock may drift meanwhile."""
+"""Length of a window in seconds. The earliest callback of a window measures how late the input is. A device's
+clock drifts little in a window."""
 
 TOLERANCE_SECONDS = 0.005
-"""Smaller jumps are scheduling."""
+"""Smallest jump in seconds that counts as lost input. Smaller ones come from scheduling."""
 
 
 class InputClock:
-    """How much input is missing.
+    """Measure how much input is missing.
 
-    A callback may come late, and several at once after that, but none comes before its samples were recorded:
-    of the callbacks of a second, the most punctual one tells how far the samples are behind the clock. Where
-    that jumps, samples are missing. Clocks of sound devices are off by 0.2 ms in a second at most.
+    A callback may come late, and several may follow at once, but none comes before its samples were recorded.
+    In each window the earliest callback therefore measures by how much the samples are behind the clock. A
+    jump of this number from one window to the next is missing input. Clocks of sound devices drift by at most
+    0.2 ms in a second.
 
     Args:
         sample_rate: Hz.
     Attributes:
-        lost_seconds: so far.
+        lost_seconds: length of the missing input so far, in seconds.
     """
 
     def __init__(self, sample_rate: int) -> None:
@@ -33,7 +35,12 @@ class InputClock:
         self._until = -math.inf
 
     def take(self, frames: int, now: float) -> None:
-        """Count samples of a callback that came at a time in seconds."""
+        """Count a callback.
+
+        Args:
+            frames: its samples a channel.
+            now: time of the callback in seconds.
+        """
         self._frames += frames
         if now > self._until:
             self.close()
@@ -41,7 +48,7 @@ class InputClock:
         self._least = min(self._least, now - self._frames / self._rate)
 
     def close(self) -> None:
-        """End a window; at the end, that of the last callbacks."""
+        """End the window. The caller does so after the last callback."""
         missing = self._least - self._behind
         if math.isfinite(missing) and missing > TOLERANCE_SECONDS:
             self.lost_seconds += missing

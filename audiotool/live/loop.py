@@ -1,11 +1,11 @@
 """The loop between two devices: callback, queue, model, queue, callback.
 
-The device's callback copies a block into one ring and a block out of another, and returns; the model runs in
-a thread between them. A callback that is late is a gap in the sound, and a hop of the model takes longer now
-and then (other programs, the first hop of a thread, an onset): in the callback each such hop would be heard,
-here it has the rest of the block and whatever the device's own buffers hold. The price is one block of
-latency, which is part of `latency_seconds`. The callback waits for nothing, writes to no disk, allocates no
-samples.
+The device's callback copies a block into one ring and a block out of another, and returns. The model runs in
+a thread between the rings. A late callback is a gap in the sound, and some hops of the model take longer than
+others (other programs run, a thread's first hop, an onset). In the callback each long hop would cause a gap.
+In its own thread a hop may take the rest of the block and the length of the device's buffers. This costs one
+block of latency, which is part of `latency_seconds`. The callback waits for nothing, writes no file and
+allocates no memory for samples.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from audiotool.live.recorder import Recorder
 from audiotool.live.ring import Ring
 from audiotool.pipeline import LiveStream
 
-HELD_SECONDS = 1.0
-"""What each ring holds; a model that falls further behind loses input."""
+RING_SECONDS = 1.0
+"""Capacity of each ring in seconds. Input is lost if the model is further behind."""
 
 GONE_SECONDS = 3.0
-"""A device that has not called for so long has been unplugged, or hangs."""
+"""Seconds without a callback after which a device counts as stopped."""
 
 ATTEMPTS = 3
 """Number of times in a row that a stopped stream is opened again. PortAudio also ends streams whose devices
@@ -40,7 +40,12 @@ STEADY_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Levels:
-    """Peaks since they were asked for last, of full scale 1."""
+    """Greatest absolute samples since the last query; full scale is 1.
+
+    Args:
+        before: of the input.
+        after: of the model's output.
+    """
 
     before: float
     after: float
@@ -51,17 +56,19 @@ class LiveLoop:
 
     Args:
         backend: the sound system.
-        form: devices, rate and block.
-        live: a stream of the form's rate, one channel, one output.
-        recorder: gets input and output; the caller commits it.
-        device_seconds: the devices' latency as it was measured; None is what they say of themselves.
+        form: devices, sample rate and block.
+        live: a stream of the same sample rate with one channel and one output.
+        recorder: records input and output; the caller commits it.
+        device_seconds: measured latency of the devices in seconds; None takes the value that they report.
     Attributes:
-        underruns: blocks, whole or in part, that were silence because the output was late.
-        overruns: blocks of input that were lost, as the device says, or because the model is behind.
-        callbacks: blocks so far.
-        processed: samples that the model has had.
+        underruns: number of output blocks that were silent, in part or as a whole, because output was late.
+        overruns: number of input blocks that were lost: as the device reports, or because the model was late.
+        callbacks: number of callbacks.
+        processed: number of samples that the model has processed.
         reopened: number of times that the devices had stopped and were opened again.
-        bypass: set it, and the input is heard as it is, as late as the output would be.
+        bypass: True plays the input with the latency of the output. It may be changed at any time.
+    Raises:
+        DeviceError: the devices refuse the format.
     """
 
     def __init__(
@@ -78,17 +85,17 @@ class LiveLoop:
         self._mix = live.settings.mix
         self.bypass = False
         self._before = self._after = 0.0
-        room = max(round(HELD_SECONDS * form.sample_rate), 8 * form.block)
+        room = max(round(RING_SECONDS * form.sample_rate), 8 * form.block)
         # A block is fed while the next one is recorded, and its output may lag by the stream's latency.
-        self._held = live.latency + form.block
-        self._in, self._out = Ring(room), Ring(room + self._held)
-        self._out.write(np.zeros(self._held, np.float32))
+        self._delay = live.latency + form.block
+        self._in, self._out = Ring(room), Ring(room + self._delay)
+        self._out.write(np.zeros(self._delay, np.float32))
         self._mono = np.zeros(form.block, np.float32)
         self._lost = 0
         self._called = threading.Event()
         self._ending = False
         self._error: Exception | None = None
-        self._heard = time.monotonic()
+        self._last_call = time.monotonic()
         self._worker = threading.Thread(target=self._work, name="live", daemon=True)
         self._clock = InputClock(form.sample_rate)
         self._device_seconds = device_seconds
@@ -96,41 +103,45 @@ class LiveLoop:
 
     @property
     def latency_seconds(self) -> float:
-        """From the microphone to the loudspeaker: devices, one block, model, resampling."""
+        """Latency from microphone to loudspeaker in seconds: devices, one block, model and resampling."""
         devices = self._device_seconds
         if devices is None:
             devices = self._stream.latency_seconds
-        return devices + self._held / self._form.sample_rate
+        return devices + self._delay / self._form.sample_rate
 
     @property
     def lost_seconds(self) -> float:
-        """Input that has not come, by the clock: drivers lose some without saying so."""
+        """Seconds of input that drivers have lost without reporting it, see `InputClock`."""
         return self._clock.lost_seconds
 
     def start(self) -> None:
-        """Begin; DeviceError: the devices do not."""
-        self._heard = time.monotonic()
+        """Start the devices and the model's thread.
+
+        Raises:
+            DeviceError: the devices do not start.
+        """
+        self._last_call = time.monotonic()
         self._worker.start()
         self._stream.start()
 
     def levels(self) -> Levels:
-        """Before and after the model, since the last call."""
+        """Return the levels since the last call."""
         found = Levels(self._before, self._after)
         self._before = self._after = 0.0
         return found
 
     def check(self) -> None:
-        """See whether all still goes on.
+        """Check that the stream still runs. A stream that has stopped is opened again.
 
         Raises:
-            DeviceError: the devices have stopped.
+            DeviceError: the devices are gone, or have stopped several times in a row.
             AudiotoolError: the model or a recording failed.
         """
         if self._error is not None:
             raise self._error
         if self._recorder is not None:
             self._recorder.check()
-        if time.monotonic() - self._heard > GONE_SECONDS:
+        if time.monotonic() - self._last_call > GONE_SECONDS:
             raise self._stopped()
         if self._stream.active:
             return
@@ -142,7 +153,7 @@ class LiveLoop:
         self._reopen()
 
     def _reopen(self) -> None:
-        """Open the stopped devices again, with twice the buffers.
+        """Open the stopped devices again, with buffers of twice the length.
 
         Raises:
             DeviceError: they are gone.
@@ -151,7 +162,7 @@ class LiveLoop:
         block_seconds = self._form.block / self._form.sample_rate
         longer = max(self._stream.latency_seconds, 2 * self._form.buffer_seconds, 2 * block_seconds)
         self._stream.close()
-        self._began, self._heard = self.callbacks, time.monotonic()
+        self._began, self._last_call = self.callbacks, time.monotonic()
         self._form = dataclasses.replace(self._form, buffer_seconds=longer)
         self._device_seconds = None
         try:
@@ -169,7 +180,7 @@ class LiveLoop:
         return DeviceError("the sound device has stopped: was it unplugged? Plug it in and start again")
 
     def stop(self) -> None:
-        """Release the devices; what they gave is processed to its end, for the recording."""
+        """Release the devices, and process the remaining input for the recording."""
         self._stream.close()
         self._clock.close()
         self._ending = True
@@ -177,11 +188,11 @@ class LiveLoop:
         if self._worker.is_alive():
             self._worker.join()
 
-    def _call(self, came: Samples, wanted: Samples, underflow: bool, overflow: bool) -> None:
-        """The device's callback: copies, and nothing else."""
-        frames = len(came)
+    def _call(self, received: Samples, wanted: Samples, underflow: bool, overflow: bool) -> None:
+        """Copy a block in and a block out, as the device's callback."""
+        frames = len(received)
         mono = self._mono[:frames] if frames <= len(self._mono) else np.empty(frames, np.float32)
-        np.mean(came, axis=1, out=mono)
+        np.mean(received, axis=1, out=mono)
         if not self._in.write(mono):
             self._lost += frames
             overflow = True
@@ -190,13 +201,13 @@ class LiveLoop:
         self.callbacks += 1
         self.overruns += overflow
         self.underruns += bool(missing) or underflow
-        self._heard = time.monotonic()
-        self._clock.take(frames, self._heard)
+        self._last_call = time.monotonic()
+        self._clock.take(frames, self._last_call)
         self._called.set()
 
     def _work(self) -> None:
-        """The model's thread."""
-        forgotten = 0
+        """Run the model, in a thread of its own."""
+        replaced = 0
         try:
             while not self._ending or self._in.ready:
                 self._called.wait()
@@ -204,37 +215,37 @@ class LiveLoop:
                 lost = self._lost
                 while self._in.ready:
                     self._step(self._in.read(min(self._in.ready, self._form.block))[0])
-                if lost > forgotten:
-                    # Silence in place of what was lost, so that the latency stays what it is.
-                    silence = np.zeros(lost - forgotten, np.float32)
-                    self._keep(0, silence)
-                    self._give(silence)
-                    forgotten = lost
+                if lost > replaced:
+                    # Silence replaces lost input, so that the latency does not change.
+                    silence = np.zeros(lost - replaced, np.float32)
+                    self._record(0, silence)
+                    self._play(silence)
+                    replaced = lost
                 if self._ending:
                     self._called.set()
             if self.callbacks:
-                self._keep(1, np.asarray(self._live.flush()))
-        except Exception as error:  # `check` tells it where somebody listens
+                self._record(1, np.asarray(self._live.flush()))
+        except Exception as error:  # `check` raises it in the main thread
             self._error = error
 
     def _step(self, samples: Samples) -> None:
-        # Some drivers give whatever was in memory before the first sample has come.
+        # Some drivers pass uninitialised memory before the first sample has arrived.
         np.clip(np.nan_to_num(samples, copy=False), -1.0, 1.0, out=samples)
         mix = 0.0 if self.bypass else self._mix
         if self._live.settings.mix != mix:
             self._live.settings = dataclasses.replace(self._live.settings, mix=mix)
         self._before = max(self._before, float(np.abs(samples).max()))
-        self._keep(0, samples)
-        self._give(self._live.feed(samples))
+        self._record(0, samples)
+        self._play(self._live.feed(samples))
         self.processed += len(samples)
 
-    def _give(self, output: Samples) -> None:
+    def _play(self, output: Samples) -> None:
         if not len(output):
             return
         self._after = max(self._after, float(np.abs(output).max()))
         self._out.write(output)
-        self._keep(1, output)
+        self._record(1, output)
 
-    def _keep(self, which: int, samples: Samples) -> None:
+    def _record(self, which: int, samples: Samples) -> None:
         if self._recorder is not None:
             self._recorder.put(which, samples)

@@ -1,7 +1,7 @@
-"""The latency of two devices, measured: bursts of noise are played and listened for.
+"""Measure the latency of two devices: play bursts of noise and find them in the input.
 
-A cable from the output to the input, a null sink whose monitor is the input, or a loudspeaker beside the
-microphone lets the input hear the output.
+The input must receive the output: by a cable, by a null sink whose monitor is the input, or by a loudspeaker
+beside the microphone.
 """
 
 from __future__ import annotations
@@ -14,37 +14,40 @@ from audiotool.errors import DeviceError
 from audiotool.live.backend import Backend, Form, Samples
 
 BURSTS = 6
-"""The first one is not counted: buffers fill while it is played."""
+"""Number of bursts. The first is not evaluated, because buffers fill while it is played."""
 
 SPACING_SECONDS = 0.5
-"""Also the longest round trip that is found."""
+"""Seconds from one burst to the next, and so the longest round trip that can be measured."""
 
 BURST_SECONDS = 0.01
+"""Length of a burst in seconds."""
+
 LEVEL = 0.25
+"""Absolute value of a burst's samples; full scale is 1."""
 
 CLEAR = 8.0
-"""By which a burst stands out of the correlation's root mean square."""
+"""Least ratio of the correlation's peak to its root mean square for a burst that was received."""
 
 AGREE_SECONDS = 0.002
-"""By which the bursts may differ."""
+"""Greatest difference of the measured delays in seconds."""
 
 
 def round_trip(backend: Backend, form: Form) -> float:
-    """Seconds from a sample's being given to the output until it comes from the input.
+    """Measure the seconds from the writing of a sample to the output until the input returns it.
 
     Raises:
-        DeviceError: the input does not hear the output, or not equally late each time.
+        DeviceError: the input does not receive the output, the delays differ, or the devices stop.
     """
     rng = np.random.default_rng(0)
     burst = LEVEL * np.sign(rng.standard_normal(round(BURST_SECONDS * form.sample_rate))).astype(np.float32)
     spacing = round(SPACING_SECONDS * form.sample_rate)
-    heard = _heard(backend, form, burst, spacing)
-    found = np.correlate(heard, burst, "valid")[: BURSTS * spacing].reshape(BURSTS, spacing)[1:]
+    received = _received(backend, form, burst, spacing)
+    found = np.correlate(received, burst, "valid")[: BURSTS * spacing].reshape(BURSTS, spacing)[1:]
     clear = np.abs(found).max(axis=1) > CLEAR * np.sqrt(np.mean(np.square(found), axis=1)) + 1e-9
     if not clear.all():
         raise DeviceError(
-            "the input does not hear the output: connect them by a cable, or by a null sink whose monitor is"
-            " the input"
+            "the input does not receive the output: connect them by a cable, or by a null sink whose"
+            " monitor is the input"
         )
     delays = np.abs(found).argmax(axis=1) / form.sample_rate
     if np.ptp(delays) > AGREE_SECONDS:
@@ -55,20 +58,20 @@ def round_trip(backend: Backend, form: Form) -> float:
     return float(np.median(delays))
 
 
-def _heard(backend: Backend, form: Form, burst: Samples, spacing: int) -> Samples:
-    """What the input hears while bursts are played: one spacing more than there are bursts."""
+def _received(backend: Backend, form: Form, burst: Samples, spacing: int) -> Samples:
+    """Play all bursts and return the input of this time and of one more spacing: (time,)."""
     total = (BURSTS + 1) * spacing
     played = np.zeros(total + form.block, np.float32)
     for n in range(BURSTS):
         played[n * spacing : n * spacing + len(burst)] = burst
-    heard, done, position = np.zeros(total, np.float32), threading.Event(), 0
+    received, done, position = np.zeros(total, np.float32), threading.Event(), 0
 
-    def call(came: Samples, wanted: Samples, underflow: bool, overflow: bool) -> None:
+    def call(block: Samples, wanted: Samples, underflow: bool, overflow: bool) -> None:
         nonlocal position
-        frames = min(len(came), total - position)
+        frames = min(len(block), total - position)
         wanted[:] = 0.0
         wanted[:frames] = played[position : position + frames, None]
-        heard[position : position + frames] = came[:frames].mean(axis=1)
+        received[position : position + frames] = block[:frames].mean(axis=1)
         position += frames
         if position == total:
             done.set()
@@ -80,4 +83,4 @@ def _heard(backend: Backend, form: Form, burst: Samples, spacing: int) -> Sample
             raise DeviceError("the sound device has stopped: was it unplugged? Plug it in and start again")
     finally:
         stream.close()
-    return heard
+    return received

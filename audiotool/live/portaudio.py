@@ -1,4 +1,4 @@
-"""PortAudio, by the package sounddevice: ALSA, PulseAudio, JACK, CoreAudio, WASAPI."""
+"""PortAudio through the package sounddevice: ALSA, PulseAudio, JACK, Core Audio, WASAPI."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from audiotool.live.backend import Callback, Device, DeviceStream, Form, Samples
 
 
 class PortAudio:
-    """The devices of this machine.
+    """The sound system of this machine.
 
     Raises:
-        DependencyError: sounddevice or PortAudio itself is missing.
-        DeviceError: PortAudio does not begin.
+        DependencyError: sounddevice or PortAudio is not installed.
+        DeviceError: PortAudio does not start.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class PortAudio:
         self._library: Any = sounddevice
 
     def devices(self) -> list[Device]:
-        """All that PortAudio found when it was started."""
+        """Return the devices that PortAudio found when it started."""
         return [
             Device(
                 number,
@@ -44,12 +44,12 @@ class PortAudio:
         ]
 
     def defaults(self) -> tuple[int | None, int | None]:
-        """PortAudio's, None for none."""
+        """Return the numbers of PortAudio's default devices; None where there is none."""
         source, sink = self._library.default.device
         return (source if source >= 0 else None), (sink if sink >= 0 else None)
 
     def takes(self, form: Form) -> str | None:
-        """Asked of each device by itself."""
+        """Return why the devices refuse a format, each queried alone; None if they take it."""
         library = self._library
         common = {"dtype": "float32", "samplerate": form.sample_rate}
         try:
@@ -60,7 +60,11 @@ class PortAudio:
         return None
 
     def open(self, form: Form, callback: Callback) -> DeviceStream:
-        """One stream for both devices: PortAudio keeps them in step, or refuses."""
+        """Return one stream for both devices, which PortAudio keeps synchronous.
+
+        Raises:
+            DeviceError: PortAudio refuses the format or the pair of devices.
+        """
         return _Stream(self._library, form, callback)
 
 
@@ -103,7 +107,7 @@ class _Stream:
             raise DeviceError(f"the devices do not start: {_reason(error)}") from error
 
     def close(self) -> None:
-        # Of a device that is gone nothing else is to be expected.
+        # A device that is gone returns errors.
         with contextlib.suppress(self._library.PortAudioError):
             self._stream.abort()
         with contextlib.suppress(self._library.PortAudioError):

@@ -1,4 +1,4 @@
-"""What came in and what went out, into two files."""
+"""Record the input and the output of a live stream to two files."""
 
 from __future__ import annotations
 
@@ -11,27 +11,28 @@ from audiotool.audio.writer import FileWriter
 from audiotool.errors import AudiotoolError, PlanError
 from audiotool.live.backend import Samples
 
-HELD = 1024
-"""Blocks that may wait for the disk: 16 s of hops of 16 ms."""
+QUEUE_BLOCKS = 1024
+"""Greatest number of blocks that wait for the disk: 16 s of hops of 16 ms."""
 
 
 class Recorder:
-    """Two files, written by a thread of their own; they appear when they are complete.
+    """Two files, written by a thread of their own. They appear under their names when they are complete.
 
     Args:
-        source, target: places for the input and the output, as long as each other and aligned.
+        source, target: paths of the recordings of input and output. Both are aligned and equally long.
+        sample_rate: Hz.
     Attributes:
-        lost: blocks that the disk was too slow for.
+        lost: number of blocks that were dropped because the disk was too slow.
     Raises:
-        PlanError: one of them exists, or both are one.
-        InputError: they cannot be written.
+        PlanError: one of the paths exists, or both are the same.
+        InputError: a file cannot be written.
     """
 
     def __init__(self, source: Path, target: Path, sample_rate: int) -> None:
         check_places(source, target)
         self.lost = 0
         self._error: AudiotoolError | None = None
-        self._blocks: queue.Queue[tuple[int, Samples] | None] = queue.Queue(HELD)
+        self._blocks: queue.Queue[tuple[int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
         with contextlib.ExitStack() as opened:
             self._writers = [
                 opened.enter_context(contextlib.closing(FileWriter(path, sample_rate, 1)))
@@ -42,19 +43,32 @@ class Recorder:
         self._thread.start()
 
     def put(self, which: int, samples: Samples) -> None:
-        """Hand on (time,) of the input (0) or the output (1); never waits."""
+        """Queue samples for writing, without waiting.
+
+        Args:
+            which: 0 is the input, 1 the output.
+            samples: (time,).
+        """
         try:
             self._blocks.put_nowait((which, samples))
         except queue.Full:
             self.lost += 1
 
     def check(self) -> None:
-        """Raise what the disk has answered: InputError."""
+        """Raise the error of the writing thread, if it had one.
+
+        Raises:
+            InputError: a file could not be written.
+        """
         if self._error is not None:
             raise self._error
 
     def commit(self) -> None:
-        """Write what still waits, and let both files appear; InputError as a writer's."""
+        """Write all queued blocks and give both files their names.
+
+        Raises:
+            InputError: a file could not be written.
+        """
         self._blocks.put(None)
         self._thread.join()
         try:
@@ -78,7 +92,11 @@ class Recorder:
 
 
 def check_places(*places: Path) -> None:
-    """Refuse places for recordings that would replace something: PlanError."""
+    """Check that recordings replace no file.
+
+    Raises:
+        PlanError: a path exists, or is given twice.
+    """
     for place in places:
         if place.exists():
             raise PlanError(f"{place} exists already: --record replaces nothing, give another name")

@@ -1,4 +1,4 @@
-"""A queue of samples between two threads, of a fixed size, that nobody waits for."""
+"""A queue of samples between two threads, of a fixed size and without locks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from audiotool.live.backend import Samples
 
 
 class Ring:
-    """Samples of one channel; one thread writes and one reads.
+    """Queue of the samples of one channel. One thread writes and another reads; neither waits.
 
-    Positions are counted from the beginning, so that time stays true: what was read before it was written is
-    silence, and is dropped when it comes. Nothing is allocated but what `read` returns without `into`.
+    Positions are counted from the beginning of the stream. If samples are read before they are written, the
+    reader gets silence, and the late samples are dropped when they are written. The position in time is kept.
+    Only `read` without `into` allocates memory.
 
     Args:
-        capacity: samples.
+        capacity: greatest number of samples.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -24,11 +25,11 @@ class Ring:
 
     @property
     def ready(self) -> int:
-        """Samples that can be read."""
+        """Number of samples that can be read."""
         return max(0, self._written - self._read)
 
     def write(self, samples: Samples) -> bool:
-        """Append (time,); False, and nothing is, where there is no room."""
+        """Append samples (time,). Return False, without appending any, if they do not fit."""
         size, count = len(self._samples), len(samples)
         if self._written + count - self._read > size:
             return False
@@ -36,12 +37,19 @@ class Ring:
         head = min(count, size - begin)
         self._samples[begin : begin + head] = samples[:head]
         self._samples[: count - head] = samples[head:]
-        # Last: from here on the reader may take them.
+        # The count changes last: from then on the reader may take the samples.
         self._written += count
         return True
 
     def read(self, count: int, into: Samples | None = None) -> tuple[Samples, int]:
-        """The next samples, and how many of them had not been written yet and are silence."""
+        """Read the next samples.
+
+        Args:
+            count: number of samples.
+            into: (count,) array to fill; None allocates one.
+        Returns:
+            The samples (count,), and how many of them were not written yet and are silence.
+        """
         size, begin = len(self._samples), self._read % len(self._samples)
         taken = np.empty(count, np.float32) if into is None else into
         there = min(count, self.ready)

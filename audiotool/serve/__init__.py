@@ -1,1 +1,1 @@
-"""Streams and files of other programs, by WebSocket and HTTP, many at once."""
+"""A server for many live streams by WebSocket and for files by HTTP."""

@@ -1,12 +1,13 @@
-"""The server's addresses: streams by WebSocket, files by POST, health, metrics and a page to try it.
+"""The server's addresses: streams by WebSocket, files by POST, health, metrics and a page for a browser.
 
     /v1/stream?rate=16000&format=s16le    binary frames in, binary frames out
     /v1/TASK                              a file in, a WAV out
     /health  /metrics  /
 
-A stream: the server says {"type": "hello", ...} with its latency, answers bytes with bytes, takes
-{"type": "settings", "mix": ..., "max_attenuation": ...} at any time, and after {"type": "end"} sends the tail
-and {"type": "bye", ...} with what was done. Nothing of a client is ever a path or a name on the server.
+A stream begins with the server's message {"type": "hello", ...}, which announces its latency. Then the client
+sends samples and receives samples, as binary messages. It may send {"type": "settings", "mix": ...,
+"max_attenuation": ...} at any time. After the client's {"type": "end"} the server sends the tail and
+{"type": "bye", ...} with statistics. No value from a client is used as a path or name on the server.
 """
 
 from __future__ import annotations
@@ -67,13 +68,14 @@ SAFE_HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What one client may take.
+    """Limits of each client.
 
     Args:
-        idle_seconds: without a message, after which a stream ends.
-        stall_seconds: for which a client may not read what it is sent.
-        upload_bytes, upload_seconds: of a file, as sent and as audio.
-        arrival_seconds: for which a file may come.
+        idle_seconds: longest time without a message; then the stream ends.
+        stall_seconds: longest time in which a client reads nothing, or sends nothing of a file.
+        upload_bytes: greatest size of a file in bytes.
+        upload_seconds: greatest length of a file in seconds of audio.
+        arrival_seconds: longest time until a file has arrived.
     """
 
     idle_seconds: float = 60.0
@@ -84,15 +86,15 @@ class Limits:
 
 
 class _Refused(Exception):
-    """A stream or a file that is refused, or given up.
+    """A stream or a file is refused, or is ended early.
 
     Args:
-        code: code of the closing frame of a stream, HTTP status of a file.
-        why: one line for the client.
+        code: code of the closing frame of a stream, or HTTP status of a file.
+        message: one line for the client.
     """
 
-    def __init__(self, code: int, why: AudiotoolError | str) -> None:
-        super().__init__(str(why))
+    def __init__(self, code: int, message: AudiotoolError | str) -> None:
+        super().__init__(str(message))
         self.code = code
 
 
@@ -102,22 +104,22 @@ class _Since:
     not wait.
 
     Args:
-        heard: beginning of the wait for a message.
+        receiving: beginning of the wait for a message.
         sending: beginning of the wait for the client to read.
     """
 
-    heard: float | None = None
+    receiving: float | None = None
     sending: float | None = None
 
 
 class Server:
-    """The addresses around a service.
+    """The addresses of a service.
 
     Args:
         service: steps the streams.
-        token: that a client must bring; None for none.
+        token: token that clients must send; None admits all.
         limits: of each client.
-        hosts: names that clients may know the server by, beside addresses and localhost.
+        hosts: names by which clients may address the server, beside IP addresses and localhost.
     """
 
     def __init__(
@@ -134,7 +136,7 @@ class Server:
         self._files = Files(service.pipeline, self.limits.upload_seconds)
 
     def app(self) -> Starlette:
-        """The application, for any ASGI server."""
+        """Return the application for an ASGI server."""
         task = self.service.pipeline.task
 
         @contextlib.asynccontextmanager
@@ -176,7 +178,7 @@ class Server:
         )
 
     async def _file(self, request: Request) -> Response:
-        """A recording in the body -> a WAV."""
+        """Answer a recording in the body with a WAV."""
         if not self._is_admitted(request):
             return _error(401, "this server asks for a token")
         if not is_of_this_page(request.headers.get("origin"), request.headers.get("host")):
@@ -194,7 +196,7 @@ class Server:
         except AudiotoolError as error:
             return _error(400, str(error))
         except ClientDisconnect:
-            return _error(400, "the client went away")  # nobody reads it
+            return _error(400, "the client went away")  # the answer reaches nobody
         self.service.counters.files += 1
         return Response(answer, media_type="audio/wav")
 
@@ -225,7 +227,7 @@ class Server:
         return b"".join(parts)
 
     async def _stream(self, socket: WebSocket) -> None:
-        """One stream, from its hello to its bye."""
+        """Serve one stream, from its hello to its bye."""
         await socket.accept()
         call: Call | None = None
         try:
@@ -274,77 +276,81 @@ class Server:
         }
         await socket.send_text(json.dumps(hello))
         since = _Since()
-        all_three = [
-            asyncio.create_task(self._listen(socket, call, since)),
-            asyncio.create_task(self._speak(socket, call, since)),
+        tasks = [
+            asyncio.create_task(self._receive(socket, call, since)),
+            asyncio.create_task(self._send(socket, call, since)),
             asyncio.create_task(self._watch(since)),
         ]
         try:
-            left = set(all_three)
-            while left:
-                done, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+            running = set(tasks)
+            while running:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    if task.result() == "said bye":
+                    if task.result() == "bye sent":
                         return
         finally:
-            for task in all_three:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*all_three, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, since: _Since) -> str:
-        """Wait until the client of a stream sends nothing, or reads nothing, for too long.
+        """Watch the limits of time of a stream.
 
-        It looks once a second, which costs less than a timer for each message.
+        They are checked once a second, which costs less than a timer for each message.
 
         Raises:
-            _Refused: always, at that time.
+            _Refused: the client has sent nothing, or has read nothing, for too long.
         """
         limits, loop = self.limits, asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(1.0, limits.idle_seconds / 4, limits.stall_seconds / 4))
             now = loop.time()
-            if since.heard is not None and now - since.heard > limits.idle_seconds:
+            if since.receiving is not None and now - since.receiving > limits.idle_seconds:
                 raise _Refused(GOING_AWAY, f"nothing came for {limits.idle_seconds:g} s")
             if since.sending is not None and now - since.sending > limits.stall_seconds:
                 raise _Refused(POLICY, "what was sent was not read")
 
-    async def _listen(self, socket: WebSocket, call: Call, since: _Since) -> str:
-        """Take what the client sends, until it says that this is all."""
+    async def _receive(self, socket: WebSocket, call: Call, since: _Since) -> str:
+        """Receive the client's messages until the one that ends the stream."""
         loop = asyncio.get_running_loop()
         while True:
             await call.has_room()
-            since.heard = loop.time()
+            since.receiving = loop.time()
             message = await socket.receive()
-            since.heard = None
+            since.receiving = None
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", GOING_AWAY))
             if message.get("bytes") is not None:
                 self.service.feed(call, message["bytes"])
-            elif self._obey(message.get("text") or "", call):
+            elif self._ends(message.get("text") or "", call):
                 self.service.end(call)
-                return "all came"
+                return "all received"
 
-    def _obey(self, text: str, call: Call) -> bool:
-        """Do what a message of text asks for; True where it ends the stream."""
+    def _ends(self, text: str, call: Call) -> bool:
+        """Handle a text message; return whether it ends the stream.
+
+        Raises:
+            _Refused: the message is malformed, unknown, or its settings are out of range.
+        """
         try:
-            asked: Any = json.loads(text)
-            kind = asked.pop("type")
+            fields: Any = json.loads(text)
+            kind = fields.pop("type")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _Refused(BAD_DATA, 'a text is a JSON object with a type: {"type": "end"}') from None
-        if kind == "end" and not asked:
+        if kind == "end" and not fields:
             return True
-        if kind != "settings" or not asked.keys() <= {"mix", "max_attenuation"}:
+        if kind != "settings" or not fields.keys() <= {"mix", "max_attenuation"}:
             raise _Refused(
                 BAD_DATA, 'there are {"type": "end"} and {"type": "settings", mix, max_attenuation}'
             )
         try:
-            call.stream.settings = settings_of(asked, call.stream.settings)
+            call.stream.settings = settings_of(fields, call.stream.settings)
         except AudiotoolError as error:
             raise _Refused(BAD_DATA, error) from error
         return False
 
-    async def _speak(self, socket: WebSocket, call: Call, since: _Since) -> str:
-        """Send what is ready, and at the end what was done."""
+    async def _send(self, socket: WebSocket, call: Call, since: _Since) -> str:
+        """Send output as it is ready, and at the end the statistics."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -356,7 +362,7 @@ class Server:
             since.sending = loop.time()
             await socket.send_bytes(data)
             since.sending = None
-            call.was_sent(data)
+            call.mark_sent(data)
             self.service.resume(call)
         bye = {
             "type": "bye",
@@ -364,16 +370,16 @@ class Server:
             "samples_out": call.samples_out,
             "seconds": round(call.samples_in / (call.raw.sample_rate or 1), 3),
             "limited": call.limited,
-            "bytes_left_out": call.left_out,
+            "bytes_left_out": call.incomplete_bytes,
         }
         since.sending = loop.time()
         await socket.send_text(json.dumps(bye))
         await socket.close(NORMAL)
-        return "said bye"
+        return "bye sent"
 
 
 class _KnownHosts:
-    """Answers requests that name this server as it is known, and no others."""
+    """Middleware that refuses requests whose `Host` is not a name of this server."""
 
     def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self._app = app
@@ -387,10 +393,10 @@ class _KnownHosts:
             await refusal(scope, receive, send)
 
 
-async def _close(socket: WebSocket, code: int, why: str) -> None:
+async def _close(socket: WebSocket, code: int, message: str) -> None:
     with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect, asyncio.TimeoutError):
-        await asyncio.wait_for(socket.close(code, reason(why)), 5.0)
+        await asyncio.wait_for(socket.close(code, reason(message)), 5.0)
 
 
-def _error(status: int, why: str) -> Response:
-    return JSONResponse({"error": why}, status_code=status)
+def _error(status: int, message: str) -> Response:
+    return JSONResponse({"error": message}, status_code=status)

@@ -1,4 +1,4 @@
-"""Files that come in a request's body: decoded, processed and written in memory, one after the other."""
+"""Recordings in the bodies of requests: decoded, processed and encoded in memory, one after the other."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ from audiotool.pipeline import Pipeline
 from audiotool.streaming.session import Settings
 
 PLACES = 4
-"""Files in memory at once: one that is processed, others that come or wait."""
+"""Greatest number of recordings in memory. One is processed, the others arrive or wait."""
 
 MOST_SAMPLES = 1 << 26
-"""Of all channels of a file: a small file of silence may be a long one of many channels."""
+"""Greatest number of samples of a recording, all channels together. A small file can hold a long silence of
+many channels."""
 
 BLOCK_FRAMES = 1 << 16
+"""Number of samples a channel that are decoded at a time."""
 
 
 class Files:
     """Process whole recordings beside the streams, in a thread of their own.
 
     Args:
-        pipeline: of the server.
-        longest_seconds: of a recording.
+        pipeline: the server's.
+        longest_seconds: greatest length of a recording in seconds.
     """
 
     def __init__(self, pipeline: Pipeline, longest_seconds: float) -> None:
@@ -40,17 +42,17 @@ class Files:
         self._thread = ThreadPoolExecutor(1, "audiotool-files")
 
     def close(self) -> None:
-        """Wait for what is being processed."""
+        """Wait until the present recording is processed."""
         self._thread.shutdown()
 
     @property
     def has_room(self) -> bool:
-        """Whether another file may come."""
+        """Whether a place is free for another recording."""
         return self._taken < PLACES
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """Hold one of the places."""
+        """Return a context that holds one of the places."""
         self._taken += 1
         try:
             yield
@@ -58,10 +60,15 @@ class Files:
             self._taken -= 1
 
     async def process(self, body: bytes, settings: Settings) -> bytes:
-        """A recording of any format that is read here -> a WAV of its rate, channels and length.
+        """Process a recording.
 
+        Args:
+            body: a file of any format that audiotool reads.
+            settings: of this recording.
+        Returns:
+            A WAV file of the recording's sample rate (but see `Settings.widens`), channels and length.
         Raises:
-            InputError: it is none, is damaged or too long.
+            InputError: the body is no recording, is damaged or too long.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._process, body, settings)

@@ -8,22 +8,22 @@ from audiotool.serve.service import Service
 
 
 def metrics_text(service: Service) -> str:
-    """The counters in Prometheus's text format."""
+    """Return the counters of a service in the text format of Prometheus."""
     counters = service.counters
     rows = [
         ("streams", "gauge", "Streams now.", len(service.calls)),
         ("capacity", "gauge", "Places for streams.", service.capacity),
         ("streams_total", "counter", "Streams that began.", counters.streams),
-        ("refused_total", "counter", "Streams for which there was no place.", counters.refused),
-        ("failed_total", "counter", "Streams that could not go on.", counters.failed),
+        ("refused_total", "counter", "Streams refused because all places were taken.", counters.refused),
+        ("failed_total", "counter", "Streams that ended by an error.", counters.failed),
         ("files_total", "counter", "Files processed.", counters.files),
-        ("audio_seconds_total", "counter", "Audio taken from streams.", round(counters.audio_seconds, 3)),
+        ("audio_seconds_total", "counter", "Audio received by streams.", round(counters.audio_seconds, 3)),
         ("rounds_total", "counter", "Rounds of steps.", counters.rounds),
-        ("round_seconds_total", "counter", "Time that rounds took.", round(counters.round_seconds, 6)),
-        ("round_seconds_max", "gauge", "The longest round.", round(counters.longest_round_seconds, 6)),
+        ("round_seconds_total", "counter", "Duration of all rounds.", round(counters.round_seconds, 6)),
+        ("round_seconds_max", "gauge", "Duration of the longest.", round(counters.longest_round_seconds, 6)),
     ]
     named = [(f"audiotool_{name}", *rest) for name, *rest in rows]
-    # The name that Prometheus's own clients give it.
+    # Prometheus's own clients use this name.
     named.append(
         ("process_cpu_seconds_total", "counter", "Processor time, all threads.", time.process_time())
     )

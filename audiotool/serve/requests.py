@@ -1,4 +1,4 @@
-"""What a client asks for: checked values of a query, and who may ask."""
+"""Requests of clients: check the parameters of a query, the token, the origin and the host."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FILE_KEYS = ("mix", "max_attenuation", "token")
 
 
 def check_keys(query: Mapping[str, str], known: tuple[str, ...]) -> None:
-    """Refuse what would do nothing.
+    """Check that all parameters of a query are known.
 
     Raises:
-        InputError: a key is unknown.
+        InputError: a parameter is unknown.
     """
     for key in query:
         if key not in known:
@@ -32,10 +32,10 @@ def check_keys(query: Mapping[str, str], known: tuple[str, ...]) -> None:
 
 
 def raw_of(query: Mapping[str, str]) -> Raw:
-    """What a stream's bytes are: `format`, `rate`, `channels`.
+    """Return the format of a stream's bytes from the parameters `format`, `rate` and `channels`.
 
     Raises:
-        InputError: a value is missing or out of range.
+        InputError: a value is malformed or out of range.
     """
     return Raw(
         query.get("format", "s16le"),
@@ -45,10 +45,14 @@ def raw_of(query: Mapping[str, str]) -> Raw:
 
 
 def settings_of(values: Mapping[str, object], settings: Settings) -> Settings:
-    """The settings with `mix` and `max_attenuation` (dB) as asked.
+    """Return settings with the given `mix` (0 to 1) and `max_attenuation` (dB).
 
+    Args:
+        values: parameters of a query or of a message.
+        settings: the present settings.
     Raises:
-        AudiotoolError: they are no numbers, or out of range.
+        InputError: a value is not a finite number.
+        StreamError: a value is out of range.
     """
     found: dict[str, float] = {}
     for key, name in (("mix", "mix"), ("max_attenuation", "max_attenuation_db")):
@@ -65,10 +69,14 @@ def settings_of(values: Mapping[str, object], settings: Settings) -> Settings:
 
 
 def whole(query: Mapping[str, str], key: str, default: int, least: int, most: int) -> int:
-    """A whole number of a query.
+    """Return an integer parameter of a query.
 
+    Args:
+        key: name of the parameter.
+        default: value if the query lacks it.
+        least, most: range.
     Raises:
-        InputError: it is none, or out of range.
+        InputError: the value is not an integer, or out of range.
     """
     text = query.get(key, str(default))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
@@ -77,7 +85,13 @@ def whole(query: Mapping[str, str], key: str, default: int, least: int, most: in
 
 
 def is_admitted(token: str | None, header: str | None, query: str | None) -> bool:
-    """Whether a request brings the server's token, as `Authorization: Bearer TOKEN` or in its query."""
+    """Return whether a request has the server's token.
+
+    Args:
+        token: of the server; None admits all requests.
+        header: value of `Authorization`, "Bearer TOKEN".
+        query: value of the parameter `token`, used where the header has no token.
+    """
     if token is None:
         return True
     scheme, _, given = (header or "").partition(" ")
@@ -86,15 +100,15 @@ def is_admitted(token: str | None, header: str | None, query: str | None) -> boo
 
 
 def is_of_this_page(origin: str | None, host: str | None) -> bool:
-    """Whether a browser's request comes from the server's own page; programs name no origin."""
+    """Return whether a request does not come from another site's page. Only browsers send an origin."""
     return origin is None or (host is not None and urlsplit(origin).netloc == host)
 
 
 def is_of_known_host(host: str | None, names: Collection[str]) -> bool:
-    """Whether a request's `Host` is an address, localhost or one of some names.
+    """Return whether a request's `Host` is an IP address, localhost or one of the given names.
 
-    A site may let its own name point at this machine (DNS rebinding). Its page's requests then have that name
-    as their host and as their origin.
+    A site can let its own name resolve to this machine (DNS rebinding). Requests of its page then have that
+    name as host and as origin.
     """
     try:
         name = urlsplit(f"//{host or ''}").hostname or ""
@@ -107,5 +121,5 @@ def is_of_known_host(host: str | None, names: Collection[str]) -> bool:
 
 
 def reason(error: AudiotoolError | str) -> str:
-    """A message as a closing frame holds it: one line of at most 123 bytes."""
+    """Return a message for a closing frame: one line of at most 120 bytes in UTF-8."""
     return " ".join(str(error).split()).encode()[:120].decode(errors="ignore")

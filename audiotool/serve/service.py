@@ -1,10 +1,10 @@
-"""The streams of a server: one thread steps all of them, whoever sends, stalls or goes away.
+"""The streams of a server. One thread steps all streams; clients that send, stall or leave do not block it.
 
     event loop   bytes of each client ──> bounded queue ─┐
     one thread                                           ├─ push, step together, pull ─┐
     event loop   bytes for each client <── bounded queue <────────────────────────────┘
 
-A client that does not read fills its queues, after which nothing more is read from it: memory is bounded.
+If a client does not read, its queues fill up, and the server reads nothing more from it: memory is bounded.
 """
 
 from __future__ import annotations
@@ -28,20 +28,29 @@ from audiotool.streaming.streams import FullError, SharedStream
 log = logging.getLogger(__name__)
 
 QUEUE_SECONDS = 2.0
-"""Audio of a client that may wait, before it is processed and after."""
+"""Capacity of a client's queues before and after processing, in seconds of audio."""
 
 ROUND_SECONDS = 0.25
-"""Audio of a client that one round takes: a client that is behind does not hold the others up."""
+"""Greatest audio of a client in one round, in seconds, so that a client with much input does not delay the
+others."""
 
 GATHER_SECONDS = 0.003
-"""After the first block a round waits so long for blocks of others: more of them are stepped together."""
+"""Seconds for which a round waits after its first block, so that more streams are stepped together."""
 
 Result = TypeVar("Result")
 
 
 @dataclass
 class Counters:
-    """What the server has done so far."""
+    """Counters since the server's start.
+
+    Attributes:
+        streams, refused, failed: numbers of streams that began, were refused, and ended by an error.
+        files: number of processed files.
+        samples: number of samples received, of all channels.
+        audio_seconds: length of the audio received, in seconds.
+        rounds, round_seconds, longest_round_seconds: number of rounds, their time together, and the longest.
+    """
 
     streams: int = 0
     refused: int = 0
@@ -59,9 +68,9 @@ class Call:
     """A client's stream.
 
     Args:
-        stream: its place among the service's streams.
-        raw: encoding, sample rate and channels of what the client sends.
-        answer: the same of what the client gets.
+        stream: the stream in the service's batch.
+        raw: encoding, sample rate and channels of the client's bytes.
+        answer: encoding, sample rate and channels of the bytes for the client.
     Attributes:
         samples_in, samples_out: number of samples so far, of each channel.
         limited: number of output samples limited to full scale.
@@ -77,7 +86,7 @@ class Call:
     failure: str | None = None
     _inbound: deque[bytes] = field(default_factory=deque)
     _outbound: deque[bytes] = field(default_factory=deque)
-    _rest: bytes = b""
+    _incomplete: bytes = b""
     _waiting: int = 0
     _unread: int = 0
     _ending: bool = False
@@ -85,27 +94,29 @@ class Call:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def left_out(self) -> int:
-        """Number of bytes at the end that make no whole sample."""
-        return len(self._rest)
+    def incomplete_bytes(self) -> int:
+        """Number of received bytes that are no whole sample yet; at the end, of bytes that are left out."""
+        return len(self._incomplete)
 
     @property
     def latency_ms(self) -> float:
-        """Milliseconds by which the output may lag: algorithm, hop and resampling together."""
+        """Greatest lag of the output in milliseconds: algorithm, hop and resampling together."""
         return 1000 * self.stream.latency / self.stream.session.sample_rate
 
     @property
-    def _most(self) -> int:
+    def _queue_bytes(self) -> int:
+        """Capacity of the input queue in bytes."""
         assert self.raw.sample_rate is not None
         return int(QUEUE_SECONDS * self.raw.sample_rate) * self.raw.frame_bytes
 
     @property
     def _has_work(self) -> bool:
         ready = bool(self._inbound) or (self._ending and not self._ended)
-        return ready and self.failure is None and self._unread < self._answer_most
+        return ready and self.failure is None and self._unread < self._answer_queue_bytes
 
     @property
-    def _answer_most(self) -> int:
+    def _answer_queue_bytes(self) -> int:
+        """Capacity of the output queue in bytes."""
         assert self.answer.sample_rate is not None
         return int(QUEUE_SECONDS * self.answer.sample_rate) * self.answer.frame_bytes
 
@@ -125,13 +136,13 @@ class Call:
         self._outbound.clear()
         return data
 
-    def was_sent(self, data: bytes) -> None:
+    def mark_sent(self, data: bytes) -> None:
         """Note that output of `next` has been sent."""
         self._unread -= len(data)
 
     async def has_room(self) -> None:
-        """Wait until more may be fed."""
-        while self._waiting >= self._most and self.failure is None:
+        """Wait until the input queue has room, or the stream has failed."""
+        while self._waiting >= self._queue_bytes and self.failure is None:
             await self._change()
 
     async def _change(self) -> None:
@@ -139,10 +150,10 @@ class Call:
         await self._changed.wait()
 
     def _take(self) -> bytes:
-        """Bytes of whole samples for one round."""
+        """Remove and return the bytes of one round, whole samples alone."""
         assert self.raw.sample_rate is not None
         most = int(ROUND_SECONDS * self.raw.sample_rate) * self.raw.frame_bytes
-        parts, size = [self._rest], len(self._rest)
+        parts, size = [self._incomplete], len(self._incomplete)
         while self._inbound and size < most:
             part = self._inbound.popleft()
             if size + len(part) > most:
@@ -153,12 +164,12 @@ class Call:
             self._waiting -= len(part)
         data = b"".join(parts)
         whole = len(data) // self.raw.frame_bytes * self.raw.frame_bytes
-        self._rest = data[whole:]
+        self._incomplete = data[whole:]
         return data[:whole]
 
 
 class Service:
-    """Streams of one task through one checkpoint (and, above 24 kHz, that of its full band).
+    """Streams of one task and checkpoint. Above 24 kHz the task's full-band checkpoint is used if it has one.
 
     Args:
         pipeline: causal, with one output.
@@ -183,7 +194,7 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def running(self) -> Any:
-        """Step streams while in this context."""
+        """Return a context in which the streams are stepped."""
         self._task = asyncio.create_task(self._run())
         try:
             yield self
@@ -197,8 +208,8 @@ class Service:
         """Begin a stream.
 
         Raises:
-            FullError: there is no room.
-            AudiotoolError: rate, channels or settings do not fit.
+            FullError: all places are taken.
+            AudiotoolError: sample rate, channels or settings are not possible.
         """
         try:
             call = await self._in_thread(lambda: self._join(raw, settings))
@@ -210,7 +221,7 @@ class Service:
         return call
 
     async def close(self, call: Call) -> None:
-        """End a stream, finished or not; a second time changes nothing."""
+        """End a stream, finished or not, and free its place. A second call does nothing."""
         if call in self.calls:
             self.calls.discard(call)
             call._ending = call._ended = True
@@ -218,19 +229,19 @@ class Service:
             await self._in_thread(call.stream.leave)
 
     def feed(self, call: Call, data: bytes) -> None:
-        """Queue bytes of a client; it should wait with `Call.has_room` for more."""
+        """Queue bytes of a client. Wait for `Call.has_room` before the next call."""
         if data and not call._ending:
             call._inbound.append(data)
             call._waiting += len(data)
             self._wake.set()
 
     def end(self, call: Call) -> None:
-        """Nothing more comes: the rest is processed, and then `Call.next` gives None."""
+        """End a stream's input. The rest is processed, and then `Call.next` returns None."""
         call._ending = True
         self._wake.set()
 
     def resume(self, call: Call) -> None:
-        """The client has read: its stream may go on."""
+        """Continue a stream whose client has read its output."""
         if call._has_work:
             self._wake.set()
 
@@ -247,7 +258,7 @@ class Service:
         return Call(stream, raw, Raw(raw.encoding, session.output_rate, session.output_channels))
 
     async def _run(self) -> None:
-        """Run rounds for ever: each processes all streams with work to do, together."""
+        """Run rounds until cancelled. A round processes all streams that have work, together."""
         while True:
             await self._wake.wait()
             await asyncio.sleep(GATHER_SECONDS)
@@ -275,12 +286,12 @@ class Service:
         """Push input, step, and pull output, in the one thread that uses the streams.
 
         Args:
-            work: each stream, its new bytes, and whether they are its last.
+            work: (stream, its new bytes, whether they are its last) of each stream.
         Returns:
-            The output of each, in bytes.
+            The output of each stream in bytes.
         """
         for call, data, _ in work:
-            with self._told(call):
+            with self._failing(call):
                 block = call.raw.decode(data).T
                 call.stream.push(block)
                 call.samples_in += block.shape[1]
@@ -289,7 +300,7 @@ class Service:
         try:
             while self.streams.step():
                 pass
-        except Exception as error:  # a fault of ours costs these streams, not the server
+        except Exception as error:  # a fault of audiotool ends these streams, not the server
             log.exception("a round failed")
             for call, _, _ in work:
                 if call.failure is None:
@@ -300,7 +311,7 @@ class Service:
             if call.failure is not None:
                 answers.append(answer)
                 continue
-            with self._told(call):
+            with self._failing(call):
                 answer = self._answer(call, call.stream.pull())
                 if ends:
                     answer += self._answer(call, call.stream.flush())
@@ -315,7 +326,7 @@ class Service:
         return data
 
     @contextlib.contextmanager
-    def _told(self, call: Call) -> Any:
+    def _failing(self, call: Call) -> Any:
         """Turn an exception into the failure of this stream alone."""
         try:
             yield
@@ -325,6 +336,6 @@ class Service:
             log.exception("a stream failed")
             self._fail(call, f"internal error: {type(error).__name__}")
 
-    def _fail(self, call: Call, why: str) -> None:
-        call.failure = why
+    def _fail(self, call: Call, reason: str) -> None:
+        call.failure = reason
         self.counters.failed += 1

@@ -1,4 +1,4 @@
-"""The state that the parts of a stream carry from block to block, as plain values: read, checked, restored.
+"""The state that the parts of a stream carry from block to block, as plain values.
 
 A value is None, a number, a string or an array, or a dict, list or tuple of values.
 """
@@ -28,7 +28,7 @@ class Carrier:
 
     def state(self) -> Value:
         """Return a copy of the state, which does not change when the stream continues."""
-        return {name: _taken(getattr(self, name)) for name in self.carries}
+        return {name: _copied(getattr(self, name)) for name in self.carries}
 
     def restore(self, state: Value) -> None:
         """Continue from the state of a carrier that was built with the same arguments.
@@ -44,7 +44,7 @@ class Carrier:
                 own.restore(state[name])
             else:
                 check_alike(own, state[name])
-                setattr(self, name, _taken(state[name]))
+                setattr(self, name, _copied(state[name]))
 
 
 def check_alike(own: Value, other: Value) -> None:
@@ -64,7 +64,7 @@ def check_alike(own: Value, other: Value) -> None:
         raise StreamError(DAMAGED)
 
 
-def _taken(value: Value) -> Value:
+def _copied(value: Value) -> Value:
     if isinstance(value, Carrier):
         return value.state()
     if isinstance(value, np.ndarray):

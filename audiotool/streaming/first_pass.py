@@ -1,4 +1,4 @@
-"""What a model needs to know of a recording before it is processed, measured block by block."""
+"""The first pass over a recording: measure what its model needs before processing, block by block."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from audiotool.streaming.shared_masks import are_separated_together
 
 
 class FirstPass:
-    """Measure what a model needs of a recording: its level, its bandwidth, the memory after its beginning.
+    """Measure a recording's level and bandwidth, and the model's state after the recording's beginning.
 
     The level is measured at the model's sample rate, the bandwidth at the recording's.
 
@@ -28,7 +28,7 @@ class FirstPass:
         sample_rate: Hz of the recording.
         channels: number of channels of the recording.
         warm_up: False: do not run the model over the beginning.
-        whole: False: measure nothing that needs the whole recording (level, bandwidth).
+        whole: False: do not measure level and bandwidth, which need the whole recording.
     """
 
     def __init__(

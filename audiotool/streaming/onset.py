@@ -44,7 +44,7 @@ class Onsets(Carrier):
         self._louder: Rows = np.zeros((0, 0), bool)
 
     def take(self, rows: list[int]) -> Onsets:
-        """Return an object with the given rows alone."""
+        """Return the state of the given rows alone."""
         part = copy.copy(self)
         if self._loudest is not None:
             part._loudest = self._loudest[rows]
@@ -82,16 +82,16 @@ class Onsets(Carrier):
             return np.zeros((batch, 0), bool)
         whole = x[..., : hops * self._hop].reshape(batch, x.shape[1], hops, self._hop)
         power = np.einsum("bcht,bcht->bh", whole, whole, dtype=np.float64) / (x.shape[1] * self._hop)
-        heard = np.concatenate((self._recent, power), axis=1)
-        before = np.concatenate((self._loudest, heard[:, : hops - 1]), axis=1)
+        powers = np.concatenate((self._recent, power), axis=1)
+        before = np.concatenate((self._loudest, powers[:, : hops - 1]), axis=1)
         before = np.maximum.accumulate(before, axis=1)
         louder = np.concatenate((self._louder, power > LOUDER * (before + SILENCE)), axis=1)
-        # Of the hops in the gap before each, how many were louder.
+        # Number of louder hops in the gap before each hop.
         counts = np.zeros((batch, louder.shape[1] + 1), np.intp)
         np.cumsum(louder, axis=1, out=counts[:, 1:])
         until = counts[:, gap:-1] > counts[:, :hops]
-        self._loudest = np.maximum(before[:, -1:], heard[:, hops - 1 : hops])
-        self._recent, self._louder = heard[:, -gap:], louder[:, -gap:]
+        self._loudest = np.maximum(before[:, -1:], powers[:, hops - 1 : hops])
+        self._recent, self._louder = powers[:, -gap:], louder[:, -gap:]
         return louder[:, gap:] & ~until
 
     def runs(self, x: Chunk) -> list[tuple[int, int, Rows | None]]:

@@ -1,14 +1,14 @@
 """Stream a model that looks ahead: segments with context on both sides, cross-faded where needed.
 
-Exact context (the model declares how far it looks):
+Exact context (the model declares its receptive field):
 
     input     ....[ before |  segment  | after ]....
     output                 |  segment  |              nothing to cross-fade: equals whole-file output
 
-Unbounded context (attention over everything, utterance norms): neighbouring segments overlap and a raised
-cosine fades one into the next; the result is close to whole-file output, and how close is documented with
-each model. Where stems are interchangeable, a segment may find them in another order: they are put into the
-order in which they resemble the segment before over the cross-fade.
+Unbounded context (attention over all frames, normalisation by the utterance): neighbouring segments overlap,
+and a raised cosine fades one into the next. The output differs from whole-file output, and each model's
+documentation says by how much. Interchangeable stems may come in another order in the next segment. They are
+then reordered to match the segment before over the cross-fade.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class OverlapAddStreamer(Streamer):
         if engine.context is None:
             wanted = round(OVERLAP_SECONDS * items_per_second) if overlap is None else overlap
             self.overlap = min(_ceil(wanted, hop), self.segment)
-            # Half of the overlap again as context keeps a segment's edges out of the fade.
+            # A context of half the overlap keeps the edges of a segment out of the cross-fade.
             self.before = self.after = _ceil(self.overlap // 2, hop)
         else:
             self.overlap = 0
@@ -139,7 +139,7 @@ def align_stems(y: Chunk, before: Chunk, stems: int) -> Chunk:
     aligned = []
     for row, table in zip(y.reshape(batch, stems, rows // stems, length), likeness, strict=True):
         sums = [sum(float(table[n, order[n]]) for n in range(stems)) for order in orders]
-        # argmax takes the first of equal sums, which is the order as it came: silence changes nothing.
+        # Of equal sums the first is taken, which is the model's order: silence changes nothing.
         aligned.append(row[list(orders[sums.index(max(sums))])])
     return np.stack(aligned).reshape(y.shape)
 

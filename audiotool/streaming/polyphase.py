@@ -1,25 +1,25 @@
-"""A linear-phase low-pass between two sample rates, evaluated at the output's times alone.
+"""A linear-phase low-pass filter between two sample rates, evaluated only at the times of output samples.
 
 Output n lies at the time of input n * input_rate / output_rate and is a weighted sum of the inputs around it:
 
     input      . . . . [ . . reach . . | . . reach . . ] . . . .
-    output                             n                           known when the last of them is
+    output                             n                           computed when the last of them is known
 
 The weights are a sinc under a Kaiser window (Kaiser and Schafer, On the Use of the I0-sinh Window for
 Spectrum Analysis, IEEE Trans. ASSP 28, 1980): flat to 90 % of the lower rate's half and nothing from that
 half on. That takes 66 samples of the lower rate on either side, 4.1 ms at 16 kHz; a narrower transition takes
 longer.
 
-Neighbouring outputs share most of their inputs. A few dozen outputs, a part, are the product of all their
-inputs and a matrix, some of whose weights are zero:
+Neighbouring outputs share most of their inputs. The outputs are computed in parts of a few dozen. A part is
+the product of all its inputs and a matrix, in which some weights are zero:
 
     inputs      . . . . . . . . . .
     output 0    # # # # # # #
     output 1      # # # # # # #
     output 2        # # # # # # #
 
-After a period, where an input and an output coincide again, the weights repeat: the same part of many periods
-is a product of matrices, which is how minutes of audio take milliseconds.
+The weights repeat after a period, when an input and an output coincide again. The same part of many periods
+is therefore one product of matrices, so that minutes of audio take milliseconds.
 """
 
 from __future__ import annotations
@@ -35,41 +35,41 @@ from audiotool.arrays import Block
 from audiotool.errors import StreamError
 
 PASS_BAND = 0.9
-"""Of the lower rate's half: what lies below stays as it is, within 0.01 dB."""
+"""Upper edge of the pass band, as a share of half the lower rate. The pass band is flat within 0.01 dB."""
 
 ATTENUATION_DB = 102.0
-"""Of images and aliases: 100 are wanted, and Kaiser's formulas are approximations."""
+"""Design attenuation of images and aliases. 100 dB are wanted, and Kaiser's formulas are approximations."""
 
 HALF_WIDTH = (ATTENUATION_DB - 7.95) / (2 * 2.285 * math.pi * (1 - PASS_BAND))
-"""Samples of the lower rate that the kernel reaches in either direction (Kaiser's formula)."""
+"""Length of the kernel in either direction, in samples of the lower rate (Kaiser's formula)."""
 
 KERNEL_STEPS = 1024
-"""Points of the kernel in a sample; a straight line between two is 120 dB from the truth."""
+"""Points of the kernel in a sample. The error of linear interpolation between them is -120 dB."""
 
 PART_SPAN = 48
-"""Samples of the lower rate that a part spans; 40 and 64 take longer."""
+"""Length of a part in samples of the lower rate. 40 and 64 are slower."""
 
 LARGEST_PART = 160
-"""Outputs of a part, where the output's rate is many times the input's."""
+"""Greatest number of outputs of a part, for output rates of many times the input's."""
 
 MANY_PERIODS = 12
-"""Periods from which one product of matrices takes less time than a product for each."""
+"""Least number of periods for which one product of matrices is faster than a product for each."""
 
 LARGEST_PRODUCT = 200_000
-"""Multiplications that are handed to BLAS at once. OpenBLAS shares more than 262144 of them among threads,
-which then wait for more in a loop: twenty times the processor time, and no sooner done."""
+"""Greatest number of multiplications in one call of BLAS. OpenBLAS distributes more than 262144 of them among
+threads, which then wait actively: that takes twenty times the processor time and is not faster."""
 
 TABLE_BYTES = 32 * 2**20
-"""Weights that a filter keeps. Rates without a large common divisor, 44101 and 96000 Hz, have more of them:
-the others are computed whenever they are needed."""
+"""Greatest size of the weights that a filter keeps. Pairs of rates without a large common divisor have more
+weights, for example 44101 and 96000 Hz. These are computed each time."""
 
 HIGHEST_RATIO = 500
-"""Of the input's rate to the output's, as `reach` grows with it; no recording has more."""
+"""Greatest ratio of the input's rate to the output's, because `reach` grows with the ratio."""
 
 
 @functools.lru_cache(maxsize=16)
 def filter_between(input_rate: int, output_rate: int) -> PolyphaseFilter:
-    """The filter for two different rates in Hz; streams share it.
+    """Return the filter for two different rates in Hz. Streams share it.
 
     Raises:
         StreamError: the input's rate is more than 500 times the output's.
@@ -78,10 +78,10 @@ def filter_between(input_rate: int, output_rate: int) -> PolyphaseFilter:
 
 
 class PolyphaseFilter:
-    """The weights between two rates, and their use.
+    """Resampling filter between two rates.
 
-    Output n is made of the inputs `first_input(n)` to `last_input(n)`. All are counted from the stream's
-    beginning; inputs before it have negative numbers.
+    Output n is a weighted sum of the inputs `first_input(n)` to `last_input(n)`. Samples are counted from the
+    stream's beginning. Inputs before it have negative numbers.
 
     Args:
         input_rate, output_rate: Hz.
@@ -94,7 +94,7 @@ class PolyphaseFilter:
             raise StreamError(
                 f"{input_rate} Hz is more than {HIGHEST_RATIO} times {output_rate} Hz: is the rate right?"
             )
-        # Samples of the lower rate in one of the input's.
+        # Number of samples of the lower rate in one input sample.
         self._scale = min(input_rate, output_rate) / input_rate
         self.reach = math.ceil(HALF_WIDTH / self._scale)
         common = math.gcd(input_rate, output_rate)
@@ -107,15 +107,15 @@ class PolyphaseFilter:
         self._tables: dict[int, Block] = {}
 
     def first_input(self, n: int) -> int:
-        """Number of the first input that output n is made of."""
+        """Return the number of the first input in the sum of output n."""
         return n * self._down // self._up - self.reach + 1
 
     def last_input(self, n: int) -> int:
-        """Number of the last input that output n is made of."""
+        """Return the number of the last input in the sum of output n."""
         return n * self._down // self._up + self.reach
 
     def known(self, consumed: int) -> int:
-        """Outputs that need none but the first `consumed` inputs."""
+        """Return the number of outputs that need only the first `consumed` inputs."""
         return max(0, -(-(consumed - self.reach) * self._up // self._down))
 
     def apply(self, window: Block, start: int, stop: int) -> Block:
@@ -142,7 +142,7 @@ class PolyphaseFilter:
         return output
 
     def _apply_periods(self, inputs: Block, outputs: Block, part: int, periods: int) -> None:
-        """Compute whole periods from the beginning of a part on, one part of all of them at a time."""
+        """Compute whole periods from the beginning of a part, one part of all periods at a time."""
         start = self._begin(part)
         for p in range(part, part + self._parts):
             first, last = self._begin(p), self._begin(p + 1)
@@ -158,23 +158,23 @@ class PolyphaseFilter:
                 as_strided(target, sums.shape, (self._up * y.strides[0], y.strides[0]))[:] = sums
 
     def _begin(self, part: int) -> int:
-        """First output of a part; parts are counted from the stream's beginning, as outputs are."""
+        """Return the first output of a part. Parts and outputs are counted from the stream's beginning."""
         return part * self._up // self._parts
 
     def _weights(self, part: int, first: int, last: int) -> Block:
-        """(inputs, outputs) of the outputs `first` to `last` of a part."""
+        """Return the weights (inputs, outputs) of the outputs `first` to `last` of a part."""
         start = self._begin(part)
         offset = self.first_input(first) - self.first_input(start)
         width = self.last_input(last - 1) - self.first_input(first) + 1
         return self._table(part % self._parts)[offset : offset + width, first - start : last - start]
 
     def _table(self, part: int) -> Block:
-        """(inputs, outputs) of one of the first period's parts."""
+        """Return the weights (inputs, outputs) of a part of the first period."""
         if part in self._tables:
             return self._tables[part]
         start, stop = self._begin(part), self._begin(part + 1)
         inputs = np.arange(self.first_input(start), self.last_input(stop - 1) + 1)
-        # Integers to the last keep the times exact.
+        # Integers keep the times exact.
         times = np.abs(inputs[:, None] * self._up - np.arange(start, stop) * self._down)
         position = times * (self._scale / self._up * KERNEL_STEPS)
         kernel = _kernel()
@@ -188,7 +188,10 @@ class PolyphaseFilter:
 
 
 def _product(x: Block, periods: int, period: int, weights: Block) -> Block:
-    """(periods, outputs): a window of x a period, seen in place, times (inputs, outputs)."""
+    """Return the products of a window of x for each period and the weights: (periods, outputs).
+
+    The windows are views of x.
+    """
     inputs, outputs = weights.shape
     sums = np.empty((periods, outputs), np.float32)
     step = x.strides[0]
@@ -204,7 +207,7 @@ def _product(x: Block, periods: int, period: int, weights: Block) -> Block:
 
 @functools.lru_cache(maxsize=1)
 def _kernel() -> NDArray[np.float64]:
-    """One side of the sinc under its window, in samples of the lower rate: that of all pairs of rates."""
+    """Return one side of the windowed sinc in samples of the lower rate, for all pairs of rates."""
     distance = np.arange(math.ceil(HALF_WIDTH * KERNEL_STEPS) + 1) / KERNEL_STEPS
     beta = 0.1102 * (ATTENUATION_DB - 8.7)
     inside = np.maximum(1 - np.square(distance / HALF_WIDTH), 0)

@@ -1,7 +1,7 @@
 """Resample a stream of blocks of any size; the output has the exact length and is aligned with the input.
 
 The filter (`streaming/polyphase.py`) looks as far ahead as back. That delay is taken out: output sample n
-lies at the time of input sample n * input_rate / output_rate, and only comes later.
+lies at the time of input sample n * input_rate / output_rate. It is only returned later.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class StreamingResampler(Carrier):
 
     @property
     def lag(self) -> int:
-        """Greatest number of output samples that have not come out when the input so far has been fed."""
+        """Greatest number of output samples that are not returned yet when their input has been fed."""
         return resampling_lag(self.input_rate, self.output_rate)
 
     def output_length(self, length: int) -> int:
-        """Number of output samples for `length` input samples: all whose time lies before the input's end."""
+        """Return the number of output samples for `length` input samples: those before the input's end."""
         return -(-length * self.output_rate // self.input_rate)
 
     def feed(self, block: Block) -> Block:
@@ -88,7 +88,7 @@ class StreamingResampler(Carrier):
         return self._advance(self._filter, np.zeros((self.channels, missing), np.float32), wanted)
 
     def _advance(self, between: PolyphaseFilter, block: Block, stop: int) -> Block:
-        """Add a block, compute the outputs before number `stop`, and keep the input that later ones need."""
+        """Add a block, return the outputs before number `stop`, and keep the input of later outputs."""
         held = self._held.shape[-1]
         window = np.empty((self.channels, held + block.shape[-1]), np.float32)
         window[:, :held] = self._held
@@ -101,7 +101,7 @@ class StreamingResampler(Carrier):
 
 
 def resampling_lag(input_rate: int, output_rate: int) -> int:
-    """Output samples by which a stream between two sample rates in Hz may lag."""
+    """Return the greatest lag of a stream between two sample rates in Hz, in output samples."""
     if input_rate == output_rate:
         return 0
     return -(-filter_between(input_rate, output_rate).reach * output_rate // input_rate)

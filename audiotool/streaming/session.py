@@ -29,7 +29,7 @@ from audiotool.streaming.streamer import CausalStreamer
 from audiotool.streaming.upper_band import RemovalGain
 
 LONGEST_CHUNK_SECONDS = 3600.0
-"""More than that does not make a step faster, and the memory it takes has an end."""
+"""Greatest `chunk_seconds`. Longer chunks are not faster and take more memory."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ CHANGEABLE = ("mix", "max_attenuation_db")
 
 @dataclass(frozen=True)
 class Output:
-    """What is ready.
+    """Output of a stream that is ready.
 
     Args:
         stems: (stems, channels, time), at the output's rate.
@@ -104,11 +104,11 @@ class Session(Carrier):
     """One stream of audio through one model.
 
     Args:
-        engine: what runs the model.
+        engine: runs the model.
         sample_rate: Hz of the input.
-        channels: of the input.
+        channels: number of channels of the input.
         settings: chunking and mixing.
-        conditions: arguments of `Engine.start`: what a first pass has measured, an enrolment.
+        conditions: arguments of `Engine.start`: results of a first pass, an enrolment.
     Raises:
         StreamError: the model takes features, or `mix` or `max_attenuation_db` is set and the output has
             another sample rate.
@@ -139,7 +139,7 @@ class Session(Carrier):
         stems = len(engine.stems)
         self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)
         same_rate = self.output_rate == sample_rate
-        # What widens a band gives back, too, what two resamplers take from its edge.
+        # A model that widens the band also restores the band's edge, which the two resamplers remove.
         has_other_band = sample_rate > engine.sample_rate or (
             self.settings.widens and sample_rate != engine.sample_rate
         )
@@ -192,20 +192,20 @@ class Session(Carrier):
         """
         try:
             super().restore(state)
-            # A state from outside is checked as a whole before any of it is used.
+            # One step checks a state from outside as a whole. Then the state is restored again.
             self.feed(np.zeros((self.channels, self._step_length), np.float32))
             super().restore(state)
         except StreamError:
             raise
-        except Exception as error:  # a state that was tampered with fails wherever it is used
+        except Exception as error:  # a manipulated state may fail anywhere
             raise StreamError(DAMAGED) from error
 
     @property
     def model_shape(self) -> tuple[int, int]:
         """(batch, channels) of the model's input: a model of one channel has the stream's channels as rows of
         the batch, or their mix."""
-        heard = np.zeros((1 if self._masks else self.channels, 1), np.float32)
-        batch, channels, _ = fold(heard, self.engine.channels).shape
+        silence = np.zeros((1 if self._masks else self.channels, 1), np.float32)
+        batch, channels, _ = fold(silence, self.engine.channels).shape
         return batch, channels
 
     @property
@@ -308,7 +308,7 @@ class Session(Carrier):
             self._low.push(block)
 
     def pull(self) -> Output:
-        """Return the output that is ready: as much as all of model, input and upper band have."""
+        """Return the output that is ready: as many samples as model, input and upper band all have."""
         same_rate = self.output_rate == self.sample_rate
         length = min(self._wet.length, self._dry.length) if same_rate else self._wet.length
         if self._has_upper_band:
@@ -318,7 +318,7 @@ class Session(Carrier):
             return Output(wet, np.zeros((self.output_channels, 0), np.float32))
         dry = self._dry.pop(length)
         if not length:
-            # Most of a live stream's blocks complete no hop: they should cost nothing more.
+            # Most blocks of a live stream complete no hop and should cost little.
             return Output(wet, dry)
         if self._has_upper_band:
             low = self._low.pop(length)

@@ -42,13 +42,13 @@ class StreamState:
 
     Args:
         model: name of the architecture.
-        checkpoint_sha256: of the weights' file; "" where the model came from none.
+        checkpoint_sha256: hash of the checkpoint file; "" for a model without a file.
         engine: "onnx" or "torch"; the state of one does not fit the other.
         sample_rate: Hz of the input.
-        channels: of the input.
-        settings: the stream's options at the time.
+        channels: number of channels of the input.
+        settings: the stream's options when the state was taken.
         values: the states of the stream's parts, see `streaming.carried`.
-        version: of the audiotool that wrote it, for information.
+        version: version of audiotool that wrote the state. It is not checked.
     """
 
     model: str
@@ -65,8 +65,8 @@ class StreamState:
         """Return the state of a stream.
 
         Args:
-            session: of the stream.
-            like: an array of the kind that was fed last.
+            session: the stream's session.
+            like: an array of the kind that was fed last; None if nothing was fed.
         Raises:
             StreamError: the stream has ended.
         """
@@ -171,14 +171,14 @@ class StreamState:
             "sample_rate": sample_rate,
             "channels": channels,
         }
-        told = {
+        messages = {
             "model": "of the model {}, not of {}",
             "checkpoint_sha256": "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)",
             "engine": "of the engine {0}, not of {1}: load the pipeline with engine='{0}'",
             "sample_rate": "of a stream of {} Hz, not of {} Hz",
             "channels": "of a stream of {} channels, not of {}",
         }
-        for name, words in told.items():
+        for name, words in messages.items():
             found, wanted = getattr(self, name), expected.get(name)
             if wanted is not None and found != wanted:
                 raise StreamError(f"this state is {words.format(found or 'none', wanted or 'none')}")

@@ -1,4 +1,4 @@
-"""Streamers: blocks of any size in, the output that is ready back, with one interface for every engine.
+"""Streamers: take blocks of any size and return the output that is ready. All engines have one interface.
 
     streamer = make_streamer(engine)
     for block in blocks:
@@ -211,5 +211,6 @@ class CausalStreamer(Streamer):
     def _memory_of_sound(self) -> Any:
         """Return the memory after the warm-up, if the warm-up covers enough of the sound that begins here;
         else None."""
-        heard = self.engine.warm_up_samples - self._stepped
-        return self.conditions.get("memory") if heard >= SHORTEST_WARM_UP * self.engine.sample_rate else None
+        covered = self.engine.warm_up_samples - self._stepped
+        enough = covered >= SHORTEST_WARM_UP * self.engine.sample_rate
+        return self.conditions.get("memory") if enough else None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class FullError(StreamError):
-    """Too few rows are free."""
+    """A stream cannot join, because too few rows are free."""
 
 
 class Streams:
@@ -139,7 +139,7 @@ class _SharedBatch:
         self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
 
     def take_rows(self, count: int) -> Rows:
-        """The lowest free ones: rows that lie side by side are not copied."""
+        """Remove and return the lowest free rows. The batch does not copy adjacent rows."""
         self.free.sort(reverse=True)
         return tuple(self.free.pop() for _ in range(count))
 

@@ -7,7 +7,8 @@ its own band.
                                          (enhanced against low band gives the gain)
 
 The upper band is the input minus its own way through both resamplers, so that nothing is lost or doubled at
-the seam: a model that changes nothing gives back the input. The gain is never above one: no noise is added.
+the seam: with a model that changes nothing the output is the input. The gain is never above 1, so that no
+noise is added.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ FLOOR = 1e-10
 
 
 class RemovalGain(Carrier):
-    """Gain that follows how much of the low band a model removed.
+    """Gain for the upper band that follows the attenuation of the low band by the model.
 
     Both signals are differentiated, which weighs the top of the low band, the upper band's neighbour, most.
     Their powers over blocks of 16 ms go through a one-pole smoother; the gain is the root of their ratio. It
@@ -50,7 +51,14 @@ class RemovalGain(Carrier):
         self._position = 0
 
     def feed(self, low_band: NDArray[np.float32], enhanced: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(channels, time) and (stems, channels, time) -> gains (stems, channels, time) in 0..1."""
+        """Return the gains of a block.
+
+        Args:
+            low_band: (channels, time), the input's low band.
+            enhanced: (stems, channels, time), the model's output.
+        Returns:
+            (stems, channels, time) from 0 to 1.
+        """
         length = low_band.shape[-1]
         both = np.concatenate((low_band[None], enhanced))
         slope = np.diff(both, axis=-1, prepend=self._last)
@@ -67,9 +75,9 @@ class RemovalGain(Carrier):
         return np.moveaxis(gain, 0, -1)
 
     def _follow(self, slope: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Gains (complete blocks, stems, channels) after each block that these samples complete."""
+        """Return the gains (blocks, stems, channels) after each block that these samples complete."""
         end = self._position + slope.shape[-1]
-        # np.pad takes longer than all the rest of a live stream's block.
+        # np.pad would take more time than the rest of this method.
         power = np.zeros((*slope.shape[:2], -(-end // self.block) * self.block), np.float32)
         np.square(slope, out=power[..., self._position : end])
         sums = power.reshape(*power.shape[:2], -1, self.block).sum(-1, dtype=np.float64)

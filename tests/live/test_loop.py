@@ -152,7 +152,7 @@ def test_a_minute(pipeline: audiotool.Pipeline) -> None:
         fake.call()
         drained(loop)
     loop.stop()
-    played, delay = np.concatenate(fake.played), loop._held
+    played, delay = np.concatenate(fake.played), loop._delay
     captured = np.take(fake.sound, range(len(played)), mode="wrap")
     reference = pipeline.live(RATE)
     expected = np.concatenate([reference.feed(captured), np.asarray(reference.flush())])
@@ -233,7 +233,7 @@ def test_a_round_trip_is_measured(delay: int, noise: float, gain: float) -> None
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_an_input_that_does_not_hear_the_output(noise: float) -> None:
-    with pytest.raises(DeviceError, match="does not hear the output"):
+    with pytest.raises(DeviceError, match="does not receive the output"):
         round_trip(Loopback(700, noise, 0.0), FORM)
 
 
@@ -270,7 +270,7 @@ def test_bypass_is_the_input_as_late(pipeline: audiotool.Pipeline) -> None:
         fake.call()
         drained(loop)
     loop.stop()
-    played, delay = np.concatenate(fake.played), loop._held
+    played, delay = np.concatenate(fake.played), loop._delay
     np.testing.assert_allclose(played[delay:], fake.sound[: len(played) - delay], atol=1e-6)
     levels = loop.levels()
     assert levels.before == pytest.approx(np.abs(fake.sound[: len(played)]).max(), abs=1e-6)
@@ -292,7 +292,7 @@ def test_late_output_is_a_gap_and_no_more_latency(pipeline: audiotool.Pipeline) 
         fake.call()
         drained(loop)
     loop.stop()
-    played, delay = np.concatenate(fake.played), loop._held
+    played, delay = np.concatenate(fake.played), loop._delay
     end = 21 * BLOCK
     np.testing.assert_allclose(played[end:], fake.sound[end - delay : len(played) - delay], atol=1e-6)
 
@@ -360,7 +360,7 @@ def test_the_command_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     code, output = run(monkeypatch, Loopback(1600, gain=0.0), *words)
     assert code == 2
-    assert "does not hear the output" in output
+    assert "does not receive the output" in output
 
 
 def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
