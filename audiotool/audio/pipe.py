@@ -8,20 +8,29 @@ because they cannot come back to correct it. A WAV is read and written here as a
 from __future__ import annotations
 
 import io
+import re
+import select
 import shutil
 import struct
+import sys
 import tempfile
 from typing import BinaryIO
 
 import soundfile
 
 from audiotool.audio.extras import LARGEST, wav_extras
-from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile
+from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
 from audiotool.audio.unclosed import BrokenHeader, WavHeader, corrected, exactly, read_wav_header
 from audiotool.errors import InputError
 
 FORM = struct.Struct("<4sI4s")
 """The beginning of a RIFF file: its kind, its size, what it holds."""
+
+BEGINNING = re.compile(rb"R(?:IFF|F64).{4}WAVE", re.DOTALL)
+"""The first bytes of a WAV: `FORM`."""
+
+LINGER_SECONDS = 0.2
+"""Greatest wait at the end of a WAV for bytes that follow it."""
 
 PIPE_SUBTYPES = {"PCM_U8": 1, "PCM_16": 1, "PCM_24": 1, "PCM_32": 1, "FLOAT": 3, "DOUBLE": 3}
 """Sample formats that WAV through a pipe is written in, and their format tags."""
@@ -43,10 +52,43 @@ class WavStream(RawFile):
         extras = wav_extras(header.chunks)
         super().__init__(pipe, raw, name, file.format, frames, file.copy_metadata(), extras)
         self._header = header
+        self._last = b""
+
+    def _next(self, size: int) -> bytes:
+        """Return the next bytes of samples, up to another WAV in a stream of unknown length."""
+        more = super()._next(size)
+        if self._left is not None or not more:
+            return more
+        found = BEGINNING.search(self._last + more)
+        if found is None:
+            self._last = (self._last + more)[1 - FORM.size :]
+            return more
+        self._warn_of_another()
+        self._left = 0
+        return more[: max(0, found.start() - len(self._last))]
+
+    def _warn_of_another(self) -> None:
+        self.warnings.append(
+            f"{self._name} goes on with another WAV, which is left out: pipe one recording at a time"
+        )
+
+    def _look_behind(self) -> None:
+        """Warn of another WAV behind this one."""
+        start = b""
+        while len(start) < FORM.size and _is_ready(self._pipe):
+            more = some(self._pipe, FORM.size - len(start))
+            if not more:
+                return
+            start += more
+        if BEGINNING.match(start):
+            self._warn_of_another()
 
     def lost(self) -> list[str]:
         header = self._header
-        if self._left != 0 or not 0 < header.behind <= LARGEST:
+        if self._left != 0 or not header.is_known:
+            return []
+        if not 0 < header.behind <= LARGEST:
+            self._look_behind()
             return []
         padding = header.size % self._raw.frame_bytes + header.size % 2
         data = exactly(self._pipe, padding + header.behind)[padding:]
@@ -55,7 +97,18 @@ class WavStream(RawFile):
             name, size = struct.unpack_from("<4sI", data, at)
             found.append((name, data[at + 8 : at + 8 + size]))
             at += 8 + size + size % 2
+        self._look_behind()
         return list(wav_extras(found).all_names())
+
+
+def _is_ready(pipe: BinaryIO) -> bool:
+    """Return whether a read will not block, after at most `LINGER_SECONDS`."""
+    try:
+        descriptor = pipe.fileno()
+    except (OSError, AttributeError):
+        return True  # bytes in memory do not block
+    # On Windows only sockets can be waited for.
+    return sys.platform != "win32" and bool(select.select([descriptor], [], [], LINGER_SECONDS)[0])
 
 
 def open_pipe(pipe: BinaryIO, name: str = "standard input") -> WavStream | BinaryIO:

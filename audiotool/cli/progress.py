@@ -219,7 +219,8 @@ def _notes(outcome: Outcome) -> list[str]:
     """Return the remarks of a file that is not scored; scored rows are printed with theirs."""
     if outcome.status != "done" or outcome.row.values:
         return []
-    return [f"{outcome.job.name}: {note}" for note in outcome.row.notes]
+    name = outcome.job.name
+    return [note if note.startswith(name) else f"{name}: {note}" for note in outcome.row.notes]
 
 
 def _sample_rate(job: Job) -> int:

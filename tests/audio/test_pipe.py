@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -140,6 +141,31 @@ def test_a_header_that_promises_more_is_told_once() -> None:
     assert len(found) == 98
     (warning,) = reader.warnings
     assert "standard input is truncated" in warning
+
+
+@pytest.mark.parametrize("size", [1, 1001, 1 << 16])
+def test_another_wav_behind_the_first(size: int) -> None:
+    """As of `cat a.wav b.wav` and of two programs that write into one pipe."""
+    first = np.arange(2000, dtype="<i2").tobytes()
+    second = wav(plain(bits=8), bytes(300))
+    message = "goes on with another WAV, which is left out: pipe one recording at a time"
+    found, reader = piped(wav(plain(), first) + second, size)
+    assert len(found) == 2000
+    assert reader.warnings == [f"standard input {message}"]
+    streamed = wav(plain(), first)
+    streamed = streamed[:40] + b"\xff\xff\xff\xff" + streamed[44:]
+    found, reader = piped(streamed + second, size)
+    # A beginning that comes in pieces is found when it is complete.
+    assert 2000 <= len(found) <= (2006 if size == 1 else 2000)
+    assert reader.warnings == [f"standard input {message}"]
+
+
+def test_a_writer_that_keeps_the_pipe_open_holds_nothing_up() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, wav(plain(), bytes(400)))
+    with os.fdopen(reading, "rb") as pipe, AudioReader("-", stdin=pipe) as reader:
+        assert sum(len(block) for block in reader.blocks(50)) == 200
+    os.close(writing)
 
 
 def test_nan_is_told_where_it_is() -> None:
