@@ -244,13 +244,8 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
     outputs: tuple[str | Path, ...] = (PIPE,)
     if layout.output != PIPE:
         outputs = tuple(_output(found, layout, layout.output, several, stem) for stem in layout.outputs.stems)
-    residual: str | Path | None = None
-    if layout.outputs.last_is_rest:
-        *most, residual = outputs
-        outputs = tuple(most)
-    elif layout.residual is not None:
-        residual = _output(found, layout, layout.residual, several, None)
-    target = Target(outputs, residual, layout.format, layout.subtype)
+    residual = None if layout.residual is None else _output(found, layout, layout.residual, several, None)
+    target = layout.outputs.target(outputs, residual, layout.format, layout.subtype)
     for place in target.places:
         if place != PIPE:
             layout.outputs.check(Path(place), layout.format, layout.subtype)

@@ -209,9 +209,8 @@ def _is_rated(job: Job, work: Work) -> bool:
 
 def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     """Score the outputs and the input: one row an output, and the output of each row."""
-    from audiotool.engines.base import interchangeable
     from audiotool.metrics.base import METRICS
-    from audiotool.metrics.pairing import FilePair, best_order
+    from audiotool.metrics.pairing import FilePair
     from audiotool.metrics.score_files import score_stems
 
     assert str(job.source) != PIPE, "a pipe is never planned with scores"
@@ -219,10 +218,8 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     references: tuple[Path | None, ...] = job.references or (None,) * len(job.target.stems)
     # The rest of the input may be a stem with a reference; otherwise it is not scored.
     estimates = job.target.paths[: len(references)]
-    order = tuple(range(len(estimates)))
-    if job.references and work.scoring is not None and work.scoring.any_order:
-        names = [path.stem.rpartition(".")[2] for path in estimates]
-        order = best_order(job.references, estimates, interchangeable(names))
+    assert work.scoring is not None
+    order = work.scoring.order(job.references, estimates)
     stems = []
     for m, (reference, n) in enumerate(zip(references, order, strict=True)):
         name = f"{job.name}: {estimates[n].name}" if len(estimates) > 1 else job.name

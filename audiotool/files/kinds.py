@@ -17,6 +17,7 @@ from audiotool.audio.formats import (
     readable_endings,
     subtype_for,
 )
+from audiotool.audio.writer import Target
 from audiotool.errors import InputError, PlanError
 
 
@@ -83,6 +84,26 @@ class Outputs:
                 subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype, sample_rate=48000)
         except InputError as error:
             raise PlanError(str(error)) from error
+
+    def target(
+        self,
+        places: tuple[str | Path, ...],
+        residual: str | Path | None,
+        asked: str | None,
+        subtype: str | None,
+    ) -> Target:
+        """Return the paths and the format of one input's outputs.
+
+        Args:
+            places: path or URL of each stem.
+            residual: path or URL of input minus output, None for none; a last stem that is the rest of the
+                input takes its place.
+            asked, subtype: the user's format and sample format.
+        """
+        if self.last_is_rest:
+            *places_of_stems, residual = places
+            places = tuple(places_of_stems)
+        return Target(places, residual, asked, subtype)
 
     def check_pipe(self) -> None:
         """Check that the outputs can go to standard output.

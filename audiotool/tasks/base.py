@@ -14,7 +14,7 @@ imports nothing heavy, because the help of the commands is read from these class
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -23,6 +23,8 @@ from audiotool.errors import RecipeError
 from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from audiotool.files.kinds import Inputs, Outputs
     from audiotool.files.processor import FileProcessor
 
@@ -40,6 +42,16 @@ class Scoring:
     metrics: tuple[str, ...]
     best: str
     any_order: bool = False
+
+    def order(self, references: Sequence[Path], estimates: Sequence[Path]) -> tuple[int, ...]:
+        """Return the index of the estimate of each reference, or of each estimate without references."""
+        if not references or not self.any_order:
+            return tuple(range(len(estimates)))
+        from audiotool.engines.base import interchangeable
+        from audiotool.metrics.pairing import best_order
+
+        names = [path.stem.rpartition(".")[2] for path in estimates]
+        return best_order(references, estimates, interchangeable(names))
 
 
 class Served(Protocol):
