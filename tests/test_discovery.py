@@ -4,6 +4,7 @@ line."""
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,13 +104,12 @@ def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
     install_plugin(tmp_path, "rooms", {"rooms": TASK}, {"audiotool.tasks": {"declip": "rooms:Declip"}})
     install_plugin(tmp_path, "ruin", {"ruin": "import ruins"}, {"audiotool.tasks": {"ruin": "ruin:Ruin"}})
 
+    paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
     def audiotool(*words: str) -> subprocess.CompletedProcess[str]:
-        program = (
-            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from audiotool.cli.app import main; main()"
-        )
-        return subprocess.run(
-            [sys.executable, "-c", program, *words], capture_output=True, text=True, timeout=120
-        )
+        command = [sys.executable, "-m", "audiotool", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
     done = audiotool("--help")
     assert done.returncode == 0
@@ -117,7 +117,7 @@ def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
     (line,) = done.stderr.splitlines()
     assert line.startswith("audiotool: task 'ruin' of package ruin 1.0 is left out: ModuleNotFoundError")
     assert "Take the clipping out" in audiotool("declip", "--help").stdout
-    assert audiotool("denoise", "--help").stderr == "", "whoever uses what is ours is not told of others"
+    assert audiotool("denoise", "--help").stderr == "", "a task of audiotool reads no entry points"
 
 
 def test_a_metric_scores_a_pair(place: Path) -> None:

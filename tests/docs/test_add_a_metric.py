@@ -1,4 +1,4 @@
-"""The metric that the docs add by an entry point is scored by `evaluate`, with a toy recogniser."""
+"""The metrics that the docs add are scored by `evaluate`: one module, and one by an entry point."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from kit.docs import ROOT
 from kit.plugin import install_plugin
 from typer.testing import CliRunner
 
+import audiotool.metrics
 from audiotool.cli.app import app
 
 RECOGNISER = '''
@@ -76,3 +77,20 @@ def test_a_reference_without_words_has_no_rate(folder: Path) -> None:
     row = json.loads(result.stdout)["files"][0]
     assert row["wer"] is None
     assert "no words" in json.dumps(row)
+
+
+def test_peak_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "extend" / "add.md").read_text(encoding="utf-8").partition("\n## A metric\n")[2]
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code is not None
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "peak_error.py").write_text(code[1], encoding="utf-8")
+    places = [*audiotool.metrics.__path__, str(tmp_path / "modules")]
+    monkeypatch.setattr(audiotool.metrics, "__path__", places)
+    for name, amplitudes in (("reference", (0.5, 0.25)), ("estimate", (0.25, 0.25)), ("silent", (0.0, 0.0))):
+        write(tmp_path / name / "a.wav", amplitudes)
+    words = ("evaluate", "--metrics", "peak_error", "--json", "--reference", str(tmp_path / "reference"))
+    for name, expected in (("estimate", pytest.approx(6.02, abs=0.01)), ("silent", None)):
+        result = CliRunner().invoke(app, [*words, "--estimate", str(tmp_path / name)])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["files"][0]["peak_error"] == expected
