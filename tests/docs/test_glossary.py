@@ -32,6 +32,18 @@ def test_every_word_is_there_once_and_in_order() -> None:
     assert len(found) == len(set(found)) > 50
 
 
+def test_the_words_of_the_architecture_are_those_of_the_glossary() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").partition("\n## Words\n")[2]
+    rows = [
+        line.split("|")[1:-1] for line in text.partition("\n## ")[0].splitlines() if line.startswith("| ")
+    ][2:]
+    words = [word.strip() for word, _ in rows]
+    assert words == sorted(words, key=str.lower)
+    assert len(words) == 30
+    glossary = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    assert not [word for word, meaning in rows if f"|{word}|{meaning}|" not in glossary]
+
+
 def test_former_words_are_nowhere_else() -> None:
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "recipes").rglob("*.yaml")]
     files += (ROOT / "audiotool").rglob("*.py")
