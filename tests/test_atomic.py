@@ -23,7 +23,7 @@ def test_a_file_appears_complete_in_folders_that_are_made(tmp_path: Path) -> Non
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failure_leaves_the_earlier_file_only(tmp_path: Path) -> None:
     path = tmp_path / "b.txt"
     path.write_text("old")
 
@@ -38,7 +38,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
     assert path.read_text() == "old"
 
 
-def test_text_keeps_its_line_ends_and_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+def test_text_keeps_its_line_ends_and_a_file_as_folder_is_reported(tmp_path: Path) -> None:
     write_text(tmp_path / "a.csv", "ä,b\r\n")
     assert (tmp_path / "a.csv").read_bytes() == "ä,b\r\n".encode()
     with pytest.raises(InputError, match="cannot write"):
@@ -54,7 +54,7 @@ def test_the_longest_name_a_file_may_have(tmp_path: Path) -> None:
     assert "name" in str(obstacle(tmp_path / ("a" * 252 + ".wav")))
 
 
-def test_the_file_is_new_and_nobody_can_foresee_its_name(tmp_path: Path) -> None:
+def test_the_file_is_new_and_its_name_is_random(tmp_path: Path) -> None:
     names = set()
     for _ in range(3):
         replacement = Replacement(tmp_path / "a.txt")
@@ -95,7 +95,7 @@ def killed_while_writing(path: Path) -> Path:
     return part
 
 
-def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Path) -> None:
     left = killed_while_writing(tmp_path / "a.txt")
     others = [tmp_path / ".b.txt.1234.part", tmp_path / f"c.{'2' * 32}.part"]
     for other in others:
@@ -132,7 +132,7 @@ def test_the_folder_is_removed_meanwhile(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_told_in_words() -> None:
+def test_a_full_disk_is_reported_in_words() -> None:
     with pytest.raises(OSError, match="No space") as caught, open("/dev/full", "wb", buffering=0) as full:
         full.write(b"x")
     assert cause(caught.value) == "the disk is full"

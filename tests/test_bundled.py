@@ -83,7 +83,7 @@ def heard_by(model: Model) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_graphs_give_what_their_models_give_however_a_stream_is_cut(name: str) -> None:
+def test_graphs_equal_their_models_for_any_cut_of_a_stream(name: str) -> None:
     """Within 1e-5 of the peak, or as near to double precision as the model itself is in single.
 
     A network may be ill-conditioned: sources divided by their own power (super-resolve-48k), memories that

@@ -39,7 +39,7 @@ def speech(vocoder: Vocoder) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def test_it_speaks_better_than_griffin_lim(vocoder: Vocoder, speech: torch.Tensor) -> None:
+def test_it_scores_better_than_griffin_lim(vocoder: Vocoder, speech: torch.Tensor) -> None:
     mel = MelSpectrogram(vocoder.mel)(speech)
     spoken = {"vocoder": vocoder.process(mel)[0, 0], "griffin-lim": griffin_lim(mel, vocoder.mel)[0]}
     scores = {

@@ -15,7 +15,7 @@ PRIVATE = re.compile(
 )
 
 
-def test_no_other_module_uses_what_is_private() -> None:
+def test_no_other_module_uses_private_names() -> None:
     root = Path(audiotool.__file__).parent
     found = [
         path.relative_to(root).as_posix() for path in root.rglob("*.py") if PRIVATE.search(path.read_text())
@@ -23,7 +23,7 @@ def test_no_other_module_uses_what_is_private() -> None:
     assert found == ["compat.py"]
 
 
-def test_they_do_what_they_say() -> None:
+def test_private_functions_compute_known_values() -> None:
     start, end = torch.zeros(3), torch.ones(3)
     compat.lerp_([start], [end], 0.25)
     assert torch.equal(start, torch.full((3,), 0.25))

@@ -90,7 +90,7 @@ def test_a_broken_one_is_one_line_that_names_the_package(
     sys.modules.pop("broken_scores", None)
 
 
-def test_nobody_takes_a_name_that_is_taken(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_builtin_name_cannot_be_replaced(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = WER.replace('"wer"', '"stoi"')
     install_plugin(place, "rival", {"rival": text}, {"audiotool.metrics": {"stoi": "rival:WordErrorRate"}})
     with caplog.at_level(logging.WARNING):

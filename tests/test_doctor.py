@@ -24,7 +24,7 @@ def module(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.py").write_text(text)
 
 
-def test_imports_that_raise_or_die_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imports_that_raise_or_die_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module(tmp_path, "good_one", "print('noise on stdout')")
     module(tmp_path, "raises_oserror", "raise OSError('libcudart.so.13: cannot open\\nshared object')")
     module(tmp_path, "dies", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")

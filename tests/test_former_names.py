@@ -88,7 +88,7 @@ def test_bundled_checkpoints_hold_recipes_of_both_kinds() -> None:
             assert recipe.parse(values, str(path)).name
 
 
-def test_runs_of_before_go_on_and_a_changed_key_is_told(tmp_path: Path) -> None:
+def test_earlier_runs_continue_and_a_changed_key_is_reported(tmp_path: Path) -> None:
     now = recipe.load("denoise")
     check_same_recipe(before(now.plain()), now, tmp_path)
     other = recipe.load("denoise", ["train.warm_up_probability=0.25"])

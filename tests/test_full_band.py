@@ -110,7 +110,7 @@ def test_files_and_pipes_and_what_the_report_says(tmp_path: Path, noisy: np.ndar
     assert above(samples) < above(noisy) - 10
 
 
-def test_hiss_goes_and_what_is_removed_below_does_not_decide_it(default: Pipeline, noisy: np.ndarray) -> None:
+def test_hiss_is_removed_independently_of_the_low_band(default: Pipeline, noisy: np.ndarray) -> None:
     one_gain = audiotool.load("denoise-16k", engine="onnx")(noisy, RATE)
     assert above(default(noisy, RATE)) < above(one_gain) - 3
     assert above(default(noisy, RATE)) < above(noisy) - 10

@@ -101,7 +101,7 @@ HEAVY = (
 LIGHT_DSP = ("framing", "mel", "bandwidth", "erb")
 
 
-def test_nothing_else_imports_what_an_extra_brings(light: LightInstallation) -> None:
+def test_nothing_else_imports_packages_of_extras(light: LightInstallation) -> None:
     root = Path(checkpoint.__file__).parent
     modules = [
         ".".join(("audiotool", *path.relative_to(root).with_suffix("").parts))
@@ -123,7 +123,7 @@ def test_mels_are_analysed(light: LightInstallation, tmp_path: Path) -> None:
     assert (tmp_path / "mel.safetensors").stat().st_size > 80 * 40 * 4
 
 
-def test_scores_that_need_nothing_are_there_and_others_say_what_they_need(
+def test_scores_without_requirements_work_and_others_name_their_extra(
     light: LightInstallation, tmp_path: Path
 ) -> None:
     source = write_speech(tmp_path / "in.wav", 1.0)

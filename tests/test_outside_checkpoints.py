@@ -160,7 +160,7 @@ def test_values_that_do_not_go_together(name: str, change: dict[str, Any], messa
         (lambda t: t.to(torch.complex64), "holds complex64 where"),
     ],
 )
-def test_weights_that_are_none(
+def test_invalid_weights(
     tmp_path: Path, small: tuple[Any, dict[str, Any]], value: Callable[[Any], Any], message: str
 ) -> None:
     tensors, metadata = small

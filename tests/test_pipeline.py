@@ -275,7 +275,7 @@ def test_bad_arrays_are_refused(
 
 
 @pytest.mark.parametrize("channels", [0, "2", 1.5])
-def test_live_refuses_channels_that_are_none(pipeline: audiotool.Pipeline, channels: Any) -> None:
+def test_live_refuses_invalid_channels(pipeline: audiotool.Pipeline, channels: Any) -> None:
     with pytest.raises(InputError, match="a stream has channels, a whole number above 0"):
         pipeline.live(16000, channels)
     with pytest.raises(InputError, match="sample rate"):
@@ -335,7 +335,7 @@ def test_steps_of_many_channels_are_shorter(
     np.testing.assert_allclose(audiotool.read(tmp_path / "out.wav")[0], expected, atol=1e-5)
 
 
-def test_what_comes_in_pieces_at_once_is_cut_for_many_channels(
+def test_large_blocks_of_many_channels_are_cut(
     pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []

@@ -74,7 +74,7 @@ def test_options_of_load_are_the_settings() -> None:
         )
 
 
-def test_what_comes_back_has_the_type_of_what_goes_in() -> None:
+def test_the_result_has_the_type_of_the_argument() -> None:
     for method in (audiotool.Pipeline.__call__, audiotool.LiveStream.feed):
         names = {"ArrayT": ArrayT}
         hints = typing.get_type_hints(method, localns=names)
@@ -87,7 +87,7 @@ def test_the_tail_of_a_live_stream_is_an_array_or_a_tensor() -> None:
     assert Array == "NDArray[Any] | torch.Tensor"
 
 
-def test_a_misspelt_option_is_told_with_the_nearest() -> None:
+def test_a_misspelt_option_names_the_nearest() -> None:
     with pytest.raises(audiotool.AudiotoolError, match="no option 'mixx'; did you mean 'mix'"):
         audiotool.load("denoise", mixx=0.5)
     with pytest.raises(audiotool.AudiotoolError, match="mix is from 0"):

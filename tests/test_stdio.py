@@ -42,7 +42,7 @@ def test_text_into_closed_or_full_streams_costs_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("words", ["--help", "--version", "", "denoise --help", "models list"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_full_standard_output_is_told_in_one_line(words: str, unbuffered: str, tmp_path: Path) -> None:
+def test_a_full_standard_output_is_reported_in_one_line(words: str, unbuffered: str, tmp_path: Path) -> None:
     done = shell(f"{AUDIOTOOL} {words} > /dev/full", tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == 1
     assert done.stderr == b"audiotool: error: cannot write to standard output: No space left on device\n"

@@ -132,7 +132,7 @@ def test_the_usual_speakers_are_no_news(tmp_path: Path) -> None:
     assert write(tmp_path / "a.flac", Extras("RIFF", mask=0x3F), channels=6) == []
 
 
-def test_what_counts_in_samples_is_not_true_at_another_rate() -> None:
+def test_positions_in_samples_are_dropped_at_another_rate() -> None:
     extras = Extras("RIFF", (BEXT, IXML, CUE, ADTL, INFO, ID3), 3)
     after = extras.after(same_rate=False, same_channels=False)
     assert (after.parts, after.mask) == ((INFO, ID3), 0)

@@ -59,7 +59,7 @@ def test_a_recording_is_where_it_was(tmp_path: Path, name: str, channels: int) -
         assert min(left, key=left.__getitem__) == 0
 
 
-def test_the_header_says_what_it_is(tmp_path: Path) -> None:
+def test_the_header_names_the_codec(tmp_path: Path) -> None:
     info = probe(write_media(tmp_path / "a.m4a", seconds=0.7))
     assert (info.sample_rate, info.channels, info.frames) == (48000, 2, 33600)
     assert (info.format, info.subtype) == ("MOV", "AAC")
@@ -92,7 +92,7 @@ def test_a_pipe(tmp_path: Path) -> None:
     np.testing.assert_array_equal(piped, read(path)[0])
 
 
-def test_what_is_no_recording(tmp_path: Path) -> None:
+def test_files_without_a_recording(tmp_path: Path) -> None:
     silent = write_media(tmp_path / "silent.mp4", tracks=0, picture=True)
     whole = write_media(tmp_path / "a.m4a").read_bytes()
     (tmp_path / "half.m4a").write_bytes(whole[: len(whole) // 2])
@@ -104,13 +104,13 @@ def test_what_is_no_recording(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
-def test_a_film_that_ends_early_gives_what_is_there(tmp_path: Path) -> None:
+def test_a_truncated_film_is_read_to_its_end(tmp_path: Path) -> None:
     whole = write_media(tmp_path / "a.mkv", seconds=4.0).read_bytes()
     (tmp_path / "half.mkv").write_bytes(whole[: len(whole) // 2])
     assert 1.0 < read(tmp_path / "half.mkv")[0].shape[1] / 48000 < 3.0
 
 
-def test_a_damaged_film_says_where(tmp_path: Path) -> None:
+def test_a_damaged_film_has_the_position(tmp_path: Path) -> None:
     whole = bytearray(write_media(tmp_path / "a.m4a", seconds=4.0).read_bytes())
     middle = len(whole) // 2
     whole[middle : middle + 3000] = bytes(3000)
@@ -135,7 +135,7 @@ def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         read(path)
 
 
-def test_a_broken_pyav_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pyav_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_media(tmp_path / "a.m4a")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "av.py").write_text("raise ImportError('libavcodec.so: no such file')")

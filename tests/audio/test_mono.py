@@ -57,7 +57,7 @@ def test_blocks_are_mixed_as_the_whole() -> None:
     np.testing.assert_array_equal(np.concatenate(blocks), Downmix()(samples))
 
 
-def test_it_is_said_once_for_each_recording(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_remark_comes_once_for_each_recording(caplog: pytest.LogCaptureFixture) -> None:
     samples = np.stack((VOICE, -VOICE)).astype(np.float32)
     for name in ("first.wav", "first.wav", "second.wav"):
         to_mono(samples, name)
@@ -85,7 +85,7 @@ def test_stems_of_opposite_channels_find_their_references(tmp_path: Path) -> Non
     assert best_order([paths["a"], paths["b"]], [paths["b"], paths["a"]]) == (1, 0)
 
 
-def test_an_enrolment_of_opposite_channels_is_heard(tmp_path: Path) -> None:
+def test_an_enrolment_of_opposite_channels_is_not_cancelled(tmp_path: Path) -> None:
     network = PersonalisedTransformer.from_config(PersonalisedTransformer.small)
     pipeline = audiotool.load(save_model(tmp_path / "personal.safetensors", network, "denoise"), "cpu")
     conditions = []

@@ -112,7 +112,7 @@ def test_odd_formats_are_equal_to_the_file(fmt: bytes, tmp_path: Path) -> None:
         (plain()[:10], "no format chunk"),
     ],
 )
-def test_a_header_that_says_nothing_is_refused(fmt: bytes, message: str) -> None:
+def test_invalid_headers_are_refused(fmt: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         piped(wav(fmt, bytes(400)))
 
@@ -136,7 +136,7 @@ def test_a_stream_that_ends_within_a_sample(declared: int) -> None:
     assert reader.warnings == ["standard input ends within a sample: 3 of 4 bytes are left out"]
 
 
-def test_a_header_that_promises_more_is_told_once() -> None:
+def test_a_truncated_stream_is_reported_once() -> None:
     found, reader = piped(wav(plain(channels=2), bytes(400))[:-6], 5)
     assert len(found) == 98
     (warning,) = reader.warnings
@@ -168,7 +168,7 @@ def test_a_writer_that_keeps_the_pipe_open_holds_nothing_up() -> None:
     os.close(writing)
 
 
-def test_nan_is_told_where_it_is() -> None:
+def test_the_position_of_nan_is_reported() -> None:
     samples = np.zeros((300, 2), "<f4")
     samples[250, 1] = np.nan
     with pytest.raises(InputError, match=r"nan at sample 250 .* of channel 2"):

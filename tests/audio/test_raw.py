@@ -27,7 +27,7 @@ def test_bytes_are_those_of_libsndfile(encoding: str) -> None:
     np.testing.assert_array_equal(raw.decode(data), theirs)
 
 
-def test_what_is_beyond_full_scale_is_counted() -> None:
+def test_samples_beyond_full_scale_are_counted() -> None:
     loud = np.array([[2.0], [0.5], [-3.0]], np.float32)
     assert Raw("mulaw").encode(loud)[1] == 2
     assert Raw("f32le").encode(loud) == (loud.tobytes(), 0)
@@ -65,7 +65,7 @@ def test_a_pipe_may_break_anywhere(size: int) -> None:
     file.close()
 
 
-def test_half_a_sample_at_the_end_is_left_out_and_said() -> None:
+def test_half_a_sample_at_the_end_is_left_out_and_reported() -> None:
     file = RawFile(io.BytesIO(b"\0\0\0\0\1"), Raw("s16le", 8000, 2), "standard input")
     assert len(file.read(10)) == 1
     assert len(file.read(10)) == 0

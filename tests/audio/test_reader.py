@@ -223,12 +223,12 @@ def test_other_formats_from_a_pipe(tmp_path: Path, name: str) -> None:
         (b"hello, is this audio?" * 50, "cannot be read as audio"),
     ],
 )
-def test_broken_pipes_are_told(data: bytes, message: str) -> None:
+def test_broken_pipes_are_reported(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message), AudioReader("-", stdin=Trickle(data)) as reader:  # type: ignore[arg-type]
         list(reader.blocks(100))
 
 
-def test_a_pipe_that_ends_early_is_told(tmp_path: Path) -> None:
+def test_a_pipe_that_ends_early_is_reported(tmp_path: Path) -> None:
     data = write_speech(tmp_path / "a.wav").read_bytes()
     with AudioReader("-", stdin=Trickle(data[: len(data) // 2])) as reader:  # type: ignore[arg-type]
         frames = sum(len(b) for b in reader.blocks(1000))

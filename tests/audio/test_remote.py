@@ -28,7 +28,7 @@ def store() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/a.wav", "GS://b/c", "memory://x"])
-def test_urls_are_told_from_paths(place: str) -> None:
+def test_urls_are_distinguished_from_paths(place: str) -> None:
     assert is_url(place)
     assert remote.name_of(place).name == place.rsplit("/", 1)[-1]
 
@@ -86,7 +86,7 @@ def test_a_store_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch
             action()
 
 
-def test_what_cannot_be_opened_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_that_cannot_be_opened_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="Protocol not known"):
         remote.exists("nothing://bucket/a.wav")
     with pytest.raises(InputError, match="without '::'"):

@@ -44,16 +44,14 @@ def test_every_command_finds_the_same(tree: Path, tmp_path: Path) -> None:
     assert [pair.name for pair in pair_files(tree, tree)] == [name[:-4] for name in EXPECTED]
 
 
-def test_what_is_left_out_is_named(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_skipped_files_are_named(tree: Path, caplog: pytest.LogCaptureFixture) -> None:
     walk(tree, lambda path: path.suffix == ".wav")
     [record] = caplog.records
     for name, kind in (("gone", "a link to nothing"), ("pipe", "a named pipe"), ("socket", "a socket")):
         assert f"{tree / name}.wav ({kind})" in record.getMessage()
 
 
-def test_a_pattern_names_what_is_no_file(
-    tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pattern_names_special_files(tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     plan = make_plan([f"{tree}/*.wav"], Layout(output=str(tmp_path / "out")))
     assert [job.name for job in plan.jobs] == ["a.wav"]
     assert f"{tree}/pipe.wav (a named pipe)" in caplog.text

@@ -39,7 +39,7 @@ def test_unchanged_samples_come_out_bit_for_bit(tmp_path: Path, name: str, subty
     assert writer.limited == 0
 
 
-def test_what_an_integer_format_cannot_hold_is_counted_and_limited(tmp_path: Path) -> None:
+def test_samples_beyond_an_integer_format_are_counted_and_limited(tmp_path: Path) -> None:
     x = np.array([[0.5], [1.2], [-1.4], [1.0], [-1.0]], np.float32)
     with FileWriter(tmp_path / "a.wav", 8000, 1, "PCM_16") as writer:
         writer.write(x)
@@ -145,9 +145,7 @@ def test_write_limits_aloud_and_takes_no_integers(tmp_path: Path, caplog: pytest
         (("AIFF", "PCM_16", 1), None, "AIFF"),
     ],
 )
-def test_what_outgrows_a_wav_becomes_an_rf64(
-    form: tuple[str, str, int], frames: int | None, container: str
-) -> None:
+def test_a_long_wav_becomes_an_rf64(form: tuple[str, str, int], frames: int | None, container: str) -> None:
     assert container_for(*form, frames) == container
 
 
@@ -218,7 +216,7 @@ def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
-def test_the_reason_of_a_failure_is_told(tmp_path: Path, name: str) -> None:
+def test_the_reason_of_a_failure_is_reported(tmp_path: Path, name: str) -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, 200_000)
     with largest_file(50_000), pytest.raises(InputError, match=r"cannot write .*ulimit -f.* earlier file"):
         write(tmp_path / name, noise, 16000)

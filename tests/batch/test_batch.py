@@ -188,7 +188,7 @@ def test_standard_output_does_not_weaken_the_checks(folder: Path, tmp_path: Path
     )
 
 
-def test_files_of_one_name_are_told_apart(folder: Path) -> None:
+def test_files_of_one_name_are_distinguished(folder: Path) -> None:
     write_speech(folder / "sub" / "a.wav")
     plan = make_plan([str(folder / "a.wav"), str(folder / "sub")], Layout(suffix="_x"))
     assert [job.name for job in plan.jobs] == [
@@ -257,7 +257,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_mistakes_are_told_before_work_begins(
+def test_mistakes_are_reported_before_work_begins(
     case: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -359,7 +359,7 @@ def test_a_worker_has_the_environment_of_its_batch(
         assert [o.status for o in outcomes] == ["done", "done"]
 
 
-def test_what_workers_share_begins_no_threads() -> None:
+def test_modules_that_workers_share_begin_no_threads() -> None:
     program = (
         "import importlib, sys; from audiotool.batch.processes import PRELOADED\n"
         "[importlib.import_module(name) for name in PRELOADED]\n"

@@ -132,7 +132,7 @@ def test_killed_workers_and_nodes_lose_nothing(folder: Path, nodes: Any) -> None
 
 
 @needs_ray
-def test_what_a_worker_does_not_see_is_said(folder: Path, nodes: Any) -> None:
+def test_files_that_a_worker_does_not_see_are_reported(folder: Path, nodes: Any) -> None:
     plan = make_plan([], Layout(output="out", listed=[Entry("in/00.wav"), Entry("in/gone.wav")]))
     done, gone = sorted(run(plan, WORK, cluster=nodes.address), key=lambda o: o.status)
     assert (done.status, gone.status) == ("done", "failed")
@@ -247,7 +247,7 @@ def test_ctrl_c_leaves_finished_outputs_and_nothing_else(folder: Path, nodes: An
     assert not list(Path("out").glob(".*"))
 
 
-def test_addresses_that_are_none_and_those_that_nobody_answers(folder: Path) -> None:
+def test_invalid_addresses_and_those_without_an_answer(folder: Path) -> None:
     pytest.importorskip("ray", reason=extras.install("cluster"))
     plan = make_plan(["in"], Layout(output="out"))
     with contextlib.closing(socket.socket()) as listener:

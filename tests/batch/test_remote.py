@@ -100,7 +100,7 @@ def test_a_remote_input_is_scored(recordings: Path, store: str) -> None:
     assert outcome.row.values["si_sdr"].value is not None
 
 
-def test_what_is_wrong_is_said_with_the_url(store: str, tmp_path: Path) -> None:
+def test_errors_have_the_url(store: str, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=f"no recordings in {store}/empty"):
         make_plan([f"{store}/empty"], Layout(output="out"))
     with pytest.raises(PlanError, match="Protocol not known"):

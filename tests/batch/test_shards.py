@@ -69,7 +69,7 @@ def test_names_that_are_not_utf_8_stay(tmp_path: Path) -> None:
         ('input\n"a.wav\n', "list.csv", "line 2 is no CSV"),
     ],
 )
-def test_what_is_no_list_is_refused(tmp_path: Path, data: str, name: str, said: str) -> None:
+def test_invalid_lists_are_refused(tmp_path: Path, data: str, name: str, said: str) -> None:
     with pytest.raises(PlanError, match=said):
         read_list(listing(tmp_path, data, name))
     with pytest.raises(PlanError, match="cannot read the list"):
@@ -131,7 +131,7 @@ def test_a_shard_does_not_depend_on_what_others_have_done(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", "1e1/30", ""])
-def test_what_is_no_shard_is_refused(text: str) -> None:
+def test_invalid_shards_are_refused(text: str) -> None:
     with pytest.raises(PlanError, match="--shard is I/N"):
         Shard.parse(text)
 

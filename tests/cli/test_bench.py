@@ -47,7 +47,7 @@ def test_a_task_is_its_default() -> None:
         assert json.loads(done.stdout)["checkpoint"] == name
 
 
-def test_what_looks_ahead_has_no_latency_but_segments() -> None:
+def test_models_that_look_ahead_have_segments_and_no_latency() -> None:
     facts: dict[str, Any] = {f.name: None for f in dataclasses.fields(Benchmark)}
     numbers = dict.fromkeys(("parameters", "macs_per_second", "real_time_factor", "seconds", "threads"), 1)
     lines = dict(rows(Benchmark(**{**facts, **numbers, "causal": False, "latency": 800, "latency_ms": 50.0})))
@@ -89,7 +89,7 @@ def test_vocoders_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     assert row["latency_ms"] == pytest.approx(765, abs=1)
 
 
-def test_what_is_measured_is_one_thing() -> None:
+def test_vocoders_and_a_model_exclude_each_other() -> None:
     result = CliRunner().invoke(app, ["bench", "--vocoders", "--model", "denoise"])
     assert result.exit_code == 2
     assert "exclude each other" in result.output

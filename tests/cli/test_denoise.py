@@ -195,7 +195,7 @@ def test_truncated_input_is_processed_with_a_warning(denoise: Callable[..., Resu
     assert soundfile.info("out.wav").frames == (len(data) // 2 - 44) // 2
 
 
-def test_what_a_recorder_says_is_kept_or_named(denoise: Callable[..., Result]) -> None:
+def test_chunks_of_a_recorder_are_kept_or_named(denoise: Callable[..., Result]) -> None:
     write_speech(Path("in.wav"))
     data = Path("in.wav").read_bytes()
     bext = b"bext" + (602).to_bytes(4, "little") + b"a field recorder".ljust(602, b"\0")
@@ -304,7 +304,7 @@ def test_checkpoints_by_name_path_and_recipe(tmp_path: Path, monkeypatch: pytest
     assert not Path("out.wav").exists()
 
 
-def test_a_recipe_means_what_it_made_here_or_what_is_bundled(
+def test_a_recipe_means_its_run_here_or_a_bundled_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -74,7 +74,7 @@ def test_an_array_of_another_size_is_refused() -> None:
     assert not Path("out.wav").exists()
 
 
-def test_the_enrolment_is_encoded_once_and_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_enrolment_is_encoded_once_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
     save("personalised-transformer")
     for name in ("a", "b"):
         write_speech(Path(f"in/{name}.wav"), 0.4, 16000)

@@ -105,7 +105,7 @@ def gate(folders: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     return evaluate("--reference", folders / "clean", "--estimate", folders / "out", *words)
 
 
-def test_a_score_below_its_threshold_is_a_failure_that_is_told(folders: Path) -> None:
+def test_a_score_below_its_threshold_is_a_reported_failure(folders: Path) -> None:
     """The spoken file is at 20 dB and has its number; the silent one has none."""
     done = gate(
         folders, "--metrics", "stoi", "--fail-under", "si_sdr=100", "--fail-under", "lsd=0.1", "--json"
@@ -123,7 +123,7 @@ def test_a_score_below_its_threshold_is_a_failure_that_is_told(folders: Path) ->
     assert "2 of 2 files do not reach --fail-under" in done.stderr
 
 
-def test_what_reaches_its_thresholds_passes(folders: Path) -> None:
+def test_scores_at_their_thresholds_pass(folders: Path) -> None:
     words = ("--reference", folders / "clean/deep/spoken.wav", "--estimate", folders / "out/deep/spoken.wav")
     noisy = ("--noisy", folders / "noisy/deep/spoken.wav", "--fail-under", "si_sdr_improvement=10")
     done = evaluate(*words, *noisy, "--metrics", "si_sdr", "--fail-under", "lsd=100", "--json")
@@ -153,7 +153,7 @@ def test_thresholds_that_cannot_be_meant_exit_2(folders: Path, words: list[str],
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_estimates_alone_are_scored_by_what_needs_no_reference(folders: Path) -> None:
+def test_estimates_alone_are_scored_by_non_intrusive_metrics(folders: Path) -> None:
     pytest.importorskip("pyloudnorm")
     done = evaluate("--estimate", folders / "out", "--metrics", "loudness", "--json", "--jobs", "2")
     assert done.returncode == 0, done.stderr
@@ -183,7 +183,7 @@ def test_progress_for_programs(folders: Path) -> None:
     assert "deep/spoken" in done.stdout, "the table stays on standard output"
 
 
-def test_a_list_names_what_is_scored(folders: Path, tmp_path: Path) -> None:
+def test_a_list_names_the_pairs(folders: Path, tmp_path: Path) -> None:
     lines = ["input,output,reference"]
     for name in ("deep/spoken.wav", "silent.wav"):
         lines.append(",".join(str(folders / kind / name) for kind in ("noisy", "out", "clean")))

@@ -112,7 +112,7 @@ def test_a_batch_ends_with_one_line(recordings: Path, tmp_path: Path) -> None:
         (("-o", "OUT", "--metrics", "pesk"), "did you mean 'pesq'"),
     ],
 )
-def test_what_does_not_go_together_exits_2(
+def test_options_that_exclude_each_other_exit_2(
     recordings: Path, tmp_path: Path, words: tuple[str, ...], message: str
 ) -> None:
     places = [str(tmp_path / "out.wav") if word == "OUT" else word for word in words]

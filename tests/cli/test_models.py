@@ -68,7 +68,7 @@ def test_list_with_cost_as_a_table() -> None:
     assert float(words[5]) == pytest.approx(0.026, rel=0.05)
 
 
-def test_list_shows_what_a_family_scores() -> None:
+def test_list_shows_the_scores_of_a_family() -> None:
     done = models("list", "--json")
     rows = {row["checkpoint"]: row for row in json.loads(done.stdout)["checkpoints"]}
     assert rows["two-speakers-16k"]["task"] == "separate"
@@ -120,7 +120,7 @@ def test_show_an_architecture() -> None:
     assert found["importer"] == "github.com/NVIDIA/CleanUNet"
 
 
-def test_show_what_is_not_there() -> None:
+def test_show_of_an_unknown_name() -> None:
     unknown = models("show", "cleanunit")
     assert unknown.exit_code == 1
     assert "did you mean 'cleanunet'" in unknown.stderr
@@ -132,7 +132,7 @@ def test_show_what_is_not_there() -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"format": 1}', '{"format": 1, "task": "denoise", "sample_rate": 8, "model": "x"}']
 )
-def test_a_damaged_checkpoint_is_told(tmp_path: Path, text: str) -> None:
+def test_a_damaged_checkpoint_is_reported(tmp_path: Path, text: str) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", metadata={"audiotool": text})
     done = models("show", tmp_path / "x.safetensors")
     assert done.exit_code == 1
@@ -182,7 +182,7 @@ def test_import_as_a_user_runs_it(tmp_path: Path) -> None:
     assert "official_checkpoint.pkl" in metadata.notes
 
 
-def test_import_replaces_only_when_told_to(tmp_path: Path) -> None:
+def test_import_replaces_with_overwrite_only(tmp_path: Path) -> None:
     output = tmp_path / "my.safetensors"
     output.write_text("earlier")
     words = ("import", OFFICIAL, "--model", "cleanunet", "--config", CONFIG, "-o", output)

@@ -90,7 +90,7 @@ def test_manifests_find_their_files(named: tuple[Path, str]) -> None:
     assert path.resolve() in {entry.path for entry in read_manifest("m.csv")}
 
 
-def test_what_cannot_be_read_is_told(named: tuple[Path, str]) -> None:
+def test_unreadable_files_are_reported(named: tuple[Path, str]) -> None:
     path, shown = named
     path.write_bytes(b"Dear friend, ...")
     done = run("evaluate", *("--reference", "in", "--estimate", "in"), "--metrics", "si_sdr")
@@ -166,7 +166,7 @@ def test_references_and_f0_match_in_either_form(tmp_path: Path, tiny_checkpoint:
     assert like_named(f0) == tmp_path / "ref" / f"{DECOMPOSED}.npy"
 
 
-def test_what_is_typed_in_the_other_form_is_found(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_names_in_the_other_unicode_form_are_found(tmp_path: Path, tiny_checkpoint: Path) -> None:
     input_path = write_speech(tmp_path / DECOMPOSED / f"{DECOMPOSED}.wav")
     typed = tmp_path / COMPOSED / f"{COMPOSED}.wav"
     done = run(

@@ -155,7 +155,7 @@ def test_a_named_pipe(tmp_path: Path) -> None:
     assert (info.frames, info.samplerate, info.subtype) == (8000, 16000, "PCM_16")
 
 
-def test_an_odd_byte_at_the_end_is_told() -> None:
+def test_an_odd_byte_at_the_end_is_reported() -> None:
     data = np.zeros(1000, "<i2").tobytes() + b"\1"
     done = run("denoise", "-", "-o", "-", *TINY, "s16le", "--rate", "16000", data=data)
     assert done.returncode == 0
@@ -171,7 +171,7 @@ def test_nan_is_refused_where_it_is() -> None:
     assert "nan at sample 9000" in done.stderr.decode()
 
 
-def test_nothing_is_told_as_nothing() -> None:
+def test_an_empty_input_is_reported() -> None:
     done = run("denoise", "-", "-o", "-", *TINY, "s16le", "--rate", "16000")
     assert done.returncode == 1
     (line,) = done.stderr.decode().strip().splitlines()

@@ -124,7 +124,7 @@ def test_a_pipe_is_separated_into_a_folder(separate: Callable[..., Result]) -> N
         assert found(folder) == ["stdin.speaker1.wav", "stdin.speaker2.wav"]
 
 
-def test_stems_are_named_in_any_order_and_limited_ones_are_told(
+def test_stems_are_named_in_any_order_and_limited_ones_are_reported(
     separate: Callable[..., Result], tiny_checkpoint: Path
 ) -> None:
     soundfile.write("loud.wav", np.sign(np.sin(np.arange(16000) / 20)), 16000, subtype="PCM_16")

@@ -83,7 +83,7 @@ def test_an_upsampled_recording_is_found_out(super_resolve: Callable[..., Result
     assert power_above(y - x, 16000, 2800) > 0.999
 
 
-def test_a_full_band_is_left_alone_and_told(super_resolve: Callable[..., Result]) -> None:
+def test_a_full_band_stays_unchanged_and_is_reported(super_resolve: Callable[..., Result]) -> None:
     x = write_noise("in.wav", 48000, 48000)
     result = super_resolve("in.wav", "-o", "out.wav")
     assert "holds sound up to 24.0 kHz: there is nothing to extend" in result.stderr
@@ -92,14 +92,14 @@ def test_a_full_band_is_left_alone_and_told(super_resolve: Callable[..., Result]
     np.testing.assert_allclose(y[0], x, atol=1e-5)
 
 
-def test_a_wide_band_is_told_which_model_goes_on(super_resolve: Callable[..., Result]) -> None:
+def test_a_wide_band_is_referred_to_another_model(super_resolve: Callable[..., Result]) -> None:
     write_noise("in.wav", 16000, 16000)
     result = super_resolve("in.wav", "-o", "out.wav", "--rate", 24000)
     expected = "holds sound up to 8.0 kHz: there is nothing to extend; use the model super-resolve-48k"
     assert expected in result.stderr
 
 
-def test_a_band_too_narrow_for_a_model_is_told(super_resolve: Callable[..., Result]) -> None:
+def test_a_band_too_narrow_for_a_model_is_reported(super_resolve: Callable[..., Result]) -> None:
     write_noise("in.wav", 8000, 8000)
     config = SpectralConvNeXtConfig(
         head="extend", sample_rate=24000, extend_from_hz=7000.0, dim=16, blocks=2, n_fft=768, hop_length=384
@@ -177,7 +177,7 @@ def test_a_pipe_follows_where_the_content_ends(tmp_path: Path, monkeypatch: pyte
     assert power_above(y - audiotool.read("in.wav")[0][0], 16000, 3700) > 0.999
 
 
-def test_a_bandwidth_is_refused_where_it_says_nothing(tmp_path: Path) -> None:
+def test_a_bandwidth_is_refused_by_models_that_extend_none(tmp_path: Path) -> None:
     source = write_speech(tmp_path / "in.wav")
     pipeline = audiotool.load("denoise-tiny-16k", bandwidth_hz=4000.0)
     with pytest.raises(StreamError, match="extends no band: a bandwidth says nothing to it"):
@@ -186,13 +186,13 @@ def test_a_bandwidth_is_refused_where_it_says_nothing(tmp_path: Path) -> None:
         audiotool.load("super-resolve", bandwidth_hz=-1.0)
 
 
-def test_names_of_before_say_what_took_their_place() -> None:
+def test_former_names_name_their_replacement() -> None:
     for name, rate in (("wideband-16k", 16000), ("wideband-24k", 24000)):
         with pytest.raises(CheckpointError, match=f"super-resolve-48k with --rate {rate}"):
             audiotool.load(name)
 
 
-def test_a_rate_that_leaves_no_room_is_told(super_resolve: Callable[..., Result]) -> None:
+def test_a_rate_that_leaves_no_room_is_reported(super_resolve: Callable[..., Result]) -> None:
     write_noise("in.wav", 8000, 8000)
     done = super_resolve("in.wav", "-o", "out.wav", "--rate", 8000)
     assert "up to 4.0 kHz: an output of 8000 Hz holds no more than that" in done.stderr
@@ -223,7 +223,7 @@ def test_scores_stand_beside_plain_resampling(super_resolve: Callable[..., Resul
     assert super_resolve("in", "-o", "out", "--skip-existing", "--reference", "ref").exit_code == 0
 
 
-def test_without_a_bundled_checkpoint_it_says_what_to_do(
+def test_without_a_bundled_checkpoint_the_error_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

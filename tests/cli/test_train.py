@@ -124,7 +124,7 @@ def test_recipes_list_show_validate_losses(small: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["5", "[1, 2, 3]", "[5, 2]"])
-def test_a_range_that_is_none_is_told(small: Path, value: str) -> None:
+def test_an_invalid_range_is_reported(small: Path, value: str) -> None:
     refused = typed("recipes", "validate", small, "--set", f"data.mixing.snr_db={value}")
     assert refused.exit_code == 2
     assert f"data.mixing.snr_db: found {value}, a range is [least, most]" in refused.stderr

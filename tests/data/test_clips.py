@@ -43,7 +43,7 @@ def test_slices_are_the_files(tmp_path: Path, paths: list[Path]) -> None:
     assert np.abs(resampled - direct)[500:-500].max() < 2e-3
 
 
-def test_what_was_decoded_in_another_way_is_decoded_again(
+def test_files_of_another_decoding_are_decoded_again(
     tmp_path: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for version, count in ((1, 2), (2, 4), (2, 4)):
@@ -117,7 +117,7 @@ def test_values_that_are_not_finite_are_left_out(corpus: Path) -> None:
     assert "must be finite" in mixed.example.material.unreadable[str(path)]
 
 
-def test_a_file_that_goes_in_mid_epoch_is_skipped_alike_everywhere(
+def test_a_file_removed_in_mid_epoch_is_skipped_in_all_processes(
     corpus: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mixed = dataset(corpus, decode_once=False)

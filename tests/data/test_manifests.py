@@ -63,7 +63,7 @@ def test_the_bundled_manifest_is_true() -> None:
         ("path,seconds\na.wav,1\n\n\n,1\n", "line 5: the path is empty"),
     ],
 )
-def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_manifests_are_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "m.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
@@ -117,7 +117,7 @@ def test_packs_of_room_responses_cut_short_are_named(rooms: Path, kept: int) -> 
         Rooms([cut], 16000)
 
 
-def test_scan_finds_speakers_and_leaves_out_what_is_broken(tmp_path: Path) -> None:
+def test_scan_finds_speakers_and_skips_broken_files(tmp_path: Path) -> None:
     for speaker in range(8):
         for n in range(2):
             soundfile.write(tmp_path / f"s{speaker}-{n}.flac", tone(200, 1.0, 22050), 22050)
@@ -147,7 +147,7 @@ def test_few_speakers_are_split_by_file(tmp_path: Path) -> None:
     assert assign_splits(entries[:1], "auto")[0].split == "train"
 
 
-def test_five_speakers_give_what_they_can(tmp_path: Path) -> None:
+def test_five_speakers_are_split_as_equally_as_possible(tmp_path: Path) -> None:
     minutes = {"a": 44, "b": 26, "c": 14, "d": 9, "e": 7}
     entries = [
         Entry(tmp_path / name / f"{n}.wav", "speech", name, 16000, 60.0)

@@ -180,7 +180,7 @@ def test_narrow_band_keeps_the_low_band_in_place(corpus: Path) -> None:
         assert power[int(4300 * per_hz) :].sum() < 1e-4 * power.sum()
 
 
-def test_a_bandwidth_of_its_own_is_told_to_the_model(corpus: Path) -> None:
+def test_each_example_has_its_bandwidth_as_a_condition(corpus: Path) -> None:
     trained = dataset(corpus, "narrow-band", "train", narrow_band={"bandwidth_hz": [2000, 6000]})
     per_hz, measured = 24000 / RATE, []
     for index in range(8):
@@ -213,7 +213,7 @@ def test_stems_add_up_and_are_different_people(corpus: Path) -> None:
         assert len(set(facts["speech"].split("+"))) == 2
 
 
-def test_one_voice_speaks_alone(corpus: Path) -> None:
+def test_one_voice_is_active_alone(corpus: Path) -> None:
     mixed = dataset(corpus, "mixture", evaluation=plain(), mixture={"single_probability": 0.5})
     alone = 0
     for index in range(12):
@@ -348,7 +348,7 @@ def test_a_level_jump_takes_everything_along(corpus: Path) -> None:
     assert np.ptp(envelope_db(steady["input"] - steady["target"])) < 2
 
 
-def test_noise_may_be_heard_in_a_room(corpus: Path, tmp_path: Path) -> None:
+def test_noise_may_be_reverberant(corpus: Path, tmp_path: Path) -> None:
     response = np.zeros(8000, np.float32)
     response[[0, 4000]] = 1.0, 0.9
     soundfile.write(tmp_path / "echo.wav", response, RATE, subtype="FLOAT")

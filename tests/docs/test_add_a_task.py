@@ -73,7 +73,7 @@ def test_models_that_serve_it() -> None:
     assert not {"hifigan", "afilm"} & served
 
 
-def test_mistakes_are_told_first(tmp_path: Path) -> None:
+def test_mistakes_are_reported_first(tmp_path: Path) -> None:
     write_speech(tmp_path / "in.wav", 0.2)
     assert "no bundled checkpoint serves the task 'dereverberate'" in run("dereverberate", "in.wav").output
     for words in (("--model", "denoise-16k"), ("--checkpoint", AUDIO / "rooms.npz")):

@@ -178,7 +178,7 @@ def test_shell_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 call(part, piped)
 
 
-def test_what_does_not_run_is_on_some_page() -> None:
+def test_exceptions_are_on_some_page() -> None:
     lines = [f"{line} " for page in PAGES for line in commands(page)]
     assert sum(len(runnable(page)) for page in PAGES) >= 60
     assert not [part for part in NOT_HERE if not any(part in line for line in lines)]

@@ -12,7 +12,7 @@ from audiotool.dsp.attenuation import is_kept
 
 
 @pytest.mark.parametrize("array", [np.asarray, torch.from_numpy])
-def test_noise_is_what_less_than_minus_13_db_is_kept_of(array: Any) -> None:
+def test_noise_is_a_recording_kept_by_less_than_minus_13_db(array: Any) -> None:
     recordings = np.random.default_rng(0).standard_normal((3, 2, 1600)).astype(np.float32)
     recordings[2] = 0
     kept = recordings * 10 ** (np.array([-12.0, -14.0, 0.0], np.float32)[:, None, None] / 20)

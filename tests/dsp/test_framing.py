@@ -70,7 +70,7 @@ def test_magnitude_and_phase_give_the_waveform_back(
     torch.testing.assert_close(both.square().sum(-1).sqrt(), magnitude)
 
 
-def test_what_no_frame_covers_is_silent() -> None:
+def test_samples_without_a_frame_are_silent() -> None:
     transform = MagnitudePhase(64, 16, 64)
     magnitude, phase = transform.analyse(torch.from_numpy(SAMPLES[:, :100]))
     found = transform.synthesise(magnitude, phase, 500)

@@ -105,7 +105,7 @@ def test_streamed_is_whole(model: CopySynthesis, chunk: int) -> None:
     assert np.abs(streamed(model, x, chunk) - expected).max() <= 1e-5 * peak
 
 
-def test_the_vocoder_speaks_the_analysed_mel(model: CopySynthesis) -> None:
+def test_the_vocoder_synthesises_the_analysed_mel(model: CopySynthesis) -> None:
     if model.pitch is not None:
         pytest.skip("has features of its own")
     length = 40 * model.vocoder.upsampling

@@ -217,7 +217,7 @@ def refused(action: Callable[[], object], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_what_onnxruntime_refuses_is_told_without_its_call_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_onnxruntime_have_no_call_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     said = (
         "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /src/frame.cc:74 Info::Info()"
         " [ONNXRuntimeError] : 1 : FAIL : weights out of bounds"

@@ -151,7 +151,7 @@ def test_batches_and_random_chunks(exported: tuple[Model, OnnxEngine]) -> None:
     assert np.abs(found - expected).max() <= model.rounding * np.abs(expected).max()
 
 
-def test_what_a_recording_tells(exported: tuple[Model, OnnxEngine]) -> None:
+def test_warm_up_and_bandwidth_are_those_of_the_model(exported: tuple[Model, OnnxEngine]) -> None:
     """Warm-ups and bandwidths are those of the model."""
     model, engine = exported
     x = sound(model, 900 if model.upsampling == 1 else 90)
@@ -254,7 +254,7 @@ def test_fourier_transforms_in_real_numbers(size: int) -> None:
     assert (back - x).abs().max() < 1e-6 * x.abs().max()
 
 
-def test_what_a_checkpoint_does_not_hold_is_made_as_the_graph_is_loaded(tmp_path: Path) -> None:
+def test_tensors_missing_in_a_checkpoint_are_computed_at_loading(tmp_path: Path) -> None:
     """Matrices of Fourier transforms, and those that are nearly all 0."""
     rng = np.random.default_rng(0)
     sparse = np.zeros((40, 50), np.float32)

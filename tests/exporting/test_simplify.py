@@ -98,7 +98,7 @@ def test_a_slice_of_an_axis_of_any_length_stays() -> None:
     np.testing.assert_array_equal(run(simple, x), run(model, x))
 
 
-def test_what_is_equal_is_kept_once() -> None:
+def test_equal_tensors_are_kept_once() -> None:
     """Initializers, nodes, and what a branch takes of them; an output keeps its name."""
     ones = {name: numpy_helper.from_array(np.ones(3, np.float32), name) for name in ("a", "b")}
     branches = {}

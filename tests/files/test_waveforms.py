@@ -35,7 +35,7 @@ def test_facts_of_a_file(denoiser: Pipeline, tmp_path: Path) -> None:
     assert result.limited == 0
 
 
-def test_the_residual_is_what_was_removed(denoiser: Pipeline, tmp_path: Path) -> None:
+def test_the_residual_is_input_minus_output(denoiser: Pipeline, tmp_path: Path) -> None:
     source = write_speech(tmp_path / "a.wav", 0.3, subtype="FLOAT")
     denoiser.process_file(source, Target((tmp_path / "b.wav",), tmp_path / "rest.wav"))
     both = soundfile.read(tmp_path / "b.wav")[0] + soundfile.read(tmp_path / "rest.wav")[0]

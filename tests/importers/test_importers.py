@@ -59,7 +59,7 @@ def test_code_is_refused_and_does_not_run(tmp_path: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"RIFF\0\1\0\0WAVE", b"hello world " * 100, b"PK\3\4broken"])
-def test_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+def test_invalid_checkpoints(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="not a torch checkpoint"):
         read_torch(tmp_path / "a.pt")
@@ -116,7 +116,7 @@ def test_a_file_of_torch_is_recognised_where_another_form_is_read(model: str) ->
         import_checkpoint(CLEANUNET.parent / "gtcrn" / "model_trained_on_dns3.tar", model)
 
 
-def test_what_is_no_official_file(tmp_path: Path, tiny_checkpoint: Path) -> None:
+def test_invalid_official_files(tmp_path: Path, tiny_checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match="of audiotool already: give it to --checkpoint"):
         import_checkpoint(tiny_checkpoint, "dtln")
     with pytest.raises(CheckpointError, match="is a folder: give the file in it"):
@@ -181,7 +181,7 @@ def test_good_configurations(tmp_path: Path) -> None:
         read_config(tmp_path / "missing.json")
 
 
-def test_entry_lists_what_there_is() -> None:
+def test_entry_lists_the_keys() -> None:
     with pytest.raises(CheckpointError, match=r"config has no 'c': it has a, b\."):
         entry({"a": 1, "b": 2}, "c", source="config")
     with pytest.raises(CheckpointError, match="no keys"):

@@ -31,11 +31,11 @@ def test_the_table_names_every_option() -> None:
         ([1], r"file: network are names with values, not \[1\]"),
     ],
 )
-def test_what_would_be_ignored_is_refused(values: object, message: str) -> None:
+def test_options_that_would_be_ignored_are_refused(values: object, message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         NETWORK.check(values, "file")
 
 
-def test_what_is_known_passes() -> None:
+def test_known_options_pass() -> None:
     NETWORK.check({"kind": None, "width": 3, "batch_size": 4}, "file")
     Options("all", taken=(), closed=False).check({"anything": 1}, "file")

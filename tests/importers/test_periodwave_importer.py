@@ -25,7 +25,7 @@ def changed_config(folder: Path, **data: Any) -> Path:
     return path
 
 
-def test_variants_are_told_by_their_tensors() -> None:
+def test_variants_are_distinguished_by_their_tensors() -> None:
     found = {}
     for pack in ("base_small", "large_small", "encodec_small"):
         folder = PACKS / pack
@@ -59,7 +59,7 @@ def test_energy_statistics_beside_the_configuration(tmp_path: Path) -> None:
     assert (model.config.energy_min, model.config.energy_max) == (0.25, 8.0)
 
 
-def test_energy_statistics_that_are_none(tmp_path: Path) -> None:
+def test_invalid_energy_statistics(tmp_path: Path) -> None:
     (tmp_path / "low.npy").write_text("no array")
     config = changed_config(tmp_path, energy_min="low.npy")
     with pytest.raises(CheckpointError, match="does not hold one number"):

@@ -215,7 +215,7 @@ def test_paddle_files_run_no_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps([1]), pickle.dumps({})[:-1]])
-def test_what_is_no_paddle_file(tmp_path: Path, content: bytes) -> None:
+def test_invalid_paddle_files(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "step-1.pdparams"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"step-1\.pdparams"):

@@ -119,7 +119,7 @@ def drained(loop: LiveLoop) -> None:
     raise AssertionError("the worker does not work")
 
 
-def test_output_is_the_stream_s_as_late_as_said(pipeline: audiotool.Pipeline) -> None:
+def test_output_is_the_stream_s_at_the_declared_latency(pipeline: audiotool.Pipeline) -> None:
     backend = FakeBackend()
     stream = pipeline.live(RATE)
     loop = LiveLoop(backend, FORM, stream)
@@ -455,7 +455,7 @@ def test_devices_and_how_it_went_for_scripts(monkeypatch: pytest.MonkeyPatch) ->
     assert ended["seconds"] > 0
 
 
-def test_samples_that_are_none(pipeline: audiotool.Pipeline) -> None:
+def test_invalid_samples(pipeline: audiotool.Pipeline) -> None:
     backend = FakeBackend()
     loop = LiveLoop(backend, FORM, pipeline.live(RATE))
     fake = backend.stream
@@ -478,7 +478,7 @@ def test_portaudio_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         command.open_backend()
 
 
-def test_an_error_of_the_model_is_told(pipeline: audiotool.Pipeline) -> None:
+def test_an_error_of_the_model_is_reported(pipeline: audiotool.Pipeline) -> None:
     backend = FakeBackend()
     stream = pipeline.live(RATE)
     loop = LiveLoop(backend, FORM, stream)

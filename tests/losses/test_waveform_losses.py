@@ -62,7 +62,7 @@ def test_compressed_spectrum(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     torch.testing.assert_close(plain, spec.abs().square().mean(), rtol=1e-4, atol=0)
 
 
-def test_asymmetry_counts_only_what_is_missing(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_asymmetry_counts_only_missing_magnitudes(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     _, target = pair
     batch = {"target": target}
     for gain, ratio in ((0.5, 2.0), (2.0, 1.0)):

@@ -44,7 +44,7 @@ def test_composites_are_the_published_sums() -> None:
     assert p.measured(METRICS.get("covl")) == pytest.approx(1.594 + 0.805 * pesq - 0.512 * llr - 0.007 * wss)
 
 
-def test_what_is_equal_is_best_and_what_is_bad_stays_on_the_scale() -> None:
+def test_equal_signals_score_best_and_bad_ones_stay_on_the_scale() -> None:
     clean = pair().reference
     same = score(clean, clean, 16000, ["llr", "wss", "seg_snr", "csig", "cbak", "covl"])
     assert same["llr"].value == pytest.approx(0, abs=1e-6)

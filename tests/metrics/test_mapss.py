@@ -122,7 +122,7 @@ def test_stems_are_rated_together_in_our_order(fake: Path, stems: Path) -> None:
 
 
 @pytest.mark.parametrize(("statement", "reason"), ERRORS.items())
-def test_what_the_other_interpreter_does_wrong_is_one_line(
+def test_errors_of_the_other_interpreter_are_one_line(
     statement: str, reason: str, tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(mapss.PYTHON, broken(tmp_path / "python", statement))
@@ -138,7 +138,7 @@ def test_what_the_other_interpreter_does_wrong_is_one_line(
     assert not worker.folder.exists()
 
 
-def test_what_is_missing_is_told_before_any_work(
+def test_missing_files_are_reported_before_any_work(
     tmp_path: Path, backbone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metric = METRICS.get("mapss_pm")

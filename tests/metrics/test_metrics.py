@@ -71,7 +71,7 @@ def test_ratios_are_torchmetrics() -> None:
     assert measure("sdr", p) == pytest.approx(float(signal_distortion_ratio(estimate, reference)), abs=1e-4)
 
 
-def test_what_the_ratios_forgive() -> None:
+def test_invariances_of_the_ratios() -> None:
     p = pair()
     louder = Pair(p.reference, 3 * p.estimate + 0.1, RATE)
     assert measure("si_sdr", louder) == pytest.approx(measure("si_sdr", p), abs=1e-9)

@@ -76,7 +76,7 @@ def test_windows_that_share_their_convolutions_are_those_of_the_whole_network() 
 @pytest.mark.slow
 @needs_models
 @pytest.mark.parametrize("seconds", [0.04, 0.5, 1.0, 1.13, 2.52, 4.0, 4.4, 8.0])
-def test_what_repeats_is_heard_once(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_windows_are_computed_once(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = speech_like(seconds, RATE, seed=7)
     quick = dnsmos.rate(Recording.of(waveform, RATE))
     monkeypatch.setattr(dnsmos, "_unlike", lambda number, period: number)
@@ -155,7 +155,7 @@ def test_loudness_of_the_standards_sine() -> None:
     assert value == pytest.approx(-3.01, abs=0.1)
 
 
-def test_what_has_no_loudness() -> None:
+def test_recordings_without_a_loudness() -> None:
     pytest.importorskip("pyloudnorm")
     metric = Loudness()
     with pytest.raises(Unscorable, match="shorter than a gating block"):

@@ -94,7 +94,7 @@ def test_a_hang_is_a_reason(demo: Pair) -> None:
         windowed_pesq(demo, 16000, True, worker)
 
 
-def test_what_has_no_score(demo: Pair) -> None:
+def test_pairs_without_a_score(demo: Pair) -> None:
     reference, estimate = demo.at(16000)
     cases = {
         "the reference is silent": Pair(0 * reference, estimate, 16000),

@@ -53,7 +53,7 @@ def test_a_gain_of_the_band(gain_db: float) -> None:
     assert measure("restored_correlation", p) > 0.99
 
 
-def test_voiced_and_unvoiced_frames_are_told_apart() -> None:
+def test_voiced_and_unvoiced_frames_are_distinguished() -> None:
     """A band that is right in the hiss and 20 dB too weak in the buzz."""
     t = np.arange(2 * RATE) / RATE
     turn = t % 0.5 < 0.25
@@ -75,7 +75,7 @@ def test_a_floor_fools_none_of_them() -> None:
     assert measure("restored_correlation", before) == pytest.approx(0, abs=0.05)
 
 
-def test_a_constant_hiss_has_no_correlation_and_is_told_as_loud() -> None:
+def test_a_constant_hiss_has_energy_and_no_correlation() -> None:
     hiss = speech(upper=0.0) + 0.05 * np.random.default_rng(1).standard_normal(2 * RATE)
     p = pair(hiss)
     assert abs(measure("restored_correlation", p)) < 0.25
@@ -105,7 +105,7 @@ def test_analysis_does_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> 
         assert measure(name, pair(estimate)) == pytest.approx(value, rel=1e-6), name
 
 
-def test_what_cannot_be_measured_is_said() -> None:
+def test_unscorable_pairs_have_a_reason() -> None:
     low = speech(upper=0.0)
     with pytest.raises(Unscorable, match="nothing of the restored band is audible"):
         measure("restored_lsd", Pair(low, low, RATE, EDGE + 500))

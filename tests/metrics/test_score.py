@@ -196,7 +196,7 @@ def test_an_estimate_without_a_partner_is_a_row_of_reasons(clean: np.ndarray, tm
     assert "clean/b.wav" in (alone.values["si_sdr"].reason or "")
 
 
-def test_what_is_no_speaker_keeps_its_place(clean: np.ndarray, tmp_path: Path) -> None:
+def test_the_background_keeps_its_place(clean: np.ndarray, tmp_path: Path) -> None:
     """A background that resembles a speaker more than its own reference is not exchanged with it."""
     other, noise = clean[:, ::-1], np.roll(clean, 1000, axis=1)
     references = {"background": noise, "speaker1": clean, "speaker2": other}
@@ -270,7 +270,7 @@ def test_a_worker_that_dies_takes_no_other_row_with_it(clean: np.ndarray, tmp_pa
     assert rows[1].facts["estimate"] == str(good)
 
 
-def test_narrow_band_pesq_is_told(tmp_path: Path) -> None:
+def test_narrow_band_pesq_is_reported(tmp_path: Path) -> None:
     """Beside wide-band scores it would pass for one."""
     for rate, told in ((8000, True), (16000, False)):
         path = write_speech(tmp_path / f"{rate}.wav", 0.5, rate)
@@ -312,7 +312,7 @@ def test_a_plug_in_is_scored_in_workers_too(
     assert [row.values["samples"].value for row in rows] == [clean.shape[1]] * 2
 
 
-def test_what_else_was_heard_is_interference(clean: np.ndarray, tmp_path: Path) -> None:
+def test_the_other_stems_are_interference(clean: np.ndarray, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32) * 0.1
     write(tmp_path / "ref" / "m.speaker1.wav", clean)
     write(tmp_path / "est" / "m.speaker1.wav", clean + 0.1 * noise)
@@ -357,9 +357,7 @@ def test_long_files_are_compared_block_by_block(
             assert side[name].value == pytest.approx(expected[name].value, abs=1e-6), name
 
 
-def test_what_needs_more_than_blocks_is_compared_as_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_intrusive_metrics_compare_whole_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audiotool.metrics.score_files.LONG_S", 0.1)
     clean = speech_like(1.5, RATE)
     reference = write(tmp_path / "clean.wav", clean)

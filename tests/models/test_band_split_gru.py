@@ -60,7 +60,7 @@ def test_a_memory_joins_a_trained_network_without_changing_it() -> None:
 
 
 @torch.no_grad()
-def test_a_memory_tells_every_band_what_another_heard_before() -> None:
+def test_a_memory_connects_all_bands_over_time() -> None:
     torch.manual_seed(0)
     memory = Memory(bands=4, dim=8, units=6, learnt_start=False)
     torch.nn.init.normal_(memory.spread.weight)
@@ -162,7 +162,7 @@ def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
     assert level[1].abs().max() == 0
 
 
-def test_warmed_up_examples_are_what_a_warmed_up_stream_gives() -> None:
+def test_warmed_up_examples_equal_a_warmed_up_stream() -> None:
     model = build(learnt_start=True)
     x = torch.randn(2, 1, 3 * 16000)
     warmed_up = model.warmed_up_outputs({"input": x})["estimate"]

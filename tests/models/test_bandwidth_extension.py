@@ -52,7 +52,7 @@ def test_nothing_is_added_below_the_edge(bandwidth_hz: float) -> None:
 
 
 @torch.no_grad()
-def test_what_is_below_the_lowest_edge_stays() -> None:
+def test_the_band_below_the_lowest_edge_stays() -> None:
     x = noise_up_to(1000)
     added = build(level=0.0).process(x, bandwidth_hz=1000.0) - x
     assert density(added, 0, 1800) < 1e-5 * density(added, 2100, 24000)
@@ -99,7 +99,7 @@ def test_harmonics_of_the_pitch_go_on() -> None:
 
 
 @torch.no_grad()
-def test_the_edge_is_followed_where_nobody_tells() -> None:
+def test_an_unknown_edge_is_estimated() -> None:
     """The edge rises with the bandwidth of the input, and rows of a batch are independent."""
     model = build()
     narrow, wide = (noise_up_to(hz, 0.5) for hz in (3000, 9000))
@@ -134,7 +134,7 @@ def batch(target: Tensor, input_hz: float = 4000.0, target_hz: float = 16000.0) 
     }
 
 
-def test_what_is_learnt_ends_where_the_target_does() -> None:
+def test_the_loss_ends_at_the_targets_bandwidth() -> None:
     model, loss = build().train(), BandwidthExtensionLoss()
     examples = batch(noise_up_to(16000).repeat(2, 1, 1))
     outputs = model.training_outputs(examples)

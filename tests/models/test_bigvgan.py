@@ -60,7 +60,7 @@ def test_importer_reads_the_version_and_the_mel() -> None:
     assert (first.config.mel, second.config.mel) == ("hifigan-22k", "bigvgan-24k-100")
 
 
-def test_files_are_told_from_hifigan() -> None:
+def test_files_are_distinguished_from_hifigan() -> None:
     official_file = torch.load(PACKS / "v2_small" / "bigvgan_generator.pt", weights_only=True)
     assert recognise(official_file)[0] == "bigvgan"
     with pytest.raises(CheckpointError, match="looks like bigvgan"):

@@ -222,7 +222,7 @@ def test_other_archives_are_refused(tmp_path: Path, drop: str, changes: dict[str
         import_checkpoint(path, "deepfilternet3")
 
 
-def test_archives_of_another_network_need_no_graphs_to_be_told(tmp_path: Path) -> None:
+def test_archives_of_another_network_are_recognised_without_graphs(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tar.gz", tiny(), "enc.onnx", model="deepfilternet2")
     with pytest.raises(CheckpointError, match="is of DeepFilterNet2, another network"):
         import_checkpoint(path, "deepfilternet3")
@@ -282,7 +282,7 @@ def test_the_projects_pytorch_checkpoints_are_named(
 
 
 @pytest.mark.parametrize("content", [b"", b"DeepFilterNet" * 50, b"\x1f\x8b\x08\x00broken"])
-def test_what_is_no_archive(tmp_path: Path, content: bytes) -> None:
+def test_invalid_archives(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"is not DeepFilterNet3's archive, or it is damaged"):
         import_checkpoint(tmp_path / "a.tar.gz", "deepfilternet3")
@@ -322,7 +322,7 @@ def test_running_mean_of_decibels_in_steps_is_that_of_the_whole() -> None:
     assert (torch.cat(parts, dim=-1) - whole).abs().max() <= 4e-5
 
 
-def test_the_post_filter_lowers_what_is_low() -> None:
+def test_the_post_filter_lowers_small_gains() -> None:
     plain, filtered, x = tiny(), tiny(post_filter=0.1), 0.1 * torch.randn(1, 1, 3200)
     spec = torch.ones(2, 1, 8, 1)
     lowered = filtered._post_filtered(spec * torch.tensor([1.0, 0.1]).repeat(4)[:, None], spec)

@@ -193,7 +193,7 @@ def test_files_are_recognised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"onnx" * 40, b"\x08\x07\x12\x00"])
-def test_what_is_no_onnx_file(tmp_path: Path, content: bytes) -> None:
+def test_invalid_onnx_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.onnx").write_bytes(content)
     with pytest.raises(CheckpointError, match="is not an ONNX file, or it is damaged"):
         read_onnx(tmp_path / "a.onnx")

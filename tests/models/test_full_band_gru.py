@@ -56,7 +56,7 @@ def test_the_low_band_is_that_of_16_khz() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("passes", [True, False])
-def test_what_is_above_passes_or_goes(passes: bool) -> None:
+def test_upper_bands_pass_or_are_removed(passes: bool) -> None:
     model = build()
     all_pass(model, passes)
     x = torch.randn(1, 1, 24000, generator=torch.Generator().manual_seed(0)) * 0.1

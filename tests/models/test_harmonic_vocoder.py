@@ -21,7 +21,7 @@ def tiny() -> HarmonicVocoder:
 
 @torch.no_grad()
 @pytest.mark.parametrize("hertz", [90.0, 150.0, 310.0])
-def test_a_known_f0_is_heard(hertz: float) -> None:
+def test_a_known_f0_is_in_the_output(hertz: float) -> None:
     model = tiny()
     f0 = torch.full((1, 80), hertz)
     prediction = {

@@ -54,7 +54,7 @@ def test_every_stem_gets_its_own_output() -> None:
 
 
 @torch.no_grad()
-def test_restraint_lowers_what_is_added_outside_training_alone() -> None:
+def test_restraint_lowers_the_added_band_in_inference_only() -> None:
     x = torch.randn(1, 1, 8000) * 0.1
     bold, restrained = (build(head="extend", restraint_db=db) for db in (0.0, 20.0))
     torch.testing.assert_close(restrained.process(x) - x, (bold.process(x) - x) * 0.1, atol=1e-6, rtol=1e-3)

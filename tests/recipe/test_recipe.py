@@ -104,7 +104,7 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
     ],
 )
-def test_refusals_name_the_key_and_what_is_allowed(change: dict[str, Any], message: str) -> None:
+def test_refusals_name_the_key_and_the_allowed_values(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe.parse({"name": "mine"} | MINIMAL | change, "mine")
 

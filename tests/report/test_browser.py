@@ -63,7 +63,7 @@ def head(text: str) -> str:
     return f"{buttons}.find(b => b.textContent.startsWith('{text}')).click()"
 
 
-def test_sorting_puts_the_worst_first_and_what_has_no_number_last(opened: Browser) -> None:
+def test_sorting_puts_the_worst_first_and_missing_scores_last(opened: Browser) -> None:
     assert opened.run(ORDER) == "r0,r1,r2,r3,r4"
     opened.run(head("pesq"))
     assert opened.run(ORDER) == "r0,r3,r1,r2,r4"
@@ -186,7 +186,7 @@ def test_the_keyboard_alone(opened: Browser) -> None:
     assert opened.run("document.activeElement.id") == "filter"
 
 
-def test_a_failed_row_tells_why(opened: Browser) -> None:
+def test_a_failed_row_has_its_reason(opened: Browser) -> None:
     opened.click("#r4 .open")
     assert "bad.wav is empty" in opened.run("document.querySelector('tr.detail').textContent")
     opened.click("#r2 .open")

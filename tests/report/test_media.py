@@ -27,7 +27,7 @@ def row(tmp_path: Path) -> Row:
     return Row("a", facts={"input": str(tmp_path / "in.wav"), "output": str(tmp_path / "out.wav")})
 
 
-def test_what_was_removed_is_the_difference(row: Row) -> None:
+def test_the_removed_signal_is_the_difference(row: Row) -> None:
     tracks = tracks_of(row)
     assert [(track.role, track.label) for track in tracks] == [
         ("input", "Input"),
@@ -58,7 +58,7 @@ def test_paths_are_looked_for_beside_the_report_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["-", "missing.wav", "mel.npy", None, 3, ["x", None]])
-def test_what_is_no_recording_is_left_out(place: object) -> None:
+def test_files_without_a_recording_are_left_out(place: object) -> None:
     assert make_media(Row("a", facts={"input": place, "output": place}), True) is None
 
 
@@ -87,7 +87,7 @@ def test_gain_level_and_sound(row: Row) -> None:
     assert np.corrcoef(sum(sounds)[:, 0], original[:31999, 0])[0, 1] > 0.98
 
 
-def test_only_what_adds_up_is_left_to_the_page(
+def test_only_sounds_that_add_up_are_left_to_the_page(
     tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sounds(facts: dict[str, object]) -> list[bool]:

@@ -64,7 +64,7 @@ def test_rows_are_joined_and_means_made_again(tmp_path: Path, ending: str) -> No
         assert "mean,2.5,1.5,1" in out.read_text()
 
 
-def test_what_the_reports_say_alike_is_kept(tmp_path: Path) -> None:
+def test_equal_fields_of_reports_are_kept(tmp_path: Path) -> None:
     run = merged(written(tmp_path, "json")).run
     assert (run.command, run.started, run.version, run.model) == (None, "2026-01-01T00:00:00", "0.1", None)
 
@@ -124,7 +124,7 @@ def test_a_csv_is_shown(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "page.json").read_text())["command"] == "report show"
 
 
-def test_what_is_no_report_is_refused(tmp_path: Path) -> None:
+def test_invalid_reports_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     for text in ("", "a,b\n1,2\n", "file,reasons\nx,\n"):
         path.write_text(text)

@@ -203,7 +203,7 @@ def test_no_files_and_failures_alone(tmp_path: Path) -> None:
     assert "c.wav no such file" in text
 
 
-def test_worse_scores_are_told_by_more_than_a_colour(tmp_path: Path) -> None:
+def test_worse_scores_have_more_than_a_colour(tmp_path: Path) -> None:
     row = Row("a", {"pesq": Value(1.5), "lsd": Value(2.0)}, {"pesq": Value(2.0), "lsd": Value(1.0)})
     better = Row("b", {"pesq": Value(2.5), "lsd": Value(0.5)}, {"pesq": Value(2.0), "lsd": Value(1.0)})
     write_page(tmp_path / "page.html", Report([row, better]), "none")

@@ -110,7 +110,7 @@ def test_json_is_read_back(rows: list[Row], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"files": 3, "summary": {}}', '{"files": [{}], "summary": {}}']
 )
-def test_what_is_no_report_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+def test_invalid_reports_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
     with pytest.raises(InputError, match="is no report") as refused:
         read_json_report(tmp_path / "r.json")

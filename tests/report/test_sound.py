@@ -19,7 +19,7 @@ needs_pyav = pytest.mark.skipif(not is_there("av"), reason=extras.install("media
 
 @pytest.mark.parametrize("encoder", [pytest.param(Opus, marks=needs_pyav), Vorbis])
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (22050, 1), (44100, 2), (48000, 1)])
-def test_what_is_heard_is_the_recording(encoder: type[Encoder], rate: int, channels: int) -> None:
+def test_the_sound_is_the_recording(encoder: type[Encoder], rate: int, channels: int) -> None:
     waveform = speech_like(1.5, rate, channels)
     made = encoder(rate, channels)  # type: ignore[call-arg]
     for first in range(0, waveform.shape[1], 7001):

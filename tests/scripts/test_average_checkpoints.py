@@ -73,7 +73,7 @@ def test_a_part_without_a_share_is_explained(
     assert "'denoise-16k' is not SHARE:CHECKPOINT" in capsys.readouterr().err
 
 
-def test_what_is_the_firsts_own_is_not_mixed(
+def test_excluded_tensors_are_those_of_the_first(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = trained(tmp_path / "one.safetensors", 1.0, learnt_start=True)

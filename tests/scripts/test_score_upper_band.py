@@ -29,7 +29,7 @@ def vowel_and_s() -> np.ndarray:
     return np.concatenate((vowel, hiss)).astype(np.float32)
 
 
-def test_only_what_is_over_the_vowel_counts_there(script: ModuleType) -> None:
+def test_only_hiss_over_the_vowel_counts(script: ModuleType) -> None:
     clean = vowel_and_s()
     hiss = np.random.default_rng(1).normal(0, 0.001, len(clean)).astype(np.float32)
     in_vowel, in_s = (

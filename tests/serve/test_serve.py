@@ -116,7 +116,7 @@ def test_many_at_once(server: Running) -> None:
         assert np.abs(np.frombuffer(found[n], "<i2").astype(int) - expected).max() <= 1
 
 
-def test_what_is_left_of_a_sample_is_told(server: Running) -> None:
+def test_an_incomplete_sample_is_reported(server: Running) -> None:
     with server.stream() as stream:
         _, answer, bye = talk(stream, b"\0\0" * 500 + b"\1", 333)
     assert (len(answer), bye["bytes_left_out"]) == (1000, 1)
@@ -158,7 +158,7 @@ def refusal(stream: ClientConnection) -> tuple[int, str]:
         ("?path=/etc/passwd", 1008, "there is no parameter 'path'"),
     ],
 )
-def test_what_a_query_cannot_say(server: Running, query: str, code: int, why: str) -> None:
+def test_invalid_queries(server: Running, query: str, code: int, why: str) -> None:
     with server.stream(query) as stream:
         found, reason = refusal(stream)
     assert found == code
@@ -200,7 +200,7 @@ def test_a_message_that_is_too_long_is_refused_by_its_header(server: Running) ->
     assert server.request("GET", "/health")[0] == 200
 
 
-def test_a_full_house_says_come_later() -> None:
+def test_a_full_server_refuses_with_try_later() -> None:
     running = Running(capacity=2)
     try:
         with running.stream() as one, running.stream() as two:
@@ -262,7 +262,7 @@ def test_a_client_that_reads_nothing_is_left_after_a_while() -> None:
         running.stop()
 
 
-def test_a_client_that_says_nothing_is_left_after_a_while() -> None:
+def test_a_silent_client_is_closed_after_a_while() -> None:
     running = Running(limits=Limits(idle_seconds=0.3))
     try:
         with running.stream() as stream:
@@ -348,7 +348,7 @@ def test_a_file(server: Running, form: str, subtype: str) -> None:
     np.testing.assert_allclose(found.T, expected, atol=1e-4)
 
 
-def test_files_that_are_none(server: Running) -> None:
+def test_invalid_files(server: Running) -> None:
     for body, status in ((b"", 400), (b"no audio at all", 400), (b"RIFF\0\0\0\0WAVE", 400)):
         found, answer = server.request("POST", "/v1/denoise", body)
         assert found == status
@@ -450,7 +450,7 @@ def test_the_page_and_its_parts(server: Running) -> None:
         assert part in body
 
 
-def test_health_tells_how_many(server: Running) -> None:
+def test_health_has_the_number_of_streams(server: Running) -> None:
     until(lambda: not server.service.calls)  # type: ignore[union-attr]
     with server.stream() as stream:
         stream.recv(SECONDS)

@@ -172,7 +172,7 @@ def test_rows_of_a_batch_are_streams_of_their_own(name: str) -> None:
     assert_same(together, alone)
 
 
-def test_drain_gives_what_is_still_inside(name: str) -> None:
+def test_drain_returns_the_delayed_output(name: str) -> None:
     model = build(name)
     x = make_input(model)
     with torch.inference_mode():

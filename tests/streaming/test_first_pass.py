@@ -37,7 +37,7 @@ def test_the_same_seconds_are_in_the_warm_up_whatever_the_blocks(model: BandSpli
         torch.testing.assert_close(memory_of(model, waveform, rate, size), expected)
 
 
-def test_a_recording_shorter_than_the_warm_up_is_heard_whole(model: BandSplitGRU) -> None:
+def test_the_warm_up_of_a_short_recording_is_the_whole_recording(model: BandSplitGRU) -> None:
     waveform = speech_like(0.5, 16000, 1)
     _, state = model.step(torch.from_numpy(waveform)[None])
     torch.testing.assert_close(memory_of(model, waveform, 16000, 1000), state["layers"])
@@ -52,7 +52,7 @@ def test_no_more_is_read_than_is_asked_for(model: BandSplitGRU) -> None:
     assert first_pass.complete
 
 
-def test_a_stream_shorter_than_the_warm_up_is_heard_too(model: BandSplitGRU) -> None:
+def test_a_stream_shorter_than_the_warm_up_has_one_too(model: BandSplitGRU) -> None:
     pipeline = Pipeline(TorchEngine(model), "denoise")
     waveform = speech_like(1.0, 16000, 2)
     streamed = np.concatenate(list(pipeline.stream(np.array_split(waveform, 9, axis=1), 16000)), axis=1)

@@ -107,7 +107,7 @@ def test_a_quiet_lead_in_is_forgotten(engine: Engine, size: int) -> None:
         np.testing.assert_allclose(y[:1, :, 2 * hop :], plain[..., 2 * hop :], atol=1e-3)
 
 
-def test_what_the_warm_up_heard_of_the_sound_is_kept(engine: Engine) -> None:
+def test_the_state_of_a_warm_up_on_sound_is_kept(engine: Engine) -> None:
     hop = engine.hop_length
     lead, sound = hiss((50 * hop / RATE, -60)), hiss((2, -20))
     x = np.concatenate((lead, sound), axis=2)
@@ -117,6 +117,6 @@ def test_what_the_warm_up_heard_of_the_sound_is_kept(engine: Engine) -> None:
     np.testing.assert_allclose(y[..., 2 * hop :], warmed_up[..., 2 * hop :], atol=1e-3)
 
 
-def test_who_is_parted_is_not_forgotten() -> None:
+def test_separators_are_not_reset() -> None:
     model = BandSplitGRU(BandSplitGRUConfig(dim=8, layers=1, stems=("one", "two"))).eval()
     assert not TorchEngine(model).forgets_quiet

@@ -22,7 +22,7 @@ LOOKING_AHEAD = [name for name in MODELS.all() if not is_causal(name)]
 
 
 @pytest.mark.parametrize("name", LOOKING_AHEAD)
-def test_what_is_held_does_not_grow(name: str) -> None:
+def test_held_samples_do_not_grow(name: str) -> None:
     model = build(name)
     hop = model.hop_length
     conditions = {"level": None} if model.uses_level else {}

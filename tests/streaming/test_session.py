@@ -235,7 +235,7 @@ def test_level_meter_equals_the_whole() -> None:
         ({"output_rate": "48000"}, "output_rate is a number"),
     ],
 )
-def test_settings_refuse_what_makes_no_sense(values: dict[str, Any], message: str) -> None:
+def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(StreamError, match=message):
         Settings(**values)
 

@@ -75,7 +75,7 @@ def test_a_stem_holds_one_speaker_in_channels_of_other_levels_and_delays() -> No
     assert (share[1] < 0.02).all()
 
 
-def test_what_the_mix_cancels_is_not_amplified_at_will() -> None:
+def test_sound_that_the_mix_cancels_is_not_amplified_without_limit() -> None:
     voices = talkers()
     channels = np.stack([voices[0], 1e-4 * voices[1] - voices[0]])
     stems = separated(channels, voices)

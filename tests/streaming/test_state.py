@@ -244,7 +244,7 @@ def test_a_stream_that_has_ended_has_no_state(denoiser: Pipeline) -> None:
         live.state()
 
 
-def test_a_live_stream_says_how_it_is_kept(denoiser: Pipeline) -> None:
+def test_pickling_a_live_stream_names_its_state(denoiser: Pipeline) -> None:
     live = denoiser.live(16000)
     for copied in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(StreamError, match=r"keep live.state\(\)"):

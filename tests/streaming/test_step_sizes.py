@@ -66,7 +66,7 @@ def test_a_step_is_of_bounded_length(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(steps) == 3
 
 
-def test_a_chunk_that_was_asked_for_is_what_a_step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_has_the_requested_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("band-split-gru")
     chunk = 5 * model.hop_length
     _, steps = Counted(monkeypatch, model, chunk).feed(make_input(model, 7 * chunk + 3))

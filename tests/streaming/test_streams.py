@@ -252,7 +252,7 @@ def test_a_full_house_refuses() -> None:
     assert len(streams) == 2
 
 
-def test_who_leaves_twice_takes_no_place_of_another() -> None:
+def test_leaving_twice_frees_one_place() -> None:
     streams = audiotool.load("denoise-tiny-16k").streams(capacity=1)
     one = streams.join(16000)
     one.leave()
@@ -264,7 +264,7 @@ def test_who_leaves_twice_takes_no_place_of_another() -> None:
         one.push(np.zeros(512, np.float32))
 
 
-def test_what_cannot_be_stepped_is_refused() -> None:
+def test_models_without_steps_are_refused() -> None:
     streams = audiotool.load("denoise-tiny-16k").streams(2)
     with pytest.raises(StreamError, match="chunk_seconds is None"):
         streams.join(16000, settings=Settings(chunk_seconds=1.0))

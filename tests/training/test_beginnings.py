@@ -67,7 +67,7 @@ def test_begins_with_the_same_architecture_only(tiny_recipe: dict[str, Any], wei
         initialised(values)
 
 
-def test_a_model_begins_with_what_it_extends_and_not_the_other_way(
+def test_a_model_begins_with_one_that_it_extends_and_not_the_reverse(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     low, wide = {"dim": 4, "layers": 1}, {"dim": 4, "layers": 1, "upper_dim": 4, "upper_layers": 1}

@@ -71,7 +71,7 @@ def watch_scores(monkeypatch: pytest.MonkeyPatch) -> list[list[float | None]]:
     return received
 
 
-def test_discriminator_is_told_the_pesq_of_every_estimate(
+def test_discriminator_gets_the_pesq_of_every_estimate(
     adversary: Adversary, batch: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     received = watch_scores(monkeypatch)

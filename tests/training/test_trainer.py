@@ -287,7 +287,7 @@ def test_out_of_memory_names_the_keys(tiny_recipe: dict[str, Any], tmp_path: Pat
         trainer.run()
 
 
-def test_other_runtime_errors_stay_what_they_are(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_other_runtime_errors_are_raised_unchanged(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     trainer = Trainer(recipe.parse(tiny_recipe, "tiny", ["validation.count=0"]), tmp_path, "cpu")
 
     def fail(*inputs: Any) -> None:
@@ -367,7 +367,7 @@ WARMED_UP = {"name": "band-split-gru", "config": {"dim": 4, "layers": 1}}
 
 
 @pytest.mark.parametrize(("probability", "least", "most"), [(0, 0, 0), (0.5, 1, 11), (1, 12, 12)])
-def test_batches_are_warmed_up_as_often_as_told(
+def test_batches_are_warmed_up_with_the_given_probability(
     probability: float,
     least: int,
     most: int,
@@ -426,7 +426,9 @@ def test_metric_processes_are_gone_when_a_run_ends(tiny_recipe: dict[str, Any], 
     assert not multiprocessing.active_children()
 
 
-def test_a_run_says_what_it_does_before_its_first_step(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_reports_preparations_before_its_first_step(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
     arguments: list[tuple[str, Any]] = []
 
     class Listener(StopAfter):

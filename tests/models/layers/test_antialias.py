@@ -52,7 +52,7 @@ def test_activations(tensors: dict[str, Tensor], kind: str, log_scale: bool) -> 
         assert_parity(AntiAliased(activation)(tensors["act.x"]), tensors[f"{key}_antialiased"])
 
 
-def test_receptive_field_is_what_gradients_reach() -> None:
+def test_receptive_field_is_the_reach_of_gradients() -> None:
     layer = AntiAliased(nn.Identity()).double()
     x = torch.randn(1, 1, 60, dtype=torch.double, requires_grad=True)
     (grad,) = torch.autograd.grad(layer(x)[..., 30:33].sum(), x)

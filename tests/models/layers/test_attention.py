@@ -105,7 +105,7 @@ def test_causal_kinds_do_not_see_the_future(kind: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "constant"), [("linear", True), ("windowed", True), ("full", False)])
-def test_state_is_bounded_where_it_is_said_to_be(kind: Any, constant: bool) -> None:
+def test_state_is_bounded_as_documented(kind: Any, constant: bool) -> None:
     layer = SelfAttention(16, 4, kind, window=7 if kind == "windowed" else None, causal=True)
     sizes, state = [], None
     for _ in range(4):

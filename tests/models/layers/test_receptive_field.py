@@ -17,7 +17,7 @@ from audiotool.models.layers.receptive_field import context_of, input_span, unio
         [nn.Conv1d(2, 2, 3, padding=1), nn.Sequential(nn.ConvTranspose1d(2, 2, 16, 8, padding=4), nn.Tanh())],
     ],
 )
-def test_span_is_what_gradients_reach(layers: list[nn.Module]) -> None:
+def test_span_is_the_reach_of_gradients(layers: list[nn.Module]) -> None:
     module = nn.Sequential(*layers).double()
     x = torch.randn(1, 2, 60, dtype=torch.double, requires_grad=True)
     y = module(x)
