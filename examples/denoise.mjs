@@ -18,12 +18,13 @@ ort.env.wasm.numThreads = 1;
 const session = await ort.InferenceSession.create(readFileSync(`${model}.onnx`), { externalData });
 
 // A stream begins with every state's start: one number for all of it, or nested lists.
+const arrays = { float32: Float32Array, float64: Float64Array, int64: BigInt64Array };
 const state = {};
-for (const { name, shape, start } of card.states) {
+for (const { name, shape, type, start } of card.states) {
   const sizes = shape.map((size) => (size === "batch" ? 1 : size));
   const length = sizes.reduce((a, b) => a * b, 1);
-  const values = Array.isArray(start) ? Float32Array.from(start.flat(Infinity)) : new Float32Array(length).fill(start);
-  state[name] = new ort.Tensor("float32", values, sizes);
+  const all = Array.isArray(start) ? start.flat(Infinity) : new Array(length).fill(start);
+  state[name] = new ort.Tensor(type, arrays[type].from(all, type === "int64" ? BigInt : Number), sizes);
 }
 
 const bytes = readFileSync(source);

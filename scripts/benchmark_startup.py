@@ -2,16 +2,18 @@
 
     python scripts/benchmark_startup.py [recording.wav]
 
-Each line is the least of several runs, beside a Python that does nothing and beside the import of onnxruntime
-and numpy, the least that any program of this kind can cost. The recording is the demo's first 5 s, unless
-one is given. With --memory, peaks of a recording of 10 minutes, one of 48 kHz in stereo and one of 32
-channels follow.
+The commands run in turn, in several rounds, beside a Python that does nothing and beside the import of
+onnxruntime and numpy, the least that any program of this kind can cost. Each line has the least time and
+memory of all rounds, and the median of the rounds' ratios to the import of the same round: what else the
+machine does slows both alike. The recording is the demo's first 5 s, unless one is given. With --memory,
+peaks of a recording of 10 minutes, one of 48 kHz in stereo and one of 32 channels follow.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -66,23 +68,33 @@ BARS = {
 """Bars by the name of a line; seconds are those of a quiet machine."""
 
 
-def cost(words: list[str], runs: int) -> tuple[float, float]:
-    """Processor seconds and peak memory in MB of a Python process, the least of each.
+IMPORT = "import numpy, onnxruntime"
 
-    Modules are compiled beforehand, as those of an installed package are: the first run is not counted.
-    """
-    seconds, memory = [], []
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    for _ in range(runs + 1):
-        process = subprocess.Popen(
-            [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            sys.exit(f"{' '.join(words)} failed")
-        seconds.append(usage.ru_utime + usage.ru_stime)
-        memory.append(usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6)
-    return min(seconds[1:] or seconds), min(memory[1:] or memory)
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+"""Modules are compiled once, as those of an installed package are."""
+
+
+def cost(words: list[str]) -> tuple[float, float]:
+    """Return the processor seconds and the peak memory in MB of a Python process."""
+    process = subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(words)} failed")
+    memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    return usage.ru_utime + usage.ru_stime, memory
+
+
+def costs(commands: dict[str, list[str]], rounds: int) -> dict[str, list[tuple[float, float]]]:
+    """Return the costs of each command, one a round. The first round, which compiles modules, is left out."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
+    for n in range(rounds + 1):
+        for name, words in commands.items():
+            measured = cost(words)
+            if n:
+                found[name].append(measured)
+    return found
 
 
 def make(path: Path, seconds: int, rate: int, channels: int) -> str:
@@ -97,7 +109,7 @@ def make(path: Path, seconds: int, rate: int, channels: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recording", nargs="?")
-    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=5, help="rounds")
     parser.add_argument("--torch", action="store_true", help="also with --engine torch")
     parser.add_argument("--memory", action="store_true", help="also with large recordings, once each")
     options = parser.parse_args()
@@ -108,25 +120,24 @@ def main() -> None:
         denoise = [*words, options.recording or f"{folder}/short.wav"]
         commands = {
             "python -c pass": ["-c", "pass"],
-            "import numpy, onnxruntime": ["-c", "import numpy, onnxruntime"],
+            IMPORT: ["-c", IMPORT],
             "audiotool --help": ["-m", "audiotool", "--help"],
             "audiotool models list": ["-m", "audiotool", "models", "list"],
             "audiotool denoise": denoise,
         }
         if options.torch:
             commands["audiotool denoise --engine torch"] = [*denoise, "--engine", "torch"]
-        base = 0.0
+        found = costs(commands, options.runs)
         print("| process | processor time, s | of the import | peak memory, MB | at most |")
         print("| --- | ---: | ---: | ---: | --- |")
-        for name, command in commands.items():
-            seconds, memory = cost(command, options.runs)
-            base = seconds if name.startswith("import") else base
-            imports = seconds / base if base else 0.0
+        for name, measured in found.items():
+            seconds, memory = (min(values) for values in zip(*measured, strict=True))
+            ratios = [own[0] / base[0] for own, base in zip(measured, found[IMPORT], strict=True)]
+            imports = statistics.median(ratios)
             verdict = BARS.get(name, Bar()).verdict_of(seconds, imports, memory)
-            ratio = f"{imports:.2f}" if base else ""
-            print(f"| `{name}` | {seconds:.2f} | {ratio} | {memory:.0f} | {verdict} |", flush=True)
+            print(f"| `{name}` | {seconds:.2f} | {imports:.2f} | {memory:.0f} | {verdict} |", flush=True)
         for name, sizes in LARGE.items() if options.memory else ():
-            seconds, memory = cost([*words, make(Path(folder, "large.wav"), *sizes)], 0)
+            seconds, memory = cost([*words, make(Path(folder, "large.wav"), *sizes)])
             verdict = BARS[name].verdict_of(seconds, 0.0, memory)
             print(f"| `audiotool denoise`, {name} | {seconds:.2f} | | {memory:.0f} | {verdict} |", flush=True)
 
