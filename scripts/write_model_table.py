@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from audiotool.engines.cost import count_macs
+from audiotool.exporting.graph_step import refusal
 from audiotool.importers.base import IMPORTERS
 from audiotool.modelcard import Facts
 from audiotool.models.base import Model
@@ -43,6 +44,8 @@ Every architecture at its published configuration; written by `python scripts/wr
   (`tests/streaming/test_contract.py`, small untrained networks), and in each model's test for segments that
   bring their exact context. The bundled harmonic vocoder's iterations amplify rounding to 1.5e-3.
   "cross-fade" differs as the model's docstring says.
+- **graph**: "yes" where `audiotool models export` writes an ONNX graph of the step, otherwise the reason
+  (`tests/exporting/test_export.py` exports a small network of each).
 - **proof**: tests in `tests/models` against stored outputs of an official program, most with random small
   weights, in float32: within 1e-4 of the output's root mean square, unless the test states another bound.
 
@@ -57,6 +60,7 @@ COLUMNS = (
     "latency",
     "streams by",
     "streamed against whole file",
+    "graph",
     "official checkpoints",
     "proof",
 )
@@ -117,6 +121,7 @@ def row(name: str, model: Model, macs: float) -> list[str]:
         latency,
         streams,
         equality,
+        "yes" if (reason := refusal(model)) is None else f"no: {reason}",
         "none" if importer is None else importer.origin,
         ", ".join(proofs(type(model))) or "none",
     ]

@@ -117,10 +117,6 @@ def tables(size: int) -> dict[str, Table]:
     }
 
 
-USED: set[int] = set()
-"""Sizes of the transforms of the graph that was traced last: `shared_weights.py` looks for their matrices."""
-
-
 @functools.cache
 def _values(size: int, name: str) -> NDArray[np.float32]:
     # Arrays: a tensor that is made while a program is traced belongs to that program.
@@ -128,7 +124,6 @@ def _values(size: int, name: str) -> NDArray[np.float32]:
 
 
 def _table(size: int, name: str) -> Tensor:
-    USED.add(size)
     return torch.from_numpy(_values(size, name))
 
 

@@ -59,14 +59,7 @@ class GraphStep(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
-        if not model.causal:
-            raise ExportError("it looks ahead without bound, and a graph goes from hop to hop")
-        if model.autoregressive:
-            raise ExportError(
-                "it computes every sample from those before it: a graph takes whole hops, and one a sample"
-                " would copy what all layers remember that often"
-            )
-        begun = model.graph_start(BATCH)
+        begun = _graph_start(model)
         if begun is None:
             self.chunk, state, self.delay = _reach_steady_state(model)
         else:
@@ -94,6 +87,31 @@ class GraphStep(nn.Module):
         output, state = self.model.step(chunk, tree_unflatten(leaves, self._structure))
         new = tree_flatten(state)[0]
         return (output, *(new[n] for n in self._places))
+
+
+def refusal(model: Model) -> str | None:
+    """Return why a model has no graph; None where it has one, or where only tracing shows it."""
+    try:
+        _graph_start(model)
+    except ExportError as error:
+        return str(error)
+    return None
+
+
+def _graph_start(model: Model) -> State | None:
+    """`Model.graph_start`.
+
+    Raises:
+        ExportError: the model's streams do not go from hop to hop; says why.
+    """
+    if not model.causal:
+        raise ExportError("it looks ahead and processes whole segments: a graph goes from hop to hop")
+    if model.autoregressive:
+        raise ExportError(
+            "it computes every sample from those before it: a graph takes whole hops, and one a sample"
+            " would copy what all layers remember that often"
+        )
+    return model.graph_start(BATCH)
 
 
 def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:

@@ -39,4 +39,27 @@ def translations() -> dict[Any, Callable[..., Any]]:
         )
         return op.Squeeze(y, op.Constant(value_ints=[1])), last
 
-    return {torch.ops.audiotool.gru_layer.default: onnx_gru}
+    def onnx_lstm(x: Any, hidden: Any, cell: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> Any:
+        size = int(hidden.shape[2])
+
+        # ONNX has the gates in the order i, o, f, g; PyTorch as i, f, g, o.
+        i, f, g, o = np.arange(4 * size).reshape(4, size)
+        order = np.concatenate((i, o, f, g))[None]
+        both = np.hstack((order, order + 4 * size))
+        gates, biases = (op.Constant(value=from_array(rows)) for rows in (order, both))
+        y, last, last_cell = op.LSTM(
+            x,
+            op.Gather(w_ih, gates, axis=0),
+            op.Gather(w_hh, gates, axis=0),
+            op.Gather(op.Concat(b_ih, b_hh, axis=0), biases, axis=0),
+            None,
+            hidden,
+            cell,
+            hidden_size=size,
+        )
+        return op.Squeeze(y, op.Constant(value_ints=[1])), last, last_cell
+
+    return {
+        torch.ops.audiotool.gru_layer.default: onnx_gru,
+        torch.ops.audiotool.lstm_layer.default: onnx_lstm,
+    }

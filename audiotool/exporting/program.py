@@ -8,7 +8,6 @@ import torch
 from torch.export import Dim
 
 from audiotool.engines.card import OPSET
-from audiotool.exporting import fourier
 from audiotool.exporting.graph_step import GraphStep
 from audiotool.exporting.real_pairs import RealProgram
 from audiotool.exporting.simplify import merge_equal, simplify
@@ -33,8 +32,6 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
         {0: batch, 2: step.model.hop_length * hops},
         tuple({0: batch} if state.per_stream else {} for state in step.states),
     )
-    # A graph is the same whatever was exported before it.
-    fourier.USED.clear()
     with torch.no_grad():
         traced = torch.export.export(step, example, dynamic_shapes=shapes, strict=False)
         real = _Interpreted(traced)

@@ -159,11 +159,11 @@ def irfft(x: ComplexPair, n: int | None = None, dim: int = -1, norm: str | None 
 
 def _unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     """Frames of the last axis, as neighbouring hops side by side."""
-    if dimension not in (-1, x.dim() - 1) or size % step or x.dim() != 2:
+    if dimension not in (-1, x.dim() - 1) or size % step:
         return x.unfold(dimension, size, step)
     frames, count = (x.shape[-1] - size) // step + 1, size // step
     hops = x[..., : (frames + count - 1) * step].unflatten(-1, (frames + count - 1, step))
-    return torch.cat([hops[:, n : n + frames] for n in range(count)], dim=-1)
+    return torch.cat([hops[..., n : n + frames, :] for n in range(count)], dim=-1)
 
 
 def _gru(
@@ -179,10 +179,60 @@ def _gru(
 ) -> tuple[Tensor, Tensor]:
     from audiotool.models.layers.graph_operators import gru
 
-    if not has_biases or layers != 1 or bidirectional:
-        raise ExportError("its GRU is of more than one layer or direction")
-    y, last = gru(x.transpose(0, 1) if batch_first else x, hidden, *weights)
-    return (y.transpose(0, 1) if batch_first else y), last
+    y, states = _layers(gru, x, [hidden], weights, has_biases, layers, bidirectional, batch_first)
+    return y, states[0]
+
+
+def _lstm(
+    x: Tensor,
+    states: list[Tensor],
+    weights: list[Tensor],
+    has_biases: bool,
+    layers: int,
+    dropout: float,
+    train: bool,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    from audiotool.models.layers.graph_operators import lstm
+
+    y, (hidden, cell) = _layers(lstm, x, states, weights, has_biases, layers, bidirectional, batch_first)
+    return y, hidden, cell
+
+
+def _layers(
+    layer: Callable[..., Any],
+    x: Tensor,
+    states: list[Tensor],
+    weights: list[Tensor],
+    has_biases: bool,
+    layers: int,
+    bidirectional: bool,
+    batch_first: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Run recurrent layers one after another, and the directions of each side by side.
+
+    Args:
+        layer: one layer of one direction over (T, B, C).
+        states: each (layers * directions, B, H).
+    Returns:
+        The output of the last layer, and the last states.
+    """
+    if not has_biases or len(weights) != 4 * layers * (1 + bidirectional):
+        raise ExportError("its recurrent layers have no biases, or project their outputs")
+    x = x.transpose(0, 1) if batch_first else x
+    found: list[list[Tensor]] = []
+    for _ in range(layers):
+        outputs = []
+        for backward in (False, True)[: 1 + bidirectional]:
+            k = len(found)
+            begun = [state[k : k + 1] for state in states]
+            y, *last = layer(x.flip(0) if backward else x, *begun, *weights[4 * k : 4 * k + 4])
+            outputs.append(y.flip(0) if backward else y)
+            found.append(last)
+        x = torch.cat(outputs, dim=-1) if bidirectional else outputs[0]
+    last_states = [rows[0] if len(rows) == 1 else torch.cat(rows) for rows in zip(*found, strict=True)]
+    return x.transpose(0, 1) if batch_first else x, last_states
 
 
 ALWAYS: dict[str, Callable[..., Any]] = {
@@ -190,6 +240,7 @@ ALWAYS: dict[str, Callable[..., Any]] = {
     "fft_irfft": irfft,
     "unfold": _unfold,
     "gru": _gru,
+    "lstm": _lstm,
     "complex": ComplexPair,
     "polar": lambda radius, angle: ComplexPair(radius * angle.cos(), radius * angle.sin()),
     "view_as_complex": _parts_last,

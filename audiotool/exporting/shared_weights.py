@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiotool.exporting.fourier import USED, Table, cosines, tables
+from audiotool.exporting.fourier import Table, cosines, factors, tables
 
 if TYPE_CHECKING:
     import onnx
@@ -46,6 +47,7 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
 
     stored = _stored(checkpoint)
     graph = model.graph
+    sizes = _transform_sizes(graph)
     kept: dict[str, Any] = {}
     nodes: list[Any] = []
     for initializer in graph.initializer:
@@ -54,7 +56,7 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
         if values.size > SMALL:
             if (reference := _referred(initializer.name, values, stored, checkpoint.name, nodes)) is not None:
                 found = reference
-            elif (table := _table_of(values)) is not None:
+            elif (table := _table_of(values, sizes)) is not None:
                 found = _computed(initializer.name, table, nodes)
             elif values.dtype == np.float32 and np.count_nonzero(values) * SPARSE < values.size:
                 found = _filled(initializer.name, values, nodes)
@@ -128,9 +130,25 @@ def _reference(
     return made
 
 
-def _table_of(values: np.ndarray) -> Table | None:
-    """What a table was made of, None for any other array."""
-    for size in USED:
+def _transform_sizes(graph: onnx.GraphProto) -> set[int]:
+    """Return the sizes of the Fourier transforms whose matrices may be among the initializers.
+
+    A transform of A B samples has a matrix "second" (A, 2 B, B) or "inverse" (A, B, 2 B).
+    """
+    found = set()
+    for initializer in graph.initializer:
+        if len(initializer.dims) == 3:
+            first, *others = initializer.dims
+            size = first * min(others)
+            fits = size > 0 and size % 2 == 0 and max(others) == 2 * min(others)
+            if fits and factors(size) == (first, min(others)):
+                found.add(size)
+    return found
+
+
+def _table_of(values: np.ndarray, sizes: Iterable[int]) -> Table | None:
+    """Return the table of a transform of one of the sizes that has these values, None for any other array."""
+    for size in sizes:
         for table in tables(size).values():
             if table.shape == values.shape and np.array_equal(table.values(), values):
                 return table

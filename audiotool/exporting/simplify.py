@@ -64,9 +64,10 @@ class _Graph:
             name: tuple((size,) * len(SAMPLES) for size in array.shape)
             for name, array in self.constants.items()
         }
-        # The first value that has an axis of such sizes, and nodes that tell sizes, by what they come before.
+        # The first value with an axis of these sizes; names of computed sizes and shapes; new nodes by the
+        # output of the node that follows them.
         self.places: dict[Sizes, tuple[str, int]] = {}
-        self.told: dict[Any, str] = {}
+        self.computed: dict[Any, str] = {}
         self.added: dict[str, list[onnx.NodeProto]] = {}
         for value in self.graph.input:
             self._see_value(value.name)
@@ -123,35 +124,35 @@ class _Graph:
         kept = [axis for axis in free[:-1] if axis < len(before) and before[axis] == after[axis]]
         if len(free) - len(kept) <= 1:
             return self.constant([0 if axis in kept else size for axis, size in enumerate(target)])
-        asked = [axis for axis in free if after[axis] in self.places][: len(free) - 1]
-        if len(free) - len(asked) > 1:
+        dynamic = [axis for axis in free if after[axis] in self.places][: len(free) - 1]
+        if len(free) - len(dynamic) > 1:
             return None
-        return self._told_shape(target, {axis: after[axis] for axis in asked}, node)
+        return self._computed_shape(target, {axis: after[axis] for axis in dynamic}, node)
 
-    def _told_shape(self, target: list[int], asked: dict[int, Sizes], node: onnx.NodeProto) -> str:
+    def _computed_shape(self, target: list[int], dynamic: dict[int, Sizes], node: onnx.NodeProto) -> str:
         """Return a shape of constants and sizes of earlier values, which is computed before a node."""
         from onnx import helper
 
-        key = tuple(asked.get(axis, size) for axis, size in enumerate(target))
-        if key in self.told:
-            return self.told[key]
+        key = tuple(dynamic.get(axis, size) for axis, size in enumerate(target))
+        if key in self.computed:
+            return self.computed[key]
         nodes = self.added.setdefault(node.output[0], [])
         parts = []
         for axis, size in enumerate(target):
-            if axis not in asked:
+            if axis not in dynamic:
                 parts.append(self.constant([size]))
                 continue
-            sizes = asked[axis]
-            if sizes not in self.told:
+            sizes = dynamic[axis]
+            if sizes not in self.computed:
                 name, place = self.places[sizes]
-                self.told[sizes] = f"length_{len(self.told)}"
+                self.computed[sizes] = f"length_{len(self.computed)}"
                 nodes.append(
-                    helper.make_node("Shape", [name], [self.told[sizes]], start=place, end=place + 1)
+                    helper.make_node("Shape", [name], [self.computed[sizes]], start=place, end=place + 1)
                 )
-            parts.append(self.told[sizes])
-        self.told[key] = f"shape_{len(self.told)}"
-        nodes.append(helper.make_node("Concat", parts, [self.told[key]], axis=0))
-        return self.told[key]
+            parts.append(self.computed[sizes])
+        self.computed[key] = f"shape_{len(self.computed)}"
+        nodes.append(helper.make_node("Concat", parts, [self.computed[key]], axis=0))
+        return self.computed[key]
 
     def settle_slice(self, node: onnx.NodeProto) -> None:
         """Count a Slice's positions from the axis's end if that makes them constants."""

@@ -36,6 +36,10 @@ MAX_PARAMETERS = 1_000_000_000
 """Greatest number of weights of a network: four times that of the largest published one here, 4 GB."""
 
 
+BEYOND = 1e30
+"""`drain_value` of a model whose graph has to know where a stream ends: no sample or feature is as great."""
+
+
 def measure_level(waveform: Tensor) -> Level[Tensor]:
     """Measure the level of a whole waveform (batch, channels, time), each row by itself."""
     flat = waveform.flatten(1)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Extent, Length, Rate, Seconds, Width
 from audiotool.dsp.level import Level
 from audiotool.errors import ExportError
-from audiotool.models.base import Model, State, measure_level
+from audiotool.models.base import BEYOND, Model, State, measure_level
 from audiotool.models.layers.attention import cached_attention, causal_attention
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.level import RunningLevel
@@ -35,9 +35,6 @@ LEVEL_BLOCK = 32
 
 MAX_HOP = 1 << 20
 """Greatest number of samples of a bottleneck frame: a minute at 16 kHz."""
-
-BEYOND = 1e30
-"""Value of the samples that a graph is fed after a stream's end, beyond that of any sample."""
 
 ENDLESS = 1 << 40
 """Number of frames of a stream that has not ended."""

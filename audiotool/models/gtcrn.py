@@ -10,18 +10,20 @@ Causal in time throughout; the intra-frame recurrences run over frequency. Laten
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.compat import tree_map
 from audiotool.configuration import Length, Rate, Width
 from audiotool.dsp.erb import erb_filterbank
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
-from audiotool.models.base import Model, State
+from audiotool.errors import ExportError
+from audiotool.models.base import BEYOND, Model, State
 from audiotool.models.layers.conv import StreamingConv2d
 from audiotool.models.layers.recurrent import StreamingGRU
 
@@ -153,14 +155,16 @@ class DualPathRecurrence(nn.Module):
         self.inter_ln = nn.LayerNorm([bands, channels], eps=1e-8)
 
     def forward(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, C, F, T) -> (B, C, F, T). State: the inter-frame GRUs', one row for each batch item and
-        band."""
+        """(B, C, F, T) -> (B, C, F, T). State: the inter-frame GRUs', (B, F, H) each."""
         x = x.permute(0, 3, 2, 1)
         batch, frames, bands, _ = x.shape
         intra, _ = self.intra_rnn(x.flatten(0, 1))
         x = x + self.intra_ln(self.intra_fc(intra).unflatten(0, (batch, frames)))
+        if state is not None:
+            state = [rows.flatten(0, 1)[None] for rows in state]
         inter, state = self.inter_rnn(x.transpose(1, 2).flatten(0, 1), state)
         inter = self.inter_fc(inter).unflatten(0, (batch, bands)).transpose(1, 2)
+        state = [rows[0].unflatten(0, (batch, bands)) for rows in state]
         return (x + self.inter_ln(inter)).permute(0, 3, 2, 1), state
 
 
@@ -170,6 +174,15 @@ class GTCRN(Model):
     name = "gtcrn"
     config_class = GTCRNConfig
     reference = "Rong et al., GTCRN, ICASSP 2024"
+    drain_value = BEYOND
+    state_meanings: ClassVar[dict[str, str]] = {
+        "hops": "hops so far, those after the end included",
+        "samples": "samples so far, without those after the end",
+        "history": "the samples before the next hop, one more than a hop",
+        "network": "frames that a convolution's next frame sees, and the hidden states of the GRUs",
+        "synthesis.0": "sums that the next frame still adds to",
+        "synthesis.1": "the squared windows in these sums",
+    }
 
     erb_filters: Tensor
 
@@ -210,6 +223,8 @@ class GTCRN(Model):
         return {"analysis": None, "network": None, "synthesis": None}
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        if torch.compiler.is_exporting():
+            return self._exported(x[:, 0], state)
         state = self.start() if state is None else state
         spec, analysis = self.analysis(x[:, 0], state["analysis"], final)
         network = state["network"]
@@ -237,3 +252,60 @@ class GTCRN(Model):
         low, high = x.split((self.config.low_bins, self.config.erb_bands), dim=2)
         mask = torch.cat((low, self.erb_filters.T @ high), dim=2)
         return spec * torch.complex(mask[:, 0], mask[:, 1]), states
+
+    def graph_start(self, batch: int) -> State:
+        """Zeros in the shapes that every hop leaves; the edges of a stream are found by counting."""
+        hop = self.hop_length
+        if self.config.n_fft != 2 * hop:
+            raise ExportError(f"its frames reflect a stream's edges: hop_length must be n_fft / 2, not {hop}")
+        silence = self.erb_filters.new_zeros(batch, 2 * self.config.n_fft)
+        spec, _ = self.analysis(silence)
+        _, network = self._network(spec, None)
+        count = torch.zeros(batch, 1, dtype=torch.int64)
+        return {
+            "hops": count,
+            "samples": count.clone(),
+            "history": silence[:, : hop + 1].clone(),
+            "network": tree_map(lambda x: torch.zeros_like(x) if isinstance(x, Tensor) else x, network),
+            "synthesis": (silence[:, :hop].clone(), silence[:, :hop].clone(), 0),
+        }
+
+    def _exported(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, State]:
+        """`step` from the state of `graph_start`, for whole hops (B, T); `BEYOND` is what is after the end.
+
+        Frame n is centred on sample n * hop_length, the frames at both edges are completed by reflection.
+        Its first sample has the weight 0, so that the first frame needs the first hop alone.
+        """
+        hop, hops = self.hop_length, state["hops"]
+        ended = x > BEYOND / 2
+        samples = state["samples"] + (~ended).sum(-1, keepdim=True)
+        x = x.masked_fill(ended, 0.0)
+        before = F.pad(x[:, 1:hop].flip(-1), (2, 0))
+        joined = torch.cat((torch.where(hops == 0, before, state["history"]), x), dim=-1)
+        length = samples.clamp(min=hop + 1)
+        spec = self._frames(joined, length, hops * hop - (hop + 1))
+        spec, network = self._network(spec, state["network"])
+        number = hops + torch.arange(spec.shape[-1], device=x.device)
+        present = (number <= torch.div(length, hop, rounding_mode="trunc")).to(x.dtype)
+        y, synthesis = self.synthesis(spec * present[:, None], state["synthesis"], present=present)
+        state = {
+            "hops": hops + spec.shape[-1],
+            "samples": samples,
+            "history": joined[:, -(hop + 1) :].clone(),
+            "network": network,
+            "synthesis": synthesis,
+        }
+        return y[:, None], state
+
+    def _frames(self, joined: Tensor, length: Tensor, begin: Tensor) -> Tensor:
+        """Complex (B, F, frames) of samples (B, T + hop_length + 1), those behind the stream's end reflected.
+
+        Args:
+            length: (B, 1) samples of the stream.
+            begin: (B, 1) position of the first sample in the stream.
+        """
+        place = torch.arange(joined.shape[-1], device=joined.device)
+        mirrored = 2 * (length - 1 - begin) - place
+        source = torch.where(place < length - begin, place, mirrored).clamp(min=0)
+        frames = joined.gather(-1, source)[:, 1:].unfold(-1, self.config.n_fft, self.hop_length)
+        return torch.fft.rfft(frames * self.analysis.window).transpose(1, 2)

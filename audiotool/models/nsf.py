@@ -17,6 +17,8 @@ the whole utterance backwards; a stream reads each block of `backward_block` fra
 `backward_lookahead` frames after its end. `process` does the same, so that files and streams agree; `forward`
 is the published whole-utterance network, which it equals up to `backward_block + backward_lookahead` frames.
 
+A graph repeats the step of `nsf_graph.py`.
+
 The windowed-sinc filters are causal: their group delay of sinc_order // 2 samples stays in the output, as
 published.
 """
@@ -35,8 +37,8 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Extent, Length, Real, Seed, Width
 from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.pitch import fundamental_frequency
-from audiotool.errors import ExportError
-from audiotool.models.base import Model, State
+from audiotool.models import nsf_graph
+from audiotool.models.base import BEYOND, Model, State
 from audiotool.models.layers import noise
 from audiotool.models.layers.blockwise_lstm import BlockwiseBiLSTM
 from audiotool.models.layers.conv import StreamingConv1d
@@ -233,6 +235,8 @@ class NSF(Vocoder):
         " TASLP 2020, arXiv:1904.12088"
     )
     uses_f0 = True
+    drain_value = BEYOND
+    state_meanings: ClassVar[dict[str, str]] = nsf_graph.MEANINGS
 
     input_mean: Tensor
     input_std: Tensor
@@ -254,12 +258,18 @@ class NSF(Vocoder):
         )
         self.noise_block = FilterBlock(c.hidden_dim, c.kernel_size, c.convs_per_block // 2)
         self.mix: SincMix | FixedMix = SincMix(c.sinc_order) if self.has_cutoff else FixedMix()
+        if self.condition.blstm is not None:
+            self.hop_length = self.condition.blstm.block
         frames = self.condition.lookahead + 1 + (2 if self.has_cutoff else 0)
         self.latency = frames * self.upsampling
 
     @property
     def input_channels(self) -> int:
         return self.mel.n_mels + 1
+
+    @property
+    def delay(self) -> int:
+        return nsf_graph.Lags.of(self).output * self.upsampling
 
     def forward(self, features: Tensor, draws: Draws | None = None) -> Tensor:
         """Vocode whole utterances as the published network: (B, frames, n_mels + 1) -> (B, samples).
@@ -310,16 +320,15 @@ class NSF(Vocoder):
         }
 
     def graph_start(self, batch: int) -> State:
-        raise ExportError(
-            "the edges of a recording are not computed as what is between (frames are repeated there, and its"
-            " condition is read backwards from the end); a graph computes every hop alike"
-        )
+        return nsf_graph.start(self, batch)
 
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
         self.check_features(x)
         return Model.process(self, x, **conditions)
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        if torch.compiler.is_exporting():
+            return nsf_graph.step(self, x, state)
         return self._run(x, dict(self.start() if state is None else state), final)
 
     def _run(
@@ -328,16 +337,36 @@ class NSF(Vocoder):
         context, cutoff, f0 = self._frames_to_samples(x, state, final, whole)
         if f0.shape[-1] == 0:
             return x.new_zeros(x.shape[0], 1, 0), state
-        draws = self._draws(state, x, f0.shape[-1] * self.upsampling)
-        y, voiced, state["phase"] = self.source(f0, draws, state["phase"])
-        state["blocks"] = list(state["blocks"])
-        for n, block in enumerate(self.harmonic_blocks):
-            y, state["blocks"][n] = block(y, context, state["blocks"][n])
-        hiss = draws.noise * (self.config.sine_amplitude / 3)
-        hiss, state["noise"] = self.noise_block(hiss, context, state["noise"])
-        y, state["mix"] = self.mix(y, hiss, cutoff if self.has_cutoff else voiced, state["mix"])
+        draws = self.draws(state, x, f0.shape[-1] * self.upsampling)
+        y = self.synthesise(f0, context, cutoff, draws, state)
         state["position"] += y.shape[-1]
         return y, state
+
+    def synthesise(
+        self,
+        f0: Tensor,
+        context: Tensor,
+        cutoff: Tensor,
+        draws: Draws,
+        state: dict[str, Any],
+        inside: Tensor | float = 1.0,
+    ) -> Tensor:
+        """Shape the sources of F0 (B, 1, frames) to a waveform (B, 1, samples).
+
+        Args:
+            context: (B, hidden, samples).
+            cutoff: (B, 1, samples).
+            state: its parts "phase", "blocks", "noise" and "mix" are replaced.
+            inside: (B, 1, samples) factor on both sources.
+        """
+        y, voiced, state["phase"] = self.source(f0, draws, state["phase"])
+        y, state["blocks"] = y * inside, list(state["blocks"])
+        for n, block in enumerate(self.harmonic_blocks):
+            y, state["blocks"][n] = block(y, context, state["blocks"][n])
+        hiss = draws.noise * (self.config.sine_amplitude / 3) * inside
+        hiss, state["noise"] = self.noise_block(hiss, context, state["noise"])
+        y, state["mix"] = self.mix(y, hiss, cutoff if self.has_cutoff else voiced, state["mix"])
+        return y
 
     def _frames_to_samples(
         self, x: Tensor, state: dict[str, Any], final: bool, whole: bool
@@ -352,12 +381,9 @@ class NSF(Vocoder):
         frames = torch.cat((hidden, both[..., :ready]), dim=1)
         smooth, centre, state["upsample"] = self.upsample(frames, state["upsample"], final)
         f0 = centre[:, -1:]
+        context, cutoff = self.context_and_cutoff(smooth, f0)
         if not self.has_cutoff:
-            return smooth[:, :-2], smooth[:, :0], f0
-        # The last hidden channel is the cut-off's hint, and smoothed F0 takes its place in the context.
-        context = torch.cat((smooth[:, :-3], smooth[:, -2:-1]), dim=1)
-        voiced = (f0 > 0).to(x.dtype).repeat_interleave(self.upsampling, dim=-1)
-        cutoff = 0.2 * smooth[:, -3:-2] + 0.4 * voiced + 0.3
+            return context, cutoff, f0
         cutoff, state["cutoff"] = self.cutoff_average(cutoff, state["cutoff"], final)
         if state["waiting"] is not None:
             context = torch.cat((state["waiting"][0], context), dim=-1)
@@ -367,7 +393,21 @@ class NSF(Vocoder):
         state["waiting"] = (context[..., samples:].clone(), f0[..., done:].clone())
         return context[..., :samples], cutoff, f0[..., :done]
 
-    def _draws(self, state: dict[str, Any], x: Tensor, length: int) -> Draws:
+    def context_and_cutoff(self, smooth: Tensor, f0: Tensor) -> tuple[Tensor, Tensor]:
+        """Split smooth signals (B, hidden + 2, samples), the last two of F0; the cut-off is not averaged yet.
+
+        Returns:
+            Context (B, hidden, samples) and cut-off (B, 1, samples), (B, 0, samples) in the variant without.
+        """
+        if not self.has_cutoff:
+            return smooth[:, :-2], smooth[:, :0]
+        # The last hidden channel is the cut-off's hint, and smoothed F0 takes its place in the context.
+        context = torch.cat((smooth[:, :-3], smooth[:, -2:-1]), dim=1)
+        voiced = (f0 > 0).to(smooth.dtype).repeat_interleave(self.upsampling, dim=-1)
+        return context, 0.2 * smooth[:, -3:-2] + 0.4 * voiced + 0.3
+
+    def draws(self, state: dict[str, Any], x: Tensor, length: int) -> Draws:
+        """Return the random values of the next `length` samples, from the state's "position" on."""
         if state["draws"] is not None:
             return state["draws"]
         count, seed = self.config.harmonics, state["seed"]

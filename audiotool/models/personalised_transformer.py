@@ -23,6 +23,7 @@ from audiotool.configuration import Depth, Extent, Fraction, Length, Positive, R
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.errors import ExportError
 from audiotool.models.base import Model, State
 from audiotool.models.layers.attention import SelfAttention, memory_efficient_attention
 from audiotool.models.layers.levelled_spectrum import FLOOR, LevelledSpectrum, compressed
@@ -171,6 +172,11 @@ class PersonalisedTransformer(Model):
             "blocks": [None] * len(self.blocks),
             "synthesis": None,
         }
+
+    def graph_start(self, batch: int) -> State:
+        raise ExportError(
+            "an enrolment of any length is part of its state: the states of a graph have fixed shapes"
+        )
 
     def enrol(self, recording: Tensor) -> dict[str, Any]:
         with torch.no_grad():

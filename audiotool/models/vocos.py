@@ -29,7 +29,7 @@ from audiotool.configuration import Depth, Length, Rate, Whole, Width
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.mdct import StreamingIMDCT
 from audiotool.dsp.stft import StreamingISTFT
-from audiotool.models.base import Model, State
+from audiotool.models.base import BEYOND, Model, State
 from audiotool.models.layers.conv import StreamingConv1d
 from audiotool.models.layers.receptive_field import Span, conv_transpose_span, input_span, residual_span
 from audiotool.models.layers.weight_norm import normalise_weights
@@ -225,16 +225,22 @@ class FourierHead(nn.Module):
         edges = {"center": frame_length // 2, "same": (frame_length - hop_length) // 2}
         self.offset = edges.get(config.padding, frame_length - hop_length)
 
-    def forward(self, x: Tensor, state: State, final: bool) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State, final: bool, inside: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Synthesise what is complete; inside (B, 1, T) is 0 for frames that say nothing of any sample."""
         x = self.out(x).transpose(1, 2)
         if self.kind == "imdct-symexp":
             # sign(x) (exp |x| - 1), limited before the exponential so that its gradient stays finite.
-            return self.inverse(x.sign() * x.abs().clamp(max=math.log(LARGEST + 1)).expm1(), state, final)
+            spectrum = x.sign() * x.abs().clamp(max=math.log(LARGEST + 1)).expm1()
+            return self.inverse(spectrum if inside is None else spectrum * inside, state, final)
         log_magnitude, phase = x.chunk(2, dim=1)
         magnitude = log_magnitude.clamp(max=math.log(LARGEST)).exp()
-        if self.kind == "imdct-cos":
+        magnitude = magnitude if inside is None else magnitude * inside
+        if isinstance(self.inverse, StreamingIMDCT):
             return self.inverse(magnitude * torch.cos(phase), state, final)
-        return self.inverse(torch.polar(magnitude, phase), state, final)
+        present = None if inside is None else inside[:, 0]
+        return self.inverse(torch.polar(magnitude, phase), state, final, present)
 
     def input_span(self, span: Span) -> Span:
         return conv_transpose_span(span, self.frame_length, self.hop_length, self.offset)
@@ -253,6 +259,14 @@ class Vocos(Vocoder):
     config_class = VocosConfig
     small: ClassVar[dict[str, Any]] = {"dim": 16, "intermediate_dim": 24, "num_layers": 1}
     reference = "Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814"
+    drain_value = BEYOND
+    state_meanings: ClassVar[dict[str, str]] = {
+        "condition": "number of the codec's bandwidth",
+        "backbone": "features that a layer's next convolution needs",
+        "head.0": "sums that the next frame still adds to",
+        "head.1": "the squared windows in these sums",
+        "head": "sums that the next frame still adds to",
+    }
 
     def __init__(self, config: VocosConfig) -> None:
         c = config
@@ -299,8 +313,13 @@ class Vocos(Vocoder):
         return self._run(x, self.start() if state is None else state, final)
 
     def _run(self, x: Tensor, state: State, final: bool) -> tuple[Tensor, State]:
+        inside = None
+        if self.causal:
+            # A graph is fed frames of `BEYOND` after the end.
+            inside = (x[:, :1] < BEYOND / 2).to(x.dtype)
+            x = torch.where(inside > 0, x, 0.0)
         hidden, backbone = self.backbone(x, state["condition"], state["backbone"])
-        y, head = self.head(hidden, state["head"], final)
+        y, head = self.head(hidden, state["head"], final, inside)
         return y[:, None], {"condition": state["condition"], "backbone": backbone, "head": head}
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiotool.engines.pytorch import TorchEngine
@@ -51,3 +53,25 @@ def overlapping_stream(
 ) -> TensorStream:
     """The same of a model that looks ahead."""
     return TensorStream(OverlapAddStreamer(TorchEngine(model), segment, overlap, **conditions))
+
+
+def graph_stream(model: Model, x: Tensor, hops: list[int]) -> Tensor:
+    """Whole streams through the step that a graph repeats, as `engines/onnx.py` runs it.
+
+    Within it `torch.compiler.is_exporting` has to be true.
+
+    Args:
+        hops: sizes of the chunks in hops, in turn.
+    """
+    wanted = model.output_length(x.shape[-1])
+    items = -(-(wanted + model.delay) // model.upsampling)
+    items = -(-items // model.hop_length) * model.hop_length
+    x = F.pad(x, (0, items - x.shape[-1]), value=model.drain_value)
+    state, outputs = model.graph_start(x.shape[0]), []
+    sizes = itertools.cycle(size * model.hop_length for size in hops)
+    while x.shape[-1]:
+        size = next(sizes)
+        y, state = model.step(x[..., :size], state)
+        outputs.append(y)
+        x = x[..., size:]
+    return torch.cat(outputs, dim=-1)[..., model.delay : model.delay + wanted]

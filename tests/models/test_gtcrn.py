@@ -10,11 +10,12 @@ import pytest
 import torch
 from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
+from kit.streams import graph_stream
 from safetensors.torch import load_file
 from torch import Tensor
 
 from audiotool.dsp.erb import erb_filterbank
-from audiotool.errors import CheckpointError
+from audiotool.errors import CheckpointError, ExportError
 from audiotool.importers.base import import_checkpoint
 from audiotool.importers.gtcrn import FOLDED, MATRICES, RECURRENT, SLOPES, _turn
 from audiotool.importers.onnx_file import GRU_ORDER, reorder_gates
@@ -47,6 +48,24 @@ def test_process_equals_the_official_waveform(model: Model, pack: dict[str, Tens
     with torch.no_grad():
         enhanced = model.process(pack["noisy"][:, None])[:, 0]
     assert relative(enhanced, pack["enhanced"]) < 1e-4
+
+
+@pytest.mark.parametrize("length", [1, 100, 256, 257, 600, 1024, 3001])
+def test_the_step_of_the_graph_is_the_stream(
+    model: Model, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames at the edges are completed by reflection there, too; several streams, whole hops."""
+    x = 0.1 * torch.randn(2, 1, length, generator=torch.Generator().manual_seed(length))
+    with torch.inference_mode():
+        whole = model.process(x)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        found = graph_stream(model, x, [1, 3])
+    assert torch.allclose(found, whole, atol=1e-5 * float(whole.abs().max()))
+
+
+def test_frames_of_other_overlap_have_no_graph() -> None:
+    with pytest.raises(ExportError, match="hop_length must be n_fft / 2"):
+        GTCRN.from_config({"hop_length": 128}).graph_start(1)
 
 
 def test_published_parameter_count(model: Model) -> None:

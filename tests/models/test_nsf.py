@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit.streams import stream
+from kit.streams import graph_stream, stream
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -86,6 +86,20 @@ def test_stream_equals_whole(variant: Any, frames: int) -> None:
         streamed = torch.cat([*parts, streamer.flush()], dim=-1)
         assert streamed.shape == whole.shape
         assert torch.allclose(streamed, whole, atol=1e-5 * float(whole.abs().max() if frames else 1))
+
+
+@pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 13, 61])
+def test_the_step_of_the_graph_is_the_stream(
+    variant: Any, frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Edges are masked where the stream pads them; several streams, whole hops."""
+    model, x = tiny(variant), features(frames, batch=2)
+    with torch.inference_mode():
+        whole = model.process(x)
+        monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+        found = graph_stream(model, x, [1, 3])
+    assert torch.allclose(found, whole, atol=1e-5 * float(whole.abs().max()))
 
 
 @pytest.mark.parametrize("variant", ["hn-sinc-nsf-9", "hn-sinc-nsf-10", "hn-nsf"])

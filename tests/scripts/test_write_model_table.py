@@ -19,9 +19,9 @@ def test_the_table_has_every_model_and_its_importer() -> None:
     assert [row[0].strip("`") for row in rows] == list(MODELS.all()), "run scripts/write_model_table.py"
     for row in rows:
         importer = IMPORTERS.all().get(row[0].strip("`"))
-        assert row[8] == ("none" if importer is None else importer.origin)
+        assert row[9] == ("none" if importer is None else importer.origin)
         assert float(row[4]) > 0
-        for proof in row[9].split(", ") if row[9] != "none" else []:
+        for proof in row[10].split(", ") if row[10] != "none" else []:
             file, _, test = proof.strip("`").partition("::")
             assert f"def {test}(" in (ROOT / "tests" / "models" / file).read_text(encoding="utf-8")
 

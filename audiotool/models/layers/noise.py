@@ -62,8 +62,8 @@ def uniform(
 
 
 def normal(
-    seed: int, channels: int, start: int, length: int, device: torch.device | str | None = None
+    seed: int, channels: int, start: int | Tensor, length: int, device: torch.device | str | None = None
 ) -> Tensor:
-    """Return standard normal noise (1, channels, length) float32; arguments as for `uniform`."""
+    """Return standard normal noise, float32; arguments and shapes as for `uniform`."""
     radius, angle = uniform(seed, 2 * channels, start, length, device).chunk(2, dim=1)
     return (-2.0 * radius.log()).sqrt() * torch.cos(2.0 * math.pi * angle)

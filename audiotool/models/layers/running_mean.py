@@ -34,9 +34,12 @@ class RunningMean(nn.Module):
         self.register_buffer("kernel", kernel.float(), persistent=False)
         self.register_buffer("carry", (decay ** (index + 1)).float(), persistent=False)
         self.register_buffer("initial", initial, persistent=False)
+        self.decay = decay
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         mean = x.new_zeros(x.shape[:2]) if state is None else state
+        if torch.compiler.is_exporting():
+            return self._exported(x, mean)
         initial, parts = self.initial[:, None], []
         for part in x.split(BLOCK, dim=-1):
             frames = part.shape[-1]
@@ -47,3 +50,14 @@ class RunningMean(nn.Module):
             mean = y[..., -1]
             parts.append(y + initial)
         return torch.cat(parts, dim=-1) if parts else x, mean.clone()
+
+    def _exported(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        """The means of any number of frames in few operations, for graphs.
+
+        m_n = a^n (m_0 + sum_k (1 - a) a^-k x_k), all relative to the initial mean.
+        """
+        initial = self.initial[:, None]
+        decayed = self.decay ** torch.ones_like(x).cumsum(-1)
+        sums = ((x - initial) * ((1 - self.decay) / decayed)).cumsum(-1)
+        y = (sums + mean[..., None]) * decayed
+        return y + initial, y[..., -1].clone()

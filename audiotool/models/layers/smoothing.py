@@ -60,6 +60,22 @@ class SmoothUpsample(nn.Module):
                 smooth[:, :, -1] = windows[:, :, -1] @ self.weights[2]
         return smooth.flatten(2), x[..., 1:-1], (x[..., done:].clone(), True)
 
+    def exported(self, x: Tensor, first: Tensor, last: Tensor) -> Tensor:
+        """(B, C, T + 2) -> (B, C, T * hop), the frames at both ends being neighbours only.
+
+        Args:
+            first, last: boolean (B, 1, T), True for the first and for the last frame of a stream.
+        """
+        before, centre, after = x[..., :-2], x[..., 1:-1], x[..., 2:]
+        edge = centre if self.replicate else torch.zeros_like(centre)
+        before, after = torch.where(first, edge, before), torch.where(last, edge, after)
+        windows = torch.stack((before, centre, after), dim=-1)
+        smooth = windows @ self.weights[0]
+        if not self.replicate:
+            for n, case in enumerate((first & ~last, last & ~first, first & last), start=1):
+                smooth = torch.where(case[..., None], windows @ self.weights[n], smooth)
+        return smooth.flatten(2)
+
 
 class MovingAverage(nn.Module):
     """Average over `width` samples of (B, 1, T), (width - 1) // 2 of them before, edges replicated."""
