@@ -224,8 +224,8 @@ def _code(commands: Sequence[str]) -> str:
 def _latency(facts: Facts) -> str:
     if facts.latency is None:
         return "looks ahead without bound, and is streamed in segments that are cross-faded"
-    told = f"{facts.latency} samples ({facts.latency_ms:.1f} ms)"
-    return told if facts.causal else f"{told} of look-ahead, and a segment"
+    latency = f"{facts.latency} samples ({facts.latency_ms:.1f} ms)"
+    return latency if facts.causal else f"{latency} of look-ahead, and a segment"
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:

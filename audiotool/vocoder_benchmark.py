@@ -1,4 +1,4 @@
-"""How fast every vocoder is at its published configuration, with random weights, on one core.
+"""Measure the speed of every vocoder at its published configuration, with random weights, on one core.
 
 for row in measure_all(seconds=1.0):
     row.name, row.real_time_factor
@@ -25,7 +25,7 @@ F0_HZ = 150.0
 
 @dataclass(frozen=True)
 class VocoderSpeed:
-    """What was measured.
+    """Speed of one vocoder on one core.
 
     Args:
         macs_per_second: multiply-accumulates for a second of sound.
@@ -118,7 +118,7 @@ def features(model: Model, seconds: float) -> Tensor:
 
 
 def streams_by(model: Model) -> str:
-    """How a stream through the model equals its whole."""
+    """Return the way in which a stream through the model equals the whole."""
     if model.causal:
         return "state"
     if model.context is not None:

@@ -171,6 +171,7 @@ def main() -> None:
     print(f"two commands of half the files, as measured: {one.wall / apart:.2f} times one")
     faster = one.total / two.on_two_cores
     print(f"two jobs, on two idle cores: {faster:.2f} times one {at_least(faster, 1.9)}")
+    print(f"two jobs' processor time: {two.total:.2f} s, of which {two.alone:.2f} s before the workers begin")
     print(f"overhead of a file: {overhead:.2f} ms {at_most(overhead, 5)}")
     print(f"a worker's own memory: {two.memory:.0f} MB {at_most(two.memory, 120)}")
 

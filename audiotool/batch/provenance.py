@@ -1,4 +1,4 @@
-"""What a report says of how an output came to be: model, checkpoint hash, version and settings."""
+"""Facts in a report of how an output was made: model, checkpoint hash, version and settings."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from audiotool.text import composed
 
 
 class References:
-    """Where a user's references lie; every folder is read once.
+    """References of a user's inputs, found by name; every folder is read once.
 
     Args:
         place: a clean file for one input, else a folder of them. For several stems a folder with

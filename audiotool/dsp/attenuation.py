@@ -1,16 +1,18 @@
-"""How much of a recording a denoiser kept: whether there was anything but noise."""
+"""Tell recordings of noise alone from others, by the power that a denoiser keeps."""
 
 from __future__ import annotations
 
 from typing import Any
 
 LEAST_KEPT = 0.05
-"""A ratio of powers, -13 dB: speech alone, or in as much noise as it is heard through, keeps more."""
+"""Ratio of powers, -13 dB: a denoiser keeps more of speech, also in as much noise as leaves it audible."""
 
 
-def is_kept(heard: Any, kept: Any) -> Any:
-    """(B, C, T) before and (B, stems * C, T') after -> bool (B,), whether more was kept than noise leaves.
+def is_kept(noisy: Any, enhanced: Any) -> Any:
+    """Return for each row whether its output has more power than a denoiser leaves of noise, bool (B,).
 
-    Numpy's arrays or tensors. Silence is not kept.
+    Args:
+        noisy: (B, C, T) input, an array or a tensor.
+        enhanced: (B, stems * C, T') output. Silence has no power, and is not kept.
     """
-    return (kept * kept).sum((1, 2)) > LEAST_KEPT * (heard * heard).sum((1, 2))
+    return (enhanced * enhanced).sum((1, 2)) > LEAST_KEPT * (noisy * noisy).sum((1, 2))

@@ -35,16 +35,16 @@ def count_macs(model: Model, seconds: float | None = None) -> float:
     if seconds is None:
         seconds = 1 / items_per_second(model) if model.autoregressive else COST_S
     noise = _noise(model, seconds)
-    heard = noise.shape[-1] / items_per_second(model)
+    length_s = noise.shape[-1] / items_per_second(model)
     # Thousands of tiny steps take less time on real tensors than on the device "meta".
     recurrent = any(isinstance(m, torch.nn.RNNBase) for m in model.modules())
     if not (recurrent or model.sequential or model.autoregressive):
         try:
             with fake_tensors() as shapes:
-                return _macs(model, shapes.from_tensor(noise)) / heard
+                return _macs(model, shapes.from_tensor(noise)) / length_s
         except (RuntimeError, TypeError, NotImplementedError) as error:
             logger.debug("%s is run to count its multiplications: %s", model.name, error)
-    return _macs(model, noise) / heard
+    return _macs(model, noise) / length_s
 
 
 def _macs(model: Model, x: Tensor) -> float:

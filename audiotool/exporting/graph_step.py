@@ -129,7 +129,7 @@ def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
             changed = [name for name, form in after.items() if before.get(name) != form]
             if not changed and output.shape[-1] == chunk.shape[-1] * model.upsampling:
                 return chunk, state, fed - emitted
-    raise ExportError(f"what it remembers grows or counts as its streams go on ({', '.join(changed[:3])})")
+    raise ExportError(f"its state grows or counts as a stream goes on ({', '.join(changed[:3])})")
 
 
 def _noise(model: Model, generator: torch.Generator) -> Tensor:

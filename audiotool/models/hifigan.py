@@ -141,7 +141,7 @@ class HiFiGAN(Vocoder):
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3)
 
     def activation(self, x: Tensor) -> Tensor:
-        """What comes before each upsampling."""
+        """Apply the activation before an upsampling layer."""
         return F.leaky_relu(x, SLOPE)
 
     def output(self, x: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class HiFiGAN(Vocoder):
         return torch.tanh(self.conv_post(F.leaky_relu(x, FINAL_SLOPE)))
 
     def output_span(self, span: Span) -> Span:
-        """What `output` needs of its input."""
+        """Return the span of the input that `output` needs for a span of the waveform."""
         return input_span(self.conv_post, span)
 
     def forward(self, mel: Tensor) -> Tensor:

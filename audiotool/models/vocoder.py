@@ -1,4 +1,4 @@
-"""What all vocoders share: a mel definition goes in with the configuration, and decides rates and shapes."""
+"""Base of all vocoders: the configuration holds the definition of a mel, which decides rates and shapes."""
 
 from __future__ import annotations
 

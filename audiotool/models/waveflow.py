@@ -212,7 +212,7 @@ class WaveFlow(Vocoder):
         return x[:, 0]
 
     def _order(self, flow: int) -> list[int]:
-        """Where each row comes from after `flow`; its own inverse."""
+        """Return the permutation of the rows after `flow`, which is its own inverse."""
         rows = list(range(self.config.rows))
         half = len(rows) // 2
         if self.config.bipartize and flow >= self.config.n_flows // 2:
@@ -260,7 +260,7 @@ class WaveFlow(Vocoder):
         return x[:, 0].transpose(1, 2).flatten(1)
 
     def _order_after_all(self) -> list[int]:
-        """Where each row of the condition comes from after the last flow of analysis."""
+        """Return the permutation of the condition's rows after the last flow of analysis."""
         rows = list(range(self.config.rows))
         for k in range(self.config.n_flows):
             rows = [rows[n] for n in self._order(k)]
