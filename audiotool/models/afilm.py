@@ -237,6 +237,9 @@ class TFiLM(Model):
         "first_block": 8,
         "dropout": 0.0,
     }
+    state_meanings: ClassVar[dict[str, str]] = {
+        "patch": "samples of the patch that is not full: none after a hop"
+    }
     reference = (
         "Birnbaum et al., Temporal FiLM: Capturing Long-Range Sequence Dependencies with Feature-Wise"
         " Modulations, NeurIPS 2019, arXiv:1909.06628"
@@ -279,12 +282,12 @@ class TFiLM(Model):
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         """State: the samples of the patch that is not yet full."""
         if state is not None:
-            x = torch.cat((state, x), dim=-1)
+            x = torch.cat((state["patch"], x), dim=-1)
         length, patch = x.shape[-1], self.config.patch_length
         if final:
             x = F.pad(x, (0, -length % patch))
         whole = x.shape[-1] // patch * patch
-        rest = x[..., whole:].clone()
+        rest = {"patch": x[..., whole:].clone()}
         if whole == 0:
             return x[..., :0], rest
         patches = x[..., :whole].unflatten(-1, (-1, patch)).transpose(1, 2).flatten(0, 1)

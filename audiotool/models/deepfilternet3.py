@@ -319,6 +319,13 @@ class DeepFilterNet3(Model):
         "encoder_groups": 4,
     }
     reference = "Schröter et al., DeepFilterNet, Interspeech 2023, arXiv:2305.08227"
+    state_meanings: ClassVar[dict[str, str]] = {
+        "analysis.0": "samples that the next frame begins with",
+        "means": "running means of levels (0) and of magnitudes (1), minus their initial values",
+        "network": "frames that a convolution's next frame sees, and the hidden states of the GRUs",
+        "past": "the last noisy frames, which the filters see: real and imaginary parts",
+        "synthesis.0": "sums that the next frame still adds to",
+    }
 
     bands: Tensor
     snr_weight: Tensor

@@ -81,6 +81,12 @@ class DTLN(Model):
     config_class = DTLNConfig
     small: ClassVar[dict[str, Any]] = {"n_fft": 64, "hop_length": 16, "units": 8, "basis": 16}
     reference = "Westhausen and Meyer, DTLN, Interspeech 2020, arXiv:2005.07551"
+    state_meanings: ClassVar[dict[str, str]] = {
+        "analysis.0": "samples that the next block begins with",
+        "first": "hidden (0) and cell state (1) of each LSTM of the first stage",
+        "second": "hidden (0) and cell state (1) of each LSTM of the second stage",
+        "decoder": "sums that the next block still adds to",
+    }
 
     def __init__(self, config: DTLNConfig) -> None:
         super().__init__(config)

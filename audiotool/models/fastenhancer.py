@@ -197,6 +197,12 @@ class FastEnhancer(Model):
     reference = (
         "Ahn et al., FastEnhancer: Speed-Optimized Streaming Neural Speech Enhancement, arXiv:2509.21867"
     )
+    state_meanings: ClassVar[dict[str, str]] = {
+        "analysis.0": "samples that the next frame begins with",
+        "analysis.1": "running level: mean power, and the weight it has gathered",
+        "blocks": "the hidden state of a block's GRU",
+        "synthesis.0": "sums that the next frame still adds to",
+    }
 
     down: Tensor
     up: Tensor
