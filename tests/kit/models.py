@@ -53,7 +53,7 @@ STREAMED: dict[str, dict[str, Any]] = {
         "cin_pad": 1,
     },
 }
-"""What is laid over `Model.small` where a stream should try more: an option that makes the model causal,
+"""Overrides of `Model.small` for the tests of streams: an option that makes the model causal,
 windows that end within a second, two layers of a kind. A model needs no entry."""
 
 
