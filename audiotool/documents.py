@@ -1,4 +1,4 @@
-"""Read JSON from outside: plain values of limited size and depth."""
+"""Read JSON from untrusted files, of limited size and depth."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 16_000_000
+"""Greatest size of a document in bytes."""
 MAX_DEPTH = 50
+"""Greatest number of levels of lists and objects."""
 
 
 class DocumentError(ValueError):
-    """A document is invalid; `line` is counted from 1, None where it is not known."""
+    """Raised for an invalid document.
+
+    Attributes:
+        line: line of the fault, from 1; None if it is not known.
+    """
 
     def __init__(self, problem: str, line: int | None = None) -> None:
         super().__init__(problem)

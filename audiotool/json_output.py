@@ -1,4 +1,4 @@
-"""What scripts read: every JSON document and every line of JSON begins alike, and they have one version.
+"""The common form of all JSON for scripts: documents and lines begin alike and have one version.
 
 A document (`--json`, a `.json` report) is an object:
 
@@ -18,23 +18,23 @@ from audiotool.text import survivable, to_json
 from audiotool.version import __version__
 
 SCHEMA = 1
-"""Version of all that is written as JSON for scripts."""
+"""Version of all documents and lines."""
 
 
 def head(command: str) -> dict[str, Any]:
-    """What every document begins with.
+    """Return the fields with which every document begins.
 
     Args:
-        command: as it was typed, without "audiotool": "models list".
+        command: name of the command without "audiotool": "models list".
     """
     return {"schema": SCHEMA, "audiotool": __version__, "command": command}
 
 
 def document(command: str, **fields: Any) -> str:
-    """A document: the head, then its fields; indented, ends in a line break."""
+    """Return a document as indented JSON: the head, then the fields; it ends in a line break."""
     return to_json({**head(command), **fields})
 
 
 def line(event: str, **fields: Any) -> str:
-    """One event on one line, without the line break."""
+    """Return an event as JSON on one line, without a line break."""
     return survivable(json.dumps({"schema": SCHEMA, "event": event, **fields}, ensure_ascii=False))

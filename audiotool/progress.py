@@ -5,5 +5,5 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[int, "int | None"], None]
-"""Called with (done, total): samples of a recording or files of a folder; total is None where it is not
-known."""
+"""Function that is called with (done, total): samples of a recording, or files of a folder. total is None if
+it is not known."""

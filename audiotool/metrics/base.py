@@ -1,6 +1,7 @@
-"""The base classes of metrics: a number for an estimate and its reference, or a reason why there is none.
+"""The base classes of metrics, and the signals that they measure.
 
-A non-intrusive metric needs no reference: it rates a recording, which it reads block by block.
+A metric has a number for an estimate and its reference, or a reason why there is none. A non-intrusive metric
+rates a recording without a reference.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Waveform: TypeAlias = "NDArray[Any]"
-"""(time,) float; scored in float64."""
+"""Samples (time,), scored in float64."""
 
 BLOCK = 1 << 18
 """Number of samples of a recording that are read at a time."""
@@ -383,7 +384,7 @@ def metric_names(asked: Sequence[str]) -> list[str]:
 
 
 def is_silent(waveform: Waveform) -> bool:
-    """Whether a waveform is empty or constant to within `SILENCE`."""
+    """Return whether a waveform is empty or constant to within `SILENCE`."""
     return waveform.size == 0 or float(abs(waveform - waveform.mean()).max()) < SILENCE
 
 

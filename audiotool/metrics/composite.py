@@ -20,20 +20,20 @@ from audiotool.metrics.base import Both, Metric, Pair, Unscorable
 from audiotool.metrics.pesq import WIDE_BAND_RATE, Pesq
 
 Rows = NDArray[np.float64]
-"""(frames, any)."""
+"""Array (frames, any)."""
 
 FRAMES = 2000
-"""Analysed at a time: 15 s."""
+"""Number of frames that are analysed at a time: 15 s."""
 
 TINY = float(np.finfo(np.float64).eps)
 """Added to the samples, so that digital silence has a spectrum."""
 
 KEPT = 0.95
-"""Share of the frames that count in LLR and WSS: the best."""
+"""Share of the frames that count in LLR and WSS: those with the smallest distances."""
 
 LOWEST_SNR_DB, HIGHEST_SNR_DB = -10.0, 35.0
 HIGHEST_LLR = 2.0
-"""Bounds of a frame; in the composite measures LLR is not bounded."""
+"""Bounds of the values of a frame. LLR is unbounded in the composite measures."""
 
 CENTRES_HZ = (
     *(50.0, 120.0, 190.0, 260.0, 330.0, 400.0, 470.0, 540.0, 617.372, 703.378, 798.717, 904.128, 1020.38),
@@ -59,9 +59,11 @@ WIDTHS_HZ = (
     ),
     *(153.823, 168.154, 183.457, 199.776, 217.153, 235.631, 255.255, 276.072, 298.126, 321.465, 346.136),
 )
-"""Critical bands of the weighted spectral slope."""
+"""Centres and widths of the critical bands of the weighted spectral slope."""
 
 LOWEST_DB = -100.0
+"""Lowest level of a critical band."""
+
 PEAK_WEIGHT, LOCAL_PEAK_WEIGHT = 20.0, 1.0
 """Klatt's constants: weights of bands below the highest peak and below the nearest peak."""
 
@@ -97,7 +99,7 @@ class WeightedSpectralSlope(Metric):
 
 
 class SignalQuality(Metric):
-    """CSIG: the distortion of the speech, 1 to 5."""
+    """CSIG: predicted rating of the speech's distortion, 1 to 5; 5 is undistorted."""
 
     name = "csig"
     family = "composite"
@@ -110,7 +112,7 @@ class SignalQuality(Metric):
 
 
 class BackgroundQuality(Metric):
-    """CBAK: how intrusive the background is, 1 to 5."""
+    """CBAK: predicted rating of the background's intrusiveness, 1 to 5; 5 is not noticeable."""
 
     name = "cbak"
     family = "composite"
@@ -122,7 +124,7 @@ class BackgroundQuality(Metric):
 
 
 class OverallQuality(Metric):
-    """COVL: the overall quality, 1 to 5."""
+    """COVL: predicted rating of the overall quality, 1 to 5."""
 
     name = "covl"
     family = "composite"
@@ -149,7 +151,7 @@ def _on_scale(score: float) -> float:
 
 
 def _trimmed_mean(distances: Rows) -> float:
-    """Mean of the smallest `KEPT`."""
+    """Return the mean of the share `KEPT` of distances that are smallest."""
     return float(np.mean(np.sort(distances)[: round(len(distances) * KEPT)]))
 
 
@@ -216,7 +218,7 @@ def _log_likelihood_ratio(reference: Rows, estimate: Rows, sample_rate: int) -> 
 
 
 def _linear_prediction(frames: Rows, order: int) -> tuple[Rows, Rows]:
-    """Autocorrelation, lags 0 to order, and the prediction error filter, by Levinson's recursion."""
+    """Return autocorrelations and prediction error filters, (frames, order + 1), by Levinson's recursion."""
     length = frames.shape[1]
     lags = np.stack(
         [np.einsum("ft,ft->f", frames[:, : length - k], frames[:, k:]) for k in range(order + 1)], axis=1
@@ -256,9 +258,10 @@ def _spectral_slope(reference: Rows, estimate: Rows, sample_rate: int) -> Rows:
 
 
 def _nearest_peaks(level: Rows, slope: Rows) -> Rows:
-    """The level of the peak next to each band but the last, as the original programs have it.
+    """Return the level of the nearest peak of each band but the last, as the original programs define it.
 
-    Of a band that climbs to the next it is the last that does, of others the one behind the last that did.
+    From a band with a rising slope the search goes up to the last band that rises; from another one it goes
+    down to the band after the last that rises.
     """
     climbs, bands = slope > 0, slope.shape[1]
     above, below = level[:, :-1].copy(), level[:, :-1].copy()
@@ -270,7 +273,7 @@ def _nearest_peaks(level: Rows, slope: Rows) -> Rows:
 
 
 def _critical_bands(length: int, sample_rate: int) -> Rows:
-    """(bins, bands): bells of equal weight around the centres, nothing 30 dB below."""
+    """Return weights (bins, bands): Gaussians of equal area, zero from 30 dB below their peaks."""
     bins = 1 << int(np.ceil(np.log2(2 * length))) - 1
     scale = bins / (sample_rate / 2)
     centres, widths = np.floor(np.array(CENTRES_HZ) * scale), np.array(WIDTHS_HZ)

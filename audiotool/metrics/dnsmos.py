@@ -1,12 +1,14 @@
-"""DNSMOS: what listeners would say of a recording, estimated without a reference.
+"""DNSMOS: mean opinion scores that networks predict without a reference.
 
-P.808 is one mean opinion score; P.835 has one of the speech (SIG), one of the background (BAK) and one of
-both (OVRL). The networks are Microsoft's, in the wheel of `speechmos` (MIT): nothing of that package is
-imported, which asks for more than the networks need. They hear 9.01 s at 16 kHz; longer recordings are heard
-in windows a second apart, whose scores are averaged, shorter ones are repeated, all as that package does it.
+P.808 is one score. P.835 has one of the speech (SIG), one of the background (BAK) and one of both (OVRL). The
+networks are Microsoft's, in the wheel of `speechmos` (MIT). The package itself is not imported, because it
+depends on more than the networks need. The networks take 9.01 s at 16 kHz. The scores of a longer recording
+are the means over windows that begin a second apart; a shorter recording is repeated. Both are as in that
+package.
 
-Nine windows share each second. Nearly all the work of P.835 is in convolutions over time, which see 6 frames
-around; so they run once over what windows share (`_Trunk`), and again only at the ends of each window.
+Neighbouring windows share all but a second. Nearly all the work of P.835 is in convolutions over time, which
+depend on 6 frames to either side. They run once over the samples that windows share, and once more at the
+ends of each window (`_p835`).
 
 References: Reddy et al., DNSMOS P.835, ICASSP 2022, arXiv:2110.01763; Reddy et al., DNSMOS, ICASSP 2021,
 arXiv:2010.15258.
@@ -33,25 +35,26 @@ LENGTH = 144160
 """Samples of a window: 9.01 s."""
 
 HOP = SAMPLE_RATE
-"""Samples between windows."""
+"""Number of samples between the beginnings of windows."""
 
 TOGETHER = 60
-"""Windows that are rated at a time: what is held is a minute, whatever the recording's length."""
+"""Number of windows that are rated at a time, of any recording: about a minute is in memory."""
 
 FRAME = 160
-"""Samples between frames of both networks."""
+"""Number of samples between frames of both networks."""
 
 MELS = 120
 """Number of bands of P.808's input."""
 
 WINDOW_FRAMES, HOP_FRAMES = 900, HOP // FRAME
+"""Number of frames of a window, and between the beginnings of windows."""
 
 P835_SCALE = {
     "sig": (-0.08397278, 1.22083953, 0.0052439),
     "bak": (-0.13166888, 1.60915514, -0.39604546),
     "ovrl": (-0.06766283, 1.11546468, 0.04602535),
 }
-"""Polynomials from what the network says to opinion scores, in the order of its outputs."""
+"""Polynomials from the outputs of the network to mean opinion scores, in the order of the outputs."""
 
 
 class _Dnsmos(NonIntrusiveMetric):
@@ -78,7 +81,7 @@ class DnsmosSignal(_Dnsmos):
 
 
 class DnsmosBackground(_Dnsmos):
-    """DNSMOS P.835, how little the background intrudes, 1 to 5."""
+    """DNSMOS P.835, quality of the background, 1 to 5: higher is less intrusive."""
 
     name = "dnsmos_bak"
     score = "bak"
@@ -92,7 +95,7 @@ class DnsmosP808(_Dnsmos):
 
 
 def rate(recording: Recording) -> dict[str, float]:
-    """{"sig", "bak", "ovrl", "p808"}: means over windows and channels.
+    """Return {"sig", "bak", "ovrl", "p808"}: means over windows and channels.
 
     Raises:
         Unscorable: the recording is silent.
@@ -104,10 +107,10 @@ def rate(recording: Recording) -> dict[str, float]:
     totals, count, loudest = np.zeros(4), 0, 0.0
     for samples, first, number, period in _groups(recording.blocks(SAMPLE_RATE)):
         loudest = max(loudest, float(np.abs(samples).max()))
-        unlike = _unlike(number, period)
-        kept = [n % unlike for n in range(number) if _counts(first + n)]
+        different = _different(number, period)
+        kept = [n % different for n in range(number) if _counts(first + n)]
         for channel in samples:
-            scores = np.column_stack((_p835(channel, unlike, period), _p808(channel, unlike)))
+            scores = np.column_stack((_p835(channel, different, period), _p808(channel, different)))
             totals += scores[kept].sum(axis=0)
             count += len(kept)
     if loudest == 0:
@@ -116,28 +119,34 @@ def rate(recording: Recording) -> dict[str, float]:
 
 
 def window_count(length: int) -> int:
-    """Windows of a recording of so many samples: `speechmos` asks for whole seconds."""
+    """Return the number of windows of a recording of `length` samples; `speechmos` counts whole seconds."""
     return int(length // SAMPLE_RATE - LENGTH / SAMPLE_RATE) + 1
 
 
 def _counts(window: int) -> bool:
-    """Whether a window is among those that are averaged.
+    """Return whether `speechmos` averages a window.
 
-    `speechmos` cuts windows at (n + 9.01) * 16000, which is a sample short for some n in floating point, and
-    leaves those out: the 8th to 24th, the 120th to 124th.
+    It ends window n at (n + 9.01) * 16000, which in floating point is a sample short for some n. It leaves
+    those windows out: the 8th to 24th, the 120th to 124th.
     """
     return int((window + LENGTH / SAMPLE_RATE) * HOP) - window * HOP == LENGTH
 
 
-def _unlike(number: int, period: int) -> int:
-    """How many windows come before the first comes again, in what repeats after a period."""
+def _different(number: int, period: int) -> int:
+    """Return the number of different windows.
+
+    Args:
+        number: number of all windows.
+        period: period of the samples; 0 if they do not repeat.
+    """
     return min(number, period // math.gcd(period, HOP)) if period else number
 
 
 def _groups(blocks: Iterator[Waveform]) -> Iterator[tuple[Waveform, int, int, int]]:
-    """(channels, samples) of some windows, the number of the first of them, how many they are, the period.
+    """Yield groups of windows as (samples, number of the first window, number of windows, period).
 
-    What is too short for a window is repeated, with a period of its length; of others that is 0.
+    The samples are (channels, time). A recording that is shorter than a window is repeated, and its length is
+    the period; else the period is 0.
     """
     held: Waveform | None = None
     done = total = 0
@@ -162,7 +171,13 @@ def _samples(windows: int) -> int:
 
 
 def _p835(samples: Waveform, number: int, period: int = 0) -> NDArray[np.float64]:
-    """(windows, 3): SIG, BAK and OVRL, of samples that repeat after a period, 0 for never."""
+    """Return SIG, BAK and OVRL of each window, (windows, 3).
+
+    Args:
+        samples: (time,).
+        number: number of windows.
+        period: period of the samples; 0 if they do not repeat.
+    """
     trunk, head = _p835_graphs()
     frames = sliding_window_view(samples[: _samples(number)], 2 * FRAME)[::FRAME]
     shared = _repeated(trunk, frames, period) if period else _in_parts(trunk, frames)
@@ -182,33 +197,36 @@ def _p835(samples: Waveform, number: int, period: int = 0) -> NDArray[np.float64
 
 
 POOLED = 4
-"""Frames that the trunk makes one of."""
+"""Number of input frames of one output frame of the trunk."""
 
 MARGIN = 8
-"""Frames, a multiple of `POOLED`, around those that the trunk gives: it sees 6."""
+"""Number of frames before and after a part, of which the trunk uses 6; a multiple of `POOLED`."""
 
 PART = 400
-"""Frames that the trunk takes at a time."""
+"""Number of frames that the trunk takes at a time."""
 
 EDGE_FRAMES = 16
 AFFECTED = 2
-"""What the trunk gives first and last of a window depends on where the window ends: so many are computed of
-the window's first and last frames alone."""
+"""The first and last `AFFECTED` output frames of a window depend on where it begins and ends. They are
+computed from its first and last `EDGE_FRAMES` frames."""
 
 
 def _repeated(trunk: Graph, frames: Waveform, period: int) -> Waveform:
-    """As `_in_parts`; once over the frames after which the trunk's frames come again, if they are fewer."""
+    """Return the same as `_in_parts`, computed over one cycle of the output if that is shorter.
+
+    The output repeats after the least common multiple of the samples' period and of one output frame.
+    """
     cycle = math.lcm(period, FRAME * POOLED) // (FRAME * POOLED)
     once = cycle * POOLED + 2 * MARGIN
     if once >= len(frames):
         return _in_parts(trunk, frames)
-    # What the beginning makes of the first frames does not come again; windows have their own there.
+    # The first output frames depend on the beginning, and are not repeated: windows compute their own.
     shared = _in_parts(trunk, frames[:once])[:, AFFECTED : AFFECTED + cycle]
     return shared[:, (np.arange(len(frames) // POOLED) - AFFECTED) % cycle]
 
 
 def _in_parts(trunk: Graph, frames: Waveform) -> Waveform:
-    """What the trunk gives of (frames, samples): (channels, frames / 4, bands)."""
+    """Return the trunk's output (channels, frames / 4, bands) for frames (frames, samples), part by part."""
     parts = []
     for start in range(0, len(frames), PART):
         before, after = min(start, MARGIN), min(max(len(frames) - start - PART, 0), MARGIN)
@@ -219,7 +237,10 @@ def _in_parts(trunk: Graph, frames: Waveform) -> Waveform:
 
 @functools.cache
 def _p835_graphs() -> tuple[Graph, Graph]:
-    """The network of P.835 cut in two: (B, frames, 320) -> (B, 32, frames / 4, 40), and that -> (B, 3)."""
+    """Return the two parts of P.835's network.
+
+    The trunk maps (B, frames, 320) to (B, 32, frames / 4, 40), the head maps that to (B, 3).
+    """
     import onnx
 
     whole = onnx.load(graph_of_package("speechmos", "dnsmos_models/sig_bak_ovr.onnx"))
@@ -230,9 +251,9 @@ def _p835_graphs() -> tuple[Graph, Graph]:
 
 
 def _p808(samples: Waveform, number: int) -> NDArray[np.float64]:
-    """(windows,): the mean opinion score."""
+    """Return the mean opinion score of each window, (windows,)."""
     bank, window = _p808_analysis()
-    # A window's first and last frame reach over its ends, where there is nothing.
+    # The first and last frame of a window extend beyond its ends, where the samples are zero.
     inside = sliding_window_view(samples, len(window))[::FRAME]
     scores = []
     for n in range(number):
@@ -260,10 +281,10 @@ def _p808_graph() -> Graph:
 
 @functools.cache
 def _p808_analysis() -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Mel bands (161, 120) on Slaney's scale, of equal area, and the Hann window (321,).
+    """Return mel bands (161, 120) of equal area on Slaney's scale, and the Hann window (321,).
 
-    The bands are computed in double precision, as librosa does: some of the lowest hold but one small weight,
-    of which `dsp.mel` would lose digits that count.
+    The bands are computed in double precision, as librosa does: some of the lowest have one small weight, of
+    which `dsp.mel` would lose digits.
     """
     length = 2 * FRAME + 1
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)

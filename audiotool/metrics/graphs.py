@@ -14,17 +14,17 @@ from audiotool.errors import DependencyError
 
 
 class Graph:
-    """A network with one output.
+    """A network with one output, run by onnxruntime on the processor.
 
     Args:
-        content: of an ONNX file.
+        content: the bytes of an ONNX file.
     """
 
     def __init__(self, content: bytes) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        # Workers share the cores, and say how many are theirs.
+        # Worker processes share the cores; the variable has the share of this one.
         asked = os.environ.get("OMP_NUM_THREADS", "")
         options.intra_op_num_threads = int(asked) if asked.isdigit() else core_count()
         options.inter_op_num_threads = 1
@@ -34,7 +34,7 @@ class Graph:
 
     @classmethod
     def cut(cls, model: Any, start: str, end: str) -> Graph:
-        """What of an `onnx.ModelProto` leads from one tensor to another, for inputs of any size."""
+        """Return the part of an `onnx.ModelProto` between two tensors, for inputs of any size."""
         import onnx
 
         inferred = onnx.shape_inference.infer_shapes(model)
@@ -46,13 +46,13 @@ class Graph:
         return cls(part.SerializeToString())
 
     def __call__(self, *inputs: NDArray[Any]) -> NDArray[Any]:
-        """The output for the inputs in their order."""
+        """Return the output for inputs in the order of the network's."""
         found: NDArray[Any] = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))[0]
         return found
 
 
 def graph_of_package(package: str, place: str) -> Path:
-    """A file inside an installed package, which is not imported.
+    """Return the path of a file inside an installed package, which is not imported.
 
     Raises:
         DependencyError: the package has no such file.

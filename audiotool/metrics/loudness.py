@@ -1,6 +1,7 @@
-"""Loudness by ITU-R BS.1770-4, gated, of any length in constant memory but for ten numbers a second.
+"""Integrated loudness by ITU-R BS.1770-4, with gating.
 
-The K-weighting filters are those of pyloudnorm, run over a stream; the gates are the standard's.
+The K-weighting filters are those of pyloudnorm, run over a stream; the gates are the standard's. The memory
+grows by ten numbers a second of the recording.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ from audiotool.extras import require
 from audiotool.metrics.base import NonIntrusiveMetric, Recording, Unscorable, Waveform
 
 STEP_S = 0.1
-"""Seconds between gating blocks, four of which are one."""
+"""Seconds between the beginnings of gating blocks."""
 
 STEPS = 4
+"""Number of steps in a gating block."""
+
 CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 1.41, 1.41)
-"""Left, right, centre, left and right surround."""
+"""Weights of the left, right, centre, left surround and right surround channel."""
 
 ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
 
@@ -46,7 +49,7 @@ class Loudness(NonIntrusiveMetric):
 
 
 def _energies(recording: Recording) -> tuple[NDArray[np.float64], int]:
-    """K-weighted energy of each tenth of a second, weighted by channel, and the samples in all."""
+    """Return the K-weighted energy of each step, summed over weighted channels, and the number of samples."""
     weights = np.array(CHANNEL_WEIGHTS[: recording.channels])[:, None]
     filters = _KWeighting(recording.sample_rate, recording.channels)
     energies = np.zeros(1)
@@ -62,17 +65,17 @@ def _energies(recording: Recording) -> tuple[NDArray[np.float64], int]:
 
 
 def _step_of(sample: NDArray[np.int64], sample_rate: int) -> NDArray[np.int64]:
-    """Which tenth of a second samples belong to."""
+    """Return the step of each sample."""
     return sample * 10 // sample_rate
 
 
 def _gated(powers: NDArray[np.float64]) -> float:
-    """Loudness of the blocks' mean powers that pass both gates."""
-    heard = powers[_lufs(powers) >= ABSOLUTE_GATE_LUFS]
-    if not len(heard):
+    """Return the loudness of the blocks that pass both gates, from their mean powers."""
+    passed = powers[_lufs(powers) >= ABSOLUTE_GATE_LUFS]
+    if not len(passed):
         raise Unscorable(f"quieter than {ABSOLUTE_GATE_LUFS:g} LUFS throughout")
-    gate = float(_lufs(heard.mean())) + RELATIVE_GATE_LU
-    return float(_lufs(heard[_lufs(heard) > gate].mean()))
+    gate = float(_lufs(passed.mean())) + RELATIVE_GATE_LU
+    return float(_lufs(passed[_lufs(passed) > gate].mean()))
 
 
 def _lufs(power: Any) -> NDArray[np.float64]:
@@ -82,7 +85,7 @@ def _lufs(power: Any) -> NDArray[np.float64]:
 
 
 class _KWeighting:
-    """The two filters that stand for a head and its ear, over blocks of a stream."""
+    """The two filters of the standard's K-weighting, applied to blocks of a stream."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         from pyloudnorm import IIRfilter

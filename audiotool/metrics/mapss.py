@@ -1,13 +1,13 @@
-"""MAPSS: how well stems are separated, and how well each matches its source, as listeners would say.
+"""MAPSS: perceptual separation of stems, and perceptual match of each with its source.
 
 The measure is that of the package `mapss-measures` (MIT), at its published settings: wav2vec 2.0 Large, layer
-2. It asks for numpy below 2.4, soundfile below 0.14, pyloudnorm below 0.2 and transformers below 4.53, which
-does not go beside the newest of what the other extras bring. So it runs in a child process
-(`mapss_worker.py`), whose interpreter may be that of another environment. Which estimate belongs to which
-reference is decided here.
+2. The package requires numpy below 2.4, soundfile below 0.14, pyloudnorm below 0.2 and transformers below
+4.53, which conflicts with newer versions that the other extras allow. So it runs in a child process
+(`mapss_worker.py`), whose interpreter may be that of another environment. audiotool decides which estimate
+belongs to which reference.
 
-The network is read from a folder, never from the net: the child runs where a link to the folder has the name
-by which the package asks for the network, and the libraries that would download it are told not to.
+The network is read from a folder and never downloaded. The child's working folder has a link to that folder,
+under the name by which the package loads the network, and the libraries run in their offline mode.
 
 Reference: Ivry, Cornell and Watanabe, MAPSS: Manifold-based Assessment of Perceptual Source Separation, ICLR
 2026, arXiv:2509.09212.

@@ -1,6 +1,6 @@
 """The child process that runs `mapss-measures`, in the interpreter of an environment that has it.
 
-It is run as a file, where nothing of this project is, so nothing of this project is imported. Requests on
+It runs as a file in an environment without this project, so it imports nothing of it. Requests on
 stdin are lines of JSON: {"references": [WAV, ...], "estimates": [WAV, ...]} in one order, or {} for a
 greeting. Answers on stdout, a line each: {"step_s": 0.02, "ps": [...], "pm": [...]} with {"value": mean,
 "frames": [...]} of each stem, null for frames without a score; {"version": "1.1.2"}; or {"error": "..."}. The

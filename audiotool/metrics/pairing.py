@@ -144,14 +144,14 @@ def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
 
 
 def in_best_order(pairs: Sequence[FilePair], interchangeable: Interchangeable) -> list[FilePair]:
-    """The same estimates, those of stems that come in any order paired with the references they fit best.
+    """Pair the estimates of stems without a fixed order, such as speakers, with the references they fit best.
 
     Args:
-        pairs: named NAME.STEM, as `pair_files` does it; others stay as they are.
-        interchangeable: which of the stems of such names come in any order.
+        pairs: pairs named NAME.STEM, as `pair_files` names them; pairs of other names are kept.
+        interchangeable: function that returns which stems of given names have no fixed order.
     Returns:
         Pairs in the order of the references, each with its mixture and with the references of the other stems
-        as interferers; where an exchange was needed the name says whose estimate it is.
+        as interferers. The name of a pair with another estimate than before ends in the name of that file.
     """
     mixtures: dict[str, list[FilePair]] = {}
     for pair in pairs:

@@ -1,10 +1,10 @@
-"""PLCMOS: what listeners would say of a recording from which packets were lost, without a reference.
+"""PLCMOS: the mean opinion score of a recording from which packets were lost, without a reference.
 
-The network (version 2) is Microsoft's, in the wheel of `speechmos` (MIT). It stands for one listener, whom a
-random vector describes; fifteen listeners are averaged. Here they are the same fifteen each time, those that
-numpy's generator gives after `numpy.random.seed(0)`: so a score is the same at each run, and that of the
-package after this seed. Recordings of more than half a minute are heard in windows, weighted by their
-lengths; windows of digital silence do not count.
+The network (version 2) is Microsoft's, in the wheel of `speechmos` (MIT). It predicts the score of one
+listener, whom a random vector describes; fifteen listeners are averaged. Here the vectors are those that
+numpy gives after `numpy.random.seed(0)`. So a score is the same at every run, and equals that of the package
+after this seed. Recordings of more than half a minute are rated in windows, weighted by their lengths.
+Windows of digital silence do not count.
 
 Reference: Diener et al., PLCMOS, Interspeech 2023, arXiv:2305.15127.
 """
@@ -24,13 +24,15 @@ from audiotool.metrics.graphs import Graph, graph_of_package
 
 SAMPLE_RATE = 16000
 LONGEST = 30 * SAMPLE_RATE
-"""Samples of a window at most."""
+"""Greatest number of samples of a window."""
 
 SHORTEST = SAMPLE_RATE // 4
+"""Least number of samples that are rated."""
+
 LISTENERS = 15
 N_FFT, HOP = 512, 256
 FLOOR_DB = -120.0
-"""What stands for the power of digital silence, below that of the quietest bin."""
+"""Level of bins without power, relative to the quietest other bin."""
 
 
 class Plcmos(NonIntrusiveMetric):
@@ -55,7 +57,7 @@ class Plcmos(NonIntrusiveMetric):
 
 
 def _windows(blocks: Iterator[Waveform]) -> Iterator[Waveform]:
-    """(channels, time) of the longest windows, the rest in equal halves where it is longer than one."""
+    """Yield windows (channels, time) of `LONGEST` samples; the last two are equal halves of the rest."""
     held: Waveform | None = None
     for block in blocks:
         held = block if held is None else np.concatenate((held, block), axis=1)
@@ -73,7 +75,7 @@ def _score(samples: NDArray[np.float32]) -> float:
 
 
 def _features(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(frames, 257): log power, as the network was trained with it."""
+    """Return the network's input, log power (frames, 257)."""
     frames = -(-(len(samples) + N_FFT - HOP) // HOP)
     padded = np.zeros((frames - 1) * HOP + N_FFT, np.float32)
     padded[N_FFT - HOP :][: len(samples)] = samples

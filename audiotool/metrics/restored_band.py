@@ -1,9 +1,9 @@
-"""How a restored band is: as loud as speech's, in the right moments, and alike where it is audible.
+"""Metrics of a restored band: its energy, its correlation over time, and its log-spectral distance.
 
-All look above where the unprocessed input's content ended; where that is not known, at the upper half of the
-band. A distance of logarithms falls when a floor is filled with anything. Here energies are summed as they
-are, and in what is logarithmic nothing counts that is not audible: what lies more than `AUDIBLE_DB` below the
-loudest bin of the reference counts as that weak, in both waveforms. Pauses do not count.
+The band begins where the content of the unprocessed input ends, or, if that is not known, at half the Nyquist
+frequency. A logarithmic distance falls when any signal fills an empty band. Therefore energies are summed
+linearly, and the logarithmic metrics raise every bin to a floor: `AUDIBLE_DB` below the loudest bin of the
+reference. Pauses do not count.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from audiotool.dsp.framing import StreamingFrames, hann
 from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
 
 AUDIBLE_DB = 60.0
-"""Speech at 60 dB of sound pressure has its loudest bins there: what is 60 dB weaker nobody hears."""
+"""Level of the floor below the loudest bin. In speech at 60 dB SPL a bin 60 dB weaker is inaudible."""
 
 NOTHING_DB = 120.0
-"""Below the loudest bin of the reference: so weak is what holds nothing at all."""
+"""Level below the loudest bin of the reference that stands for zero energy."""
 
 PAUSE_DB = 40.0
-"""Below the loudest frame of the reference."""
+"""Level below the loudest frame of the reference from which a frame is a pause."""
 
 FRAME_SECONDS, HOP_SECONDS = 0.032, 0.010
 VOICING_RATE = 16000
 BLOCK = 1 << 17
-"""Samples analysed at a time."""
+"""Number of samples that are analysed at a time."""
 
 
 @dataclass
@@ -109,13 +109,15 @@ class RestoredCorrelation(RestoredBandMetric):
         reference, estimate = (np.log10(power) for power in (band.reference, band.estimate))
         reference, estimate = reference - reference.mean(0), estimate - estimate.mean(0)
         spread, own = np.square(reference).sum(0), np.square(estimate).sum(0)
-        # A level that stays within a hundredth of a decibel says nothing.
-        says = spread > 1e-6 * len(reference)
-        if not says.any():
+        # A band whose level stays within a hundredth of a decibel has no correlation.
+        varies = spread > 1e-6 * len(reference)
+        if not varies.any():
             raise Unscorable("the level of the reference's band never changes")
-        both = (reference * estimate).sum(0)[says]
-        known = own[says] > 1e-6 * len(reference)
-        return float(np.mean(np.where(known, both / np.sqrt(spread[says] * np.maximum(own[says], 1e-12)), 0)))
+        both = (reference * estimate).sum(0)[varies]
+        known = own[varies] > 1e-6 * len(reference)
+        return float(
+            np.mean(np.where(known, both / np.sqrt(spread[varies] * np.maximum(own[varies], 1e-12)), 0))
+        )
 
 
 class RestoredLogSpectralDistance(RestoredBandMetric):

@@ -199,7 +199,10 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
 
 
 def _is_long(files: FilePair, place: Path, info: AudioInfo, metrics: Sequence[str]) -> bool:
-    """Whether files are compared block by block: they are long, and need no resampling or other signals."""
+    """Return whether files are compared block by block.
+
+    They are long, have one sample rate and number of channels, and no metric needs other signals.
+    """
     if info.seconds is None or info.seconds < LONG_S:
         return False
     if any(METRICS.get(name).uses_interferers for name in metrics):

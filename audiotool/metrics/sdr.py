@@ -1,6 +1,6 @@
-"""Ratios of signal to error in decibels, and the order of stems that has the best of them.
+"""Ratios of signal to error in decibels, and the best permutation of stems.
 
-Values are held within ±`LIMIT_DB`: an estimate equal to its reference has no finite ratio.
+Values are clipped to ±`LIMIT_DB`, since an estimate that equals its reference has no finite ratio.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class SiSdr(Metric):
 
 
 class Sdr(Metric):
-    """Signal-to-distortion ratio of BSS-eval: a 512-tap filter between reference and estimate is forgiven.
+    """Signal-to-distortion ratio of BSS-eval, which allows a 512-tap filter between reference and estimate.
 
     Reference: Vincent et al., Performance measurement in blind audio source separation, IEEE TASLP 2006;
     computed by torchmetrics.
@@ -52,7 +52,10 @@ class Sdr(Metric):
 
 
 class Snr(Metric):
-    """Signal-to-noise ratio, 10 log10(|s|² / |ŝ - s|²): level counts. Music separation's SDR since 2021."""
+    """Signal-to-noise ratio, 10 log10(|s|² / |ŝ - s|²), which depends on the level.
+
+    Music separation has called it SDR since 2021.
+    """
 
     name = "snr"
     unit = "dB"
@@ -67,10 +70,11 @@ class Snr(Metric):
 
 
 class SiSir(Metric):
-    """Scale-invariant signal-to-interference ratio: how much of the other sources is left.
+    """Scale-invariant ratio of the target to the interference of the other sources.
 
-    The estimate is projected on the reference (the target) and on all sources together; their difference is
-    interference, the rest artefacts. Le Roux et al., as `SiSdr`: of powers, 1/SDR = 1/SIR + 1/SAR.
+    The target is the projection of the estimate on the reference. The interference is the projection on all
+    sources minus the target. The rest of the estimate is artefacts. As power ratios, 1/SDR = 1/SIR + 1/SAR.
+    Reference: as `SiSdr`.
     """
 
     name = "si_sir"
@@ -83,7 +87,7 @@ class SiSir(Metric):
 
 
 class SiSar(Metric):
-    """Scale-invariant signal-to-artefact ratio: how much is left that is of no source; see `SiSir`."""
+    """Scale-invariant ratio of the target to the artefacts, which belong to no source; see `SiSir`."""
 
     name = "si_sar"
     unit = "dB"
@@ -95,7 +99,7 @@ class SiSar(Metric):
 
 
 def _parts(pair: Pair) -> tuple[Waveform, Waveform, Waveform]:
-    """The estimate as target, interference and artefacts, which add up to it."""
+    """Return the target, interference and artefacts of the estimate, which add up to it."""
     pair.require_sound(estimate=True)
     if not pair.interferers:
         raise Unscorable("the other sources are not known: give --noisy, or score all stems of a mixture")
@@ -110,13 +114,13 @@ def _parts(pair: Pair) -> tuple[Waveform, Waveform, Waveform]:
 
 
 def si_sdr(reference: Waveform, estimate: Waveform) -> float:
-    """SI-SDR in dB of two (time,) waveforms; see `SiSdr`."""
+    """Return the SI-SDR in dB of two waveforms (time,); see `SiSdr`."""
     both = Both(reference - reference.mean(), estimate - estimate.mean())
     return _si_sdr_db(lambda: iter([both]))
 
 
 def best_permutation(references: Waveform, estimates: Waveform) -> tuple[int, ...]:
-    """Order of the estimates that has the highest mean SI-SDR.
+    """Return the order of the estimates that has the highest mean SI-SDR.
 
     Args:
         references, estimates: (stems, time) with the same number of stems.

@@ -1,4 +1,4 @@
-"""Distances between spectra. Analysis runs as a stream, so that any length takes the same memory."""
+"""Distances between spectra, computed over a stream: the memory does not depend on the length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
-"""(n_fft, hop) of the multi-resolution distance."""
+"""(n_fft, hop_length) of the multi-resolution distance."""
 
 
 class LogSpectralDistance(Metric):
@@ -26,7 +26,7 @@ class LogSpectralDistance(Metric):
     higher_is_better = False
 
     def first_bin(self, pair: Pair) -> int:
-        """The lowest of the 1025 bins that counts."""
+        """Return the lowest of the 1025 bins that counts."""
         return 0
 
     def measure(self, pair: Pair) -> float:
@@ -41,10 +41,10 @@ class LogSpectralDistance(Metric):
 
 
 class HighBandLogSpectralDistance(LogSpectralDistance):
-    """Log-spectral distance above where the unprocessed input's content ends: of the band that was restored.
+    """Log-spectral distance of the restored band: above the content of the unprocessed input.
 
-    Where that is not known, or near half the rate, over the upper half of the band, which doubling the rate
-    restores.
+    If the end of that content is not known, or near the Nyquist frequency, the band is the upper half of the
+    spectrum, which a doubling of the sample rate restores.
     """
 
     name = "lsd_high"
@@ -108,7 +108,7 @@ def _spectra(pair: Pair, n_fft: int, hop_length: int) -> Iterator[tuple[Tensor, 
 
 
 def _analysed(pair: Pair, analysis: Callable[..., tuple[Tensor, Any]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Frames of reference and estimate, block by block."""
+    """Yield the frames of the reference and the estimate, block by block."""
     import torch
 
     states: list[Any] = [None, None]

@@ -1,7 +1,7 @@
 """Short-time objective intelligibility, by pystoi.
 
-Recordings of more than two minutes are cut into equal windows of at most that, and the windows in which the
-reference speaks are averaged: the published measure keeps every segment of a recording in memory.
+The published measure keeps every segment of a recording in memory. So a recording of more than two minutes is
+cut into equal windows of at most two minutes, and the windows in which the reference has speech are averaged.
 """
 
 from __future__ import annotations

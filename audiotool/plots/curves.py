@@ -1,4 +1,4 @@
-"""How a training goes: the curves of its tables, train.csv and valid.csv."""
+"""Training curves: the columns of train.csv and valid.csv over the step."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ Table = Sequence[Mapping[str, str]]
 """Rows of a CSV file; "step" is a column."""
 
 ACROSS = 3
+"""Greatest number of panels in a row."""
+
 PANEL = (3.6, 2.4)
-"""Inches of a panel: width and height."""
+"""Width and height of a panel in inches."""
 LEFT_OUT = ("step", "skipped", "examples_per_second", "audio_seconds_per_second")
 
 
 def plot_curves(training: Table, validation: Table) -> Figure:
-    """One panel a column: what was trained in grey, what was validated in blue."""
+    """Draw one panel a column: training in grey, validation in blue."""
     tables = ((training, BEFORE, "training"), (validation, AFTER, "validation"))
     columns = list(dict.fromkeys(name for table, *_ in tables for row in table for name in row))
     curves = [name for name in columns if name not in LEFT_OUT and any(_points(t, name) for t, *_ in tables)]

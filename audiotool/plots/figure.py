@@ -1,4 +1,4 @@
-"""A figure and its file: matplotlib without a screen, imported where it is used."""
+"""Figures and their files, by matplotlib without a display; it is imported where it is used."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 FORMATS = (".png", ".svg", ".pdf")
 RESOLUTION = 150
-"""Pixels an inch, of PNG."""
+"""Resolution of PNG files in pixels an inch."""
 BEFORE, AFTER = "#9aa1a9", "#2f6690"
 """Colours of inputs and of outputs, as on the page."""
 
 
 def check_path(path: Path) -> None:
-    """Refuse a place, or an installation without matplotlib, before any work is done.
+    """Check the path of a plot, and that matplotlib is installed, before any work is done.
 
     Raises:
-        InputError: the ending is none of `FORMATS`, or it cannot be written.
+        InputError: the ending is none of `FORMATS`, or the file cannot be written.
         DependencyError: matplotlib is not installed.
     """
     require("matplotlib", "a plot")
@@ -38,10 +38,10 @@ def check_path(path: Path) -> None:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure whose parts make room for each other.
+    """Return an empty figure with automatic layout.
 
     Args:
-        width, height: inches.
+        width, height: size in inches.
     """
     from matplotlib.figure import Figure
 
@@ -49,13 +49,13 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of its name, complete or not at all.
+    """Write a figure, completely or not at all; the file's ending gives the format.
 
     Raises:
-        InputError: the place cannot be written, or the disk is full.
+        InputError: the file cannot be written, or the disk is full.
     """
     try:
-        # A letter that the fonts here do not have is a box in the figure, and no news.
+        # A character that the fonts do not have is drawn as a box, without a warning.
         with replacing(path) as file, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph")
             figure.savefig(file, format=path.suffix.lower()[1:], dpi=RESOLUTION)
@@ -64,5 +64,5 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def named(axes: Axes, name: str, **options: Any) -> None:
-    """Write a name from outside above axes; dollar signs in it are no formulas."""
+    """Set the title of axes to a name from outside; dollar signs in it do not begin formulas."""
     axes.set_title(one_line(name), parse_math=False, fontsize="medium", loc="left", **options)

@@ -1,4 +1,4 @@
-"""Recordings below each other on one scale: waveforms, spectrograms, and what is between two of them."""
+"""Waveforms and spectrograms of recordings on one scale, and of the difference of two recordings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from audiotool.audio.mono import Downmix
 from audiotool.audio.reader import probe
 from audiotool.errors import InputError
 from audiotool.plots.figure import AFTER, named, new_figure
-from audiotool.report.overview import Overview, Surveyor, mel
+from audiotool.report.overview import Overview, OverviewBuilder, mel
 from audiotool.report.tracks import Track
 
 if TYPE_CHECKING:
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
 Part = Literal["both", "spectrogram", "waveform"]
 
 RANGE_DB = 80.0
-"""Between the brightest and the darkest colour."""
+"""Level range of a spectrogram's colours."""
 TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000, 32000)
+"""Frequencies that have a label."""
 WIDTH = 9.0
+"""Width of a figure in inches."""
 HEIGHTS = {"waveform": 0.9, "spectrogram": 2.0}
-"""Inches of each part of a recording."""
+"""Height of each part of a recording in inches."""
 
 
 def tracks_to_plot(paths: Sequence[Path], difference: bool) -> list[Track]:
-    """The recordings, and after two of them the first minus the second.
+    """Return the recordings as tracks.
 
+    Args:
+        paths: the files.
+        difference: adds the first minus the second of two files.
     Raises:
-        InputError: a file cannot be read; or two of different rate, channels or length are to be subtracted.
+        InputError: a file cannot be read; or a difference is asked of other than two files, or of files of
+            different rate, channels or length.
     """
     names = [path.name for path in paths]
-    # Files of one name are told apart by their folders.
+    # Files of one name are labelled with their folders.
     labels = names if len(set(names)) == len(names) else list(map(str, paths))
     tracks = [Track("input", label, path, probe(path)) for label, path in zip(labels, paths, strict=True)]
     if not difference:
@@ -55,15 +61,16 @@ def tracks_to_plot(paths: Sequence[Path], difference: bool) -> list[Track]:
 
 
 def plot_recordings(tracks: Sequence[Track], part: Part = "both") -> Figure:
-    """Draw recordings; each is read once, in constant memory.
+    """Draw recordings below each other; each is read once, in constant memory.
 
     Args:
-        part: what is drawn of each.
+        tracks: the recordings.
+        part: the parts that are drawn of each.
     Raises:
         InputError: a file cannot be read.
     """
     top_hz = max(track.info.sample_rate for track in tracks) / 2
-    views = [survey(track, top_hz) for track in tracks]
+    views = [overview_of(track, top_hz) for track in tracks]
     parts = [name for name in ("waveform", "spectrogram") if part in ("both", name)]
     heights = [HEIGHTS[name] for _ in tracks for name in parts]
     figure = new_figure(WIDTH, 0.6 + sum(heights) + 0.3 * len(tracks))
@@ -86,13 +93,17 @@ def plot_recordings(tracks: Sequence[Track], part: Part = "both") -> Figure:
     return figure
 
 
-def survey(track: Track, top_hz: float) -> Overview:
-    """The overview of a recording, its channels made one."""
-    surveyor = Surveyor(track.info.sample_rate, top_hz, track.info.frames)
+def overview_of(track: Track, top_hz: float) -> Overview:
+    """Return the overview of a recording, mixed to one channel.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    builder = OverviewBuilder(track.info.sample_rate, top_hz, track.info.frames)
     to_one = Downmix()
     for block in track.blocks():
-        surveyor.feed(to_one(block))
-    return surveyor.finish()
+        builder.feed(to_one(block))
+    return builder.finish()
 
 
 def _draw_waveform(axes: Any, view: Overview, peak: float) -> None:

@@ -1,4 +1,4 @@
-"""Scores of files: over the SNR of their inputs, and of one system over another's."""
+"""Scatter plots of scores: over the SNR of the input, and over the scores of another system."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANEL = 3.4
-"""Inches of a panel's side."""
+"""Width and height of a panel in inches."""
 ACROSS = 3
+"""Greatest number of panels in a row."""
 
 
 def input_snr_db(row: Row) -> float | None:
-    """Power of a row's reference over that of what its noisy input adds to it, in dB; None where unknown."""
+    """Return the SNR of a row's noisy input in dB, whose noise is the input minus the reference.
+
+    None if a file is missing, their rates or channels differ, or one of the powers is zero.
+    """
     reference = track("reference", "", row.facts.get("reference"))
     noisy = track("input", "", row.facts.get("noisy", row.facts.get("input")))
     if reference is None or noisy is None:
@@ -38,10 +42,10 @@ def input_snr_db(row: Row) -> float | None:
 
 
 def plot_by_snr(rows: Sequence[Row]) -> Figure:
-    """Each metric over the input's SNR, input and output.
+    """Draw each metric of the input and the output over the SNR of the input.
 
     Raises:
-        InputError: no row has a noisy input and a reference of one form.
+        InputError: no row has a noisy input and a reference of one rate and number of channels.
     """
     found = [(snr, row) for row in rows if (snr := input_snr_db(row)) is not None]
     if not found:
@@ -50,12 +54,14 @@ def plot_by_snr(rows: Sequence[Row]) -> Figure:
 
 
 def plot_against(rows: Sequence[Row], others: Sequence[Row], name: str) -> Figure:
-    """Each metric of these rows over that of the other rows, file by file.
+    """Draw each metric of the rows over that of other rows, a point a file.
 
     Args:
-        name: what the other rows are of.
+        rows: rows of one system.
+        others: rows of the other system.
+        name: name of the other system.
     Raises:
-        InputError: they have no file with scores in common.
+        InputError: the systems have no file and metric in common.
     """
     by_name = {_file(row): row for row in others}
     pairs = [(by_name[_file(row)], row) for row in rows if _file(row) in by_name]
@@ -98,14 +104,14 @@ def _draw_against(axes: Any, measure: Measure, pairs: Sequence[tuple[Row, Row]],
         axes.plot([low, high], [low, high], color=BEFORE, linewidth=1)
         axes.scatter(*zip(*points, strict=True), s=14, color=AFTER, linewidths=0)
         changes = [measure.verdict(b - a) for a, b in points]
-        told = f"better {changes.count('better')}, worse {changes.count('worse')} of {len(points)}"
-        axes.text(0.03, 0.95, told, transform=axes.transAxes, fontsize="small", va="top")
+        counts_text = f"better {changes.count('better')}, worse {changes.count('worse')} of {len(points)}"
+        axes.text(0.03, 0.95, counts_text, transform=axes.transAxes, fontsize="small", va="top")
     axes.set_xlabel(name, parse_math=False)
     axes.set_ylabel("these")
 
 
 def _file(row: Row) -> str:
-    """What a row's file is called in any format: a batch names it with its ending, `evaluate` without."""
+    """Return the name of a row's file without its ending, which the rows of a batch have."""
     path = Path(row.name)
     return str(path.with_suffix("")) if is_readable_name(path) else row.name
 

@@ -1,4 +1,4 @@
-"""Small SVG histograms of the scores of a metric: of the inputs in grey, of the outputs in colour."""
+"""SVG histograms of a metric's scores: inputs in grey, outputs in colour."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEWEST = 3
 
 
 def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
-    """Return the figure of one metric; None where there are too few scores."""
+    """Return the figure of one metric; None for fewer than `FEWEST` scores."""
     after = _numbers([row.values.get(measure.name) for row in rows])
     before = _numbers([row.baseline.get(measure.name) for row in rows])
     if len(after) < FEWEST:
@@ -45,24 +45,25 @@ def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
         element("text", measure.rounded(value), x=x, y=HEIGHT + FOOT - 4, text_anchor=anchor)
         for x, anchor, value in ends
     ]
-    told = _told(measure, before, after)
+    means = _means(measure, before, after)
     drawing = element(
         "svg",
         *shapes,
         viewBox=f"0 0 {WIDTH} {HEIGHT + FOOT}",
         role="img",
-        aria_label=f"Distribution of {measure.name}: {told}",
+        aria_label=f"Distribution of {measure.name}: {means}",
     )
-    return element("figure", element("figcaption", element("b", measure.heading), " ", told), drawing)
+    return element("figure", element("figcaption", element("b", measure.heading), " ", means), drawing)
 
 
-def _told(measure: Measure, before: np.ndarray, after: np.ndarray) -> str:
+def _means(measure: Measure, before: np.ndarray, after: np.ndarray) -> str:
+    """Return the means and the number of scores as text: "mean 1.52 → 2.41, 12 files"."""
     means = [measure.rounded(float(side.mean())) for side in (before, after) if len(side)]
     return f"mean {' → '.join(means)}, {len(after)} files"
 
 
 def _outline(heights: np.ndarray) -> str:
-    """Return an SVG path along the tops of the bars."""
+    """Return the SVG path along the tops of the bars, whose heights are in pixels."""
     step = WIDTH / len(heights)
     parts = [f"M0 {HEIGHT}"]
     for n, height in enumerate(heights):

@@ -1,4 +1,4 @@
-"""What a page shows of many rows: whether sound fits into it, and pictures made in worker processes."""
+"""Pictures and sounds of many rows, made in worker processes; and whether a page has room for the sounds."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from audiotool.report.spool import Spool
 from audiotool.signals import leave_to_parent
 
 Sound = Literal["embed", "link", "none"]
-"""Where a page's sound is: in the page, in the files themselves, or nowhere."""
+"""Place of a page's sound: inside the page, in the recordings it links to, or nowhere."""
 
 EMBEDDED_BYTES = 24_000_000
-"""Of sound, up to which it is in the page unless it is said where it should be."""
+"""Estimated size of all sounds up to which a page embeds them, unless the user chooses."""
 BYTES_A_SECOND = 6000
-"""Of one channel, compressed, and never much more."""
+"""Size of one second of one channel of compressed sound."""
 TRACKS = 3
-"""Recordings of a row: input, output, and what is between them."""
+"""Number of sounds of a row, for the estimate: input, output and removed signal."""
 
 
 def sound_that_fits(sources: Iterable[str | Path]) -> Sound:
-    """Whether the sound of a page of these inputs is embedded or linked; headers alone are read."""
+    """Return whether a page of these inputs embeds or links its sound; reads headers alone."""
     size = 0.0
     for source in sources:
         try:
             info = probe(source) if Path(source).is_file() else None
         except (AudiotoolError, OSError, ValueError):
-            # What cannot be read will not be heard.
+            # A file that cannot be read has no sound on the page.
             continue
         if info is not None and info.seconds is not None:
             size += info.seconds * min(info.channels, EMBEDDED_CHANNELS) * BYTES_A_SECOND * TRACKS
@@ -51,12 +51,12 @@ def add_media(
     folder: Path | None = None,
     progress: Callable[[Row], None] = lambda row: None,
 ) -> None:
-    """Give rows what a page shows of them.
+    """Make the pictures and sounds of rows, and keep them in a spool.
 
     Args:
-        jobs: worker processes.
+        jobs: number of worker processes.
         folder: as `media.make_media`.
-        progress: called with each row when it is done.
+        progress: called with each finished row.
     """
     embed = sound == "embed"
     if jobs <= 1 or len(rows) <= 1:
@@ -71,6 +71,6 @@ def add_media(
             try:
                 row.media = future.result()
             except BrokenProcessPool:
-                # A library that ends the process over a file costs pictures, not the page.
+                # If a library ends the process, the page lacks the pictures of its row alone.
                 row.media = None
             progress(spool.keep(row))

@@ -1,4 +1,4 @@
-"""Reports as JSON, and back."""
+"""Write reports as JSON, and read them."""
 
 from __future__ import annotations
 

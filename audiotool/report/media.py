@@ -1,4 +1,4 @@
-"""What is seen and heard of a row: one picture a recording, all on one scale, and its sound in small."""
+"""The pictures and sounds of a row: a waveform and a spectrogram of each recording, on one scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from audiotool.audio.mono import Downmix
 from audiotool.metrics.rows import Row
 from audiotool.report import png
-from audiotool.report.overview import DifferenceSurveyor, Overview, Surveyor
+from audiotool.report.overview import DifferenceOverviewBuilder, Overview, OverviewBuilder
 from audiotool.report.sound import make_encoder
 from audiotool.report.spool import Blob
 from audiotool.report.tracks import Role, Track, tracks_of
@@ -21,19 +21,19 @@ from audiotool.report.tracks import Role, Track, tracks_of
 log = logging.getLogger(__name__)
 
 RANGE_DB = 80.0
-"""Between the brightest and the darkest colour of a spectrogram."""
+"""Level range of a spectrogram's colours."""
 SHADES = 40
-"""Colours of a spectrogram: more are not told apart, and take more room."""
+"""Number of colours of a spectrogram. The eye does not distinguish more, and they make larger files."""
 WAVE_ROWS = 33
-"""Height of the waveform above the spectrogram, in pixels."""
+"""Height of the waveform, which is above the spectrogram, in pixels."""
 CLEAR, INK = SHADES, SHADES + 1
-"""Colours of the waveform's ground and of itself."""
+"""Palette indices of the waveform's background and of its line."""
 PALETTE = [*png.magma(SHADES), (0, 0, 0, 0), (94, 129, 172, 255)]
 
 GAINS = 160
-"""Points of the curve of gain over time."""
+"""Greatest number of points of the gain curve."""
 FLOOR_DB = -70.0
-"""Below this level an input has no gain to be told."""
+"""Level of the input below which the gain is undefined, in dB of full scale."""
 EMBEDDED_CHANNELS = 2
 """Greatest number of channels of embedded sound; recordings of more are mixed to one."""
 SUMMED_SAMPLES = 1 << 24
@@ -45,14 +45,17 @@ class Clip:
     """One recording of a row, for the page.
 
     Args:
-        role, label, path: as `Track`; no path for a difference, which is no file.
-        seconds, sample_rate, channels: of the recording.
-        width_s: of the picture, a little more than `seconds`.
+        role, label: as `Track`.
+        path: the file; None for a difference of two files.
+        seconds: length of the recording.
+        sample_rate: Hz.
+        channels: number of channels of the recording.
+        width_s: length that the picture shows, in seconds; at least `seconds`.
         level_db: root mean square in dB of full scale; None for silence.
         peak: greatest absolute sample.
-        picture: PNG: the waveform, and the spectrogram below it.
-        sound: as `sound.Encoder` gives it; None where it is not embedded.
-        is_sum: whether the page computes its sound as the sum of the output's and of the removed signal's.
+        picture: PNG of the waveform and, below it, the spectrogram.
+        sound: Ogg file, see `sound.Encoder`; None if it is not embedded.
+        is_sum: whether the page adds the sounds of the output and of the removed signal to get this one.
     """
 
     role: Role
@@ -71,12 +74,13 @@ class Clip:
 
 @dataclass(frozen=True)
 class Media:
-    """What belongs to one row.
+    """The pictures and sounds of one row.
 
     Args:
-        clips: in the order of `tracks_of`.
-        top_hz: where the spectrograms end.
-        gain_db: of the output over the input, at equal distances; None where the input is silent.
+        clips: one a recording, in the order of `tracks_of`.
+        top_hz: highest frequency of the spectrograms.
+        gain_db: level of the output over that of the input, at equal intervals; None where the input is
+            below `FLOOR_DB`. Empty without exactly one input and one output of one length.
     """
 
     clips: tuple[Clip, ...]
@@ -84,15 +88,17 @@ class Media:
     gain_db: tuple[float | None, ...] = ()
 
     def without_paths(self) -> Media:
-        """The same of files that are gone when the page is opened."""
+        """Return a copy that names no files, for recordings that are deleted before the page is opened."""
         return replace(self, clips=tuple(replace(clip, path=None) for clip in self.clips))
 
 
 def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | None:
-    """Look at the recordings of a row, in constant memory but for embedded sound; None where there are none.
+    """Return the pictures and sounds of a row; None if no recording of it can be shown.
+
+    The memory does not depend on the length of the recordings, but for the encoded sound.
 
     Args:
-        sound: whether it is embedded.
+        sound: whether sound is embedded.
         folder: as `tracks_of`.
     """
     tracks = tracks_of(row, folder)
@@ -101,9 +107,9 @@ def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | Non
     top_hz = max(track.info.sample_rate for track in tracks) / 2
     sums = _sums(tracks) if sound else ()
     try:
-        found = _surveyed(tracks, top_hz, [track for track in tracks if track not in sums] if sound else ())
+        found = _analysed(tracks, top_hz, [track for track in tracks if track not in sums] if sound else ())
     except Exception as error:
-        # Whatever is wrong with a picture, the row and the others are told.
+        # The page shows this row, and all others, without these pictures.
         log.warning("%s: not shown in the page: %s", row.name, error)
         return None
     views = [view for view, _ in found]
@@ -130,11 +136,11 @@ def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | Non
 
 
 def picture(view: Overview, brightest: float, peak: float) -> bytes:
-    """PNG of a waveform and a spectrogram below it.
+    """Return the PNG of a waveform and, below it, a spectrogram.
 
     Args:
-        brightest: power of the brightest colour.
-        peak: sample that reaches the edges of the waveform's strip.
+        brightest: power that has the brightest colour.
+        peak: absolute sample that is drawn at the edges of the waveform's strip.
     """
     floor = max(brightest, 1e-12) * 10 ** (-RANGE_DB / 10)
     decibels = 10 * np.log10(np.maximum(view.spectrum.T[::-1], floor) / floor)
@@ -143,7 +149,7 @@ def picture(view: Overview, brightest: float, peak: float) -> bytes:
 
 
 def _wave(view: Overview, peak: float) -> NDArray[np.uint8]:
-    """(WAVE_ROWS, columns): from the lowest to the highest sample of each column."""
+    """Return the waveform's pixels, (WAVE_ROWS, columns): from the lowest to the highest sample."""
     middle = WAVE_ROWS // 2
     scale = middle / max(peak, 1e-6)
     top = np.rint(middle - view.high * scale)
@@ -169,68 +175,69 @@ def _sums(tracks: Sequence[Track]) -> Sequence[Track]:
     return [track for track in tracks if track.role == "input"]
 
 
-def _surveyed(
-    tracks: Sequence[Track], top_hz: float, heard: Sequence[Track]
+def _analysed(
+    tracks: Sequence[Track], top_hz: float, audible: Sequence[Track]
 ) -> list[tuple[Overview, bytes | None]]:
-    """Return the overview of each track, and the sound of those in `heard`; each recording is read once."""
-    lenses = [_Lens(track, top_hz, track in heard) for track in tracks]
-    joint = _difference(lenses, top_hz)
-    for lens in lenses:
-        if lens not in joint:
-            for block in lens.track.blocks():
-                lens.feed(block)
+    """Return the overview of each track, and the sound of those in `audible`; each file is read once."""
+    analyses = [_TrackAnalysis(track, top_hz, track in audible) for track in tracks]
+    joint = _difference(analyses, top_hz)
+    for analysis in analyses:
+        if analysis not in joint:
+            for block in analysis.track.blocks():
+                analysis.feed(block)
     if joint:
         first, second, removed = joint
         for block, taken in zip(first.track.blocks(), second.track.blocks(), strict=True):
             first.feed(block)
             second.feed(taken)
             removed.feed(block - taken)
-    return [lens.finish() for lens in lenses]
+    return [analysis.finish() for analysis in analyses]
 
 
-def _difference(lenses: Sequence[_Lens], top_hz: float) -> Sequence[_Lens]:
-    """Two recordings of one channel and their difference, which is then measured of them; none without one.
+def _difference(analyses: Sequence[_TrackAnalysis], top_hz: float) -> Sequence[_TrackAnalysis]:
+    """Return (first, second, difference) if two of the tracks and the third are so related; else ().
 
-    Of several channels the one that is drawn may be another for each.
+    The overview of such a difference is computed from those of the other two. This holds for one channel
+    alone, because the mix of several channels may use other weights for each recording.
     """
-    for removed in lenses:
+    for removed in analyses:
         info = removed.track.info
         if removed.track.minus is None or info.channels > 1 or info.frames is None:
             continue
         paths = (removed.track.path, removed.track.minus)
-        whole = {lens.track.path: lens for lens in reversed(lenses) if lens.track.minus is None}
+        whole = {a.track.path: a for a in reversed(analyses) if a.track.minus is None}
         if all(path in whole for path in paths):
             first, second = (whole[path] for path in paths)
-            removed.surveyor = DifferenceSurveyor(first.surveyor, second.surveyor, top_hz, info.frames)
+            removed.overview = DifferenceOverviewBuilder(first.overview, second.overview, top_hz, info.frames)
             return first, second, removed
     return ()
 
 
-class _Lens:
-    """Looks at one track, and encodes it."""
+class _TrackAnalysis:
+    """Computes the overview of one track and encodes its sound, in one pass."""
 
     def __init__(self, track: Track, top_hz: float, sound: bool) -> None:
         info = track.info
         self.track = track
-        self.surveyor = Surveyor(info.sample_rate, top_hz, info.frames)
+        self.overview = OverviewBuilder(info.sample_rate, top_hz, info.frames)
         self._to_one, self._to_few = Downmix(), Downmix()
         self._channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
         self._encoder = make_encoder(info.sample_rate, self._channels) if sound else None
 
     def feed(self, block: NDArray[np.float32]) -> None:
         """Take the next samples, (channels, time)."""
-        self.surveyor.feed(self._to_one(block))
+        self.overview.feed(self._to_one(block))
         if self._encoder is not None:
             self._encoder.feed(block if len(block) == self._channels else self._to_few(block)[None])
 
     def finish(self) -> tuple[Overview, bytes | None]:
-        """What is seen, and what is heard; no sound of a recording without samples."""
-        encoded = self._encoder.finish() if self._encoder is not None and self.surveyor.frames else None
-        return self.surveyor.finish(), encoded
+        """Return the overview and the Ogg file; None instead of the file for a recording without samples."""
+        encoded = self._encoder.finish() if self._encoder is not None and self.overview.frames else None
+        return self.overview.finish(), encoded
 
 
 def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | None, ...]:
-    """What was done to the level over time, where there are one input and one output of a length."""
+    """Return the gain over time, see `Media`."""
     by_role = {t.role: v for t, v in zip(tracks, views, strict=True)}
     before, after = by_role.get("input"), by_role.get("output")
     if before is None or after is None or sum(t.role == "output" for t in tracks) > 1:
@@ -246,7 +253,7 @@ def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | N
 
 
 def _resampled(power: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """Means over `count` equal parts."""
+    """Return the means over `count` parts of about equal length."""
     edges = np.linspace(0, len(power), count + 1).astype(int)[:-1]
     widths = np.diff(np.append(edges, len(power)))
     means: NDArray[np.float32] = (np.add.reduceat(power, edges) / widths).astype(np.float32)

@@ -1,7 +1,7 @@
-"""What a recording looks like: its spectrum, extremes and level over time, in a few hundred columns.
+"""The overview of a recording: spectrum, extremes and level over time, in a few hundred columns.
 
-Blocks of any length are taken once, in their order; memory does not depend on how many there are. Where the
-columns become too many, each two of them become one.
+The recording comes once, in blocks of any length; the memory does not depend on its length. When there are
+too many columns, every two neighbours are merged.
 
     samples  |----|----|----|----|----|----|      cells of one hop: lowest, highest, mean square
     frames  [------------]                        centred on their cells: power spectrum
@@ -19,32 +19,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLUMNS = 512
-"""At most, of a finished overview."""
+"""Greatest number of columns of an overview."""
 ENOUGH = 320
-"""Columns of a recording that is long enough for them: more cost time, and are hardly seen."""
+"""Number of columns of a recording that is long enough: more cost time and are hardly visible."""
 BANDS = 96
-"""Rows of a spectrum, from low to high."""
+"""Number of rows of a spectrogram, equally spaced on the mel scale."""
 WINDOW_S = 0.032
-"""Least length of a frame."""
+"""Shortest window in seconds; the next power of two in samples is used."""
 FINEST_HOPS, COARSEST_HOPS = 8, 2
-"""Hops of a frame: of a short recording, and of a long one."""
+"""Number of hops in a window: of a short recording, and of a long one."""
 EDGES = 3
-"""Values of a column before its spectrum: least and greatest sample, and mean square."""
+"""Number of a column's values before its spectrum: lowest and highest sample, and mean square."""
 AT_ONCE = 400
-"""Frames that are transformed together."""
+"""Number of frames that are transformed together."""
 
 Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Overview:
-    """Columns of a recording.
+    """The columns of a recording.
 
     Args:
-        seconds: how long the recording is.
-        column_s: how long a column is.
-        spectrum: (columns, BANDS) mean power of the bins of a band; a sine of amplitude a has a² in one.
-        low, high: (columns,) least and greatest sample.
+        seconds: length of the recording.
+        column_s: length of a column in seconds.
+        spectrum: (columns, BANDS) mean power of the bins of a band; the bin of a sine of amplitude a has a².
+        low, high: (columns,) lowest and highest sample.
         power: (columns,) mean square of the samples.
     """
 
@@ -67,13 +67,13 @@ class Overview:
         return 10 * math.log10(mean) if mean > 0 else None
 
 
-class Surveyor:
-    """Makes the overview of one recording.
+class OverviewBuilder:
+    """Builds the overview of one recording, which comes in blocks.
 
     Args:
         sample_rate: Hz.
-        top_hz: where the rows of the spectrum end; what lies above is not seen.
-        frames: samples there will be, as far as that is known.
+        top_hz: highest frequency of the spectrum in Hz; frequencies above it are left out.
+        frames: expected number of samples; None if it is not known.
     """
 
     def __init__(self, sample_rate: int, top_hz: float, frames: int | None) -> None:
@@ -84,7 +84,7 @@ class Surveyor:
         taps = np.hanning(self.window + 1)[:-1]
         self._taps = (taps * (2 / taps.sum())).astype(np.float32)
         self._rows = _row_weights(sample_rate, self.window, top_hz)
-        # A frame begins before its cell: what is before the recording is silence.
+        # A frame begins before its cell, so silence is put before the recording.
         self._lead = (self.window - self.hop) // 2
         self._waiting: Samples = np.zeros(self._lead, np.float32)
         self.frames = 0
@@ -100,7 +100,7 @@ class Surveyor:
         self._measure()
 
     def finish(self) -> Overview:
-        """The overview; nothing can be fed any more."""
+        """Return the overview; nothing can be fed after this."""
         cells = -(-self.frames // self.hop)
         end = max(0, (cells - 1) * self.hop + self.window - self._lead - self.frames) if cells else 0
         self._waiting = np.concatenate((self._waiting, np.zeros(end, np.float32)))
@@ -118,7 +118,7 @@ class Surveyor:
         return Overview(seconds, column_s, table[:, EDGES:], table[:, 0], table[:, 1], table[:, 2])
 
     def _measure(self) -> None:
-        """Turn what is complete into cells."""
+        """Turn the complete frames among the waiting samples into cells."""
         self.measured = []
         count = max(0, (len(self._waiting) - self.window) // self.hop + 1)
         for first in range(0, count, AT_ONCE):
@@ -132,13 +132,18 @@ class Surveyor:
         self._waiting = self._waiting[count * self.hop :]
 
     def _take(self, cells: Samples, spectrum: NDArray[Any]) -> None:
-        """Add (cells, hop) of samples, and (cells, bins) of spectra."""
+        """Add cells.
+
+        Args:
+            cells: (cells, hop) samples.
+            spectrum: (cells, bins) complex spectra of their frames.
+        """
         power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._rows
         edges = (cells.min(1), cells.max(1), np.einsum("ct,ct->c", cells, cells) / self.hop)
         self._add(np.column_stack((*edges, power)))
 
     def _add(self, cells: Samples) -> None:
-        """Turn cells into columns, as far as they fill them."""
+        """Add cells, and turn those that fill columns into columns."""
         self._cells = np.concatenate((self._cells, cells))
         while len(self._cells) >= self._factor:
             count = min(len(self._cells) // self._factor, 2 * COLUMNS - len(self._columns))
@@ -150,36 +155,40 @@ class Surveyor:
                 self._halve()
 
     def _halve(self) -> None:
-        """Make one column of each two; a last one without a partner stays as it is."""
+        """Merge every two neighbouring columns; a last one without a partner stays as it is."""
         even = len(self._columns) // 2 * 2
         pairs = self._columns[:even].reshape(even // 2, 2, -1)
         self._columns = np.concatenate((_merged(pairs), self._columns[even:]))
         self._factor *= 2
 
 
-class DifferenceSurveyor(Surveyor):
-    """Makes the overview of what one recording has beside another, of what was measured of both.
+class DifferenceOverviewBuilder(OverviewBuilder):
+    """Builds the overview of the difference of two recordings from the cells and spectra of both.
 
     Args:
-        first, second: of recordings of one rate and length, fed equal blocks before this is told.
+        first, second: builders of two recordings of one rate and length. Each block is fed to both before the
+            difference is fed to this one.
+        top_hz, frames: as `OverviewBuilder`.
     """
 
-    def __init__(self, first: Surveyor, second: Surveyor, top_hz: float, frames: int | None) -> None:
+    def __init__(
+        self, first: OverviewBuilder, second: OverviewBuilder, top_hz: float, frames: int | None
+    ) -> None:
         super().__init__(first.sample_rate, top_hz, frames)
         self._first, self._second = first, second
 
     def feed(self, samples: Samples) -> None:
-        """Both have been fed; `samples` is their difference."""
+        """Take the difference (time,) of the samples that were fed to both builders."""
         self.frames += len(samples)
         self._subtract()
 
     def finish(self) -> Overview:
-        """The overview, when both have finished."""
+        """Return the overview; both builders have finished before."""
         self._subtract()
         return self._overview()
 
     def _subtract(self) -> None:
-        # A spectrum of a difference is the difference of spectra.
+        # The spectrum of a difference is the difference of the spectra.
         for (cells, spectrum), (taken, other) in zip(
             self._first.measured, self._second.measured, strict=True
         ):
@@ -187,12 +196,15 @@ class DifferenceSurveyor(Surveyor):
 
 
 def mel(hz: float) -> float:
-    """A frequency on the mel scale, on which rows are equally far from each other (O'Shaughnessy, 1987)."""
+    """Return a frequency in Hz as mel (O'Shaughnessy, 1987), in which the rows are equally spaced."""
     return 2595 * math.log10(1 + hz / 700)
 
 
 def _merged(groups: Samples) -> Samples:
-    """(groups, cells, values) -> (groups, values): the least, the greatest, and means."""
+    """Merge the cells of each group: (groups, cells, values) -> (groups, values).
+
+    The first value becomes the least, the second the greatest, the others become means.
+    """
     merged = groups.mean(1, dtype=np.float32)
     merged[:, 0] = groups[:, :, 0].min(1)
     merged[:, 1] = groups[:, :, 1].max(1)
@@ -201,7 +213,7 @@ def _merged(groups: Samples) -> Samples:
 
 @functools.lru_cache(maxsize=16)
 def _row_weights(sample_rate: int, window: int, top_hz: float) -> Samples:
-    """(bins, BANDS): rows on the mel scale, each a mean over its bins, or between the two nearest."""
+    """Return the weights (bins, BANDS): each row is a mean over its bins, or interpolates the two nearest."""
     bins = np.arange(window // 2 + 1) * sample_rate / window
     centres = 700 * (10 ** (np.linspace(0, mel(top_hz), BANDS) / 2595) - 1)
     half = np.maximum(np.gradient(centres), sample_rate / window)

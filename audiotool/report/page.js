@@ -380,7 +380,7 @@
       if (!this.chosen) return;
       if (this.position >= this.chosen.seconds - 0.05) this.seek(0);
       this.playing = true;
-      // All of them run, and one is heard: the ear changes without a gap.
+      // All recordings play and all but one are muted, so that switching leaves no gap.
       for (const clip of this.audible) this.start(clip, this.position);
       this.mark();
       this.follow();
@@ -412,13 +412,13 @@
 
     mark() {
       for (const clip of this.audible) {
-        const heard = clip === this.chosen;
+        const chosen = clip === this.chosen;
         const turned = this.alike && this.alike.checked && clip.level !== null && clip.role !== "removed";
         clip.audio.volume = turned ? Math.min(1, 10 ** ((this.quietest - clip.level) / 20)) : 1;
-        clip.audio.muted = !heard;
-        clip.button.setAttribute("aria-pressed", heard);
+        clip.audio.muted = !chosen;
+        clip.button.setAttribute("aria-pressed", chosen);
         clip.button.disabled = !clip.audio.src;
-        clip.lane.classList.toggle("chosen", heard);
+        clip.lane.classList.toggle("chosen", chosen);
       }
       if (this.playButton) this.playButton.textContent = this.playing ? "Pause" : "Play";
       this.draw();
@@ -469,8 +469,8 @@
       ticks.append(tick);
     }
     const mean = known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
-    const told = mean === null ? "none" : `mean ${Math.abs(mean) < 1 ? mean.toFixed(3) : mean.toFixed(1)}`;
-    const name = make("div", { class: "name" }, label, make("small", {}, `${hint}; ${told}`));
+    const average = mean === null ? "none" : `mean ${Math.abs(mean) < 1 ? mean.toFixed(3) : mean.toFixed(1)}`;
+    const name = make("div", { class: "name" }, label, make("small", {}, `${hint}; ${average}`));
     return make("div", { class: "lane gain" }, name, make("div", { class: "view" }, svg, make("div", { class: "cursor" })), ticks);
   }
 

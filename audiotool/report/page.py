@@ -1,11 +1,11 @@
-"""The page: one HTML file to look at and listen to, that needs nothing else and no network.
+"""The HTML report: one page to look at and listen to, without network and without external scripts.
 
-    head        what was done, with what, how it went
-    spread      a small drawing of each metric
-    table       a line a file; the script sorts, filters and opens it
-    data        for each file a block of JSON with pictures and sound, not read before the file is opened
+    head        command, model, totals and failures
+    spread      a histogram of each metric
+    table       one row a file; the script sorts, filters and opens rows
+    data        one block of JSON a file, with its pictures and sounds; it is parsed when the row is opened
 
-A page whose pictures would make it large leaves them in a folder beside it, NAME_files.
+If the pictures are large and no sound is embedded, they are files in a folder beside the page, NAME_files.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from audiotool.report.spool import Blob, content
 from audiotool.text import one_line
 
 EMBEDDED_PICTURES = 3_000_000
-"""Bytes of pictures up to which they are in a page without sound of its own."""
+"""Total size in bytes up to which a page without embedded sound embeds its pictures."""
 
 TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
-"""Frequencies that are named beside a spectrogram."""
+"""Frequencies that have a label beside a spectrogram."""
 
 CURVE_POINTS = 1000
-"""Of a score over time, at most."""
+"""Greatest number of points of a score over time."""
 
 _PICTURE_NAME = re.compile(r"[0-9a-f]{24}\.png")
 _KEYS = (
@@ -57,37 +57,40 @@ _KEYS = (
 
 
 def write_page(path: Path, report: Report, sound: Sound) -> None:
-    """Write the page, complete or not at all; what it shows of its rows is their `media`.
+    """Write the page, completely or not at all.
 
+    Args:
+        report: the report; the pictures and sounds of a row are its `media`.
+        sound: where the sound is.
     Raises:
-        InputError: the place cannot be written, or the disk is full.
+        InputError: the file cannot be written, or the disk is full.
     """
     folder = None if sound == "embed" or _pictures(report.rows) <= EMBEDDED_PICTURES else files_folder(path)
     if folder is not None and (reason := obstacle(folder / "picture.png")) is not None:
         raise InputError(f"cannot write the pictures of {path}: {reason}")
-    places = _Places(path.parent, folder, sound)
+    addresses = _Addresses(path.parent, folder, sound)
     try:
         with replacing(path) as file:
-            for part in _parts(report, places):
+            for part in _parts(report, addresses):
                 # Bytes of names that are no UTF-8 were made visible before; nothing else is left to escape.
                 file.write(part.encode(errors="backslashreplace"))
-        places.remove_others()
+        addresses.remove_others()
     except OSError as error:
         raise InputError(f"cannot write {path}: {cause(error)}") from error
 
 
 def files_folder(path: Path) -> Path:
-    """Where a page's pictures lie when they are not in it."""
+    """Return the folder of a page's pictures, for pages that do not embed them."""
     return path.with_name(f"{path.stem}_files")
 
 
-class _Places:
-    """Where a page finds pictures and sounds.
+class _Addresses:
+    """The URLs of a page's pictures and sounds.
 
     Args:
-        page: the folder of the page.
-        folder: of the pictures; None for the page itself.
-        sound: where that is.
+        page: folder of the page.
+        folder: folder of the pictures; None embeds them.
+        sound: where the sound is.
     """
 
     def __init__(self, page: Path, folder: Path | None, sound: Sound) -> None:
@@ -99,31 +102,31 @@ class _Places:
             folder.mkdir(parents=True, exist_ok=True)
 
     def picture(self, blob: Blob) -> str:
-        """Its address."""
+        """Return the URL of a picture; a picture that is not embedded is written into the folder."""
         data = content(blob)
         if self.folder is None:
             return _inline("image/png", data)
-        # Named by what is in it: a page that lies here is not changed before the new one is complete.
+        # Pictures are named by their content, so that an earlier page keeps its own until it is replaced.
         name = f"{hashlib.sha256(data).hexdigest()[:24]}.png"
         (self.folder / name).write_bytes(data)
         self._names.add(name)
         return relative_url(self.folder / name, self.page)
 
     def sound_of(self, clip: Clip) -> str | None:
-        """Its address, None where it is nowhere."""
+        """Return the URL of a clip's sound; None if the page has none."""
         if clip.sound is not None:
             return _inline(KIND, content(clip.sound))
         linked = self.sound == "link" and clip.path is not None
         return relative_url(Path(str(clip.path)), self.page) if linked else None
 
     def remove_others(self) -> None:
-        """Remove the pictures of an earlier page of this name."""
+        """Remove the pictures of an earlier page of this name from the folder."""
         for old in self.folder.iterdir() if self.folder is not None else ():
             if _PICTURE_NAME.fullmatch(old.name) and old.name not in self._names:
                 old.unlink(missing_ok=True)
 
 
-def _parts(report: Report, places: _Places) -> Iterator[str]:
+def _parts(report: Report, addresses: _Addresses) -> Iterator[str]:
     measures = measures_of(report.rows)
     script, style = (_own(name) for name in ("page.js", "page.css"))
     yield '<!doctype html>\n<html lang="en">\n'
@@ -145,7 +148,7 @@ def _parts(report: Report, places: _Places) -> Iterator[str]:
         yield element("section", legend, *figures, class_="spread", aria_label="How the scores are spread")
     yield element("main", *_main(report, measures))
     for n, row in enumerate(report.rows):
-        yield data_block(f"m{n}", _data(row, places))
+        yield data_block(f"m{n}", _data(row, addresses))
     yield element("script", Markup(script))
     yield "</body>\n</html>\n"
 
@@ -192,8 +195,8 @@ def _main(report: Report, measures: Any) -> list[Markup]:
     ]
 
 
-def _data(row: Row, places: _Places) -> dict[str, Any]:
-    """What the script needs to open a row."""
+def _data(row: Row, addresses: _Addresses) -> dict[str, Any]:
+    """Return the data that the script needs to open a row."""
     media = row.media
     remarks = [f"no {n}: {why}" for n, why in row.reasons.items() if not n.endswith("_improvement")]
     data: dict[str, Any] = {"notes": [one_line(note) for note in (*remarks, *row.notes)]}
@@ -203,14 +206,14 @@ def _data(row: Row, places: _Places) -> dict[str, Any]:
         return data
     ticks = [hz for hz in TICKS_HZ if hz < 0.9 * media.top_hz]
     return data | {
-        "clips": [_clip(clip, places) for clip in media.clips],
+        "clips": [_clip(clip, addresses) for clip in media.clips],
         "gain": list(media.gain_db),
         "wave": WAVE_ROWS / (WAVE_ROWS + BANDS),
         "ticks": [[_kilohertz(hz), round(mel(hz) / mel(media.top_hz), 4)] for hz in ticks],
     }
 
 
-def _clip(clip: Clip, places: _Places) -> dict[str, Any]:
+def _clip(clip: Clip, addresses: _Addresses) -> dict[str, Any]:
     return {
         "role": clip.role,
         "label": clip.label,
@@ -219,14 +222,14 @@ def _clip(clip: Clip, places: _Places) -> dict[str, Any]:
         "width": round(clip.width_s, 4),
         "level": None if clip.level_db is None else round(clip.level_db, 2),
         "form": f"{clip.sample_rate} Hz, {clip.channels} channel{'s' if clip.channels > 1 else ''}",
-        "picture": places.picture(clip.picture),
-        "sound": places.sound_of(clip),
+        "picture": addresses.picture(clip.picture),
+        "sound": addresses.sound_of(clip),
         **({"sum": True, "rate": clip.sample_rate} if clip.is_sum else {}),
     }
 
 
 def _curve(name: str, curve: Curve) -> dict[str, Any]:
-    """A score over time, of long recordings means over some steps."""
+    """Return a score over time; of long recordings, means over several steps."""
     together = -(-len(curve.values) // CURVE_POINTS) or 1
     points = []
     for first in range(0, len(curve.values), together):
@@ -244,7 +247,7 @@ def _inline(kind: str, data: bytes) -> str:
 
 
 def _pictures(rows: Sequence[Row]) -> int:
-    """Bytes of all pictures, as the page would hold them."""
+    """Return the size of all pictures in bytes, encoded as base64."""
     clips = [clip for row in rows if row.media is not None for clip in row.media.clips]
     return sum(_size(clip.picture) for clip in clips) * 4 // 3
 
@@ -254,7 +257,7 @@ def _size(blob: Blob) -> int:
 
 
 def _policy(script: str) -> str:
-    """What the page may do: run its own script, show and play its own data and files, and no more."""
+    """Return the content security policy: the page runs its own script, and shows and plays its own files."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline';"

@@ -59,16 +59,16 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     done = [number(row.facts.get("seconds")) for row in rows if status(row) == "done"]
     processed = math.fsum(s for s in done if s is not None)
     if run.elapsed_s and processed:
-        told = f"in {_duration(run.elapsed_s)}"
-        totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", told))
+        elapsed = f"in {_duration(run.elapsed_s)}"
+        totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", elapsed))
     found = summary(rows)
     for measure in measures:
         mean, before = found[measure.name]["mean"], found.get(f"{measure.name}_noisy", {}).get("mean")
         if mean is not None:
             nulls = found[measure.name]["null"]
-            told = f"from {measure.rounded(before)}" if before is not None else "mean"
+            note = f"from {measure.rounded(before)}" if before is not None else "mean"
             without = f", {nulls} without" if nulls else ""
-            totals.append((measure.heading, measure.rounded(mean), told + without))
+            totals.append((measure.heading, measure.rounded(mean), note + without))
     return totals
 
 
@@ -117,8 +117,8 @@ def _failures(rows: Sequence[Row]) -> Markup:
 
 def _reason(row: Row) -> str:
     """Return the reason of a failure, without the file's name with which it often begins."""
-    told = row.notes or list(dict.fromkeys(row.reasons.values())) or ["no reason is known"]
-    return "; ".join(told).removeprefix(f"{row.name}: ")
+    reasons = row.notes or list(dict.fromkeys(row.reasons.values())) or ["no reason is known"]
+    return "; ".join(reasons).removeprefix(f"{row.name}: ")
 
 
 def _duration(seconds: float) -> str:

@@ -1,5 +1,4 @@
-"""The table of a page: a line a row, whose cells have their numbers as attributes, by which the script
-sorts."""
+"""The table of a page. Cells have their numbers as attributes, by which the script sorts the rows."""
 
 from __future__ import annotations
 
@@ -23,9 +22,9 @@ class Column:
     """A column that is sorted by numbers.
 
     Args:
-        head: its heading.
+        head: heading.
         cell: function that returns the cell of a row.
-        hint: its tooltip.
+        hint: tooltip of the heading.
         first: direction of the first sort, which brings the worst rows to the top.
         changes: whether it can also be sorted by the change.
     """
@@ -38,7 +37,7 @@ class Column:
 
 
 def is_failed(row: Row) -> bool:
-    """Whether the job of a row failed."""
+    """Return whether the job of a row failed."""
     return row.failed or row.facts.get("status") == "failed"
 
 
@@ -115,13 +114,13 @@ def _change(
     if before is None:
         return element("td", rounded(after), data_v=f"{after:.6g}")
     change = after - before
-    told = verdict(change)
-    sign = {"better": " ▲", "worse": " ▼", "same": ""}[told]
+    kind = verdict(change)
+    sign = {"better": " ▲", "worse": " ▼", "same": ""}[kind]
     return element(
         "td",
         f"{rounded(before)} → ",
         element("b", rounded(after)),
-        element("i", f" {change:+.2f}{sign}", class_=told),
+        element("i", f" {change:+.2f}{sign}", class_=kind),
         data_v=f"{after:.6g}",
         data_d=f"{change:.6g}",
     )
@@ -174,16 +173,16 @@ def _head(name: str, kind: str, hint: str, first: str, changes: bool = False) ->
 
 
 def _line(n: int, row: Row, columns: Sequence[Column]) -> Markup:
-    told = status(row)
+    ending = status(row)
     opener = element(
         "button", row.name, type="button", class_="open", aria_expanded="false", title="Look and listen"
     )
     name = element("th", opener, scope="row", data_v=row.name)
-    mark = element("td", told, class_=f"status {told}", data_v=told)
+    mark = element("td", ending, class_=f"status {ending}", data_v=ending)
     cells = joined(*(column.cell(row) for column in columns))
     worse = 'class="worse"' in cells
     later = "later" if n >= AT_FIRST else None
-    return element("tr", name, mark, cells, id=f"r{n}", class_=later, data_status=told, data_worse=worse)
+    return element("tr", name, mark, cells, id=f"r{n}", class_=later, data_status=ending, data_worse=worse)
 
 
 def _holds(column: Column, row: Row) -> bool:

@@ -57,7 +57,7 @@ class Report:
     Args:
         rows: one a job, or one a stem.
         run: facts of the run.
-        command: name of the command.
+        command: name of the command that made the report; "" if it is not known.
         failures: scores that do not reach their threshold; None without thresholds.
     """
 

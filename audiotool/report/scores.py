@@ -1,4 +1,4 @@
-"""How pages and plots show a metric: heading, numbers, and which of two scores is better."""
+"""The display of a metric on pages and plots: its heading, its numbers, and which of two scores is better."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from audiotool.metrics.base import METRICS
 from audiotool.metrics.rows import Row
 
 SAME = 5e-4
-"""Greatest change that counts as none: it is invisible in three decimals."""
+"""Changes below this count as none: three decimals do not show them."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Measure:
     """A metric, for display.
 
     Args:
-        name: as in reports.
-        unit: "" without one.
+        name: name in reports.
+        unit: unit of the number; "" without one.
         higher_is_better: the direction of improvement; None where there is none.
     """
 

@@ -1,8 +1,8 @@
-"""Recordings in small, for the page: Opus where PyAV is installed, else Vorbis.
+"""Encoders of a page's sound: Opus if PyAV is installed, else Vorbis.
 
-Opus can be told how hard to try. libsndfile has no way to say it, and encodes some 30 times as fast as real
-time, slower than the denoiser works. Through PyAV, at the quickest, it is some 900 times; libsndfile's Vorbis
-500 times (`scripts/measure_report.py --encoders`).
+PyAV sets the complexity of Opus. At the lowest, it encodes about 900 times as fast as real time. libsndfile
+cannot set it, and its Opus encodes about 30 times as fast as real time, slower than the denoiser works. Its
+Vorbis encodes about 500 times as fast (`scripts/measure_report.py --encoders`).
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from audiotool.extras import is_there
 Samples = NDArray[np.float32]
 
 KIND = "audio/ogg"
+"""MIME type of the encoded sound."""
+
 BIT_RATE = 40000
-"""Bit/s of each channel of Opus."""
+"""Bit rate of Opus, in bit/s a channel."""
 
 QUICKEST = {"compression_level": "0", "frame_duration": "120"}
-"""libopus's options."""
+"""Options of libopus: lowest complexity, packets of 120 ms."""
 
 WRITE_FRAMES = 1 << 15
-"""Frames handed to libsndfile at a time: its Vorbis encoder overruns the stack on great blocks."""
+"""Number of samples a channel that libsndfile gets at a time: its Vorbis encoder overflows the stack on
+larger blocks."""
 
 
 class Encoder(Protocol):
-    """Takes a recording block by block."""
+    """Encodes a recording that comes in blocks."""
 
     def feed(self, block: Samples) -> None:
         """Take the next samples, (channels, time)."""
@@ -41,12 +44,12 @@ class Encoder(Protocol):
 
 
 def make_encoder(sample_rate: int, channels: int) -> Encoder:
-    """Return the encoder of a recording of one channel or two."""
+    """Return an encoder for a recording of one or two channels and a sample rate in Hz."""
     return (Opus if is_there("av") else Vorbis)(sample_rate, channels)
 
 
 class Opus:
-    """libopus at its quickest, through PyAV. Recordings of a rate that Opus lacks are resampled to 48 kHz."""
+    """Opus by libopus through PyAV. A recording of a rate that Opus does not have is resampled to 48 kHz."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         import av
@@ -88,7 +91,7 @@ class Opus:
 
 
 class Vorbis:
-    """libsndfile's Vorbis, about 40 kbit/s for speech of one channel."""
+    """Vorbis by libsndfile: about 40 kbit/s for one channel of speech."""
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self._content = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Keep the pictures and sounds of many rows on disk until the page is written."""
+"""A temporary file that holds the pictures and sounds of many rows until the page is written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from audiotool.metrics.rows import Row
 
 @dataclass(frozen=True)
 class Place:
-    """Bytes in a spool: offset and length."""
+    """The place of bytes in a spool.
+
+    Args:
+        file: the open file.
+        offset, size: in bytes.
+    """
 
     file: IO[bytes]
     offset: int
@@ -26,7 +31,7 @@ Blob = bytes | Place
 
 
 def content(blob: Blob) -> bytes:
-    """Return the bytes."""
+    """Return the bytes of a picture or sound, read from the disk if they are in a spool."""
     if isinstance(blob, bytes):
         return blob
     blob.file.seek(blob.offset)
@@ -34,10 +39,10 @@ def content(blob: Blob) -> bytes:
 
 
 class Spool:
-    """An anonymous temporary file, which disappears with the process.
+    """An anonymous temporary file, which the system removes when the process ends.
 
     Args:
-        folder: folder of the report, because the file may be large.
+        folder: folder of the file; that of the report, since the file may be large.
     """
 
     def __init__(self, folder: Path) -> None:

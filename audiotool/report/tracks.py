@@ -26,10 +26,11 @@ class Track:
     """One recording, or the difference of two of the same rate, channels and length.
 
     Args:
-        role: role in the row.
+        role: role of the recording in the row.
         label: name on the page ("Input", a stem's name).
         path: the file.
-        minus: the file that is subtracted from it, or None.
+        info: facts of the file's header.
+        minus: file that is subtracted from it; None without.
     """
 
     role: Role
@@ -39,7 +40,7 @@ class Track:
     minus: Path | None = None
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield blocks (channels, time) to the end, or to that of the subtracted file.
+        """Yield blocks (channels, time) float32 up to the end of the shorter file.
 
         Raises:
             InputError: a file cannot be read.
@@ -56,10 +57,10 @@ class Track:
 
 
 def tracks_of(row: Row, folder: Path | None = None) -> list[Track]:
-    """Return the recordings of a row that can be read.
+    """Return the recordings of a row that exist and can be read.
 
     Args:
-        folder: folder in which relative paths are looked for if they do not exist from the current one.
+        folder: folder from which relative paths are resolved if they do not exist in the current one.
     """
     facts = row.facts
     source = track("input", "Input", facts.get("input", facts.get("noisy")), folder)

@@ -79,7 +79,7 @@ def test_windows_that_share_their_convolutions_are_those_of_the_whole_network() 
 def test_repeated_windows_are_computed_once(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = speech_like(seconds, RATE, seed=7)
     quick = dnsmos.rate(Recording.of(waveform, RATE))
-    monkeypatch.setattr(dnsmos, "_unlike", lambda number, period: number)
+    monkeypatch.setattr(dnsmos, "_different", lambda number, period: number)
     monkeypatch.setattr(dnsmos, "_repeated", lambda trunk, frames, period: dnsmos._in_parts(trunk, frames))
     plain = dnsmos.rate(Recording.of(waveform, RATE))
     assert quick == pytest.approx(plain, abs=1e-5)

@@ -10,21 +10,28 @@ import pytest
 from kit.audio import speech_like
 
 from audiotool.report import png
-from audiotool.report.overview import BANDS, COLUMNS, DifferenceSurveyor, Overview, Surveyor, mel
+from audiotool.report.overview import (
+    BANDS,
+    COLUMNS,
+    DifferenceOverviewBuilder,
+    Overview,
+    OverviewBuilder,
+    mel,
+)
 
 
-def survey(waveform: np.ndarray, rate: int, blocks: int = 7919, known: bool = True) -> Overview:
-    surveyor = Surveyor(rate, rate / 2, len(waveform) if known else None)
+def overview_of(waveform: np.ndarray, rate: int, blocks: int = 7919, known: bool = True) -> Overview:
+    builder = OverviewBuilder(rate, rate / 2, len(waveform) if known else None)
     for first in range(0, len(waveform), blocks):
-        surveyor.feed(waveform[first : first + blocks])
-    return surveyor.finish()
+        builder.feed(waveform[first : first + blocks])
+    return builder.finish()
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 def test_a_sine_is_seen_at_its_frequency_level_and_peak(rate: int) -> None:
     hz = 0.3 * rate / 2
     waveform = (0.5 * np.sin(2 * np.pi * hz * np.arange(3 * rate) / rate)).astype(np.float32)
-    view = survey(waveform, rate)
+    view = overview_of(waveform, rate)
     row = view.spectrum[len(view.spectrum) // 2].argmax()
     assert row == pytest.approx(mel(hz) / mel(rate / 2) * (BANDS - 1), abs=1)
     assert 0.01 < view.spectrum.max() <= 0.25
@@ -38,7 +45,7 @@ def test_a_sine_is_seen_at_its_frequency_level_and_peak(rate: int) -> None:
 @pytest.mark.parametrize("blocks", [100, 4801, 10**9])
 def test_blocks_of_any_length_give_one_overview(blocks: int, known: bool) -> None:
     waveform = speech_like(4.0, 16000)[0]
-    expected, found = survey(waveform, 16000, known=known), survey(waveform, 16000, blocks, known)
+    expected, found = overview_of(waveform, 16000, known=known), overview_of(waveform, 16000, blocks, known)
     for name in ("spectrum", "low", "high", "power"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-3, atol=1e-7)
 
@@ -47,8 +54,8 @@ def test_blocks_of_any_length_give_one_overview(blocks: int, known: bool) -> Non
 def test_a_difference_is_seen_as_the_recording_of_it(rate: int, seconds: float) -> None:
     first, second = speech_like(seconds, rate, 2)
     length = len(first)
-    sides = Surveyor(rate, rate / 2, length), Surveyor(rate, rate / 2, length)
-    between = DifferenceSurveyor(*sides, rate / 2, length)
+    sides = OverviewBuilder(rate, rate / 2, length), OverviewBuilder(rate, rate / 2, length)
+    between = DifferenceOverviewBuilder(*sides, rate / 2, length)
     for start in range(0, length, 9001):
         part = slice(start, start + 9001)
         for side, waveform in zip(sides, (first, second), strict=True):
@@ -56,7 +63,7 @@ def test_a_difference_is_seen_as_the_recording_of_it(rate: int, seconds: float) 
         between.feed(first[part] - second[part])
     for side in sides:
         side.finish()
-    found, expected = between.finish(), survey(first - second, rate)
+    found, expected = between.finish(), overview_of(first - second, rate)
     assert (found.seconds, found.column_s) == (expected.seconds, expected.column_s)
     np.testing.assert_allclose(found.spectrum, expected.spectrum, atol=1e-5 * expected.spectrum.max())
     np.testing.assert_allclose(found.power, expected.power, rtol=1e-5)
@@ -69,7 +76,7 @@ def test_events_stay_where_they_are_however_long_a_recording_is() -> None:
     waveform = np.zeros(600 * rate, np.float32)
     waveform[450 * rate : 451 * rate] = 0.9
     for known in (True, False):
-        view = survey(waveform, rate, 100_000, known)
+        view = overview_of(waveform, rate, 100_000, known)
         assert COLUMNS / 2 < len(view.power) <= COLUMNS
         at = view.power.argmax() * view.column_s
         assert at == pytest.approx(450, abs=2 * view.column_s)
@@ -79,7 +86,7 @@ def test_events_stay_where_they_are_however_long_a_recording_is() -> None:
 
 @pytest.mark.parametrize("samples", [0, 1, 100])
 def test_next_to_nothing_has_an_overview(samples: int) -> None:
-    view = survey(np.full(samples, 0.25, np.float32), 16000)
+    view = overview_of(np.full(samples, 0.25, np.float32), 16000)
     assert len(view.power) == min(samples, -(-samples // 64))
     assert view.peak == (0.25 if samples else 0.0)
     assert (view.level_db is None) == (samples == 0)
