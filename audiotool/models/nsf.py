@@ -37,9 +37,8 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Extent, Length, Real, Seed, Width
 from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.pitch import fundamental_frequency
-from audiotool.models import nsf_graph
 from audiotool.models.base import BEYOND, Model, State
-from audiotool.models.layers import noise
+from audiotool.models.layers import noise, nsf_graph
 from audiotool.models.layers.blockwise_lstm import BlockwiseBiLSTM
 from audiotool.models.layers.conv import StreamingConv1d
 from audiotool.models.layers.harmonic_noise_mix import FixedMix, SincMix

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
 from pathlib import Path
 
+from audiotool import models
 from audiotool.importers.base import IMPORTERS
-from audiotool.modelcard import Facts, published
+from audiotool.modelcard import SHARED, Facts, published
 from audiotool.models.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +26,12 @@ def test_the_table_has_every_model_and_its_importer() -> None:
         for proof in row[10].split(", ") if row[10] != "none" else []:
             file, _, test = proof.strip("`").partition("::")
             assert f"def {test}(" in (ROOT / "tests" / "models" / file).read_text(encoding="utf-8")
+
+
+def test_the_list_needs_no_network() -> None:
+    """A module of `audiotool.models` neither counted nor shared would be imported, and PyTorch with it."""
+    files = {found.name for found in pkgutil.iter_modules(models.__path__)}
+    assert files - SHARED == {row["model"].replace("-", "_") for row in published()} & files
 
 
 def test_the_list_says_what_the_models_declare() -> None:
