@@ -44,11 +44,9 @@ class Split(str, Enum):
 
 @app.command("scan")
 def scan_(
-    folder: Annotated[
-        Path, typer.Argument(help="A folder of audio; folders below it are looked through too.")
-    ],
+    folder: Annotated[Path, typer.Argument(help="A folder of audio, searched recursively.")],
     output: Annotated[Path, MANIFEST],
-    kind: Annotated[Kind, typer.Option(help="What the folder holds.")] = Kind.speech,
+    kind: Annotated[Kind, typer.Option(help="Kind of the recordings.")] = Kind.speech,
     speaker_pattern: Annotated[
         str | None,
         typer.Option(
@@ -56,12 +54,14 @@ def scan_(
         ),
     ] = None,
     split: Annotated[
-        Split, typer.Option(help="One for all rows, or auto: 5 % valid, 5 % test, by speaker or by file.")
+        Split, typer.Option(help="Split of all rows, or auto: 5 % valid, 5 % test, by speaker or by file.")
     ] = Split.auto,
     source: Annotated[
-        str, typer.Option(help="Name for the licence trail; the folder's own unless given.")
+        str, typer.Option(help="Name in the list of sources; that of the folder unless given.")
     ] = "",
-    licence: Annotated[str, typer.Option(help="Of the recordings, for the licence trail.")] = "unknown",
+    licence: Annotated[
+        str, typer.Option(help="Licence of the recordings, for the list of sources.")
+    ] = "unknown",
     as_json: AsJson = False,
 ) -> None:
     """Write a manifest of a folder: paths, durations, rates, speakers, splits."""
@@ -78,7 +78,7 @@ def scan_(
 @app.command()
 def prepare(
     corpus: Annotated[str, typer.Argument(help="voicebank, dns, librimix, ljspeech or vctk.")],
-    folder: Annotated[Path, typer.Argument(help="Where it was unpacked.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the unpacked corpus.")],
     output: Annotated[Path, MANIFEST],
     part: Annotated[
         str | None,
@@ -114,11 +114,11 @@ def mix(
     recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for noisy/, clean/ and index.csv.")],
     split: Annotated[
-        Split, typer.Option(metavar="train|valid|test", help="Whose recordings are mixed.")
+        Split, typer.Option(metavar="train|valid|test", help="Split of the recordings that are mixed.")
     ] = Split.test,
     count: Annotated[int, typer.Option(min=1, help="Examples to render.")] = 100,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Instead of the recipe's.", show_default=False)
+        int | None, typer.Option(min=0, help="Seed in place of the recipe's.", show_default=False)
     ] = None,
     settings: Annotated[
         list[str] | None,

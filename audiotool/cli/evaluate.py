@@ -37,7 +37,7 @@ def evaluate(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="Clean file, or folder of them; without it there are scores that need none.",
+            help="Clean file or folder; without it non-intrusive metrics are scored.",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +50,7 @@ def evaluate(
         typer.Option(
             "--list",
             metavar="FILE",
-            help="In place of the three: a CSV with the columns output (what is scored), reference and input"
+            help="In place of the three: a CSV with the columns output (the scored file), reference and input"
             " (unprocessed); '-' reads it from standard input.",
             show_default=False,
         ),
@@ -58,7 +58,7 @@ def evaluate(
     metrics: Annotated[
         str | None, typer.Option(help="Names with commas; the task's unless given.", show_default=False)
     ] = None,
-    task: Annotated[str, typer.Option(help="Whose metrics are used.")] = "denoise",
+    task: Annotated[str, typer.Option(help="Task whose metrics are used.")] = "denoise",
     fail_under: Annotated[
         list[str],
         typer.Option(

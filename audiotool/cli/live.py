@@ -93,7 +93,7 @@ def live(
             min=1000,
             max=768000,
             metavar="HZ",
-            help="Of both devices; unless given, their own.",
+            help="Sample rate of both devices; their own unless given.",
             show_default=False,
         ),
     ] = None,
@@ -103,7 +103,7 @@ def live(
             min=16,
             max=65536,
             metavar="SAMPLES",
-            help="Of a callback; unless given, the model's hop.",
+            help="Block of a callback; the model's hop unless given.",
             show_default=False,
         ),
     ] = None,
@@ -111,8 +111,7 @@ def live(
         bool,
         typer.Option(
             "--measure",
-            help="First play bursts of noise and listen for them, by a cable or a monitor: the latency told"
-            " is then measured.",
+            help="Measure the latency first, by bursts of noise through a cable or a monitor.",
         ),
     ] = False,
     record: Annotated[
@@ -121,7 +120,9 @@ def live(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0.1, callback=a_number, metavar="N", help="Stop after so long.", show_default=False),
+        typer.Option(
+            min=0.1, callback=a_number, metavar="N", help="Stop after this time.", show_default=False
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: AsJson = False,

@@ -62,7 +62,7 @@ def show(
         ),
     ],
     full: Annotated[
-        bool, typer.Option("--full", help="All there is to know: recipe, sources, every score and setting.")
+        bool, typer.Option("--full", help="Show everything: recipe, sources, every score and setting.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -126,12 +126,15 @@ def import_official(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The .safetensors to write; else it becomes a name.", show_default=False
+            "--output",
+            "-o",
+            help="The .safetensors to write; without it the checkpoint is kept under a name.",
+            show_default=False,
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="What --model calls it then; the architecture's name unless given."),
+        typer.Option(help="Name for --model; that of the architecture unless given."),
     ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Its official configuration file.", show_default=False)
@@ -179,7 +182,7 @@ def export(
         str, typer.Argument(help="A bundled checkpoint, a task (its default) or a checkpoint file.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The .onnx to write; its card lies beside it.")
+        Path, typer.Option("--output", "-o", help="The .onnx to write, with its card beside it.")
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: AsJson = False,

@@ -29,10 +29,13 @@ def plot(
         Path, typer.Option("--output", "-o", metavar="FILE", help="A .png, .svg or .pdf.", show_default=False)
     ],
     show: Annotated[
-        Shown, typer.Option(metavar="PART", help="What is drawn: spectrogram, waveform, or both.")
+        Shown, typer.Option(metavar="PART", help="Parts to draw: spectrogram, waveform, or both.")
     ] = Shown.both,
     difference: Annotated[
-        bool, typer.Option("--difference", help="Below two files also the first minus the second.")
+        bool,
+        typer.Option(
+            "--difference", help="Also draw the difference of two files, the first minus the second."
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a plot that exists.")] = False,
     as_json: AsJson = False,

@@ -48,7 +48,7 @@ def list_recipes(as_json: AsJson = False) -> None:
 def show(
     name: Name,
     settings: Overrides = None,
-    resolved: Annotated[bool, typer.Option("--resolved", help="With every default written out.")] = False,
+    resolved: Annotated[bool, typer.Option("--resolved", help="Print all defaults, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print a recipe: as it was written, or as it is understood, which is what --json prints."""

@@ -24,14 +24,12 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def serve(
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="What is listened on; 0.0.0.0 lets other machines in.")
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; 0.0.0.0 accepts other machines.")
     ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0: any that is free.")
-    ] = 8321,
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 is any free one.")] = 8321,
     capacity: Annotated[
         int,
-        typer.Option(min=1, max=100_000, metavar="N", help="Streams at once; others are told to come later."),
+        typer.Option(min=1, max=100_000, metavar="N", help="Greatest number of streams; others are refused."),
     ] = 64,
     model: Annotated[
         str | None,
@@ -49,7 +47,7 @@ def serve(
         typer.Option(
             envvar="AUDIOTOOL_TOKEN",
             metavar="TEXT",
-            help="Clients bring it as `Authorization: Bearer TEXT` or ?token=TEXT.",
+            help="Clients send it as `Authorization: Bearer TEXT` or ?token=TEXT.",
             show_default=False,
         ),
     ] = None,
@@ -64,10 +62,15 @@ def serve(
     ] = None,
     idle: Annotated[
         float,
-        typer.Option(min=1.0, callback=a_number, metavar="SECONDS", help="A stream ends when nothing comes."),
+        typer.Option(
+            min=1.0,
+            callback=a_number,
+            metavar="SECONDS",
+            help="A stream ends after this time without a message.",
+        ),
     ] = 60.0,
     upload: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="MB", help="Size of a file that is sent, at most.")
+        int, typer.Option(min=1, max=10_000, metavar="MB", help="Greatest size of a file that is sent.")
     ] = 64,
     device: Device = "auto",
     engine: EngineChoice = EngineKind.auto,

@@ -35,7 +35,7 @@ def train(
         typer.Option("--run", "--folder", help="Folder of the run, or else runs/NAME.", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the newest state: audiotool train --resume RUN.")
+        bool, typer.Option("--resume", help="Continue from the newest state: audiotool train --resume RUN.")
     ] = False,
     settings: Annotated[
         list[str] | None,
@@ -46,7 +46,8 @@ def train(
     ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of the training process; torch chooses by itself.")
+        int | None,
+        typer.Option(min=1, help="CPU threads of the training process; torch chooses unless given."),
     ] = None,
     as_json: AsJson = False,
     progress: ProgressChoice = ProgressKind.auto,

@@ -46,7 +46,7 @@ EngineChoice = Annotated[
     typer.Option(
         "--engine",
         metavar="ENGINE",
-        help="What runs the model: onnx (its exported graph), torch, or auto (the graph where there is one).",
+        help="Engine of the model: onnx (its exported graph), torch, or auto (the graph if there is one).",
         rich_help_panel="Computation",
     ),
 ]
@@ -87,7 +87,7 @@ ReportAudio = Annotated[
     typer.Option(
         "--report-audio",
         metavar="HOW",
-        help="Sound of an .html report: embed (one file to hand on), link (to the recordings where they lie),"
+        help="Sound of an .html report: embed (a single file), link (to the recordings at their paths),"
         " none; without it, embedded while it is small.",
         rich_help_panel="Report",
         show_default=False,
@@ -111,7 +111,7 @@ class ProgressKind(str, enum.Enum):
 ProgressChoice = Annotated[
     ProgressKind,
     typer.Option(
-        help="What is said on standard error: auto (bars on a terminal, lines elsewhere) or json, an event a"
+        help="Progress on standard error: auto (bars on a terminal, lines elsewhere) or json, an event a"
         " line: started, done, failed, seconds to go.",
         rich_help_panel="Report",
     ),
@@ -173,7 +173,7 @@ class TaskOptions:
         str | None,
         typer.Option(
             metavar="NAME|FILE",
-            help="A recipe: the checkpoint that training with it made.",
+            help="A recipe, for the checkpoint that was trained with it.",
             rich_help_panel="Model",
             show_default=False,
         ),
@@ -191,7 +191,7 @@ class TaskOptions:
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="What is scored, with commas; the task's unless given. Metrics that need no reference, as"
+            help="Metrics, with commas; the task's unless given. Metrics that need no reference, as"
             " dnsmos, are scored without --reference.",
             rich_help_panel="Report",
             show_default=False,
@@ -216,7 +216,7 @@ class TaskOptions:
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Do the I-th of N equal shares, as schedulers of clusters want: 3/64. The report's name gets"
+            help="Do the I-th of N equal shares, for schedulers of clusters: 3/64. The report's name gets"
             " -0003-of-0064.",
             rich_help_panel="Computation",
             show_default=False,
@@ -234,7 +234,7 @@ class TaskOptions:
     skip_existing: Annotated[
         bool,
         typer.Option(
-            "--skip-existing", help="Leave inputs out whose outputs exist: resume.", rich_help_panel="Files"
+            "--skip-existing", help="Skip inputs whose outputs exist, to resume.", rich_help_panel="Files"
         ),
     ] = False
     format: Annotated[
@@ -266,7 +266,7 @@ class TaskOptions:
             min=1,
             max=255,
             metavar="N",
-            help="Channels of bare samples, side by side; 1.",
+            help="Channels of bare samples, interleaved; 1 unless given.",
             rich_help_panel="Bare samples",
             show_default=False,
         ),
@@ -280,8 +280,8 @@ class TaskOptions:
             max=3600,
             callback=a_number,
             metavar="SECONDS",
-            help="Seconds a model step takes: memory against speed. Files 10, standard input 0.25, with --raw"
-            " one hop.",
+            help="Seconds of audio in a model step; longer steps are faster and take more memory. 10 for"
+            " files, 0.25 for standard input, one hop with --raw.",
             rich_help_panel="Computation",
             show_default=False,
         ),
@@ -290,7 +290,7 @@ class TaskOptions:
         bool,
         typer.Option(
             "--warm-up/--no-warm-up",
-            help="Let the model hear a file's first seconds once before it processes them, so that the"
+            help="Run the model over a file's first seconds before it processes them, so that the"
             " beginning is as good as the rest; --no-warm-up begins as live streams and pipes do.",
             rich_help_panel="Computation",
         ),
@@ -372,7 +372,7 @@ Mix = Annotated[
         max=1.0,
         callback=a_number,
         metavar="SHARE",
-        help="1: the output alone; 0: the input alone, aligned.",
+        help="1: only the output; 0: only the input, aligned.",
         rich_help_panel="Amount",
     ),
 ]

@@ -29,7 +29,7 @@ class SeparateOptions(TaskOptions):
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="What to separate into. Where background is named it is the rest of the input:"
+            help="Names of the outputs. The background is the rest of the input:"
             " speaker1,speaker2,background; speech,background takes the default denoiser.",
             rich_help_panel="Model",
             show_default=False,

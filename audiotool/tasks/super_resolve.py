@@ -36,8 +36,8 @@ class SuperResolveOptions(TaskOptions):
             max=96000,
             callback=a_number,
             metavar="HZ",
-            help="Where the content of the recordings ends; without it files are measured, and pipes follow"
-            " what they hear.",
+            help="Bandwidth of the recordings; without it that of files is measured, and that of pipes"
+            " estimated.",
             rich_help_panel="Amount",
             show_default=False,
         ),
@@ -48,12 +48,13 @@ class SuperResolveOptions(TaskOptions):
 
 
 class SuperResolve(InferenceTask):
-    """Restore the band above what a recording holds: telephone speech, old recordings, dull microphones.
+    """Restore the band above that of a recording: telephone speech, old recordings, dull microphones.
 
-    The band that is there passes unchanged. How far it reaches is measured first and told: a recording may
-    hold less than its sample rate says. From 2 kHz on everything above is filled, up to half of the output's
-    sample rate; what holds sound up to there is left as it is, and told so. What comes through a pipe is not
-    measured first: where its content ends is followed, or given by --bandwidth.
+    The input's band passes unchanged. Its bandwidth is measured and reported,
+    because it may be less than the sample rate allows. From 2 kHz on the band
+    above it is filled, up to half of the output's rate. A recording with content
+    up to there stays unchanged, which is reported. The bandwidth of a pipe is
+    estimated from the spectrum so far, or given by --bandwidth.
 
     audiotool super-resolve telephone.wav -o full.wav
     audiotool super-resolve telephone.wav -o wide.wav --rate 16000

@@ -51,7 +51,7 @@ class VocodeOptions(TaskOptions):
         typer.Option(
             "--f0",
             metavar="PATH",
-            help="F0 in Hz a frame (.npy) for mel files and vocoders that want it; a folder for several.",
+            help="F0 in Hz of each frame (.npy), for mel files and vocoders with F0; a folder for several.",
             rich_help_panel="Mel",
             show_default=False,
         ),
