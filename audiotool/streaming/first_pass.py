@@ -86,8 +86,8 @@ class FirstPass:
         return found
 
     def _at_model(self, resampled: NDArray[np.float32]) -> Chunk:
-        heard = np.asarray(resampled, np.float32)
-        return fold(self._downmix.feed(heard) if self._downmix else heard, self._engine.channels)
+        samples = np.asarray(resampled, np.float32)
+        return fold(self._downmix.feed(samples) if self._downmix else samples, self._engine.channels)
 
 
 class LevelMeter:

@@ -1,8 +1,9 @@
 """Separate all channels of a recording by the masks of their mono mix, so that a stem is one speaker in each.
 
 A model of one channel that processed each by itself might give a speaker to one stem in the left channel and
-to another in the right. It therefore hears the mono mix alone. Its stems and the mix have a complex ratio in
-every bin of a short-time spectrum; this mask is applied to every channel.
+to another in the right. The model therefore gets the mono mix only. The complex ratio of each stem to the
+mix, in
+every bin of a short-time spectrum, is the mask of every channel.
 
     channels ──┬── mono mix ──┬── model ── stems ──┐
                │              └────────────────── masks ──(x)── stems of every channel
@@ -23,25 +24,25 @@ from audiotool.streaming.queue import SampleQueue
 
 HOP_SECONDS = 0.016
 GREATEST = 2.0
-"""The greatest mask: where the mix cancels what a channel holds, the ratio has no meaning."""
+"""Greatest absolute value of a mask; the ratio is meaningless where the mix cancels a channel."""
 TINY = 1e-12
 """Power (of a bin, full scale 1) that keeps the ratio finite in silence."""
 
 
 def are_separated_together(engine: Engine, channels: int) -> bool:
-    """Whether streams of so many channels need one decision about who is who."""
+    """Return whether streams of so many channels need one order of speakers for all channels."""
     return are_interchangeable(engine.stems) and engine.channels == 1 and channels > 1
 
 
 class SharedMasks(Carrier):
-    """The mono mix for a model, and the stems of every channel from those of the mix.
+    """Computes the mono mix for a model, and the stems of every channel from those of the mix.
 
     Args:
         sample_rate: Hz of the signals.
-        stems, channels: how many.
+        stems, channels: number of stems and of channels.
     """
 
-    carries = ("_downmix", "_heard", "_rows", "_sums", "_early")
+    carries = ("_downmix", "_waiting", "_rows", "_sums", "_early")
 
     def __init__(self, sample_rate: int, stems: int, channels: int) -> None:
         self.hop = max(1, round(HOP_SECONDS * sample_rate))
@@ -49,8 +50,8 @@ class SharedMasks(Carrier):
         # The square root of a periodic Hann window.
         self._window = np.sin(np.pi * np.arange(2 * self.hop) / (2 * self.hop)).astype(np.float32)
         self._downmix = StreamingDownmix(channels)
-        # Channels and their mix, until the stems of the same time are there.
-        self._heard = SampleQueue(channels + 1)
+        # Channels and their mix, until the model has returned the stems of the same samples.
+        self._waiting = SampleQueue(channels + 1)
         # Channels, mix and stems from the next frame's first sample on.
         self._rows = np.zeros((channels + 1 + stems, self.hop), np.float32)
         self._sums = np.zeros((stems, channels, self.hop), np.float32)
@@ -62,18 +63,18 @@ class SharedMasks(Carrier):
         return 2 * self.hop - 1
 
     def mix(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take the next samples of the channels, (channels, time) -> the mix (1, time)."""
+        """Return the mono mix (1, time) of the next samples of the channels (channels, time)."""
         mixed = self._downmix.feed(block)
-        self._heard.push(np.concatenate((block, mixed)))
+        self._waiting.push(np.concatenate((block, mixed)))
         return mixed
 
     def feed(self, stems: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Stems of the mix (stems, 1, time) -> those of the channels (stems, channels, time')."""
-        heard = self._heard.pop(stems.shape[-1])
-        return self._advance(np.concatenate((heard, stems[:, 0])))
+        """Return the stems of the channels (stems, channels, time') for stems of the mix (stems, 1, time)."""
+        waiting = self._waiting.pop(stems.shape[-1])
+        return self._advance(np.concatenate((waiting, stems[:, 0])))
 
     def flush(self) -> NDArray[np.float32]:
-        """End the stream: the stems' last samples."""
+        """End the stream and return the last samples of the stems."""
         left = self._rows.shape[-1] - self._early
         return self._advance(np.zeros((len(self._rows), 2 * self.hop), np.float32))[..., :left]
 
