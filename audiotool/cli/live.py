@@ -35,7 +35,7 @@ WARNING_SECONDS = 10.0
 """Least seconds between two warnings of underruns."""
 
 QUIETEST_DB = -60.0
-BAR = 20
+BAR = 12
 """Width of a meter in characters."""
 
 
@@ -272,8 +272,8 @@ def meter_line(loop: LiveLoop) -> str:
     parts = [
         f"in {_bar(levels.before)}  out {_bar(levels.after)}",
         f"{loop.latency_seconds * 1000:.0f} ms",
-        _gaps(loop),
         "BYPASS (b)" if loop.bypass else "b bypass, q quit",
+        _gaps(loop),
     ]
     return "  ".join(parts)
 
@@ -286,7 +286,7 @@ def _bar(peak: float) -> str:
 
 def _gaps(loop: LiveLoop) -> str:
     lost = f", {loop.lost_seconds:.2f} s of input lost" if loop.lost_seconds else ""
-    reopened = f", devices opened again {loop.reopened} times" if loop.reopened else ""
+    reopened = f", devices reopened: {loop.reopened}" if loop.reopened else ""
     return f"{loop.underruns} underruns, {loop.overruns} overruns{lost}{reopened}"
 
 

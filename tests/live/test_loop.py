@@ -390,7 +390,7 @@ def test_a_stream_that_stops_is_opened_again(monkeypatch: pytest.MonkeyPatch, tm
     assert backend.stream is not None
     assert backend.stream.form.buffer_seconds == 4 * BLOCK / RATE
     assert json.loads(output[output.index("{") :])["reopened"] == 2
-    assert "devices opened again 2 times" in output
+    assert "devices reopened: 2" in output
     before, after = (soundfile.info(str(place)).frames for place in places)
     assert before == after > 8 * BLOCK
 
