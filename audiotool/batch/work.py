@@ -30,7 +30,7 @@ Status = Literal["done", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker needs to do its jobs.
+    """The settings of all workers of a batch.
 
     Args:
         processor: processes an input.
@@ -53,7 +53,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """The result of a job.
 
     Args:
         status: "done", "skipped" (its outputs were there), or "failed".

@@ -1,7 +1,8 @@
-"""How far up a recording's content reaches, whatever its sample rate says.
+"""Measure the bandwidth of a recording, which may be less than half of its sample rate.
 
-A file at 16 kHz is often one at 8 kHz that somebody resampled: above 4 kHz there is nothing. Super-resolution
-needs to know where to begin.
+A file at 16 kHz often has been resampled from 8 kHz and has no content above 4 kHz. Super-resolution extends
+a
+recording from its bandwidth on.
 """
 
 from __future__ import annotations

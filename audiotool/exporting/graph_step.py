@@ -133,12 +133,13 @@ def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
 
 
 def _noise(model: Model, generator: torch.Generator) -> Tensor:
-    """A chunk of `HOPS` hops."""
+    """Return a chunk of `HOPS` hops of noise."""
     return 0.1 * torch.randn(BATCH, model.input_channels, HOPS * model.hop_length, generator=generator)
 
 
 def _signature(state: State) -> dict[str, Any]:
-    """Of each leaf what stays in a steady state: a tensor's shape and type, anything else itself."""
+    """Return the parts of each leaf that stay the same in a steady state: shape and type of a tensor, other
+    values."""
     return {
         name: (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for name, leaf in _named(state)
     }
