@@ -118,7 +118,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     else:
         _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
-    if len(outcomes) > 1 and (failures or not options.quiet) and not as_events:
+    if len(outcomes) != 1 and (failures or not options.quiet) and not as_events:
         say(batch_summary(outcomes, time.monotonic() - began))
     if failures:
         raise typer.Exit(1)

@@ -87,6 +87,7 @@ def test_a_batch_in_one_line() -> None:
     assert batch_summary(outcomes("done", "done"), 0.5) == (
         "2 files done; 4.0 s of audio in 0.5 s, 8.0x real time"
     )
+    assert batch_summary([], 0.5) == "0 files done"
     assert batch_summary(outcomes("failed", "failed"), 0.5) == "2 of 2 files failed"
     assert batch_summary(outcomes("done", "skipped", "failed"), 1.0).startswith(
         "1 of 3 files failed, 1 were there already; 4.0 s"

@@ -98,3 +98,15 @@ def test_a_report_of_no_files_has_a_page(folder: Path) -> None:
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["output"] == ["page.html"]
     assert "No files." in Path("page.html").read_text()
+
+
+def test_a_share_without_files_is_a_report_of_none(folder: Path) -> None:
+    formats = [word for ending in ("html", "json", "csv", "md") for word in ("--report", f"r.{ending}")]
+    done = run("denoise", "in", "-o", "out", "--shard", "9/9", *formats)
+    assert done.exit_code == 0, done.output
+    assert "0 files done" in done.output
+    assert "No files." in Path("r-0009-of-0009.html").read_text()
+    assert json.loads(Path("r-0009-of-0009.json").read_text())["files"] == []
+    again = run("report", "merge", "r-0009-of-0009.csv", "-o", "all.html", "-o", "all.md")
+    assert again.exit_code == 0, again.output
+    assert "No files." in Path("all.html").read_text()
