@@ -104,6 +104,8 @@ class AudioReader:
             frames = self._file.frames
         else:
             frames = self._open()
+        if frames is not None and not 0 <= frames <= LARGEST_COUNT:
+            frames = None
         if self._file.subtype.startswith("MPEG_LAYER"):
             self._slack = MP3_SLACK
         self.info = AudioInfo(
@@ -116,13 +118,15 @@ class AudioReader:
 
     def _open(self) -> int | None:
         """Open a source that can seek; return the number of its samples, None if its header has none."""
+        self._source = _Seekable(self._source)
         try:
             self._file = ForwardFile(self._source)
         except Exception as error:
             # PyAV may know a header that libsndfile refuses.
             self._file = self._open_media(error)
             return self._file.frames if self._file.frames > 0 else None
-        return self._file.frames if self._file.frames <= LARGEST_COUNT else None
+        frames: int = self._file.frames
+        return frames
 
     def __enter__(self) -> AudioReader:
         return self
@@ -266,6 +270,30 @@ class AudioReader:
             f"{self.name} is truncated: {actual / rate:.2f} s of {declared / rate:.2f} s are there,"
             " and only they are processed"
         )
+
+
+class _Seekable:
+    """A file in which an invalid seek does nothing.
+
+    Damaged headers make libraries seek to before the beginning. soundfile and PyAV would print the error's
+    traceback.
+
+    Args:
+        file: open for reading; it can seek.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Seek, and return the position."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return self._file.tell()
 
 
 class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]

@@ -117,6 +117,18 @@ def test_invalid_headers_are_refused(fmt: bytes, message: str) -> None:
         piped(wav(fmt, bytes(400)))
 
 
+@pytest.mark.parametrize("size", [1 << 62, (1 << 64) - 1, 1 << 63])
+def test_an_rf64_of_impossible_size_is_of_unknown_length(size: int) -> None:
+    ds64 = struct.pack("<4sIQQQI", b"ds64", 28, size, size, 0, 0)
+    data = wav(plain(), bytes(400), ds64)
+    at = data.index(b"data")
+    data = b"RF64\xff\xff\xff\xff" + data[8 : at + 4] + b"\xff\xff\xff\xff" + data[at + 8 :]
+    found, reader = piped(data, 99)
+    assert len(found) == 200
+    assert reader.info.frames is None
+    assert reader.warnings == []
+
+
 def test_chunks_before_and_behind() -> None:
     data = (np.arange(101) - 50).astype(np.int8).tobytes()
     note = b"note" + struct.pack("<I", 3) + b"abc\0"

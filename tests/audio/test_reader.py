@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -164,6 +165,32 @@ def test_wrong_ending_is_read_by_its_content(tmp_path: Path) -> None:
     renamed = path.rename(tmp_path / "a.wav")
     assert probe(renamed).format == "FLAC"
     np.testing.assert_allclose(read(renamed)[0], speech_like(0.5, 16000), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("RF64", "FLOAT"),
+        ("W64", "PCM_24"),
+        ("AIFF", "PCM_16"),
+        ("CAF", "PCM_16"),
+        ("AU", "ULAW"),
+    ],
+)
+def test_a_damaged_header_prints_nothing(
+    container: str, subtype: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each byte of a header, one after the other, as its least and its greatest value."""
+    path = tmp_path / "a.wav"
+    soundfile.write(str(path), speech_like(0.05, 16000)[0], 16000, subtype, format=container)
+    data = path.read_bytes()
+    for at in range(min(len(data), 160)):
+        for value in (0, 255):
+            path.write_bytes(data[:at] + bytes([value]) + data[at + 1 :])
+            with contextlib.suppress(InputError):
+                read(path)
+    assert capfd.readouterr() == ("", "")
 
 
 class Trickle(io.RawIOBase):
