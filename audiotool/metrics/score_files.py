@@ -230,6 +230,11 @@ def _compare_blocks(
     for channel in range(first.channels):
         pair = Pair.of_blocks(partial(_blocks, reference, other, channel), first.sample_rate, edge_hz)
         each.append(measure_all(pair, found))
+    counted = pair.facts[0].length
+    if first.frames == second.frames and counted < (first.frames or 0):
+        row.notes.append(
+            f"{other.name} or its reference has fewer samples than its header says: the first {counted} count"
+        )
     return mean_of_channels(each, metrics)
 
 

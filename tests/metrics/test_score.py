@@ -375,3 +375,17 @@ def test_intrusive_metrics_compare_whole_recordings(tmp_path: Path, monkeypatch:
     assert score_pair(FilePair("a", silent, same), ["snr"]).reasons["snr"] == "the reference is silent"
     row = score_pair(FilePair("a", reference, same, tmp_path / "missing.wav"), ["snr"])
     assert row.values["snr"].value is not None
+
+
+def test_a_long_file_that_is_cut_off_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiotool.metrics.score_files.LONG_S", 0.1)
+    clean = speech_like(3.0, RATE)
+    reference = write(tmp_path / "clean.mp3", clean)
+    whole = write(tmp_path / "out.mp3", noisy(clean)).read_bytes()
+    cut = tmp_path / "cut.mp3"
+    cut.write_bytes(whole[: len(whole) // 2])
+    row = score_pair(FilePair("a", reference, cut), ["si_sdr"])
+    assert row.values["si_sdr"].value is not None
+    [note] = row.notes
+    assert "fewer samples than its header says" in note
+    assert not score_pair(FilePair("a", reference, tmp_path / "out.mp3"), ["si_sdr"]).notes
