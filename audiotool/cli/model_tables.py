@@ -71,7 +71,13 @@ def change(before: float | None, after: float | None) -> str:
     """Return a score without and with processing: "1.26→1.96"."""
     if after is None:
         return ""
-    return f"{after:.3g}" if before is None else f"{before:.3g}→{after:.3g}"
+    return _brief(after) if before is None else f"{_brief(before)}→{_brief(after)}"
+
+
+def _brief(score: float) -> str:
+    """Return a score in three digits, or in two if it takes more than five characters."""
+    digits = f"{score:.3g}"
+    return digits if len(digits) <= 5 else f"{score:.2g}"
 
 
 def _costs(rows: Sequence[Row]) -> list[str]:
