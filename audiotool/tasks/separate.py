@@ -40,10 +40,11 @@ class SeparateOptions(TaskOptions):
 class Separate(InferenceTask):
     """Take a recording apart: speakers, or instruments, or speech and background.
 
-    Every stem becomes a file, DIR/NAME.STEM.wav. Speakers are separated by the mono mix of all channels: a
-    stem is one speaker in every channel. Of more than two speakers some share a stem, and where one speaks
-    alone the other stem is quiet. Where --stems names background, the stems add up to the input, but for what
-    a format rounds or limits. A denoiser's checkpoint gives speech and background.
+    Every stem becomes a file, DIR/NAME.STEM.wav. Speakers are separated by
+    the mono mix of all channels: a stem is one speaker in every channel. Where
+    one speaks alone the other stem is quiet; of three two share a stem. Where
+    --stems names background, the stems add up to the input, but for what a
+    format rounds or limits. A denoiser's checkpoint gives speech and background.
 
     audiotool separate interview.wav -o stems/
     audiotool separate interview.wav -o stems/ --stems speaker1,speaker2,background
