@@ -34,16 +34,17 @@ class Benchmark:
     """Results of a benchmark.
 
     Args:
-        latency, latency_ms: of the algorithm, in output samples and milliseconds; for a model that looks
-            ahead, its segments included.
-        hop_latency_ms: of a live stream at the model's rate, with its hop; None for models that cannot be
-            stepped.
-        resampled_latency_ms: of one at 48 kHz, with hop and resampling; None for vocoders, too.
-        hop_ms: audio a live step consumes; None for models that cannot be stepped.
+        latency, latency_ms: algorithmic latency in output samples and milliseconds, including the segments of
+            models that look ahead.
+        hop_latency_ms: latency of a live stream at the model's rate, including its hop; None for models that
+            cannot be stepped.
+        resampled_latency_ms: latency of a live stream at 48 kHz, including hop and resampling; None also for
+            vocoders.
+        hop_ms: duration of the audio of a live step; None for models that cannot be stepped.
         real_time_factor: seconds of audio processed in a second, in chunks as files are.
         step_ms: percentiles of the time a live step of one hop takes, once it has begun to emit.
-        live_share: median step over hop, the part of real time that a live stream computes.
-        peak_memory_mb: of the whole process, Python and the engine included; None where it is not known.
+        live_share: median step over hop: share of real time that a live stream computes.
+        peak_memory_mb: peak memory of the process, including Python and the engine; None if unknown.
         macs_per_second: multiply-accumulates for a second of audio; None where they were not counted.
         engine: "onnx" or "torch".
     """
@@ -115,14 +116,14 @@ def step_times(engine: Engine, seconds: float) -> list[float]:
     """Return the time in ms of each live step of one hop; steps before the first output do not count."""
     streamer = CausalStreamer(engine)
     noise, hop = _noise(engine, seconds), engine.hop_length
-    times, begun = [], False
+    times, has_emitted = [], False
     for n in range(min(STEPS, -(-noise.shape[-1] // hop))):
         before = time.perf_counter()
         emitted = streamer.feed(noise[..., n * hop : (n + 1) * hop]).shape[-1] > 0
         elapsed = time.perf_counter() - before
-        if begun:
+        if has_emitted:
             times.append(1000 * elapsed)
-        begun = begun or emitted
+        has_emitted = has_emitted or emitted
     return times
 
 
@@ -150,7 +151,7 @@ def items_per_second(engine: Engine) -> float:
 
 
 def chunk_items(engine: Engine, seconds: float) -> int:
-    """Input items in `seconds`, at least one."""
+    """Return the number of input items in `seconds`, at least one."""
     return max(1, round(seconds * items_per_second(engine)))
 
 

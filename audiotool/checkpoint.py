@@ -8,7 +8,7 @@ Metadata is one JSON document under the key "audiotool":
     recipe      the resolved recipe it was trained with, or null when imported
     sample_rate, licence, sources (data sets and their licences), metrics, version, created, notes
 
-Nothing is unpickled here.
+Nothing is unpickled, so that a checkpoint cannot run code.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SUCCEEDED = {
     "wideband-16k": "super-resolve-48k with --rate 16000",
     "wideband-24k": "super-resolve-48k with --rate 24000",
 }
-"""Bundled checkpoints of earlier versions, and what does their work."""
+"""Bundled checkpoints of earlier versions -> their replacements."""
 
 EngineName = Literal["auto", "onnx", "torch"]
 """Names of engines: an exported graph in onnxruntime, the model in PyTorch, or a choice by device and
@@ -77,7 +77,7 @@ class Metadata:
         model: {"name": registered name, "config": every hyper-parameter}.
         sample_rate: Hz of the model's waveforms.
         recipe: resolved recipe, None when imported.
-        licence: of the weights.
+        licence: licence of the weights.
         sources: data sets, each {"name", "licence", ...}.
         metrics: measured values, {"set": {"metric": value}}.
         commands: command lines that measure them again.
@@ -373,8 +373,10 @@ def verify() -> dict[str, str]:
 
 
 STATE_KEYS = (b"optimiser", b"average", b"progress", b"examples")
+"""Keys of a training's state."""
+
 STATE_HEAD = 1 << 20
-"""Keys of a training's state, and the number of bytes of its pickle in which they are looked for."""
+"""Number of bytes of a state's pickle in which the keys are searched."""
 
 
 def refuse_state(path: Path) -> None:
@@ -391,7 +393,7 @@ def refuse_state(path: Path) -> None:
             names = archive.open(name).read(STATE_HEAD) if name else b""
     except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
         return
-    # The bytes are only searched, not unpickled.
+    # The bytes are searched and not unpickled, because unpickling can run code.
     if all(key in names for key in STATE_KEYS):
         run = path.parent.parent
         exported = sorted(run.glob("*.safetensors"), key=lambda p: "-best" not in p.stem)

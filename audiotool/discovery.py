@@ -4,15 +4,13 @@ Models, losses, tasks, metrics and importers are all found the same way: a class
 of its package. Names use hyphens (`parallel-wavegan`), modules underscores (`parallel_wavegan.py`).
 
 Other packages add classes by entry points. The group is the package's dotted name, the name of the entry
-point
-is that of the class:
+point is that of the class:
 
     [project.entry-points."audiotool.metrics"]
     wer = "recogniser_scores:WordErrorRate"
 
 Entry points are read when a name is not one of the project's, or when all are listed. A broken one is left
-out,
-and one line in the log names its package.
+out, and one line in the log names its package.
 """
 
 from __future__ import annotations

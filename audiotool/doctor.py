@@ -1,7 +1,7 @@
-"""Check what is installed and whether it fits together. Works without PyTorch, or when it cannot be imported.
+"""Check the installation: packages and versions, devices and checkpoints. It needs no working PyTorch.
 
-Nothing heavy is imported at the top, and packages are tried in a child process: a package that raises, or
-takes the interpreter down with it, is a finding.
+Heavy packages are not imported at the top but in a child process, so that a package that raises, or ends the
+interpreter, becomes a finding.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CORE = {
     "PyYAML": "yaml",
     "platformdirs": "platformdirs",
 }
-"""Distributions audiotool needs, and what they are imported as."""
+"""Required distributions -> names of their modules."""
 
 OPTIONAL = {
     "torch": {"torch": "torch", "torchaudio": "torchaudio"},
@@ -51,10 +51,10 @@ OPTIONAL = {
     "live": {"sounddevice": "sounddevice"},
     "remote": {"fsspec": "fsspec"},
 }
-"""Distributions that each extra adds, and what they are imported as.
+"""Distributions of each extra -> names of their modules.
 
-PyAV has a check of its own. Not tried are speechmos and mapss-measures, which audiotool does not import, and
-Ray, which takes seconds.
+`check_media` checks PyAV. Not imported are speechmos and mapss-measures, which audiotool does not import
+either, and Ray, which takes seconds.
 """
 
 PURPOSES = {
@@ -72,7 +72,7 @@ PURPOSES = {
 }
 
 NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
-"""Packages that import torch, and torchaudio where it is there: they fail when either does."""
+"""Packages that import torch, and torchaudio if it is installed: they fail if either fails."""
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -84,10 +84,10 @@ class Finding:
     """One line of the diagnosis.
 
     Args:
-        what: the thing that was looked at.
-        status: "problem" when audiotool does not work as it should, "note" when it is worth knowing.
-        detail: what was found.
-        fix: a command or an action, "" when nothing needs one.
+        what: name of the checked part.
+        status: "problem" if a feature of audiotool fails, "note" for other useful facts.
+        detail: result of the check.
+        fix: a command or an action; "" if none is needed.
     """
 
     what: str
@@ -97,10 +97,10 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """All checks, each of which may fail without taking the others with it."""
+    """Run all checks; a check that raises becomes a finding, and the others go on."""
     optional = {name: module for extra in OPTIONAL.values() for name, module in extra.items()} | {"av": "av"}
-    wanted = [module for name, module in optional.items() if _version(name) is not None]
-    errors = import_errors([*CORE.values(), *wanted])
+    installed = [module for name, module in optional.items() if _version(name) is not None]
+    errors = import_errors([*CORE.values(), *installed])
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
         lambda: check_packages(errors),
@@ -121,7 +121,7 @@ def diagnose() -> list[Finding]:
 
 
 def import_errors(modules: list[str]) -> dict[str, str]:
-    """Import modules in child processes; return what went wrong, by module."""
+    """Import modules in child processes; return errors by module."""
     script = (
         "import importlib, sys\n"
         "for name in sys.argv[1:]:\n"
@@ -150,7 +150,7 @@ def import_errors(modules: list[str]) -> dict[str, str]:
 
 
 def check_python() -> Iterator[Finding]:
-    """The interpreter's version."""
+    """Check the interpreter's version."""
     version = platform.python_version()
     where = f"{version} on {platform.system()} {platform.machine()} ({sys.executable})"
     if sys.version_info[:2] < OLDEST_PYTHON:
@@ -161,7 +161,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
-    """Every package that is needed or installed imports, and has a version that audiotool accepts."""
+    """Check that required and installed packages can be imported and have accepted versions."""
     accepted = _accepted_versions()
     for distribution, module in CORE.items():
         yield from _check_package(distribution, module, errors, accepted)
@@ -180,41 +180,41 @@ def _check_package(
     distribution: str, module: str, errors: dict[str, str], accepted: dict[str, str]
 ) -> Iterator[Finding]:
     version = _version(distribution)
-    wanted = accepted.get(distribution.lower(), "")
-    install = f'{_pip()} "{distribution}{wanted}"'
+    accepted_range = accepted.get(distribution.lower(), "")
+    install = f'{_pip()} "{distribution}{accepted_range}"'
     if version is None:
         yield Finding(distribution, "problem", "not installed", install)
-    elif not _satisfies(version, wanted):
-        yield Finding(distribution, "problem", f"{version}, but {wanted} is needed", install)
+    elif not _satisfies(version, accepted_range):
+        yield Finding(distribution, "problem", f"{version}, but {accepted_range} is needed", install)
     elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
         yield Finding(distribution, "note", f"{version}, cannot be tried until torch and torchaudio import")
     elif module in errors:
         detail = f"{version} does not import: {errors[module]}"
-        yield Finding(distribution, "problem", detail, _import_fix(distribution, wanted))
+        yield Finding(distribution, "problem", detail, _import_fix(distribution, accepted_range))
     else:
         yield Finding(distribution, "ok", version)
 
 
-def _import_fix(distribution: str, wanted: str) -> str:
-    """Return the command that mends a package that does not import."""
+def _import_fix(distribution: str, accepted_range: str) -> str:
+    """Return the command that repairs a package that cannot be imported."""
     if distribution in ("torch", "torchaudio"):
         return _torch_fix()
     if distribution == "sounddevice":
         return PORTAUDIO
-    return f'{_pip()} --force-reinstall "{distribution}{wanted}"'
+    return f'{_pip()} --force-reinstall "{distribution}{accepted_range}"'
 
 
 def _torch_fix() -> str:
-    """Return the command that installs torch and torchaudio anew, together, so that their builds fit."""
+    """Return the command that reinstalls torch and torchaudio together, in compatible builds."""
     command = f"{_pip()} --force-reinstall torch torchaudio"
     if (_version("torch") or "").endswith("+cpu"):
-        # The usual index's torchaudio wants CUDA libraries that a CPU-only torch does not bring.
+        # The default index's torchaudio needs CUDA libraries, which a CPU-only torch does not install.
         command += f" --index-url {CPU_INDEX}"
     return command
 
 
 def check_audio() -> Iterator[Finding]:
-    """libsndfile is there and reads the usual formats."""
+    """Check that libsndfile is installed and reads the usual formats."""
     try:
         import soundfile
     except (ImportError, OSError) as error:
@@ -233,7 +233,7 @@ def check_audio() -> Iterator[Finding]:
 
 
 def check_media(error: str | None) -> Iterator[Finding]:
-    """PyAV imports, where it is installed."""
+    """Check that PyAV, if installed, can be imported."""
     films = "M4A, MP4, WebM, MKV and the like"
     version = _version("av")
     if version is None:
@@ -246,7 +246,7 @@ def check_media(error: str | None) -> Iterator[Finding]:
 
 
 def check_devices(torch_error: str | None) -> Iterator[Finding]:
-    """Accelerators that PyTorch can use."""
+    """List the accelerators that PyTorch can use."""
     if _version("torch") is None:
         yield Finding("devices", "ok", "cpu")
         return
@@ -266,15 +266,15 @@ def check_devices(torch_error: str | None) -> Iterator[Finding]:
 
 
 def check_threads() -> Iterator[Finding]:
-    """Cores this process may use, and limits set from outside."""
+    """List the cores that this process may use, and OMP_NUM_THREADS if it is set."""
     cores = core_count()
     limit = os.environ.get("OMP_NUM_THREADS")
-    said = f", limited to {limit} by OMP_NUM_THREADS" if limit else ""
-    yield Finding("threads", "ok", f"{cores} cores{said}")
+    limits = f", limited to {limit} by OMP_NUM_THREADS" if limit else ""
+    yield Finding("threads", "ok", f"{cores} cores{limits}")
 
 
 def check_checkpoints() -> Iterator[Finding]:
-    """Bundled checkpoints are those that were released."""
+    """Check that bundled checkpoints are those that were released."""
     try:
         from audiotool import checkpoint
     except (ImportError, OSError) as error:
@@ -303,7 +303,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _accepted_versions() -> dict[str, str]:
-    """Version ranges by lower-case distribution name, extras' too, from audiotool's own metadata."""
+    """Return accepted versions by lower-case distribution name, extras included, from our metadata."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -316,9 +316,9 @@ def _accepted_versions() -> dict[str, str]:
     return found
 
 
-def _satisfies(version: str, wanted: str) -> bool:
-    """Whether a release number lies in a range made of >= and <."""
-    for condition in filter(None, (part.strip() for part in wanted.split(","))):
+def _satisfies(version: str, accepted: str) -> bool:
+    """Return whether a release number lies in a range of conditions >= and <."""
+    for condition in filter(None, (part.strip() for part in accepted.split(","))):
         match = re.match(r"(>=|<)\s*([\d.]+)$", condition)
         if match is None:
             continue
@@ -329,7 +329,7 @@ def _satisfies(version: str, wanted: str) -> bool:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """("2", "11", "0") of "2.11.0+cpu", as integers and without trailing zeros."""
+    """Parse "2.11.0+cpu" to (2, 11): integers without trailing zeros."""
     match = re.match(r"\d+(\.\d+)*", version)
     numbers = [int(n) for n in match.group().split(".")] if match else []
     while numbers and numbers[-1] == 0:

@@ -30,7 +30,7 @@ class Facts:
     """Facts of a model that are known without running it.
 
     Args:
-        latency: output samples by which the result lags; None when the model looks ahead without bound.
+        latency: latency in output samples; None for unbounded look-ahead.
     """
 
     name: str
@@ -95,10 +95,10 @@ SHARED = {"base", "discriminators", "layers", "magnitude_phase", "registry", "vo
 
 
 def published() -> list[dict[str, Any]]:
-    """Facts of every architecture with its published settings, as they were counted.
+    """Return the stored facts of every architecture with its published settings.
 
-    `scripts/write_model_table.py` writes them: to build all networks takes seconds, and PyTorch. Models that
-    were added since are counted now.
+    `scripts/write_model_table.py` stores them, because building all networks takes seconds and needs PyTorch.
+    Facts of models without stored ones are computed.
     """
     text = (Path(models.__file__).parent / "published.json").read_text("utf-8")
     rows = {row["model"]: _with_tasks(**row) for row in json.loads(text)}
@@ -115,7 +115,7 @@ def published() -> list[dict[str, Any]]:
 
 
 def _with_tasks(model: str, takes: list[str], gives: list[str], **facts: Any) -> dict[str, Any]:
-    """A row with the tasks that are there now, and not when it was counted."""
+    """Return a row with the current tasks in place of the stored ones."""
     served = served_by(SimpleNamespace(takes=tuple(takes), gives=tuple(gives)))
     return {"model": model, "tasks": list(served), **facts}
 
@@ -142,12 +142,12 @@ def write_card(path: Path, card_path: Path | None = None, test: Path | None = No
 def measure(
     path: Path, task: str, test: Path, name: str, options: Sequence[str] = ()
 ) -> dict[str, dict[str, float]]:
-    """Mean scores of a checkpoint on a test set, by the task's own command.
+    """Compute mean scores of a checkpoint on a test set, with the task's command.
 
     Args:
         test: folder with noisy/ and clean/, as `audiotool data mix` renders it.
-        name: of the set, in the rows' names.
-        options: of the command.
+        name: name of the set in the names of rows.
+        options: options of the command.
     Returns:
         {"NAME, 3 files": {metric: mean}, "NAME, input": the same of the unprocessed files}.
     Raises:
@@ -162,8 +162,8 @@ def measure(
         command = [sys.executable, "-m", "audiotool", *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
         if done.returncode:
-            said = done.stderr.strip().splitlines() or ["it said nothing"]
-            raise InputError(f"{test} could not be processed: {said[-1]}")
+            complaints = done.stderr.strip().splitlines() or ["it said nothing"]
+            raise InputError(f"{test} could not be processed: {complaints[-1]}")
         found = json.loads(report.read_text(encoding="utf-8"))
     means = {column: values["mean"] for column, values in found["summary"].items()}
     rows = ((f"{name}, {len(found['files'])} files", ""), (f"{name}, input", "_noisy"))
@@ -176,7 +176,7 @@ def measure(
 
 
 def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
-    """Markdown of a checkpoint's card; what is not known is said to be unknown.
+    """Write a checkpoint's card as Markdown; missing facts are written as unknown.
 
     Args:
         digest: hexadecimal SHA-256 of the file.
@@ -229,7 +229,7 @@ def _latency(facts: Facts) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> str:
-    """One table over all sets: a row a set, a column a metric."""
+    """Write one table of all sets: a row for each set, a column for each metric."""
     sets = {name: values for name, values in metrics.items() if isinstance(values, Mapping)}
     columns = list(dict.fromkeys(key for values in sets.values() for key in values))
     if not columns:

@@ -21,8 +21,7 @@ def is_url(place: object) -> bool:
 @contextlib.contextmanager
 def in_utf8(path: str | Path) -> Iterator[str]:
     """Yield a path in UTF-8 for a library that accepts no other (safetensors); if the name is not UTF-8, one
-    that
-    refers to the open file.
+    that refers to the open file.
 
     Raises:
         OSError: the name is not UTF-8, and the file cannot be opened.

@@ -8,8 +8,7 @@
 
 Conditions that depend on a whole recording (`uses_level`, `extends_from_hz`, `warm_up_seconds`) are measured
 for arrays and files in a first pass. `stream` waits for the warm-up, uses a running estimate of the level,
-and
-does not measure the bandwidth. `live` and pipes have no warm-up either.
+and does not measure the bandwidth. `live` and pipes have no warm-up either.
 """
 
 from __future__ import annotations

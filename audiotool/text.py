@@ -1,8 +1,7 @@
 """Text from outside (names of files, tags, messages of libraries), prepared for display and for files.
 
 Python keeps the bytes of a name that is not UTF-8 as lone surrogates, which cannot be encoded. A name may
-also
-hold control characters of a terminal. All text on the screen goes through `printable`, all JSON through
+also hold control characters of a terminal. All text on the screen goes through `printable`, all JSON through
 `to_json`.
 """
 
@@ -14,8 +13,7 @@ import unicodedata
 from typing import Any
 
 # Control characters, separators of lines, marks and changes of the writing direction, characters without
-# width
-# (except the joiners that some scripts need), halves of surrogate pairs.
+# width (except the joiners that some scripts need), halves of surrogate pairs.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from audiotool.models.base import Model
 
 SLOW = 0.5
-"""Times real time below which a tenth of a second is measured, and no more."""
+"""Real-time factor below which only a tenth of a second is measured."""
 
 F0_HZ = 150.0
 
@@ -31,7 +31,7 @@ class VocoderSpeed:
         macs_per_second: multiply-accumulates for a second of sound.
         real_time_factor: seconds of sound made in a second of processor time, so that other programs on the
             machine show little.
-        latency_ms: what the model declares; None where it looks ahead without bound.
+        latency_ms: declared latency of the model; None for unbounded look-ahead.
         streams_by: "state", "exact context, A + B frames" or "cross-fade".
     """
 
@@ -45,18 +45,18 @@ class VocoderSpeed:
 
 
 def vocoders() -> list[str]:
-    """Names of the architectures that make a waveform of a mel."""
+    """Return the names of the architectures that synthesise a waveform from a mel."""
     from audiotool.models.registry import MODELS
 
     return [name for name, model in MODELS.all().items() if "mel" in model.takes]
 
 
 def measure_all(names: Sequence[str], seconds: float) -> Iterator[VocoderSpeed]:
-    """Measure one after the other, each when it is asked for.
+    """Measure vocoders lazily, one after another.
 
     Args:
-        names: architectures, as `vocoders` gives them.
-        seconds: of sound; of what is slower than half of real time a tenth of a second is made.
+        names: names from `vocoders`.
+        seconds: duration of the sound; a tenth of a second for vocoders slower than `SLOW`.
     """
     import torch
 
@@ -67,7 +67,7 @@ def measure_all(names: Sequence[str], seconds: float) -> Iterator[VocoderSpeed]:
 
 
 def published(name: str) -> Model:
-    """The model at its default configuration, folded for inference."""
+    """Build a model of the default configuration, with folded weights, for inference."""
     import torch
 
     from audiotool.models.registry import MODELS
@@ -79,7 +79,7 @@ def published(name: str) -> Model:
 
 
 def measure(model: Model, seconds: float) -> VocoderSpeed:
-    """Measure one."""
+    """Measure one vocoder."""
     from audiotool.engines.cost import count_macs
 
     quick = real_time_factor(model, 0.1)
@@ -96,7 +96,7 @@ def measure(model: Model, seconds: float) -> VocoderSpeed:
 
 
 def real_time_factor(model: Model, seconds: float) -> float:
-    """Seconds of sound in a second of this process's processor time."""
+    """Return the seconds of sound per second of this process's processor time."""
     x = features(model, seconds)
     begin = time.process_time()
     model.process(x)
@@ -104,7 +104,7 @@ def real_time_factor(model: Model, seconds: float) -> float:
 
 
 def features(model: Model, seconds: float) -> Tensor:
-    """(1, features, frames): random features of that duration; a channel beyond the mel is F0 in Hz."""
+    """Return random features (1, features, frames) of that duration; a channel after the mel is F0 in Hz."""
     import torch
 
     frames = max(1, round(seconds * model.sample_rate / model.upsampling))
@@ -118,7 +118,7 @@ def features(model: Model, seconds: float) -> Tensor:
 
 
 def streams_by(model: Model) -> str:
-    """Return the way in which a stream through the model equals the whole."""
+    """Return the mechanism by which the output of a stream equals that of a whole file."""
     if model.causal:
         return "state"
     if model.context is not None:

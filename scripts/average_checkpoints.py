@@ -3,13 +3,14 @@
     python scripts/average_checkpoints.py OUT.safetensors SHARE:CHECKPOINT SHARE:CHECKPOINT ...
         [--own PATTERN ...]
 
-Runs that begin with the same weights and hear other examples lie in one basin, and what lies between them
-often does better on what none of them heard than each (Wortsman et al., Model soups, ICML 2022,
-arXiv:2203.05482).
-A CHECKPOINT is a file or a bundled one's name; shares are brought to a sum of 1. What OUT says of itself is
-what the first checkpoint says, with the data sets of all and without its scores: scripts/bundle_checkpoint.py
-measures the average. Tensors that fit a PATTERN (`layers.*.beginning.*`) are the first's own: the others,
-whose settings may then differ, need not have them.
+Runs that begin with the same weights and train on other examples lie in one basin of the loss. Their average
+is often better on examples that none of them was trained on than each run is (Wortsman et al., Model soups,
+ICML 2022, arXiv:2203.05482).
+
+A CHECKPOINT is a file or a bundled one's name. Shares are normalised to a sum of 1. The metadata of OUT is
+that of the first checkpoint, with the data sets of all and without scores: scripts/bundle_checkpoint.py
+measures the average. Tensors that fit a PATTERN (`layers.*.beginning.*`) are taken from the first checkpoint.
+The others may lack them, and may differ in their settings.
 """
 
 from __future__ import annotations

@@ -292,9 +292,7 @@ class FileWriter(Writer):
         return (self.subtype in COMPANDED and self.subtype not in PLAIN) or self._form[:2] == PACKED
 
     def _fill_last_block(self) -> None:
-        """Write silence up to a whole block, because block codecs do so at closing, without checking for a
-        full
-        disk."""
+        """Fill the last block with silence: codecs do so at closing, without checking for a full disk."""
         if self._is_block_coded:
             filling = -self.frames % _block_frames(self._form)
             self._file.write(np.zeros((filling, self._file.channels), np.float32))
@@ -303,8 +301,7 @@ class FileWriter(Writer):
         """Read the file back, because libsndfile does not report that the end of a file did not fit the disk.
 
         The header has the number of plain samples. Coded samples are decoded. The bytes of a file of blocks
-        are
-        counted, because decoders take an incomplete block for a whole one.
+        are counted, because decoders take an incomplete block for a whole one.
 
         Raises:
             OSError: samples are missing.

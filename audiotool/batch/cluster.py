@@ -33,10 +33,10 @@ from audiotool.version import __version__
 log = logging.getLogger(__name__)
 
 RETRIES = 5
-"""How often a job is done again after its actor died, since the job's file may be the cause."""
+"""Greatest number of retries of a job whose actor died; its file may be the cause."""
 
 MAX_START_FAILURES = 3
-"""How many actors may die one after another while they start, before the batch is given up."""
+"""Number of consecutive actors that may die while they start before the batch fails."""
 
 CONNECT_SECONDS = 5.0
 """Seconds in which the address must answer."""
@@ -52,15 +52,15 @@ WAIT_SECONDS = 30.0
 
 
 QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
-"""Keep Ray from writing about dead workers to standard output, which is a pipe's."""
+"""Keep Ray from writing about dead workers to standard output, which may be a pipe with audio or JSON."""
 
 
 class Actor:
     """An actor on the cluster. `do` runs in one thread, the other methods in another.
 
     Args:
-        work: what is done to a job.
-        folder: the folder of relative paths.
+        work: settings of the processing of jobs.
+        folder: folder from which relative paths start.
         level: log level.
     """
 
@@ -90,9 +90,9 @@ class Actor:
     def do(self, job: Job) -> Outcome | None:
         """Do one job; None when it was stopped."""
         assert self._process is not None, "an actor is opened before it works"
-        unseen = self._unseen(job)
-        if unseen is not None:
-            return failed(job, f"{job.name}: {unseen}")
+        missing = self._missing_path(job)
+        if missing is not None:
+            return failed(job, f"{job.name}: {missing}")
         self._position = (0, None)
         try:
             return do(job, self._process, self._work, self._advance)
@@ -114,7 +114,7 @@ class Actor:
         """Stop the current job and remove its unfinished outputs."""
         self._stopped.set()
 
-    def _unseen(self, job: Job) -> str | None:
+    def _missing_path(self, job: Job) -> str | None:
         """Return a path that this machine does not see; None when it sees all."""
         inputs = (Path(place) for place in job.inputs if not is_url(place))
         folders = (path.parent for path in job.target.paths)
@@ -125,8 +125,8 @@ class Actor:
 
 
 @dataclass(eq=False)
-class _Hired:
-    """An actor and its job, as the calling process knows them."""
+class _RemoteActor:
+    """The calling process's handle of an actor and of its job."""
 
     handle: Any
     opened: bool = False
@@ -138,8 +138,8 @@ class Cluster:
 
     Args:
         address: "auto" for the cluster of this machine or of RAY_ADDRESS, HOST:PORT or ray://HOST:PORT.
-        work: what is done to a job.
-        count: number of actors; 0 is one a core of the cluster.
+        work: settings of the processing of jobs.
+        count: number of actors; 0 means one for each core of the cluster.
         watcher: receives the progress.
     Raises:
         DependencyError: Ray is not installed.
@@ -151,13 +151,13 @@ class Cluster:
         self._ray = _connect(address)
         self.work = work
         self.watcher = watcher
-        has = self._ray.cluster_resources()
-        self.count = count or max(1, int(has.get("CPU", 1)))
+        resources = self._ray.cluster_resources()
+        self.count = count or max(1, int(resources.get("CPU", 1)))
         self._resources: dict[str, float] = {"num_cpus": 1}
-        if work.processor.device != "cpu" and has.get("GPU"):
-            self._resources["num_gpus"] = min(1.0, int(has["GPU"] / self.count * 1000) / 1000)
+        if work.processor.device != "cpu" and resources.get("GPU"):
+            self._resources["num_gpus"] = min(1.0, int(resources["GPU"] / self.count * 1000) / 1000)
         self._class = self._ray.remote(Actor)
-        self._pending: dict[Any, _Hired] = {}
+        self._pending: dict[Any, _RemoteActor] = {}
         self._ended: deque[Outcome] = deque()
         self._deaths = 0
         self._retries: Counter[int] = Counter()
@@ -170,18 +170,18 @@ class Cluster:
         """
         self._jobs = jobs
         self._waiting = deque(range(len(jobs)))
-        count, silent = 0, 0.0
+        count, waited = 0, 0.0
         try:
             for _ in range(min(self.count, len(jobs))):
-                self._hire()
+                self._start_actor()
             while count < len(jobs):
                 ready, _ = self._ray.wait(list(self._pending), timeout=POLL_SECONDS)
                 for reference in ready:
-                    self._listen(reference)
+                    self._receive(reference)
                 if not ready:
-                    self._ask_positions()
-                    silent += POLL_SECONDS
-                    if silent == WAIT_SECONDS and not any(a.opened for a in self._pending.values()):
+                    self._update_positions()
+                    waited += POLL_SECONDS
+                    if waited == WAIT_SECONDS and not any(a.opened for a in self._pending.values()):
                         log.warning("waiting for the cluster: it has not started a worker yet")
                 count += len(self._ended)
                 while self._ended:
@@ -189,12 +189,12 @@ class Cluster:
         finally:
             self._stop()
 
-    def _hire(self) -> None:
+    def _start_actor(self) -> None:
         options = self._class.options(max_concurrency=3, max_restarts=0, **self._resources)
         handle = options.remote(self.work, os.getcwd(), log.getEffectiveLevel())
-        self._pending[handle.version.remote()] = _Hired(handle)
+        self._pending[handle.version.remote()] = _RemoteActor(handle)
 
-    def _listen(self, reference: Any) -> None:
+    def _receive(self, reference: Any) -> None:
         actor = self._pending.pop(reference)
         try:
             value = self._ray.get(reference)
@@ -213,7 +213,7 @@ class Cluster:
         actor.opened = True
         if isinstance(value, Outcome):
             self._finish(value)
-        self._deal(actor)
+        self._assign(actor)
 
     def _check_version(self, version: str, host: str) -> None:
         if version != __version__:
@@ -222,7 +222,7 @@ class Cluster:
                 " install the same on all"
             )
 
-    def _deal(self, actor: _Hired) -> None:
+    def _assign(self, actor: _RemoteActor) -> None:
         actor.index = self._waiting.popleft() if self._waiting else None
         if actor.index is None:
             self._ray.kill(actor.handle)
@@ -231,11 +231,11 @@ class Cluster:
         self.watcher.started(job)
         try:
             for path in job.target.paths:
-                # An actor that does not see the folder does not share files with this machine.
+                # Made here and not by the actor: an actor that does not see it does not share files with us.
                 path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             self._finish(failed(job, f"{job.name}: cannot write {path}: {cause(error)}"))
-            self._deal(actor)
+            self._assign(actor)
             return
         self._pending[actor.handle.do.remote(job)] = actor
 
@@ -243,7 +243,7 @@ class Cluster:
         self._ended.append(outcome)
         self.watcher.finished(outcome)
 
-    def _replace(self, actor: _Hired, error: Exception) -> None:
+    def _replace(self, actor: _RemoteActor, error: Exception) -> None:
         """Replace an actor that has died, and queue its job again."""
         if actor.index is None:
             self._deaths += 1
@@ -256,13 +256,13 @@ class Cluster:
             job = self._jobs[actor.index]
             self._finish(failed(job, f"{job.name}: {RETRIES + 1} workers died at it: {_reason(error)}"))
         if self._waiting:
-            self._hire()
+            self._start_actor()
 
-    def _ask_positions(self) -> None:
-        asked = {a.handle.position.remote(): a for a in self._pending.values() if a.index is not None}
-        ready, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=0.1) if asked else ([], [])
+    def _update_positions(self) -> None:
+        polled = {a.handle.position.remote(): a for a in self._pending.values() if a.index is not None}
+        ready, _ = self._ray.wait(list(polled), num_returns=len(polled), timeout=0.1) if polled else ([], [])
         for reference in ready:
-            index = asked[reference].index
+            index = polled[reference].index
             try:
                 position = self._ray.get(reference)
             except self._ray.exceptions.RayError:
@@ -307,25 +307,27 @@ def _connect(address: str) -> Any:
         os.environ.setdefault(name, value)
     import ray
 
-    asked = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
-    if asked != "auto":
-        _knock(asked)
+    resolved = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    if resolved != "auto":
+        _check_reachable(resolved)
     # Ray sets a handler of its own.
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(asked, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+        ray.init(resolved, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
     except ConnectionError as error:
         advice = "start one with `ray start --head`, or name its address: --cluster HOST:PORT"
-        what = "no Ray cluster runs here" if asked == "auto" else f"no Ray cluster answers at {asked}"
-        raise PlanError(f"{what}: {advice}") from error
+        problem = (
+            "no Ray cluster runs here" if resolved == "auto" else f"no Ray cluster answers at {resolved}"
+        )
+        raise PlanError(f"{problem}: {advice}") from error
     except Exception as error:
-        raise PlanError(f"the Ray cluster at {asked} cannot be used: {_reason(error)}") from error
+        raise PlanError(f"the Ray cluster at {resolved} cannot be used: {_reason(error)}") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
     return ray
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Check that the address answers, because Ray itself would try for minutes.
 
     Raises:

@@ -49,10 +49,10 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     expanded = {text: _expand(text, places, kind.endings) for text in inputs}
     missing = [text for text, of_text in expanded.items() if of_text is None]
     if missing:
-        raise PlanError(f"no such input: {listed(missing)}{_unread(missing, places)}")
+        raise PlanError(f"no such input: {listed(missing)}{_install_hint(missing, places)}")
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
-        raise PlanError(f"no {kind.noun} in {listed(inputs)}{_unread(inputs, places)}")
+        raise PlanError(f"no {kind.noun} in {listed(inputs)}{_install_hint(inputs, places)}")
     folders = Folders()
     unique = {folders.real(f.path): f for f in reversed(found)}
     return [f for f in found if unique[folders.real(f.path)] is f]
@@ -62,7 +62,7 @@ def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Foun
     """Expand one input; return None when it does not exist."""
     path = like_named(Path(text))
     if str(path) == PIPE:
-        # A file of that name, typed as ./-
+        # "./-" names a file, and "-" standard input.
         path = path.absolute()
     if path.is_dir():
         return _in_folder(path, _others(places, path), reads)
@@ -71,7 +71,7 @@ def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Foun
     return (_in_pattern(text, places, reads) or None) if glob.has_magic(text) else None
 
 
-def _unread(inputs: Sequence[str], places: Sequence[str]) -> str:
+def _install_hint(inputs: Sequence[str], places: Sequence[str]) -> str:
     """Return which extra to install when there are recordings that only it can read."""
     if media.is_there() or not any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
         return ""

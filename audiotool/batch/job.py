@@ -15,9 +15,9 @@ class Job:
     Args:
         name: name in progress and report: the input's path below the folder in which it was found.
         source: a path, or "-".
-        target: where outputs go.
+        target: paths of the outputs.
         references: clean versions, one for each stem; empty when there are none.
-        unscored: why this job has no references although other jobs have; "" otherwise.
+        unscored: reason why this job has no references although other jobs have; "" otherwise.
         companions: other files that are read with the source.
     """
 

@@ -45,17 +45,17 @@ class Layout:
     """The inputs, and where outputs go.
 
     Args:
-        output: a file, a folder, "-", or None for beside the input.
+        output: a file, a folder, or "-"; None puts each output beside its input.
         suffix: inserted between an output's name and its ending. If it is empty and outputs go beside their
             inputs, `outputs.done` is used.
-        residual: where input minus output goes: a file for one input, else a folder; None writes none.
-        reference: where the clean versions are, see `References`; None computes no scores.
+        residual: path of input minus output: a file for one input, else a folder; None writes none.
+        reference: place of the clean versions, see `References`; None computes no scores.
         format, subtype: the options of the output's format.
-        existing: what to do about outputs that exist.
+        existing: policy for outputs that exist.
         inputs: the kind of the inputs.
         outputs: the outputs of one input.
         listed: inputs of a list, beside those of the command line.
-        shard: which share of the jobs is planned; None plans all.
+        shard: share of the jobs that is planned; None plans all.
     """
 
     output: str | None = None
@@ -136,7 +136,7 @@ def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
 
 def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
     targets = {f: _target(f, layout, several) for f in found}
-    # Beside the inputs, a second run finds the first one's outputs.
+    # Outputs beside the inputs would be taken for inputs by a second run.
     folders = Folders()
     makers = {folders.real(path): f for f, target in targets.items() for path in target.paths}
     found = [f for f in found if f.given or makers.get(folders.real(f.path), f) is f]
@@ -176,7 +176,7 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
         found = Found(Path(entry.input), Path(entry.relative or place_below(entry.input)), given=True)
         own = layout if entry.output is None else replace(layout, output=entry.output)
         if own.output is None and is_url(entry.input):
-            # Beside the input, in its store.
+            # The output goes beside the input, into the same object store.
             own, found = (
                 replace(own, output=entry.input.rpartition("/")[0]),
                 replace(found, relative=Path(found.path.name)),
@@ -278,18 +278,18 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
 def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Plan:
     if existing == "overwrite":
         return Plan(jobs)
-    there = [[_is_there(place, folders) for place in job.target.places] for job in jobs]
-    if not any(map(any, there)):
+    exists = [[_exists(place, folders) for place in job.target.places] for job in jobs]
+    if not any(map(any, exists)):
         return Plan(jobs)
     if existing == "skip":
-        done = [all(of_job) for of_job in there]
+        done = [all(of_job) for of_job in exists]
         return Plan(
             [job for job, is_done in zip(jobs, done, strict=True) if not is_done],
             [job for job, is_done in zip(jobs, done, strict=True) if is_done],
         )
     names = [
         p
-        for job, of_job in zip(jobs, there, strict=True)
+        for job, of_job in zip(jobs, exists, strict=True)
         for p, is_there in zip(job.target.places, of_job, strict=True)
         if is_there
     ]
@@ -297,8 +297,8 @@ def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Pl
     raise PlanError(f"{listed(names)} {exist} already: --overwrite replaces, --skip-existing keeps {them}")
 
 
-def _is_there(place: str, folders: Folders) -> bool:
-    """Whether an output exists; one that went to standard output does not."""
+def _exists(place: str, folders: Folders) -> bool:
+    """Return whether an output exists; False for standard output."""
     if place == PIPE:
         return False
     try:

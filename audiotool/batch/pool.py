@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_START_FAILURES = 3
-"""How many workers may die without having finished a job, before the batch is given up."""
+"""Number of workers that may die without having finished a job before the batch fails."""
 
 PATIENCE = 10.0
 """Seconds that terminated workers have to remove unfinished outputs."""
@@ -78,7 +78,7 @@ class Pool:
             while count < len(jobs):
                 ready = connection.wait([w.pipe for w in self._workers])
                 for worker in [w for w in self._workers if w.pipe in ready]:
-                    self._listen(worker)
+                    self._receive(worker)
                 count += len(self._ended)
                 while self._ended:
                     yield self._ended.popleft()
@@ -87,17 +87,17 @@ class Pool:
             self._stop()
 
     def _start(self) -> None:
-        ours, theirs = self._context.Pipe()
+        parent_end, worker_end = self._context.Pipe()
         level = log.getEffectiveLevel()
         process = self._context.Process(
-            target=_work_loop, args=(theirs, self.work, level, dict(os.environ)), name="audiotool-worker"
+            target=_work_loop, args=(worker_end, self.work, level, dict(os.environ)), name="audiotool-worker"
         )
         with held_back():
             process.start()
-            self._workers.append(_Worker(process, ours))
-        theirs.close()
+            self._workers.append(_Worker(process, parent_end))
+        worker_end.close()
 
-    def _listen(self, worker: _Worker) -> None:
+    def _receive(self, worker: _Worker) -> None:
         try:
             kind, *values = worker.pipe.recv()
         except (EOFError, OSError):
@@ -113,9 +113,9 @@ class Pool:
             return
         if kind == "finished" and worker.index is not None:
             self._finish(values[0])
-        self._deal(worker)
+        self._assign(worker)
 
-    def _deal(self, worker: _Worker) -> None:
+    def _assign(self, worker: _Worker) -> None:
         worker.index = self._waiting.popleft() if self._waiting else None
         if worker.index is not None:
             self.watcher.started(self._jobs[worker.index])
@@ -185,7 +185,7 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int, environment:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     leave_to_parent()
     stdio.prepare()
-    # That of the fork server is as old as the first batch.
+    # The environment of the fork server dates from the first batch.
     os.environ.clear()
     os.environ.update(environment)
     logging.basicConfig(level=level, handlers=[_ToParent(pipe)])

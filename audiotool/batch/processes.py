@@ -19,7 +19,7 @@ PRELOADED = [
     "audiotool.tasks.inference",
     "audiotool.tasks.load",
 ]
-"""Modules that the fork server imports: none that starts threads, which are not forked."""
+"""Modules that the fork server imports. None of them may start threads, because threads are not forked."""
 
 
 def prepare(jobs: int | None) -> None:
@@ -37,7 +37,7 @@ def context() -> Any:
     from multiprocessing import get_context
 
     if sys.platform != "linux":
-        return get_context("spawn")  # macOS's own libraries do not survive a fork, Windows has none
+        return get_context("spawn")  # macOS's libraries do not survive a fork; Windows cannot fork
     from multiprocessing import forkserver
 
     forked = get_context("forkserver")

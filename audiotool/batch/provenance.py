@@ -20,5 +20,5 @@ def describe(outcome: Outcome, run: Run) -> None:
             "settings": dict(run.settings),
         }
         for row in outcome.rows:
-            # What a file says of itself stays.
+            # Facts of the file itself take precedence.
             row.facts = {**row.facts, **{key: fact for key, fact in facts.items() if key not in row.facts}}

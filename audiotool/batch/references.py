@@ -1,4 +1,4 @@
-"""The clean recording that an output is compared with."""
+"""Find the clean recordings with which outputs are compared."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class References:
             raise PlanError(f"several inputs need a folder of references, and {place} is a file")
 
     def of(self, found: Found) -> tuple[Path, ...]:
-        """One for each stem.
+        """Return the references of an input, one for each stem.
 
         Raises:
             PlanError: there is none.
@@ -67,11 +67,11 @@ class References:
         )
 
     def _in_any_format(self, path: Path) -> Path | None:
-        """The file of this name, or one that differs in its ending alone."""
+        """Return the file of this name, or one that differs only in its ending; None if there is none."""
         if path.is_file() and is_readable_name(path):
             return path
         folder = path.parent
-        # A folder is looked for once, whatever form its name has.
+        # `like_named` finds the folder under any Unicode normal form of its name.
         if folder not in self._folders:
             by_stem = defaultdict(list)
             place = like_named(folder)

@@ -16,7 +16,7 @@ from audiotool.paths import is_url
 
 
 def is_remote(job: Job) -> bool:
-    """Whether an input or output of a job is remote."""
+    """Return whether an input or output of a job is remote."""
     return any(map(is_url, (*job.inputs, *job.target.places)))
 
 

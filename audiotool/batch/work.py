@@ -34,10 +34,10 @@ class Work:
 
     Args:
         processor: processes an input.
-        scoring: how outputs are scored; None computes no scores. Jobs without references are scored by the
-            metrics that need none.
+        scoring: settings of the scores of outputs; None computes no scores. Jobs without references are
+            scored by the metrics that need none.
         threads: threads of one worker; None is the engine's default.
-        sound: where the sound of the report's page is; None without a page.
+        sound: storage of the sound of the report's page; None without a page.
     """
 
     processor: FileProcessor
@@ -59,7 +59,7 @@ class Outcome:
         status: "done", "skipped" (its outputs were there), or "failed".
         rows: its rows in the report: one, or one a stem where stems were scored.
         seconds: seconds of audio that were processed.
-        error: why it failed, in one line.
+        error: reason of the failure, in one line.
     """
 
     job: Job
@@ -81,7 +81,7 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
         with staged(job) as local:
             result = process(local.inputs, local.target, progress)
             rows = _rows(local, work, result)
-            _look(rows, local, work)
+            _add_media(rows, local, work)
         if is_remote(job):
             for row in rows:
                 row.media = row.media and row.media.without_paths()
@@ -91,7 +91,7 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
                 row.facts["output"] = named[row.facts["output"]]
         return result.seconds, rows
 
-    return _guarded(job, "done", action)
+    return _outcome_of(job, "done", action)
 
 
 def score_skipped(job: Job, work: Work) -> Outcome:
@@ -105,10 +105,10 @@ def score_skipped(job: Job, work: Work) -> Outcome:
     def action() -> tuple[float, list[Row]]:
         rows = _rows(job, work, None)
         if not is_remote(job):
-            _look(rows, job, work)
+            _add_media(rows, job, work)
         return 0.0, rows
 
-    return _guarded(job, "skipped", action)
+    return _outcome_of(job, "skipped", action)
 
 
 def failed(job: Job, reason: str) -> Outcome:
@@ -122,7 +122,7 @@ def failed(job: Job, reason: str) -> Outcome:
     )
 
 
-def _look(rows: Sequence[Row], job: Job, work: Work) -> None:
+def _add_media(rows: Sequence[Row], job: Job, work: Work) -> None:
     """Add pictures and sound for the report's page to the rows, after each job."""
     if work.sound is None:
         return
@@ -142,7 +142,7 @@ def _places(job: Job) -> dict[str, Any]:
     return {"input": str(job.source), "output": stems if len(stems) > 1 else stems[0], **residual}
 
 
-def _guarded(job: Job, status: Status, action: Callable[[], tuple[float, list[Row]]]) -> Outcome:
+def _outcome_of(job: Job, status: Status, action: Callable[[], tuple[float, list[Row]]]) -> Outcome:
     try:
         seconds, rows = action()
     except AudiotoolError as error:
@@ -201,7 +201,7 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
 
 
 def _is_rated(job: Job, work: Work) -> bool:
-    """Whether a job's outputs are on this machine and are scored without references."""
+    """Return whether a job's outputs are on this machine and are scored without references."""
     from audiotool.metrics.base import METRICS
 
     return not is_remote(job) and any(not METRICS.get(name).needs_reference for name in work.metrics)

@@ -1,11 +1,11 @@
-"""Tell recordings of noise alone from others, by the power that a denoiser keeps."""
+"""Detect recordings that contain only noise, by the power that a denoiser keeps."""
 
 from __future__ import annotations
 
 from typing import Any
 
 LEAST_KEPT = 0.05
-"""Ratio of powers, -13 dB: a denoiser keeps more of speech, also in as much noise as leaves it audible."""
+"""Ratio of powers, -13 dB. A denoiser keeps more power of any speech that is audible in its noise."""
 
 
 def is_kept(noisy: Any, enhanced: Any) -> Any:

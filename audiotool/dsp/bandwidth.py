@@ -1,8 +1,7 @@
 """Measure the bandwidth of a recording, which may be less than half of its sample rate.
 
-A file at 16 kHz often has been resampled from 8 kHz and has no content above 4 kHz. Super-resolution extends
-a
-recording from its bandwidth on.
+A file at 16 kHz often has been resampled from 8 kHz and has no content above 4 kHz. Super-resolution adds
+content above the bandwidth of a recording.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from audiotool.dsp.framing import StreamingFrames, hann
 
 FRAME_SECONDS = 0.032
 RANGE_DB = 70.0
-"""Content lies within this of the strongest band: clean speech at 8 kHz lies about 50 dB below its strongest,
-resamplers leave less than 80 dB of what they cut."""
+"""Greatest level difference of content from the strongest band. Clean speech at 8 kHz is about 50 dB below
+its strongest band, and resamplers attenuate what they cut by more than 80 dB."""
 
 
 class BandwidthMeter:
@@ -37,7 +36,7 @@ class BandwidthMeter:
     def feed(self, block: NDArray[np.float32]) -> None:
         """Count (channels, time) in."""
         frames, self._state = self._frames.step(block, self._state)
-        # One channel after another: frames are half as many samples again as the block.
+        # One channel at a time limits memory: overlapping frames have 1.5 times the samples of a block.
         for channel in frames:
             spec = np.fft.rfft(channel * self._window)
             self._power += np.square(spec.real).sum(0, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Constant-Q transform by octaves: kernels of the top octave serve all, the waveform is halved for each next.
+"""Constant-Q transform by octaves, with the same kernels at half the sample rate of the octave above.
 
     octave 9   rate sr       hop h        kernels (bins_per_octave, n_fft)
     octave 8   rate sr / 2   hop h / 2    the same kernels
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FMIN = 32.70
-"""Hz of the lowest bin: the note C1."""
+"""Frequency of the lowest bin in Hz: the note C1."""
 
 HALVING_TAPS = 256
 
@@ -28,8 +28,8 @@ class ConstantQ(nn.Module):
     Args:
         sample_rate: Hz.
         hop_length: samples between frames; halved at every octave, so a multiple of 2 ** (n_octaves - 1).
-        n_octaves: from FMIN up.
-        bins_per_octave: of equal ratio.
+        n_octaves: number of octaves above FMIN.
+        bins_per_octave: number of bins of equal frequency ratio in an octave.
     Raises:
         ValueError: the hop cannot be halved often enough, or the top bin is beyond half the sample rate.
     """
@@ -69,11 +69,11 @@ class ConstantQ(nn.Module):
 
 
 def _kernels(frequencies: Tensor, lengths: Tensor) -> Tensor:
-    """Windowed exponentials of unit L1 norm, real parts then negated imaginary ones, (2 bins, 1, n_fft).
+    """Return windowed exponentials of unit L1 norm (2 bins, 1, n_fft): real, then negated imaginary parts.
 
     Args:
-        frequencies: of the bins, as parts of the sampling rate.
-        lengths: of their windows in samples.
+        frequencies: frequencies of the bins over the sample rate.
+        lengths: lengths of the bins' windows in samples.
     """
     n_fft = 2 ** math.ceil(math.log2(float(lengths.max())))
     kernels = torch.zeros(len(frequencies), n_fft, dtype=torch.complex128)
@@ -87,7 +87,7 @@ def _kernels(frequencies: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _halving_filter() -> Tensor:
-    """Half-band low-pass (1, 1, HALVING_TAPS) by frequency sampling under a Hamming window."""
+    """Return a half-band low-pass (1, 1, HALVING_TAPS), by frequency sampling with a Hamming window."""
     width = 0.001
     grid = torch.linspace(0, 1, HALVING_TAPS + 1, dtype=torch.float64)
     passband, stopband = 0.5 / (1 + width), 0.5 * (1 + width)

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def hz_to_erb(frequency_hz: np.ndarray | float) -> np.ndarray:
-    """ERB number of a frequency: 21.4 log10(0.00437 f + 1). Glasberg and Moore, Hearing Research 47, 1990."""
+    """Return the ERB number 21.4 log10(0.00437 f + 1) of f Hz. Glasberg, Moore, Hearing Research, 1990."""
     return 21.4 * np.log10(0.00437 * np.asarray(frequency_hz) + 1)
 
 
 def erb_to_hz(erb: np.ndarray | float) -> np.ndarray:
-    """Frequency in Hz of an ERB number; the inverse of `hz_to_erb`."""
+    """Return the frequency in Hz of an ERB number; the inverse of `hz_to_erb`."""
     return (10 ** (np.asarray(erb) / 21.4) - 1) / 0.00437
 
 
 def erb_filterbank(first_bin: int, bands: int, n_fft: int, sample_rate: int) -> Tensor:
-    """Triangular bands spaced evenly on the ERB scale from `first_bin` to the Nyquist frequency.
+    """Return triangular bands, spaced evenly on the ERB scale from `first_bin` to the Nyquist frequency.
 
     Args:
         first_bin: bins below it belong to no band.
@@ -39,7 +39,7 @@ def erb_filterbank(first_bin: int, bands: int, n_fft: int, sample_rate: int) -> 
 
 
 def erb_widths(bands: int, n_fft: int, sample_rate: int, min_bins: int) -> list[int]:
-    """Bins of each of some rectangular bands, spaced evenly on the ERB scale, as in DeepFilterNet's libDF.
+    """Return widths in bins of rectangular bands, equal on the ERB scale, as in DeepFilterNet's libDF.
 
     The scale is 9.265 log(1 + f / (24.7 * 9.265)). A band that would be narrower than `min_bins` takes bins
     of the next one.
@@ -47,7 +47,7 @@ def erb_widths(bands: int, n_fft: int, sample_rate: int, min_bins: int) -> list[
     Returns:
         `bands` widths whose sum is n_fft // 2 + 1.
     Raises:
-        ValueError: there are not so many bins.
+        ValueError: there are more bands than bins.
     """
     quality = 24.7 * 9.265
     top = 9.265 * np.log1p(sample_rate / 2 / quality)

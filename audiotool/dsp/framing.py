@@ -16,18 +16,18 @@ Samples = NDArray[Any]
 
 
 def edge_length(padding: Padding, n_fft: int, hop_length: int) -> int:
-    """Samples reflected at either end of the stream: 0 where the alignment reflects nothing."""
+    """Return the number of samples reflected at either end of a stream, 0 for no reflection."""
     return {"center": n_fft // 2, "same": (n_fft - hop_length) // 2}.get(padding, 0)
 
 
 def check_frames(n_fft: int, hop_length: int, win_length: int | None = None, whole_hops: bool = True) -> None:
-    """Refuse frames that do not add up to the waveform they were cut from.
+    """Check that overlap-added frames can reconstruct a waveform.
 
     Args:
         win_length: samples of the window; n_fft when None.
-        whole_hops: a frame is a whole number of hops.
+        whole_hops: True if a frame must be a whole number of hops.
     Raises:
-        ValueError: which values do not go together.
+        ValueError: they cannot; the message names the values that do not fit each other.
     """
     window = n_fft if win_length is None else win_length
     if n_fft % 2:
@@ -41,7 +41,7 @@ def check_frames(n_fft: int, hop_length: int, win_length: int | None = None, who
 
 
 def hann(length: int, n_fft: int) -> NDArray[np.float32]:
-    """A periodic Hann window of `length` samples, centred in a frame of (n_fft,)."""
+    """Return a periodic Hann window of `length` samples, centred in a frame (n_fft,)."""
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     left = (n_fft - length) // 2
     return np.pad(window, (left, n_fft - length - left)).astype(np.float32)
@@ -65,7 +65,7 @@ class StreamingFrames:
     def step(
         self, x: Samples, state: tuple[Samples, int] | None = None, final: bool = False
     ) -> tuple[Samples, tuple[Samples, int]]:
-        """(B, T) -> the frames that are complete, a view, and the state, as `StreamingSTFT`'s."""
+        """Return the complete frames of a chunk (B, T), as a view, and the state, as `StreamingSTFT`'s."""
         if state is None:
             if self.padding == "causal":
                 x = np.pad(x, ((0, 0), (self.n_fft - self.hop_length, 0)))
@@ -77,7 +77,7 @@ class StreamingFrames:
             if x.shape[-1] <= self.edge and not final:
                 return self._no_frames(x), (x, -1)
             if x.shape[-1] <= self.edge:
-                # Too short to reflect: zeros keep such a stream usable.
+                # The stream is too short to be reflected, so zeros are used.
                 x = np.pad(x, ((0, 0), (0, self.edge + 1 - x.shape[-1])))
             x = np.concatenate((x[:, self.edge : 0 : -1], x), axis=-1)
             offset = 0

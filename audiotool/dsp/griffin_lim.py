@@ -1,7 +1,7 @@
-"""Griffin-Lim: a waveform whose mel is nearly the given one, without any training. What a vocoder must beat.
+"""Griffin-Lim: estimate a waveform from a mel without training, as a baseline for vocoders.
 
-The mel's logarithm is undone, the filterbank is inverted by least squares, and phases are found by going
-back and forth between spectrum and waveform (torchaudio's implementation, with momentum).
+The mel's logarithm is undone and the filterbank is inverted by least squares. Phases are estimated by
+repeated synthesis and analysis (torchaudio's implementation, with momentum).
 
 References: Griffin and Lim, Signal estimation from modified short-time Fourier transform, TASSP 1984;
 Perraudin, Balazs, Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013.
@@ -21,7 +21,7 @@ from audiotool.dsp.windows import make_window
 ITERATIONS = 60
 MOMENTUM = 0.99
 TINY = 1e-9
-"""Magnitudes below it have no phase to keep."""
+"""Least magnitude whose phase is kept."""
 
 
 def griffin_lim(mel: Tensor, config: MelConfig, iterations: int = ITERATIONS, seed: int = 0) -> Tensor:
@@ -52,14 +52,14 @@ def griffin_lim(mel: Tensor, config: MelConfig, iterations: int = ITERATIONS, se
             length=None,
             rand_init=True,
         )
-    # It takes frames to be centred on n * hop; ours are centred later by this much, or earlier.
+    # torchaudio centres frames on n * hop. This is the offset of our frames from there.
     later = config.lookahead + 1 - config.n_fft // 2
     waveform = F.pad(waveform, (later, 0))
     return F.pad(waveform, (0, length - waveform.shape[-1]))
 
 
 def magnitude_of(mel: Tensor, config: MelConfig) -> Tensor:
-    """Magnitudes (B, n_fft // 2 + 1, frames) whose mel comes nearest to the given one; not negative."""
+    """Return non-negative magnitudes (B, n_fft // 2 + 1, frames) whose mel is nearest to a given one."""
     from torchaudio.transforms import InverseMelScale
 
     if config.log != "none":
@@ -81,25 +81,25 @@ def magnitude_of(mel: Tensor, config: MelConfig) -> Tensor:
 class StreamingGriffinLim(nn.Module):
     """Improve the phases of a spec (B, F, T) by a fixed number of iterations, over chunks of any length.
 
-    One iteration replaces frame n by what synthesis and analysis make of its surroundings, with momentum, and
-    gives it back its own magnitude:
+    One iteration synthesises and analyses the frames around frame n, adds momentum, and restores the given
+    magnitude:
 
         c[n] = STFT of the overlap-added frames n - past … n + lookahead
         t[n] = c[n] + momentum (c[n] - c of the iteration before)
         s[n] = magnitude[n] * t[n] / |t[n]|
 
-    Whole-file Griffin-Lim sees every frame that overlaps frame n. Here an iteration may see fewer of those
-    after it: each costs `lookahead` frames of latency, and one frame ahead was measured to be as good as all
-    three of them (docs/vocoders.md).
+    Whole-file Griffin-Lim uses every frame that overlaps frame n. Here an iteration uses only `lookahead` of
+    the frames after it, because each iteration adds as many frames of latency. One frame was measured to be
+    as good as all three (docs/vocoders.md).
 
     Args:
         n_fft, hop_length: samples, as the spec's.
-        iterations: back and forth; all frames of a chunk take one together.
-        lookahead: frames after its own that an iteration sees.
-        momentum: of the fast algorithm; 0 is Griffin and Lim's.
+        iterations: number of iterations; all frames of a chunk are processed together.
+        lookahead: number of frames after a frame on which its iteration depends.
+        momentum: momentum of the fast algorithm; 0 gives Griffin and Lim's.
 
-    State: a tuple (segments, magnitude, previous) an iteration: windowed segments that later frames overlap
-    with; magnitudes and last projections of frames that wait for those ahead.
+    State: for each iteration a tuple (segments, magnitude, previous): windowed segments that overlap later
+    frames, then magnitudes and last projections of the frames that are not complete.
     """
 
     weight: Tensor
@@ -120,12 +120,13 @@ class StreamingGriffinLim(nn.Module):
         self.register_buffer("weight", window / power.clamp(min=1e-2), persistent=False)
 
     def _overlaps(self) -> list[tuple[int, int, int]]:
-        """For each frame that is seen, oldest first: the samples of this frame it covers, and its offset."""
+        """Return begin, end and offset of the samples of a frame that each overlapping frame covers, oldest
+        first."""
         offsets = [n * self.hop_length for n in range(-self.past, self.lookahead + 1)]
         return [(max(0, offset), min(self.n_fft, self.n_fft + offset), offset) for offset in offsets]
 
     def forward(self, spec: Tensor, state: Any = None, final: bool = False) -> tuple[Tensor, Any]:
-        """(B, F, frames) complex -> (B, F, frames complete so far)."""
+        """Improve the phases of complex (B, F, frames) -> (B, F, frames complete so far)."""
         states = [None] * self.iterations if state is None else list(state)
         spec = spec.transpose(1, 2)
         magnitude, previous = spec.abs(), None
@@ -139,7 +140,7 @@ class StreamingGriffinLim(nn.Module):
     def _iterate(
         self, spec: Tensor, magnitude: Tensor, previous: Tensor | None, state: Any, final: bool
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """One iteration of what is there: (B, frames, F), the last projection (B, frames, F, 2)."""
+        """Compute an iteration of a spec (B, frames, F), with the last projection (B, frames, F, 2)."""
         segments = self._segments(spec)
         if previous is None:
             previous = segments.new_zeros(*spec.shape, 0)  # the first iteration has no momentum
@@ -166,7 +167,7 @@ class StreamingGriffinLim(nn.Module):
     def _exported(
         self, spec: Tensor, magnitude: Tensor, previous: Tensor | None, state: Any
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """`_iterate` in the steady state, in few operations of a graph; the last projection is complex."""
+        """Compute `_iterate` in the steady state by few operations, for graphs; projections are complex."""
         ahead, waiting = self.lookahead, self.past + self.lookahead
         segments = torch.cat((state[0], self._segments(spec)), dim=1)
         magnitude = torch.cat((state[1], magnitude), dim=1)
@@ -174,28 +175,28 @@ class StreamingGriffinLim(nn.Module):
         sums = segments[:, self.past : -ahead or None]
         for n, (begin, end, offset) in enumerate(self._overlaps()):
             if offset:
-                seen = segments[:, n : n - waiting or None, begin - offset : end - offset]
-                sums = sums + F.pad(seen, (begin, self.n_fft - end))
+                overlap = segments[:, n : n - waiting or None, begin - offset : end - offset]
+                sums = sums + F.pad(overlap, (begin, self.n_fft - end))
         projected = target = torch.fft.rfft(sums * self.weight)
-        held = state[2]
+        carried = state[2]
         if previous is not None:
             before = torch.cat((torch.view_as_complex(state[2]), previous), dim=1)
-            held = torch.view_as_real(before[:, before.shape[1] - ahead :])
+            carried = torch.view_as_real(before[:, before.shape[1] - ahead :])
             before = before[:, : -ahead or None]
             target = before + (projected - before) * (1 + self.momentum)
         magnitude = magnitude[:, : -ahead or None]
         power = target.real * target.real + target.imag * target.imag
         spec = target * (magnitude / power.clamp(min=TINY**2).sqrt())
-        return spec, magnitude, projected, tuple(x.clone() for x in (held_segments, held_magnitude, held))
+        return spec, magnitude, projected, tuple(x.clone() for x in (held_segments, held_magnitude, carried))
 
     def _segments(self, spec: Tensor) -> Tensor:
-        """(B, frames, F) -> windowed (B, frames, n_fft)."""
+        """Synthesise frames (B, frames, F) into windowed segments (B, frames, n_fft)."""
         if spec.shape[1] == 0:
             return spec.real.new_zeros(spec.shape[0], 0, self.n_fft)
         return torch.fft.irfft(spec, n=self.n_fft) * self.window
 
     def _project(self, segments: Tensor, frames: int, spec: Tensor) -> Tensor:
-        """Overlap-add segments round each of `frames` frames, and analyse them: (B, frames, F, 2)."""
+        """Overlap-add the segments around each of `frames` frames and analyse them: (B, frames, F, 2)."""
         if frames == 0:
             return torch.view_as_real(spec[:, :0])
         sums = segments[:, self.past : self.past + frames].clone()

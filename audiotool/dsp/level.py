@@ -1,4 +1,4 @@
-"""The level of a whole recording: what models that normalise it are given."""
+"""The level of a whole recording, a condition of models that normalise it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class MagnitudePhase(nn.Module):
 
     Args:
         n_fft, hop_length, win_length: samples.
-        exponent: of the magnitude, 0.3 as published.
+        exponent: exponent of the magnitude; 0.3 as published.
         power_offset: added to re^2 + im^2 before the root, which keeps its gradient finite in silence.
         phase_offsets: added to (re, im) before the arctangent. They move the phase of near-silent bins, so
             published weights need the published values.
@@ -40,7 +40,7 @@ class MagnitudePhase(nn.Module):
         self.register_buffer("window", make_window("hann", n_fft, win_length), persistent=False)
 
     def analyse(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T) -> compressed magnitude and phase in radians, each (B, F, T // hop_length + 1)."""
+        """Analyse (B, T) into compressed magnitude and phase in radians, each (B, F, T // hop_length + 1)."""
         short = self.n_fft // 2 + 1 - waveform.shape[-1]
         if short > 0:
             # Reflection needs more samples than it adds.
@@ -54,7 +54,7 @@ class MagnitudePhase(nn.Module):
         return mag.pow(self.exponent), phase
 
     def synthesise(self, mag: Tensor, phase: Tensor, length: int) -> Tensor:
-        """Compressed magnitude and phase (B, F, frames) -> (B, length)."""
+        """Synthesise (B, length) from compressed magnitude and phase in radians, each (B, F, frames)."""
         spec = torch.polar(mag.clamp(min=0).pow(1 / self.exponent), phase)
         covered = (spec.shape[-1] - 1) * self.hop_length + self.n_fft // 2
         y = torch.istft(spec, self.n_fft, self.hop_length, window=self.window, length=min(length, covered))
@@ -62,5 +62,5 @@ class MagnitudePhase(nn.Module):
 
 
 def as_complex(mag: Tensor, phase: Tensor) -> Tensor:
-    """Real and imaginary parts on a new last axis: (B, F, T) -> (B, F, T, 2)."""
+    """Return real and imaginary parts on a new last axis: (B, F, T) -> (B, F, T, 2)."""
     return torch.stack((mag * phase.cos(), mag * phase.sin()), dim=-1)

@@ -22,10 +22,10 @@ class StreamingIMDCT(nn.Module):
 
     Args:
         frame_length: 2 N samples.
-        padding: alignment, as in `audiotool.dsp.stft`: what is cut at the beginning.
+        padding: alignment of frames, as in `audiotool.dsp.stft`; decides how much is cut at the beginning.
 
-    State: (signal, skip): partial sums of the N samples the next frame still adds to, and how many leading
-    samples are still to be dropped.
+    State: (signal, skip): partial sums of the N samples to which the next frame is added, and the number of
+    leading samples to drop.
     """
 
     basis: Tensor
@@ -55,7 +55,7 @@ class StreamingIMDCT(nn.Module):
 
 
 def _basis(size: int) -> Tensor:
-    """Windowed cosines (N, 2 N)."""
+    """Return the windowed cosines (N, 2 N)."""
     n = torch.arange(2 * size, dtype=torch.float64) + 0.5
     k = torch.arange(size, dtype=torch.float64)[:, None] + 0.5
     cosines = torch.cos(math.pi / size * (n + size / 2) * k)

@@ -4,8 +4,8 @@ A mel is (B, n_mels, frames) float32:
 
     waveform -> STFT -> magnitude ** power -> filterbank -> max(., floor) -> log
 
-Two programs' mels differ in any of these steps, and a vocoder fed with another definition speaks noise. So a
-definition is a value (`MelConfig`) that travels in checkpoints, and two of them can be compared.
+Programs differ in each of these steps, and a vocoder that is fed another definition outputs noise. Therefore
+each checkpoint contains its definition (`MelConfig`), and definitions can be compared.
 
 `padding` aligns frames as in `audiotool.dsp.stft`: "center" (T // hop + 1 frames), "same" (T // hop),
 "causal" (ceil(T / hop)) or "none".
@@ -41,7 +41,7 @@ class MelConfig:
         fmin, fmax: Hz; fmax None is half the sample rate.
         scale: "slaney" (linear below 1 kHz, as librosa) or "htk".
         norm: "slaney" (bands of equal area) or "none" (bands of equal peak).
-        power: of the magnitude: 1 or 2.
+        power: exponent of the magnitude: 1 or 2.
         power_offset: added to the squared magnitude, under the root (1e-9 in HiFi-GAN and its kin).
         log: "natural", "log10" or "none".
         floor: bands are raised to it before the logarithm.
@@ -77,7 +77,7 @@ class MelConfig:
         return self.sample_rate / 2 if self.fmax is None else self.fmax
 
     def frames(self, length: int) -> int:
-        """Frames that a waveform of `length` samples gives."""
+        """Return the number of frames of a waveform of `length` samples."""
         if self.padding == "causal":
             return -(-length // self.hop_length)
         padded = length + 2 * edge_length(self.padding, self.n_fft, self.hop_length)
@@ -112,7 +112,7 @@ PRESETS: dict[str, MelConfig] = {
     ),
     "wavenet-24k": MelConfig(24000, 2048, 300, 80, win_length=1200, fmin=125.0, fmax=7600.0, floor=0.01),
 }
-"""The mels that published vocoders and speech synthesisers use, by name."""
+"""Mel definitions of published vocoders and speech synthesisers, by name."""
 
 
 def mel_config(definition: str | Mapping[str, Any] | MelConfig) -> MelConfig:
@@ -140,7 +140,7 @@ def mel_config(definition: str | Mapping[str, Any] | MelConfig) -> MelConfig:
 
 
 def differences(found: MelConfig, expected: MelConfig) -> list[str]:
-    """Say in which fields two definitions differ: ["n_mels 100 against 80", ...]; empty when they agree."""
+    """List the fields in which two definitions differ: ["n_mels 100 against 80", ...]."""
     pairs = [
         (f.name, getattr(found, f.name), getattr(expected, f.name))
         for f in dataclasses.fields(MelConfig)
@@ -152,15 +152,15 @@ def differences(found: MelConfig, expected: MelConfig) -> list[str]:
 
 
 def preset_names(config: MelConfig) -> list[str]:
-    """Names of the presets equal to `config`."""
+    """Return the names of the presets equal to `config`."""
     return [name for name, preset in PRESETS.items() if not differences(preset, config)]
 
 
 def check_definition(found: MelConfig, expected: MelConfig, source: str) -> None:
-    """Refuse a mel made by another definition than the checkpoint's.
+    """Check that a mel was made by the checkpoint's definition.
 
     Raises:
-        InputError: names every field that differs and the presets that would fit.
+        InputError: it was not; the message names every field that differs and the presets that fit.
     """
     wrong = differences(found, expected)
     if wrong:
@@ -170,7 +170,7 @@ def check_definition(found: MelConfig, expected: MelConfig, source: str) -> None
 
 
 def value_range(config: MelConfig) -> tuple[float, float]:
-    """Smallest and largest value a band can take for a waveform in [-1, 1]."""
+    """Return the smallest and largest value of a band for a waveform in [-1, 1]."""
     taps = float(hann(config.win_length or config.n_fft, config.n_fft).sum(dtype=np.float64))
     column = float(filterbank(config).sum(axis=0).max())
     ceiling = column * (taps**2 + config.power_offset) ** (config.power / 2)
@@ -181,20 +181,20 @@ def value_range(config: MelConfig) -> tuple[float, float]:
 
 
 def advice_for(bands: int) -> str:
-    """End of a message about a mel of so many bands: the presets that have them, or nothing."""
+    """Return the end of a message about a mel: the presets with this number of bands, or "" for none."""
     fitting = [name for name, preset in PRESETS.items() if preset.n_mels == bands]
     return f"; a checkpoint with preset {' or '.join(fitting)} would fit" if fitting else ""
 
 
 def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, source: str) -> None:
-    """Refuse an array that cannot be a mel of this definition.
+    """Check that an array can be a mel of this definition.
 
     Args:
         shape: (n_mels, frames), or with a batch before it.
-        low, high: its smallest and largest value.
-        source: the file, for the message.
+        low, high: smallest and largest value of the array.
+        source: name of the file in the message.
     Raises:
-        InputError: what differs, and which presets have that many bands.
+        InputError: it cannot; the message names the difference, and presets with that many bands.
     """
     if len(shape) not in (2, 3):
         raise InputError(f"{source}: a mel is (n_mels, frames), got shape {tuple(shape)}")
@@ -226,7 +226,7 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
 
 
 def filterbank(config: MelConfig) -> NDArray[np.float32]:
-    """Triangular bands, (n_fft // 2 + 1, n_mels) float32, as librosa's and torchaudio's."""
+    """Return triangular bands, (n_fft // 2 + 1, n_mels) float32, as librosa's and torchaudio's."""
     bins = _line(0.0, config.sample_rate // 2, config.n_fft // 2 + 1)
     low, high = _mels(config.fmin, config.scale), _mels(config.top, config.scale)
     edges = _hertz(_line(low, high, config.n_mels + 2), config.scale)
@@ -240,7 +240,7 @@ def filterbank(config: MelConfig) -> NDArray[np.float32]:
 
 
 def _line(first: float, last: float, count: int) -> NDArray[np.float32]:
-    """Equally spaced values, as single precision has them when it counts from both ends, as PyTorch does."""
+    """Return equally spaced float32 values that are computed from both ends, as by PyTorch."""
     begin, end = np.float32(first), np.float32(last)
     step = np.float64((end - begin) / np.float32(count - 1))
     index = np.arange(count)
@@ -248,7 +248,7 @@ def _line(first: float, last: float, count: int) -> NDArray[np.float32]:
 
 
 LINEAR_HZ = 200.0 / 3
-"""Hz a mel of the Slaney scale, below 1 kHz; above, 27 mels are a factor of 6.4."""
+"""Hz per mel of the Slaney scale below 1 kHz; above it, 27 mels are a factor of 6.4."""
 
 LOG_MELS, LOG_STEP = 1000.0 / LINEAR_HZ, math.log(6.4) / 27.0
 
@@ -260,14 +260,14 @@ def _mels(hz: float, scale: str) -> float:
 
 
 def _hertz(mels: NDArray[np.float32], scale: str) -> NDArray[np.float32]:
-    one = np.float32
+    single = np.float32
     if scale == "htk":
-        power = np.power(10.0, mels / one(2595), dtype=np.float64).astype(np.float32)
-        hz = one(700) * (power - one(1))
+        power = np.power(10.0, mels / single(2595), dtype=np.float64).astype(np.float32)
+        hz = single(700) * (power - single(1))
     else:
-        exponent = one(LOG_STEP) * (mels - one(LOG_MELS))
-        above = one(1000) * np.exp(exponent, dtype=np.float64).astype(np.float32)
-        hz = np.where(mels >= one(LOG_MELS), above, one(LINEAR_HZ) * mels)
+        exponent = single(LOG_STEP) * (mels - single(LOG_MELS))
+        above = single(1000) * np.exp(exponent, dtype=np.float64).astype(np.float32)
+        hz = np.where(mels >= single(LOG_MELS), above, single(LINEAR_HZ) * mels)
     result: NDArray[np.float32] = hz.astype(np.float32)
     return result
 

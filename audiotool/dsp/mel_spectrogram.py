@@ -13,7 +13,7 @@ from audiotool.dsp.stft import StreamingSTFT
 
 
 def filterbank_tensor(config: MelConfig) -> Tensor:
-    """`dsp.mel.filterbank` on the default device, which may have no values: that of an outline."""
+    """Return `dsp.mel.filterbank` on the default device, which may be "meta", without values."""
     return torch.from_numpy(filterbank(config)).to(torch.get_default_device())
 
 
@@ -57,7 +57,7 @@ class MelSpectrogram(nn.Module):
         return self.from_spec(spec), (inner, length, emitted + spec.shape[-1])
 
     def from_spec(self, spec: Tensor) -> Tensor:
-        """Complex spec (B, F, frames) -> (B, n_mels, frames)."""
+        """Compute the mel (B, n_mels, frames) of a complex spec (B, F, frames)."""
         c = self.config
         power = spec.real.square() + spec.imag.square()
         if c.power_offset:
@@ -71,6 +71,6 @@ class MelSpectrogram(nn.Module):
 
 
 def _root(power: Tensor) -> Tensor:
-    """Square root whose gradient at exactly zero is zero instead of infinite."""
+    """Compute the square root with a gradient of zero, instead of infinity, at exactly zero."""
     silent = power == 0
     return torch.where(silent, 0.0, torch.where(silent, 1.0, power).sqrt())

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DIP = 0.15
-"""A dip below this is taken at once; otherwise the deepest one counts."""
+"""The first dip below this is the period; without one, the deepest dip is."""
 
 VOICED = 0.3
 """Frames whose deepest dip is above this are unvoiced."""
@@ -46,10 +46,10 @@ def fundamental_frequency(
 
 
 class PitchTracker:
-    """F0 of a stream: `fundamental_frequency`, whose arguments it takes, over chunks of any length.
+    """Estimate F0 of a stream over chunks of any length; arguments are those of `fundamental_frequency`.
 
     Attributes:
-        history, lookahead: samples before and after n * hop_length that frame n sees.
+        history, lookahead: number of samples before and after n * hop_length on which frame n depends.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class PitchTracker:
             count = length // self.hop_length + 1 - emitted
             x = F.pad(x, (0, max(0, (count - 1) * self.hop_length + self.span - x.shape[-1])))
         else:
-            # The start of a frame may lie beyond what is there when hops are longer than frames.
+            # The next frame may begin after the samples received so far if hops are longer than frames.
             count = max(0, (x.shape[-1] - self.span) // self.hop_length + 1)
             count = min(count, x.shape[-1] // self.hop_length)
         if count == 0:
@@ -99,7 +99,7 @@ class PitchTracker:
 
 
 def _yin(frames: Tensor, window: int, shortest: int, longest: int, sample_rate: int) -> Tensor:
-    """(B, N, span) frames to (B, N) Hz."""
+    """Estimate F0 in Hz (B, N) of frames (B, N, span); 0 where unvoiced."""
     frames = frames - frames.mean(-1, keepdim=True)
     size = 1 << (frames.shape[-1] + window - 1).bit_length()
     spectrum = torch.fft.rfft(frames, size)

@@ -74,7 +74,7 @@ class StreamingSTFT(nn.Module):
             if x.shape[-1] <= self.edge and not final:
                 return self._no_frames(x), (x, -1)
             if x.shape[-1] <= self.edge:
-                # Too short to reflect: torch refuses; zeros keep such a stream usable.
+                # torch does not reflect a signal this short, so zeros are used.
                 x = F.pad(x, (0, self.edge + 1 - x.shape[-1]))
             x = torch.cat((x[:, 1 : self.edge + 1].flip(-1), x), dim=-1)
             offset = 0
@@ -112,9 +112,9 @@ class StreamingISTFT(nn.Module):
     Takes StreamingSTFT's arguments. Output is aligned with the analysed waveform; after `final` it may be
     longer than the waveform was, by the padding of the end.
 
-    State: (signal, envelope, skip): partial sums of the samples later frames still add to, and how many
-    leading samples are still to be dropped. With padding "causal" there is no envelope: frames before the
-    stream count as silent ones, which makes it periodic, and the window is divided by it beforehand.
+    State: (signal, envelope, skip): partial sums of the samples to which later frames are added, and the
+    number of leading samples to drop. With padding "causal" there is no envelope: frames before the stream
+    count as silent, which makes it periodic, and the window is divided by it in advance.
     """
 
     window: Tensor
@@ -150,7 +150,7 @@ class StreamingISTFT(nn.Module):
         """(B, F, frames) -> (B, samples that no later frame can change), or both with stems: (B, S, …).
 
         Args:
-            present: (B, frames), 0 for frames that are outside the stream and say nothing of its samples.
+            present: (B, frames), 0 for frames outside the stream, which are left out of its samples.
         """
         if spec.dim() == 4:
             stems = spec.shape[1]
@@ -185,7 +185,7 @@ class StreamingISTFT(nn.Module):
             if weights is not None and envelope is not None:
                 weights = torch.cat((weights, envelope), dim=-1)
         if weights is not None:
-            # The edges of a Hann window are zero: no frame says anything about such a sample.
+            # A Hann window is zero at its edge, so that no frame determines this sample.
             y = y / weights.clamp(min=1e-11)
         dropped = min(skip, y.shape[-1])
         state = None if final else (signal, envelope, skip - dropped)
@@ -230,7 +230,7 @@ def stft(
     window: str = "hann",
     center: bool = True,
 ) -> Tensor:
-    """Spec of a whole waveform (..., T) -> complex (..., F, frames), as torch.stft with reflected edges."""
+    """Compute the complex spec (..., F, frames) of a waveform (..., T), as torch.stft, edges reflected."""
     flat = waveform.reshape(-1, waveform.shape[-1])
     taps = make_window(window, n_fft, win_length).to(flat)
     spec = torch.stft(flat, n_fft, hop_length, n_fft, taps, center=center, return_complex=True)

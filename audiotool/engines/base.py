@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from audiotool.dsp.mel import MelConfig
 
 Chunk = NDArray[Any]
-"""(batch, channels, time), float32 or the engine's own dtype."""
+"""Array (batch, channels, time), float32 or the engine's own dtype."""
 
 State = Any
 """State of a stream: a value of the engine's own type, never changed in place."""
@@ -145,7 +145,8 @@ class Engine(ABC):
     def forgets_quiet(self) -> bool:
         """Whether streams reset the engine's recurrent state at an onset.
 
-        Models with interchangeable stems do not: their state says which stem is which speaker.
+        Streams of models with interchangeable stems do not, because the state decides which stem has which
+        speaker.
         """
         return self.causal and self.warm_up_seconds > 0 and len(self.stems) == 1
 
@@ -198,8 +199,8 @@ class Batch:
         outputs = batch.step([((3,), hop), ((4, 5), hops)])
         state = batch.extract((3,))                     # goes on alone
 
-    At its beginning a stream is stepped alone, until its state has the shapes of the steady state. The
-    outputs are the same either way.
+    A stream is stepped alone at its beginning, until its state has the shapes of the steady state. Streams
+    that are stepped alone and together have the same outputs.
 
     Args:
         engine: causal.
@@ -216,12 +217,12 @@ class Batch:
     def insert(self, rows: Rows, state: State) -> None:
         """Set the rows to a stream's state."""
         self._alone.pop(rows, None)
-        if not self._absorb(rows, state):
+        if not self._insert(rows, state):
             self._alone[rows] = state
 
     def extract(self, rows: Rows) -> State:
         """Return a copy of a stream's state, for `engine.step`."""
-        return self._alone[rows] if rows in self._alone else self._taken(rows)
+        return self._alone[rows] if rows in self._alone else self._extract(rows)
 
     def step(self, members: Sequence[Member]) -> list[Chunk]:
         """Step some streams by their next hop, in any order; return (B, stems * C, T), T >= 0, of each."""
@@ -235,12 +236,12 @@ class Batch:
                 self.insert(rows, state)
         return [outputs[rows] for rows, _ in members]
 
-    def _absorb(self, rows: Rows, state: State) -> bool:
+    def _insert(self, rows: Rows, state: State) -> bool:
         """Move a state into the common arrays; False where it cannot be stepped with others yet."""
         return False
 
-    def _taken(self, rows: Rows) -> State:
-        """The inverse."""
+    def _extract(self, rows: Rows) -> State:
+        """Return the state of some rows as the engine's own state: the inverse of `_absorb`."""
         raise KeyError(rows)
 
     def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
@@ -270,11 +271,11 @@ def selection(rows: list[int]) -> slice | list[int]:
 
 
 def are_interchangeable(stems: Sequence[str]) -> bool:
-    """Whether stems are "speaker1", "speaker2", …: a model may output such stems in any order."""
+    """Return whether stems are "speaker1", "speaker2", …, which a model may output in any order."""
     return len(stems) > 1 and len(interchangeable(stems)) == len(stems)
 
 
 def interchangeable(stems: Sequence[str]) -> tuple[int, ...]:
-    """Which of the stems may be in any order among themselves: several "speaker1", "speaker2", …."""
+    """Return the stems that may be in any order among themselves: several "speaker1", "speaker2", …."""
     speakers = tuple(n for n, stem in enumerate(stems) if re.fullmatch(r"speaker\d+", stem))
     return speakers if len(speakers) > 1 else ()

@@ -1,4 +1,4 @@
-"""The card beside a graph: what its inputs and outputs mean, as JSON.
+"""The card beside a graph: a JSON description of its inputs, outputs and states.
 
     {"format": 1, "name": "band-split-gru", "task": "denoise", "sample_rate": 16000, "hop_length": 256,
      "delay": 256, ...,
@@ -6,8 +6,8 @@
                  "start": 0.0}, ...]}
 
 A stream: begin with every state's `start`, repeated for each stream of a batch. Feed "input" any number of
-whole hops with the states; take "output", and "next_" + each state for the next call. Drop the first `delay`
-samples of the output. At the end, feed `drain_value` until as many samples have come as belong to the input.
+whole hops with the states. Take "output", and "next_" + each state for the next call. Drop the first `delay`
+samples of the output. At the end, feed `drain_value` until the output has the length of the input.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from audiotool.errors import CheckpointError
 FORMAT = 1
 
 OPSET = 18
-"""Version of ONNX's operators in the graphs that are written and run here."""
+"""Version of the ONNX operator set of graphs."""
 
 OLDEST_RUNTIME = (1, 14)
 """Lowest version of onnxruntime that runs `OPSET`."""
 
 
 FORMER_KEYS = {"rehearses_seconds": "warm_up_seconds", "rehearsed": "warmed_up"}
-"""Keys of cards written before 0.2 -> today's."""
+"""Keys of cards written before version 0.2 -> current keys."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class StateCard:
     Args:
         shape: sizes, "batch" first where every stream of a batch has its own.
         type: "float32", "float64" or "int64".
-        meaning: what it holds, in words.
+        meaning: description of the content, in words.
         start: value at the beginning of a stream, without the batch axis: a number for all, or nested lists.
     """
 
@@ -67,7 +67,7 @@ class Card:
     Args:
         graph: name of the graph's file.
         graph_sha256, checkpoint_sha256: hexadecimal, of the graph and of the checkpoint it was made from.
-        opset: version of ONNX's operators.
+        opset: version of the ONNX operator set.
         shorter: input items at the end of a stream that have no output.
         drain_value: value of the input items that are appended at a stream's end.
         warmed_up: names of the states that a warm-up sets; the warm-up itself begins with all states 0.

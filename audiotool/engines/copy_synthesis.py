@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def is_vocoder(engine: Engine) -> bool:
-    """Whether an engine takes features (a mel, or a codec's) and not a waveform."""
+    """Return whether an engine takes features (a mel, or a codec's) and not a waveform."""
     return engine.upsampling != 1 or engine.mel is not None
 
 
 def takes_mel(vocoder: Engine) -> bool:
-    """Whether an engine takes a mel, with or without F0, into which a waveform can be analysed."""
+    """Return whether an engine takes a mel, with or without F0, into which a waveform can be analysed."""
     return vocoder.mel is not None and vocoder.input_channels == vocoder.mel.n_mels + vocoder.uses_f0
 
 
@@ -50,7 +50,7 @@ class CopySynthesis(Engine):
     """A vocoder from waveform (B, 1, T) to waveform (B, 1, T).
 
     It is causal when the vocoder is. Otherwise its context is that of the vocoder and of the analysis
-    together. F0, where the vocoder takes it, is estimated frame by frame, each frame by itself, so that
+    together. If the vocoder takes F0, it is estimated from each frame independently, so that
     streamed and whole-file F0 are the same. Zeros are appended to the input until its frames cover every
     sample.
 
@@ -88,7 +88,7 @@ class CopySynthesis(Engine):
             self.context = (before + behind + mel.hop_length - 1, after + ahead)
 
     def process(self, x: Chunk, level: Any = None, position: int = 0, **conditions: Any) -> Chunk:
-        """(B, 1, T) -> (B, 1, T).
+        """Analyse and vocode a waveform: (B, 1, T) -> (B, 1, T).
 
         Args:
             level: ignored.
@@ -174,12 +174,12 @@ class _CopySynthesisBatch(Batch):
         self._vocoders = engine.vocoder.batch(capacity)
         self._analyses: dict[Rows, dict[str, Any]] = {}
 
-    def _absorb(self, rows: Rows, state: State) -> bool:
+    def _insert(self, rows: Rows, state: State) -> bool:
         self._analyses[rows] = self.engine.start() if state is None else state
         self._vocoders.insert(rows, self._analyses[rows].pop("vocoder"))
         return True
 
-    def _taken(self, rows: Rows) -> State:
+    def _extract(self, rows: Rows) -> State:
         return {**self._analyses[rows], "vocoder": self._vocoders.extract(rows)}
 
     def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:

@@ -78,11 +78,11 @@ def _noise(model: Model, seconds: float) -> Tensor:
 
 
 def _addmm_flops(held: Any, a: Sequence[int], b: Sequence[int], **_: Any) -> int:
-    """A matrix product added in place, as our GRU takes its steps."""
+    """Count the operations of a matrix product that is added in place, as in a step of our GRU."""
     return 2 * a[0] * a[1] * b[1]
 
 
 def _rnn_flops(x: Sequence[int], *arguments: Any, out_shape: Any = None, **_: Any) -> int:
-    """A fused LSTM layer: each time step multiplies its input and its hidden state."""
+    """Count the operations of a fused LSTM layer, which multiplies input and hidden state in each step."""
     steps = math.prod(x[:2])
     return 2 * steps * sum(math.prod(shape) for shape in arguments[:2])

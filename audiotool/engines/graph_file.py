@@ -1,9 +1,8 @@
-"""Check an ONNX file before it is run, because a graph is data from outside.
+"""Check an ONNX file before it is run, because a graph may come from an untrusted source.
 
-A graph that is accepted computes and nothing else: no code is loaded for it, and no file beside it is read
-but the checkpoint it was made from, which holds the weights of bundled graphs.
-The file is a protocol buffer (`onnx.proto`); of that form only what the checks need is known here, so that
-the package `onnx` is not needed to run a graph.
+An accepted graph only computes: no code is loaded for it, and no other file is read except the checkpoint it
+was made from, which holds the weights of bundled graphs. The file is a protocol buffer (`onnx.proto`). This
+module parses only the fields that the checks need, so that a graph runs without the package `onnx`.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ STANDARD = ("", "ai.onnx")
 """Names of the domain of ONNX's standard operators."""
 
 DEEPEST = 32
-"""Graphs inside nodes of graphs."""
+"""Greatest depth of graphs nested in nodes of graphs."""
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 """Wire types of protocol buffers."""
@@ -38,7 +37,7 @@ class Contents:
     """The facts of a graph that are checked.
 
     Args:
-        opset: version of ONNX's standard operators; 0 where none is named.
+        opset: version of the ONNX operator set; 0 if the file names none.
         custom: names of operators and functions that are not ONNX's.
         external: names of other files that hold tensors.
         nodes: number of operators.

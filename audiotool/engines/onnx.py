@@ -2,9 +2,9 @@
 
     engine = OnnxEngine.open("denoise-16k.onnx")
 
-The graph takes whole hops and returns as many samples as it takes (`engines/card.py`). The engine makes
-streams of chunks of any length from that: input waits until its hop is complete, the first `delay` output
-samples are dropped, and at the end `drain_value` is fed until the tail has come.
+The graph takes whole hops and returns as many samples as it takes (`engines/card.py`). The engine adds
+streams of chunks of any length: input is buffered until its hop is complete, the first `delay` output samples
+are dropped, and at the end `drain_value` is fed until the tail is complete.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 PIECE_SECONDS = 1.0
-"""Greatest input of one run: the intermediate results of a longer one do not fit into the processor's
-caches."""
+"""Greatest length of the input of one run; the intermediate results of longer inputs do not fit into the
+processor's caches."""
 
 
 class _Stream(NamedTuple):
@@ -39,7 +39,7 @@ class _Stream(NamedTuple):
 
     Args:
         tensors: the graph's states, None before the first run.
-        given: states that do not begin as the card says, by name.
+        given: initial states that differ from the card's, by name.
         waiting: (B, C, less than a hop) input that has not been run, None before the first step.
         fed: number of input items so far.
         run: number of input items that the graph has processed.
@@ -157,12 +157,12 @@ class OnnxEngine(Engine):
         stream: _Stream = state
         if stream.tensors is None:
             return stream
-        begun = self._begin(len(rows), memory or {})
+        initial = self._begin(len(rows), memory or {})
         tensors = tuple(
             np.where(rows.reshape(-1, *[1] * (held.ndim - 1)), start, held)
             if name in self.card.warmed_up
             else held
-            for name, start, held in zip(self._inputs, begun, stream.tensors, strict=True)
+            for name, start, held in zip(self._inputs, initial, stream.tensors, strict=True)
         )
         return stream._replace(tensors=tensors)
 
@@ -256,12 +256,12 @@ class _OnnxBatch(Batch):
         self._given: dict[Rows, Mapping[str, NDArray[Any]]] = {}
         self._run: dict[Rows, int] = {}
 
-    def _absorb(self, rows: Rows, state: State) -> bool:
+    def _insert(self, rows: Rows, state: State) -> bool:
         stream: _Stream = self.engine.start() if state is None else state
         if stream.waiting is not None and stream.waiting.shape[-1]:
             return False
-        begun = self.engine._begin(len(rows), stream.given) if stream.tensors is None else stream.tensors
-        pairs = list(zip(self._tensors, begun, self._by_row, strict=True))
+        initial = self.engine._begin(len(rows), stream.given) if stream.tensors is None else stream.tensors
+        pairs = list(zip(self._tensors, initial, self._by_row, strict=True))
         if not all(by_row or np.array_equal(common, own) for common, own, by_row in pairs):
             return False
         for common, own, by_row in pairs:
@@ -270,7 +270,7 @@ class _OnnxBatch(Batch):
         self._given[rows], self._run[rows] = stream.given, stream.run
         return True
 
-    def _taken(self, rows: Rows) -> State:
+    def _extract(self, rows: Rows) -> State:
         tensors = tuple(
             common[list(rows)] if by_row else common.copy()
             for common, by_row in zip(self._tensors, self._by_row, strict=True)
@@ -305,14 +305,14 @@ def _make_session(graph: bytes | str, source: Path, threads: int) -> onnxruntime
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # What these small graphs gain by more than folding of constants is less than finding it out costs.
+    # Other optimisations cost more time at loading than they save in graphs this small.
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    # Threads that wait do not spin.
+    # Idle threads must not spin: they would take processor time from other streams.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return runtime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no base of their own
-        # What it says last, behind its call stack.
+    except Exception as error:  # onnxruntime's errors have no common base class
+        # The message follows the call stack.
         reason = re.split(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", str(error).splitlines()[0])[-1]
         raise CheckpointError(
             f"{source}: onnxruntime refuses this graph ({reason}): export it again"

@@ -148,13 +148,13 @@ class _TorchBatch(Batch):
             layout = find_layout(engine.model)
             self._states = None if layout is None else CommonStates(layout, capacity)
 
-    def _absorb(self, rows: Rows, state: State) -> bool:
+    def _insert(self, rows: Rows, state: State) -> bool:
         if self._states is None:
             return False
         with self.engine._running():
-            return self._states.absorb(rows, state)
+            return self._states.insert(rows, state)
 
-    def _taken(self, rows: Rows) -> State:
+    def _extract(self, rows: Rows) -> State:
         assert self._states is not None
         with self.engine._running():
             return self._states.get(rows)

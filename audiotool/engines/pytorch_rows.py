@@ -1,7 +1,7 @@
 """Many streams of a PyTorch model stepped together: their states are rows of common tensors.
 
-The batch axis of each tensor of a state is found by stepping two streams together and each alone. A model
-whose states differ in more than values (one that counts, or whose state grows) steps its streams alone.
+The batch axis of each tensor of a state is found by stepping two streams together and each alone. Streams
+are stepped alone if their states differ in more than the values of tensors: if they count, or grow.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class CommonStates:
             leaf if axis is None else leaf.repeat_interleave(capacity, axis) for leaf, axis in places
         ]
 
-    def absorb(self, rows: Rows, state: State) -> bool:
+    def insert(self, rows: Rows, state: State) -> bool:
         """Set rows to a state of `len(rows)` rows; return False where it does not have the layout."""
         singles = _rows_of(state, self.layout, len(rows))
         if any(signature(single) != self.layout.like for single in singles):
@@ -95,14 +95,13 @@ class CommonStates:
 
 
 def signature(state: State) -> tuple[TreeSpec, list[Any]]:
-    """Return what two states of one trace have in common: structure, shapes, dtypes, and all values but the
-    tensors'."""
+    """Return the structure of a state, the shapes and dtypes of its tensors, and its other values."""
     leaves, structure = tree_flatten(state)
     return structure, [(x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves]
 
 
 def _unfolded(tensor: Tensor, axis: int, rows: int) -> Tensor:
-    """Split the batch axis into two: rows, and what a model folds into the batch for each row (bands,
+    """Split the batch axis into rows and the items that a model folds into the batch for each row (bands,
     channels)."""
     return tensor.unflatten(axis, (rows, tensor.shape[axis] // rows))
 
@@ -164,8 +163,8 @@ def _axis(one: Any, two: Any, both: Any) -> int | None:
         return None if one == two == both else -1
     if one.shape == both.shape:
         return None if torch.equal(one, both) and torch.equal(one, two) else -1
-    grown = [n for n, (a, b) in enumerate(zip(one.shape, both.shape, strict=True)) if a != b]
-    if len(grown) != 1 or both.shape[grown[0]] != 2 * one.shape[grown[0]]:
+    batch_axes = [n for n, (a, b) in enumerate(zip(one.shape, both.shape, strict=True)) if a != b]
+    if len(batch_axes) != 1 or both.shape[batch_axes[0]] != 2 * one.shape[batch_axes[0]]:
         return -1
-    expected = torch.cat((one, two), dim=grown[0])
-    return grown[0] if torch.allclose(both, expected, rtol=CLOSE, atol=CLOSE) else -1
+    expected = torch.cat((one, two), dim=batch_axes[0])
+    return batch_axes[0] if torch.allclose(both, expected, rtol=CLOSE, atol=CLOSE) else -1

@@ -1,1 +1,1 @@
-"""Graphs of models: a causal model's step as ONNX, its card, and the proof that both do the same."""
+"""Export the step of a causal model as an ONNX graph with its card, and compare the graph with the model."""

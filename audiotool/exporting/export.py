@@ -1,4 +1,4 @@
-"""From a checkpoint to a graph beside its card, with the proof that the graph does what the model does."""
+"""Export a checkpoint to a graph and its card, and compare the outputs of graph and model."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Parity:
     """Differences between the outputs of a graph and of its model.
 
     Args:
-        differences: for each way of cutting a stream, the greatest difference over the output's peak.
-        seconds: of audio compared.
+        differences: greatest absolute difference, relative to the output's peak, for each entry of `CHUNKS`.
+        seconds: duration of the compared audio.
     """
 
     differences: dict[str, float]
@@ -48,7 +48,7 @@ class Parity:
 
     @property
     def worst(self) -> float:
-        """The greatest of all."""
+        """The greatest of the differences."""
         return max(self.differences.values())
 
 
@@ -59,11 +59,11 @@ def export(path: Path, output: Path, shares_weights: bool = False) -> tuple[Card
         shares_weights: the graph takes its weights from the checkpoint, which must lie beside it under the
             same name; otherwise it holds them itself.
     Returns:
-        The card, and how far the graph is from the model; nothing is written when that is too far.
+        The card, and the differences between graph and model.
     Raises:
         CheckpointError: the checkpoint cannot be read.
         DependencyError: a package for exporting is missing.
-        ExportError: the model has no graph; says why.
+        ExportError: the model has no graph, or the graph differs too much; nothing is written.
     """
     _check_packages()
     model, metadata = checkpoint.load(path)
@@ -78,12 +78,12 @@ def export(path: Path, output: Path, shares_weights: bool = False) -> tuple[Card
 def _write(
     graph: onnx.ModelProto, card: Card, model: Model, path: Path, output: Path, shares_weights: bool
 ) -> tuple[Card, Parity]:
-    """Write graph and card when they do what the model does."""
+    """Write graph and card if the graph's output equals the model's to within rounding."""
     try:
         parity = compare(model, OnnxEngine(graph.SerializeToString(), card, output))
     except DependencyError:
         raise
-    except Exception as error:  # onnxruntime's errors have no base of their own
+    except Exception as error:  # onnxruntime's errors have no common base class
         raise ExportError(f"onnxruntime does not run its graph ({_first_line(error)})") from error
     if not parity.worst <= model.rounding:
         raise ExportError(
@@ -106,7 +106,7 @@ def _write(
 
 
 def make_card(step: GraphStep, metadata: Metadata) -> Card:
-    """The card of a step, but for names and hashes of files."""
+    """Return the card of a step, without the names and hashes of files."""
     model = step.model
     mel = getattr(model, "mel", None)
     names = [state.name for state in step.states]
@@ -156,7 +156,7 @@ def _state_card(model: Model, state: StateTensor) -> StateCard:
 
 
 def _numbers(values: np.ndarray) -> Any:
-    """Nested lists with as many digits as float32 has."""
+    """Return an array as nested lists of numbers with the nine digits of float32."""
     if values.ndim == 0:
         return float(f"{float(values):.9g}")
     return [_numbers(row) for row in values]
@@ -165,7 +165,8 @@ def _numbers(values: np.ndarray) -> Any:
 def compare(model: Model, engine: OnnxEngine, seconds: float = 3.0) -> Parity:
     """Run model and graph on the same input, the graph in chunks of several sizes.
 
-    A model that extends a band is given a low bandwidth: the noise would leave it nothing to add.
+    A bandwidth-extension model is given the lowest bandwidth as a condition, because it adds nothing to noise
+    of full bandwidth.
     """
     conditions = {} if model.extends_from_hz is None else {"bandwidth_hz": model.extends_from_hz}
     items = round(seconds * model.sample_rate / model.upsampling) + 7
@@ -205,10 +206,10 @@ def _chunks(x: np.ndarray, sizes: list[int]) -> Iterator[np.ndarray]:
 
 
 def _onnx_model(step: GraphStep) -> onnx.ModelProto:
-    """The step's graph.
+    """Convert a step to an ONNX graph.
 
     Raises:
-        ExportError: something in it cannot be traced or has no counterpart in ONNX.
+        ExportError: an operation cannot be traced or has no counterpart in ONNX.
     """
     from audiotool.exporting.program import onnx_model
 
@@ -216,7 +217,7 @@ def _onnx_model(step: GraphStep) -> onnx.ModelProto:
     levels = [logger.level for logger in loggers]
     try:
         with warnings.catch_warnings():
-            # Of the exporter's own insides; what goes wrong there is an exception, or shows in the parity.
+            # These are the exporter's warnings about its own code. Its faults raise, or show in the parity.
             warnings.simplefilter("ignore")
             for logger in loggers:
                 logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Fourier transforms as products with matrices, which is what a graph has in place of complex numbers.
+"""Fourier transforms as products with real matrices, because ONNX graphs have no complex numbers.
 
 One matrix of cosines and one of sines would cost n² / 2 products each. A transform of n = A B samples is
 two steps of smaller ones instead (Cooley and Tukey, 1965). With n1 < A, n2 < B of the sample n1 B + n2, and
@@ -48,10 +48,10 @@ class Table:
 
     def values(self) -> NDArray[np.float32]:
         """Return the matrices, `shape` float32."""
-        turned = cosines(self.size)[(self.left * self.right + self.phase) % self.size] * self.weights
+        matrices = cosines(self.size)[(self.left * self.right + self.phase) % self.size] * self.weights
         if len(self.places):
-            turned[tuple(self.places.T)] = self.put
-        return turned.astype(np.float32).reshape(self.shape)
+            matrices[tuple(self.places.T)] = self.put
+        return matrices.astype(np.float32).reshape(self.shape)
 
 
 def cosines(size: int) -> NDArray[np.float32]:
@@ -77,8 +77,8 @@ def tables(size: int) -> dict[str, Table]:
     parts = np.array([[0, quarter], [3 * quarter, 0]])  # cos, -sin; sin, cos
     alternating = (-1.0) ** n2
     # c = 0, real part in, place of the imaginary part of frequency 0
-    forth = np.stack([0 * n2, 0 * n2, n2, 0 * n2 + 1, 0 * n2], axis=1)
-    back = np.stack([0 * n2, 0 * n2 + 1, 0 * n2, 0 * n2, n2], axis=1)
+    forward_places = np.stack([0 * n2, 0 * n2, n2, 0 * n2 + 1, 0 * n2], axis=1)
+    inverse_places = np.stack([0 * n2, 0 * n2 + 1, 0 * n2, 0 * n2, n2], axis=1)
     twice = np.where(frequency == 0, 1, 2) / size
     return {
         "first": Table(
@@ -93,7 +93,7 @@ def tables(size: int) -> dict[str, Table]:
             left=n2[:, None, None],
             right=frequency,
             phase=parts[:, None, :, None],
-            places=forth,
+            places=forward_places,
             put=alternating.astype(np.float32),
             shape=(a, 2 * b, b),
         ),
@@ -103,7 +103,7 @@ def tables(size: int) -> dict[str, Table]:
             right=frequency.transpose(0, 1, 4, 2, 3),
             phase=parts.T[:, None, :, None],
             weights=twice.transpose(0, 1, 4, 2, 3).astype(np.float32),
-            places=back,
+            places=inverse_places,
             put=(alternating / size).astype(np.float32),
             shape=(a, b, 2 * b),
         ),
@@ -119,7 +119,7 @@ def tables(size: int) -> dict[str, Table]:
 
 @functools.cache
 def _values(size: int, name: str) -> NDArray[np.float32]:
-    # Arrays: a tensor that is made while a program is traced belongs to that program.
+    # The cache holds arrays, because a tensor that is made during tracing belongs to the traced program.
     return tables(size)[name].values()
 
 
@@ -128,7 +128,7 @@ def _table(size: int, name: str) -> Tensor:
 
 
 def transform(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Real (..., n) -> real and imaginary parts (..., n / 2 + 1), n even."""
+    """Transform real (..., n) to real and imaginary parts (..., n / 2 + 1), n even."""
     size = x.shape[-1]
     a, b = factors(size)
     y = _table(size, "first") @ x.reshape(-1, a, b)
@@ -140,7 +140,7 @@ def transform(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse_transform(real: Tensor, imaginary: Tensor) -> Tensor:
-    """Real and imaginary parts (..., n / 2 + 1) -> real (..., n)."""
+    """Transform real and imaginary parts (..., n / 2 + 1) to real (..., n)."""
     half = real.shape[-1] - 1
     size = 2 * half
     a, b = factors(size)

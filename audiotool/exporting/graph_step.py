@@ -1,9 +1,9 @@
-"""A causal model's step as a function of tensors alone, which is what a graph can be.
+"""A causal model's step as a function from tensors to tensors, which can be exported as a graph.
 
-A stream is in its steady state when its state has the same shapes after every hop. A step then gives as many
-samples as it takes, by the same operations every time. A graph is that step; it begins a stream in the steady
-state as well, as if there had been silence for ever. What it gives for that silence, `delay` samples,
-lies before the stream's first sample and is dropped.
+A stream is in its steady state when its state has the same shapes after every hop. Each step then outputs as
+many samples as it takes, by the same operations. The graph is that step. A stream of the graph also begins in
+the steady state, as after endless silence. The first `delay` samples of its output belong to that silence and
+are dropped.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from audiotool.errors import ExportError
 from audiotool.models.base import Model, State
 
 BATCH, HOPS = 3, 5
-"""Sizes that a program is traced with; both are free in the graph."""
+"""Numbers of streams and hops with which a program is traced; both are free in the graph."""
 
 MOST_CHUNKS = 48
-"""Chunks of `HOPS` hops after which a stream is taken never to reach its steady state."""
+"""Number of chunks of `HOPS` hops after which a stream is assumed never to reach a steady state."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class StateTensor:
     """One tensor of a stream's state.
 
     Args:
-        name: its place in the state: "layers.0".
-        example: its value in a stream, (BATCH, ...) unless all streams of a batch share it.
-        start: its value where a stream begins, without the batch.
+        name: path in the state: "layers.0".
+        example: value in a stream, (BATCH, ...) unless all streams of a batch share it.
+        start: value at the beginning of a stream, without the batch axis.
     """
 
     name: str
@@ -41,7 +41,7 @@ class StateTensor:
 
     @property
     def per_stream(self) -> bool:
-        """Whether each stream of a batch has its own, along the first axis."""
+        """Whether each stream of a batch has its own value, along the first axis."""
         return self.example.dim() > 0 and self.example.shape[0] == BATCH
 
 
@@ -51,9 +51,9 @@ class GraphStep(nn.Module):
     Attributes:
         chunk: an example of the input.
         states: the state's tensors; complex ones have a last axis (real, imaginary).
-        delay: output samples of a stream that lie before it.
+        delay: number of output samples before the stream's first sample.
     Raises:
-        ExportError: the model's streams have no steady state; says why.
+        ExportError: the model's streams have no steady state; the message gives the reason.
     """
 
     def __init__(self, model: Model) -> None:
@@ -99,10 +99,10 @@ def refusal(model: Model) -> str | None:
 
 
 def _graph_start(model: Model) -> State | None:
-    """`Model.graph_start`.
+    """Return the state in which the model's graph begins, see `Model.graph_start`.
 
     Raises:
-        ExportError: the model's streams do not go from hop to hop; says why.
+        ExportError: the model cannot be stepped by hops; the message gives the reason.
     """
     if not model.causal:
         raise ExportError("it looks ahead and processes whole segments: a graph goes from hop to hop")
@@ -115,7 +115,7 @@ def _graph_start(model: Model) -> State | None:
 
 
 def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
-    """A chunk of `HOPS` hops, the state of a stream in its steady state, and the stream's delay."""
+    """Return a chunk of `HOPS` hops, the state of a stream in its steady state, and the stream's delay."""
     generator = torch.Generator().manual_seed(0)
     state, fed, emitted = model.start(**model.unknown_conditions()), 0, 0
     changed = [""]
@@ -146,7 +146,7 @@ def _signature(state: State) -> dict[str, Any]:
 
 
 def _named(state: State) -> list[tuple[str, Any]]:
-    """Each leaf of a state with its place, "layers.0"."""
+    """Yield each leaf of a state with its path, such as "layers.0"."""
     return [
         (".".join(str(getattr(key, "key", getattr(key, "idx", ""))) for key in path), leaf)
         for path, leaf in tree_flatten_with_path(state)[0]

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     import onnx
 
 IR_VERSION = 8
-"""Version of the file format: that of opset 18, so that every runtime with the operators can read the
-file."""
+"""Version of the file format: that of opset 18, so that every runtime with these operators reads the file."""
 
 
 def onnx_model(step: GraphStep) -> onnx.ModelProto:
-    """Inputs "input" and the states, outputs "output" and "next_" + the states; batch and hops are free."""
+    """Convert a step to an ONNX model with free numbers of streams and hops.
+
+    The inputs are "input" and the states, the outputs "output" and "next_" + the states.
+    """
     from audiotool.exporting.operators import translations
 
     names = [state.name for state in step.states]

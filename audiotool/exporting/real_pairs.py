@@ -57,7 +57,7 @@ class RealProgram(torch.fx.Interpreter):
         return a @ b + bias
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        # The only module in a traced program repeats what the trace has assumed of its inputs.
+        # The only module in a traced program checks the trace's assumptions about its inputs.
         return None
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
@@ -66,7 +66,7 @@ class RealProgram(torch.fx.Interpreter):
             return ALWAYS[name](*args, **kwargs)
         if not tree_any(_is_pair, (args, kwargs), is_leaf=_is_pair):
             if name in ("add", "sub") and isinstance(args[1], float):
-                # The exporter's optimiser takes a small number alone, such as 1e-8, for 0.
+                # The exporter's optimiser replaces a small scalar, such as 1e-8, by 0.
                 args = (args[0], torch.tensor([args[1]], dtype=args[0].dtype), *args[2:])
             return super().call_function(target, args, kwargs)
         if name == "getitem":
@@ -141,7 +141,7 @@ def _parts_last(x: Tensor) -> ComplexPair:
 
 
 def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> ComplexPair:
-    """`torch.fft.rfft` of an even number of samples along the last axis."""
+    """Compute `torch.fft.rfft` of an even number of samples along the last axis."""
     size = x.shape[-1]
     if n not in (None, size) or dim not in (-1, x.dim() - 1) or norm not in (None, "backward") or size % 2:
         raise ExportError("its Fourier transform is of a kind that graphs have not")
@@ -149,7 +149,7 @@ def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
 
 
 def irfft(x: ComplexPair, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
-    """`torch.fft.irfft` to an even number of samples along the last axis."""
+    """Compute `torch.fft.irfft` to an even number of samples along the last axis."""
     half = x.real.shape[-1] - 1
     size = 2 * half
     if n not in (None, size) or dim not in (-1, x.real.dim() - 1) or norm not in (None, "backward"):
@@ -158,7 +158,7 @@ def irfft(x: ComplexPair, n: int | None = None, dim: int = -1, norm: str | None 
 
 
 def _unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
-    """Frames of the last axis, as neighbouring hops side by side."""
+    """Cut the last axis into frames by joining neighbouring hops."""
     if dimension not in (-1, x.dim() - 1) or size % step:
         return x.unfold(dimension, size, step)
     frames, count = (x.shape[-1] - size) // step + 1, size // step
@@ -280,7 +280,7 @@ SHAPES = frozenset(
         "view",
     }
 )
-"""Operators that only move values."""
+"""Operators that move values without computing."""
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "mul": _multiply,

@@ -29,7 +29,7 @@ SMALL = 128
 """Number of values up to which a tensor is stored in the graph itself."""
 
 SPARSE = 8
-"""A matrix with fewer values than a part of this many is written as its values and their places."""
+"""A matrix is stored as values and their indices if fewer than one in this many of its values are not 0."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,14 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
         values = numpy_helper.to_array(initializer)
         found = [initializer]
         if values.size > SMALL:
-            if (reference := _referred(initializer.name, values, stored, checkpoint.name, nodes)) is not None:
+            if (
+                reference := _from_checkpoint(initializer.name, values, stored, checkpoint.name, nodes)
+            ) is not None:
                 found = reference
             elif (table := _table_of(values, sizes)) is not None:
                 found = _computed(initializer.name, table, nodes)
             elif values.dtype == np.float32 and np.count_nonzero(values) * SPARSE < values.size:
-                found = _filled(initializer.name, values, nodes)
+                found = _from_sparse(initializer.name, values, nodes)
         kept.update((tensor.name, tensor) for tensor in found)
     del graph.initializer[:]
     graph.initializer.extend(kept.values())
@@ -85,12 +87,12 @@ def _stored(checkpoint: Path) -> dict[bytes, _Stored]:
     return found
 
 
-def _referred(
+def _from_checkpoint(
     name: str, values: np.ndarray, stored: dict[bytes, _Stored], file: str, nodes: list[Any]
 ) -> list[onnx.TensorProto] | None:
-    """Initializers and nodes that make `values` of a tensor of the checkpoint that has the same values.
+    """Return initializers and nodes that compute `values` from a tensor of the checkpoint.
 
-    They may be that tensor itself, in another shape, its transpose, or a GRU's gates in another order.
+    The values are that tensor, in its shape or another, its transpose, or a GRU's gates in another order.
     """
     from onnx import helper, numpy_helper
 
@@ -156,7 +158,7 @@ def _table_of(values: np.ndarray, sizes: Iterable[int]) -> Table | None:
 
 
 def _computed(name: str, table: Table, nodes: list[Any]) -> list[onnx.TensorProto]:
-    """Initializers of a table, and the nodes that make it, step by step as `Table.values`."""
+    """Return initializers and nodes that compute a table by the steps of `Table.values`."""
     from onnx import helper
 
     turn = f"turn_{table.size}"
@@ -190,8 +192,8 @@ def _computed(name: str, table: Table, nodes: list[Any]) -> list[onnx.TensorProt
     return _tensors(constants)
 
 
-def _filled(name: str, values: np.ndarray, nodes: list[Any]) -> list[onnx.TensorProto]:
-    """Initializers of a matrix that is nearly all 0, and the nodes that fill it in."""
+def _from_sparse(name: str, values: np.ndarray, nodes: list[Any]) -> list[onnx.TensorProto]:
+    """Return initializers and nodes that fill in a matrix that is nearly all 0."""
     from onnx import helper
 
     places = np.flatnonzero(values)

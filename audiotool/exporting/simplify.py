@@ -21,7 +21,7 @@ SAMPLES = (7, 11, 13)
 """Sizes with which symbols are evaluated: expressions that agree for all of them are taken as equal."""
 
 END = 1 << 40
-"""A slice's end beyond it is the axis's end."""
+"""A Slice's end that is not smaller means the end of the axis."""
 
 Sizes = tuple[int, ...]
 """Size of an axis for each of the samples."""
@@ -40,7 +40,7 @@ def simplify(model: onnx.ModelProto) -> None:
             graph.merge_reshape(node)
         graph.see(node)
     graph.remove_unused()
-    # The exporter's metadata, and sizes, which runtimes infer again.
+    # Drop the exporter's metadata and the sizes, because runtimes infer sizes again.
     del model.graph.value_info[:], model.metadata_props[:], model.graph.metadata_props[:]
     for node in model.graph.node:
         node.doc_string = ""
@@ -83,7 +83,7 @@ class _Graph:
                 self.places.setdefault(sizes, (name, axis))
 
     def only_reshapes(self, node: onnx.NodeProto) -> bool:
-        """Whether a node keeps the order of values and is equivalent to a Reshape."""
+        """Return whether a node keeps the order of values and is equivalent to a Reshape."""
         if node.op_type not in ("Reshape", "Squeeze", "Unsqueeze", "Gather", "Transpose"):
             return False
         before, after = self.shapes.get(node.input[0]), self.shapes.get(node.output[0])
@@ -260,7 +260,10 @@ def _sizes(value: onnx.ValueInfoProto) -> Shape | None:
 
 
 def _evaluated(expression: str, sample: int) -> int:
-    """A sum of products of integers and symbols, such as "32*s94 + 32"; each symbol has a size of its own."""
+    """Evaluate a sum of products of integers and symbols, such as "32*s94 + 32", for a sample.
+
+    Each symbol has a different size.
+    """
     total = 0
     for term in expression.replace("- ", "+ -").split("+"):
         product = 1
@@ -278,9 +281,9 @@ def _symbol(name: str) -> int:
 
 
 def merge_equal(model: onnx.ModelProto) -> None:
-    """Keep one of equal initializers, and of nodes that compute the same of the same.
+    """Merge equal initializers, and nodes with the same operator, attributes and inputs.
 
-    What a model uses in every iteration, such as the matrices of a Fourier transform, is then in memory once.
+    Constants of every iteration, such as the matrices of a Fourier transform, are then in memory once.
     """
     graph = model.graph
     kept: dict[bytes, list[str]] = {}
@@ -306,7 +309,7 @@ def merge_equal(model: onnx.ModelProto) -> None:
 
 
 def _content(value: onnx.TensorProto | onnx.NodeProto) -> bytes:
-    """Everything of an initializer but its name, of a node but its name and its outputs' names."""
+    """Serialise an initializer without its name, or a node without the names of it and its outputs."""
     other = type(value)()
     other.CopyFrom(value)
     other.name = ""

@@ -1,9 +1,9 @@
-"""A GRU of one step, as a live hop takes it, without the operator for sequences.
+"""Replace the GRU operator by matrix products for a single step, the length of a live hop.
 
 onnxruntime computes the gates of its GRU value by value, one row after another. The same arithmetic as
 matrix products and a few operators over all rows takes 0.7 of the time for the 32 bands of one stream, and
-0.55 for those of 64 streams. Over many steps the GRU is the faster one. So a graph has both, and asks for
-the number of its steps:
+0.55 for those of 64 streams. The GRU operator is faster over many steps. A graph therefore has both branches,
+and selects one by the number of steps:
 
     If(steps == 1)  then  z, r = sigmoid([x h] W)    n = tanh(x V + r (h U))    h' = n + z (h - n)
                     else  GRU
@@ -63,11 +63,11 @@ def _with_branches(gru: onnx.NodeProto, constants: dict[str, np.ndarray]) -> lis
         f"step.biases_{size}": np.array([2 * size, size, 2 * size, size]),
         f"step.halves_{size}": np.array([size, size]),
     }
-    many = helper.make_node("GRU", list(gru.input), [".y", ".last"])
-    many.attribute.extend(gru.attribute)
-    # Values of a branch, ".x", are its own, and must not be called as those around it.
+    sequence = helper.make_node("GRU", list(gru.input), [".y", ".last"])
+    sequence.attribute.extend(gru.attribute)
+    # Names of values inside a branch, ".x", must differ from all names of the outer graph.
     branches = {}
-    for branch, inner in (("then_branch", _single(gru, name, size)), ("else_branch", [many])):
+    for branch, inner in (("then_branch", _single(gru, name, size)), ("else_branch", [sequence])):
         prefix = f"{name}.{branch[:4]}"
         for node in inner:
             node.input[:] = [prefix + i if i.startswith(".") else i for i in node.input]
@@ -78,14 +78,14 @@ def _with_branches(gru: onnx.NodeProto, constants: dict[str, np.ndarray]) -> lis
         ]
         branches[branch] = helper.make_graph(inner, branch, [], outputs)
     return [
-        *_arranged(gru, name, size),
+        *_weight_nodes(gru, name, size),
         helper.make_node("Shape", [steps], [f"{name}.steps"], start=0, end=1),
         helper.make_node("Equal", [f"{name}.steps", "step.one"], [f"{name}.single"]),
         helper.make_node("If", [f"{name}.single"], list(gru.output), **branches),
     ]
 
 
-def _arranged(gru: onnx.NodeProto, name: str, size: int) -> list[onnx.NodeProto]:
+def _weight_nodes(gru: onnx.NodeProto, name: str, size: int) -> list[onnx.NodeProto]:
     """Return nodes that arrange the weights for a single step; they run once, as the graph is loaded."""
     from onnx.helper import make_node
 

@@ -5,8 +5,7 @@ Kuleshov, Enam, Koh, Ermon: Temporal FiLM, NeurIPS 2019, arXiv:1909.06628 (TFiLM
 
 The input is the low-rate signal resampled to the target rate; the network adds the missing band. It processes
 patches of 8192 samples independently, so a stream is exact: a patch is processed when it is full, and the
-last
-one is filled with zeros. Within a patch every output depends on every input.
+last one is filled with zeros. Within a patch every output depends on every input.
 
     level l    conv, max pool 2, LeakyReLU, modulation in blocks of 128 / 2^l ─── skip ──┐
     bottleneck conv, max pool 2, LeakyReLU, modulation                                   │
@@ -17,8 +16,7 @@ Modulation: the maximum of each block of samples, as a sequence, goes through a 
 (TFiLM), and the result multiplies all samples of its block.
 
 The published AFiLM keeps its transformer's dropout on in inference, so that its output is random. Here
-dropout
-is off outside training.
+dropout is off outside training.
 """
 
 from __future__ import annotations

@@ -8,15 +8,13 @@ them.
        └────────────────────────────────────────────────────────────────────────────────────────── + ─┴─ y
 
 The edge is the highest frequency of the recording's content, any frequency from `extend_from_hz` on. It is
-the
-condition `bandwidth_hz`, and the network's input is the bands below it. Without the condition `EdgeTracker`
-estimates it from the mean spectrum so far. Below the edge the input passes unchanged.
+the condition `bandwidth_hz`, and the network's input is the bands below it. Without the condition
+`EdgeTracker` estimates it from the mean spectrum so far. Below the edge the input passes unchanged.
 
 The rectified waveform has harmonics of the pitch, and noise, at all frequencies. Divided by its spectral
 envelope it is a source with a flat spectrum (Makhoul and Berouti, High-frequency regeneration in speech
 coding systems, ICASSP 1979). Speech is noisier in higher bands, so the source is mixed with noise. Its share
-h
-is trained to be the correlation of the source's magnitudes with the target's.
+h is trained to be the correlation of the source's magnitudes with the target's.
 
 Latency is that of the STFT: n_fft - 1 samples.
 """
@@ -106,8 +104,7 @@ class EdgeTracker(nn.Module):
     The content ends at the highest group of bins within 60 dB of the loudest one in an exponentially weighted
     mean of the power spectrum. Each frame enters with the least power of the last three frames in each group,
     because clicks and abrupt onsets fill the spectrum of at most two frames. The frames are weighted by one
-    more
-    Hann window, a convolution over three bins, so that loud groups do not leak into others.
+    more Hann window, a convolution over three bins, so that loud groups do not leak into others.
 
     State: (B, groups, 2), the state of `RunningLevel` of each group, and (B, 2, groups), powers of two
         frames.
@@ -235,8 +232,7 @@ class BandwidthExtension(Model):
 
         Args:
             batch: "input", "target" (B, 1, T); "bandwidth_hz" and "target_bandwidth_hz" (B, 1, 1), the
-                highest
-                frequencies of their contents.
+                highest frequencies of their contents.
         Returns:
             "power" and "target_power", relative to the running level's; "harmonic" and "target_harmonic", the
             share of the source, 0 to 1; "weight", the share of a band's bins that lie within the target's

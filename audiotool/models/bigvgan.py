@@ -26,8 +26,8 @@ class BigVGANConfig(HiFiGANConfig):
     Args:
         activation: "snake" or "snakebeta".
         snake_logscale: the activations' parameters are logarithms.
-        use_tanh_at_final: end in tanh (the first version) instead of a clamp to [-1, 1].
-        use_bias_at_final: bias of the last convolution.
+        use_tanh_at_final: limit the output by tanh (the first version) instead of a clamp to [-1, 1].
+        use_bias_at_final: whether the last convolution has a bias.
     """
 
     mel: str | Mapping[str, Any] = "bigvgan-v2-24k-100"
@@ -40,7 +40,7 @@ class BigVGANConfig(HiFiGANConfig):
     use_bias_at_final: bool = False
 
     def activation_layer(self, channels: int) -> AntiAliased:
-        """The activation, anti-aliased, for that many channels."""
+        """Make the anti-aliased activation for a number of channels."""
         return AntiAliased(Snake(channels, self.activation == "snakebeta", self.snake_logscale))
 
 
@@ -59,7 +59,7 @@ class AMPBlock1(nn.Module):
         self.activations = nn.ModuleList(activation(channels) for _ in range(2 * len(dilations)))
 
     def branches(self) -> list[tuple[nn.Module, ...]]:
-        """Layers of each residual branch, in order."""
+        """Return the layers of each residual branch, in order."""
         before, between = self.activations[::2], self.activations[1::2]
         return list(zip(before, self.convs1, between, self.convs2, strict=True))
 
@@ -118,7 +118,7 @@ class BigVGAN(HiFiGAN):
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=self.config.use_bias_at_final)
 
     def activation(self, x: Tensor) -> Tensor:
-        """None: the blocks activate first."""
+        """Return None, because each residual block begins with an activation."""
         return x
 
     def output(self, x: Tensor) -> Tensor:

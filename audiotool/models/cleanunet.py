@@ -49,8 +49,7 @@ class CleanUNetConfig:
         channels_h: channels of the first level; doubled at each level up to max_channels.
         n_layers: levels of the encoder and of the decoder.
         attention_window: bottleneck frames that a frame attends to, itself included; None is the whole past,
-            as
-            published. 625 frames of 256 samples are 10 s at 16 kHz.
+            as published. 625 frames of 256 samples are 10 s at 16 kHz.
         normalise: "utterance" (published) or "running".
         level_seconds: time constant of the running level.
     """
@@ -366,8 +365,7 @@ class CleanUNet(Model):
         """Compute `step` of whole hops from the state of `graph_start`; samples after the end are `BEYOND`.
 
         Frames before a stream's first and after its last are computed like all others. Attention masks them,
-        and
-        the decoder does not add them.
+        and the decoder does not add them.
         """
         state = dict(state)
         ended = x > BEYOND / 2

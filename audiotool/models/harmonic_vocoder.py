@@ -5,18 +5,18 @@
                              └── correction ───────────────┴─ magnitude ── fast Griffin-Lim ── inverse STFT
     mel ── interpolated envelope ──────────────────────────┘
 
-Nothing adversarial: what a regression can learn, the magnitude, is learned; the phase comes by construction,
-so that training needs minutes. For bin k at f_k Hz and the harmonic h nearest to it,
+Only the magnitude is learned, by regression, and the phase is constructed. Training therefore takes minutes
+and no discriminator. For bin k at f_k Hz and the nearest harmonic h,
 
     ln M[k] = envelope[k] + correction[k] + depth[k] . comb(f_k - h F0, f_k / F0)
     phase[k] = 2 pi h sum(F0 . hop / sample_rate) - pi k
 
 where the comb is the log main lobe of the Hann window round each harmonic and a cosine of period F0, and
-- pi k moves the phase from the frame's centre to its beginning. At last M is scaled so that its mel is the
-given one.
+- pi k moves the phase from the frame's centre to its beginning. Finally M is scaled so that its mel equals
+the given one.
 
-Iterations look one frame ahead each: latency is declared, and grows with their number. They also amplify
-rounding: cut into other chunks, the bundled network's output changes by up to 1.5e-3 of its peak.
+Each iteration adds a look-ahead of one frame to the latency. Iterations also amplify rounding: with other
+chunk sizes, the bundled network's output changes by up to 1.5e-3 of its peak.
 
 References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
 2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
@@ -48,16 +48,16 @@ from audiotool.models.vocoder import Vocoder
 from audiotool.models.vocos import VocosBackbone, VocosConfig
 
 MEL_MEAN, MEL_STD = -5.0, 2.5
-"""Of natural-logarithm mels of speech, roughly: what the backbone sees is centred and scaled by them."""
+"""Rough mean and standard deviation of natural-logarithm mels of speech, which normalise the input."""
 
 LOBE = math.log(2)
-"""The Hann window's main lobe falls by half at one bin from its centre: its logarithm is nearly - LOBE d²."""
+"""Curvature of the logarithm of the Hann window's main lobe, nearly -LOBE d² at d bins from its centre."""
 
 FLOOR = 4.0
-"""Nepers below its peak at which the lobe ends."""
+"""Level of the lobe's edge in nepers below its peak."""
 
 MATCHES = 2
-"""Times the magnitude is scaled to the given mel."""
+"""Number of times that the magnitude is scaled to the given mel."""
 
 GRID = 1e-3
 """Relative step of F0. Without a grid, rounding errors, which depend on how a stream is cut into chunks,
@@ -72,13 +72,13 @@ class HarmonicVocoderConfig:
         mel: definition of the input; natural logarithm, magnitudes.
         dim: width of the backbone.
         intermediate_dim: width inside a ConvNeXt block.
-        num_layers: blocks.
-        fmin, fmax: Hz, the range of F0.
-        pitch_bins: classes of F0, equally spaced in its logarithm.
-        iterations: of Griffin-Lim.
-        lookahead: frames that an iteration sees ahead.
-        momentum: of the iterations.
-        seed: of the noise.
+        num_layers: number of blocks.
+        fmin, fmax: range of F0 in Hz.
+        pitch_bins: number of classes of F0, equally spaced in its logarithm.
+        iterations: number of Griffin-Lim iterations.
+        lookahead: frames of look-ahead of an iteration.
+        momentum: momentum of the iterations.
+        seed: seed of the noise.
     """
 
     mel: str | Mapping[str, Any] = "hifigan-22k"
@@ -99,7 +99,7 @@ class HarmonicVocoderConfig:
 
 
 class MelEnvelope(nn.Module):
-    """Between a mel and the magnitudes it was made from."""
+    """Conversion between a mel and magnitudes."""
 
     bank: Tensor
     spread: Tensor
@@ -149,7 +149,7 @@ class HarmonicVocoder(Vocoder):
     hop_length = 4
     """Frames of a live step: most of a step's time is the same for one frame as for four."""
     drain_value = -1000.0
-    """A logarithm whose magnitude is 0: a frame behind the stream."""
+    """Value of frames after the stream: a logarithm whose magnitude is 0."""
     rounding = 5e-3
     state_meanings: ClassVar[dict[str, str]] = {
         "backbone": "features that a layer's next convolution needs",
@@ -169,7 +169,7 @@ class HarmonicVocoder(Vocoder):
         if mel.log != "natural" or mel.power != 1 or mel.win_length not in (None, mel.n_fft):
             raise CheckpointError(f"{self.name} needs natural logarithms of magnitudes, whole windows")
         self.bins = mel.n_fft // 2 + 1
-        # The backbone's own definition of a mel only names its sizes here.
+        # The backbone's mel definition serves only for its sizes.
         self.backbone = VocosBackbone(
             mel.n_mels,
             VocosConfig(dim=c.dim, intermediate_dim=c.intermediate_dim, num_layers=c.num_layers, causal=True),
@@ -192,28 +192,28 @@ class HarmonicVocoder(Vocoder):
         return self.step(mel, final=True)[0][..., : self.output_length(mel.shape[-1])]
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
-        """Mel frames in, finished samples out.
+        """Vocode mel frames; return the samples that are complete.
 
-        State: of the backbone, the phase, the iterations and the inverse transform.
+        State: states of the backbone, the phase, the iterations and the inverse transform.
         """
         self.check_features(x)
         state = dict.fromkeys(("backbone", "phase", "iterations", "inverse")) if state is None else state
         prediction, backbone = self.predict(x, state["backbone"])
         spec, phase = self.initial(prediction, state["phase"])
         spec, iterations = self.iterations(spec, state["iterations"], final)
-        # Only before and behind a stream is there nothing at all.
+        # Only frames before and after the stream have magnitude 0 in all bands.
         present = (spec.abs().amax(1) > 0).to(x.dtype)
         y, inverse = self.inverse(spec, state["inverse"], final, present)
         state = {"backbone": backbone, "phase": phase, "iterations": iterations, "inverse": inverse}
         return y[:, None], state
 
     def predict(self, mel: Tensor, state: State = None) -> tuple[dict[str, Tensor], State]:
-        """Everything about the spectrum but its phase.
+        """Predict F0, voicing and log magnitude of each frame.
 
         Returns:
             "pitch_logits" (B, pitch_bins, T), "voicing_logit" (B, T), "f0" (B, T) in Hz, unvoiced frames
-            included, "log_magnitude" and "harmonicity" (B, F, T), the latter how many nepers a harmonic
-            stands above what is between; and the state.
+            included, "log_magnitude" and "harmonicity" (B, F, T), the level of harmonics above the
+            valleys between them in nepers; and the state.
         """
         hidden, state = self.backbone((mel - MEL_MEAN) / MEL_STD, None, state)
         logits, voicing = self.pitch(hidden).transpose(1, 2).split((self.config.pitch_bins, 1), dim=1)
@@ -232,23 +232,23 @@ class HarmonicVocoder(Vocoder):
         }, state
 
     def _f0(self, logits: Tensor) -> Tensor:
-        """Mean of the classes round the likeliest one, weighted by probability: (B, P, T) -> (B, T) Hz."""
+        """Return F0 in Hz (B, T): the weighted mean of classes (B, P, T) near the most probable one."""
         best = logits.argmax(dim=1, keepdim=True)
         distance = torch.arange(logits.shape[1], device=logits.device)[None, :, None] - best
         weights = torch.softmax(logits.masked_fill(distance.abs() > 2, -torch.inf), dim=1)
         log_f0 = (weights * self.centres[None, :, None]).sum(1)
-        # In float64: the last digit of a runtime's own exp would add up in the phase, too.
+        # In float64, because differences in the last digit between runtimes' exp would add up in the phase.
         return (torch.round(log_f0 / GRID) * GRID).double().exp().to(log_f0.dtype)
 
     def _comb(self, f0: Tensor) -> tuple[Tensor, Tensor]:
-        """Lobes in [-1, 0] and cosine in [-1, 1] of harmonics (B, F, T), for F0 (B, T)."""
+        """Return lobes in [-1, 0] and cosines in [-1, 1] of the harmonics of F0 (B, T), each (B, F, T)."""
         harmonics = self._harmonics(f0)
         distance = (harmonics - harmonics.round().clamp(min=1)) * f0[:, None] / self._bin_hz
         lobe = (LOBE * distance.square()).clamp(max=FLOOR) / -FLOOR
         return lobe, torch.cos(2 * torch.pi * harmonics)
 
     def _harmonics(self, f0: Tensor) -> Tensor:
-        """Each bin's frequency in units of F0, (B, F, T)."""
+        """Return each bin's frequency in units of F0, (B, F, T)."""
         bins = torch.arange(self.bins, device=f0.device, dtype=f0.dtype)
         return bins[None, :, None] * self._bin_hz / f0[:, None]
 
@@ -257,9 +257,9 @@ class HarmonicVocoder(Vocoder):
         return self.sample_rate / self.mel.n_fft
 
     def initial(self, prediction: dict[str, Tensor], state: State = None) -> tuple[Tensor, State]:
-        """Predicted magnitudes with first phases: complex (B, F, T).
+        """Return the predicted magnitudes with initial phases, complex (B, F, T), and the state.
 
-        State: cycles of F0, F0 and frames so far, each (B, 1).
+        State: cycles of F0, last F0, and number of frames, each (B, 1).
         """
         f0 = prediction["f0"]
         frames = f0.shape[-1]
@@ -271,7 +271,7 @@ class HarmonicVocoder(Vocoder):
             return torch.polar(prediction["log_magnitude"], prediction["log_magnitude"]), state
         f0_double = f0.double()
         track = torch.cat((torch.where(last > 0, last, f0_double[:, :1]), f0_double), dim=1)
-        # Between two frames F0 is a straight line.
+        # F0 is interpolated linearly between frames.
         advance = (track[:, 1:] + track[:, :-1]) * (self.upsampling / (2 * self.sample_rate))
         cycles = cycles + advance.cumsum(-1)
         nearest = self._harmonics(f0).round().clamp(min=1)
@@ -293,11 +293,11 @@ class HarmonicVocoder(Vocoder):
         return spec, (cycles[:, -1:] % 1, track[:, -1:].clone(), position + frames)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The prediction, and what YIN and the STFT find in the target.
+        """Return the prediction, and the target's F0 by YIN and log magnitude by the STFT.
 
         Returns:
-            what `predict` does, "target_log_magnitude" (B, F, T), "target_f0" (B, T) in Hz, 0 where unvoiced,
-            "pitch_classes" (B, pitch_bins, T).
+            the outputs of `predict`, "target_log_magnitude" (B, F, T), "target_f0" (B, T) in Hz, 0 where
+            unvoiced, "pitch_classes" (B, pitch_bins, T).
         """
         mel, target = batch["input"], batch["target"][:, 0]
         prediction, _ = self.predict(mel)
@@ -306,7 +306,7 @@ class HarmonicVocoder(Vocoder):
             analysis = StreamingSTFT(self.mel.n_fft, self.mel.hop_length, padding=self.mel.padding)
             spec = analysis.to(target.device)(target, final=True)[0][..., :frames]
             power = spec.real.square() + spec.imag.square() + max(self.mel.power_offset, 1e-10)
-            # At half the rate YIN costs half, and voices have their F0 far below.
+            # YIN costs half at half the rate, and F0 of voices lies far below its Nyquist frequency.
             track = fundamental_frequency(
                 F.avg_pool1d(target[:, None], 2)[:, 0],
                 self.sample_rate // 2,
@@ -324,14 +324,14 @@ class HarmonicVocoder(Vocoder):
         }
 
     def _pitch_classes(self, f0: Tensor) -> Tensor:
-        """Probabilities (B, pitch_bins, T), the mean of which is the logarithm of F0 (B, T) in Hz."""
+        """Return class probabilities (B, pitch_bins, T) whose mean is the logarithm of F0 (B, T) in Hz."""
         step = self.centres[1] - self.centres[0]
         position = (f0.clamp(min=self.config.fmin).log() - self.centres[0]) / step
         classes = torch.arange(len(self.centres), device=f0.device)[None, :, None]
         return (1 - (position[:, None] - classes).abs()).clamp(min=0)
 
     def input_span(self, span: Span) -> Span:
-        """Frames that samples depend on; the phase depends on all earlier ones, which this leaves out."""
+        """Return the frames on which samples depend; the phase depends on all earlier frames, too."""
         edges = {"center": self.mel.n_fft // 2, "same": (self.mel.n_fft - self.upsampling) // 2}
         offset = edges.get(self.mel.padding, self.mel.n_fft - self.upsampling)
         first, last = conv_transpose_span(span, self.mel.n_fft, self.upsampling, offset)

@@ -57,7 +57,7 @@ class HiFiGANConfig:
 
 
 def same_conv(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
-    """A convolution that keeps the length, for odd kernels."""
+    """Make a convolution that keeps the length, for odd kernels."""
     padding = dilation * (kernel_size - 1) // 2
     return nn.Conv1d(channels, channels, kernel_size, dilation=dilation, padding=padding)
 
@@ -132,7 +132,7 @@ class HiFiGAN(Vocoder):
             normalise_weights(self)
 
     def residual_block(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> nn.Module:
-        """One of the parallel blocks after an upsampling."""
+        """Make one of the parallel residual blocks after an upsampling."""
         block = ResBlock1 if self.config.resblock == "1" else ResBlock2
         return block(channels, kernel_size, dilations)
 
@@ -145,7 +145,7 @@ class HiFiGAN(Vocoder):
         return F.leaky_relu(x, SLOPE)
 
     def output(self, x: Tensor) -> Tensor:
-        """(B, channels, T) of the last level -> waveform (B, 1, T) in [-1, 1]."""
+        """Map the last level's output (B, channels, T) to a waveform (B, 1, T) in [-1, 1]."""
         return torch.tanh(self.conv_post(F.leaky_relu(x, FINAL_SLOPE)))
 
     def output_span(self, span: Span) -> Span:
@@ -153,7 +153,7 @@ class HiFiGAN(Vocoder):
         return input_span(self.conv_post, span)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """Mel (B, n_mels, frames) -> waveform (B, 1, samples) in [-1, 1], as the official generator."""
+        """Vocode a mel (B, n_mels, frames) to (B, 1, samples) in [-1, 1], as the official generator."""
         x = self.conv_pre(mel)
         for level, up in enumerate(self.ups):
             x = up(self.activation(x))
@@ -169,6 +169,6 @@ class HiFiGAN(Vocoder):
         return input_span(self.conv_pre, span)
 
     def _blocks(self, level: int) -> list[nn.Module]:
-        """Parallel residual blocks of a level."""
+        """Return the parallel residual blocks of a level."""
         count = len(self.config.resblock_kernel_sizes)
         return list(self.resblocks[level * count : (level + 1) * count])

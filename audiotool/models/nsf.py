@@ -55,7 +55,8 @@ MEL = {
     "log": "log10",
 }
 """Default features: 80 bands of 25 ms every 5 ms at 16 kHz. The published networks were trained on another
-analysis (Blackman window, a filterbank of its own), read from files: give those to an imported checkpoint."""
+analysis (Blackman window, another filterbank) and read it from files: give those to an imported
+checkpoint."""
 
 FILTER_SCALE = 0.1
 """Fixed gain of a block's hidden signal before it is compressed."""
@@ -71,16 +72,16 @@ class NSFConfig:
         variant: see the module docstring.
         hidden_dim: channels of the filter blocks.
         blstm_dim: channels of the recurrent condition, both directions together.
-        kernel_size: of all convolutions.
+        kernel_size: kernel size of all convolutions.
         filter_blocks: blocks of the harmonic branch; the noise branch has one.
         convs_per_block: convolutions of a harmonic block, dilations 1, 2, 4…; the noise block has half.
         harmonics: sines of the source, the fundamental included.
         sinc_order: taps of the time-variant filters.
-        sine_amplitude: of each harmonic; unvoiced noise has a third of it as standard deviation.
+        sine_amplitude: amplitude of each harmonic; the standard deviation of unvoiced noise is a third of it.
         noise_std: standard deviation of the noise added to voiced sines.
         backward_block: frames that share one backward pass of the recurrent condition.
         backward_lookahead: frames after the block from which that pass begins.
-        seed: of the noise, unless `process` is given another.
+        seed: default seed of the noise in `process`.
     """
 
     mel: str | Mapping[str, Any] = field(default_factory=lambda: dict(MEL))
@@ -107,7 +108,7 @@ class NSFConfig:
 
 @dataclass
 class Draws:
-    """Every random value of one utterance of T samples, for H harmonics.
+    """All random values of an utterance of T samples with H harmonics.
 
     Args:
         phase: (B, H) uniform in [0, 1): initial phases in cycles; the fundamental's is not used.
@@ -288,7 +289,7 @@ class NSF(Vocoder):
         return self._run(x, {**self.start(), "draws": draws}, final=True, whole=True)[0][:, 0]
 
     def append_f0(self, mel: Tensor, waveform: Tensor) -> Tensor:
-        """Put the F0 of the waveform the mel was made from behind its bands.
+        """Append the F0 of the waveform of a mel to the bands.
 
         Args:
             mel: (B, n_mels, frames), centred.
@@ -300,7 +301,7 @@ class NSF(Vocoder):
         return torch.cat((mel, F.pad(f0, (0, mel.shape[-1] - f0.shape[-1]))[:, None]), dim=1)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As every model's; the F0 of a plain mel is tracked in the target."""
+        """Return the "estimate" (B, 1, T); F0 is tracked in the target if the input is a mel without it."""
         features = batch["input"]
         if features.shape[1] == self.mel.n_mels:
             features = self.append_f0(features, batch["target"])
@@ -350,12 +351,12 @@ class NSF(Vocoder):
         state: dict[str, Any],
         inside: Tensor | float = 1.0,
     ) -> Tensor:
-        """Shape the sources of F0 (B, 1, frames) to a waveform (B, 1, samples).
+        """Filter the sources of F0 (B, 1, frames) to a waveform (B, 1, samples).
 
         Args:
             context: (B, hidden, samples).
             cutoff: (B, 1, samples).
-            state: its parts "phase", "blocks", "noise" and "mix" are replaced.
+            state: state of the stream; its items "phase", "blocks", "noise" and "mix" are replaced.
             inside: (B, 1, samples) factor on both sources.
         """
         y, voiced, state["phase"] = self.source(f0, draws, state["phase"])
@@ -370,7 +371,7 @@ class NSF(Vocoder):
     def _frames_to_samples(
         self, x: Tensor, state: dict[str, Any], final: bool, whole: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Context (B, hidden, samples), cut-off (B, 1, samples) and F0 (B, 1, frames) that are complete."""
+        """Return complete context (B, hidden, samples), cut-off (B, 1, samples) and F0 (B, 1, frames)."""
         features = (x - self.input_mean[:, None]) / self.input_std[:, None]
         hidden, state["condition"] = self.condition(features, state["condition"], final, whole)
         both = torch.cat((features[:, -1:], x[:, -1:]), dim=1)
@@ -400,7 +401,7 @@ class NSF(Vocoder):
         """
         if not self.has_cutoff:
             return smooth[:, :-2], smooth[:, :0]
-        # The last hidden channel is the cut-off's hint, and smoothed F0 takes its place in the context.
+        # The last hidden channel predicts the cut-off, and smoothed F0 replaces it in the context.
         context = torch.cat((smooth[:, :-3], smooth[:, -2:-1]), dim=1)
         voiced = (f0 > 0).to(smooth.dtype).repeat_interleave(self.upsampling, dim=-1)
         return context, 0.2 * smooth[:, -3:-2] + 0.4 * voiced + 0.3
@@ -417,7 +418,7 @@ class NSF(Vocoder):
 
 
 def _speech_statistics(mel: MelConfig) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature of read speech, roughly; a checkpoint brings its own."""
+    """Return rough means and standard deviations of features of read speech; checkpoints replace them."""
     scale = math.log(10) if mel.log == "natural" else 1.0
     mean, std = torch.full((mel.n_mels + 1,), -3.0 * scale), torch.full((mel.n_mels + 1,), 1.2 * scale)
     mean[-1], std[-1] = 110.0, 117.0  # Hz, unvoiced frames counting as 0

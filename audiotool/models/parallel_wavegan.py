@@ -1,12 +1,12 @@
-"""Parallel WaveGAN: noise to waveform in one pass of a WaveNet without feedback, conditioned on a mel.
+"""Parallel WaveGAN: a non-autoregressive WaveNet from noise to waveform, conditioned on a mel.
 
 Yamamoto, Song, Kim: Parallel WaveGAN: A fast waveform generation model based on generative adversarial
 networks with multi-resolution spectrogram, ICASSP 2020, arXiv:1910.11480. Names and defaults are those of the
 v1 configuration for LJ Speech in kan-bayashi/ParallelWaveGAN.
 
-The centred network sees some thousand samples to either side: it streams exactly when segments bring that
-many frames of context. The causal one keeps a state and has no latency. The noise is drawn
-by position, so both give a stream exactly what they give a whole file.
+The centred network depends on some thousand samples on either side; segments with that context stream
+exactly. The causal network has a state and no latency. The noise depends on the position, so that streamed
+and whole-file output of both networks are equal.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ class ParallelWaveGANConfig:
     Args:
         mel: preset or definition of the features; its hop is the product of upsample_scales.
         layers, stacks: residual blocks, and the groups of them in which dilation doubles from 1.
-        gate_channels: of tanh and sigmoid together.
-        aux_context_window: frames to either side that the first convolution over the mel sees.
-        freq_axis_kernel_size: bands over which the upsampling smooths.
-        upsample_activation, upsample_activation_params: after each of its layers, by torch's name.
-        use_causal_conv: no layer looks ahead.
+        gate_channels: channels of tanh and sigmoid together.
+        aux_context_window: frames on either side in the first convolution over the mel.
+        freq_axis_kernel_size: number of bands over which the upsampling smooths.
+        upsample_activation, upsample_activation_params: activation after each layer of the upsampling, by
+            torch's name.
+        use_causal_conv: whether all layers are causal.
         weight_norm: normalise weights, as in training; False for folded weights.
-        seed: of the noise, unless `process` is given another.
+        seed: default seed of the noise in `process`.
     """
 
     mel: str | Mapping[str, Any] = "parallel-wavegan-22k"
@@ -89,7 +90,7 @@ class ParallelWaveGANConfig:
 
     @property
     def stack(self) -> StackShape:
-        """Sizes of the residual stack; refuses those that do not fit each other."""
+        """Sizes of the residual stack, checked for consistency."""
         return StackShape(
             layers=self.layers,
             stacks=self.stacks,
@@ -162,7 +163,7 @@ class ParallelWaveGAN(Vocoder):
         """
         window = self.config.aux_context_window
         if self.causal:
-            # The official causal network is given frames after the last one, and does not look at them.
+            # The official causal network takes frames after the last one without using them.
             features = features[..., : features.shape[-1] - window]
         return self._generate(z, features, self._fresh())[0]
 
@@ -182,17 +183,17 @@ class ParallelWaveGAN(Vocoder):
         return y, {**state, "upsample": upsample, "layers": layers}
 
     def _noise(self, seed: int, start: int, features: Tensor) -> Tensor:
-        """Noise of the samples of `features`, whose first frame is frame `start` of the stream."""
+        """Return the noise of the samples of `features`, whose first frame is frame `start` of the stream."""
         hop = self.upsampling
         z = noise.normal(seed, 1, start * hop, features.shape[-1] * hop, features.device)
         return z.to(features.dtype).expand(features.shape[0], -1, -1)
 
     def process(self, x: Tensor, seed: int | None = None, position: int = 0, **conditions: Any) -> Tensor:
-        """Mel (B, n_mels, frames) to waveform; edges are padded with the first and the last frame.
+        """Vocode a mel (B, n_mels, frames); its first and last frame are replicated.
 
         Args:
             x: mel as `self.mel` defines it; normalised here with the checkpoint's statistics.
-            seed: of the noise; None takes the configuration's.
+            seed: seed of the noise; None takes the configuration's.
             position: frame of the stream that x begins with.
         Raises:
             InputError: x has another number of bands.

@@ -13,10 +13,11 @@ mel: its standard deviation follows each frame's energy (the prior of PriorGrad,
     t, p ── embedding ──────────────────────────────────────────────────────────────────────┘
                                                        sum over periods ── final block ── field
 
-Its normalisation (GRN) takes statistics over the whole input, so the context is unbounded and long files are
-cross-faded segments. Segments begin where every period's frames do, and the noise is drawn by position.
+Its normalisation (GRN) takes statistics over the whole input, so the context is unbounded, and long files are
+vocoded in cross-faded segments. Segments begin where every period's frames do, and the noise depends on the
+position.
 
-The published programs lower the output's peak to 0.95 when it is above; levels are left alone here.
+The published programs scale outputs with a higher peak to 0.95; here the level is unchanged.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SIGMA_MIN = 1e-4
 """Standard deviation of the path's end around the waveform, relative to the noise at its beginning."""
 
 DEPTH = 64
-"""Samples a period's frame in the middle of the U-Net covers: three levels of stride 4."""
+"""Number of samples of a period in a frame of the U-Net's middle level: three levels of stride 4."""
 
 ENCODEC_FEATURES = 128
 
@@ -55,18 +56,19 @@ class PeriodWaveConfig:
         mel: preset or definition of the features; decides rates also where the features are EnCodec's.
         features: "mel", or "encodec": 128 values a frame of EnCodec's quantised embedding, without prior.
         hidden_dim: channels in the middle of the U-Net; the outermost level has a sixteenth.
-        embedding_dim: of the time and of the period; published: half of hidden_dim, all of it for EnCodec.
-        dilations: of the residual blocks in the middle of the U-Net and at the end; (1, 2, 1, 4) in the large
-            network.
+        embedding_dim: size of the embeddings of time and period; published: hidden_dim / 2, and hidden_dim
+            for EnCodec.
+        dilations: dilations of the residual blocks in the middle of the U-Net and at the end; (1, 2, 1, 4) in
+            the large network.
         drop_path: probability of skipping a ConvNeXt block in training.
-        noise_scale: of the prior's standard deviation.
+        noise_scale: factor of the prior's standard deviation.
         energy_min, energy_max: range of the frames' energy in the training set, which becomes 0 to 1.
-        steps, solver, temperature: of sampling, unless `process` is given others.
-        sway: bends the time grid: t + sway (cos(pi t / 2) - 1 + t); 0 keeps it even.
+        steps, solver, temperature: defaults of the sampling in `process`.
+        sway: warps the time grid: t + sway (cos(pi t / 2) - 1 + t); 0 keeps it even.
         freeu_backbone, freeu_skip: weights of the U-Net's two branches where they meet (FreeU): 1.1 and 0.9
             in the published example, 1 in training.
         weight_norm: normalise weights, as in training; False for folded weights.
-        seed: of the noise, unless `process` is given another.
+        seed: default seed of the noise in `process`.
     """
 
     mel: str | Mapping[str, Any] = "bigvgan-24k-100"
@@ -99,7 +101,7 @@ class PeriodWaveConfig:
 
 @dataclass(frozen=True)
 class PeriodWaveTurboConfig(PeriodWaveConfig):
-    """As PeriodWave, sampled and trained with four Euler steps."""
+    """Hyper-parameters of PeriodWave that is sampled and trained with four Euler steps."""
 
     steps: Depth = 4
     solver: Solver = "euler"
@@ -111,12 +113,12 @@ Field = Callable[[Tensor, Tensor], Tensor]
 
 
 def euler(field: Field, x: Tensor, t: Tensor, dt: Tensor) -> Tensor:
-    """One step of first order."""
+    """Compute an Euler step, of first order."""
     return x + dt * field(x, t)
 
 
 def midpoint(field: Field, x: Tensor, t: Tensor, dt: Tensor) -> Tensor:
-    """One step of second order: the field in the middle of an Euler step; two evaluations."""
+    """Compute a midpoint step, of second order, by two evaluations of the field."""
     half = dt / 2
     return x + dt * field(x + half * field(x, t), t + half)
 
@@ -125,13 +127,13 @@ SOLVERS = {"euler": euler, "midpoint": midpoint}
 
 
 def time_grid(steps: int, sway: float = 0.0) -> Tensor:
-    """steps + 1 times from 0 to 1; a negative sway puts more of them early."""
+    """Return steps + 1 times from 0 to 1; a negative sway puts more of them near 0."""
     t = torch.linspace(0, 1, steps + 1)
     return t + sway * (torch.cos(torch.pi / 2 * t) - 1 + t)
 
 
 def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
-    """Times (B,) -> (B, dim): sines, then cosines, of 1000 t at dim / 2 geometric frequencies."""
+    """Embed times (B,) as (B, dim): sines, then cosines, of 1000 t at dim / 2 geometric frequencies."""
     half = dim // 2
     frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000) / (half - 1)))
     angles = 1000 * t[:, None] * frequencies
@@ -179,7 +181,7 @@ class ResidualBlock(nn.Module):
 
 
 def _reflected(x: Tensor, padding: int) -> Tensor:
-    """Reflect the end of (B, C, T); what is too short for that is continued with zeros."""
+    """Pad the end of (B, C, T) by reflection, or with zeros if it is too short."""
     return F.pad(x, (0, padding), mode="reflect" if padding < x.shape[-1] else "constant")
 
 
@@ -195,7 +197,7 @@ class ConditionEncoder(nn.Module):
         h = config.hidden_dim
         self.embed = nn.Conv1d(features, h, 7, padding=3)
         self.blocks = nn.Sequential(*(ConvNeXtV2Block(h, 3 * h, config.drop_path) for _ in range(8)))
-        # The kernel has the stride's parity, so that padding gives exactly stride values a frame.
+        # Kernel and stride are both odd or both even, so that padding yields exactly stride values a frame.
         kernel = 2 * stride + stride % 2
         self.up = nn.ConvTranspose1d(h, h // 2, kernel, stride, padding=(kernel - stride) // 2)
         self.refine = nn.Sequential(*(ConvNeXtV2Block(h // 2, 2 * h, config.drop_path) for _ in range(4)))
@@ -331,7 +333,7 @@ class PeriodWave(Vocoder):
             self._normalise()
 
     def _normalise(self) -> None:
-        """Weight norm where the published network has it: not in linear layers nor ConvNeXt blocks."""
+        """Add weight norm as published, to all layers except linear ones and those of ConvNeXt blocks."""
         for part in (self.condition.up, self.condition.periods, self.final):
             normalise_weights(part)
         for layer in list(self.unet.modules()):
@@ -343,7 +345,7 @@ class PeriodWave(Vocoder):
         return self.mel.n_mels if self.config.features == "mel" else ENCODEC_FEATURES
 
     def prior_std(self, features: Tensor) -> Tensor:
-        """Standard deviation of the noise a frame, (B, 1, frames), at least 0.1; 1 without prior."""
+        """Return the noise's standard deviation in each frame, (B, 1, frames) >= 0.1; 1 without prior."""
         if not self.has_prior:
             return torch.ones_like(features[:, :1])
         low, high = self.config.energy_min, self.config.energy_max
@@ -351,11 +353,11 @@ class PeriodWave(Vocoder):
         return ((energy - low) / (high - low)).clamp(min=0.1)
 
     def encode(self, features: Tensor, std: Tensor) -> list[Tensor]:
-        """The condition for each period, from features and the prior's standard deviation."""
+        """Compute the condition of each period from features and the prior's standard deviation."""
         return self.condition(torch.cat((features, std), dim=1) if self.has_prior else features)
 
     def field(self, x: Tensor, condition: list[Tensor], t: Tensor) -> Tensor:
-        """Estimated dx/dt at (x (B, 1, T), t (B,)), for conditions from `encode`."""
+        """Estimate dx/dt at x (B, 1, T) and t (B,), with conditions from `encode`."""
         c = self.config
         moment = sinusoidal_embedding(t, c.embedding_dim)
         total: Tensor | None = None
@@ -382,7 +384,7 @@ class PeriodWave(Vocoder):
             features: (B, D, frames).
             noise: standard normal, (B, 1, frames * hop).
             steps, solver, temperature: in place of the configuration's.
-            std: the prior's standard deviation a frame, (B, 1, frames), in place of the features' own.
+            std: the prior's standard deviations (B, 1, frames), in place of those from the features.
         """
         c = self.config
         std = self.prior_std(features) if std is None else std
@@ -405,10 +407,10 @@ class PeriodWave(Vocoder):
         temperature: float | None = None,
         **conditions: Any,
     ) -> Tensor:
-        """Vocode (B, D, frames) with noise decided by the seed and the position.
+        """Vocode (B, D, frames) with noise that depends on the seed and the position.
 
         Args:
-            seed: of the noise.
+            seed: seed of the noise.
             position: frame of the stream that x begins with.
             steps, solver, temperature: as for `forward`.
         """
@@ -423,7 +425,7 @@ class PeriodWave(Vocoder):
     def path(
         self, features: Tensor, target: Tensor, noise: Tensor, t: Tensor, mask: Tensor
     ) -> dict[str, Tensor]:
-        """The field at a point between noise and a waveform, and what it should be.
+        """Estimate the field at a point between noise and a waveform, and compute its target.
 
         Args:
             features: (B, D, frames).
@@ -433,7 +435,7 @@ class PeriodWave(Vocoder):
             mask: (B, 1, T), 1 where the item has audio and 0 where it is padded.
         Returns:
             "velocity", "velocity_target", the prior's standard deviation "prior_std" and "mask", each
-            (B, 1, T). There is no estimate of the waveform: that takes a solver.
+            (B, 1, T). It has no estimate of the waveform, which would need a solver.
         """
         frame_std = self.prior_std(features)
         std = frame_std.repeat_interleave(self.upsampling, dim=-1)
@@ -457,7 +459,7 @@ class PeriodWave(Vocoder):
 
 
 class PeriodWaveTurbo(PeriodWave):
-    """PeriodWave trained on through a solver of few steps, with adversarial and mel losses."""
+    """PeriodWave fine-tuned through a solver of few steps, with adversarial and mel losses."""
 
     name = "periodwave-turbo"
     config_class = PeriodWaveTurboConfig

@@ -159,8 +159,7 @@ class PersonalisedTransformer(Model):
 
         Args:
             enrolment: (B or 1, 1, T), seconds of speech of the speaker to keep, at the model's sample rate;
-                None
-                keeps all speakers.
+                None keeps all speakers.
             speaker: (B or 1, M, dim), an enrolment that is encoded already.
         """
         if enrolment is not None:

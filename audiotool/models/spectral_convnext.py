@@ -49,8 +49,7 @@ class SpectralConvNeXtConfig:
         filter_below_hz: highest frequency of deep filtering.
         extend_from_hz: lowest frequency at which the "extend" head adds content.
         restraint_db: attenuation of the added band outside training, because wrong content is more audible
-            than
-            missing content.
+            than missing content.
         dim: features of a frame.
         blocks: ConvNeXt blocks; the GRU stands after half of them.
         kernel_size: frames in the kernel of a block's depthwise convolution.
@@ -152,8 +151,7 @@ class SpectralConvNeXt(Model):
 
         Args:
             bandwidth_hz: for the "extend" head: highest frequency of the input's content, below which nothing
-                is
-                added; a number, or (B, 1, 1).
+                is added; a number, or (B, 1, 1).
         """
         return {
             "bandwidth_hz": bandwidth_hz,

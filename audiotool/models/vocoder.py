@@ -1,4 +1,4 @@
-"""Base of all vocoders: the configuration holds the definition of a mel, which decides rates and shapes."""
+"""The base class of vocoders, whose configuration defines the mel and thereby rates and shapes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class Vocoder(Model):
         config: has a field `mel`, the definition of the input: a preset's name or plain values.
 
     Attributes:
-        uses_f0: True when F0 in Hz, 0 where unvoiced, is one channel behind the mel.
-        mel: that definition, a MelConfig; `sample_rate`, `upsampling` and `input_channels` follow from it.
+        uses_f0: True if the channel after the mel is F0 in Hz, 0 where unvoiced.
+        mel: definition of the input, a MelConfig; `sample_rate`, `upsampling` and `input_channels` follow
+            from it.
     Raises:
         CheckpointError: the definition is unknown or malformed.
     """
@@ -46,10 +47,10 @@ class Vocoder(Model):
         return self.latency
 
     def check_features(self, features: Tensor) -> None:
-        """Refuse an input that is not (B, input_channels, frames).
+        """Check that an input is (B, input_channels, frames).
 
         Raises:
-            InputError: names both shapes, and the presets that have that many bands.
+            InputError: it is not; the message names both shapes, and presets with that many bands.
         """
         if features.dim() != 3 or features.shape[1] != self.input_channels:
             advice = advice_for(features.shape[1]) if features.dim() == 3 else ""
@@ -57,10 +58,10 @@ class Vocoder(Model):
             raise InputError(f"{self.name} takes {expected}, got {found}{advice}")
 
     def check_upsampling(self, product: int) -> None:
-        """Refuse layers that do not give one hop a frame.
+        """Check that the layers output one hop a frame.
 
         Raises:
-            CheckpointError: names both numbers.
+            CheckpointError: they do not; the message names both numbers.
         """
         if product != self.upsampling:
             raise CheckpointError(
@@ -69,7 +70,7 @@ class Vocoder(Model):
             )
 
     def input_span(self, span: Span) -> Span:
-        """Frames (first, last) that samples (first, last) of the output depend on."""
+        """Return the frames (first, last) on which samples (first, last) of the output depend."""
         raise TypeError(f"{self.name} has no bounded receptive field")
 
     def declare_context(self) -> None:
@@ -78,7 +79,7 @@ class Vocoder(Model):
         self.latency = latency_of(self.input_span, self.upsampling)
 
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
-        """Mel (B, n_mels, frames) -> (B, 1, output_length(frames)).
+        """Vocode a mel (B, n_mels, frames) to (B, 1, output_length(frames)).
 
         Raises:
             InputError: x has another number of bands.

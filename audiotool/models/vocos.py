@@ -3,15 +3,16 @@
 Siuzdak: Vocos: Closing the gap between time-domain and Fourier-based neural vocoders for high-quality audio
 synthesis, ICLR 2024, arXiv:2306.00814.
 
-The causal variant is ours: convolutions look back only, the rest works frame by frame, and what a sample must
-wait for is the frames that overlap it.
+The causal variant is ours: its convolutions look back only, and all other layers compute each frame
+independently. The latency comes from the overlap of frames in the head.
 
     head alignment      sample t is complete with the frame of      latency, n_fft 1024 and hop 256
     padding="same"      t + (n_fft - hop) / 2                       384
     padding="center"    t + n_fft / 2                               512
     padding="causal"    t + n_fft - hop                             768
 
-The alignment should be the mel's own: what it takes less here, the mel's analysis has looked ahead.
+The alignment should be the mel's: an alignment with less latency here looks further ahead in the mel's
+analysis.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from audiotool.models.vocoder import Vocoder
 
 SLOPE = 0.1
 LARGEST = 100.0
-"""Magnitudes and coefficients are limited to it, as published."""
+"""Upper limit of magnitudes and coefficients, as published."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,16 @@ class VocosConfig:
 
     Args:
         mel: definition of the input; None for the features of a codec, which need the next three.
-        input_channels, sample_rate, hop_length: of a codec's features (EnCodec: 128, 24000, 320).
+        input_channels, sample_rate, hop_length: sizes of a codec's features (EnCodec: 128, 24000, 320).
         backbone: "convnext" or "resnet".
-        dim: width.
+        dim: width of the backbone.
         intermediate_dim: width inside a ConvNeXt block.
-        num_layers: blocks.
-        conditions: bandwidths of a codec that the norms adapt to; 0 for plain norms.
+        num_layers: number of blocks.
+        conditions: number of a codec's bandwidths to which the norms adapt; 0 for plain norms.
         head: "istft", "imdct-cos" or "imdct-symexp".
         n_fft: frame of the "istft" head; the other two use twice the hop.
         padding: alignment of the head.
-        causal: look back only; ConvNeXt.
+        causal: convolutions look back only; for ConvNeXt.
         weight_norm: normalise the ResNet's weights, as in training; False for folded weights.
     """
 
@@ -83,7 +84,7 @@ class VocosConfig:
 
 
 def frame_conv(inputs: int, outputs: int, kernel_size: int, causal: bool, groups: int = 1) -> nn.Conv1d:
-    """A convolution that keeps the number of frames; causal ones take and return state."""
+    """Make a convolution that keeps the number of frames; a causal one takes and returns a state."""
     if causal:
         return StreamingConv1d(inputs, outputs, kernel_size, groups=groups, left_padding=kernel_size - 1)
     return nn.Conv1d(inputs, outputs, kernel_size, padding=kernel_size // 2, groups=groups)
@@ -111,7 +112,7 @@ class AdaptiveLayerNorm(nn.Module):
 
 
 def norm_layer(config: VocosConfig) -> nn.Module:
-    """The norm of the backbone's width."""
+    """Make a norm of the backbone's width."""
     if config.conditions:
         return AdaptiveLayerNorm(config.conditions, config.dim)
     return nn.LayerNorm(config.dim, eps=1e-6)
@@ -249,7 +250,7 @@ class FourierHead(nn.Module):
 class Vocos(Vocoder):
     """Mel, or a codec's features (B, C, frames) -> waveform (B, 1, samples).
 
-    There are frames * hop samples, and one hop less where the head is centred.
+    The output has frames * hop samples, and one hop less if the head is centred.
 
     Attributes:
         mel: None where the input is a codec's.
@@ -287,10 +288,10 @@ class Vocos(Vocoder):
         return self.config.input_channels or self.mel.n_mels
 
     def forward(self, features: Tensor, bandwidth_id: Tensor | int | None = None) -> Tensor:
-        """Features (B, C, frames) -> (B, 1, output_length(frames)), as the official decoder.
+        """Vocode features (B, C, frames) to (B, 1, output_length(frames)), as the official decoder.
 
         Args:
-            bandwidth_id: number of the codec's bandwidth, where the model has been trained with several.
+            bandwidth_id: index of the codec's bandwidth, for models that were trained with several.
         """
         y, _ = self._run(features, self.start(bandwidth_id=bandwidth_id), final=True)
         return y[..., : self.output_length(features.shape[-1])]
@@ -336,7 +337,7 @@ class Vocos(Vocoder):
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Published initialisation of the ConvNeXt backbone."""
+    """Initialise the ConvNeXt backbone as published."""
     if isinstance(layer, (nn.Conv1d, nn.Linear)):
         nn.init.trunc_normal_(layer.weight, std=0.02)
         assert layer.bias is not None

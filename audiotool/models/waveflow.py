@@ -10,12 +10,12 @@ Neighbouring samples are stacked into h rows (here 4), column by column:
                                          row 2   2 6            (log_s, t) = network(rows before i, mel)
                                          row 3   3 7          row 0 is copied; then the rows change places
 
-Analysis does all rows at once. Synthesis goes row by row: each convolution keeps the rows it still needs in a
-queue, so that a row costs one row's work instead of all earlier ones' again.
+Analysis computes all rows in parallel. Synthesis computes row after row. Each convolution stores the earlier
+rows of its kernel in a queue, so that earlier rows are not computed again.
 
-Along the rows every step sees a little further, and a row's neighbours have seen as much themselves: the
-exact context grows with rows * flows and is about 22 s to either side at the published size. Segments that
-bring it stream exactly, at the price of that much more work.
+Every step along the rows adds to the receptive field: the exact context grows with rows * flows and is about
+22 s on either side at the published size. Segments with this context stream exactly, at the cost of computing
+it.
 """
 
 from __future__ import annotations
@@ -43,17 +43,18 @@ class WaveFlowConfig:
 
     Args:
         mel: preset or definition of the features; its hop is the product of upsample_factors.
-        rows: neighbouring samples stacked; divides the hop.
-        channels: of the residual network.
+        rows: number of rows; divides the hop.
+        channels: channels of the residual network.
         kernel_size: (rows, columns) of its convolutions; columns odd.
         row_dilations: of the layers' rows, repeated over the layers; columns are dilated by 2^layer.
         bipartize: the second half of the flows reverses each half of the rows instead of all of them.
-        synthesis_order: of the condition's rows in synthesis: "analysis", as analysis had them, which inverts
-            it; or "published", as the official programs have them, which begin with the rows unmoved. The two
-            are one unless all flows' exchanges together leave rows moved (6 flows to bipartize, odd numbers).
+        synthesis_order: order of the condition's rows in synthesis: "analysis", the order of analysis, which
+            synthesis then inverts; or "published", that of the official programs, which begin with the
+            original order. They differ only if all flows' permutations together move rows (6 flows with
+            bipartize, odd numbers).
         temperature: standard deviation of the noise in synthesis.
         weight_norm: normalise weights, as in training; False for folded weights.
-        seed: of the noise, unless `process` is given another.
+        seed: default seed of the noise in `process`.
     """
 
     mel: str | Mapping[str, Any] = "tacotron2"
@@ -87,10 +88,9 @@ class WaveFlowConfig:
 
 
 class RowConv2d(nn.Conv2d):
-    """Convolution that looks at earlier rows only, and centred along columns: (B, C, rows, W) -> (B, out,
-    rows, W).
+    """Convolution, causal over rows and centred over columns: (B, C, rows, W) -> (B, out, rows, W).
 
-    State: (B, C, (kernel - 1) * dilation, W) the rows before; zeros at the beginning.
+    State: (B, C, (kernel - 1) * dilation, W) the earlier rows, zeros at the beginning.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class ResidualBlock2d(nn.Module):
 
 
 class RowFlow(nn.Module):
-    """One flow: rows given the rows before them."""
+    """One flow, which transforms each row by scale and shift from the rows before it."""
 
     def __init__(self, config: WaveFlowConfig, bands: int) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class RowFlow(nn.Module):
         nn.init.zeros_(self.proj_log_s_t.bias)  # type: ignore[arg-type]
 
     def network(self, x: Tensor, condition: Tensor, state: State = None) -> tuple[Tensor, Tensor, State]:
-        """Rows (B, 1, R, W) and their successors' condition (B, M, R, W) -> log_s and t of the successors."""
+        """Return log_s and t of the rows after rows (B, 1, R, W), given their condition (B, M, R, W)."""
         states = [None] * len(self.res_blocks) if state is None else list(state)
         x = self.front_conv(x)
         total: Tensor | None = None
@@ -155,7 +155,7 @@ class RowFlow(nn.Module):
         return log_scale, shift, states
 
     def forward(self, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 1, h, W) -> the transformed rows and log_s (B, 1, h - 1, W)."""
+        """Transform rows (B, 1, h, W); return them and log_s (B, 1, h - 1, W)."""
         log_scale, shift, _ = self.network(x[:, :, :-1], condition[:, :, 1:])
         return torch.cat((x[:, :, :1], x[:, :, 1:] * log_scale.exp() + shift), dim=2), log_scale
 
@@ -187,7 +187,7 @@ class WaveFlow(Vocoder):
             for factor in c.upsample_factors
         )
         self.flows = nn.ModuleList(RowFlow(c, self.mel.n_mels) for _ in range(c.n_flows))
-        # A row sees `reach` columns of the row before it, which has seen as many of the one before…
+        # Each row depends on `reach` columns of the row before it, so that the reach adds up over rows.
         reach = (c.kernel_size[1] - 1) // 2 * (2**c.n_layers - 1)
         columns = reach * (c.rows - 1) * c.n_flows
         # Every upsampling layer reaches less than one of its input steps.
@@ -201,11 +201,11 @@ class WaveFlow(Vocoder):
 
     @property
     def row_flows(self) -> list[RowFlow]:
-        """The flows in the order of analysis."""
+        """Return the flows in the order of analysis."""
         return cast("list[RowFlow]", list(self.flows))
 
     def upsample(self, features: Tensor) -> Tensor:
-        """Mel (B, M, frames) -> (B, M, frames * hop)."""
+        """Upsample a mel (B, M, frames) to (B, M, frames * hop)."""
         x = features[:, None]
         for layer in self.upsample_conv:
             x = F.leaky_relu(layer(x), 0.4)
@@ -220,13 +220,13 @@ class WaveFlow(Vocoder):
         return rows[::-1]
 
     def forward(self, waveform: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Waveform to noise, as the official network.
+        """Transform a waveform to noise, as the official network.
 
         Args:
             waveform: (B, T), T a multiple of the rows and covered by the frames.
             features: (B, n_mels, frames).
         Returns:
-            noise (B, 1, rows, T / rows), and the log-determinant summed over everything.
+            noise (B, 1, rows, T / rows), and the log-determinant, summed over the batch.
         """
         condition = self.stack(self.upsample(features)[..., : waveform.shape[-1]])
         x = self.stack(waveform[:, None])
@@ -238,11 +238,11 @@ class WaveFlow(Vocoder):
         return x, log_determinant
 
     def stack(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> (B, C, rows, T / rows)."""
+        """Stack samples into rows: (B, C, T) -> (B, C, rows, T / rows)."""
         return x.unflatten(-1, (-1, self.config.rows)).transpose(2, 3)
 
     def inverse(self, z: Tensor, condition: Tensor) -> Tensor:
-        """Noise to waveform.
+        """Transform noise to a waveform.
 
         Args:
             z: (B, 1, rows, W), temperature included.
@@ -251,7 +251,7 @@ class WaveFlow(Vocoder):
             (B, rows * W).
         """
         x, condition = z, self.stack(condition)
-        # Exchanges are their own inverses and commute: going back, each undoes the flow's own.
+        # Row permutations commute and are their own inverses, so each also undoes its own flow's.
         if self.config.synthesis_order == "analysis":
             condition = condition[:, :, self._order_after_all()]
         for k in reversed(range(self.config.n_flows)):
@@ -267,13 +267,13 @@ class WaveFlow(Vocoder):
         return rows
 
     def process(self, x: Tensor, seed: int | None = None, position: int = 0, **conditions: Any) -> Tensor:
-        """Mel (B, n_mels, frames) to waveform.
+        """Vocode a mel (B, n_mels, frames).
 
-        The official programs drop the last 768 or 272 samples, where the upsampling has seen fewer frames;
-        here every frame gives its samples.
+        The official programs drop the last 768 or 272 samples, where the upsampling has fewer frames. Here
+        no samples are dropped.
 
         Args:
-            seed: of the noise; None takes the configuration's.
+            seed: seed of the noise; None takes the configuration's.
             position: frame of the stream that x begins with.
         Raises:
             InputError: x has another number of bands.
@@ -287,6 +287,6 @@ class WaveFlow(Vocoder):
         return self.inverse(z, self.upsample(x))[:, None]
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise "z" of the target (B, 1, rows, T / rows) and its "log_determinant", summed over all."""
+        """Return noise "z" of the target (B, 1, rows, T / rows) and the summed "log_determinant"."""
         z, log_determinant = self(batch["target"][:, 0], batch["input"])
         return {"z": z, "log_determinant": log_determinant}

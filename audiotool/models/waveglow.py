@@ -3,17 +3,17 @@
 Prenger, Valle, Catanzaro: WaveGlow: A Flow-based Generative Network for Speech Synthesis, ICASSP 2019,
 arXiv:1811.00002. Names and defaults are those of NVIDIA/waveglow.
 
-Eight neighbouring samples become eight channels. Each flow mixes the channels by an invertible matrix, then
-scales and shifts the second half by what a WaveNet without causality makes of the first half and the mel:
+Eight neighbouring samples become eight channels. Each flow mixes the channels by an invertible matrix. A
+non-causal WaveNet then predicts scale and shift of the second half from the first half and the mel:
 
     audio -> [W_k] -> x0 ---------------------+-> x0
                       x1 * exp(log_s) + b  ----> x1       (b, log_s) = WN_k(x0, mel)
 
-Two channels leave as noise before every fourth flow. Synthesis runs the flows backwards, each of which sees
-some frames to either side: the model streams exactly when segments bring that context.
+Two channels are output as noise before every fourth flow. Synthesis runs the flows backwards. Each depends on
+some frames on either side, and segments with this context stream exactly.
 
-Where n_group does not divide the hop, the last samples that fill no group are not made, as in the official
-program, and segments of a stream are cut where the whole file's groups begin.
+If n_group does not divide the hop, the last samples, which fill no group, are left out, as in the official
+program. Segments of a stream then begin where groups of the whole file begin.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from audiotool.models.layers.weight_norm import normalise_weights
 from audiotool.models.vocoder import Vocoder
 
 BIAS_FRAMES = 88
-"""Frames of zeros whose synthesis shows the model's bias, as in the official denoiser."""
+"""Number of frames of zeros from which the model's bias is synthesised, as in the official denoiser."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class WaveGlowConfig:
     Args:
         mel: preset or definition of the features.
         n_group: neighbouring samples taken as channels.
-        n_early_every, n_early_size: channels that leave, and before every how many flows.
-        n_layers, n_channels, kernel_size: of each flow's WaveNet; layer i is dilated by 2^i.
-        upsample_kernel: samples a frame is spread over.
+        n_early_every, n_early_size: interval in flows and number of channels of early outputs.
+        n_layers, n_channels, kernel_size: sizes of each flow's WaveNet; layer i is dilated by 2^i.
+        upsample_kernel: kernel size of the upsampling in samples.
         sigma: standard deviation of the noise in synthesis.
-        denoiser_strength: share of the bias spectrum that is subtracted after synthesis; 0 leaves it, the
-            official denoiser takes 0.01 to 0.1.
+        denoiser_strength: share of the bias spectrum that is subtracted after synthesis; 0 subtracts nothing,
+            and the official denoiser takes 0.01 to 0.1.
         weight_norm: normalise weights, as in training; False for folded weights.
-        seed: of the noise, unless `process` is given another.
+        seed: default seed of the noise in `process`.
     """
 
     mel: str | Mapping[str, Any] = "tacotron2"
@@ -80,12 +80,12 @@ class WaveGlowConfig:
 
     @property
     def channels(self) -> list[int]:
-        """Channels that each flow works on."""
+        """Number of channels of each flow."""
         early = [self.leaves_before(k) for k in range(self.n_flows)]
         return [self.n_group - self.n_early_size * sum(early[: k + 1]) for k in range(self.n_flows)]
 
     def leaves_before(self, flow: int) -> bool:
-        """True when early outputs leave before `flow`."""
+        """Return whether early outputs are split off before `flow`."""
         return flow > 0 and flow % self.n_early_every == 0
 
 
@@ -102,8 +102,8 @@ class InvertibleConv(nn.Module):
             self.conv.weight.copy_(rotation[..., None])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, C, T) -> mixed (B, C, T), and the log-determinant of all B * T mixings."""
-        # logdet of a negative determinant is nan, as it is in the official loss: training has left the flow.
+        """Mix (B, C, T); return (B, C, T) and the log-determinant, summed over B * T."""
+        # logdet of a negative determinant is nan, as in the official loss: such a matrix is no longer a flow.
         return self.conv(x), x.shape[0] * x.shape[-1] * torch.logdet(self.conv.weight[..., 0].float())
 
     def inverse(self, x: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class InvertibleConv(nn.Module):
 
 
 class AffineNetwork(nn.Module):
-    """The WaveNet that says how to shift and scale: (B, half, T) and mel (B, M, T) -> (B, 2 * half, T)."""
+    """WaveNet that predicts shift and scale: (B, half, T) and mel (B, M, T) -> (B, 2 * half, T)."""
 
     def __init__(self, half: int, features: int, layers: int, channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class WaveGlow(Vocoder):
         if c.denoiser_strength:
             reach += -(-self.mel.n_fft // hop)
         if hop % c.n_group:
-            # A segment may begin and end within a group of the whole file, which it does without.
+            # A segment may begin or end within a group of the whole file. Such groups are left out.
             reach += -(-c.n_group // hop)
         self.context = (reach + -(-c.upsample_kernel // hop) - 1, reach)
         self.latency = reach * hop
@@ -182,16 +182,16 @@ class WaveGlow(Vocoder):
                 )
 
     def condition(self, spread: Tensor) -> Tensor:
-        """Upsampled mel (B, M, T) -> (B, M * n_group, T // n_group): bands slow, place in the group fast."""
+        """Group an upsampled mel: (B, M, T) -> (B, M * n_group, T // n_group), bands outermost."""
         spread = spread[..., : spread.shape[-1] // self.config.n_group * self.config.n_group]
         return spread.unflatten(-1, (-1, self.config.n_group)).transpose(2, 3).flatten(1, 2)
 
     def forward(self, features: Tensor, waveform: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Waveform to noise, as the official network.
+        """Transform a waveform to noise, as the official network.
 
         Args:
             features: (B, n_mels, frames).
-            waveform: (B, T) covered by the frames; what fills no group of n_group samples is left out.
+            waveform: (B, T) covered by the frames; trailing samples of an incomplete group are left out.
         Returns:
             noise (B, n_group, T / n_group), early outputs first; log_s of each flow; log-determinant of each
             flow's matrix.
@@ -217,12 +217,12 @@ class WaveGlow(Vocoder):
         return length * self.upsampling // self.config.n_group * self.config.n_group
 
     def inverse(self, features: Tensor, z: Tensor, skipped: int = 0) -> Tensor:
-        """Noise to waveform.
+        """Transform noise to a waveform.
 
         Args:
             features: (B, n_mels, frames).
-            z: (B, n_group, (frames * hop - skipped) // n_group), sigma included; channels in the order the
-                flows ask for them: first those of the last flow, then the early outputs, the latest first.
+            z: (B, n_group, (frames * hop - skipped) // n_group), sigma included; first the channels of
+                the last flow, then the early outputs, the latest first.
             skipped: samples of the first frame before the first group.
         Returns:
             (B, samples of all groups).
@@ -244,10 +244,10 @@ class WaveGlow(Vocoder):
         return x.transpose(1, 2).flatten(1)
 
     def process(self, x: Tensor, seed: int | None = None, position: int = 0, **conditions: Any) -> Tensor:
-        """Mel (B, n_mels, frames) to waveform.
+        """Vocode a mel (B, n_mels, frames).
 
         Args:
-            seed: of the noise; None takes the configuration's.
+            seed: seed of the noise; None takes the configuration's.
             position: frame of the stream that x begins with.
         Raises:
             InputError: x has another number of bands.
@@ -264,20 +264,20 @@ class WaveGlow(Vocoder):
         seed = c.seed if seed is None else seed
         z = noise.normal(seed, c.n_group, first, last - first, x.device)
         y = self.inverse(x, (z * c.sigma).to(x.dtype).expand(x.shape[0], -1, -1), skipped)
-        # Within a stream, the segment before gives what is missing here.
+        # The previous segment of a stream outputs the samples that are skipped here.
         y = nn.functional.pad(y, (skipped, 0))
         if c.denoiser_strength:
             y = self.denoise(y, c.denoiser_strength)
         return y[:, None]
 
     def denoise(self, waveform: Tensor, strength: float) -> Tensor:
-        """Subtract from (B, T) the magnitudes that the model makes of nothing, phases kept."""
+        """Subtract the bias, magnitudes of the output for a zero mel, from (B, T), and keep phases."""
         n_fft, hop, length = self.mel.n_fft, self.mel.hop_length, waveform.shape[-1]
         silence = waveform.new_zeros(1, self.mel.n_mels, BIAS_FRAMES)
         groups = BIAS_FRAMES * hop // self.config.n_group
         nothing = self.inverse(silence, waveform.new_zeros(1, self.config.n_group, groups))
         bias = stft(nothing, n_fft, hop)[..., :1].abs()
-        # A frame reflects half of itself at the edges: what is shorter than a frame is padded.
+        # Reflection at the edges takes half a frame, so shorter signals are padded.
         padded = nn.functional.pad(waveform, (0, max(0, n_fft - length)))
         spec = stft(padded, n_fft, hop)
         magnitude = (spec.abs() - strength * bias).clamp(min=0.0)
@@ -288,7 +288,7 @@ class WaveGlow(Vocoder):
         return clean[:, :length]
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Noise "z" of the target (B, n_group, T // n_group) and its "log_determinant", summed over all."""
+        """Return noise "z" of the target (B, n_group, T // n_group) and the summed "log_determinant"."""
         z, log_scales, log_determinants = self(batch["input"], batch["target"][:, 0])
         total = torch.stack([s.sum() for s in log_scales]).sum() + torch.stack(log_determinants).sum()
         return {"z": z, "log_determinant": total}

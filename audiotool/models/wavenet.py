@@ -1,18 +1,18 @@
-"""WaveNet as Tacotron 2's vocoder: one sample after the other, from a mixture of logistics.
+"""WaveNet as Tacotron 2's vocoder: autoregressive, each sample drawn from a mixture of logistics.
 
 van den Oord et al.: WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.: Natural
 TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884. The
 papers leave channels open: names and defaults of the network are those of r9y9/wavenet_vocoder's mixture
 configuration, with the 30 layers in 3 cycles of Tacotron 2.
 
-Training predicts all samples at once from the true ones before them. Synthesis feeds back its own: every
-layer keeps the inputs its dilated taps still need, so that a sample costs one matrix product a layer and not
-its whole receptive field again. It is still tens of thousands of small steps for a second of sound: expect
-many seconds of one core for each (`audiotool bench --vocoders` measures it).
+Training predicts all samples in parallel from the true samples before them. Synthesis feeds back its own
+output. Every layer stores the past inputs of its dilated taps, so that a sample costs one matrix product a
+layer instead of its whole receptive field. Tens of thousands of small steps a second of sound remain: each
+takes many seconds of one core (`audiotool bench --vocoders` measures it).
 
-Causal with state. The mel's upsampling looks `condition_context` frames ahead: that is the latency. Every
-frame is computed by itself in the same shapes, and noise is drawn by position: a stream gives bit for bit
-what a whole file gives.
+Streaming is causal with a state. The latency is the look-ahead of the mel's upsampling, `condition_context`
+frames. Every frame is computed separately in the same shapes, and noise depends on the position, so that
+streamed and whole-file output are bit-identical.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ class WaveNetConfig:
     Args:
         mel: preset or definition of the features; its hop is the product of upsample_scales.
         layers, stacks: residual blocks, and the groups of them in which dilation doubles from 1.
-        gate_channels: of tanh and sigmoid together.
-        components: logistics in the mixture.
+        gate_channels: channels of tanh and sigmoid together.
+        components: number of logistics in the mixture.
         log_scale_min: floor of the logarithm of a logistic's scale, in the loss and in synthesis.
-        cin_pad: frames to either side that the first convolution over the mel sees.
-        preemphasis: the network speaks x[t] - preemphasis * x[t - 1]; 0 speaks the waveform itself.
-        gain: by which the waveform was multiplied in training.
+        cin_pad: frames on either side in the first convolution over the mel.
+        preemphasis: the network outputs x[t] - preemphasis * x[t - 1]; 0 outputs the waveform itself.
+        gain: factor of the waveform in training.
         weight_norm: normalise weights, as in training; False for folded weights.
-        seed: of the sampling, unless `process` is given another.
+        seed: default seed of the sampling in `process`.
     """
 
     mel: str | Mapping[str, Any] = "wavenet-24k"
@@ -103,7 +103,7 @@ class WaveNetConfig:
 
     @property
     def stack(self) -> StackShape:
-        """Sizes of the residual stack; refuses those that do not fit each other."""
+        """Sizes of the residual stack, checked for consistency."""
         return StackShape(
             layers=self.layers,
             stacks=self.stacks,
@@ -167,17 +167,17 @@ class WaveNet(Vocoder):
             normalise_weights(self)
 
     def condition(self, features: Tensor) -> Tensor:
-        """Mel (B, M, frames) -> (B, M, frames * hop), its edges padded with the first and the last frame."""
+        """Upsample a mel (B, M, frames) to (B, M, frames * hop); its first and last frame are replicated."""
         normalised = (features - self.mean[:, None]) / self.scale[:, None]
         pad = self.config.cin_pad
         return self.upsample_net(F.pad(normalised, (pad, pad), mode="replicate"))[0]
 
     def forward(self, waveform: Tensor, condition: Tensor) -> Tensor:
-        """Distribution of every next sample.
+        """Predict the distributions of all next samples.
 
         Args:
-            waveform: (B, 1, T) the samples before: the first is the one before the stream, 0.
-            condition: (B, n_mels, T) of the samples that are predicted.
+            waveform: (B, 1, T) the samples before the predicted ones; the first is 0, before the stream.
+            condition: (B, n_mels, T) the upsampled mel at the predicted samples.
         Returns:
             mixture parameters (B, 3 * components, T).
         """
@@ -189,7 +189,7 @@ class WaveNet(Vocoder):
         return self.last_conv_layers(sum(skips) * math.sqrt(1.0 / len(skips)))
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Mixture "parameters" (B, 3 * components, T) and the "signal" (B, 1, T) they are to predict."""
+        """Return mixture "parameters" (B, 3 * components, T) and the true "signal" (B, 1, T)."""
         c = self.config
         signal = batch["target"] * c.gain
         if c.preemphasis:
@@ -208,11 +208,11 @@ class WaveNet(Vocoder):
         }
 
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
-        """Mel (B, n_mels, frames) to waveform in one step; `seed` is a condition."""
+        """Vocode a mel (B, n_mels, frames) in one step; `seed` is a condition."""
         return Model.process(self, x, **conditions)
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
-        """Each frame comes out when `condition_context` frames after it have come in.
+        """Vocode a chunk; the output of a frame is complete `condition_context` frames later.
 
         Raises:
             InputError: x has another number of bands.
@@ -243,10 +243,10 @@ def _bias(conv: nn.Conv1d) -> Tensor:
 
 
 class _Recurrence:
-    """The network arranged for one sample at a time: weights as matrices, (B, channels) in and out.
+    """The network for one sample at a time: weights as matrices, inputs and outputs (B, channels).
 
-    Memories are (history + n, B, residual), oldest first, one a layer: history is what its oldest tap reaches
-    back. Skips of all layers are one matrix product at the end.
+    Each layer has a buffer (history + n, B, residual) of past inputs, oldest first, where history is the
+    reach of its oldest tap. One matrix product at the end computes the skips of all layers.
     """
 
     def __init__(self, model: WaveNet) -> None:
@@ -267,7 +267,7 @@ class _Recurrence:
         self.head = [(_bias(c), c.weight[..., 0].T) for c in head]
 
     def generate(self, condition: Tensor, position: int, state: dict[str, Any]) -> Tensor:
-        """Samples (B, 1, n) for an upsampled condition (B, M, n); moves `state` on."""
+        """Generate samples (B, 1, n) for an upsampled condition (B, M, n); `state` is updated in place."""
         c, batch, n = self.config, condition.shape[0], condition.shape[-1]
         gates = torch.matmul(self.aux, condition) + self.taps_bias[:, None]  # (B, layers * gate, n)
         layers = gates.permute(2, 0, 1).unflatten(2, (c.layers, -1)).unbind(2)
@@ -301,7 +301,7 @@ class _Recurrence:
         return buffer
 
     def _advance(self, sample: Tensor, t: int, layers: tuple[Tensor, ...], buffers: list[Tensor]) -> Tensor:
-        """Mixture parameters (B, 3 * components) of the sample after `sample`, which has place t."""
+        """Return the mixture parameters (B, 3 * components) of the sample after `sample`, the one at t."""
         x = torch.addcmul(self.first[1], sample, self.first[0])
         gated = []
         for k, buffer in enumerate(buffers):

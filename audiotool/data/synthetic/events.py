@@ -1,8 +1,8 @@
 """Synthetic noises that consist of events: textures, bursts, water, calls, notes.
 
 They begin and end as speech does. A denoiser that was trained with stationary noise only takes them for
-speech.
-Each function returns (frames,) float32 of no particular level; everything is drawn from the generator.
+speech. Each function returns (frames,) float32 of no particular level; everything is drawn from the
+generator.
 """
 
 from __future__ import annotations

@@ -26,7 +26,10 @@ def _(
 def lstm(
     x: Tensor, hidden: Tensor, cell: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One layer over (T, B, C) from states (1, B, H), with nn.LSTM's parameters: (T, B, H), the states."""
+    """Run an LSTM layer over (T, B, C) from states (1, B, H); return (T, B, H) and the states.
+
+    The parameters are those of nn.LSTM.
+    """
     weights = [w_ih, w_hh, b_ih, b_hh]
     y, hidden, cell = torch.lstm(x, [hidden, cell], weights, True, 1, 0.0, False, False, False)
     return y.clone(), hidden.clone(), cell.clone()

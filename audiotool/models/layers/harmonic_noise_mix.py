@@ -1,5 +1,4 @@
-"""Mix a harmonic branch below and a noise branch above a time-varying frequency: the last step of NSF
-vocoders.
+"""The last step of NSF vocoders: add a harmonic branch below and a noise branch above a varying frequency.
 
 Wang, Yamagishi: Neural Harmonic-plus-Noise Waveform Model with Trainable Maximum Voice Frequency, SSW 2019,
 arXiv:1908.10256; fixed filters as in Wang, Takaki, Yamagishi, TASLP 2020, arXiv:1904.12088.

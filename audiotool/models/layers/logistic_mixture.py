@@ -18,7 +18,7 @@ from torch import Tensor
 
 LEVELS = 65536
 EDGE = 0.999
-"""Greatest absolute value that is not one of the outermost levels."""
+"""Greatest absolute value of levels without a tail."""
 SMALLEST_MASS = 1e-5
 """The mass of smaller bins is computed as density times width, because their sigmoids cancel."""
 

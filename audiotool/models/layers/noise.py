@@ -1,4 +1,4 @@
-"""Noise that depends on a seed and a position only, so that a streamed generator equals a whole-file one.
+"""Noise that depends only on a seed and a position, so that streamed and whole-file noise are equal.
 
 Every value is a hash of (seed, channel, position). Any section of the noise can be computed at any time, on
 any device, and neighbouring sections join without a seam.

@@ -1,8 +1,8 @@
-"""The step of NSF vocoders that a graph repeats: whole hops, and states that keep their shapes.
+"""The step of NSF vocoders in graphs: whole hops, and states of constant shapes.
 
-`NSF.step` treats the edges of a recording as they come. A graph computes every frame alike, those before the
-first and after the last one too. Each frame therefore has a flag, 1 inside the stream, and what lies outside
-is replaced by that with which the network pads a recording:
+`NSF.step` has branches for the edges of a recording. A graph computes every frame alike, also before the
+first and after the last one. Each frame therefore has a flag, 1 inside the stream, and values outside are
+replaced by the network's padding of a recording:
 
     backward LSTM                   its gates are closed: the state is 0 where the recording ends
     convolutions of the condition   zeros
@@ -76,7 +76,7 @@ class Lags:
 
 
 class Flags:
-    """Which frames are inside the recording, for parts that lag behind the input.
+    """Flags of the frames inside the recording, for parts that lag behind the input.
 
     Args:
         present: (B, 1, kept + T) of the frames before the chunk and of the chunk: 1 inside, else 0.
@@ -89,17 +89,17 @@ class Flags:
         self.kept = kept
 
     def inside(self, lag: int, more: int = 0) -> Tensor:
-        """(B, 1, more + T) flags of the frames `lag` before the chunk's, and of `more` before these."""
+        """Return flags (B, 1, more + T) of frames `lag` before the chunk's, and of `more` before them."""
         return self.present[..., self.kept - lag - more : self.present.shape[-1] - lag]
 
     def place(self, lag: int, more: int = 0) -> Tensor:
-        """(B, 1, more + T) places of the same frames in the stream, < 0 before its first frame."""
+        """Return the indices (B, 1, more + T) of these frames in the stream, < 0 before its first frame."""
         length = self.present.shape[-1] - self.kept + more
         index = torch.arange(length, device=self.present.device)
         return self.before[..., None] + index - (lag + more)
 
     def is_last(self, lag: int, more: int = 0) -> Tensor:
-        """(B, 1, more + T) True for the last frame of the recording; lag >= 1."""
+        """Return (B, 1, more + T), True for the last frame of the recording; lag >= 1."""
         return (self.inside(lag, more) > 0) & (self.inside(lag - 1, more) == 0)
 
 
@@ -129,12 +129,12 @@ def start(model: NSF, batch: int) -> dict[str, Any]:
 
 
 def _unfed(block: Any, batch: int) -> list[Tensor]:
-    """State of a filter block before its first sample."""
+    """Return the state of a filter block before its first sample."""
     return [conv.weight.new_zeros(batch, conv.in_channels, conv.left_padding) for conv in block.convs]
 
 
 def step(model: NSF, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, State]:
-    """`NSF.step` from the state of `start`, for whole hops; frames of `BEYOND` are after the end.
+    """Compute `NSF.step` for whole hops, from the state of `start`; frames of `BEYOND` are after the end.
 
     Returns:
         (B, 1, T * upsampling): the samples of the frames `Lags.output` before, and the state.
@@ -167,7 +167,7 @@ def step(model: NSF, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, State]:
 
 
 def _condition(model: NSF, features: Tensor, flags: Flags, state: dict[str, Any]) -> Tensor:
-    """Features (B, D, T) -> hidden frames (B, hidden_dim, T), 0 outside the recording."""
+    """Compute hidden frames (B, hidden_dim, T) of features (B, D, T); 0 outside the recording."""
     hidden, lag, recurrent = features, 0, model.condition.blstm
     if recurrent is not None:
         hidden, state["recurrent"] = recurrent.exported(features, flags.inside(0), state["recurrent"])
@@ -190,7 +190,7 @@ def _delayed(name: str, x: Tensor, state: dict[str, Any]) -> Tensor:
 
 
 def _averaged(cutoff: Tensor, flags: Flags, lags: Lags, hop: int, state: dict[str, Any]) -> Tensor:
-    """The moving average of a cut-off (B, 1, T * hop), two frames later, its edges replicated."""
+    """Return the moving average of a cut-off (B, 1, T * hop), two frames later, with edges replicated."""
     joined = torch.cat((state["cutoff"], cutoff), dim=-1)
     state["cutoff"] = joined[..., joined.shape[-1] - AVERAGED * hop :].clone()
     frames = joined.unflatten(-1, (-1, hop))

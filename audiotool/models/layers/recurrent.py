@@ -81,8 +81,7 @@ def _run(
         h' = n + z (h - n)
 
     The batch is the innermost axis, so that every gate of a step is contiguous. Returns gates (T, 3, H, B),
-    which
-    are h V_n, r and z of each step, n (T, H, B), and states (T + 1, H, B). Without `keep` the gates are
+    which are h V_n, r and z of each step, n (T, H, B), and states (T + 1, H, B). Without `keep` the gates are
     empty.
 
     The steps are of s = (n + 1) / 2 and g = (h + 1) / 2: tanh(a) is 2 sigmoid(2 a) - 1, and a sigmoid costs a
@@ -180,8 +179,7 @@ class _GRUFunction(torch.autograd.Function):
         steps, size = n.shape[:2]
         recurrent = torch.cat((w_hh[2 * size :], w_hh[: 2 * size]))
         # First the factors from dL/dh' to each gate's sum, which need no loop; then dL/dh' from the last
-        # step.
-        # The gradients of a step's four rows replace the factors.
+        # step. The gradients of a step's four rows replace the factors.
         h_n, r, z = gates.unbind(1)
         grads = gates.new_empty(steps, 4, *n.shape[1:])
         to_h_n, to_r, to_z, to_n = grads.unbind(1)

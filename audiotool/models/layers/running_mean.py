@@ -52,7 +52,7 @@ class RunningMean(nn.Module):
         return torch.cat(parts, dim=-1) if parts else x, mean.clone()
 
     def _exported(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-        """The means of any number of frames in few operations, for graphs.
+        """Compute the means of any number of frames by few operations, for graphs.
 
         m_n = a^n (m_0 + sum_k (1 - a) a^-k x_k), all relative to the initial mean.
         """

@@ -1,6 +1,6 @@
 """The gated residual stack of WaveNet and the network that upsamples features to the sample rate.
 
-Shared by WaveNet itself (causal) and Parallel WaveGAN (both ways). Called as every streaming layer:
+WaveNet uses them causally, Parallel WaveGAN causally or centred. Called as every streaming layer:
 `y, state = layer(x, state)`; a layer that looks ahead takes whole segments only and its state is None.
 """
 
@@ -67,8 +67,8 @@ class StackShape:
 
     Args:
         layers, stacks: dilation doubles from 1 within each of the `stacks`.
-        gate_channels: of tanh and sigmoid together.
-        aux_channels: of the condition; 0 for a stack without one.
+        gate_channels: channels of tanh and sigmoid together.
+        aux_channels: channels of the condition; 0 for a stack without one.
     """
 
     layers: int
@@ -180,7 +180,7 @@ class StretchConv(nn.Conv2d):
 
 
 class Upsample(nn.Module):
-    """A chain of StretchConvs, at the indices of the official list, where repeating frames is a layer too."""
+    """A chain of StretchConvs with the indices of the official list, where repeating frames is a layer."""
 
     def __init__(self, shape: UpsampleShape, causal: bool) -> None:
         super().__init__()
