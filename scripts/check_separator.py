@@ -4,11 +4,11 @@
       --set data.seed=1
     python scripts/check_separator.py TEST [--model NAME_OR_CHECKPOINT] [--limit N] [--live]
 
-TEST holds noisy/NAME.wav and clean/NAME.STEM.wav. Each mixture is streamed as a file is, or, with --live,
+TEST contains noisy/NAME.wav and clean/NAME.STEM.wav. Each mixture is streamed like a file, or, with --live,
 without a warm-up. Two voices are of one register if the medians of their pitch are both below or both above
-`REGISTER_HZ`, as those of two men or of two women mostly are. Stems are matched
-to the voices by the best mean SI-SDR over the whole mixture; a voice has swapped where, in a part of
-`PART_SECONDS` in which all voices speak, another match is better by more than 1 dB.
+`REGISTER_HZ`, as those of two men or of two women mostly are. Stems are matched to the voices by the best
+mean SI-SDR over the whole mixture. A voice has swapped if another match is better by more than 1 dB in a part
+of `PART_SECONDS` in which all voices speak.
 """
 
 from __future__ import annotations

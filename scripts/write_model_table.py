@@ -2,11 +2,10 @@
 
     python scripts/write_model_table.py [--output docs/models.md] [--missing]
 
-With --missing, which `make docs` gives, only architectures that the files lack are counted: the others' rows
-stay as they are.
-Parameters, latency and the way of streaming are the models' own words, multiply-adds are counted
-(`audiotool models list --cost` shows them), importers are those of audiotool/importers, and the proofs are
-the tests that compare with an official program's stored outputs.
+With --missing, which `make docs` passes, only rows of architectures that the files lack are counted, and the
+others stay unchanged. Parameters, latency and the way of streaming are declared by the models, multiply-adds
+are counted (`audiotool models list --cost` shows them), importers are those of audiotool/importers, and the
+proofs are the tests that compare with an official program's stored outputs.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
 
 
 def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
-    """Return the jobs, followed by those of a list. Whether the listed files exist is not checked.
+    """Return the jobs, followed by those of a list; the listed files need not exist.
 
     A list may have a million entries. A job therefore holds strings, and paths are made when they are used.
     """
@@ -293,8 +293,8 @@ def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Pl
         for p, is_there in zip(job.target.places, of_job, strict=True)
         if is_there
     ]
-    them, exist = ("them", "exist") if len(names) > 1 else ("it", "exists")
-    raise PlanError(f"{listed(names)} {exist} already: --overwrite replaces, --skip-existing keeps {them}")
+    them, verb = ("them", "exist") if len(names) > 1 else ("it", "exists")
+    raise PlanError(f"{listed(names)} {verb} already: --overwrite replaces, --skip-existing keeps {them}")
 
 
 def _exists(place: str, folders: Folders) -> bool:

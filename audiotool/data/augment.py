@@ -55,9 +55,8 @@ def change_formants(waveform: Samples, factor: float, sample_rate: int) -> Sampl
 
     The spectral envelope of each frame is the smooth part of its logarithm (its cepstrum below the period of
     most voices); the frame is weighted by the ratio of the envelope read at `f / factor` to the one at `f`.
-    Phases are kept. After A.
-    Röbel and X. Rodet, Efficient Spectral Envelope Estimation and its Application to
-    Pitch Shifting and Envelope Preservation, DAFx 2005; their true envelope iterates what is done here once.
+    Phases are kept. Reference: Röbel and Rodet, Efficient Spectral Envelope Estimation and its Application to
+    Pitch Shifting and Envelope Preservation, DAFx 2005. Their true envelope iterates the estimate used here.
 
     Args:
         waveform: (time,), at `sample_rate` Hz.

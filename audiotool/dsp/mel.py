@@ -211,7 +211,7 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{source}: the mel holds values that are not finite")
     bottom, top = value_range(config)
-    # Predicted mels stray a little beyond what analysis can give.
+    # Predicted mels lie slightly outside the range of analysed ones.
     margin = 0.1 * (top - bottom)
     if low < bottom - margin or high > top + margin:
         raise InputError(

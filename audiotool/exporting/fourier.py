@@ -76,7 +76,7 @@ def tables(size: int) -> dict[str, Table]:
     frequency = (c[:, None] + a * d)[:, None, None, None] * scale
     parts = np.array([[0, quarter], [3 * quarter, 0]])  # cos, -sin; sin, cos
     alternating = (-1.0) ** n2
-    # c = 0, real part in, place of the imaginary part of frequency 0
+    # c = 0: from or to the real part, in the place of the imaginary part of frequency 0
     forward_places = np.stack([0 * n2, 0 * n2, n2, 0 * n2 + 1, 0 * n2], axis=1)
     inverse_places = np.stack([0 * n2, 0 * n2 + 1, 0 * n2, 0 * n2, n2], axis=1)
     twice = np.where(frequency == 0, 1, 2) / size

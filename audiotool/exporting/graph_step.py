@@ -146,7 +146,7 @@ def _signature(state: State) -> dict[str, Any]:
 
 
 def _named(state: State) -> list[tuple[str, Any]]:
-    """Yield each leaf of a state with its path, such as "layers.0"."""
+    """Return each leaf of a state with its path, such as "layers.0"."""
     return [
         (".".join(str(getattr(key, "key", getattr(key, "idx", ""))) for key in path), leaf)
         for path, leaf in tree_flatten_with_path(state)[0]

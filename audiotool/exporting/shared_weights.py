@@ -99,9 +99,9 @@ def _from_checkpoint(
     if _key(values) in stored:
         return [_reference(stored[_key(values)], values.shape, file, name, nodes)]
     if values.ndim == 2 and _key(values.T) in stored:
-        turned = f"{name}.turned"
-        nodes.append(helper.make_node("Transpose", [turned], [name], perm=[1, 0]))
-        return [_reference(stored[_key(values.T)], values.T.shape, file, turned, nodes)]
+        transposed = f"{name}.turned"
+        nodes.append(helper.make_node("Transpose", [transposed], [name], perm=[1, 0]))
+        return [_reference(stored[_key(values.T)], values.T.shape, file, transposed, nodes)]
     if values.ndim == 3 and len(values) == 1 and not values.shape[1] % 3:
         z, r, n = np.split(values[0], 3)
         found = stored.get(_key(np.concatenate((r, z, n))))
@@ -117,14 +117,13 @@ def _from_checkpoint(
 def _reference(
     tensor: _Stored, shape: tuple[int, ...], file: str, name: str, nodes: list[Any]
 ) -> onnx.TensorProto:
-    """Return an initializer whose values are in the checkpoint, called `name` if it is in single
-    precision."""
+    """Return an initializer whose values are in the checkpoint; half precision is cast to `name`."""
     from onnx import TensorProto, helper
 
     first = f"{name}.half" if tensor.kind == "F16" else name
     made = TensorProto(name=first, data_type=TYPES[tensor.kind][0], dims=shape)
     if tensor.kind == "F16":
-        # Before the node that takes its output.
+        # Nodes are in topological order, so the Cast comes before all that use it.
         nodes.insert(0, helper.make_node("Cast", [first], [name], to=TensorProto.FLOAT))
     made.data_location = TensorProto.EXTERNAL
     for key, value in (("location", file), ("offset", tensor.offset), ("length", tensor.length)):

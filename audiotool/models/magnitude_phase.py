@@ -64,8 +64,8 @@ class MagnitudePhaseModel(Model):
             "estimate" (B, 1, T) at the input's level; "levelled_estimate" and "levelled_target" (B, 1, T'),
             T' = T // hop * hop, the input scaled to a root mean square of one; "magnitude", "phase",
             "target_magnitude", "target_phase" (B, F, T); "reanalysis" (B, F, T, 2), the estimate's spectrum
-            after synthesis;
-            "scored_magnitude" (B, F, T), which the metric discriminator scores against "target_magnitude".
+            after synthesis; "scored_magnitude" (B, F, T), which the metric discriminator scores against
+            "target_magnitude".
         """
         noisy, clean = batch["input"], batch["target"]
         gain = _gain(measure_level(noisy))

@@ -140,9 +140,11 @@ class PersonalisedTransformer(Model):
         self.anybody = nn.Parameter(torch.randn(1, 1, c.dim) * 0.02)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs; a share `absent_probability` of batches has no enrolment, so that the model
-        learns to
-        denoise without one."""
+        """Return the outputs for a batch.
+
+        A share `absent_probability` of batches has no enrolment, so that the model learns to denoise without
+        one.
+        """
         enrolment: Tensor | None = batch["enrolment"]
         if torch.rand(()).item() < self.config.absent_probability:
             enrolment = None

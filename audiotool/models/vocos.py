@@ -316,7 +316,7 @@ class Vocos(Vocoder):
     def _run(self, x: Tensor, state: State, final: bool) -> tuple[Tensor, State]:
         inside = None
         if self.causal:
-            # A graph is fed frames of `BEYOND` after the end.
+            # Frames of `BEYOND` follow the end of a graph's stream.
             inside = (x[:, :1] < BEYOND / 2).to(x.dtype)
             x = torch.where(inside > 0, x, 0.0)
         hidden, backbone = self.backbone(x, state["condition"], state["backbone"])

@@ -226,7 +226,7 @@ class WaveFlow(Vocoder):
             waveform: (B, T), T a multiple of the rows and covered by the frames.
             features: (B, n_mels, frames).
         Returns:
-            noise (B, 1, rows, T / rows), and the log-determinant, summed over the batch.
+            noise (B, 1, rows, T / rows), and the log-determinant, summed over all elements.
         """
         condition = self.stack(self.upsample(features)[..., : waveform.shape[-1]])
         x = self.stack(waveform[:, None])

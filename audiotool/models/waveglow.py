@@ -273,10 +273,10 @@ class WaveGlow(Vocoder):
     def denoise(self, waveform: Tensor, strength: float) -> Tensor:
         """Subtract the bias, magnitudes of the output for a zero mel, from (B, T), and keep phases."""
         n_fft, hop, length = self.mel.n_fft, self.mel.hop_length, waveform.shape[-1]
-        silence = waveform.new_zeros(1, self.mel.n_mels, BIAS_FRAMES)
+        zero_mel = waveform.new_zeros(1, self.mel.n_mels, BIAS_FRAMES)
         groups = BIAS_FRAMES * hop // self.config.n_group
-        nothing = self.inverse(silence, waveform.new_zeros(1, self.config.n_group, groups))
-        bias = stft(nothing, n_fft, hop)[..., :1].abs()
+        bias_waveform = self.inverse(zero_mel, waveform.new_zeros(1, self.config.n_group, groups))
+        bias = stft(bias_waveform, n_fft, hop)[..., :1].abs()
         # Reflection at the edges takes half a frame, so shorter signals are padded.
         padded = nn.functional.pad(waveform, (0, max(0, n_fft - length)))
         spec = stft(padded, n_fft, hop)

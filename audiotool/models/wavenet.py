@@ -7,8 +7,8 @@ configuration, with the 30 layers in 3 cycles of Tacotron 2.
 
 Training predicts all samples in parallel from the true samples before them. Synthesis feeds back its own
 output. Every layer stores the past inputs of its dilated taps, so that a sample costs one matrix product a
-layer instead of its whole receptive field. Tens of thousands of small steps a second of sound remain: each
-takes many seconds of one core (`audiotool bench --vocoders` measures it).
+layer instead of its whole receptive field. Tens of thousands of small steps remain, so that a second of
+sound takes many seconds of one core (`audiotool bench --vocoders` measures it).
 
 Streaming is causal with a state. The latency is the look-ahead of the mel's upsampling, `condition_context`
 frames. Every frame is computed separately in the same shapes, and noise depends on the position, so that

@@ -18,8 +18,7 @@ class StreamingResampler(Carrier):
     """Resample a stream of float32 (channels, time) from one sample rate to another.
 
     Frequencies below 90 % of the lower rate's Nyquist frequency pass within 0.01 dB. Images and aliases are
-    100 dB down.
-    The output does not depend on the block sizes.
+    100 dB down. The output does not depend on the block sizes.
 
     Args:
         input_rate, output_rate: Hz; equal rates pass blocks through.

@@ -2,8 +2,7 @@
 
 A model of one channel that processed each by itself might give a speaker to one stem in the left channel and
 to another in the right. The model therefore gets the mono mix only. The complex ratio of each stem to the
-mix, in
-every bin of a short-time spectrum, is the mask of every channel.
+mix, in every bin of a short-time spectrum, is the mask of every channel.
 
     channels ──┬── mono mix ──┬── model ── stems ──┐
                │              └────────────────── masks ──(x)── stems of every channel

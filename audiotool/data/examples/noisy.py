@@ -15,9 +15,8 @@ from audiotool.errors import RecipeError
 class Noisy(Example):
     """ "input" (1, T) noisy; "target" (1, T) clean speech at the level it has in the input.
 
-    With reverberation, `mixing.reverberation_target` says which part the target
-    keeps. Some examples hold no speech (target
-    zero), some no noise.
+    With reverberation, `mixing.reverberation_target` selects the part of it that the target keeps. Some
+    examples have no speech (target zero), some no noise.
     """
 
     name = "noisy"

@@ -93,7 +93,7 @@ def _upsampling_edges() -> tuple[int, int, int]:
 
 
 def upsample(x: Tensor, taps: Tensor) -> Tensor:
-    """(B, C, T) -> (B, C, 2 T), edges repeated."""
+    """Upsample (B, C, T) to (B, C, 2 T); edges are replicated."""
     pad, left, right = _upsampling_edges()
     channels = x.shape[1]
     padded = F.pad(x, (pad, pad), mode="replicate")
@@ -102,7 +102,7 @@ def upsample(x: Tensor, taps: Tensor) -> Tensor:
 
 
 def downsample(x: Tensor, taps: Tensor) -> Tensor:
-    """(B, C, T) -> (B, C, T / 2), edges repeated."""
+    """Downsample (B, C, T) to (B, C, T / 2); edges are replicated."""
     channels = x.shape[1]
     padded = F.pad(x, (TAPS // 2 - 1, TAPS // 2), mode="replicate")
     return F.conv1d(padded, taps.expand(channels, 1, -1), stride=RATIO, groups=channels)

@@ -44,7 +44,7 @@ class RunningLevel(nn.Module):
         return self.of_powers(x.reshape(x.shape[0], -1, self.hop_length).square().mean(-1), state)
 
     def of_powers(self, power: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """(B, n) mean powers of blocks -> (B, 1, n) levels."""
+        """Compute levels (B, 1, n) of the mean powers (B, n) of blocks."""
         if state is None:
             state = power.new_zeros(power.shape[0], 2)
         if torch.compiler.is_exporting():
@@ -64,8 +64,7 @@ class RunningLevel(nn.Module):
         """Compute the levels of any number of blocks in few operations, for graphs.
 
         e_n = a^n (e_0 + sum_k (1 - a) a^-k p_k), and w_n the same for p_k = 1. All terms are positive, so
-        that no
-        digits cancel.
+        that no digits cancel.
         """
         decayed = self.decay ** torch.ones_like(power).cumsum(-1)
         energy, weight = state.split(1, dim=-1)

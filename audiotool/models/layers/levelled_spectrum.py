@@ -50,6 +50,6 @@ class LevelledSpectrum(nn.Module):
 
 
 def compressed(spec: Tensor, exponent: float) -> Tensor:
-    """Complex (B, F, T) -> real and imaginary parts (B, 2F, T) of the spec with magnitudes^exponent."""
+    """Raise the magnitudes of complex (B, F, T) to a power; return real and imaginary parts (B, 2F, T)."""
     gain = (spec.real.square() + spec.imag.square() + 1e-8).pow((exponent - 1) / 2)
     return torch.cat((spec.real * gain, spec.imag * gain), dim=1)

@@ -182,7 +182,7 @@ def _condition(model: NSF, features: Tensor, flags: Flags, state: dict[str, Any]
 
 
 def _delayed(name: str, x: Tensor, state: dict[str, Any]) -> Tensor:
-    """Delay (B, C, T) by as many items as the state's part of that name holds."""
+    """Delay (B, C, T) by the length of the state's item of that name."""
     length = state[name].shape[-1]
     joined = torch.cat((state[name], x), dim=-1)
     state[name] = joined[..., joined.shape[-1] - length :].clone()

@@ -127,8 +127,7 @@ def _forward_steps(
     """
     size = states.size(1)
     # A view costs as much as a small kernel. The views of all steps are made before the loop, and the gates
-    # of a
-    # step are computed in one buffer.
+    # of a step are computed in one buffer.
     step = gates.new_empty([3 * size, states.size(2)])
     h_n, r, z, sigmoids = step[:size], step[size : 2 * size], step[2 * size :], step[size:]
     keep = gates.size(0) > 0
@@ -178,8 +177,8 @@ class _GRUFunction(torch.autograd.Function):
         x, gates, n, states, w_ih, w_hh = ctx.saved_tensors
         steps, size = n.shape[:2]
         recurrent = torch.cat((w_hh[2 * size :], w_hh[: 2 * size]))
-        # First the factors from dL/dh' to each gate's sum, which need no loop; then dL/dh' from the last
-        # step. The gradients of a step's four rows replace the factors.
+        # First the factors from dL/dh' to each gate's sum, which need no loop; then dL/dh' from the last step
+        # backwards. The gradients of a step's four rows replace the factors.
         h_n, r, z = gates.unbind(1)
         grads = gates.new_empty(steps, 4, *n.shape[1:])
         to_h_n, to_r, to_z, to_n = grads.unbind(1)

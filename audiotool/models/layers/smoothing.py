@@ -61,7 +61,7 @@ class SmoothUpsample(nn.Module):
         return smooth.flatten(2), x[..., 1:-1], (x[..., done:].clone(), True)
 
     def exported(self, x: Tensor, first: Tensor, last: Tensor) -> Tensor:
-        """(B, C, T + 2) -> (B, C, T * hop), the frames at both ends being neighbours only.
+        """Smooth (B, C, T + 2) to (B, C, T * hop); the first and last frame serve only as neighbours.
 
         Args:
             first, last: boolean (B, 1, T), True for the first and for the last frame of a stream.
