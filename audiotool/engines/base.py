@@ -241,7 +241,7 @@ class Batch:
         return False
 
     def _extract(self, rows: Rows) -> State:
-        """Return the state of some rows as the engine's own state: the inverse of `_absorb`."""
+        """Return the state of some rows as the engine's own state: the inverse of `_insert`."""
         raise KeyError(rows)
 
     def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
