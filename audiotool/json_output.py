@@ -2,7 +2,7 @@
 
 A document (`--json`, a `.json` report) is an object:
 
-    {"schema": 1, "audiotool": "0.1.0", "command": "models verify", ...}
+    {"schema": 1, "audiotool": "0.2.0", "command": "models verify", ...}
 
 A line of `--progress json` is an object with an event: {"schema": 1, "event": "done", ...}. The fields of
 each are described in `docs/reference/json.md`. New fields may appear under the same version; a field that
