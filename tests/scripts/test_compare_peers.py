@@ -132,6 +132,6 @@ def test_more_columns_do_not_need_dnsmos(
     monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
     path = tmp_path / "speech.wav"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 8000), 16000, "FLOAT")
-    judges = script.Judges()
-    assert judges.columns == ["LSD 0 to 2 kHz", "LSD 2 to 5 kHz", "LSD 5 to 8 kHz"]
-    assert judges.means([FilePair("speech", path, path)], [script.mono(path)[0]]) == ["0.00"] * 3
+    metrics = script.MoreMetrics()
+    assert metrics.columns == ["LSD 0 to 2 kHz", "LSD 2 to 5 kHz", "LSD 5 to 8 kHz"]
+    assert metrics.means([FilePair("speech", path, path)], [script.mono(path)[0]]) == ["0.00"] * 3
