@@ -145,7 +145,8 @@ def _state_card(model: Model, state: StateTensor) -> StateCard:
     if state.per_stream:
         shape = ("batch", *shape[1:])
     start = state.start.numpy()
-    meaning = next((text for place, text in model.state_meanings.items() if state.name.startswith(place)), "")
+    meanings = (text for place, text in model.state_meanings.items() if state.name.startswith(place))
+    meaning = next(meanings, "carried from step to step")
     return StateCard(
         name=state.name,
         shape=shape,

@@ -146,8 +146,8 @@ def _signature(state: State) -> dict[str, Any]:
 
 
 def _named(state: State) -> list[tuple[str, Any]]:
-    """Return each leaf of a state with its path, such as "layers.0"."""
+    """Return each leaf of a state with its path, such as "layers.0"; a state of one tensor is "state"."""
     return [
-        (".".join(str(getattr(key, "key", getattr(key, "idx", ""))) for key in path), leaf)
+        (".".join(str(getattr(key, "key", getattr(key, "idx", ""))) for key in path) or "state", leaf)
         for path, leaf in tree_flatten_with_path(state)[0]
     ]

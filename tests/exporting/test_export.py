@@ -124,6 +124,11 @@ REFUSED = {
     "personalised-transformer": "an enrolment of any length",
 }
 """Models without a graph -> what the refusal says."""
+EXPORTED |= {
+    name: (name, {**MODELS.get(name).small})
+    for name in CAUSAL
+    if name not in REFUSED and name not in {architecture for architecture, _ in EXPORTED.values()}
+}
 
 
 def build(name: str) -> Model:
