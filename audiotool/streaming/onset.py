@@ -85,14 +85,17 @@ class Onsets(Carrier):
         powers = np.concatenate((self._recent, power), axis=1)
         before = np.concatenate((self._loudest, powers[:, : hops - 1]), axis=1)
         before = np.maximum.accumulate(before, axis=1)
-        louder = np.concatenate((self._louder, power > LOUDER * (before + SILENCE)), axis=1)
+        found = power > LOUDER * (before + SILENCE)
+        louder = np.concatenate((self._louder, found), axis=1)
+        self._loudest = np.maximum(before[:, -1:], powers[:, hops - 1 : hops])
+        self._recent, self._louder = powers[:, -gap:], louder[:, -gap:]
+        if not found.any():
+            # Most hops of a live stream are no onset and should cost little.
+            return found
         # Number of louder hops in the gap before each hop.
         counts = np.zeros((batch, louder.shape[1] + 1), np.intp)
         np.cumsum(louder, axis=1, out=counts[:, 1:])
-        until = counts[:, gap:-1] > counts[:, :hops]
-        self._loudest = np.maximum(before[:, -1:], powers[:, hops - 1 : hops])
-        self._recent, self._louder = powers[:, -gap:], louder[:, -gap:]
-        return louder[:, gap:] & ~until
+        return found & (counts[:, gap:-1] == counts[:, :hops])
 
     def runs(self, x: Chunk) -> list[tuple[int, int, Rows | None]]:
         """Split a chunk (B, C, T) at its onsets.
@@ -101,6 +104,8 @@ class Onsets(Carrier):
             (first sample, end, bool (B,): rows with an onset there, or None) of each part.
         """
         begins = self.find(x)
+        if not begins.any():
+            return [(0, x.shape[-1], None)]
         found = set(np.flatnonzero(begins.any(axis=0)).tolist())
         edges = [hop * self._hop for hop in sorted({0, *found})] + [x.shape[-1]]
         return [
