@@ -8,20 +8,26 @@ from numpy.typing import NDArray
 from audiotool.audio.mono import AVERAGED, PART, Downmix
 from audiotool.streaming.carried import Carrier
 
+FIRST_PART = PART // 8
+"""Length in samples of the first parts: 62 ms at 16 kHz."""
+
 
 class StreamingDownmix(Carrier):
-    """As `audio.mono.Downmix`, but what is found in one part applies from the next on.
+    """As `audio.mono.Downmix`, but the result of checking a part applies from the next part on.
 
-    A sound that the channels' mean cancels is thus lost for `PART` samples at most.
+    A sound that the channels' mean cancels is thus lost for one part. The parts are `FIRST_PART` long until a
+    sound begins. Then each is twice as long as the one before, up to `PART`: a long part is judged more
+    safely, and a short one loses little of a sound's beginning.
 
     Args:
         channels: of the stream.
     """
 
-    carries = ("_part", "_how", "_weights")
+    carries = ("_part", "_length", "_how", "_weights")
 
     def __init__(self, channels: int) -> None:
         self._part = np.zeros((channels, 0), np.float32)
+        self._length = FIRST_PART
         self._how = AVERAGED
         self._weights: NDArray[np.float32] = np.full(channels, 1 / channels, np.float32)
 
@@ -30,18 +36,21 @@ class StreamingDownmix(Carrier):
         mixed = np.empty((1, block.shape[-1]), np.float32)
         begin = 0
         while begin < block.shape[-1]:
-            taken = block[:, begin : begin + PART - self._part.shape[-1]]
+            taken = block[:, begin : begin + self._length - self._part.shape[-1]]
             end = begin + taken.shape[-1]
             mixed[0, begin:end] = self._weights @ taken
             self._part = np.concatenate((self._part, taken), axis=-1)
-            if self._part.shape[-1] == PART:
+            if self._part.shape[-1] == self._length:
                 self._decide()
             begin = end
         return mixed
 
     def _decide(self) -> None:
+        """Check the part, whose end has come, and begin the next."""
         downmix = Downmix(self._how, self._weights)
         downmix(self._part)
         assert downmix.weights is not None
         self._how, self._weights = downmix.how, downmix.weights
+        if self._part.any():
+            self._length = min(2 * self._length, PART)
         self._part = self._part[:, :0].copy()

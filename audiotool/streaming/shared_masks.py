@@ -29,7 +29,8 @@ TINY = 1e-12
 
 
 def are_separated_together(engine: Engine, channels: int) -> bool:
-    """Return whether streams of so many channels need one order of speakers for all channels."""
+    """Return whether the model takes the mono mix of so many channels: it separates speakers and has one
+    channel."""
     return are_interchangeable(engine.stems) and engine.channels == 1 and channels > 1
 
 

@@ -10,7 +10,7 @@ from kit.audio import speech_like
 
 import audiotool
 from audiotool.audio.mono import PART
-from audiotool.streaming.downmix import StreamingDownmix
+from audiotool.streaming.downmix import FIRST_PART, StreamingDownmix
 from audiotool.streaming.shared_masks import GREATEST, SharedMasks
 
 RATE = 16000
@@ -98,13 +98,26 @@ def test_outputs_are_as_long_as_the_input(length: int) -> None:
     assert separated(talkers()[:, :length], talkers()[:, :length]).shape == (2, 2, length)
 
 
-@pytest.mark.parametrize("size", [1000, 3 * PART])
-def test_opposite_channels_are_lost_for_one_part(size: int) -> None:
+@pytest.mark.parametrize("size", [100, FIRST_PART, 3 * PART])
+@pytest.mark.parametrize("silent", [0, 2 * PART])
+def test_opposite_channels_are_lost_for_the_first_part_of_a_sound(size: int, silent: int) -> None:
     voice = talkers()[:1].repeat(2, 0) * np.array([[1], [-1]], np.float32)
-    downmix = StreamingDownmix(2)
-    mixed = np.concatenate([downmix.feed(voice[:, n : n + size]) for n in range(0, 4 * PART, size)], axis=-1)
-    assert not mixed[:, :PART].any()
-    np.testing.assert_allclose(np.abs(mixed[0, PART:]), np.abs(voice[0, PART:]), atol=1e-6)
+    voice[:, :silent] = 0
+    downmix, length = StreamingDownmix(2), voice.shape[-1]
+    mixed = np.concatenate([downmix.feed(voice[:, n : n + size]) for n in range(0, length, size)], axis=-1)
+    begin = silent + FIRST_PART
+    assert not mixed[:, :begin].any()
+    np.testing.assert_allclose(np.abs(mixed[0, begin:]), np.abs(voice[0, begin:]), atol=1e-6)
+
+
+def test_a_polarity_that_changes_late_is_lost_for_one_long_part() -> None:
+    voice = talkers()[:1].repeat(2, 0)
+    voice[1, 2 * PART :] *= -1
+    mixed = StreamingDownmix(2).feed(voice)
+    # The parts of 1, 2, 4 and 8 first parts end before a long one that holds the change.
+    end = 2 * PART + (15 * FIRST_PART - 2 * PART) % PART
+    np.testing.assert_allclose(mixed[0, : 2 * PART], voice[0, : 2 * PART], atol=1e-6)
+    np.testing.assert_allclose(np.abs(mixed[0, end + PART :]), np.abs(voice[0, end + PART :]), atol=1e-6)
 
 
 @pytest.fixture(scope="module")
