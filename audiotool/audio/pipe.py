@@ -8,7 +8,6 @@ because they cannot come back to correct it. A WAV is read and written here as a
 from __future__ import annotations
 
 import io
-import re
 import select
 import shutil
 import struct
@@ -18,16 +17,12 @@ from typing import BinaryIO
 
 import soundfile
 
+from audiotool.audio import concatenated
+from audiotool.audio.concatenated import FORM
 from audiotool.audio.extras import LARGEST, wav_extras
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
 from audiotool.audio.unclosed import BrokenHeader, WavHeader, corrected, exactly, read_wav_header
 from audiotool.errors import InputError
-
-FORM = struct.Struct("<4sI4s")
-"""The beginning of a RIFF file: its kind, its size, what it holds."""
-
-BEGINNING = re.compile(rb"R(?:IFF|F64).{4}WAVE", re.DOTALL)
-"""The first bytes of a WAV: `FORM`."""
 
 LINGER_SECONDS = 0.2
 """Greatest wait at the end of a WAV for bytes that follow it."""
@@ -59,7 +54,7 @@ class WavStream(RawFile):
         more = super()._next(size)
         if self._left is not None or not more:
             return more
-        found = BEGINNING.search(self._last + more)
+        found = concatenated.WAV.search(self._last + more)
         if found is None:
             self._last = (self._last + more)[1 - FORM.size :]
             return more
@@ -68,29 +63,27 @@ class WavStream(RawFile):
         return more[: max(0, found.start() - len(self._last))]
 
     def _warn_of_another(self) -> None:
-        self.warnings.append(
-            f"{self._name} goes on with another WAV, which is left out: pipe one recording at a time"
-        )
+        self.warnings.append(concatenated.warning(self._name, "WAV"))
 
-    def _look_behind(self) -> None:
-        """Warn of another WAV behind this one."""
-        start = b""
-        while len(start) < FORM.size and _is_ready(self._pipe):
-            more = some(self._pipe, FORM.size - len(start))
+    def _look_behind(self, padding: int = 0) -> None:
+        """Warn of another WAV behind this one, after at most so many bytes of padding."""
+        start, size = b"", FORM.size + padding
+        while len(start) < size and _is_ready(self._pipe):
+            more = some(self._pipe, size - len(start))
             if not more:
-                return
+                break
             start += more
-        if BEGINNING.match(start):
+        if concatenated.WAV.search(start):
             self._warn_of_another()
 
     def lost(self) -> list[str]:
         header = self._header
         if self._left != 0 or not header.is_known:
             return []
-        if not 0 < header.behind <= LARGEST:
-            self._look_behind()
-            return []
         padding = header.size % self._raw.frame_bytes + header.size % 2
+        if not 0 < header.behind <= LARGEST:
+            self._look_behind(padding)
+            return []
         data = exactly(self._pipe, padding + header.behind)[padding:]
         found, at = [], 0
         while at + 8 <= len(data):

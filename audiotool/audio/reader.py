@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import PIPE, flac, media
+from audiotool.audio import PIPE, concatenated, flac, media
 from audiotool.audio.extras import Extras, read_extras
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
 from audiotool.audio.pipe import open_pipe
@@ -103,7 +103,10 @@ class AudioReader:
             self._file, self.warnings = self._source, self._source.warnings
             frames = self._file.frames
         else:
+            another = concatenated.kind_behind(self._source)
             frames = self._open()
+            if another is not None:
+                self.warnings.append(concatenated.warning(self.name, another))
         if frames is not None and not 0 <= frames <= LARGEST_COUNT:
             frames = None
         if self._file.subtype.startswith("MPEG_LAYER"):

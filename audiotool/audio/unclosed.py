@@ -13,6 +13,8 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from audiotool.audio.concatenated import find_wav
+
 MAX_HEADER = 1 << 24
 """Greatest number of bytes before the samples; a file with more is read by libsndfile as it is."""
 
@@ -52,7 +54,7 @@ class Reheaded(io.RawIOBase):
         file: can seek.
         header: replaces all before `begin`.
         begin: position of the samples in the file.
-        size: their number of bytes.
+        size: number of bytes from there on.
     """
 
     def __init__(self, file: BinaryIO, header: bytes, begin: int, size: int) -> None:
@@ -176,7 +178,8 @@ def exactly(file: BinaryIO, size: int) -> bytes:
 
 
 def _corrected_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
-    """Return header, begin and size of the samples; None if the file's own sizes are right."""
+    """Return a header, the begin of the samples and the number of bytes of a view from there on; None if the
+    file's own sizes are right."""
     try:
         header = read_wav_header(file)
     except BrokenHeader:
@@ -186,8 +189,11 @@ def _corrected_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
     behind = begin + header.size + header.size % 2
     if header.is_known or there == 0 or _are_chunks(file, behind, begin + there):
         return None
-    size = there - (there % header.frame_bytes if header.frame_bytes else 0)
-    return header.bytes_for(size), begin, size
+    other = find_wav(file, begin)
+    size = there if other is None else other - begin
+    size -= size % header.frame_bytes if header.frame_bytes else 0
+    # The view of a file with another WAV goes on with that, as the file does.
+    return header.bytes_for(size), begin, size if other is None else there
 
 
 def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:

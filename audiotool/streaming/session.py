@@ -173,8 +173,8 @@ class Session(Carrier):
 
     @property
     def latency(self) -> int:
-        """Greatest lag of the output behind the input, in input samples: algorithm, hop and resampling
-        together."""
+        """Greatest lag of the output behind the input, in input samples: algorithm, hop, resampling and masks
+        of shared channels together."""
         to_input = self.sample_rate / self.engine.sample_rate
         at_model = self._down.lag + self.streamer.latency + (self._masks.latency if self._masks else 0)
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)

@@ -160,7 +160,7 @@ def test_another_wav_behind_the_first(size: int) -> None:
     """As of `cat a.wav b.wav` and of two programs that write into one pipe."""
     first = np.arange(2000, dtype="<i2").tobytes()
     second = wav(plain(bits=8), bytes(300))
-    message = "goes on with another WAV, which is left out: pipe one recording at a time"
+    message = "goes on with another WAV, which is left out: give one recording at a time"
     found, reader = piped(wav(plain(), first) + second, size)
     assert len(found) == 2000
     assert reader.warnings == [f"standard input {message}"]

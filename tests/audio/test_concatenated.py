@@ -1,0 +1,86 @@
+"""Of recordings one behind another in a file the first is read, and a warning says so."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from audiotool.audio.concatenated import find_wav
+from audiotool.audio.reader import AudioReader
+
+FIRST = (0.1 * np.sin(np.arange(3001) / 5)).astype(np.float32)
+
+
+def recording(container: str, subtype: str, size: int | None = None) -> bytes:
+    """A file of `FIRST`; with another size of its samples in the header."""
+    memory = io.BytesIO()
+    soundfile.write(memory, FIRST, 16000, format=container, subtype=subtype)
+    data = memory.getvalue()
+    if size is None:
+        return data
+    at = data.index(b"data")
+    return data[:at] + struct.pack("<4sI", b"data", size) + data[at + 8 :]
+
+
+def read(source: Path | bytes) -> tuple[int, list[str]]:
+    """Number of samples, and the warnings."""
+    stdin = io.BytesIO(source) if isinstance(source, bytes) else None
+    with AudioReader("-" if isinstance(source, bytes) else source, stdin=stdin) as reader:
+        return sum(len(block) for block in reader.blocks(1000)), reader.warnings
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_U8"),
+        ("WAV", "IMA_ADPCM"),
+        ("RF64", "FLOAT"),
+        ("AIFF", "PCM_16"),
+        ("AIFF", "PCM_S8"),
+    ],
+)
+def test_another_recording_in_a_file_or_pipe(tmp_path: Path, container: str, subtype: str) -> None:
+    one = recording(container, subtype)
+    alone, warnings = read(one)
+    assert not warnings
+    path = tmp_path / "both.wav"
+    path.write_bytes(one + one)
+    kind = "AIFF" if container == "AIFF" else "WAV"
+    for source, name in ((path, str(path)), (one + one, "standard input")):
+        message = f"{name} goes on with another {kind}, which is left out: give one recording at a time"
+        assert read(source) == (alone, [message])
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8", "PCM_24"])
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF])
+def test_another_recording_in_a_file_without_sizes(tmp_path: Path, subtype: str, size: int) -> None:
+    samples = len(FIRST) * {"PCM_16": 2, "PCM_U8": 1, "PCM_24": 3}[subtype]
+    one = recording("WAV", subtype, size)
+    one = one[: one.index(b"data") + 8 + samples]
+    path = tmp_path / "both.wav"
+    path.write_bytes(one + one)
+    frames, (warning,) = read(path)
+    assert frames == len(FIRST)
+    assert "goes on with another WAV" in warning
+    path.write_bytes(one)
+    assert read(path) == (len(FIRST), [])
+
+
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "CAF"])
+def test_other_bytes_behind_a_recording_are_no_recording(tmp_path: Path, container: str) -> None:
+    path = tmp_path / "one.wav"
+    path.write_bytes(recording(container, "PCM_16") + bytes(7))
+    assert read(path) == (len(FIRST), [])
+
+
+def test_a_wav_on_the_edge_of_two_pieces_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiotool.audio.concatenated.PIECE", 16)
+    for begin in range(40):
+        assert find_wav(io.BytesIO(bytes(begin) + b"RIFF....WAVE" + bytes(9)), 0) == begin
+    assert find_wav(io.BytesIO(bytes(90) + b"RIFF....WAV"), 0) is None
