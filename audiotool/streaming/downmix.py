@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.audio.mono import AVERAGED, PART, Downmix
-from audiotool.streaming.carried import Carrier
+from audiotool.audio.mono import AVERAGED, ONE, PART, Downmix
+from audiotool.errors import StreamError
+from audiotool.streaming.carried import DAMAGED, Carrier, Value
 
 FIRST_PART = PART // 8
 """Length in samples of the first parts: 62 ms at 16 kHz."""
@@ -23,34 +24,42 @@ class StreamingDownmix(Carrier):
         channels: of the stream.
     """
 
-    carries = ("_part", "_length", "_how", "_weights")
+    carries = ("_part", "_filled", "_length", "_how", "_weights")
 
     def __init__(self, channels: int) -> None:
-        self._part = np.zeros((channels, 0), np.float32)
-        self._length = FIRST_PART
+        # The present part: samples so far, and its length.
+        self._part = np.zeros((channels, PART), np.float32)
+        self._filled, self._length = 0, FIRST_PART
         self._how = AVERAGED
         self._weights: NDArray[np.float32] = np.full(channels, 1 / channels, np.float32)
+
+    def restore(self, state: Value) -> None:
+        super().restore(state)
+        # With other numbers `feed` would not end.
+        if not (0 <= self._filled < self._length <= PART and AVERAGED <= self._how <= ONE):
+            raise StreamError(DAMAGED)
 
     def feed(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """(channels, time) -> (1, time)."""
         mixed = np.empty((1, block.shape[-1]), np.float32)
         begin = 0
         while begin < block.shape[-1]:
-            taken = block[:, begin : begin + self._length - self._part.shape[-1]]
+            taken = block[:, begin : begin + self._length - self._filled]
             end = begin + taken.shape[-1]
             mixed[0, begin:end] = self._weights @ taken
-            self._part = np.concatenate((self._part, taken), axis=-1)
-            if self._part.shape[-1] == self._length:
+            self._part[:, self._filled : self._filled + taken.shape[-1]] = taken
+            self._filled += taken.shape[-1]
+            if self._filled == self._length:
                 self._decide()
             begin = end
         return mixed
 
     def _decide(self) -> None:
         """Check the part, whose end has come, and begin the next."""
-        downmix = Downmix(self._how, self._weights)
-        downmix(self._part)
+        part, downmix = self._part[:, : self._length], Downmix(self._how, self._weights)
+        downmix(part)
         assert downmix.weights is not None
         self._how, self._weights = downmix.how, downmix.weights
-        if self._part.any():
+        if part.any():
             self._length = min(2 * self._length, PART)
-        self._part = self._part[:, :0].copy()
+        self._filled = 0

@@ -10,6 +10,7 @@ from kit.audio import speech_like
 
 import audiotool
 from audiotool.audio.mono import PART
+from audiotool.errors import StreamError
 from audiotool.streaming.downmix import FIRST_PART, StreamingDownmix
 from audiotool.streaming.shared_masks import GREATEST, SharedMasks
 
@@ -118,6 +119,18 @@ def test_a_polarity_that_changes_late_is_lost_for_one_long_part() -> None:
     end = 2 * PART + (15 * FIRST_PART - 2 * PART) % PART
     np.testing.assert_allclose(mixed[0, : 2 * PART], voice[0, : 2 * PART], atol=1e-6)
     np.testing.assert_allclose(np.abs(mixed[0, end + PART :]), np.abs(voice[0, end + PART :]), atol=1e-6)
+
+
+@pytest.mark.parametrize("damage", [{"_length": -1}, {"_filled": 10**6}, {"_how": 7}])
+def test_a_damaged_state_of_the_mix_is_refused(damage: dict[str, int]) -> None:
+    downmix = StreamingDownmix(2)
+    downmix.feed(talkers()[:, :1500])
+    continued = StreamingDownmix(2)
+    continued.restore(downmix.state())
+    rest = talkers()[:, 1500:]
+    np.testing.assert_array_equal(continued.feed(rest), downmix.feed(rest))
+    with pytest.raises(StreamError, match="damaged"):
+        continued.restore({**downmix.state(), **damage})
 
 
 @pytest.fixture(scope="module")
