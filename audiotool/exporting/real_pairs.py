@@ -166,47 +166,29 @@ def _unfold(x: Tensor, dimension: int, size: int, step: int) -> Tensor:
     return torch.cat([hops[..., n : n + frames, :] for n in range(count)], dim=-1)
 
 
-def _gru(
-    x: Tensor,
-    hidden: Tensor,
-    weights: list[Tensor],
-    has_biases: bool,
-    layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, Tensor]:
+def _gru(x: Tensor, hidden: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     from audiotool.models.layers.graph_operators import gru
 
-    y, states = _layers(gru, x, [hidden], weights, has_biases, layers, bidirectional, batch_first)
+    y, states = _recurrent_layers(gru, x, [hidden], *options)
     return y, states[0]
 
 
-def _lstm(
-    x: Tensor,
-    states: list[Tensor],
-    weights: list[Tensor],
-    has_biases: bool,
-    layers: int,
-    dropout: float,
-    train: bool,
-    bidirectional: bool,
-    batch_first: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _lstm(x: Tensor, states: list[Tensor], *options: Any) -> tuple[Tensor, Tensor, Tensor]:
     from audiotool.models.layers.graph_operators import lstm
 
-    y, (hidden, cell) = _layers(lstm, x, states, weights, has_biases, layers, bidirectional, batch_first)
+    y, (hidden, cell) = _recurrent_layers(lstm, x, states, *options)
     return y, hidden, cell
 
 
-def _layers(
+def _recurrent_layers(
     layer: Callable[..., Any],
     x: Tensor,
     states: list[Tensor],
     weights: list[Tensor],
     has_biases: bool,
     layers: int,
+    dropout: float,
+    train: bool,
     bidirectional: bool,
     batch_first: bool,
 ) -> tuple[Tensor, list[Tensor]]:
@@ -214,7 +196,9 @@ def _layers(
 
     Args:
         layer: one layer of one direction over (T, B, C).
+        x: (T, B, C), or (B, T, C) if `batch_first`.
         states: each (layers * directions, B, H).
+        weights, ..., batch_first: as `torch.ops.aten.gru.input` takes them. Graphs have no dropout.
     Returns:
         The output of the last layer, and the last states.
     """

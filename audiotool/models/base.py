@@ -40,6 +40,18 @@ BEYOND = 1e30
 """`drain_value` of a model whose graph has to know where a stream ends: no sample or feature is as great."""
 
 
+def without_end(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace the items of a chunk that follow the stream's end, which are `BEYOND`, by 0.
+
+    Args:
+        x: (B, C, T).
+    Returns:
+        (B, C, T), and a mask (B, 1, T), True for the items before the end.
+    """
+    inside = x[:, :1] < BEYOND / 2
+    return torch.where(inside, x, 0.0), inside
+
+
 def measure_level(waveform: Tensor) -> Level[Tensor]:
     """Measure the level of a whole waveform (batch, channels, time), each row by itself."""
     flat = waveform.flatten(1)

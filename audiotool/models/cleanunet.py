@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Extent, Length, Rate, Seconds, Width
 from audiotool.dsp.level import Level
 from audiotool.errors import ExportError
-from audiotool.models.base import BEYOND, Model, State, measure_level
+from audiotool.models.base import BEYOND, Model, State, measure_level, without_end
 from audiotool.models.layers.attention import cached_attention, causal_attention
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.level import RunningLevel
@@ -211,8 +211,8 @@ class CleanUNet(Model):
         "samples": "samples so far, without those after the end",
         "level": "standard deviation of the whole recording; 0 where it is not known, for the running level",
         "running_level": "running level: mean power, and the weight it has gathered",
-        "gains": "what the samples that are still inside were divided by",
-        "encoder": "what a level's next frame begins with",
+        "gains": "levels by which the samples inside the model were divided",
+        "encoder": "samples or frames that a level's next frame still needs",
         "skips": "a level's frames that wait for the decoder",
         "attention": "a layer's keys (0) and values (1) of the frames before",
         "decoder": "sums that a level's next frame still adds to",
@@ -368,11 +368,10 @@ class CleanUNet(Model):
         and the decoder does not add them.
         """
         state = dict(state)
-        ended = x > BEYOND / 2
+        x, inside = without_end(x)
         before, hops = state["hops"], x.shape[-1] // self.hop_length
         state["hops"] = before + hops
-        state["samples"] = state["samples"] + (~ended[:, 0]).sum(-1, keepdim=True)
-        x = x.masked_fill(ended, 0.0)
+        state["samples"] = state["samples"] + inside.sum(-1)
         powers = x.unflatten(-1, (-1, self.level.hop_length)).square().mean(-1)[:, 0]
         running, state["running_level"] = self.level.of_powers(powers, state["running_level"])
         running = running.repeat_interleave(self.level.hop_length, dim=-1)

@@ -23,7 +23,7 @@ from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.errors import ExportError
-from audiotool.models.base import BEYOND, Model, State
+from audiotool.models.base import BEYOND, Model, State, without_end
 from audiotool.models.layers.conv import StreamingConv2d
 from audiotool.models.layers.recurrent import StreamingGRU
 
@@ -179,7 +179,7 @@ class GTCRN(Model):
         "hops": "hops so far, those after the end included",
         "samples": "samples so far, without those after the end",
         "history": "the samples before the next hop, one more than a hop",
-        "network": "frames that a convolution's next frame sees, and the hidden states of the GRUs",
+        "network": "frames that a convolution's next output needs, and the hidden states of the GRUs",
         "synthesis.0": "sums that the next frame still adds to",
         "synthesis.1": "the squared windows in these sums",
     }
@@ -224,7 +224,7 @@ class GTCRN(Model):
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         if torch.compiler.is_exporting():
-            return self._exported(x[:, 0], state)
+            return self._exported(x, state)
         state = self.start() if state is None else state
         spec, analysis = self.analysis(x[:, 0], state["analysis"], final)
         network = state["network"]
@@ -271,15 +271,14 @@ class GTCRN(Model):
         }
 
     def _exported(self, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, State]:
-        """`step` from the state of `graph_start`, for whole hops (B, T); `BEYOND` is what is after the end.
+        """Compute `step` of whole hops from the state of `graph_start`; samples after the end are `BEYOND`.
 
         Frame n is centred on sample n * hop_length, the frames at both edges are completed by reflection.
         Its first sample has the weight 0, so that the first frame needs the first hop alone.
         """
         hop, hops = self.hop_length, state["hops"]
-        ended = x > BEYOND / 2
-        samples = state["samples"] + (~ended).sum(-1, keepdim=True)
-        x = x.masked_fill(ended, 0.0)
+        x, inside = without_end(x)
+        x, samples = x[:, 0], state["samples"] + inside.sum(-1)
         before = F.pad(x[:, 1:hop].flip(-1), (2, 0))
         joined = torch.cat((torch.where(hops == 0, before, state["history"]), x), dim=-1)
         length = samples.clamp(min=hop + 1)

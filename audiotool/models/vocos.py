@@ -30,7 +30,7 @@ from audiotool.configuration import Depth, Length, Rate, Whole, Width
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.mdct import StreamingIMDCT
 from audiotool.dsp.stft import StreamingISTFT
-from audiotool.models.base import BEYOND, Model, State
+from audiotool.models.base import BEYOND, Model, State, without_end
 from audiotool.models.layers.conv import StreamingConv1d
 from audiotool.models.layers.receptive_field import Span, conv_transpose_span, input_span, residual_span
 from audiotool.models.layers.weight_norm import normalise_weights
@@ -317,8 +317,8 @@ class Vocos(Vocoder):
         inside = None
         if self.causal:
             # Frames of `BEYOND` follow the end of a graph's stream.
-            inside = (x[:, :1] < BEYOND / 2).to(x.dtype)
-            x = torch.where(inside > 0, x, 0.0)
+            x, present = without_end(x)
+            inside = present.to(x.dtype)
         hidden, backbone = self.backbone(x, state["condition"], state["backbone"])
         y, head = self.head(hidden, state["head"], final, inside)
         return y[:, None], {"condition": state["condition"], "backbone": backbone, "head": head}

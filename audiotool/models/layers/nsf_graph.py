@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiotool.models.base import BEYOND, State
+from audiotool.models.base import State, without_end
 
 NSF: TypeAlias = Any
 """`models.nsf.NSF`, which imports this module."""
@@ -34,7 +34,7 @@ MEANINGS = {
     "recurrent.memory": "hidden (0) and cell state (1) of the forward LSTM",
     "recurrent.ahead": "outputs of the forward LSTM that wait for the backward one",
     "recurrent.waiting": "features that the backward LSTM still needs, and whether a frame is after the end",
-    "convs": "frames that a convolution's next frame sees",
+    "convs": "frames that a convolution's next output needs",
     "f0": "F0 of frames that wait for the condition: normalised, and in Hz",
     "smooth": "the last two frames before smoothing",
     "cutoff": "cut-off of the samples that the next average still needs",
@@ -140,8 +140,7 @@ def step(model: NSF, x: Tensor, state: dict[str, Any]) -> tuple[Tensor, State]:
         (B, 1, T * upsampling): the samples of the frames `Lags.output` before, and the state.
     """
     lags, hop, state = Lags.of(model), model.upsampling, dict(state)
-    inside = x[:, :1] < BEYOND / 2
-    x = torch.where(inside, x, 0.0)
+    x, inside = without_end(x)
     present = torch.cat((state["present"], inside.to(x.dtype)), dim=-1)
     flags = Flags(present, state["frames"], lags.kept)
     features = (x - model.input_mean[:, None]) / model.input_std[:, None] * flags.inside(0)
