@@ -1,8 +1,8 @@
 """Text from outside (names of files, tags, messages of libraries), prepared for display and for files.
 
 Python keeps the bytes of a name that is not UTF-8 as lone surrogates, which cannot be encoded. A name may
-also hold control characters of a terminal. All text on the screen goes through `printable`, all JSON through
-`to_json`.
+also hold control characters of a terminal, or be a formula to a spreadsheet. All text on the screen goes
+through `printable`, all JSON through `to_json`, names in CSV files through `csv_cell`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _UNPRINTABLE = re.compile(
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _C1_CONTROLS = re.compile("[\x7f-\x9f]")
+# Spreadsheets take the full-width forms for the same signs.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def printable(text: str) -> str:
@@ -50,6 +52,19 @@ def survivable(document: str) -> str:
     # Inside of JSON the backslash of an escaped byte is itself escaped.
     document = _SURROGATES.sub(lambda found: "\\" + _escaped(found), document)
     return _C1_CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a value for a cell of a CSV file; text that spreadsheets take for a formula gets an apostrophe.
+
+    Numbers are returned as they are. `from_csv_cell` returns the original text. Source: OWASP, CSV Injection.
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+
+
+def from_csv_cell(cell: str) -> str:
+    """Return the original text of a cell of `csv_cell`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def composed(name: str) -> str:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from audiotool.text import composed, encodable, one_line, printable, to_json
+from audiotool.text import composed, csv_cell, encodable, from_csv_cell, one_line, printable, to_json
 
 LATIN_1 = os.fsdecode(b"caf\xe9.wav")
 
@@ -46,3 +46,20 @@ def test_json_is_valid_and_survives_a_terminal() -> None:
 
 def test_names_that_look_equal_are_equal() -> None:
     assert composed("cafe\u0301") == composed("caf\u00e9")
+
+
+@pytest.mark.parametrize(
+    "sign", ["=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"]
+)
+@pytest.mark.parametrize("apostrophes", ["", "'", "''"])
+def test_no_text_in_a_csv_file_is_a_formula(sign: str, apostrophes: str) -> None:
+    name = f"{apostrophes}{sign}1+1.wav"
+    assert csv_cell(name) == f"'{name}"
+    assert from_csv_cell(csv_cell(name)) == name
+
+
+@pytest.mark.parametrize("value", ["a=b.wav", "'quoted'.wav", "", -1.5, None])
+def test_other_cells_stay(value: str | float | None) -> None:
+    assert csv_cell(value) == value
+    if isinstance(value, str):
+        assert from_csv_cell(value) == value

@@ -22,6 +22,7 @@ from audiotool.atomic import write_text
 from audiotool.data.entry import Entry
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
+from audiotool.text import csv_cell, from_csv_cell
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +77,17 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
                 f"{path}: not a manifest: the first line must name the columns, `path` among them"
                 f" (found: {columns}); `audiotool data scan` writes one"
             )
-        return [_entry(row, path, reader.line_num, kind) for row in reader]
+        return [_entry(_row(line), path, reader.line_num, kind) for line in reader]
     except (csv.Error, ValueError) as error:
         raise InputError(f"{path}, line {reader.line_num}: {error}: the line is damaged") from error
 
 
-def _entry(row: dict[str, Any], manifest: Path, line: int, kind: str) -> Entry:
+def _row(line: dict[str | None, Any]) -> dict[str, str]:
+    """Return the text of each column, "" where the line is too short; cells without a column are dropped."""
+    return {name: from_csv_cell(cell or "") for name, cell in line.items() if name is not None}
+
+
+def _entry(row: dict[str, str], manifest: Path, line: int, kind: str) -> Entry:
     def absolute(name: str) -> Path:
         return Path(os.path.normpath(manifest.resolve().parent / name))
 
@@ -153,7 +159,7 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     write_text(path, text.getvalue())
 
 

@@ -16,6 +16,7 @@ from audiotool.atomic import write_text
 from audiotool.audio.writer import write
 from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
+from audiotool.text import csv_cell
 
 COLUMNS = ("index", "seed", "noisy", "clean", "snr_db", "level_dbfs", "speech", "noise", "room")
 FILES = ("speech_files", "noise_files")
@@ -141,5 +142,5 @@ def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, [*COLUMNS, *dict.fromkeys(extra), *FILES], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     write_text(path, text.getvalue())

@@ -27,22 +27,25 @@ CONSTANTS = {"None": None, "True": True, "False": False}
 
 
 def to_csv(report: Report) -> str:
-    """Return a line a row, then a line "mean", and a line "null" with the number of rows without a score."""
+    """Return a line a row, then a line "mean", and a line "null" with the number of rows without a score.
+
+    No text is a formula to a spreadsheet (`text.csv_cell`).
+    """
     rows = report.rows
     columns = column_names(rows)
     facts = list(dict.fromkeys(name for row in rows for name in row.facts))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["file", *columns, *facts, "reasons", "notes"])
+    writer.writerow(map(text.csv_cell, ["file", *columns, *facts, "reasons", "notes"]))
     for row in rows:
         scores = row.columns()
         writer.writerow(
             [
-                row.name,
+                text.csv_cell(row.name),
                 *(_plain(scores[c].value) if c in scores else "" for c in columns),
-                *(on_one_line(row.facts.get(f)) for f in facts),
-                "; ".join(f"{name}: {reason}" for name, reason in row.reasons.items()),
-                "; ".join(row.notes),
+                *(text.csv_cell(on_one_line(row.facts.get(f))) for f in facts),
+                text.csv_cell("; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())),
+                text.csv_cell("; ".join(row.notes)),
             ]
         )
     found = summary(rows)
@@ -57,12 +60,12 @@ def curves_to_csv(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row.curves))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["file", "seconds", *names])
+    writer.writerow(["file", "seconds", *map(text.csv_cell, names)])
     for row in rows:
         step_s = next((curve.step_s for curve in row.curves.values()), 0.0)
         columns = [row.curves[name].values if name in row.curves else () for name in names]
         for n, values in enumerate(itertools.zip_longest(*columns)):
-            writer.writerow([row.name, f"{n * step_s:.6g}", *map(_plain, values)])
+            writer.writerow([text.csv_cell(row.name), f"{n * step_s:.6g}", *map(_plain, values)])
     return text.encodable(stream.getvalue())
 
 
@@ -77,8 +80,9 @@ def read_csv(path: Path) -> Report:
     """
     try:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            lines = list(csv.DictReader(file, strict=True))
-        *entries, means, nulls = lines
+            lines = [[text.from_csv_cell(cell) for cell in line] for line in csv.reader(file, strict=True)]
+        names, *rows = (line for line in lines if line)
+        *entries, means, nulls = (dict(zip(names, row, strict=True)) for row in rows)
         if (means["file"], nulls["file"]) != ("mean", "null"):
             raise ValueError("no summary")
         metrics = [name for name, count in nulls.items() if name != "file" and count]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,16 @@ def test_a_manifest_comes_back_as_written(tmp_path: Path) -> None:
     write_manifest(tmp_path / "sub" / "m.csv", entries)
     assert read_manifest(tmp_path / "sub" / "m.csv") == entries
     assert "../a/x.wav" in (tmp_path / "sub" / "m.csv").read_text()
+
+
+def test_no_name_in_a_manifest_is_a_formula(tmp_path: Path) -> None:
+    entry = Entry(tmp_path / "=1+1.wav", "pair", "@anna", targets=(tmp_path / "-a.wav", tmp_path / "+b.wav"))
+    write_manifest(tmp_path / "m.csv", [entry])
+    with (tmp_path / "m.csv").open(newline="") as file:
+        cells = [cell for line in csv.reader(file) for cell in line]
+    assert not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    (found,) = read_manifest(tmp_path / "m.csv")
+    assert (found.path, found.group, found.targets) == (entry.path, entry.group, entry.targets)
 
 
 def test_the_bundled_manifest_is_true() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -114,6 +115,21 @@ def test_facts_come_back_from_csv_as_they_were(tmp_path: Path) -> None:
     assert [row.facts for row in read_report(tmp_path / "r.csv").rows] == [row.facts for row in rows]
 
 
+def test_names_in_a_csv_are_no_formulas_and_come_back(tmp_path: Path) -> None:
+    name = '=HYPERLINK("http://localhost";"click").wav'
+    outputs = ["-cmd.voice.wav", "@SUM(A1).noise.wav"]
+    facts = {"output": outputs, "model": "+1", "peak": -1.5, "@column": "a"}
+    scored = Row(name, {"pesq": Value(-0.5)}, {}, facts, ["=a note"])
+    write_reports([tmp_path / "r.csv"], Report([scored, Row("'=b.wav", {}, {}, {}, [])]))
+    with (tmp_path / "r.csv").open(newline="") as file:
+        cells = [cell for line in csv.reader(file) for cell in line]
+    assert [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))] == ["-0.5", "-1.5", "-0.5"]
+    first, second = read_report(tmp_path / "r.csv").rows
+    assert (first.name, first.facts, first.notes) == (name, facts, ["=a note"])
+    assert first.values["pesq"].value == -0.5
+    assert second.name == "'=b.wav"
+
+
 def test_a_csv_is_shown(tmp_path: Path) -> None:
     source, _ = written(tmp_path, "csv")
     out = [tmp_path / f"page{ending}" for ending in FORMATS]
@@ -126,7 +142,8 @@ def test_a_csv_is_shown(tmp_path: Path) -> None:
 
 def test_invalid_reports_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    for text in ("", "a,b\n1,2\n", "file,reasons\nx,\n"):
+    short_line = "file,reasons,notes\nx\nmean,,\nnull,,\n"
+    for text in ("", "a,b\n1,2\n", "file,reasons\nx,\n", short_line):
         path.write_text(text)
         with pytest.raises(InputError, match=r"no report of audiotool"):
             read_csv(path)
