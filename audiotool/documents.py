@@ -35,7 +35,7 @@ def read_text(path: Path) -> str:
             raise DocumentError(f"it has {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
         content = path.read_bytes()
     except OSError as error:
-        raise DocumentError(str(error)) from error
+        raise DocumentError(error.strerror or str(error)) from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

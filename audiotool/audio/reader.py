@@ -89,6 +89,7 @@ class AudioReader:
         self.peak = 0.0
         self._position = 0
         self._declared: int | None = None
+        self._is_bare = raw is not None
         self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
         self._opened: BinaryIO | None = None
         self._source: Any
@@ -195,7 +196,8 @@ class AudioReader:
         while len(block := self._next(frames)):
             yield block
         if not self._position:
-            raise InputError(f"{self.name} holds no audio: its header is followed by no samples")
+            cause = "no samples came" if self._is_bare else "its header is followed by no samples"
+            raise InputError(f"{self.name} holds no audio: {cause}")
         if self._declared is not None and self._position < self._declared - self._slack:
             self._warn_truncated(self._declared, self._position)
         self._note_lost()

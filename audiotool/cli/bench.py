@@ -69,7 +69,7 @@ def bench(
 
 def _vocoders(seconds: float, as_json: bool) -> None:
     """Print a line for each vocoder as soon as it is measured, because slow ones take minutes."""
-    require("torch", "vocoders with random weights")
+    require("torch", "a vocoder with random weights")
     from audiotool.vocoder_benchmark import measure_all, vocoders
 
     measured = measure_all(vocoders(), seconds)

@@ -301,9 +301,7 @@ def _score(
 
     if events is not None:
         with events:
-            return score_many(
-                pairs, metrics, jobs, lambda row: events.ended("failed" if row.failed else "done", row)
-            )
+            return score_many(pairs, metrics, jobs, events.scored)
     with screen.progress(**({"disable": True} if quiet else {})) as bars:
         bar = bars.add_task("scoring", total=len(pairs))
         return score_many(pairs, metrics, jobs, lambda row: bars.advance(bar))

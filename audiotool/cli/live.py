@@ -328,9 +328,13 @@ def _write_devices(backend: Backend) -> None:
 
 
 def _print_devices(backend: Backend) -> None:
+    devices = backend.devices()
+    if not devices:
+        say("there are no devices: plug one in, or start the sound server")
+        return
     rows = table("device", "number", "inputs", "outputs", "Hz", "default")
     source, sink = backend.defaults()
-    for device in backend.devices():
+    for device in devices:
         default = [name for name, number in (("input", source), ("output", sink)) if number == device.number]
         cells = (device.number, device.inputs, device.outputs, device.sample_rate, ", ".join(default))
         rows.add_row(printable(device.name), *map(str, cells))

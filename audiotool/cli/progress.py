@@ -87,6 +87,14 @@ class Events:
         for row in outcome.rows:
             self.ended(outcome.status, row, outcome.error)
 
+    def scored(self, row: Row) -> None:
+        """Write the event of a scored file or stem; the error of a failed one is its first reason."""
+        self._seconds += row.facts.get("seconds", 0.0)
+        if row.failed:
+            self.ended("failed", row, next(iter(row.reasons.values()), "not scored"))
+        else:
+            self.ended("done", row)
+
     def ended(self, status: Status, row: Row, error: str | None = None) -> None:
         """Write the event of a finished file; a file with several rows has one for each."""
         self._counts[status] += 1

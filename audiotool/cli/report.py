@@ -105,7 +105,7 @@ def merge(
 
     audiotool report merge report-*-of-0064.json -o report.json
     """
-    from audiotool.report.merge import merged, missing_shards
+    from audiotool.report.merge import check_distinct, merged, missing_shards
     from audiotool.report.read import check_readable
     from audiotool.report.write import check_paths
 
@@ -113,6 +113,7 @@ def merge(
         check_paths(output)
         for source in sources:
             check_readable(source)
+        check_distinct(sources)
     except InputError as error:
         raise PlanError(str(error)) from error
     whole = merged(sources)

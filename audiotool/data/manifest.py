@@ -66,8 +66,9 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
+        reason = error.strerror or error
         raise InputError(
-            f"{path}: cannot read the manifest ({error}): make one with `audiotool data scan`"
+            f"{path}: cannot read the manifest ({reason}): make one with `audiotool data scan`"
         ) from error
     reader = csv.DictReader(io.StringIO(text))
     try:

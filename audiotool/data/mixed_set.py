@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from audiotool.atomic import write_text
+from audiotool.atomic import cause, write_text
 from audiotool.audio.writer import write
 from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
@@ -119,7 +119,7 @@ def _write_array(
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, array)
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error}") from error
+            raise InputError(f"cannot write {path}: {cause(error)}") from error
         return f"{stem}.npy"
     split = len(stems) > 1
     names = [f"{stem}.{name}.wav" for name in stems] if split else [f"{stem}.wav"]
@@ -128,7 +128,7 @@ def _write_array(
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"cannot make {path.parent}: {error}") from error
+            raise InputError(f"cannot make {path.parent}: {cause(error)}") from error
         write(path, waveform, rate)
     return "|".join(names)
 

@@ -64,16 +64,27 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """Return reasons and notes as lines for the user: "a.wav: stoi: the reference is silent"."""
-    lines = []
+    """Return reasons and notes as lines for the user: "a.wav: no stoi: the reference is silent".
+
+    What all scored rows lack for one reason is one line: "all 9 files: no plcmos: PLCMOS needs speechmos".
+    """
+    missing = [[] if row.failed else _missing(row) for row in rows]
+    scored = [found for row, found in zip(rows, missing, strict=True) if row.columns() and not row.failed]
+    everywhere = [line for line in scored[0] if all(line in found for found in scored)] if scored[1:] else []
+    lines = [f"all {len(scored)} files: {line}" for line in everywhere]
     for row in rows:
-        by_reason: dict[str, list[str]] = {}
-        for column, reason in row.reasons.items():
-            if not column.endswith("_improvement"):
-                by_reason.setdefault(reason, []).append(column)
-        lines += [f"{row.name}: no {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
+        lines += [f"{row.name}: {line}" for line in _missing(row) if row.failed or line not in everywhere]
         lines += [f"{row.name}: {note}" for note in row.notes]
     return lines
+
+
+def _missing(row: Row) -> list[str]:
+    """Return which scores a row lacks and why, a line a reason."""
+    by_reason: dict[str, list[str]] = {}
+    for column, reason in row.reasons.items():
+        if not column.endswith("_improvement"):
+            by_reason.setdefault(reason, []).append(column)
+    return [f"no {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
 
 
 def metric_names(columns: Sequence[str]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
+from audiotool.errors import InputError
 from audiotool.report.read import read_report
 from audiotool.report.report import Report, Run
 
@@ -34,6 +35,21 @@ def _common(runs: Sequence[Run]) -> Run:
     ]
     unknown = Run(version=None)
     return replace(first, **{name: getattr(unknown, name) for name in unlike})
+
+
+def check_distinct(paths: Sequence[Path]) -> None:
+    """Check that no report is given twice, and no shard in two formats: their rows would count twice.
+
+    Raises:
+        InputError: names the two paths.
+    """
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        whole = path.resolve()
+        key = whole.with_suffix("") if _SHARD.fullmatch(path.name) else whole
+        if key in seen:
+            raise InputError(f"{seen[key]} and {path} are one report: give one of them")
+        seen[key] = path
 
 
 def missing_shards(paths: Iterable[Path]) -> list[str]:

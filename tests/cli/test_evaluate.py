@@ -180,6 +180,7 @@ def test_progress_for_programs(folders: Path) -> None:
     assert {event["event"] for event in events[4:]} == {"message"}
     assert events[2]["eta_seconds"] == 0
     assert events[3]["done"] == 2
+    assert events[3]["audio_seconds"] == pytest.approx(events[1]["seconds"] + events[2]["seconds"])
     assert "deep/spoken" in done.stdout, "the table stays on standard output"
 
 

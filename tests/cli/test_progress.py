@@ -15,6 +15,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
 from audiotool.batch.work import Outcome, Status, failed
 from audiotool.cli.progress import Events, batch_summary, make_watcher
+from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
 
 pytestmark = pytest.mark.fast
@@ -123,3 +124,16 @@ def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
         "failed": 1,
     }
     assert lines[6]["audio_seconds"] == 2.0
+
+
+def test_events_of_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal(tty=True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with Events("evaluate", 2) as events:
+        events.scored(Row("a", {"snr": Value(3.0)}, facts={"seconds": 1.5}))
+        events.scored(Row("b", {"snr": Value(None, "b.wav holds\nno audio")}, failed=True))
+    _, good, bad, end = (json.loads(line) for line in screen.getvalue().splitlines())
+    assert (good["event"], good["snr"]) == ("done", 3.0)
+    assert "error" not in good
+    assert (bad["event"], bad["error"]) == ("failed", "b.wav holds no audio")
+    assert (end["done"], end["failed"], end["audio_seconds"]) == (1, 1, 1.5)

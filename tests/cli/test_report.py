@@ -77,7 +77,7 @@ def test_evaluate_makes_a_page_too(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message", "code"),
     [
-        (("missing.json", "-o", "page.html"), "is no report", 1),
+        (("missing.json", "-o", "page.html"), "missing.json is no report: No such file or directory", 1),
         (("in/broken.wav", "-o", "page.html"), "is no report", 1),
         (("empty.json", "-o", "page.txt"), "a report ends in", 2),
         (("empty.json", "-o", "in/broken.wav/page.html"), "is not a folder", 2),

@@ -438,6 +438,9 @@ def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = run(monkeypatch, FakeBackend(), "--list-devices")
     assert code == 0
     assert "USB Headset Mono 2" in output
+    code, output = run(monkeypatch, FakeBackend(devices=()), "--list-devices")
+    assert code == 0
+    assert output == "audiotool: there are no devices: plug one in, or start the sound server\n"
 
 
 def test_devices_and_how_it_went_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
 from audiotool.report.csv_table import read_csv
-from audiotool.report.merge import merged, missing_shards
+from audiotool.report.merge import check_distinct, merged, missing_shards
 from audiotool.report.read import check_readable, read_report
 from audiotool.report.report import Report, Run
 from audiotool.report.write import FORMATS, write_reports
@@ -68,6 +68,19 @@ def test_rows_are_joined_and_means_made_again(tmp_path: Path, ending: str) -> No
 def test_equal_fields_of_reports_are_kept(tmp_path: Path) -> None:
     run = merged(written(tmp_path, "json")).run
     assert (run.command, run.started, run.version, run.model) == (None, "2026-01-01T00:00:00", "0.1", None)
+
+
+def test_a_report_given_twice_is_refused(tmp_path: Path) -> None:
+    both = [path for ending in ("json", "csv") for path in written(tmp_path, ending)]
+    check_distinct(both[:2])
+    check_distinct([tmp_path / "one.json", tmp_path / "one.csv"])
+    with pytest.raises(InputError, match=r"0001-of-0002\.json and .*0001-of-0002\.csv are one report"):
+        check_distinct(both)
+    done = CliRunner().invoke(app, ["report", "merge", *map(str, both), "-o", str(tmp_path / "all.csv")])
+    assert done.exit_code == 2
+    assert not (tmp_path / "all.csv").exists()
+    with pytest.raises(InputError, match="are one report"):
+        check_distinct([tmp_path / "one.json", tmp_path / "folder" / ".." / "one.json"])
 
 
 def test_missing_shards_are_named(tmp_path: Path) -> None:

@@ -80,6 +80,19 @@ def test_remarks_group_metrics_by_reason(rows: list[Row]) -> None:
     ]
 
 
+def test_what_all_rows_lack_is_one_remark() -> None:
+    absent = Value(None, "PLCMOS needs speechmos")
+    rows = [Row(name, {"plcmos": absent, "snr": Value(1.0)}) for name in ("a", "b", "c")]
+    rows[2].values["snr"] = Value(None, "silent")
+    broken = Row("d", {"plcmos": Value(None, "d is no audio")}, failed=True)
+    assert remarks([*rows, broken]) == [
+        "all 3 files: no plcmos: PLCMOS needs speechmos",
+        "c: no snr: silent",
+        "d: no plcmos: d is no audio",
+    ]
+    assert remarks(rows[:1]) == ["a: no plcmos: PLCMOS needs speechmos"]
+
+
 def test_paths_that_are_refused(rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.json, \.csv"):
         check_paths([tmp_path / "r.txt"])
