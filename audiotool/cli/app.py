@@ -4,7 +4,7 @@ A subcommand is a task (`cli/tasks.py`), or a module of this package with
 `app = typer.Typer(add_completion=False)`; its name is the module's, with hyphens. One command in that Typer
 makes a command, several a group. Modules are imported when they are needed and import nothing heavy
 themselves, so that `audiotool --help` stays fast. They raise `AudiotoolError`, or `typer.Exit(1)` once failed
-jobs have been told.
+jobs have been reported.
 
 Exit codes: `EXIT_CODES`.
 """

@@ -127,7 +127,7 @@ def live(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Denoise a microphone as you speak. Keys: b hears the input as it is and back, q ends.
+    """Denoise a microphone as you speak. Keys: b switches between output and input, q ends.
 
     Wear headphones, or let --output be a virtual microphone: a loudspeaker would be heard by the microphone.
     A device that is unplugged ends the command, and the recordings are kept.

@@ -43,6 +43,11 @@ def read(source: Path | bytes) -> tuple[int, list[str]]:
         ("RF64", "FLOAT"),
         ("AIFF", "PCM_16"),
         ("AIFF", "PCM_S8"),
+        ("AU", "PCM_16"),
+        ("AU", "ULAW"),
+        ("CAF", "PCM_24"),
+        ("OGG", "VORBIS"),
+        ("OGG", "OPUS"),
     ],
 )
 def test_another_recording_in_a_file_or_pipe(tmp_path: Path, container: str, subtype: str) -> None:
@@ -50,9 +55,10 @@ def test_another_recording_in_a_file_or_pipe(tmp_path: Path, container: str, sub
     alone, warnings = read(one)
     assert not warnings
     path = tmp_path / "both.wav"
-    path.write_bytes(one + one)
-    kind = "AIFF" if container == "AIFF" else "WAV"
-    for source, name in ((path, str(path)), (one + one, "standard input")):
+    both = one + recording(container, subtype)  # the serial number of an Ogg is random
+    path.write_bytes(both)
+    kind = {"RF64": "WAV", "OGG": "Ogg"}.get(container, container)
+    for source, name in ((path, str(path)), (both, "standard input")):
         message = f"{name} goes on with another {kind}, which is left out: give one recording at a time"
         assert read(source) == (alone, [message])
 
@@ -72,7 +78,7 @@ def test_another_recording_in_a_file_without_sizes(tmp_path: Path, subtype: str,
     assert read(path) == (len(FIRST), [])
 
 
-@pytest.mark.parametrize("container", ["WAV", "AIFF", "CAF"])
+@pytest.mark.parametrize("container", ["WAV", "AIFF", "AU", "CAF"])
 def test_other_bytes_behind_a_recording_are_no_recording(tmp_path: Path, container: str) -> None:
     path = tmp_path / "one.wav"
     path.write_bytes(recording(container, "PCM_16") + bytes(7))
