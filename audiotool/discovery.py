@@ -20,7 +20,7 @@ import functools
 import importlib
 import logging
 import pkgutil
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from audiotool.errors import AudiotoolError
 from audiotool.text import one_line
@@ -50,9 +50,9 @@ class Catalogue(Generic[T]):
         error: exception class for an unknown name.
     """
 
-    def __init__(self, package: str, base: type[T], kind: str, error: type[AudiotoolError]) -> None:
+    def __init__(self, package: str, base: type[Any], kind: str, error: type[AudiotoolError]) -> None:
         self.package = package
-        self.base = base
+        self.base = base  # not type[T], because mypy takes no abstract class for it
         self.kind = kind
         self.error = error
 

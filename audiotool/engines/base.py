@@ -245,8 +245,8 @@ class Batch:
         raise KeyError(rows)
 
     def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
-        """Step streams whose states are in the common arrays."""
-        raise NotImplementedError
+        """Step streams whose states are in the common arrays: those that `_insert` has moved there."""
+        raise KeyError(members[0][0])
 
 
 def joined(members: Sequence[Member]) -> tuple[list[int], Chunk]:

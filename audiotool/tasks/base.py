@@ -14,6 +14,7 @@ imports nothing heavy, because the help of the commands is read from these class
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -64,7 +65,7 @@ class Served(Protocol):
     def gives(self) -> tuple[str, ...]: ...
 
 
-class Task:
+class Task(ABC):
     """Base class of all tasks; most derive from `InferenceTask`. The docstring of a task is the help of its
     command.
 
@@ -101,17 +102,18 @@ class Task:
         """Return whether a model can be trained for this task."""
         return cls.takes in model.takes and cls.gives in model.gives
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 -- most tasks have nothing to check
         """Check that the options go together, before anything is opened.
 
         Raises:
             PlanError: names the options that exclude each other.
         """
 
+    @abstractmethod
     def inputs(self) -> Inputs:
         """Return the kind of the inputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outputs(self, checkpoint: str | None) -> Outputs:
         """Return the outputs of one input.
 
@@ -120,15 +122,14 @@ class Task:
         Raises:
             PlanError, CheckpointError: the checkpoint has other outputs than the options ask for.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def processor(self, checkpoint: str | None) -> FileProcessor:
         """Return the processor of the inputs; called when everything is planned.
 
         Raises:
             AudiotoolError: a file or package that the processor needs is missing.
         """
-        raise NotImplementedError
 
     def scored(self, outputs: Outputs) -> Scoring:
         """Return how these outputs are scored."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from audiotool.progress import Progress
 from audiotool.text import composed
 
 
-class Corpus:
+class Corpus(ABC):
     """Base of all corpora.
 
     Class attributes:
@@ -32,6 +33,7 @@ class Corpus:
     parts: ClassVar[tuple[str, ...]] = ()
     layout: ClassVar[str]
 
+    @abstractmethod
     def prepare(self, folder: Path, part: str, progress: Progress | None) -> Scan:
         """Make a manifest of an unpacked corpus.
 
@@ -42,7 +44,6 @@ class Corpus:
         Raises:
             InputError: a necessary part of the corpus is missing, or pairs do not match.
         """
-        raise NotImplementedError
 
     def missing(self, folder: Path, what: str) -> InputError:
         """Return the error for a missing part of the corpus."""

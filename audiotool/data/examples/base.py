@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +18,7 @@ Tensors = dict[str, Samples]
 """The arrays of an example by name: "input" (C, T), "target" (S * C, T) and others, numpy float32."""
 
 
-class Example:
+class Example(ABC):
     """Base class of all kinds of examples.
 
     Class attributes:
@@ -53,6 +54,7 @@ class Example:
                 " array is the example 'array'"
             )
 
+    @abstractmethod
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
         """Make one example.
 
@@ -64,7 +66,6 @@ class Example:
         Raises:
             Unreadable: a recording cannot be read; the data set then draws another.
         """
-        raise NotImplementedError
 
     def frames(self, rng: np.random.Generator) -> int:
         """Return the length of an example in samples: the segment's, or that of a recording that is drawn."""
