@@ -395,6 +395,28 @@ def test_a_stream_that_stops_is_opened_again(monkeypatch: pytest.MonkeyPatch, tm
     assert before == after > 8 * BLOCK
 
 
+def test_a_stream_that_ran_for_a_second_has_all_attempts_again(pipeline: audiotool.Pipeline) -> None:
+    backend = FakeBackend(dies=[1] * 9)
+    loop = LiveLoop(backend, FORM, pipeline.live(RATE), device_seconds=0.5)
+    loop.start()
+    measured = loop.latency_seconds
+    for n in range(2 * ATTEMPTS):
+        stream = backend.stream
+        assert stream is not None
+        for _ in range(RATE // BLOCK + 1 if n % ATTEMPTS == 0 else 1):
+            stream.call()
+        stream.active = False
+        loop.check()
+        assert loop.reopened == n + 1
+    # The measured latency was of the first stream's buffers.
+    assert backend.stream is not None
+    assert measured - loop.latency_seconds == pytest.approx(0.5 - backend.stream.latency_seconds)
+    backend.stream.active = False
+    with pytest.raises(DeviceError, match="was it unplugged"):
+        loop.check()
+    loop.stop()
+
+
 def test_a_device_that_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = FakeBackend(dies=[1] * 9)
     monkeypatch.setattr(FakeStream, "start", lambda stream: setattr(stream, "active", False))

@@ -133,6 +133,15 @@ def test_a_damaged_state_of_the_mix_is_refused(damage: dict[str, int]) -> None:
         continued.restore({**downmix.state(), **damage})
 
 
+def test_a_downmix_continues_within_a_part() -> None:
+    voice = talkers()[:1].repeat(2, 0) * np.array([[1], [-1]], np.float32)
+    downmix, other = StreamingDownmix(2), StreamingDownmix(2)
+    downmix.feed(voice[:, : PART - 100])
+    other.restore(downmix.state())
+    rest = voice[:, PART - 100 : 2 * PART]
+    np.testing.assert_array_equal(other.feed(rest), downmix.feed(rest))
+
+
 @pytest.fixture(scope="module")
 def separator() -> audiotool.Pipeline:
     return audiotool.load("two-speakers-16k", engine="onnx")
