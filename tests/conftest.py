@@ -18,9 +18,10 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test sees what its user has imported, nor adds to it."""
+    """No test sees what its user has imported or decoded, nor adds to it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIOTOOL_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 

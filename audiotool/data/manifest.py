@@ -66,7 +66,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
-        reason = error.strerror or error
+        reason = error.strerror or str(error)
         raise InputError(
             f"{path}: cannot read the manifest ({reason}): make one with `audiotool data scan`"
         ) from error
