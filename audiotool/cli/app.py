@@ -87,7 +87,8 @@ class Subcommands(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         self.debug = "--debug" in words[:end]
-        screen.use_json_events(False)
+        # Errors of the line itself are events, too.
+        screen.use_json_events(_asks_for_events(words[:end]))
         self._start_log()
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
         return super().main(words, *extra, **options)
@@ -149,13 +150,23 @@ class Subcommands(TyperGroup):
 
 @contextlib.contextmanager
 def _printable_usage_errors() -> Iterator[None]:
-    """Make usage errors, which quote what was typed, safe to print."""
+    """Make usage errors, which quote what was typed, safe to print; write them as events where those are asked
+    for."""
     try:
         yield
     except Exception as error:
         if isinstance(getattr(error, "message", None), str) and _is_usage_error(error):
             error.message = one_line(error.message)  # type: ignore[attr-defined]
+            if screen.writes_json_events():
+                fail(f"error: {error.format_message()}", 2)  # type: ignore[attr-defined]
+                raise typer.Exit(2) from None
         raise
+
+
+def _asks_for_events(words: Sequence[str]) -> bool:
+    """Return whether `--progress json` is among the words of a command line."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return any(pair == ("--progress", "json") or pair[0] == "--progress=json" for pair in pairs)
 
 
 def _is_usage_error(error: Exception) -> bool:

@@ -81,7 +81,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="REPORT",
-            help="A .json report of another system: --plot sets both against each other, file by file.",
+            help="A .json or .csv report of another system: --plot sets both against each other, file by file.",
             show_default=False,
         ),
     ] = None,
@@ -120,7 +120,6 @@ def evaluate(
     from audiotool.report.spool import Spool
     from audiotool.report.write import check_paths, write_reports
 
-    screen.use_json_events(progress is ProgressKind.json)
     started = begin()
     if mapss_backbone is not None:
         # Worker processes read it from the environment, like the path of the interpreter.

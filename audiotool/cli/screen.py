@@ -33,6 +33,11 @@ def use_json_events(enabled: bool) -> None:
     _json_events = enabled
 
 
+def writes_json_events() -> bool:
+    """Return whether standard error takes events."""
+    return _json_events
+
+
 class LogFormatter(logging.Formatter):
     """Formats records of the log as `printable` lines or as events."""
 

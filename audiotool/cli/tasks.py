@@ -17,7 +17,7 @@ from audiotool.audio import PIPE
 from audiotool.batch.processes import prepare
 from audiotool.cli.metric_options import chosen_metrics
 from audiotool.cli.progress import Events, batch_summary, make_watcher
-from audiotool.cli.screen import say, use_json_events, write
+from audiotool.cli.screen import say, write
 from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
@@ -72,7 +72,6 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         typer.Exit: with 1 when a job failed.
     """
     as_events = options.progress is ProgressKind.json
-    use_json_events(as_events)
     began = time.monotonic()
     check_options(options)
     if options.cluster is None:

@@ -12,7 +12,7 @@ import typer
 
 from audiotool.cli import screen
 from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.screen import emit, say, use_json_events, write
+from audiotool.cli.screen import emit, say, write
 from audiotool.errors import InputError
 from audiotool.signals import INTERRUPT, call_on_request
 from audiotool.tasks.options import ProgressChoice, ProgressKind
@@ -74,13 +74,14 @@ def train(
     # Denormal numbers slow a CPU down a hundredfold.
     torch.set_flush_denormal(True)
     folder = run or Path("runs") / loaded.name
-    use_json_events(progress is ProgressKind.json)
     listener = make_listener(loaded.train.steps, progress is ProgressKind.json)
     trainer = Trainer(loaded, folder, device, listener, find(recipe).parent)
     asked = _stop_on_signals(trainer)
     with listener:
         summary = trainer.run(resume)
     if trainer.current.fabric.is_global_zero:
+        if progress is ProgressKind.json:
+            emit("ended", step=summary.step, steps=summary.steps, elapsed_seconds=round(summary.seconds, 3))
         # A closed terminal cannot be written to. The exit code is that of the interrupt.
         with contextlib.suppress(*[InputError] if summary.interrupted else []):
             _print_summary(summary, folder, as_json)

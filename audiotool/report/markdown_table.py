@@ -35,8 +35,10 @@ def escaped(value: object) -> str:
 
 
 def _known(report: Report) -> list[tuple[str, object]]:
-    run = vars(report.run).items()
-    return [(name.replace("_", " "), value) for name, value in run if value not in (None, {})]
+    facts = vars(report.run) | {"model": None, "checkpoint_sha256": None}
+    known = [(name.replace("_", " "), value) for name, value in facts.items() if value not in (None, {})]
+    made = report.checkpoints().items()
+    return known + [("model", f"{model}, SHA-256 {sha256}" if sha256 else model) for model, sha256 in made]
 
 
 def _table(rows: Sequence[Row], metrics: Sequence[str], facts: Sequence[str]) -> list[str]:

@@ -242,7 +242,7 @@ def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | N
     before, after = by_role.get("input"), by_role.get("output")
     if before is None or after is None or sum(t.role == "output" for t in tracks) > 1:
         return ()
-    count = min(GAINS, len(before.power))
+    count = min(GAINS, len(before.power), len(after.power))
     if not count or abs(before.seconds - after.seconds) > before.column_s:
         return ()
     first, second = (_resampled(view.power, count) for view in (before, after))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from audiotool.metrics.rows import Row, summary
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.markup import Markup, element, joined
 from audiotool.report.page_table import is_failed, number, seconds_of, status
-from audiotool.report.report import Report, Run
+from audiotool.report.report import Report
 from audiotool.report.scores import Measure
 
 LISTED = 10
@@ -39,7 +39,7 @@ def head(report: Report, measures: Sequence[Measure]) -> Markup:
         element("h1", title(report)),
         element("p", " · ".join(word for word in began if word), class_="quiet"),
         element("dl", *(_total(*total) for total in _totals(report, measures)), class_="totals"),
-        _made(run),
+        _made(report),
         _failures(report.rows),
     )
 
@@ -86,17 +86,14 @@ def _bad(name: str, value: object) -> bool:
     return name == "failed" and value != 0
 
 
-def _made(run: Run) -> Markup:
+def _made(report: Report) -> Markup:
     """Return the facts of the run."""
-    facts: Mapping[str, object] = {
-        "command": run.command,
-        "audiotool": run.version,
-        "model": run.model,
-        "checkpoint": f"SHA-256 {run.checkpoint_sha256}" if run.checkpoint_sha256 else None,
-        "licence": run.licence,
-        "settings": on_one_line(dict(run.settings)) or None,
-    }
-    known = [(name, value) for name, value in facts.items() if value]
+    run = report.run
+    known: list[tuple[str, object]] = [("command", run.command), ("audiotool", run.version)]
+    for model, sha256 in report.checkpoints().items():
+        known += [("model", model), ("checkpoint", f"SHA-256 {sha256}" if sha256 else None)]
+    known += [("licence", run.licence), ("settings", on_one_line(dict(run.settings)))]
+    known = [(name, value) for name, value in known if value]
     if not known:
         return Markup("")
     pairs = [joined(element("dt", name), element("dd", value)) for name, value in known]

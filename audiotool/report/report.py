@@ -66,6 +66,12 @@ class Report:
     command: str = "evaluate"
     failures: Sequence[Mapping[str, Any]] | None = None
 
+    def checkpoints(self) -> dict[str, str | None]:
+        """Return model -> hash of the checkpoint's file, of the run and of all rows: files may have their own."""
+        made = [{"model": self.run.model, "checkpoint_sha256": self.run.checkpoint_sha256}]
+        made += [dict(row.facts) for row in self.rows]
+        return {str(m["model"]): m.get("checkpoint_sha256") for m in made if m.get("model")}
+
 
 def machine() -> str:
     """Return a description of this machine without its name: "Linux x86_64, 8 cores, Python 3.12.4"."""

@@ -128,3 +128,33 @@ def test_an_error_is_an_event(recordings: Path, tmp_path: Path) -> None:
     (event,) = map(json.loads, done.stderr.splitlines())
     assert (event["event"], event["exit_code"]) == ("error", 2)
     assert "no such input" in event["text"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("denoise", "--progress", "json", "--nonsense"), "No such option"),
+        (("separate", "--progress=json", "a.wav", "--jobs", "many"), "'many' is not a valid"),
+        (("denoise", "a.wav", "--mix", "3", "--progress", "json"), "is not in the range"),
+        (("evaluate", "--progress", "json"), "say what to score"),
+        (("train", "--progress", "json"), "Missing argument"),
+        (("train", "missing", "--progress", "json"), "no recipe 'missing'"),
+        (("denois", "a.wav", "--progress", "json"), "did you mean 'denoise'"),
+    ],
+)
+def test_an_error_of_the_command_line_is_an_event(words: tuple[str, ...], message: str) -> None:
+    if words[0] == "train":
+        pytest.importorskip("lightning_fabric")
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    (event,) = map(json.loads, done.stderr.splitlines())
+    assert (event["event"], event["exit_code"]) == ("error", 2)
+    assert message in event["text"]
+
+
+@pytest.mark.parametrize("words", [("--progress", "auto", "--nonsense"), ("--nonsense", "--", "--progress=json")])
+def test_other_errors_of_the_command_line_are_text(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, ("denoise", *words))
+    assert done.exit_code == 2
+    assert "No such option" in done.stderr
+    assert not done.stderr.startswith("{")

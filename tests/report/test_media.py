@@ -87,6 +87,21 @@ def test_gain_level_and_sound(row: Row) -> None:
     assert np.corrcoef(sum(sounds)[:, 0], original[:31999, 0])[0, 1] > 0.98
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rates", [(16000, 48000), (48000, 16000), (8000, 44100)])
+@pytest.mark.parametrize("seconds", [1 / 16000, 0.02, 0.3])
+def test_gain_between_sample_rates(tmp_path: Path, seconds: float, rates: tuple[int, int]) -> None:
+    """The overviews of a short input and of its output at another rate have unequal numbers of columns."""
+    facts = {}
+    for name, rate in zip(("input", "output"), rates, strict=True):
+        time = np.arange(max(1, round(seconds * rate))) / rate
+        facts[name] = str(tmp_path / f"{name}.wav")
+        soundfile.write(facts[name], 0.5 * np.cos(2 * np.pi * 440 * time), rate)
+    media = make_media(Row("a", facts=facts), sound=False)
+    assert media is not None
+    assert all(gain is None or abs(gain) < 10 for gain in media.gain_db)
+
+
 def test_only_sounds_that_add_up_are_left_to_the_page(
     tmp_path: Path, row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from audiotool.errors import InputError
 from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row, remarks, summary
-from audiotool.report.csv_table import to_csv
+from audiotool.report.csv_table import read_csv, to_csv
 from audiotool.report.json_document import read_json_report, to_json
 from audiotool.report.markdown_table import to_markdown
 from audiotool.report.report import Report, Run
@@ -141,6 +141,17 @@ def test_markdown_of_hostile_names(rows: list[Row]) -> None:
     assert len(table) == 5
     assert "- b, c: no stoi: the reference is silent" in text
     assert "No files." in to_markdown(Report([]))
+
+
+def test_every_checkpoint_is_named(rows: list[Row], tmp_path: Path) -> None:
+    rows[0].facts |= {"model": "denoise-48k", "checkpoint_sha256": "e21b"}
+    report = Report(rows, Run(model="denoise-16k", checkpoint_sha256="a6ec"))
+    assert report.checkpoints() == {"denoise-16k": "a6ec", "denoise-48k": "e21b"}
+    assert "- model: denoise-48k, SHA-256 e21b" in to_markdown(report)
+    write_reports([tmp_path / "page.html", tmp_path / "r.csv"], report)
+    page = (tmp_path / "page.html").read_text()
+    assert all(word in page for word in ("denoise-48k", "SHA-256 e21b", "denoise-16k", "SHA-256 a6ec"))
+    assert read_csv(tmp_path / "r.csv").checkpoints() == {"denoise-48k": "e21b"}
 
 
 def test_a_failed_write_keeps_the_earlier_report(
