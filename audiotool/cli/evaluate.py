@@ -132,7 +132,7 @@ def evaluate(
     names += [t.metric for t in thresholds if t.metric not in names]
     try:
         check_paths(report)
-        others = _plotted(plot, against)
+        others = _plotted(plot, against, pairs)
         _check_frames(frames, names)
     except InputError as error:
         raise PlanError(str(error)) from error
@@ -177,11 +177,11 @@ def _check_frames(path: Path | None, names: Sequence[str]) -> None:
         raise InputError("--frames is for scores over time: --task separate --metrics mapss has them")
 
 
-def _plotted(plot: Path | None, against: Path | None) -> Sequence[Row]:
+def _plotted(plot: Path | None, against: Path | None, pairs: Sequence[FilePair]) -> Sequence[Row]:
     """Return the rows of the other system, an empty sequence without one.
 
     Raises:
-        InputError: the plot cannot be written, or the report not be read.
+        InputError: the plot cannot be written, or the report not be read, or no pair has what is drawn.
         DependencyError: matplotlib is not installed.
     """
     from audiotool.report.read import read_report
@@ -190,6 +190,8 @@ def _plotted(plot: Path | None, against: Path | None) -> Sequence[Row]:
         from audiotool.plots.figure import check_path
 
         check_path(plot)
+        if against is None and not any(pair.reference and pair.noisy for pair in pairs):
+            raise InputError("--plot draws scores over the input's SNR: give --reference and --noisy")
     elif against is not None:
         raise InputError("--against is for a plot: give --plot FILE")
     return () if against is None else read_report(against).rows

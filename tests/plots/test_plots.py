@@ -161,3 +161,7 @@ def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     done = CliRunner().invoke(app, [*words, "--against", "other.json"])
     assert done.exit_code == 2
     assert "give --plot FILE" in done.stderr
+    done = CliRunner().invoke(app, [*words, "--plot", "late.svg"])
+    assert done.exit_code == 2
+    assert "give --reference and --noisy" in done.stderr
+    assert "si_sdr" not in done.stdout
