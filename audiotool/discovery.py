@@ -34,9 +34,13 @@ log = logging.getLogger(__name__)
 
 
 def nearest(word: str, allowed: list[str]) -> str:
-    """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`."""
-    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else "."
+    """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`.
+
+    Upper and lower case do not count.
+    """
+    folded = {name.lower(): name for name in reversed(allowed)}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
+    return f"; did you mean '{folded[close[0]]}'?" if close else "."
 
 
 class Catalogue(Generic[T]):

@@ -203,6 +203,7 @@ class Pipeline:
             channels = _whole_number(channels, "a stream has channels")
         if state is None:
             return LiveStream(self._session(sample_rate, channels or 1, self.settings), self._made_from)
+        StreamState.expect(state)
         state.check(self.engine, self._made_from, sample_rate, channels)
         live = LiveStream(self._session(sample_rate, state.channels, state.settings), self._made_from)
         live.restore(state)
@@ -215,7 +216,7 @@ class Pipeline:
         its sample rate.
 
         Args:
-            capacity: number of rows. A stream takes one row, or one a channel where the model takes single
+            capacity: number of rows, from 1 to 100,000. A stream takes one row, or one a channel where the model takes single
                 channels.
         Raises:
             StreamError: the model is not causal.

@@ -61,7 +61,7 @@ class StreamingResampler(Carrier):
             StreamError: the stream has ended.
         """
         if self._ended:
-            raise StreamError("this resampler has ended: call reset() before feeding another stream")
+            raise StreamError("this stream has ended: call reset() before feeding another")
         self._consumed += block.shape[-1]
         if self._filter is None or not block.shape[-1]:
             self._emitted += block.shape[-1]
@@ -77,7 +77,7 @@ class StreamingResampler(Carrier):
             StreamError: the stream has ended already.
         """
         if self._ended:
-            raise StreamError("this resampler has ended already")
+            raise StreamError("this stream has ended already")
         self._ended = True
         wanted = max(self.output_length(self._consumed) if length is None else length, self._emitted)
         if self._filter is None or wanted == self._emitted:

@@ -60,6 +60,17 @@ class StreamState:
     values: Value
     version: str = __version__
 
+    @staticmethod
+    def expect(value: object) -> None:
+        """Check the type of a state that a caller gives.
+
+        Raises:
+            StreamError: it is no state, but perhaps the path of one.
+        """
+        if not isinstance(value, StreamState):
+            hint = ": StreamState.load(path) reads one" if isinstance(value, (str, Path)) else ""
+            raise StreamError(f"state is a StreamState, got {value!r}{hint}")
+
     @classmethod
     def of(cls, session: Session, like: UserArray[Any] | None, checkpoint_sha256: str) -> StreamState:
         """Return the state of a stream.

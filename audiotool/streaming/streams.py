@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from audiotool.engines.base import Rows
 
 
+MOST = 100_000
+"""Greatest capacity: the states of all rows lie in memory from the beginning."""
+
+
 class FullError(StreamError):
     """A stream cannot join, because too few rows are free."""
 
@@ -46,7 +50,7 @@ class Streams:
             SHA-256 of its model's checkpoint.
         settings: the default of `join`.
     Raises:
-        StreamError: the model is not causal.
+        StreamError: the model is not causal, or the capacity is out of range.
     """
 
     def __init__(
@@ -56,8 +60,8 @@ class Streams:
         open_session: Callable[[int, int, Settings], tuple[Session, str]],
         settings: Settings | None = None,
     ) -> None:
-        if capacity < 1:
-            raise StreamError(f"there is room for one stream or more, got {capacity}")
+        if not 1 <= capacity <= MOST:
+            raise StreamError(f"a capacity is from 1 to {MOST:,} rows, got {capacity}")
         self.capacity = capacity
         self.settings = settings or Settings()
         self._open = open_session
@@ -91,10 +95,13 @@ class Streams:
             StreamError: the settings do not fit, or the state belongs to another kind of stream.
         """
         if state is not None:
+            StreamState.expect(state)
             if settings is not None:
                 raise StreamError("a state has the settings of its stream: give one of the two")
             settings, channels = state.settings, state.channels if channels is None else channels
-        settings = settings or self.settings
+        settings = self.settings if settings is None else settings
+        if not isinstance(settings, Settings):
+            raise StreamError(f"settings are a Settings, got {settings!r}")
         if settings.chunk_seconds is not None:
             raise StreamError("streams that are stepped together step by hops: chunk_seconds is None")
         session, checkpoint_sha256 = self._open(sample_rate, 1 if channels is None else channels, settings)

@@ -73,5 +73,7 @@ def test_half_a_sample_at_the_end_is_left_out_and_reported() -> None:
 
 
 def test_an_unknown_encoding_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 's16le'"):
+        Raw("S16LE", 16000)
     with pytest.raises(InputError, match=r"'s16be'.*s16le"):
         Raw("s16be")

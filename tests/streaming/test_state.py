@@ -240,8 +240,12 @@ def test_a_stream_that_has_ended_has_no_state(denoiser: Pipeline) -> None:
     live = denoiser.live(16000)
     live.feed(np.zeros(10))
     live.flush()
-    with pytest.raises(StreamError, match="has ended"):
+    with pytest.raises(StreamError, match="this stream has ended"):
         live.state()
+    with pytest.raises(StreamError, match="this stream has ended"):
+        live.feed(np.zeros(10))
+    with pytest.raises(StreamError, match="this stream has ended"):
+        live.flush()
 
 
 def test_pickling_a_live_stream_names_its_state(denoiser: Pipeline) -> None:

@@ -242,6 +242,13 @@ def test_states_that_do_not_belong_here() -> None:
         streams.join(16000, settings=Settings(), state=state)
     with pytest.raises(StreamError, match=r"another checkpoint|of the model"):
         audiotool.load("denoise-16k").streams(2).join(16000, state=state)
+    for wrong in ("call.safetensors", {}):
+        with pytest.raises(StreamError, match="state is a StreamState, got"):
+            streams.join(16000, state=wrong)  # type: ignore[arg-type]
+        with pytest.raises(StreamError, match="state is a StreamState, got"):
+            pipeline.live(16000, state=wrong)  # type: ignore[arg-type]
+    with pytest.raises(StreamError, match="settings are a Settings"):
+        streams.join(16000, settings={"mix": 0.5})  # type: ignore[arg-type]
     assert streams.free == 2
     stream.leave()
     with pytest.raises(StreamError, match="has left"):
@@ -287,5 +294,7 @@ def test_models_without_steps_are_refused() -> None:
         streams.join(16000, settings=Settings(chunk_seconds=1.0))
     with pytest.raises(audiotool.InputError, match="capacity"):
         audiotool.load("denoise-tiny-16k").streams(0)
+    with pytest.raises(StreamError, match="from 1 to 100,000 rows"):
+        audiotool.load("denoise-tiny-16k").streams(10**9)
     with pytest.raises(StreamError, match="looks ahead: only causal models"):
         Batch(TorchEngine(build("mp-senet")), 2)
