@@ -16,13 +16,14 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -147,6 +148,7 @@ class Server:
 
         return Starlette(
             lifespan=lifespan,
+            exception_handlers={HTTPException: self._misdirected},
             middleware=[Middleware(_KnownHosts, names=self._hosts)],
             routes=[
                 *(Route(path, self._page) for path in PAGES),
@@ -161,6 +163,13 @@ class Server:
         name, kind = PAGES[request.url.path]
         text = (Path(__file__).parent / name).read_text("utf-8")
         return Response(text, media_type=kind, headers=SAFE_HEADERS)
+
+    async def _misdirected(self, request: Request, error: Exception) -> Response:
+        """Answer a request for another address, or with another method, with the right ones."""
+        assert isinstance(error, HTTPException)
+        task = self.service.pipeline.task
+        there = f"POST /v1/{task}, WebSocket /v1/stream, GET /health, /metrics and /"
+        return _error(error.status_code, f"{error.detail}: this server has {there}", error.headers)
 
     async def _health(self, request: Request) -> Response:
         service = self.service
@@ -183,6 +192,8 @@ class Server:
             return _error(401, "this server asks for a token")
         if not is_of_this_page(request.headers.get("origin"), request.headers.get("host")):
             return _error(403, "requests of other sites' pages are not taken")
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            return _error(415, "a form is not taken: send the recording itself as the body")
         try:
             check_keys(request.query_params, FILE_KEYS)
             settings = settings_of(request.query_params, self.service.pipeline.settings)
@@ -398,5 +409,5 @@ async def _close(socket: WebSocket, code: int, message: str) -> None:
         await asyncio.wait_for(socket.close(code, reason(message)), 5.0)
 
 
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status_code=status)
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse({"error": message}, status, headers)

@@ -253,6 +253,9 @@ class Service:
         try:
             stream = self.streams.join(raw.sample_rate, raw.channels, settings)
         except FullError as error:
+            if raw.channels > self.capacity:
+                message = f"{raw.channels} channels take {raw.channels} places, and there are {self.capacity}"
+                raise StreamError(message) from error
             raise FullError(f"all {self.capacity} places are taken: try again later") from error
         session = stream.session
         return Call(stream, raw, Raw(raw.encoding, session.output_rate, session.output_channels))

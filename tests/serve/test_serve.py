@@ -207,6 +207,8 @@ def test_a_full_server_refuses_with_try_later() -> None:
             one.recv(SECONDS), two.recv(SECONDS)
             with running.stream() as three:
                 assert refusal(three) == (1013, "all 2 places are taken: try again later")
+            with running.stream("?channels=3") as wide:
+                assert refusal(wide) == (1008, "3 channels take 3 places, and there are 2")
             one.close()
             until(lambda: len(running.service.calls) == 1)  # type: ignore[union-attr]
             with running.stream() as four:
@@ -354,9 +356,32 @@ def test_invalid_files(server: Running) -> None:
         assert found == status
         assert "standard input" not in json.loads(answer)["error"]
     assert server.request("POST", "/v1/denoise?path=/etc/passwd", b"x")[0] == 400
-    assert server.request("POST", "/v1/vocode", b"x")[0] == 404
-    assert server.request("GET", "/v1/denoise")[0] == 405
-    assert server.request("GET", "/../../etc/passwd")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/vocode", 404),
+        ("GET", "/v1/denoise", 405),
+        ("OPTIONS", "/v1/denoise", 405),
+        ("GET", "/v1/stream", 404),
+        ("GET", "/../../etc/passwd", 404),
+        ("DELETE", "/health", 405),
+    ],
+)
+def test_other_addresses_are_answered_with_the_right_ones(
+    server: Running, method: str, path: str, status: int
+) -> None:
+    found, answer = server.request(method, path)
+    assert found == status
+    assert "POST /v1/denoise, WebSocket /v1/stream" in json.loads(answer)["error"]
+
+
+def test_a_form_is_refused_by_name(server: Running) -> None:
+    kind = {"Content-Type": "Multipart/form-data; boundary=x"}
+    found, answer = server.request("POST", "/v1/denoise", b"--x\r\n\r\n--x--", **kind)
+    assert found == 415
+    assert "as the body" in json.loads(answer)["error"]
 
 
 def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
