@@ -216,8 +216,8 @@ class Pipeline:
         its sample rate.
 
         Args:
-            capacity: number of rows, from 1 to 100,000. A stream takes one row, or one a channel where the model takes single
-                channels.
+            capacity: number of rows, from 1 to 100,000. A stream takes one row, or one a channel where the
+                model takes single channels.
         Raises:
             StreamError: the model is not causal.
         """

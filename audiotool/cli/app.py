@@ -32,6 +32,7 @@ import audiotool.cli
 from audiotool import signals, stdio
 from audiotool.cli import screen, tasks
 from audiotool.cli.metavars import unify_metavars
+from audiotool.cli.paragraphs import flow
 from audiotool.cli.screen import fail, say, write
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError
@@ -42,7 +43,7 @@ from audiotool.version import __version__
 
 EXIT_CODES = (
     "Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, 130 interrupted by"
-    " Ctrl-C, 129 by a closed terminal or a lost connection, 143 by a polite kill."
+    " Ctrl-C, 129 by a closed terminal or a lost connection, 143 by SIGTERM."
 )
 
 
@@ -75,6 +76,7 @@ class Subcommands(TyperGroup):
         command = typer.main.get_command(found)
         command.name = cmd_name
         unify_metavars(command)
+        flow(command)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -150,8 +152,7 @@ class Subcommands(TyperGroup):
 
 @contextlib.contextmanager
 def _printable_usage_errors() -> Iterator[None]:
-    """Make usage errors, which quote what was typed, safe to print; write them as events where those are asked
-    for."""
+    """Make usage errors, which quote what was typed, safe to print, or write them as events."""
     try:
         yield
     except Exception as error:

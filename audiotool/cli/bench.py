@@ -48,7 +48,7 @@ def bench(
 ) -> None:
     """Measure a model: real-time factor, time of a live step, latency, memory, cost.
 
-    Without --model or --checkpoint, the checkpoint that denoises is measured.
+    Without --model or --checkpoint, the default denoiser is measured.
     """
     if sum((model is not None, checkpoint is not None, vocoders)) > 1:
         raise PlanError("--model, --checkpoint and --vocoders exclude each other")

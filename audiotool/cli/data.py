@@ -83,12 +83,12 @@ def prepare(
     part: Annotated[
         str | None,
         typer.Option(
-            help="Which alternative: 28spk or 56spk, mix_clean or mix_both, mic1 or mic2.", show_default=False
+            help="Part of it: 28spk or 56spk, mix_clean or mix_both, mic1 or mic2.", show_default=False
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a public corpus as it unpacks, and write its manifest. Nothing is downloaded."""
+    """Check the unpacked folder of a public corpus, and write its manifest. Nothing is downloaded."""
     from audiotool.data.corpora.base import CORPORA
     from audiotool.data.manifest import write_manifest
 
@@ -126,7 +126,7 @@ def mix(
             "--set", metavar="KEY=VALUE", help="Override a key of the recipe: data.evaluation.snr_db=[0,5]."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; any number gives the same result.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Render a fixed set of a recipe's examples to disk: the same files for the same seed."""

@@ -18,7 +18,7 @@ MARKS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Check the installation: Python, packages, the torch pair, formats, devices, checkpoints.
+    """Check the installation: Python, packages, torch with torchaudio, formats, devices, checkpoints.
 
     The exit code is 1 when something does not fit; the command that mends it is printed.
     """

@@ -81,7 +81,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="REPORT",
-            help="A .json or .csv report of another system: --plot sets both against each other, file by file.",
+            help="A .json or .csv report of another system: --plot draws one over the other, file by file.",
             show_default=False,
         ),
     ] = None,
@@ -89,7 +89,7 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write scores over time (MAPSS), a line a file and frame, as .csv.",
+            help="Write scores over time (MAPSS), one line for each file and frame, as .csv.",
             show_default=False,
         ),
     ] = None,
@@ -108,7 +108,7 @@ def evaluate(
     jobs: Jobs = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Score files against clean references: PESQ, STOI, SI-SDR and others, a row a file and the mean.
+    """Score files against clean references: PESQ, STOI, SI-SDR and others, for each file, and the mean.
 
     Without references, DNSMOS, PLCMOS and loudness are scored. What a metric cannot score is null, with the
     reason. The exit code is 1 when a file could not be compared, or does not reach --fail-under. With --task

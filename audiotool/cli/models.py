@@ -148,7 +148,7 @@ def import_official(
 ) -> None:
     """Convert an official checkpoint; nothing in it is executed. Prints the path of the result.
 
-    Without --output it is kept for you, and --model knows it by its name from then on.
+    Without --output it is kept in your data folder, and --model takes its name from then on.
     """
     from audiotool import checkpoint
     from audiotool.importers.base import import_checkpoint, released_file
@@ -187,7 +187,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a model's step as an ONNX graph with its card, and how far it is from the model."""
+    """Write a model's step as an ONNX graph with its card, and compare its output with the model's."""
     from audiotool import checkpoint
 
     if output.suffix != ".onnx":

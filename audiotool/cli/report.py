@@ -81,7 +81,7 @@ def show(
 def merge(
     sources: Annotated[
         list[Path],
-        typer.Argument(metavar="REPORT", help="Reports, written as .json or .csv.", show_default=False),
+        typer.Argument(metavar="REPORT...", help="Reports, written as .json or .csv.", show_default=False),
     ],
     output: Annotated[
         list[Path],

@@ -67,7 +67,7 @@ class Report:
     failures: Sequence[Mapping[str, Any]] | None = None
 
     def checkpoints(self) -> dict[str, str | None]:
-        """Return model -> hash of the checkpoint's file, of the run and of all rows: files may have their own."""
+        """Return model -> hash of the checkpoint's file, of the run and of all rows."""
         made = [{"model": self.run.model, "checkpoint_sha256": self.run.checkpoint_sha256}]
         made += [dict(row.facts) for row in self.rows]
         return {str(m["model"]): m.get("checkpoint_sha256") for m in made if m.get("model")}

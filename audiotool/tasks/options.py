@@ -57,7 +57,7 @@ Jobs = Annotated[
         "-j",
         min=0,
         metavar="N",
-        help="Worker processes; 0: one a core.",
+        help="Number of worker processes; 0: one per core.",
         rich_help_panel="Computation",
     ),
 ]
@@ -111,8 +111,8 @@ class ProgressKind(str, enum.Enum):
 ProgressChoice = Annotated[
     ProgressKind,
     typer.Option(
-        help="Progress on standard error: auto (bars on a terminal, lines elsewhere) or json, an event a"
-        " line: started, done, failed, seconds to go.",
+        help="Progress on standard error: auto (bars on a terminal, lines elsewhere) or json, one event"
+        " per line: started, done, failed, seconds to go.",
         rich_help_panel="Report",
     ),
 ]
@@ -206,8 +206,8 @@ class TaskOptions:
         typer.Option(
             "--list",
             metavar="FILE",
-            help="Take inputs from a list as well: a path a line, or a CSV with the columns input, output and"
-            " reference; '-' reads it from standard input.",
+            help="Take inputs from a list as well: one path per line, or a CSV with the columns input, output"
+            " and reference; '-' reads it from standard input.",
             rich_help_panel="Files",
             show_default=False,
         ),
@@ -314,7 +314,7 @@ class TaskOptions:
             "-j",
             min=0,
             metavar="N",
-            help="Worker processes; 0: one a core. Unless given 1, and one a core of a cluster.",
+            help="Number of worker processes; 0: one per core. Unless given 1, on a cluster one per core.",
             rich_help_panel="Computation",
             show_default=False,
         ),

@@ -42,9 +42,9 @@ class Separate(InferenceTask):
 
     Every stem becomes a file, DIR/NAME.STEM.wav. Speakers are separated by
     the mono mix of all channels: a stem is one speaker in every channel. Where
-    one speaks alone the other stem is quiet; of three two share a stem. Where
-    --stems names background, the stems add up to the input, but for what a
-    format rounds or limits. A denoiser's checkpoint gives speech and background.
+    one speaks alone the other stem is quiet; of three speakers two share a stem.
+    Where --stems names background, the stems add up to the input, but for what
+    a format rounds or limits. A denoiser's checkpoint gives speech and background.
 
     audiotool separate interview.wav -o stems/
     audiotool separate interview.wav -o stems/ --stems speaker1,speaker2,background

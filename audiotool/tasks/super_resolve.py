@@ -48,13 +48,14 @@ class SuperResolveOptions(TaskOptions):
 
 
 class SuperResolve(InferenceTask):
-    """Restore the band above that of a recording: telephone speech, old recordings, dull microphones.
+    """Add the high frequencies that a recording lacks: telephone speech, old recordings, dull microphones.
 
-    The input's band passes unchanged. Its bandwidth is measured and reported,
-    because it may be less than the sample rate allows. From 2 kHz on the band
-    above it is filled, up to half of the output's rate. A recording with content
-    up to there stays unchanged, which is reported. The bandwidth of a pipe is
-    estimated from the spectrum so far, or given by --bandwidth.
+    The bandwidth of the input is measured and reported, because it may be less
+    than the sample rate allows. Content below it passes unchanged. The band
+    above it, from 2 kHz on, is filled up to half of the output's sample rate. A
+    recording with content up to there stays unchanged, which is reported. The
+    bandwidth of a pipe is estimated from the spectrum so far, or given by
+    --bandwidth.
 
     audiotool super-resolve telephone.wav -o full.wav
     audiotool super-resolve telephone.wav -o wide.wav --rate 16000

@@ -61,9 +61,10 @@ class VocodeOptions(TaskOptions):
 class Vocode(InferenceTask):
     """Turn mel spectrograms into speech, or speech into mel spectrograms and back.
 
-    A mel file holds (n_mels, frames). It must be defined as the checkpoint says; a safetensors file made here
-    knows its definition, of the others shape and range are checked. A recording is analysed and spoken again
-    (copy synthesis), and keeps its sample rate, channels and length.
+    A mel file holds an array (n_mels, frames), made as the checkpoint's model expects it. A .safetensors file
+    that audiotool wrote says how it was made; of other files the shape and the range of values are checked. A
+    recording is turned into a mel spectrogram and back (copy synthesis), and keeps its sample rate, channels
+    and length.
 
     audiotool vocode --mel-only talk.wav -o talk.safetensors
     audiotool vocode talk.safetensors -o spoken.wav

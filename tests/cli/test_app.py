@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
@@ -101,3 +102,14 @@ def test_debug_shows_the_traceback_from_anywhere_on_the_line() -> None:
         assert isinstance(result.exception, ZeroDivisionError)
     refused = runner.invoke(app_module.app, ["faulty", "--", "--debug"])
     assert "KeyError" in refused.output, "behind -- it is an argument"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "separate", "serve", "live"])
+def test_paragraphs_of_help_fill_their_lines(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = runner.invoke(app_module.app, [command, "--help"]).output
+    lines = [line.strip() for line in shown.split("╭")[0].splitlines()]
+    inside = [pair for pair in itertools.pairwise(lines) if all(pair)]
+    prose = [pair for pair in inside if not pair[1].startswith(("audiotool ", "speaker1"))]
+    assert prose
+    assert all(len(line) + 1 + len(after.split()[0]) > 78 for line, after in prose), shown

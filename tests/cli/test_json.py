@@ -152,7 +152,9 @@ def test_an_error_of_the_command_line_is_an_event(words: tuple[str, ...], messag
     assert message in event["text"]
 
 
-@pytest.mark.parametrize("words", [("--progress", "auto", "--nonsense"), ("--nonsense", "--", "--progress=json")])
+@pytest.mark.parametrize(
+    "words", [("--progress", "auto", "--nonsense"), ("--nonsense", "--", "--progress=json")]
+)
 def test_other_errors_of_the_command_line_are_text(words: tuple[str, ...]) -> None:
     done = CliRunner().invoke(app, ("denoise", *words))
     assert done.exit_code == 2

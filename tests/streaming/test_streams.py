@@ -242,7 +242,7 @@ def test_states_that_do_not_belong_here() -> None:
         streams.join(16000, settings=Settings(), state=state)
     with pytest.raises(StreamError, match=r"another checkpoint|of the model"):
         audiotool.load("denoise-16k").streams(2).join(16000, state=state)
-    for wrong in ("call.safetensors", {}):
+    for wrong in ("call.safetensors", 3):
         with pytest.raises(StreamError, match="state is a StreamState, got"):
             streams.join(16000, state=wrong)  # type: ignore[arg-type]
         with pytest.raises(StreamError, match="state is a StreamState, got"):
