@@ -292,6 +292,11 @@ def name_of(path: Path) -> str | None:
     return path.stem if path in bundled().values() or path in imported().values() else None
 
 
+def called(path: Path) -> str:
+    """Return what a checkpoint is called in reports: its name, or the path of a file without one."""
+    return name_of(path) or str(path)
+
+
 def resolve(name_or_path: str | Path) -> Path:
     """Return the path of a checkpoint: of a bundled or imported name, or of a file.
 

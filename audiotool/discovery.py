@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import importlib.util
 import logging
 import pkgutil
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -118,7 +119,8 @@ class Catalogue(Generic[T]):
     def _find_builtin(self, name: str) -> type[T] | None:
         """Return the project's own class of that name; imports only its module where the two share a name."""
         module = name.replace("-", "_")
-        if module in self.modules() and (found := self._classes(module).get(name)) is not None:
+        is_there = module.isidentifier() and importlib.util.find_spec(f"{self.package}.{module}") is not None
+        if is_there and (found := self._classes(module).get(name)) is not None:
             return found
         return self.builtin().get(name)
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from audiotool.text import composed
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://[^\0]+", re.IGNORECASE)
+_URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
 
 
 def is_url(place: object) -> bool:
     """Whether a text is a URL (s3://bucket/talk.wav) and not a path."""
-    return isinstance(place, str) and _URL.fullmatch(place) is not None
+    return isinstance(place, str) and "://" in place and re.fullmatch(_URL, place) is not None
 
 
 @contextlib.contextmanager

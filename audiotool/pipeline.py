@@ -20,14 +20,13 @@ import math
 import numbers
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from audiotool import checkpoint
 from audiotool.arrays import Array, ArrayT, Block, UserArray
 from audiotool.audio.mono import to_mono
-from audiotool.audio.raw import Raw
 from audiotool.audio.reader import read
 from audiotool.audio.writer import Target
 from audiotool.engines.base import Engine
@@ -39,8 +38,11 @@ from audiotool.progress import Progress
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Session, Settings
-from audiotool.streaming.state import StreamState
-from audiotool.streaming.streams import Streams
+
+if TYPE_CHECKING:
+    from audiotool.audio.raw import Raw
+    from audiotool.streaming.state import StreamState
+    from audiotool.streaming.streams import Streams
 
 FULL_BAND = 0.95
 """Share of the model's band up to which a recording has content when it is not extended; a remark says so."""
@@ -75,7 +77,7 @@ class Pipeline:
     __slots__ = (
         "__weakref__",
         "_full_band",
-        "_made_from",
+        "checkpoint_sha256",
         "conditions",
         "engine",
         "metadata",
@@ -93,7 +95,7 @@ class Pipeline:
         full_band: Callable[[], Pipeline] | None = None,
         **conditions: Any,
     ) -> None:
-        self._made_from = checkpoint_sha256
+        self.checkpoint_sha256 = checkpoint_sha256
         self._full_band = None if full_band is None else functools.cache(full_band)
         self.engine = CopySynthesis(engine) if takes_mel(engine) else engine
         self.task = task
@@ -173,7 +175,7 @@ class Pipeline:
         chosen = self.at(sample_rate)
         measured = chosen._measure(beginning(), sample_rate, channels, whole=False)
         session = chosen._session(sample_rate, channels, self.settings, **measured)
-        live = LiveStream(session, chosen._made_from)
+        live = LiveStream(session, chosen.checkpoint_sha256)
         for block in itertools.chain(held, rest):
             output = live.feed(block)
             if output.shape[-1]:
@@ -202,10 +204,14 @@ class Pipeline:
         if channels is not None:
             channels = _whole_number(channels, "a stream has channels")
         if state is None:
-            return LiveStream(self._session(sample_rate, channels or 1, self.settings), self._made_from)
+            return LiveStream(
+                self._session(sample_rate, channels or 1, self.settings), self.checkpoint_sha256
+            )
+        from audiotool.streaming.state import StreamState
+
         StreamState.expect(state)
-        state.check(self.engine, self._made_from, sample_rate, channels)
-        live = LiveStream(self._session(sample_rate, state.channels, state.settings), self._made_from)
+        state.check(self.engine, self.checkpoint_sha256, sample_rate, channels)
+        live = LiveStream(self._session(sample_rate, state.channels, state.settings), self.checkpoint_sha256)
         live.restore(state)
         return live
 
@@ -221,12 +227,13 @@ class Pipeline:
         Raises:
             StreamError: the model is not causal.
         """
+        from audiotool.streaming.streams import Streams
 
         def session(sample_rate: int, channels: int, settings: Settings) -> tuple[Session, str]:
             sample_rate = _in_whole_hertz(sample_rate)
             channels = _whole_number(channels, "a stream has channels")
             chosen = self.at(sample_rate)
-            return chosen._session(sample_rate, channels, settings), chosen._made_from
+            return chosen._session(sample_rate, channels, settings), chosen.checkpoint_sha256
 
         capacity = _whole_number(capacity, "a capacity is given in rows")
         return Streams(self.engine, capacity, session, self.settings)
@@ -440,6 +447,8 @@ class LiveStream:
         Raises:
             StreamError: the stream has ended.
         """
+        from audiotool.streaming.state import StreamState
+
         return StreamState.of(self._session, self._like, self._made_from)
 
     def restore(self, state: StreamState) -> None:

@@ -13,15 +13,16 @@ import unicodedata
 from typing import Any
 
 # Control characters, separators of lines, marks and changes of the writing direction, characters without
-# width (except the joiners that some scripts need), halves of surrogate pairs.
-_UNPRINTABLE = re.compile(
+# width (except the joiners that some scripts need), halves of surrogate pairs. `str.isprintable` is False for
+# each of them. Compiled where they are needed, which most runs never do.
+_UNPRINTABLE = (
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
     r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
-_SURROGATES = re.compile("[\ud800-\udfff]")
-_C1_CONTROLS = re.compile("[\x7f-\x9f]")
+_SURROGATES = "[\ud800-\udfff]"
+_C1_CONTROLS = "[\x7f-\x9f]"
 # Spreadsheets take the full-width forms for the same signs.
-_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_FORMULA = "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 
 
 def printable(text: str) -> str:
@@ -29,17 +30,18 @@ def printable(text: str) -> str:
 
     A byte that was not UTF-8 is shown as that byte: "caf\xe9.wav".
     """
-    return _UNPRINTABLE.sub(_escaped, text)
+    return text if text.isprintable() else re.sub(_UNPRINTABLE, _escaped, text)
 
 
 def encodable(text: str) -> str:
     """Return the text with the bytes escaped that are not UTF-8."""
-    return _SURROGATES.sub(_escaped, text)
+    return re.sub(_SURROGATES, _escaped, text)
 
 
 def one_line(text: str) -> str:
     """Return the text without line breaks, `printable`; spaces inside a line stay."""
-    return printable(re.sub(r"\s*[\r\n]\s*", " ", text.strip()))
+    text = text.strip()
+    return text if text.isprintable() else printable(re.sub(r"\s*[\r\n]\s*", " ", text))
 
 
 def to_json(value: Any) -> str:
@@ -50,8 +52,8 @@ def to_json(value: Any) -> str:
 def survivable(document: str) -> str:
     """Return a JSON text that every parser accepts and that does not control a terminal."""
     # Inside of JSON the backslash of an escaped byte is itself escaped.
-    document = _SURROGATES.sub(lambda found: "\\" + _escaped(found), document)
-    return _C1_CONTROLS.sub(lambda found: f"\\u{ord(found.group()):04x}", document)
+    document = re.sub(_SURROGATES, lambda found: "\\" + _escaped(found), document)
+    return re.sub(_C1_CONTROLS, lambda found: f"\\u{ord(found.group()):04x}", document)
 
 
 def csv_cell(value: Any) -> Any:
@@ -59,12 +61,12 @@ def csv_cell(value: Any) -> Any:
 
     Numbers are returned as they are. `from_csv_cell` returns the original text. Source: OWASP, CSV Injection.
     """
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    return f"'{value}" if isinstance(value, str) and re.match(_FORMULA, value) else value
 
 
 def from_csv_cell(cell: str) -> str:
     """Return the original text of a cell of `csv_cell`."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return cell[1:] if cell.startswith("'") and re.match(_FORMULA, cell) else cell
 
 
 def composed(name: str) -> str:

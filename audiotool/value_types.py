@@ -13,8 +13,7 @@ import re
 import reprlib
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 _quoting = reprlib.Repr()
 _quoting.maxstring = _quoting.maxother = 60
@@ -27,8 +26,7 @@ def quote(value: Any) -> str:
     return _quoting.repr(value)
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """Range of a number: >= ge, > gt, <= le, < lt."""
 
     ge: float | None = None
@@ -49,8 +47,7 @@ class Range:
         return None
 
 
-@dataclass(frozen=True)
-class Pattern:
+class Pattern(NamedTuple):
     """Pattern of a string: a regular expression that matches all of it."""
 
     expression: str
@@ -60,8 +57,7 @@ class Pattern:
         return None if re.fullmatch(self.expression, value) else f"should match {self.expression}"
 
 
-@dataclass(frozen=True)
-class Items:
+class Items(NamedTuple):
     """Least number of items of a list."""
 
     least: int

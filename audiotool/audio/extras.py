@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 from audiotool.audio import flac
@@ -88,8 +87,7 @@ class Part(NamedTuple):
     data: bytes
 
 
-@dataclass(frozen=True)
-class Extras:
+class Extras(NamedTuple):
     """The contents of a file beside its samples.
 
     Args:
@@ -108,7 +106,7 @@ class Extras:
         """Return the extras that are valid for an output of the same length in seconds."""
         timed = [p.name.rstrip() for p in self.parts if not same_rate and p.name in TIMED]
         parts = tuple(p for p in self.parts if p.name.rstrip() not in timed)
-        return replace(self, parts=parts, mask=self.mask if same_channels else 0, lost=(*self.lost, *timed))
+        return self._replace(parts=parts, mask=self.mask if same_channels else 0, lost=(*self.lost, *timed))
 
     def split(self, format_name: str, channels: int) -> tuple[list[Part], list[str]]:
         """Return the parts that a format of libsndfile's can hold, and the names of all others."""

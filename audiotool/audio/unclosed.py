@@ -10,8 +10,7 @@ from __future__ import annotations
 import io
 import os
 import struct
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from audiotool.audio.concatenated import find_wav
 
@@ -91,8 +90,7 @@ class Reheaded(io.RawIOBase):
         super().close()
 
 
-@dataclass(frozen=True)
-class WavHeader:
+class WavHeader(NamedTuple):
     """A WAV's header up to its samples.
 
     Args:

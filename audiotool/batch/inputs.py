@@ -6,8 +6,8 @@ import glob
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from audiotool.audio import PIPE, media
 from audiotool.audio.formats import MEDIA_ENDINGS
@@ -19,8 +19,7 @@ from audiotool.paths import Folders, like_named
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An input file.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from audiotool.audio import PIPE, remote
 from audiotool.audio.formats import is_audio_name, is_output_name
@@ -19,12 +19,14 @@ from audiotool.audio.writer import Target
 from audiotool.batch.checks import check_apart, check_writable
 from audiotool.batch.inputs import Found, find_inputs, listed
 from audiotool.batch.job import Job
-from audiotool.batch.listing import Entry, place_below
 from audiotool.batch.references import References
-from audiotool.batch.shards import Shard
 from audiotool.errors import InputError, PlanError
 from audiotool.files.kinds import Inputs, Outputs
 from audiotool.paths import Folders, is_url
+
+if TYPE_CHECKING:
+    from audiotool.batch.listing import Entry
+    from audiotool.batch.shards import Shard
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
@@ -32,12 +34,11 @@ STANDARD_INPUT = "standard input"
 STANDARD_NAME = Path("stdin.wav")
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """The jobs to do, and those to skip because all of their outputs exist."""
 
     jobs: list[Job]
-    skipped: list[Job] = field(default_factory=list)
+    skipped: Sequence[Job] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
 
 def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
     """Expand URLs to entries of a list."""
+    from audiotool.batch.listing import Entry
+
     try:
         return [Entry(u, relative=Path(place)) for url in urls for u, place in remote.find(url, kind.endings)]
     except InputError as error:
@@ -163,6 +166,8 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
 
     A list may have a million entries. A job therefore holds strings, and paths are made when they are used.
     """
+    from audiotool.batch.listing import place_below
+
     folders = Folders()
     seen = {folders.real(job.source) for job in jobs}
     stems = layout.outputs.stems
@@ -179,10 +184,10 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
             # The output goes beside the input, into the same object store.
             own, found = (
                 replace(own, output=entry.input.rpartition("/")[0]),
-                replace(found, relative=Path(found.path.name)),
+                found._replace(relative=Path(found.path.name)),
             )
         target = _target(found, own, several and entry.output is None)
-        target = replace(target, stems=tuple(map(str, target.stems)))
+        target = target._replace(stems=tuple(map(str, target.stems)))
         job = Job(entry.input, entry.input, target, companions=layout.inputs.companions(found.relative))
         if scored:
             job = _referenced(job, partial(_listed_reference, entry, found, shared, stems))
@@ -210,9 +215,9 @@ def _listed_reference(
 def _referenced(job: Job, references: Callable[[], tuple[Path, ...]]) -> Job:
     """Return the job with its references, or with the reason why it has none. It is done in either case."""
     try:
-        return replace(job, references=references())
+        return job._replace(references=references())
     except PlanError as error:
-        return replace(job, unscored=str(error))
+        return job._replace(unscored=str(error))
 
 
 def _pipe_job(layout: Layout) -> Job:

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from logging.handlers import QueueHandler
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ class Pool:
 
     def __init__(self, work: Work, count: int, watcher: Watcher) -> None:
         threads = max(1, core_count() // count)
-        self.work = replace(work, threads=work.threads or threads)
+        self.work = work._replace(threads=work.threads or threads)
         self.count = count
         self.watcher = watcher
         self._context = processes.context()

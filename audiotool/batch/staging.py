@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from audiotool.audio import remote
@@ -48,9 +47,9 @@ def staged(job: Job) -> Iterator[Job]:
             return path
 
         residual = None if job.target.residual is None else local(job.target.residual)
-        target = replace(job.target, stems=tuple(map(local, job.target.stems)), residual=residual)
+        target = job.target._replace(stems=tuple(map(local, job.target.stems)), residual=residual)
         try:
-            yield replace(job, source=source, companions=tuple(map(Path, companions)), target=target)
+            yield job._replace(source=source, companions=tuple(map(Path, companions)), target=target)
         except AudiotoolError as error:
             raise type(error)(_with_urls(str(error), {**fetched, **sent})) from error
         for path, url in sent.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job
@@ -14,8 +14,8 @@ from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
 from audiotool.text import one_line
@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 Status = Literal["done", "skipped", "failed"]
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """The settings of all workers of a batch.
 
     Args:
@@ -51,8 +50,7 @@ class Work:
         return () if self.scoring is None else self.scoring.metrics
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The result of a job.
 
     Args:
@@ -100,7 +98,7 @@ def score_skipped(job: Job, work: Work) -> Outcome:
     Outputs in an object store are not fetched for that.
     """
     if is_remote(job) and job.references:
-        job = replace(job, references=(), unscored="its output was in the object store already")
+        job = job._replace(references=(), unscored="its output was in the object store already")
 
     def action() -> tuple[float, list[Row]]:
         rows = _rows(job, work, None)
@@ -202,9 +200,11 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
 
 def _is_rated(job: Job, work: Work) -> bool:
     """Return whether a job's outputs are on this machine and are scored without references."""
+    if not work.metrics or is_remote(job):
+        return False
     from audiotool.metrics.base import METRICS
 
-    return not is_remote(job) and any(not METRICS.get(name).needs_reference for name in work.metrics)
+    return any(not METRICS.get(name).needs_reference for name in work.metrics)
 
 
 def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:

@@ -15,7 +15,6 @@ import typer
 
 from audiotool.audio import PIPE
 from audiotool.batch.processes import prepare
-from audiotool.cli.metric_options import chosen_metrics
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
 from audiotool.errors import CheckpointError, InputError, PlanError
@@ -23,7 +22,9 @@ from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
 
 if TYPE_CHECKING:
+    from audiotool.batch.listing import Entry
     from audiotool.batch.plan import Layout, Plan
+    from audiotool.batch.shards import Shard
     from audiotool.batch.work import Outcome
     from audiotool.report.gallery import Sound
     from audiotool.report.report import Report, Run
@@ -80,7 +81,6 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     from audiotool.batch.plan import make_plan
     from audiotool.batch.run import run
     from audiotool.batch.work import Work
-    from audiotool.cli.report import begin, page_sound
     from audiotool.report.spool import Spool
 
     task = task_class(options)
@@ -89,9 +89,14 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     layout = _layout(task, checkpoint)
     plan = make_plan(options.inputs, layout)
     scoring = _scoring(task, layout, plan)
-    sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
-    work = Work(task.processor(checkpoint), scoring, sound=sound)
-    started = begin(**work.processor.provenance()) if options.report or options.as_json else None
+    processor = task.processor(checkpoint)
+    sound = started = None
+    if options.report or options.as_json:
+        from audiotool.cli.report import begin, page_sound
+
+        sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
+        started = begin(**processor.provenance())
+    work = Work(processor, scoring, sound=sound)
     outcomes: list[Outcome] = []
     events = Events(task.name, len(plan.jobs) + len(plan.skipped)) if as_events else None
     with (
@@ -134,23 +139,28 @@ def _scoring(task: Task, layout: Layout, plan: Plan) -> Scoring | None:
     asked = task.options.metrics
     if asked is None:
         return task.scored(layout.outputs) if has_reference else None
+    from audiotool.cli.metric_options import chosen_metrics
+
     scoring = task.scored(layout.outputs)
     names = chosen_metrics(asked, scoring.metrics, has_reference)
     if any(PIPE in (str(job.source), *map(str, job.target.stems)) for job in jobs):
         raise PlanError("what comes from or goes to a pipe cannot be scored: name files")
-    return dataclasses.replace(scoring, metrics=tuple(names))
+    return scoring._replace(metrics=tuple(names))
 
 
 def _layout(task: Task, checkpoint: str | None) -> Layout:
     """Return where the outputs of a task go."""
-    from audiotool.batch.listing import read_list
     from audiotool.batch.plan import Layout
-    from audiotool.batch.shards import Shard
 
     options = task.options
+    listed: Sequence[Entry] = ()
+    if options.listed is not None:
+        from audiotool.batch.listing import read_list
+
+        listed = read_list(options.listed)
     return Layout(
-        listed=[] if options.listed is None else read_list(options.listed),
-        shard=None if options.shard is None else Shard.parse(options.shard),
+        listed=listed,
+        shard=_shard(options),
         output=options.output,
         suffix=options.suffix,
         residual=options.residual_place,
@@ -196,18 +206,27 @@ def check_options(options: TaskOptions) -> None:
             raise PlanError(str(error)) from error
 
 
+def _shard(options: TaskOptions) -> Shard | None:
+    """Return the share of the jobs to do, None for all.
+
+    Raises:
+        PlanError: --shard is not of the form I/N.
+    """
+    if options.shard is None:
+        return None
+    from audiotool.batch.shards import Shard
+
+    return Shard.parse(options.shard)
+
+
 def report_paths(options: TaskOptions) -> list[Path]:
     """Return the paths of the reports; every shard writes its own.
 
     Raises:
         PlanError: --shard is not of the form I/N.
     """
-    if options.shard is None:
-        return options.report
-    from audiotool.batch.shards import Shard
-
-    shard = Shard.parse(options.shard)
-    return [shard.report(path) for path in options.report]
+    shard = _shard(options)
+    return options.report if shard is None else [shard.report(path) for path in options.report]
 
 
 def requested_checkpoint(options: TaskOptions) -> str | None:

@@ -12,11 +12,9 @@ samples of the output. At the end, feed `drain_value` until the output has the l
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +34,7 @@ FORMER_KEYS = {"rehearses_seconds": "warm_up_seconds", "rehearsed": "warmed_up"}
 """Keys of cards written before version 0.2 -> current keys."""
 
 
-@dataclass(frozen=True)
-class StateCard:
+class StateCard(NamedTuple):
     """One state of a graph: the input `name`, the output "next_" + `name`.
 
     Args:
@@ -60,8 +57,7 @@ class StateCard:
         return np.ascontiguousarray(np.broadcast_to(start, shape))
 
 
-@dataclass(frozen=True)
-class Card:
+class Card(NamedTuple):
     """Description of a graph; see the module docstring, and `engines.base.Engine` for most fields.
 
     Args:
@@ -107,8 +103,10 @@ class Card:
 
     def to_json(self) -> str:
         """Return the card as JSON text, one line a state."""
-        values = dataclasses.asdict(self)
-        states = ",\n    ".join(json.dumps(state, ensure_ascii=False) for state in values.pop("states"))
+        values = self._asdict()
+        states = ",\n    ".join(
+            json.dumps(state._asdict(), ensure_ascii=False) for state in values.pop("states")
+        )
         head = json.dumps({"format": values.pop("format"), **values}, indent=2, ensure_ascii=False)
         return f'{head[:-2]},\n  "states": [\n    {states}\n  ]\n}}\n'
 
@@ -136,9 +134,8 @@ class Card:
 
     @classmethod
     def _from(cls, values: dict[str, Any]) -> Card:
-        known = {f.name for f in dataclasses.fields(cls)}
         values = {FORMER_KEYS.get(key, key): value for key, value in values.items()}
-        fields = {key: value for key, value in values.items() if key in known}
+        fields = {key: value for key, value in values.items() if key in cls._fields}
         states = []
         for state in values["states"]:
             card = StateCard(**{**state, "shape": tuple(state["shape"])})

@@ -19,8 +19,9 @@ STANDARD = ("", "ai.onnx")
 DEEPEST = 32
 """Greatest depth of graphs nested in nodes of graphs."""
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-"""Wire types of protocol buffers."""
+VARINT, BYTES = 0, 2
+FIXED = {1: 8, 5: 4}
+"""Wire types of protocol buffers; those of a fixed number of bytes."""
 
 # Field numbers of onnx.proto.
 MODEL_GRAPH, MODEL_OPSET, MODEL_FUNCTIONS = 7, 8, 25
@@ -147,26 +148,30 @@ def _read_tensor(data: memoryview, found: Contents) -> None:
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Yield the field numbers and values of a protocol buffer message."""
-    at = 0
-    while at < len(data):
+    at, end = 0, len(data)
+    while at < end:
         key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        value: int | memoryview
+        wire = key & 7
         if wire == VARINT:
-            value, at = _varint(data, at)
-        elif wire in (BYTES, FIXED32, FIXED64):
-            size = {FIXED32: 4, FIXED64: 8}.get(wire)
-            if size is None:
-                size, at = _varint(data, at)
-            value, at = data[at : at + size], at + size
-            if at > len(data):
-                raise ValueError("a field goes beyond its message")
+            number, at = _varint(data, at)
+            yield key >> 3, number
+            continue
+        if wire == BYTES:
+            size, at = _varint(data, at)
+        elif wire in FIXED:
+            size = FIXED[wire]
         else:
             raise ValueError(f"no wire type {wire}")
-        yield number, value
+        first, at = at, at + size
+        if at > end:
+            raise ValueError("a field goes beyond its message")
+        yield key >> 3, data[first:at]
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    byte = data[at]
+    if byte < 128:  # nearly all
+        return byte, at + 1
     value = shift = 0
     while True:
         byte = data[at]

@@ -93,8 +93,7 @@ def _write(
     if shares_weights:
         share_weights(graph, path)
     data = graph.SerializeToString(deterministic=True)
-    card = dataclasses.replace(
-        card,
+    card = card._replace(
         graph=output.name,
         graph_sha256=hashlib.sha256(data).hexdigest(),
         checkpoint_sha256=checkpoint.sha256(path),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiotool.progress import Progress
 
@@ -20,8 +20,7 @@ PIPE_CHUNK_SECONDS = 0.25
 """Input of one model step in seconds for pipes: shorter, because somebody may be listening."""
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """Facts about one output.
 
     Args:
@@ -33,8 +32,7 @@ class Written:
     limited: int
 
 
-@dataclass(frozen=True)
-class FileResult:
+class FileResult(NamedTuple):
     """Facts about one processed file.
 
     Args:
@@ -53,8 +51,8 @@ class FileResult:
     outputs: tuple[Written, ...]
     input_peak: float | None = None
     bandwidth_hz: float | None = None
-    warnings: tuple[str, ...] = field(default=())
-    made_by: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    made_by: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def peak(self) -> float:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from audiotool.arrays import Block
 from audiotool.audio.raw import Raw
@@ -23,8 +22,7 @@ Blocks = Callable[[int], Iterator[Block]]
 samples."""
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """A stream that is ready for one recording.
 
     Args:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError
+from audiotool.metrics.values import StemScore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,38 +30,6 @@ BLOCK = 1 << 18
 
 SILENCE = 1e-6
 """Greatest difference from the mean of a waveform that counts as silent: below the last of 20 bits."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A metric's result.
-
-    Args:
-        value: None when the pair cannot be scored.
-        reason: why, when value is None.
-    """
-
-    value: float | None
-    reason: str | None = None
-
-
-class Curve(NamedTuple):
-    """A metric over time.
-
-    Args:
-        step_s: seconds between values.
-        values: None where there is none.
-    """
-
-    step_s: float
-    values: tuple[float | None, ...]
-
-
-class StemScore(NamedTuple):
-    """A stem's score by a joint metric: one number, and its values over time."""
-
-    value: float
-    curve: Curve
 
 
 class Unscorable(Exception):

@@ -28,8 +28,9 @@ import soundfile
 
 from audiotool.errors import DependencyError
 from audiotool.extras import is_there
-from audiotool.metrics.base import Curve, JointMetric, Mixture, StemScore, Unscorable, Waveform
+from audiotool.metrics.base import JointMetric, Mixture, Unscorable, Waveform
 from audiotool.metrics.child import Child
+from audiotool.metrics.values import Curve, StemScore
 
 PYTHON = "AUDIOTOOL_MAPSS_PYTHON"
 """Environment variable: path of the interpreter of an environment that has `mapss-measures`."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from audiotool.metrics.base import Curve, Value
+from audiotool.metrics.values import Curve, Value
 
 
 @dataclass

@@ -14,7 +14,8 @@ import numpy as np
 
 from audiotool.errors import DependencyError, InputError
 from audiotool.extras import explained
-from audiotool.metrics.base import METRICS, Both, Metric, Pair, Unscorable, Value, Waveform
+from audiotool.metrics.base import METRICS, Both, Metric, Pair, Unscorable, Waveform
+from audiotool.metrics.values import Value
 
 T = TypeVar("T")
 

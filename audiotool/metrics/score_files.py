@@ -23,8 +23,6 @@ from audiotool.metrics.base import (
     NonIntrusiveMetric,
     Pair,
     Recording,
-    StemScore,
-    Value,
     Waveform,
 )
 from audiotool.metrics.pairing import FilePair
@@ -38,6 +36,7 @@ from audiotool.metrics.score import (
     measured,
     score_channels,
 )
+from audiotool.metrics.values import StemScore, Value
 from audiotool.version import __version__
 
 LONG_S = 120.0

@@ -13,11 +13,12 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 from audiotool.cores import core_count
-from audiotool.metrics.base import METRICS, JointMetric, Value
+from audiotool.metrics.base import METRICS, JointMetric
 from audiotool.metrics.child import close_children
 from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.rows import Row
 from audiotool.metrics.score_files import places_of, score_stems, sound_facts
+from audiotool.metrics.values import Value
 from audiotool.signals import end, leave_to_parent
 
 PATIENCE = 2.0

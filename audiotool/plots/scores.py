@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.errors import InputError
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 from audiotool.plots.figure import AFTER, BEFORE, new_figure
 from audiotool.report.scores import Measure, measures_of
 from audiotool.report.tracks import Track, track

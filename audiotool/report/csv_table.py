@@ -13,8 +13,8 @@ from typing import Any
 from audiotool import text
 from audiotool.audio.formats import is_output_name
 from audiotool.errors import InputError
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row, column_names, metric_names, summary
+from audiotool.metrics.values import Value
 from audiotool.report.report import Report, Run
 
 NUMBERS = (

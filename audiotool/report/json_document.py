@@ -11,8 +11,8 @@ from typing import Any
 from audiotool import json_output
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import InputError
-from audiotool.metrics.base import Curve, Value
 from audiotool.metrics.rows import Row, metric_names, summary
+from audiotool.metrics.values import Curve, Value
 from audiotool.report.report import Report, Run
 
 FORMER_SETTINGS = {"rehearse": "warm_up"}

@@ -20,8 +20,8 @@ from typing import Any
 
 from audiotool.atomic import cause, obstacle, replacing
 from audiotool.errors import InputError
-from audiotool.metrics.base import Curve
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Curve
 from audiotool.report.distributions import distribution
 from audiotool.report.gallery import Sound
 from audiotool.report.markup import Markup, data_block, element, relative_url

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from audiotool.atomic import cause
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """The place of bytes in a spool.
 
     Args:

@@ -12,7 +12,7 @@ import dataclasses
 import math
 import numbers
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -87,8 +87,7 @@ CHANGEABLE = ("mix", "max_attenuation_db")
 """Settings that may change during a stream."""
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """Output of a stream that is ready.
 
     Args:

@@ -13,11 +13,9 @@ imports nothing heavy, because the help of the commands is read from these class
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from audiotool.discovery import Catalogue
 from audiotool.errors import RecipeError
@@ -30,8 +28,7 @@ if TYPE_CHECKING:
     from audiotool.files.processor import FileProcessor
 
 
-@dataclass(frozen=True)
-class Scoring:
+class Scoring(NamedTuple):
     """The comparison of outputs with their references.
 
     Args:
@@ -136,7 +133,7 @@ class Task(ABC):
         from audiotool.engines.base import interchangeable
 
         any_order = self.scoring.any_order and bool(interchangeable(outputs.stems))
-        return dataclasses.replace(self.scoring, any_order=any_order)
+        return self.scoring._replace(any_order=any_order)
 
 
 TASKS: Catalogue[Task] = Catalogue("audiotool.tasks", Task, "task", RecipeError)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,11 +15,8 @@ from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import Inference, InferenceTask
 from audiotool.tasks.options import EnhancementOptions
 
-if TYPE_CHECKING:
-    from audiotool.pipeline import Pipeline
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DenoiseOptions(EnhancementOptions):
     """Options of `denoise`."""
 
@@ -58,31 +55,9 @@ class Denoise(InferenceTask):
             raise PlanError(f"no such enrolment: {self.enrolment}")
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
-        if self.enrolment is None:
-            return super().processor(checkpoint)
-        return PersonalInference.from_options(self.name, self.options, checkpoint, enrolment=self.enrolment)
+        return Inference.from_options(self.name, self.options, checkpoint, enrolment=self.enrolment)
 
     @property
     def enrolment(self) -> Path | None:
         """Path of the recording of the speaker to keep, None without one."""
         return None if self.options.enroll is None else like_named(self.options.enroll)
-
-
-@dataclass(frozen=True)
-class PersonalInference(Inference):
-    """Inference that keeps one speaker.
-
-    Args:
-        enrolment: a recording of that speaker, see `Pipeline.enrol`.
-    """
-
-    enrolment: Path = Path()
-
-    def load(self, threads: int | None = None) -> Pipeline:
-        pipeline = super().load(threads)
-        pipeline.enrol(self.enrolment)
-        return pipeline
-
-    def provenance(self) -> dict[str, Any]:
-        facts = super().provenance()
-        return {**facts, "settings": {**facts["settings"], "enrolment": str(self.enrolment)}}

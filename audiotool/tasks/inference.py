@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -37,6 +36,7 @@ class Inference(FileProcessor):
         device, engine: as `audiotool.load`.
         settings: keywords of `streaming.session.Settings`.
         raw: format of bare samples in pipes; None is WAV.
+        enrolment: a recording of the one speaker to keep, see `Pipeline.enrol`; None without one.
     """
 
     task: str
@@ -45,6 +45,7 @@ class Inference(FileProcessor):
     engine: EngineName = "auto"
     settings: dict[str, Any] = field(default_factory=dict)
     raw: Raw | None = None
+    enrolment: Path | None = None
 
     @classmethod
     def from_options(cls, task: str, options: TaskOptions, checkpoint: str | None, **more: Any) -> Self:
@@ -59,40 +60,46 @@ class Inference(FileProcessor):
             CheckpointError, DeviceError, DependencyError: as `audiotool.load`.
         """
         name = self.checkpoint or self.task
-        return load(name, self.device, self.task, engine=self.engine, threads=threads, **self.settings)
+        pipeline = load(name, self.device, self.task, engine=self.engine, threads=threads, **self.settings)
+        if self.enrolment is not None:
+            pipeline.enrol(self.enrolment)
+        return pipeline
 
     def open(self, threads: int | None = None) -> Process:
+        from audiotool import checkpoint
         from audiotool.audio.formats import is_mel_name
 
         pipeline = self.load(threads)
-        made_by = functools.cache(self._made_by)
+        name_at = functools.cache(lambda sample_rate: checkpoint.called(self._path(sample_rate)))
 
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             if is_mel_name(inputs[0]):
                 raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
             result = pipeline.process_file(inputs[0], target, progress, self.raw)
-            facts = made_by(result.sample_rate)
-            own = {name: fact for name, fact in facts.items() if name != "licence"}  # the report has it once
-            return dataclasses.replace(result, made_by=own)
+            used = pipeline.at(result.sample_rate)
+            made_by = {"model": name_at(result.sample_rate), "checkpoint_sha256": used.checkpoint_sha256}
+            return result._replace(made_by=made_by)
 
         return process
 
-    def _made_by(self, sample_rate: int = 0) -> dict[str, Any]:
-        """Return the checkpoint that serves recordings of a sample rate in Hz, for reports."""
+    def _path(self, sample_rate: int = 0) -> Path:
+        """Return the path of the checkpoint that serves recordings of a sample rate in Hz."""
         from audiotool import checkpoint
 
-        named = self.checkpoint
-        path = checkpoint.default_for(self.task, sample_rate) if named is None else checkpoint.resolve(named)
-        return {
-            "model": checkpoint.name_of(path) or str(path),
-            "checkpoint_sha256": checkpoint.sha256(path),
-            "licence": checkpoint.read_metadata(path).licence,
-        }
+        if self.checkpoint is None:
+            return checkpoint.default_for(self.task, sample_rate)
+        return checkpoint.resolve(self.checkpoint)
 
     def provenance(self) -> dict[str, Any]:
+        from audiotool import checkpoint
+
+        path = self._path()
+        settings = {**self.settings, "enrolment": None if self.enrolment is None else str(self.enrolment)}
         return {
-            **self._made_by(),
-            "settings": {name: value for name, value in self.settings.items() if value is not None},
+            "model": checkpoint.called(path),
+            "checkpoint_sha256": checkpoint.sha256(path),
+            "licence": checkpoint.read_metadata(path).licence,
+            "settings": {name: value for name, value in settings.items() if value is not None},
         }
 
 

@@ -134,9 +134,12 @@ def raw_rate_option(*names: str) -> Any:
 RawRate = Annotated[int | None, raw_rate_option("--raw-rate", "--rate")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class TaskOptions:
-    """Arguments and options of every task's command."""
+    """Arguments and options of every task's command.
+
+    Nothing compares or prints options; methods for that, over so many fields, would slow down every start.
+    """
 
     inputs: Annotated[
         list[str],
@@ -337,15 +340,15 @@ class TaskOptions:
         Raises:
             PlanError: the options of bare samples do not go together.
         """
-        from audiotool.audio import PIPE
-        from audiotool.audio.raw import Raw
-
         if self.raw is None:
             if self.raw_rate is not None or self.channels is not None:
                 raise PlanError(
                     "a rate and --channels are those of bare samples: say what they are with --raw"
                 )
             return None
+        from audiotool.audio import PIPE
+        from audiotool.audio.raw import Raw
+
         for name in ("format", "subtype"):
             if getattr(self, name) is not None and self.output in (None, PIPE):
                 raise PlanError(f"--raw says what standard output holds: leave --{name} out")
@@ -399,7 +402,7 @@ Residual = Annotated[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class EnhancementOptions(TaskOptions):
     """Options of tasks whose output is a cleaner version of the input: mix, greatest attenuation,
     residual."""

@@ -21,7 +21,7 @@ BACKGROUND = "background"
 """The stem that is the input minus all others."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SeparateOptions(TaskOptions):
     """Options of `separate`."""
 

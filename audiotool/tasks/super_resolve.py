@@ -12,7 +12,7 @@ from audiotool.tasks.inference import InferenceTask
 from audiotool.tasks.options import TaskOptions, a_number, raw_rate_option
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class SuperResolveOptions(TaskOptions):
     """Options of `super-resolve`."""
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from audiotool.files.kinds import Inputs, Outputs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class VocodeOptions(TaskOptions):
     """Options of `vocode`."""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
+from kit.audio import write_speech
 from typer.testing import CliRunner
 
 from audiotool.cli import app as app_module
@@ -53,6 +55,26 @@ def test_every_command_has_help_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_plain_run_imports_only_what_it_uses(tmp_path: Path) -> None:
+    """Each module costs a start of the command; these belong to other options, commands and classes."""
+    program = (
+        "import atexit, sys; from audiotool.__main__ import main\n"
+        "atexit.register(lambda: print(*sys.modules, flush=True)); main()"
+    )
+    source = write_speech(tmp_path / "in.wav", 0.2)
+    words = ("denoise", source, "-o", tmp_path / "out.wav")
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "audiotool.pipeline" in loaded, "the list is of the whole run"
+    idle = {"audiotool.batch.listing", "audiotool.batch.pool", "audiotool.batch.shards"}
+    idle |= {"audiotool.cli.metric_options", "audiotool.cli.report", "audiotool.metrics.base"}
+    idle |= {"audiotool.streaming.state", "audiotool.streaming.streams"}
+    idle |= {"asyncio", "concurrent.futures", "email", "importlib.metadata", "multiprocessing"}
+    idle |= {"pydantic", "rich", "scipy", "torch"}
+    assert not idle & loaded
 
 
 def test_help_calls_values_by_words_in_capitals() -> None:

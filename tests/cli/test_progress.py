@@ -15,8 +15,8 @@ from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
 from audiotool.batch.work import Outcome, Status, failed
 from audiotool.cli.progress import Events, batch_summary, make_watcher
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 
 pytestmark = pytest.mark.fast
 

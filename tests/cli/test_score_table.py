@@ -6,8 +6,8 @@ import pytest
 from rich.cells import cell_len
 
 from audiotool.cli.score_table import print_scores
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 
 pytestmark = pytest.mark.fast
 

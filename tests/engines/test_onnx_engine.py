@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -52,14 +51,13 @@ def write(folder: Path, model: onnx.ModelProto | bytes, **changes: object) -> Pa
     checkpoint.write_bytes(b"weights")
     states = (StateCard("held", ("batch", 1, HOP), "float32", "the last hop"),)
     card = Card("late", "denoise", 8000, HOP, HOP, HOP, states)
-    card = dataclasses.replace(
-        card,
+    card = card._replace(
         graph_sha256=hashlib.sha256(data).hexdigest(),
         checkpoint_sha256=hashlib.sha256(b"weights").hexdigest(),
     )
     path = folder / "late.onnx"
     path.write_bytes(data)
-    path.with_suffix(".json").write_text(dataclasses.replace(card, **changes).to_json())  # type: ignore[arg-type]
+    path.with_suffix(".json").write_text(card._replace(**changes).to_json())
     return path
 
 

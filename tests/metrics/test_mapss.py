@@ -15,10 +15,11 @@ from kit.audio import speech_like
 
 from audiotool.errors import DependencyError
 from audiotool.metrics import mapss
-from audiotool.metrics.base import METRICS, Curve, Mixture, Unscorable
+from audiotool.metrics.base import METRICS, Mixture, Unscorable
 from audiotool.metrics.pairing import in_best_order, pair_files
 from audiotool.metrics.score_files import score_pair
 from audiotool.metrics.score_many import score_many
+from audiotool.metrics.values import Curve
 
 NAMES = ("mapss_ps", "mapss_pm")
 RATE = 16000

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from audiotool import extras
 from audiotool.cli.app import app
 from audiotool.errors import InputError
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 from audiotool.plots.curves import plot_curves
 from audiotool.plots.figure import save
 from audiotool.plots.recordings import plot_recordings, tracks_to_plot

@@ -14,8 +14,8 @@ import soundfile
 from kit.audio import speech_like, write_speech
 from kit.browser import Browser, program
 
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 from audiotool.report.media import make_media
 from audiotool.report.page import write_page
 from audiotool.report.report import Report, Run

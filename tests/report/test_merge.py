@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from audiotool.cli.app import app
 from audiotool.errors import InputError
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 from audiotool.report.csv_table import read_csv
 from audiotool.report.merge import check_distinct, merged, missing_shards
 from audiotool.report.read import check_readable, read_report

@@ -17,8 +17,8 @@ import pytest
 from kit.audio import write_speech
 
 from audiotool.errors import InputError
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
 from audiotool.report import page
 from audiotool.report.markup import element, relative_url
 from audiotool.report.media import make_media

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from audiotool.errors import InputError
-from audiotool.metrics.base import Value
 from audiotool.metrics.rows import Row, remarks, summary
+from audiotool.metrics.values import Value
 from audiotool.report.csv_table import read_csv, to_csv
 from audiotool.report.json_document import read_json_report, to_json
 from audiotool.report.markdown_table import to_markdown

@@ -1,0 +1,36 @@
+"""What a metric gives: a number, or the reason why there is none, and numbers over time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Value(NamedTuple):
+    """A metric's result.
+
+    Args:
+        value: None when the pair cannot be scored.
+        reason: why, when value is None.
+    """
+
+    value: float | None
+    reason: str | None = None
+
+
+class Curve(NamedTuple):
+    """A metric over time.
+
+    Args:
+        step_s: seconds between values.
+        values: None where there is none.
+    """
+
+    step_s: float
+    values: tuple[float | None, ...]
+
+
+class StemScore(NamedTuple):
+    """A stem's score by a joint metric: one number, and its values over time."""
+
+    value: float
+    curve: Curve
