@@ -28,7 +28,7 @@ from audiotool import checkpoint
 from audiotool.arrays import Array, ArrayT, Block, UserArray
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
-from audiotool.audio.writer import Target
+from audiotool.audio.target import Target
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import InputError, StreamError

@@ -18,7 +18,8 @@ import torch
 from kit.audio import speech_like, write_speech
 
 import audiotool
-from audiotool.audio.writer import FileWriter, Target
+from audiotool.audio.target import Target
+from audiotool.audio.writer import FileWriter
 from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
 from audiotool.models.cleanunet import CleanUNet
 

@@ -1,12 +1,13 @@
-"""Containers and sample formats, and the choice of an output's."""
+"""Containers and sample formats, and the choice of an output's.
+
+Plans need the endings of names; libsndfile is asked, and imported, where that does not answer.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
 from pathlib import Path
-
-import soundfile
 
 from audiotool.audio import media
 from audiotool.discovery import nearest
@@ -124,6 +125,8 @@ def format_for(path: Path, asked: str | None = None) -> str:
         name = FORMATS.get(f".{asked.lower()}", name)
         if name in HEADERLESS:
             raise InputError(f"{name} has no header that says what its samples are: use {_listed_endings()}")
+        import soundfile
+
         if name not in soundfile.available_formats():
             raise InputError(
                 f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS])}"
@@ -150,6 +153,8 @@ def ending_for(format_name: str) -> str:
 @functools.cache
 def subtypes_of(format_name: str) -> list[str]:
     """Return the sample formats of a libsndfile container; cached, because the query takes a millisecond."""
+    import soundfile
+
     return list(soundfile.available_subtypes(format_name))
 
 
@@ -192,6 +197,8 @@ def _listed_endings() -> str:
 def _closest(format_name: str, preferred: str, allowed: list[str]) -> str:
     """Return the input's subtype, or the one that loses least. A codec (MP3 in a WAV) is only kept in its own
     container."""
+    import soundfile
+
     default = soundfile.default_subtype(format_name) or allowed[0]
     bits = 24 if preferred in ("FLOAT", "DOUBLE") else INTEGER_BITS.get(preferred)
     if preferred in allowed and (bits is not None or preferred in (*COMPANDED, default)):

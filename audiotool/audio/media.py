@@ -1,18 +1,20 @@
 """Read the sound of videos and of formats that libsndfile does not know: MP4, M4A, WebM, MKV, WMA, by PyAV.
 
-PyAV contains FFmpeg's libraries; it is an optional dependency, the extra `media`.
+PyAV contains FFmpeg's libraries; it is an optional dependency, the extra `media`. A plan only asks whether it
+is there. numpy, which a plan does not need, is therefore imported where samples are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from audiotool import extras
 from audiotool.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 INSTALL = extras.install("media")
 REPAIR = "pip install --force-reinstall av"
@@ -100,6 +102,8 @@ class MediaFile:
             raise InputError(f"{name} holds no sound track: there is nothing to process in it")
 
     def _begin(self, stream: Any, name: str) -> None:
+        import numpy as np
+
         codec = stream.codec_context
         if codec is None or not codec.sample_rate or not codec.channels:
             raise ValueError("its sound has no sample rate, no channels or an unknown coding")
@@ -126,6 +130,8 @@ class MediaFile:
         Raises:
             Damaged: the next samples cannot be decoded.
         """
+        import numpy as np
+
         parts, there = [self._waiting], len(self._waiting)
         try:
             while there < frames and (piece := next(self._pieces, None)) is not None:

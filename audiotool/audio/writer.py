@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -34,7 +34,6 @@ from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, mak
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_header
 from audiotool.audio.raw import ENCODINGS, Raw
 from audiotool.errors import InputError
-from audiotool.paths import is_url
 from audiotool.stdio import standard_output
 
 log = logging.getLogger(__name__)
@@ -57,36 +56,6 @@ PACKED = ("PAF", "PCM_24")
 
 CODED = ("FLAC",)
 """Containers that code every sample format."""
-
-
-class Target(NamedTuple):
-    """Paths and format of the outputs of one input.
-
-    Args:
-        stems: one path for each of the model's stems, or "-"; in a plan also a URL of an object store.
-        residual: path (or URL) for input minus output, or None.
-        format, subtype: the user's options; None keeps the input's subtype in the name's format.
-    """
-
-    stems: tuple[str | Path, ...]
-    residual: str | Path | None = None
-    format: str | None = None
-    subtype: str | None = None
-
-    @property
-    def paths(self) -> list[Path]:
-        """All files that are written, without standard output and object stores."""
-        files = (p for p in self._everything if str(p) != PIPE and not is_url(p))
-        return [p if isinstance(p, Path) else Path(p) for p in files]
-
-    @property
-    def places(self) -> list[str]:
-        """All outputs, standard output as "-"."""
-        return list(map(str, self._everything))
-
-    @property
-    def _everything(self) -> tuple[str | Path, ...]:
-        return self.stems if self.residual is None else (*self.stems, self.residual)
 
 
 class Writer(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from audiotool.audio.writer import Target
+from audiotool.audio.target import Target
 
 
 class Job(NamedTuple):

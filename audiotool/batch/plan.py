@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from audiotool.audio import PIPE, remote
 from audiotool.audio.formats import is_audio_name, is_output_name
-from audiotool.audio.writer import Target
+from audiotool.audio.target import Target
 from audiotool.batch.checks import check_apart, check_writable
 from audiotool.batch.inputs import Found, find_inputs, listed
 from audiotool.batch.job import Job

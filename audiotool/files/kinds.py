@@ -17,7 +17,7 @@ from audiotool.audio.formats import (
     readable_endings,
     subtype_for,
 )
-from audiotool.audio.writer import Target
+from audiotool.audio.target import Target
 from audiotool.errors import InputError, PlanError
 
 

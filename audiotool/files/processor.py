@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from audiotool.progress import Progress
 
 if TYPE_CHECKING:
-    from audiotool.audio.writer import Target
+    from audiotool.audio.target import Target
 
 FILE_CHUNK_SECONDS = 10.0
 """Input of one model step in seconds for files, unless `chunk_seconds` is set."""

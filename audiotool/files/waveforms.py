@@ -11,7 +11,8 @@ from typing import NamedTuple, Protocol
 from audiotool.arrays import Block
 from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
-from audiotool.audio.writer import Target, Writer, open_writer
+from audiotool.audio.target import Target
+from audiotool.audio.writer import Writer, open_writer
 from audiotool.errors import InputError
 from audiotool.files.processor import FileResult, Written
 from audiotool.progress import Progress

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from audiotool.audio.raw import Raw
-    from audiotool.audio.writer import Target
+    from audiotool.audio.target import Target
     from audiotool.checkpoint import EngineName
     from audiotool.files.kinds import Inputs, Outputs
     from audiotool.pipeline import Pipeline

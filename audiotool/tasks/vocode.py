@@ -20,7 +20,7 @@ from audiotool.tasks.options import TaskOptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from audiotool.audio.writer import Target
+    from audiotool.audio.target import Target
     from audiotool.dsp.mel import MelConfig
     from audiotool.files.kinds import Inputs, Outputs
 

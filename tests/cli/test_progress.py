@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from kit.audio import write_speech
 
-from audiotool.audio.writer import Target
+from audiotool.audio.target import Target
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
 from audiotool.batch.work import Outcome, Status, failed

@@ -10,7 +10,7 @@ import soundfile
 from kit.audio import write_speech
 
 import audiotool
-from audiotool.audio.writer import Target
+from audiotool.audio.target import Target
 from audiotool.errors import InputError
 from audiotool.files.features import MelAnalysis
 from audiotool.files.processor import FileResult, Written
