@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,7 +45,7 @@ def graph(**changes: object) -> onnx.ModelProto:
     return model
 
 
-def write(folder: Path, model: onnx.ModelProto | bytes, **changes: object) -> Path:
+def write(folder: Path, model: onnx.ModelProto | bytes, **changes: Any) -> Path:
     """A graph, its card and a checkpoint."""
     data = model if isinstance(model, bytes) else model.SerializeToString()
     checkpoint = folder / "late.safetensors"
