@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from audiotool.engines.base import Chunk
 from audiotool.streaming.carried import Carrier
 
-LOUDER = 100.0
-"""Ratio of powers from which a hop is an onset: 20 dB."""
+LOUDER = 16.0
+"""Ratio of powers from which a hop is an onset: 12 dB. With 6 dB and less more noise passes, and mixtures lose
+(docs/experiments.md, onsets)."""
 GAP_SECONDS = 0.1
 """Seconds before a hop that are not compared with it, because a sound may swell for as long."""
 SILENCE = 1e-12
@@ -22,7 +23,7 @@ Rows = NDArray[np.bool_]
 
 
 class Onsets(Carrier):
-    """Find the hops that are 20 dB louder than everything before them, the last tenth of a second left out.
+    """Find the hops that are 12 dB louder than everything before them, the last tenth of a second left out.
 
     At an onset the state of a recurrent model describes the quiet before it (hiss, digital silence) and not
     the sound that begins. Speech in noise has no onsets, nor has a word after a pause: sound as loud came
