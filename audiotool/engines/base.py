@@ -131,19 +131,20 @@ class Engine(ABC):
         """Run over the beginning of a recording (B, C, T) and return the condition `memory` of `start`."""
         raise TypeError(f"{self.name} has no warm-up")
 
-    def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
+    def forget(self, state: State, rows: NDArray[Any], memory: Any = None, share: float = 1.0) -> State:
         """Reset the recurrent state of the rows bool (B,) to its value at the beginning of a stream.
 
         Only what `warm_up` sets is reset; samples that are delayed inside the model stay.
 
         Args:
             memory: result of a warm-up, as for `start`; None resets to the beginning without one.
+            share: of the value at the beginning in the new state, 0 to 1; the rest is the state as it was.
         """
         raise TypeError(f"{self.name} has no warm-up, and forgets nothing")
 
     @property
     def forgets_quiet(self) -> bool:
-        """Whether streams reset the engine's recurrent state at an onset.
+        """Whether streams reset the engine's recurrent state at onsets, and a share of it in pauses.
 
         Streams of models with interchangeable stems do not, because the state decides which stem has which
         speaker.

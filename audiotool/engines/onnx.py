@@ -162,13 +162,15 @@ class OnnxEngine(Engine):
         found = dict(zip(self._inputs, stream.tensors or (), strict=False))
         return {name: found[name] for name in self.card.warmed_up if name in found}
 
-    def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
+    def forget(self, state: State, rows: NDArray[Any], memory: Any = None, share: float = 1.0) -> State:
         stream: _Stream = state
         if stream.tensors is None:
             return stream
         initial = self._begin(len(rows), memory or {})
         tensors = tuple(
-            np.where(rows.reshape(-1, *[1] * (held.ndim - 1)), start, held)
+            np.where(
+                rows.reshape(-1, *[1] * (held.ndim - 1)), share * start + (1 - share) * held, held
+            ).astype(held.dtype, copy=False)
             if name in self.card.warmed_up
             else held
             for name, start, held in zip(self._inputs, initial, stream.tensors, strict=True)

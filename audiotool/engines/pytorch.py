@@ -77,9 +77,9 @@ class TorchEngine(Engine):
         with self._running():
             return self.model.warm_up(self._tensor(beginning))
 
-    def forget(self, state: State, rows: NDArray[Any], memory: Any = None) -> State:
+    def forget(self, state: State, rows: NDArray[Any], memory: Any = None, share: float = 1.0) -> State:
         with self._running():
-            return self.model.forget(state, torch.from_numpy(rows).to(self.device), memory)
+            return self.model.forget(state, torch.from_numpy(rows).to(self.device), memory, share)
 
     def enrol(self, recording: Chunk) -> dict[str, Any]:
         with self._running():

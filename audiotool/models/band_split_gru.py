@@ -277,14 +277,14 @@ class BandSplitGRU(Model):
         _, level_state, _ = state["analysis"]
         return {name: state[name] for name in self.recurrences} | {"analysis": (None, level_state, None)}
 
-    def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
+    def forget(self, state: State, rows: Tensor, memory: State = None, share: float = 1.0) -> State:
         initial = self.start(memory=memory)
 
         def reset(held: Tensor | None, start: Tensor | float | None) -> Tensor | None:
             if held is None:  # the state is that of a beginning already
                 return None
             mask = rows.view(-1, *[1] * (held.dim() - 1))
-            return torch.where(mask, 0.0 if start is None else start, held)
+            return torch.where(mask, share * (0.0 if start is None else start) + (1 - share) * held, held)
 
         kept = dict(state)
         for name, parts in self.recurrences.items():

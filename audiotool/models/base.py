@@ -221,12 +221,13 @@ class Model(nn.Module):
         """
         raise TypeError(f"{self.name} has no warm-up")
 
-    def forget(self, state: State, rows: Tensor, memory: State = None) -> State:
+    def forget(self, state: State, rows: Tensor, memory: State = None, share: float = 1.0) -> State:
         """Reset the parts of a state that `warm_up` sets to those of a stream's beginning, in the rows bool
         (B,).
 
         Args:
             memory: result of a warm-up, as for `start`; None resets to the beginning without one.
+            share: of the beginning's in the new state, 0 to 1.
         """
         raise TypeError(f"{self.name} has no warm-up, and forgets nothing")
 

@@ -12,8 +12,8 @@ from audiotool.engines.base import Chunk
 from audiotool.streaming.carried import Carrier
 
 LOUDER = 16.0
-"""Ratio of powers from which a hop is an onset: 12 dB. With 6 dB and less more noise passes, and mixtures lose
-(docs/experiments.md, onsets)."""
+"""Ratio of powers from which a hop is an onset: 12 dB. With 6 dB and less more noise passes, and
+mixtures lose (docs/experiments.md)."""
 GAP_SECONDS = 0.1
 """Seconds before a hop that are not compared with it, because a sound may swell for as long."""
 SILENCE = 1e-12

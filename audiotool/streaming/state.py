@@ -32,7 +32,7 @@ from audiotool.streaming.carried import DAMAGED, Value
 from audiotool.streaming.session import Session, Settings
 from audiotool.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 KEY = "audiotool-stream"
 
 

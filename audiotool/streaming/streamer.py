@@ -11,6 +11,7 @@ latency delays when the output is returned and never shifts it.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from audiotool.engines.base import Chunk, Engine, State
 from audiotool.errors import StreamError
 from audiotool.streaming.carried import Carrier, Value
 from audiotool.streaming.onset import Onsets, Rows
+from audiotool.streaming.pauses import SHARE, Pauses, energies
 
 LONGEST_SECONDS = 10.0
 """Greatest input of one step in seconds, all rows together. Longer blocks are split, so that memory stays
@@ -137,10 +139,11 @@ class CausalStreamer(Streamer):
     Attributes:
         memory: the engine's state.
         onsets: finds onsets, at which the state is reset; None where the model has no warm-up.
+        pauses: finds pauses, after which a share of the state is; None with `onsets`.
         is_stepped_elsewhere: True where another object steps the model, see `streaming.streams`.
     """
 
-    carries: ClassVar[tuple[str, ...]] = (*Streamer.carries, "_stepped", "onsets")
+    carries: ClassVar[tuple[str, ...]] = (*Streamer.carries, "_stepped", "onsets", "pauses")
 
     def __init__(self, engine: Engine, chunk: int | None = None, **conditions: Any) -> None:
         if not engine.causal:
@@ -159,8 +162,10 @@ class CausalStreamer(Streamer):
     def reset(self) -> None:
         super().reset()
         self.memory: State = self.engine.start(**self.conditions)
-        engine, self._stepped = self.engine, 0
-        self.onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
+        self._stepped = 0
+        form = (self.engine.hop_length, self.engine.sample_rate)
+        self.onsets = Onsets(*form) if self.engine.forgets_quiet else None
+        self.pauses = Pauses(*form) if self.engine.forgets_quiet else None
 
     def state(self) -> Value:
         return {**super().state(), "memory": self.engine.pack(self.memory)}
@@ -202,11 +207,21 @@ class CausalStreamer(Streamer):
         for first, end, rows in runs:
             if rows is not None:
                 self.memory = self.engine.forget(self.memory, rows, self._memory_of_sound())
-            last = final and end == part.shape[-1]
-            output, self.memory = self.engine.step(part[..., first:end], self.memory, last)
-            self._stepped += end - first
-            outputs.append(output)
+            edges = [first, end] if self.pauses is None else self.pauses.edges(first, end)
+            for begin, stop in itertools.pairwise(edges):
+                last = final and stop == part.shape[-1]
+                outputs.append(self._run(part[..., begin:stop], last))
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+
+    def _run(self, x: Chunk, final: bool) -> Chunk:
+        """Step the engine, and reset a share of its state where a pause ends."""
+        output, self.memory = self.engine.step(x, self.memory, final)
+        self._stepped += x.shape[-1]
+        if self.pauses is not None:
+            rows = self.pauses.add(x.shape[-1], energies(x), energies(output))
+            if rows is not None and not final:
+                self.memory = self.engine.forget(self.memory, rows, self._memory_of_sound(), SHARE)
+        return output
 
     def _memory_of_sound(self) -> Any:
         """Return the memory after the warm-up, if the warm-up covers enough of the sound that begins here;

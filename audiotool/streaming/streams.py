@@ -23,6 +23,7 @@ from audiotool.arrays import Array, ArrayT, UserArray
 from audiotool.engines.base import Engine
 from audiotool.errors import StreamError
 from audiotool.streaming.onset import Onsets
+from audiotool.streaming.pauses import SHARE, energies
 from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.state import StreamState
 from audiotool.streaming.streamer import CausalStreamer
@@ -161,7 +162,10 @@ class _SharedBatch:
             return 0
         if self._onsets is not None:
             self._forget_quiet(members, self._onsets)
-        for (rows, _), output in zip(members, self._batch.step(members), strict=True):
+        outputs = list(self._batch.step(members))
+        if self._onsets is not None:
+            self._forget_pauses(members, outputs)
+        for (rows, _), output in zip(members, outputs, strict=True):
             stream = self.streams[rows]
             stream.session.receive(stream.streamer.give(output))
         return len(members)
@@ -179,6 +183,19 @@ class _SharedBatch:
             mask = np.array([begun[row] for row in rows])
             if mask.any():
                 self._batch.insert(rows, self.engine.forget(self._batch.extract(rows), mask))
+
+    def _forget_pauses(self, members: list[tuple[Rows, Any]], outputs: list[Any]) -> None:
+        """Reset a share of the state of streams after each second in which nothing was kept."""
+        given = energies(np.concatenate([x for _, x in members]))
+        kept = [energies(y) for y in outputs]
+        first = 0
+        for (rows, x), output in zip(members, kept, strict=True):
+            pauses, last = self.streams[rows].streamer.pauses, first + len(rows)
+            mask = None if pauses is None else pauses.add(x.shape[-1], given[first:last], output)
+            if mask is not None:
+                state = self.engine.forget(self._batch.extract(rows), mask, None, SHARE)
+                self._batch.insert(rows, state)
+            first = last
 
     def attach(self, stream: SharedStream) -> None:
         """Move the state of the stream's streamer into the batch."""

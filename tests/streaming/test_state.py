@@ -175,7 +175,7 @@ def edited(path: Path, edit: Any) -> Path:
 
 
 def other_format(header: dict[str, Any], arrays: dict[str, Any]) -> None:
-    header["format"] = 2
+    header["format"] = 1
 
 
 def no_rate(header: dict[str, Any], arrays: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ def test_files_that_hold_no_state_are_refused(denoiser: Pipeline, tmp_path: Path
     live = denoiser.live(16000)
     live.feed(np.zeros(1000))
     live.state().save(tmp_path / "a.safetensors")
-    with pytest.raises(InputError, match="format 2" if edit is other_format else "not the state") as caught:
+    with pytest.raises(InputError, match="format 1" if edit is other_format else "not the state") as caught:
         StreamState.load(edited(tmp_path / "a.safetensors", edit))
     assert "\n" not in str(caught.value)
 
