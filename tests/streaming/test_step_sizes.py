@@ -42,7 +42,7 @@ def test_hops_that_come_together_are_one_step(name: str, monkeypatch: pytest.Mon
     """The output is that of hops one by one."""
     model = build(name)
     hop = model.hop_length
-    counts = [1, 1, 25, 3, 0, 2, 40, 1]
+    counts = [1, 1, 25, 3, 0, 2, 20, 1]  # less than a second, at whose end denoisers look back
     x = make_input(model, sum(counts) * hop + 3)
     plain = outputs(causal_stream(model), x)
     stream = Counted(monkeypatch, model)
@@ -57,13 +57,23 @@ def test_hops_that_come_together_are_one_step(name: str, monkeypatch: pytest.Mon
 
 
 def test_a_step_is_of_bounded_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build("band-split-gru")
+    model = build("band-split-gru", stems=("speaker1", "speaker2"))
     longest = round(LONGEST_SECONDS * model.sample_rate)
     x = make_input(model, 2 * longest + 5 * model.hop_length)
     _, steps = Counted(monkeypatch, model).feed(x)
     assert sum(steps) == x.shape[-1]
     assert max(steps) <= longest
     assert len(steps) == 3
+
+
+def test_steps_of_a_denoiser_end_at_whole_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("band-split-gru")
+    second = round(model.sample_rate / model.hop_length) * model.hop_length
+    stream = Counted(monkeypatch, model)
+    _, steps = stream.feed(make_input(model, 2 * second + 5 * model.hop_length))
+    assert steps == [second, second, 5 * model.hop_length]
+    _, steps = stream.feed(make_input(model, second))
+    assert steps == [second - 5 * model.hop_length, 5 * model.hop_length]
 
 
 def test_a_step_has_the_requested_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
