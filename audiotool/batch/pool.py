@@ -11,6 +11,7 @@ import os
 import queue
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ log = logging.getLogger(__name__)
 
 MAX_START_FAILURES = 3
 """Number of workers that may die without having finished a job before the batch fails."""
+
+PROGRESS_SECONDS = 0.1
+"""Least time between two messages of a worker about its progress in a file, because each wakes the parent."""
 
 PATIENCE = 10.0
 """Seconds that terminated workers have to remove unfinished outputs."""
@@ -112,7 +116,10 @@ class Pool:
             self.watcher.advanced(self._jobs[worker.index], *values)
             return
         if kind == "finished" and worker.index is not None:
-            self._finish(values[0])
+            outcome, advance = values
+            if advance is not None:
+                self.watcher.advanced(self._jobs[worker.index], *advance)
+            self._finish(outcome)
         self._assign(worker)
 
     def _assign(self, worker: _Worker) -> None:
@@ -166,6 +173,25 @@ class Pool:
                 remove_leftovers(folder)
 
 
+class _Progress:
+    """Progress callback of one job, which tells the parent now and then.
+
+    Attributes:
+        untold: the last progress if the parent was not told; it goes with the outcome.
+    """
+
+    def __init__(self, pipe: connection.Connection) -> None:
+        self._pipe = pipe
+        self._told = time.monotonic()
+        self.untold: tuple[int, int | None] | None = None
+
+    def __call__(self, done: int, total: int | None) -> None:
+        self.untold = (done, total)
+        if time.monotonic() - self._told >= PROGRESS_SECONDS:
+            self._pipe.send(("advanced", done, total))
+            self._told, self.untold = time.monotonic(), None
+
+
 class _ToParent(QueueHandler):
     """Log handler that sends a worker's records to the parent, which shows them."""
 
@@ -198,8 +224,9 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int, environment:
         pipe.send(("ready",))
         while True:
             job = pipe.recv()
-            outcome = do(job, process, work, lambda done, total: pipe.send(("advanced", done, total)))
-            pipe.send(("finished", outcome))
+            progress = _Progress(pipe)
+            outcome = do(job, process, work, progress)
+            pipe.send(("finished", outcome, progress.untold))
     except (EOFError, BrokenPipeError):
         # The parent has finished, or is gone.
         return

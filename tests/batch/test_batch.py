@@ -368,6 +368,19 @@ def test_modules_that_workers_share_begin_no_threads() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_the_process_that_plans_needs_no_arrays(folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import atexit, sys; from audiotool.__main__ import main\n"
+        "atexit.register(lambda: print(*sys.modules, flush=True)); main()"
+    )
+    words = ("denoise", folder, "-o", tmp_path / "out", "--jobs", "2", "--quiet")
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "audiotool.batch.pool" in loaded, "the list is of the whole run"
+    assert not {"numpy", "onnxruntime", "soundfile"} & loaded
+
+
 def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
     layout = Layout(output=str(tmp_path / "out"), reference=str(folder))
     work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"), Scoring(("si_sdr",), "si_sdr"))
