@@ -170,9 +170,8 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
     Raises:
         InputError: the asked subtype is unknown, or not possible in the container or at this sample rate.
     """
-    allowed = subtypes_of(format_name)
     if asked is not None:
-        subtype = asked.upper()
+        subtype, allowed = asked.upper(), subtypes_of(format_name)
         if subtype not in allowed:
             raise InputError(
                 f"{format_name} holds no samples of type '{asked}'{nearest(subtype, allowed)}"
@@ -181,7 +180,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
     elif ending.lower() == ".opus":
         subtype = "OPUS"
     else:
-        subtype = _closest(format_name, preferred, allowed)
+        subtype = _closest(format_name, preferred)
     if subtype == "OPUS" and sample_rate not in OPUS_RATES:
         raise InputError(
             f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
@@ -194,15 +193,17 @@ def _listed_endings() -> str:
     return ", ".join(FORMATS)
 
 
-def _closest(format_name: str, preferred: str, allowed: list[str]) -> str:
+def _closest(format_name: str, preferred: str) -> str:
     """Return the input's subtype, or the one that loses least. A codec (MP3 in a WAV) is only kept in its own
     container."""
     import soundfile
 
-    default = soundfile.default_subtype(format_name) or allowed[0]
+    default = soundfile.default_subtype(format_name) or subtypes_of(format_name)[0]
     bits = 24 if preferred in ("FLOAT", "DOUBLE") else INTEGER_BITS.get(preferred)
-    if preferred in allowed and (bits is not None or preferred in (*COMPANDED, default)):
+    is_kept = bits is not None or preferred in (*COMPANDED, default)
+    if is_kept and soundfile.check_format(format_name, preferred):
         return preferred
+    allowed = subtypes_of(format_name)
     integers = sorted((s for s in allowed if s in INTEGER_BITS), key=lambda s: INTEGER_BITS[s])
     if bits is None or not integers:
         return default
