@@ -169,3 +169,9 @@ def test_the_doctor_finds_the_light_installation_well(light: LightInstallation) 
     assert found["numpy"]["status"] == found["onnxruntime"]["status"] == "ok"
     assert "audiotool-speech[torch]" in found["extra torch"]["detail"]
     assert not [f for f in found.values() if f["status"] == "problem"]
+
+
+def test_the_bare_network_names_its_extra(light: LightInstallation) -> None:
+    lines = ("import audiotool", "try: audiotool.load_model('denoise-16k')")
+    program = "\n".join((*lines, "except audiotool.DependencyError as error: print(error)"))
+    assert "pip install 'audiotool-speech[torch]'" in light.run("-c", program).stdout

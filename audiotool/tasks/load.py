@@ -96,10 +96,13 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
 
     Raises:
         CheckpointError, DeviceError: as `load`.
+        DependencyError: torch is not installed.
     """
     from audiotool import checkpoint
     from audiotool.device import find_device
+    from audiotool.extras import require
 
+    require("torch", "load_model")
     return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
 
 
