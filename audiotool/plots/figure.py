@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,15 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         InputError: the file cannot be written, or the disk is full.
     """
+    drawn = io.BytesIO()
+    # A character that the fonts do not have is drawn as a box, without a warning.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(drawn, format=path.suffix.lower()[1:], dpi=RESOLUTION)
     try:
-        # A character that the fonts do not have is drawn as a box, without a warning.
-        with replacing(path) as file, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph")
-            figure.savefig(file, format=path.suffix.lower()[1:], dpi=RESOLUTION)
+        # Not by matplotlib: on a full disk its PDF raises errors of its own.
+        with replacing(path) as file:
+            file.write(drawn.getbuffer())
     except OSError as error:
         raise InputError(f"cannot write {path}: {cause(error)}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 from audiotool.atomic import cause
-from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
+
+log = logging.getLogger(__name__)
 
 
 class Place(NamedTuple):
@@ -48,35 +50,53 @@ class Spool:
         self._folder = folder
         self._file: Any = None
         self._size = 0
+        self._is_full = False
 
     def keep(self, row: Row) -> Row:
         """Move the pictures and sounds of a row to disk; return the row.
 
-        Raises:
-            InputError: the disk is full.
+        On a full disk this row and all later ones lose them, which is logged once: outputs and scores are
+        worth more, and need the rest of the disk.
         """
-        if row.media is not None:
+        if self._is_full:
+            row.media = None
+        if row.media is None:
+            return row
+        begin = self._size
+        try:
             clips = [
                 replace(clip, picture=self._put(clip.picture), sound=clip.sound and self._put(clip.sound))
                 for clip in row.media.clips
             ]
+        except OSError as error:
+            row.media = None
+            self._is_full = True
+            self._free_from(begin)
+            log.warning("%s and later files are not shown in the page: %s", row.name, cause(error))
+        else:
             row.media = replace(row.media, clips=tuple(clips))
         return row
 
     def _put(self, blob: Blob) -> Place:
         if isinstance(blob, Place):
             return blob
-        try:
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(dir=self._existing())  # noqa: SIM115 - see `__exit__`
-            self._file.seek(self._size)
-            self._file.write(blob)
-            self._file.flush()
-        except OSError as error:
-            raise InputError(f"cannot keep the pictures of the report: {cause(error)}") from error
+        if self._file is None:
+            # What a full disk leaves in a buffer would be written, and fail, at each later use of the file.
+            folder = self._existing()
+            self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - see `__exit__`
+        self._file.seek(self._size)
+        rest = memoryview(blob)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         place = Place(self._file, self._size, len(blob))
         self._size += len(blob)
         return place
+
+    def _free_from(self, size: int) -> None:
+        """Free what lies behind an offset: the part of a row that could be written."""
+        self._size = size
+        if self._file is not None:
+            self._file.truncate(size)
 
     def __enter__(self) -> Spool:
         return self

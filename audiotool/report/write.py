@@ -43,12 +43,19 @@ def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = N
     Args:
         sound: where the sound of a page is; its pictures are the rows' `media`.
     Raises:
-        InputError: see `check_paths`; or a folder cannot be written or the disk is full.
+        InputError: see `check_paths`; or a folder cannot be written or the disk is full. Every other
+            report is written before.
     """
     check_paths(paths)
+    failed: list[InputError] = []
     for path in paths:
         ending = path.suffix.lower()
-        if ending == PAGE:
-            write_page(path, report, sound or "none")
-        else:
-            write_text(path, TEXTS[ending](report))
+        try:
+            if ending == PAGE:
+                write_page(path, report, sound or "none")
+            else:
+                write_text(path, TEXTS[ending](report))
+        except InputError as error:
+            failed.append(error)
+    if failed:
+        raise failed[0]

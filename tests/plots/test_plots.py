@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
+from kit.disk import largest_file
 from typer.testing import CliRunner, Result
 
 from audiotool import extras
@@ -144,6 +145,16 @@ def test_curves_of_a_run_and_of_one_that_has_just_begun(tmp_path: Path) -> None:
     save(figure, tmp_path / "curves.png")
     save(plot_curves([], []), tmp_path / "empty.png")
     assert (tmp_path / "empty.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
+@pytest.mark.parametrize("size", [100, 3000, 5000])
+def test_a_full_disk_is_one_line(tmp_path: Path, ending: str, size: int) -> None:
+    values = [{"step": step, "loss": 1 / step} for step in range(1, 200)]
+    figure = plot_curves(values, [])
+    with largest_file(size), pytest.raises(InputError, match="cannot write"):
+        save(figure, tmp_path / f"plot{ending}")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

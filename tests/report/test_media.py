@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
+from kit.disk import largest_file
 
 from audiotool.metrics.rows import Row
 from audiotool.report.gallery import add_media, sound_that_fits
@@ -144,6 +145,18 @@ def test_pictures_are_kept_on_the_disk(tmp_path: Path, row: Row, jobs: int) -> N
             ]
             assert not any(isinstance(clip.picture, bytes) for clip in made.media.clips)
         assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_costs_pictures_alone(tmp_path: Path, row: Row, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [Row(name, facts=dict(row.facts)) for name in "abc"]
+    with Spool(tmp_path) as spool:
+        with largest_file(60_000):
+            add_media(rows, "embed", spool)
+        kept = [clip for row in rows if row.media is not None for clip in row.media.clips]
+        assert [row.media is not None for row in rows] == [True, False, False]
+        assert all(content(clip.picture).startswith(b"\x89PNG") for clip in kept)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("b and later files are not shown in the page: the file is larger")
 
 
 def test_sound_is_embedded_while_it_is_small(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from kit.disk import largest_file
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, remarks, summary
@@ -141,6 +142,13 @@ def test_markdown_of_hostile_names(rows: list[Row]) -> None:
     assert len(table) == 5
     assert "- b, c: no stoi: the reference is silent" in text
     assert "No files." in to_markdown(Report([]))
+
+
+def test_a_report_that_fails_leaves_the_others(rows: list[Row], tmp_path: Path) -> None:
+    names = ("page.html", "r.json", "r.csv", "r.md")
+    with largest_file(4000), pytest.raises(InputError, match=r"cannot write .*page.html: "):
+        write_reports([tmp_path / name for name in names], Report(rows))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.json", "r.md"]
 
 
 def test_every_checkpoint_is_named(rows: list[Row], tmp_path: Path) -> None:
