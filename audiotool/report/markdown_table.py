@@ -21,7 +21,8 @@ def to_markdown(report: Report) -> str:
     rows = report.rows
     metrics = list(dict.fromkeys(name for row in rows for name in row.values))
     facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
-    lines = [f"# audiotool report: {len(rows)} file{'' if len(rows) == 1 else 's'}", ""]
+    count = len(report.recordings())
+    lines = [f"# audiotool report: {count} file{'' if count == 1 else 's'}", ""]
     lines += [f"- {name}: {escaped(on_one_line(value))}" for name, value in _known(report)]
     lines += ["", *_table(rows, metrics, facts)] if rows else ["", "No files."]
     notes = [f"- {escaped(row.name)}: {escaped(note)}" for row in rows for note in _remarks(row)]

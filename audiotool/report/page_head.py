@@ -25,7 +25,7 @@ def title(report: Report) -> str:
     except ValueError:
         words = []
     what = words[1].capitalize() if len(words) > 1 else "Report"
-    count = len(report.rows)
+    count = len(report.recordings())
     return f"{what}, {count} file{'' if count == 1 else 's'}"
 
 
@@ -46,13 +46,13 @@ def head(report: Report, measures: Sequence[Measure]) -> Markup:
 
 def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, object, object]]:
     """Return (name, value, small text below it) of each total."""
-    rows, run = report.rows, report.run
+    rows, run = report.recordings(), report.run
     seconds = [s for row in rows if not is_failed(row) and (s := seconds_of(row)) is not None]
     failures = sum(map(is_failed, rows))
     skipped = sum(status(row) == "skipped" for row in rows)
-    totals: list[tuple[str, object, object]] = [
-        ("files", len(rows), f"{skipped} were there" if skipped else "")
-    ]
+    below = [f"{skipped} were there"] if skipped else []
+    below += [f"{len(report.rows)} stems"] if len(rows) < len(report.rows) else []
+    totals: list[tuple[str, object, object]] = [("files", len(rows), ", ".join(below))]
     if seconds:
         totals.append(("audio", _duration(math.fsum(seconds)), ""))
     totals.append(("failed", failures, ""))
@@ -61,7 +61,7 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     if run.elapsed_s and processed:
         elapsed = f"in {_duration(run.elapsed_s)}"
         totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", elapsed))
-    found = summary(rows)
+    found = summary(report.rows)
     for measure in measures:
         mean, before = found[measure.name]["mean"], found.get(f"{measure.name}_noisy", {}).get("mean")
         if mean is not None:

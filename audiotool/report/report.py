@@ -66,6 +66,14 @@ class Report:
     command: str = "evaluate"
     failures: Sequence[Mapping[str, Any]] | None = None
 
+    def recordings(self) -> list[Row]:
+        """Return one row of each recording: the stems of one have a row each."""
+        found: dict[object, Row] = {}
+        for n, row in enumerate(self.rows):
+            job = [row.facts.get(name) for name in ("input", "checkpoint_sha256", "elapsed_seconds")]
+            found.setdefault(n if None in (job[0], job[2]) else str(job), row)
+        return list(found.values())
+
     def checkpoints(self) -> dict[str, str | None]:
         """Return model -> hash of the checkpoint's file, of the run and of all rows."""
         made = [{"model": self.run.model, "checkpoint_sha256": self.run.checkpoint_sha256}]

@@ -12,6 +12,7 @@ from kit.disk import largest_file
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, remarks, summary
 from audiotool.metrics.values import Value
+from audiotool.report import page_head
 from audiotool.report.csv_table import read_csv, to_csv
 from audiotool.report.json_document import read_json_report, to_json
 from audiotool.report.markdown_table import to_markdown
@@ -142,6 +143,23 @@ def test_markdown_of_hostile_names(rows: list[Row]) -> None:
     assert len(table) == 5
     assert "- b, c: no stoi: the reference is silent" in text
     assert "No files." in to_markdown(Report([]))
+
+
+def test_stems_of_a_recording_are_one_file() -> None:
+    def stem(recording: str, name: str, elapsed_s: float) -> Row:
+        facts = {"input": recording, "output": name, "seconds": 2.0, "elapsed_seconds": elapsed_s}
+        return Row(f"{recording}: {name}", facts=facts)
+
+    rows = [stem(mixture, f"{n}.wav", 0.4) for mixture in "ab" for n in (1, 2)]
+    scored = [Row(name, facts={"elapsed_seconds": 0.1}) for name in "cd"]
+    again = [stem("a", "other.wav", 0.7)]
+    assert len(Report([*rows, *scored, *again]).recordings()) == 5
+    report = Report(rows, Run("audiotool separate a b", elapsed_s=2.0))
+    assert to_markdown(report).startswith("# audiotool report: 2 files")
+    head = str(page_head.head(report, []))
+    assert "Separate, 2 files" in head
+    assert "4 stems" in head
+    assert "4.0 s" in head
 
 
 def test_a_report_that_fails_leaves_the_others(rows: list[Row], tmp_path: Path) -> None:
