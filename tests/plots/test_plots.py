@@ -150,7 +150,7 @@ def test_curves_of_a_run_and_of_one_that_has_just_begun(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".png", ".svg", ".pdf"])
 @pytest.mark.parametrize("size", [100, 3000, 5000])
 def test_a_full_disk_is_one_line(tmp_path: Path, ending: str, size: int) -> None:
-    values = [{"step": step, "loss": 1 / step} for step in range(1, 200)]
+    values = [{"step": str(step), "loss": str(1 / step)} for step in range(1, 200)]
     figure = plot_curves(values, [])
     with largest_file(size), pytest.raises(InputError, match="cannot write"):
         save(figure, tmp_path / f"plot{ending}")
