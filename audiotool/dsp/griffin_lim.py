@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiotool.dsp.mel import MelConfig
@@ -92,21 +94,36 @@ class StreamingGriffinLim(nn.Module):
     the frames after it, because each iteration adds as many frames of latency. One frame was measured to be
     as good as all three (docs/vocoders.md).
 
+    Where magnitudes are predicted from a mel, only the mel is certain. Given its filterbank, an iteration
+    takes a part of the magnitudes that it finds, and scales them, band by band, to the given mel:
+
+        m[n] = freedom |t[n]| + (1 - freedom) magnitude[n],  times the bins' shares of mel[n] / mel of m[n]
+
     Args:
         n_fft, hop_length: samples, as the spec's.
         iterations: number of iterations; all frames of a chunk are processed together.
         lookahead: number of frames after a frame on which its iteration depends.
         momentum: momentum of the fast algorithm; 0 gives Griffin and Lim's.
+        freedom: part of the magnitudes that an iteration takes, 0 to 1; 0 keeps those given.
+        bank: filterbank (F, n_mels) of the mel, with which `forward` then needs mels.
 
-    State: for each iteration a tuple (segments, magnitude, previous): windowed segments that overlap later
-    frames, then magnitudes and last projections of the frames that are not complete.
+    State: for each iteration a tuple (segments, given, previous): windowed segments that overlap later
+    frames, then magnitudes (behind them the mel's bands) and last projections of the frames that are not
+    complete.
     """
 
     weight: Tensor
     window: Tensor
 
     def __init__(
-        self, n_fft: int, hop_length: int, iterations: int, lookahead: int = 1, momentum: float = MOMENTUM
+        self,
+        n_fft: int,
+        hop_length: int,
+        iterations: int,
+        lookahead: int = 1,
+        momentum: float = MOMENTUM,
+        freedom: float = 0.0,
+        bank: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
@@ -118,6 +135,15 @@ class StreamingGriffinLim(nn.Module):
             power[begin:end] += window.square()[begin - offset : end - offset]
         self.register_buffer("window", window, persistent=False)
         self.register_buffer("weight", window / power.clamp(min=1e-2), persistent=False)
+        self.freedom = freedom
+        if freedom:
+            if bank is None:
+                raise ValueError("magnitudes are free only where a mel is given: its filterbank is missing")
+            self.register_buffer("bank", torch.from_numpy(bank), persistent=False)
+            self.register_buffer("shares", torch.from_numpy(_shares(bank)), persistent=False)
+
+    bank: Tensor
+    shares: Tensor
 
     def _overlaps(self) -> list[tuple[int, int, int]]:
         """Return begin, end and offset of the samples of a frame that each overlapping frame covers, oldest
@@ -125,20 +151,28 @@ class StreamingGriffinLim(nn.Module):
         offsets = [n * self.hop_length for n in range(-self.past, self.lookahead + 1)]
         return [(max(0, offset), min(self.n_fft, self.n_fft + offset), offset) for offset in offsets]
 
-    def forward(self, spec: Tensor, state: Any = None, final: bool = False) -> tuple[Tensor, Any]:
-        """Improve the phases of complex (B, F, frames) -> (B, F, frames complete so far)."""
+    def forward(
+        self, spec: Tensor, state: Any = None, final: bool = False, mel: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """Improve the phases of complex (B, F, frames) -> (B, F, frames complete so far).
+
+        Args:
+            mel: magnitudes of the mel (B, n_mels, frames), not their logarithms, where they are needed.
+        """
         states = [None] * self.iterations if state is None else list(state)
         spec = spec.transpose(1, 2)
-        magnitude, previous = spec.abs(), None
+        given, previous = spec.abs(), None
+        if mel is not None and self.freedom:
+            given = torch.cat((given, mel.transpose(1, 2)), dim=-1)
         for n in range(self.iterations):
             if torch.compiler.is_exporting():
-                spec, magnitude, previous, states[n] = self._exported(spec, magnitude, previous, states[n])
+                spec, given, previous, states[n] = self._exported(spec, given, previous, states[n])
                 continue
-            spec, magnitude, previous, states[n] = self._iterate(spec, magnitude, previous, states[n], final)
+            spec, given, previous, states[n] = self._iterate(spec, given, previous, states[n], final)
         return spec.transpose(1, 2), tuple(states)
 
     def _iterate(
-        self, spec: Tensor, magnitude: Tensor, previous: Tensor | None, state: Any, final: bool
+        self, spec: Tensor, given: Tensor, previous: Tensor | None, state: Any, final: bool
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
         """Compute an iteration of a spec (B, frames, F), with the last projection (B, frames, F, 2)."""
         segments = self._segments(spec)
@@ -147,31 +181,39 @@ class StreamingGriffinLim(nn.Module):
         if state is None:
             segments = F.pad(segments, (0, 0, self.past, 0))
         else:
-            segments, magnitude, previous = (
-                torch.cat(pair, dim=1) for pair in zip(state, (segments, magnitude, previous), strict=True)
+            segments, given, previous = (
+                torch.cat(pair, dim=1) for pair in zip(state, (segments, given, previous), strict=True)
             )
         if final:
             segments = F.pad(segments, (0, 0, 0, self.lookahead))
         frames = max(0, segments.shape[1] - self.past - self.lookahead)
-        kept = tuple(x[:, frames:].clone() for x in (segments, magnitude, previous))
-        magnitude, previous = magnitude[:, :frames], previous[:, :frames]
+        kept = tuple(x[:, frames:].clone() for x in (segments, given, previous))
+        given, previous = given[:, :frames], previous[:, :frames]
         # Real and imaginary parts as a last axis: complex arithmetic with real factors takes twice as long.
         projected = target = self._project(segments, frames, spec)
         if previous.shape[-1]:
             target = torch.lerp(previous, projected, 1 + self.momentum)
         real, imaginary = target.unbind(-1)
-        power = torch.addcmul(real * real, imaginary, imaginary)
-        scale = power.clamp_(min=TINY**2).rsqrt_() * magnitude
-        return torch.view_as_complex(target * scale[..., None]), magnitude, projected, kept
+        power = torch.addcmul(real * real, imaginary, imaginary).clamp_(min=TINY**2)
+        scale = self._scale(power, given) if self.freedom else power.rsqrt_() * given
+        return torch.view_as_complex(target * scale[..., None]), given, projected, kept
+
+    def _scale(self, power: Tensor, given: Tensor) -> Tensor:
+        """Return the factors that give a target of this power magnitudes with the given mel."""
+        magnitude, mel = given.split((len(self.bank), self.bank.shape[1]), dim=-1)
+        length = power.sqrt()
+        mixed = self.freedom * length + (1 - self.freedom) * magnitude
+        gain = mel / (mixed @ self.bank).clamp(min=TINY)
+        return mixed * (gain @ self.shares) / length
 
     def _exported(
-        self, spec: Tensor, magnitude: Tensor, previous: Tensor | None, state: Any
+        self, spec: Tensor, given: Tensor, previous: Tensor | None, state: Any
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
         """Compute `_iterate` in the steady state by few operations, for graphs; projections are complex."""
         ahead, waiting = self.lookahead, self.past + self.lookahead
         segments = torch.cat((state[0], self._segments(spec)), dim=1)
-        magnitude = torch.cat((state[1], magnitude), dim=1)
-        held_segments, held_magnitude = segments[:, -waiting:], magnitude[:, magnitude.shape[1] - ahead :]
+        given = torch.cat((state[1], given), dim=1)
+        held_segments, held = segments[:, -waiting:], given[:, given.shape[1] - ahead :]
         sums = segments[:, self.past : -ahead or None]
         for n, (begin, end, offset) in enumerate(self._overlaps()):
             if offset:
@@ -184,10 +226,10 @@ class StreamingGriffinLim(nn.Module):
             carried = torch.view_as_real(before[:, before.shape[1] - ahead :])
             before = before[:, : -ahead or None]
             target = before + (projected - before) * (1 + self.momentum)
-        magnitude = magnitude[:, : -ahead or None]
-        power = target.real * target.real + target.imag * target.imag
-        spec = target * (magnitude / power.clamp(min=TINY**2).sqrt())
-        return spec, magnitude, projected, tuple(x.clone() for x in (held_segments, held_magnitude, carried))
+        given = given[:, : -ahead or None]
+        power = (target.real * target.real + target.imag * target.imag).clamp(min=TINY**2)
+        scale = self._scale(power, given) if self.freedom else given / power.sqrt()
+        return target * scale, given, projected, tuple(x.clone() for x in (held_segments, held, carried))
 
     def _segments(self, spec: Tensor) -> Tensor:
         """Synthesise frames (B, frames, F) into windowed segments (B, frames, n_fft)."""
@@ -204,3 +246,11 @@ class StreamingGriffinLim(nn.Module):
             if offset:
                 sums[..., begin:end] += segments[:, n : n + frames, begin - offset : end - offset]
         return torch.view_as_real(torch.fft.rfft(sums * self.weight))
+
+
+def _shares(bank: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the shares of bands in each bin, (n_mels, F); a bin outside all bands has the nearest one's."""
+    total, bins = bank.sum(1), np.arange(len(bank))
+    distance = np.abs(bins[:, None] - bins) + np.where(total > 0, 0, len(bank))
+    shares = (bank / np.maximum(total, TINY)[:, None])[distance.argmin(1)]
+    return np.ascontiguousarray(shares.T, dtype=np.float32)

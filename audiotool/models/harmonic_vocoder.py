@@ -13,7 +13,7 @@ and no discriminator. For bin k at f_k Hz and the nearest harmonic h,
 
 where the comb is the log main lobe of the Hann window round each harmonic and a cosine of period F0, and
 - pi k moves the phase from the frame's centre to its beginning. Finally M is scaled so that its mel equals
-the given one.
+the given one; with `freedom`, each iteration does so too.
 
 Each iteration adds a look-ahead of one frame to the latency. Iterations also amplify rounding: with other
 chunk sizes, the bundled network's output changes by up to 1.5e-3 of its peak.
@@ -37,6 +37,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Fraction, Hertz, Seed, Width
 from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim
+from audiotool.dsp.mel import filterbank
 from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
@@ -78,6 +79,7 @@ class HarmonicVocoderConfig:
         iterations: number of Griffin-Lim iterations.
         lookahead: frames of look-ahead of an iteration.
         momentum: momentum of the iterations.
+        freedom: part of the magnitudes that an iteration may change as far as they have the given mel.
         seed: seed of the noise.
     """
 
@@ -91,6 +93,7 @@ class HarmonicVocoderConfig:
     iterations: Depth = 24
     lookahead: Extent = 1
     momentum: Fraction = MOMENTUM
+    freedom: Fraction = 0.0
     seed: Seed = 0
 
     def __post_init__(self) -> None:
@@ -182,7 +185,7 @@ class HarmonicVocoder(Vocoder):
         centres = torch.linspace(math.log(c.fmin), math.log(c.fmax), c.pitch_bins)
         self.register_buffer("centres", centres, persistent=False)
         self.iterations = StreamingGriffinLim(
-            mel.n_fft, mel.hop_length, c.iterations, c.lookahead, c.momentum
+            mel.n_fft, mel.hop_length, c.iterations, c.lookahead, c.momentum, c.freedom, filterbank(mel)
         )
         self.inverse = StreamingISTFT(mel.n_fft, mel.hop_length, padding=mel.padding)
         self.latency = latency_of(self.input_span, self.upsampling)
@@ -200,7 +203,7 @@ class HarmonicVocoder(Vocoder):
         state = dict.fromkeys(("backbone", "phase", "iterations", "inverse")) if state is None else state
         prediction, backbone = self.predict(x, state["backbone"])
         spec, phase = self.initial(prediction, state["phase"])
-        spec, iterations = self.iterations(spec, state["iterations"], final)
+        spec, iterations = self.iterations(spec, state["iterations"], final, x.exp())
         # Only frames before and after the stream have magnitude 0 in all bands.
         present = (spec.abs().amax(1) > 0).to(x.dtype)
         y, inverse = self.inverse(spec, state["inverse"], final, present)
