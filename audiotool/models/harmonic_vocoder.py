@@ -16,7 +16,7 @@ where the comb is the log main lobe of the Hann window round each harmonic and a
 the given one; with `freedom`, each iteration does so too.
 
 Each iteration adds a look-ahead of one frame to the latency. Iterations also amplify rounding: with other
-chunk sizes, the bundled network's output changes by up to 1.5e-3 of its peak.
+chunk sizes, the output of `harmonic-vocoder-22k` changes by up to 1.5e-3 of its peak.
 
 References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
 2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
@@ -153,7 +153,8 @@ class HarmonicVocoder(Vocoder):
     """Frames of a live step: most of a step's time is the same for one frame as for four."""
     drain_value = -1000.0
     """Value of frames after the stream: a logarithm whose magnitude is 0."""
-    rounding = 5e-3
+    rounding = 2e-2
+    """That of noise, in which rounding moves F0 by a step of its grid now and then."""
     state_meanings: ClassVar[dict[str, str]] = {
         "backbone": "features that a layer's next convolution needs",
         "phase.0": "cycles of F0 so far, without the whole ones",

@@ -9,7 +9,7 @@ import torch
 from kit.audio import speech_like
 
 from audiotool.dsp.griffin_lim import StreamingGriffinLim, griffin_lim, magnitude_of
-from audiotool.dsp.mel import PRESETS, MelConfig
+from audiotool.dsp.mel import PRESETS, MelConfig, filterbank
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.dsp.stft import stft
 
@@ -98,3 +98,41 @@ def test_an_iteration_waits_for_its_lookahead() -> None:
     assert beginning.shape[-1] == 20 - 5 * 2
     whole, _ = iterate(spec, final=True)
     assert torch.allclose(torch.cat((beginning, rest), dim=-1), whole, atol=1e-4)
+
+
+def free(iterations: int) -> StreamingGriffinLim:
+    return StreamingGriffinLim(512, 128, iterations, freedom=0.8, bank=filterbank(MEL))
+
+
+def test_free_magnitudes_keep_the_mel_and_are_more_consistent() -> None:
+    """Magnitudes smeared over the bands, as from a mel alone."""
+    bank = torch.from_numpy(filterbank(MEL))
+    spec = spectrum()
+    mel = bank.T @ spec.abs()
+    smeared = (bank / bank.sum(1, keepdim=True).clamp(min=1e-9)) @ (mel / bank.sum(0)[:, None])
+    generator = torch.Generator().manual_seed(0)
+    start = torch.polar(smeared, 2 * torch.pi * torch.rand(spec.shape, generator=generator))
+    kept = StreamingGriffinLim(512, 128, 16)(start, final=True)[0]
+    found = free(16)(start, final=True, mel=mel)[0]
+    assert inconsistency(found) < 0.95 * inconsistency(kept)
+    inner = slice(20, -20)
+    assert ((bank.T @ found.abs() - mel)[..., inner].abs().mean()) < 0.1 * mel[..., inner].mean()
+    assert torch.equal(free(0)(start, final=True, mel=mel)[0], start)
+
+
+def test_free_magnitudes_are_streamed_as_whole_and_silence_stays() -> None:
+    bank, spec = torch.from_numpy(filterbank(MEL)), spectrum()
+    mel = bank.T @ spec.abs()
+    whole, _ = free(3)(spec, final=True, mel=mel)
+    parts, state = [], None
+    for n in range(0, spec.shape[-1], 7):
+        part, state = free(3)(spec[..., n : n + 7], state, mel=mel[..., n : n + 7])
+        parts.append(part)
+    parts.append(free(3)(spec[..., :0], state, final=True, mel=mel[..., :0])[0])
+    assert torch.allclose(torch.cat(parts, dim=-1), whole, atol=1e-4)
+    assert not free(3)(0 * spec, final=True, mel=0 * mel)[0].abs().any()
+
+
+def test_free_magnitudes_need_a_mel() -> None:
+    with pytest.raises(ValueError, match="filterbank is missing"):
+        StreamingGriffinLim(512, 128, 3, freedom=0.5)

@@ -52,6 +52,7 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
             "num_layers": 1,
             "pitch_bins": 16,
             "iterations": 2,
+            "freedom": 0.5,
         },
     ),
     "attention": (
