@@ -108,7 +108,7 @@ def test_show_says_the_most_important_in_ten_lines() -> None:
 
 
 def test_show_a_tasks_default() -> None:
-    assert models("show", "vocode").stdout == models("show", "harmonic-vocoder-22k").stdout
+    assert models("show", "vocode").stdout == models("show", "harmonic-vocoder-24k").stdout
 
 
 def test_show_an_architecture() -> None:

@@ -88,7 +88,7 @@ def test_the_command_gives_what_a_live_stream_gives(encoding: str, rate: int, ch
     [
         (("separate", "--stems", "speech,background", "-o", "OUT"), (16000, 16000)),
         (("super-resolve", "-o", "-", "--rate", "24000"), (16000, 24000)),
-        (("vocode", "-o", "-"), (22050, 22050)),
+        (("vocode", "-o", "-"), (24000, 24000)),
     ],
 )
 def test_every_task_takes_them(words: tuple[str, ...], rates: tuple[int, int], tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def provide(path: Path) -> None:
     if path.suffix in (".wav", ".flac"):
         write_speech(path, 0.6, {"phone": 8000, "talk-48k": 48000}.get(path.stem, 16000))
     elif path.name == "mel.npy":
-        np.save(path, np.full((80, 40), -5.0, np.float32))
+        np.save(path, np.full((100, 40), -5.0, np.float32))
     elif path.suffix == ".safetensors":
         path.parent.mkdir(parents=True)
         shutil.copy(checkpoint.resolve("denoise-tiny-16k"), path)

@@ -19,7 +19,7 @@ def test_a_table_of_both_methods(
     monkeypatch.setattr(sys, "argv", ["script", "vocode", str(tmp_path / "in"), "--seconds", "0.5"])
     script.main()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "1 recordings, 0.5 s at 22050 Hz, one core"
+    assert lines[0] == "1 recordings, 0.5 s at 24000 Hz, one core"
     assert lines[2].startswith("| method | mel L1 | speed |")
     for line, name in zip(lines[4:6], ("harmonic-vocoder", "Griffin-Lim"), strict=True):
         assert line.startswith(f"| {name}")
