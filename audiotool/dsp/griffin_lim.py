@@ -114,6 +114,8 @@ class StreamingGriffinLim(nn.Module):
 
     weight: Tensor
     window: Tensor
+    bank: Tensor
+    shares: Tensor
 
     def __init__(
         self,
@@ -141,9 +143,6 @@ class StreamingGriffinLim(nn.Module):
                 raise ValueError("magnitudes are free only where a mel is given: its filterbank is missing")
             self.register_buffer("bank", torch.from_numpy(bank), persistent=False)
             self.register_buffer("shares", torch.from_numpy(_shares(bank)), persistent=False)
-
-    bank: Tensor
-    shares: Tensor
 
     def _overlaps(self) -> list[tuple[int, int, int]]:
         """Return begin, end and offset of the samples of a frame that each overlapping frame covers, oldest
