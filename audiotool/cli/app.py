@@ -17,6 +17,7 @@ import errno
 import gc
 import importlib
 import importlib.util
+import itertools
 import logging
 import os
 import pkgutil
@@ -166,8 +167,7 @@ def _printable_usage_errors() -> Iterator[None]:
 
 def _asks_for_events(words: Sequence[str]) -> bool:
     """Return whether `--progress json` is among the words of a command line."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
-    return any(pair == ("--progress", "json") or pair[0] == "--progress=json" for pair in pairs)
+    return "--progress=json" in words or ("--progress", "json") in itertools.pairwise(words)
 
 
 def _is_usage_error(error: Exception) -> bool:

@@ -92,6 +92,12 @@ def test_help_calls_values_by_words_in_capitals() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_without_words_it_prints_its_help() -> None:
+    result = runner.invoke(app_module.app, [])
+    assert "Usage: audiotool" in result.output
+    assert result.exit_code == 2
+
+
 def test_version() -> None:
     assert runner.invoke(app_module.app, ["--version"]).output == f"audiotool {__version__}\n"
 
