@@ -318,6 +318,21 @@ def test_check_denoiser(run: Callable[..., str], mixtures: Path) -> None:
     out = run("check_denoiser", mixtures, "--model", "denoise-tiny-16k")
     assert "| silence | largest sample |" in out
     assert "| wind | 1 |" in out
+    assert "lead-in" not in out  # the mixtures are too short
+
+
+def test_check_denoiser_after_lead_ins(run: Callable[..., str], tmp_path: Path) -> None:
+    demo = ROOT / "tests" / "data" / "audio" / "demo"
+    for folder in ("clean", "noisy"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.flac").write_bytes((demo / f"{folder}.flac").read_bytes())
+    (tmp_path / "index.csv").write_text("clean,noise\nclean/0.flac,engine\n")
+    rows = run("check_denoiser", tmp_path, "--model", "denoise-tiny-16k").split("| lead-in, 1 mixtures |")[1]
+    cells = [line.strip("| ").split(" | ") for line in rows.splitlines()[2:]]
+    values = {name: (float(in_file), float(live)) for name, in_file, live in cells}
+    assert len(values) == 5
+    assert values["none"][0] > values["none"][1], "a file has a warm-up"
+    assert min(map(min, values.values())) > 0
 
 
 def test_check_separator(run: Callable[..., str], tmp_path: Path) -> None:
