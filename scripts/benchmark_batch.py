@@ -9,6 +9,8 @@ one recording as long as all of them. Prints
   can do better on this machine, with what else runs on it;
 - how much faster they would be with two idle cores: the processor time of one job over that of the parent and
   of the workers' start, which nothing runs beside, and half of all that follows;
+- how often a worker slept for each of its files: once where it waits for its parent between two, however busy
+  the machine is;
 - what a file costs more than its share of the long recording: opening, planning, writing, reporting;
 - the greatest memory of a worker that it shares with nobody.
 
@@ -46,12 +48,14 @@ class Cost:
         processor: seconds of each process, the command's own first.
         alone: processor seconds of the command and of what workers are forked from, until workers begin.
         memory: MB, the greatest of a worker's own.
+        sleeps: times that each worker gave up its core to wait for something.
     """
 
     wall: float = 0.0
     processor: dict[int, float] = field(default_factory=dict)
     alone: float = 0.0
     memory: float = 0.0
+    sleeps: dict[int, int] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -118,6 +122,8 @@ def _watch(parent: int, cost: Cost) -> None:
         cost.alone = cost.total
     for worker in workers:
         cost.processor[worker] = max(_seconds(worker), cost.processor.get(worker, 0.0))
+        status = dict(line.split(":", 1) for line in _text(Path(f"/proc/{worker}/status")).splitlines())
+        cost.sleeps[worker] = int(status.get("voluntary_ctxt_switches", cost.sleeps.get(worker, 0)))
         rollup = _text(Path(f"/proc/{worker}/smaps_rollup")).splitlines()
         own = sum(int(line.split()[1]) for line in rollup if line.startswith("Private"))
         cost.memory = max(cost.memory, own / 1000)
@@ -172,6 +178,7 @@ def main() -> None:
     faster = one.total / two.on_two_cores
     print(f"two jobs, on two idle cores: {faster:.2f} times one {at_least(faster, 1.9)}")
     print(f"two jobs' processor time: {two.total:.2f} s, of which {two.alone:.2f} s before the workers begin")
+    print(f"a worker slept {sum(two.sleeps.values()) / options.files:.2f} times a file")
     print(f"overhead of a file: {overhead:.2f} ms {at_most(overhead, 5)}")
     print(f"a worker's own memory: {two.memory:.0f} MB {at_most(two.memory, 120)}")
 

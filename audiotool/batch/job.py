@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,3 +32,12 @@ class Job(NamedTuple):
     def inputs(self) -> tuple[str | Path, ...]:
         """All files that are read: the source and its companions."""
         return (self.source, *self.companions)
+
+    @property
+    def size(self) -> int:
+        """Size of the source in bytes; 0 where that is not known: pipes, URLs, and missing files, which the
+        job reports."""
+        try:
+            return os.stat(self.source).st_size
+        except OSError:
+            return 0

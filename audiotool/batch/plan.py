@@ -95,7 +95,7 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     folders = Folders()
     check_apart(jobs, folders)
     if layout.shard is not None:
-        jobs = [jobs[n] for n in layout.shard.share([_size(job.source) for job in jobs])]
+        jobs = [jobs[n] for n in layout.shard.share([job.size for job in jobs])]
     check_writable(jobs, folders)
     return _split_existing(jobs, layout.existing, folders)
 
@@ -310,11 +310,3 @@ def _exists(place: str, folders: Folders) -> bool:
         return remote.exists(place) if is_url(place) else folders.holds(place)
     except InputError as error:
         raise PlanError(str(error)) from error
-
-
-def _size(source: str | Path) -> int:
-    """Return the size of a file in bytes; 0 where it does not exist, which its job reports."""
-    try:
-        return os.stat(source).st_size
-    except OSError:
-        return 0

@@ -1,12 +1,15 @@
 """Worker processes, each of which loads the model once and does one job after another.
 
-The job of a worker that dies (a crash in a library, the system's memory killer) fails, and another worker is
-started. Workers end when the process that started them is gone.
+A worker that does short jobs is handed the next one ahead, so that it does not wait for the parent between
+two. The job of a worker that dies (a crash in a library, the system's memory killer) fails, and another
+worker is started; a job that it was handed ahead goes to another worker. Workers end when the process that
+started them is gone.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import queue
 import signal
@@ -14,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
@@ -39,19 +42,35 @@ MAX_START_FAILURES = 3
 PROGRESS_SECONDS = 0.1
 """Least time between two messages of a worker about its progress in a file, because each wakes the parent."""
 
+SHORT_SECONDS = 0.5
+"""Greatest duration of jobs behind which another one waits. The largest inputs come first, so that after a
+short job no long one follows."""
+
 PATIENCE = 10.0
 """Seconds that terminated workers have to remove unfinished outputs."""
 
 
 @dataclass
 class _Worker:
+    """A worker as its parent sees it.
+
+    Args:
+        jobs: indices of the jobs that it was handed: the one in work, and perhaps the next.
+        ready: whether it has loaded the model.
+        began: time at which the job in work began.
+        took: seconds of the last job.
+    """
+
     process: Any
     pipe: connection.Connection
-    index: int | None = None
+    jobs: deque[int] = field(default_factory=deque)
+    ready: bool = False
+    began: float = 0.0
+    took: float = math.inf
 
 
 class Pool:
-    """Worker processes that take one job at a time.
+    """Worker processes that do one job at a time, in the order in which they are given.
 
     Args:
         count: number of workers; each gets an equal share of the cores as threads.
@@ -112,21 +131,38 @@ class Pool:
         if kind == "logged":
             logging.getLogger(values[0].name).handle(values[0])
             return
-        if kind == "advanced" and worker.index is not None:
-            self.watcher.advanced(self._jobs[worker.index], *values)
+        if kind == "advanced":
+            self.watcher.advanced(self._jobs[worker.jobs[0]], *values)
             return
-        if kind == "finished" and worker.index is not None:
+        if kind == "finished":
             outcome, advance = values
+            index = worker.jobs.popleft()
+            worker.took = time.monotonic() - worker.began
             if advance is not None:
-                self.watcher.advanced(self._jobs[worker.index], *advance)
+                self.watcher.advanced(self._jobs[index], *advance)
             self._finish(outcome)
-        self._assign(worker)
+            if worker.jobs:
+                self._begin(worker)
+        worker.ready = True
+        self._hand(worker)
 
-    def _assign(self, worker: _Worker) -> None:
-        worker.index = self._waiting.popleft() if self._waiting else None
-        if worker.index is not None:
-            self.watcher.started(self._jobs[worker.index])
-            worker.pipe.send(self._jobs[worker.index])
+    def _hand(self, worker: _Worker) -> None:
+        """Hand a worker its next job, and one more where its jobs are short and many are left for all."""
+        ahead = worker.took < SHORT_SECONDS and len(self._waiting) > self.count
+        while self._waiting and len(worker.jobs) < 1 + ahead:
+            try:
+                worker.pipe.send(self._jobs[self._waiting[0]])
+            except OSError:
+                # It has died, and is buried when its pipe is read.
+                return
+            worker.jobs.append(self._waiting.popleft())
+            if len(worker.jobs) == 1:
+                self._begin(worker)
+
+    def _begin(self, worker: _Worker) -> None:
+        """Note that a worker begins the first of its jobs."""
+        worker.began = time.monotonic()
+        self.watcher.started(self._jobs[worker.jobs[0]])
 
     def _finish(self, outcome: Outcome) -> None:
         self._deaths = 0
@@ -134,19 +170,22 @@ class Pool:
         self.watcher.finished(outcome)
 
     def _bury(self, worker: _Worker) -> None:
-        """Replace a worker that has died; return the outcome of its job, which failed."""
+        """Replace a worker that has died. Its job has failed; the one after it goes to another worker."""
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         self._clean_up(worker)
         code = worker.process.exitcode
         cause = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-        if worker.index is not None:
-            job = self._jobs[worker.index]
+        if worker.jobs:
+            job = self._jobs[worker.jobs.popleft()]
             self._finish(failed(job, f"{job.name}: the process working on it died ({cause})"))
         self._deaths += 1
         if self._deaths > MAX_START_FAILURES:
             raise AudiotoolError(f"worker processes die as they start ({cause}): try --jobs 1")
+        self._waiting.extendleft(worker.jobs)
+        for idle in [w for w in self._workers if w.ready and not w.jobs]:
+            self._hand(idle)
         if self._waiting:
             self._start()
 
@@ -168,9 +207,8 @@ class Pool:
 
     def _clean_up(self, worker: _Worker) -> None:
         """Remove the unfinished outputs of a worker that did not remove them itself."""
-        if worker.index is not None:
-            for folder in {os.path.realpath(p.parent) for p in self._jobs[worker.index].target.paths}:
-                remove_leftovers(folder)
+        for folder in {os.path.realpath(p.parent) for n in worker.jobs for p in self._jobs[n].target.paths}:
+            remove_leftovers(folder)
 
 
 class _Progress:

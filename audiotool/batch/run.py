@@ -31,7 +31,8 @@ def run(
         watcher: receives the progress.
         cluster: address of the Ray cluster whose machines work, see `Cluster`; None works here.
     Yields:
-        One outcome a job as it ends, those of skipped jobs first.
+        One outcome a job as it ends, those of skipped jobs first. Several workers begin with the largest
+        inputs, so that none works on a long one alone at the end.
     Raises:
         CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
         PlanError, DependencyError: there is no such cluster, or no Ray.
@@ -44,13 +45,18 @@ def run(
         yield outcome
     count = min(1 if jobs is None else jobs or core_count(), len(plan.jobs))
     if hired is not None:
-        yield from hired.run(plan.jobs)
+        yield from hired.run(_largest_first(plan.jobs))
     elif count > 1:
         from audiotool.batch.pool import Pool
 
-        yield from Pool(work, count, watcher).run(plan.jobs)
+        yield from Pool(work, count, watcher).run(_largest_first(plan.jobs))
     elif plan.jobs:
         yield from _run_here(plan.jobs, work, watcher)
+
+
+def _largest_first(jobs: Sequence[Job]) -> list[Job]:
+    """Return jobs by the size of their inputs, those of equal size in the plan's order."""
+    return sorted(jobs, key=lambda job: job.size, reverse=True)
 
 
 def _hired(address: str, jobs: Sequence[Job], work: Work, count: int, watcher: Watcher) -> Cluster:

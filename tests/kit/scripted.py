@@ -1,0 +1,68 @@
+"""A processor without a model: each input is a text file that says what its job does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from audiotool.audio.target import Target
+from audiotool.batch.job import Job
+from audiotool.files.processor import FileProcessor, FileResult, Process, Written
+from audiotool.progress import Progress
+
+PATIENCE = 60.0
+"""Seconds after which a job no longer waits, so that a test fails and does not hang."""
+
+
+@dataclass(frozen=True)
+class Scripted(FileProcessor):
+    """Does what its inputs say: "wait" until the file `go` is there, "die"; and notes what it begins.
+
+    Args:
+        folder: of `go` and of the notes.
+    """
+
+    folder: Path
+
+    @property
+    def go(self) -> Path:
+        return self.folder / "go"
+
+    def begun(self) -> list[str]:
+        """The names of the jobs that were begun, in their order."""
+        notes = self.folder / "begun"
+        return notes.read_text().split() if notes.exists() else []
+
+    def jobs(self, *texts: str) -> list[Job]:
+        """Jobs whose inputs have these texts, called 0, 1, 2, …"""
+        found = []
+        for n, text in enumerate(texts):
+            source = self.folder / f"{n}.txt"
+            source.write_text(text)
+            found.append(Job(str(n), source, Target((str(self.folder / "out" / f"{n}.out"),))))
+        return found
+
+    def open(self, threads: int | None = None) -> Process:
+        def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
+            source = Path(inputs[0])
+            with (self.folder / "begun").open("a") as notes:
+                notes.write(f"{source.stem}\n")
+            words = source.read_text().split()
+            deadline = time.monotonic() + PATIENCE
+            while "wait" in words and not self.go.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if "die" in words:
+                os.kill(os.getpid(), signal.SIGKILL)
+            target.paths[0].parent.mkdir(exist_ok=True)
+            target.paths[0].write_text("done")
+            return FileResult(16000, 1, 1.0, 0.1, (Written(0.0, 0),))
+
+        return process
+
+    def provenance(self) -> dict[str, Any]:
+        return {}
