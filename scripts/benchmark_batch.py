@@ -9,8 +9,8 @@ one recording as long as all of them. Prints
   can do better on this machine, with what else runs on it;
 - how much faster they would be with two idle cores: the processor time of one job over that of the parent and
   of the workers' start, which nothing runs beside, and half of all that follows;
-- how often a worker slept for each of its files: once where it waits for its parent between two, however busy
-  the machine is;
+- how long a worker is without work between two files, with the next one handed to it ahead and without: what
+  the parent needs, and on a busy machine until it has a core;
 - what a file costs more than its share of the long recording: opening, planning, writing, reporting;
 - the greatest memory of a worker that it shares with nobody.
 
@@ -20,6 +20,7 @@ Processes are read from /proc: Linux only.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -27,10 +28,18 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 from bars import at_least, at_most
+
+from audiotool.batch import pool
+from audiotool.batch.plan import Layout, make_plan
+from audiotool.batch.watch import SilentWatcher
+from audiotool.batch.work import Work
+from audiotool.files.processor import Process
+from audiotool.tasks.inference import Inference
 
 RATE = 16000
 TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
@@ -48,14 +57,12 @@ class Cost:
         processor: seconds of each process, the command's own first.
         alone: processor seconds of the command and of what workers are forked from, until workers begin.
         memory: MB, the greatest of a worker's own.
-        sleeps: times that each worker gave up its core to wait for something.
     """
 
     wall: float = 0.0
     processor: dict[int, float] = field(default_factory=dict)
     alone: float = 0.0
     memory: float = 0.0
-    sleeps: dict[int, int] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -111,6 +118,36 @@ def beside(commands: list[list[str]]) -> float:
     return time.monotonic() - began
 
 
+@dataclass(frozen=True)
+class Clocked(Inference):
+    """Denoiser that notes when each file begins and ends, in a file a worker below `notes`."""
+
+    notes: Path = Path()
+
+    def open(self, threads: int | None = None) -> Process:
+        process, notes = super().open(threads), (self.notes / str(os.getpid())).open("a", buffering=1)
+
+        def clocked(*arguments: Any) -> Any:
+            began = time.monotonic()
+            result = process(*arguments)
+            notes.write(f"{began} {time.monotonic()}\n")
+            return result
+
+        return clocked
+
+
+def gap(source: Path, place: Path, ahead: bool) -> float:
+    """Mean milliseconds from the end of a file to the beginning of the next, in two workers."""
+    place.mkdir()
+    pool.SHORT_SECONDS = math.inf if ahead else 0.0
+    plan = make_plan([str(source)], Layout(output=str(place / "out")))
+    workers = pool.Pool(Work(Clocked("denoise", notes=place)), 2, SilentWatcher())
+    if any(outcome.status != "done" for outcome in workers.run(plan.jobs)):
+        sys.exit("a file failed")
+    times = [np.loadtxt(notes, ndmin=2) for notes in place.iterdir() if notes.is_file()]
+    return 1000 * float(np.mean(np.concatenate([own[1:, 0] - own[:-1, 1] for own in times])))
+
+
 def _watch(parent: int, cost: Cost) -> None:
     """Note what the processes have cost so far. Workers are those below the fork server."""
     cost.processor[parent] = _seconds(parent)
@@ -122,8 +159,6 @@ def _watch(parent: int, cost: Cost) -> None:
         cost.alone = cost.total
     for worker in workers:
         cost.processor[worker] = max(_seconds(worker), cost.processor.get(worker, 0.0))
-        status = dict(line.split(":", 1) for line in _text(Path(f"/proc/{worker}/status")).splitlines())
-        cost.sleeps[worker] = int(status.get("voluntary_ctxt_switches", cost.sleeps.get(worker, 0)))
         rollup = _text(Path(f"/proc/{worker}/smaps_rollup")).splitlines()
         own = sum(int(line.split()[1]) for line in rollup if line.startswith("Private"))
         cost.memory = max(cost.memory, own / 1000)
@@ -170,6 +205,7 @@ def main() -> None:
         whole = measure(command(long, Path(place, "long-out.wav"), 1, "--no-warm-up"))
         parts = measure(command(folder, Path(place, "out0"), 1, "--no-warm-up"))
         one, two = (measure(command(folder, Path(place, f"out{jobs}"), jobs)) for jobs in (1, 2))
+        gaps = [gap(folder, Path(place, f"gaps{ahead:d}"), ahead) for ahead in (True, False)]
         apart = beside([command(half, Path(place, f"{half.name}-out"), 1) for half in halves])
     overhead = 1000 * (parts.total - whole.total) / options.files
     print(f"{options.files} files of {options.seconds:g} s; processor time of one job {one.total:.2f} s")
@@ -178,7 +214,7 @@ def main() -> None:
     faster = one.total / two.on_two_cores
     print(f"two jobs, on two idle cores: {faster:.2f} times one {at_least(faster, 1.9)}")
     print(f"two jobs' processor time: {two.total:.2f} s, of which {two.alone:.2f} s before the workers begin")
-    print(f"a worker slept {sum(two.sleeps.values()) / options.files:.2f} times a file")
+    print(f"between two files a worker is without work for {gaps[0]:.2f} ms; {gaps[1]:.2f} without one ahead")
     print(f"overhead of a file: {overhead:.2f} ms {at_most(overhead, 5)}")
     print(f"a worker's own memory: {two.memory:.0f} MB {at_most(two.memory, 120)}")
 

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
 from multiprocessing import connection
@@ -86,7 +86,7 @@ class Pool:
         self._ended: deque[Outcome] = deque()
         self._deaths = 0
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
         """Yield the outcomes as the jobs end.
 
         Raises:
