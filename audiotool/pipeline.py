@@ -149,7 +149,8 @@ class Pipeline:
         """Process blocks one after another. All outputs together are as long as all inputs together.
 
         The first output comes when the whole warm-up has been fed, two seconds for the bundled denoisers.
-        `live` and `warm_up=False` do not wait.
+        `live` and `warm_up=False` do not wait. The warm-up begins with the first block; that of a file or an
+        array may begin later, at its first sound.
 
         Args:
             blocks: each (time,) or (channels, time), all of one kind.

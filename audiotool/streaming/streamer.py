@@ -135,6 +135,8 @@ class CausalStreamer(Streamer):
     Args:
         chunk: input items a step consumes, rounded up to a multiple of the engine's hop. None, for live use,
             returns output after every hop; hops that arrive together are one step. The output is the same.
+        memory: the engine's state after a warm-up on the stream's first sound; None: there was none.
+        memory_begins: input item at which that sound begins: 0, or an onset.
 
     Attributes:
         memory: the engine's state.
@@ -145,7 +147,14 @@ class CausalStreamer(Streamer):
 
     carries: ClassVar[tuple[str, ...]] = (*Streamer.carries, "_stepped", "onsets", "pauses")
 
-    def __init__(self, engine: Engine, chunk: int | None = None, **conditions: Any) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        chunk: int | None = None,
+        memory: Any = None,
+        memory_begins: int = 0,
+        **conditions: Any,
+    ) -> None:
         if not engine.causal:
             raise StreamError(f"{engine.name} is not causal: use the overlap-add streamer")
         hop = engine.hop_length
@@ -153,6 +162,7 @@ class CausalStreamer(Streamer):
         longest = self.chunk if chunk else round(LONGEST_SECONDS * engine.sample_rate / engine.upsampling)
         self._longest = max(longest // self.chunk, 1) * self.chunk
         self.is_stepped_elsewhere = False
+        self._warmed_up, self._warmed_up_from = memory, memory_begins
         super().__init__(engine, **conditions)
 
     @property
@@ -161,7 +171,7 @@ class CausalStreamer(Streamer):
 
     def reset(self) -> None:
         super().reset()
-        self.memory: State = self.engine.start(**self.conditions)
+        self.memory: State = self.engine.start(**self.conditions, memory=self._warmed_up)
         self._stepped = 0
         form = (self.engine.hop_length, self.engine.sample_rate)
         self.onsets = Onsets(*form) if self.engine.forgets_quiet else None
@@ -224,8 +234,8 @@ class CausalStreamer(Streamer):
         return output
 
     def _memory_of_sound(self) -> Any:
-        """Return the memory after the warm-up, if the warm-up covers enough of the sound that begins here;
-        else None."""
-        covered = self.engine.warm_up_samples - self._stepped
-        enough = covered >= SHORTEST_WARM_UP * self.engine.sample_rate
-        return self.conditions.get("memory") if enough else None
+        """Return the memory after the warm-up, if the warm-up heard enough of the sound that begins here; else
+        None."""
+        heard = self._warmed_up_from + self.engine.warm_up_samples - self._stepped
+        enough = heard >= SHORTEST_WARM_UP * self.engine.sample_rate
+        return self._warmed_up if enough and self._stepped >= self._warmed_up_from else None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +15,10 @@ from audiotool.errors import StreamError
 from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.first_pass import FirstPass
+from audiotool.streaming.session import Settings
+
+LEAD_SECONDS = 2.4
+"""Seconds of a quiet beginning: whole hops of the model."""
 
 
 @pytest.fixture(scope="module")
@@ -20,21 +27,68 @@ def model() -> BandSplitGRU:
     return BandSplitGRU(BandSplitGRUConfig(dim=8, layers=2)).eval()
 
 
-def memory_of(model: BandSplitGRU, waveform: np.ndarray, sample_rate: int, size: int) -> list[torch.Tensor]:
+def hiss(samples: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 1e-4, (1, samples)).astype(np.float32)
+
+
+def measured(model: BandSplitGRU, waveform: np.ndarray, sample_rate: int, size: int) -> dict[str, Any]:
     first_pass = FirstPass(TorchEngine(model), sample_rate, len(waveform))
     for begin in range(0, waveform.shape[1], size):
         if first_pass.complete:
             break
         first_pass.feed(waveform[:, begin : begin + size])
-    return first_pass.conditions()["memory"]["layers"]
+    return first_pass.conditions()
+
+
+def memory_of(model: BandSplitGRU, waveform: np.ndarray, sample_rate: int, size: int) -> list[torch.Tensor]:
+    return measured(model, waveform, sample_rate, size)["memory"]["layers"]
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
 def test_the_same_seconds_are_in_the_warm_up_whatever_the_blocks(model: BandSplitGRU, rate: int) -> None:
     waveform = speech_like(3.0, rate, 2)
-    expected = memory_of(model, waveform[:, : round(model.warm_up_seconds * rate)], rate, 10**9)
-    for size in (997, rate, 10**9):
+    expected = memory_of(model, waveform, rate, 10**9)
+    for size in (997, rate):
         torch.testing.assert_close(memory_of(model, waveform, rate, size), expected)
+
+
+def test_the_warm_up_is_the_first_two_seconds(model: BandSplitGRU) -> None:
+    waveform = speech_like(3.0, 16000, 2)
+    _, state = model.step(torch.from_numpy(waveform[:, None, : model.warm_up_samples]))
+    torch.testing.assert_close(memory_of(model, waveform, 16000, 1000), state["layers"])
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize("size", [997, 10**9])
+def test_the_warm_up_begins_at_the_first_sound(model: BandSplitGRU, rate: int, size: int) -> None:
+    sound, lead = speech_like(3.0, rate, 1), hiss(round(LEAD_SECONDS * rate))
+    found = measured(model, np.concatenate((lead, sound), axis=1), rate, size)
+    begins = found["memory_begins"] - round(LEAD_SECONDS * 16000)
+    # A resampler rings before a sound.
+    assert begins in range(0 if rate == 16000 else -model.hop_length, 600, model.hop_length)
+    if rate == 16000:
+        _, state = model.step(torch.from_numpy(sound[None, :, begins : begins + model.warm_up_samples]))
+        torch.testing.assert_close(found["memory"]["layers"], state["layers"])
+
+
+def test_a_sound_after_ten_seconds_or_at_the_end_is_not_looked_for(model: BandSplitGRU) -> None:
+    sound = speech_like(1.0, 16000, 1)
+    late = np.concatenate((hiss(11 * 16000), sound), axis=1)
+    assert measured(model, late, 16000, 16000)["memory_begins"] == 0
+    short = np.concatenate((hiss(2 * 16000), sound[:, : 16000 // 3]), axis=1)
+    assert measured(model, short, 16000, 16000)["memory_begins"] == 0
+
+
+@pytest.mark.parametrize("size", [256, 10**6])
+def test_the_first_sound_is_processed_as_if_the_recording_began_there(model: BandSplitGRU, size: int) -> None:
+    hop = model.hop_length
+    sound, lead = speech_like(3.0, 16000, 1), hiss(round(LEAD_SECONDS * 16000))
+    pipeline = Pipeline(TorchEngine(model), "denoise", replace(Settings(), chunk_seconds=size / 16000))
+    whole = np.concatenate((lead, sound), axis=1)
+    begins = measured(model, whole, 16000, size)["memory_begins"]
+    # The first frame still holds the end of the quiet.
+    alone = pipeline(whole[:, begins:], 16000)[:, 2 * hop :]
+    np.testing.assert_allclose(pipeline(whole, 16000)[:, begins + 2 * hop :], alone, atol=1e-3)
 
 
 def test_the_warm_up_of_a_short_recording_is_the_whole_recording(model: BandSplitGRU) -> None:
@@ -43,10 +97,11 @@ def test_the_warm_up_of_a_short_recording_is_the_whole_recording(model: BandSpli
     torch.testing.assert_close(memory_of(model, waveform, 16000, 1000), state["layers"])
 
 
-def test_no_more_is_read_than_is_asked_for(model: BandSplitGRU) -> None:
+@pytest.mark.parametrize(("whole", "seconds"), [(True, 12), (False, 2)])
+def test_no_more_is_read_than_is_asked_for(model: BandSplitGRU, whole: bool, seconds: int) -> None:
     second = speech_like(1.0, 16000, 1)
-    first_pass = FirstPass(TorchEngine(model), 16000, 1)
-    for _ in range(2):
+    first_pass = FirstPass(TorchEngine(model), 16000, 1, whole=whole)
+    for _ in range(seconds):
         assert not first_pass.complete
         first_pass.feed(second)
     assert first_pass.complete
