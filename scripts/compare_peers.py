@@ -15,8 +15,9 @@ The table's latency is the median delay plus a frame. Ours take the files as fil
 too. With --warm-up none they begin as a live stream does, and as the peers do; with --warm-up all a peer
 hears the first two seconds of a file before it.
 
---more adds the log-spectral distance in three bands, and DNSMOS P.835 (Reddy et al., 2022, arXiv:2110.01763),
-speech and background, with the network in the package speechmos (and onnxruntime).
+--more adds the log-spectral distance in three bands, what is removed between words, and DNSMOS P.835 (Reddy
+et al., 2022, arXiv:2110.01763), speech and background, with the network in the package speechmos (and
+onnxruntime). It adds a row for the references, whose own noise bounds what can be removed.
 
 Peers, two run from the C libraries and the weights inside their packages, offline:
 
@@ -43,6 +44,7 @@ import argparse
 import ctypes
 import dataclasses
 import importlib.util
+import math
 import multiprocessing
 import resource
 import sys
@@ -149,6 +151,11 @@ def print_scores(options: argparse.Namespace) -> None:
     inputs = [mono(pair.estimate)[0] for pair in files]
     more = more_metrics.means(files, inputs) if more_metrics else []
     print(row("noisy input", scores(files, inputs), ["", "", "", *more]), flush=True)
+    if more_metrics:
+        # What a reference holds of its own noise is the end of what can be removed.
+        references = [mono(pair.reference)[0] for pair in files if pair.reference]
+        more = more_metrics.means(files, references)
+        print(row("the references", scores(files, references), ["", "", "", *more]), flush=True)
     for system in systems(options.model or ["denoise"], options.peers, options.warm_up != "none"):
         if options.as_files and not system.late:
             system = dataclasses.replace(system, sample_rate=None)
@@ -326,6 +333,7 @@ class MoreMetrics:
 
     def __init__(self) -> None:
         self.columns = [f"LSD {low} to {high} kHz" for low, high in LSD_BANDS_KHZ]
+        self.columns += ["removed between words, dB"]
         self._dnsmos = None
         package = importlib.util.find_spec("speechmos")
         try:
@@ -348,8 +356,10 @@ class MoreMetrics:
         for pair, output in zip(files, outputs, strict=True):
             assert pair.reference is not None
             reference, rate = mono(pair.reference)
-            rows.append([*band_distances(reference, output, rate), *self._opinion(output, rate)])
-        return [f"{mean:.2f}" for mean in np.mean(rows, axis=0)]
+            removed = removed_between_words(reference, mono(pair.estimate)[0], output, rate)
+            rows.append([*band_distances(reference, output, rate), removed, *self._opinion(output, rate)])
+        columns = ([value for value in column if not math.isnan(value)] for column in zip(*rows, strict=True))
+        return [f"{np.mean(column):.2f}" if column else "" for column in columns]
 
     def _opinion(self, output: Waveform, rate: int) -> list[float]:
         """Speech and background, 1 to 5: means over windows of 9 s, a second apart."""
@@ -360,6 +370,24 @@ class MoreMetrics:
         windows = np.stack([x[n : n + size] for n in range(0, len(x) - size + 1, 16000)])
         raw = np.mean([self._dnsmos.run(None, {"input_1": w[None]})[0][0] for w in windows], axis=0)
         return [float(np.polyval(fit, value)) for fit, value in zip(DNSMOS_FITS, raw[:2], strict=True)]
+
+
+def removed_between_words(reference: Waveform, noisy: Waveform, output: Waveform, rate: int) -> float:
+    """Return the attenuation in dB of the frames of 20 ms in which only noise is heard; NaN without any.
+
+    In these the reference is 40 dB under its loudest frame or more, and the noise no more than 50 dB.
+    """
+    size = round(0.02 * rate)
+    count = len(reference) // size
+    parts = (reference, noisy - reference, noisy, output)
+    speech, noise, before, after = (
+        np.square(x[: count * size], dtype=np.float64).reshape(count, size).sum(1) for x in parts
+    )
+    alone = (speech < 1e-4 * speech.max()) & (noise > 1e-5 * speech.max())
+    if not alone.any():
+        return math.nan
+    # Silence counts as 80 dB.
+    return float(10 * np.log10(before[alone].sum() / max(after[alone].sum(), 1e-8 * before[alone].sum())))
 
 
 def band_distances(reference: Waveform, output: Waveform, rate: int) -> list[float]:

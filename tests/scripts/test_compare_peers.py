@@ -133,5 +133,19 @@ def test_more_columns_do_not_need_dnsmos(
     path = tmp_path / "speech.wav"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 8000), 16000, "FLOAT")
     metrics = script.MoreMetrics()
-    assert metrics.columns == ["LSD 0 to 2 kHz", "LSD 2 to 5 kHz", "LSD 5 to 8 kHz"]
-    assert metrics.means([FilePair("speech", path, path)], [script.mono(path)[0]]) == ["0.00"] * 3
+    columns = ["LSD 0 to 2 kHz", "LSD 2 to 5 kHz", "LSD 5 to 8 kHz", "removed between words, dB"]
+    assert metrics.columns == columns
+    values = metrics.means([FilePair("speech", path, path)], [script.mono(path)[0]])
+    assert values == ["0.00", "0.00", "0.00", ""]
+
+
+def test_what_is_removed_between_words_is_measured_where_only_noise_is_heard(script: ModuleType) -> None:
+    rng = np.random.default_rng(0)
+    speech = np.r_[rng.normal(0, 0.1, 8000), rng.normal(0, 1e-5, 8000)]
+    noise = rng.normal(0, 0.01, 16000)
+    output = np.r_[noise[:8000], noise[8000:] * 0.1]
+    removed = script.removed_between_words(speech, speech + noise, output, 16000)
+    assert removed == pytest.approx(20, abs=0.1)
+    assert script.removed_between_words(speech, speech + noise, 0 * noise, 16000) == pytest.approx(80)
+    # Noise that is not heard beside the speech does not count.
+    assert np.isnan(script.removed_between_words(speech, speech + 1e-3 * noise, output, 16000))
