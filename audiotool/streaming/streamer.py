@@ -234,7 +234,7 @@ class CausalStreamer(Streamer):
         return output
 
     def _memory_of_sound(self) -> Any:
-        """Return the memory after the warm-up, if the warm-up heard enough of the sound that begins here; else
+        """Return the memory after the warm-up, if that covered enough of the sound that begins here; else
         None."""
         heard = self._warmed_up_from + self.engine.warm_up_samples - self._stepped
         enough = heard >= SHORTEST_WARM_UP * self.engine.sample_rate
