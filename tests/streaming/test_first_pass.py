@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,7 @@ def test_a_sound_after_ten_seconds_or_at_the_end_is_not_looked_for(model: BandSp
 def test_the_first_sound_is_processed_as_if_the_recording_began_there(model: BandSplitGRU, size: int) -> None:
     hop = model.hop_length
     sound, lead = speech_like(3.0, 16000, 1), hiss(round(LEAD_SECONDS * 16000))
-    pipeline = Pipeline(TorchEngine(model), "denoise", replace(Settings(), chunk_seconds=size / 16000))
+    pipeline = Pipeline(TorchEngine(model), "denoise", settings=Settings(chunk_seconds=size / 16000))
     whole = np.concatenate((lead, sound), axis=1)
     begins = measured(model, whole, 16000, size)["memory_begins"]
     # The first frame still holds the end of the quiet.
