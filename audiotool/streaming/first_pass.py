@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -48,12 +47,8 @@ class FirstPass:
         self._level = LevelMeter() if whole and engine.uses_level else None
         extends = whole and engine.extends_from_hz is not None
         self._bandwidth = BandwidthMeter(sample_rate) if extends else None
-        # At the model's sample rate: the beginning of the recording, and the samples of it still to come.
-        self._beginning: list[Chunk] = []
-        lead_in = LONGEST_LEAD_IN if whole and engine.forgets_quiet else 0.0
-        seconds = engine.warm_up_seconds + lead_in if warm_up else 0.0
-        self._wanted = math.ceil(seconds * engine.sample_rate)
-        self._last_onset = math.ceil(lead_in * engine.sample_rate)
+        wanted = warm_up and engine.warm_up_seconds > 0
+        self._sound = FirstSound(engine, whole and engine.forgets_quiet) if wanted else None
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
         together = are_separated_together(engine, channels)
         self._downmix = StreamingDownmix(channels) if together else None
@@ -61,7 +56,8 @@ class FirstPass:
     @property
     def complete(self) -> bool:
         """Whether everything has been measured that needs less than the whole recording."""
-        return self._level is None and self._bandwidth is None and not self._wanted
+        measured = self._level is None and self._bandwidth is None
+        return measured and (self._sound is None or self._sound.complete)
 
     def feed(self, block: NDArray[np.float32]) -> None:
         """Add a block (channels, time) float32 to the measurement.
@@ -73,15 +69,14 @@ class FirstPass:
             raise StreamError(f"this stream has blocks ({self._channels}, time), got {block.shape}")
         if self._bandwidth is not None:
             self._bandwidth.feed(block)
-        if self._level is not None or self._wanted:
+        if self._level is not None or self._sound is not None:
             self._add(self._at_model(self._down.feed(block)))
 
     def _add(self, x: Chunk) -> None:
         if self._level is not None:
             self._level.feed(x)
-        if self._wanted:
-            self._beginning.append(x[..., : self._wanted].copy())
-            self._wanted -= self._beginning[-1].shape[-1]
+        if self._sound is not None:
+            self._sound.feed(x)
 
     def conditions(self) -> dict[str, Any]:
         """End the first pass, and return the conditions for the stream; one that could not be measured is
@@ -98,27 +93,79 @@ class FirstPass:
             found["level"] = self._level.level()
         if self._bandwidth is not None:
             found["bandwidth_hz"] = self._bandwidth.bandwidth_hz()
-        if self._beginning:
-            beginning = np.concatenate(self._beginning, axis=-1)
-            begins = self._first_sound(beginning)
-            sound = beginning[..., begins : begins + self._engine.warm_up_samples]
-            found["memory"], found["memory_begins"] = self._engine.warm_up(sound), begins
+        if self._sound is not None and (sound := self._sound.samples()) is not None:
+            found["memory"], found["memory_begins"] = self._engine.warm_up(sound), self._sound.begins
         return found
-
-    def _first_sound(self, beginning: Chunk) -> int:
-        """Return the sample of (B, C, T) at which the warm-up begins.
-
-        It is the first onset. The beginning is 0 where a warm-up from there hears enough of that sound.
-        """
-        hop, shortest = self._engine.hop_length, round(SHORTEST_WARM_UP * self._engine.sample_rate)
-        last = min(self._last_onset, beginning.shape[-1] - shortest)
-        found = Onsets(hop, self._engine.sample_rate).find(beginning[..., : max(last, 0)]).any(axis=0)
-        first = int(found.argmax()) * hop if found.any() else 0
-        return first if first > self._engine.warm_up_samples - shortest else 0
 
     def _at_model(self, resampled: NDArray[np.float32]) -> Chunk:
         samples = np.asarray(resampled, np.float32)
         return fold(self._downmix.feed(samples) if self._downmix else samples, self._engine.channels)
+
+
+class FirstSound:
+    """Collect what a warm-up hears, block by block: the beginning of a recording, or its first sound.
+
+    Args:
+        engine: its `warm_up_samples` are collected.
+        search: look for an onset in the first ten seconds. One that a warm-up from the beginning hears well
+            enough is not looked for.
+
+    Attributes:
+        begins: sample at which what is collected begins.
+    """
+
+    def __init__(self, engine: Engine, search: bool) -> None:
+        self.begins = 0
+        self._length = engine.warm_up_samples
+        self._shortest = round(SHORTEST_WARM_UP * engine.sample_rate)
+        self._hop = engine.hop_length
+        self._onsets = Onsets(engine.hop_length, engine.sample_rate) if search else None
+        self._last = round(LONGEST_LEAD_IN * engine.sample_rate) if search else 0
+        # The beginning, what comes from the onset on, and what is searched next (less than a hop).
+        self._beginning: Chunk | None = None
+        self._from_onset: Chunk | None = None
+        self._rest: Chunk | None = None
+        self._searched = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more is wanted."""
+        collected = self._beginning if self._from_onset is None else self._from_onset
+        full = collected is not None and collected.shape[-1] >= self._length
+        return full and (self._onsets is None or self._searched >= self._last)
+
+    def feed(self, x: Chunk) -> None:
+        """Add a block (batch, channels, time) at the model's sample rate."""
+        self._beginning = self._lengthened(self._beginning, x)
+        if self._from_onset is not None:
+            self._from_onset = self._lengthened(self._from_onset, x)
+        elif self._onsets is not None and self._searched < self._last:
+            self._search(x)
+
+    def _search(self, x: Chunk) -> None:
+        assert self._onsets is not None
+        x = x if self._rest is None else np.concatenate((self._rest, x), axis=-1)
+        found = self._onsets.find(x).any(axis=0)
+        if not found.any():
+            whole = len(found) * self._hop
+            self._rest, self._searched = x[..., whole:].copy(), self._searched + whole
+            return
+        first = int(found.argmax()) * self._hop
+        onset, self._searched = self._searched + first, self._last
+        if self._length - self._shortest < onset < self._last:
+            self.begins, self._from_onset = onset, self._lengthened(None, x[..., first:])
+
+    def _lengthened(self, collected: Chunk | None, x: Chunk) -> Chunk:
+        missing = self._length - (0 if collected is None else collected.shape[-1])
+        if collected is None:
+            return x[..., :missing].copy()
+        return np.concatenate((collected, x[..., :missing]), axis=-1) if missing else collected
+
+    def samples(self) -> Chunk | None:
+        """Return (batch, channels, time), at most the length of a warm-up; None before the first block."""
+        if self._from_onset is not None and self._from_onset.shape[-1] < self._shortest:
+            self.begins, self._from_onset = 0, None
+        return self._beginning if self._from_onset is None else self._from_onset
 
 
 class LevelMeter:
