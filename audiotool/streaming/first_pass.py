@@ -145,7 +145,7 @@ class FirstSound:
     def _search(self, x: Chunk) -> None:
         assert self._onsets is not None
         x = x if self._rest is None else np.concatenate((self._rest, x), axis=-1)
-        found = self._onsets.find(x).any(axis=0)
+        found = self._onsets.find(x).max(axis=0)
         if not found.any():
             whole = len(found) * self._hop
             self._rest, self._searched = x[..., whole:].copy(), self._searched + whole
