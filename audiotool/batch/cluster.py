@@ -204,15 +204,15 @@ class Cluster:
         except self._ray.exceptions.RayError as error:
             raise AudiotoolError(f"a worker of the cluster failed: {_reason(error)}") from error
         self._deaths = 0
-        if isinstance(value, tuple):
+        if isinstance(value, AudiotoolError):
+            raise value
+        if isinstance(value, Outcome):
+            self._finish(value)
+        elif value is not None:
             self._check_version(*value)
             self._pending[actor.handle.open.remote()] = actor
             return
-        if isinstance(value, AudiotoolError):
-            raise value
         actor.opened = True
-        if isinstance(value, Outcome):
-            self._finish(value)
         self._assign(actor)
 
     def _check_version(self, version: str, host: str) -> None:
