@@ -175,3 +175,19 @@ def test_the_bare_network_names_its_extra(light: LightInstallation) -> None:
     lines = ("import audiotool", "try: audiotool.load_model('denoise-16k')")
     program = "\n".join((*lines, "except audiotool.DependencyError as error: print(error)"))
     assert "pip install 'audiotool-speech[torch]'" in light.run("-c", program).stdout
+
+
+def test_a_plain_run_imports_only_what_it_uses(light: LightInstallation, tmp_path: Path) -> None:
+    """Not what pipes, URLs, reports, several workers, tables or other packages' plug-ins need."""
+    source = write_speech(tmp_path / "in.wav", 0.5)
+    program = (
+        "import atexit, sys; from audiotool.__main__ import main\n"
+        "atexit.register(lambda: print(*sys.modules, flush=True)); main()"
+    )
+    done = light.run("-c", program, "denoise", source, "-o", tmp_path / "out.wav")
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.split())
+    assert "audiotool.files.waveforms" in loaded, "the list is of the whole run"
+    unused = {"importlib.metadata", "multiprocessing", "platformdirs", "rich", "torch"}
+    rooms = ("audio.pipe", "audio.pipe_writer", "audio.raw", "batch.pool", "dsp.mel", "report.report")
+    assert not loaded & {*unused, *(f"audiotool.{room}" for room in rooms)}

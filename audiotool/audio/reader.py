@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 import soundfile
@@ -19,11 +17,12 @@ from numpy.typing import NDArray
 from audiotool.audio import PIPE, concatenated, flac, media
 from audiotool.audio.extras import Extras, read_extras
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
-from audiotool.audio.pipe import open_pipe
-from audiotool.audio.raw import Raw, RawFile
 from audiotool.audio.unclosed import corrected, is_unknown
 from audiotool.errors import InputError
 from audiotool.stdio import standard_input
+
+if TYPE_CHECKING:
+    from audiotool.audio.raw import Raw, RawFile
 
 TENSOR_ENDINGS = (".pt", ".pth")
 """Name endings of PyTorch's files: checkpoints, or mel spectrograms of other projects."""
@@ -35,8 +34,7 @@ BLOCK_FRAMES = 1 << 18
 """Default number of samples that are read at a time."""
 
 
-@dataclass(frozen=True)
-class AudioInfo:
+class AudioInfo(NamedTuple):
     """Facts of a recording from its header.
 
     Args:
@@ -95,13 +93,10 @@ class AudioReader:
         self._source: Any
         self._slack = 0
         self._file: Any
-        if self.is_pipe:
-            pipe = self._stream(source, stdin)
-            self._source = open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
-        else:
-            self._source = _opened(Path(source))
-        if isinstance(self._source, RawFile):
-            self._file, self.warnings = self._source, self._source.warnings
+        self._piped: RawFile | None = None
+        self._source = self._pipe(source, stdin, raw) if self.is_pipe else _opened(Path(source))
+        if self._piped is not None:
+            self._file, self.warnings = self._piped, self._piped.warnings
             frames = self._file.frames
         else:
             another = concatenated.kind_behind(self._source)
@@ -150,11 +145,22 @@ class AudioReader:
     @property
     def extras(self) -> Extras:
         """The chunks, metadata and speakers of the file, beside samples and tags."""
-        if isinstance(self._file, RawFile):
-            return self._file.extras
+        if self._piped is not None:
+            return self._piped.extras
         if isinstance(self._file, media.MediaFile):
             return Extras(lost=tuple(self._file.untagged()))
         return read_extras(self._source, self._file.format)
+
+    def _pipe(self, source: str | Path, stdin: BinaryIO | None, raw: Raw | None) -> RawFile | BinaryIO:
+        """Open a pipe: as samples that are read as they come, or as the file that its content is."""
+        from audiotool.audio.pipe import open_pipe
+        from audiotool.audio.raw import RawFile
+
+        pipe = self._stream(source, stdin)
+        opened = open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
+        if isinstance(opened, RawFile):
+            self._piped = opened
+        return opened
 
     def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
         """Open a stream that can be read only once."""
@@ -253,6 +259,8 @@ class AudioReader:
 
     def _note_truncation(self) -> None:
         """Warn of a truncated WAV or AIFF, which libsndfile only writes to its log."""
+        if "should be" not in self._file.extra_info:
+            return
         found = re.search(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)", self._file.extra_info)
         if not found:
             return
@@ -262,7 +270,7 @@ class AudioReader:
 
     def _note_lost(self) -> None:
         """Warn of chunks after the samples of a stream, which come too late for the output."""
-        names = self._file.lost() if isinstance(self._file, RawFile) else ()
+        names = self._piped.lost() if self._piped is not None else ()
         if names:
             self.warnings.append(
                 f"tags and chunks behind the samples of a stream are not kept: {', '.join(names)}; name the"
@@ -333,7 +341,7 @@ def measure(source: str | Path) -> AudioInfo:
         if reader.info.frames is not None:
             return reader.info
         frames = sum(len(block) for block in reader.blocks(BLOCK_FRAMES))
-        return dataclasses.replace(reader.info, frames=frames)
+        return reader.info._replace(frames=frames)
 
 
 def excerpt(source: str | Path, start: int, frames: int) -> NDArray[np.float32]:

@@ -41,9 +41,9 @@ class Plan(NamedTuple):
     skipped: Sequence[Job] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layout:
-    """The inputs, and where outputs go.
+    """The inputs, and where outputs go. As `TaskOptions`, nothing compares or prints it.
 
     Args:
         output: a file, a folder, or "-"; None puts each output beside its input.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
-import gc
 import importlib
 import importlib.util
 import itertools
@@ -205,8 +204,6 @@ def audiotool_(
 
 def main() -> None:
     """Entry point of the console script."""
-    # Imports make many objects and no garbage. Collecting it would take a tenth of a short command's time.
-    gc.set_threshold(50_000, 20, 20)
     stdio.prepare()
     signals.unwind_on_request()
     try:

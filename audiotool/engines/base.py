@@ -68,6 +68,7 @@ class Engine(ABC):
         uses_f0: whether a vocoder's features have F0 in Hz as one channel after the mel's.
         kind: "onnx" or "torch".
         device_name: "cpu", "cuda:0", ….
+        checkpoint_sha256: hash of the checkpoint's file if opening the engine has computed it; "" otherwise.
         parameters: number of trained values.
         macs_per_second: multiply-accumulates for a second of audio, None where they were not counted.
     """
@@ -93,6 +94,7 @@ class Engine(ABC):
     uses_f0: bool = False
     kind: str
     device_name: str = "cpu"
+    checkpoint_sha256: str = ""
     parameters: int = 0
 
     @property

@@ -147,17 +147,24 @@ def _read_tensor(data: memoryview, found: Contents) -> None:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yield the field numbers and values of a protocol buffer message."""
+    """Yield the field numbers and values of a protocol buffer message.
+
+    Nearly all numbers have one byte, which is read here.
+    """
     at, end = 0, len(data)
     while at < end:
-        key, at = _varint(data, at)
+        key, at = data[at], at + 1
+        if key >= 128:
+            key, at = _varint(data, at - 1)
         wire = key & 7
         if wire == VARINT:
             number, at = _varint(data, at)
             yield key >> 3, number
             continue
         if wire == BYTES:
-            size, at = _varint(data, at)
+            size, at = data[at], at + 1
+            if size >= 128:
+                size, at = _varint(data, at - 1)
         elif wire in FIXED:
             size = FIXED[wire]
         else:
@@ -169,9 +176,6 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    byte = data[at]
-    if byte < 128:  # nearly all
-        return byte, at + 1
     value = shift = 0
     while True:
         byte = data[at]

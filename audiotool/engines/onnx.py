@@ -9,6 +9,7 @@ are dropped, and at the end `drain_value` is fed until the tail is complete.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -97,7 +98,7 @@ class OnnxEngine(Engine):
         self._inputs = [state.name for state in card.states]
         self._outputs = ["output", *(f"next_{name}" for name in self._inputs)]
         seconds = card.sample_rate / card.upsampling * PIECE_SECONDS
-        self._piece = max(1, round(seconds / card.hop_length)) * card.hop_length
+        self._piece = math.ceil(seconds / card.hop_length) * card.hop_length
         self._lock = threading.Lock()
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         self._check_interface(self._session())
@@ -130,7 +131,10 @@ class OnnxEngine(Engine):
             _check_made_from(Path(checkpoint), card, graph)
         if shares_weights and (checkpoint is None or Path(checkpoint) != beside):
             _check_made_from(beside, card, graph)
-        return cls(str(graph) if shares_weights else data, card, graph, threads)
+        engine = cls(str(graph) if shares_weights else data, card, graph, threads)
+        if checkpoint is not None:
+            engine.checkpoint_sha256 = card.checkpoint_sha256
+        return engine
 
     def start(self, **conditions: Any) -> State:
         given: dict[str, NDArray[Any]] = dict(conditions.get("memory") or {})

@@ -19,10 +19,10 @@ import numpy as np
 
 from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
 from audiotool.audio.mono import Downmix
+from audiotool.audio.outputs import open_writer
 from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
-from audiotool.audio.writer import open_writer
 from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel, mel_config
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel

@@ -1,4 +1,7 @@
-"""The kinds of inputs and outputs of a run, for planning before any file is opened."""
+"""The kinds of inputs and outputs of a run, for planning before any file is opened.
+
+Nothing compares or prints them; methods for that would slow down every start.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def alone(relative: Path) -> tuple[Path, ...]:
     return ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Inputs:
     """The kind of a run's inputs.
 
@@ -41,7 +44,7 @@ class Inputs:
     companions: Callable[[Path], tuple[Path, ...]] = alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Outputs:
     """The recordings that are written for one input.
 
@@ -115,7 +118,7 @@ class Outputs:
             raise PlanError(f"standard output takes one of {len(self.stems)} outputs: give -o FILE or FOLDER")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class MelOutputs(Outputs):
     """A mel file of each input."""
 

@@ -6,17 +6,20 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from audiotool.arrays import Block
-from audiotool.audio.raw import Raw
+from audiotool.audio.outputs import open_writer
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
-from audiotool.audio.writer import Writer, open_writer
+from audiotool.audio.writer import Writer
 from audiotool.errors import InputError
 from audiotool.files.processor import FileResult, Written
 from audiotool.progress import Progress
 from audiotool.streaming.session import Output, Session
+
+if TYPE_CHECKING:
+    from audiotool.audio.raw import Raw
 
 Blocks = Callable[[int], Iterator[Block]]
 """Function that reads a recording from its beginning as blocks (channels, time) of the given size in

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader
-from audiotool.audio.writer import PipeWriter
 from audiotool.errors import InputError
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.session import Settings

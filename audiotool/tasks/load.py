@@ -86,7 +86,8 @@ def load(
     full_band = None
     if is_task and (wide := checkpoint.default_for(str(name), checkpoint.FULL_BAND_HZ + 1)) != path:
         full_band = functools.partial(load, wide, device, task, engine, threads, **asked)
-    return Pipeline(runs, metadata.task, metadata, settings, checkpoint.sha256(path), full_band)
+    digest = runs.checkpoint_sha256 or checkpoint.sha256(path)
+    return Pipeline(runs, metadata.task, metadata, settings, digest, full_band)
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:

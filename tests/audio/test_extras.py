@@ -14,8 +14,9 @@ from kit.audio import speech_like
 from audiotool.audio import extras as extras_room
 from audiotool.audio.embed import embed, id3_tag
 from audiotool.audio.extras import Extras, Part, read_extras
+from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader, read
-from audiotool.audio.writer import FileWriter, PipeWriter
+from audiotool.audio.writer import FileWriter
 
 TAGS = {"title": "Füße 语音 " + "long " * 20, "artist": "Zoë", "comment": "plain"}
 SOUND = speech_like(0.5, 16000)

@@ -13,8 +13,9 @@ from kit.audio import speech_like, write_speech
 from kit.disk import largest_file
 
 from audiotool.audio.long_wav import container_for
+from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import read
-from audiotool.audio.writer import FileWriter, PipeWriter, write
+from audiotool.audio.writer import FileWriter, write
 from audiotool.errors import InputError
 
 

@@ -88,6 +88,28 @@ def test_an_engine_knows_how_many_values_were_trained(tmp_path: Path) -> None:
     assert OnnxEngine.open(write(tmp_path, graph(), parameters=189440)).parameters == 189440
 
 
+def test_the_checkpoint_is_hashed_once(tmp_path: Path) -> None:
+    graph_path, path = write(tmp_path, graph()), tmp_path / "late.safetensors"
+    engine = OnnxEngine.open(graph_path, path)
+    assert engine.checkpoint_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert OnnxEngine.open(graph_path).checkpoint_sha256 == "", "the card's word alone is no check"
+
+
+def test_a_second_is_one_run_whatever_the_hop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiotool.engines.onnx.PIECE_SECONDS", 2.25 * HOP / 8000)
+    engine, runs = OnnxEngine.open(write(tmp_path, graph()), tmp_path / "late.safetensors"), []
+    session = engine._session()
+
+    class Counting:
+        def run(self, outputs: list[str], feed: dict[str, Any]) -> Any:
+            runs.append(feed["input"].shape[-1])
+            return session.run(outputs, feed)
+
+    monkeypatch.setattr(engine, "_session", Counting)
+    engine.step(np.zeros((1, 1, 7 * HOP), np.float32))
+    assert runs == [3 * HOP, 3 * HOP, HOP]
+
+
 def external(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[0]
     tensor.data_location = TensorProto.EXTERNAL
