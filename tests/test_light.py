@@ -178,7 +178,7 @@ def test_the_bare_network_names_its_extra(light: LightInstallation) -> None:
 
 
 def test_a_plain_run_imports_only_what_it_uses(light: LightInstallation, tmp_path: Path) -> None:
-    """Not what pipes, URLs, reports, several workers, tables or other packages' plug-ins need."""
+    """Not what pipes, reports, workers, tables or plug-ins need, nor models that look ahead."""
     source = write_speech(tmp_path / "in.wav", 0.5)
     program = (
         "import atexit, sys; from audiotool.__main__ import main\n"
@@ -189,5 +189,6 @@ def test_a_plain_run_imports_only_what_it_uses(light: LightInstallation, tmp_pat
     loaded = set(done.stdout.split())
     assert "audiotool.files.waveforms" in loaded, "the list is of the whole run"
     unused = {"importlib.metadata", "multiprocessing", "platformdirs", "rich", "torch"}
-    rooms = ("audio.pipe", "audio.pipe_writer", "audio.raw", "batch.pool", "dsp.mel", "report.report")
+    rooms = {"audio.pipe", "audio.pipe_writer", "audio.raw", "batch.pool", "dsp.bandwidth", "dsp.mel"}
+    rooms |= {"report.report", "streaming.overlap_add"}
     assert not loaded & {*unused, *(f"audiotool.{room}" for room in rooms)}

@@ -8,9 +8,9 @@ from typing import Generic, TypeVar
 Array = TypeVar("Array")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Level(Generic[Array]):
-    """Level of a whole recording.
+    """Level of a whole recording. Arrays have no single truth, so levels are not compared.
 
     Each field is (batch, 1, 1) float32: a numpy array for engines, a tensor for models.
 

@@ -33,7 +33,7 @@ TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Contents:
     """The facts of a graph that are checked.
 

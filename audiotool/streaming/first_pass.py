@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.audio.channels import fold
-from audiotool.dsp.bandwidth import BandwidthMeter
 from audiotool.dsp.level import Level
 from audiotool.engines.base import Chunk, Engine
 from audiotool.errors import StreamError
@@ -17,6 +16,9 @@ from audiotool.streaming.onset import Onsets
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.shared_masks import are_separated_together
 from audiotool.streaming.streamer import SHORTEST_WARM_UP
+
+if TYPE_CHECKING:
+    from audiotool.dsp.bandwidth import BandwidthMeter
 
 LONGEST_LEAD_IN = 10.0
 """Seconds from the beginning of a recording in which the warm-up's sound may begin."""
@@ -45,8 +47,11 @@ class FirstPass:
         self._engine = engine
         self._channels = channels
         self._level = LevelMeter() if whole and engine.uses_level else None
-        extends = whole and engine.extends_from_hz is not None
-        self._bandwidth = BandwidthMeter(sample_rate) if extends else None
+        self._bandwidth: BandwidthMeter | None = None
+        if whole and engine.extends_from_hz is not None:
+            from audiotool.dsp.bandwidth import BandwidthMeter
+
+            self._bandwidth = BandwidthMeter(sample_rate)
         wanted = warm_up and engine.warm_up_seconds > 0
         self._sound = FirstSound(engine, whole and engine.forgets_quiet) if wanted else None
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)

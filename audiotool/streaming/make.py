@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from audiotool.engines.base import Engine
-from audiotool.streaming.overlap_add import OverlapAddStreamer
 from audiotool.streaming.streamer import CausalStreamer, Streamer
 
 
@@ -21,4 +20,7 @@ def make_streamer(
     """
     if engine.causal:
         return CausalStreamer(engine, chunk, **conditions)
+    # Most engines are causal, and their streams do without it.
+    from audiotool.streaming.overlap_add import OverlapAddStreamer
+
     return OverlapAddStreamer(engine, chunk, overlap, **conditions)
