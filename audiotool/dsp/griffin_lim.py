@@ -142,7 +142,7 @@ class StreamingGriffinLim(nn.Module):
             if bank is None:
                 raise ValueError("magnitudes are free only where a mel is given: its filterbank is missing")
             self.register_buffer("bank", torch.from_numpy(bank), persistent=False)
-            self.register_buffer("shares", torch.from_numpy(_shares(bank)), persistent=False)
+            self.register_buffer("shares", torch.from_numpy(bin_shares(bank)), persistent=False)
 
     def _overlaps(self) -> list[tuple[int, int, int]]:
         """Return begin, end and offset of the samples of a frame that each overlapping frame covers, oldest
@@ -247,7 +247,7 @@ class StreamingGriffinLim(nn.Module):
         return torch.view_as_real(torch.fft.rfft(sums * self.weight))
 
 
-def _shares(bank: NDArray[np.float32]) -> NDArray[np.float32]:
+def bin_shares(bank: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the shares of bands in each bin, (n_mels, F); a bin outside all bands has the nearest one's."""
     total, bins = bank.sum(1), np.arange(len(bank))
     distance = np.abs(bins[:, None] - bins) + np.where(total > 0, 0, len(bank))

@@ -133,8 +133,9 @@ def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
 
 
 def _noise(model: Model, generator: torch.Generator) -> Tensor:
-    """Return a chunk of `HOPS` hops of noise."""
-    return 0.1 * torch.randn(BATCH, model.input_channels, HOPS * model.hop_length, generator=generator)
+    """Return a chunk of `HOPS` hops of noise, or of as many as the graph takes."""
+    items = (model.hops_at_once or HOPS) * model.hop_length
+    return 0.1 * torch.randn(BATCH, model.input_channels, items, generator=generator)
 
 
 def _signature(state: State) -> dict[str, Any]:

@@ -30,8 +30,9 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
     names = [state.name for state in step.states]
     example = (step.chunk, *(state.example for state in step.states))
     batch, hops = Dim("batch", min=1, max=4096), Dim("hops", min=1, max=1 << 20)
+    free = {} if step.model.hops_at_once else {2: step.model.hop_length * hops}
     shapes = (
-        {0: batch, 2: step.model.hop_length * hops},
+        {0: batch, **free},
         tuple({0: batch} if state.per_stream else {} for state in step.states),
     )
     with torch.no_grad():

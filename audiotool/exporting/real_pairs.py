@@ -273,6 +273,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "sub": lambda a, b, alpha=1: _add(a, b, -alpha),
     "addcmul": _add_product,
     "addcmul_": _add_product,
+    "lerp": lambda a, b, weight: _add(a, _add(b, a, -1), weight),
     "neg": lambda x: ComplexPair(-x.real, -x.imaginary),
     "conj": lambda x: ComplexPair(x.real, -x.imaginary),
     "_conj": lambda x: ComplexPair(x.real, -x.imaginary),

@@ -15,12 +15,15 @@ where the comb is the log main lobe of the Hann window round each harmonic and a
 - pi k moves the phase from the frame's centre to its beginning. Finally M is scaled so that its mel equals
 the given one; with `freedom`, each iteration does so too.
 
-Each iteration adds a look-ahead of one frame to the latency. Iterations also amplify rounding: with other
-chunk sizes, the output of `harmonic-vocoder-22k` changes by up to 1.5e-3 of its peak.
+Each iteration adds a look-ahead of one frame to the latency. In real time (`inversion`) they share one
+look-ahead, and each frame begins with the phases of the frame before, advanced by F0's harmonics. Iterations
+also amplify rounding: with other chunk sizes, the output of `harmonic-vocoder-22k` changes by up to 1.5e-3 of
+its peak.
 
 References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
 2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
-Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013; pitch as classification from Kim et al., CREPE, ICASSP
+Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013; Zhu, Beauregard, Wyse, Real-time signal estimation from
+modified short-time Fourier transform magnitude spectra, TASLP 2007; pitch as classification from Kim et al., CREPE, ICASSP
 2018, arXiv:1802.06182. The combination is ours.
 """
 
@@ -29,7 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +43,7 @@ from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim
 from audiotool.dsp.mel import filterbank
 from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.dsp.pitch import fundamental_frequency
+from audiotool.dsp.spectrogram_inversion import StreamingSpectrogramInversion
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
 from audiotool.errors import CheckpointError
 from audiotool.models.base import State
@@ -76,8 +80,10 @@ class HarmonicVocoderConfig:
         num_layers: number of blocks.
         fmin, fmax: range of F0 in Hz.
         pitch_bins: number of classes of F0, equally spaced in its logarithm.
-        iterations: number of Griffin-Lim iterations.
-        lookahead: frames of look-ahead of an iteration.
+        inversion: how the phase is found: "griffin-lim" iterates all frames, one iteration after another;
+            "real-time" iterates the few frames that wait whenever one comes in.
+        iterations: number of iterations, in real time for each frame that comes in.
+        lookahead: frames of look-ahead of an iteration, in real time of all of them together.
         momentum: momentum of the iterations.
         freedom: part of the magnitudes that an iteration may change as far as they have the given mel.
         seed: seed of the noise.
@@ -90,6 +96,7 @@ class HarmonicVocoderConfig:
     fmin: Hertz = 60.0
     fmax: Hertz = 500.0
     pitch_bins: Width = 128
+    inversion: Literal["griffin-lim", "real-time"] = "griffin-lim"
     iterations: Depth = 24
     lookahead: Extent = 1
     momentum: Fraction = MOMENTUM
@@ -186,11 +193,22 @@ class HarmonicVocoder(Vocoder):
         self.mel_envelope = MelEnvelope(filterbank_tensor(mel))
         centres = torch.linspace(math.log(c.fmin), math.log(c.fmax), c.pitch_bins)
         self.register_buffer("centres", centres, persistent=False)
-        self.iterations = StreamingGriffinLim(
-            mel.n_fft, mel.hop_length, c.iterations, c.lookahead, c.momentum, c.freedom, filterbank(mel)
-        )
+        self.iterations = self._inversion()
+        if c.inversion == "real-time":
+            self.hop_length = self.hops_at_once = 1
         self.inverse = StreamingISTFT(mel.n_fft, mel.hop_length, padding=mel.padding)
         self.latency = latency_of(self.input_span, self.upsampling)
+
+    def _inversion(self) -> StreamingGriffinLim | StreamingSpectrogramInversion:
+        c, sizes, bank = self.config, (self.mel.n_fft, self.mel.hop_length), filterbank(self.mel)
+        if c.inversion == "griffin-lim":
+            return StreamingGriffinLim(*sizes, c.iterations, c.lookahead, c.momentum, c.freedom, bank)
+        try:
+            return StreamingSpectrogramInversion(
+                *sizes, bank, c.iterations, c.lookahead, c.momentum, c.freedom
+            )
+        except ValueError as error:
+            raise CheckpointError(f"{self.name}: {error}") from error
 
     def forward(self, mel: Tensor) -> Tensor:
         """(B, n_mels, frames) -> (B, 1, frames * hop)."""
@@ -204,8 +222,11 @@ class HarmonicVocoder(Vocoder):
         self.check_features(x)
         state = dict.fromkeys(("backbone", "phase", "iterations", "inverse")) if state is None else state
         prediction, backbone = self.predict(x, state["backbone"])
-        spec, phase = self.initial(prediction, state["phase"])
-        spec, iterations = self.iterations(spec, state["iterations"], final, x.exp())
+        spec, rotation, phase = self.initial(prediction, state["phase"])
+        if isinstance(self.iterations, StreamingSpectrogramInversion):
+            spec, iterations = self.iterations(spec, x.exp(), rotation, state["iterations"], final)
+        else:
+            spec, iterations = self.iterations(spec, state["iterations"], final, x.exp())
         # Only frames before and after the stream have magnitude 0 in all bands.
         present = (spec.abs().amax(1) > 0).to(x.dtype)
         y, inverse = self.inverse(spec, state["inverse"], final, present)
@@ -261,9 +282,11 @@ class HarmonicVocoder(Vocoder):
     def _bin_hz(self) -> float:
         return self.sample_rate / self.mel.n_fft
 
-    def initial(self, prediction: dict[str, Tensor], state: State = None) -> tuple[Tensor, State]:
-        """Return the predicted magnitudes with initial phases, complex (B, F, T), and the state.
+    def initial(self, prediction: dict[str, Tensor], state: State = None) -> tuple[Tensor, Tensor, State]:
+        """Return the predicted magnitudes with initial phases, what advances a frame's phases to the next
+        one's, both complex (B, F, T), and the state.
 
+        The advance is that of F0's harmonics, with the purity of the harmonic, 0 to 1, as absolute value.
         State: cycles of F0, last F0, and number of frames, each (B, 1).
         """
         f0 = prediction["f0"]
@@ -273,7 +296,8 @@ class HarmonicVocoder(Vocoder):
             state = (nothing, nothing, nothing.long())
         cycles, last, position = state
         if frames == 0:
-            return torch.polar(prediction["log_magnitude"], prediction["log_magnitude"]), state
+            nothing = torch.polar(prediction["log_magnitude"], prediction["log_magnitude"])
+            return nothing, nothing, state
         f0_double = f0.double()
         track = torch.cat((torch.where(last > 0, last, f0_double[:, :1]), f0_double), dim=1)
         # F0 is interpolated linearly between frames.
@@ -284,18 +308,11 @@ class HarmonicVocoder(Vocoder):
         harmonic = (nearest * cycles[:, None] - order / 2) % 1
         random = noise.uniform(self.config.seed, self.bins, position, frames, f0.device)
         purity = (prediction["harmonicity"] / 2).clamp(0, 1)
-        angle = torch.view_as_complex(
-            torch.stack(
-                [
-                    purity * f(2 * torch.pi * harmonic.to(f0.dtype)) + (1 - purity) * f(2 * torch.pi * random)
-                    for f in (torch.cos, torch.sin)
-                ],
-                dim=-1,
-            )
-        )
+        angle = _turned(purity, harmonic.to(f0.dtype)) + _turned(1 - purity, random)
         magnitude = prediction["log_magnitude"].exp()
         spec = angle * (magnitude / angle.abs().clamp(min=1e-9))
-        return spec, (cycles[:, -1:] % 1, track[:, -1:].clone(), position + frames)
+        rotation = _turned(purity, (nearest * advance[:, None] % 1).to(f0.dtype))
+        return spec, rotation, (cycles[:, -1:] % 1, track[:, -1:].clone(), position + frames)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the prediction, and the target's F0 by YIN and log magnitude by the STFT.
@@ -340,5 +357,13 @@ class HarmonicVocoder(Vocoder):
         edges = {"center": self.mel.n_fft // 2, "same": (self.mel.n_fft - self.upsampling) // 2}
         offset = edges.get(self.mel.padding, self.mel.n_fft - self.upsampling)
         first, last = conv_transpose_span(span, self.mel.n_fft, self.upsampling, offset)
+        if isinstance(self.iterations, StreamingSpectrogramInversion):
+            return self.backbone.input_span((first, last + self.iterations.lookahead))
         ahead = self.config.iterations * self.iterations.lookahead
         return self.backbone.input_span((first - self.config.iterations * self.iterations.past, last + ahead))
+
+
+def _turned(radius: Tensor, cycles: Tensor) -> Tensor:
+    """Return complex numbers of an absolute value and an angle in cycles."""
+    angle = 2 * torch.pi * cycles
+    return torch.view_as_complex(torch.stack((radius * torch.cos(angle), radius * torch.sin(angle)), dim=-1))

@@ -55,6 +55,19 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
             "freedom": 0.5,
         },
     ),
+    "vocoder in real time": (
+        "harmonic-vocoder",
+        {
+            "mel": {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "padding": "same"},
+            "dim": 16,
+            "intermediate_dim": 24,
+            "num_layers": 1,
+            "pitch_bins": 16,
+            "inversion": "real-time",
+            "iterations": 3,
+            "lookahead": 2,
+        },
+    ),
     "attention": (
         "cleanunet",
         {

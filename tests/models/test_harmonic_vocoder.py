@@ -30,7 +30,7 @@ def test_a_known_f0_is_in_the_output(hertz: float) -> None:
         "log_magnitude": 4 * model._comb(f0)[0],
         "harmonicity": torch.full((1, 513, 80), 4.0),
     }
-    spec, _ = model.initial(prediction)
+    spec, _, _ = model.initial(prediction)
     spec, _ = model.iterations(spec, final=True)
     waveform, _ = model.inverse(spec, final=True)
     found = fundamental_frequency(waveform, 22050, 256)[0, 10:70]
@@ -42,7 +42,7 @@ def test_the_first_phase_advances_with_f0() -> None:
     model = tiny()
     hertz = 22050 / 1024 * 8
     ones = torch.ones(1, 513, 6)
-    spec, _ = model.initial(
+    spec, _, _ = model.initial(
         {"f0": torch.full((1, 6), hertz), "log_magnitude": 0 * ones, "harmonicity": 9 * ones}
     )
     turn = torch.angle(spec[0, 8, 1:] * spec[0, 8, :-1].conj()) / (2 * torch.pi)
@@ -106,3 +106,32 @@ def test_each_iteration_costs_its_lookahead() -> None:
     ]
     # The latency of the inverse transform, as in a causal Vocos, and one hop for each iteration.
     assert latencies == [384, 384 + 256, 384 + 5 * 256]
+
+
+REAL_TIME = {**HarmonicVocoder.small, "inversion": "real-time", "iterations": 6, "lookahead": 6}
+
+
+def test_in_real_time_all_iterations_cost_one_lookahead() -> None:
+    model = HarmonicVocoder.from_config({**REAL_TIME, "mel": "bigvgan-v2-24k-100"})
+    assert (model.latency, model.sample_rate) == (1920, 24000)
+    assert model.hop_length == 1
+
+
+@torch.no_grad()
+def test_in_real_time_a_hum_keeps_its_pitch() -> None:
+    model = HarmonicVocoder.from_config({**REAL_TIME, "momentum": 0.8, "freedom": 0.9}).eval()
+    f0 = torch.full((1, 80), 150.0)
+    log_magnitude = 4 * model._comb(f0)[0]
+    spec, rotation, _ = model.initial(
+        {"f0": f0, "log_magnitude": log_magnitude, "harmonicity": torch.full((1, 513, 80), 4.0)}
+    )
+    mel = model.mel_envelope.bank.T @ log_magnitude.exp()
+    spec, _ = model.iterations(spec, mel, rotation, None, True)
+    found = fundamental_frequency(model.inverse(spec, final=True)[0], 22050, 256)[0, 10:70]
+    assert (found - 150.0).abs().max() < 1.5
+
+
+def test_a_hop_that_real_time_cannot_take_is_refused() -> None:
+    mel = {"sample_rate": 8000, "n_fft": 120, "hop_length": 30, "n_mels": 12, "padding": "same"}
+    with pytest.raises(CheckpointError, match="must divide"):
+        HarmonicVocoder.from_config({**REAL_TIME, "mel": mel})

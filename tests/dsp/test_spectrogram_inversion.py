@@ -1,0 +1,124 @@
+"""Real-time spectrogram inversion finds phases, with its look-ahead and no more, in chunks as at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from audiotool.dsp.mel import filterbank, mel_config
+from audiotool.dsp.spectrogram_inversion import StreamingSpectrogramInversion
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+
+N_FFT, HOP, RATE, FRAMES = 256, 64, 8000, 80
+MEL = {"sample_rate": RATE, "n_fft": N_FFT, "hop_length": HOP, "n_mels": 40, "padding": "same"}
+BANK = filterbank(mel_config(MEL))
+
+
+def inversion(**changes: Any) -> StreamingSpectrogramInversion:
+    settings = {"iterations": 6, "lookahead": 6, "momentum": 0.8, "freedom": 0.9, **changes}
+    return StreamingSpectrogramInversion(N_FFT, HOP, BANK, **settings)
+
+
+def analysed(waveform: Tensor) -> Tensor:
+    return StreamingSTFT(N_FFT, HOP, padding="same")(waveform, final=True)[0][..., :FRAMES]
+
+
+def mel_of(magnitude: Tensor) -> Tensor:
+    return torch.from_numpy(BANK).T @ magnitude
+
+
+def voice(hertz: float = 140.0) -> Tensor:
+    """(B, F, FRAMES): the spec of a gliding tone with harmonics."""
+    time = torch.arange(FRAMES * HOP) / RATE
+    cycles = hertz * time * (1 + 0.1 * time)
+    return analysed(sum(torch.cos(2 * torch.pi * n * cycles + n * n) / n for n in range(1, 20))[None])  # type: ignore[union-attr]
+
+
+def noise(frames: int = FRAMES) -> tuple[Tensor, Tensor, Tensor]:
+    """Spec and mel of white noise, and a rotation that says little, as where there are no harmonics."""
+    generator = torch.Generator().manual_seed(0)
+    waveform = torch.randn(2, frames * HOP, generator=generator)
+    spec = StreamingSTFT(N_FFT, HOP, padding="same")(waveform, final=True)[0][..., :frames]
+    random = torch.randn(spec.shape, dtype=torch.complex64, generator=generator)
+    turned = torch.polar(spec.abs(), random.angle())
+    return turned, mel_of(spec.abs()), 0.1 * random / (random.abs() + 1)
+
+
+def error(spec: Tensor, true: Tensor) -> float:
+    """Spectral convergence of the waveform that a spec gives, away from its ends."""
+    waveform, _ = StreamingISTFT(N_FFT, HOP, padding="same")(spec, final=True)
+    found = analysed(waveform[:, : FRAMES * HOP]).abs()[..., 8:-8]
+    return float((found - true.abs()[..., 8:-8]).norm() / true[..., 8:-8].norm())
+
+
+@torch.no_grad()
+def test_iterations_make_phases_consistent() -> None:
+    true = voice()
+    random = torch.rand(true.shape, generator=torch.Generator().manual_seed(0))
+    lost = torch.polar(true.abs(), 2 * torch.pi * random)
+    nothing = torch.zeros_like(lost)
+    found = [inversion(iterations=n)(lost, mel_of(true.abs()), nothing, None, True)[0] for n in (1, 6)]
+    assert error(found[1], true) < 0.7 * error(found[0], true) < 0.7 * error(lost, true)
+
+
+@torch.no_grad()
+def test_a_known_advance_is_a_better_beginning() -> None:
+    true = voice()
+    turn = true[..., 1:] * true[..., :-1].conj()
+    rotation = torch.cat((torch.ones_like(turn[..., :1]), turn / turn.abs().clamp(min=1e-9)), dim=-1)
+    random = torch.rand(true.shape, generator=torch.Generator().manual_seed(0))
+    lost = torch.polar(true.abs(), 2 * torch.pi * random)
+    mel = mel_of(true.abs())
+    # The first phases of all would be random for ever.
+    lost[..., 0] = true[..., 0]
+    known, unknown = (inversion(iterations=2)(lost, mel, x, None, True)[0] for x in (rotation, 0 * rotation))
+    assert error(known, true) < 0.3 * error(unknown, true)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [[1] * FRAMES, [3, 0, 7, 70], [FRAMES, 0]])
+def test_chunks_of_any_length_give_what_the_whole_gives(sizes: list[int]) -> None:
+    # In double precision, because iterations amplify rounding.
+    model = inversion().double()
+    spec, mel, rotation = noise()
+    inputs = (spec.to(torch.complex128), mel.double(), rotation.to(torch.complex128))
+    whole, _ = model(*inputs, None, True)
+    assert whole.shape == inputs[0].shape
+    state, found = None, []
+    for n, chunks in enumerate(zip(*(x.split(sizes, dim=-1) for x in inputs), strict=True)):
+        output, state = model(*chunks, state, n == len(sizes) - 1)
+        found.append(output)
+    assert torch.allclose(torch.cat(found, dim=-1), whole, atol=1e-7 * float(whole.abs().max()))
+
+
+@torch.no_grad()
+def test_a_frame_depends_on_its_lookahead_only() -> None:
+    model, inputs = inversion(lookahead=3), noise(20)
+    before, _ = model(*inputs, None, True)
+    changed = [x.clone() for x in inputs]
+    for x in changed:
+        x[..., 12] *= 0.5
+    after, _ = model(*changed, None, True)
+    assert torch.equal(before[..., :9], after[..., :9])
+    assert not torch.allclose(before[..., 9], after[..., 9])
+
+
+@torch.no_grad()
+def test_what_differs_by_rounding_stays_together() -> None:
+    """With the settings that are bundled; what was given out decides what follows, and could amplify it."""
+    spec, mel, rotation = noise(400)
+    other = spec * (1 + 1e-6 * torch.randn(spec.shape, generator=torch.Generator().manual_seed(1)))
+    found = [inversion()(x, mel, rotation, None, True)[0] for x in (spec, other)]
+    difference = (found[0] - found[1]).abs().amax((0, 1)) / found[0].abs().max()
+    assert difference[:200].median() < 1e-3
+    assert difference[200:].median() < 1e-3
+
+
+def test_hops_must_divide_frames() -> None:
+    with pytest.raises(ValueError, match="must divide"):
+        StreamingSpectrogramInversion(N_FFT, 60, BANK, 1, 1, 0.5, 0.5)
+    with pytest.raises(ValueError, match="4 the hop"):
+        StreamingSpectrogramInversion(36, 18, BANK[:19], 1, 1, 0.5, 0.5)
