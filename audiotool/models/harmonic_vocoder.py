@@ -22,9 +22,9 @@ its peak.
 
 References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
 2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
-Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013; Zhu, Beauregard, Wyse, Real-time signal estimation from
-modified short-time Fourier transform magnitude spectra, TASLP 2007; pitch as classification from Kim et al., CREPE, ICASSP
-2018, arXiv:1802.06182. The combination is ours.
+Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013; Zhu, Beauregard, Wyse, Real-time signal estimation
+from modified short-time Fourier transform magnitude spectra, TASLP 2007; pitch as classification from Kim et
+al., CREPE, ICASSP 2018, arXiv:1802.06182. The combination is ours.
 """
 
 from __future__ import annotations

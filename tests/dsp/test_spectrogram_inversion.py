@@ -34,7 +34,10 @@ def voice(hertz: float = 140.0) -> Tensor:
     """(B, F, FRAMES): the spec of a gliding tone with harmonics."""
     time = torch.arange(FRAMES * HOP) / RATE
     cycles = hertz * time * (1 + 0.1 * time)
-    return analysed(sum(torch.cos(2 * torch.pi * n * cycles + n * n) / n for n in range(1, 20))[None])  # type: ignore[union-attr]
+    waveform = torch.zeros(FRAMES * HOP)
+    for n in range(1, 20):
+        waveform += torch.cos(2 * torch.pi * n * cycles + n * n) / n
+    return analysed(waveform[None])
 
 
 def noise(frames: int = FRAMES) -> tuple[Tensor, Tensor, Tensor]:

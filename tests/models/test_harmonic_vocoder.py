@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -119,7 +122,8 @@ def test_in_real_time_all_iterations_cost_one_lookahead() -> None:
 
 @torch.no_grad()
 def test_in_real_time_a_hum_keeps_its_pitch() -> None:
-    model = HarmonicVocoder.from_config({**REAL_TIME, "momentum": 0.8, "freedom": 0.9}).eval()
+    settings: dict[str, Any] = {"iterations": 6, "lookahead": 6, "momentum": 0.8, "freedom": 0.9}
+    model = HarmonicVocoder(replace(TINY, inversion="real-time", **settings)).eval()
     f0 = torch.full((1, 80), 150.0)
     log_magnitude = 4 * model._comb(f0)[0]
     spec, rotation, _ = model.initial(
