@@ -12,11 +12,12 @@ class BandwidthExtensionLoss(Loss):
 
     With p and q the powers of a band, estimated and true, w its weight, all means weighted by w:
 
-        mean |ln p - ln q|  +  energy * mean over bands and recordings |ln sum_t p - ln sum_t q|
+        mean |ln p - ln q|  +  energy * mean over bands |ln sum p - ln sum q|
                             +  harmonic * mean (share - correlation)^2
 
     The minimum of the first term alone is the median of the logarithm, with which the mean power is several
-    dB too low. The second term corrects the mean power of a segment.
+    dB too low. The second term corrects the mean power: its sums are over the frames of all recordings of the
+    batch, because what is loud is predicted too low in a single recording, too.
 
     Args:
         energy, harmonic: weights.
@@ -42,12 +43,12 @@ class BandwidthExtensionLoss(Loss):
         total = weight.sum().clamp(min=1.0)
         difference = (power + self.floor).log() - (target + self.floor).log()
         distance = difference.abs() + self.asymmetry * difference.clamp(min=0)
-        of_bands = weight.mean(1)
-        means = [(weight * p).mean(1) / of_bands.clamp(min=1e-3) + self.floor for p in (power, target)]
+        of_bands = weight.mean((0, 1))
+        means = [(weight * p).mean((0, 1)) / of_bands.clamp(min=1e-3) + self.floor for p in (power, target)]
         energy = (means[0].log() - means[1].log()).abs()
         share = (outputs["harmonic"] - outputs["target_harmonic"]).square()
         return (
             (weight * distance).sum() / total
-            + self.energy * (of_bands * energy).sum() / of_bands.sum().clamp(min=1.0)
+            + self.energy * (of_bands * energy).sum() / of_bands.sum().clamp(min=1e-3)
             + self.harmonic * (weight * share).sum() / total
         )

@@ -8,8 +8,9 @@ from torch import Tensor
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
-N_FFT, HOP_LENGTH = 512, 256
 SAMPLE_RATE = 16000
+N_FFT, HOP_LENGTH = 512, 256
+"""Samples at 16 kHz."""
 ALIGNED_POWER = 1e7
 """Power to which both signals are scaled, between 325 and 3250 Hz."""
 SPECTRUM_SCALE = 6.910853e-6
@@ -48,13 +49,17 @@ PRE_EMPHASIS = ((2.740826, -5.4816519, 2.740826), (1.0, -1.9444777, 0.94597794))
 
 
 class PerceptualDisturbanceLoss(Loss):
-    """The points that PESQ subtracts from an estimate at 16 kHz: 0.1 d + 0.0309 d_asymmetric.
+    """The points that PESQ subtracts from an estimate: 0.1 d + 0.0309 d_asymmetric.
 
     Both power spectra are converted to loudness in Bark bands (Zwicker). Differences of more than a quarter
     of the smaller loudness are a disturbance. Added loudness counts more (asymmetry), and the worst stretches
     of 0.3 s dominate (a mean of sixth powers). As in PESQ, level, spectral tilt and slow gain have little
     influence: use it together with a loss that measures them. PESQ's time alignment is left out; its filters
-    are applied to the spectrum.
+    are applied to the spectrum. PESQ is for 16 kHz: of signals at a multiple of that, what lies above 8 kHz
+    has no influence.
+
+    Args:
+        sample_rate: Hz, of the signals.
 
     Reference: ITU-T P.862 (2001) and P.862.2 (2007), tables of the reference implementation; as a loss:
         Martín-Doñas et al., A deep learning loss function based on the perceptual evaluation of the speech
@@ -63,8 +68,12 @@ class PerceptualDisturbanceLoss(Loss):
 
     name = "perceptual-disturbance"
 
-    def __init__(self) -> None:
+    def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
         super().__init__()
+        if sample_rate % SAMPLE_RATE:
+            raise ValueError(f"sample_rate is a multiple of {SAMPLE_RATE}, found {sample_rate}")
+        # Frames as long as at 16 kHz have the same first bins.
+        self.factor = sample_rate // SAMPLE_RATE
         bark, bins = torch.tensor(BARK_OF_BAND), torch.tensor(BINS_OF_BAND)
         band = torch.arange(len(bins)).repeat_interleave(bins)
         frequencies = torch.arange(N_FFT // 2) * SAMPLE_RATE / N_FFT
@@ -124,9 +133,10 @@ class PerceptualDisturbanceLoss(Loss):
 
     def _band_powers(self, waveform: Tensor) -> Tensor:
         """(B, T) -> powers (B, frames, bands) of the levelled, pre-emphasised signal."""
-        spec = stft(waveform, N_FFT, HOP_LENGTH, window="hann", center=False)[:, : N_FFT // 2].transpose(1, 2)
-        power = spec.real.square() + spec.imag.square()
-        level = 2 * (power * self.speech).sum(-1).mean(1) / (N_FFT * 0.375 * N_FFT)
+        n_fft, hop_length = self.factor * N_FFT, self.factor * HOP_LENGTH
+        spec = stft(waveform, n_fft, hop_length, window="hann", center=False)[:, : N_FFT // 2].transpose(1, 2)
+        power = (spec.real.square() + spec.imag.square()) / self.factor**2
+        level = 2 * (power * self.speech).sum(-1).mean(1) / (0.375 * N_FFT**2)
         return power * (ALIGNED_POWER / (level + 1e-12))[:, None, None] @ self.bands
 
     def _audible(self, powers: Tensor, factor: float) -> Tensor:

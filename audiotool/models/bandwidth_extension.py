@@ -219,24 +219,21 @@ class BandwidthExtension(Model):
             power = _power(spec)
             above = self._above(spec, state)
             envelope, harmonic = self._predict(power / (levels.square() * self.scale), above, state)
-            spec = self._render(source, envelope, harmonic, levels, state)
-            # Nothing is added to silence.
-            loudness = power.mean(-1, keepdim=True) / self.scale
-            spec = spec * (above * (loudness / (loudness + SILENT)).sqrt())
+            spec = self._render(source, envelope, harmonic, levels, state) * (above * self._sound(power))
         y, state["synthesis"] = self.synthesis(spec.transpose(1, 2), state["synthesis"], final)
         y, state["waiting"] = add_input(y[:, None], x, state["waiting"], final)
         return y, state
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the inputs of `BandwidthExtensionLoss` for each band above the edge, all (B, T, bands).
+        """Return the estimate (B, 1, T), and the inputs of `BandwidthExtensionLoss`, all (B, frames, bands).
 
         Args:
             batch: "input", "target" (B, 1, T); "bandwidth_hz" and "target_bandwidth_hz" (B, 1, 1), the
                 highest frequencies of their contents.
         Returns:
-            "power" and "target_power", relative to the running level's; "harmonic" and "target_harmonic", the
-            share of the source, 0 to 1; "weight", the share of a band's bins that lie within the target's
-            bandwidth, 0 to 1. Outside training "estimate" as well.
+            "estimate"; "power" and "target_power", relative to the running level's; "harmonic" and
+            "target_harmonic", the share of the source, 0 to 1; "weight", the share of a band's bins that lie
+            between the edge and the target's bandwidth, 0 to 1.
         """
         x = batch["input"]
         state = self.start()
@@ -244,20 +241,21 @@ class BandwidthExtension(Model):
         target, _ = self.rectified(batch["target"][:, 0], None, True)
         unit = levels.square() * self.scale
         above = self._bins_above(batch["bandwidth_hz"])
-        envelope, harmonic = self._predict(_power(spec) / unit, above, state)
+        power = _power(spec)
+        envelope, harmonic = self._predict(power / unit, above, state)
+        band = self._render(source, envelope, harmonic, levels, state) * (above * self._sound(power))
+        added, _ = self.synthesis(band.transpose(1, 2), None, True)
         valid = above * (self.bin_hz < batch["target_bandwidth_hz"])
         count = valid @ self.members
         target_power = _power(target.transpose(1, 2))
-        outputs = {
+        return {
+            "estimate": add_input(added[:, None], x, None, True)[0],
             "power": (envelope.exp() * valid) @ self.members / count.clamp(min=1),
             "target_power": (target_power / unit * valid) @ self.members / count.clamp(min=1),
             "harmonic": harmonic,
             "target_harmonic": self._correlation(_power(source).sqrt(), target_power.sqrt(), valid),
             "weight": (count / self.members.sum(0)).expand_as(harmonic),
         }
-        if not self.training:
-            outputs["estimate"] = self.process(x, bandwidth_hz=batch["bandwidth_hz"])
-        return outputs
 
     def _analyse(self, x: Tensor, state: dict[str, Any], final: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the specs of the waveform (B, 1, T) and of the rectified one (B, T, F), and levels (B, T,
@@ -320,6 +318,11 @@ class BandwidthExtension(Model):
         mixed = source * (whitening * share.sqrt()) + hiss.transpose(1, 2) * (1 - share).sqrt()
         gain = 0.0 if self.training else math.log(10) / 10 * self.config.gain_db
         return mixed * (levels * (0.5 * (envelope + gain)).exp())
+
+    def _sound(self, power: Tensor) -> Tensor:
+        """Return the gain (B, T, 1) of the added band, 0 where the input (B, T, F) is silent."""
+        loudness = power.mean(-1, keepdim=True) / self.scale
+        return (loudness / (loudness + SILENT)).sqrt()
 
     def _correlation(self, source: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """Return the correlation of magnitudes (B, T, F) over each band's bins: (B, T, bands), 0 to 1."""

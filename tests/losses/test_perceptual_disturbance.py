@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pesq
 import pytest
+import soxr
 import torch
 from torch import Tensor
 
@@ -36,6 +37,20 @@ def test_equal_waveforms_lose_nothing_at_any_level(speech: tuple[Tensor, Tensor]
     clean, _ = speech
     assert points(clean, clean) < 1e-3
     assert points(0.1 * clean, clean) < 1e-2
+
+
+def test_above_16_khz_the_points_are_the_same(speech: tuple[Tensor, Tensor]) -> None:
+    """Of a signal at 48 kHz, and whatever lies above 8 kHz."""
+    clean, noise = speech
+    wide = [torch.from_numpy(soxr.resample(x.numpy(), 16000, 48000)) for x in (clean + 0.1 * noise, clean)]
+    hiss = torch.fft.rfft(torch.randn(len(wide[0]), generator=torch.Generator().manual_seed(0)))
+    hiss[: len(hiss) * 8500 // 24000] = 0
+    wide[0] = wide[0] + 0.1 * torch.fft.irfft(hiss, len(wide[0]))
+    loss = PerceptualDisturbanceLoss(sample_rate=48000)
+    found = loss({"estimate": wide[0][None, None]}, {"target": wide[1][None, None]})
+    assert float(found) == pytest.approx(points(clean + 0.1 * noise, clean), rel=0.05)
+    with pytest.raises(ValueError, match="multiple of 16000"):
+        PerceptualDisturbanceLoss(sample_rate=44100)
 
 
 @pytest.mark.parametrize("silent", ["estimate", "target", "both"])

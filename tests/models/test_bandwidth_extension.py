@@ -147,8 +147,17 @@ def test_the_loss_ends_at_the_targets_bandwidth() -> None:
     hiss = examples | {"target": examples["target"] + torch.fft.irfft(above)}
     taught, unchanged = loss(outputs, examples), loss(model.training_outputs(hiss), hiss)
     assert unchanged.item() == pytest.approx(taught.item(), rel=0.02)
-    assert "estimate" not in outputs
-    assert model.eval().training_outputs(examples)["estimate"].shape == examples["target"].shape
+
+
+def test_training_sees_what_streams_give() -> None:
+    """The estimate is that of `process`, and has a gradient."""
+    model = build(level=-3.0).train()
+    examples = batch(noise_up_to(16000, 0.2).repeat(2, 1, 1))
+    estimate = model.training_outputs(examples)["estimate"]
+    torch.testing.assert_close(estimate, model.process(examples["input"], bandwidth_hz=4000.0))
+    estimate.square().mean().backward()
+    assert model.head.bias.grad is not None
+    assert model.head.bias.grad.abs().max() > 0
 
 
 def test_training_finds_the_level_of_a_band() -> None:

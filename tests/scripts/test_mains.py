@@ -20,6 +20,7 @@ import check_coverage
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import update_manifest
 import write_model_table
 from kit.audio import speech_like, write_speech
@@ -345,6 +346,23 @@ def test_check_separator(run: Callable[..., str], tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(exist_ok=True)
         soundfile.write(tmp_path / folder / f"{name}.wav", samples, 16000, "FLOAT")
     assert "| 1 mixtures | measured |" in run("check_separator", tmp_path)
+
+
+def test_measure_super_resolution(run: Callable[..., str], tmp_path: Path) -> None:
+    """The better a row knows the reference, the nearer it is."""
+    wide, rate = soundfile.read(AUDIO / "demo" / "clean.flac", dtype="float32", frames=32000)
+    narrow = soxr.resample(soxr.resample(wide, rate, 8000), 8000, rate)
+    for folder, samples in (("clean", wide), ("noisy", narrow)):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "0.wav", samples, rate, "FLOAT")
+    model = MODELS.get("bandwidth-extension").from_config({"dim": 16, "layers": 1})
+    weights = save_model(tmp_path / "model.safetensors", model, "super-resolve")
+    asked = r"^(input|true powers|true magnitudes and phases|as predicted, -20 dB)$"
+    printed = run("measure_super_resolution", "--test", tmp_path, "--model", weights, "--rows", asked)
+    header, _, *rows = [line.strip("| ").split(" | ") for line in printed.splitlines()]
+    distance = {row[0]: float(row[header.index("restored_lsd")]) for row in rows}
+    assert len(distance) == 4
+    assert distance["true magnitudes and phases"] < 0.3 < distance["true powers"] < distance["input"]
 
 
 def test_check_released(run: Callable[..., str], tmp_path: Path) -> None:
