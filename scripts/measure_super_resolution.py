@@ -12,6 +12,7 @@ over the files; energies are those of the `restored` metrics.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -90,8 +91,10 @@ class Recording:
 
 
 @torch.no_grad()
-def analysed(model: BandwidthExtension, wide: Waveform, narrow: Waveform, rate: int) -> Recording:
-    """Run the model's parts."""
+def analysed(
+    model: BandwidthExtension, gain: float, wide: Waveform, narrow: Waveform, rate: int
+) -> Recording:
+    """Run the model's parts; a gain in nepers of power is added to its prediction."""
     meter = BandwidthMeter(rate)
     meter.feed(narrow[None].astype(np.float32))
     edge_hz = meter.bandwidth_hz() or rate / 4
@@ -110,7 +113,7 @@ def analysed(model: BandwidthExtension, wide: Waveform, narrow: Waveform, rate: 
     first = int((above[0, 0] @ model.members).nonzero()[0])
     bands[..., :first] = bands[..., first : first + 1]
     return Recording(
-        model, rate, wide, narrow, edge_hz, spec, source, truth, levels, predicted,
+        model, rate, wide, narrow, edge_hz, spec, source, truth, levels, predicted + gain,
         bands @ model.spread, harmonic, above,
     )  # fmt: skip
 
@@ -134,7 +137,7 @@ def predictions() -> Iterator[tuple[str, Row]]:
     """Name and output of rows that know nothing of the reference."""
     yield "input", lambda r: r.narrow
     yield "as predicted", lambda r: r.output(r.predicted)
-    for db in (6, 3, -3, -6, -10, -15, -20):
+    for db in (-3, -6, -10, -15, -20):
         yield f"as predicted, {db:+} dB", lambda r, db=db: r.output(r.predicted + db * DECIBEL)
     yield "as predicted, noise", lambda r: r.output(r.predicted, torch.zeros_like(r.harmonic))
     yield "as predicted, rectified", lambda r: r.output(r.predicted, torch.ones_like(r.harmonic))
@@ -186,11 +189,14 @@ def main() -> None:
     path = Path(options.model)
     model, _ = checkpoint.load(path if path.is_file() else checkpoint.named()[options.model])
     assert isinstance(model, BandwidthExtension)
+    # The gain belongs to the prediction, not to true powers.
+    gain = model.config.gain_db * DECIBEL
+    model.config = dataclasses.replace(model.config, gain_db=0.0)
     recordings = []
     for pair in pair_files(options.test / "clean", options.test / "noisy")[: options.limit]:
         assert pair.reference
         wide, rate = mono(pair.reference)
-        recordings.append(analysed(model, wide, mono(pair.estimate)[0], rate))
+        recordings.append(analysed(model, gain, wide, mono(pair.estimate)[0], rate))
     print(f"| {len(recordings)} files | {' | '.join(METRICS)} |\n|{' --- |' * (len(METRICS) + 1)}")
     for name, output in (*predictions(), *oracles()):
         if not re.search(options.rows, name):

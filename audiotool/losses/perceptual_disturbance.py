@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from audiotool.dsp.stft import stft
@@ -134,6 +135,8 @@ class PerceptualDisturbanceLoss(Loss):
     def _band_powers(self, waveform: Tensor) -> Tensor:
         """(B, T) -> powers (B, frames, bands) of the levelled, pre-emphasised signal."""
         n_fft, hop_length = self.factor * N_FFT, self.factor * HOP_LENGTH
+        # As in PESQ, silence lies around a recording: its first and last samples count as any others.
+        waveform = F.pad(waveform, (hop_length, hop_length))
         spec = stft(waveform, n_fft, hop_length, window="hann", center=False)[:, : N_FFT // 2].transpose(1, 2)
         power = (spec.real.square() + spec.imag.square()) / self.factor**2
         level = 2 * (power * self.speech).sum(-1).mean(1) / (0.375 * N_FFT**2)

@@ -53,6 +53,22 @@ def test_above_16_khz_the_points_are_the_same(speech: tuple[Tensor, Tensor]) -> 
         PerceptualDisturbanceLoss(sample_rate=44100)
 
 
+def test_the_first_and_last_samples_count(speech: tuple[Tensor, Tensor]) -> None:
+    """A burst in the first or last 10 ms is heard, although frames that begin with it have a window there.
+
+    It costs less than one in the middle, which lies in more stretches of 0.3 s.
+    """
+    clean, noise = speech
+
+    def burst(start: int) -> float:
+        estimate = clean.clone()
+        estimate[start : start + 160] += 3 * noise[:160]
+        return points(estimate, clean)
+
+    middle = burst(len(clean) // 2)
+    assert min(burst(0), burst(len(clean) - 160)) > 0.1 * middle > 0
+
+
 @pytest.mark.parametrize("silent", ["estimate", "target", "both"])
 def test_silence_has_a_finite_gradient(silent: str, speech: tuple[Tensor, Tensor]) -> None:
     clean = speech[0][:16000]

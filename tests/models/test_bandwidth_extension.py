@@ -191,6 +191,11 @@ def test_the_loss_of_known_powers() -> None:
         )
     louder = BandwidthExtensionLoss(0.0, 0.0, asymmetry=0.5)(outputs, {}).item()
     assert louder == pytest.approx(1.5, abs=1e-4)
+    burst = outputs | {"power": torch.cat((1e4 * ones[:, :1], outputs["power"][:, 1:]), 1)}
+    with_energy, without = (
+        BandwidthExtensionLoss(energy, 0.0, settling=1)(burst, {}).item() for energy in (0.5, 0.0)
+    )
+    assert with_energy - without == pytest.approx(0.5, abs=1e-4), "a burst in the first frame has no energy"
     with pytest.raises(ValueError, match="floor is a power above 0"):
         BandwidthExtensionLoss(floor=0.0)
 
