@@ -121,9 +121,10 @@ def analysed(
 Row = Callable[[Recording], Waveform]
 
 
-def smoothed(envelope: Tensor, frames: int) -> Tensor:
-    """A running mean of the logarithm."""
-    pooled = F.avg_pool1d(envelope.transpose(1, 2), frames, 1, frames // 2, count_include_pad=False)
+def smoothed(r: Recording, frames: float) -> Tensor:
+    """A running mean of the true logarithms."""
+    n = int(frames)
+    pooled = F.avg_pool1d(r.true.transpose(1, 2), n, 1, n // 2, count_include_pad=False)
     return pooled.transpose(1, 2)
 
 
@@ -133,16 +134,26 @@ def expanded(r: Recording, factor: float) -> Tensor:
     return r.predicted + (factor - 1) * (mean - mean.flatten().quantile(0.98)).clamp(max=0)
 
 
+def rendered(envelope: Callable[[Recording, float], Tensor], value: float) -> Row:
+    """A row of an envelope that has a parameter."""
+    return lambda r: r.output(envelope(r, value))
+
+
+def mixed(r: Recording, share: float) -> Tensor:
+    """The truth, and a share of the prediction's error."""
+    return share * r.predicted + (1 - share) * r.true
+
+
 def predictions() -> Iterator[tuple[str, Row]]:
     """Name and output of rows that know nothing of the reference."""
     yield "input", lambda r: r.narrow
     yield "as predicted", lambda r: r.output(r.predicted)
     for db in (-3, -6, -10, -15, -20):
-        yield f"as predicted, {db:+} dB", lambda r, db=db: r.output(r.predicted + db * DECIBEL)
+        yield f"as predicted, {db:+} dB", rendered(lambda r, x: r.predicted + x * DECIBEL, db)
     yield "as predicted, noise", lambda r: r.output(r.predicted, torch.zeros_like(r.harmonic))
     yield "as predicted, rectified", lambda r: r.output(r.predicted, torch.ones_like(r.harmonic))
     for factor in (1.2, 1.5):
-        yield f"as predicted, expanded {factor} times", lambda r, f=factor: r.output(expanded(r, f))
+        yield f"as predicted, expanded {factor} times", rendered(expanded, factor)
 
 
 def oracles() -> Iterator[tuple[str, Row]]:
@@ -156,9 +167,9 @@ def oracles() -> Iterator[tuple[str, Row]]:
     yield "true powers, noise", lambda r: r.output(r.true, torch.zeros_like(r.harmonic))
     yield "true powers, rectified", lambda r: r.output(r.true, torch.ones_like(r.harmonic))
     for db in (-6, -10, -20):
-        yield f"true powers, {db} dB", lambda r, db=db: r.output(r.true + db * DECIBEL)
+        yield f"true powers, {db} dB", rendered(lambda r, x: r.true + x * DECIBEL, db)
     for n in (3, 5, 9):
-        yield f"true powers, means of {n} frames", lambda r, n=n: r.output(smoothed(r.true, n))
+        yield f"true powers, means of {n} frames", rendered(smoothed, n)
     yield "true powers, a frame late", lambda r: r.output(torch.cat((r.true[:, :1], r.true[:, :-1]), 1))
     yield (
         "true powers of frames, predicted tilt",
@@ -171,10 +182,7 @@ def oracles() -> Iterator[tuple[str, Row]]:
     yield "as predicted, at most true", lambda r: r.output(torch.minimum(r.predicted, r.true))
     yield "as predicted, at least true", lambda r: r.output(torch.maximum(r.predicted, r.true))
     for share in (0.25, 0.5, 0.75):
-        yield (
-            f"{share} of the error in dB",
-            lambda r, share=share: r.output(share * r.predicted + (1 - share) * r.true),
-        )
+        yield f"{share} of the error in dB", rendered(mixed, share)
 
 
 @torch.no_grad()
