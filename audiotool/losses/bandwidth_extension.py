@@ -50,11 +50,12 @@ class BandwidthExtensionLoss(Loss):
         total = weight.sum().clamp(min=1.0)
         difference = (power + self.floor).log() - (target + self.floor).log()
         distance = difference.abs() + self.asymmetry * difference.clamp(min=0)
-        settled = weight[:, self.settling :]
+        # Of a recording that is as short, the last frame counts.
+        first = min(self.settling, weight.shape[1] - 1)
+        settled = weight[:, first:]
         of_bands = settled.mean(1)
         means = [
-            (settled * p[:, self.settling :]).mean(1) / of_bands.clamp(min=1e-3) + self.floor
-            for p in (power, target)
+            (settled * p[:, first:]).mean(1) / of_bands.clamp(min=1e-3) + self.floor for p in (power, target)
         ]
         energy = (means[0].log() - means[1].log()).abs()
         share = (outputs["harmonic"] - outputs["target_harmonic"]).square()

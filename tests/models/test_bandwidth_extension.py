@@ -196,6 +196,8 @@ def test_the_loss_of_known_powers() -> None:
         BandwidthExtensionLoss(energy, 0.0, settling=1)(burst, {}).item() for energy in (0.5, 0.0)
     )
     assert with_energy - without == pytest.approx(0.5, abs=1e-4), "a burst in the first frame has no energy"
+    short = BandwidthExtensionLoss(0.5, 0.0, settling=24)(outputs, {}).item()
+    assert short == pytest.approx(1.5, abs=1e-4), "a recording shorter than that has an energy"
     with pytest.raises(ValueError, match="floor is a power above 0"):
         BandwidthExtensionLoss(floor=0.0)
 
