@@ -1,0 +1,39 @@
+"""Change the configuration of a trained checkpoint where its weights stay the same.
+
+    python scripts/reconfigure_checkpoint.py OUT.safetensors CHECKPOINT --set KEY=VALUE [--set KEY=VALUE ...]
+
+CHECKPOINT is a file or a bundled one's name, KEY a field of the model's configuration. Other tensors than the
+checkpoint's are refused. OUT has no scores. `audiotool models export OUT.safetensors -o OUT.onnx` gives it a
+graph, with which it runs without PyTorch. The default vocoder at 80 ms of latency (docs/vocoders.md):
+
+    python scripts/reconfigure_checkpoint.py live.safetensors harmonic-vocoder-24k --set inversion=real-time \\
+        --set iterations=6 --set lookahead=6 --set momentum=0.8 --set freedom=0.9
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from audiotool import checkpoint
+from audiotool.yaml_documents import parse_settings
+
+
+def main() -> None:
+    """Read, change, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("checkpoint")
+    parser.add_argument("--set", action="append", required=True, metavar="KEY=VALUE", dest="settings")
+    options = parser.parse_args()
+    model, metadata = checkpoint.load(checkpoint.resolve(options.checkpoint))
+    config = checkpoint.describe_model(model)["config"]
+    changed = type(model).from_config({**config, **parse_settings(options.settings)})
+    changed.load_weights(model.state_dict(), options.checkpoint)
+    metadata.model = checkpoint.describe_model(changed)
+    metadata.metrics, metadata.commands = {}, []
+    checkpoint.save(options.output, changed.state_dict(), metadata)
+
+
+if __name__ == "__main__":
+    main()
