@@ -27,7 +27,7 @@ def test_a_setting_changes_and_the_weights_stay(tmp_path: Path, monkeypatch: pyt
     run(monkeypatch, output, path, "--set", "level_seconds=1.5")
     changed, metadata = checkpoint.load(output)
     assert metadata.model["config"]["level_seconds"] == 1.5
-    assert metadata.metrics == {} and metadata.commands == []
+    assert (metadata.metrics, metadata.commands) == ({}, [])
     for name, tensor in model.state_dict().items():
         assert torch.equal(changed.state_dict()[name], tensor)
 
