@@ -188,6 +188,8 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
+    if options.files < 3:
+        parser.error("of fewer than three files no worker may have two, between which it waits")
     length = round(options.seconds * RATE)
     rng = np.random.default_rng(0)
     sound = 0.1 * rng.standard_normal((options.files, length), np.float32)
