@@ -5,8 +5,8 @@
 Denoises a folder of short recordings with one job and with two, by two commands of half the files each, and
 one recording as long as all of them. Prints
 
-- how much faster two jobs are, as measured; and two commands beside each other, which share nothing: no batch
-  can do better on this machine, with what else runs on it;
+- how much faster two jobs are, by the clock; and two commands beside each other, which share nothing: no
+  batch can do better on this machine, with what else runs on it;
 - how much faster they would be with two idle cores: the processor time of one job over that of the parent and
   of the workers' start, which nothing runs beside, and half of all that follows;
 - how long a worker is without work between two files, with the next one handed to it ahead and without: what
@@ -42,6 +42,8 @@ from audiotool.files.processor import Process
 from audiotool.tasks.inference import Inference
 
 RATE = 16000
+RUNS = 3
+"""Times that what is measured by the clock is repeated, in turn; medians count."""
 TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -53,13 +55,11 @@ class Cost:
     """The cost of a command and the processes below it.
 
     Args:
-        wall: seconds.
         processor: seconds of each process, the command's own first.
         alone: processor seconds of the command and of what workers are forked from, until workers begin.
         memory: MB, the greatest of a worker's own.
     """
 
-    wall: float = 0.0
     processor: dict[int, float] = field(default_factory=dict)
     alone: float = 0.0
     memory: float = 0.0
@@ -92,8 +92,8 @@ def command(source: Path, output: Path, jobs: int, *more: str) -> list[str]:
 
 
 def measure(words: list[str]) -> Cost:
-    """Run a command and watch its workers."""
-    cost, began = Cost(), time.monotonic()
+    """Run a command and watch its workers, which takes some of a core's time from them."""
+    cost = Cost()
     process = subprocess.Popen(words, env=ENVIRONMENT)
     while True:
         found, status, usage = os.wait4(process.pid, os.WNOHANG)
@@ -103,7 +103,6 @@ def measure(words: list[str]) -> Cost:
         time.sleep(0.02)
     if status:
         sys.exit("the command failed")
-    cost.wall = time.monotonic() - began
     cost.processor[process.pid] = usage.ru_utime + usage.ru_stime
     return cost
 
@@ -208,13 +207,18 @@ def main() -> None:
         parts = measure(command(folder, Path(place, "out0"), 1, "--no-warm-up"))
         one, two = (measure(command(folder, Path(place, f"out{jobs}"), jobs)) for jobs in (1, 2))
         gaps = [gap(folder, Path(place, f"gaps{ahead:d}"), ahead) for ahead in (True, False)]
-        apart = beside([command(half, Path(place, f"{half.name}-out"), 1) for half in halves])
+        commands = [
+            [command(folder, Path(place, "out1"), 1)],
+            [command(folder, Path(place, "out2"), 2)],
+            [command(half, Path(place, f"{half.name}-out"), 1) for half in halves],
+        ]
+        alone, together, apart = np.median([[beside(words) for words in commands] for _ in range(RUNS)], 0)
     overhead = 1000 * (parts.total - whole.total) / options.files
     print(f"{options.files} files of {options.seconds:g} s; processor time of one job {one.total:.2f} s")
-    print(f"two jobs, as measured: {one.wall / two.wall:.2f} times one")
-    print(f"two commands of half the files, as measured: {one.wall / apart:.2f} times one")
+    print(f"two jobs, by the clock: {alone / together:.2f} times one {at_least(alone / together, 1.9)}")
+    print(f"two commands of half the files, by the clock: {alone / apart:.2f} times one")
     faster = one.total / two.on_two_cores
-    print(f"two jobs, on two idle cores: {faster:.2f} times one {at_least(faster, 1.9)}")
+    print(f"two jobs, on two idle cores: {faster:.2f} times one")
     print(f"two jobs' processor time: {two.total:.2f} s, of which {two.alone:.2f} s before the workers begin")
     print(f"between two files a worker is without work for {gaps[0]:.2f} ms; {gaps[1]:.2f} without one ahead")
     print(f"overhead of a file: {overhead:.2f} ms {at_most(overhead, 5)}")
