@@ -143,8 +143,12 @@ def gap(source: Path, place: Path, ahead: bool) -> float:
     workers = pool.Pool(Work(Clocked("denoise", notes=place)), 2, SilentWatcher())
     if any(outcome.status != "done" for outcome in workers.run(plan.jobs)):
         sys.exit("a file failed")
-    times = [np.loadtxt(notes, ndmin=2) for notes in place.iterdir() if notes.is_file()]
-    return 1000 * float(np.mean(np.concatenate([own[1:, 0] - own[:-1, 1] for own in times])))
+    gaps = []
+    for notes in place.iterdir():
+        if notes.is_file():
+            times = np.array(notes.read_text().split(), float).reshape(-1, 2)
+            gaps += list(times[1:, 0] - times[:-1, 1])
+    return 1000 * float(np.mean(gaps))
 
 
 def _watch(parent: int, cost: Cost) -> None:
