@@ -74,7 +74,8 @@ class FirstPass:
             raise StreamError(f"this stream has blocks ({self._channels}, time), got {block.shape}")
         if self._bandwidth is not None:
             self._bandwidth.feed(block)
-        if self._level is not None or self._sound is not None:
+        # Where the bandwidth alone is measured any longer, nothing need be resampled.
+        if self._level is not None or (self._sound is not None and not self._sound.complete):
             self._add(self._at_model(self._down.feed(block)))
 
     def _add(self, x: Chunk) -> None:
@@ -88,8 +89,8 @@ class FirstPass:
         None.
 
         Returns:
-            `level`, `bandwidth_hz` and `memory` for `Engine.start`, and `memory_begins`, the sample at which
-            the streamer begins to use the memory.
+            `level` and `bandwidth_hz` for `Engine.start`, and for the streamer `memory`, the state after the
+            warm-up, and `memory_begins`, the sample at which the warm-up's sound begins.
         """
         if not self.complete:
             self._add(self._at_model(self._down.flush()))
@@ -112,11 +113,11 @@ class FirstSound:
 
     Args:
         engine: its `warm_up_samples` are collected.
-        search: look for an onset in the first ten seconds. One that a warm-up from the beginning hears well
-            enough is not looked for.
+        search: look for the first onset of any row in the first ten seconds. One that a warm-up from the
+            beginning hears for half a second is left to that.
 
     Attributes:
-        begins: sample at which what is collected begins.
+        begins: sample, at the model's rate, at which what is collected begins.
     """
 
     def __init__(self, engine: Engine, search: bool) -> None:

@@ -32,6 +32,14 @@ from audiotool.tasks.base import served_by
 
 ROOT = Path(__file__).parents[2]
 BANDS = {"n_fft": 64, "hop_length": 32, "bands": [[4, 4], [2, 8]], "dim": 8, "layers": 1}
+VOCODER: dict[str, Any] = {
+    "mel": {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "padding": "same"},
+    "dim": 16,
+    "intermediate_dim": 24,
+    "num_layers": 1,
+    "pitch_bins": 16,
+}
+
 EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
     "denoiser": ("band-split-gru", {**BANDS, "learnt_start": True}),
     "separator": ("band-split-gru", {**BANDS, "memory": 6, "stems": ["speaker1", "speaker2"]}),
@@ -45,28 +53,11 @@ EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "vocoder": (
         "harmonic-vocoder",
-        {
-            "mel": {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "padding": "same"},
-            "dim": 16,
-            "intermediate_dim": 24,
-            "num_layers": 1,
-            "pitch_bins": 16,
-            "iterations": 2,
-            "freedom": 0.5,
-        },
+        {**VOCODER, "iterations": 2, "freedom": 0.5},
     ),
     "vocoder in real time": (
         "harmonic-vocoder",
-        {
-            "mel": {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 12, "padding": "same"},
-            "dim": 16,
-            "intermediate_dim": 24,
-            "num_layers": 1,
-            "pitch_bins": 16,
-            "inversion": "real-time",
-            "iterations": 3,
-            "lookahead": 2,
-        },
+        {**VOCODER, "inversion": "real-time", "iterations": 3, "lookahead": 2},
     ),
     "attention": (
         "cleanunet",
