@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kit.scripted import PATIENCE, Scripted
+from kit.scripted import Scripted, wait_until
 
 from audiotool.batch import pool
 from audiotool.batch.job import Job
@@ -34,8 +35,12 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "SHORT_SECONDS", math.inf)
 
 
+TOGETHER = ("after 1", "after 0")
+"""The first two jobs, which end when both workers have begun, however late one starts."""
+
+
 class Follower(SilentWatcher):
-    """Looks at the workers of a pool whenever something begins or ends."""
+    """Looks at the workers of a pool whenever a job begins or ends, and when its worker has the next ones."""
 
     def __init__(self) -> None:
         self.pool: pool.Pool
@@ -52,16 +57,18 @@ class Follower(SilentWatcher):
     def look(self) -> None:
         self.held += [list(worker.jobs) for worker in self.pool._workers]
 
-
-def pool_of(scripted: Scripted, follower: Follower) -> pool.Pool:
-    follower.pool = pool.Pool(Work(scripted), 2, follower)
-    return follower.pool
+    def run(self, scripted: Scripted, *texts: str) -> Generator[Outcome, None, None]:
+        """Run jobs in two workers. When an outcome comes, its worker has been handed its next jobs."""
+        self.pool = pool.Pool(Work(scripted), 2, self)
+        with closing(self.pool.run(scripted.jobs(*texts))) as outcomes:
+            for outcome in outcomes:
+                self.look()
+                yield outcome
 
 
 def test_every_job_is_done_once(scripted: Scripted, short_seconds: float) -> None:
     follower = Follower()
-    jobs = scripted.jobs(*["short"] * 12)
-    outcomes = list(pool_of(scripted, follower).run(jobs))
+    outcomes = list(follower.run(scripted, *["short"] * 12))
     names = {str(n) for n in range(12)}
     assert {o.job.name for o in outcomes if o.status == "done"} == names
     assert len(outcomes) == len(follower.names) == len(scripted.begun()) == 12
@@ -71,34 +78,31 @@ def test_every_job_is_done_once(scripted: Scripted, short_seconds: float) -> Non
 
 def test_a_worker_goes_on_while_the_parent_is_busy(scripted: Scripted, ahead: None) -> None:
     class Busy(Follower):
-        grown = False
+        went_on: list[bool]
 
         def finished(self, outcome: Outcome) -> None:
-            """Be busy after a job, once its worker has another, until that one has begun."""
-            if self.grown or not any(len(held) == 2 for held in self.held):
-                self.look()
-                return
-            deadline = time.monotonic() + PATIENCE
-            while not set(scripted.begun()) - set(self.names) and time.monotonic() < deadline:
-                time.sleep(0.01)
-            self.grown = bool(set(scripted.begun()) - set(self.names))
+            """Be busy after a job until its worker has begun the one that it was handed ahead."""
+            ahead = {str(worker.jobs[0]) for worker in self.pool._workers if worker.jobs} - set(self.names)
+            if ahead:
+                self.went_on.append(wait_until(lambda: ahead <= set(scripted.begun())))
 
     follower = Busy()
-    assert len(list(pool_of(scripted, follower).run(scripted.jobs(*["short"] * 20)))) == 20
-    assert follower.grown, "a worker had to wait until its parent was told what it had done"
+    follower.went_on = []
+    assert len(list(follower.run(scripted, *["short"] * 12))) == 12
+    assert follower.went_on, "no worker was handed a job ahead"
+    assert all(follower.went_on), "a worker had to wait until its parent was told what it had done"
 
 
-def test_only_the_job_in_work_is_lost_with_its_worker(scripted: Scripted, ahead: None) -> None:
-    class Killer(Follower):
-        def look(self) -> None:
-            super().look()
-            if any(len(held) == 2 and held[0] == 2 for held in self.held):
-                scripted.go.touch()
-
-    follower = Killer()
-    jobs = scripted.jobs(*["short"] * 2, "wait die", *["short"] * 9)
-    outcomes = {o.job.name: o for o in pool_of(scripted, follower).run(jobs)}
-    assert scripted.go.exists(), "the worker was handed a job ahead"
+@pytest.mark.parametrize("ended", [1, 10], ids=["others wait", "the other worker is idle"])
+def test_only_the_job_in_work_is_lost_with_its_worker(scripted: Scripted, ahead: None, ended: int) -> None:
+    follower = Follower()
+    outcomes = {}
+    # Whichever of the first two jobs is heard of first, its worker is handed job 2, and job 3 ahead.
+    for outcome in follower.run(scripted, *TOGETHER, "wait die", *["short"] * 9):
+        outcomes[outcome.job.name] = outcome
+        if len(outcomes) == ended:
+            assert [2, 3] in [list(worker.jobs) for worker in follower.pool._workers]
+            scripted.go.touch()
     assert {name for name, o in outcomes.items() if o.status == "failed"} == {"2"}
     assert "killed by signal 9" in str(outcomes["2"].error)
     assert sorted(scripted.begun(), key=int) == [str(n) for n in range(12)], "each job was begun once"
@@ -106,18 +110,14 @@ def test_only_the_job_in_work_is_lost_with_its_worker(scripted: Scripted, ahead:
 
 def test_a_job_ahead_is_not_begun_after_the_end(scripted: Scripted, ahead: None) -> None:
     follower = Follower()
-    running = pool_of(scripted, follower).run(scripted.jobs(*["short"] * 2, "wait", *["short"] * 9))
-    ended = []
-    for outcome in running:
-        ended.append(outcome.job.name)
-        waiting = next((held for held in follower.held if len(held) == 2 and held[0] == 2), None)
-        if waiting:
-            break
+    running = follower.run(scripted, *TOGETHER, "wait", "ahead", "wait", *["ahead"] * 7)
+    assert {next(running).job.name, next(running).job.name} == {"0", "1"}
+    assert sorted(list(worker.jobs) for worker in follower.pool._workers) == [[2, 3], [4, 5]]
+    assert wait_until(lambda: {"2", "4"} <= set(scripted.begun()))
     running.close()
-    assert waiting is not None
-    assert "2" in scripted.begun()
-    assert str(waiting[1]) not in {*scripted.begun(), *ended, *follower.names}
-    assert sorted(path.stem for path in (scripted.folder / "out").iterdir()) == sorted(ended)
+    assert sorted(scripted.begun()) == ["0", "1", "2", "4"]
+    assert set(follower.names) == {"0", "1", "2", "4"}
+    assert sorted(path.stem for path in (scripted.folder / "out").iterdir()) == ["0", "1"]
 
 
 def test_a_worker_that_dies_between_two_jobs_costs_none(
@@ -134,7 +134,7 @@ def test_a_worker_that_dies_between_two_jobs_costs_none(
             scripted.go.touch()
 
     follower = Killer()
-    outcomes = list(pool_of(scripted, follower).run(scripted.jobs("short", "wait", *["short"] * 4)))
+    outcomes = list(follower.run(scripted, "short", "wait", *["short"] * 4))
     assert [o.status for o in outcomes] == ["done"] * 6
 
 

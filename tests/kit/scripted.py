@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,24 @@ from audiotool.batch.job import Job
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.progress import Progress
 
-PATIENCE = 60.0
-"""Seconds after which a job no longer waits, so that a test fails and does not hang."""
+PATIENCE = 300.0
+"""Seconds after which nothing waits any longer, so that a test fails and does not hang."""
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    """Wait for a condition, and return whether it holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
 
 
 @dataclass(frozen=True)
 class Scripted(FileProcessor):
-    """Does what its inputs say: "wait" until the file `go` is there, "die"; and notes what it begins.
+    """Does what its inputs say, and notes what it begins.
+
+    The words of an input: "wait" until the file `go` is there; wait until another job has begun ("after 3");
+    "die".
 
     Args:
         folder: of `go` and of the notes.
@@ -53,9 +64,10 @@ class Scripted(FileProcessor):
             with (self.folder / "begun").open("a") as notes:
                 notes.write(f"{source.stem}\n")
             words = source.read_text().split()
-            deadline = time.monotonic() + PATIENCE
-            while "wait" in words and not self.go.exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            if "wait" in words:
+                wait_until(self.go.exists)
+            if "after" in words:
+                wait_until(lambda: words[words.index("after") + 1] in self.begun())
             if "die" in words:
                 os.kill(os.getpid(), signal.SIGKILL)
             target.paths[0].parent.mkdir(exist_ok=True)
