@@ -71,11 +71,11 @@ class Replacement:
 
     def discard(self) -> None:
         """Remove the file if it has not been committed."""
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
-        # Closing flushes the buffer, which may fail on a full disk.
+        # Closing flushes the buffer, which may fail on a full disk. Windows removes no open file.
         with suppress(OSError):
             self.file.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -215,9 +215,10 @@ def _lock(descriptor: int) -> None:
         BlockingIOError: another process has locked it.
         OSError: files cannot be locked here.
     """
-    if sys.platform == "win32":
+    if sys.platform != "win32":
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
         raise OSError(errno.ENOLCK, "no locks")
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _remove_unlocked(path: str) -> None:

@@ -135,12 +135,13 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def peak_memory_mb() -> float | None:
-    """Return the peak memory of this process in 10^6 bytes; None on systems that do not report it."""
-    try:
-        import resource
-        import sys
-    except ImportError:
+    """Return the peak memory of this process in 10^6 bytes; None on Windows."""
+    import sys
+
+    if sys.platform == "win32":
         return None
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 

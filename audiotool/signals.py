@@ -17,7 +17,7 @@ Handler = Callable[[int, FrameType | None], None]
 
 INTERRUPT = signal.SIGINT
 TERMINATE = signal.SIGTERM
-HANG_UP = None if sys.platform == "win32" else signal.SIGHUP
+HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """SIGHUP; Windows has none."""
 
 

@@ -109,7 +109,9 @@ def prepare() -> None:
         stream = io.BufferedWriter(stream) if isinstance(stream, io.RawIOBase) else stream
         sys.stdout = StandardOutput(stream, encoding=encoding, errors=ESCAPE, line_buffering=by_line)
     if isinstance(sys.stderr, io.TextIOWrapper) and not isinstance(sys.stderr, Closed):
-        sys.stderr = StandardError(sys.stderr.encoding)
+        # Bytes that are written to a console of Windows are of its code page; the stream itself has UTF-8.
+        console = os.device_encoding(2) if sys.platform == "win32" else None
+        sys.stderr = StandardError(console or sys.stderr.encoding)
 
 
 def finish() -> None:

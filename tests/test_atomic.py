@@ -65,6 +65,22 @@ def test_the_file_is_new_and_its_name_is_random(tmp_path: Path) -> None:
     assert len(names) == 3
 
 
+def test_a_discarded_file_is_closed_before_it_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replacement = Replacement(tmp_path / "a.txt")
+    unlink = Path.unlink
+
+    def as_on_windows(path: Path, missing_ok: bool = False) -> None:
+        if not replacement.file.closed:
+            raise PermissionError("in use")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", as_on_windows)
+    replacement.discard()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_link_put_in_the_place_of_the_unfinished_file_is_not_taken(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")

@@ -13,7 +13,7 @@ import shutil
 import struct
 import sys
 import tempfile
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import soundfile
 
@@ -139,7 +139,8 @@ def open_pipe(pipe: BinaryIO, name: str = "standard input") -> WavStream | Binar
 
 def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
     """Collect a stream on disk, for formats that need to seek."""
-    file = tempfile.TemporaryFile(prefix="audiotool-")  # noqa: SIM115  the reader closes it
+    # On Windows the file is wrapped in an object that typeshed does not call a BinaryIO.
+    file = cast("BinaryIO", tempfile.TemporaryFile(prefix="audiotool-"))  # noqa: SIM115  the reader closes it
     file.write(start)
     shutil.copyfileobj(pipe, file)
     return corrected(file)

@@ -1,0 +1,58 @@
+"""What Windows lacks is not asked for: the parts of Python that are missing there are taken away."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import write_speech
+
+from audiotool import stdio
+
+AS_ON_WINDOWS = """
+import os, signal, sys
+# The libraries themselves stay those of this system, so they are imported before.
+import multiprocessing.connection, multiprocessing.popen_spawn_posix, multiprocessing.resource_tracker
+import asyncio, logging.handlers, onnxruntime, platformdirs, rich.console, rich.progress, soundfile
+import subprocess, typer
+for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "fork", "geteuid", "getuid", "killpg", "mkfifo",
+             "pread", "sched_getaffinity", "setsid", "statvfs", "wait4"):
+    vars(os).pop(name, None)
+del signal.SIGHUP, signal.pthread_sigmask
+for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
+    sys.modules[name] = None
+sys.platform = "win32"
+from audiotool.__main__ import main
+main()
+"""
+
+
+def test_a_folder_is_denoised(tmp_path: Path) -> None:
+    for name, rate in (("a.wav", 16000), ("b.flac", 48000)):
+        write_speech(tmp_path / "in" / name, 1.0, rate)
+    (tmp_path / "program.py").write_text(AS_ON_WINDOWS)
+    words = ["program.py", "denoise", "in", "-o", "out", "--jobs", "1", "--report", "out/report.html"]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "b.flac", "report.html"]
+    assert np.abs(soundfile.read(tmp_path / "out" / "a.wav")[0]).max() > 0
+
+
+@pytest.mark.parametrize(("page", "found"), [("cp850", "cp850"), (None, "utf-8")])
+def test_a_console_gets_its_own_code_page(
+    monkeypatch: pytest.MonkeyPatch, page: str | None, found: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "device_encoding", lambda descriptor: page)
+    with open(os.devnull, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(sys, "stdout", stdio.Closed("wb"))
+        stdio.prepare()
+        assert sys.stderr.encoding == found
