@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from audiotool.models.base import State
+from audiotool.models.layers.gru_steps import CompiledGRU, serves
 
 
 class GRU(nn.GRU):
     """One-layer, one-directional `nn.GRU` over (T, B, C), or (B, T, C) with `batch_first`.
 
-    Parameters and results are those of `nn.GRU`. On a CPU the steps are computed here, in fewer and cheaper
-    operations, and differentiated by hand: forward and backward take 0.7 of nn.GRU's time, forward alone
-    0.8 (scripts/benchmark_gru.py).
+    Parameters and results are those of `nn.GRU`. In training on a CPU the steps are compiled C++ where there
+    is a compiler (gru_steps.py). Else they are computed here, in fewer and cheaper operations, and
+    differentiated by hand: forward and backward take 0.7 of nn.GRU's time, forward alone 0.8
+    (scripts/benchmark_gru.py).
     """
 
     weight_ih_l0: Tensor
@@ -49,7 +51,8 @@ class GRU(nn.GRU):
             return last[None].transpose(0, 1) if self.batch_first else last[None], last[None]
         weights = self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0
         if torch.is_grad_enabled():
-            y, last = _GRUFunction.apply(x, begin, *weights)  # type: ignore[no-untyped-call, unused-ignore]
+            function = CompiledGRU if serves(x, self.hidden_size) else _GRUFunction
+            y, last = function.apply(x, begin, *weights)  # type: ignore[no-untyped-call, unused-ignore]
         else:
             y, last = _outputs(_run(x, begin, *weights, keep=False)[2])
         return y.transpose(0, 1) if self.batch_first else y, last[None]
