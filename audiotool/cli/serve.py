@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from audiotool.cli.causal import causal
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import say
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import PlanError
 from audiotool.extras import require_extra
 from audiotool.tasks.options import Device, EngineChoice, EngineKind, a_number
 
@@ -100,10 +99,11 @@ def serve(
     import uvicorn
 
     from audiotool.serve.app import Limits, Server
+    from audiotool.serve.listen import listen
     from audiotool.serve.service import Service
 
-    listener = _listen(host, port)
     limits = Limits(idle, upload_bytes=upload * 1_000_000)
+    listener = listen(host, port, limits.stall_seconds)
     server = Server(Service(pipeline, capacity), token, limits, hosts=(host, *(allow_host or ())))
     address = f"[{host}]" if ":" in host else host
     place = f"http://{address}:{listener.getsockname()[1]}/"
@@ -126,11 +126,3 @@ def _load(name: str, device: str, engine: EngineKind, threads: int) -> Pipeline:
     from audiotool.tasks.load import load
 
     return causal(load(name, device, engine=engine.value, threads=threads))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error

@@ -8,11 +8,12 @@ import os
 import select
 import shutil
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from kit.patience import PATIENCE, wait_until
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONS = (
@@ -20,7 +21,6 @@ OPTIONS = (
     *("--disable-dev-shm-usage", "--disable-extensions", "--mute-audio", "--hide-scrollbars"),
     *("--autoplay-policy=no-user-gesture-required", "--disable-background-networking"),
 )
-PATIENCE_S = 60.0
 
 
 def program() -> str | None:
@@ -103,11 +103,7 @@ class Browser:
 
     def until(self, condition: str) -> None:
         """Wait until an expression is true."""
-        end = time.monotonic() + PATIENCE_S
-        while not self.run(condition):
-            if time.monotonic() > end:
-                raise TimeoutError(condition)
-            time.sleep(0.05)
+        wait_until(lambda: self.run(condition))
 
     def press(self, key: str) -> None:
         """Press a key: a sign, or a name such as ArrowRight."""
@@ -166,7 +162,7 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            if not select.select([self._in], [], [], PATIENCE_S)[0]:
+            if not select.select([self._in], [], [], PATIENCE)[0]:
                 raise TimeoutError("the browser does not answer")
             part = os.read(self._in, 1 << 20)
             if not part:

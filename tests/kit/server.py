@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from typing import Any
 
@@ -12,10 +11,10 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 import audiotool
-from audiotool.serve.app import Server
+from audiotool.serve.app import Limits, Server
+from audiotool.serve.listen import listen
 from audiotool.serve.service import Service
-
-SECONDS = 30.0
+from kit.patience import PATIENCE, wait_until
 
 
 class Running:
@@ -23,14 +22,15 @@ class Running:
 
     def __init__(self, **options: Any) -> None:
         capacity = options.pop("capacity", 4)
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        limits = options.get("limits", Limits())
+        self.listener = listen("127.0.0.1", 0, limits.stall_seconds)
         self.port = self.listener.getsockname()[1]
         self.service: Service | None = None
         self._options, self._capacity = options, capacity
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._started.wait(SECONDS)
+        assert self._started.wait(PATIENCE)
 
     def _run(self) -> None:
         asyncio.run(self._serve())
@@ -47,16 +47,26 @@ class Running:
 
     def stop(self) -> None:
         self.server.should_exit = True
-        self._thread.join(SECONDS)
+        self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
 
+    def wait_until_idle(self) -> None:
+        """Return when no stream is left: a client knows of its end before the server has freed its place."""
+        assert self.service is not None
+        service = self.service
+        wait_until(lambda: not service.calls and not len(service.streams))
+
+    def wait_until_disconnected(self) -> None:
+        """Return when all connections are closed, by clients or by the server."""
+        wait_until(lambda: not self.server.server_state.connections)
+
     def stream(self, query: str = "", **options: Any) -> ClientConnection:
-        return connect(f"ws://127.0.0.1:{self.port}/v1/stream{query}", open_timeout=SECONDS, **options)
+        return connect(f"ws://127.0.0.1:{self.port}/v1/stream{query}", open_timeout=PATIENCE, **options)
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
         import http.client
 
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(client):
             client.request(method, path, body or None, headers)
             answer = client.getresponse()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 from kit.audio import write_speech
 from kit.browser import Browser, program
+from kit.patience import wait_until
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
 from kit.server import Running
-
-from audiotool.serve.service import Call
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium here")
 
@@ -44,34 +42,21 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
             assert len(running.service.calls) == 1
             (call,) = running.service.calls
             assert call.stream.settings.mix == 1.0
-            loudest = -60.0
-            for _ in range(60):
-                levels = "['before', 'after'].map(id => document.getElementById(id).value)"
-                before, after = browser.run(levels)
-                loudest = max(loudest, min(before, after))
-                time.sleep(0.05)
-            assert loudest > -45  # speech goes in and comes out
+            # Speech goes in and comes out.
+            browser.until("['before', 'after'].every(id => document.getElementById(id).value > -45)")
             browser.click("#bypass")
             browser.until("document.querySelector('#bypass').checked")
-            until_mix(call, 0.0)
-            assert 0 <= call.samples_in - call.samples_out < 3 * call.stream.session.sample_rate
+            wait_until(lambda: call.stream.settings.mix == 0.0)
+            wait_until(lambda: 0 <= call.samples_in - call.samples_out < 3 * call.stream.session.sample_rate)
             browser.screenshot(tmp_path / "page.png")
             browser.click("#stop")
             browser.until(f"{STATE}.startsWith('Done: ')")
             others = [told for told in browser.complaints() if f"127.0.0.1:{running.port}/" not in told]
             assert not others
-        assert not running.service.calls
+        running.wait_until_idle()
         assert (tmp_path / "page.png").stat().st_size > 1000
     finally:
         running.stop()
-
-
-def until_mix(call: Call, mix: float) -> None:
-    for _ in range(300):
-        if call.stream.settings.mix == mix:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the setting did not come")
 
 
 def test_a_browser_without_a_microphone_says_so(tmp_path: Path) -> None:
