@@ -110,6 +110,8 @@ class Subcommands(TyperGroup):
         try:
             yield
         except KeyboardInterrupt:
+            # All is cleaned up; a second interrupt would only spoil the message and the exit code.
+            signals.finish()
             say("interrupted")
             raise typer.Exit(130) from None
         except BrokenPipeError:
