@@ -368,7 +368,7 @@ def fuzz(kind: str, options: argparse.Namespace) -> int:
         highest: float | None = None
         with contextlib.suppress(EOFError):
             while time.monotonic() < end:
-                number = here.recv() if here.poll(60) else number
+                number = here.recv()
                 if not here.poll(options.limit):
                     faults += _report_fault(kind, number, f"takes more than {options.limit} s")
                     break

@@ -45,7 +45,7 @@ def main() -> None:
         asyncio.run(real_time(options))
     else:
         asyncio.run(many(options, come_and_go if options.mode == "come-and-go" else nonsense))
-    for _ in range(100):  # the last ones are still leaving
+    for _ in range(600):  # the last ones are still leaving
         after = metrics(options.address)
         if not after["audiotool_streams"]:
             break

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kit.patience import PATIENCE
 from kit.plugin import TASK, install_plugin
 
 from audiotool import discovery
@@ -109,7 +110,7 @@ def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
 
     def audiotool(*words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "audiotool", *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
 
     done = audiotool("--help")
     assert done.returncode == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kit.patience import PATIENCE
 
 import audiotool
 from audiotool import checkpoint
@@ -41,7 +42,7 @@ def test_javascript_denoises_to_the_same_samples(tmp_path: Path) -> None:
     (tmp_path / "in.f32").write_bytes(noisy.tobytes())
     model = checkpoint.default_for("denoise").with_suffix("")
     words = ["node", str(script), str(model), str(tmp_path / "in.f32"), str(tmp_path / "out.f32")]
-    subprocess.run(words, check=True, cwd=tmp_path, timeout=120)
+    subprocess.run(words, check=True, cwd=tmp_path, timeout=PATIENCE)
     found = np.frombuffer((tmp_path / "out.f32").read_bytes(), np.float32)
     expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
     assert found.shape == expected.shape

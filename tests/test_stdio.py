@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from kit.patience import PATIENCE
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 AUDIOTOOL = f"{sys.executable} -m audiotool"
@@ -15,7 +16,7 @@ AUDIOTOOL = f"{sys.executable} -m audiotool"
 
 def shell(line: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        ["sh", "-c", line], cwd=folder, env=ENVIRONMENT | environment, capture_output=True, timeout=240
+        ["sh", "-c", line], cwd=folder, env=ENVIRONMENT | environment, capture_output=True, timeout=PATIENCE
     )
 
 

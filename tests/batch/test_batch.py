@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +16,6 @@ import audiotool
 from audiotool.audio import media
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Layout, Plan, make_plan
-from audiotool.batch.pool import Pool
 from audiotool.batch.run import run
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
@@ -316,26 +314,6 @@ def test_a_bad_file_costs_only_itself(folder: Path, tmp_path: Path, tiny_checkpo
     for name in ("bad.wav", "sub/b.flac", "sub/deep/c.wav"):
         assert ("started", name) in log.events
     assert ("advanced", "sub/b.flac") in log.events
-
-
-def test_a_dead_worker_costs_its_job(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
-    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
-
-    class Killer(SilentWatcher):
-        def started(self, job: Job) -> None:
-            if job.name == "a.wav":
-                victim = next(w for w in pool._workers if 0 in w.jobs)
-                os.kill(victim.process.pid, signal.SIGKILL)
-
-    pool = Pool(Work(Inference("denoise", str(tiny_checkpoint), "cpu")), 2, Killer())
-    outcomes = {o.job.name: o for o in pool.run(plan.jobs)}
-    assert {name: o.status for name, o in outcomes.items()} == {
-        "a.wav": "failed",
-        "sub/b.flac": "done",
-        "sub/deep/c.wav": "done",
-    }
-    assert "killed by signal 9" in str(outcomes["a.wav"].error)
-    assert not list((tmp_path / "out").glob("a.wav"))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from kit.scripted import Scripted, wait_until
+from kit.patience import wait_until
+from kit.scripted import Scripted
 
 from audiotool.batch import pool
 from audiotool.batch.job import Job
@@ -78,19 +79,18 @@ def test_every_job_is_done_once(scripted: Scripted, short_seconds: float) -> Non
 
 def test_a_worker_goes_on_while_the_parent_is_busy(scripted: Scripted, ahead: None) -> None:
     class Busy(Follower):
-        went_on: list[bool]
+        went_on = 0
 
         def finished(self, outcome: Outcome) -> None:
-            """Be busy after a job until its worker has begun the one that it was handed ahead."""
+            """Be busy after a job until its worker has begun the one ahead, without being told to."""
             ahead = {str(worker.jobs[0]) for worker in self.pool._workers if worker.jobs} - set(self.names)
             if ahead:
-                self.went_on.append(wait_until(lambda: ahead <= set(scripted.begun())))
+                wait_until(lambda: ahead <= set(scripted.begun()))
+                self.went_on += 1
 
     follower = Busy()
-    follower.went_on = []
     assert len(list(follower.run(scripted, *["short"] * 12))) == 12
     assert follower.went_on, "no worker was handed a job ahead"
-    assert all(follower.went_on), "a worker had to wait until its parent was told what it had done"
 
 
 @pytest.mark.parametrize("ended", [1, 10], ids=["others wait", "the other worker is idle"])
@@ -105,6 +105,7 @@ def test_only_the_job_in_work_is_lost_with_its_worker(scripted: Scripted, ahead:
             scripted.go.touch()
     assert {name for name, o in outcomes.items() if o.status == "failed"} == {"2"}
     assert "killed by signal 9" in str(outcomes["2"].error)
+    assert sorted(path.stem for path in (scripted.folder / "out").iterdir()) == sorted({*outcomes} - {"2"})
     assert sorted(scripted.begun(), key=int) == [str(n) for n in range(12)], "each job was begun once"
 
 
@@ -113,11 +114,26 @@ def test_a_job_ahead_is_not_begun_after_the_end(scripted: Scripted, ahead: None)
     running = follower.run(scripted, *TOGETHER, "wait", "ahead", "wait", *["ahead"] * 7)
     assert {next(running).job.name, next(running).job.name} == {"0", "1"}
     assert sorted(list(worker.jobs) for worker in follower.pool._workers) == [[2, 3], [4, 5]]
-    assert wait_until(lambda: {"2", "4"} <= set(scripted.begun()))
+    wait_until(lambda: {"2", "4"} <= set(scripted.begun()))
     running.close()
     assert sorted(scripted.begun()) == ["0", "1", "2", "4"]
     assert set(follower.names) == {"0", "1", "2", "4"}
     assert sorted(path.stem for path in (scripted.folder / "out").iterdir()) == ["0", "1"]
+
+
+def test_a_worker_that_is_killed_costs_its_job(scripted: Scripted, short_seconds: float) -> None:
+    class Killer(Follower):
+        def started(self, job: Job) -> None:
+            super().started(job)
+            if job.name == "1":
+                (victim,) = [worker for worker in self.pool._workers if 1 in worker.jobs]
+                victim.process.kill()
+
+    # Job 1 waits until its worker is killed, if it is begun at all.
+    outcomes = {o.job.name: o for o in Killer().run(scripted, "short", "wait", "short")}
+    assert {name: o.status for name, o in outcomes.items()} == {"0": "done", "1": "failed", "2": "done"}
+    assert "killed by signal 9" in str(outcomes["1"].error)
+    assert {path.stem for path in (scripted.folder / "out").iterdir()} == {"0", "2"}
 
 
 def test_a_worker_that_dies_between_two_jobs_costs_none(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.patience import PATIENCE
 from typer.testing import CliRunner
 
 from audiotool import vocoder_benchmark
@@ -20,7 +21,7 @@ from audiotool.cli.bench import rows
 
 def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", "bench", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_a_checkpoint_as_json(tiny_checkpoint: Path) -> None:

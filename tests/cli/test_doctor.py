@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from kit.patience import PATIENCE
 from typer.testing import CliRunner
 
 from audiotool.cli.doctor import app
@@ -19,7 +20,7 @@ from audiotool.doctor import Finding
 def doctor(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", "doctor", *words]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, **environment}
+        command, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **environment}
     )
 
 

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
+from kit.patience import PATIENCE
 
 RATE = 16000
 
 
 def evaluate(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", "evaluate", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

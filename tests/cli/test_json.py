@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from kit.audio import write_speech
+from kit.patience import PATIENCE
 from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -60,7 +61,7 @@ def test_answers_are_documents(words: str) -> None:
 
 def denoise(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", "denoise", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")

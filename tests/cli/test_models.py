@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from kit.audio import write_speech
+from kit.patience import PATIENCE
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
@@ -173,7 +174,7 @@ def test_import_as_a_user_runs_it(tmp_path: Path) -> None:
         "cleanunet",
     ]
     command += ["--config", CONFIG, "-o", output, "--set", "attention_window=null"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{output}\n"
     model, metadata = checkpoint.load(output)

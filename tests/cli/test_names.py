@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.audio import write_speech
+from kit.patience import PATIENCE
 from typer.testing import CliRunner, Result
 
 from audiotool import checkpoint
@@ -133,7 +134,7 @@ def test_a_batch_on_a_terminal(tmp_path: Path, tiny_checkpoint: Path) -> None:
     command += [sys.executable, "-m", "audiotool", "denoise", "in", "-o", "out", "--device", "cpu"]
     command += ["--checkpoint", str(tiny_checkpoint)]
     environment = {**os.environ, "COLUMNS": "100", "TERM": "xterm"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=240)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=PATIENCE)
     text = done.stdout.decode()
     assert done.returncode == 0, text
     for shown in ("take [/old].wav ->", "Talk [red].wav ->", r"caf\xe9.wav ->", r"a\x1b[2J.wav ->"):

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kit.audio import write_speech
@@ -14,6 +15,7 @@ from audiotool.audio.target import Target
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
 from audiotool.batch.work import Outcome, Status, failed
+from audiotool.cli import progress
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
@@ -96,13 +98,14 @@ def test_a_batch_in_one_line() -> None:
 
 
 def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Terminal(tty=True)
+    screen, now = Terminal(tty=True), [0.0]
     monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
     good, bad = (Job(f"{name}.wav", Path(f"{name}.wav"), Target(("out.wav",))) for name in ("good", "bad"))
     with Events("denoise", 2) as events:
         events.started(good)
         events.advanced(good, 1, 2)
-        events._last_progress -= 2
+        now[0] += 1.0
         events.advanced(good, 3, 4)
         events.advanced(good, 4, 4)
         events.finished(Outcome(good, "done", [Row("good.wav", facts={"peak": 0.5})], seconds=2.0))

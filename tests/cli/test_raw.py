@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
+from kit.patience import PATIENCE
 
 import audiotool
 from audiotool.audio.pipe import wav_header
@@ -26,7 +28,7 @@ TINY = ("--model", "denoise-tiny-16k", "--raw")
 
 
 def run(*words: object, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*COMMAND, *map(str, words)], input=data, capture_output=True, timeout=120)
+    return subprocess.run([*COMMAND, *map(str, words)], input=data, capture_output=True, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("encoding", SUBTYPES)
@@ -131,17 +133,13 @@ def test_output_follows_a_writer_that_stalls(is_wav: bool) -> None:
         while data := read_in_time(process.stdout):
             got += len(data) // 2
         assert got == sent
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
 
 
-def read_in_time(stream: IO[bytes], seconds: float = 60.0) -> bytes:
+def read_in_time(stream: IO[bytes]) -> bytes:
     """What comes next; fails where nothing does."""
-    found: list[bytes] = []
-    thread = threading.Thread(target=lambda: found.append(os.read(stream.fileno(), 1 << 16)), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    assert found, "nothing came"
-    return found[0]
+    assert select.select([stream], [], [], PATIENCE)[0], "nothing came"
+    return os.read(stream.fileno(), 1 << 16)
 
 
 def test_a_named_pipe(tmp_path: Path) -> None:
@@ -218,7 +216,7 @@ def test_between_ffmpeg_and_ffmpeg(encoding: str, tmp_path: Path) -> None:
         subprocess.Popen([*COMMAND, *words], stdin=first.stdout, stdout=subprocess.PIPE) as middle,
         subprocess.Popen([*quiet, *form, "-i", "-", str(tmp_path / "out.wav")], stdin=middle.stdout) as last,
     ):
-        assert [process.wait(120) for process in (first, middle, last)] == [0, 0, 0]
+        assert [process.wait(PATIENCE) for process in (first, middle, last)] == [0, 0, 0]
     assert soundfile.info(str(tmp_path / "out.wav")).frames == 16000
     pipeline = audiotool.load("denoise-tiny-16k")
     live = pipeline.live(16000)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from kit.patience import PATIENCE
 from typer.testing import CliRunner, Result
 
 from audiotool.cli.app import app
@@ -17,7 +18,7 @@ AUDIO = Path(__file__).parents[1] / "data" / "audio"
 
 def run(*words: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=600)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def typed(*words: object) -> Result:

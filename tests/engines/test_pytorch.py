@@ -10,6 +10,7 @@ import pytest
 import torch
 from kit.audio import speech_like
 from kit.models import CAUSAL, build, make_input
+from kit.patience import PATIENCE
 
 import audiotool
 from audiotool.engines.pytorch import TorchEngine
@@ -67,9 +68,9 @@ def test_a_pipeline_goes_on_in_a_child_that_was_forked(pipeline: audiotool.Pipel
         for child in children:
             child.start()
         for child in children:
-            child.join(60)
+            child.join(PATIENCE)
             assert child.exitcode == 0
-        assert max(answers.get(timeout=5) for _ in children) <= 1e-5 * np.abs(expected).max()
+        assert max(answers.get(timeout=PATIENCE) for _ in children) <= 1e-5 * np.abs(expected).max()
         assert torch.get_num_threads() == 2
     finally:
         for child in children:

@@ -8,6 +8,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.audio.pipe import wav_header
+
 
 def speech_like(seconds: float, sample_rate: int, channels: int = 1, seed: int = 0) -> NDArray[np.float32]:
     """(channels, time): a harmonic tone that glides and pulses, in a little noise; peak about 0.5."""
@@ -29,4 +31,15 @@ def write_speech(
     """Write synthetic speech to a file; `form` is soundfile's format and subtype."""
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(str(path), speech_like(seconds, sample_rate, channels).T, sample_rate, **form)
+    return path
+
+
+def write_endless(path: Path) -> Path:
+    """Write thirty hours, which nothing finishes: a second of speech, and silence that takes no disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = 30 * 3600 * 16000
+    header = wav_header(16000, 1, "PCM_16", frames)
+    with path.open("wb") as file:
+        file.write(header + (speech_like(1.0, 16000)[0] * 32767).astype("<i2").tobytes())
+        file.truncate(len(header) + 2 * frames)
     return path

@@ -1,13 +1,13 @@
-"""Devices that are not there: sound in and out, called by hand or at real time."""
+"""Devices that are not there: sound in and out, called by hand or by a clock of their own."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from audiotool.cli.keys import Wait
 from audiotool.errors import DeviceError
 from audiotool.live.backend import Callback, Device, Form
 from kit.audio import speech_like
@@ -22,24 +22,19 @@ DEVICES = (
 
 
 class FakeStream:
-    """A device stream that is called by hand, or by a thread at real time."""
+    """A device stream that is called by hand, or by a clock."""
 
     def __init__(self, form: Form, callback: Callback) -> None:
         self.form, self.callback, self.active = form, callback, True
         self.latency_seconds = 0.02
-        self.paced: threading.Thread | None = None
         self.sound = speech_like(10.0, form.sample_rate)[0]
         self.position, self.played = 0, list[np.ndarray]()
         self.blocks: float = np.inf
 
-    def start(self) -> None:
-        if self.paced is not None:
-            self.paced.start()
+    def start(self) -> None: ...
 
     def close(self) -> None:
         self.active = False
-        if self.paced is not None:
-            self.paced.join()
 
     def call(self) -> None:
         block = self.form.block
@@ -48,24 +43,15 @@ class FakeStream:
         self.callback(np.repeat(came[:, None], self.form.inputs, 1), wanted, False, False)
         self.position += block
         self.played.append(wanted[:, 0].copy())
-
-    def at_real_time(self) -> None:
-        due = time.monotonic()
-        while self.active:
-            self.call()
-            self.active = self.active and len(self.played) < self.blocks
-            due += self.form.block / self.form.sample_rate
-            time.sleep(max(0.0, due - time.monotonic()))
+        self.active = self.active and len(self.played) < self.blocks
 
 
 class FakeBackend:
-    """Devices of any kind; real time where asked."""
+    """Devices of any kind."""
 
-    def __init__(
-        self, devices: Sequence[Device] = DEVICES, paced: bool = False, dies: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, devices: Sequence[Device] = DEVICES, dies: Sequence[int] = ()) -> None:
         """`dies`: blocks after which each stream that is opened stops; 0 is a device that is gone."""
-        self._devices, self._paced, self._dies = devices, paced, [*dies]
+        self._devices, self._dies = devices, [*dies]
         self.stream: FakeStream | None = None
 
     def devices(self) -> Sequence[Device]:
@@ -81,8 +67,34 @@ class FakeBackend:
         if self._dies and not self._dies[0]:
             raise DeviceError("the devices cannot be opened: No such entity")
         self.stream = stream = FakeStream(form, callback)
-        if self._paced:
-            stream.paced = threading.Thread(target=stream.at_real_time)
         if self._dies:
             stream.blocks = self._dies.pop(0)
         return stream
+
+
+class Clock:
+    """Time that passes only while the command waits for a key; the device is called as often as is due then.
+
+    It stands in the place of the module `time` and of `cli.keys.keys`.
+    """
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+        self._now = self._due = 0.0
+
+    def monotonic(self) -> float:
+        return self._now
+
+    @contextlib.contextmanager
+    def keys(self) -> Iterator[Wait]:
+        yield self._wait
+
+    def _wait(self, seconds: float) -> str:
+        end, stream = self._now + seconds, self._backend.stream
+        assert stream is not None
+        while stream.active and self._due < end:
+            self._now = max(self._now, self._due)
+            stream.call()
+            self._due += stream.form.block / stream.form.sample_rate
+        self._now, self._due = end, max(self._due, end)
+        return ""

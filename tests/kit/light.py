@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import audiotool
+from kit.patience import PATIENCE
 
 ROOT = Path(audiotool.__file__).parents[1]
 
@@ -58,7 +59,7 @@ class LightInstallation:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(self.folder), str(ROOT)))}
         command = [sys.executable, "-S", *map(str, words)]
         return subprocess.run(  # type: ignore[call-overload]
-            command, capture_output=True, text=True, timeout=300, env=environment, **options
+            command, capture_output=True, text=True, timeout=PATIENCE, env=environment, **options
         )
 
     def audiotool(self, *words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:

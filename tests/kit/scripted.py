@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiotool.atomic import replacing
 from audiotool.audio.target import Target
 from audiotool.batch.job import Job
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.progress import Progress
-
-PATIENCE = 300.0
-"""Seconds after which nothing waits any longer, so that a test fails and does not hang."""
-
-
-def wait_until(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition, and return whether it holds."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
+from kit.patience import wait_until
 
 
 @dataclass(frozen=True)
@@ -64,14 +54,14 @@ class Scripted(FileProcessor):
             with (self.folder / "begun").open("a") as notes:
                 notes.write(f"{source.stem}\n")
             words = source.read_text().split()
-            if "wait" in words:
-                wait_until(self.go.exists)
-            if "after" in words:
-                wait_until(lambda: words[words.index("after") + 1] in self.begun())
-            if "die" in words:
-                os.kill(os.getpid(), signal.SIGKILL)
-            target.paths[0].parent.mkdir(exist_ok=True)
-            target.paths[0].write_text("done")
+            with replacing(target.paths[0]) as file:
+                if "wait" in words:
+                    wait_until(self.go.exists)
+                if "after" in words:
+                    wait_until(lambda: words[words.index("after") + 1] in self.begun())
+                if "die" in words:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                file.write(b"done")
             return FileResult(16000, 1, 1.0, 0.1, (Written(0.0, 0),))
 
         return process

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import threading
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
-from kit.devices import BLOCK, DEVICES, RATE, FakeBackend, FakeStream
+from kit.devices import BLOCK, DEVICES, RATE, Clock, FakeBackend, FakeStream
+from kit.patience import PATIENCE, wait_until
 from typer.testing import CliRunner
 
 import audiotool
 from audiotool.cli import live as command
 from audiotool.cli.app import app
 from audiotool.errors import AudiotoolError, DependencyError, DeviceError, PlanError
+from audiotool.live import loop as live_loop
 from audiotool.live.backend import Callback, Form, agree, choose
 from audiotool.live.clock import InputClock
 from audiotool.live.loop import ATTEMPTS, LiveLoop
@@ -37,11 +38,7 @@ FORM = Form(1, 3, RATE, BLOCK, 1, 2)
 
 def drained(loop: LiveLoop) -> None:
     """Wait until the model has had what came in."""
-    for _ in range(5000):
-        if loop.processed == loop.callbacks * BLOCK:
-            return
-        time.sleep(0.001)
-    raise AssertionError("the worker does not work")
+    wait_until(lambda: loop.processed == loop.callbacks * BLOCK)
 
 
 def test_output_is_the_stream_s_at_the_declared_latency(pipeline: audiotool.Pipeline) -> None:
@@ -117,7 +114,7 @@ def test_the_loop_holds_its_input_against_the_clock(
     pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend, now = FakeBackend(), [0.0]
-    monkeypatch.setattr("audiotool.live.loop.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(live_loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
     loop = LiveLoop(backend, FORM, pipeline.live(RATE))
     fake = backend.stream
     assert fake is not None
@@ -128,26 +125,42 @@ def test_the_loop_holds_its_input_against_the_clock(
     assert "0.14 s of input lost" in command.meter_line(loop)
 
 
+class Line(FakeStream):
+    """A stream whose input is its output, some samples later, and noise.
+
+    Args:
+        at_once: number of calls that come while it is started.
+    """
+
+    def __init__(
+        self, form: Form, callback: Callback, delay: int, noise: float, gain: float, at_once: int
+    ) -> None:
+        super().__init__(form, callback)
+        self._line, self._noise, self._gain, self._at_once = np.zeros(delay, np.float32), noise, gain, at_once
+        self._rng = np.random.default_rng(0)
+
+    def start(self) -> None:
+        for _ in range(self._at_once):
+            self.call()
+
+    def call(self) -> None:
+        block = self.form.block
+        wanted = np.zeros((block, self.form.outputs), np.float32)
+        came = self._line[:block] + self._noise * self._rng.standard_normal(block).astype(np.float32)
+        self.callback(np.repeat(came[:, None], self.form.inputs, 1), wanted, False, False)
+        self._line = np.concatenate((self._line[block:], self._gain * wanted[:, 0]))
+
+
 class Loopback(FakeBackend):
-    """Its input is its output, some samples later; noise beside it."""
+    """A cable from output to input. The calls of its first stream, which is measured, come at once."""
 
     def __init__(self, delay: int, noise: float = 0.0, gain: float = 1.0) -> None:
         super().__init__()
-        self._delay, self._noise, self._gain = delay, noise, gain
+        self._cable = (delay, noise, gain)
 
     def open(self, form: Form, callback: Callback) -> FakeStream:
-        stream, rng = FakeStream(form, callback), np.random.default_rng(0)
-        line = np.zeros(self._delay, np.float32)
-
-        def run() -> None:
-            nonlocal line
-            while stream.active:
-                wanted = np.zeros((form.block, form.outputs), np.float32)
-                came = line[: form.block] + self._noise * rng.standard_normal(form.block).astype(np.float32)
-                callback(np.repeat(came[:, None], form.inputs, 1), wanted, False, False)
-                line = np.concatenate((line[form.block :], self._gain * wanted[:, 0]))
-
-        stream.paced = threading.Thread(target=run)
+        at_once = 4 * form.sample_rate // form.block if self.stream is None else 0
+        self.stream = stream = Line(form, callback, *self._cable, at_once)
         return stream
 
 
@@ -248,21 +261,35 @@ def test_a_ring_keeps_time() -> None:
     assert (taken.tolist(), missing) == ([7, 8, 9, 0], 1)
 
 
+class Awaited(LiveLoop):
+    """A loop whose model has had what came in whenever the command looks at it."""
+
+    def check(self) -> None:
+        drained(self)
+        super().check()
+
+
 def run(monkeypatch: pytest.MonkeyPatch, backend: FakeBackend, *words: object) -> tuple[int, str]:
+    """The command, with these devices and their clock."""
+    clock = Clock(backend)
     monkeypatch.setattr(command, "open_backend", lambda: backend)
+    monkeypatch.setattr(command, "keys", clock.keys)
+    for module in (command, live_loop):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(live_loop, "LiveLoop", Awaited)
     done = CliRunner().invoke(app, ["live", *map(str, words)])
     return done.exit_code, done.output
 
 
-def test_the_command_at_real_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     places = (tmp_path / "in.wav", tmp_path / "out.wav")
     words = ("--model", "denoise-tiny-16k", "--seconds", 1.5, "--record", *places)
-    code, output = run(monkeypatch, FakeBackend(paced=True), *words)
+    code, output = run(monkeypatch, FakeBackend(), *words)
     assert code == 0, output
     assert "16000 Hz, blocks of 256: 68 ms from end to end, 32 of them the model's" in output
     (before, rate), (after, _) = (soundfile.read(str(place)) for place in places)
     assert rate == RATE
-    assert len(before) == len(after) > RATE
+    assert len(before) == len(after) == 94 * BLOCK, "1.5 s, and the rest of a block"
     assert np.abs(before).max() > 0.1
     assert np.abs(after).max() > 0.01
     code, output = run(monkeypatch, FakeBackend(), *words)
@@ -292,7 +319,7 @@ def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch,
     """As PortAudio does when a sound server loses its sink: the stream stops and cannot be opened again."""
     places = (tmp_path / "in.wav", tmp_path / "out.wav")
     words = ("--model", "denoise-tiny-16k", "--record", *places)
-    code, output = run(monkeypatch, FakeBackend(paced=True, dies=[30, 0]), *words)
+    code, output = run(monkeypatch, FakeBackend(dies=[30, 0]), *words)
     assert code == 2
     assert output.splitlines()[-1] == (
         "audiotool: error: the sound device has stopped: was it unplugged? Plug it in and start again"
@@ -309,7 +336,7 @@ def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch,
 def test_a_stream_that_stops_is_opened_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     places = (tmp_path / "in.wav", tmp_path / "out.wav")
     words = ("--model", "denoise-tiny-16k", "--seconds", 1.5, "--json", "--record", *places)
-    backend = FakeBackend(paced=True, dies=[3, 5])
+    backend = FakeBackend(dies=[3, 5])
     code, output = run(monkeypatch, backend, *words)
     assert code == 0, output
     assert backend.stream is not None
@@ -317,7 +344,7 @@ def test_a_stream_that_stops_is_opened_again(monkeypatch: pytest.MonkeyPatch, tm
     assert json.loads(output[output.index("{") :])["reopened"] == 2
     assert "devices reopened: 2" in output
     before, after = (soundfile.info(str(place)).frames for place in places)
-    assert before == after > 8 * BLOCK
+    assert before == after == (3 + 5 + 82) * BLOCK, "two looks, 0.1 s each, at streams that had died"
 
 
 def test_a_stream_that_ran_for_a_second_has_all_attempts_again(pipeline: audiotool.Pipeline) -> None:
@@ -398,11 +425,11 @@ def test_devices_and_how_it_went_for_scripts(monkeypatch: pytest.MonkeyPatch) ->
     assert {"USB Headset Mono 2"} <= {device["name"] for device in found["devices"]}
     assert sum(device["default_input"] for device in found["devices"]) == 1
     words = ("--model", "denoise-tiny-16k", "--seconds", 0.3, "--quiet", "--json")
-    code, output = run(monkeypatch, FakeBackend(paced=True), *words)
+    code, output = run(monkeypatch, FakeBackend(), *words)
     assert code == 0, output
     ended = json.loads(output)
     assert (ended["sample_rate"], ended["block"]) == (RATE, 256)
-    assert ended["seconds"] > 0
+    assert ended["seconds"] == round(19 * BLOCK / RATE, 3)
 
 
 def test_invalid_samples(pipeline: audiotool.Pipeline) -> None:
@@ -438,7 +465,7 @@ def test_an_error_of_the_model_is_reported(pipeline: audiotool.Pipeline) -> None
     fake = backend.stream
     assert fake is not None
     fake.call()
-    loop._worker.join(5)
+    loop._worker.join(PATIENCE)
     with pytest.raises(AudiotoolError, match="ended"):
         loop.check()
     loop.stop()

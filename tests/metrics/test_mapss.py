@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
+from kit.patience import PATIENCE
 
 from audiotool.errors import DependencyError
 from audiotool.metrics import mapss
@@ -175,7 +176,7 @@ def test_one_stem_by_itself_is_not_rated(fake: Path, stems: Path) -> None:
 
 def evaluate(*words: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "audiotool", "evaluate", "--task", "separate", "--metrics", "mapss"]
-    return subprocess.run([*command, *map(str, words)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([*command, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_the_command_writes_scores_frames_and_a_page(fake: Path, stems: Path, backbone: Path) -> None:
@@ -193,7 +194,7 @@ def test_the_command_writes_scores_frames_and_a_page(fake: Path, stems: Path, ba
     assert len(lines) == 5
     assert '"label":"mapss_pm"' in (stems / "a.html").read_text()
     command = [sys.executable, "-m", "audiotool", "report", "show", stems / "a.json", "-o", stems / "b.html"]
-    subprocess.run(list(map(str, command)), check=True, timeout=300, capture_output=True)
+    subprocess.run(list(map(str, command)), check=True, timeout=PATIENCE, capture_output=True)
     assert '"label":"mapss_pm"' in (stems / "b.html").read_text()
     refused = evaluate(*places, "--frames", stems / "frames.txt")
     assert refused.returncode == 2
@@ -233,7 +234,7 @@ def test_scores_are_those_of_the_package_called_directly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = tmp_path / mapss.NETWORK
-    subprocess.run([str(REAL), "-c", MAKE, network], check=True, timeout=300)
+    subprocess.run([str(REAL), "-c", MAKE, network], check=True, timeout=PATIENCE)
     monkeypatch.setenv(mapss.BACKBONE, str(network))
     noise = np.random.default_rng(0).standard_normal((2, RATE))
     references = speech_like(1.0, RATE, 2)
@@ -246,7 +247,7 @@ def test_scores_are_those_of_the_package_called_directly(
         cwd=tmp_path,
         env={**os.environ, **mapss.OFFLINE},
         capture_output=True,
-        timeout=600,
+        timeout=PATIENCE,
         check=True,
     )
     direct = json.loads(called.stdout.splitlines()[-1])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit.patience import PATIENCE
 from pesq import pesq
 
 from audiotool.audio.reader import read
@@ -17,7 +18,7 @@ from audiotool.metrics.pesq import NarrowBandPesq, Pesq, PesqWorker, windowed_pe
 DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
 
 CRASH = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
-HANG = [sys.executable, "-c", "import time; time.sleep(60)"]
+HANG = [sys.executable, "-c", f"import time; time.sleep({PATIENCE})"]
 
 
 @pytest.fixture(scope="module")

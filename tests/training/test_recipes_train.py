@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from kit.curves import curve
+from kit.patience import PATIENCE
 from torch import Tensor
 
 from audiotool import recipe
@@ -147,6 +148,6 @@ def test_two_processes_warm_up(name: str, recordings: Path, decoded: Path, tmp_p
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     options = ["--folder", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]
     command = [sys.executable, *launcher, "-m", "audiotool", "train", str(path), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert len(curve(tmp_path / "run" / "train.csv")) == 10
