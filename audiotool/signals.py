@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -78,6 +79,54 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Deferred:
+    """The Python handlers of signals, held back while a library runs that calls Python back."""
+
+    def __init__(self) -> None:
+        self.active = False
+        self._handlers: dict[int, Handler] = {}
+        self._came: list[tuple[int, FrameType | None]] = []
+
+    def hold(self) -> None:
+        for number in (INTERRUPT, TERMINATE, HANG_UP):
+            handler = None if number is None else signal.getsignal(number)
+            if number is not None and callable(handler):
+                self._handlers[number] = handler
+                signal.signal(number, self._take)
+        self.active = True
+
+    def release(self) -> None:
+        self.active = False
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        for number, frame in self._came:
+            self._handlers[number](number, frame)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.active:
+            self._came.append((number, frame))
+        else:
+            self._handlers[number](number, frame)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """Handle signals when the block has ended.
+
+    For libraries in C that read or write through a Python object: they print and drop every exception of such
+    a call, that of Ctrl-C too. Only the main thread handles signals; elsewhere this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = _Deferred()
+    try:
+        held.hold()
+        yield
+    finally:
+        held.release()
 
 
 def end(children: Sequence[BaseProcess], patience: float) -> None:

@@ -23,6 +23,7 @@ from audiotool.audio.extras import LARGEST, wav_extras
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
 from audiotool.audio.unclosed import BrokenHeader, WavHeader, corrected, exactly, read_wav_header
 from audiotool.errors import InputError
+from audiotool.signals import deferred
 
 LINGER_SECONDS = 0.2
 """Greatest wait at the end of a WAV for bytes that follow it."""
@@ -128,7 +129,7 @@ def open_pipe(pipe: BinaryIO, name: str = "standard input") -> WavStream | Binar
     known = header.bytes_for(header.size if header.is_known else 0)
     try:
         # libsndfile reads the header alone, for the sample format and the tags.
-        with soundfile.SoundFile(io.BytesIO(known)) as file:
+        with deferred(), soundfile.SoundFile(io.BytesIO(known)) as file:
             width = WIDTHS.get(file.subtype, 0) * file.channels
             if width and width == header.frame_bytes:
                 return WavStream(pipe, header, file, name)

@@ -19,6 +19,7 @@ from audiotool.audio.extras import Extras, read_extras
 from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
 from audiotool.audio.unclosed import corrected, is_unknown
 from audiotool.errors import InputError
+from audiotool.signals import deferred
 from audiotool.stdio import standard_input
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ class AudioReader:
         """Open a source that can seek; return the number of its samples, None if its header has none."""
         self._source = _Seekable(self._source)
         try:
-            self._file = ForwardFile(self._source)
+            with deferred():
+                self._file = ForwardFile(self._source)
         except Exception as error:
             # PyAV may know a header that libsndfile refuses.
             self._file = self._open_media(error)
@@ -183,7 +185,8 @@ class AudioReader:
             raise InputError(_explain(self.name, refusal)) from refusal
         self._source.seek(0)
         try:
-            file = media.MediaFile(self._source, self.name)
+            with deferred():
+                file = media.MediaFile(self._source, self.name)
         except media.UnknownFormat as error:
             reason = error if is_media_name(self.name) else refusal
             raise InputError(_explain(self.name, reason)) from error
@@ -227,7 +230,8 @@ class AudioReader:
         if self.info.format == "FLAC" and not flac.counts_from_zero(self._source):
             return False
         try:
-            self._file.seek(frame)
+            with deferred():
+                self._file.seek(frame)
         except soundfile.LibsndfileError:
             return False
         self._position = frame
@@ -235,7 +239,7 @@ class AudioReader:
 
     def _next(self, frames: int) -> NDArray[np.float32]:
         try:
-            block: NDArray[np.float32] = self._file.read(frames, dtype="float32", always_2d=True)
+            block: NDArray[np.float32] = self._read(frames)
         except (soundfile.LibsndfileError, media.Damaged) as error:
             at = self._position / self.info.sample_rate
             reason = getattr(error, "error_string", str(error))
@@ -246,6 +250,14 @@ class AudioReader:
             self._refuse(block)
         self.peak = max(self.peak, peak)
         self._position += len(block)
+        return block
+
+    def _read(self, frames: int) -> NDArray[np.float32]:
+        if self._piped is not None:
+            # It may wait for samples as long as it likes, and is Python.
+            return self._piped.read(frames)
+        with deferred():
+            block: NDArray[np.float32] = self._file.read(frames, dtype="float32", always_2d=True)
         return block
 
     def _refuse(self, block: NDArray[np.float32]) -> NoReturn:

@@ -30,6 +30,7 @@ from audiotool.audio.formats import (
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.errors import InputError
+from audiotool.signals import deferred
 
 log = logging.getLogger(__name__)
 
@@ -312,7 +313,10 @@ def _in_memory(form: Form, tags: Mapping[str, str], frames: int) -> io.BytesIO:
     """Return a file of silence in memory, at its beginning."""
     container, subtype, sample_rate, channels = form
     memory = io.BytesIO()
-    with soundfile.SoundFile(memory, "w", sample_rate, channels, subtype, format=container) as file:
+    with (
+        deferred(),
+        soundfile.SoundFile(memory, "w", sample_rate, channels, subtype, format=container) as file,
+    ):
         _set_tags(file, tags)
         file.write(np.zeros((frames, channels), np.float32))
     memory.seek(0)

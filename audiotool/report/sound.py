@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from audiotool.audio.formats import OPUS_RATES
 from audiotool.extras import is_there
+from audiotool.signals import deferred
 
 Samples = NDArray[np.float32]
 
@@ -95,12 +96,16 @@ class Vorbis:
 
     def __init__(self, sample_rate: int, channels: int) -> None:
         self._content = io.BytesIO()
-        self._file = soundfile.SoundFile(self._content, "w", sample_rate, channels, "VORBIS", format="OGG")
+        form = {"subtype": "VORBIS", "format": "OGG"}
+        with deferred():
+            self._file = soundfile.SoundFile(self._content, "w", sample_rate, channels, **form)
 
     def feed(self, block: Samples) -> None:
         for first in range(0, block.shape[1], WRITE_FRAMES):
-            self._file.write(block[:, first : first + WRITE_FRAMES].T)
+            with deferred():
+                self._file.write(block[:, first : first + WRITE_FRAMES].T)
 
     def finish(self) -> bytes:
-        self._file.close()
+        with deferred():
+            self._file.close()
         return self._content.getvalue()

@@ -13,8 +13,8 @@ BACKLOG = 1024
 def listen(host: str, port: int, stall_seconds: float) -> socket.socket:
     """Listen on an address; port 0 takes a free one.
 
-    On Linux the system drops a connection whose client reads nothing for `stall_seconds`. The server itself can
-    only close the connection, which waits until the client has read what was sent before.
+    On Linux the system drops a connection whose client reads nothing for `stall_seconds`. The server itself
+    can only close the connection, which waits until the client has read what was sent before.
 
     Raises:
         InputError: the address does not exist, or is in use.
