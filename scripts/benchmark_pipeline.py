@@ -35,9 +35,9 @@ def noise(seconds: float, sample_rate: int) -> np.ndarray:
 
 def write_long(path: Path, seconds: float, sample_rate: int) -> None:
     """A file of any length, written minute by minute."""
-    from audiotool.audio.writer import FileWriter
+    from audiotool.audio.writer import FileWriter, OutputFormat
 
-    with FileWriter(path, sample_rate, 1) as writer:
+    with FileWriter(path, OutputFormat(sample_rate, 1)) as writer:
         while (left := seconds - writer.frames / sample_rate) > 0:
             writer.write(noise(min(left, 60.0), sample_rate).T)
 

@@ -9,6 +9,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -52,6 +53,31 @@ PACKED = ("PAF", "PCM_24")
 
 CODED = ("FLAC",)
 """Containers that code every sample format."""
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """Format of an output, of its input's and the user's wishes.
+
+    Args:
+        sample_rate: Hz.
+        channels: 1 or more.
+        subtype: preferred sample format (the input's), kept where the container holds it.
+        asked_format, asked_subtype: the user's options; None follows the name's ending and `subtype`.
+        frames: samples a channel, if known: a WAV of 4 GiB or more becomes an RF64, and the header of a pipe
+            cannot be corrected later.
+        tags: title, artist and others.
+        extras: the input's extras.
+    """
+
+    sample_rate: int
+    channels: int
+    subtype: str = "PCM_16"
+    asked_format: str | None = None
+    asked_subtype: str | None = None
+    frames: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    extras: Extras = field(default_factory=Extras)
 
 
 class Writer(ABC):
@@ -132,45 +158,28 @@ class FileWriter(Writer):
 
     Args:
         path: path of the output; its folder is created if needed.
-        sample_rate: Hz.
-        channels: 1 or more.
-        subtype: preferred sample format (the input's), kept where the container holds it.
-        asked_format, asked_subtype: the user's options; None follows the name's ending and `subtype`.
-        frames: samples a channel, if known: a WAV of 4 GiB or more becomes an RF64.
-        tags: title, artist and others.
-        extras: the input's extras; `dropped` names those that the format cannot hold.
+        wanted: its format; `dropped` names the extras that the container cannot hold.
     Raises:
         InputError: the file cannot be written, or format, subtype, sample rate and length do not fit.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        sample_rate: int,
-        channels: int,
-        subtype: str = "PCM_16",
-        asked_format: str | None = None,
-        asked_subtype: str | None = None,
-        frames: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        extras: Extras | None = None,
-    ) -> None:
+    def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
         super().__init__()
         self.path = Path(path)
         self.name = str(path)
-        self.format = format_for(self.path, asked_format)
-        self.subtype = subtype_for(
-            self.format, chosen_ending(self.path, asked_format), subtype, asked_subtype, sample_rate
-        )
+        sample_rate, channels = wanted.sample_rate, wanted.channels
+        self.format = format_for(self.path, wanted.asked_format)
+        ending = chosen_ending(self.path, wanted.asked_format)
+        self.subtype = subtype_for(self.format, ending, wanted.subtype, wanted.asked_subtype, sample_rate)
         reason = obstacle(self.path)
         if reason is not None:
             raise InputError(f"cannot write {self.path}: {reason}")
-        container = container_for(self.format, self.subtype, channels, frames)
-        self._take(tags or {}, extras or Extras(), channels)
+        container = container_for(self.format, self.subtype, channels, wanted.frames)
+        self._take(wanted.tags, wanted.extras, channels)
         if self._mask and container == "WAV":
             container = "WAVEX"
         # A file of unknown length begins as RF64 and becomes a WAV at the end if it is short enough.
-        self._may_be_wav = frames is None and container == "RF64" != self.format
+        self._may_be_wav = wanted.frames is None and container == "RF64" != self.format
         try:
             self._replacement = Replacement(self.path)
         except OSError as error:
@@ -360,7 +369,8 @@ def write(
             f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
         )
     block = np.atleast_2d(values).astype(np.float32, copy=False)
-    with FileWriter(path, sample_rate, block.shape[0], subtype, format, frames=block.shape[1]) as writer:
+    wanted = OutputFormat(sample_rate, block.shape[0], subtype, format, frames=block.shape[1])
+    with FileWriter(path, wanted) as writer:
         writer.write(block.T)
     if writer.limited:
         log.warning(

@@ -23,6 +23,7 @@ from audiotool.audio.outputs import open_writer
 from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
+from audiotool.audio.writer import OutputFormat
 from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel, mel_config
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
@@ -83,8 +84,8 @@ def vocode_file(
         track = _check(reader, vocoder, f0)
         streamer = make_streamer(vocoder, chunk)
         length = vocoder.output_length(reader.shape[1])
-        form = ("PCM_16", goal.format, goal.subtype)
-        with open_writer(goal.stems[0], vocoder.sample_rate, 1, *form, length, raw=raw) as writer:
+        wanted = OutputFormat(vocoder.sample_rate, 1, "PCM_16", goal.format, goal.subtype, length)
+        with open_writer(goal.stems[0], wanted, raw) as writer:
             for block in _with_f0(reader, track, chunk):
                 writer.write(streamer.feed(block[None])[0].T)
                 if progress is not None:

@@ -12,7 +12,7 @@ from audiotool.arrays import Block
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
-from audiotool.audio.writer import Writer
+from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.files.processor import FileResult, Written
 from audiotool.progress import Progress
@@ -125,13 +125,11 @@ def _open_writers(
     paths = [*goal.stems, *([goal.residual] if goal.residual is not None else [])]
     if goal.residual is not None and rate != info.sample_rate:
         raise InputError("a residual needs an output of the input's sample rate")
-    form = (info.subtype, goal.format, goal.subtype)
     extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
-    writers: list[Writer] = []
-    for path in paths:
-        writer = open_writer(path, rate, channels, *form, frames, reader.tags, extras, raw)
-        writers.append(stack.enter_context(writer))
-    return writers
+    wanted = OutputFormat(
+        rate, channels, info.subtype, goal.format, goal.subtype, frames, reader.tags, extras
+    )
+    return [stack.enter_context(open_writer(path, wanted, raw)) for path in paths]
 
 
 def _dropped(writers: list[Writer]) -> list[str]:

@@ -7,7 +7,7 @@ import queue
 import threading
 from pathlib import Path
 
-from audiotool.audio.writer import FileWriter
+from audiotool.audio.writer import FileWriter, OutputFormat
 from audiotool.errors import AudiotoolError, PlanError
 from audiotool.live.backend import Samples
 
@@ -35,7 +35,7 @@ class Recorder:
         self._blocks: queue.Queue[tuple[int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
         with contextlib.ExitStack() as opened:
             self._writers = [
-                opened.enter_context(contextlib.closing(FileWriter(path, sample_rate, 1)))
+                opened.enter_context(contextlib.closing(FileWriter(path, OutputFormat(sample_rate, 1))))
                 for path in (source, target)
             ]
             self._opened = opened.pop_all()

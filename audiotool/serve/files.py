@@ -12,6 +12,7 @@ import numpy as np
 
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader
+from audiotool.audio.writer import OutputFormat
 from audiotool.errors import InputError
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.session import Settings
@@ -92,6 +93,7 @@ class Files:
         if settings.widens:
             rate = settings.output_rate or max(rate, chosen.sample_rate)
         memory = io.BytesIO()
-        writer = PipeWriter(rate, len(cleaned), info.subtype, frames=cleaned.shape[1], stdout=memory)
+        wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])
+        writer = PipeWriter(wanted, stdout=memory)
         writer.write(cleaned.T)
         return memory.getvalue()

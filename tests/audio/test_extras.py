@@ -16,7 +16,7 @@ from audiotool.audio.embed import embed, id3_tag
 from audiotool.audio.extras import Extras, Part, read_extras
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader, read
-from audiotool.audio.writer import FileWriter
+from audiotool.audio.writer import FileWriter, OutputFormat
 
 TAGS = {"title": "Füße 语音 " + "long " * 20, "artist": "Zoë", "comment": "plain"}
 SOUND = speech_like(0.5, 16000)
@@ -51,7 +51,9 @@ OUTPUTS = [*SOURCES, "a.w64", "a.ogg", "a.opus", "a.au"]
 
 def write(path: Path, extras: Extras, tags: dict[str, str] | None = None, channels: int = 1) -> list[str]:
     """Write `SOUND`; the names of what was dropped."""
-    with FileWriter(path, 16000, channels, frames=8000, tags=tags, extras=extras) as writer:
+    with FileWriter(
+        path, OutputFormat(16000, channels, frames=8000, tags=tags or {}, extras=extras)
+    ) as writer:
         writer.write(np.repeat(SOUND, channels, 0).T)
     return writer.dropped
 
@@ -102,15 +104,17 @@ def test_tags_of_any_script_and_length_are_read_again(tmp_path: Path, output: st
 
 def test_tags_that_a_format_has_no_place_for_are_named(tmp_path: Path) -> None:
     assert write(tmp_path / "a.au", Extras(), TAGS) == ["title", "artist", "comment"]
-    writer = PipeWriter(16000, 1, tags=TAGS, extras=Extras("RIFF", (BEXT,)), stdout=io.BytesIO())
+    writer = PipeWriter(
+        OutputFormat(16000, 1, tags=TAGS, extras=Extras("RIFF", (BEXT,))), stdout=io.BytesIO()
+    )
     assert writer.dropped == ["bext", "title", "artist", "comment"]
 
 
 @pytest.mark.parametrize("output", ["a.wav", "a.rf64", "a.flac", "a.aiff"])
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
 def test_speakers_stay_or_are_named(tmp_path: Path, output: str, subtype: str) -> None:
-    form = (tmp_path / "side.wav", 16000, 6, subtype)
-    with FileWriter(*form, extras=Extras(mask=0x60F), frames=8000) as writer:
+    wanted = OutputFormat(16000, 6, subtype, frames=8000, extras=Extras(mask=0x60F))
+    with FileWriter(tmp_path / "side.wav", wanted) as writer:
         writer.write(np.repeat(SOUND, 6, 0).T)
     extras = extras_of(tmp_path / "side.wav")
     assert (extras.mask, extras.parts) == (0x60F, ())
@@ -124,7 +128,9 @@ def test_speakers_stay_or_are_named(tmp_path: Path, output: str, subtype: str) -
 @pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM"])
 def test_speakers_that_a_coding_has_no_place_for_are_named(tmp_path: Path, subtype: str) -> None:
     extras = Extras("RIFF", mask=0x600)
-    with FileWriter(tmp_path / "a.wav", 16000, 2, subtype, frames=8000, extras=extras) as writer:
+    with FileWriter(
+        tmp_path / "a.wav", OutputFormat(16000, 2, subtype, frames=8000, extras=extras)
+    ) as writer:
         writer.write(np.repeat(SOUND, 2, 0).T)
     assert writer.dropped == ["the speakers of its channels (0x600)"]
 
@@ -143,7 +149,9 @@ def test_positions_in_samples_are_dropped_at_another_rate() -> None:
 
 def test_loudness_that_was_measured_before_is_taken_back(tmp_path: Path) -> None:
     body = struct.pack("<338sQH64s5h", b"", 5, 2, b"", -2300, 500, -100, -1800, -1700) + bytes(180)
-    with FileWriter(tmp_path / "a.wav", 16000, 1, extras=Extras("RIFF", (Part("bext", body),))) as writer:
+    with FileWriter(
+        tmp_path / "a.wav", OutputFormat(16000, 1, extras=Extras("RIFF", (Part("bext", body),)))
+    ) as writer:
         writer.write(SOUND.T)
     [part] = extras_of(tmp_path / "a.wav").parts
     assert part.data == body[:412] + b"\xff\x7f" * 5 + body[422:]

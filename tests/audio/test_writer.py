@@ -15,7 +15,7 @@ from kit.disk import largest_file
 from audiotool.audio.long_wav import container_for
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import read
-from audiotool.audio.writer import FileWriter, write
+from audiotool.audio.writer import FileWriter, OutputFormat, write
 from audiotool.errors import InputError
 
 
@@ -32,7 +32,7 @@ from audiotool.errors import InputError
 def test_unchanged_samples_come_out_bit_for_bit(tmp_path: Path, name: str, subtype: str) -> None:
     source = write_speech(tmp_path / "in" / name, 0.3, 16000, 2, subtype=subtype)
     waveform, rate = read(source)
-    with FileWriter(tmp_path / name, rate, 2, subtype) as writer:
+    with FileWriter(tmp_path / name, OutputFormat(rate, 2, subtype)) as writer:
         writer.write(waveform.T)
     before, after = (soundfile.read(str(p), dtype="int32")[0] for p in (source, tmp_path / name))
     np.testing.assert_array_equal(before, after)
@@ -42,24 +42,24 @@ def test_unchanged_samples_come_out_bit_for_bit(tmp_path: Path, name: str, subty
 
 def test_samples_beyond_an_integer_format_are_counted_and_limited(tmp_path: Path) -> None:
     x = np.array([[0.5], [1.2], [-1.4], [1.0], [-1.0]], np.float32)
-    with FileWriter(tmp_path / "a.wav", 8000, 1, "PCM_16") as writer:
+    with FileWriter(tmp_path / "a.wav", OutputFormat(8000, 1, "PCM_16")) as writer:
         writer.write(x)
     assert writer.limited == 2
     assert writer.peak == pytest.approx(1.4)
     np.testing.assert_array_equal(
         soundfile.read(str(tmp_path / "a.wav"), dtype="int16")[0], [16384, 32767, -32768, 32767, -32768]
     )
-    with FileWriter(tmp_path / "b.wav", 8000, 1, "FLOAT") as writer:
+    with FileWriter(tmp_path / "b.wav", OutputFormat(8000, 1, "FLOAT")) as writer:
         writer.write(x)
     assert writer.limited == 0
     np.testing.assert_array_equal(read(tmp_path / "b.wav")[0], x.T)
-    with FileWriter(tmp_path / "c.wav", 8000, 1, "ULAW") as writer:
+    with FileWriter(tmp_path / "c.wav", OutputFormat(8000, 1, "ULAW")) as writer:
         writer.write(x)
     assert writer.limited == 2
 
 
 def test_long_vorbis_blocks_do_not_crash_the_encoder(tmp_path: Path) -> None:
-    with FileWriter(tmp_path / "a.ogg", 16000, 1, "PCM_16") as writer:
+    with FileWriter(tmp_path / "a.ogg", OutputFormat(16000, 1, "PCM_16")) as writer:
         writer.write(np.zeros((2_000_000, 1), np.float32))
     assert writer.subtype == "VORBIS"
     assert soundfile.info(str(tmp_path / "a.ogg")).frames == 2_000_000
@@ -79,7 +79,7 @@ def test_long_vorbis_blocks_do_not_crash_the_encoder(tmp_path: Path) -> None:
 def test_subtype_follows_the_input_as_far_as_the_format_goes(
     tmp_path: Path, name: str, preferred: str, expected: str
 ) -> None:
-    with FileWriter(tmp_path / name, 16000, 1, preferred) as writer:
+    with FileWriter(tmp_path / name, OutputFormat(16000, 1, preferred)) as writer:
         writer.write(speech_like(0.1, 16000).T)
     found = soundfile.info(str(tmp_path / name)).subtype
     assert found == expected
@@ -97,14 +97,14 @@ def test_subtype_follows_the_input_as_far_as_the_format_goes(
 def test_the_asked_format_decides_not_the_name(
     tmp_path: Path, name: str, asked: str, expected: tuple[str, str]
 ) -> None:
-    with FileWriter(tmp_path / name, 16000, 1, asked_format=asked, frames=1600) as writer:
+    with FileWriter(tmp_path / name, OutputFormat(16000, 1, asked_format=asked, frames=1600)) as writer:
         writer.write(speech_like(0.1, 16000).T)
     found = soundfile.info(str(tmp_path / name))
     assert (found.format, found.subtype) == expected
 
 
 def failing(tmp_path: Path) -> None:
-    with FileWriter(tmp_path / "a.wav", 16000, 1) as writer:
+    with FileWriter(tmp_path / "a.wav", OutputFormat(16000, 1)) as writer:
         writer.write(np.zeros((1000, 1)))
         assert len(list(tmp_path.iterdir())) == 2
         raise KeyboardInterrupt
@@ -119,7 +119,7 @@ def test_an_interrupt_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -
 
 
 def test_samples_that_are_not_finite_are_refused(tmp_path: Path) -> None:
-    writer = FileWriter(tmp_path / "a.wav", 16000, 1)
+    writer = FileWriter(tmp_path / "a.wav", OutputFormat(16000, 1))
     writer.write(np.zeros((100, 1), np.float32))
     with pytest.raises(InputError, match="NaN or infinity after sample 100"):
         writer.write(np.full((100, 1), np.nan, np.float32))
@@ -152,7 +152,7 @@ def test_a_long_wav_becomes_an_rf64(form: tuple[str, str, int], frames: int | No
 
 def test_other_formats_of_four_gibibytes_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"AIFF holds 4 GiB.*choose \.wav"):
-        FileWriter(tmp_path / "a.aiff", 48000, 2, "PCM_24", frames=1 << 30)
+        FileWriter(tmp_path / "a.aiff", OutputFormat(48000, 2, "PCM_24", frames=1 << 30))
     assert not list(tmp_path.iterdir())
 
 
@@ -161,7 +161,7 @@ def test_a_stream_that_ends_early_is_a_plain_wav(tmp_path: Path, subtype: str) -
     """Begun as RF64, since nobody knew how long it would become."""
     x = speech_like(0.2, 16000)[:, :3001]
     for name, frames in (("unknown.wav", None), ("known.wav", x.shape[1])):
-        with FileWriter(tmp_path / name, 16000, 1, subtype, frames=frames) as writer:
+        with FileWriter(tmp_path / name, OutputFormat(16000, 1, subtype, frames=frames)) as writer:
             writer.write(x.T)
     head = (tmp_path / "unknown.wav").read_bytes()[:12]
     size = (tmp_path / "unknown.wav").stat().st_size
@@ -221,7 +221,7 @@ def test_the_reason_of_a_failure_is_reported(tmp_path: Path, name: str) -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, 200_000)
     with largest_file(50_000), pytest.raises(InputError, match=r"cannot write .*ulimit -f.* earlier file"):
         write(tmp_path / name, noise, 16000)
-    writer = FileWriter(tmp_path / "out" / name, 16000, 1)
+    writer = FileWriter(tmp_path / "out" / name, OutputFormat(16000, 1))
     writer.write(noise[:1000, None])
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(InputError, match="its folder was removed while"):
@@ -260,7 +260,7 @@ def test_refused_outputs(tmp_path: Path, name: str, values: dict[str, object], m
     before = sorted(tmp_path.iterdir())
     arguments = {"sample_rate": 16000, "channels": 1, **values}
     with pytest.raises(InputError, match=message):
-        FileWriter(tmp_path / name, **arguments)  # type: ignore[arg-type]
+        FileWriter(tmp_path / name, OutputFormat(**arguments))  # type: ignore[arg-type]
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -274,7 +274,7 @@ def test_write_refuses_other_shapes(tmp_path: Path) -> None:
 def test_pipe_output_is_a_wav(subtype: str, frames: int | None) -> None:
     x = speech_like(0.1, 16000, 2)
     stream = io.BytesIO()
-    with PipeWriter(16000, 2, subtype, frames=frames, stdout=stream) as writer:
+    with PipeWriter(OutputFormat(16000, 2, subtype, frames=frames), stdout=stream) as writer:
         for start in range(0, 1600, 300):
             writer.write(x.T[start : start + 300])
     stream.seek(0)
@@ -284,11 +284,11 @@ def test_pipe_output_is_a_wav(subtype: str, frames: int | None) -> None:
 
 
 def test_pipe_output_falls_back_and_refuses() -> None:
-    assert PipeWriter(16000, 1, "VORBIS", stdout=io.BytesIO()).subtype == "PCM_16"
+    assert PipeWriter(OutputFormat(16000, 1, "VORBIS"), stdout=io.BytesIO()).subtype == "PCM_16"
     with pytest.raises(InputError, match="takes WAV"):
-        PipeWriter(16000, 1, asked_format="flac", stdout=io.BytesIO())
+        PipeWriter(OutputFormat(16000, 1, asked_format="flac"), stdout=io.BytesIO())
     with pytest.raises(InputError, match="takes PCM_U8"):
-        PipeWriter(16000, 1, asked_subtype="VORBIS", stdout=io.BytesIO())
+        PipeWriter(OutputFormat(16000, 1, asked_subtype="VORBIS"), stdout=io.BytesIO())
 
 
 def test_pipe_output_refuses_a_terminal() -> None:
@@ -297,9 +297,9 @@ def test_pipe_output_refuses_a_terminal() -> None:
             return True
 
     with pytest.raises(InputError, match="terminal"):
-        PipeWriter(16000, 1, stdout=Terminal())
+        PipeWriter(OutputFormat(16000, 1), stdout=Terminal())
 
 
 def test_pipe_output_to_a_full_device() -> None:
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(InputError, match="No space left"):
-        PipeWriter(16000, 1, stdout=full)
+        PipeWriter(OutputFormat(16000, 1), stdout=full)
