@@ -224,7 +224,7 @@ def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[R
     finally:
         recorder.commit()
         if recorder.lost:
-            say(f"the disk was too slow: {recorder.lost} blocks are missing in the recordings")
+            say(f"the disk was too slow: {recorder.lost} blocks of the recordings are silence")
 
 
 def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:

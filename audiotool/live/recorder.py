@@ -7,6 +7,8 @@ import queue
 import threading
 from pathlib import Path
 
+import numpy as np
+
 from audiotool.audio.writer import FileWriter, OutputFormat
 from audiotool.errors import AudiotoolError, PlanError
 from audiotool.live.backend import Samples
@@ -22,7 +24,7 @@ class Recorder:
         source, target: paths of the recordings of input and output. Both are aligned and equally long.
         sample_rate: Hz.
     Attributes:
-        lost: number of blocks that were dropped because the disk was too slow.
+        lost: number of blocks that are silence because the disk was too slow.
     Raises:
         PlanError: one of the paths exists, or both are the same.
         InputError: a file cannot be written.
@@ -32,7 +34,9 @@ class Recorder:
         check_places(source, target)
         self.lost = 0
         self._error: AudiotoolError | None = None
-        self._blocks: queue.Queue[tuple[int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
+        self._blocks: queue.Queue[tuple[int, int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
+        # Per file the samples of lost blocks for which silence is still to be written.
+        self._missing = [0, 0]
         with contextlib.ExitStack() as opened:
             self._writers = [
                 opened.enter_context(contextlib.closing(FileWriter(path, OutputFormat(sample_rate, 1))))
@@ -50,9 +54,11 @@ class Recorder:
             samples: (time,).
         """
         try:
-            self._blocks.put_nowait((which, samples))
+            self._blocks.put_nowait((which, self._missing[which], samples))
+            self._missing[which] = 0
         except queue.Full:
             self.lost += 1
+            self._missing[which] += len(samples)
 
     def check(self) -> None:
         """Raise the error of the writing thread, if it had one.
@@ -73,7 +79,8 @@ class Recorder:
         self._thread.join()
         try:
             self.check()
-            for writer in self._writers:
+            for writer, missing in zip(self._writers, self._missing, strict=True):
+                _write_silence(writer, missing)
                 writer.prepare()
             for writer in self._writers:
                 writer.commit()
@@ -84,11 +91,16 @@ class Recorder:
         while (item := self._blocks.get()) is not None:
             if self._error is not None:
                 continue
-            which, samples = item
+            which, missing, samples = item
             try:
+                _write_silence(self._writers[which], missing)
                 self._writers[which].write(samples[:, None])
             except AudiotoolError as error:
                 self._error = error
+
+
+def _write_silence(writer: FileWriter, samples: int) -> None:
+    writer.write(np.zeros((samples, 1), np.float32))
 
 
 def check_places(*places: Path) -> None:

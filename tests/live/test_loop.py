@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from kit.patience import PATIENCE, wait_until
 from typer.testing import CliRunner
 
 import audiotool
+from audiotool.audio.writer import FileWriter
 from audiotool.cli import live as command
 from audiotool.cli.app import app
 from audiotool.errors import AudiotoolError, DependencyError, DeviceError, PlanError
@@ -249,6 +251,37 @@ def test_input_that_is_lost_is_counted(pipeline: audiotool.Pipeline, tmp_path: P
     recorder.commit()
     frames = {soundfile.info(str(tmp_path / name)).frames for name in ("in.wav", "out.wav")}
     assert frames == {(RATE // BLOCK + 10) * BLOCK}
+
+
+def test_a_disk_that_is_too_slow_costs_samples_and_no_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    goes_on = threading.Event()
+    write = FileWriter.write
+
+    def stalled(writer: FileWriter, block: np.ndarray) -> None:
+        goes_on.wait(PATIENCE)
+        write(writer, block)
+
+    monkeypatch.setattr(FileWriter, "write", stalled)
+    monkeypatch.setattr("audiotool.live.recorder.QUEUE_BLOCKS", 5)
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    recorder = Recorder(*places, RATE)
+    values = np.arange(1, 11, dtype=np.float32) / 16
+    for value in values[:9]:
+        for which in (0, 1):
+            recorder.put(which, np.full(BLOCK, value))
+    goes_on.set()
+    wait_until(recorder._blocks.empty)
+    recorder.put(0, np.full(BLOCK, values[9]))
+    recorder.commit()
+    assert recorder.lost > 0
+    before, after = (soundfile.read(str(place), dtype="float32")[0].reshape(-1, BLOCK) for place in places)
+    assert (len(before), len(after)) == (10, 9)
+    for blocks in (before, after):
+        assert ((blocks == values[: len(blocks), None]) | (blocks == 0)).all()
+    assert (before[-1] == values[9]).all()
+    assert not after[-1].any()
 
 
 def test_a_ring_keeps_time() -> None:
