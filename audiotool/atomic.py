@@ -9,11 +9,12 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from audiotool.errors import InputError
+from audiotool.signals import deferred
 
 if sys.platform != "win32":
     import fcntl
@@ -51,7 +52,11 @@ class Replacement:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean_once(os.path.realpath(path.parent))
-        self._temporary, self.file = _new_part(path)
+        with ExitStack() as undone:
+            with deferred():
+                self._temporary, self.file = _new_part(path)
+                undone.callback(self.discard)
+            undone.pop_all()
 
     def commit(self) -> None:
         """Rename the file to its path. Its content is on the disk before an older file is replaced.

@@ -180,26 +180,37 @@ class FileWriter(Writer):
             container = "WAVEX"
         # A file of unknown length begins as RF64 and becomes a WAV at the end if it is short enough.
         self._may_be_wav = wanted.frames is None and container == "RF64" != self.format
-        try:
-            self._replacement = Replacement(self.path)
-        except OSError as error:
-            raise InputError(f"cannot write {self.path}: {cause(error)}") from error
         self._prepared = False
         self._form = (container, self.subtype, sample_rate, channels)
+        with contextlib.ExitStack() as undone:
+            try:
+                self._replacement = Replacement(self.path)
+            except OSError as error:
+                raise InputError(f"cannot write {self.path}: {cause(error)}") from error
+            undone.callback(self._replacement.discard)
+            self._file = self._opened()
+            _set_tags(self._file, self._tags)
+            undone.pop_all()
+
+    def _opened(self) -> soundfile.SoundFile:
+        """Return libsndfile's view of the replacement.
+
+        Raises:
+            InputError: the container does not hold the format, or the disk is full.
+        """
+        container, subtype, sample_rate, channels = self._form
         descriptor = self._replacement.file.fileno()
         try:
             # Through Python's file object, an interrupt in one of libsndfile's calls would be lost.
-            self._file = soundfile.SoundFile(
-                descriptor, "w", sample_rate, channels, self.subtype, format=container, closefd=False
+            return soundfile.SoundFile(
+                descriptor, "w", sample_rate, channels, subtype, format=container, closefd=False
             )
         except (soundfile.LibsndfileError, ValueError) as error:
             reason = refusal(self._replacement.file) or (
-                f"{self.format}/{self.subtype} does not hold {channels} channels at {sample_rate} Hz"
+                f"{self.format}/{subtype} does not hold {channels} channels at {sample_rate} Hz"
                 f" ({getattr(error, 'error_string', error)})"
             )
-            self._replacement.discard()
             raise InputError(f"cannot write {self.path}: {reason}") from error
-        _set_tags(self._file, self._tags)
 
     def _take(self, tags: Mapping[str, str], extras: Extras, channels: int) -> None:
         """Decide which tags libsndfile writes, and which are in the parts already."""

@@ -14,6 +14,7 @@ from kit.audio import speech_like, write_speech
 from audiotool import extras, signals
 from audiotool.audio import reader
 from audiotool.audio.reader import AudioReader
+from audiotool.audio.writer import FileWriter, OutputFormat
 from audiotool.report.sound import Vorbis
 
 INTERRUPTIONS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}
@@ -82,6 +83,17 @@ def write_m4a(path: Path) -> None:
         frame = av.AudioFrame.from_ndarray(speech_like(20.0, 48000), format="fltp", layout="mono")
         frame.sample_rate = 48000
         container.mux([packet for part in (frame, None) for packet in stream.encode(part)])
+
+
+@pytest.mark.parametrize("number", INTERRUPTIONS)
+@pytest.mark.parametrize("place", ["audiotool.atomic._lock", "audiotool.audio.writer.soundfile.SoundFile"])
+def test_an_output_that_is_being_opened(
+    place: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(place, lambda *_, **__: signal.raise_signal(number))
+    with pytest.raises(INTERRUPTIONS[number]):
+        FileWriter(tmp_path / "a.wav", OutputFormat(16000, 1))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", INTERRUPTIONS)
