@@ -90,6 +90,10 @@ class StreamingGriffinLim(nn.Module):
         t[n] = c[n] + momentum (c[n] - c of the iteration before)
         s[n] = magnitude[n] * t[n] / |t[n]|
 
+    The overlap-added frames are divided by the sum of their squared windows. A frame of zeros alone is
+    outside the stream and has no window: were it silence, the stream's first and last frames would get phases
+    that fit a silent half.
+
     Whole-file Griffin-Lim uses every frame that overlaps frame n. Here an iteration uses only `lookahead` of
     the frames after it, because each iteration adds as many frames of latency. One frame was measured to be
     as good as all three (docs/vocoders.md).
@@ -109,11 +113,11 @@ class StreamingGriffinLim(nn.Module):
 
     State: for each iteration a tuple (segments, given, previous): windowed segments that overlap later
     frames, then magnitudes (behind them the mel's bands) and last projections of the frames that are not
-    complete.
+    complete. Then for each of the last frames 1 if it is in the stream, else 0.
     """
 
-    weight: Tensor
     window: Tensor
+    squares: Tensor
     bank: Tensor
     shares: Tensor
 
@@ -132,23 +136,20 @@ class StreamingGriffinLim(nn.Module):
         self.past = -(-n_fft // hop_length) - 1
         self.iterations, self.lookahead, self.momentum = iterations, min(lookahead, self.past), momentum
         window = make_window("hann", n_fft)
-        power = torch.zeros(n_fft)
-        for begin, end, offset in self._overlaps():
-            power[begin:end] += window.square()[begin - offset : end - offset]
+        # Of the squared windows of the frames n - past … n + lookahead, what covers frame n.
+        squares = torch.zeros(self.past + 1 + self.lookahead, n_fft)
+        for n, row in enumerate(squares):
+            offset = (n - self.past) * hop_length
+            begin, end = max(0, offset), min(n_fft, n_fft + offset)
+            row[begin:end] = window.square()[begin - offset : end - offset]
         self.register_buffer("window", window, persistent=False)
-        self.register_buffer("weight", window / power.clamp(min=1e-2), persistent=False)
+        self.register_buffer("squares", squares, persistent=False)
         self.freedom = freedom
         if freedom:
             if bank is None:
                 raise ValueError("magnitudes are free only where a mel is given: its filterbank is missing")
             self.register_buffer("bank", torch.from_numpy(bank), persistent=False)
             self.register_buffer("shares", torch.from_numpy(bin_shares(bank)), persistent=False)
-
-    def _overlaps(self) -> list[tuple[int, int, int]]:
-        """Return begin, end and offset of the samples of a frame that each overlapping frame covers, oldest
-        first."""
-        offsets = [n * self.hop_length for n in range(-self.past, self.lookahead + 1)]
-        return [(max(0, offset), min(self.n_fft, self.n_fft + offset), offset) for offset in offsets]
 
     def forward(
         self, spec: Tensor, state: Any = None, final: bool = False, mel: Tensor | None = None
@@ -158,22 +159,46 @@ class StreamingGriffinLim(nn.Module):
         Args:
             mel: magnitudes of the mel (B, n_mels, frames), not their logarithms, where they are needed.
         """
-        states = [None] * self.iterations if state is None else list(state)
         spec = spec.transpose(1, 2)
         given, previous = spec.abs(), None
+        *states, present = self._start(given) if state is None else state
+        present = torch.cat((present, (given.amax(-1) > 0).to(given.dtype)), dim=1)
+        weights = self._weights(present)
         if mel is not None and self.freedom:
             given = torch.cat((given, mel.transpose(1, 2)), dim=-1)
         for n in range(self.iterations):
+            weight = weights if final else weights[:, : -(n + 1) * self.lookahead or None]
             if torch.compiler.is_exporting():
-                spec, given, previous, states[n] = self._exported(spec, given, previous, states[n])
+                spec, given, previous, states[n] = self._exported(spec, given, previous, states[n], weight)
                 continue
-            spec, given, previous, states[n] = self._iterate(spec, given, previous, states[n], final)
-        return spec.transpose(1, 2), tuple(states)
+            spec, given, previous, states[n] = self._iterate(spec, given, previous, states[n], weight, final)
+        return spec.transpose(1, 2), (*states, present[:, -self._history :].clone())
+
+    @property
+    def _history(self) -> int:
+        """Number of frames before those of a chunk on whose presence the iterations depend."""
+        return self.past + self.iterations * self.lookahead
+
+    def _start(self, given: Tensor) -> list[Any]:
+        return [*[None] * self.iterations, given.new_zeros(given.shape[0], self._history)]
+
+    def _weights(self, present: Tensor) -> Tensor:
+        """Return by what the sums of each frame are multiplied before the transform, (B, frames, n_fft).
+
+        Args:
+            present: (B, past + frames), 1 for the frames in the stream; none follow.
+        """
+        around = F.pad(present, (0, self.lookahead)).unfold(1, len(self.squares), 1)
+        return self.window / (around @ self.squares).clamp(min=1e-2)
 
     def _iterate(
-        self, spec: Tensor, given: Tensor, previous: Tensor | None, state: Any, final: bool
+        self, spec: Tensor, given: Tensor, previous: Tensor | None, state: Any, weight: Tensor, final: bool
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
-        """Compute an iteration of a spec (B, frames, F), with the last projection (B, frames, F, 2)."""
+        """Compute an iteration of a spec (B, frames, F), with the last projection (B, frames, F, 2).
+
+        Args:
+            weight: that of the last complete frames, see `_weights`, and of those before.
+        """
         segments = self._segments(spec)
         if previous is None:
             previous = segments.new_zeros(*spec.shape, 0)  # the first iteration has no momentum
@@ -189,7 +214,11 @@ class StreamingGriffinLim(nn.Module):
         kept = tuple(x[:, frames:].clone() for x in (segments, given, previous))
         given, previous = given[:, :frames], previous[:, :frames]
         # Real and imaginary parts as a last axis: complex arithmetic with real factors takes twice as long.
-        projected = target = self._project(segments, frames, spec)
+        if frames == 0:
+            projected = target = torch.view_as_real(spec[:, :0])
+        else:
+            sums = self._sums(segments, frames) * weight[:, weight.shape[1] - frames :]
+            projected = target = torch.view_as_real(torch.fft.rfft(sums))
         if previous.shape[-1]:
             target = torch.lerp(previous, projected, 1 + self.momentum)
         real, imaginary = target.unbind(-1)
@@ -206,19 +235,16 @@ class StreamingGriffinLim(nn.Module):
         return mixed * (gain @ self.shares) / length
 
     def _exported(
-        self, spec: Tensor, given: Tensor, previous: Tensor | None, state: Any
+        self, spec: Tensor, given: Tensor, previous: Tensor | None, state: Any, weight: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Any]:
         """Compute `_iterate` in the steady state by few operations, for graphs; projections are complex."""
         ahead, waiting = self.lookahead, self.past + self.lookahead
         segments = torch.cat((state[0], self._segments(spec)), dim=1)
         given = torch.cat((state[1], given), dim=1)
         held_segments, held = segments[:, -waiting:], given[:, given.shape[1] - ahead :]
-        sums = segments[:, self.past : -ahead or None]
-        for n, (begin, end, offset) in enumerate(self._overlaps()):
-            if offset:
-                overlap = segments[:, n : n - waiting or None, begin - offset : end - offset]
-                sums = sums + F.pad(overlap, (begin, self.n_fft - end))
-        projected = target = torch.fft.rfft(sums * self.weight)
+        frames = spec.shape[1]
+        sums = self._sums(segments, frames) * weight[:, weight.shape[1] - frames :]
+        projected = target = torch.fft.rfft(sums)
         carried = state[2]
         if previous is not None:
             before = torch.cat((torch.view_as_complex(state[2]), previous), dim=1)
@@ -236,15 +262,24 @@ class StreamingGriffinLim(nn.Module):
             return spec.real.new_zeros(spec.shape[0], 0, self.n_fft)
         return torch.fft.irfft(spec, n=self.n_fft) * self.window
 
-    def _project(self, segments: Tensor, frames: int, spec: Tensor) -> Tensor:
-        """Overlap-add the segments around each of `frames` frames and analyse them: (B, frames, F, 2)."""
-        if frames == 0:
-            return torch.view_as_real(spec[:, :0])
-        sums = segments[:, self.past : self.past + frames].clone()
-        for n, (begin, end, offset) in enumerate(self._overlaps()):
-            if offset:
-                sums[..., begin:end] += segments[:, n : n + frames, begin - offset : end - offset]
-        return torch.view_as_real(torch.fft.rfft(sums * self.weight))
+    def _sums(self, segments: Tensor, frames: int) -> Tensor:
+        """Overlap-add the segments around each of `frames` frames, (B, frames, n_fft)."""
+        past, ahead, hop = self.past, self.lookahead, self.hop_length
+        if self.n_fft % hop:
+            segments = F.pad(segments, (0, (past + 1) * hop - self.n_fft))
+        hops = segments.split(hop, dim=-1)
+        #   frame n      a b c d      With one frame of look-ahead, d of frame n is complete when c of frame
+        #   frame n + 1    a b c d    n + 1 is added, and c of frame n + 1 is that sum and b of frame n + 2.
+        sums = hops[past][:, : frames + past]
+        for n in range(1, ahead + 1):
+            sums = sums + hops[past - n][:, n : n + frames + past]
+        rows = [sums]
+        for n in reversed(range(past)):
+            sums = sums[:, : frames + n]
+            if n >= ahead:
+                sums = sums + hops[n - ahead][:, past + ahead - n : past + ahead + frames]
+            rows.append(sums)
+        return torch.cat([row[:, n:] for n, row in enumerate(reversed(rows))], dim=-1)[..., : self.n_fft]
 
 
 def bin_shares(bank: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -64,7 +64,6 @@ class Card(NamedTuple):
         graph: name of the graph's file.
         graph_sha256, checkpoint_sha256: hexadecimal, of the graph and of the checkpoint it was made from.
         opset: version of the ONNX operator set.
-        hops_at_once: number of hops that one run takes; None for any number.
         shorter: input items at the end of a stream that have no output.
         drain_value: value of the input items that are appended at a stream's end.
         warmed_up: names of the states that a warm-up sets; the warm-up itself begins with all states 0.
@@ -87,7 +86,6 @@ class Card(NamedTuple):
     version: str = ""
     opset: int = OPSET
     upsampling: int = 1
-    hops_at_once: int | None = None
     channels: int | None = 1
     input_channels: int = 1
     stems: tuple[str, ...] = ("speech",)
@@ -151,9 +149,6 @@ class Card(NamedTuple):
         for key in ("sample_rate", "hop_length", "upsampling", "input_channels"):
             if not (isinstance(fields.get(key, 1), int) and fields.get(key, 1) > 0):
                 raise ValueError(f"{key} is {fields[key]!r}")
-        hops = fields.get("hops_at_once")
-        if not (hops is None or (isinstance(hops, int) and hops > 0)):
-            raise ValueError(f"hops_at_once is {hops!r}")
         for key in ("delay", "latency", "shorter"):
             if not (isinstance(fields.get(key, 0), int) and fields.get(key, 0) >= 0):
                 raise ValueError(f"{key} is {fields[key]!r}")

@@ -98,7 +98,7 @@ class OnnxEngine(Engine):
         self._inputs = [state.name for state in card.states]
         self._outputs = ["output", *(f"next_{name}" for name in self._inputs)]
         seconds = card.sample_rate / card.upsampling * PIECE_SECONDS
-        self._piece = (card.hops_at_once or math.ceil(seconds / card.hop_length)) * card.hop_length
+        self._piece = math.ceil(seconds / card.hop_length) * card.hop_length
         self._lock = threading.Lock()
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         self._check_interface(self._session())

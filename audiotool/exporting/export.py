@@ -117,7 +117,6 @@ def make_card(step: GraphStep, metadata: Metadata) -> Card:
         version=metadata.version,
         sample_rate=model.sample_rate,
         hop_length=model.hop_length,
-        hops_at_once=model.hops_at_once,
         latency=model.latency,
         delay=step.delay,
         upsampling=model.upsampling,

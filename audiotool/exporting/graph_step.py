@@ -133,8 +133,8 @@ def _reach_steady_state(model: Model) -> tuple[Tensor, State, int]:
 
 
 def _noise(model: Model, generator: torch.Generator) -> Tensor:
-    """Return a chunk of `HOPS` hops of noise, or of as many as the graph takes."""
-    items = (model.hops_at_once or HOPS) * model.hop_length
+    """Return a chunk of `HOPS` hops of noise."""
+    items = HOPS * model.hop_length
     return 0.1 * torch.randn(BATCH, model.input_channels, items, generator=generator)
 
 

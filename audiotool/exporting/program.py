@@ -9,6 +9,7 @@ from torch.export import Dim
 
 from audiotool.engines.card import OPSET
 from audiotool.exporting.graph_step import GraphStep
+from audiotool.exporting.loops import close_loops
 from audiotool.exporting.real_pairs import RealProgram
 from audiotool.exporting.simplify import merge_equal, simplify
 from audiotool.exporting.single_steps import split_single_steps
@@ -30,9 +31,8 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
     names = [state.name for state in step.states]
     example = (step.chunk, *(state.example for state in step.states))
     batch, hops = Dim("batch", min=1, max=4096), Dim("hops", min=1, max=1 << 20)
-    free = {} if step.model.hops_at_once else {2: step.model.hop_length * hops}
     shapes = (
-        {0: batch, **free},
+        {0: batch, 2: step.model.hop_length * hops},
         tuple({0: batch} if state.per_stream else {} for state in step.states),
     )
     with torch.no_grad():
@@ -55,6 +55,7 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
     simplify(model)
     split_single_steps(model)
     merge_equal(model)
+    close_loops(model)
     return model
 
 

@@ -45,16 +45,16 @@ class RealProgram(torch.fx.Interpreter):
     def run_node(self, n: torch.fx.Node) -> Any:
         if n.op == "output":
             return tree_map(_interleaved, super().run_node(n), is_leaf=_is_pair)
-        if getattr(n.target, "_opname", "") == "baddbmm":
+        if getattr(n.target, "_opname", "") in ("bmm", "baddbmm"):
             return self._product(n)
         return super().run_node(n)
 
     def _product(self, n: torch.fx.Node) -> Any:
-        """Compute a batched product and a sum, so that the graph repeats no operand for each batch."""
+        """Compute a batched product, and a sum, so that the graph repeats no operand for each batch."""
         nodes = [node for node in n.args if isinstance(node, torch.fx.Node)]
         inputs = [node.args[0] if getattr(node.target, "_opname", "") == "expand" else node for node in nodes]
-        bias, a, b = (self.env[node] for node in inputs if isinstance(node, torch.fx.Node))
-        return a @ b + bias
+        *bias, a, b = (self.env[node] for node in inputs if isinstance(node, torch.fx.Node))
+        return a @ b + bias[0] if bias else a @ b
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         # The only module in a traced program checks the trace's assumptions about its inputs.

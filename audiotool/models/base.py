@@ -102,8 +102,6 @@ class Model(nn.Module):
             input item in the stream: models that draw noise or follow a phase continue it from there.
         autoregressive: True when each output sample is computed from earlier ones, one after another.
         drain_value: value of the input items that are appended at a stream's end: 0 for waveforms.
-        hops_at_once: number of hops that one run of a graph takes; None for any number. A model whose step is
-            a loop over hops has 1.
         rounding: greatest difference that rounding makes between chunk sizes, relative to the output's peak.
         sequential: True when `process` consists of thousands of small operations (a scan, a loop over time).
     """
@@ -131,7 +129,6 @@ class Model(nn.Module):
     uses_position: bool = False
     autoregressive: bool = False
     drain_value: float = 0.0
-    hops_at_once: int | None = None
     rounding: float = 1e-5
     sequential: bool = False
 

@@ -195,7 +195,7 @@ class HarmonicVocoder(Vocoder):
         self.register_buffer("centres", centres, persistent=False)
         self.iterations = self._inversion()
         if c.inversion == "real-time":
-            self.hop_length = self.hops_at_once = 1
+            self.hop_length = 1
         self.inverse = StreamingISTFT(mel.n_fft, mel.hop_length, padding=mel.padding)
         self.latency = latency_of(self.input_span, self.upsampling)
 

@@ -65,10 +65,10 @@ def spectrum(seconds: float = 0.4) -> torch.Tensor:
 def test_the_spectrum_of_a_waveform_is_left_alone(lookahead: int) -> None:
     spec = spectrum()
     found, _ = StreamingGriffinLim(512, 128, iterations=2, lookahead=lookahead)(spec, final=True)
-    # Two iterations reach as many frames beyond either edge, where nothing was analysed.
-    inner = slice(6, -6)
-    difference = (found - spec)[..., inner].abs().mean()
-    assert difference < 0.02 * spec[..., inner].abs().mean()
+    # Frames outside the stream are not silent: nothing is known of them.
+    for part in (slice(None, 6), slice(6, -6), slice(-6, None)):
+        difference = (found - spec)[..., part].abs().mean()
+        assert difference < 0.02 * spec[..., part].abs().mean()
 
 
 def inconsistency(spec: torch.Tensor) -> float:
