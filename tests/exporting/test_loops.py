@@ -25,9 +25,10 @@ def marked(*outputs: str) -> ModelProto:
         node("Next", ["after", "before"], ["next_sum"], domain=MARKS),
         node("Neg", ["marked"], ["y"]),
     ]
-    shapes = {"x": ["batch", "frames", 2], "y": ["batch", "frames", 2]}
     values = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shapes.get(name, ["batch", 1, 2]))
+        name: helper.make_tensor_value_info(
+            name, TensorProto.FLOAT, ["batch", "frames" if name in "xy" else 1, 2]
+        )
         for name in ("x", "sum", *outputs)
     }
     graph = helper.make_graph(
