@@ -72,9 +72,11 @@ def test_true_phases_stay_where_a_stream_begins_and_ends() -> None:
     """Frames outside the stream are not silent: nothing is known of them."""
     waveform = torch.randn(1, 3000, generator=torch.Generator().manual_seed(0))
     true = StreamingSTFT(N_FFT, HOP, padding="none")(waveform, final=True)[0]
-    found, _ = inversion()(true, mel_of(true.abs()), torch.zeros_like(true), None, True)
+    # One iteration, because the lowest bins alone are not quite the spec of a waveform.
+    once = inversion(iterations=1, freedom=0.0)
+    found, _ = once(true, mel_of(true.abs()), torch.zeros_like(true), None, True)
     difference = (found - true).norm(dim=1) / true.norm(dim=1)
-    assert difference.max() < 0.02
+    assert difference.max() < 0.03
 
 
 @torch.no_grad()
