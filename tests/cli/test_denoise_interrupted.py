@@ -64,8 +64,6 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
             text=True,
             start_new_session=True,
             env=environment(),
-            # A test run in the background ignores SIGINT, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
