@@ -158,7 +158,7 @@ def test_benchmark_engines(run: Callable[..., str], monkeypatch: pytest.MonkeyPa
 
 
 def test_benchmark_gru(run: Callable[..., str]) -> None:
-    assert len(run("benchmark_gru", "--repeats", 1).splitlines()) == 4
+    assert len(run("benchmark_gru", "--repeats", 1).splitlines()) == 5
 
 
 @on_unix
