@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,11 +101,13 @@ def test_playing_and_the_other_recording_at_the_same_place(opened: Browser) -> N
     opened.until("document.querySelector('.transport [data-role=input]').disabled === false")
     opened.click(".play")
     opened.until(f"{TIME} > 0.3")
+    asked = time.monotonic()
     before = opened.run(TIME)
     opened.press("a")
     assert opened.run(HEARD) == "input"
     after = opened.run(TIME)
-    assert before <= after < before + 2
+    # A player that goes on elsewhere begins within some hundredths of a second of the place.
+    assert before - 0.1 <= after <= before + (time.monotonic() - asked) + 0.1
     opened.press("a")
     assert opened.run(HEARD) == "output"
     opened.press(" ")
