@@ -10,7 +10,9 @@ import numpy as np
 from audiotool.cli.keys import Wait
 from audiotool.errors import DeviceError
 from audiotool.live.backend import Callback, Device, Form
+from audiotool.live.loop import LiveLoop
 from kit.audio import speech_like
+from kit.patience import wait_until
 
 RATE, BLOCK = 16000, 256
 DEVICES = (
@@ -19,6 +21,7 @@ DEVICES = (
     Device(2, "USB Headset Mono 2", 1, 0, RATE),
     Device(3, "Speakers", 0, 2, 48000),
 )
+FORM = Form(1, 3, RATE, BLOCK, 1, 2)
 
 
 class FakeStream:
@@ -98,3 +101,47 @@ class Clock:
             self._due += stream.form.block / stream.form.sample_rate
         self._now, self._due = end, max(self._due, end)
         return ""
+
+
+class Line(FakeStream):
+    """A stream whose input is its output, some samples later, and noise.
+
+    Args:
+        at_once: number of calls that come while it is started.
+    """
+
+    def __init__(
+        self, form: Form, callback: Callback, delay: int, noise: float, gain: float, at_once: int
+    ) -> None:
+        super().__init__(form, callback)
+        self._line, self._noise, self._gain, self._at_once = np.zeros(delay, np.float32), noise, gain, at_once
+        self._rng = np.random.default_rng(0)
+
+    def start(self) -> None:
+        for _ in range(self._at_once):
+            self.call()
+
+    def call(self) -> None:
+        block = self.form.block
+        wanted = np.zeros((block, self.form.outputs), np.float32)
+        came = self._line[:block] + self._noise * self._rng.standard_normal(block).astype(np.float32)
+        self.callback(np.repeat(came[:, None], self.form.inputs, 1), wanted, False, False)
+        self._line = np.concatenate((self._line[block:], self._gain * wanted[:, 0]))
+
+
+class Loopback(FakeBackend):
+    """A cable from output to input. The calls of its first stream, which is measured, come at once."""
+
+    def __init__(self, delay: int, noise: float = 0.0, gain: float = 1.0) -> None:
+        super().__init__()
+        self._cable = (delay, noise, gain)
+
+    def open(self, form: Form, callback: Callback) -> FakeStream:
+        at_once = 4 * form.sample_rate // form.block if self.stream is None else 0
+        self.stream = stream = Line(form, callback, *self._cable, at_once)
+        return stream
+
+
+def drained(loop: LiveLoop) -> None:
+    """Wait until the model has had what came in."""
+    wait_until(lambda: loop.processed == loop.callbacks * BLOCK)

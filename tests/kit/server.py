@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import threading
 from typing import Any
 
+import pytest
 import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
@@ -15,6 +17,10 @@ from audiotool.serve.app import Limits, Server
 from audiotool.serve.listen import listen
 from audiotool.serve.service import Service
 from kit.patience import PATIENCE, wait_until
+
+drops_connections = pytest.mark.skipif(
+    not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system does not drop connections that stall"
+)
 
 
 class Running:

@@ -1,0 +1,148 @@
+"""`audiotool live` with devices that are not there, and their clock."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like
+from kit.devices import BLOCK, RATE, Clock, FakeBackend, FakeStream, Loopback, drained
+from typer.testing import CliRunner
+
+import audiotool
+from audiotool.cli import live as command
+from audiotool.cli.app import app
+from audiotool.errors import DependencyError
+from audiotool.live import loop as live_loop
+from audiotool.live.backend import Callback, Form
+from audiotool.live.loop import ATTEMPTS, LiveLoop
+
+
+class Awaited(LiveLoop):
+    """A loop whose model has had what came in whenever the command looks at it."""
+
+    def check(self) -> None:
+        drained(self)
+        super().check()
+
+
+def run(monkeypatch: pytest.MonkeyPatch, backend: FakeBackend, *words: object) -> tuple[int, str]:
+    """The command, with these devices and their clock."""
+    clock = Clock(backend)
+    monkeypatch.setattr(command, "open_backend", lambda: backend)
+    monkeypatch.setattr(command, "keys", clock.keys)
+    for module in (command, live_loop):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(live_loop, "LiveLoop", Awaited)
+    done = CliRunner().invoke(app, ["live", *map(str, words)])
+    return done.exit_code, done.output
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    words = ("--model", "denoise-tiny-16k", "--seconds", 1.5, "--record", *places)
+    code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == 0, output
+    assert "16000 Hz, blocks of 256: 68 ms from end to end, 32 of them the model's" in output
+    (before, rate), (after, _) = (soundfile.read(str(place)) for place in places)
+    assert rate == RATE
+    assert len(before) == len(after) == 94 * BLOCK, "1.5 s, and the rest of a block"
+    assert np.abs(before).max() > 0.1
+    assert np.abs(after).max() > 0.01
+    code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == 2
+    assert "exists already" in output
+
+
+def test_the_command_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cable(Loopback):
+        def open(self, form: Form, callback: Callback) -> FakeStream:
+            opened = super().open(form, callback)
+            opened.latency_seconds = 0.5  # what it says of itself is not told
+            return opened
+
+    words = ("--model", "denoise-tiny-16k", "--seconds", 0.3, "--measure")
+    code, output = run(monkeypatch, Cable(1600), *words)
+    assert code == 0, output
+    assert "blocks of 256: 148 ms from end to end, measured, 32 of them the model's" in " ".join(
+        output.split()
+    )
+    code, output = run(monkeypatch, Loopback(1600, gain=0.0), *words)
+    assert code == 2
+    assert "does not receive the output" in output
+
+
+def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As PortAudio does when a sound server loses its sink: the stream stops and cannot be opened again."""
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    words = ("--model", "denoise-tiny-16k", "--record", *places)
+    code, output = run(monkeypatch, FakeBackend(dies=[30, 0]), *words)
+    assert code == 2
+    assert output.splitlines()[-1] == (
+        "audiotool: error: the sound device has stopped: was it unplugged? Plug it in and start again"
+    )
+    before, after = (soundfile.read(str(place))[0] for place in places)
+    assert len(before) == len(after) == 30 * BLOCK
+    np.testing.assert_allclose(before, speech_like(10.0, RATE)[0][: len(before)], atol=2**-15)
+    stream = audiotool.load("denoise-tiny-16k", engine="onnx").live(RATE)
+    x = speech_like(10.0, RATE)[0][: len(before)]
+    expected = np.concatenate([stream.feed(x), np.asarray(stream.flush())])
+    np.testing.assert_allclose(after, expected, atol=2**-12)
+
+
+def test_a_stream_that_stops_is_opened_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    words = ("--model", "denoise-tiny-16k", "--seconds", 1.5, "--json", "--record", *places)
+    backend = FakeBackend(dies=[3, 5])
+    code, output = run(monkeypatch, backend, *words)
+    assert code == 0, output
+    assert backend.stream is not None
+    assert backend.stream.form.buffer_seconds == 4 * BLOCK / RATE
+    assert json.loads(output[output.index("{") :])["reopened"] == 2
+    assert "devices reopened: 2" in output
+    before, after = (soundfile.info(str(place)).frames for place in places)
+    assert before == after == (3 + 5 + 82) * BLOCK, "two looks, 0.1 s each, at streams that had died"
+
+
+def test_a_device_that_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = FakeBackend(dies=[1] * 9)
+    monkeypatch.setattr(FakeStream, "start", lambda stream: setattr(stream, "active", False))
+    code, output = run(monkeypatch, backend, "--model", "denoise-tiny-16k")
+    assert code == 2
+    assert "the sound device gives no samples: give a larger --block" in " ".join(output.split())
+    assert len(backend._dies) == 9 - 1 - ATTEMPTS
+
+
+def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, FakeBackend(), "--list-devices")
+    assert code == 0
+    assert "USB Headset Mono 2" in output
+    code, output = run(monkeypatch, FakeBackend(devices=()), "--list-devices")
+    assert code == 0
+    assert output == "audiotool: there are no devices: plug one in, or start the sound server\n"
+
+
+def test_devices_and_how_it_went_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, FakeBackend(), "--list-devices", "--json")
+    assert code == 0
+    found = json.loads(output)
+    assert (found["schema"], found["command"]) == (1, "live")
+    assert {"USB Headset Mono 2"} <= {device["name"] for device in found["devices"]}
+    assert sum(device["default_input"] for device in found["devices"]) == 1
+    words = ("--model", "denoise-tiny-16k", "--seconds", 0.3, "--quiet", "--json")
+    code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == 0, output
+    ended = json.loads(output)
+    assert (ended["sample_rate"], ended["block"]) == (RATE, 256)
+    assert ended["seconds"] == round(19 * BLOCK / RATE, 3)
+
+
+def test_portaudio_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(DependencyError, match=r"audiotool-speech\[live\]"):
+        command.open_backend()

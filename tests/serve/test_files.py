@@ -1,0 +1,134 @@
+"""Files by POST: cleaned as by the command, refused where they are too much, too slow or no audio."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import select
+import socket
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like
+from kit.patience import PATIENCE, wait_until
+
+import audiotool
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+
+from kit.server import Running, drops_connections
+
+from audiotool.serve import files
+from audiotool.serve.app import Limits, Server
+from audiotool.serve.service import Service
+
+
+@drops_connections
+def test_a_client_that_does_not_read_its_file_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def process(*_: Any) -> bytes:
+        return bytes(50_000_000)
+
+    monkeypatch.setattr(files.Files, "process", process)
+    running = Running(limits=Limits(stall_seconds=0.5))
+    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx"
+    try:
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(head)
+            wait_until(lambda: select.select([client], [], [], 0.0)[0])
+            running.wait_until_disconnected()
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")])
+def test_a_file(server: Running, form: str, subtype: str) -> None:
+    x = speech_like(0.6, 22050, 2)
+    memory = io.BytesIO()
+    soundfile.write(memory, x.T, 22050, format=form, subtype=subtype)
+    status, body = server.request("POST", "/v1/denoise?max_attenuation=12", memory.getvalue())
+    assert status == 200
+    found, rate = soundfile.read(io.BytesIO(body), dtype="float32")
+    memory.seek(0)
+    given = soundfile.read(memory, dtype="float32")[0].T
+    expected = audiotool.load("denoise-tiny-16k", max_attenuation_db=12.0)(given, 22050)
+    assert (found.shape, rate) == ((x.shape[1], 2), 22050)
+    np.testing.assert_allclose(found.T, expected, atol=1e-4)
+
+
+def test_invalid_files(server: Running) -> None:
+    for body, status in ((b"", 400), (b"no audio at all", 400), (b"RIFF\0\0\0\0WAVE", 400)):
+        found, answer = server.request("POST", "/v1/denoise", body)
+        assert found == status
+        assert "standard input" not in json.loads(answer)["error"]
+    assert server.request("POST", "/v1/denoise?path=/etc/passwd", b"x")[0] == 400
+
+
+def test_a_form_is_refused_by_name(server: Running) -> None:
+    kind = {"Content-Type": "Multipart/form-data; boundary=x"}
+    found, answer = server.request("POST", "/v1/denoise", b"--x\r\n\r\n--x--", **kind)
+    assert found == 415
+    assert "as the body" in json.loads(answer)["error"]
+
+
+def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    running = Running(limits=Limits(upload_bytes=100_000, upload_seconds=1.0))
+    try:
+        assert running.request("POST", "/v1/denoise", bytes(200_000))[0] == 413
+        memory = io.BytesIO()
+        soundfile.write(memory, np.zeros(32000), 16000, format="FLAC")
+        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
+        assert status == 400
+        assert "at most 1 s" in json.loads(body)["error"]
+        monkeypatch.setattr(files, "MOST_SAMPLES", 20_000)
+        memory = io.BytesIO()
+        soundfile.write(memory, np.zeros((3000, 8)), 16000, format="FLAC")
+        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
+        assert status == 400
+        assert "at most 20000 samples" in json.loads(body)["error"]
+    finally:
+        running.stop()
+
+
+def test_files_that_come_too_slowly() -> None:
+    running = Running(limits=Limits(stall_seconds=0.3, arrival_seconds=0.6))
+    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
+    try:
+        for pause in (0.1, PATIENCE):  # a byte now and then, and nothing
+            with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+                client.sendall(head)
+                while not select.select([client], [], [], pause)[0]:
+                    # The answer may be on its way, and then the connection is closed.
+                    with contextlib.suppress(ConnectionError):
+                        client.sendall(b"x")
+                assert b" 408 " in client.recv(1000).splitlines()[0]
+    finally:
+        running.stop()
+
+
+def test_a_client_that_goes_while_it_sends_a_file() -> None:
+    service = Service(audiotool.load("denoise-tiny-16k"), 1)
+    app, sent = Server(service).app(), list[Any]()
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/denoise",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")],
+    }
+    messages = [{"type": "http.request", "body": b"x", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert service.counters.files == 0
