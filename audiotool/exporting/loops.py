@@ -29,7 +29,7 @@ def close_loops(model: onnx.ModelProto) -> None:
     """Replace the marks of a loop and all between them by a Scan.
 
     Raises:
-        ExportError: what the body computes leaves it other than by its marks.
+        ExportError: what the body computes leaves it other than by its marks, or there is a second loop.
     """
     from onnx import numpy_helper
 
@@ -40,6 +40,8 @@ def close_loops(model: onnx.ModelProto) -> None:
             marks[node.op_type].append(node)
     if not marks["Output"]:
         return
+    if len(marks["Output"]) > 1:
+        raise ExportError("its step has more than one loop over frames, and a graph holds one")
     ends = {node.output[0] for name in ("Output", "Next") for node in marks[name]}
     body = _dependent(graph.node, marks["State"] + marks["Frame"], ends)
     rest = [node for node in graph.node if node.domain != MARKS and node.output[0] not in body]

@@ -67,6 +67,13 @@ def test_a_graph_without_a_loop_stays_as_it_is() -> None:
     assert model.SerializeToString() == before
 
 
+def test_a_second_loop_is_refused() -> None:
+    model = marked("y")
+    model.graph.node.append(helper.make_node("Output", ["after"], ["again"], domain=MARKS))
+    with pytest.raises(ExportError, match="more than one loop"):
+        close_loops(model)
+
+
 def test_what_leaves_the_body_without_a_mark_is_refused() -> None:
     with pytest.raises(ExportError, match="without a mark"):
         close_loops(marked("y", "added"))

@@ -54,7 +54,8 @@ static void add_product(Index rows, Index inner, Index stride, Index columns, co
     for (; r < rows; r++) add_rows<1>(inner, stride, columns, a + r * stride, b, c + r * columns);
 }
 
-// 2^y is 2^round(y), an exponent, times a polynomial of the rest of -0.5 to 0.5; the relative error is about 1e-7.
+// 1 / (1 + 2^y): 2^round(y) is an exponent, and 2^rest, from -0.5 to 0.5, a polynomial. The relative error is about
+// 1e-7; NaN stays NaN.
 static inline Vector sigmoid(Vector x) {
     const Vector limit = Vector{} + 87.0f;
     x = x < -limit ? -limit : x;

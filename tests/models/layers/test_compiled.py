@@ -55,6 +55,25 @@ def test_saturated_gates_are_finite() -> None:
         torch.testing.assert_close(a, b)
 
 
+@needs_compiler
+def test_what_is_not_finite_stays_so() -> None:
+    x = torch.zeros(4, 3, 8)
+    x[1, 2, 0] = torch.nan
+    y, _ = GRU(8, 8)(x)
+    assert y.requires_grad
+    assert y.isnan().any(-1).nonzero().tolist() == [[1, 2], [2, 2], [3, 2]]
+
+
+def test_gradients_without_it_are_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gru_steps, "library", lambda _: None)
+    ours, torchs = GRU(5, 8), nn.GRU(5, 8)
+    torchs.load_state_dict(ours.state_dict())
+    x, begin = torch.randn(9, 3, 5, requires_grad=True), torch.randn(1, 3, 8, requires_grad=True)
+    assert not gru_steps.serves(x, 8)
+    for a, b in zip(gradients(ours, x, begin), gradients(torchs, x, begin), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(b.detach().abs().max()))
+
+
 @pytest.mark.parametrize(("size", "kind"), [(12, torch.float32), (8, torch.float64)])
 def test_other_sizes_and_types_are_computed_without_it(size: int, kind: torch.dtype) -> None:
     x = torch.randn(4, 2, 5, dtype=kind, requires_grad=True)
