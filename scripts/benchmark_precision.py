@@ -19,6 +19,7 @@ from audiotool import recipe
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
+from audiotool.training.memory import keep_freed_memory
 from audiotool.training.objective import Objective
 from audiotool.training.optimiser import build_optimiser
 
@@ -30,14 +31,15 @@ def seconds(parsed: Recipe) -> float:
     return parsed.audio.segment_seconds
 
 
-def made_up(parsed: Recipe) -> dict[str, Tensor]:
-    """A batch: noise, and louder noise that comes and goes in place of speech."""
+def made_up(parsed: Recipe, stems: int) -> dict[str, Tensor]:
+    """A batch: noise, and louder noises that come and go in place of speech."""
     generator = torch.Generator().manual_seed(0)
     length = round(seconds(parsed) * parsed.audio.sample_rate)
-    shape = (parsed.train.batch_size, 1, length)
+    shape = (parsed.train.batch_size, stems, length)
     swells = torch.sin(torch.arange(length) * (8 / parsed.audio.sample_rate)).square()
     target = 0.1 * torch.randn(shape, generator=generator) * swells
-    return {"input": target + 0.03 * torch.randn(shape, generator=generator), "target": target}
+    mixture = target.sum(1, keepdim=True)
+    return {"input": mixture + 0.03 * torch.randn(mixture.shape, generator=generator), "target": target}
 
 
 def gradient(model: Model, objective: Objective, batch: dict[str, Tensor], half: bool) -> Tensor:
@@ -45,7 +47,7 @@ def gradient(model: Model, objective: Objective, batch: dict[str, Tensor], half:
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         outputs = model.training_outputs(batch)
     objective({key: value.float() for key, value in outputs.items()}, batch)[0].backward()
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return torch.cat([p.grad.flatten().double() for p in model.parameters() if p.grad is not None])
 
 
 def row(name: str, settings: list[str], steps: int) -> str:
@@ -53,7 +55,7 @@ def row(name: str, settings: list[str], steps: int) -> str:
     parsed = recipe.load(name, settings)
     torch.manual_seed(0)
     model = MODELS.get(parsed.model.name).from_config(parsed.model.config).train()
-    objective, batch = Objective(parsed), made_up(parsed)
+    objective, batch = Objective(parsed), made_up(parsed, len(model.stems))
     gradients, speeds = [], []
     for half in (False, True):
         model.zero_grad()
@@ -80,6 +82,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="timed, of each precision")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()
     print("| recipe | fp32, audio s a second | bf16 | ratio | cosine |\n| --- | ---: | ---: | ---: | ---: |")
     for name in options.recipes:
         print(row(name, options.settings, options.steps), flush=True)

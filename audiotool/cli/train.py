@@ -62,6 +62,7 @@ def train(
     import torch
 
     from audiotool.recipe import find, load
+    from audiotool.training.memory import keep_freed_memory
     from audiotool.training.trainer import Trainer
 
     overrides = list(settings or [])
@@ -73,6 +74,7 @@ def train(
         torch.set_num_threads(threads)
     # Denormal numbers slow a CPU down a hundredfold.
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     folder = run or Path("runs") / loaded.name
     listener = make_listener(loaded.train.steps, progress is ProgressKind.json)
     trainer = Trainer(loaded, folder, device, listener, find(recipe).parent)
