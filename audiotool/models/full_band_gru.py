@@ -52,6 +52,9 @@ class FullBandGRUConfig(BandSplitGRUConfig):
             low band.
         upper_dim: features of an upper band.
         upper_layers: of GRU, mixing and perceptron for the upper bands.
+        upper_slopes: the gain of a bin depends on its own power, too, as that of the best estimate of its
+            logarithm does (Ephraim and Malah, Speech enhancement using a minimum mean-square error
+            log-spectral amplitude estimator, TASSP 1985).
     """
 
     sample_rate: Rate = 48000
@@ -60,6 +63,7 @@ class FullBandGRUConfig(BandSplitGRUConfig):
     upper_bands: tuple[tuple[Width, Width], ...] = ((14, 16), (6, 32), (4, 48))
     upper_dim: Width = 32
     upper_layers: Depth = 2
+    upper_slopes: bool = False
 
     def __post_init__(self) -> None:
         check_frames(self.n_fft, self.hop_length)
@@ -149,11 +153,14 @@ class UpperBands(nn.Module):
         self.head_norm = nn.LayerNorm(dim)
         self.head = BandLinear(self.bands, dim, 1)
         nn.init.constant_(self.head.bias, -2.0)  # an untrained network has small gains
+        self.slopes = BandLinear(self.bands, dim, 1) if c.upper_slopes else None
+        if self.slopes is not None:
+            nn.init.zeros_(self.slopes.weight)  # and the same for all bins of a band
 
     def forward(
         self, upper: Tensor, low: Tensor, enhanced: Tensor, hidden: Tensor, state: State
     ) -> tuple[Tensor, State]:
-        """Magnitudes over the level -> gains (T, B, F) of 0 to 1.
+        """Powers over the level's square -> gains (T, B, F) of 0 to 1.
 
         Args:
             upper: (T, B, F), bins of the upper bands.
@@ -162,22 +169,32 @@ class UpperBands(nn.Module):
         """
         frames, batch = upper.shape[:2]
         bands = self.split(self._features(upper).flatten(0, 1).transpose(0, 1)).transpose(0, 1)
-        kept = torch.cat([_logarithm(x.square() @ self.low_means) for x in (low, enhanced)], dim=-1)
+        kept = torch.cat([_logarithm(power @ self.low_means) for power in (low, enhanced)], dim=-1)
         context = self.kept(kept).flatten(0, 1).unflatten(1, (CONTEXT, -1))
         context = context + self.narrow(self.pool(self.low_norm(hidden).transpose(1, 2)).transpose(1, 2))
         h = torch.cat((bands, context), dim=1).flatten(0, 1)
         states = list(state)
         for n, layer in enumerate(self.layers):
             h, states[n] = layer(h, frames, states[n])
-        h = h.unflatten(0, (frames * batch, -1))[:, : self.bands]
-        gains = torch.sigmoid(self.head(self.head_norm(h).transpose(0, 1)))
-        gains = gains.transpose(0, 1).reshape(frames, batch, self.bands)
-        return gains @ self.spread, states
+        h = self.head_norm(h.unflatten(0, (frames * batch, -1))[:, : self.bands]).transpose(0, 1)
+        logits = self.head(h)
+        if self.slopes is None:
+            return self._spread(torch.sigmoid(logits), frames), states
+        slopes = self._spread(self.slopes(h), frames)
+        return torch.sigmoid(self._spread(logits, frames) + slopes * self._prominences(upper)), states
+
+    def _spread(self, values: Tensor, frames: int) -> Tensor:
+        """Values of bands (bands, T * B, 1) -> of bins (T, B, F)."""
+        return values.transpose(0, 1).reshape(frames, -1, self.bands) @ self.spread
+
+    def _prominences(self, upper: Tensor) -> Tensor:
+        """Return (T, B, F), logarithms of the magnitudes over those of the bands round them."""
+        return 5 * (_logarithm(upper) - _logarithm(upper @ self.means) @ self.spread)
 
     def _features(self, upper: Tensor) -> Tensor:
         """Return (T, B, bands, 3): two levels of each band, and the spread of its bins."""
-        power = upper.square() @ self.means
-        flat = (upper @ self.means).square()
+        power = upper @ self.means
+        flat = (upper.sqrt() @ self.means).square()
         level = _logarithm(power)
         return torch.stack((level, (power + QUIETEST).pow(0.15), 10 * (level - _logarithm(flat))), dim=-1)
 
@@ -189,7 +206,13 @@ class FullBandGRU(BandSplitGRU):
     gives: ClassVar[tuple[str, ...]] = ("speech",)
     config_class = FullBandGRUConfig
     config: FullBandGRUConfig
-    small: ClassVar[dict[str, Any]] = {"dim": 8, "layers": 1, "upper_dim": 8, "upper_layers": 1}
+    small: ClassVar[dict[str, Any]] = {
+        "dim": 8,
+        "layers": 1,
+        "upper_dim": 8,
+        "upper_layers": 1,
+        "upper_slopes": True,
+    }
     reference = "Our own: BandSplitGRU below 8 kHz, gains in bands above"
     state_meanings: ClassVar[dict[str, str]] = {
         **BandSplitGRU.state_meanings,
@@ -216,8 +239,8 @@ class FullBandGRU(BandSplitGRU):
         with contextlib.nullcontext() if trained or not torch.is_grad_enabled() else torch.no_grad():
             hidden = self._encode(low, levels, state)
             enhanced = self._filter(low, hidden, state)[:, :, 0]
-        magnitudes = [_power(part).sqrt() / levels for part in (upper, low[..., 1:], enhanced[..., 1:])]
-        gains, state["upper"] = self.upper(*magnitudes, hidden, state["upper"])
+        powers = [_power(part) / levels.square() for part in (upper, low[..., 1:], enhanced[..., 1:])]
+        gains, state["upper"] = self.upper(*powers, hidden, state["upper"])
         enhanced = torch.cat((enhanced, torch.zeros_like(bins[..., self.config.edge :])), dim=-1)
         gains = F.pad(gains, (bins.shape[-1] - gains.shape[-1], 0))
         outputs = (enhanced + gains * (bins - enhanced)) * self.config.ratio

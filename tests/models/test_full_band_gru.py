@@ -69,8 +69,30 @@ def test_upper_bands_pass_or_are_removed(passes: bool) -> None:
 
 
 @torch.no_grad()
-def test_output_follows_the_input_level_and_silence_stays_silent() -> None:
-    model = build()
+def test_slopes_change_bins_and_not_the_level_of_a_flat_band() -> None:
+    plain, sloped = build(), build(upper_slopes=True)
+    sloped.load_state_dict(plain.state_dict(), strict=False)
+    assert sloped.upper.slopes is not None
+    flat = torch.full((1, 1, 608), 0.01)
+    one = flat.clone()
+    one[..., 40] = 1.0
+    low = torch.full((1, 1, 256), 0.01)
+    hidden = torch.zeros(1, len(plain.upper.low_means.T), 8)
+    for level in (0.0, 1.0):
+        sloped.upper.slopes.bias.fill_(level)
+        gains, flat_gains = (sloped.upper(x, low, low, hidden, [None])[0] for x in (one, flat))
+        assert bool(gains[0, 0, 40] > gains[0, 0, 39] + 0.1) == bool(level)
+        torch.testing.assert_close(
+            flat_gains, plain.upper(flat, low, low, hidden, [None])[0], atol=0.05, rtol=0
+        )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("slopes", [False, True])
+def test_output_follows_the_input_level_and_silence_stays_silent(slopes: bool) -> None:
+    model = build(upper_slopes=slopes)
+    if model.upper.slopes is not None:
+        model.upper.slopes.weight.normal_()
     x = torch.randn(1, 1, 24000, generator=torch.Generator().manual_seed(0)) * 0.1
     torch.testing.assert_close(model.process(x * 0.1), model.process(x) * 0.1, atol=1e-4, rtol=1e-2)
     assert model.process(torch.zeros(1, 1, 4000)).abs().max() == 0
@@ -90,6 +112,14 @@ def test_a_frozen_low_band_has_no_gradient_and_the_same_output() -> None:
     pooled = grads["upper.pool.weight"]
     assert pooled is not None
     assert pooled.abs().max() > 0
+
+
+def test_silence_has_gradients() -> None:
+    model = build()
+    x = torch.randn(1, 1, 24000, generator=torch.Generator().manual_seed(0)) * 0.1
+    x[..., :12000] = 0
+    model.training_outputs({"input": x})["estimate"].square().mean().backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
 
 
 @torch.no_grad()
