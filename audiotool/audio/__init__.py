@@ -2,3 +2,6 @@
 
 PIPE = "-"
 """The name of standard input, and of standard output."""
+
+STANDARD_INPUT = "standard input"
+"""Its name in messages and reports."""

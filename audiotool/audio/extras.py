@@ -8,6 +8,7 @@ Reference: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
@@ -70,6 +71,20 @@ AS_TAGS = {
     *("NAME", "AUTH", "ANNO", "(c) ", "info", "strg", ID3V1),
 }
 """Parts that libsndfile reads as tags, or that name the program that wrote the file."""
+
+WORDS = {
+    "APIC": "picture",
+    "METADATA_BLOCK_PICTURE": "picture",
+    "COVERART": "picture",
+    "CHAP": "chapters",
+    "CTOC": "chapters",
+    "USLT": "lyrics",
+    "LYRICS": "lyrics",
+}
+"""Names of ID3's frames and of Vorbis comments -> words for them."""
+
+CHAPTER = re.compile(r"CHAPTER\d+")
+"""Vorbis comments of a chapter: CHAPTER001, CHAPTER001NAME."""
 
 SPEAKERS = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
 """Number of channels -> mask of their speakers where a file has none, as in FLAC."""
@@ -356,19 +371,24 @@ def _ogg_comments(file: BinaryIO) -> list[str]:
     return [] if prefix is None else [key for key, _ in comments(packet[len(prefix) :])]
 
 
-def _untagged(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(name for name in names if name not in AS_TAGS)
+def _untagged(names: Iterable[str], prefix: str = "") -> tuple[str, ...]:
+    """Return the names of parts that are no tags, with a prefix, or in plain words where there are any."""
+    return tuple(_in_words(name) or f"{prefix}{name}" for name in names if name not in AS_TAGS)
+
+
+def _in_words(name: str) -> str | None:
+    return "chapters" if CHAPTER.match(name) else WORDS.get(name)
 
 
 def _names(part: Part) -> tuple[str, ...]:
     """Return the names of the contents of a part that is not kept, without tags that libsndfile reads."""
     if part.name == "LIST/INFO":
         inside = _sub_chunks(part.data[4:], "<4sI", 2)
-        return tuple(f"LIST/{name}" for name in _untagged(inside))
+        return _untagged(inside, "LIST/")
     if part.name == "comments":
         return _untagged(key for key, _ in comments(part.data))
     if part.name == ID3:
-        return tuple(f"ID3/{name}" for name in _untagged(name for name, _, _ in _frames(part.data)))
+        return _untagged((name for name, _, _ in _frames(part.data)), "ID3/")
     return tuple(name.rstrip() for name in _untagged([part.name]))
 
 

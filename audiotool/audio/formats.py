@@ -29,8 +29,32 @@ FORMATS = {
     ".caf": "CAF",
     ".au": "AU",
     ".snd": "AU",
+    ".sph": "NIST",
+    ".nist": "NIST",
+    ".voc": "VOC",
 }
 """File name endings -> libsndfile's names of their formats."""
+
+BARE_ENDINGS = {
+    ".ulaw": "mulaw",
+    ".mulaw": "mulaw",
+    ".ul": "mulaw",
+    ".ulw": "mulaw",
+    ".g711u": "mulaw",
+    ".g711": "mulaw",
+    ".alaw": "alaw",
+    ".al": "alaw",
+    ".alw": "alaw",
+    ".g711a": "alaw",
+    ".raw": "s16le",
+    ".pcm": "s16le",
+    ".s16": "s16le",
+    ".sw": "s16le",
+}
+"""File name endings of bare samples -> the format that they most often have, see `audio.raw`."""
+
+WAVES = {"WAV", "WAVEX", "RF64"}
+"""libsndfile's names of formats that are all called WAV."""
 
 MEL_ENDINGS = (".npy", ".npz", ".safetensors")
 """File name endings of mel spectrograms, see `audio.mel_file`."""
@@ -48,9 +72,17 @@ MEDIA_ENDINGS = (
     ".aac",
     ".wma",
     ".wmv",
+    ".asf",
     ".avi",
+    ".flv",
+    ".mpg",
+    ".mpeg",
     ".ac3",
+    ".eac3",
     ".amr",
+    ".ape",
+    ".wv",
+    ".tta",
 )
 """File name endings of formats that PyAV reads if it is installed, see `audio.media`; none is written."""
 
@@ -94,6 +126,11 @@ def is_media_name(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() in MEDIA_ENDINGS
 
 
+def needs_media(path: str | Path) -> bool:
+    """Whether the file name's ending is one that PyAV would read, which is not installed."""
+    return is_media_name(path) and not media.is_there()
+
+
 def readable_endings() -> tuple[str, ...]:
     """File name endings of recordings that can be read here."""
     return (*FORMATS, *(MEDIA_ENDINGS if media.is_there() else ()))
@@ -128,16 +165,30 @@ def format_for(path: Path, asked: str | None = None) -> str:
         import soundfile
 
         if name not in soundfile.available_formats():
+            if is_media_name(f"a.{asked}"):
+                raise InputError(_unwritten(f".{asked.lower()}"))
             raise InputError(
                 f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS])}"
             )
         return name
+    if is_media_name(path):
+        raise InputError(f"{path}: {_unwritten(path.suffix.lower())}")
     if not is_audio_name(path):
         raise InputError(
             f"{path}: the ending '{path.suffix}' names no audio format;"
             f" use one of {_listed_endings()}, or --format"
         )
     return FORMATS[path.suffix.lower()]
+
+
+def contradiction(path: Path, asked: str | None) -> str | None:
+    """Return why a name does not fit the format that was asked for; None where it does, or says nothing."""
+    if asked is None or not (is_audio_name(path) or is_media_name(path)):
+        return None
+    named, wanted = FORMATS.get(path.suffix.lower(), ""), format_for(path, asked)
+    if named == wanted or {named, wanted} <= WAVES:
+        return None
+    return f"{path} is named as another format than --format {asked}: end it in {ending_for(wanted)}"
 
 
 def chosen_ending(path: Path, asked: str | None = None) -> str:
@@ -187,6 +238,13 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
             " choose another ending or --format"
         )
     return subtype
+
+
+def _unwritten(ending: str) -> str:
+    return (
+        f"{ending} is read, and not written: write .wav, .flac or .mp3, and convert that, for example"
+        f" `ffmpeg -i OUT.wav OUT{ending}`"
+    )
 
 
 def _listed_endings() -> str:

@@ -36,6 +36,9 @@ TAGS = {
 }
 """FFmpeg's names of tags -> libsndfile's."""
 
+ATTACHED_PICTURE = 0x400
+"""FFmpeg's flag of a stream that is a cover (AV_DISPOSITION_ATTACHED_PIC)."""
+
 OF_THE_FILE = (
     *("major_brand", "minor_version", "compatible_brands", "creation_time", "encoder", "encoding_tool"),
     *("handler_name", "vendor_id", "language", "duration", "bps", "number_of_frames", "number_of_bytes"),
@@ -175,9 +178,14 @@ class MediaFile:
         return {name: found[tag] for tag, name in TAGS.items() if tag in found}
 
     def untagged(self) -> list[str]:
-        """Return the names of all other tags of the recording."""
+        """Return the names of all other tags of the recording, with its chapters and its cover."""
         chapters = ["chapters"] if self._container.chapters() else []
-        return [*chapters, *(name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE})]
+        picture = ["picture"] if any(map(_is_cover, self._container.streams.video)) else []
+        return [
+            *chapters,
+            *picture,
+            *(name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE}),
+        ]
 
     def _metadata(self) -> dict[str, str]:
         stream = self._container.streams.audio[0]
@@ -188,6 +196,11 @@ class MediaFile:
         if self._container is not None:
             self._container.close()
         self._file.close()
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a stream of images is a picture beside the sound, and no film."""
+    return bool(int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE)
 
 
 def _reason(error: Exception) -> str:

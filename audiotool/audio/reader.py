@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,9 +15,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import PIPE, concatenated, flac, media
+from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media
 from audiotool.audio.extras import Extras, read_extras
-from audiotool.audio.formats import FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
+from audiotool.audio.formats import BARE_ENDINGS, FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
 from audiotool.audio.unclosed import corrected, is_unknown
 from audiotool.errors import InputError
 from audiotool.signals import deferred
@@ -83,7 +84,7 @@ class AudioReader:
         raw: Raw | None = None,
         name: str | None = None,
     ) -> None:
-        self.name = name or ("standard input" if str(source) == PIPE else str(source))
+        self.name = name or (STANDARD_INPUT if str(source) == PIPE else str(source))
         self.warnings: list[str] = []
         self.peak = 0.0
         self._position = 0
@@ -418,6 +419,20 @@ def _explain(name: str, error: Any) -> str:
             " example `ffmpeg -i IN OUT.wav`"
         )
     reason = getattr(error, "error_string", str(error)).rstrip(".")
+    refused = f"{name} cannot be read as audio ({reason})"
+    ending = Path(name).suffix.lower()
+    if ending in FORMATS or is_media_name(name):
+        return (
+            f"{refused}: it is damaged, of another coding, or not what its name says;"
+            " `ffmpeg -i IN OUT.wav` may convert it"
+        )
+    if ending in BARE_ENDINGS or name == STANDARD_INPUT:
+        encoding = BARE_ENDINGS.get(ending, "mulaw")
+        source = "" if name == STANDARD_INPUT else f" < {shlex.quote(name)}"
+        return (
+            f"{refused}; bare samples come through standard input, with their format and rate:"
+            f" `- --raw {encoding} --rate 8000{source}`"
+        )
     also = [ending[1:].upper() for ending in MEDIA_ENDINGS if media.is_there()]
     readable = sorted({*FORMATS.values(), *also})
     return (

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from audiotool.audio.formats import needs_media
+from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
 from audiotool.errors import InputError
 from audiotool.extras import require
 
@@ -41,14 +43,14 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
     except Exception as error:
         raise _unusable(url, error) from error
     folder = PurePosixPath(path)
-    below = (PurePosixPath(p).relative_to(folder) for p in found if PurePosixPath(p).is_relative_to(folder))
-    wanted = [
-        place
-        for place in below
-        if place.suffix.lower() in endings and not any(part.startswith(".") for part in place.parts)
-    ]
+    below = [PurePosixPath(p).relative_to(folder) for p in found if PurePosixPath(p).is_relative_to(folder)]
+    shown = [place for place in below if not any(part.startswith(".") for part in place.parts)]
+    wanted = [place for place in shown if place.suffix.lower() in endings]
+    unread = [f"{url.rstrip('/')}/{place}" for place in shown if needs_media(str(place))]
     if not wanted:
-        raise InputError(f"no recordings in {url}")
+        raise InputError(f"no recordings in {url}{MEDIA_CLAUSE if unread else ''}")
+    if unread:
+        warn_of_media(unread)
     return [(f"{url.rstrip('/')}/{place}", place) for place in wanted]
 
 

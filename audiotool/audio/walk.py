@@ -3,7 +3,7 @@
 Links to folders are followed. A folder is entered once, at its own path and not at that of a link, so that
 circular links end. Hidden files and folders (`.Trash`, `._talk.wav`) are left out. Special files with the
 name of a recording (a named pipe, a socket, a broken link), and folders that may not be read, are left out
-and named in one line of the log.
+and named in one line of the log. Another line names recordings that only an extra can read.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+
+from audiotool.audio import media
+from audiotool.audio.formats import MEDIA_ENDINGS, is_media_name, needs_media
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +26,9 @@ SPECIAL = {
     stat.S_IFBLK: "a device",
 }
 """Types of special files -> their names in messages."""
+
+MEDIA_CLAUSE = f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{media.INSTALL}`"
+"""What an error adds where recordings need PyAV."""
 
 NAMED = 3
 """Number of files that the line on left-out files names; the others are counted."""
@@ -42,16 +48,35 @@ def walk(
     """
     seen: set[str] = set()
     left_out: list[str] = []
+    unread: list[str] = []
     found: list[Path] = []
     links = [folder]
     while links:
         place = links.pop(0)
         if os.path.realpath(place) not in seen:
-            found += _below(place, wanted, entered, seen, links, left_out)
+            found += _below(place, wanted, entered, seen, links, left_out, unread)
     if left_out:
-        more = f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
-        log.warning("left out of %s: %s%s", folder, ", ".join(left_out[:NAMED]), more)
+        log.warning("left out of %s: %s", folder, _named(left_out))
+    # Where nothing is found, the caller's error says so, with `media_hint`.
+    if unread and found:
+        warn_of_media(unread)
     return found
+
+
+def warn_of_media(paths: Sequence[str | Path]) -> None:
+    """Log which recordings are left out because PyAV is not installed, and the command that installs it."""
+    log.warning("left out: %s, until `%s` lets them be read", _named(list(map(str, paths))), media.INSTALL)
+
+
+def media_hint(folder: Path) -> str:
+    """Return a clause for an error: which extra to install, where a folder has recordings that only it can
+    read; "" for any other folder."""
+    return MEDIA_CLAUSE if not media.is_there() and walk(folder, is_media_name) else ""
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def special_kind(path: Path) -> str | None:
@@ -70,8 +95,12 @@ def _below(
     seen: set[str],
     links: list[Path],
     left_out: list[str],
+    unread: list[str],
 ) -> Iterator[Path]:
-    """Return the files below a folder without following links, which are added to `links`."""
+    """Return the files below a folder without following links, which are added to `links`.
+
+    Special files are added to `left_out`, recordings that need PyAV to `unread`.
+    """
 
     def unreadable(error: OSError) -> None:
         left_out.append(f"{error.filename} ({error.strerror or error})")
@@ -87,6 +116,8 @@ def _below(
         folders[:] = [path.name for path in below if not path.is_symlink()]
         for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
             if not wanted(path):
+                if needs_media(path):
+                    unread.append(str(path))
                 continue
             kind = special_kind(path)
             if kind is None:

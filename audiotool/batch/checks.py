@@ -10,7 +10,7 @@ from audiotool.audio import PIPE
 from audiotool.batch.inputs import listed
 from audiotool.batch.job import Job
 from audiotool.errors import PlanError
-from audiotool.paths import Folders
+from audiotool.paths import Folders, is_url
 from audiotool.text import composed
 
 
@@ -33,19 +33,34 @@ def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
             real = folders.real(path)
             key = composed(real).casefold()
             if key in owners:
-                clashes.append(f"{owners[key].source} and {job.source} (both to {path})")
+                text = f"{owners[key].source} and {job.source} (both to {path})"
+                clashes.append((text, str(owners[key].source), str(job.source)))
             owners.setdefault(key, job)
             if real in inputs:
                 replaced.append(path)
     if clashes:
         raise PlanError(
-            f"outputs of one name: {listed(clashes)}; run them apart, into folders of their own, for example"
-            " by their ending: 'IN/*.wav'"
+            f"outputs of one name: {listed([text for text, *_ in clashes])}; {_way_out(*clashes[0][1:])}"
         )
     if replaced:
         raise PlanError(
             f"an output would replace its own input: {listed(replaced)}; choose another -o or --suffix"
         )
+
+
+def _way_out(first: str, second: str) -> str:
+    """Return what to do about inputs whose outputs would have one name."""
+    if first == second:
+        return "give each a name of its own"
+    apart = "run them apart, into folders of their own"
+    if os.path.basename(first).casefold() != os.path.basename(second).casefold():
+        return f"{apart}, for example by their ending: 'IN/*.wav'"
+    if is_url(first) or is_url(second):
+        return apart
+    above = os.path.commonpath([os.path.abspath(first), os.path.abspath(second)])
+    below = os.path.relpath(above)
+    shown = above if below.startswith(os.pardir) else below
+    return f"{apart}, or give the folder above both, which keeps their folders: {shown}"
 
 
 def check_writable(jobs: Iterable[Job], folders: Folders) -> None:

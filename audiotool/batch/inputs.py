@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from audiotool.audio import PIPE, media
-from audiotool.audio.formats import MEDIA_ENDINGS
-from audiotool.audio.walk import special_kind, walk
+from audiotool.audio.formats import MEDIA_ENDINGS, needs_media
+from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
 from audiotool.paths import Folders, like_named
@@ -74,7 +74,7 @@ def _install_hint(inputs: Sequence[str], places: Sequence[str]) -> str:
     """Return which extra to install when there are recordings that only it can read."""
     if media.is_there() or not any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
         return ""
-    return f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{media.INSTALL}`"
+    return MEDIA_CLAUSE
 
 
 def listed(names: Sequence[str]) -> str:
@@ -106,7 +106,8 @@ def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> li
         fixed.append(part)
     base = Path(*fixed) if fixed else Path()
     excluded = _others(places, base)
-    found = []
+    found: list[Found] = []
+    unread: list[Path] = []
     for match in sorted(glob.glob(pattern, recursive=True)):
         path = Path(match)
         if any(Path(os.path.realpath(path)).is_relative_to(place) for place in excluded):
@@ -121,4 +122,8 @@ def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> li
                 found.append(Found(path, path.relative_to(base)))
             else:
                 log.warning("left out: %s (%s)", path, kind)
+        elif needs_media(path):
+            unread.append(path)
+    if unread and found:
+        warn_of_media(unread)
     return found

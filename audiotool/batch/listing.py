@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from audiotool.audio import PIPE
+from audiotool.audio import PIPE, STANDARD_INPUT
 from audiotool.errors import PlanError
 from audiotool.paths import is_url
 
@@ -63,7 +63,7 @@ def read_list(source: str) -> list[Entry]:
 
 
 def _name(source: str) -> str:
-    return "standard input" if source == PIPE else source
+    return STANDARD_INPUT if source == PIPE else source
 
 
 def _read(source: str) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from audiotool.audio import PIPE, remote
+from audiotool.audio import PIPE, STANDARD_INPUT, remote
 from audiotool.audio.formats import is_audio_name, is_output_name
 from audiotool.audio.target import Target
 from audiotool.batch.checks import check_apart, check_writable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
-STANDARD_INPUT = "standard input"
 STANDARD_NAME = Path("stdin.wav")
 
 

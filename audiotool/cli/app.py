@@ -20,6 +20,7 @@ import itertools
 import logging
 import os
 import pkgutil
+import shlex
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ class Subcommands(TyperGroup):
     """The tasks and the modules of `audiotool.cli`, as commands."""
 
     debug = False
+    _words: Sequence[str] = ()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -93,15 +95,16 @@ class Subcommands(TyperGroup):
         screen.use_json_events(_asks_for_events(words[:end]))
         self._start_log()
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
+        self._words = words
         return super().main(words, *extra, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         # Help and the version are printed here, before anything is invoked.
-        with self._errors_to_exit_codes(), _printable_usage_errors():
+        with self._errors_to_exit_codes(), _printable_usage_errors(self._words):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors_to_exit_codes(), _printable_usage_errors():
+        with self._errors_to_exit_codes(), _printable_usage_errors(self._words):
             return super().invoke(ctx)
 
     @contextlib.contextmanager
@@ -153,17 +156,25 @@ class Subcommands(TyperGroup):
 
 
 @contextlib.contextmanager
-def _printable_usage_errors() -> Iterator[None]:
+def _printable_usage_errors(words: Sequence[str]) -> Iterator[None]:
     """Make usage errors, which quote what was typed, safe to print, or write them as events."""
     try:
         yield
     except Exception as error:
         if isinstance(getattr(error, "message", None), str) and _is_usage_error(error):
-            error.message = one_line(error.message)  # type: ignore[attr-defined]
+            error.message = one_line(error.message + _file_hint(error, words))  # type: ignore[attr-defined]
             if screen.writes_json_events():
                 fail(f"error: {error.format_message()}", 2)  # type: ignore[attr-defined]
                 raise typer.Exit(2) from None
         raise
+
+
+def _file_hint(error: Exception, words: Sequence[str]) -> str:
+    """Return how to give a file whose name was taken for options; "" where there is none."""
+    if not hasattr(error, "option_name"):
+        return ""
+    files = (word for word in words if word.startswith("-") and os.path.lexists(word))
+    return next((f"; the file is given as {shlex.quote(f'./{name}')}" for name in files), "")
 
 
 def _asks_for_events(words: Sequence[str]) -> bool:

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import time
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import typer
 
 from audiotool.audio import PIPE
 from audiotool.batch.processes import prepare
+from audiotool.cli import screen
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
 from audiotool.errors import CheckpointError, InputError, PlanError
@@ -100,6 +101,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     outcomes: list[Outcome] = []
     events = Events(task.name, len(plan.jobs) + len(plan.skipped)) if as_events else None
     with (
+        _resumable(plan, outcomes, options),
         make_watcher(task.verb, plan, options.quiet, events) as watcher,
         contextlib.closing(run(plan, work, options.jobs, watcher, options.cluster)) as running,
         Spool(options.report[0].parent if options.report else Path()) as spool,
@@ -126,6 +128,22 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         say(batch_summary(outcomes, time.monotonic() - began))
     if failures:
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _resumable(plan: Plan, outcomes: Sequence[Outcome], options: TaskOptions) -> Iterator[None]:
+    """Say how far a batch came that is stopped, and how it goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        total = len(plan.jobs) + len(plan.skipped)
+        if total > 1 and not screen.writes_json_events():
+            # With --overwrite an output that is there may be an older one.
+            again = "" if options.overwrite else "; the same command with --skip-existing does the rest"
+            # The terminal may be closed.
+            with contextlib.suppress(OSError):
+                say(f"{len(outcomes)} of {total} files are finished{again}")
+        raise
 
 
 def _scoring(task: Task, layout: Layout, plan: Plan) -> Scoring | None:

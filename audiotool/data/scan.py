@@ -14,7 +14,7 @@ from typing import Literal
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.audio.reader import measure
-from audiotool.audio.walk import walk
+from audiotool.audio.walk import media_hint, walk
 from audiotool.cores import core_count
 from audiotool.data.entry import Entry
 from audiotool.data.rooms import read_pack
@@ -87,7 +87,7 @@ def scan(
         reason = next(
             iter(result.unreadable.values()), "no file's name ends like audio (.wav, .flac, .ogg, ...)"
         )
-        raise InputError(f"{folder}: no audio found: {reason}")
+        raise InputError(f"{folder}: no audio found: {reason}{media_hint(folder)}")
     result.entries = assign_splits(result.entries, split)
     if split == "auto":
         result.notes += uneven_splits(result.entries)

@@ -12,6 +12,7 @@ from pathlib import Path
 from audiotool.audio.formats import (
     MEL_ENDINGS,
     chosen_ending,
+    contradiction,
     ending_for,
     format_for,
     is_audio_name,
@@ -83,6 +84,9 @@ class Outputs:
         """
         try:
             name = format_for(path, asked)
+            problem = contradiction(path, asked)
+            if problem is not None:
+                raise PlanError(problem)
             if subtype is not None:
                 subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype, sample_rate=48000)
         except InputError as error:

@@ -12,7 +12,7 @@ import numpy as np
 from audiotool.audio.formats import is_readable_name
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
-from audiotool.audio.walk import walk
+from audiotool.audio.walk import media_hint, walk
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.sdr import best_permutation
 from audiotool.paths import like_named
@@ -95,7 +95,7 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
         return [FilePair(estimate.name, reference, estimate, noisy)]
     estimates = _by_stem(estimate)
     if not estimates:
-        raise InputError(f"{estimate}: no audio files in this folder")
+        raise InputError(f"{estimate}: no audio files in this folder{media_hint(estimate)}")
     partners: dict[str, dict[str, Path]] = {}
     if reference is not None:
         references = _by_stem(reference)

@@ -356,7 +356,10 @@ class TaskOptions:
         if piped and self.raw_rate is None:
             raise PlanError("bare samples do not say their rate: give --raw-rate HZ")
         if not piped and self.output != PIPE:
-            raise PlanError("--raw is for pipes: give - for standard input or -o - for standard output")
+            raise PlanError(
+                "--raw is for pipes: give - for standard input (`- < FILE` for a file) or -o - for standard"
+                " output"
+            )
         try:
             return Raw(self.raw, self.raw_rate, self.channels or 1)
         except InputError as error:

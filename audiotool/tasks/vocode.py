@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.audio import PIPE
+from audiotool.audio import PIPE, STANDARD_INPUT
 from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.files.processor import FileProcessor, FileResult, Process
 from audiotool.paths import like_named
@@ -188,7 +188,7 @@ class Vocoding(Inference):
                 track = like_named(Path(f0[0])) if f0 else None
                 return vocode_file(pipeline.engine, source, target, progress, track, chunk, self.raw)
             if f0:
-                name = "standard input" if str(source) == PIPE else Path(source).name
+                name = STANDARD_INPUT if str(source) == PIPE else Path(source).name
                 raise InputError(f"{name} is a recording, in which F0 is tracked: --f0 belongs to mel files")
             return pipeline.process_file(source, target, progress, self.raw)
 

@@ -15,6 +15,7 @@ import soundfile
 from kit.audio import speech_like
 
 from audiotool.audio import media
+from audiotool.audio.formats import format_for
 from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.errors import InputError
@@ -85,6 +86,33 @@ def test_a_film_is_its_first_sound_track(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path)[0], alone)
 
 
+def test_an_output_of_a_format_that_is_only_read(tmp_path: Path) -> None:
+    message = r"\.m4a is read, and not written: write \.wav, \.flac or \.mp3, and convert that"
+    with pytest.raises(InputError, match=message):
+        format_for(tmp_path / "out.M4A")
+    with pytest.raises(InputError, match=message):
+        format_for(tmp_path / "out", "m4a")
+
+
+def test_a_cover_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "episode.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound: Any = container.add_stream("aac", rate=48000, layout="mono")
+        cover: Any = container.add_stream("png", width=16, height=16)
+        cover.pix_fmt, cover.disposition = "rgb24", av.stream.Disposition.attached_pic
+        image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        container.mux(cover.encode(image) + cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(speech_like(0.2, 48000, 1), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux(sound.encode(frame) + sound.encode(None))
+    with AudioReader(path) as reader:
+        list(reader.blocks(4096))
+        assert "picture" in reader.extras.lost
+    with AudioReader(write_media(tmp_path / "film.mp4", picture=True)) as reader:
+        list(reader.blocks(4096))
+        assert "picture" not in reader.extras.lost
+
+
 def test_a_pipe(tmp_path: Path) -> None:
     path = write_media(tmp_path / "a.m4a")
     with AudioReader("-", io.BytesIO(path.read_bytes())) as reader:
@@ -100,7 +128,7 @@ def test_files_without_a_recording(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no sound track"):
         read(silent)
     for name in ("half.m4a", "letter.mp4"):
-        with pytest.raises(InputError, match=r"cannot be read as audio \(Invalid data.*FLAC, M4A, M4B"):
+        with pytest.raises(InputError, match=r"as audio \(Invalid data.* damaged, of another coding, or"):
             read(tmp_path / name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from kit.audio import speech_like, write_speech
 from audiotool.audio.pipe import wav_header
 from audiotool.audio.raw import ENCODINGS, Raw
 from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.audio.writer import FileWriter, OutputFormat
 from audiotool.errors import InputError
 
 LOSSLESS = [
@@ -270,3 +272,28 @@ def test_a_terminal_is_no_input() -> None:
 
     with pytest.raises(InputError, match="terminal"):
         AudioReader("-", stdin=Terminal(b""))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("call 1.ulaw", "mulaw"), ("a.AL", "alaw"), ("b.pcm", "s16le"), ("c.raw", "s16le")]
+)
+def test_bare_samples_say_how_they_are_read(tmp_path: Path, name: str, encoding: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(bytes(range(1, 200)) * 30)
+    with pytest.raises(InputError) as caught:
+        AudioReader(path)
+    assert f"`- --raw {encoding} --rate 8000 < {shlex.quote(str(path))}`" in str(caught.value)
+    with pytest.raises(InputError, match=r"through standard input, .*`- --raw mulaw --rate 8000`"):
+        AudioReader("-", io.BytesIO(path.read_bytes()))
+
+
+@pytest.mark.parametrize(("ending", "subtype"), [(".sph", "ULAW"), (".sph", "PCM_16"), (".voc", "ALAW")])
+def test_corpus_formats_are_written_and_read(tmp_path: Path, ending: str, subtype: str) -> None:
+    sound = speech_like(0.5, 8000, 2).T.astype(np.float32) * 0.5
+    with FileWriter(tmp_path / f"a{ending}", OutputFormat(8000, 2, subtype, frames=len(sound))) as writer:
+        writer.write(sound)
+    with AudioReader(tmp_path / f"a{ending}") as reader:
+        assert (reader.info.sample_rate, reader.info.channels, reader.info.subtype) == (8000, 2, subtype)
+        found = np.concatenate(list(reader.blocks(1000)))
+    assert found.shape == sound.shape
+    np.testing.assert_allclose(found, sound, atol=0.05)

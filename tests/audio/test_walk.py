@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from kit.audio import write_speech
 
+from audiotool.audio import media
 from audiotool.audio.walk import walk
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.data.scan import scan
+from audiotool.errors import InputError
 from audiotool.metrics.pairing import pair_files
 
 EXPECTED = ["a.wav", "deep/b.wav", "linked/c.wav"]
@@ -67,3 +69,36 @@ def test_many_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
 def test_a_folder_of_its_own_name_is_walked_though_hidden(tmp_path: Path) -> None:
     path = write_speech(tmp_path / ".cache" / "a.wav", 0.1)
     assert walk(tmp_path / ".cache", lambda path: True) == [path]
+
+
+def test_recordings_that_need_an_extra_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(media, "is_there", lambda: False)
+    write_speech(tmp_path / "in" / "a.wav", 0.1)
+    for name in ("b.M4A", "c.mp4", "d.wv", "e.webm", "notes.docx", ".hidden.m4a"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    out = Layout(output=str(tmp_path / "out"))
+    for find in (
+        lambda: make_plan([f"{tmp_path}/in"], out),
+        lambda: make_plan([f"{tmp_path}/in/*"], out),
+        lambda: scan(tmp_path / "in"),
+        lambda: pair_files(None, tmp_path / "in"),
+    ):
+        caplog.clear()
+        find()
+        [record] = caplog.records
+        message = record.getMessage()
+        assert f"left out: {tmp_path}/in/b.M4A, {tmp_path}/in/c.mp4, {tmp_path}/in/d.wv and 1 more" in message
+        assert message.endswith(f"until `{media.INSTALL}` lets them be read")
+
+
+def test_a_folder_of_nothing_else_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(media, "is_there", lambda: False)
+    (tmp_path / "a.m4a").write_bytes(b"x")
+    for find in (scan, lambda folder: pair_files(None, folder)):
+        with pytest.raises(InputError, match=r"are read after `pip install 'audiotool-speech\[media\]'`"):
+            find(tmp_path)
+    assert not caplog.records

@@ -85,6 +85,39 @@ def test_outputs_are_named_as_the_asked_format(folder: Path, tmp_path: Path, ask
     assert outputs(plan, tmp_path) == [f"out/a{ending}"]
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "fits"),
+    [
+        ("a.mp3", "flac", False),
+        ("a.m4a", "mp3", False),
+        ("a.WAV", "ogg", False),
+        ("a.wav", "rf64", True),
+        ("a.opus", "ogg", True),
+        ("a.aif", "aiff", True),
+        ("a.part", "wav", True),
+        ("a", "mp3", True),
+    ],
+)
+def test_a_name_that_contradicts_its_format_is_refused(
+    folder: Path, tmp_path: Path, name: str, asked: str, fits: bool
+) -> None:
+    layout = Layout(output=str(tmp_path / name), format=asked)
+    if fits:
+        assert outputs(make_plan([str(folder / "a.wav")], layout), tmp_path) == [name]
+    else:
+        with pytest.raises(PlanError, match=f"{name} is named as another format than --format {asked}"):
+            make_plan([str(folder / "a.wav")], layout)
+
+
+@pytest.mark.parametrize("name", ["a.sph", "b.nist", "c.voc"])
+def test_telephone_and_corpus_formats_are_taken_from_folders_and_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).touch()
+    assert outputs(make_plan([f"{tmp_path}/in"], Layout(output=f"{tmp_path}/out")), tmp_path) == [
+        f"out/{name}"
+    ]
+
+
 def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "talk.M4A").touch()
@@ -225,9 +258,22 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     ),
     "a name too long": (["in/a.wav"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
     "names too long": (["in"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
-    "two inputs of one name": (["in/a.wav", "other/A.wav"], {"output": "out"}, "outputs of one name"),
-    "formats that collide": (["in/a.wav", "other/a.flac"], {"output": "out", "format": "ogg"}, "of one name"),
-    "residual on the output": (["in/a.wav"], {"output": "x.wav", "residual": "x.wav"}, "outputs of one name"),
+    "two inputs of one name": (
+        ["in/a.wav", "other/A.wav"],
+        {"output": "out"},
+        r"outputs of one name: .*give the folder above both, which keeps their folders: \.$",
+    ),
+    "two folders of the same names": (
+        ["deep/x", "deep/y"],
+        {"output": "out"},
+        "which keeps their folders: deep$",
+    ),
+    "formats that collide": (
+        ["in/a.wav", "other/a.flac"],
+        {"output": "out", "format": "ogg"},
+        r"by their ending: 'IN/\*\.wav'$",
+    ),
+    "residual on the output": (["in/a.wav"], {"output": "x.wav", "residual": "x.wav"}, "a name of its own"),
     "several into a file": (["in"], {"output": "out.wav"}, "need a folder"),
     "several into a pipe": (["in"], {"output": "-"}, "takes one recording"),
     "several against one reference": (
@@ -261,7 +307,7 @@ def test_mistakes_are_reported_before_work_begins(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bare").mkdir()
     (tmp_path / "link.wav").symlink_to(folder / "a.wav")
-    for name in ("ref.wav", "other/A.wav", "other/a.flac"):
+    for name in ("ref.wav", "other/A.wav", "other/a.flac", "deep/x/a.wav", "deep/y/a.wav"):
         write_speech(tmp_path / name, 0.1)
     inputs, layout, message = REFUSED[case]
     with pytest.raises(PlanError, match=message) as caught:

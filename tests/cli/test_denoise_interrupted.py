@@ -103,6 +103,9 @@ def test_interrupt_in_the_middle_of_a_batch(
     stderr = (long_folder / "said").read_text()
     assert (stderr.splitlines()[-1] == "audiotool: interrupted") == (number == signal.SIGINT)
     assert "Traceback" not in stderr
+    [finished] = [line for line in stderr.splitlines() if "are finished" in line]
+    rest = "of 3 files are finished; the same command with --skip-existing does the rest"
+    assert finished in (f"audiotool: 2 {rest}", f"audiotool: 1 {rest}")
     assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav"]
     assert soundfile.info(str(long_folder / "out" / "a.wav")).frames == 8000
     rows = json.loads((long_folder / "report.json").read_text())["files"]

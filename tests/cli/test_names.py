@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -224,3 +225,15 @@ def test_a_name_that_no_file_can_have(
     assert done.stderr.startswith("audiotool: error: ")
     assert done.stderr.endswith(f"{name}: File name too long\n")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["-leading dash.wav", "-x.wav", "--take.wav"])
+def test_a_name_that_is_taken_for_options_says_how_it_is_given(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_speech(Path(name))
+    done = CliRunner().invoke(app, ["denoise", name, "-o", "out.wav"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2
+    assert f"the file is given as {shlex.quote(f'./{name}')}" in done.output
+    assert "the file" not in CliRunner().invoke(app, ["denoise", "--nothing"]).output
