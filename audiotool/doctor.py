@@ -36,7 +36,9 @@ CORE = {
 OPTIONAL = {
     "torch": {"torch": "torch", "torchaudio": "torchaudio"},
     "stoi": {"pystoi": "pystoi"},
-    "metrics": {"pesq": "pesq", "soxr": "soxr", "torchmetrics": "torchmetrics"},
+    "pesq": {"pesq": "pesq"},
+    "resampling": {"soxr": "soxr"},
+    "metrics": {"torchmetrics": "torchmetrics"},
     "train": {
         "scipy": "scipy",
         "pydantic": "pydantic",
@@ -60,7 +62,9 @@ either, and Ray, which takes seconds.
 PURPOSES = {
     "torch": "other architectures, imported checkpoints, GPUs",
     "stoi": "STOI",
-    "metrics": "PESQ and other scores",
+    "pesq": "PESQ",
+    "resampling": "scores of recordings of different sample rates",
+    "metrics": "SDR, and all of these",
     "train": "training, recipes",
     "onnx": "exporting graphs",
     "keras": "Keras checkpoints",

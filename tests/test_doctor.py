@@ -60,9 +60,9 @@ def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert found["numpy"].detail == "not installed"
     assert found["numpy"].fix.endswith('pip install "numpy>=1.24"')
-    assert found["extra metrics"].status == "ok"
-    assert found["extra metrics"].detail.startswith("pesq not installed: for PESQ and other scores")
-    assert "'audiotool-speech[metrics]'" in found["extra metrics"].detail
+    assert found["extra pesq"].status == "ok"
+    assert found["extra pesq"].detail.startswith("not installed: for PESQ")
+    assert "'audiotool-speech[pesq]'" in found["extra pesq"].detail
     assert found["soxr"].detail == "0.4.9, but >=0.5 is needed"
     assert found["rich"].status == "ok"
     assert found["torch"].detail == "2.8.0, but >=2.9 is needed"

@@ -12,7 +12,13 @@ import typer
 from audiotool.atomic import obstacle, write_text
 from audiotool.cli import screen
 from audiotool.cli.json_document import AsJson
-from audiotool.cli.metric_options import Threshold, check_references, chosen_metrics, failures
+from audiotool.cli.metric_options import (
+    Threshold,
+    check_installed,
+    check_references,
+    chosen_metrics,
+    failures,
+)
 from audiotool.cli.progress import Events
 from audiotool.cli.report import begin, inputs_of, look, page_sound
 from audiotool.cli.screen import say
@@ -129,6 +135,7 @@ def evaluate(
     has_reference = any(pair.reference for pair in pairs)
     names = chosen_metrics(metrics, scoring.metrics, has_reference)
     thresholds = _thresholds(fail_under, has_reference, any(pair.noisy for pair in pairs))
+    check_installed([t.metric for t in thresholds])
     names += [t.metric for t in thresholds if t.metric not in names]
     try:
         check_paths(report)

@@ -38,12 +38,30 @@ def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: boo
     if not names:
         raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")
     check_references(names, has_reference)
-    try:
-        for name in names:
-            METRICS.get(name).check()
-    except DependencyError as error:
-        raise PlanError(str(error)) from error
+    check_installed(names)
     return names
+
+
+def check_installed(names: Sequence[str]) -> None:
+    """Refuse metrics of which none can be scored, because programs or packages are missing.
+
+    Where others can be scored, those of a missing package are null, with the reason.
+
+    Raises:
+        PlanError: says what to install.
+    """
+    from audiotool.metrics.base import METRICS, JointMetric
+
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            METRICS.get(name).check()
+        except DependencyError as error:
+            missing[name] = str(error)
+    if missing and (
+        len(missing) == len(names) or any(issubclass(METRICS.get(name), JointMetric) for name in missing)
+    ):
+        raise PlanError("; ".join(dict.fromkeys(missing.values())))
 
 
 def check_references(names: Sequence[str], has_reference: bool) -> None:

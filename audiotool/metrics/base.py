@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError
+from audiotool.extras import require
 from audiotool.metrics.values import StemScore
 
 if TYPE_CHECKING:
@@ -275,6 +276,7 @@ class Metric:
         needs_reference: False for metrics of an estimate alone, see `NonIntrusiveMetric`.
         uses_interferers: whether the metric needs `Pair.interferers`.
         uses_edge: whether the metric needs `Pair.edge_hz`.
+        needs: optional modules that it imports for every file.
     """
 
     name: ClassVar[str]
@@ -284,6 +286,7 @@ class Metric:
     needs_reference: ClassVar[bool] = True
     uses_interferers: ClassVar[bool] = False
     uses_edge: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def check(cls) -> None:
@@ -292,6 +295,8 @@ class Metric:
         Raises:
             DependencyError: something is missing; the message says how to install it.
         """
+        for module in cls.needs:
+            require(module, cls.family or cls.name)
 
     def measure(self, pair: Pair) -> float:
         """Return the number.
@@ -375,6 +380,8 @@ def _facts(length: int, total: float, low: float, high: float) -> Facts:
 def _resampled(blocks: Iterator[Both], sample_rate: int, wanted: int) -> Iterator[Both]:
     """Yield blocks at another sample rate in Hz: the samples that `soxr.resample` gives of the whole."""
     import numpy as np
+
+    require("soxr", f"scoring recordings of {sample_rate} Hz at {wanted} Hz")
     import soxr
 
     streams = [soxr.ResampleStream(sample_rate, wanted, 1, dtype="float64") for _ in Both._fields]

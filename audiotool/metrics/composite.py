@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from audiotool.metrics.base import Both, Metric, Pair, Unscorable
-from audiotool.metrics.pesq import WIDE_BAND_RATE, Pesq
+from audiotool.metrics.pesq import WIDE_BAND_RATE, ByPesq, Pesq
 
 Rows = NDArray[np.float64]
 """Array (frames, any)."""
@@ -98,12 +98,11 @@ class WeightedSpectralSlope(Metric):
         return _slope(pair)
 
 
-class SignalQuality(Metric):
+class SignalQuality(ByPesq):
     """CSIG: predicted rating of the speech's distortion, 1 to 5; 5 is undistorted."""
 
     name = "csig"
     family = "composite"
-    unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
         return _on_scale(
@@ -111,24 +110,22 @@ class SignalQuality(Metric):
         )
 
 
-class BackgroundQuality(Metric):
+class BackgroundQuality(ByPesq):
     """CBAK: predicted rating of the background's intrusiveness, 1 to 5; 5 is not noticeable."""
 
     name = "cbak"
     family = "composite"
-    unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
         snr = pair.measured(SegmentalSnr)
         return _on_scale(1.634 + 0.478 * pair.measured(Pesq) - 0.007 * _slope(pair) + 0.063 * snr)
 
 
-class OverallQuality(Metric):
+class OverallQuality(ByPesq):
     """COVL: predicted rating of the overall quality, 1 to 5."""
 
     name = "covl"
     family = "composite"
-    unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
         return _on_scale(

@@ -62,6 +62,12 @@ class _Dnsmos(NonIntrusiveMetric):
     unit = "MOS"
     score: ClassVar[str]
 
+    @classmethod
+    def check(cls) -> None:
+        require("speechmos", "DNSMOS")
+        if not is_there("onnx"):
+            raise DependencyError(f"DNSMOS needs onnx, which is not installed: {install('mos')}")
+
     def rate(self, recording: Recording) -> float:
         return recording.results.of("dnsmos", lambda: rate(recording))[self.score]
 
@@ -101,9 +107,7 @@ def rate(recording: Recording) -> dict[str, float]:
         Unscorable: the recording is silent.
         DependencyError: `speechmos` or `onnx` is missing.
     """
-    require("speechmos", "DNSMOS")
-    if not is_there("onnx"):
-        raise DependencyError(f"DNSMOS needs onnx, which is not installed: {install('mos')}")
+    _Dnsmos.check()
     totals, count, loudest = np.zeros(4), 0, 0.0
     for samples, first, number, period in _groups(recording.blocks(SAMPLE_RATE)):
         loudest = max(loudest, float(np.abs(samples).max()))

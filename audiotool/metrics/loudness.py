@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.extras import require
 from audiotool.metrics.base import NonIntrusiveMetric, Recording, Unscorable, Waveform
 
 STEP_S = 0.1
@@ -33,9 +32,10 @@ class Loudness(NonIntrusiveMetric):
     name = "loudness"
     unit = "LUFS"
     higher_is_better = None
+    needs = ("pyloudnorm",)
 
     def rate(self, recording: Recording) -> float:
-        require("pyloudnorm", "loudness")
+        self.check()
         if recording.channels > len(CHANNEL_WEIGHTS):
             raise Unscorable("loudness is defined for five channels at most")
         energies, length = _energies(recording)

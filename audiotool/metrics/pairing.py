@@ -100,9 +100,13 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
     if reference is not None:
         references = _by_stem(reference)
         partners["reference"] = _matches(estimates, references)
-        unused = len(references) - len(partners["reference"])
+        used = set(partners["reference"].values())
+        unused = [str(path.relative_to(reference)) for path in references.values() if path not in used]
         if unused and partners["reference"]:
-            logger.warning("references without an estimate, which are not scored: %d", unused)
+            more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
+            logger.warning(
+                "references without an estimate, which are not scored: %s%s", ", ".join(unused[:3]), more
+            )
     if noisy is not None:
         inputs = _by_stem(noisy)
         mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}

@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 
+from audiotool.errors import DependencyError
 from audiotool.extras import EXTRAS, install, is_there
 from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
 from audiotool.metrics.child import Child
@@ -52,10 +53,29 @@ class PesqWorker(Child):
 WORKER = PesqWorker()
 
 
+def check_pesq() -> None:
+    """Check that PESQ is installed.
+
+    Raises:
+        DependencyError: it is not.
+    """
+    if not is_there("pesq"):
+        raise DependencyError(f"PESQ needs a C compiler and {install(EXTRAS['pesq'])}")
+
+
+class ByPesq(Metric):
+    """Base of the metrics that need PESQ."""
+
+    unit = "MOS"
+
+    @classmethod
+    def check(cls) -> None:
+        check_pesq()
+
+
 def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker = WORKER) -> float:
     """Return the mean PESQ over the windows of a pair in which the reference has speech."""
-    if not is_there("pesq"):
-        raise Unscorable(f"PESQ needs a C compiler and {install(EXTRAS['pesq'])}")
+    check_pesq()
     pair.require_sound(estimate=True)
     length = pair.length(sample_rate)
     if length < SHORTEST_S * sample_rate:
@@ -78,22 +98,20 @@ def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker =
     return float(np.mean(scores))
 
 
-class Pesq(Metric):
+class Pesq(ByPesq):
     """PESQ: wide-band (P.862.2) at 16 kHz, narrow-band (P.862.1) at 8 kHz for recordings below 16 kHz."""
 
     name = "pesq"
-    unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
         wide = pair.sample_rate >= WIDE_BAND_RATE
         return windowed_pesq(pair, WIDE_BAND_RATE if wide else 8000, wide)
 
 
-class NarrowBandPesq(Metric):
+class NarrowBandPesq(ByPesq):
     """Narrow-band PESQ (P.862.1) at 8 kHz, whatever the recording's rate."""
 
     name = "pesq_nb"
-    unit = "MOS"
 
     def measure(self, pair: Pair) -> float:
         return windowed_pesq(pair, 8000, wide=False)

@@ -19,6 +19,7 @@ class F0Rmse(Metric):
     name = "f0_rmse"
     unit = "Hz"
     higher_is_better = False
+    needs = ("torch",)
 
     def measure(self, pair: Pair) -> float:
         reference, estimate = _tracks(pair)
@@ -34,6 +35,7 @@ class VoicingError(Metric):
     name = "vuv_error"
     unit = "%"
     higher_is_better = False
+    needs = ("torch",)
 
     def measure(self, pair: Pair) -> float:
         reference, estimate = _tracks(pair)

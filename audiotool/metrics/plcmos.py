@@ -18,7 +18,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from audiotool.extras import require
 from audiotool.metrics.base import NonIntrusiveMetric, Recording, Unscorable, Waveform
 from audiotool.metrics.graphs import Graph, graph_of_package
 
@@ -40,9 +39,10 @@ class Plcmos(NonIntrusiveMetric):
 
     name = "plcmos"
     unit = "MOS"
+    needs = ("speechmos",)
 
     def rate(self, recording: Recording) -> float:
-        require("speechmos", "PLCMOS")
+        self.check()
         scores, lengths = [], []
         for window in _windows(recording.blocks(SAMPLE_RATE)):
             if window.shape[1] < SHORTEST:

@@ -58,6 +58,7 @@ class RestoredBandMetric(Metric):
 
     family = "restored"
     uses_edge = True
+    needs = ("torch",)
 
     @staticmethod
     def band(pair: Pair) -> RestoredBand:

@@ -13,6 +13,7 @@ import numpy as np
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import AudioInfo, AudioReader, probe, read
 from audiotool.errors import AudiotoolError, InputError
+from audiotool.extras import require
 from audiotool.metrics.base import (
     BLOCK,
     METRICS,
@@ -180,21 +181,31 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
         row.notes.append(f"PESQ is narrow-band at {info.sample_rate} Hz: another scale than wide-band")
     asked = any(METRICS.get(name).uses_edge for name in metrics)
     edge = _edge(files.noisy) if files.noisy is not None and asked else None
+    labels = _labels(files)
     if _is_long(files, place, info, metrics):
-        row.values = _compare_blocks(place, files.estimate, metrics, edge, row)
+        row.values = _compare_blocks(place, files.estimate, metrics, edge, row, labels[0])
         if files.noisy is not None:
-            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row)
+            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row, labels[1])
         return
     reference, rate = read(place)
-    estimate = _matching(files.estimate, reference, rate, row)
+    estimate = _matching(files.estimate, reference, rate, row, label=labels[0])
     others: list[Waveform] = []
     if any(METRICS.get(name).uses_interferers for name in metrics):
         others = _interferers(files, reference, rate)
     row.values = score_channels(reference, estimate, rate, metrics, edge, others)
     # If the input cannot be read, only its own scores are missing.
     if files.noisy is not None:
-        noisy = _matching(files.noisy, reference, rate, row, is_array=True)
+        noisy = _matching(files.noisy, reference, rate, row, is_array=True, label=labels[1])
         row.baseline = score_channels(reference, noisy, rate, metrics, edge, others)
+
+
+def _labels(files: FilePair) -> tuple[str, str]:
+    """Return what notes call the estimate and its input: their names, with their folders where they are
+    alike."""
+    if files.noisy is None or files.noisy.name != files.estimate.name:
+        return files.estimate.name, "" if files.noisy is None else files.noisy.name
+    first, second = (f"{path.parent.name}/{path.name}" for path in (files.estimate, files.noisy))
+    return first, second
 
 
 def _is_long(files: FilePair, place: Path, info: AudioInfo, metrics: Sequence[str]) -> bool:
@@ -218,12 +229,12 @@ def _is_long(files: FilePair, place: Path, info: AudioInfo, metrics: Sequence[st
 
 
 def _compare_blocks(
-    reference: Path, other: Path, metrics: Sequence[str], edge_hz: float | None, row: Row
+    reference: Path, other: Path, metrics: Sequence[str], edge_hz: float | None, row: Row, label: str
 ) -> dict[str, Value]:
     """Return the scores of a file, read block by block together with its reference."""
     first, second = probe(reference), probe(other)
     if first.frames != second.frames:
-        row.notes.append(_unequal(other.name, second.frames or 0, first.frames or 0))
+        row.notes.append(_unequal(label, second.frames or 0, first.frames or 0))
     found = [METRICS.get(name) for name in metrics]
     each = []
     for channel in range(first.channels):
@@ -232,7 +243,7 @@ def _compare_blocks(
     counted = pair.facts[0].length
     if first.frames == second.frames and counted < (first.frames or 0):
         row.notes.append(
-            f"{other.name} or its reference has fewer samples than its header says: the first {counted} count"
+            f"{label} or its reference has fewer samples than its header says: the first {counted} count"
         )
     return mean_of_channels(each, metrics)
 
@@ -284,26 +295,29 @@ def _edge(path: Path) -> float | None:
 
 
 def _matching(
-    path: Path, reference: Waveform, sample_rate: int, row: Row, is_array: bool = False
+    path: Path, reference: Waveform, sample_rate: int, row: Row, is_array: bool = False, label: str = ""
 ) -> Waveform:
     """Read a file to compare with the reference (channels, time), at its rate; differences become notes.
 
-    Of a microphone array's recording the first channels are used, to which its output is aligned.
+    The notes call it `label`, or by its name. Of a microphone array's recording the first channels are used,
+    to which its output is aligned.
     """
     waveform, rate = read(path)
+    label = label or path.name
     if rate != sample_rate:
+        require("soxr", f"{path} has {rate} Hz, its reference {sample_rate} Hz: resampling")
         import soxr
 
-        row.notes.append(f"{path.name} resampled from {rate} to {sample_rate} Hz")
+        row.notes.append(f"{label} resampled from {rate} to {sample_rate} Hz")
         waveform = soxr.resample(waveform.T, rate, sample_rate).T
     if is_array and len(waveform) > len(reference):
-        row.notes.append(f"of {path.name}'s {len(waveform)} channels the first {len(reference)} count")
+        row.notes.append(f"of {label}'s {len(waveform)} channels the first {len(reference)} count")
         waveform = waveform[: len(reference)]
     if len(waveform) != len(reference):
         raise InputError(f"{path} has {len(waveform)} channels, its reference {len(reference)}")
     own, others = waveform.shape[1], reference.shape[1]
     if own != others:
-        row.notes.append(_unequal(path.name, own, others))
+        row.notes.append(_unequal(label, own, others))
     return waveform
 
 

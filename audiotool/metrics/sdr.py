@@ -40,6 +40,7 @@ class Sdr(Metric):
 
     name = "sdr"
     unit = "dB"
+    needs = ("torch", "torchmetrics")
 
     def measure(self, pair: Pair) -> float:
         import torch

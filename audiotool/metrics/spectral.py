@@ -84,6 +84,7 @@ class MultiResolutionStftDistance(Metric):
 
     name = "mrstft"
     higher_is_better = False
+    needs = ("torch",)
 
     def measure(self, pair: Pair) -> float:
         pair.require_sound()

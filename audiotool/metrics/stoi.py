@@ -22,6 +22,7 @@ class Stoi(Metric):
 
     name = "stoi"
     extended = False
+    needs = ("pystoi",)
 
     def measure(self, pair: Pair) -> float:
         import pystoi

@@ -15,8 +15,10 @@ import soundfile
 from kit.audio import speech_like, write_speech
 from kit.plugin import install_plugin
 
+from audiotool import extras
+from audiotool.cli.metric_options import check_installed, chosen_metrics
 from audiotool.engines.base import interchangeable
-from audiotool.errors import InputError
+from audiotool.errors import InputError, PlanError
 from audiotool.metrics.base import Pair
 from audiotool.metrics.pairing import FilePair, best_order, in_best_order, pair_files
 from audiotool.metrics.score import score, score_channels
@@ -389,3 +391,60 @@ def test_a_long_file_that_is_cut_off_is_noted(tmp_path: Path, monkeypatch: pytes
     [note] = row.notes
     assert "fewer samples than its header says" in note
     assert not score_pair(FilePair("a", reference, tmp_path / "out.mp3"), ["si_sdr"]).notes
+
+
+@pytest.fixture
+def alike(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Folders of references, estimates and inputs: a is whole, b of another rate, c without an estimate."""
+    folders = (tmp_path / "clean", tmp_path / "out", tmp_path / "noisy")
+    for number, folder in enumerate(folders):
+        write_speech(folder / "a.wav", 1.0 - 0.1 * number, 16000)
+        write_speech(folder / "b.wav", 1.0, 16000 if number == 0 else 8000)
+    write_speech(folders[0] / "deep" / "c.wav", 1.0, 16000)
+    return folders
+
+
+def test_notes_tell_files_of_one_name_apart(
+    alike: tuple[Path, Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = score_many(pair_files(*alike), ["si_sdr"])
+    assert first.notes == [
+        "out/a.wav has 14400 samples, its reference 16000: the first 14400 count",
+        "noisy/a.wav has 12800 samples, its reference 16000: the first 12800 count",
+    ]
+    assert second.notes == [
+        "out/b.wav resampled from 8000 to 16000 Hz",
+        "noisy/b.wav resampled from 8000 to 16000 Hz",
+    ]
+    assert "references without an estimate, which are not scored: deep/c.wav" in caplog.text
+
+
+def test_a_missing_resampler_costs_the_files_that_need_it(
+    alike: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = extras.is_there
+    monkeypatch.setattr("audiotool.extras.is_there", lambda module: module != "soxr" and real(module))
+    first, second = score_many(pair_files(*alike), ["si_sdr"])
+    assert not first.failed
+    assert first.values["si_sdr"].value is not None
+    assert second.failed
+    assert str(second.values["si_sdr"].reason) == (
+        f"{alike[1]}/b.wav has 8000 Hz, its reference 16000 Hz: resampling needs soxr, which is not"
+        " installed: pip install 'audiotool-speech[resampling]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "extra"),
+    [("pesq,csig", "pesq"), ("stoi", "stoi"), ("dnsmos", "mos"), ("plcmos", "mos"), ("loudness", "loudness")],
+)
+def test_metrics_of_which_none_is_installed_are_refused(
+    asked: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("extras", "metrics.pesq", "metrics.dnsmos"):
+        monkeypatch.setattr(f"audiotool.{module}.is_there", lambda module: False)
+    with pytest.raises(PlanError, match=rf"pip install 'audiotool-speech\[{extra}\]'"):
+        chosen_metrics(asked, [], has_reference=True)
+    assert chosen_metrics(f"si_sdr,{asked}", [], has_reference=True)[0] == "si_sdr"
+    with pytest.raises(PlanError, match="needs pystoi"):
+        check_installed(["stoi"])
