@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 
 from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
+from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_json
 from audiotool.errors import CheckpointError, DependencyError, DeviceError
 from audiotool.extras import require
@@ -315,6 +316,7 @@ def resolve(name_or_path: str | Path) -> Path:
         )
     raise CheckpointError(
         f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(named()) or '(none)'}"
+        f"{nearest(str(name_or_path), list(named()))}"
     )
 
 

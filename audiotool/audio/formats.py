@@ -113,6 +113,12 @@ COMPANDED = (
 HEADERLESS = ("RAW", "SD2")
 """libsndfile's formats without a header; SD2 has its in a resource fork."""
 
+MP3_BITRATES = {32000: (32, 320), 16000: (8, 160), 0: (8, 64)}
+"""Least sample rate in Hz -> least and greatest bit rate in kbit/s of MPEG-1, 2 and 2.5 Layer III."""
+
+OPUS_BITRATES = (6, 256)
+"""Least and greatest bit rate of a channel in kbit/s that libsndfile sets."""
+
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -238,6 +244,35 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
             " choose another ending or --format"
         )
     return subtype
+
+
+def has_bitrate(format_name: str, subtype: str) -> bool:
+    """Whether the bit rate of a coding can be chosen."""
+    return format_name == "MP3" or subtype == "OPUS"
+
+
+def compression_level(
+    format_name: str, subtype: str, sample_rate: int, channels: int, bitrate: float
+) -> float:
+    """Return libsndfile's compression level, 0 to 1, that gives a bit rate.
+
+    Args:
+        sample_rate: Hz.
+        bitrate: kbit/s of all channels.
+    Raises:
+        InputError: the coding, which is MP3 or Opus, has not this bit rate.
+    """
+    if format_name == "MP3":
+        low, high = next(found for least, found in MP3_BITRATES.items() if sample_rate >= least)
+    else:
+        low, high = (channels * one for one in OPUS_BITRATES)
+    if not low <= bitrate <= high:
+        raise InputError(
+            f"{format_name} of {channels} channels at {sample_rate} Hz takes {low} to {high} kbit/s,"
+            f" not {bitrate:g}"
+        )
+    # libsndfile refuses level 1 of some MP3.
+    return min((high - bitrate) / (high - low), 0.999)
 
 
 def _unwritten(ending: str) -> str:

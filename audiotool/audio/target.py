@@ -16,12 +16,14 @@ class Target(NamedTuple):
         stems: one path for each of the model's stems, or "-"; in a plan also a URL of an object store.
         residual: path (or URL) for input minus output, or None.
         format, subtype: the user's options; None keeps the input's subtype in the name's format.
+        bitrate: kbit/s of an MP3 or Opus; None is the encoder's usual one.
     """
 
     stems: tuple[str | Path, ...]
     residual: str | Path | None = None
     format: str | None = None
     subtype: str | None = None
+    bitrate: float | None = None
 
     @property
     def paths(self) -> list[Path]:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -24,7 +25,9 @@ from audiotool.audio.formats import (
     COMPANDED,
     INTEGER_BITS,
     chosen_ending,
+    compression_level,
     format_for,
+    has_bitrate,
     subtype_for,
     subtypes_of,
 )
@@ -68,6 +71,7 @@ class OutputFormat:
             cannot be corrected later.
         tags: title, artist and others.
         extras: the input's extras.
+        bitrate: kbit/s of an MP3 or Opus; None is the encoder's usual one. Other formats have none.
     """
 
     sample_rate: int
@@ -78,6 +82,7 @@ class OutputFormat:
     frames: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     extras: Extras = field(default_factory=Extras)
+    bitrate: float | None = None
 
 
 class Writer(ABC):
@@ -182,6 +187,7 @@ class FileWriter(Writer):
         self._may_be_wav = wanted.frames is None and container == "RF64" != self.format
         self._prepared = False
         self._form = (container, self.subtype, sample_rate, channels)
+        self._coding = _coding(self.format, self.subtype, wanted)
         with contextlib.ExitStack() as undone:
             try:
                 self._replacement = Replacement(self.path)
@@ -203,7 +209,14 @@ class FileWriter(Writer):
         try:
             # Through Python's file object, an interrupt in one of libsndfile's calls would be lost.
             return soundfile.SoundFile(
-                descriptor, "w", sample_rate, channels, subtype, format=container, closefd=False
+                descriptor,
+                "w",
+                sample_rate,
+                channels,
+                subtype,
+                format=container,
+                closefd=False,
+                **self._coding,
             )
         except (soundfile.LibsndfileError, ValueError) as error:
             reason = refusal(self._replacement.file) or (
@@ -310,6 +323,19 @@ class FileWriter(Writer):
             reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
         kept = "; an earlier file of that name is untouched" if self.path.parent.is_dir() else ""
         return InputError(f"cannot write {self.path}: {reason}{kept}")
+
+
+def _coding(format_name: str, subtype: str, wanted: OutputFormat) -> dict[str, Any]:
+    """Return soundfile's options that set the bit rate, none where there is none.
+
+    Raises:
+        InputError: the coding has not this bit rate.
+    """
+    if wanted.bitrate is None or not has_bitrate(format_name, subtype):
+        return {}
+    level = compression_level(format_name, subtype, wanted.sample_rate, wanted.channels, wanted.bitrate)
+    mode = {"bitrate_mode": "CONSTANT"} if format_name == "MP3" else {}
+    return {"compression_level": level, **mode}
 
 
 def _block_frames(form: Form) -> int:

@@ -50,7 +50,7 @@ class Layout:
             inputs, `outputs.done` is used.
         residual: path of input minus output: a file for one input, else a folder; None writes none.
         reference: place of the clean versions, see `References`; None computes no scores.
-        format, subtype: the options of the output's format.
+        format, subtype, bitrate: the options of the output's format.
         existing: policy for outputs that exist.
         inputs: the kind of the inputs.
         outputs: the outputs of one input.
@@ -64,6 +64,7 @@ class Layout:
     reference: str | None = None
     format: str | None = None
     subtype: str | None = None
+    bitrate: float | None = None
     existing: Existing = "refuse"
     inputs: Inputs = field(default_factory=Inputs)
     outputs: Outputs = field(default_factory=Outputs)
@@ -249,7 +250,10 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
     if layout.output != PIPE:
         outputs = tuple(_output(found, layout, layout.output, several, stem) for stem in layout.outputs.stems)
     residual = None if layout.residual is None else _output(found, layout, layout.residual, several, None)
-    target = layout.outputs.target(outputs, residual, layout.format, layout.subtype)
+    target = layout.outputs.target(outputs, residual, layout.format, layout.subtype, layout.bitrate)
+    if layout.bitrate is not None:
+        for output in outputs:
+            layout.outputs.check_bitrate(str(output), layout.format, layout.subtype)
     for place in target.places:
         if place != PIPE:
             layout.outputs.check(Path(place), layout.format, layout.subtype)

@@ -185,6 +185,7 @@ def _layout(task: Task, checkpoint: str | None) -> Layout:
         reference=options.reference,
         format=options.format,
         subtype=options.subtype,
+        bitrate=options.bitrate,
         existing="skip" if options.skip_existing else "overwrite" if options.overwrite else "refuse",
         inputs=task.inputs(),
         outputs=task.outputs(checkpoint),

@@ -84,7 +84,9 @@ def vocode_file(
         track = _check(reader, vocoder, f0)
         streamer = make_streamer(vocoder, chunk)
         length = vocoder.output_length(reader.shape[1])
-        wanted = OutputFormat(vocoder.sample_rate, 1, "PCM_16", goal.format, goal.subtype, length)
+        wanted = OutputFormat(
+            vocoder.sample_rate, 1, "PCM_16", goal.format, goal.subtype, length, bitrate=goal.bitrate
+        )
         with open_writer(goal.stems[0], wanted, raw) as writer:
             for block in _with_f0(reader, track, chunk):
                 writer.write(streamer.feed(block[None])[0].T)

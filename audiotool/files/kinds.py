@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audiotool.audio import PIPE
 from audiotool.audio.formats import (
     MEL_ENDINGS,
     chosen_ending,
     contradiction,
     ending_for,
     format_for,
+    has_bitrate,
     is_audio_name,
     is_media_name,
     is_mel_name,
@@ -92,12 +94,25 @@ class Outputs:
         except InputError as error:
             raise PlanError(str(error)) from error
 
+    def check_bitrate(self, place: str, asked: str | None, subtype: str | None) -> None:
+        """Check that an output's coding has a bit rate to choose.
+
+        Raises:
+            PlanError: it has none.
+        """
+        name = "WAV" if place == PIPE else format_for(Path(place), asked)
+        coding = subtype_for(name, chosen_ending(Path(place), asked), "PCM_16", subtype, sample_rate=48000)
+        if not has_bitrate(name, coding):
+            shown = "standard output" if place == PIPE else place
+            raise PlanError(f"--bitrate is for MP3 and Opus, and {shown} has none: leave it out")
+
     def target(
         self,
         places: tuple[str | Path, ...],
         residual: str | Path | None,
         asked: str | None,
         subtype: str | None,
+        bitrate: float | None = None,
     ) -> Target:
         """Return the paths and the format of one input's outputs.
 
@@ -105,12 +120,12 @@ class Outputs:
             places: path or URL of each stem.
             residual: path or URL of input minus output, None for none; a last stem that is the rest of the
                 input takes its place.
-            asked, subtype: the user's format and sample format.
+            asked, subtype, bitrate: the user's format, sample format and bit rate.
         """
         if self.last_is_rest:
             *places_of_stems, residual = places
             places = tuple(places_of_stems)
-        return Target(places, residual, asked, subtype)
+        return Target(places, residual, asked, subtype, bitrate)
 
     def check_pipe(self) -> None:
         """Check that the outputs can go to standard output.

@@ -127,7 +127,15 @@ def _open_writers(
         raise InputError("a residual needs an output of the input's sample rate")
     extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
     wanted = OutputFormat(
-        rate, channels, info.subtype, goal.format, goal.subtype, frames, reader.tags, extras
+        rate,
+        channels,
+        info.subtype,
+        goal.format,
+        goal.subtype,
+        frames,
+        reader.tags,
+        extras,
+        goal.bitrate,
     )
     return [stack.enter_context(open_writer(path, wanted, raw)) for path in paths]
 

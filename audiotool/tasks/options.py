@@ -252,6 +252,17 @@ class TaskOptions:
             metavar="SUBTYPE", help="PCM_16, PCM_24, FLOAT, …", rich_help_panel="Files", show_default=False
         ),
     ] = None
+    bitrate: Annotated[
+        int | None,
+        typer.Option(
+            min=6,
+            max=1024,
+            metavar="KBPS",
+            help="Bit rate of MP3 (constant) and Opus, in kbit/s of all channels: 192.",
+            rich_help_panel="Files",
+            show_default=False,
+        ),
+    ] = None
     raw: Annotated[
         str | None,
         typer.Option(
@@ -349,7 +360,7 @@ class TaskOptions:
         from audiotool.audio import PIPE
         from audiotool.audio.raw import Raw
 
-        for name in ("format", "subtype"):
+        for name in ("format", "subtype", "bitrate"):
             if getattr(self, name) is not None and self.output in (None, PIPE):
                 raise PlanError(f"--raw says what standard output holds: leave --{name} out")
         piped = [text for text in self.inputs if text == PIPE or Path(text).is_fifo()]

@@ -91,7 +91,7 @@ class Vocode(InferenceTask):
                 raise PlanError("--preset belongs to --mel-only: a vocoder's mel is its checkpoint's")
             self._check_f0()
             return
-        for name in ("f0", "reference", "subtype"):
+        for name in ("f0", "reference", "subtype", "bitrate"):
             if getattr(options, name) is not None:
                 raise PlanError(f"--mel-only and --{name} exclude each other")
         if options.preset is not None:

@@ -303,3 +303,39 @@ def test_pipe_output_refuses_a_terminal() -> None:
 def test_pipe_output_to_a_full_device() -> None:
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(InputError, match="No space left"):
         PipeWriter(OutputFormat(16000, 1), stdout=full)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample_rate", "bitrate"),
+    [
+        ("a.mp3", 44100, 192),
+        ("a.mp3", 48000, 320),
+        ("a.mp3", 44100, 32),
+        ("a.mp3", 16000, 64),
+        ("a.mp3", 8000, 24),
+        ("a.opus", 48000, 128),
+        ("a.opus", 16000, 24),
+    ],
+)
+def test_the_bit_rate_that_was_asked_for(tmp_path: Path, name: str, sample_rate: int, bitrate: int) -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal((4 * sample_rate, 2)).astype(np.float32)
+    with FileWriter(tmp_path / name, OutputFormat(sample_rate, 2, bitrate=bitrate)) as writer:
+        writer.write(sound)
+    found = (tmp_path / name).stat().st_size * 8 / 4 / 1000
+    assert found == pytest.approx(bitrate, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "sample_rate", "channels", "message"),
+    [
+        ("a.mp3", 44100, 2, "32 to 320 kbit/s, not 500"),
+        ("a.mp3", 8000, 1, "8 to 64 kbit/s, not 500"),
+        ("a.opus", 48000, 1, "6 to 256 kbit/s, not 500"),
+    ],
+)
+def test_bit_rates_that_a_coding_has_not(
+    tmp_path: Path, name: str, sample_rate: int, channels: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        FileWriter(tmp_path / name, OutputFormat(sample_rate, channels, bitrate=500))
+    assert list(tmp_path.iterdir()) == []

@@ -118,6 +118,32 @@ def test_telephone_and_corpus_formats_are_taken_from_folders_and_kept(tmp_path: 
     ]
 
 
+@pytest.mark.parametrize(
+    ("output", "asked", "has_one"),
+    [
+        ("a.mp3", None, True),
+        ("a.opus", None, True),
+        ("out/", "mp3", True),
+        ("a.wav", None, False),
+        ("a.ogg", None, False),
+        ("out/", "flac", False),
+        ("-", None, False),
+    ],
+)
+def test_a_bit_rate_is_for_codings_that_have_one(
+    folder: Path, tmp_path: Path, output: str, asked: str | None, has_one: bool
+) -> None:
+    place = output if output == "-" else f"{tmp_path}/{output}"
+    # What is removed may be of a coding without one.
+    residual = None if asked else str(tmp_path / "removed.wav")
+    layout = Layout(output=place, format=asked, bitrate=192, residual=residual)
+    if has_one:
+        assert make_plan([str(folder / "a.wav")], layout).jobs[0].target.bitrate == 192
+    else:
+        with pytest.raises(PlanError, match="--bitrate is for MP3 and Opus, and"):
+            make_plan([str(folder / "a.wav")], layout)
+
+
 def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "talk.M4A").touch()
