@@ -87,7 +87,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="REPORT",
-            help="A .json or .csv report of another system: --plot draws one over the other, file by file.",
+            help="A .json or .csv report of another system: a second table has both, file by file; --plot"
+            " draws one over the other.",
             show_default=False,
         ),
     ] = None,
@@ -139,7 +140,7 @@ def evaluate(
     names += [t.metric for t in thresholds if t.metric not in names]
     try:
         check_paths(report)
-        others = _plotted(plot, against, pairs)
+        others = _compared(plot, against, pairs, has_table=not (as_json or quiet))
         _check_frames(frames, names)
     except InputError as error:
         raise PlanError(str(error)) from error
@@ -157,9 +158,11 @@ def evaluate(
     if as_json:
         screen.write(to_json(found))
     elif not quiet:
-        from audiotool.cli.score_table import print_scores
+        from audiotool.cli.score_table import print_comparison, print_scores
 
         print_scores(rows)
+        if against is not None:
+            print_comparison(rows, others, against.name)
     if plot is not None:
         _plot(plot, rows, others, against)
     _judge(rows, missed)
@@ -184,11 +187,14 @@ def _check_frames(path: Path | None, names: Sequence[str]) -> None:
         raise InputError("--frames is for scores over time: --task separate --metrics mapss has them")
 
 
-def _plotted(plot: Path | None, against: Path | None, pairs: Sequence[FilePair]) -> Sequence[Row]:
+def _compared(
+    plot: Path | None, against: Path | None, pairs: Sequence[FilePair], has_table: bool
+) -> Sequence[Row]:
     """Return the rows of the other system, an empty sequence without one.
 
     Raises:
-        InputError: the plot cannot be written, or the report not be read, or no pair has what is drawn.
+        InputError: nothing shows the other system, the plot cannot be written, the report not be read, or no
+            pair has what is drawn.
         DependencyError: matplotlib is not installed.
     """
     from audiotool.report.read import read_report
@@ -199,8 +205,10 @@ def _plotted(plot: Path | None, against: Path | None, pairs: Sequence[FilePair])
         check_path(plot)
         if against is None and not any(pair.reference and pair.noisy for pair in pairs):
             raise InputError("--plot draws scores over the input's SNR: give --reference and --noisy")
-    elif against is not None:
-        raise InputError("--against is for a plot: give --plot FILE")
+    elif against is not None and not has_table:
+        raise InputError(
+            "--against adds a table or a plot: leave --quiet and --json out, or give --plot FILE"
+        )
     return () if against is None else read_report(against).rows
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from audiotool.audio.formats import is_readable_name
 from audiotool.metrics.values import Curve, Value
 
 
@@ -61,6 +63,18 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
         mean = math.fsum(numbers) / len(numbers) if numbers else None
         result[name] = {"mean": mean, "scored": len(numbers), "null": len(values) - len(numbers)}
     return result
+
+
+def of_one_file(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Return the rows of two systems that are of one file, in the order of the second."""
+    by_name = {_file(row): row for row in first}
+    return [(by_name[_file(row)], row) for row in second if _file(row) in by_name]
+
+
+def _file(row: Row) -> str:
+    """Return the name of a row's file without its ending, which the rows of a batch have."""
+    path = Path(row.name)
+    return str(path.with_suffix("")) if is_readable_name(path) else row.name
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotool.audio.formats import is_readable_name
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import Row, of_one_file
 from audiotool.metrics.values import Value
 from audiotool.plots.figure import AFTER, BEFORE, new_figure
 from audiotool.report.scores import Measure, measures_of
@@ -63,8 +61,7 @@ def plot_against(rows: Sequence[Row], others: Sequence[Row], name: str) -> Figur
     Raises:
         InputError: the systems have no file and metric in common.
     """
-    by_name = {_file(row): row for row in others}
-    pairs = [(by_name[_file(row)], row) for row in rows if _file(row) in by_name]
+    pairs = of_one_file(others, rows)
     shared = [m for m in measures_of([row for _, row in pairs]) if any(m.name in o.values for o, _ in pairs)]
     if not shared:
         raise InputError(f"{name} has no file and metric in common with these")
@@ -108,12 +105,6 @@ def _draw_against(axes: Any, measure: Measure, pairs: Sequence[tuple[Row, Row]],
         axes.text(0.03, 0.95, counts_text, transform=axes.transAxes, fontsize="small", va="top")
     axes.set_xlabel(name, parse_math=False)
     axes.set_ylabel("these")
-
-
-def _file(row: Row) -> str:
-    """Return the name of a row's file without its ending, which the rows of a batch have."""
-    path = Path(row.name)
-    return str(path.with_suffix("")) if is_readable_name(path) else row.name
 
 
 def _number(scores: Mapping[str, Value], measure: Measure) -> float | None:

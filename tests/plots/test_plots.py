@@ -172,6 +172,9 @@ def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     done = CliRunner().invoke(app, [*words, "--against", "other.json"])
     assert done.exit_code == 2
     assert "give --plot FILE" in done.stderr
+    done = CliRunner().invoke(app, [*words[:-1], "--against", "other.json"])
+    assert done.exit_code == 0
+    assert "other.json → these" in done.stdout
     done = CliRunner().invoke(app, [*words, "--plot", "late.svg"])
     assert done.exit_code == 2
     assert "give --reference and --noisy" in done.stderr
