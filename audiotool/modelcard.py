@@ -132,11 +132,16 @@ def write_card(path: Path, card_path: Path | None = None, test: Path | None = No
         InputError: the card cannot be written, the folder holds no test set, or it could not be processed.
     """
     target = card_path or path.with_suffix(".md")
+    write_text(target, card_of(path, test))
+    return target
+
+
+def card_of(path: Path, test: Path | None = None) -> str:
+    """Return the card of a checkpoint file; arguments and errors as of `write_card`."""
     model, metadata = checkpoint.load(path)
     if test is not None:
         metadata.metrics |= measure(path, metadata.task, test, "measured here")
-    write_text(target, card(path.stem, metadata, Facts.of(model), checkpoint.sha256(path)))
-    return target
+    return card(path.stem, metadata, Facts.of(model), checkpoint.sha256(path))
 
 
 def measure(

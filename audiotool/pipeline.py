@@ -103,6 +103,13 @@ class Pipeline:
         self.settings = settings or Settings()
         self.conditions = conditions
 
+    def __repr__(self) -> str:
+        architecture = "" if self.metadata is None else f" by {self.metadata.model['name']}"
+        return (
+            f"<Pipeline: {self.task}{architecture} at {self.sample_rate} Hz,"
+            f" {self.engine.kind} on {self.engine.device_name}>"
+        )
+
     def at(self, sample_rate: int) -> Pipeline:
         """Return the pipeline for recordings of a sample rate in Hz: this one, or that of the full band."""
         if self._full_band is None or sample_rate <= checkpoint.FULL_BAND_HZ:
@@ -125,7 +132,7 @@ class Pipeline:
         """Process a whole waveform.
 
         Args:
-            waveform: (time,) or (channels, time), floating point, numpy or torch; any length.
+            waveform: (time,) or (channels, time), floating point or int16, numpy or torch; any length.
             sample_rate: Hz.
         Returns:
             The same kind of array with the same shape, type and device; models with several stems put a

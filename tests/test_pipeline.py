@@ -63,6 +63,12 @@ def test_rates_of_any_numeric_type(pipeline: audiotool.Pipeline, rate: Any) -> N
     np.testing.assert_array_equal(pipeline(x, rate), pipeline(x, 16000))
 
 
+def test_a_notebook_shows_what_a_pipeline_is(pipeline: audiotool.Pipeline) -> None:
+    assert pipeline.metadata is not None
+    made = f"denoise by {pipeline.metadata.model['name']} at {pipeline.sample_rate} Hz"
+    assert repr(pipeline) == f"<Pipeline: {made}, {pipeline.engine.kind} on cpu>"
+
+
 def test_input_is_not_modified(pipeline: audiotool.Pipeline) -> None:
     x = speech_like(0.2, 16000)
     before = x.copy()

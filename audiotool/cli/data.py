@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.named_output import named
 from audiotool.cli.screen import progress, say, write
 from audiotool.errors import PlanError
 from audiotool.progress import Progress
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Manifests and training data.")
 
-MANIFEST = typer.Option("--output", "-o", help="The manifest to write (CSV).")
+MANIFEST = typer.Option("--output", "-o", help="The manifest to write (CSV).", callback=named)
 
 
 class Kind(str, Enum):
@@ -112,7 +113,10 @@ def prepare(
 @app.command()
 def mix(
     recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for noisy/, clean/ and index.csv.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for noisy/, clean/ and index.csv.", callback=named),
+    ],
     split: Annotated[
         Split, typer.Option(metavar="train|valid|test", help="Split of the recordings that are mixed.")
     ] = Split.test,

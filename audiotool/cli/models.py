@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.audio import PIPE
 from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.named_output import named
 from audiotool.cli.screen import write
 from audiotool.errors import CheckpointError, PlanError
 from audiotool.extras import require
-from audiotool.text import encodable, one_line
+from audiotool.text import encodable, one_line, printable
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import Metadata
@@ -130,6 +132,7 @@ def import_official(
             "-o",
             help="The .safetensors to write; without it the checkpoint is kept under a name.",
             show_default=False,
+            callback=named,
         ),
     ] = None,
     name: Annotated[
@@ -226,7 +229,12 @@ def card(
     name: Annotated[str, typer.Argument(help="A bundled checkpoint or a checkpoint file.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="NAME.md in this folder unless given.", show_default=False),
+        typer.Option(
+            "--output",
+            "-o",
+            help="NAME.md in this folder unless given; '-' prints the card.",
+            show_default=False,
+        ),
     ] = None,
     measure: Annotated[
         Path | None,
@@ -244,9 +252,14 @@ def card(
     The card names the commands that render its test set: --measure repeats its numbers on yours.
     """
     from audiotool import checkpoint
-    from audiotool.modelcard import write_card
+    from audiotool.modelcard import card_of, write_card
 
     path = checkpoint.resolve(name)
+    if str(output) == PIPE:
+        if as_json:
+            raise PlanError("--json and -o - both write to standard output: give -o FILE")
+        write("".join(f"{printable(line)}\n" for line in card_of(path, measure).splitlines()))
+        return
     target = output or Path(f"{path.stem}.md")
     if target.exists() and not overwrite:
         raise PlanError(f"{target} exists: give --overwrite to replace it, or -o FILE")

@@ -109,3 +109,13 @@ def test_a_set_is_not_mixed_into_another(tmp_path: Path) -> None:
     done = run("data", "mix", "denoise", "-o", tmp_path)
     assert done.returncode == 2
     assert "is not empty: choose another folder" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("words", [("scan", "."), ("mix", "denoise")])
+def test_results_are_not_written_to_a_file_called_as_standard_output(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = run("data", *words, "-o", "-", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "standard output does not take this: give -o and a name" in done.stderr
+    assert not list(tmp_path.iterdir())

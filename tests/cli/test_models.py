@@ -234,6 +234,18 @@ def test_card(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "Not measured." in text
     assert models("card", bundle / "tiny.safetensors", "-o", tmp_path / "card.md").exit_code == 0
     assert (tmp_path / "card.md").read_text() == text
+    assert models("card", "tiny", "-o", "-").stdout == text
+    assert not Path("-").exists()
+
+
+def test_a_checkpoint_is_not_written_to_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = models("import", "a.pkl", "--model", "cleanunet", "-o", "-")
+    assert done.exit_code == 2
+    assert "standard output does not take this: give -o and a name" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
