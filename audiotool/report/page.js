@@ -148,9 +148,10 @@
   }
 
   body.addEventListener("click", (event) => {
-    const button = event.target.closest(".open");
-    if (!button) return;
-    const row = button.closest("tr");
+    const row = event.target.closest("tr");
+    if (!row || !$(".open", row)) return;
+    // Scores can be marked and copied.
+    if (!event.target.closest(".open") && String(getSelection())) return;
     if (opened && opened.row === row) close();
     else open(row);
   });

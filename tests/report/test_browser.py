@@ -80,6 +80,14 @@ def test_sorting_puts_the_worst_first_and_missing_scores_last(opened: Browser) -
     assert not opened.complaints()
 
 
+def test_a_click_anywhere_on_a_row_opens_it(opened: Browser) -> None:
+    is_open = "document.querySelector('#r1').classList.contains('opened')"
+    opened.click("#r1")
+    assert opened.run(is_open)
+    opened.click("#r1 td:last-child")
+    assert not opened.run(is_open)
+
+
 def test_filtering(opened: Browser) -> None:
     opened.click("#filter")
     opened.call("Input.insertText", text="B 1")

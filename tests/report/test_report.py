@@ -180,6 +180,16 @@ def test_every_checkpoint_is_named(rows: list[Row], tmp_path: Path) -> None:
     assert read_csv(tmp_path / "r.csv").checkpoints() == {"denoise-48k": "e21b"}
 
 
+def test_a_checkpoint_that_no_file_was_processed_with_is_not_named() -> None:
+    run = Run(model="denoise-16k", checkpoint_sha256="a6ec")
+    done = Row("a.wav", facts={"status": "done", "model": "denoise-48k", "checkpoint_sha256": "e21b"})
+    failed = Row("b.wav", facts={"status": "failed"})
+    assert Report([done, failed], run).checkpoints() == {"denoise-48k": "e21b"}
+    assert Report([failed], run).checkpoints() == {"denoise-16k": "a6ec"}
+    skipped = Row("c.wav", facts={"status": "skipped"})
+    assert Report([done, skipped], run).checkpoints() == {"denoise-16k": "a6ec", "denoise-48k": "e21b"}
+
+
 def test_a_failed_write_keeps_the_earlier_report(
     rows: list[Row], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
