@@ -8,9 +8,9 @@ A window of 1536 samples at 48 kHz lasts as long as one of 512 at 16 kHz, and ha
 257 bins of its transform are therefore those of the signal at 16 kHz, times 3, and a trained `BandSplitGRU`
 runs on them unchanged, without a resampler. Its weights keep their names. In the bands above, vowels have
 only hiss, and an s has most of its energy. The gains g, 0 to 1, are computed in every frame from the powers
-of the upper bands, the features of the low ones, and their attenuation. Above 8 kHz e is 0, and the output is
-g x. From 5 to 8 kHz g restores a part of what the network of the low band, which was trained on many
-recordings of narrow band, has removed.
+of the upper bands, the features of the low ones, and their attenuation; with slopes, that of a bin depends
+on its own power, too. Above 8 kHz e is 0, and the output is g x. From 5 to 8 kHz g restores a part of what
+the network of the low band, which was trained on many recordings of narrow band, has removed.
 
 If the weights of the low band are frozen, no gradient is computed through it.
 """
