@@ -4,10 +4,12 @@
 
 CHECKPOINT is a file or a bundled one's name, KEY a field of the model's configuration. Other tensors than the
 checkpoint's are refused. OUT has no scores. `audiotool models export OUT.safetensors -o OUT.onnx` gives it a
-graph, with which it runs without PyTorch. The default vocoder at 80 ms of latency (docs/vocoders.md):
+graph, with which it runs without PyTorch. The default vocoder with 24 iterations over all frames, which lags
+by 272 ms and takes half of the time (docs/vocoders.md):
 
-    python scripts/reconfigure_checkpoint.py live.safetensors harmonic-vocoder-24k \\
-        --set inversion=real-time --set iterations=6 --set lookahead=6 --set momentum=0.8 --set freedom=0.9
+    python scripts/reconfigure_checkpoint.py gl.safetensors harmonic-vocoder-24k \\
+        --set inversion=griffin-lim --set iterations=24 --set lookahead=1 \\
+        --set momentum=0.99 --set freedom=0.8
 """
 
 from __future__ import annotations

@@ -22,15 +22,15 @@ def loop(body: Body, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> tuple
     """Run a body over frames, one after another. A program that is traced has one loop at most.
 
     Args:
-        body: shapes and types of the state stay the same; its output is shaped as a frame of the first input.
+        body: shapes and types of the state stay the same; its output is (B, 1, …).
         state: tensors (B, …).
-        inputs: tensors (B, frames, …), frames >= 0.
+        inputs: tensors (B, frames, …), frames >= 1.
     Returns:
         The outputs (B, frames, …), and the last state.
     """
     if torch.compiler.is_exporting():
         return _marked(body, state, inputs)
-    state, outputs = list(state), [inputs[0][:, :0]]
+    state, outputs = list(state), []
     for n in range(inputs[0].shape[1]):
         output, state = body(state, [x[:, n : n + 1] for x in inputs])
         outputs.append(output)

@@ -24,6 +24,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotool.dsp.framing import hann
+
 
 @dataclass(frozen=True)
 class Table:
@@ -113,6 +115,36 @@ def tables(size: int) -> dict[str, Table]:
             right=c[:, None],
             phase=np.array([0, quarter]),
             shape=(a, 2 * a),
+        ),
+    }
+
+
+@functools.cache
+def windowed_tables(size: int) -> dict[str, Table]:
+    """Return the matrices from `size` samples under a Hann window to the real and imaginary parts of their
+    spec, and back, each as one product (`dsp/spectrogram_inversion.py`)."""
+    window = hann(size, size)
+    samples, bins = np.arange(size), np.tile(np.arange(size // 2 + 1), 2)
+    phase = np.repeat([0, size // 4], size // 2 + 1)
+    ends = [np.stack([0 * samples + row, samples], axis=1) for row in (0, size // 2)]
+    return {
+        "analysis": Table(
+            size=size,
+            left=samples[:, None],
+            right=bins,
+            phase=phase,
+            weights=window[:, None],
+            shape=(size, size + 2),
+        ),
+        "synthesis": Table(
+            size=size,
+            left=bins[:, None],
+            right=samples,
+            phase=phase[:, None],
+            weights=window * np.float32(2 / size),
+            places=np.concatenate(ends),
+            put=np.concatenate((window, window * (-1) ** samples)).astype(np.float32) * np.float32(1 / size),
+            shape=(size + 2, size),
         ),
     }
 

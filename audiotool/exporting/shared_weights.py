@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiotool.exporting.fourier import Table, cosines, factors, tables
+from audiotool.exporting.fourier import Table, cosines, factors, tables, windowed_tables
 
 if TYPE_CHECKING:
     import onnx
@@ -148,12 +148,13 @@ def _transform_sizes(graph: onnx.GraphProto) -> set[int]:
 
 
 def _table_of(values: np.ndarray, sizes: Iterable[int]) -> Table | None:
-    """Return the table of a transform of one of the sizes that has these values, None for any other array."""
-    for size in sizes:
-        for table in tables(size).values():
-            if table.shape == values.shape and np.array_equal(table.values(), values):
-                return table
-    return None
+    """Return the table that has these values: of a transform of one of the sizes, or of a windowed one; None
+    for any other array."""
+    found = [table for size in sizes for table in tables(size).values()]
+    if values.ndim == 2 and abs(values.shape[0] - values.shape[1]) == 2 and min(values.shape) % 4 == 0:
+        found += windowed_tables(min(values.shape)).values()
+    fitting = (t for t in found if t.shape == values.shape and np.array_equal(t.values(), values))
+    return next(fitting, None)
 
 
 def _computed(name: str, table: Table, nodes: list[Any]) -> list[onnx.TensorProto]:

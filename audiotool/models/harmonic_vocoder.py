@@ -2,7 +2,7 @@
 
     mel ── causal ConvNeXt ──┬── F0, voicing ── comb ──────┐          ┌── phase of F0's harmonics
                              ├── depth of the comb ────────┤          │   (noise where there are none)
-                             └── correction ───────────────┴─ magnitude ── fast Griffin-Lim ── inverse STFT
+                             └── correction ───────────────┴─ magnitude ── inversion ── waveform
     mel ── interpolated envelope ──────────────────────────┘
 
 Only the magnitude is learned, by regression, and the phase is constructed. Training therefore takes minutes
@@ -15,10 +15,11 @@ where the comb is the log main lobe of the Hann window round each harmonic and a
 - pi k moves the phase from the frame's centre to its beginning. Finally M is scaled so that its mel equals
 the given one; with `freedom`, each iteration does so too.
 
-Each iteration adds a look-ahead of one frame to the latency. In real time (`inversion`) they share one
-look-ahead, and each frame begins with the phases of the frame before, advanced by F0's harmonics. Iterations
-also amplify rounding: with other chunk sizes, the output of `harmonic-vocoder-22k` changes by up to 1.5e-3 of
-its peak.
+The inversion is fast Griffin-Lim (`dsp/griffin_lim.py`), of which each iteration adds a look-ahead of one
+frame to the latency, or real-time spectrogram inversion (`dsp/spectrogram_inversion.py`), whose iterations
+share one look-ahead; there each frame begins with the phases of the frame before, advanced by F0's harmonics.
+Iterations also amplify rounding: with other chunk sizes, the output of `harmonic-vocoder-22k` changes by up
+to 1.5e-3 of its peak.
 
 References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
 2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
@@ -81,7 +82,7 @@ class HarmonicVocoderConfig:
         fmin, fmax: range of F0 in Hz.
         pitch_bins: number of classes of F0, equally spaced in its logarithm.
         inversion: how the phase is found: "griffin-lim" iterates all frames, one iteration after another;
-            "real-time" iterates the few frames that wait whenever one comes in.
+            "real-time" iterates the few frames that are held whenever one comes in.
         iterations: number of iterations, in real time for each frame that comes in.
         lookahead: frames of look-ahead of an iteration, in real time of all of them together.
         momentum: momentum of the iterations.
@@ -168,7 +169,8 @@ class HarmonicVocoder(Vocoder):
         "phase.0": "cycles of F0 so far, without the whole ones",
         "phase.1": "F0 of the last frame in Hz, 0 before the first",
         "phase.2": "frames so far: where the noise is drawn from",
-        "iterations": "an iteration's windowed segments, and the frames that wait for those ahead",
+        "iterations": "an iteration's windowed segments, and the frames that wait for those ahead; in real"
+        " time the last samples, and the frames that are held",
         "inverse.0": "sums that the next frame still adds to",
         "inverse.1": "the squared windows in these sums",
     }
@@ -205,7 +207,7 @@ class HarmonicVocoder(Vocoder):
             return StreamingGriffinLim(*sizes, c.iterations, c.lookahead, c.momentum, c.freedom, bank)
         try:
             return StreamingSpectrogramInversion(
-                *sizes, bank, c.iterations, c.lookahead, c.momentum, c.freedom
+                *sizes, bank, c.iterations, c.lookahead, c.momentum, c.freedom, self.mel.padding
             )
         except ValueError as error:
             raise CheckpointError(f"{self.name}: {error}") from error
@@ -224,12 +226,13 @@ class HarmonicVocoder(Vocoder):
         prediction, backbone = self.predict(x, state["backbone"])
         spec, rotation, phase = self.initial(prediction, state["phase"])
         if isinstance(self.iterations, StreamingSpectrogramInversion):
-            spec, iterations = self.iterations(spec, x.exp(), rotation, state["iterations"], final)
+            y, iterations = self.iterations(spec, x.exp(), rotation, state["iterations"], final)
+            inverse = None
         else:
             spec, iterations = self.iterations(spec, state["iterations"], final, x.exp())
-        # Only frames before and after the stream have magnitude 0 in all bands.
-        present = (spec.abs().amax(1) > 0).to(x.dtype)
-        y, inverse = self.inverse(spec, state["inverse"], final, present)
+            # Only frames before and after the stream have magnitude 0 in all bands.
+            present = (spec.abs().amax(1) > 0).to(x.dtype)
+            y, inverse = self.inverse(spec, state["inverse"], final, present)
         state = {"backbone": backbone, "phase": phase, "iterations": iterations, "inverse": inverse}
         return y[:, None], state
 
