@@ -267,10 +267,8 @@ def compression_level(
     else:
         low, high = (channels * one for one in OPUS_BITRATES)
     if not low <= bitrate <= high:
-        raise InputError(
-            f"{format_name} of {channels} channels at {sample_rate} Hz takes {low} to {high} kbit/s,"
-            f" not {bitrate:g}"
-        )
+        sound = f"{channels} channel{'s' if channels > 1 else ''} at {sample_rate} Hz"
+        raise InputError(f"{format_name} of {sound} takes {low} to {high} kbit/s, not {bitrate:g}")
     # libsndfile refuses level 1 of some MP3.
     return min((high - bitrate) / (high - low), 0.999)
 

@@ -431,7 +431,7 @@ def _explain(name: str, error: Any) -> str:
         source = "" if name == STANDARD_INPUT else f" < {shlex.quote(name)}"
         return (
             f"{refused}; bare samples come through standard input, with their format and rate:"
-            f" `- --raw {encoding} --rate 8000{source}`"
+            f" `- --raw {encoding} --raw-rate 8000{source}`"
         )
     also = [ending[1:].upper() for ending in MEDIA_ENDINGS if media.is_there()]
     readable = sorted({*FORMATS.values(), *also})

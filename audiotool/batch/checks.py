@@ -57,8 +57,13 @@ def _way_out(first: str, second: str) -> str:
         return f"{apart}, for example by their ending: 'IN/*.wav'"
     if is_url(first) or is_url(second):
         return apart
-    above = os.path.commonpath([os.path.abspath(first), os.path.abspath(second)])
-    below = os.path.relpath(above)
+    try:
+        above = os.path.commonpath([os.path.abspath(first), os.path.abspath(second)])
+        below = os.path.relpath(above)
+    except ValueError:  # two drives of Windows
+        return apart
+    if above == os.path.dirname(above):  # the root, with everything else in it
+        return apart
     shown = above if below.startswith(os.pardir) else below
     return f"{apart}, or give the folder above both, which keeps their folders: {shown}"
 

@@ -98,10 +98,14 @@ class Outputs:
         """Check that an output's coding has a bit rate to choose.
 
         Raises:
-            PlanError: it has none.
+            PlanError: it has none, or there is no such format or sample format.
         """
-        name = "WAV" if place == PIPE else format_for(Path(place), asked)
-        coding = subtype_for(name, chosen_ending(Path(place), asked), "PCM_16", subtype, sample_rate=48000)
+        path = Path(place)
+        try:
+            name = "WAV" if place == PIPE else format_for(path, asked)
+            coding = subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype, sample_rate=48000)
+        except InputError as error:
+            raise PlanError(str(error)) from error
         if not has_bitrate(name, coding):
             shown = "standard output" if place == PIPE else place
             raise PlanError(f"--bitrate is for MP3 and Opus, and {shown} has none: leave it out")

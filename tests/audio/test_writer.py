@@ -329,7 +329,7 @@ def test_the_bit_rate_that_was_asked_for(tmp_path: Path, name: str, sample_rate:
     ("name", "sample_rate", "channels", "message"),
     [
         ("a.mp3", 44100, 2, "32 to 320 kbit/s, not 500"),
-        ("a.mp3", 8000, 1, "8 to 64 kbit/s, not 500"),
+        ("a.mp3", 8000, 1, "MP3 of 1 channel at 8000 Hz takes 8 to 64 kbit/s, not 500"),
         ("a.opus", 48000, 1, "6 to 256 kbit/s, not 500"),
     ],
 )

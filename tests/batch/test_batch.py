@@ -144,6 +144,17 @@ def test_a_bit_rate_is_for_codings_that_have_one(
             make_plan([str(folder / "a.wav")], layout)
 
 
+@pytest.mark.parametrize(
+    ("output", "subtype"), [("a.m4a", None), ("a.xyz", None), ("-", "OPUS"), ("a.mp3", "X")]
+)
+def test_a_bit_rate_of_an_output_that_is_not_written(
+    folder: Path, tmp_path: Path, output: str, subtype: str | None
+) -> None:
+    place = output if output == "-" else f"{tmp_path}/{output}"
+    with pytest.raises(PlanError):
+        make_plan([str(folder / "a.wav")], Layout(output=place, subtype=subtype, bitrate=64))
+
+
 def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "talk.M4A").touch()
@@ -340,6 +351,21 @@ def test_mistakes_are_reported_before_work_begins(
         make_plan(inputs, Layout(**layout))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("above", ["/", ValueError("Paths don't have the same drive")])
+def test_no_folder_is_named_that_holds_everything(
+    above: str | ValueError, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def common(paths: list[str]) -> str:
+        if isinstance(above, ValueError):
+            raise above
+        return above
+
+    write_speech(tmp_path / "other" / "a.wav", 0.1)
+    monkeypatch.setattr(os.path, "commonpath", common)
+    with pytest.raises(PlanError, match=r"run them apart, into folders of their own$"):
+        make_plan([str(folder / "a.wav"), f"{tmp_path}/other/a.wav"], Layout(output=f"{tmp_path}/out"))
 
 
 def test_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
