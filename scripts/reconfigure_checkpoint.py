@@ -5,7 +5,7 @@
 CHECKPOINT is a file or a bundled one's name, KEY a field of the model's configuration. Other tensors than the
 checkpoint's are refused. OUT has no scores. `audiotool models export OUT.safetensors -o OUT.onnx` gives it a
 graph, with which it runs without PyTorch. The default vocoder with 24 iterations over all frames, which lags
-by 272 ms and takes half of the time (docs/vocoders.md):
+by 272 ms, and takes three quarters of the time as a graph, a third in PyTorch (docs/vocoders.md):
 
     python scripts/reconfigure_checkpoint.py gl.safetensors harmonic-vocoder-24k \\
         --set inversion=griffin-lim --set iterations=24 --set lookahead=1 \\

@@ -35,6 +35,7 @@ NOT_HERE = {
     "--checkpoint cleanunet.safetensors": "the same",
     "--metrics mapss": "needs another interpreter: tests/metrics/test_mapss.py",
     "--cluster ": "needs Ray: tests/batch/test_cluster.py",
+    "GL.safetensors": "needs what a script makes: tests/scripts/test_reconfigure_checkpoint.py",
     "s3://": "needs a server of objects: tests/batch/test_remote.py",
 }
 """A part of a command line -> why no line with it runs here, and what tests it."""
