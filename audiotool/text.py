@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 # Control characters, separators of lines, marks and changes of the writing direction, characters without
@@ -67,6 +68,12 @@ def csv_cell(value: Any) -> Any:
 def from_csv_cell(cell: str) -> str:
     """Return the original text of a cell of `csv_cell`."""
     return cell[1:] if cell.startswith("'") and re.match(_FORMULA, cell) else cell
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def composed(name: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from audiotool.audio import media
 from audiotool.audio.formats import MEDIA_ENDINGS, is_media_name, needs_media
+from audiotool.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,6 @@ SPECIAL = {
 
 MEDIA_CLAUSE = f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{media.INSTALL}`"
 """What an error adds where recordings need PyAV."""
-
-NAMED = 3
-"""Number of files that the line on left-out files names; the others are counted."""
 
 
 def walk(
@@ -56,7 +54,7 @@ def walk(
         if os.path.realpath(place) not in seen:
             found += _below(place, wanted, entered, seen, links, left_out, unread)
     if left_out:
-        log.warning("left out of %s: %s", folder, _named(left_out))
+        log.warning("left out of %s: %s", folder, listed(left_out))
     # Where nothing is found, the caller's error says so, with `media_hint`.
     if unread and found:
         warn_of_media(unread)
@@ -65,18 +63,13 @@ def walk(
 
 def warn_of_media(paths: Sequence[str | Path]) -> None:
     """Log which recordings are left out because PyAV is not installed, and the command that installs it."""
-    log.warning("left out: %s, until `%s` lets them be read", _named(list(map(str, paths))), media.INSTALL)
+    log.warning("left out: %s, until `%s` lets them be read", listed(list(map(str, paths))), media.INSTALL)
 
 
 def media_hint(folder: Path) -> str:
     """Return a clause for an error: which extra to install, where a folder has recordings that only it can
     read; "" for any other folder."""
     return MEDIA_CLAUSE if not media.is_there() and walk(folder, is_media_name) else ""
-
-
-def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def special_kind(path: Path) -> str | None:

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from audiotool.atomic import folder_obstacle, name_obstacle
 from audiotool.audio import PIPE
-from audiotool.batch.inputs import listed
 from audiotool.batch.job import Job
 from audiotool.errors import PlanError
 from audiotool.paths import Folders, is_url
-from audiotool.text import composed
+from audiotool.text import composed, listed
 
 
 def check_apart(jobs: Sequence[Job], folders: Folders) -> None:

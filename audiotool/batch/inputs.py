@@ -15,6 +15,7 @@ from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
 from audiotool.paths import Folders, like_named
+from audiotool.text import listed
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +76,6 @@ def _install_hint(inputs: Sequence[str], places: Sequence[str]) -> str:
     if media.is_there() or not any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
         return ""
     return MEDIA_CLAUSE
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return the first three names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def _others(places: Sequence[str], folder: Path) -> list[str]:

@@ -17,12 +17,13 @@ from audiotool.audio import PIPE, STANDARD_INPUT, remote
 from audiotool.audio.formats import is_audio_name, is_output_name
 from audiotool.audio.target import Target
 from audiotool.batch.checks import check_apart, check_writable
-from audiotool.batch.inputs import Found, find_inputs, listed
+from audiotool.batch.inputs import Found, find_inputs
 from audiotool.batch.job import Job
 from audiotool.batch.references import References
 from audiotool.errors import InputError, PlanError
 from audiotool.files.kinds import Inputs, Outputs
 from audiotool.paths import Folders, is_url
+from audiotool.text import listed
 
 if TYPE_CHECKING:
     from audiotool.batch.listing import Entry

@@ -15,6 +15,7 @@ from audiotool.cli.screen import progress, say
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError
 from audiotool.tasks.options import Jobs, ReportAudio, ReportAudioChoice
+from audiotool.text import listed
 
 if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
@@ -120,8 +121,7 @@ def merge(
     _write(whole, output, report_audio, jobs, quiet, sources[0].parent)
     missing = missing_shards(sources)
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        say(f"without {', '.join(missing[:3])}{more}: these shards have no report here")
+        say(f"without {listed(missing)}: these shards have no report here")
     if as_json:
         paths = [str(path) for path in output]
         write_document("report merge", output=paths, rows=len(whole.rows), missing=missing)

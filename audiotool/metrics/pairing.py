@@ -16,7 +16,7 @@ from audiotool.audio.walk import media_hint, walk
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.sdr import best_permutation
 from audiotool.paths import like_named
-from audiotool.text import composed
+from audiotool.text import composed, listed
 
 logger = logging.getLogger(__name__)
 
@@ -103,10 +103,7 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
         used = set(partners["reference"].values())
         unused = [str(path.relative_to(reference)) for path in references.values() if path not in used]
         if unused and partners["reference"]:
-            more = f" and {len(unused) - 3} more" if len(unused) > 3 else ""
-            logger.warning(
-                "references without an estimate, which are not scored: %s%s", ", ".join(unused[:3]), more
-            )
+            logger.warning("references without an estimate, which are not scored: %s", listed(unused))
     if noisy is not None:
         inputs = _by_stem(noisy)
         mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}
