@@ -154,7 +154,8 @@ class HarmonicVocoder(Vocoder):
     config_class = HarmonicVocoderConfig
     small: ClassVar[dict[str, Any]] = {"dim": 16, "intermediate_dim": 24, "num_layers": 1, "iterations": 2}
     reference = (
-        "audiotool's own: predicted F0 and magnitude, fast Griffin-Lim (Perraudin et al., WASPAA 2013)"
+        "audiotool's own: predicted F0 and magnitude; fast Griffin-Lim (Perraudin et al., WASPAA 2013)"
+        " or real-time inversion (Zhu et al., TASLP 2007)"
     )
     causal = True
     hop_length = 4
