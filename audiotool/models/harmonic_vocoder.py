@@ -163,8 +163,8 @@ class HarmonicVocoder(Vocoder):
     drain_value = -1000.0
     """Value of frames after the stream: a logarithm whose magnitude is 0."""
     rounding = 2e-2
-    """That of noise, in which rounding moves F0 by a step of its grid now and then: there the output of
-    `harmonic-vocoder-24k` in float64 differs by 7e-2 of the peak."""
+    """That of most noise. Now and then rounding moves F0 by a step of its grid, or another phase fits as
+    well: there the output of `harmonic-vocoder-24k` differs by 0.1 of the peak (docs/vocoders.md)."""
     state_meanings: ClassVar[dict[str, str]] = {
         "backbone": "features that a layer's next convolution needs",
         "phase.0": "cycles of F0 so far, without the whole ones",

@@ -258,7 +258,7 @@ class TaskOptions:
             min=6,
             max=1024,
             metavar="KBPS",
-            help="Bit rate of MP3 (constant) and Opus, in kbit/s of all channels: 192.",
+            help="Bit rate of MP3 (constant) and Opus, in kbit/s of all channels, for example 192.",
             rich_help_panel="Files",
             show_default=False,
         ),
