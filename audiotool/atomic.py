@@ -29,6 +29,7 @@ CAUSES = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows",
+    errno.EROFS: "the disk is read-only",
     errno.ENOENT: "its folder was removed while the file was written",
 }
 
@@ -157,6 +158,8 @@ def folder_obstacle(folder: Path) -> str | None:
     if not folder.is_dir():
         return f"{folder} is not a folder"
     if not os.access(folder, os.W_OK | os.X_OK):
+        if sys.platform != "win32" and os.statvfs(folder).f_flag & os.ST_RDONLY:
+            return f"the disk of {folder} is read-only"
         return f"no permission to write in {folder}"
     return None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +54,14 @@ def test_the_longest_name_a_file_may_have(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert obstacle(path) is None
     assert "name" in str(obstacle(tmp_path / ("a" * 252 + ".wav")))
+
+
+def test_a_read_only_disk_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert obstacle(tmp_path / "a.wav") == f"no permission to write in {tmp_path}"
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
+    assert obstacle(tmp_path / "a.wav") == f"the disk of {tmp_path} is read-only"
+    assert cause(OSError(errno.EROFS, "Read-only file system")) == "the disk is read-only"
 
 
 def test_the_file_is_new_and_its_name_is_random(tmp_path: Path) -> None:

@@ -193,10 +193,11 @@ def _compared(
     """Return the rows of the other system, an empty sequence without one.
 
     Raises:
-        InputError: nothing shows the other system, the plot cannot be written, the report not be read, or no
-            pair has what is drawn.
+        InputError: nothing shows the other system, the plot cannot be written, the report not be read, it has
+            none of the files, or no pair has what is drawn.
         DependencyError: matplotlib is not installed.
     """
+    from audiotool.metrics.rows import Row, of_one_file
     from audiotool.report.read import read_report
 
     if plot is not None:
@@ -209,7 +210,12 @@ def _compared(
         raise InputError(
             "--against adds a table or a plot: leave --quiet and --json out, or give --plot FILE"
         )
-    return () if against is None else read_report(against).rows
+    if against is None:
+        return ()
+    others = read_report(against).rows
+    if not of_one_file(others, [Row(pair.name) for pair in pairs]):
+        raise InputError(f"{against.name} has none of these files; rows are matched by their names")
+    return others
 
 
 def _plot(path: Path, rows: Sequence[Row], others: Sequence[Row], against: Path | None) -> None:

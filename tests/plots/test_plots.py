@@ -106,7 +106,7 @@ def scored(folder: Path, name: str, snr_db: float, score: float | None) -> Row:
     noise = np.random.default_rng(0).standard_normal(voice.shape)
     noise *= np.sqrt((voice**2).sum() / (noise**2).sum() / 10 ** (snr_db / 10))
     for kind, waveform in (("clean", voice), ("noisy", voice + noise)):
-        (folder / kind).mkdir(exist_ok=True)
+        (folder / kind).mkdir(parents=True, exist_ok=True)
         soundfile.write(str(folder / kind / name), waveform.T, 16000, subtype="FLOAT")
     facts = {"reference": str(folder / "clean" / name), "noisy": str(folder / "noisy" / name)}
     return Row(name, {"pesq": Value(score)}, {"pesq": Value(1.5)}, facts)
@@ -175,6 +175,12 @@ def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     done = CliRunner().invoke(app, [*words[:-1], "--against", "other.json"])
     assert done.exit_code == 0
     assert "other.json → these" in done.stdout
+    scored(tmp_path / "far", "elsewhere.wav", 0, None)
+    far = ["evaluate", "--reference", "far/clean", "--estimate", "far/noisy", "--metrics", "si_sdr"]
+    done = CliRunner().invoke(app, [*far, "--against", "other.json", "--report", "far.json"])
+    assert done.exit_code == 2
+    assert "other.json has none of these files" in done.stderr
+    assert not Path("far.json").exists()
     done = CliRunner().invoke(app, [*words, "--plot", "late.svg"])
     assert done.exit_code == 2
     assert "give --reference and --noisy" in done.stderr
