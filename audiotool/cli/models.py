@@ -73,9 +73,7 @@ def show(
     --full adds what a checkpoint was trained with and on, and every setting; --json prints all of that.
     """
     from audiotool import checkpoint
-    from audiotool.configuration import build_config
     from audiotool.modelcard import Facts, published
-    from audiotool.models.registry import MODELS
 
     name = checkpoint.defaults().get(name, name)
     if name in checkpoint.named() or Path(name).suffix or Path(name).is_file():
@@ -84,6 +82,9 @@ def show(
         facts = {"path": encodable(str(path)), **dataclasses.asdict(metadata)}
         brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
+        from audiotool.configuration import build_config
+        from audiotool.models.registry import MODELS
+
         model_class = MODELS.get(name)
         counted = next((row for row in published() if row["model"] == name), None)
         facts = Facts.of(model_class.outline({})).row() if counted is None else dict(counted)

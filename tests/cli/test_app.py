@@ -57,6 +57,19 @@ def test_every_command_has_help_without_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("words", ["list", "show denoise", "show denoise-48k --full", "verify"])
+def test_bundled_models_are_shown_without_torch(words: str) -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from typer.testing import CliRunner; from audiotool.cli.app import app\n"
+        "result = CliRunner().invoke(app, ['models', *sys.argv[1:]])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "assert 'denoise' in result.output"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_plain_run_imports_only_what_it_uses(tmp_path: Path) -> None:
     """Each module costs a start of the command; these belong to other options, commands and classes."""
     program = (
