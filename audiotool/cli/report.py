@@ -106,7 +106,7 @@ def merge(
 
     audiotool report merge report-*-of-0064.json -o report.json
     """
-    from audiotool.report.merge import check_distinct, merged, missing_shards
+    from audiotool.report.merge import check_distinct, merged, missing_shards, repeated
     from audiotool.report.read import check_readable
     from audiotool.report.write import check_paths
 
@@ -122,9 +122,13 @@ def merge(
     missing = missing_shards(sources)
     if missing:
         say(f"without {listed(missing)}: these shards have no report here")
+    twice = repeated(whole.rows)
+    if twice:
+        verb = "has" if len(twice) == 1 else "have"
+        say(f"{listed(twice)} {verb} several rows, which all count in the means")
     if as_json:
         paths = [str(path) for path in output]
-        write_document("report merge", output=paths, rows=len(whole.rows), missing=missing)
+        write_document("report merge", output=paths, rows=len(whole.rows), missing=missing, repeated=twice)
     elif not quiet:
         reports = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
         say(f"{len(whole.rows)} rows of {reports}: {', '.join(map(str, output))}")

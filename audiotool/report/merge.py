@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from audiotool.errors import InputError
+from audiotool.metrics.rows import Row
 from audiotool.report.read import read_report
 from audiotool.report.report import Report, Run
 
@@ -50,6 +51,11 @@ def check_distinct(paths: Sequence[Path]) -> None:
         if key in seen:
             raise InputError(f"{seen[key]} and {path} are one report: give one of them")
         seen[key] = path
+
+
+def repeated(rows: Sequence[Row]) -> list[str]:
+    """Return the files that several rows have, as reports of two systems do; means count each of them."""
+    return [name for name, count in Counter(row.name for row in rows).items() if count > 1]
 
 
 def missing_shards(paths: Iterable[Path]) -> list[str]:

@@ -92,6 +92,18 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
     assert "report-0002-of-0002.csv" in result.output
 
 
+def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
+    # The reports of two systems, say: their scores would become one mean.
+    for name, score in (("one", 2.0), ("other", 3.0)):
+        write_reports([tmp_path / f"{name}.json"], Report([Row("a.wav", {"pesq": Value(score)})]))
+    words = ["report", "merge", str(tmp_path / "one.json"), str(tmp_path / "other.json"), "-o"]
+    done = CliRunner().invoke(app, [*words, str(tmp_path / "all.json"), "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["repeated"] == ["a.wav"]
+    assert "a.wav has several rows" in done.stderr
+    assert "report" not in CliRunner().invoke(app, [*words[:3], "-o", str(tmp_path / "b.json"), "-q"]).stderr
+
+
 @pytest.mark.parametrize("ending", ["json", "csv"])
 def test_the_whole_is_written_in_any_format(tmp_path: Path, ending: str) -> None:
     recording = write_speech(tmp_path / "in" / "a.wav", 0.5)
