@@ -209,7 +209,7 @@ class BandSplitGRU(Model):
         "synthesis.0": "sums that the next frame still adds to",
     }
     warmed_up: ClassVar[tuple[str, ...]] = ("layers", "memories", "analysis.1")
-    warm_up_seconds = 2.0
+    warm_up_seconds = 8.0
 
     def __init__(self, config: BandSplitGRUConfig) -> None:
         super().__init__(config)
@@ -219,7 +219,7 @@ class BandSplitGRU(Model):
         self.latency = c.n_fft - 1
         self.stems = c.stems
         if len(c.stems) > 1:
-            self.warm_up_seconds = 6.0  # separation needs the speakers, which appear later than the noise
+            self.warm_up_seconds = 12.0  # separation needs the speakers, who appear later than the noise
         self.analysis: nn.Module = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         bands = sum(count for count, _ in c.bands)

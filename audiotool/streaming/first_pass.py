@@ -20,8 +20,8 @@ from audiotool.streaming.streamer import SHORTEST_WARM_UP
 if TYPE_CHECKING:
     from audiotool.dsp.bandwidth import BandwidthMeter
 
-LONGEST_LEAD_IN = 10.0
-"""Seconds from the beginning of a recording in which the warm-up's sound may begin."""
+SHORTEST_LEAD_IN, LONGEST_LEAD_IN = 1.5, 10.0
+"""Seconds from the beginning of a recording: a sound that begins between them is where the warm-up begins."""
 
 
 class FirstPass:
@@ -113,8 +113,8 @@ class FirstSound:
 
     Args:
         engine: its `warm_up_samples` are collected.
-        search: look for the first onset of any row in the first ten seconds. One that a warm-up from the
-            beginning hears for half a second is left to that.
+        search: look for the first onset of any row in the first ten seconds. One in the first one and a half
+            is left to a warm-up from the beginning.
 
     Attributes:
         begins: sample, at the model's rate, at which what is collected begins.
@@ -126,6 +126,7 @@ class FirstSound:
         self._shortest = round(SHORTEST_WARM_UP * engine.sample_rate)
         self._hop = engine.hop_length
         self._onsets = Onsets(engine.hop_length, engine.sample_rate) if search else None
+        self._earliest = round(SHORTEST_LEAD_IN * engine.sample_rate)
         self._last = round(LONGEST_LEAD_IN * engine.sample_rate) if search else 0
         # The beginning, what comes from the onset on, and what is searched next (less than a hop).
         self._beginning: Chunk | None = None
@@ -158,7 +159,7 @@ class FirstSound:
             return
         first = int(found.argmax()) * self._hop
         onset, self._searched = self._searched + first, self._last
-        if self._length - self._shortest < onset < self._last:
+        if self._earliest < onset < self._last:
             self.begins, self._from_onset = onset, self._lengthened(None, x[..., first:])
 
     def _lengthened(self, collected: Chunk | None, x: Chunk) -> Chunk:

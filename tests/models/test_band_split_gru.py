@@ -164,9 +164,9 @@ def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
 
 def test_warmed_up_examples_equal_a_warmed_up_stream() -> None:
     model = build(learnt_start=True)
-    x = torch.randn(2, 1, 3 * 16000)
+    x = torch.randn(2, 1, 9 * 16000)
     warmed_up = model.warmed_up_outputs({"input": x})["estimate"]
-    state = model.start(memory=model.warm_up(x[..., : 2 * 16000]))
+    state = model.start(memory=model.warm_up(x[..., : 8 * 16000]))
     torch.testing.assert_close(warmed_up, model.step(x, state, final=True)[0][..., : x.shape[-1]])
     warmed_up.square().mean().backward()
     # The warm-up, which alone begins with what is learnt of beginnings, teaches nothing.

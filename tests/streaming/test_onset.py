@@ -99,7 +99,7 @@ def streamed(engine: Engine, x: np.ndarray, size: int, memory: object = None) ->
 def test_a_quiet_lead_in_is_forgotten(engine: Engine, size: int) -> None:
     """What follows sounds as if the stream had begun there; so it does after a warm-up on the quiet."""
     hop = engine.hop_length
-    lead, sound = hiss((200 * hop / RATE, -60)), hiss((1, -20))
+    lead, sound = hiss((engine.warm_up_samples / RATE, -60)), hiss((1, -20))
     x = np.concatenate((np.concatenate((lead, sound), axis=2), np.concatenate((lead, sound), axis=2) * 0.5))
     plain = streamed(engine, sound, 10**6)
     for memory in (None, engine.warm_up(x[..., : engine.warm_up_samples])):
