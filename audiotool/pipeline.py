@@ -155,7 +155,7 @@ class Pipeline:
     def stream(self, blocks: Iterable[ArrayT], sample_rate: int) -> Iterator[ArrayT]:
         """Process blocks one after another. All outputs together are as long as all inputs together.
 
-        The first output comes when the whole warm-up has been fed, two seconds for the bundled denoisers.
+        The first output comes when the whole warm-up has been fed: eight seconds for `denoise-16k`.
         `live` and `warm_up=False` do not wait. The warm-up begins with the first block; that of a file or an
         array may begin later, at its first sound.
 
