@@ -103,5 +103,5 @@ def test_cards_of_before_are_read(tmp_path: Path) -> None:
     values["rehearsed"] = values.pop("warmed_up")
     old = tmp_path / "old.json"
     old.write_text(json.dumps(values))
-    assert values["rehearses_seconds"] == 2.0
+    assert values["rehearses_seconds"] == 8.0
     assert Card.read(old) == Card.read(path)
