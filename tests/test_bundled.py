@@ -60,6 +60,17 @@ def test_graphs_take_their_weights_from_the_checkpoint() -> None:
             assert engine.sample_rate == checkpoint.read_metadata(path).sample_rate
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("denoise-16k", 8.0), ("denoise-48k", 2.0), ("two-speakers-16k", 12.0)]
+)
+def test_graphs_are_warmed_up_for_as_long_as_their_models(name: str, seconds: float) -> None:
+    path = checkpoint.bundled()[name]
+    graph = checkpoint.graph_of(path)
+    assert graph is not None
+    assert OnnxEngine.open(graph, path).warm_up_seconds == seconds
+    assert checkpoint.load(path)[0].warm_up_seconds == seconds
+
+
 def streamed(engine: Engine, x: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     """A whole stream of chunks of these sizes, again and again."""
     state, parts, first = engine.start(), [], 0
