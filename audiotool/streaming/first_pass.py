@@ -28,8 +28,8 @@ class FirstPass:
     """Measure a recording's level and bandwidth, and the model's state after the recording's first sound.
 
     The level is measured at the model's sample rate, the bandwidth at the recording's. The warm-up of a model
-    whose streams reset their state at onsets (`Engine.forgets_quiet`) begins at the first onset of the first
-    ten seconds, because a warm-up on the quiet before speech is as good as none. Without an onset, and for
+    whose streams reset their state at onsets (`Engine.forgets_quiet`) begins at the first onset where that
+    lies between 1.5 and 10 s, because a warm-up on the quiet before speech is as good as none. Else, and for
     other models, it begins with the recording.
 
     Args:
