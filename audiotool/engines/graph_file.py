@@ -16,6 +16,9 @@ from audiotool.errors import CheckpointError
 STANDARD = ("", "ai.onnx")
 """Names of the domain of ONNX's standard operators."""
 
+SPARSE = "a sparse tensor"
+"""What its values may be is not checked, and no exported graph has one."""
+
 DEEPEST = 32
 """Greatest depth of graphs nested in nodes of graphs."""
 
@@ -29,6 +32,7 @@ OPSET_DOMAIN, OPSET_VERSION = 1, 2
 GRAPH_NODE, GRAPH_INITIALIZER, GRAPH_SPARSE = 1, 5, 15
 NODE_OPERATOR, NODE_ATTRIBUTE, NODE_DOMAIN = 4, 5, 7
 ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+ATTRIBUTE_SPARSE, ATTRIBUTE_SPARSES = 22, 23
 TENSOR_EXTERNAL, TENSOR_LOCATION = 13, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
 
@@ -111,7 +115,7 @@ def _read_graph(data: memoryview, found: Contents, depth: int) -> None:
         elif number == GRAPH_INITIALIZER:
             _read_tensor(_bytes(value), found)
         elif number == GRAPH_SPARSE:
-            found.custom.append("a sparse tensor")
+            found.custom.append(SPARSE)
 
 
 def _read_node(data: memoryview, found: Contents, depth: int) -> None:
@@ -128,6 +132,8 @@ def _read_node(data: memoryview, found: Contents, depth: int) -> None:
                     _read_tensor(_bytes(inner), found)
                 elif kind in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
                     _read_graph(_bytes(inner), found, depth + 1)
+                elif kind in (ATTRIBUTE_SPARSE, ATTRIBUTE_SPARSES):
+                    found.custom.append(SPARSE)
     if domain not in STANDARD:
         found.custom.append(f"{domain}.{operator}")
 

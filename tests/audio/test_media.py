@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import sys
 from pathlib import Path
@@ -233,12 +232,16 @@ def test_an_mp3_in_a_wav_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert reader.warnings == []
 
 
-@pytest.mark.parametrize("at", range(0, 2200, 37))
-def test_damaged_films_are_refused_in_words(tmp_path: Path, at: int) -> None:
-    whole = bytearray(write_media(tmp_path / "a.m4a", seconds=0.2).read_bytes())
-    begin = whole.index(b"moov") + at
-    whole[begin : begin + 4] = bytes(4)
-    (tmp_path / "damaged.m4a").write_bytes(whole)
-    # Where the place does not matter it is read: no other exception is left.
-    with contextlib.suppress(InputError):
-        read(tmp_path / "damaged.m4a")
+def test_damaged_films_are_refused_in_words(tmp_path: Path) -> None:
+    whole = write_media(tmp_path / "a.m4a", seconds=0.2).read_bytes()
+    refusals = 0
+    for at in range(0, 2200, 37):
+        damaged = bytearray(whole)
+        begin = damaged.index(b"moov") + at
+        damaged[begin : begin + 4] = bytes(4)
+        (tmp_path / "damaged.m4a").write_bytes(damaged)
+        try:
+            read(tmp_path / "damaged.m4a")
+        except InputError:
+            refusals += 1
+    assert refusals >= 5, "where the place does not matter the file is read"
