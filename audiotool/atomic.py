@@ -192,14 +192,15 @@ def _new_part(target: Path) -> tuple[Path, BinaryIO]:
         file = path.open("x+b")
         try:
             _lock(file.fileno())
+            locked = True
         except BlockingIOError:
-            pass
+            locked = False  # another process takes it for a leftover, and is about to remove it
         except OSError:
             # The file system has no locks, so that no process removes the file as a leftover.
             return path, file
-        if _is_at(path, file):
+        if locked and _is_at(path, file):
             return path, file
-        # Another process removed it as a leftover before it was locked.
+        # Another process removes it, or removed it as a leftover before it was locked.
         file.close()
 
 

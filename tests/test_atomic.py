@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from audiotool import atomic
 from audiotool.atomic import PART, Replacement, cause, obstacle, remove_leftovers, replacing, write_text
 from audiotool.errors import InputError
 
@@ -138,6 +139,28 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Pa
     in_work.file.write(b"new")
     in_work.commit()
     assert (tmp_path / "b.txt").read_text() == "new"
+
+
+def test_a_file_that_is_just_taken_for_a_leftover_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, attempts = atomic._lock, []
+
+    def first_held_by_a_cleaner(descriptor: int) -> None:
+        attempts.append(descriptor)
+        if len(attempts) == 1:
+            raise BlockingIOError
+        lock(descriptor)
+
+    monkeypatch.setattr(atomic, "_lock", first_held_by_a_cleaner)
+    with replacing(tmp_path / "a.txt") as file:
+        [first] = [
+            part for part in tmp_path.glob(".*.part") if part.stat().st_ino != os.fstat(file.fileno()).st_ino
+        ]
+        first.unlink()
+        file.write(b"new")
+    assert (tmp_path / "a.txt").read_bytes() == b"new"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_the_first_file_written_into_a_folder_cleans_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from audiotool.audio.levels import FloatBlock
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_header
-from audiotool.audio.raw import ENCODINGS, Raw
+from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.stdio import standard_output
@@ -38,9 +38,13 @@ class PipeWriter(Writer):
         self.subtype = subtype if subtype in PIPE_SUBTYPES else "PCM_16"
         self.dropped = [*wanted.extras.names(), *wanted.tags]
         self._raw = raw or Raw(ENCODINGS[self.subtype], wanted.sample_rate, wanted.channels)
+        self._padding = b""
         if raw is not None:
             self.subtype = raw.subtype
             return
+        if wanted.frames is not None:
+            # A RIFF chunk of odd length is followed by a byte that its length does not count.
+            self._padding = bytes(wanted.frames * wanted.channels * WIDTHS[self.subtype] % 2)
         self._send(wav_header(wanted.sample_rate, wanted.channels, self.subtype, wanted.frames))
 
     def _put(self, block: FloatBlock) -> None:
@@ -61,7 +65,9 @@ class PipeWriter(Writer):
         """Do nothing: everything has been written."""
 
     def commit(self) -> None:
-        """Do nothing: everything has been written."""
+        """Write the byte that pads an odd length."""
+        if self._padding:
+            self._send(self._padding)
 
     def close(self) -> None:
         """Do nothing: standard output stays open."""

@@ -223,21 +223,21 @@ class Cluster:
             )
 
     def _assign(self, actor: _RemoteActor) -> None:
-        actor.index = self._waiting.popleft() if self._waiting else None
-        if actor.index is None:
-            self._ray.kill(actor.handle)
+        while self._waiting:
+            actor.index = self._waiting.popleft()
+            job = self._jobs[actor.index]
+            self.watcher.started(job)
+            try:
+                for path in job.target.paths:
+                    # Made here and not by the actor: one that does not see it does not share files with us.
+                    path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                self._finish(failed(job, f"{job.name}: cannot write {path}: {cause(error)}"))
+                continue
+            self._pending[actor.handle.do.remote(job)] = actor
             return
-        job = self._jobs[actor.index]
-        self.watcher.started(job)
-        try:
-            for path in job.target.paths:
-                # Made here and not by the actor: an actor that does not see it does not share files with us.
-                path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self._finish(failed(job, f"{job.name}: cannot write {path}: {cause(error)}"))
-            self._assign(actor)
-            return
-        self._pending[actor.handle.do.remote(job)] = actor
+        actor.index = None
+        self._ray.kill(actor.handle)
 
     def _finish(self, outcome: Outcome) -> None:
         self._ended.append(outcome)

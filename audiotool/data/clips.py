@@ -29,6 +29,8 @@ from audiotool.progress import Progress
 
 log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
+MISSING_SECONDS = 0.1
+"""What a file may hold less than its header says: MP3's headers count the delays of encoders."""
 WINDOW = 64  # decoded files that wait to be written: bounds memory
 
 DECODING = 2
@@ -115,7 +117,10 @@ class FileClips:
         mono = _mono(samples, path)
         if native != self.sample_rate:
             mono = soxr.resample(mono, native, self.sample_rate).astype(np.float32)
-        return mono[:frames]
+        missing = min(frames, int(self.lengths[index]) - start) - len(mono)
+        if missing > MISSING_SECONDS * self.sample_rate:
+            raise Unreadable(f"{path} ends before its header says: it is cut; leave it out", path)
+        return np.pad(mono[:frames], (0, max(missing, 0)))
 
 
 class DecodedClips:

@@ -55,11 +55,6 @@ def score_stems(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
     return rows
 
 
-def score_pair(files: FilePair, metrics: Sequence[str]) -> Row:
-    """Score one pair of files as `score_stems`."""
-    return score_stems([files], metrics)[0]
-
-
 def rate_file(path: Path, metrics: Sequence[str]) -> dict[str, Value]:
     """Score one file by non-intrusive metrics, in constant memory.
 

@@ -24,7 +24,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiotool.compat import tree_leaves
 from audiotool.configuration import build_config
 from audiotool.dsp.level import Level
 from audiotool.errors import AudiotoolError, CheckpointError
@@ -258,17 +257,6 @@ class Model(nn.Module):
             `output_length(total input)`; the streamer cuts the excess.
         """
         raise TypeError(f"{self.name} looks ahead without bound and is streamed by overlap-add")
-
-    def drain(self, state: State) -> Tensor:
-        """End the stream and return its tail: the output that look-ahead and overlap have delayed."""
-        return self.step(self.empty_input(state), state, final=True)[0]
-
-    def empty_input(self, state: State) -> Tensor:
-        """Return an input of length zero with `state`'s batch size and the model's device and dtype."""
-        reference = next(self.parameters())
-        leaves = [t for t in tree_leaves(state) if isinstance(t, Tensor) and t.dim() > 0]
-        batch = leaves[0].shape[0] if leaves else 1
-        return reference.new_zeros(batch, self.input_channels, 0)
 
     @property
     def input_channels(self) -> int:

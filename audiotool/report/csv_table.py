@@ -29,7 +29,7 @@ CONSTANTS = {"None": None, "True": True, "False": False}
 def to_csv(report: Report) -> str:
     """Return a line a row, then a line "mean", and a line "null" with the number of rows without a score.
 
-    No text is a formula to a spreadsheet (`text.csv_cell`).
+    No text is a formula to a spreadsheet that separates cells at commas (`text.csv_cell`).
     """
     rows = report.rows
     columns = column_names(rows)

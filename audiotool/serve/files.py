@@ -94,6 +94,6 @@ class Files:
             rate = settings.output_rate or max(rate, chosen.sample_rate)
         memory = io.BytesIO()
         wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])
-        writer = PipeWriter(wanted, stdout=memory)
-        writer.write(cleaned.T)
+        with PipeWriter(wanted, stdout=memory) as writer:
+            writer.write(cleaned.T)
         return memory.getvalue()

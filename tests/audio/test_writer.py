@@ -283,6 +283,18 @@ def test_pipe_output_is_a_wav(subtype: str, frames: int | None) -> None:
     np.testing.assert_allclose(y, x.T, atol=1 / 64 if subtype == "PCM_U8" else 1e-4)
 
 
+@pytest.mark.parametrize(
+    ("subtype", "frames"), [("PCM_U8", 101), ("PCM_24", 101), ("PCM_16", 101), ("PCM_24", 100)]
+)
+def test_pipe_output_is_as_long_as_its_header_says(subtype: str, frames: int) -> None:
+    stream = io.BytesIO()
+    with PipeWriter(OutputFormat(16000, 1, subtype, frames=frames), stdout=stream) as writer:
+        writer.write(np.zeros((frames, 1), np.float32))
+    data = stream.getvalue()
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8
+    assert len(data) % 2 == 0
+
+
 def test_pipe_output_falls_back_and_refuses() -> None:
     assert PipeWriter(OutputFormat(16000, 1, "VORBIS"), stdout=io.BytesIO()).subtype == "PCM_16"
     with pytest.raises(InputError, match="takes WAV"):

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from kit.tones import RATE, dataset, tone
 
-from audiotool.data.clips import DecodedClips, FileClips, read_audio
+from audiotool.data.clips import DecodedClips, FileClips, Unreadable, read_audio
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.errors import InputError
@@ -84,6 +84,26 @@ def test_files_read_as_needed_give_the_same(paths: list[Path], tmp_path: Path) -
     for i in range(3):
         assert np.abs(decoded.read(i, 4000, 800) - files.read(i, 4000, 800)).max() < 1e-4
     assert len(files.read(3, 4000, 800)) == 800
+
+
+def test_a_cut_mp3_is_unreadable_where_it_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp3"
+    soundfile.write(path, tone(200, 6.0), RATE, format="MP3", subtype="MPEG_LAYER_III")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    files = FileClips([path], RATE)
+    assert files.lengths[0] == pytest.approx(6 * RATE, abs=0.2 * RATE)
+    assert len(files.read(0, RATE, RATE)) == RATE
+    with pytest.raises(Unreadable, match="ends before its header says"):
+        files.read(0, 0, 6 * RATE)
+
+
+@pytest.mark.parametrize("rate", [RATE, 44100])
+def test_slices_to_the_end_of_an_mp3_are_as_long_as_asked(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.mp3", tone(200, 1.0, rate), rate, format="MP3", subtype="MPEG_LAYER_III")
+    files = FileClips([tmp_path / "a.mp3"], RATE)
+    length = int(files.lengths[0])
+    assert len(files.read(0, 0, length)) == length
+    assert len(files.read(0, length - 100, 500)) == 100
 
 
 def test_unwritable_cache(tmp_path: Path, paths: list[Path]) -> None:

@@ -21,8 +21,9 @@ from audiotool.engines.base import interchangeable
 from audiotool.errors import InputError, PlanError
 from audiotool.metrics.base import Pair
 from audiotool.metrics.pairing import FilePair, best_order, in_best_order, pair_files
+from audiotool.metrics.rows import Row
 from audiotool.metrics.score import score, score_channels
-from audiotool.metrics.score_files import score_pair
+from audiotool.metrics.score_files import score_stems
 from audiotool.metrics.score_many import score_many
 from audiotool.metrics.sdr import SiSdr
 
@@ -34,6 +35,10 @@ def write(path: Path, waveform: np.ndarray, sample_rate: int = RATE) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, waveform.T, sample_rate, subtype="FLOAT" if path.suffix == ".wav" else None)
     return path
+
+
+def score_pair(files: FilePair, metrics: list[str]) -> Row:
+    return score_stems([files], metrics)[0]
 
 
 def noisy(clean: np.ndarray, amount: float = 0.05) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from kit.metric_discriminator import official_discriminator
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -22,7 +23,6 @@ from audiotool.losses.magnitude_phase import (
 )
 from audiotool.losses.metric import metric_generator_loss
 from audiotool.models.base import measure_level
-from audiotool.models.discriminators.metric import MetricDiscriminator
 from audiotool.models.mambattention import MambAttention, MambAttentionConfig, TimeFrequencyBlock
 
 PACK = Path(__file__).parent.parent / "data" / "parity" / "mambattention"
@@ -102,8 +102,7 @@ def test_losses(official: MambAttention, pack: dict[str, Tensor]) -> None:
     phase_loss = AntiWrappingPhaseLoss(edges=True)
     phases = torch.stack(phase_loss.terms(outputs["phase"], outputs["target_phase"]))
     torch.testing.assert_close(phases, pack["loss.phase_ip_gd_iaf"], rtol=1e-4, atol=0)
-    discriminator = MetricDiscriminator().eval()
-    discriminator.load_official(torch.load(PACK / "do_00000001.pth", weights_only=True)["discriminator"])
+    discriminator = official_discriminator(PACK / "do_00000001.pth")
     target = outputs["target_magnitude"]
     assert relative(discriminator.score(target, target), pack["disc.real"]) <= 1e-4
     assert relative(discriminator.score(target, outputs["scored_magnitude"]), pack["disc.fake"]) <= 1e-4

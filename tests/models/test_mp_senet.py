@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.metric_discriminator import official_discriminator
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -44,9 +45,7 @@ def official() -> MPSENet:
 
 @pytest.fixture(scope="module")
 def discriminator() -> MetricDiscriminator:
-    judge = MetricDiscriminator()
-    judge.load_official(torch.load(PACK / "do_00000001", weights_only=True)["discriminator"])
-    return judge.eval()
+    return official_discriminator(PACK / "do_00000001")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ arXiv:2203.15149), as MP-SENet and MambAttention use it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,12 +15,6 @@ from torch.nn.utils import parametrizations
 from audiotool.dsp.magnitude_phase import MagnitudePhase
 from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput
 from audiotool.models.layers.dense import LearnableSigmoid
-
-_SPECTRAL_NORM = {
-    "weight_orig": "parametrizations.weight.original",
-    "weight_u": "parametrizations.weight.0._u",
-    "weight_v": "parametrizations.weight.0._v",
-}
 
 
 class MetricDiscriminator(Discriminator):
@@ -90,11 +83,3 @@ class MetricDiscriminator(Discriminator):
     def score(self, reference: Tensor, mag: Tensor) -> Tensor:
         """Score compressed magnitudes (B, F, T) against their references: (B, 1)."""
         return self.layers(torch.stack((reference, mag), dim=1))
-
-    def load_official(self, state: Mapping[str, Tensor]) -> None:
-        """Load the "discriminator" entry of an official `do_<step>` file."""
-        renamed = {}
-        for name, value in state.items():
-            layer, _, leaf = name.rpartition(".")
-            renamed[f"{layer}.{_SPECTRAL_NORM.get(leaf, leaf)}"] = value
-        self.load_state_dict(renamed)
