@@ -30,7 +30,7 @@ from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
 from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_json
-from audiotool.errors import CheckpointError, DependencyError, DeviceError
+from audiotool.errors import CheckpointError, DependencyError, DeviceError, UnknownCheckpoint
 from audiotool.extras import require
 from audiotool.paths import in_utf8
 from audiotool.version import __version__
@@ -302,7 +302,7 @@ def resolve(name_or_path: str | Path) -> Path:
     """Return the path of a checkpoint: of a bundled or imported name, or of a file.
 
     Raises:
-        CheckpointError: neither exists; the message lists the names.
+        UnknownCheckpoint: neither exists; the message lists the names.
     """
     for known in (bundled, imported):
         if (found := known().get(str(name_or_path))) is not None:
@@ -311,10 +311,10 @@ def resolve(name_or_path: str | Path) -> Path:
     if path.is_file():
         return path
     if str(name_or_path) in SUCCEEDED:
-        raise CheckpointError(
+        raise UnknownCheckpoint(
             f"'{name_or_path}' is no longer bundled: its work is done by {SUCCEEDED[str(name_or_path)]}"
         )
-    raise CheckpointError(
+    raise UnknownCheckpoint(
         f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(named()) or '(none)'}"
         f"{nearest(str(name_or_path), list(named()))}"
     )

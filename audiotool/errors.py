@@ -35,6 +35,12 @@ class CheckpointError(AudiotoolError):
     """A checkpoint cannot be read, does not match its model, or fails its hash."""
 
 
+class UnknownCheckpoint(CheckpointError):
+    """No checkpoint has the name that was given."""
+
+    exit_code = 2
+
+
 class RecipeError(AudiotoolError):
     """A recipe does not validate; the message names the file and the key path."""
 

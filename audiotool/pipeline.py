@@ -283,7 +283,7 @@ class Pipeline:
             target: a path for a model of one stem, else a `Target`. Sample rate (but see `Settings.widens`),
                 channels, length and subtype are the input's.
             progress: called after every block.
-            raw: format of bare samples in standard input, standard output and named pipes; None is WAV. With
+            raw: format of bare samples in pipes, and in inputs that are named as such; None is WAV. With
                 bare samples, output comes after every hop, as from `live`.
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.

@@ -132,6 +132,11 @@ def is_media_name(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() in MEDIA_ENDINGS
 
 
+def is_bare_name(path: str | Path) -> bool:
+    """Whether a file is named as one of bare samples."""
+    return Path(path).suffix.lower() in BARE_ENDINGS
+
+
 def needs_media(path: str | Path) -> bool:
     """Whether the file name's ending is one that PyAV would read, which is not installed."""
     return is_media_name(path) and not media.is_there()

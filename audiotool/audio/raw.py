@@ -6,7 +6,7 @@ import functools
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
@@ -80,6 +80,22 @@ class Raw:
     def frame_bytes(self) -> int:
         """Bytes of a sample of all channels."""
         return WIDTHS[self.subtype] * self.channels
+
+    def libsndfile(self) -> dict[str, Any]:
+        """Return the arguments with which libsndfile opens a file of such samples.
+
+        Raises:
+            InputError: the sample rate is not known.
+        """
+        if self.sample_rate is None:
+            raise InputError("bare samples do not say their rate: give --raw-rate HZ")
+        return {
+            "samplerate": self.sample_rate,
+            "channels": self.channels,
+            "format": "RAW",
+            "subtype": self.subtype,
+            "endian": "LITTLE",
+        }
 
     def decode(self, data: bytes) -> NDArray[np.float32]:
         """Decode whole frames to (frames, channels); full scale is 1."""

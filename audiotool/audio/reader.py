@@ -6,7 +6,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media
 from audiotool.audio.extras import Extras, read_extras
-from audiotool.audio.formats import BARE_ENDINGS, FORMATS, MEDIA_ENDINGS, MEL_ENDINGS, is_media_name
+from audiotool.audio.formats import (
+    BARE_ENDINGS,
+    FORMATS,
+    MEDIA_ENDINGS,
+    MEL_ENDINGS,
+    is_bare_name,
+    is_media_name,
+)
 from audiotool.audio.unclosed import corrected, is_unknown
 from audiotool.errors import InputError
 from audiotool.signals import deferred
@@ -65,7 +72,8 @@ class AudioReader:
     Args:
         source: a path, or "-" for standard input.
         stdin: the stream of "-"; the process's standard input by default.
-        raw: format of bare samples from a pipe; None expects a header.
+        raw: format of bare samples, in a pipe or in a file named as such (`BARE_ENDINGS`); None expects a
+            header.
         name: name in messages; None is its path, or "standard input".
     Attributes:
         info: facts from the header.
@@ -97,12 +105,15 @@ class AudioReader:
         self._file: Any
         self._piped: RawFile | None = None
         self._source = self._pipe(source, stdin, raw) if self.is_pipe else _opened(Path(source))
+        form: dict[str, Any] = {}
+        if raw is not None and not self.is_pipe and is_bare_name(source):
+            form = raw.libsndfile()
         if self._piped is not None:
             self._file, self.warnings = self._piped, self._piped.warnings
             frames = self._file.frames
         else:
             another = concatenated.kind_behind(self._source)
-            frames = self._open()
+            frames = self._open(form)
             if another is not None:
                 self.warnings.append(concatenated.warning(self.name, another))
         if frames is not None and not 0 <= frames <= LARGEST_COUNT:
@@ -117,12 +128,16 @@ class AudioReader:
         if not self.is_pipe:
             self._note_truncation()
 
-    def _open(self) -> int | None:
-        """Open a source that can seek; return the number of its samples, None if its header has none."""
+    def _open(self, form: Mapping[str, Any]) -> int | None:
+        """Open a source that can seek; return the number of its samples, None if its header has none.
+
+        Args:
+            form: format of bare samples, in libsndfile's words; empty for a file with a header.
+        """
         self._source = _Seekable(self._source)
         try:
             with deferred():
-                self._file = ForwardFile(self._source)
+                self._file = ForwardFile(self._source, **form)
         except Exception as error:
             # PyAV may know a header that libsndfile refuses.
             self._file = self._open_media(error)
@@ -428,10 +443,9 @@ def _explain(name: str, error: Any) -> str:
         )
     if ending in BARE_ENDINGS or name == STANDARD_INPUT:
         encoding = BARE_ENDINGS.get(ending, "mulaw")
-        source = "" if name == STANDARD_INPUT else f" < {shlex.quote(name)}"
+        named = "- " if name == STANDARD_INPUT else f"{shlex.quote(name)} "
         return (
-            f"{refused}; bare samples come through standard input, with their format and rate:"
-            f" `- --raw {encoding} --raw-rate 8000{source}`"
+            f"{refused}; bare samples need their format and rate: `{named}--raw {encoding} --raw-rate 8000`"
         )
     also = [ending[1:].upper() for ending in MEDIA_ENDINGS if media.is_there()]
     readable = sorted({*FORMATS.values(), *also})

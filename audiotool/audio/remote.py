@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from audiotool.audio.formats import needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
 from audiotool.errors import InputError
-from audiotool.extras import require
+from audiotool.extras import install, require
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -102,8 +102,11 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
         raise InputError(f"{url}: an address is one URL, without '{CHAIN}'")
     try:
         store, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         # The message of fsspec names the package of the protocol.
+        how = f"; `{install('remote')}`" if "s3fs" in str(error) else ""
+        raise InputError(f"{url}: {error}{how}") from error
+    except ValueError as error:
         raise InputError(f"{url}: {error}") from error
     except Exception as error:
         raise _unusable(url, error) from error

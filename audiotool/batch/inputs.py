@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from audiotool.audio import PIPE, media
-from audiotool.audio.formats import MEDIA_ENDINGS, needs_media
+from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, is_bare_name, needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
@@ -18,6 +18,9 @@ from audiotool.paths import Folders, like_named
 from audiotool.text import listed
 
 log = logging.getLogger(__name__)
+
+BARE_CLAUSE = "bare samples do not say what they are: give for example --raw mulaw --raw-rate 8000"
+"""What an error or a warning adds where files of bare samples are left out."""
 
 
 class Found(NamedTuple):
@@ -49,10 +52,10 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     expanded = {text: _expand(text, places, kind.endings) for text in inputs}
     missing = [text for text, of_text in expanded.items() if of_text is None]
     if missing:
-        raise PlanError(f"no such input: {listed(missing)}{_install_hint(missing, places)}")
+        raise PlanError(f"no such input: {listed(missing)}{_hint(missing, places)}")
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
-        raise PlanError(f"no {kind.noun} in {listed(inputs)}{_install_hint(inputs, places)}")
+        raise PlanError(f"no {kind.noun} in {listed(inputs)}{_hint(inputs, places)}")
     folders = Folders()
     unique = {folders.real(f.path): f for f in reversed(found)}
     return [f for f in found if unique[folders.real(f.path)] is f]
@@ -71,11 +74,13 @@ def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Foun
     return (_in_pattern(text, places, reads) or None) if glob.has_magic(text) else None
 
 
-def _install_hint(inputs: Sequence[str], places: Sequence[str]) -> str:
-    """Return which extra to install when there are recordings that only it can read."""
-    if media.is_there() or not any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
-        return ""
-    return MEDIA_CLAUSE
+def _hint(inputs: Sequence[str], places: Sequence[str]) -> str:
+    """Return what lets the recordings there be read: an extra to install, or the format of bare samples."""
+    if not media.is_there() and any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
+        return MEDIA_CLAUSE
+    if any(_expand(text, places, tuple(BARE_ENDINGS)) for text in inputs):
+        return f"; {BARE_CLAUSE}"
+    return ""
 
 
 def _others(places: Sequence[str], folder: Path) -> list[str]:
@@ -85,11 +90,18 @@ def _others(places: Sequence[str], folder: Path) -> list[str]:
 
 
 def _in_folder(folder: Path, excluded: Sequence[str], reads: Sequence[str]) -> list[Found]:
-    paths = walk(
-        folder,
-        lambda path: path.suffix.lower() in reads,
-        lambda below: os.path.realpath(below) not in excluded,
-    )
+    bare: list[str] = []
+
+    def wanted(path: Path) -> bool:
+        is_read = path.suffix.lower() in reads
+        if not is_read and is_bare_name(path):
+            bare.append(str(path))
+        return is_read
+
+    paths = walk(folder, wanted, lambda below: os.path.realpath(below) not in excluded)
+    # Where nothing is found, the error says so.
+    if bare and paths:
+        log.warning("left out: %s; %s", listed(bare), BARE_CLAUSE)
     return [Found(path, path.relative_to(folder)) for path in paths]
 
 

@@ -35,7 +35,7 @@ STANDARD_NAME = Path("stdin.wav")
 
 
 class Plan(NamedTuple):
-    """The jobs to do, and those to skip because all of their outputs exist."""
+    """The jobs to do, and those to skip because all of their outputs exist and are newer than the input."""
 
     jobs: list[Job]
     skipped: Sequence[Job] = ()
@@ -291,7 +291,7 @@ def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Pl
     if not any(map(any, exists)):
         return Plan(jobs)
     if existing == "skip":
-        done = [all(of_job) for of_job in exists]
+        done = [all(of_job) and not _is_newer(job) for job, of_job in zip(jobs, exists, strict=True)]
         return Plan(
             [job for job, is_done in zip(jobs, done, strict=True) if not is_done],
             [job for job, is_done in zip(jobs, done, strict=True) if is_done],
@@ -304,6 +304,15 @@ def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Pl
     ]
     them, verb = ("them", "exist") if len(names) > 1 else ("it", "exists")
     raise PlanError(f"{listed(names)} {verb} already: --overwrite replaces, --skip-existing keeps {them}")
+
+
+def _is_newer(job: Job) -> bool:
+    """Return whether an input has changed since its outputs were written; False where no file tells."""
+    try:
+        changed = os.stat(job.source).st_mtime
+        return any(os.stat(place).st_mtime < changed for place in job.target.places)
+    except OSError:
+        return False
 
 
 def _exists(place: str, folders: Folders) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.model_tables import unknown_model
 from audiotool.cli.screen import write
 from audiotool.errors import PlanError
 from audiotool.extras import require
@@ -147,6 +148,8 @@ def _open(
     from audiotool.engines.pytorch import TorchEngine
     from audiotool.models.registry import MODELS
 
+    if model not in MODELS:
+        raise unknown_model(model)
     torch.set_num_threads(threads)
     built = MODELS.get(model).from_config().eval().to(find_device(device))
     return f"{model} (random weights)", TorchEngine(built)

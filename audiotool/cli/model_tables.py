@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audiotool.cli.screen import show, table, write
+from audiotool.discovery import nearest
+from audiotool.errors import UnknownCheckpoint
 from audiotool.text import one_line
 
 METRICS = 3
@@ -90,3 +92,14 @@ def _size(row: Row) -> list[str]:
     if "macs_per_second" in row:
         cells.append(f"{row['macs_per_second'] / 1e9:.3g}")
     return cells
+
+
+def unknown_model(name: str) -> UnknownCheckpoint:
+    """Return the error for a name that is neither a checkpoint's nor an architecture's."""
+    from audiotool.checkpoint import named
+    from audiotool.models.registry import MODELS
+
+    close = nearest(name, [*named(), *MODELS.all()])
+    return UnknownCheckpoint(
+        f"no checkpoint and no architecture is called '{name}'{close} `audiotool models list` names all"
+    )

@@ -82,9 +82,12 @@ def show(
         facts = {"path": encodable(str(path)), **dataclasses.asdict(metadata)}
         brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
+        from audiotool.cli.model_tables import unknown_model
         from audiotool.configuration import build_config
         from audiotool.models.registry import MODELS
 
+        if name not in MODELS:
+            raise unknown_model(name)
         model_class = MODELS.get(name)
         counted = next((row for row in published() if row["model"] == name), None)
         facts = Facts.of(model_class.outline({})).row() if counted is None else dict(counted)

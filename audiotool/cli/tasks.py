@@ -8,6 +8,7 @@ import inspect
 import time
 import typing
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from audiotool.batch.processes import prepare
 from audiotool.cli import screen
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
-from audiotool.errors import CheckpointError, InputError, PlanError
+from audiotool.errors import CheckpointError, InputError, PlanError, UnknownCheckpoint
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from audiotool.batch.plan import Layout, Plan
     from audiotool.batch.shards import Shard
     from audiotool.batch.work import Outcome
+    from audiotool.files.kinds import Inputs
     from audiotool.report.gallery import Sound
     from audiotool.report.report import Report, Run
 
@@ -187,9 +189,16 @@ def _layout(task: Task, checkpoint: str | None) -> Layout:
         subtype=options.subtype,
         bitrate=options.bitrate,
         existing="skip" if options.skip_existing else "overwrite" if options.overwrite else "refuse",
-        inputs=task.inputs(),
+        inputs=task.inputs() if options.raw is None else _with_bare_samples(task.inputs()),
         outputs=task.outputs(checkpoint),
     )
+
+
+def _with_bare_samples(inputs: Inputs) -> Inputs:
+    """Return the kind of inputs, with files of bare samples."""
+    from audiotool.audio.formats import BARE_ENDINGS
+
+    return replace(inputs, endings=(*inputs.endings, *BARE_ENDINGS))
 
 
 def check_options(options: TaskOptions) -> None:
@@ -257,8 +266,15 @@ def requested_checkpoint(options: TaskOptions) -> str | None:
     if options.model is not None:
         try:
             resolve(options.model)
-        except CheckpointError as error:
-            raise PlanError(str(error)) from error
+        except UnknownCheckpoint as error:
+            from audiotool.modelcard import published
+
+            if options.model not in {row["model"] for row in published()}:
+                raise
+            raise UnknownCheckpoint(
+                f"{options.model} is an architecture, and needs weights: `audiotool models import` reads"
+                " released ones; `audiotool models list` names the checkpoints"
+            ) from error
     return str(options.checkpoint) if options.checkpoint is not None else options.model
 
 

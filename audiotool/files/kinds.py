@@ -18,6 +18,7 @@ from audiotool.audio.formats import (
     format_for,
     has_bitrate,
     is_audio_name,
+    is_bare_name,
     is_media_name,
     is_mel_name,
     readable_endings,
@@ -69,7 +70,7 @@ class Outputs:
             PlanError: there is no such format.
         """
         if asked is None:
-            return ".wav" if is_mel_name(name) or is_media_name(name) else name.suffix
+            return ".wav" if is_mel_name(name) or is_media_name(name) or is_bare_name(name) else name.suffix
         ending = chosen_ending(name, asked)
         if is_audio_name(Path(f"a{ending}")):
             return ending

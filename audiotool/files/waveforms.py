@@ -69,7 +69,7 @@ def process_file(
         source: path of a recording, or "-".
         target: a path for one stem, else a `Target`.
         progress: called after every block, in input samples.
-        raw: format of bare samples in input and output pipes; None is WAV.
+        raw: format of bare samples in pipes, and in inputs that are named as such; None is WAV.
     Raises:
         InputError: the input cannot be read or an output cannot be written; nothing is left behind.
     """
@@ -82,7 +82,7 @@ def process_file(
         opened = opener(
             info.sample_rate,
             info.channels,
-            None if reader.is_pipe else lambda size: _blocks_of(source, size),
+            None if reader.is_pipe else lambda size: _blocks_of(source, size, raw),
             live=reader.is_pipe and raw is not None,
         )
         session = opened.session
@@ -110,9 +110,9 @@ def process_file(
     )
 
 
-def _blocks_of(source: str | Path, size: int) -> Iterator[Block]:
+def _blocks_of(source: str | Path, size: int, raw: Raw | None) -> Iterator[Block]:
     """Yield blocks (channels, size) of a file, which is opened for the first block."""
-    with AudioReader(source) as reader:
+    with AudioReader(source, raw=raw) as reader:
         yield from (block.T for block in reader.blocks(size))
 
 

@@ -35,7 +35,7 @@ class Inference(FileProcessor):
         checkpoint: a bundled name or a path; None is the task's default.
         device, engine: as `audiotool.load`.
         settings: keywords of `streaming.session.Settings`.
-        raw: format of bare samples in pipes; None is WAV.
+        raw: format of bare samples in pipes, and in inputs that are named as such; None is WAV.
         enrolment: a recording of the one speaker to keep, see `Pipeline.enrol`; None without one.
     """
 

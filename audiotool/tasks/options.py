@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import glob
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,7 +156,7 @@ class TaskOptions:
             "-o",
             metavar="PATH",
             help="A file for one input, a folder for several, '-' for WAV on standard output; without it"
-            " outputs go beside their inputs, as NAME_denoised.wav and the like.",
+            " outputs go beside their inputs, named after what was done, for example NAME_denoised.wav.",
             show_default=False,
         ),
     ] = None
@@ -237,7 +238,9 @@ class TaskOptions:
     skip_existing: Annotated[
         bool,
         typer.Option(
-            "--skip-existing", help="Skip inputs whose outputs exist, to resume.", rich_help_panel="Files"
+            "--skip-existing",
+            help="Skip inputs whose outputs exist and are not older, to resume.",
+            rich_help_panel="Files",
         ),
     ] = False
     format: Annotated[
@@ -267,8 +270,9 @@ class TaskOptions:
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="Standard input, named pipes and standard output hold bare samples in place of WAV, and"
-            " output follows after every hop: u8, s16le, s24le, s32le, f32le, f64le, mulaw or alaw.",
+            help="Format of bare samples: u8, s16le, s24le, s32le, f32le, f64le, mulaw or alaw. Files named"
+            " .ulaw, .alaw, .raw or .pcm are read as such, and written as WAV. Standard input, named pipes"
+            " and standard output hold them in place of WAV, and output follows after every hop.",
             rich_help_panel="Bare samples",
             show_default=False,
         ),
@@ -358,18 +362,19 @@ class TaskOptions:
                 )
             return None
         from audiotool.audio import PIPE
+        from audiotool.audio.formats import BARE_ENDINGS
         from audiotool.audio.raw import Raw
 
         for name in ("format", "subtype", "bitrate"):
             if getattr(self, name) is not None and self.output in (None, PIPE):
                 raise PlanError(f"--raw says what standard output holds: leave --{name} out")
-        piped = [text for text in self.inputs if text == PIPE or Path(text).is_fifo()]
-        if piped and self.raw_rate is None:
+        reads_some = self.listed is not None or any(map(_may_be_bare, self.inputs))
+        if reads_some and self.raw_rate is None:
             raise PlanError("bare samples do not say their rate: give --raw-rate HZ")
-        if not piped and self.output != PIPE:
+        if not reads_some and self.output != PIPE:
             raise PlanError(
-                "--raw is for pipes: give - for standard input (`- < FILE` for a file) or -o - for standard"
-                " output"
+                "--raw is for pipes and for files that are named as bare samples:"
+                f" {', '.join(BARE_ENDINGS)}; any other comes through a pipe: `- < FILE`"
             )
         try:
             return Raw(self.raw, self.raw_rate, self.channels or 1)
@@ -380,6 +385,17 @@ class TaskOptions:
         """Return the keywords of the stream's `Settings`; tasks with more options extend them."""
         warm_up = self.warm_up if self.rehearse is None else self.rehearse
         return {"chunk_seconds": self.chunk, "warm_up": warm_up}
+
+
+def _may_be_bare(text: str) -> bool:
+    """Whether an input is, or may hold, bare samples: a pipe, a folder, a pattern, or a file so named."""
+    from audiotool.audio import PIPE
+    from audiotool.audio.formats import is_bare_name
+    from audiotool.paths import is_url
+
+    path = Path(text)
+    holds_files = path.is_dir() or is_url(text) or glob.has_magic(text)
+    return text == PIPE or path.is_fifo() or is_bare_name(path) or holds_files
 
 
 Mix = Annotated[

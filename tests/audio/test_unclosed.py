@@ -19,7 +19,7 @@ from audiotool.data.clips import FileClips, read_audio
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
 from audiotool.metrics.pairing import FilePair
-from audiotool.metrics.score_files import score_pair
+from audiotool.metrics.score_files import score_stems
 
 WHOLE = speech_like(0.5, 16000)
 
@@ -74,7 +74,7 @@ def test_every_room_reads_the_same(tmp_path: Path, kind: str) -> None:
     clips = FileClips([path], 16000)
     assert (clips.lengths.tolist(), clips.unreadable) == ([length], {})
     np.testing.assert_array_equal(clips.read(0, 3001, 700), waveform[0, 3001:3701])
-    row = score_pair(FilePair("a", path, path), ["snr"])
+    [row] = score_stems([FilePair("a", path, path)], ["snr"])
     assert not row.failed
     with AudioReader("-", stdin=io.BytesIO(path.read_bytes())) as reader:
         piped = np.concatenate(list(reader.blocks(999))).T

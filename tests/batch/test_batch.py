@@ -209,6 +209,18 @@ def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
     assert len(make_plan([str(folder)], Layout(output=out, existing="overwrite")).jobs) == 3
 
 
+def test_an_input_that_changed_is_done_again(folder: Path, tmp_path: Path) -> None:
+    layout = Layout(output=str(tmp_path / "out"), existing="skip")
+    for job in make_plan([str(folder)], layout).jobs:
+        for path in job.target.paths:
+            write_speech(path)
+    written = (tmp_path / "out" / "a.wav").stat().st_mtime
+    os.utime(folder / "a.wav", (written + 1, written + 1))
+    plan = make_plan([str(folder)], layout)
+    assert [job.name for job in plan.jobs] == ["a.wav"]
+    assert len(plan.skipped) == 2
+
+
 @pytest.mark.parametrize(
     ("inputs", "places"),
     [

@@ -161,6 +161,39 @@ def test_a_named_pipe(tmp_path: Path) -> None:
     assert (info.frames, info.samplerate, info.subtype) == (8000, 16000, "PCM_16")
 
 
+def test_folders_of_bare_samples(tmp_path: Path) -> None:
+    """They come out as WAV of their coding, beside other files of the folder; each has its warm-up."""
+    calls, out = tmp_path / "calls", tmp_path / "out"
+    (calls / "monday").mkdir(parents=True)
+    x = speech_like(1.0, 8000)
+    samples = Raw("mulaw", 8000).encode(x.T)[0]
+    (calls / "monday" / "a.ulaw").write_bytes(samples)
+    soundfile.write(calls / "monday" / "b.wav", x[0], 8000, subtype="ULAW")
+    (calls / "c.raw").write_bytes(samples)
+    done = run("denoise", calls, "-o", out, *TINY, "mulaw", "--raw-rate", "8000")
+    assert done.returncode == 0, done.stderr
+    found = [soundfile.read(out / name)[0] for name in ("monday/a.wav", "monday/b.wav", "c.wav")]
+    assert soundfile.info(out / "c.wav").subtype == "ULAW"
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_allclose(found[0], found[1], atol=0.02)  # libsndfile rounds otherwise
+    done = run("denoise", calls / "c.raw", *TINY, "mulaw", "--raw-rate", "8000")
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(soundfile.read(calls / "c_denoised.wav")[0], found[0])
+
+
+def test_bare_samples_left_out_of_a_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    (tmp_path / "calls" / "a.ulaw").write_bytes(bytes(8000))
+    done = run("denoise", tmp_path / "calls", "-o", tmp_path / "out", *TINY[:2])
+    assert done.returncode == 2
+    assert "give for example --raw mulaw --raw-rate 8000" in " ".join(done.stderr.decode().split())
+    soundfile.write(tmp_path / "calls" / "b.wav", speech_like(0.5, 8000)[0], 8000)
+    done = run("denoise", tmp_path / "calls", "-o", tmp_path / "out", *TINY[:2])
+    assert done.returncode == 0
+    assert "a.ulaw; bare samples do not say what they are" in " ".join(done.stderr.decode().split())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.wav"]
+
+
 def test_an_odd_byte_at_the_end_is_reported() -> None:
     data = np.zeros(1000, "<i2").tobytes() + b"\1"
     done = run("denoise", "-", "-o", "-", *TINY, "s16le", "--rate", "16000", data=data)
@@ -192,7 +225,8 @@ def test_an_empty_input_is_reported() -> None:
         (("-", "-o", "-", "--rate", "16000"), "say what they are with --raw"),
         (("-", "-o", "-", "--channels", "2"), "say what they are with --raw"),
         (("-", "-o", "-", "--raw", "s16le", "--rate", "8000", "--subtype", "FLOAT"), "leave --subtype out"),
-        (("a.wav", "-o", "b.wav", "--raw", "s16le", "--rate", "8000"), "--raw is for pipes"),
+        (("a.wav", "-o", "b.wav", "--raw", "s16le", "--rate", "8000"), "--raw is for pipes and for files"),
+        (("a.ulaw", "-o", "b.wav", "--raw", "mulaw"), "give --raw-rate HZ"),
         (("-", "-o", "-", "--raw", "s16le", "--rate", "8000", "--channels", "0"), "--channels"),
     ],
 )

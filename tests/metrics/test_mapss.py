@@ -18,7 +18,7 @@ from audiotool.errors import DependencyError
 from audiotool.metrics import mapss
 from audiotool.metrics.base import METRICS, Mixture, Unscorable
 from audiotool.metrics.pairing import in_best_order, pair_files
-from audiotool.metrics.score_files import score_pair
+from audiotool.metrics.score_files import score_stems
 from audiotool.metrics.score_many import score_many
 from audiotool.metrics.values import Curve
 
@@ -164,7 +164,7 @@ def test_missing_files_are_reported_before_any_work(
 
 def test_one_stem_by_itself_is_not_rated(fake: Path, stems: Path) -> None:
     pair = pair_files(stems / "clean", stems / "out")[0]
-    row = score_pair(pair, NAMES)
+    [row] = score_stems([pair], NAMES)
     assert "two at least" in str(row.values["mapss_ps"].reason)
     assert not row.failed
     (stems / "out" / "mix.speaker1.wav").write_bytes(b"no sound")
