@@ -61,7 +61,7 @@ def test_bad_options(tiny_checkpoint: Path) -> None:
     assert both.returncode == 2
     assert "exclude each other" in both.stderr
     unknown = bench("--model", "cleanunit")
-    assert unknown.returncode == 1
+    assert unknown.returncode == 2
     assert "did you mean 'cleanunet'" in unknown.stderr
 
 

@@ -123,16 +123,22 @@ def test_show_an_architecture() -> None:
 
 def test_show_of_an_unknown_name() -> None:
     unknown = models("show", "cleanunit")
-    assert unknown.exit_code == 1
+    assert unknown.exit_code == 2
     assert "did you mean 'cleanunet'" in unknown.stderr
     missing = models("show", "missing.safetensors")
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "no checkpoint 'missing.safetensors'" in missing.stderr
 
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"format": 1}', '{"format": 1, "task": "denoise", "sample_rate": 8, "model": "x"}']
 )
+def test_an_architecture_in_the_place_of_a_checkpoint() -> None:
+    done = CliRunner().invoke(app, ["denoise", "a.wav", "--model", "deepfilternet3"])
+    assert done.exit_code == 2
+    assert "`audiotool models import` reads released ones" in " ".join(done.stderr.split())
+
+
 def test_a_damaged_checkpoint_is_reported(tmp_path: Path, text: str) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", metadata={"audiotool": text})
     done = models("show", tmp_path / "x.safetensors")
