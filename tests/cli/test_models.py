@@ -133,12 +133,6 @@ def test_show_of_an_unknown_name() -> None:
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"format": 1}', '{"format": 1, "task": "denoise", "sample_rate": 8, "model": "x"}']
 )
-def test_an_architecture_in_the_place_of_a_checkpoint() -> None:
-    done = CliRunner().invoke(app, ["denoise", "a.wav", "--model", "deepfilternet3"])
-    assert done.exit_code == 2
-    assert "`audiotool models import` reads released ones" in " ".join(done.stderr.split())
-
-
 def test_a_damaged_checkpoint_is_reported(tmp_path: Path, text: str) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", metadata={"audiotool": text})
     done = models("show", tmp_path / "x.safetensors")
@@ -336,3 +330,9 @@ def test_a_card_with_scores_of_ones_own(tmp_path: Path) -> None:
     assert failed.exit_code == 1
     assert "could not be processed" in failed.stderr
     assert card.read_text(encoding="utf-8") == text
+
+
+def test_an_architecture_in_the_place_of_a_checkpoint() -> None:
+    done = CliRunner().invoke(app, ["denoise", "a.wav", "--model", "deepfilternet3"])
+    assert done.exit_code == 2
+    assert "`audiotool models import` reads released ones" in " ".join(done.stderr.split())
