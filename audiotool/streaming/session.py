@@ -308,6 +308,7 @@ class Session(Carrier):
 
     def pull(self) -> Output:
         """Return the output that is ready: as many samples as model, input and upper band all have."""
+        settings = self.settings  # once: another thread may change them meanwhile
         same_rate = self.output_rate == self.sample_rate
         length = min(self._wet.length, self._dry.length) if same_rate else self._wet.length
         if self._has_upper_band:
@@ -321,11 +322,11 @@ class Session(Carrier):
             return Output(wet, dry)
         if self._has_upper_band:
             low = self._low.pop(length)
-            gain = self._gain.feed(low, wet) if self.settings.follow_removal else np.float32(1.0)
+            gain = self._gain.feed(low, wet) if settings.follow_removal else np.float32(1.0)
             wet = wet + gain * (dry - low)
-        if self.settings.max_attenuation_db is not None:
-            kept = np.float32(10 ** (-self.settings.max_attenuation_db / 20))
+        if settings.max_attenuation_db is not None:
+            kept = np.float32(10 ** (-settings.max_attenuation_db / 20))
             wet = wet + kept * (dry - wet)
-        if self.settings.mix < 1.0:
-            wet = np.float32(self.settings.mix) * wet + np.float32(1.0 - self.settings.mix) * dry
+        if settings.mix < 1.0:
+            wet = np.float32(settings.mix) * wet + np.float32(1.0 - settings.mix) * dry
         return Output(wet, dry)

@@ -250,3 +250,18 @@ def test_vocoders_are_refused() -> None:
 def test_blocks_of_other_channels_are_refused() -> None:
     with pytest.raises(StreamError, match="blocks"):
         Session(model(), 16000, 2).feed(np.zeros((1, 10), np.float32))
+
+
+def test_a_block_has_one_mix_though_another_thread_changes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at the settings finds others, as if they changed in between."""
+    changing = [Settings(mix=0.25), Settings(mix=0.75)]
+
+    def other(session: Session) -> Settings:
+        changing.reverse()
+        return changing[0]
+
+    session = Session(model(gain=2.0, wait=0), 16000, 1)
+    session.push(np.ones((1, 160), np.float32))
+    monkeypatch.setattr(Session, "settings", property(other))
+    found = session.pull().stems
+    assert {float(value) for value in found.ravel()} in ({1.25}, {1.75})
