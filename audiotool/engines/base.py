@@ -201,6 +201,7 @@ class Batch:
         batch.insert((3,), engine.start())              # a stream of one row
         outputs = batch.step([((3,), hop), ((4, 5), hops)])
         state = batch.extract((3,))                     # goes on alone
+        batch.remove((3,))
 
     A stream is stepped alone at its beginning, until its state has the shapes of the steady state. Streams
     that are stepped alone and together have the same outputs.
@@ -226,6 +227,10 @@ class Batch:
     def extract(self, rows: Rows) -> State:
         """Return a copy of a stream's state, for `engine.step`."""
         return self._alone[rows] if rows in self._alone else self._extract(rows)
+
+    def remove(self, rows: Rows) -> None:
+        """Forget a stream that has left. Its rows keep their values until the next `insert`."""
+        self._alone.pop(rows, None)
 
     def step(self, members: Sequence[Member]) -> list[Chunk]:
         """Step some streams by their next hop, in any order; return (B, stems * C, T), T >= 0, of each."""

@@ -174,6 +174,11 @@ class _CopySynthesisBatch(Batch):
         self._vocoders = engine.vocoder.batch(capacity)
         self._analyses: dict[Rows, dict[str, Any]] = {}
 
+    def remove(self, rows: Rows) -> None:
+        super().remove(rows)
+        self._vocoders.remove(rows)
+        self._analyses.pop(rows, None)
+
     def _insert(self, rows: Rows, state: State) -> bool:
         self._analyses[rows] = self.engine.start() if state is None else state
         self._vocoders.insert(rows, self._analyses[rows].pop("vocoder"))

@@ -271,6 +271,11 @@ class _OnnxBatch(Batch):
         self._given: dict[Rows, Mapping[str, NDArray[Any]]] = {}
         self._run: dict[Rows, int] = {}
 
+    def remove(self, rows: Rows) -> None:
+        super().remove(rows)
+        self._given.pop(rows, None)
+        self._run.pop(rows, None)
+
     def _insert(self, rows: Rows, state: State) -> bool:
         stream: _Stream = self.engine.start() if state is None else state
         if stream.waiting is not None and stream.waiting.shape[-1]:

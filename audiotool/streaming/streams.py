@@ -218,6 +218,7 @@ class _SharedBatch:
         """Free the stream's rows, unless they are another's by now."""
         if self.streams.get(stream.rows) is stream:
             del self.streams[stream.rows]
+            self._batch.remove(stream.rows)
             self.free += stream.rows
 
 

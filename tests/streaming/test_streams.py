@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -286,6 +286,34 @@ def test_leaving_twice_frees_one_place() -> None:
     two.push(np.zeros(512, np.float32))
     with pytest.raises(StreamError):
         one.push(np.zeros(512, np.float32))
+
+
+def kept_by_rows(batch: Batch) -> list[dict[Any, Any]]:
+    """Return what a batch keeps by rows, and what the batches inside it keep."""
+    values = list(vars(batch).values())
+    inside = [kept for value in values if isinstance(value, Batch) for kept in kept_by_rows(value)]
+    return [value for value in values if isinstance(value, dict)] + inside
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("denoise-tiny-16k", "onnx"), ("denoise-tiny-16k", "torch"), ("harmonic-vocoder-22k", "onnx")],
+)
+def test_a_batch_forgets_streams_that_left(name: str, kind: Literal["onnx", "torch"]) -> None:
+    """Of one or two rows, at their beginning or in the steady state."""
+    streams = audiotool.load(name, engine=kind).streams(4)
+    (shared,) = streams._batches.values()
+    one_row = [streams.join(16000) for _ in range(2)]
+    one_row[0].leave()
+    two_rows = streams.join(16000, channels=2)
+    two_rows.push(np.zeros((2, 512), np.float32))
+    while streams.step():
+        pass
+    two_rows.flush()
+    one_row[1].leave()
+    kept = kept_by_rows(shared._batch)
+    assert len(kept) > 0
+    assert not any(kept)
 
 
 def test_models_without_steps_are_refused() -> None:
