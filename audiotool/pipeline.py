@@ -18,6 +18,7 @@ import functools
 import itertools
 import math
 import numbers
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -96,7 +97,7 @@ class Pipeline:
         **conditions: Any,
     ) -> None:
         self.checkpoint_sha256 = checkpoint_sha256
-        self._full_band = None if full_band is None else functools.cache(full_band)
+        self._full_band = None if full_band is None else _once(full_band)
         self.engine = CopySynthesis(engine) if takes_mel(engine) else engine
         self.task = task
         self.metadata = metadata
@@ -474,6 +475,17 @@ class LiveStream:
             "a live stream holds a running model, which is not copied: keep live.state(), and go on with"
             " pipeline.live(sample_rate, state=state)"
         )
+
+
+def _once(function: Callable[[], Pipeline]) -> Callable[[], Pipeline]:
+    """Return a function that calls another one once; all callers get its result, or wait for it."""
+    lock, cached = threading.Lock(), functools.cache(function)
+
+    def once() -> Pipeline:
+        with lock:
+            return cached()
+
+    return once
 
 
 def _begin_of(metadata: checkpoint.Metadata) -> float:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +149,22 @@ def test_channels_are_independent_and_other_rates_are_resampled(default: Pipelin
     middle = slice(RATE // 2, -RATE // 2)
     error, size = np.std((found - expected)[middle]), np.std(expected[middle])
     assert error < 0.2 * size
+
+
+def test_threads_that_ask_at_once_share_one(named: Pipeline) -> None:
+    loaded, together = list[Pipeline](), threading.Barrier(4)
+
+    def load() -> Pipeline:
+        time.sleep(0.05)
+        loaded.append(Pipeline(named.engine, named.task))
+        return loaded[-1]
+
+    pipeline = Pipeline(named.engine, named.task, full_band=load)
+
+    def ask() -> Pipeline:
+        together.wait()
+        return pipeline.at(RATE)
+
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(ask) for _ in range(4)]
+    assert [one.result() for one in asked] == 4 * loaded

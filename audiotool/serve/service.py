@@ -188,6 +188,8 @@ class Service:
         self.counters = Counters()
         self.calls: set[Call] = set()
         self.streams = pipeline.streams(capacity)
+        # A stream above 24 kHz loads the full-band checkpoint. That of a client would hold up all others.
+        self.streams.join(48000).leave()
         self._thread = ThreadPoolExecutor(1, "audiotool-streams")
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

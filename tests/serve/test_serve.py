@@ -208,6 +208,23 @@ def test_a_full_server_refuses_with_try_later() -> None:
         running.stop()
 
 
+def test_all_checkpoints_are_loaded_before_the_first_client() -> None:
+    loaded = list[audiotool.Pipeline]()
+
+    def full_band() -> audiotool.Pipeline:
+        loaded.append(audiotool.load("denoise-48k"))
+        return loaded[0]
+
+    tiny = audiotool.load("denoise-tiny-16k")
+    service = Service(audiotool.Pipeline(tiny.engine, tiny.task, full_band=full_band), 2)
+    assert len(loaded) == 1
+    batches = dict(service.streams._batches)
+    for rate in (16000, 96000):
+        service.streams.join(rate)
+    assert service.streams._batches == batches
+    assert len(loaded) == 1
+
+
 def test_clients_that_vanish_leave_nothing(server: Running) -> None:
     for n in range(20):
         with server.stream() as stream:
