@@ -38,6 +38,7 @@ from audiotool.serve.requests import (
     FILE_KEYS,
     STREAM_KEYS,
     check_keys,
+    check_rate,
     is_admitted,
     is_of_known_host,
     is_of_this_page,
@@ -267,7 +268,10 @@ class Server:
             check_keys(query, STREAM_KEYS)
             if query.get("task", pipeline.task) != pipeline.task:
                 raise InputError(f"this server's task is {pipeline.task}")
-            return await self.service.open(raw_of(query), settings_of(query, pipeline.settings))
+            raw, settings = raw_of(query), settings_of(query, pipeline.settings)
+            assert raw.sample_rate is not None
+            check_rate(raw.sample_rate, pipeline.at(raw.sample_rate).sample_rate)
+            return await self.service.open(raw, settings)
         except FullError as error:
             raise _Refused(TRY_LATER, error) from error
         except AudiotoolError as error:

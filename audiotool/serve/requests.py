@@ -1,4 +1,4 @@
-"""Requests of clients: check the parameters of a query, the token, the origin and the host."""
+"""Requests of clients: check the parameters of a query, the rate, the token, the origin and the host."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ from audiotool.streaming.session import Settings
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 192000
 MOST_CHANNELS = 8
+
+LONGEST_PERIOD = 1280
+"""Greatest number of samples, at either rate, after which the weights of a resampler repeat: those of 192000
+to 22050 Hz. All weights take 2 MB then. Those of 44101 to 16000 Hz take more than a resampler keeps, and to
+compute them again and again takes a tenth of a processor."""
 
 STREAM_KEYS = ("task", "rate", "format", "channels", "mix", "max_attenuation", "token")
 FILE_KEYS = ("mix", "max_attenuation", "token")
@@ -42,6 +47,28 @@ def raw_of(query: Mapping[str, str]) -> Raw:
         whole(query, "rate", 16000, LOWEST_RATE, HIGHEST_RATE),
         whole(query, "channels", 1, 1, MOST_CHANNELS),
     )
+
+
+def check_rate(sample_rate: int, model_rate: int) -> None:
+    """Check that a stream's rate and the model's, in Hz, have a ratio of small numbers.
+
+    Raises:
+        InputError: they have not; the message has the nearest rate that is taken.
+    """
+    if _has_short_period(sample_rate, model_rate):
+        return
+    around = (sample_rate + sign * distance for distance in range(1, HIGHEST_RATE) for sign in (-1, 1))
+    taken = (
+        rate for rate in around if LOWEST_RATE <= rate <= HIGHEST_RATE and _has_short_period(rate, model_rate)
+    )
+    raise InputError(
+        f"{sample_rate} Hz has no ratio of small numbers to the model's {model_rate} Hz:"
+        f" take {next(taken, model_rate)} Hz"
+    )
+
+
+def _has_short_period(sample_rate: int, model_rate: int) -> bool:
+    return max(sample_rate, model_rate) <= LONGEST_PERIOD * math.gcd(sample_rate, model_rate)
 
 
 def settings_of(values: Mapping[str, object], settings: Settings) -> Settings:

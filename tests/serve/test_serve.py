@@ -137,6 +137,8 @@ def refusal(stream: ClientConnection) -> tuple[int, str]:
         ("?rate=0", 1008, "rate is a whole number from 4000 to 192000"),
         ("?rate=16000.5", 1008, "rate is a whole number"),
         ("?rate=%D9%A3%D9%A3%D9%A3%D9%A3%D9%A3", 1008, "rate is a whole number"),
+        ("?rate=44101", 1008, "no ratio of small numbers to the model's 16000 Hz: take 44100 Hz"),
+        ("?rate=191999", 1008, "take 192000 Hz"),
         ("?channels=99", 1008, "channels is a whole number from 1 to 8"),
         ("?format=mp3", 1008, "no sample format 'mp3'"),
         ("?format=../../etc/passwd", 1008, "no sample format"),

@@ -1,0 +1,27 @@
+"""Parameters of requests: which sample rates a stream may have."""
+
+from __future__ import annotations
+
+import pytest
+
+from audiotool.errors import InputError
+from audiotool.serve.requests import check_rate
+
+COMMON = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 37800, 44100, 48000, 88200, 96000, 176400, 192000)
+
+
+@pytest.mark.parametrize("model_rate", [16000, 22050, 24000, 44100, 48000])
+def test_common_rates_are_taken(model_rate: int) -> None:
+    for rate in COMMON:
+        check_rate(rate, model_rate)
+
+
+@pytest.mark.parametrize(
+    ("rate", "model_rate", "near"),
+    [(44101, 16000, 44100), (44101, 48000, 44100), (4001, 16000, 4000), (16000, 10007, 20014)],
+)
+def test_a_rate_without_a_small_ratio_is_told_the_nearest_with_one(
+    rate: int, model_rate: int, near: int
+) -> None:
+    with pytest.raises(InputError, match=f"the model's {model_rate} Hz: take {near} Hz"):
+        check_rate(rate, model_rate)
