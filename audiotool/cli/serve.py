@@ -99,6 +99,7 @@ def serve(
     import uvicorn
 
     from audiotool.serve.app import Limits, Server
+    from audiotool.serve.connections import configuration
     from audiotool.serve.listen import listen
     from audiotool.serve.service import Service
 
@@ -110,16 +111,7 @@ def serve(
     say(f"listening on {place} for {pipeline.task}")
     if as_json:
         write_document("serve", address=place, task=pipeline.task, capacity=capacity)
-    config = uvicorn.Config(
-        server.app(),
-        log_level="warning",
-        ws="websockets-sansio",
-        ws_max_size=1 << 20,
-        ws_per_message_deflate=False,  # to pack samples takes longer than to clean them
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
-    uvicorn.Server(config).run([listener])
+    uvicorn.Server(configuration(server.app())).run([listener])
 
 
 def _load(name: str, device: str, engine: EngineKind, threads: int) -> Pipeline:

@@ -14,6 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 
 import audiotool
 from audiotool.serve.app import Limits, Server
+from audiotool.serve.connections import configuration
 from audiotool.serve.listen import listen
 from audiotool.serve.service import Service
 from kit.patience import PATIENCE, wait_until
@@ -44,10 +45,7 @@ class Running:
     async def _serve(self) -> None:
         self.service = Service(audiotool.load("denoise-tiny-16k"), self._capacity)
         app = Server(self.service, **self._options).app()
-        config = uvicorn.Config(
-            app, log_level="error", ws="websockets-sansio", ws_max_size=1 << 20, ws_per_message_deflate=False
-        )
-        self.server = uvicorn.Server(config)
+        self.server = uvicorn.Server(configuration(app))
         self._started.set()
         await self.server.serve([self.listener])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import socket
 import threading
@@ -19,6 +20,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
+import uvicorn
 from kit.server import Running, drops_connections
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
@@ -272,6 +274,37 @@ def test_a_client_that_reads_nothing_is_left_after_a_while(monkeypatch: pytest.M
         running.stop()
 
 
+def test_a_client_that_is_held_back_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server reads nothing from it, so no answer to a ping either."""
+    wait = threading.Event()
+
+    def held_back(service: Service, work: Any) -> list[bytes]:
+        assert wait.wait(PATIENCE)
+        return round_of(service, work)
+
+    round_of = Service._round
+    monkeypatch.setattr(Service, "_round", held_back)
+    # Whoever wants pings gets many.
+    brief = functools.partial(uvicorn.Config, ws_ping_interval=0.1, ws_ping_timeout=0.1)
+    monkeypatch.setattr(uvicorn, "Config", brief)
+    running = Running()
+    x = pcm(2.5)
+    try:
+        with running.stream() as stream:
+            hello = stream.recv(PATIENCE)
+            for n in range(0, len(x), 4000):
+                stream.send(x[n : n + 4000].tobytes())
+            threading.Timer(0.3, wait.set).start()
+            stream.send(json.dumps({"type": "end"}))
+            answer = b""
+            while isinstance(message := stream.recv(PATIENCE), bytes):
+                answer += message
+        assert json.loads(hello)["type"] == "hello"
+        assert len(answer) == 2 * len(x)
+    finally:
+        running.stop()
+
+
 def test_a_silent_client_is_closed_after_a_while() -> None:
     running = Running(limits=Limits(idle_seconds=0.3))
     try:
@@ -400,7 +433,6 @@ def test_health_has_the_number_of_streams(server: Running) -> None:
 
 
 def test_where_it_listens_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    import uvicorn
     from typer.testing import CliRunner
 
     from audiotool.cli.app import app
