@@ -25,6 +25,7 @@ from kit.server import Running, drops_connections
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
+from audiotool.serve import connections
 from audiotool.serve.app import Limits
 from audiotool.serve.service import Call, Service
 
@@ -301,6 +302,44 @@ def test_a_client_that_is_held_back_is_not_taken_for_dead(monkeypatch: pytest.Mo
                 answer += message
         assert json.loads(hello)["type"] == "hello"
         assert len(answer) == 2 * len(x)
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("part", ["", "G", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
+def test_a_connection_whose_request_does_not_come_is_closed(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Also where it has made a request before."""
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.3)
+    running = Running()
+    health = "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    try:
+        for before in ("", health):
+            with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+                client.sendall((before + part).encode())
+                assert client.makefile("rb").read().startswith(b"HTTP/1.1 200" if before else b"")
+            running.wait_until_disconnected()
+    finally:
+        running.stop()
+
+
+def test_requests_and_streams_last_longer_than_the_time_for_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
+    running = Running()
+    try:
+        with running.stream() as stream, socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n1")
+            hello = stream.recv(PATIENCE)
+            with pytest.raises(TimeoutError):
+                stream.recv(0.4)
+            client.sendall(b"2")
+            assert b" 400 " in client.recv(1000).splitlines()[0]
+            stream.send(json.dumps({"type": "end"}))
+            assert json.loads(stream.recv(PATIENCE))["type"] == "bye"
+        assert json.loads(hello)["type"] == "hello"
     finally:
         running.stop()
 
