@@ -18,16 +18,17 @@ async function start() {
   find("start").disabled = true;
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
-  const context = new AudioContext({ latencyHint: "interactive" });
+  // stop() releases the microphone of a beginning that fails, too.
+  const call = running = { media, context: null, socket: null, got: 0, missing: 0 };
+  const context = call.context = new AudioContext({ latencyHint: "interactive" });
   await context.audioWorklet.addModule("worklet.js");
   const query = new URLSearchParams({ rate: context.sampleRate, format: "f32le" });
   const token = new URLSearchParams(location.search).get("token");
   if (token) query.set("token", token);
   const address = new URL("v1/stream?" + query, location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  const socket = new WebSocket(address);
+  const socket = call.socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
-  running = { media, context, socket, sent: 0, got: 0 };
 
   const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
   const player = new AudioWorkletNode(context, "player", { processorOptions: { rate: context.sampleRate } });
@@ -37,10 +38,9 @@ async function start() {
     find("before").value = level(data);
     if (socket.readyState === WebSocket.OPEN && hello && socket.bufferedAmount < 1 << 20) {
       socket.send(data.buffer);
-      running.sent += data.length;
     }
   };
-  player.port.onmessage = ({ data }) => { running.missing = data; };
+  player.port.onmessage = ({ data }) => { call.missing = data; };
   socket.onmessage = ({ data }) => {
     if (typeof data === "string") {
       const message = JSON.parse(data);
@@ -55,12 +55,12 @@ async function start() {
       return;
     }
     const samples = new Float32Array(data);
-    running.got += samples.length;
+    call.got += samples.length;
     find("after").value = level(samples);
     player.port.postMessage(samples);
-    const seconds = (running.got / context.sampleRate).toFixed(1);
+    const seconds = (call.got / context.sampleRate).toFixed(1);
     say(`${seconds} s cleaned; the model lags by ${hello.latency_ms} ms` +
-        (running.missing ? `; gaps: ${running.missing}` : "") + ".");
+        (call.missing ? `; gaps: ${call.missing}` : "") + ".");
   };
   socket.onclose = ({ code, reason }) => stop(code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
 }
@@ -70,22 +70,23 @@ function stop(text) {
   const { media, context, socket } = running;
   running = null;
   media.getTracks().forEach((track) => track.stop());
-  context.close();
-  if (socket.readyState < WebSocket.CLOSING) socket.close();
+  if (context) context.close();
+  if (socket && socket.readyState < WebSocket.CLOSING) socket.close();
   find("start").disabled = false;
   find("stop").disabled = true;
   if (text) say(text);
 }
 
 find("start").onclick = () => start().catch((error) => {
+  const what = running ? "No sound" : "No microphone";
   stop(null);
   find("start").disabled = false;
-  say(`No microphone: ${error.message}`);
+  say(`${what}: ${error.message}`);
 });
 find("stop").onclick = () => { running.socket.send(JSON.stringify({ type: "end" })); };
 for (const id of ["bypass", "limit"]) {
   find(id).oninput = () => {
     find("limit-text").textContent = find("limit").value;
-    if (running && running.socket.readyState === WebSocket.OPEN) running.socket.send(JSON.stringify(settings()));
+    if (running?.socket?.readyState === WebSocket.OPEN) running.socket.send(JSON.stringify(settings()));
   };
 }

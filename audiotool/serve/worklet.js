@@ -22,29 +22,26 @@ class Recorder extends AudioWorkletProcessor {
 class Player extends AudioWorkletProcessor {
   constructor({ processorOptions }) {
     super();
-    this.ring = new Float32Array(processorOptions.rate * 2);
-    this.read = this.held = this.missing = 0;
+    this.ring = new Float32Array(processorOptions.rate / 2);
+    this.read = this.written = this.missing = 0; // read and written count from the beginning
     this.least = Math.round(processorOptions.rate * 0.06); // rides over what the network varies
     this.playing = false;
     this.port.onmessage = ({ data }) => {
-      for (const sample of data) {
-        if (this.held === this.ring.length) break; // a page that slept drops what is old
-        this.ring[(this.read + this.held++) % this.ring.length] = sample;
-      }
+      for (const sample of data) this.ring[this.written++ % this.ring.length] = sample;
+      // After a stall only the newest is played: what is older would delay the rest of the call.
+      if (this.written - this.read > this.ring.length) this.read = this.written - this.least;
     };
   }
   process(_, [output]) {
-    if (!this.playing && this.held >= this.least) this.playing = true;
+    if (!this.playing && this.written - this.read >= this.least) this.playing = true;
     const target = output[0];
     for (let n = 0; n < target.length && this.playing; n++) {
-      if (!this.held) {
+      if (this.read === this.written) {
         this.playing = false;
         this.port.postMessage(++this.missing);
         break;
       }
-      target[n] = this.ring[this.read];
-      this.read = (this.read + 1) % this.ring.length;
-      this.held--;
+      target[n] = this.ring[this.read++ % this.ring.length];
     }
     for (let channel = 1; channel < output.length; channel++) output[channel].set(target);
     return true;

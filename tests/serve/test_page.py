@@ -59,6 +59,30 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
         running.stop()
 
 
+def test_a_beginning_that_fails_releases_the_microphone(tmp_path: Path) -> None:
+    options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    running = Running()
+    try:
+        with Browser(tmp_path / "profile", options=options) as browser:
+            for missing in (
+                "window.AudioContext = class { constructor() { throw new Error('none'); } }",
+                "AudioWorklet.prototype.addModule = async () => { throw new Error('none'); }",
+            ):
+                browser.visit(f"http://127.0.0.1:{running.port}/")
+                browser.run(
+                    "(() => { const devices = navigator.mediaDevices;"
+                    " const open = devices.getUserMedia.bind(devices);"
+                    " devices.getUserMedia = async (wanted) => (window.taken = await open(wanted)); })()"
+                )
+                browser.run(missing)
+                browser.click("#start")
+                browser.until(f"{STATE} === 'No sound: none'")
+                assert browser.run("taken.getTracks().map((track) => track.readyState)") == ["ended"]
+                assert not browser.run("document.querySelector('#start').disabled")
+    finally:
+        running.stop()
+
+
 def test_a_browser_without_a_microphone_says_so(tmp_path: Path) -> None:
     running = Running()
     try:
