@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from audiotool import extras
+from audiotool.audio.timeline import Timeline
 from audiotool.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,15 @@ SLACK = 4096
 
 DEMUXERS = "mov,matroska,aac,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv,tta,wav,w64,ogg,caf,aiff"
 """FFmpeg's names of the formats that are tried. Playlists, which open other files and addresses, are not."""
+
+TIMED = ("MOV", "MATROSKA", "ASF", "FLV", "MPEGTS", "MPEG")
+"""Formats with timestamps of the frames. In others FFmpeg derives them from rates and numbers of frames."""
+
+CLOCKED = ("MPEGTS", "MPEG")
+"""Those that state no length: FFmpeg derives it from the first and the last timestamp."""
+
+SILENCE_FRAMES = 4096
+"""Greatest number of samples of silence that are made at a time: about a frame of a codec."""
 
 TAGS = {
     "title": "title",
@@ -122,9 +132,10 @@ class MediaFile:
         self.frames = max(0, stream.duration) if exact else 0
         self._left = self.frames or None
         self._layout = codec.layout.name
+        self._timeline = Timeline(self.samplerate, self._length()) if self.format in TIMED else None
         self._form: tuple[Any, ...] = ()
         self._resampler: Any = None
-        self._pieces = self._resampled(self._container.decode(stream))
+        self._pieces = self._placed(self._container.decode(stream))
         self._waiting = np.zeros((0, self.channels), np.float32)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
@@ -138,8 +149,8 @@ class MediaFile:
         parts, there = [self._waiting], len(self._waiting)
         try:
             while there < frames and (piece := next(self._pieces, None)) is not None:
-                parts.append(piece.to_ndarray().reshape(-1, self.channels))
-                there += len(parts[-1])
+                parts.append(piece)
+                there += len(piece)
         except Exception as error:
             raise Damaged(_reason(error)) from error
         block = np.concatenate(parts)
@@ -149,21 +160,41 @@ class MediaFile:
             self._left -= len(block)
         return block
 
-    def _resampled(self, frames: Iterator[Any]) -> Iterator[Any]:
-        """Yield frames as float, converted to the channels and the sample rate of the header."""
+    def _placed(self, frames: Iterator[Any]) -> Iterator[NDArray[np.float32]]:
+        """Yield frames as (n, channels) float32 of the header's sample rate, and silence between them."""
         import av
+        import numpy as np
 
         for frame in frames:
+            silence = 0 if self._timeline is None else self._timeline.silence_before(frame)
             form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if form != self._form:
-                if self._form:
-                    yield from self._resampler.resample(None)
+            if form != self._form or silence:
+                yield from self._converted(None)
+                if self._form not in ((), form):
                     self._warn_changed()
                 self._form = form
                 self._resampler = av.AudioResampler("flt", self._layout, self.samplerate)
-            yield from self._resampler.resample(frame)
-        if self._form:
-            yield from self._resampler.resample(None)
+            for begin in range(0, silence, SILENCE_FRAMES):
+                yield np.zeros((min(SILENCE_FRAMES, silence - begin), self.channels), np.float32)
+            yield from self._converted(frame)
+        yield from self._converted(None)
+
+    def _converted(self, frame: Any) -> Iterator[NDArray[np.float32]]:
+        """Yield a frame's samples with the header's channels and sample rate; None is the end of a form."""
+        if self._resampler is not None:
+            for piece in self._resampler.resample(frame):
+                yield piece.to_ndarray().reshape(-1, self.channels)
+
+    def _length(self) -> float | None:
+        """Return the seconds that the file lasts by its header; None where it does not say."""
+        import av
+
+        duration = self._container.duration
+        return None if duration is None or self.format in CLOCKED else duration / av.time_base
+
+    def remarks(self) -> list[str]:
+        """Return remarks for the user on the timestamps of what has been read so far."""
+        return [] if self._timeline is None else self._timeline.warnings(self._name)
 
     def _warn_changed(self) -> None:
         if not self.warnings:

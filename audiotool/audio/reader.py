@@ -225,6 +225,8 @@ class AudioReader:
             raise InputError(f"{self.name} holds no audio: {cause}")
         if self._declared is not None and self._position < self._declared - self._slack:
             self._warn_truncated(self._declared, self._position)
+        if isinstance(self._file, media.MediaFile):
+            self.warnings += self._file.remarks()
         self._note_lost()
 
     def excerpt(self, start: int, frames: int) -> NDArray[np.float32]:
