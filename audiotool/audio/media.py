@@ -72,7 +72,8 @@ class Damaged(Exception):
 class MediaFile:
     """The first sound track of a file, with the interface of a `soundfile.SoundFile` opened for reading.
 
-    Samples that a codec adds before and after a recording are left out if the container has their number.
+    Samples that a codec adds before and after a recording are left out if the container has their number. A
+    file with a picture begins where its first track does, so that its sound lies under the picture.
 
     Args:
         file: open for reading, at its beginning; it can seek, and is closed with this object.
@@ -130,9 +131,13 @@ class MediaFile:
         # A duration is exact only if the container counts it in samples.
         exact = stream.duration is not None and stream.time_base * codec.sample_rate == 1
         self.frames = max(0, stream.duration) if exact else 0
+        begin = self._begin_of_video()
+        if self.frames and begin is not None and stream.start_time is not None:
+            self.frames += max(0, round((stream.start_time * stream.time_base - begin) * codec.sample_rate))
         self._left = self.frames or None
         self._layout = codec.layout.name
-        self._timeline = Timeline(self.samplerate, self._length()) if self.format in TIMED else None
+        is_timed = self.format in TIMED
+        self._timeline = Timeline(self.samplerate, begin, self._length()) if is_timed else None
         self._form: tuple[Any, ...] = ()
         self._resampler: Any = None
         self._pieces = self._placed(self._container.decode(stream))
@@ -185,12 +190,21 @@ class MediaFile:
             for piece in self._resampler.resample(frame):
                 yield piece.to_ndarray().reshape(-1, self.channels)
 
+    def _begin_of_video(self) -> float | None:
+        """Return the time in seconds at which the first track begins; None where no track is a video."""
+        import av
+
+        start = self._container.start_time
+        if self.format not in TIMED or start is None or all(map(_is_cover, self._container.streams.video)):
+            return None
+        return float(start / av.time_base)
+
     def _length(self) -> float | None:
         """Return the seconds that the file lasts by its header; None where it does not say."""
         import av
 
         duration = self._container.duration
-        return None if duration is None or self.format in CLOCKED else duration / av.time_base
+        return None if duration is None or self.format in CLOCKED else float(duration / av.time_base)
 
     def remarks(self) -> list[str]:
         """Return remarks for the user on the timestamps of what has been read so far."""

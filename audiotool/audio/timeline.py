@@ -24,18 +24,19 @@ LONGEST_GAP_S = 10.0
 class Timeline:
     """Places the decoded frames of a track by their timestamps.
 
-    A frame is late or early by all deviations since the first one, so that small gaps count together.
+    A frame is late or early by all deviations since the beginning, so that small gaps count together.
 
     Args:
         sample_rate: Hz.
+        begin: time of the beginning in seconds; None is the first frame's.
         length: seconds that the file lasts as it states them; None where it does not.
     """
 
-    def __init__(self, sample_rate: int, length: float | None) -> None:
-        self._rate, self._length = sample_rate, length
-        self._begin: float | None = None
+    def __init__(self, sample_rate: int, begin: float | None, length: float | None) -> None:
+        self._rate, self._begin, self._length = sample_rate, begin, length
         self._position = 0.0
         self._gaps = self._silence = 0
+        self._lead_s = 0.0
         self._jump = ""
 
     def silence_before(self, frame: Any) -> int:
@@ -52,7 +53,9 @@ class Timeline:
             self._begin = time
         there = self._position / self._rate
         late = time - self._begin - there
-        if -SMALLEST_OVERLAP_S <= late <= SMALLEST_GAP_S:
+        # Before the first sample silence makes no hole: there it is exact.
+        smallest = SMALLEST_GAP_S if there else 0.0
+        if -SMALLEST_OVERLAP_S <= late <= smallest:
             return 0
         # A damaged timestamp must not become hours of silence.
         longest = LONGEST_GAP_S if self._length is None else self._length - there
@@ -61,8 +64,11 @@ class Timeline:
             self._begin += late
             return 0
         silence = round(late * self._rate)
-        self._gaps += 1
-        self._silence += silence
+        if there:
+            self._gaps += 1
+            self._silence += silence
+        else:
+            self._lead_s = late
         return silence
 
     def warnings(self, name: str) -> list[str]:
@@ -72,6 +78,10 @@ class Timeline:
             name: of the file.
         """
         found = []
+        if self._lead_s > SMALLEST_GAP_S:
+            found.append(
+                f"{name} has sound from {self._lead_s:.2f} s on: silence precedes it, as in the video"
+            )
         if self._gaps:
             gaps = "1 gap" if self._gaps == 1 else f"{self._gaps} gaps"
             filled = f"{self._silence / self._rate:.2f} s in all, {'is' if self._gaps == 1 else 'are'} filled"

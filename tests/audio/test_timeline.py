@@ -1,9 +1,10 @@
-"""The sound of media files lies where its timestamps say: gaps are silence, nothing is cut."""
+"""The sound of media files lies where its timestamps say: gaps are silence, also before its beginning."""
 
 from __future__ import annotations
 
 import io
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,19 +19,35 @@ from audiotool.audio.reader import AudioReader
 from audiotool.audio.timeline import Timeline
 
 RATE = 48000
-CODECS = {".mp4": "aac", ".mkv": "flac", ".webm": "libopus"}
+CODECS = {".mp4": "aac", ".mov": "pcm_s16le", ".mkv": "flac", ".webm": "libopus"}
 
 
-def write_parts(path: Path, parts: list[tuple[float, float]], **options: str) -> NDArray[np.float32]:
+def write_parts(
+    path: Path,
+    parts: list[tuple[float, float]],
+    picture: float | None = None,
+    options: dict[str, str] | None = None,
+) -> NDArray[np.float32]:
     """Write parts of a sound, each at its own time; return the sound, (1, time).
 
     Args:
         parts: begin in the file and length, in seconds.
+        picture: begin of a picture in seconds; None is no picture.
+        options: of the format.
     """
     sound = speech_like(sum(length for _, length in parts), RATE, 1)
-    with av.open(str(path), "w", options=options) as container:
+    with av.open(str(path), "w", options=options or {}) as container:
         stream: Any = container.add_stream(CODECS[path.suffix], rate=RATE, layout="mono")
+        film: Any = (
+            container.add_stream("mpeg4", rate=10, width=64, height=64) if picture is not None else None
+        )
         container.start_encoding()
+        for n in range(10 if film else 0):
+            image = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+            image.pts, image.time_base = round(10 * (picture or 0.0)) + n, Fraction(1, 10)
+            container.mux(film.encode(image))
+        if film:
+            container.mux(film.encode(None))
         size, done = stream.frame_size or 960, 0
         sampler = av.AudioResampler(stream.codec_context.format, "mono", RATE)
         for begin, length in parts:
@@ -101,11 +118,56 @@ def test_a_long_pause_takes_no_memory(tmp_path: Path) -> None:
 
 def test_a_pause_that_no_length_confirms(tmp_path: Path) -> None:
     """Where a file states no length, a damaged timestamp cannot be told from a pause."""
-    sound = write_parts(tmp_path / "a.mkv", [(0.0, 0.2), (3600.0, 0.2)], live="1")
+    sound = write_parts(tmp_path / "a.mkv", [(0.0, 0.2), (3600.0, 0.2)], options={"live": "1"})
     samples, warnings, _ = read_all(tmp_path / "a.mkv")
     np.testing.assert_allclose(samples, sound[0], atol=1e-4)
     (warning,) = warnings
     assert warning.startswith("FILE has timestamps that jump, first by +3599.80 s after 0.")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.mov"])
+def test_sound_that_begins_after_the_picture_is_under_it(tmp_path: Path, name: str) -> None:
+    sound = write_parts(tmp_path / name, [(0.5, 0.96)], picture=0.0, options=exact(name))[0]
+    samples, warnings, frames = read_all(tmp_path / name)
+    assert frames in (None, len(samples))
+    # The AAC begins with a frame that the coder adds.
+    (warning,) = warnings
+    assert warning.startswith(f"FILE has sound from {'0.48' if name == 'a.mp4' else '0.50'} s on: silence")
+    assert not samples[:22500].any()
+    assert share(samples[24000:70000], sound[:46000]) > 0.95
+    # The picture is what makes the difference.
+    write_parts(tmp_path / name, [(0.5, 0.96)], options=exact(name))
+    alone, warnings, frames = read_all(tmp_path / name)
+    assert (frames, warnings) == (None if frames is None else len(alone), [])
+    assert len(alone) == pytest.approx(len(samples) - 24000, abs=1024)
+
+
+def exact(name: str) -> dict[str, str]:
+    """Return options with which the muxer writes its times to the sample, where it rounds them to 1 ms."""
+    return {} if name.endswith(".mkv") else {"movie_timescale": str(RATE)}
+
+
+def test_sound_that_begins_before_the_picture_is_first(tmp_path: Path) -> None:
+    sound = write_parts(tmp_path / "a.mkv", [(0.0, 0.96)], picture=0.5)[0]
+    samples, warnings, _ = read_all(tmp_path / "a.mkv")
+    np.testing.assert_allclose(samples, sound, atol=1e-4)
+    assert warnings == []
+
+
+def test_a_cover_is_no_picture_of_a_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        sound: Any = container.add_stream("aac", rate=RATE, layout="mono")
+        cover: Any = container.add_stream("png", width=16, height=16)
+        cover.pix_fmt, cover.disposition = "rgb24", av.stream.Disposition.attached_pic
+        image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+        container.mux(cover.encode(image) + cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(speech_like(0.2, RATE, 1), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = RATE, RATE // 2
+        container.mux(sound.encode(frame) + sound.encode(None))
+    samples, warnings, _ = read_all(path)
+    assert len(samples) < 0.3 * RATE
+    assert warnings == []
 
 
 def place(timeline: Timeline, *times: float | None) -> list[int]:
@@ -115,7 +177,7 @@ def place(timeline: Timeline, *times: float | None) -> list[int]:
 
 
 def test_nothing_is_cut_where_frames_overlap() -> None:
-    timeline = Timeline(1000, length=60.0)
+    timeline = Timeline(1000, None, length=60.0)
     assert place(timeline, 5.0, 6.0, 6.5, 7.5, 8.75) == [0, 0, 0, 0, 250]
     assert timeline.warnings("FILE") == [
         "FILE has pauses: 1 gap, 0.25 s in all, is filled with silence",
@@ -125,13 +187,23 @@ def test_nothing_is_cut_where_frames_overlap() -> None:
 
 
 def test_silence_ends_with_the_stated_length() -> None:
-    timeline = Timeline(1000, length=8.0)
+    timeline = Timeline(1000, None, length=8.0)
     assert place(timeline, 0.0, 3600.0, 3601.0, None, 3607.0) == [0, 0, 0, 0, 4000]
     assert place(timeline, *(9000.0 * n for n in range(100))) == [0] * 100
 
 
+def test_a_beginning_is_placed_to_the_sample() -> None:
+    assert place(Timeline(1000, 5.0, length=60.0), 5.003, 6.01, 7.1) == [3, 0, 97]
+    assert place(Timeline(1000, 5.0, length=60.0), 4.9, 5.9) == [0, 0]
+    timeline = Timeline(1000, 5.0, length=60.0)
+    assert place(timeline, 5000.0, 5001.0) == [0, 0]
+    assert timeline.warnings("FILE")[0].startswith(
+        "FILE has timestamps that jump, first by +4995.00 s after 0.00"
+    )
+
+
 def test_a_late_frame_among_others_moves_the_rest_once() -> None:
-    timeline = Timeline(1000, length=None)
+    timeline = Timeline(1000, None, length=None)
     assert place(timeline, 0.0, 1.03, 2.0, 3.03, 4.0) == [0, 30, 0, 0, 0]
 
 
