@@ -31,6 +31,17 @@ TIMED = ("MOV", "MATROSKA", "ASF", "FLV", "MPEGTS", "MPEG")
 CLOCKED = ("MPEGTS", "MPEG")
 """Those that state no length: FFmpeg derives it from the first and the last timestamp."""
 
+SUBTYPES = {
+    "u8": "PCM_U8",
+    "s16": "PCM_16",
+    "s32": "PCM_24",
+    "s64": "PCM_32",
+    "flt": "FLOAT",
+    "dbl": "DOUBLE",
+}
+"""Formats to which lossless codings are decoded -> libsndfile's sample formats. FFmpeg decodes 24 bits to 32,
+and PyAV does not tell how many were coded."""
+
 SILENCE_FRAMES = 4096
 """Greatest number of samples of silence that are made at a time: about a frame of a codec."""
 
@@ -81,7 +92,8 @@ class MediaFile:
     Attributes:
         samplerate: Hz.
         frames: samples a channel; 0 when the container does not say.
-        format, subtype: FFmpeg's names of the container and of the coding, in capitals ("MOV", "AAC").
+        format: FFmpeg's name of the container, in capitals ("MOV").
+        subtype: libsndfile's sample format of a lossless coding ("PCM_24"), FFmpeg's name of another ("AAC").
         tracks: number of sound tracks.
         warnings: remarks for the user, on what has been read so far.
     Raises:
@@ -124,8 +136,8 @@ class MediaFile:
         self._name = name
         self.samplerate, self.channels = codec.sample_rate, codec.channels
         self.format = self._container.format.name.split(",")[0].upper()
-        self.subtype = codec.name.upper()
-        if self.format == "CAF" and self.subtype == "ALAC":
+        self.subtype = _subtype(codec)
+        if self.format == "CAF" and codec.name == "alac":
             # The last packet is as short as the recording: FFmpeg would cut it once more.
             codec.options = {"flags2": "+skip_manual"}
         # A duration is exact only if the container counts it in samples.
@@ -246,6 +258,17 @@ class MediaFile:
 def _is_cover(stream: Any) -> bool:
     """Whether a stream of images is a picture beside the sound, and no film."""
     return bool(int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE)
+
+
+def _subtype(codec: Any) -> str:
+    """Return the sample format of a lossless coding, else the name of the coding."""
+    kind = codec.codec
+    # WavPack is of both kinds: its lossy streams are decoded to the format that was coded, too.
+    if not kind.lossless or (kind.lossy and codec.name != "wavpack"):
+        return str(codec.name.upper())
+    if codec.name.startswith(("pcm_s32", "pcm_u32")):
+        return "PCM_32"
+    return SUBTYPES[codec.format.packed.name]
 
 
 def _reason(error: Exception) -> str:

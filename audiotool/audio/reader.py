@@ -51,7 +51,7 @@ class AudioInfo(NamedTuple):
         channels: 1 or more.
         frames: samples a channel, None if the header does not say.
         format: libsndfile's container ("WAV"), or FFmpeg's ("MOV").
-        subtype: libsndfile's sample format ("PCM_16"), or FFmpeg's coding ("AAC").
+        subtype: libsndfile's sample format ("PCM_16"), or FFmpeg's name of a lossy coding ("AAC").
     """
 
     sample_rate: int

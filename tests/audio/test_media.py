@@ -14,7 +14,7 @@ import soundfile
 from kit.audio import speech_like
 
 from audiotool.audio import media
-from audiotool.audio.formats import format_for
+from audiotool.audio.formats import format_for, subtype_for
 from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.errors import InputError
@@ -64,6 +64,43 @@ def test_the_header_names_the_codec(tmp_path: Path) -> None:
     assert (info.sample_rate, info.channels, info.frames) == (48000, 2, 33600)
     assert (info.format, info.subtype) == ("MOV", "AAC")
     assert probe(write_media(tmp_path / "a.aac")).frames is None
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "decoded", "wav", "flac"),
+    [
+        ("a.m4a", "alac", "s16p", "PCM_16", "PCM_16"),
+        ("a.m4a", "alac", "s32p", "PCM_24", "PCM_24"),
+        ("a.mkv", "flac", "s32", "PCM_24", "PCM_24"),
+        ("a.wv", "wavpack", "fltp", "FLOAT", "PCM_24"),
+        ("a.mov", "pcm_u8", "u8", "PCM_U8", "PCM_S8"),
+        ("a.mov", "pcm_s16be", "s16", "PCM_16", "PCM_16"),
+        ("a.mov", "pcm_s24le", "s32", "PCM_24", "PCM_24"),
+        ("a.mov", "pcm_s32le", "s32", "PCM_32", "PCM_24"),
+        ("a.mov", "pcm_f32le", "flt", "FLOAT", "PCM_24"),
+        ("a.mov", "pcm_f64le", "dbl", "DOUBLE", "PCM_24"),
+        ("a.mov", "pcm_alaw", "s16", "PCM_16", "PCM_16"),
+        ("a.m4a", "aac", "fltp", "PCM_16", "PCM_16"),
+    ],
+)
+def test_outputs_have_the_sample_format(
+    tmp_path: Path, name: str, codec: str, decoded: str, wav: str, flac: str
+) -> None:
+    path = tmp_path / name
+    samples = np.round(2**23 * speech_like(0.1, 48000, 1)) / np.float32(2**23)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=48000, layout="mono")
+        stream.codec_context.format = decoded
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        sampler = av.AudioResampler(decoded, "mono", 48000, stream.frame_size or None)
+        for piece in [*sampler.resample(frame), *sampler.resample(None), None]:
+            container.mux(stream.encode(piece))
+    kept = probe(path).subtype
+    assert subtype_for("WAV", ".wav", kept, None, 48000) == wav
+    assert subtype_for("FLAC", ".flac", kept, None, 48000) == flac
+    if wav in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE"):
+        np.testing.assert_array_equal(read(path)[0], samples)
 
 
 @pytest.mark.parametrize("size", [1, 777, 1 << 20])
