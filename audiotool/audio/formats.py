@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from pathlib import Path
 
 from audiotool.audio import media
@@ -59,24 +60,29 @@ WAVES = {"WAV", "WAVEX", "RF64"}
 MEL_ENDINGS = (".npy", ".npz", ".safetensors")
 """File name endings of mel spectrograms, see `audio.mel_file`."""
 
-MEDIA_ENDINGS = (
-    ".m4a",
-    ".m4b",
+VIDEO_ENDINGS = (
     ".mp4",
     ".m4v",
     ".mov",
     ".3gp",
     ".mkv",
-    ".mka",
     ".webm",
-    ".aac",
-    ".wma",
     ".wmv",
     ".asf",
     ".avi",
     ".flv",
     ".mpg",
     ".mpeg",
+)
+"""File name endings of videos."""
+
+MEDIA_ENDINGS = (
+    *VIDEO_ENDINGS,
+    ".m4a",
+    ".m4b",
+    ".mka",
+    ".aac",
+    ".wma",
     ".ac3",
     ".eac3",
     ".amr",
@@ -162,9 +168,18 @@ def is_output_name(path: Path) -> bool:
     return is_audio_name(path) or is_mel_name(path)
 
 
-def format_for(path: Path, asked: str | None = None) -> str:
+def is_video_name(path: str | Path) -> bool:
+    """Whether the file name's ending is one of a video's."""
+    return os.path.splitext(path)[1].lower() in VIDEO_ENDINGS
+
+
+def format_for(path: Path, asked: str | None = None, source: Path | None = None) -> str:
     """Return libsndfile's format for an output: that of the option, or that of the name's ending.
 
+    Args:
+        path: the output.
+        asked: `--format`.
+        source: the input, which the message names; None where it is not known.
     Raises:
         InputError: the name of the format or the ending is unknown.
     """
@@ -177,13 +192,13 @@ def format_for(path: Path, asked: str | None = None) -> str:
 
         if name not in soundfile.available_formats():
             if is_media_name(f"a.{asked}"):
-                raise InputError(_unwritten(f".{asked.lower()}"))
+                raise InputError(_unwritten(Path(f"OUT.{asked.lower()}"), source))
             raise InputError(
                 f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS])}"
             )
         return name
     if is_media_name(path):
-        raise InputError(f"{path}: {_unwritten(path.suffix.lower())}")
+        raise InputError(f"{path}: {_unwritten(path, source)}")
     if not is_audio_name(path):
         raise InputError(
             f"{path}: the ending '{path.suffix}' names no audio format;"
@@ -278,11 +293,22 @@ def compression_level(
     return min((high - bitrate) / (high - low), 0.999)
 
 
-def _unwritten(ending: str) -> str:
+def _unwritten(path: Path, source: Path | None) -> str:
+    """Return why a media file is not written, and what makes it of a WAV: beside a video's own picture."""
+    refused = f"{path.suffix.lower()} is read, and not written: write .wav, .flac or .mp3, and"
+    wav = path.with_suffix(".wav")
+    if source is None or source == path:
+        source = Path(f"IN{path.suffix}")
+    if not is_video_name(path) or not is_video_name(source):
+        return f"{refused} convert that, for example `ffmpeg -i {_quoted(wav)} {_quoted(path)}`"
     return (
-        f"{ending} is read, and not written: write .wav, .flac or .mp3, and convert that, for example"
-        f" `ffmpeg -i OUT.wav OUT{ending}`"
+        f"{refused} put that under the picture, for example `ffmpeg -i {_quoted(source)} -i {_quoted(wav)}"
+        f" -map 0:v -map 1:a -c:v copy {_quoted(path)}`"
     )
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _listed_endings() -> str:

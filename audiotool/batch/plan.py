@@ -252,12 +252,12 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
         outputs = tuple(_output(found, layout, layout.output, several, stem) for stem in layout.outputs.stems)
     residual = None if layout.residual is None else _output(found, layout, layout.residual, several, None)
     target = layout.outputs.target(outputs, residual, layout.format, layout.subtype, layout.bitrate)
+    for place in target.places:
+        if place != PIPE:
+            layout.outputs.check(Path(place), layout.format, layout.subtype, found.path)
     if layout.bitrate is not None:
         for output in outputs:
             layout.outputs.check_bitrate(str(output), layout.format, layout.subtype)
-    for place in target.places:
-        if place != PIPE:
-            layout.outputs.check(Path(place), layout.format, layout.subtype)
     return target
 
 

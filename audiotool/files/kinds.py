@@ -75,18 +75,22 @@ class Outputs:
         if is_audio_name(Path(f"a{ending}")):
             return ending
         try:
-            return ending_for(format_for(name, asked))
+            return ending_for(format_for(name, asked, name))
         except InputError as error:
             raise PlanError(str(error)) from error
 
-    def check(self, path: Path, asked: str | None, subtype: str | None) -> None:
+    def check(self, path: Path, asked: str | None, subtype: str | None, source: Path | None = None) -> None:
         """Check that an output's name fits its format, and that format and sample format exist.
 
+        Args:
+            path: the output.
+            asked, subtype: the user's format and sample format.
+            source: the input, for messages.
         Raises:
             PlanError: they do not; the message names those that exist.
         """
         try:
-            name = format_for(path, asked)
+            name = format_for(path, asked, source)
             problem = contradiction(path, asked)
             if problem is not None:
                 raise PlanError(problem)
@@ -151,7 +155,7 @@ class MelOutputs(Outputs):
     def ending(self, name: Path, asked: str | None) -> str:
         return MEL_ENDINGS[0] if asked is None else f".{asked.lower().lstrip('.')}"
 
-    def check(self, path: Path, asked: str | None, subtype: str | None) -> None:
+    def check(self, path: Path, asked: str | None, subtype: str | None, source: Path | None = None) -> None:
         if not is_mel_name(path):
             raise PlanError(f"{path}: a mel is written to {', '.join(MEL_ENDINGS)}")
 
