@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.named_output import named
+from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import progress, say, write
 from audiotool.errors import PlanError
 from audiotool.progress import Progress
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Manifests and training data.")
 
-MANIFEST = typer.Option("--output", "-o", help="The manifest to write (CSV).", callback=named)
+MANIFEST = typer.Option("--output", "-o", help="The manifest to write (.csv).", callback=named)
+OVERWRITE = typer.Option("--overwrite", help="Replace a manifest that exists.")
 
 
 class Kind(str, Enum):
@@ -63,12 +64,14 @@ def scan_(
     licence: Annotated[
         str, typer.Option(help="Licence of the recordings, for the list of sources.")
     ] = "unknown",
+    overwrite: Annotated[bool, OVERWRITE] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a manifest of a folder: paths, durations, rates, speakers, splits."""
     from audiotool.data.manifest import write_manifest
     from audiotool.data.scan import by_pattern, scan
 
+    _check_manifest(output, overwrite)
     group = by_pattern(speaker_pattern) if speaker_pattern is not None else None
     with _progress("scanning") as tick:
         found = scan(folder, kind.value, group, split.value, source, licence, progress=tick)
@@ -87,12 +90,14 @@ def prepare(
             help="Part of it: 28spk or 56spk, mix_clean or mix_both, mic1 or mic2.", show_default=False
         ),
     ] = None,
+    overwrite: Annotated[bool, OVERWRITE] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the unpacked folder of a public corpus, and write its manifest. Nothing is downloaded."""
     from audiotool.data.corpora.base import CORPORA
     from audiotool.data.manifest import write_manifest
 
+    _check_manifest(output, overwrite)
     chosen = CORPORA.get(corpus)
     if part is not None and part not in chosen.parts:
         raise typer.BadParameter(
@@ -163,6 +168,17 @@ def mix(
         write(one_line(str(output / "index.csv")) + "\n")
     for path in dataset.skipped:
         say(f"left out, cannot be read: {path}")
+
+
+def _check_manifest(output: Path, overwrite: bool) -> None:
+    """Check the name of a manifest before anything is read.
+
+    Raises:
+        PlanError: it does not end in .csv, or exists and is not to be replaced.
+    """
+    if output.suffix.lower() != ".csv":
+        raise PlanError(f"{output}: a manifest ends in .csv")
+    refuse_existing(output, overwrite)
 
 
 @contextmanager

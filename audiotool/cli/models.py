@@ -12,7 +12,7 @@ import typer
 
 from audiotool.audio import PIPE
 from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.named_output import named
+from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import write
 from audiotool.errors import CheckpointError, PlanError
 from audiotool.extras import require
@@ -172,8 +172,7 @@ def import_official(
         raise PlanError("--name is for imports without --output, which gives the file a place of its own")
     if output.suffix != ".safetensors":
         raise PlanError(f"{output}: a checkpoint ends in .safetensors")
-    if output.exists() and not overwrite:
-        raise PlanError(f"{output} exists: give --overwrite to replace it")
+    refuse_existing(output, overwrite)
     found, metadata = import_checkpoint(path, model, config, parse_settings(settings or []))
     output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(output, found.state_dict(), metadata)
@@ -200,8 +199,7 @@ def export(
     if output.suffix != ".onnx":
         raise PlanError(f"{output}: a graph ends in .onnx")
     for path in (output, output.with_suffix(".json")):
-        if path.exists() and not overwrite:
-            raise PlanError(f"{path} exists: give --overwrite to replace it")
+        refuse_existing(path, overwrite)
     if not output.parent.is_dir():
         raise PlanError(f"{output.parent}: no such folder")
     path = checkpoint.resolve(checkpoint.defaults().get(name, name))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.named_output import refuse_existing
 from audiotool.errors import InputError, PlanError
 
 app = typer.Typer(add_completion=False)
@@ -50,8 +51,7 @@ def plot(
 
     try:
         check_path(output)
-        if output.exists() and not overwrite:
-            raise InputError(f"{output} exists already: --overwrite replaces it")
+        refuse_existing(output, overwrite)
         tracks = tracks_to_plot(files, difference)
     except InputError as error:
         raise PlanError(str(error)) from error

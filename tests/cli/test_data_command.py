@@ -50,8 +50,10 @@ def test_scan_writes_a_manifest_and_says_what_it_holds(tmp_path: Path) -> None:
         (["scan", "none", "-o", "m.csv"], 1, "no such folder"),
         (["scan", ".", "-o", "m.csv"], 1, "no audio found"),
         (["scan", ".", "-o", "m.csv", "--kind", "music box"], 2, "music box"),
+        (["scan", ".", "-o", "m.wav"], 2, "m.wav: a manifest ends in .csv"),
         (["prepare", "voicebnk", ".", "-o", "m.csv"], 1, "did you mean 'voicebank'"),
         (["prepare", "vctk", ".", "-o", "m.csv"], 1, "wav48_silence_trimmed"),
+        (["prepare", "vctk", ".", "-o", "manifest"], 2, "manifest: a manifest ends in .csv"),
         (["prepare", "vctk", ".", "-o", "m.csv", "--part", "mic3"], 2, "mic1, mic2"),
         (["prepare", "dns", ".", "-o", "m.csv", "--part", "x"], 2, "no parts"),
         (["mix", "none.yaml", "-o", "set"], 2, "none.yaml"),
@@ -66,6 +68,22 @@ def test_bad_input_is_one_line_and_an_exit_code(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["scan", "takes"], ["prepare", "ljspeech", "takes"]])
+def test_a_manifest_that_exists_is_kept(words: list[str], tmp_path: Path) -> None:
+    wavs = tmp_path / "takes" / "wavs"
+    wavs.mkdir(parents=True)
+    soundfile.write(wavs / "LJ001-0001.wav", np.zeros(1600), 16000)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("split by hand\n")
+    refused = run("data", *words, "-o", manifest, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "exists: give --overwrite to replace it" in " ".join(refused.stderr.split())
+    assert manifest.read_text() == "split by hand\n"
+    replaced = run("data", *words, "-o", manifest, "--overwrite", cwd=tmp_path)
+    assert replaced.returncode == 0, replaced.stderr
+    assert "LJ001-0001.wav" in manifest.read_text()
 
 
 def test_mix_renders_a_recipes_test_set(tmp_path: Path) -> None:
