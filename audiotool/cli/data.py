@@ -33,6 +33,7 @@ class Kind(str, Enum):
     noise = "noise"
     music = "music"
     rir = "rir"
+    pair = "pair"
 
 
 class Split(str, Enum):
@@ -48,7 +49,29 @@ class Split(str, Enum):
 def scan_(
     folder: Annotated[Path, typer.Argument(help="A folder of audio, searched recursively.")],
     output: Annotated[Path, MANIFEST],
-    kind: Annotated[Kind, typer.Option(help="Kind of the recordings.")] = Kind.speech,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(
+            help="Kind of the recordings; speech unless given, pair with --targets.", show_default=False
+        ),
+    ] = None,
+    targets: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CLEAN",
+            help="Folder of the clean recordings, found by the same path, ending aside: rows are pairs.",
+            show_default=False,
+        ),
+    ] = None,
+    stems: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Names of several targets, with commas, in the order of the model's outputs: each is"
+            " CLEAN/NAME.STEM.wav or CLEAN/STEM/NAME.wav.",
+            show_default=False,
+        ),
+    ] = None,
     speaker_pattern: Annotated[
         str | None,
         typer.Option(
@@ -67,14 +90,26 @@ def scan_(
     overwrite: Annotated[bool, OVERWRITE] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a manifest of a folder: paths, durations, rates, speakers, splits."""
+    """Write a manifest of a folder: paths, durations, rates, speakers, splits.
+
+    audiotool data scan speech/ -o speech.csv
+    audiotool data scan noisy/ --targets clean/ -o pairs.csv
+    audiotool data scan mixtures/ --targets voices/ --stems speaker1,speaker2 -o pairs.csv
+    """
     from audiotool.data.manifest import write_manifest
+    from audiotool.data.pairs import scan_pairs
     from audiotool.data.scan import by_pattern, scan
 
     _check_manifest(output, overwrite)
+    names = [] if stems is None else [name.strip() for name in stems.split(",")]
+    _check_pairs(kind, targets, names)
     group = by_pattern(speaker_pattern) if speaker_pattern is not None else None
     with _progress("scanning") as tick:
-        found = scan(folder, kind.value, group, split.value, source, licence, progress=tick)
+        about = (group, split.value, source, licence)
+        if targets is None:
+            found = scan(folder, (kind or Kind.speech).value, *about, progress=tick)
+        else:
+            found = scan_pairs(folder, targets, names, *about, progress=tick)
     write_manifest(output, found.entries)
     _print_summary(found, output, "data scan" if as_json else "")
 
@@ -179,6 +214,20 @@ def _check_manifest(output: Path, overwrite: bool) -> None:
     if output.suffix.lower() != ".csv":
         raise PlanError(f"{output}: a manifest ends in .csv")
     refuse_existing(output, overwrite)
+
+
+def _check_pairs(kind: Kind | None, targets: Path | None, stems: list[str]) -> None:
+    """Check that the options of pairs are given together.
+
+    Raises:
+        PlanError: one is missing or of another kind, or a stem has no name or that of another.
+    """
+    if targets is None and (stems or kind is Kind.pair):
+        raise PlanError("pairs need the folder of the clean recordings: give --targets")
+    if targets is not None and kind not in (None, Kind.pair):
+        raise PlanError(f"--targets makes pairs: leave --kind {kind.value} out")
+    if "" in stems or len(set(stems)) < len(stems):
+        raise PlanError(f"--stems {','.join(stems)}: each stem has a name of its own")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from audiotool.errors import RecipeError
 
 Kind = Literal["speech", "noise", "rir", "pairs"]
 Split = Literal["train", "valid", "test"]
+SCAN_PAIRS = "audiotool data scan NOISY --targets CLEAN -o pairs.csv"
 SyntheticKind = Literal[
     "coloured", "hum", "engine", "wind", "clicks", "texture", "bursts", "water", "calls", "notes"
 ]
@@ -225,16 +226,20 @@ def _evaluation() -> MixingConfig:
 class DataConfig(Section):
     """Everything a recipe says about its data, key `data`.
 
-    `speech`, `noise`, `rir` and `pairs` name manifests (CSV) or folders; a folder is scanned, and split by
-    speaker or file. One manifest may serve several of them: rows are chosen by their `kind`. Paths are looked
-    up in `root` when it is given, else beside the recipe, else in the current folder.
+    `speech`, `noise` and `rir` name manifests (CSV) or folders; a folder is scanned, and split by speaker or
+    file. `pairs` names manifests, because a folder does not say which files are targets. One manifest may
+    serve several keys: rows are chosen by their `kind`. Paths are looked up in `root` when it is given, else
+    beside the recipe, else in the current folder.
     """
 
     root: Path | None = Field(None, description="folder that relative paths start from")
     speech: list[Path] = Field([], description="manifests or folders of clean speech")
     noise: list[Path] = Field([], description="manifests or folders of noise and music")
     rir: list[Path] = Field([], description="manifests or folders of room impulse responses")
-    pairs: list[Path] = Field([], description="manifests of recordings with their targets (data prepare)")
+    pairs: list[Path] = Field(
+        [],
+        description="manifests of noisy recordings and targets (data scan --targets, data mix, data prepare)",
+    )
     pairs_probability: Probability = Field(
         0.5, description="share of paired examples where speech is given too"
     )
@@ -284,7 +289,8 @@ class DataConfig(Section):
         Args:
             folder: folder of the recipe.
         Raises:
-            RecipeError: a manifest or folder does not exist; the message names its key.
+            RecipeError: a manifest or folder does not exist, or pairs are a folder; the message names its
+                key.
         """
         root = (_first(Path(self.root), folder) or Path(self.root).resolve()) if self.root else None
         found: dict[str, Any] = {"root": root, "cache": cache_folder(self)}
@@ -309,10 +315,16 @@ class DataConfig(Section):
         path = path.expanduser()
         place = (root / path if (root / path).exists() else None) if root else _first(path, folder)
         if place is None:
+            scan = SCAN_PAIRS if key == "pairs" else "audiotool data scan"
             where = root or f"{folder.resolve()} and {Path.cwd()}"
             raise RecipeError(
                 f"data.{key}[{index}]: no manifest or folder '{path}' in {where}: correct the path, set"
-                " data.root, or make the manifest with `audiotool data scan`"
+                f" data.root, or make the manifest with `{scan}`"
+            )
+        if key == "pairs" and place.is_dir():
+            raise RecipeError(
+                f"data.pairs[{index}]: {path} is a folder, which does not say which files are targets:"
+                f" make a manifest with `{SCAN_PAIRS}`"
             )
         return place.resolve()
 

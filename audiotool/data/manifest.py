@@ -3,7 +3,8 @@
 Columns: path (relative to the manifest's folder, or absolute), kind (speech, noise, music, rir, pair),
 speaker_or_class, sample_rate (Hz), seconds, split, source, licence; a pair has `target` too, the paths of its
 clean files joined by "|"; speech may have `bandwidth_hz`, its highest frequency
-(scripts/measure_bandwidth.py). Only `path` is required; other columns are ignored.
+(scripts/measure_bandwidth.py). Only `path` is required; other columns are ignored. The index.csv of `data
+mix` is a manifest of pairs, whose columns `noisy` and `clean` stand for `path` and `target`.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
         ) from error
     reader = csv.DictReader(io.StringIO(text))
     try:
-        if "path" not in (reader.fieldnames or ()):
+        if not {"path", "noisy"} & set(reader.fieldnames or ()):
             columns = ", ".join(reader.fieldnames or ["nothing"])[:MAX_SHOWN]
             raise InputError(
                 f"{path}: not a manifest: the first line must name the columns, `path` among them"
@@ -85,7 +86,11 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
 
 def _row(line: dict[str | None, Any]) -> dict[str, str]:
     """Return the text of each column, "" where the line is too short; cells without a column are dropped."""
-    return {name: from_csv_cell(cell or "") for name, cell in line.items() if name is not None}
+    row = {name: from_csv_cell(cell or "") for name, cell in line.items() if name is not None}
+    if "path" not in row:
+        # Of an index of `data mix`: its noisy files must not serve as speech.
+        row |= {"path": row["noisy"], "target": row.get("clean", ""), "kind": "pair"}
+    return row
 
 
 def _entry(row: dict[str, str], manifest: Path, line: int, kind: str) -> Entry:

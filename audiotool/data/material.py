@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from audiotool.data.clips import Clips, DecodedClips, FileClips, Samples
-from audiotool.data.config import AudioConfig, DataConfig, Kind, Split, cache_folder
+from audiotool.data.config import SCAN_PAIRS, AudioConfig, DataConfig, Kind, Split, cache_folder
 from audiotool.data.entry import Entry
-from audiotool.data.manifest import KINDS, read_for
+from audiotool.data.manifest import KINDS, read_manifest
+from audiotool.data.pairs import PAIR_TOLERANCE_SECONDS
 from audiotool.data.rooms import Rooms
 from audiotool.errors import InputError, RecipeError
 from audiotool.progress import Progress
 
 log = logging.getLogger(__name__)
-PAIR_TOLERANCE_SECONDS = 0.01
 
 
 class Pool:
@@ -87,8 +87,8 @@ class Pairs:
                 if difference > PAIR_TOLERANCE_SECONDS:
                     raise InputError(
                         f"{self.inputs.paths[i]} and its target {target.paths[i]} differ in length by"
-                        f" {difference:.3f} s: they are not a pair; make the manifest again with"
-                        " `audiotool data prepare`"
+                        f" {difference:.3f} s: they are not a pair; correct the files, and make"
+                        " the manifest again"
                     )
 
     def read(self, index: int, start: int, frames: int) -> tuple[Samples, Samples]:
@@ -205,7 +205,8 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
                 f"data.{kind} is empty: name a manifest (`audiotool data scan` makes one) or a folder"
             )
         return []
-    of_kind = [entry for path in manifests for entry in read_for(kind, path)]
+    rows = [entry for path in manifests for entry in read_manifest(path, KINDS[kind][0])]
+    of_kind = [e for e in rows if e.kind in KINDS[kind]]
     splits = data.splits.get(split, [split])
     of_split = [e for e in of_kind if e.split in splits]
     kept = [e for e in of_split if not e.matches(data.exclude)]
@@ -213,7 +214,7 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
     if not high and (required or kind != "rir"):
         splits_there = ", ".join(sorted({e.split for e in of_kind})) or "none"
         reasons = (
-            (of_kind, f"no row is of kind {' or '.join(KINDS[kind])}"),
+            (of_kind, _no_row(kind, {e.kind for e in rows})),
             (of_split, f"the '{split}' split is empty (rows have: {splits_there}); map it with data.splits"),
             (kept, "data.exclude leaves nothing"),
             (
@@ -228,6 +229,15 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
             "data.%s: %d recordings have less than %d Hz: left out", kind, len(kept) - len(high), minimum_rate
         )
     return high
+
+
+def _no_row(kind: Kind, there: set[str]) -> str:
+    """Return the reason where no row of the manifests is of a kind."""
+    scan = SCAN_PAIRS if kind == "pairs" else f"audiotool data scan --kind {KINDS[kind][0]}"
+    return (
+        f"no row is of kind {' or '.join(KINDS[kind])} (rows have: {', '.join(sorted(there)) or 'none'});"
+        f" correct the column kind, or make a manifest with `{scan}`"
+    )
 
 
 def _require_readable(clips: Clips, kind: str, split: str) -> None:

@@ -18,7 +18,7 @@ from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
 from audiotool.text import csv_cell
 
-COLUMNS = ("index", "seed", "noisy", "clean", "snr_db", "level_dbfs", "speech", "noise", "room")
+COLUMNS = ("index", "seed", "split", "noisy", "clean", "snr_db", "level_dbfs", "speech", "noise", "room")
 FILES = ("speech_files", "noise_files")
 
 
@@ -30,7 +30,8 @@ def write_set(
     progress: Callable[[int], None] | None = None,
     stems: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """Render examples to `noisy/00000.wav`, `clean/00000.wav` and so on, and list them in `index.csv`.
+    """Render examples to `noisy/00000.wav`, `clean/00000.wav` and so on, and list them in `index.csv`, which
+    `data.pairs` of a recipe takes as a manifest.
 
     Inputs that are no waveform (mel frames) are `.npy` files. Several stems are `clean/00000.NAME.wav` each;
     each other array of an example is written to a folder of its name, a single number to a column. 16-bit;
@@ -94,7 +95,7 @@ def _write_one(dataset: ExampleDataset, folder: Path, index: int, stems: Sequenc
     arrays = {k: v.numpy() for k, v in example.items()}
     rate = dataset.example.audio.sample_rate
     length = arrays["target"].shape[-1]
-    row: dict[str, Any] = {"index": index, "seed": dataset.seed}
+    row: dict[str, Any] = {"index": index, "seed": dataset.seed, "split": dataset.split}
     folders = {"input": "noisy", "target": "clean"}
     for name, array in arrays.items():
         place = folders.get(name, name)

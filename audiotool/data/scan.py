@@ -39,6 +39,12 @@ class Scan:
     unreadable: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def assign(self, split: Assignment) -> None:
+        """Assign a split to each entry, as `assign_splits`; a note tells of an uneven one."""
+        self.entries = assign_splits(self.entries, split)
+        if split == "auto":
+            self.notes += uneven_splits(self.entries)
+
 
 def scan(
     folder: Path,
@@ -88,9 +94,7 @@ def scan(
             iter(result.unreadable.values()), "no file's name ends like audio (.wav, .flac, .ogg, ...)"
         )
         raise InputError(f"{folder}: no audio found: {reason}{media_hint(folder)}")
-    result.entries = assign_splits(result.entries, split)
-    if split == "auto":
-        result.notes += uneven_splits(result.entries)
+    result.assign(split)
     return result
 
 

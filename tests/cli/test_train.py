@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import yaml
+from kit.audio import write_speech
+from kit.docs import shell_lines
 from kit.patience import PATIENCE
 from typer.testing import CliRunner, Result
 
@@ -77,6 +84,30 @@ def test_train_with_a_loader_process_then_denoise(small: Path, tmp_path: Path) -
         *("--set", "train.steps=1", "--set", "freeze=['encoder.*']"),
     )
     assert tuned.returncode == 0, tuned.stderr
+
+
+def test_pairs_as_the_guide_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for n in range(3):
+        noise = 0.02 * np.random.default_rng(n).normal(size=8000)
+        clean, _ = soundfile.read(write_speech(tmp_path / "clean" / f"{n}.wav", 0.5))
+        (tmp_path / "noisy").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "noisy" / f"{n}.flac", clean + noise, 16000)
+    shutil.copy("noisy/0.flac", "in.wav")
+    lines = [
+        line for line in shell_lines("docs/guides/training.md") if re.search("pairs.csv|runs/pairs", line)
+    ]
+    scan, train, denoise = (shlex.split(line)[1:] for line in lines)
+    assert typed(*scan).exit_code == 0
+    small = ("train.steps=1", "train.batch_size=1", "audio.segment_seconds=0.5")
+    unscored = ("validation.count=1", "validation.metrics=[]")
+    quick = [word for value in (*small, *unscored) for word in ("--set", value)]
+    done = run(*train, *quick, "--device", "cpu", "--threads", "1")
+    assert done.returncode == 0, done.stderr
+    found = typed(*denoise)
+    assert found.exit_code == 0, found.output
+    assert soundfile.info("out.wav").frames == 8000
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from kit.tones import RATE, dataset, plain
 
 from audiotool.data.dataset import render
 from audiotool.data.mixed_set import write_set
-from audiotool.errors import InputError
+from audiotool.errors import InputError, RecipeError
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -41,6 +41,21 @@ def test_processes_do_not_matter(corpus: Path, tmp_path: Path) -> None:
         assert float(row["snr_db"]) == facts["snr_db"]
         assert (tmp_path / "one" / row["speech_files"].split("|")[0]).is_file()
         assert row["seed"] == "0"
+
+
+def test_the_index_is_a_manifest_of_pairs(corpus: Path, tmp_path: Path) -> None:
+    mixed = dataset(corpus)
+    write_set(mixed, tmp_path / "set", range(3))
+    index = tmp_path / "set" / "index.csv"
+    again = dataset(index, speech=[], noise=[], pairs=[index])
+    assert len(again.example.material.pairs.usable) == 3  # type: ignore[union-attr]
+    for key in ("input", "target"):
+        assert (again[0][key] - mixed[0][key]).abs().max() <= 1 / 32768
+    # The split is that of the recordings, and noisy files are no speech.
+    with pytest.raises(RecipeError, match=r"'train' split is empty \(rows have: valid\)"):
+        dataset(index, split="train", speech=[], noise=[], pairs=[index])
+    with pytest.raises(RecipeError, match=r"no row is of kind speech \(rows have: pair\)"):
+        dataset(index)
 
 
 def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path) -> None:

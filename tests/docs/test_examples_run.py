@@ -48,6 +48,7 @@ ENDS_WITH_ONE = "--fail-under"
 
 FOLDERS = {
     *("recordings", "takes", "truth", "clean", "noisy", "cleaned", "out", "archive", "speech", "noise"),
+    *("mixtures", "voices"),
     *("TEST/noisy", "TEST/clean"),
 }
 OUTPUTS = ("-o", "--report", "--plot")
@@ -119,7 +120,7 @@ def provide(path: Path) -> None:
     elif path.as_posix() in FOLDERS:
         # In speech for training the folder is the speaker. Two voices have a reference each.
         voices = [f"{name}.speaker{n}" for name in "ab" for n in (1, 2)]
-        names = {"speech": ["1/a", "2/a"], "clean": ["a", "b", *voices]}
+        names = {"speech": ["1/a", "2/a"], "clean": ["a", "b", *voices], "voices": voices}
         for name in names.get(path.name, ["a", "b"]):
             recording = write_speech(path / f"{name}.wav", 0.6)
             if path.name in ("noisy", "recordings", "out"):

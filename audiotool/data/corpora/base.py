@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from audiotool.data.entry import Entry
+from audiotool.data.pairs import mismatch
 from audiotool.data.scan import Scan, scan
 from audiotool.discovery import Catalogue
 from audiotool.errors import InputError
@@ -69,7 +70,8 @@ class Corpus(ABC):
                     raise InputError(
                         f"{entry.path} has no readable partner {folder / relative}: unpack the corpus again"
                     )
-                _check_match(entry, there[relative])
+                if reason := mismatch(entry, there[relative]):
+                    raise InputError(reason)
             paths = tuple(there[relative].path for there in partners)
             entries.append(replace(entry, targets=paths, split=split))
         for folder, there in zip(targets, partners, strict=True):
@@ -85,19 +87,6 @@ class Corpus(ABC):
 def _name_in(folder: Path, entry: Entry) -> str:
     """Return the relative path that the partners of a file have too."""
     return composed(entry.path.relative_to(folder.resolve()).as_posix())
-
-
-def _check_match(entry: Entry, target: Entry) -> None:
-    if entry.sample_rate != target.sample_rate:
-        raise InputError(
-            f"{entry.path} has {entry.sample_rate} Hz, its partner {target.path} {target.sample_rate} Hz:"
-            " resample one of the folders"
-        )
-    if abs(entry.seconds - target.seconds) > 0.01:
-        raise InputError(
-            f"{entry.path} lasts {entry.seconds:.3f} s, its partner {target.path} {target.seconds:.3f} s:"
-            " they are not a pair"
-        )
 
 
 CORPORA: Catalogue[Corpus] = Catalogue("audiotool.data.corpora", Corpus, "corpus", InputError)
