@@ -69,6 +69,8 @@ class Pipeline:
         checkpoint_sha256: hash of the checkpoint's file, which states of streams hold; "" without one.
         full_band: function that opens the pipeline for recordings of more than `checkpoint.FULL_BAND_HZ`,
             called for the first of them; None where this pipeline serves all.
+        reload: picklable function that loads this pipeline again, in a process to which it is sent; None
+            where it cannot be sent.
         conditions: arguments of `Engine.start` of every stream.
 
     Any number of threads may use one pipeline, each stream in one thread at a time.
@@ -78,6 +80,7 @@ class Pipeline:
     __slots__ = (
         "__weakref__",
         "_full_band",
+        "_reload",
         "checkpoint_sha256",
         "conditions",
         "engine",
@@ -94,9 +97,11 @@ class Pipeline:
         settings: Settings | None = None,
         checkpoint_sha256: str = "",
         full_band: Callable[[], Pipeline] | None = None,
+        reload: Callable[[], Pipeline] | None = None,
         **conditions: Any,
     ) -> None:
         self.checkpoint_sha256 = checkpoint_sha256
+        self._reload = reload
         self._full_band = None if full_band is None else _once(full_band)
         self.engine = CopySynthesis(engine) if takes_mel(engine) else engine
         self.task = task
@@ -110,6 +115,15 @@ class Pipeline:
             f"<Pipeline: {self.task}{architecture} at {self.sample_rate} Hz,"
             f" {self.engine.kind} on {self.engine.device_name}>"
         )
+
+    def __reduce__(self) -> Any:
+        """Pickle what loads the pipeline again: a running model cannot be sent to another process."""
+        if self._reload is None:
+            raise StreamError(
+                "a pipeline around an engine of your own is not pickled: make one in each process, as with"
+                " multiprocessing.Pool(initializer=...)"
+            )
+        return _loaded_again, (self._reload, self.settings, self.conditions)
 
     def at(self, sample_rate: int) -> Pipeline:
         """Return the pipeline for recordings of a sample rate in Hz: this one, or that of the full band."""
@@ -486,6 +500,13 @@ def _once(function: Callable[[], Pipeline]) -> Callable[[], Pipeline]:
             return cached()
 
     return once
+
+
+def _loaded_again(load: Callable[[], Pipeline], settings: Settings, conditions: dict[str, Any]) -> Pipeline:
+    """Return a pickled pipeline in the process that unpickles it."""
+    pipeline = load()
+    pipeline.settings, pipeline.conditions = settings, conditions
+    return pipeline
 
 
 def _begin_of(metadata: checkpoint.Metadata) -> float:

@@ -86,8 +86,11 @@ def load(
     full_band = None
     if is_task and (wide := checkpoint.default_for(str(name), checkpoint.FULL_BAND_HZ + 1)) != path:
         full_band = functools.partial(load, wide, device, task, engine, threads, **asked)
+    # A path is the same file from any folder; a name is the same checkpoint on any machine.
+    again = name if is_task else checkpoint.name_of(path) or path.absolute()
+    reload = functools.partial(load, again, device, task, engine, threads)
     digest = runs.checkpoint_sha256 or checkpoint.sha256(path)
-    return Pipeline(runs, metadata.task, metadata, settings, digest, full_band)
+    return Pipeline(runs, metadata.task, metadata, settings, digest, full_band, reload)
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:

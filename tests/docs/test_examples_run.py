@@ -11,6 +11,8 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
 from kit.docs import PAGES, ROOT, shell_lines
+from kit.patience import PATIENCE
 from typer.testing import CliRunner
 
 from audiotool import checkpoint
@@ -77,6 +80,16 @@ def test_python_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for block in found:
         exec(compile(block, page, "exec"), names)
     assert names["enhanced"].shape == waveform.shape
+
+
+def test_python_blocks_that_are_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    provide(Path("recordings"))
+    blocks = PYTHON.findall((ROOT / "docs/guides/python.md").read_text(encoding="utf-8"))
+    [program] = [block for block in blocks if "__main__" in block]
+    (tmp_path / "program.py").write_text(program)
+    subprocess.run([sys.executable, "program.py"], check=True, timeout=PATIENCE)
+    assert {path.name for path in tmp_path.glob("*_enhanced.wav")} == {"a_enhanced.wav", "b_enhanced.wav"}
 
 
 def runnable(page: str) -> list[str]:
