@@ -56,7 +56,7 @@ def test_reports_of_before_are_read(tmp_path: Path) -> None:
 
 
 def test_load_takes_both_names() -> None:
-    assert audiotool.load("denoise", rehearse=False).settings.warm_up is False
+    assert audiotool.load("denoise", rehearse=False).settings.warm_up is False  # type: ignore[call-arg]
     assert audiotool.load("denoise", warm_up=False).settings.warm_up is False
     with pytest.raises(StreamError, match="did you mean 'warm_up'"):
         audiotool.load("denoise", warmup=False)

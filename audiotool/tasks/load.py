@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, StreamError
@@ -18,7 +19,33 @@ if TYPE_CHECKING:
     from audiotool.models.base import Model
     from audiotool.pipeline import Pipeline
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
+FORMER_OPTIONS = {"rehearse": "warm_up"}
+"""Options of `load` until version 0.1 -> their names since."""
+
+
+def refusing_misspelt(function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function, which refuses options that it does not have with the nearest name.
+
+    Its signature stays as it is, so that type checkers refuse them, too.
+    """
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> R:
+        for former in FORMER_OPTIONS.keys() & options.keys():
+            options[FORMER_OPTIONS[former]] = options.pop(former)
+        if wrong := next((option for option in options if option not in known), None):
+            name, all_known = function.__name__, ", ".join(known)
+            raise StreamError(f"{name} has no option '{wrong}'{nearest(wrong, known)} Known: {all_known}.")
+        return function(*args, **options)
+
+    return checked
+
+
+@refusing_misspelt
 def load(
     name: str | Path = "denoise",
     device: str = "auto",
@@ -34,7 +61,6 @@ def load(
     upper_band: bool = True,
     follow_removal: bool = True,
     warm_up: bool = True,
-    **misspelt: Any,
 ) -> Pipeline:
     """Load a pipeline.
 
@@ -60,12 +86,6 @@ def load(
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.session import Settings
 
-    # The name of `warm_up` until 0.1.
-    warm_up = misspelt.pop("rehearse", warm_up)
-    if misspelt:
-        known = [option.name for option in inspect.signature(load).parameters.values()][:-1]
-        wrong = next(iter(misspelt))
-        raise StreamError(f"load has no option '{wrong}'{nearest(wrong, known)} Known: {', '.join(known)}.")
     is_task = str(name) in TASKS
     path = checkpoint.default_for(str(name)) if is_task else checkpoint.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
