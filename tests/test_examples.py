@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,23 @@ def test_javascript_denoises_to_the_same_samples(tmp_path: Path) -> None:
     expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 1e-5
+
+
+def test_python_denoises_to_the_same_samples_in_blocks(tmp_path: Path) -> None:
+    noisy, rate = soundfile.read(ROOT / "tests/data/audio/demo/noisy.flac", dtype="float32")
+    # The end lies inside a block.
+    noisy = noisy[: SECONDS * rate + 1000]
+    soundfile.write(tmp_path / "in.wav", noisy, rate, "FLOAT")
+    model = checkpoint.default_for("denoise").with_suffix("")
+    # Its packages are numpy, soundfile and onnxruntime.
+    hide = "import sys; sys.modules.update(dict.fromkeys(('audiotool', 'torch')));"
+    script = f"{hide} import runpy; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    words = [sys.executable, "-c", script, str(ROOT / "examples" / "denoise_onnx.py"), str(model)]
+    subprocess.run([*words, "in.wav", "out.wav"], check=True, cwd=tmp_path, timeout=PATIENCE)
+    found, found_rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
+    assert (found_rate, found.shape) == (rate, expected.shape)
+    assert np.abs(found - expected).max() < 1e-5
+    soundfile.write(tmp_path / "in.wav", noisy, 8000)
+    refused = subprocess.run([*words, "in.wav", "out.wav"], capture_output=True, cwd=tmp_path, text=True)
+    assert (refused.returncode, refused.stderr) == (1, "in.wav: needs 16000 Hz and one channel\n")

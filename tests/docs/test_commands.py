@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from audiotool.cli.app import app
 
-SCRIPT = re.compile(r"\bscripts/(\w+\.py)\b")
+SCRIPT = re.compile(r"\b(?:scripts|examples)/\w+\.(?:py|mjs)\b")
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -44,4 +44,4 @@ def test_the_command_takes_what_the_page_gives_it(page: str, line: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_scripts_that_a_page_names_are_there(page: str) -> None:
     for name in SCRIPT.findall((ROOT / page).read_text(encoding="utf-8")):
-        assert (ROOT / "scripts" / name).is_file(), name
+        assert (ROOT / name).is_file(), name

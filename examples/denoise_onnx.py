@@ -1,0 +1,48 @@
+"""Denoise in Python, block by block, with nothing but onnxruntime.
+
+    pip install numpy onnxruntime soundfile
+    python denoise_onnx.py checkpoints/denoise-16k noisy.wav denoised.wav
+
+The recording is mono and has the card's sample rate. A bundled graph's weights lie in the checkpoint beside
+it; a graph that `audiotool models export` wrote holds them itself.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import soundfile
+
+HOPS = 16
+"""Hops of a block: more are faster, fewer come sooner."""
+
+model, source, target = sys.argv[1:]
+card = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
+session = onnxruntime.InferenceSession(f"{model}.onnx", providers=["CPUExecutionProvider"])
+
+# A stream begins with every state's start: one number for all of it, or nested lists.
+state = {}
+for about in card["states"]:
+    shape = [1 if size == "batch" else size for size in about["shape"]]
+    state[about["name"]] = np.broadcast_to(np.asarray(about["start"], about["type"]), shape)
+names = ["output", *(f"next_{name}" for name in state)]
+
+with soundfile.SoundFile(source) as noisy:
+    if (noisy.samplerate, noisy.channels) != (card["sample_rate"], 1):
+        sys.exit(f"{source}: needs {card['sample_rate']} Hz and one channel")
+    size = HOPS * card["hop_length"]
+    drop, left = card["delay"], noisy.frames
+    with soundfile.SoundFile(target, "w", noisy.samplerate, 1, "FLOAT", format="WAV") as denoised:
+        while left > 0:
+            # Behind the end silence brings out what is still inside.
+            block = noisy.read(size, dtype="float32", fill_value=card["drain_value"])
+            output, *after = session.run(names, {"input": block[None, None], **state})
+            state = dict(zip(state, after, strict=True))
+            # What comes before the stream's first sample is dropped.
+            samples = output[0, 0, drop:][:left]
+            drop, left = max(0, drop - size), left - len(samples)
+            denoised.write(samples)
