@@ -41,6 +41,11 @@ class Row:
         """The reasons of null scores, by column."""
         return {name: v.reason or "unknown" for name, v in self.columns().items() if v.value is None}
 
+    @property
+    def status(self) -> str:
+        """How the job ended: "done", "skipped" or "failed"; a row that was only scored is done."""
+        return "failed" if self.failed else str(self.facts.get("status", "done"))
+
     def columns(self) -> dict[str, Value]:
         """Return the scores by column: "pesq", and with a baseline "pesq_noisy" and "pesq_improvement"."""
         result: dict[str, Value] = {}

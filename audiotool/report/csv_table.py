@@ -13,7 +13,7 @@ from typing import Any
 from audiotool import text
 from audiotool.audio.formats import is_output_name
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row, column_names, metric_names, summary
+from audiotool.metrics.rows import Row, column_names, metric_names
 from audiotool.metrics.values import Value
 from audiotool.report.report import Report, Run
 
@@ -23,35 +23,39 @@ NUMBERS = (
 )
 """Names of the facts that are numbers; a CSV file does not say which of its columns are."""
 
+STATUS = "status"
+"""Name of the first column behind the scores."""
+
+Entry = dict[str, str]
+"""The cells of a line, by the names of their columns."""
+
 CONSTANTS = {"None": None, "True": True, "False": False}
 
 
 def to_csv(report: Report) -> str:
-    """Return a line a row, then a line "mean", and a line "null" with the number of rows without a score.
+    """Return a line a row: its name, scores, status, other facts, reasons and notes.
 
-    No text is a formula to a spreadsheet that separates cells at commas (`text.csv_cell`).
+    There is no line of means, because programs that read tables would take it for a file. No text is a
+    formula to a spreadsheet that separates cells at commas (`text.csv_cell`).
     """
     rows = report.rows
     columns = column_names(rows)
-    facts = list(dict.fromkeys(name for row in rows for name in row.facts))
+    # The status is in every row: it ends the scores, whose names the reader need not know.
+    facts = list(dict.fromkeys([STATUS, *(name for row in rows for name in row.facts)]))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(map(text.csv_cell, ["file", *columns, *facts, "reasons", "notes"]))
     for row in rows:
-        scores = row.columns()
+        scores, known = row.columns(), {**row.facts, STATUS: row.status}
         writer.writerow(
             [
                 text.csv_cell(row.name),
                 *(_plain(scores[c].value) if c in scores else "" for c in columns),
-                *(text.csv_cell(on_one_line(row.facts.get(f))) for f in facts),
+                *(text.csv_cell(on_one_line(known.get(f))) for f in facts),
                 text.csv_cell("; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())),
                 text.csv_cell("; ".join(row.notes)),
             ]
         )
-    found = summary(rows)
-    blank = [""] * (len(facts) + 2)
-    writer.writerow(["mean", *(_plain(found[c]["mean"]) for c in columns), *blank])
-    writer.writerow(["null", *(found[c]["null"] for c in columns), *blank])
     return text.encodable(stream.getvalue())
 
 
@@ -82,18 +86,26 @@ def read_csv(path: Path) -> Report:
         with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             lines = [[text.from_csv_cell(cell) for cell in line] for line in csv.reader(file, strict=True)]
         names, *rows = (line for line in lines if line)
-        *entries, means, nulls = (dict(zip(names, row, strict=True)) for row in rows)
-        if (means["file"], nulls["file"]) != ("mean", "null"):
-            raise ValueError("no summary")
-        metrics = [name for name, count in nulls.items() if name != "file" and count]
-        return Report([_row(entry, metrics) for entry in entries], Run(version=None), command="")
+        entries, columns = _of_files([dict(zip(names, row, strict=True)) for row in rows], names)
+        return Report([_row(entry, columns) for entry in entries], Run(version=None), command="")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (csv.Error, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no report of audiotool: give the .csv that --report wrote") from error
 
 
-def _row(entry: dict[str, str], columns: Sequence[str]) -> Row:
+def _of_files(entries: Sequence[Entry], names: Sequence[str]) -> tuple[Sequence[Entry], Sequence[str]]:
+    """Return the entries of files, and the names of the columns of scores.
+
+    Reports of 0.2 end in two lines without a status: "mean", and "null", which has a number for each score.
+    """
+    last = entries[-2:]
+    if [entry["file"] for entry in last] == ["mean", "null"] and not any(e.get(STATUS) for e in last):
+        return entries[:-2], [name for name in names[1:] if last[1][name]]
+    return entries, names[1 : names.index(STATUS)]
+
+
+def _row(entry: Entry, columns: Sequence[str]) -> Row:
     metrics = metric_names(columns)
     reasons = dict(part.split(": ", 1) for part in entry["reasons"].split("; ") if ": " in part)
 

@@ -46,10 +46,9 @@ def _table(rows: Sequence[Row], metrics: Sequence[str], facts: Sequence[str]) ->
     heads = ["file", "status", *metrics, *(FACTS[name] for name in facts)]
     lines = [_line(map(escaped, heads)), _line(["---", "---", *["---:"] * (len(heads) - 2)])]
     for row in rows:
-        status = row.facts.get("status", "failed" if row.failed else "done")
         scores = [_score(row, name) for name in metrics]
         measured = [escaped(on_one_line(row.facts.get(name))) for name in facts]
-        lines.append(_line([escaped(row.name), escaped(status), *scores, *measured]))
+        lines.append(_line([escaped(row.name), escaped(row.status), *scores, *measured]))
     if metrics and len(rows) > 1:
         found = summary(rows)
         means = [_arrow(found.get(f"{m}_noisy", {}).get("mean"), found[m]["mean"]) for m in metrics]

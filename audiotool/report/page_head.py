@@ -10,7 +10,7 @@ from datetime import datetime
 from audiotool.metrics.rows import Row, summary
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.markup import Markup, element, joined
-from audiotool.report.page_table import is_failed, number, seconds_of, status
+from audiotool.report.page_table import number, seconds_of
 from audiotool.report.report import Report
 from audiotool.report.scores import Measure
 
@@ -47,16 +47,16 @@ def head(report: Report, measures: Sequence[Measure]) -> Markup:
 def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, object, object]]:
     """Return (name, value, small text below it) of each total."""
     rows, run = report.recordings(), report.run
-    seconds = [s for row in rows if not is_failed(row) and (s := seconds_of(row)) is not None]
-    failures = sum(map(is_failed, rows))
-    skipped = sum(status(row) == "skipped" for row in rows)
+    seconds = [s for row in rows if row.status != "failed" and (s := seconds_of(row)) is not None]
+    failures = sum(row.status == "failed" for row in rows)
+    skipped = sum(row.status == "skipped" for row in rows)
     below = [f"{skipped} were there"] if skipped else []
     below += [f"{len(report.rows)} stems"] if len(rows) < len(report.rows) else []
     totals: list[tuple[str, object, object]] = [("files", len(rows), ", ".join(below))]
     if seconds:
         totals.append(("audio", _duration(math.fsum(seconds)), ""))
     totals.append(("failed", failures, ""))
-    done = [number(row.facts.get("seconds")) for row in rows if status(row) == "done"]
+    done = [number(row.facts.get("seconds")) for row in rows if row.status == "done"]
     processed = math.fsum(s for s in done if s is not None)
     if run.elapsed_s and processed:
         elapsed = f"in {_duration(run.elapsed_s)}"
@@ -101,7 +101,7 @@ def _made(report: Report) -> Markup:
 
 
 def _failures(rows: Sequence[Row]) -> Markup:
-    failed = [row for row in rows if is_failed(row)]
+    failed = [row for row in rows if row.status == "failed"]
     if not failed:
         return Markup("")
     items = [element("li", element("b", row.name), " ", _reason(row)) for row in failed]

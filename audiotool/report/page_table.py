@@ -36,16 +36,6 @@ class Column:
     changes: bool = False
 
 
-def is_failed(row: Row) -> bool:
-    """Return whether the job of a row failed."""
-    return row.failed or row.facts.get("status") == "failed"
-
-
-def status(row: Row) -> str:
-    """Return "done", "skipped" or "failed"; a row that was only scored is done."""
-    return "failed" if is_failed(row) else str(row.facts.get("status", "done"))
-
-
 def seconds_of(row: Row) -> float | None:
     """Return the length of a row's recording in seconds, if it is known."""
     clip = _clip(row, "input") or _clip(row, "output")
@@ -173,11 +163,11 @@ def _head(name: str, kind: str, hint: str, first: str, changes: bool = False) ->
 
 
 def _line(n: int, row: Row, columns: Sequence[Column]) -> Markup:
-    ending = status(row)
     opener = element(
         "button", row.name, type="button", class_="open", aria_expanded="false", title="Look and listen"
     )
     name = element("th", opener, scope="row", data_v=row.name)
+    ending = row.status
     mark = element("td", ending, class_=f"status {ending}", data_v=ending)
     cells = joined(*(column.cell(row) for column in columns))
     worse = 'class="worse"' in cells

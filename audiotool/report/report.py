@@ -76,9 +76,7 @@ class Report:
 
     def checkpoints(self) -> dict[str, str | None]:
         """Return model -> hash of the checkpoint's file, of all rows, and the run's for rows without one."""
-        made = [
-            dict(row.facts) for row in self.rows if not row.failed and row.facts.get("status") != "failed"
-        ]
+        made = [dict(row.facts) for row in self.rows if row.status != "failed"]
         if not made or not all(facts.get("model") for facts in made):
             made.insert(0, {"model": self.run.model, "checkpoint_sha256": self.run.checkpoint_sha256})
         return {str(m["model"]): m.get("checkpoint_sha256") for m in made if m.get("model")}

@@ -66,12 +66,33 @@ def test_csv(rows: list[Row], tmp_path: Path) -> None:
     text = (tmp_path / "r.CSV").read_text()
     assert text == to_csv(Report(rows))
     lines = list(csv.DictReader(text.splitlines()))
-    assert [line["file"] for line in lines] == ["a", "b, c", "mean", "null"]
+    assert [line["file"] for line in lines] == ["a", "b, c"], "no line is a mean"
     assert lines[0]["real_time_factor"] == "20.5"
+    assert lines[0]["status"] == "done"
     assert lines[1]["stoi"] == ""
     assert "stoi: the reference is silent" in lines[1]["reasons"]
-    assert lines[2]["pesq"] == "3"
-    assert lines[3]["stoi"] == "1"
+
+
+def test_csv_of_before_is_read(rows: list[Row], tmp_path: Path) -> None:
+    """It ended in means and counts of nulls, and had no status where there was none."""
+    lines = [
+        "file,pesq,pesq_noisy,pesq_improvement,wer,seconds,reasons,notes",
+        "mean,2.5,1.5,1,,0.5,wer: no words,",
+        "null,3.5,,,7,0.5,pesq_noisy: silent; pesq_improvement: silent,resampled",
+        "mean,3,1.5,1,7,,,",
+        "null,0,1,1,1,,,",
+    ]
+    (tmp_path / "r.csv").write_text("\n".join(lines))
+    found = read_csv(tmp_path / "r.csv").rows
+    assert [row.name for row in found] == ["mean", "null"]
+    assert [row.facts for row in found] == [{"seconds": 0.5}] * 2
+    assert [row.values["wer"].value for row in found] == [None, 7.0]
+    assert summary(found)["pesq"] == {"mean": 3.0, "scored": 2, "null": 0}
+    write_reports([tmp_path / "new.csv"], Report(found))
+    again = read_csv(tmp_path / "new.csv").rows
+    assert [row.columns() for row in again] == [row.columns() for row in found], "files of such names stay"
+    (tmp_path / "r.csv").write_text("file,reasons,notes\nmean,,\nnull,,\n")
+    assert read_csv(tmp_path / "r.csv").rows == []
 
 
 def test_remarks_group_metrics_by_reason(rows: list[Row]) -> None:
