@@ -87,8 +87,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="REPORT",
-            help="A .json or .csv report of another system: a second table has both, file by file; --plot"
-            " draws one over the other.",
+            help="A .json or .csv report of another system: paired differences on the files that both have,"
+            " on the screen and in reports but .csv; --plot draws one over the other.",
             show_default=False,
         ),
     ] = None,
@@ -121,6 +121,7 @@ def evaluate(
     reason. The exit code is 1 when a file could not be compared, or does not reach --fail-under. With --task
     separate, NAME.speaker1, NAME.speaker2 and so on are scored in the order that fits best.
     """
+    from audiotool.report.comparison import compare
     from audiotool.report.csv_table import curves_to_csv
     from audiotool.report.json_document import to_json
     from audiotool.report.report import Report
@@ -140,14 +141,16 @@ def evaluate(
     names += [t.metric for t in thresholds if t.metric not in names]
     try:
         check_paths(report)
-        others = _compared(plot, against, pairs, has_table=not (as_json or quiet))
+        _check_shown(plot, against, report, pairs, on_screen=as_json or not quiet)
+        others = _others(against, pairs, names)
         _check_frames(frames, names)
     except InputError as error:
         raise PlanError(str(error)) from error
     events = Events("evaluate", len(pairs)) if progress is ProgressKind.json else None
     rows = _score(pairs, names, jobs or core_count(), quiet, events)
     missed = failures(rows, thresholds)
-    found = Report(rows, started.ended(), "evaluate", missed if thresholds else None)
+    comparison = None if against is None else compare(rows, others, str(against))
+    found = Report(rows, started.ended(), "evaluate", missed if thresholds else None, comparison)
     sound = page_sound(report, report_audio, inputs_of(rows))
     with Spool(report[0].parent if report else Path()) as spool:
         if sound is not None:
@@ -161,8 +164,8 @@ def evaluate(
         from audiotool.cli.score_table import print_comparison, print_scores
 
         print_scores(rows)
-        if against is not None:
-            print_comparison(rows, others, against.name)
+        if comparison is not None:
+            print_comparison(comparison)
     if plot is not None:
         _plot(plot, rows, others, against)
     _judge(rows, missed)
@@ -187,34 +190,54 @@ def _check_frames(path: Path | None, names: Sequence[str]) -> None:
         raise InputError("--frames is for scores over time: --task separate --metrics mapss has them")
 
 
-def _compared(
-    plot: Path | None, against: Path | None, pairs: Sequence[FilePair], has_table: bool
-) -> Sequence[Row]:
-    """Return the rows of the other system, an empty sequence without one.
+def _check_shown(
+    plot: Path | None,
+    against: Path | None,
+    report: Sequence[Path],
+    pairs: Sequence[FilePair],
+    on_screen: bool,
+) -> None:
+    """Check that something shows the other system, and that the plot can be drawn.
 
     Raises:
-        InputError: nothing shows the other system, the plot cannot be written, the report not be read, it has
-            none of the files, or no pair has what is drawn.
+        InputError: nothing does, the plot cannot be written, or no pair has what is drawn.
         DependencyError: matplotlib is not installed.
     """
-    from audiotool.metrics.rows import Row, of_one_file
-    from audiotool.report.read import read_report
-
     if plot is not None:
         from audiotool.plots.figure import check_path
 
         check_path(plot)
         if against is None and not any(pair.reference and pair.noisy for pair in pairs):
             raise InputError("--plot draws scores over the input's SNR: give --reference and --noisy")
-    elif against is not None and not has_table:
+    elif against is not None and not on_screen and all(path.suffix.lower() == ".csv" for path in report):
         raise InputError(
-            "--against adds a table or a plot: leave --quiet and --json out, or give --plot FILE"
+            "--quiet hides what --against compares: leave it out, or give --plot FILE or a --report but .csv"
         )
+
+
+def _others(against: Path | None, pairs: Sequence[FilePair], names: Sequence[str]) -> Sequence[Row]:
+    """Return the rows of the other system, an empty sequence without one.
+
+    Raises:
+        InputError: the report cannot be read, has several rows of a file, or nothing in common with these
+            files and metrics.
+    """
+    from audiotool.metrics.rows import Row, of_one_file
+    from audiotool.report.merge import repeated
+    from audiotool.report.read import read_report
+    from audiotool.text import listed
+
     if against is None:
         return ()
     others = read_report(against).rows
-    if not of_one_file(others, [Row(pair.name) for pair in pairs]):
+    twice = repeated(others)
+    if twice:
+        raise InputError(f"{against.name} has several rows of {listed(twice)}: give the report of one system")
+    both = of_one_file(others, [Row(pair.name) for pair in pairs])
+    if not both:
         raise InputError(f"{against.name} has none of these files; rows are matched by their names")
+    if not any(name in other.values for other, _ in both for name in names):
+        raise InputError(f"{against.name} has none of these metrics: {', '.join(names)}")
     return others
 
 

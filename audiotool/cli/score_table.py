@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audiotool.cli.screen import console, say, show, table, write
-from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS
-from audiotool.metrics.rows import Row, of_one_file, remarks, summary
+from audiotool.metrics.rows import Row, remarks, summary
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from audiotool.report.comparison import Comparison
 
 GAP = 2
 """Number of blanks between columns."""
@@ -35,25 +36,20 @@ def print_scores(rows: Sequence[Row], to_stderr: bool = False) -> None:
         say(line)
 
 
-def print_comparison(rows: Sequence[Row], others: Sequence[Row], name: str) -> None:
-    """Print tables of another system's scores and these, of the files and metrics that both have.
+def print_comparison(comparison: Comparison) -> None:
+    """Print a line a metric, and what the columns mean.
 
-    Args:
-        name: name of the other system.
     Raises:
-        InputError: they have none in common.
-        BrokenPipeError: as `screen.write`.
+        BrokenPipeError, InputError: as `screen.write`.
     """
-    both = [
-        Row(row.name, {m: row.values[m] for m in shared}, {m: other.values[m] for m in shared})
-        for other, row in of_one_file(others, rows)
-        if (shared := [metric for metric in row.values if metric in other.values])
-    ]
-    if not both:
-        raise InputError(f"{name} has no file and metric in common with these")
-    write(f"\n{one_line(name)} → these\n")
-    for made in score_tables(both, console().width):
-        show(made)
+    from audiotool.report.comparison import HEADINGS
+
+    write(f"\n{one_line(comparison.heading)}\n")
+    made = table(*HEADINGS)
+    for cells in comparison.lines():
+        made.add_row(*cells)
+    show(made)
+    write(f"{one_line(comparison.remark)}\n")
 
 
 def score_tables(rows: Sequence[Row], width: int) -> list[Table]:

@@ -13,6 +13,7 @@ from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, metric_names, summary
 from audiotool.metrics.values import Curve, Value
+from audiotool.report.comparison import Comparison, PairedScores
 from audiotool.report.report import Report, Run
 
 FORMER_SETTINGS = {"rehearse": "warm_up"}
@@ -22,8 +23,8 @@ FORMER_SETTINGS = {"rehearse": "warm_up"}
 def to_json(report: Report) -> str:
     """Return {"run": a `Run`, "files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": …}.
 
-    The document begins with the fields of `json_output.head`, and ends with "failures" if scores had
-    thresholds.
+    The document begins with the fields of `json_output.head`, and ends with "comparison" if there is another
+    system, and "failures" if scores had thresholds.
     """
     files = [
         {
@@ -41,10 +42,12 @@ def to_json(report: Report) -> str:
         for row in report.rows
     ]
     run = {name: value for name, value in dataclasses.asdict(report.run).items() if value not in (None, {})}
-    failures = {} if report.failures is None else {"failures": list(report.failures)}
-    return json_output.document(
-        report.command, run=run, files=files, summary=summary(report.rows), **failures
-    )
+    last: dict[str, Any] = {}
+    if report.comparison is not None:
+        last["comparison"] = dataclasses.asdict(report.comparison)
+    if report.failures is not None:
+        last["failures"] = list(report.failures)
+    return json_output.document(report.command, run=run, files=files, summary=summary(report.rows), **last)
 
 
 def read_json_report(path: Path) -> Report:
@@ -60,7 +63,12 @@ def read_json_report(path: Path) -> Report:
     try:
         columns = [str(name) for name in document["summary"]]
         rows = [_row(entry, columns) for entry in document["files"]]
-        return Report(rows, _run(document.get("run", {})), str(document.get("command", "evaluate")))
+        return Report(
+            rows,
+            _run(document.get("run", {})),
+            str(document.get("command", "evaluate")),
+            comparison=_comparison(document["comparison"]) if "comparison" in document else None,
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is no report of audiotool: give the .json that --report wrote") from error
 
@@ -79,6 +87,24 @@ def _run(values: dict[str, Any]) -> Run:
 
 def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
     return {FORMER_SETTINGS.get(name, name): value for name, value in values.items()}
+
+
+def _comparison(found: Mapping[str, Any]) -> Comparison:
+    metrics = {str(name): _paired(dict(scores)) for name, scores in found["metrics"].items()}
+    counts = {name: int(found[name]) for name in ("files", "only_this", "only_other")}
+    return Comparison(against=str(found["against"]), metrics=metrics, **counts)
+
+
+def _paired(scores: dict[str, Any]) -> PairedScores:
+    ends, wins, losses = (scores[name] for name in ("interval_95", "wins", "losses"))
+    low, high = (None, None) if ends is None else map(_finite, ends)
+    return PairedScores(
+        n=int(scores["n"]),
+        **{name: _finite(scores[name]) for name in ("mean_other", "mean", "difference")},
+        interval_95=None if low is None or high is None else (low, high),
+        wins=None if wins is None else int(wins),
+        losses=None if losses is None else int(losses),
+    )
 
 
 def _row(entry: dict[str, Any], columns: list[str]) -> Row:

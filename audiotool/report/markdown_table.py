@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from audiotool import text
 from audiotool.metrics.rows import Row, summary
+from audiotool.report.comparison import HEADINGS, Comparison
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.report import Report
 
@@ -17,13 +18,14 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
 def to_markdown(report: Report) -> str:
-    """Return a heading, the facts of the run, one table with the means, and remarks."""
+    """Return a heading, the facts of the run, the comparison with another system, the table with the means, remarks."""
     rows = report.rows
     metrics = list(dict.fromkeys(name for row in rows for name in row.values))
     facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
     count = len(report.recordings())
     lines = [f"# audiotool report: {count} file{'' if count == 1 else 's'}", ""]
     lines += [f"- {name}: {escaped(on_one_line(value))}" for name, value in _known(report)]
+    lines += ["", *_comparison(report.comparison)] if report.comparison is not None else []
     lines += ["", *_table(rows, metrics, facts)] if rows else ["", "No files."]
     notes = [f"- {escaped(row.name)}: {escaped(note)}" for row in rows for note in _remarks(row)]
     lines += ["", "## Remarks", "", *notes] if notes else []
@@ -54,6 +56,13 @@ def _table(rows: Sequence[Row], metrics: Sequence[str], facts: Sequence[str]) ->
         means = [_arrow(found.get(f"{m}_noisy", {}).get("mean"), found[m]["mean"]) for m in metrics]
         lines.append(_line(["**mean**", "", *means, *[""] * len(facts)]))
     return lines
+
+
+def _comparison(found: Comparison) -> list[str]:
+    lines = [f"## {escaped(found.heading)}", "", escaped(found.remark)]
+    if found.metrics:
+        lines += ["", _line(HEADINGS), _line(["---", *["---:"] * (len(HEADINGS) - 1)])]
+    return lines + [_line(map(escaped, cells)) for cells in found.lines()]
 
 
 def _score(row: Row, metric: str) -> str:

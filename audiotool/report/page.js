@@ -167,7 +167,7 @@
   }
 
   // The panel stays as wide as what is seen of a table that is wider.
-  const scroll = $(".scroll");
+  const scroll = $("main .scroll");
   new ResizeObserver(() => scroll.style.setProperty("--view", `${scroll.clientWidth}px`)).observe(scroll);
 
   // --- Playing --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The HTML report: one page to look at and listen to, without network and without external scripts.
 
     head        command, model, totals and failures
+    comparison  another system on the same files, if there is one
     spread      a histogram of each metric
     table       one row a file; the script sorts, filters and opens rows
     data        one block of JSON a file, with its pictures and sounds; it is parsed when the row is opened
@@ -27,6 +28,7 @@ from audiotool.report.gallery import Sound
 from audiotool.report.markup import Markup, data_block, element, relative_url
 from audiotool.report.media import WAVE_ROWS, Clip
 from audiotool.report.overview import BANDS, mel
+from audiotool.report.page_comparison import comparison_section
 from audiotool.report.page_head import head, title
 from audiotool.report.page_table import table
 from audiotool.report.report import Report
@@ -140,6 +142,8 @@ def _parts(report: Report, addresses: _Addresses) -> Iterator[str]:
     )
     yield "\n<body>\n"
     yield head(report, measures)
+    if report.comparison is not None:
+        yield comparison_section(report.comparison)
     figures = [figure for m in measures if (figure := distribution(m, report.rows)) is not None]
     if figures:
         before = (element("i", class_="before"), "input") if any(row.baseline for row in report.rows) else ()

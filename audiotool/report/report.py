@@ -6,11 +6,14 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audiotool.cores import core_count
 from audiotool.metrics.rows import Row
 from audiotool.version import __version__
+
+if TYPE_CHECKING:
+    from audiotool.report.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,14 @@ class Report:
         run: facts of the run.
         command: name of the command that made the report; "" if it is not known.
         failures: scores that do not reach their threshold; None without thresholds.
+        comparison: comparison with another system; None without one.
     """
 
     rows: Sequence[Row]
     run: Run = field(default_factory=Run)
     command: str = "evaluate"
     failures: Sequence[Mapping[str, Any]] | None = None
+    comparison: Comparison | None = None
 
     def recordings(self) -> list[Row]:
         """Return one row of each recording: the stems of one have a row each."""

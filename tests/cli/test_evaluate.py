@@ -154,6 +154,43 @@ def test_thresholds_that_cannot_be_meant_exit_2(folders: Path, words: list[str],
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_two_systems_are_compared(folders: Path, tmp_path: Path) -> None:
+    other, both = tmp_path / "other.csv", tmp_path / "both.json"
+    words = ("--reference", folders / "clean", "--metrics", "si_sdr,lsd", "--against", other)
+    assert gate(folders, "--metrics", "si_sdr,snr", "--report", other, "--quiet").returncode == 0
+    done = evaluate(*words, "--estimate", folders / "noisy", "--report", both)
+    assert done.returncode == 0, done.stderr
+    assert f"This system against {other}" in done.stdout
+    found = json.loads(both.read_text())["comparison"]
+    assert (found["files"], found["only_this"], found["only_other"]) == (2, 0, 0)
+    assert list(found["metrics"]) == ["si_sdr"], "the other report has no lsd"
+    scores = found["metrics"]["si_sdr"]
+    assert scores["n"] == 1, "the silent file has no number"
+    assert scores["difference"] == pytest.approx(-20, abs=1)
+    assert (scores["wins"], scores["losses"], scores["interval_95"]) == (0, 1, None)
+    done = evaluate(*words, "--estimate", folders / "noisy", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["comparison"] == found
+
+
+def test_comparisons_that_cannot_be_meant_exit_2(folders: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    lines = ["file,pesq,status,reasons,notes", "silent,1.5,done,,", "deep/spoken,2.5,done,,"]
+    other.write_text("\n".join(lines))
+    cases: list[tuple[list[str | Path], str]] = [
+        (["--quiet", "--report", tmp_path / "new.csv"], "--quiet hides"),
+        ([], "other.csv has none of these metrics: snr"),
+    ]
+    for words, message in cases:
+        done = gate(folders, "--metrics", "snr", "--against", other, *words)
+        assert done.returncode == 2
+        assert message in done.stderr
+    other.write_text("\n".join([*lines, lines[1]]))
+    done = gate(folders, "--metrics", "pesq", "--against", other)
+    assert done.returncode == 2
+    assert "other.csv has several rows of silent: give the report of one system" in done.stderr
+
+
 def test_estimates_alone_are_scored_by_non_intrusive_metrics(folders: Path) -> None:
     pytest.importorskip("pyloudnorm")
     done = evaluate("--estimate", folders / "out", "--metrics", "loudness", "--json", "--jobs", "2")

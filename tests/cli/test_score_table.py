@@ -6,9 +6,9 @@ import pytest
 from rich.cells import cell_len
 
 from audiotool.cli.score_table import print_comparison, print_scores
-from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
+from audiotool.report.comparison import HEADINGS, compare
 
 pytestmark = pytest.mark.fast
 
@@ -55,16 +55,17 @@ def test_nulls_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert "b: no stoi: the reference is silent" in err
 
 
-def test_two_systems_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_systems_are_a_line_a_metric(capsys: pytest.CaptureFixture[str]) -> None:
     others = [
         Row(name, {"pesq": Value(score), "stoi": Value(0.5)}) for name, score in (("a", 1.5), ("b", 2.0))
     ]
     rows = [Row(f"{name}.wav", {"pesq": Value(2.5), "si_sdr": Value(9.0)}) for name in ("b", "a", "c")]
-    print_comparison(rows, others, "other.json")
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["other.json", "→", "these"] in lines
-    assert ["b.wav", "2.000", "→", "2.500"] in lines
-    assert ["a.wav", "1.500", "→", "2.500"] in lines
-    assert ["mean", "1.750", "→", "2.500"] in lines
-    with pytest.raises(InputError, match="no file and metric in common"):
-        print_comparison(rows, [Row("z", {"pesq": Value(1.0)})], "other.json")
+    print_comparison(compare(rows, others, "old/other.json"))
+    out = capsys.readouterr().out
+    lines = out.strip().splitlines()
+    assert lines[0] == "This system against old/other.json"
+    assert lines[1].split() == " ".join(HEADINGS).split()
+    assert " ".join(lines[2].split()) == "pesq ↑ MOS 2 1.750 2.500 +0.750 +0.500 to +1.000 2 0"
+    assert lines[3].startswith("2 files in both reports, 1 only here.")
+    assert len(lines) == 4
+    assert "→" not in out, "that is what a model does to its input"

@@ -1,0 +1,159 @@
+"""Compare two systems on the files that both have: paired differences of their scores.
+
+The interval is a percentile bootstrap over files: files are drawn with replacement, each with both of its
+scores (Efron, Tibshirani, An Introduction to the Bootstrap, 1993; for such sets Bisani, Ney, ICASSP 2004).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiotool.metrics.rows import Row, of_one_file
+from audiotool.report.scores import Measure, measures_of
+
+DRAWS = 5000
+"""Number of means that the bootstrap draws."""
+SEED = 0
+"""Seed of the bootstrap: the same scores have the same interval."""
+TAILS = (0.025, 0.975)
+"""Shares of the drawn means below the ends of the 95 % interval."""
+AT_ONCE = 1 << 20
+"""Greatest number of differences that are drawn at a time."""
+
+HEADINGS = ("metric", "files", "other", "this", "difference", "95 % interval", "wins", "losses")
+"""Headings of `Comparison.lines`."""
+
+
+@dataclass(frozen=True)
+class PairedScores:
+    """A metric's scores by two systems on the files for which both have a number.
+
+    Args:
+        n: number of these files.
+        mean_other, mean: mean of the other system, and of this one.
+        difference: mean of this system's scores minus the other's.
+        interval_95: lower and upper end of the difference's 95 % interval; None for a single file.
+        wins, losses: numbers of files that this system does better or worse, see `Measure.verdict`; None for
+            a metric without a direction.
+    """
+
+    n: int
+    mean_other: float
+    mean: float
+    difference: float
+    interval_95: tuple[float, float] | None
+    wins: int | None
+    losses: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same files.
+
+    Args:
+        against: path of the other system's report.
+        files: number of files that both reports have.
+        only_this, only_other: numbers of files that only one of them has.
+        metrics: scores by name of the metric; those for which no file has two numbers are left out.
+    """
+
+    against: str
+    files: int
+    only_this: int
+    only_other: int
+    metrics: Mapping[str, PairedScores]
+
+    @property
+    def heading(self) -> str:
+        """What is compared with what."""
+        return f"This system against {self.against}"
+
+    @property
+    def remark(self) -> str:
+        """The number of files, and what the columns mean."""
+        alone = ((self.only_this, "only here"), (self.only_other, "only there"))
+        counts = "".join(f", {count} {where}" for count, where in alone if count)
+        return (
+            f"{self.files} file{'' if self.files == 1 else 's'} in both reports{counts}."
+            f" Difference: this minus other; interval: paired bootstrap over files, {DRAWS} draws."
+        )
+
+    def lines(self) -> list[list[str]]:
+        """Return a line a metric, as text; the columns are `HEADINGS`."""
+        return [_line(Measure.of(name), scores) for name, scores in self.metrics.items()]
+
+
+def compare(rows: Sequence[Row], others: Sequence[Row], against: str) -> Comparison:
+    """Return the comparison of these rows with those of another system.
+
+    Args:
+        rows, others: one a file.
+        against: path of the other system's report.
+    """
+    pairs = of_one_file(others, rows)
+    metrics = {
+        measure.name: _paired(measure, np.array(numbers))
+        for measure in measures_of(rows)
+        if (numbers := _numbers(measure.name, pairs))
+    }
+    return Comparison(against, len(pairs), len(rows) - len(pairs), len(others) - len(pairs), metrics)
+
+
+def bootstrap_interval(differences: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the ends of the interval of a mean; None for a single value."""
+    count = len(differences)
+    if count < 2:
+        return None
+    generator = np.random.default_rng(SEED)
+    at_once = max(1, AT_ONCE // count)
+    means = np.concatenate(
+        [
+            differences[generator.integers(count, size=(min(at_once, DRAWS - first), count))].mean(1)
+            for first in range(0, DRAWS, at_once)
+        ]
+    )
+    low, high = np.quantile(means, TAILS)
+    return float(low), float(high)
+
+
+def _numbers(metric: str, pairs: Sequence[tuple[Row, Row]]) -> list[tuple[float, float]]:
+    """Return the scores of the other system and this one, of the files for which both have a number."""
+    values = [(o.values[metric].value, r.values[metric].value) for o, r in pairs if _has(metric, o, r)]
+    return [(other, this) for other, this in values if other is not None and this is not None]
+
+
+def _has(metric: str, *rows: Row) -> bool:
+    return all(metric in row.values for row in rows)
+
+
+def _paired(measure: Measure, numbers: NDArray[np.float64]) -> PairedScores:
+    """Return what is known of a metric's numbers, (files, 2): the other system's and this one's."""
+    differences = numbers[:, 1] - numbers[:, 0]
+    verdicts = [measure.verdict(float(difference)) for difference in differences]
+    has_direction = measure.higher_is_better is not None
+    return PairedScores(
+        n=len(numbers),
+        mean_other=float(numbers[:, 0].mean()),
+        mean=float(numbers[:, 1].mean()),
+        difference=float(differences.mean()),
+        interval_95=bootstrap_interval(differences),
+        wins=verdicts.count("better") if has_direction else None,
+        losses=verdicts.count("worse") if has_direction else None,
+    )
+
+
+def _line(measure: Measure, scores: PairedScores) -> list[str]:
+    ends = scores.interval_95
+    return [
+        measure.heading,
+        str(scores.n),
+        f"{scores.mean_other:.3f}",
+        f"{scores.mean:.3f}",
+        f"{scores.difference:+.3f}",
+        "" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}",
+        *("" if count is None else str(count) for count in (scores.wins, scores.losses)),
+    ]

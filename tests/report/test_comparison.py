@@ -1,0 +1,111 @@
+"""Two systems on the same files: paired differences, in every format that shows them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audiotool.errors import InputError
+from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
+from audiotool.report import comparison
+from audiotool.report.comparison import Comparison, bootstrap_interval, compare
+from audiotool.report.json_document import read_json_report
+from audiotool.report.report import Report
+from audiotool.report.write import write_reports
+
+pytestmark = pytest.mark.fast
+
+OTHERS = [
+    Row("a", {"pesq": Value(1.5), "lsd": Value(2.0), "loudness": Value(-20.0)}),
+    Row("b.wav", {"pesq": Value(2.0), "lsd": Value(3.0), "loudness": Value(-21.0)}),
+    Row("c", {"pesq": Value(None, "silent"), "lsd": Value(1.0)}),
+    Row("only there", {"pesq": Value(4.5)}),
+]
+ROWS = [
+    Row("b", {"pesq": Value(2.5), "lsd": Value(3.0001), "loudness": Value(-20.0), "stoi": Value(0.9)}),
+    Row("a.wav", {"pesq": Value(1.0), "lsd": Value(1.0), "loudness": Value(-20.0), "stoi": Value(0.8)}),
+    Row("c", {"pesq": Value(3.0), "lsd": Value(2.0)}),
+    Row("d", {"pesq": Value(1.0)}),
+    Row("e", {"pesq": Value(1.0)}),
+]
+
+
+@pytest.fixture
+def found() -> Comparison:
+    return compare(ROWS, OTHERS, "old/other.json")
+
+
+def test_files_are_paired_by_their_names(found: Comparison) -> None:
+    assert (found.against, found.files, found.only_this, found.only_other) == ("old/other.json", 3, 2, 1)
+    assert list(found.metrics) == ["pesq", "lsd", "loudness"], "of stoi no file has two numbers"
+    pesq, lsd, loudness = found.metrics.values()
+    assert (pesq.n, pesq.mean_other, pesq.mean, pesq.difference) == (2, 1.75, 1.75, 0.0)
+    assert (pesq.wins, pesq.losses) == (1, 1)
+    assert lsd.n == 3
+    assert lsd.difference == pytest.approx(0.0, abs=1e-4)
+    assert (lsd.wins, lsd.losses) == (1, 1), "less is better, and three equal decimals are a tie"
+    assert (loudness.n, loudness.difference, loudness.wins, loudness.losses) == (2, 0.5, None, None)
+
+
+def test_the_interval_is_that_of_a_paired_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(1).normal(0.3, 0.5, 200)
+    interval = bootstrap_interval(values)
+    assert interval is not None
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert interval == pytest.approx((values.mean() - half, values.mean() + half), abs=0.008)
+    assert bootstrap_interval(values) == interval, "the seed is fixed"
+    monkeypatch.setattr(comparison, "AT_ONCE", 1000)
+    assert bootstrap_interval(values) == interval, "drawn in blocks"
+    assert bootstrap_interval(values[:1]) is None
+    assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
+
+
+def test_every_format_shows_it_and_json_keeps_it(found: Comparison, tmp_path: Path) -> None:
+    found = compare(ROWS, OTHERS, "<b>|other|.json")
+    report = Report(ROWS, comparison=found)
+    write_reports([tmp_path / f"r.{ending}" for ending in ("json", "md", "html")], report)
+    document = json.loads((tmp_path / "r.json").read_text())["comparison"]
+    assert document["against"] == "<b>|other|.json"
+    assert document["metrics"]["loudness"] == {
+        "n": 2,
+        "mean_other": -20.5,
+        "mean": -20.0,
+        "difference": 0.5,
+        "interval_95": [0.0, 1.0],
+        "wins": None,
+        "losses": None,
+    }
+    assert read_json_report(tmp_path / "r.json").comparison == found
+    text = (tmp_path / "r.md").read_text()
+    assert "## This system against \\<b\\>\\|other\\|.json" in text
+    assert "3 files in both reports, 2 only here, 1 only there." in text
+    assert "| pesq ↑ MOS | 2 | 1.750 | 1.750 | +0.000 | -0.500 to +0.500 | 1 | 1 |" in text
+    page = (tmp_path / "r.html").read_text()
+    assert "This system against &lt;b&gt;|other|.json" in page
+    assert "<td>-0.500 to +0.500</td>" in page
+
+
+def test_one_file_and_no_numbers_make_reports(tmp_path: Path) -> None:
+    for rows in (ROWS[:1], [Row("a", {"pesq": Value(None, "silent")})]):
+        found = compare(rows, OTHERS, "other.csv")
+        write_reports([tmp_path / f"r.{e}" for e in ("json", "md", "html")], Report(rows, comparison=found))
+        assert read_json_report(tmp_path / "r.json").comparison == found
+        assert "1 file in both reports" in (tmp_path / "r.md").read_text()
+    assert found.metrics == {}
+
+
+@pytest.mark.parametrize("interval", ["[0.1]", "3", '["a", "b"]', "[NaN, 1]"])
+def test_comparisons_that_are_none_are_refused(tmp_path: Path, interval: str) -> None:
+    scores = f'{{"n": 1, "mean": 1, "mean_other": 1, "difference": 0, "interval_95": {interval}'
+    metrics = f'{{"pesq": {scores}, "wins": 1, "losses": 0}}}}'
+    counts = '"against": "x", "files": 1, "only_this": 0, "only_other": 0'
+    document = f'{{"files": [], "summary": {{}}, "comparison": {{{counts}, "metrics": {metrics}}}}}'
+    (tmp_path / "r.json").write_text(document)
+    with pytest.raises(InputError, match="is no report"):
+        read_json_report(tmp_path / "r.json")
+    (tmp_path / "r.json").write_text(document.replace(interval, "[0, 1]"))
+    assert read_json_report(tmp_path / "r.json").comparison is not None
