@@ -125,7 +125,10 @@ def merge(
     twice = repeated(whole.rows)
     if twice:
         verb = "has" if len(twice) == 1 else "have"
-        say(f"{listed(twice)} {verb} several rows, which all count in the means")
+        say(
+            f"{listed(twice)} {verb} several rows, which all count in the means; `report` tells them apart."
+            " To compare two systems: audiotool evaluate --against"
+        )
     if as_json:
         paths = [str(path) for path in output]
         write_document("report merge", output=paths, rows=len(whole.rows), missing=missing, repeated=twice)

@@ -11,14 +11,20 @@ from audiotool.report.comparison import HEADINGS, Comparison
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.report import Report
 
-FACTS = {"seconds": "seconds", "real_time_factor": "x real time", "peak": "peak", "limited": "limited"}
+FACTS = {
+    "report": "report",
+    "seconds": "seconds",
+    "real_time_factor": "x real time",
+    "peak": "peak",
+    "limited": "limited",
+}
 """Facts that have columns -> their headings."""
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
 def to_markdown(report: Report) -> str:
-    """Return a heading, the facts of the run, the comparison with another system, the table with the means, remarks."""
+    """Return a heading, the facts of the run, a comparison, the table with the means, and remarks."""
     rows = report.rows
     metrics = list(dict.fromkeys(name for row in rows for name in row.values))
     facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]

@@ -19,13 +19,19 @@ _SHARD = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
 def merged(paths: Sequence[Path]) -> Report:
     """Return a report of all rows, in the order of the reports; means are computed when it is written.
 
-    Facts of the run that all reports share are kept.
+    Facts of the run that all reports share are kept. If several rows are of one file, as in the reports of
+    two systems, every row says which report it comes from.
 
     Raises:
         InputError: one of the files cannot be read or is no report.
     """
     reports = [read_report(path) for path in paths]
     rows = [row for report in reports for row in report.rows]
+    if repeated(rows):
+        for path, report in zip(paths, reports, strict=True):
+            for row in report.rows:
+                # A report that was merged before has named its own.
+                row.facts.setdefault("report", str(path))
     return Report(rows, _common([report.run for report in reports]), reports[0].command or "report merge")
 
 

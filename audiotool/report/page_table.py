@@ -19,7 +19,7 @@ Cell = Callable[[Row], Markup]
 
 @dataclass(frozen=True)
 class Column:
-    """A column that is sorted by numbers.
+    """A column that the script sorts.
 
     Args:
         head: heading.
@@ -27,6 +27,7 @@ class Column:
         hint: tooltip of the heading.
         first: direction of the first sort, which brings the worst rows to the top.
         changes: whether it can also be sorted by the change.
+        kind: "number" or "text".
     """
 
     head: str
@@ -34,6 +35,7 @@ class Column:
     hint: str
     first: str = "descending"
     changes: bool = False
+    kind: str = "number"
 
 
 def seconds_of(row: Row) -> float | None:
@@ -50,7 +52,7 @@ def table(rows: Sequence[Row], measures: Sequence[Measure]) -> Markup:
         _head("file", "text", "Name", "ascending"),
         _head("status", "text", "How it ended", "descending"),
     ]
-    heads += [_head(c.head, "number", c.hint, c.first, c.changes) for c in columns]
+    heads += [_head(c.head, c.kind, c.hint, c.first, c.changes) for c in columns]
     lines = [_line(n, row, columns) for n, row in enumerate(rows)]
     head = element("thead", element("tr", *heads))
     caption = element("caption", "Files", class_="hidden")
@@ -60,6 +62,7 @@ def table(rows: Sequence[Row], measures: Sequence[Measure]) -> Markup:
 def columns_for(measures: Sequence[Measure]) -> list[Column]:
     """Return the columns: facts of the recording, scores, levels, and facts of the job."""
     return [
+        Column("report", _report, "Report that the row comes from", "ascending", kind="text"),
         Column("length", lambda row: _plain(seconds_of(row), _clock), "Length of the recording"),
         Column("kHz", lambda row: _fact(row, "sample_rate", 1000), "Sample rate"),
         Column("ch", lambda row: _fact(row, "channels"), "Channels"),
@@ -114,6 +117,11 @@ def _change(
         data_v=f"{after:.6g}",
         data_d=f"{change:.6g}",
     )
+
+
+def _report(row: Row) -> Markup:
+    found = row.facts.get("report")
+    return element("td") if found is None else element("td", found, data_v=found)
 
 
 def _levels(row: Row) -> Markup:

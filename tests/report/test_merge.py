@@ -94,11 +94,25 @@ def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
     # The reports of two systems, say: their scores would become one mean.
     for name, score in (("one", 2.0), ("other", 3.0)):
         write_reports([tmp_path / f"{name}.json"], Report([Row("a.wav", {"pesq": Value(score)})]))
+    write_reports([tmp_path / "alone.json"], Report([Row("c.wav")]))
     words = ["report", "merge", str(tmp_path / "one.json"), str(tmp_path / "other.json"), "-o"]
     done = CliRunner().invoke(app, [*words, str(tmp_path / "all.json"), "--json"])
     assert done.exit_code == 0
     assert json.loads(done.stdout)["repeated"] == ["a.wav"]
     assert "a.wav has several rows" in done.stderr
+    assert "evaluate --against" in done.stderr
+    reports = [str(tmp_path / f"{name}.json") for name in ("one", "other")]
+    assert [row.facts["report"] for row in read_report(tmp_path / "all.json").rows] == reports
+    write_reports([tmp_path / "third.json"], Report([Row("b.wav"), Row("a.wav")]))
+    outputs = [str(tmp_path / f"more{ending}") for ending in FORMATS]
+    again = [str(tmp_path / f"{name}.json") for name in ("all", "third")]
+    again += [word for output in outputs for word in ("-o", output)]
+    assert CliRunner().invoke(app, ["report", "merge", *again]).exit_code == 0
+    sources = [*reports, *[str(tmp_path / "third.json")] * 2]
+    assert [row.facts["report"] for row in read_report(tmp_path / "more.csv").rows] == sources
+    assert "| a.wav | done | 2 | " in (tmp_path / "more.md").read_text()
+    assert all((tmp_path / f"more.{ending}").read_text().count("other.json") for ending in ("md", "html"))
+    assert "report" not in merged([tmp_path / "one.json", tmp_path / "alone.json"]).rows[0].facts
     alone = CliRunner().invoke(app, [*words[:3], "-o", str(tmp_path / "b.json"), "--json"])
     assert json.loads(alone.stdout)["repeated"] == []
     assert "several rows" not in alone.stderr
