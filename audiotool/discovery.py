@@ -128,6 +128,10 @@ class Catalogue(Generic[T]):
         """Return (name, package and version) of the classes of other packages; nothing is imported."""
         return [(entry.name, _package(entry)) for entry in self._entries()]
 
+    def package_of(self, name: str) -> str | None:
+        """Return the package and version that a class comes from; None for the project's own."""
+        return None if self._find_builtin(name) is not None else dict(self.added()).get(name)
+
     def _entries(self) -> list[EntryPoint]:
         from importlib.metadata import entry_points
 

@@ -12,12 +12,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from audiotool.errors import DependencyError, InputError
+from audiotool.errors import AudiotoolError, DependencyError, InputError
 from audiotool.extras import explained
 from audiotool.metrics.base import METRICS, Both, Metric, Pair, Unscorable, Waveform
 from audiotool.metrics.values import Value
+from audiotool.text import one_line
 
 T = TypeVar("T")
+
+OF_LIBRARIES = (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeError)
+"""Errors of libraries on unusual signals."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +62,7 @@ def measure_all(pair: Pair, metrics: Sequence[type[Metric]]) -> dict[str, Value]
     problem = _problem(pair)
     if problem:
         return {metric.name: Value(None, problem) for metric in metrics}
-    return {metric.name: measured(partial(pair.measured, metric)) for metric in metrics}
+    return {metric.name: measured(metric, partial(pair.measured, metric)) for metric in metrics}
 
 
 def score_channels(
@@ -92,26 +96,37 @@ def mean_of_channels(each: Sequence[Mapping[str, Value]], metrics: Sequence[str]
     return result
 
 
-def measured(measure: Callable[[], float]) -> Value:
+def measured(metric: type[Metric], measure: Callable[[], float]) -> Value:
     """Call a metric; return its number, or null with the reason why there is none."""
-    number, reason = attempted(measure)
+    number, reason = attempted(metric, lambda: float(measure()))
     return Value(None, reason) if number is None else finite(number)
 
 
-def attempted(measure: Callable[[], T]) -> tuple[T | None, str]:
-    """Call a metric; return its result, or None and the reason why there is none."""
+def attempted(metric: type[Metric], measure: Callable[[], T]) -> tuple[T | None, str]:
+    """Call a metric; return its result, or None and the reason why there is none.
+
+    An error of a library on an unusual signal makes a score null and stops nothing; so does any error of a
+    metric of another package. A bug in a metric of this project is raised.
+    """
     try:
         return measure(), ""
     except (Unscorable, DependencyError) as error:
         return None, str(error)
-    except ImportError as error:
-        missing = explained(error)
-        if missing is None:
+    except AudiotoolError:
+        # The file cannot be read, for example.
+        raise
+    except Exception as error:
+        missing = explained(error) if isinstance(error, ImportError) else None
+        if missing is not None:
+            return None, str(missing)
+        reason = one_line(f"{type(error).__name__}: {error}")
+        package = METRICS.package_of(metric.name)
+        if package is not None:
+            logger.debug("metric '%s' of package %s", metric.name, package, exc_info=True)
+            return None, f"metric '{metric.name}' of package {package} failed: {reason}"
+        if not isinstance(error, OF_LIBRARIES):
             raise
-        return None, str(missing)
-    except (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeError) as error:
-        # An error of a library on an unusual signal makes this score null and stops nothing.
-        return None, f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return None, reason
 
 
 def finite(number: float) -> Value:

@@ -37,7 +37,7 @@ from audiotool.metrics.score import (
     measured,
     score_channels,
 )
-from audiotool.metrics.values import StemScore, Value
+from audiotool.metrics.values import Curve, StemScore, Value
 from audiotool.version import __version__
 
 LONG_S = 120.0
@@ -68,7 +68,8 @@ def rate_file(path: Path, metrics: Sequence[str]) -> dict[str, Value]:
 
     info = probe(path)
     recording = Recording(blocks, info.sample_rate, info.channels)
-    return {name: measured(partial(_rated, METRICS.get(name), recording)) for name in metrics}
+    found = [METRICS.get(name) for name in metrics]
+    return {metric.name: measured(metric, partial(_rated, metric, recording)) for metric in found}
 
 
 def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
@@ -130,10 +131,9 @@ def _score_together(stems: Sequence[FilePair], metrics: Sequence[str], rows: Seq
                 row.failed, row.facts["status"] = True, "failed"
     for name in metrics:
         metric = METRICS.get(name)
-        assert issubclass(metric, JointMetric)
         found: list[StemScore] | None = None
         if mixture is not None:
-            found, reason = attempted(partial(metric().rate, mixture))
+            found, reason = attempted(metric, partial(_rated_together, metric, mixture, len(rows)))
         for n, row in enumerate(rows):
             row.values[name] = Value(None, reason) if found is None else finite(found[n].value)
             if found is not None:
@@ -270,6 +270,13 @@ def _interferers(files: FilePair, reference: Waveform, sample_rate: int) -> list
 def _rated(metric: type[Metric], recording: Recording) -> float:
     assert issubclass(metric, NonIntrusiveMetric)
     return metric().rate(recording)
+
+
+def _rated_together(metric: type[Metric], mixture: Mixture, stems: int) -> list[StemScore]:
+    """Return a score of each stem, whatever a metric of another package returns for them."""
+    assert issubclass(metric, JointMetric)
+    scores = metric().rate(mixture)
+    return [StemScore(float(scores[n].value), Curve(*scores[n].curve)) for n in range(stems)]
 
 
 def places_of(files: FilePair) -> dict[str, str]:

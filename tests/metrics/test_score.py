@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -317,6 +318,53 @@ def test_a_plug_in_is_scored_in_workers_too(
         write(tmp_path / "out" / f"{name}.wav", clean)
     rows = score_many(pair_files(None, tmp_path / "out"), ["samples"], jobs=2)
     assert [row.values["samples"].value for row in rows] == [clean.shape[1]] * 2
+
+
+BUGS = {
+    "return {}['words']": "KeyError: 'words'",
+    "assert False, 'no\\nwords'": "AssertionError: no words",
+    "return None.words": "AttributeError: 'NoneType' object has no attribute 'words'",
+    "import recogniser_that_is_not_there": "ModuleNotFoundError: No module named",
+    "raise ValueError('no words')": "ValueError: no words",
+    "pass": "TypeError: float() argument must be",
+}
+"""Bodies of methods -> the reasons."""
+
+
+@pytest.mark.parametrize(("bug", "reason"), BUGS.items())
+def test_a_bug_of_a_plug_in_is_a_reason(
+    clean: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bug: str, reason: str
+) -> None:
+    sys.modules.pop("buggy_scores", None)
+    kinds = {"Metric": "measure", "NonIntrusiveMetric": "rate", "JointMetric": "rate"}
+    text = "from audiotool.metrics.base import *\n"
+    for kind, method in kinds.items():
+        text += (
+            f"class Bad{kind}({kind}):\n    name = 'bad_{kind}'\n    def {method}(self, _):\n        {bug}\n"
+        )
+    names = [f"bad_{kind}" for kind in kinds]
+    points = {name: f"buggy_scores:Bad{kind}" for name, kind in zip(names, kinds, strict=True)}
+    install_plugin(tmp_path, "buggy-scores", {"buggy_scores": text}, {"audiotool.metrics": points})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in "12":
+        write(tmp_path / "ref" / f"m.speaker{name}.wav", clean)
+    pairs = pair_files(tmp_path / "ref", tmp_path / "ref")
+    for row in score_stems(pairs, ["si_sdr", *names]):
+        assert row.values["si_sdr"].value is not None
+        assert not row.failed
+        for name in names[: 2 if bug == "pass" else 3]:
+            assert f"metric '{name}' of package buggy-scores 1.0 failed: {reason}" in row.reasons[name]
+        assert row.values[names[2]].value is None
+    sys.modules.pop("buggy_scores", None)
+
+
+def test_a_bug_of_our_own_stays_one(clean: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def buggy(*_: object) -> float:
+        raise KeyError("words")
+
+    monkeypatch.setattr(SiSdr, "measure", buggy)
+    with pytest.raises(KeyError):
+        score(clean[0], noisy(clean)[0], RATE, ["si_sdr"])
 
 
 def test_the_other_stems_are_interference(clean: np.ndarray, tmp_path: Path) -> None:
