@@ -79,14 +79,32 @@ def test_a_reference_without_words_has_no_rate(folder: Path) -> None:
     assert "no words" in json.dumps(row)
 
 
-def test_peak_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's modules of `audiotool.metrics`."""
     text = (ROOT / "docs" / "extend" / "add.md").read_text(encoding="utf-8").partition("\n## A metric\n")[2]
-    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
-    assert code is not None
+    text = text.partition("\n## ")[0]
+    found = re.findall(r"`audiotool/metrics/(\w+\.py)`:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert [name for name, _ in found] == ["peak_error.py", "full_scale.py"]
     (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "peak_error.py").write_text(code[1], encoding="utf-8")
+    for name, code in found:
+        (tmp_path / "modules" / name).write_text(code, encoding="utf-8")
     places = [*audiotool.metrics.__path__, str(tmp_path / "modules")]
     monkeypatch.setattr(audiotool.metrics, "__path__", places)
+
+
+@pytest.mark.usefixtures("_modules")
+def test_samples_at_full_scale_need_no_reference(tmp_path: Path) -> None:
+    write(tmp_path / "estimate" / "a.wav", (0.5, 0.75, 0.5))
+    samples, _ = soundfile.read(tmp_path / "estimate" / "a.wav")
+    words = ("evaluate", "--metrics", "full_scale", "--json", "--estimate", str(tmp_path / "estimate"))
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["files"][0]["full_scale"] == np.sum(np.abs(samples) >= 1) > 100
+
+
+@pytest.mark.usefixtures("_modules")
+def test_peak_error(tmp_path: Path) -> None:
     for name, amplitudes in (("reference", (0.5, 0.25)), ("estimate", (0.25, 0.25)), ("silent", (0.0, 0.0))):
         write(tmp_path / name / "a.wav", amplitudes)
     words = ("evaluate", "--metrics", "peak_error", "--json", "--reference", str(tmp_path / "reference"))
