@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.atomic import obstacle
 from audiotool.audio import PIPE
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import named, refuse_existing
@@ -200,8 +201,9 @@ def export(
         raise PlanError(f"{output}: a graph ends in .onnx")
     for path in (output, output.with_suffix(".json")):
         refuse_existing(path, overwrite)
-    if not output.parent.is_dir():
-        raise PlanError(f"{output.parent}: no such folder")
+    reason = obstacle(output)
+    if reason is not None:
+        raise PlanError(f"cannot write {output}: {reason}")
     path = checkpoint.resolve(checkpoint.defaults().get(name, name))
     require("onnxscript", "exporting a graph")
     from audiotool.exporting.export import export as write_graph

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from typer.testing import CliRunner, Result
 
 import audiotool
 from audiotool import checkpoint
+from audiotool.atomic import write_text
 from audiotool.cli.app import app
 from audiotool.models.registry import MODELS
 
@@ -138,6 +140,28 @@ def test_a_damaged_checkpoint_is_reported(tmp_path: Path, text: str) -> None:
     done = models("show", tmp_path / "x.safetensors")
     assert done.exit_code == 1
     assert "does not say which task, model and sample rate" in " ".join(done.stderr.split())
+
+
+def test_export_makes_its_folder_or_says_why_not(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    from audiotool.exporting import export
+
+    def written(path: Path, output: Path) -> tuple[SimpleNamespace, export.Parity]:
+        write_text(output, path.name)
+        return SimpleNamespace(states=(), delay=0), export.Parity({"all at once": 0.0}, 1.0)
+
+    # A graph takes a minute.
+    monkeypatch.setattr(export, "export", written)
+    target = tmp_path / "exp" / "graphs" / "mine.onnx"
+    done = models("export", tiny_checkpoint, "-o", target)
+    assert done.exit_code == 0, done.output
+    assert target.read_text() == tiny_checkpoint.name
+    (tmp_path / "file").write_text("x")
+    refused = models("export", tiny_checkpoint, "-o", tmp_path / "file" / "mine.onnx")
+    assert refused.exit_code == 2
+    assert "is not a folder" in refused.stderr
 
 
 def test_verify(bundle: Path) -> None:
