@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import pkgutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -19,10 +21,13 @@ from audiotool.checkpoint import Metadata
 from audiotool.errors import InputError
 from audiotool.extras import is_there
 from audiotool.tasks.base import TASKS, served_by
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.engines.card import Card
     from audiotool.models.base import Model
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,20 +103,37 @@ def published() -> list[dict[str, Any]]:
     """Return the stored facts of every architecture with its published settings.
 
     `scripts/write_model_table.py` stores them, because building all networks takes seconds and needs PyTorch.
-    Facts of models without stored ones are computed.
+    Facts of models without stored ones, as of other packages, are computed where PyTorch is installed.
     """
     text = (Path(models.__file__).parent / "published.json").read_text("utf-8")
     rows = {row["model"]: _with_tasks(**row) for row in json.loads(text)}
     files = {found.name for found in pkgutil.iter_modules(models.__path__)}
-    if files - {name.replace("-", "_") for name in rows} - SHARED and is_there("torch"):
-        from audiotool.engines.cost import count_macs
+    unknown = files - {name.replace("-", "_") for name in rows} - SHARED
+    # The catalogue itself would import PyTorch.
+    if (unknown or entry_points(group=models.__name__)) and is_there("torch"):
         from audiotool.models.registry import MODELS
 
-        for name, model_class in MODELS.all().items():
-            if name not in rows:
-                macs = count_macs(model_class.from_config().eval())
-                rows[name] = {**Facts.of(model_class.outline({})).row(), "macs_per_second": macs}
+        rows |= _computed({name: found for name, found in MODELS.all().items() if name not in rows})
     return [rows[name] for name in sorted(rows)]
+
+
+def _computed(classes: Mapping[str, type[Model]]) -> dict[str, dict[str, Any]]:
+    """Return the facts of models; one of another package that cannot be built is left out, with a warning."""
+    from audiotool.engines.cost import count_macs
+    from audiotool.models.registry import MODELS
+
+    rows = {}
+    for name, model_class in classes.items():
+        try:
+            macs = count_macs(model_class.from_config().eval())
+            rows[name] = {**Facts.of(model_class.outline({})).row(), "macs_per_second": macs}
+        except Exception as error:
+            package = MODELS.package_of(name)
+            if package is None:
+                raise
+            reason = one_line(f"{type(error).__name__}: {error}")
+            log.warning("model '%s' of package %s is left out: %s", name, package, reason)
+    return rows
 
 
 def _with_tasks(model: str, takes: list[str], gives: list[str], **facts: Any) -> dict[str, Any]:

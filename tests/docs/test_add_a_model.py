@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -106,6 +107,24 @@ def test_the_model_and_the_loss_of_another_package_train(
     trained = train(text.replace("name: l1-waveform", "{name: their-loss, options: {power: 1.5}}"), tmp_path)
     assert trained.name == "their-filter"
     assert type(trained).__module__ == "their_model"
+
+
+def test_models_of_other_packages_are_listed(
+    page: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    model = page["python"].replace("learnt-filter", "listed-filter")
+    broken = page["python"].replace("learnt-filter", "broken-filter").replace("config.taps,", "config.tap,")
+    points = {"listed-filter": "listed_model:LearntFilter", "broken-filter": "broken_model:LearntFilter"}
+    modules = {"listed_model": model, "broken_model": broken}
+    install_plugin(tmp_path, "their-models", modules, {"audiotool.models": points})
+    result = CliRunner().invoke(app, ["models", "list", "--json"])
+    assert result.exit_code == 0, result.output
+    rows = {row["model"]: row for row in json.loads(result.stdout)["architectures"]}
+    assert rows["listed-filter"]["parameters"] == 34
+    assert rows["listed-filter"]["causal"]
+    assert "broken-filter" not in rows
+    assert "model 'broken-filter' of package their-models 1.0 is left out" in caplog.text
 
 
 def test_it_is_listed(page: dict[str, str]) -> None:
