@@ -59,7 +59,7 @@ def test_load_takes_both_names() -> None:
     assert audiotool.load("denoise", rehearse=False).settings.warm_up is False  # type: ignore[call-arg]
     assert audiotool.load("denoise", warm_up=False).settings.warm_up is False
     with pytest.raises(StreamError, match="did you mean 'warm_up'"):
-        audiotool.load("denoise", warmup=False)
+        audiotool.load("denoise", warmup=False)  # type: ignore[call-arg]
 
 
 def before(values: dict[str, Any]) -> dict[str, Any]:

@@ -105,11 +105,11 @@ def scan_(
     _check_pairs(kind, targets, names)
     group = by_pattern(speaker_pattern) if speaker_pattern is not None else None
     with _progress("scanning") as tick:
-        about = (group, split.value, source, licence)
         if targets is None:
-            found = scan(folder, (kind or Kind.speech).value, *about, progress=tick)
+            kept = (kind or Kind.speech).value
+            found = scan(folder, kept, group, split.value, source, licence, progress=tick)
         else:
-            found = scan_pairs(folder, targets, names, *about, progress=tick)
+            found = scan_pairs(folder, targets, names, group, split.value, source, licence, tick)
     write_manifest(output, found.entries)
     _print_summary(found, output, "data scan" if as_json else "")
 

@@ -47,7 +47,7 @@ def scan_pairs(
     used: set[str] = set()
     for entry in noisy.entries:
         name = _name_in(folder, entry.path)
-        choices = [(f"{name}.{stem}", f"{stem}/{name}") for stem in stems] or [(name,)]
+        choices = [[f"{name}.{stem}", f"{stem}/{name}"] for stem in stems] or [[name]]
         found = [next((n for n in names if n in by_name), "") for names in choices]
         if not all(found):
             alone.append(str(entry.path.relative_to(folder.resolve())))
