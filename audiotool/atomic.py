@@ -144,18 +144,18 @@ def name_obstacle(path: Path) -> str | None:
     """Return a reason that lies in the file's name, or in what exists under it; else None."""
     if len(os.fsencode(path.name)) > LONGEST_NAME:
         return f"its name is longer than {LONGEST_NAME} bytes"
-    if path.is_dir():
+    if os.path.isdir(path):
         return "it is a folder"
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         return "it is a device or a pipe, not a file; '-' writes to standard output"
     return None
 
 
 def folder_obstacle(folder: Path) -> str | None:
     """Return a reason that lies in the file's folder, which need not exist; else None."""
-    while not folder.exists():
+    while not os.path.exists(folder):
         folder = folder.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return f"{folder} is not a folder"
     if not os.access(folder, os.W_OK | os.X_OK):
         if sys.platform != "win32" and os.statvfs(folder).f_flag & os.ST_RDONLY:

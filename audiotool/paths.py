@@ -5,10 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from audiotool.text import composed
+
+MISSING = "no such file or folder"
+"""What `absence` says of a path at which nothing is."""
 
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
 
@@ -40,7 +44,7 @@ def like_named(path: Path) -> Path:
 
     If there is none, the path itself is returned.
     """
-    if path.exists() or path.parent == path:
+    if os.path.exists(path) or path.parent == path:
         return path
     folder, wanted = like_named(path.parent), composed(path.name)
     with contextlib.suppress(OSError):
@@ -48,6 +52,31 @@ def like_named(path: Path) -> Path:
             if composed(name) == wanted:
                 return folder / name
     return path
+
+
+def absence(path: str | Path) -> str | None:
+    """Return why nothing can be found at a path, in words; None if something is there.
+
+    The methods of `Path` raise an error where a folder may not be searched or a path is too long, and one
+    such name must not stop a batch. Those of `os.path` take it for missing, as the messages must not.
+    """
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return MISSING
+    except PermissionError:
+        return "no permission to search its folder"
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def is_fifo(path: str | Path) -> bool:
+    """As `Path.is_fifo`; False where it would raise an error."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 class Folders:

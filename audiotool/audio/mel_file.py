@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import shutil
 import tempfile
 import zipfile
@@ -30,7 +31,7 @@ from audiotool.documents import DocumentError, read_json
 from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.extras import require
-from audiotool.paths import in_utf8
+from audiotool.paths import absence, in_utf8
 
 NAME = "mel"
 """Name of the array in `.npz` and `.safetensors`."""
@@ -124,8 +125,8 @@ class FeatureReader:
         return np.array(part.T if self._turned else part, dtype=np.float32, order="C")
 
     def _open(self, path: Path) -> Any:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
+        if not os.path.isfile(path):
+            raise InputError(f"{path}: {absence(path) or 'no file'}")
         ending = path.suffix.lower()
         if ending == ".safetensors":
             return self._open_safetensors(path)
@@ -322,7 +323,7 @@ def read_f0(source: str | Path, frames: int) -> Frames:
     """
     path = Path(source)
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise InputError(f"{path}: no such file of F0")
         if path.suffix.lower() != ".npy":
             raise InputError(f"{path}: F0 is read from .npy")

@@ -27,6 +27,7 @@ from audiotool.audio.formats import (
 )
 from audiotool.audio.unclosed import corrected, is_unknown
 from audiotool.errors import InputError
+from audiotool.paths import absence, is_fifo
 from audiotool.signals import deferred
 from audiotool.stdio import standard_input
 
@@ -98,7 +99,7 @@ class AudioReader:
         self._position = 0
         self._declared: int | None = None
         self._is_bare = raw is not None
-        self.is_pipe = str(source) == PIPE or Path(source).is_fifo()
+        self.is_pipe = str(source) == PIPE or is_fifo(source)
         self._opened: BinaryIO | None = None
         self._source: Any
         self._slack = 0
@@ -413,13 +414,14 @@ def _opened(path: Path) -> BinaryIO:
 
 
 def _check_readable(path: Path) -> None:
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
+    reason = absence(path)
+    if reason is not None:
+        raise InputError(f"{path}: {reason}")
+    if os.path.isdir(path):
         raise InputError(f"{path} is a folder, not a file")
     if not os.access(path, os.R_OK):
         raise InputError(f"{path}: no permission to read it")
-    if path.is_file() and not path.stat().st_size:
+    if os.path.isfile(path) and not path.stat().st_size:
         raise InputError(f"{path} is empty")
 
 

@@ -77,8 +77,12 @@ def special_kind(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        return "a link to nothing" if path.is_symlink() else f"{error.strerror or error}"
+        return "a link to nothing" if os.path.islink(path) else _words(error)
     return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else SPECIAL.get(stat.S_IFMT(mode), "no file")
+
+
+def _words(error: OSError) -> str:
+    return "no permission" if isinstance(error, PermissionError) else error.strerror or str(error)
 
 
 def _below(
@@ -96,7 +100,7 @@ def _below(
     """
 
     def unreadable(error: OSError) -> None:
-        left_out.append(f"{error.filename} ({error.strerror or error})")
+        left_out.append(f"{error.filename} ({_words(error)})")
 
     for root, folders, names in os.walk(folder, onerror=unreadable):
         if os.path.realpath(root) in seen:
@@ -105,8 +109,8 @@ def _below(
         seen.add(os.path.realpath(root))
         below = [Path(root, name) for name in sorted(folders) if not name.startswith(".")]
         below = [path for path in below if entered(path)]
-        links += [path for path in below if path.is_symlink()]
-        folders[:] = [path.name for path in below if not path.is_symlink()]
+        links += [path for path in below if os.path.islink(path)]
+        folders[:] = [path.name for path in below if not os.path.islink(path)]
         for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
             if not wanted(path):
                 if needs_media(path):

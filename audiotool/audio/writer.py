@@ -321,7 +321,7 @@ class FileWriter(Writer):
             reason = cause(error)
         else:
             reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
-        kept = "; an earlier file of that name is untouched" if self.path.parent.is_dir() else ""
+        kept = "; an earlier file of that name is untouched" if os.path.isdir(self.path.parent) else ""
         return InputError(f"cannot write {self.path}: {reason}{kept}")
 
 

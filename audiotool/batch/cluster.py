@@ -119,7 +119,7 @@ class Actor:
         inputs = (Path(place) for place in job.inputs if not is_url(place))
         folders = (path.parent for path in job.target.paths)
         for path in (*inputs, *job.references, *folders):
-            if not path.exists():
+            if not os.path.exists(path):
                 return f"{path} is not there on {self._host}: all machines must see it under this path"
         return None
 

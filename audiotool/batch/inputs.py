@@ -14,7 +14,7 @@ from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, is_bare_name, n
 from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
-from audiotool.paths import Folders, like_named
+from audiotool.paths import MISSING, Folders, absence, like_named
 from audiotool.text import listed
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,8 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
             second run does not take outputs for inputs.
         kind: the kind of the inputs.
     Raises:
-        PlanError: an input does not exist, or no file has an ending of the kind.
+        PlanError: an input does not exist, no file has an ending of the kind, or the only input cannot be
+            looked at.
     """
     places = [os.path.realpath(place) for place in outputs]
     expanded = {text: _expand(text, places, kind.endings) for text in inputs}
@@ -56,6 +57,8 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
         raise PlanError(f"no {kind.noun} in {listed(inputs)}{_hint(inputs, places)}")
+    if len(found) == 1 and (reason := absence(found[0].path)) is not None:
+        raise PlanError(f"{found[0].path}: {reason}")
     folders = Folders()
     unique = {folders.real(f.path): f for f in reversed(found)}
     return [f for f in found if unique[folders.real(f.path)] is f]
@@ -67,9 +70,10 @@ def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Foun
     if str(path) == PIPE:
         # "./-" names a file, and "-" standard input.
         path = path.absolute()
-    if path.is_dir():
+    if os.path.isdir(path):
         return _in_folder(path, _others(places, path), reads)
-    if path.exists():
+    # Of what may not be looked at, or has too long a path, its job says so.
+    if absence(path) != MISSING:
         return [Found(path, Path(path.name), given=True)]
     return (_in_pattern(text, places, reads) or None) if glob.has_magic(text) else None
 
@@ -119,7 +123,7 @@ def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> li
         path = Path(match)
         if any(Path(os.path.realpath(path)).is_relative_to(place) for place in excluded):
             continue
-        if path.is_dir():
+        if os.path.isdir(path):
             found += [
                 Found(f.path, path.relative_to(base) / f.relative) for f in _in_folder(path, excluded, reads)
             ]

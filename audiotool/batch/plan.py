@@ -22,7 +22,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.references import References
 from audiotool.errors import InputError, PlanError
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders, is_url
+from audiotool.paths import Folders, is_fifo, is_url
 from audiotool.text import listed
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
     ]
     if layout.reference is None:
         return jobs
-    if any(f.path.is_fifo() for f in found):
+    if any(is_fifo(f.path) for f in found):
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
     references = References(Path(layout.reference), layout.outputs.stems, several)
     return [_referenced(job, partial(references.of, f)) for job, f in zip(jobs, found, strict=True)]
@@ -204,7 +204,7 @@ def _listed_reference(
     Raises:
         PlanError: there is none.
     """
-    if found.path.is_fifo():
+    if is_fifo(found.path):
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
     if entry.reference is not None:
         return References(Path(entry.reference), stems, several=False).of(found)
@@ -231,7 +231,7 @@ def _pipe_job(layout: Layout) -> Job:
     # Several stems go into a folder, under the name of their source.
     into_folder = len(layout.outputs.stems) > 1 and not is_audio_name(Path(layout.output))
     for place in (None if into_folder else layout.output, layout.residual):
-        if place is not None and Path(place).is_dir():
+        if place is not None and os.path.isdir(place):
             raise PlanError(f"{place} is a folder, and standard input has no name: name a file")
     name = Path(layout.output if layout.output != PIPE else layout.residual or PIPE)
     name = STANDARD_NAME if into_folder else name
@@ -274,10 +274,11 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
             return f"{place.rstrip('/')}/{renamed.as_posix()}"
         return f"{place.removesuffix(path.name)}{path.stem}{label}{path.suffix}"
     path = Path(place)
-    is_folder = place.endswith(("/", os.sep)) or path.is_dir() or (bool(label) and not is_audio_name(path))
+    is_folder = place.endswith(("/", os.sep)) or os.path.isdir(path)
+    is_folder = is_folder or (bool(label) and not is_audio_name(path))
     if not several and not is_folder:
         return path.with_name(f"{path.stem}{label}{path.suffix}")
-    if not is_folder and (path.is_file() or is_output_name(path)):
+    if not is_folder and (os.path.isfile(path) or is_output_name(path)):
         raise PlanError(
             f"several inputs need a folder for their outputs, and '{place}' is the name of a file"
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from pathlib import Path
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.batch.inputs import Found
 from audiotool.errors import PlanError
-from audiotool.paths import like_named
+from audiotool.paths import MISSING, absence, like_named
 from audiotool.text import composed
 
 
@@ -30,11 +31,12 @@ class References:
         self.stems = stems
         self.several = several
         self._folders: dict[Path, dict[str, list[Path]]] = {}
-        if len(stems) > 1 and not place.is_dir():
+        if len(stems) > 1 and not os.path.isdir(place):
             raise PlanError(f"several stems need a folder of references, and {place} is none")
-        if not place.exists():
-            raise PlanError(f"no such reference: {place}")
-        if several and place.is_file():
+        reason = absence(place)
+        if reason is not None:
+            raise PlanError(f"no such reference: {place}" + (f" ({reason})" if reason != MISSING else ""))
+        if several and os.path.isfile(place):
             raise PlanError(f"several inputs need a folder of references, and {place} is a file")
 
     def of(self, found: Found) -> tuple[Path, ...]:
@@ -45,7 +47,7 @@ class References:
         """
         if len(self.stems) > 1:
             return tuple(self._of_stem(found, stem) for stem in self.stems)
-        if self.place.is_file():
+        if os.path.isfile(self.place):
             return (self.place,)
         exact = self.place / found.relative
         same = self._in_any_format(exact)
@@ -68,15 +70,19 @@ class References:
 
     def _in_any_format(self, path: Path) -> Path | None:
         """Return the file of this name, or one that differs only in its ending; None if there is none."""
-        if path.is_file() and is_readable_name(path):
+        if os.path.isfile(path) and is_readable_name(path):
             return path
         folder = path.parent
         # `like_named` finds the folder under any Unicode normal form of its name.
         if folder not in self._folders:
             by_stem = defaultdict(list)
             place = like_named(folder)
-            for other in sorted(place.iterdir()) if place.is_dir() else []:
-                if is_readable_name(other) and other.is_file():
+            try:
+                others = sorted(place.iterdir()) if os.path.isdir(place) else []
+            except OSError as error:
+                raise PlanError(f"the references in {place} cannot be read: {error.strerror}") from error
+            for other in others:
+                if is_readable_name(other) and os.path.isfile(other):
                     by_stem[composed(other.stem)].append(other)
             self._folders[folder] = by_stem
         alike = self._folders[folder].get(composed(path.stem), [])

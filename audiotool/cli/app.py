@@ -42,6 +42,9 @@ from audiotool.tasks.base import TASKS
 from audiotool.text import one_line
 from audiotool.version import __version__
 
+UNKNOWABLE = (errno.ENAMETOOLONG, errno.EACCES)
+"""Errors of names of which the system cannot say whether there is such a file."""
+
 EXIT_CODES = (
     "Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, 130 interrupted by"
     " Ctrl-C, 129 by a closed terminal or a lost connection, 143 by SIGTERM."
@@ -128,8 +131,7 @@ class Subcommands(TyperGroup):
         except Exception as error:
             if self.debug or _is_usage_error(error):
                 raise
-            if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename:
-                # The system cannot say whether a file of such a name exists.
+            if isinstance(error, OSError) and error.errno in UNKNOWABLE and error.filename:
                 fail(f"error: {os.fsdecode(error.filename)}: {error.strerror}", 2)
                 raise typer.Exit(2) from None
             missing = explained(error) if isinstance(error, ImportError) else None

@@ -6,11 +6,11 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
 from audiotool.cli.screen import emit, progress, say
+from audiotool.paths import is_fifo
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _sample_rate(job: Job) -> int:
     from audiotool.audio.reader import probe
 
     # The header of a pipe can be read only once.
-    if str(job.source) == PIPE or Path(job.source).is_fifo():
+    if str(job.source) == PIPE or is_fifo(job.source):
         return 0
     try:
         return probe(job.source).sample_rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from audiotool.audio.reader import read
 from audiotool.audio.walk import media_hint, walk
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.metrics.sdr import best_permutation
-from audiotool.paths import like_named
+from audiotool.paths import absence, like_named
 from audiotool.text import composed, listed
 
 logger = logging.getLogger(__name__)
@@ -84,14 +85,15 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
     noisy = None if noisy is None else like_named(noisy)
     given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
     for word, path in given.items():
-        if path is not None and not path.exists():
-            raise InputError(f"{word} {path}: no such file or folder")
+        reason = None if path is None else absence(path)
+        if reason is not None:
+            raise InputError(f"{word} {path}: {reason}")
     for word, path in given.items():
-        if path is not None and path.is_dir() != estimate.is_dir():
+        if path is not None and os.path.isdir(path) != os.path.isdir(estimate):
             raise InputError(
                 f"{word} {path} and estimate {estimate}: give files, or folders, not one of each"
             )
-    if not estimate.is_dir():
+    if not os.path.isdir(estimate):
         return [FilePair(estimate.name, reference, estimate, noisy)]
     estimates = _by_stem(estimate)
     if not estimates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ def track(role: Role, label: str, place: Any, folder: Path | None = None) -> Tra
     if not isinstance(place, str) or not is_readable_name(Path(place)):
         return None
     path = Path(place)
-    if folder is not None and not path.exists():
+    if folder is not None and not os.path.exists(path):
         path = folder / path
     try:
         return Track(role, label, path, probe(path)) if path.is_file() else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import glob
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -391,11 +392,10 @@ def _may_be_bare(text: str) -> bool:
     """Whether an input is, or may hold, bare samples: a pipe, a folder, a pattern, or a file so named."""
     from audiotool.audio import PIPE
     from audiotool.audio.formats import is_bare_name
-    from audiotool.paths import is_url
+    from audiotool.paths import is_fifo, is_url
 
-    path = Path(text)
-    holds_files = path.is_dir() or is_url(text) or glob.has_magic(text)
-    return text == PIPE or path.is_fifo() or is_bare_name(path) or holds_files
+    holds_files = os.path.isdir(text) or is_url(text) or glob.has_magic(text)
+    return text == PIPE or is_fifo(text) or is_bare_name(text) or holds_files
 
 
 Mix = Annotated[

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kit.audio import write_speech
 
 from audiotool.audio import media
+from audiotool.audio.reader import probe
 from audiotool.audio.walk import walk
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.data.scan import scan
-from audiotool.errors import InputError
+from audiotool.errors import InputError, PlanError
 from audiotool.metrics.pairing import pair_files
 
 EXPECTED = ["a.wav", "deep/b.wav", "linked/c.wav"]
@@ -102,3 +106,47 @@ def test_a_folder_of_nothing_else_says_what_to_install(
         with pytest.raises(InputError, match=r"are read after `pip install 'audiotool-speech\[media\]'`"):
             find(tmp_path)
     assert not caplog.records
+
+
+def _hidden_by_the_system(monkeypatch: pytest.MonkeyPatch, hidden: Path, number: int) -> None:
+    """As in a folder without the x permission, or of a path that is too long, also for root."""
+
+    def refusing(real: Callable[..., os.stat_result]) -> Callable[..., os.stat_result]:
+        def look(path: Any, *args: Any, **options: Any) -> os.stat_result:
+            if isinstance(path, str | Path) and Path(path).parent == hidden:
+                raise OSError(number, os.strerror(number), str(path))
+            return real(path, *args, **options)
+
+        return look
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, refusing(getattr(os, name)))
+
+
+@pytest.mark.parametrize(
+    ("number", "words"), [(errno.EACCES, "no permission"), (errno.ENAMETOOLONG, "File name too long")]
+)
+def test_what_may_not_be_looked_at_is_named_and_stops_nothing(
+    number: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("in/a.wav", "in/locked/b.wav"):
+        write_speech(tmp_path / name, 0.1)
+    monkeypatch.chdir(tmp_path)
+    _hidden_by_the_system(monkeypatch, Path("in/locked"), number)
+    locked = str(Path("in/locked/b.wav"))
+    layout = Layout(output="out/")
+    assert [job.name for job in make_plan(["in"], layout).jobs] == ["a.wav"]
+    assert f"{locked} ({words})" in caplog.text
+    # Named by the user, the file fails alone, or is refused if nothing else is to be done.
+    jobs = make_plan(["in/a.wav", locked], layout).jobs
+    assert [job.name for job in jobs] == ["a.wav", "b.wav"]
+    with pytest.raises(InputError, match=f"b.wav: {words}"):
+        probe(locked)
+    with pytest.raises(PlanError, match=f"b.wav: {words}"):
+        make_plan([locked], layout)
+    with pytest.raises(PlanError, match=f"no such reference: {locked} .{words}"):
+        make_plan(["in/a.wav"], Layout(output="out/", reference=locked))
+    with pytest.raises(InputError, match=f"estimate {locked}: {words}"):
+        pair_files(None, Path(locked))
+    # Where an output would be, the system's answer is left to the writing.
+    assert make_plan(["in/a.wav"], Layout(output=locked, existing="overwrite")).jobs
