@@ -35,7 +35,9 @@ class References:
             raise PlanError(f"several stems need a folder of references, and {place} is none")
         reason = absence(place)
         if reason is not None:
-            raise PlanError(f"no such reference: {place}" + (f" ({reason})" if reason != MISSING else ""))
+            raise PlanError(
+                f"no such reference: {place}" if reason == MISSING else f"reference {place}: {reason}"
+            )
         if several and os.path.isfile(place):
             raise PlanError(f"several inputs need a folder of references, and {place} is a file")
 

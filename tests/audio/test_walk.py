@@ -144,7 +144,7 @@ def test_what_may_not_be_looked_at_is_named_and_stops_nothing(
         probe(locked)
     with pytest.raises(PlanError, match=f"b.wav: {words}"):
         make_plan([locked], layout)
-    with pytest.raises(PlanError, match=f"no such reference: {locked} .{words}"):
+    with pytest.raises(PlanError, match=f"reference {locked}: {words}"):
         make_plan(["in/a.wav"], Layout(output="out/", reference=locked))
     with pytest.raises(InputError, match=f"estimate {locked}: {words}"):
         pair_files(None, Path(locked))
