@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media
+from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, truncated
 from audiotool.audio.extras import Extras, read_extras
 from audiotool.audio.formats import (
     BARE_ENDINGS,
@@ -25,7 +24,7 @@ from audiotool.audio.formats import (
     is_bare_name,
     is_media_name,
 )
-from audiotool.audio.unclosed import corrected, is_unknown
+from audiotool.audio.unclosed import corrected
 from audiotool.errors import InputError
 from audiotool.paths import absence, is_fifo
 from audiotool.signals import deferred
@@ -226,6 +225,8 @@ class AudioReader:
             raise InputError(f"{self.name} holds no audio: {cause}")
         if self._declared is not None and self._position < self._declared - self._slack:
             self._warn_truncated(self._declared, self._position)
+        elif self._piped is None and truncated.is_cut(self._file):
+            self._warn_truncated(None, self._position)
         if isinstance(self._file, media.MediaFile):
             self.warnings += self._file.remarks()
         self._note_lost()
@@ -289,15 +290,10 @@ class AudioReader:
         )
 
     def _note_truncation(self) -> None:
-        """Warn of a truncated WAV or AIFF, which libsndfile only writes to its log."""
-        if "should be" not in self._file.extra_info:
-            return
-        found = re.search(r"\b(?:data|SSND) : (\d+) \(should be (\d+)\)", self._file.extra_info)
-        if not found:
-            return
-        declared, actual = map(int, found.groups())
-        if declared > actual and not is_unknown(declared) and self.info.frames:
-            self._warn_truncated(round(self.info.frames * declared / max(actual, 1)), self.info.frames)
+        """Warn of a file that ends before its header says."""
+        declared = truncated.declared_frames(self._file, self._source)
+        if declared is not None and declared <= LARGEST_COUNT and self.info.frames:
+            self._warn_truncated(declared, self.info.frames)
 
     def _note_lost(self) -> None:
         """Warn of chunks after the samples of a stream, which come too late for the output."""
@@ -308,11 +304,11 @@ class AudioReader:
                 " file itself to keep them"
             )
 
-    def _warn_truncated(self, declared: int, actual: int) -> None:
+    def _warn_truncated(self, declared: int | None, actual: int) -> None:
         rate = self.info.sample_rate
+        whole = "" if declared is None else f" of {declared / rate:.2f} s"
         self.warnings.append(
-            f"{self.name} is truncated: {actual / rate:.2f} s of {declared / rate:.2f} s are there,"
-            " and only they are processed"
+            f"{self.name} is truncated: {actual / rate:.2f} s{whole} are there, and only they are processed"
         )
 
 

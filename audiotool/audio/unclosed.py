@@ -1,8 +1,8 @@
-"""Files whose headers lack the final sizes, as of recorders that lost power and of pipes saved as files.
+"""Files whose headers have not the true sizes, as of recorders that lost power and of pipes saved as files.
 
 WAV, RF64 and CAF have the size of the samples in the header. A program that could not seek back has left 0 or
-the greatest number there, and libsndfile takes a 0 for no samples. All readers open such a file through a
-view with a corrected header.
+the greatest number there, and libsndfile takes a 0 for no samples. It refuses a CAF that ends before its
+header says. All readers open such a file through a view with a corrected header.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def corrected(file: BinaryIO) -> BinaryIO:
     """
     file.seek(0)
     start = file.read(12)
-    form = None
+    form: tuple[bytes, int, int] | tuple[bytes, int, int, int] | None = None
     if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
         form = _corrected_wav(file)
     elif start[:6] == b"caff\0\1":
@@ -54,9 +54,13 @@ class Reheaded(io.RawIOBase):
         header: replaces all before `begin`.
         begin: position of the samples in the file.
         size: number of bytes from there on.
+        declared: size of the samples in the file's own header; 0 if that is a mark of an unknown size.
+    Attributes:
+        sizes: `declared` and `size`.
     """
 
-    def __init__(self, file: BinaryIO, header: bytes, begin: int, size: int) -> None:
+    def __init__(self, file: BinaryIO, header: bytes, begin: int, size: int, declared: int = 0) -> None:
+        self.sizes = (declared, size)
         self._file, self._header, self._begin = file, header, begin
         self._end = len(header) + size
         self._position = 0
@@ -205,17 +209,21 @@ def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
     return at in (end, end + 1)
 
 
-def _corrected_caf(file: BinaryIO) -> tuple[bytes, int, int] | None:
-    """As `_corrected_wav`. Reference: Apple, Core Audio Format Specification 1.0: -1 lasts to the file's
-    end."""
+def _corrected_caf(file: BinaryIO) -> tuple[bytes, int, int, int] | None:
+    """As `_corrected_wav`, with the size of the samples in the file's own header.
+
+    Reference: Apple, Core Audio Format Specification 1.0: -1 lasts to the file's end.
+    """
     at, end = 8, file.seek(0, os.SEEK_END)
     while at + 12 <= end and at < MAX_HEADER:
         file.seek(at)
         name, size = struct.unpack(">4sq", file.read(12))
         if name == b"data":
+            there = end - at - 12
+            if 0 <= size <= there:
+                return None
             file.seek(0)
-            start = file.read(at) + struct.pack(">4sq", name, end - at - 12)
-            return (start, at + 12, end - at - 12) if size == -1 else None
+            return file.read(at) + struct.pack(">4sq", name, there), at + 12, there, max(size, 0)
         if size < 0:
             return None
         at += 12 + size

@@ -82,6 +82,22 @@ def test_every_room_reads_the_same(tmp_path: Path, kind: str) -> None:
     np.testing.assert_array_equal(piped, waveform)
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "size"),
+    [("a.au", 8, b"\xff" * 4), ("a.w64", 96, bytes(8)), ("a.w64", 96, b"\xff" * 8)],
+)
+def test_a_size_that_is_not_known_yet_is_no_truncation(
+    tmp_path: Path, name: str, before: int, size: bytes
+) -> None:
+    path = write_speech(tmp_path / name, 0.5)
+    data = bytearray(path.read_bytes())
+    data[before : before + len(size)] = size
+    path.write_bytes(data)
+    with AudioReader(path) as reader:
+        sum(map(len, reader.blocks(999)))
+    assert reader.warnings == []
+
+
 def test_a_flac_that_begins_in_the_middle(tmp_path: Path) -> None:
     """What cuts a running stream into files leaves each frame its number."""
     with av.open(str(tmp_path / "a.flac"), "w") as container:
