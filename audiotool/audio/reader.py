@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -41,6 +42,9 @@ LARGEST_COUNT = 1 << 46
 """Greatest number of samples in a header that is no mark of an unknown length."""
 BLOCK_FRAMES = 1 << 18
 """Default number of samples that are read at a time."""
+
+SHORT_FRAMES = 1024
+"""Number of samples that are read at a time where damage is looked for."""
 
 
 class AudioInfo(NamedTuple):
@@ -220,13 +224,16 @@ class AudioReader:
         """
         while len(block := self._next(frames)):
             yield block
+        is_damaged = self._piped is None and truncated.is_damaged(self._file)
+        if not self._position and (is_damaged or self._declared):
+            raise InputError(f"{self.name} is damaged: none of its samples can be decoded")
         if not self._position:
             cause = "no samples came" if self._is_bare else "its header is followed by no samples"
             raise InputError(f"{self.name} holds no audio: {cause}")
         if self._declared is not None and self._position < self._declared - self._slack:
-            self._warn_truncated(self._declared, self._position)
-        elif self._piped is None and truncated.is_cut(self._file):
-            self._warn_truncated(None, self._position)
+            self._warn_incomplete(self._declared, self._position, is_damaged)
+        elif is_damaged or (self._piped is None and truncated.is_cut(self._file)):
+            self._warn_incomplete(None, self._position, is_damaged)
         if isinstance(self._file, media.MediaFile):
             self.warnings += self._file.remarks()
         self._note_lost()
@@ -261,7 +268,7 @@ class AudioReader:
         try:
             block: NDArray[np.float32] = self._read(frames)
         except (soundfile.LibsndfileError, media.Damaged) as error:
-            at = self._position / self.info.sample_rate
+            at = self._damage() / self.info.sample_rate
             reason = getattr(error, "error_string", str(error))
             raise InputError(f"{self.name} is damaged after {at:.2f} s: {reason}") from error
         # NaN and infinity are peaks, too.
@@ -271,6 +278,18 @@ class AudioReader:
         self.peak = max(self.peak, peak)
         self._position += len(block)
         return block
+
+    def _damage(self) -> int:
+        """Return about which sample cannot be decoded, because a block that holds it is lost as a whole."""
+        if not isinstance(self._file, ForwardFile):
+            return self._position
+        position = 0
+        with contextlib.suppress(soundfile.LibsndfileError), deferred():
+            self._source.seek(0)
+            file = ForwardFile(self._source)
+            while count := len(file.read(SHORT_FRAMES)):
+                position += count
+        return max(position, self._position)
 
     def _read(self, frames: int) -> NDArray[np.float32]:
         if self._piped is not None:
@@ -293,7 +312,7 @@ class AudioReader:
         """Warn of a file that ends before its header says."""
         declared = truncated.declared_frames(self._file, self._source)
         if declared is not None and declared <= LARGEST_COUNT and self.info.frames:
-            self._warn_truncated(declared, self.info.frames)
+            self._warn_incomplete(declared, self.info.frames)
 
     def _note_lost(self) -> None:
         """Warn of chunks after the samples of a stream, which come too late for the output."""
@@ -304,11 +323,12 @@ class AudioReader:
                 " file itself to keep them"
             )
 
-    def _warn_truncated(self, declared: int | None, actual: int) -> None:
+    def _warn_incomplete(self, declared: int | None, actual: int, is_damaged: bool = False) -> None:
+        what = "damaged" if is_damaged else "truncated"
         rate = self.info.sample_rate
         whole = "" if declared is None else f" of {declared / rate:.2f} s"
         self.warnings.append(
-            f"{self.name} is truncated: {actual / rate:.2f} s{whole} are there, and only they are processed"
+            f"{self.name} is {what}: {actual / rate:.2f} s{whole} are there, and only they are processed"
         )
 
 

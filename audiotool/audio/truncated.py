@@ -25,6 +25,10 @@ CUT = ("Seems to be a truncated file", "End-Of-Stream flag", "end-of-stream bit"
 """What it logs of a VOC or an Ogg without an end. Neither says how long it should be."""
 
 
+SKIPPED = "Corrupted bitstream"
+"""What it logs of an Ogg with damaged pages, which it skips."""
+
+
 def declared_frames(file: Any, source: BinaryIO) -> int | None:
     """Return how many samples the header of a truncated file promises; None if it promises no more than are
     there, or its size is a mark of an unknown one.
@@ -54,6 +58,11 @@ def declared_frames(file: Any, source: BinaryIO) -> int | None:
 def is_cut(file: Any) -> bool:
     """Whether the end of an Ogg or a VOC is missing. Of an Ogg this is known when it has been read."""
     return any(words in file.extra_info for words in CUT)
+
+
+def is_damaged(file: Any) -> bool:
+    """Whether damaged pages of an Ogg have been skipped so far."""
+    return SKIPPED in file.extra_info
 
 
 def _nist(file: Any, source: BinaryIO) -> tuple[int, int]:

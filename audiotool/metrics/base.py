@@ -243,8 +243,10 @@ class Pair:
         """Check that the reference is not silent, and with `estimate` the estimate.
 
         Raises:
-            Unscorable: one is silent; the message names it.
+            Unscorable: one is silent, which the message names, or a single sample is compared.
         """
+        if self.facts[0].length == 1:
+            raise Unscorable("a single sample is compared")
         if self.facts[0].is_silent:
             raise Unscorable("the reference is silent")
         if estimate and self.facts[1].is_silent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -164,6 +165,37 @@ def test_truncated_files_are_read_as_far_as_they_go_with_a_warning(tmp_path: Pat
     with AudioReader(whole) as reader:
         assert sum(len(b) for b in reader.blocks(1000)) >= 64000
     assert reader.warnings == []
+
+
+def damaged(path: Path, at: float) -> Path:
+    """A file with 50 other bytes at this share of its length."""
+    data = bytearray(path.read_bytes())
+    begin = int(len(data) * at)
+    data[begin : begin + 50] = np.random.default_rng(1).bytes(50)
+    path.write_bytes(data)
+    return path
+
+
+def test_damage_is_named_where_it_is(tmp_path: Path) -> None:
+    whole = write_speech(tmp_path / "a.flac", 4.0)
+    for size in (64000, 1000):
+        with pytest.raises(InputError, match=r"a.flac is damaged after (2\.[5-9]|3\.[01])"):
+            list(AudioReader(damaged(whole, 0.75)).blocks(size))
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.5, "none of its samples"), (2.0, r"1\.04 s of 2\.00 s")])
+def test_a_damaged_ogg_is_called_so(tmp_path: Path, seconds: float, words: str) -> None:
+    path = damaged(write_speech(tmp_path / "a.ogg", seconds), 0.75)
+    message = ""
+    with AudioReader(path) as reader:
+        try:
+            frames = sum(len(block) for block in reader.blocks(64000))
+        except InputError as error:
+            message = str(error)
+        else:
+            assert frames == 16640
+            [message] = reader.warnings
+    assert re.search(f"a.ogg is damaged: {words}", message)
 
 
 def test_wrong_ending_is_read_by_its_content(tmp_path: Path) -> None:

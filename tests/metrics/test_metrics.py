@@ -56,6 +56,8 @@ def test_stoi_without_enough_sound(name: str) -> None:
         measure(name, pair(0.3))
     with pytest.raises(Unscorable, match="the reference is silent"):
         measure(name, Pair(np.zeros(RATE), np.ones(RATE), RATE))
+    with pytest.raises(Unscorable, match="a single sample is compared"):
+        measure(name, Pair(np.ones(1), np.ones(1), RATE))
     mostly_silent = pair(2.0)
     mostly_silent.reference[1000:] = 0
     with pytest.raises(Unscorable, match="less than"):
