@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 LEAST_KEPT = 0.05
 """Ratio of powers, -13 dB. A denoiser keeps more power of any speech that is audible in its noise."""
 
@@ -15,4 +17,6 @@ def is_kept(noisy: Any, enhanced: Any) -> Any:
         noisy: (B, C, T) input, an array or a tensor.
         enhanced: (B, stems * C, T') output. Silence has no power, and is not kept.
     """
-    return (enhanced * enhanced).sum((1, 2)) > LEAST_KEPT * (noisy * noisy).sum((1, 2))
+    # Powers of samples far beyond full scale are infinite, which compares as not kept.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (enhanced * enhanced).sum((1, 2)) > LEAST_KEPT * (noisy * noisy).sum((1, 2))

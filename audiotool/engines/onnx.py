@@ -171,14 +171,16 @@ class OnnxEngine(Engine):
         if stream.tensors is None:
             return stream
         initial = self._begin(len(rows), memory or {})
-        tensors = tuple(
-            np.where(
-                rows.reshape(-1, *[1] * (held.ndim - 1)), share * start + (1 - share) * held, held
-            ).astype(held.dtype, copy=False)
-            if name in self.card.warmed_up
-            else held
-            for name, start, held in zip(self._inputs, initial, stream.tensors, strict=True)
-        )
+        # After an input far beyond full scale the state is not finite. The writer of the output says so.
+        with np.errstate(invalid="ignore"):
+            tensors = tuple(
+                np.where(
+                    rows.reshape(-1, *[1] * (held.ndim - 1)), share * start + (1 - share) * held, held
+                ).astype(held.dtype, copy=False)
+                if name in self.card.warmed_up
+                else held
+                for name, start, held in zip(self._inputs, initial, stream.tensors, strict=True)
+            )
         return stream._replace(tensors=tensors)
 
     def batch(self, capacity: int) -> Batch:

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.errors import InputError
+
 COLUMNS = 512
 """Greatest number of columns of an overview."""
 ENOUGH = 320
@@ -32,6 +34,8 @@ EDGES = 3
 """Number of a column's values before its spectrum: lowest and highest sample, and mean square."""
 AT_ONCE = 400
 """Number of frames that are transformed together."""
+LARGEST = 1e15
+"""Greatest absolute sample whose power, summed over the bins of a band, float32 holds."""
 
 Samples = NDArray[np.float32]
 
@@ -94,7 +98,14 @@ class OverviewBuilder:
         self.measured: list[tuple[Samples, NDArray[Any]]] = []
 
     def feed(self, samples: Samples) -> None:
-        """Take the next samples, (time,)."""
+        """Take the next samples, (time,).
+
+        Raises:
+            InputError: a sample is so large that powers would be infinite.
+        """
+        peak = float(np.abs(samples).max(initial=0.0))
+        if peak > LARGEST:
+            raise InputError(f"a sample of {peak:.3g} is too far beyond full scale for a picture")
         self.frames += len(samples)
         self._waiting = np.concatenate((self._waiting, samples))
         self._measure()
@@ -179,6 +190,9 @@ class DifferenceOverviewBuilder(OverviewBuilder):
 
     def feed(self, samples: Samples) -> None:
         """Take the difference (time,) of the samples that were fed to both builders."""
+        peak = float(np.abs(samples).max(initial=0.0))
+        if peak > LARGEST:
+            raise InputError(f"a sample of {peak:.3g} is too far beyond full scale for a picture")
         self.frames += len(samples)
         self._subtract()
 

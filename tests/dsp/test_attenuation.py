@@ -17,3 +17,8 @@ def test_noise_is_a_recording_kept_by_less_than_minus_13_db(array: Any) -> None:
     recordings[2] = 0
     kept = recordings * 10 ** (np.array([-12.0, -14.0, 0.0], np.float32)[:, None, None] / 20)
     assert is_kept(array(recordings), array(kept)).tolist() == [True, False, False]
+
+
+def test_samples_far_beyond_full_scale_warn_of_nothing() -> None:
+    huge = np.full((1, 1, 100), 1e20, np.float32)
+    assert is_kept(huge, huge).tolist() == [False]

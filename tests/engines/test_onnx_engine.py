@@ -294,3 +294,12 @@ def test_a_warm_up_on_noise_is_as_good_as_none() -> None:
     warmed_up = engine.process(beginnings, memory=engine.warm_up(beginnings))
     np.testing.assert_allclose(warmed_up[1], plain[1], atol=1e-6)
     assert np.abs(warmed_up[0] - plain[0]).max() > 1e-3
+
+
+def test_a_state_that_is_not_finite_is_forgotten_without_a_warning(tmp_path: Path) -> None:
+    """What an input far beyond full scale leaves; the writer says so."""
+    engine = OnnxEngine.open(write(tmp_path, graph(), warmed_up=("held",)))
+    _, state = engine.step(np.full((2, 1, 2 * HOP), np.inf, np.float32), engine.start())
+    rows = np.array([True, False])
+    kept, _ = engine.step(np.ones((2, 1, HOP), np.float32), engine.forget(state, rows))
+    assert np.isinf(kept[1]).all()

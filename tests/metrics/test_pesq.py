@@ -97,9 +97,11 @@ def test_a_hang_is_a_reason(demo: Pair) -> None:
 
 def test_pairs_without_a_score(demo: Pair) -> None:
     reference, estimate = demo.at(16000)
+    huge = np.where(np.arange(len(reference)) == 9000, 1e30, reference)
     cases = {
         "the reference is silent": Pair(0 * reference, estimate, 16000),
         "the estimate is silent": Pair(reference, 0 * estimate, 16000),
+        "PESQ gives no finite score": Pair(huge, estimate, 16000),
         "quarter of a second": Pair(reference[20000:22000], estimate[20000:22000], 16000),
     }
     for reason, pair in cases.items():

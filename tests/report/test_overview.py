@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kit.audio import speech_like
 
+from audiotool.errors import InputError
 from audiotool.report import png
 from audiotool.report.overview import (
     BANDS,
@@ -110,3 +111,14 @@ def test_a_picture_is_read_back_as_it_was_written() -> None:
     np.testing.assert_array_equal(np.cumsum(lines[:, 1:], axis=1, dtype=np.uint8), pixels)
     assert parts[b"PLTE"][:3] == b"\x00\x00\x04"
     assert parts[b"tRNS"][-2:] == b"\x00\xff"
+
+
+@pytest.mark.parametrize("value", [1e15, -1e16, 1e30])
+def test_a_sample_far_beyond_full_scale_has_a_picture_or_one_reason(value: float) -> None:
+    samples = speech_like(0.5, 16000)[0]
+    samples[99] = value
+    if value == 1e15:
+        assert np.isfinite(overview_of(samples, 16000).spectrum).all()
+    else:
+        with pytest.raises(InputError, match="too far beyond full scale"):
+            overview_of(samples, 16000)
