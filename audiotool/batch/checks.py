@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from audiotool.atomic import folder_obstacle, name_obstacle
 from audiotool.audio import PIPE
@@ -67,18 +67,26 @@ def _way_out(first: str, second: str) -> str:
     return f"{apart}, or give the folder above both, which keeps their folders: {shown}"
 
 
-def check_writable(jobs: Iterable[Job], folders: Folders) -> None:
-    """Check that all outputs can be written.
+def with_obstacles(jobs: Sequence[Job]) -> list[Job]:
+    """Return the jobs, those with an output that cannot be written with the reason as their obstacle.
 
     Raises:
-        PlanError: one cannot; the message names the first, and the reason.
+        PlanError: every job has an obstacle, so that the command itself is wrong; the message is the first.
     """
     of_folders: dict[str, str | None] = {}
-    for job in jobs:
-        for path in job.target.paths:
-            folder = os.path.dirname(path)
-            if folder not in of_folders:
-                of_folders[folder] = folder_obstacle(path.parent)
-            reason = name_obstacle(path) or of_folders[folder]
-            if reason is not None:
-                raise PlanError(f"cannot write {path}: {reason}")
+    found = [job if job.obstacle else job._replace(obstacle=_obstacle(job, of_folders)) for job in jobs]
+    if found and all(job.obstacle for job in found):
+        raise PlanError(found[0].obstacle)
+    return found
+
+
+def _obstacle(job: Job, of_folders: dict[str, str | None]) -> str:
+    """Return why an output of a job cannot be written, "" if all can; `of_folders` is a cache."""
+    for path in job.target.paths:
+        folder = os.path.dirname(path)
+        if folder not in of_folders:
+            of_folders[folder] = folder_obstacle(path.parent)
+        reason = name_obstacle(path) or of_folders[folder]
+        if reason is not None:
+            return f"cannot write {path}: {reason}"
+    return ""

@@ -19,6 +19,7 @@ class Job(NamedTuple):
         references: clean versions, one for each stem; empty when there are none.
         unscored: reason why this job has no references although other jobs have; "" otherwise.
         companions: other files that are read with the source.
+        obstacle: reason why this job fails without work although other jobs are done; "" otherwise.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Job(NamedTuple):
     references: tuple[Path, ...] = ()
     unscored: str = ""
     companions: tuple[Path, ...] = ()
+    obstacle: str = ""
 
     @property
     def inputs(self) -> tuple[str | Path, ...]:

@@ -24,12 +24,20 @@ class Entry:
         output: path of the output; None where the command's options give it.
         reference: path of the clean version; None where the command's options give it.
         relative: path of the output below the folder of outputs; None derives it from the input's path.
+        source, line: name of the list, and number of the line from 1 on; 0 for what no list holds.
     """
 
     input: str
     output: str | None = None
     reference: str | None = None
     relative: PurePath | None = None
+    source: str = ""
+    line: int = 0
+
+    @property
+    def place(self) -> str:
+        """Where the entry is, for messages."""
+        return f"{self.source}: line {self.line}"
 
 
 def read_list(source: str) -> list[Entry]:
@@ -53,12 +61,13 @@ def read_list(source: str) -> list[Entry]:
         raise PlanError(f"{source}: the first line of a CSV list names its columns: {', '.join(COLUMNS)}")
     else:
         paths = text.split("\0") if "\0" in text else (line.removesuffix("\r") for line in text.split("\n"))
-        entries = [Entry(path) for path in paths if path.strip()]
+        name = _name(source)
+        entries = [Entry(p, source=name, line=n) for n, p in enumerate(paths, start=1) if p.strip()]
     if not entries:
         raise PlanError(f"{_name(source)} lists nothing")
     for entry in entries:
         if PIPE in (entry.input, entry.output):
-            raise PlanError(f"{_name(source)}: standard input and output ('-') cannot be listed")
+            raise PlanError(f"{entry.place}: standard input and output ('-') cannot be listed")
     return entries
 
 
@@ -95,7 +104,8 @@ def _from_csv(text: str, source: str) -> Iterator[Entry]:
                 )
             if "\0" in "".join(values):
                 raise PlanError(f"{_name(source)}: line {lines.line_num} holds a NUL, which no path does")
-            yield Entry(row["input"], row.get("output") or None, row.get("reference") or None)
+            output, reference = row.get("output") or None, row.get("reference") or None
+            yield Entry(row["input"], output, reference, source=_name(source), line=lines.line_num)
     except csv.Error as error:
         raise PlanError(f"{_name(source)}: line {lines.line_num} is no CSV: {error}") from error
 

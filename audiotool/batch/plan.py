@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from audiotool.audio import PIPE, STANDARD_INPUT, remote
 from audiotool.audio.formats import is_audio_name, is_output_name
 from audiotool.audio.target import Target
-from audiotool.batch.checks import check_apart, check_writable
+from audiotool.batch.checks import check_apart, with_obstacles
 from audiotool.batch.inputs import Found, find_inputs
 from audiotool.batch.job import Job
 from audiotool.batch.references import References
@@ -35,7 +35,8 @@ STANDARD_NAME = Path("stdin.wav")
 
 
 class Plan(NamedTuple):
-    """The jobs to do, and those to skip because all of their outputs exist and are newer than the input."""
+    """The jobs to do, those with an obstacle last, and those to skip because all of their outputs exist and are
+    newer than the input."""
 
     jobs: list[Job]
     skipped: Sequence[Job] = ()
@@ -81,7 +82,7 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
             names all inputs.
     Raises:
         PlanError: inputs are missing, outputs clash with one another or with inputs, outputs exist already,
-            or a folder cannot be written.
+            or none can be written.
     """
     piped = PIPE in inputs
     if piped and (len(inputs) > 1 or layout.listed or layout.shard is not None):
@@ -97,8 +98,9 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     check_apart(jobs, folders)
     if layout.shard is not None:
         jobs = [jobs[n] for n in layout.shard.share([job.size for job in jobs])]
-    check_writable(jobs, folders)
-    return _split_existing(jobs, layout.existing, folders)
+    jobs = with_obstacles(jobs)
+    plan = _split_existing([job for job in jobs if not job.obstacle], layout.existing, folders)
+    return plan._replace(jobs=[*plan.jobs, *(job for job in jobs if job.obstacle)])
 
 
 def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
@@ -187,9 +189,16 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
                 replace(own, output=entry.input.rpartition("/")[0]),
                 found._replace(relative=Path(found.path.name)),
             )
-        target = _target(found, own, several and entry.output is None)
+        obstacle = ""
+        try:
+            target = _target(found, own, several and entry.output is None)
+        except PlanError as error:
+            if not entry.line:
+                raise
+            target, obstacle = Target(()), f"{entry.place}: {error}"
         target = target._replace(stems=tuple(map(str, target.stems)))
-        job = Job(entry.input, entry.input, target, companions=layout.inputs.companions(found.relative))
+        companions = layout.inputs.companions(found.relative)
+        job = Job(entry.input, entry.input, target, companions=companions, obstacle=obstacle)
         if scored:
             job = _referenced(job, partial(_listed_reference, entry, found, shared, stems))
         jobs.append(job)

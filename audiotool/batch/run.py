@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
 from audiotool.batch.watch import SilentWatcher, Watcher
-from audiotool.batch.work import Outcome, Work, do, score_skipped
+from audiotool.batch.work import Outcome, Work, do, failed, score_skipped
 from audiotool.cores import core_count
 
 if TYPE_CHECKING:
@@ -31,27 +31,33 @@ def run(
         watcher: receives the progress.
         cluster: address of the Ray cluster whose machines work, see `Cluster`; None works here.
     Yields:
-        One outcome a job as it ends, those of skipped jobs first. Several workers begin with the largest
-        inputs, so that none works on a long one alone at the end.
+        One outcome a job as it ends, those of skipped jobs and of jobs with an obstacle first. Several
+        workers begin with the largest inputs, so that none works on a long one alone at the end.
     Raises:
         CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
         PlanError, DependencyError: there is no such cluster, or no Ray.
     """
     watcher = watcher or SilentWatcher()
-    hired = None if cluster is None or not plan.jobs else _hired(cluster, plan.jobs, work, jobs or 0, watcher)
+    able = [job for job in plan.jobs if not job.obstacle]
+    hired = None if cluster is None or not able else _hired(cluster, able, work, jobs or 0, watcher)
     for job in plan.skipped:
         outcome = score_skipped(job, work)
         watcher.finished(outcome)
         yield outcome
-    count = min(1 if jobs is None else jobs or core_count(), len(plan.jobs))
+    for job in plan.jobs:
+        if job.obstacle:
+            outcome = failed(job, job.obstacle)
+            watcher.finished(outcome)
+            yield outcome
+    count = min(1 if jobs is None else jobs or core_count(), len(able))
     if hired is not None:
-        yield from hired.run(_largest_first(plan.jobs))
+        yield from hired.run(_largest_first(able))
     elif count > 1:
         from audiotool.batch.pool import Pool
 
-        yield from Pool(work, count, watcher).run(_largest_first(plan.jobs))
-    elif plan.jobs:
-        yield from _run_here(plan.jobs, work, watcher)
+        yield from Pool(work, count, watcher).run(_largest_first(able))
+    elif able:
+        yield from _run_here(able, work, watcher)
 
 
 def _largest_first(jobs: Sequence[Job]) -> list[Job]:

@@ -306,7 +306,7 @@ def _listed_pairs(listed: str) -> list[FilePair]:
     for entry in read_list(listed):
         if entry.output is None:
             raise PlanError(
-                f"{listed}: {entry.input} has no output: a list to score has the columns input,output"
+                f"{entry.place}: {entry.input} has no output: a list to score has the columns input,output"
             )
         reference = None if entry.reference is None else Path(entry.reference)
         pairs.append(FilePair(entry.output, reference, Path(entry.output), Path(entry.input)))

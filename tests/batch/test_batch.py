@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from kit.audio import write_speech
 import audiotool
 from audiotool.audio import media
 from audiotool.batch.job import Job
+from audiotool.batch.listing import read_list
 from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.batch.run import run
 from audiotool.batch.watch import SilentWatcher
@@ -384,6 +386,50 @@ def test_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PlanError, match="no permission to write"):
         make_plan([str(folder)], Layout(output=str(folder / "out")))
+
+
+LONG = "x" * 250 + ".wav"
+
+
+def unusable(kind: str, folder: Path, out: Path) -> tuple[list[str], dict[str, Any], str]:
+    """Inputs and options of which one job cannot be done, and why."""
+    if kind == "name too long":
+        write_speech(folder / LONG, 0.1)
+        return [str(folder)], {"suffix": "_denoised"}, "longer than 255 bytes"
+    if kind == "a folder in its place":
+        (out / "a.wav").mkdir(parents=True)
+        return [str(folder)], {"existing": "skip"}, "it is a folder"
+    if kind == "a file in its folder's place":
+        out.mkdir()
+        (out / "sub").touch()
+        return [str(folder)], {}, "is not a folder"
+    listing = folder.parent / "list.txt"
+    listing.write_text(f"{folder}/a.wav\n\n{folder}/notes.txt\n{folder}/sub/b.flac\n")
+    return [], {"listed": read_list(str(listing))}, f"{listing}: line 3: .*the ending '.txt'"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["name too long", "a folder in its place", "a folder that may not be written", "an unknown ending"],
+)
+def test_an_output_that_cannot_be_written_costs_only_itself(
+    folder: Path, tmp_path: Path, tiny_checkpoint: Path, kind: str
+) -> None:
+    inputs, options, reason = unusable(kind, folder, tmp_path / "out")
+    log = Log()
+    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
+    plan = make_plan(inputs, Layout(output=str(tmp_path / "out"), **options))
+    outcomes = list(run(plan, work, watcher=log))
+    bad = [o for o in outcomes if o.status == "failed"]
+    assert 1 <= len(bad) < len(outcomes)
+    assert all(re.search(reason, str(o.error)) for o in bad)
+    assert {o.status for o in outcomes} == {"failed", "done"}
+    assert sorted(name for status, name in log.events if status in ("failed", "done")) == sorted(
+        o.job.name for o in outcomes
+    )
+    if kind == "an unknown ending":
+        with pytest.raises(PlanError, match=reason):
+            make_plan([], Layout(output=str(tmp_path / "out"), listed=options["listed"][1:2]))
 
 
 class Log(SilentWatcher):
