@@ -30,7 +30,7 @@ def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
             if path == PIPE:
                 continue
             real = folders.real(path)
-            key = composed(real).casefold()
+            key = _folded(real)
             if key in owners:
                 text = f"{owners[key].source} and {job.source} (both to {path})"
                 clashes.append((text, str(owners[key].source), str(job.source)))
@@ -47,12 +47,21 @@ def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
         )
 
 
+def _folded(name: str) -> str:
+    """Return the name as file systems that ignore case and normalisation compare it: letter by letter, so
+    that ß is no ss, as it is to `casefold`."""
+    return composed(name).lower()
+
+
 def _way_out(first: str, second: str) -> str:
     """Return what to do about inputs whose outputs would have one name."""
     if first == second:
         return "give each a name of its own"
+    if _folded(first) == _folded(second):
+        what = "Unicode normalisation" if composed(first) == composed(second) else "case"
+        return f"they differ in {what} alone, which some file systems do not tell apart: rename one"
     apart = "run them apart, into folders of their own"
-    if os.path.basename(first).casefold() != os.path.basename(second).casefold():
+    if _folded(os.path.basename(first)) != _folded(os.path.basename(second)):
         return f"{apart}, for example by their ending: 'IN/*.wav'"
     if is_url(first) or is_url(second):
         return apart

@@ -367,6 +367,30 @@ def test_mistakes_are_reported_before_work_begins(
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("weiss.wav", "weiß.wav"), None),
+        (("weiß.wav", "WEIß.wav"), "differ in case alone, .*: rename one$"),
+        (("\u00e9.wav", "e\u0301.wav"), "differ in Unicode normalisation alone, .*: rename one$"),
+    ],
+)
+def test_names_that_some_file_systems_do_not_tell_apart(
+    tmp_path: Path, names: tuple[str, str], words: str | None
+) -> None:
+    for name in names:
+        write_speech(tmp_path / "in" / name, 0.1)
+    if len(list((tmp_path / "in").iterdir())) == 1:
+        pytest.skip("this file system takes them for one")
+    for inputs in ([str(tmp_path / "in")], [str(tmp_path / "in" / name) for name in names]):
+        if words is None:
+            assert len(make_plan(inputs, Layout(output=str(tmp_path / "out"))).jobs) == 2
+            continue
+        with pytest.raises(PlanError, match=words) as caught:
+            make_plan(inputs, Layout(output=str(tmp_path / "out")))
+        assert all(name in str(caught.value) for name in names)
+
+
 @pytest.mark.parametrize("above", ["/", ValueError("Paths don't have the same drive")])
 def test_no_folder_is_named_that_holds_everything(
     above: str | ValueError, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
