@@ -93,6 +93,7 @@ class Writer(ABC):
         frames: number of samples a channel so far.
         peak: greatest absolute sample.
         limited: number of samples beyond full scale that an integer format could not hold.
+        filling: number of silent samples that fill the last block of a coding; complete after `prepare`.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Writer(ABC):
         self.frames = 0
         self.peak = 0.0
         self.limited = 0
+        self.filling = 0
 
     def write(self, block: FloatBlock) -> None:
         """Append (n, channels).
@@ -290,8 +292,8 @@ class FileWriter(Writer):
     def _fill_last_block(self) -> None:
         """Fill the last block with silence: codecs do so at closing, without checking for a full disk."""
         if self._is_block_coded:
-            filling = -self.frames % _block_frames(self._form)
-            self._file.write(np.zeros((filling, self._file.channels), np.float32))
+            self.filling = -self.frames % _block_frames(self._form)
+            self._file.write(np.zeros((self.filling, self._file.channels), np.float32))
 
     def _check_written(self) -> None:
         """Read the file back, because libsndfile does not report that the end of a file did not fit the disk.

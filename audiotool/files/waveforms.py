@@ -106,7 +106,7 @@ def process_file(
         outputs=tuple(Written(w.peak, w.limited) for w in writers),
         input_peak=reader.peak,
         bandwidth_hz=opened.bandwidth_hz,
-        warnings=(*reader.warnings, *opened.remarks, *_dropped(writers)),
+        warnings=(*reader.warnings, *opened.remarks, *_dropped(writers), *_filled(writers)),
     )
 
 
@@ -144,6 +144,13 @@ def _dropped(writers: list[Writer]) -> list[str]:
     """Return in one line which of the input's tags and chunks the outputs cannot hold."""
     names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
     return [f"tags and chunks that the output does not keep: {', '.join(names)}"] if names else []
+
+
+def _filled(writers: list[Writer]) -> list[str]:
+    """Return in one line by how many samples the outputs are longer than the input."""
+    filling = max(writer.filling for writer in writers)
+    added = f"{filling} samples of silence were added at the end"
+    return [f"{writers[0].subtype} holds whole blocks: {added}"] if filling else []
 
 
 def _write(output: Output, writers: list[Writer]) -> None:

@@ -35,6 +35,18 @@ def test_facts_of_a_file(denoiser: Pipeline, tmp_path: Path) -> None:
     assert result.limited == 0
 
 
+@pytest.mark.parametrize(("frames", "notes"), [(8000, 1), (1017 * 8, 0)])
+def test_silence_that_fills_a_block_is_noted(
+    denoiser: Pipeline, tmp_path: Path, frames: int, notes: int
+) -> None:
+    source = write_speech(tmp_path / "in.wav", frames / 16000)
+    target = Target((tmp_path / "out.wav",), subtype="IMA_ADPCM")
+    result = denoiser.process_file(source, target)
+    assert soundfile.info(tmp_path / "out.wav").frames == 1017 * 8
+    note = "IMA_ADPCM holds whole blocks: 136 samples of silence were added at the end"
+    assert list(result.warnings) == [note] * notes
+
+
 def test_the_residual_is_input_minus_output(denoiser: Pipeline, tmp_path: Path) -> None:
     source = write_speech(tmp_path / "a.wav", 0.3, subtype="FLOAT")
     denoiser.process_file(source, Target((tmp_path / "b.wav",), tmp_path / "rest.wav"))
