@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from audiotool.audio import PIPE, STANDARD_INPUT
@@ -24,15 +24,16 @@ class Entry:
         output: path of the output; None where the command's options give it.
         reference: path of the clean version; None where the command's options give it.
         relative: path of the output below the folder of outputs; None derives it from the input's path.
-        source, line: name of the list, and number of the line from 1 on; 0 for what no list holds.
+        source, line: name of the list, and number of the line from 1 on; 0 for what no list holds. They do
+            not count where entries are compared.
     """
 
     input: str
     output: str | None = None
     reference: str | None = None
     relative: PurePath | None = None
-    source: str = ""
-    line: int = 0
+    source: str = field(default="", compare=False)
+    line: int = field(default=0, compare=False)
 
     @property
     def place(self) -> str:
