@@ -232,7 +232,7 @@ class AudioReader:
             raise InputError(f"{self.name} holds no audio: {cause}")
         if self._declared is not None and self._position < self._declared - self._slack:
             self._warn_incomplete(self._declared, self._position, is_damaged)
-        elif is_damaged or (self._piped is None and truncated.is_cut(self._file)):
+        elif is_damaged or (self._piped is None and truncated.is_cut(self._file, self._source)):
             self._warn_incomplete(None, self._position, is_damaged)
         if isinstance(self._file, media.MediaFile):
             self.warnings += self._file.remarks()

@@ -7,6 +7,7 @@ import re
 import struct
 from typing import Any, BinaryIO
 
+from audiotool.audio.concatenated import LARGEST_PAGE, OGG
 from audiotool.audio.unclosed import MAX_HEADER, is_unknown
 
 SIZES = re.compile(r"\b(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
@@ -18,11 +19,14 @@ COUNTS = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk o
 NIST_COUNT = re.compile(rb"\nsample_count -i (\d+)")
 """The number of samples in the header of a NIST SPHERE file."""
 
+OGG_END = 4
+"""Flag of the last page of an Ogg stream (RFC 3533, section 6)."""
+
 NIST_HEADER = 1024
 """Usual number of bytes of such a header."""
 
-CUT = ("Seems to be a truncated file", "End-Of-Stream flag", "end-of-stream bit", "Junk after the last page")
-"""What it logs of a VOC or an Ogg without an end. Neither says how long it should be."""
+CUT = "Seems to be a truncated file"
+"""What it logs of a VOC, not how long it should be."""
 
 
 SKIPPED = "Corrupted bitstream"
@@ -55,9 +59,18 @@ def declared_frames(file: Any, source: BinaryIO) -> int | None:
     return round(file.frames * declared / max(actual, 1)) if declared > actual and file.frames else None
 
 
-def is_cut(file: Any) -> bool:
-    """Whether the end of an Ogg or a VOC is missing. Of an Ogg this is known when it has been read."""
-    return any(words in file.extra_info for words in CUT)
+def is_cut(file: Any, source: BinaryIO) -> bool:
+    """Whether the end of an Ogg or a VOC is missing, of which neither has the length in its header."""
+    if file.format != "OGG":
+        return CUT in file.extra_info
+    # libsndfile's log misses this flag in some whole files, too.
+    size = source.seek(0, os.SEEK_END)
+    source.seek(max(0, size - LARGEST_PAGE))
+    end = source.read()
+    page = end[max(0, end.rfind(OGG)) :]
+    return (
+        len(page) < 27 or not page[5] & OGG_END or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]])
+    )
 
 
 def is_damaged(file: Any) -> bool:
