@@ -35,8 +35,10 @@ STANDARD_NAME = Path("stdin.wav")
 
 
 class Plan(NamedTuple):
-    """The jobs to do, those with an obstacle last, and those to skip because all of their outputs exist and are
-    newer than the input."""
+    """The jobs to do, those with an obstacle last, and those to skip.
+
+    A job is skipped if all of its outputs exist, and none is older than the input.
+    """
 
     jobs: list[Job]
     skipped: Sequence[Job] = ()
