@@ -54,7 +54,8 @@ class BandSplitGRUConfig:
         layers: of GRU, mixing and perceptron.
         mixing: width of the mixing's inner layer, in multiples of the number of bands.
         expansion: width of the perceptron's inner layer, in multiples of dim.
-        memory: features of the GRU over all bands together that follows every layer; 0 leaves it out.
+        memory: features of the GRU over all bands together; 0 leaves it out.
+        memory_every: layers from one such GRU to the next.
         learnt_start: begin with learned recurrent states, not with zeros.
         filter_taps: frames of the filters below `filter_below_hz`; 1 is a mask.
         filter_below_hz: highest frequency of deep filtering; the edge of a group of `bands`.
@@ -72,6 +73,7 @@ class BandSplitGRUConfig:
     mixing: Depth = 2
     expansion: Depth = 2
     memory: Whole = 0
+    memory_every: Length = 1
     learnt_start: bool = False
     filter_taps: Length = 3
     filter_below_hz: Hertz = 4000.0
@@ -229,7 +231,9 @@ class BandSplitGRU(Model):
             BandLayer(bands, c.dim, c.mixing, c.expansion, c.learnt_start) for _ in range(c.layers)
         )
         self.memories = nn.ModuleList(
-            Memory(bands, c.dim, c.memory, c.learnt_start) for _ in range(c.layers) if c.memory
+            Memory(bands, c.dim, c.memory, c.learnt_start)
+            for _ in range(c.layers // c.memory_every)
+            if c.memory
         )
         self.head_norm = nn.LayerNorm(c.dim)
         self.head = nn.Linear(c.dim, 2 * c.dim)
@@ -346,8 +350,9 @@ class BandSplitGRU(Model):
         states, memories = list(state["layers"]), list(state["memories"])
         for n, layer in enumerate(self.layers):
             h, states[n] = layer(h, frames, states[n])
-            if self.memories:
-                h, memories[n] = self.memories[n](h, frames, memories[n])
+            if self.memories and (n + 1) % c.memory_every == 0:
+                m = n // c.memory_every
+                h, memories[m] = self.memories[m](h, frames, memories[m])
         state["layers"], state["memories"] = states, memories
         return h.unflatten(0, (-1, bands))
 
