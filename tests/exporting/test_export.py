@@ -42,7 +42,10 @@ VOCODER: dict[str, Any] = {
 
 EXPORTED: dict[str, tuple[str, dict[str, Any]]] = {
     "denoiser": ("band-split-gru", {**BANDS, "learnt_start": True}),
-    "separator": ("band-split-gru", {**BANDS, "memory": 6, "stems": ["speaker1", "speaker2"]}),
+    "separator": (
+        "band-split-gru",
+        {**BANDS, "layers": 2, "memory": 6, "memory_every": 2, "stems": ["speaker1", "speaker2"]},
+    ),
     "extender": (
         "spectral-convnext",
         {"n_fft": 64, "hop_length": 32, "head": "extend", "dim": 12, "blocks": 2},

@@ -72,8 +72,10 @@ def test_a_memory_connects_all_bands_over_time() -> None:
 
 
 @torch.no_grad()
-def test_a_trained_memory_streams() -> None:
-    model = build(memory=6)
+@pytest.mark.parametrize(("layers", "memory_every", "count"), [(2, 1, 2), (4, 2, 2), (3, 2, 1)])
+def test_trained_memories_stream(layers: int, memory_every: int, count: int) -> None:
+    model = build(memory=6, layers=layers, memory_every=memory_every)
+    assert len(model.memories) == count
     for memory in model.memories:
         torch.nn.init.normal_(memory.spread.weight)
     x = torch.randn(1, 1, 4000)

@@ -1,0 +1,67 @@
+"""scripts/deepen_checkpoint.py: twice the layers have the same output, and the new ones are trained."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from audiotool import checkpoint
+from audiotool.models.registry import MODELS
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    return importlib.import_module("deepen_checkpoint")
+
+
+def saved(folder: Path, name: str, **config: object) -> Path:
+    path = folder / f"{name}.safetensors"
+    model = MODELS.get(name).from_config({**MODELS.get(name).small, **config})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.3, 0.3)  # no layer does nothing, as new ones may
+    metadata = checkpoint.Metadata("denoise", checkpoint.describe_model(model), model.sample_rate)
+    checkpoint.save(path, model.state_dict(), metadata)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("config", "memory_every"),
+    [
+        ({"layers": 2}, 2),
+        ({"layers": 2, "memory": 6, "learnt_start": True}, 2),
+        ({"layers": 4, "memory": 6, "memory_every": 2}, 4),
+    ],
+)
+def test_the_deeper_network_does_the_same(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: dict[str, object],
+    memory_every: int,
+) -> None:
+    path, output = saved(tmp_path, "band-split-gru", **config), tmp_path / "deep.safetensors"
+    monkeypatch.setattr(sys, "argv", ["deepen", str(output), str(path)])
+    script.main()
+    shallow, deep = checkpoint.load(path)[0], checkpoint.load(output)[0]
+    assert (deep.config.layers, deep.config.memory_every) == (2 * shallow.config.layers, memory_every)
+    x = torch.randn(1, 1, 8000)
+    with torch.inference_mode():
+        expected, found = (model.step(x, final=True)[0] for model in (shallow, deep))
+    torch.testing.assert_close(found, expected)
+    deep.step(x, final=True)[0].square().sum().backward()
+    assert deep.layers[1].narrow.weight.grad.abs().max() > 0  # type: ignore[index, union-attr]
+
+
+def test_other_models_are_refused(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, output = saved(tmp_path, "gtcrn"), tmp_path / "deep.safetensors"
+    monkeypatch.setattr(sys, "argv", ["deepen", str(output), str(path)])
+    with pytest.raises(SystemExit, match="is a gtcrn: only a band-split GRU can be made deeper"):
+        script.main()
