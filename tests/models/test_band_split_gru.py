@@ -15,7 +15,7 @@ from audiotool.models.registry import MODELS
 
 def build(**config: Any) -> Any:
     torch.manual_seed(0)
-    return BandSplitGRU(BandSplitGRUConfig(dim=8, layers=2, **config)).eval()
+    return BandSplitGRU(BandSplitGRUConfig(**{"dim": 8, "layers": 2, **config})).eval()
 
 
 @torch.no_grad()
