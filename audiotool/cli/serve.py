@@ -79,7 +79,8 @@ def serve(
     """Serve streams by WebSocket and files by POST, many at once; a page at / tries it with your microphone.
 
     One process serves one task with one checkpoint. It listens on this machine alone unless --host says
-    otherwise, and then wants a token. Stop it with Ctrl-C.
+    otherwise, and then wants a token. Ctrl-C or SIGTERM stops it: streams get their tails, and files have
+    30 s to be finished.
 
     audiotool serve
     audiotool serve --model denoise-tiny-16k --capacity 200 --port 9000
@@ -96,10 +97,8 @@ def serve(
     pipeline = _load(
         str(checkpoint) if checkpoint is not None else model or "denoise", device, engine, threads
     )
-    import uvicorn
-
     from audiotool.serve.app import Limits, Server
-    from audiotool.serve.connections import configuration
+    from audiotool.serve.connections import Runner
     from audiotool.serve.listen import listen
     from audiotool.serve.service import Service
 
@@ -111,7 +110,7 @@ def serve(
     say(f"listening on {place} for {pipeline.task}")
     if as_json:
         write_document("serve", address=place, task=pipeline.task, capacity=capacity)
-    uvicorn.Server(configuration(server.app())).run([listener])
+    Runner(server).run([listener])
 
 
 def _load(name: str, device: str, engine: EngineKind, threads: int) -> Pipeline:

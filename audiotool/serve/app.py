@@ -6,8 +6,9 @@
 
 A stream begins with the server's message {"type": "hello", ...}, which announces its latency. Then the client
 sends samples and receives samples, as binary messages. It may send {"type": "settings", "mix": ...,
-"max_attenuation": ...} at any time. After the client's {"type": "end"} the server sends the tail and
-{"type": "bye", ...} with statistics. No value from a client is used as a path or name on the server.
+"max_attenuation": ...} at any time. After the client's {"type": "end"} the server sends the tail and {"type":
+"bye", ...} with statistics; a server that stops does so by itself. No value from a client is used as a path
+or name on the server.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,16 @@ from audiotool.version import __version__
 
 NORMAL, GOING_AWAY, UNSUPPORTED, BAD_DATA, POLICY, TRY_LATER = 1000, 1001, 1003, 1007, 1008, 1013
 """Codes of closing frames (RFC 6455, section 7.4; 1013 is of the registry of such codes)."""
+
+STOPS = "the server stops"
+"""Reason why a stream or a file is refused or ended by a server that stops."""
+
+DRAIN_SECONDS = 30.0
+"""Longest time for which a server that stops works on its streams and files. A file of 600 s takes about
+10 s, and a stream whose client reads nothing is left after 20 s."""
+
+CUT_SECONDS = 6.0
+"""Longest time until those that take longer have been told so. A closing frame takes up to five."""
 
 PAGES = {
     "/": ("page.html", "text/html"),
@@ -136,6 +147,7 @@ class Server:
         self._token = token
         self._hosts = hosts
         self._files = Files(service.pipeline, self.limits.upload_seconds)
+        self._sessions: set[asyncio.Task[Any]] = set()
 
     def app(self) -> Starlette:
         """Return the application for an ASGI server."""
@@ -160,6 +172,43 @@ class Server:
             ],
         )
 
+    async def stop(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
+        """Take no more streams and files, and end those that are here.
+
+        Streams end as if their clients had ended them, files are finished. What takes longer than
+        `DRAIN_SECONDS` is cut, with a reason.
+
+        Args:
+            is_urgent: whether to cut at once; asked again and again.
+        """
+        self.service.stop()
+        end = time.monotonic() + DRAIN_SECONDS
+        while self._sessions and time.monotonic() < end and not is_urgent():
+            await asyncio.sleep(0.05)
+        late = set(self._sessions)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=CUT_SECONDS)
+
+    @contextlib.contextmanager
+    def _session(self, code: int) -> Iterator[None]:
+        """Return a context of a stream or a file, for which `stop` waits until its task has answered.
+
+        Raises:
+            _Refused: the server stops and takes no more, or cuts this one; with the given code.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        if self.service.stopping:
+            raise _Refused(code, STOPS)
+        self._sessions.add(task)
+        task.add_done_callback(self._sessions.discard)
+        try:
+            yield
+        except asyncio.CancelledError:
+            raise _Refused(code, STOPS) from None
+
     async def _page(self, request: Request) -> Response:
         name, kind = PAGES[request.url.path]
         text = (Path(__file__).parent / name).read_text("utf-8")
@@ -174,8 +223,9 @@ class Server:
 
     async def _health(self, request: Request) -> Response:
         service = self.service
-        found = {"status": "ok", "task": service.pipeline.task, "version": __version__}
-        return JSONResponse({**found, "streams": len(service.calls), "capacity": service.capacity})
+        status, code = ("stopping", 503) if service.stopping else ("ok", 200)
+        found = {"status": status, "task": service.pipeline.task, "version": __version__}
+        return JSONResponse({**found, "streams": len(service.calls), "capacity": service.capacity}, code)
 
     async def _metrics(self, request: Request) -> Response:
         if not self._is_admitted(request):
@@ -200,7 +250,7 @@ class Server:
             settings = settings_of(request.query_params, self.service.pipeline.settings)
             if not self._files.has_room:
                 return _error(503, "all places for files are taken: try again later")
-            with self._files.place():
+            with self._session(503), self._files.place():
                 body = await self._body(request)
                 answer = await self._files.process(body, settings)
         except _Refused as refused:
@@ -243,8 +293,9 @@ class Server:
         await socket.accept()
         call: Call | None = None
         try:
-            call = await self._opened(socket)
-            await self._converse(socket, call)
+            with self._session(GOING_AWAY):
+                call = await self._opened(socket)
+                await self._converse(socket, call)
         except _Refused as refused:
             await _close(socket, refused.code, str(refused))
         except (WebSocketDisconnect, RuntimeError, OSError):
@@ -386,10 +437,14 @@ class Server:
             "seconds": round(call.samples_in / (call.raw.sample_rate or 1), 3),
             "limited": call.limited,
             "bytes_left_out": call.incomplete_bytes,
+            "reason": STOPS if call.stopped else "the client ended it",
         }
         since.sending = loop.time()
         await socket.send_text(json.dumps(bye))
-        await socket.close(NORMAL)
+        if call.stopped:
+            await socket.close(GOING_AWAY, STOPS)
+        else:
+            await socket.close(NORMAL)
         return "bye sent"
 
 

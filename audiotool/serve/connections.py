@@ -1,36 +1,66 @@
-"""Connections of the server: the configuration of uvicorn, which holds them, and the time for a request."""
+"""Connections of the server: uvicorn, which holds them, how they end, and the time for a request."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 
 import uvicorn
-from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from audiotool.serve.app import Server
 
 REQUEST_SECONDS = 20.0
 """Longest time until the head of a request (its line and headers) has come: from the connection's beginning,
 or from the answer to the request before."""
 
-GRACE_SECONDS = 5
-"""Longest time for which a server that is stopped waits for its streams."""
+HANDSHAKE_SECONDS = 5.0
+"""Longest time for which a server that stops waits until clients have answered its closing frames."""
+
+FLUSH_SECONDS = 20
+"""Longest time for which a server that stops waits until its last answers have been read. The system drops a
+client that reads nothing for so long (`Limits.stall_seconds`)."""
 
 
-def configuration(app: Starlette) -> uvicorn.Config:
+class Runner(uvicorn.Server):
+    """Runs a server until a signal (SIGINT, SIGTERM); a second SIGINT shortens the stop.
+
+    uvicorn begins its own stop by closing all connections of WebSockets. Streams therefore end before, and
+    their clients answer the closing frames: what a client has not read yet may be lost if its connection is
+    closed while it sends.
+    """
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(_configuration(server))
+        self._server = server
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._server.stop(lambda: self.force_exit)
+        end = time.monotonic() + HANDSHAKE_SECONDS
+        while self._has_streams() and time.monotonic() < end and not self.force_exit:
+            await asyncio.sleep(0.05)
+        await super().shutdown(sockets)
+
+    def _has_streams(self) -> bool:
+        return any(not isinstance(one, H11Protocol) for one in self.server_state.connections)
+
+
+def _configuration(server: Server) -> uvicorn.Config:
     """Return the configuration of uvicorn for the addresses of a `Server`.
 
     The server sends no pings. While a client is held back nothing is read from it, so that its answers would
     wait behind its own audio. Dead clients are found by `Limits`, and by the system (`listen`).
     """
     return uvicorn.Config(
-        app,
+        server.app(),
         http=_Connection,
         log_level="warning",
         ws="websockets-sansio",
         ws_max_size=1 << 20,
         ws_ping_interval=None,
         ws_per_message_deflate=False,  # to pack samples takes longer than to clean them
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=FLUSH_SECONDS,
         server_header=False,
     )
 

@@ -75,6 +75,7 @@ class Call:
         samples_in, samples_out: number of samples so far, of each channel.
         limited: number of output samples limited to full scale.
         failure: reason why the stream cannot continue; None if it can.
+        stopped: whether the server's stop has ended the input, not the client.
     """
 
     stream: SharedStream
@@ -84,6 +85,7 @@ class Call:
     samples_out: int = 0
     limited: int = 0
     failure: str | None = None
+    stopped: bool = False
     _inbound: deque[bytes] = field(default_factory=deque)
     _outbound: deque[bytes] = field(default_factory=deque)
     _incomplete: bytes = b""
@@ -187,6 +189,7 @@ class Service:
         self.capacity = capacity
         self.counters = Counters()
         self.calls: set[Call] = set()
+        self.stopping = False
         self.streams = pipeline.streams(capacity)
         # A stream above 24 kHz loads the full-band checkpoint. That of a client would hold up all others.
         self.streams.join(48000).leave()
@@ -220,6 +223,8 @@ class Service:
             raise
         self.calls.add(call)
         self.counters.streams += 1
+        if self.stopping:
+            self._stop(call)
         return call
 
     async def close(self, call: Call) -> None:
@@ -241,6 +246,17 @@ class Service:
         """End a stream's input. The rest is processed, and then `Call.next` returns None."""
         call._ending = True
         self._wake.set()
+
+    def stop(self) -> None:
+        """End the input of all streams, also of those that are just beginning."""
+        self.stopping = True
+        for call in self.calls:
+            self._stop(call)
+
+    def _stop(self, call: Call) -> None:
+        if not call._ending:
+            call.stopped = True
+            self.end(call)
 
     def resume(self, call: Call) -> None:
         """Continue a stream whose client has read its output."""

@@ -9,12 +9,11 @@ import threading
 from typing import Any
 
 import pytest
-import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 import audiotool
 from audiotool.serve.app import Limits, Server
-from audiotool.serve.connections import configuration
+from audiotool.serve.connections import Runner
 from audiotool.serve.listen import listen
 from audiotool.serve.service import Service
 from kit.patience import PATIENCE, wait_until
@@ -44,8 +43,7 @@ class Running:
 
     async def _serve(self) -> None:
         self.service = Service(audiotool.load("denoise-tiny-16k"), self._capacity)
-        app = Server(self.service, **self._options).app()
-        self.server = uvicorn.Server(configuration(app))
+        self.server = Runner(Server(self.service, **self._options))
         self._started.set()
         await self.server.serve([self.listener])
 

@@ -1,0 +1,227 @@
+"""A server that is told to stop: streams get their tails, files are finished, and others hear why not."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from kit.audio import speech_like
+from kit.patience import PATIENCE, wait_until
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+
+from kit.server import Running
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from audiotool.serve import app, files
+from audiotool.serve.service import Service
+
+WHY = "the server stops"
+
+
+def wav(seconds: float) -> bytes:
+    memory = io.BytesIO()
+    soundfile.write(memory, speech_like(seconds, 16000)[0], 16000, format="WAV")
+    return memory.getvalue()
+
+
+def rest(stream: ClientConnection) -> tuple[bytes, dict[str, Any] | None]:
+    """Return the rest of the audio and the bye, None without one, when the server has closed the stream."""
+    audio, bye = b"", None
+    try:
+        while True:
+            message = stream.recv(PATIENCE)
+            if isinstance(message, bytes):
+                audio += message
+            else:
+                bye = json.loads(message)
+    except ConnectionClosed:
+        return audio, bye
+
+
+@pytest.fixture
+def held_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Files are processed once the event is set."""
+    go_on = threading.Event()
+
+    async def process(self: files.Files, *arguments: Any) -> Any:
+        while not go_on.is_set():
+            await asyncio.sleep(0.01)
+        return await process_now(self, *arguments)
+
+    process_now = files.Files.process
+    monkeypatch.setattr(files.Files, "process", process)
+    yield go_on
+    go_on.set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for other programs")
+def test_sigterm_gives_streams_their_tails_and_files_their_answers() -> None:
+    command = "from audiotool.cli.app import main; main()"
+    words = ("serve", "--port", "0", "--model", "denoise-tiny-16k")
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert process.stderr is not None
+    try:
+        address = process.stderr.readline().split()[3]
+        port = int(address.rstrip("/").rpartition(":")[2])
+        with (
+            connect(f"ws://127.0.0.1:{port}/v1/stream", open_timeout=PATIENCE) as stream,
+            socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
+        ):
+            hello = json.loads(stream.recv(PATIENCE))
+            stream.send(bytes(2 * 1600))
+            heard = b""
+            while len(heard) < 2 * (1600 - hello["latency_samples"]):
+                heard += stream.recv(PATIENCE)  # type: ignore[operator]
+            body = wav(1.0)
+            head = f"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 100")
+            client.sendall(body[:-1])
+            process.send_signal(signal.SIGTERM)
+            tail, bye = rest(stream)
+            client.sendall(body[-1:])
+            answer = client.makefile("rb").read()
+        assert bye is not None
+        assert (len(heard + tail), bye["samples_out"], bye["reason"]) == (3200, 1600, WHY)
+        assert (stream.close_code, stream.close_reason) == (1001, WHY)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert process.wait(PATIENCE) == 143
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def test_it_takes_no_more_while_it_finishes(held_files: threading.Event) -> None:
+    running = Running()
+    try:
+        assert running.service is not None
+        with ThreadPoolExecutor(1) as thread:
+            file = thread.submit(running.request, "POST", "/v1/denoise", wav(0.2))
+            wait_until(lambda: running.server.server_state.tasks)
+            running.server.should_exit = True
+            wait_until(lambda: running.service.stopping)  # type: ignore[union-attr]
+            status, health = running.request("GET", "/health")
+            assert (status, json.loads(health)["status"]) == (503, "stopping")
+            with running.stream() as stream:
+                assert rest(stream) == (b"", None)
+            assert (stream.close_code, stream.close_reason) == (1001, WHY)
+            status, answer = running.request("POST", "/v1/denoise", b"x")
+            assert (status, json.loads(answer)) == (503, {"error": WHY})
+            held_files.set()
+            assert file.result(PATIENCE)[0] == 200
+    finally:
+        running.stop()
+
+
+def test_what_takes_too_long_is_told_why_it_is_cut(
+    held_files: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = threading.Event()
+
+    def held(service: Service, work: Any) -> list[bytes]:
+        assert go_on.wait(PATIENCE)
+        return round_of(service, work)
+
+    round_of = Service._round
+    monkeypatch.setattr(Service, "_round", held)
+    monkeypatch.setattr(app, "DRAIN_SECONDS", 0.3)
+    running = Running()
+    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
+    try:
+        with (
+            ThreadPoolExecutor(1) as thread,
+            running.stream() as stream,
+            socket.create_connection(("127.0.0.1", running.port), PATIENCE) as slow,
+        ):
+            stream.recv(PATIENCE)
+            stream.send(np.zeros(1600, "<i2").tobytes())
+            slow.sendall(head)
+            file = thread.submit(running.request, "POST", "/v1/denoise", wav(0.2))
+            wait_until(lambda: len(running.server.server_state.tasks) == 3)
+            running.server.should_exit = True
+            assert rest(stream) == (b"", None)
+            assert (stream.close_code, stream.close_reason) == (1001, WHY)
+            go_on.set()
+            status, answer = file.result(PATIENCE)
+            assert (status, json.loads(answer)) == (503, {"error": WHY})
+            status_line, *_, body = slow.makefile("rb").read().splitlines()
+            assert b" 503 " in status_line
+            assert json.loads(body) == {"error": WHY}
+    finally:
+        go_on.set()
+        running.stop()
+    assert not caplog.records
+
+
+def test_a_stream_that_its_client_has_ended_ends_as_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+
+    def held(service: Service, work: Any) -> list[bytes]:
+        assert go_on.wait(PATIENCE)
+        return round_of(service, work)
+
+    round_of = Service._round
+    monkeypatch.setattr(Service, "_round", held)
+    running = Running()
+    try:
+        with running.stream() as stream:
+            stream.recv(PATIENCE)
+            stream.send(bytes(320))
+            stream.send(json.dumps({"type": "end"}))
+            service = running.service
+            wait_until(lambda: service and all(call._ending for call in service.calls))
+            running.server.should_exit = True
+            wait_until(lambda: service and service.stopping)
+            go_on.set()
+            audio, bye = rest(stream)
+        assert bye is not None
+        assert (len(audio), bye["reason"], stream.close_code) == (320, "the client ended it", 1000)
+    finally:
+        go_on.set()
+        running.stop()
+
+
+def test_connections_of_streams_are_closed_after_their_clients_have_answered() -> None:
+    """A client that still sends would lose what it has not read yet."""
+    running = Running()
+    hello = (
+        "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    closing = bytes((0x88, 2 + len(WHY))) + (1001).to_bytes(2, "big") + WHY.encode()
+    try:
+        with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+            client.sendall(hello.encode())
+            wait_until(lambda: running.service and running.service.calls)
+            running.server.should_exit = True
+            received = b""
+            while not received.endswith(closing):
+                received += client.recv(4096)
+            client.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                client.recv(1)
+            client.settimeout(PATIENCE)
+            client.sendall(bytes((0x88, 0x82)) + bytes(4) + (1001).to_bytes(2, "big"))
+            assert client.recv(1) == b""
+    finally:
+        running.stop()
