@@ -66,8 +66,8 @@ def print_counters(before: dict[str, float], after: dict[str, float]) -> None:
     audio, spent = done["audiotool_audio_seconds_total"], done["process_cpu_seconds_total"]
     rounds = done["audiotool_rounds_total"] or 1.0
     print(
-        f"server: {done['audiotool_streams_total']:.0f} streams, {done['audiotool_refused_total']:.0f} had no"
-        f" place, {done['audiotool_failed_total']:.0f} failed, {after['audiotool_streams']:.0f} left open;"
+        f"server: {done['audiotool_streams_total']:.0f} streams, {done['audiotool_refused_total']:.0f} were"
+        f" refused, {done['audiotool_failed_total']:.0f} failed, {after['audiotool_streams']:.0f} left open;"
         f" {audio:.0f} s of audio in {spent:.1f} s of processor time ({audio / spent:.0f} streams a core),"
         f" a round took {1000 * done['audiotool_round_seconds_total'] / rounds:.1f} ms"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,6 +111,7 @@ def serve(
     say(f"listening on {place} for {pipeline.task}")
     if as_json:
         write_document("serve", address=place, task=pipeline.task, capacity=capacity)
+    logging.getLogger("audiotool.serve").setLevel(logging.INFO)  # a line at the end of each stream and file
     Runner(server).run([listener])
 
 

@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,21 +48,24 @@ from audiotool.serve.requests import (
     settings_of,
 )
 from audiotool.serve.service import Call, Service
+from audiotool.serve.sessions import (
+    BAD_DATA,
+    CLIENT_LEFT,
+    GOING_AWAY,
+    NORMAL,
+    POLICY,
+    TOO_LONG,
+    TRY_LATER,
+    UNAVAILABLE,
+    Refused,
+    Session,
+    Sessions,
+)
 from audiotool.streaming.streams import FullError
 from audiotool.version import __version__
 
-NORMAL, GOING_AWAY, UNSUPPORTED, BAD_DATA, POLICY, TRY_LATER = 1000, 1001, 1003, 1007, 1008, 1013
-"""Codes of closing frames (RFC 6455, section 7.4; 1013 is of the registry of such codes)."""
-
-STOPS = "the server stops"
-"""Reason why a stream or a file is refused or ended by a server that stops."""
-
-DRAIN_SECONDS = 30.0
-"""Longest time for which a server that stops works on its streams and files. A file of 600 s takes about
-10 s, and a stream whose client reads nothing is left after 20 s."""
-
-CUT_SECONDS = 6.0
-"""Longest time until those that take longer have been told so. A closing frame takes up to five."""
+RETRY_SECONDS = 10
+"""Time after which a file that finds no place may come again: that of a file of 600 s."""
 
 PAGES = {
     "/": ("page.html", "text/html"),
@@ -98,19 +101,6 @@ class Limits:
     arrival_seconds: float = 300.0
 
 
-class _Refused(Exception):
-    """A stream or a file is refused, or is ended early.
-
-    Args:
-        code: code of the closing frame of a stream, or HTTP status of a file.
-        message: one line for the client.
-    """
-
-    def __init__(self, code: int, message: AudiotoolError | str) -> None:
-        super().__init__(str(message))
-        self.code = code
-
-
 @dataclass
 class _Since:
     """Times since which a stream waits for its client, in seconds of the event loop's clock; None if it does
@@ -144,10 +134,10 @@ class Server:
     ) -> None:
         self.service = service
         self.limits = limits or Limits()
+        self.sessions = Sessions(service)
         self._token = token
         self._hosts = hosts
         self._files = Files(service.pipeline, self.limits.upload_seconds)
-        self._sessions: set[asyncio.Task[Any]] = set()
 
     def app(self) -> Starlette:
         """Return the application for an ASGI server."""
@@ -172,43 +162,6 @@ class Server:
             ],
         )
 
-    async def stop(self, is_urgent: Callable[[], bool] = lambda: False) -> None:
-        """Take no more streams and files, and end those that are here.
-
-        Streams end as if their clients had ended them, files are finished. What takes longer than
-        `DRAIN_SECONDS` is cut, with a reason.
-
-        Args:
-            is_urgent: whether to cut at once; asked again and again.
-        """
-        self.service.stop()
-        end = time.monotonic() + DRAIN_SECONDS
-        while self._sessions and time.monotonic() < end and not is_urgent():
-            await asyncio.sleep(0.05)
-        late = set(self._sessions)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=CUT_SECONDS)
-
-    @contextlib.contextmanager
-    def _session(self, code: int) -> Iterator[None]:
-        """Return a context of a stream or a file, for which `stop` waits until its task has answered.
-
-        Raises:
-            _Refused: the server stops and takes no more, or cuts this one; with the given code.
-        """
-        task = asyncio.current_task()
-        assert task is not None
-        if self.service.stopping:
-            raise _Refused(code, STOPS)
-        self._sessions.add(task)
-        task.add_done_callback(self._sessions.discard)
-        try:
-            yield
-        except asyncio.CancelledError:
-            raise _Refused(code, STOPS) from None
-
     async def _page(self, request: Request) -> Response:
         name, kind = PAGES[request.url.path]
         text = (Path(__file__).parent / name).read_text("utf-8")
@@ -223,7 +176,7 @@ class Server:
 
     async def _health(self, request: Request) -> Response:
         service = self.service
-        status, code = ("stopping", 503) if service.stopping else ("ok", 200)
+        status, code = ("stopping", UNAVAILABLE) if service.stopping else ("ok", 200)
         found = {"status": status, "task": service.pipeline.task, "version": __version__}
         return JSONResponse({**found, "streams": len(service.calls), "capacity": service.capacity}, code)
 
@@ -239,34 +192,48 @@ class Server:
 
     async def _file(self, request: Request) -> Response:
         """Answer a recording in the body with a WAV."""
-        if not self._is_admitted(request):
-            return _error(401, "this server asks for a token")
-        if not is_of_this_page(request.headers.get("origin"), request.headers.get("host")):
-            return _error(403, "requests of other sites' pages are not taken")
-        if request.headers.get("content-type", "").lower().startswith("multipart/"):
-            return _error(415, "a form is not taken: send the recording itself as the body")
         try:
-            check_keys(request.query_params, FILE_KEYS)
-            settings = settings_of(request.query_params, self.service.pipeline.settings)
-            if not self._files.has_room:
-                return _error(503, "all places for files are taken: try again later")
-            with self._session(503), self._files.place():
-                body = await self._body(request)
-                answer = await self._files.process(body, settings)
-        except _Refused as refused:
+            with self.sessions.session("file", UNAVAILABLE) as session:
+                try:
+                    return await self._answer(request, session)
+                except AudiotoolError as error:
+                    raise Refused(400, error) from error
+        except Refused as refused:
             return _error(refused.code, str(refused))
-        except AudiotoolError as error:
-            return _error(400, str(error))
+
+    async def _answer(self, request: Request, session: Session) -> Response:
+        """Return the WAV.
+
+        Raises:
+            Refused, AudiotoolError: the request, or its recording, is not taken.
+        """
+        if not self._is_admitted(request):
+            raise Refused(401, "this server asks for a token")
+        if not is_of_this_page(request.headers.get("origin"), request.headers.get("host")):
+            raise Refused(403, "requests of other sites' pages are not taken")
+        if request.headers.get("content-type", "").lower().startswith("multipart/"):
+            raise Refused(415, "a form is not taken: send the recording itself as the body")
+        check_keys(request.query_params, FILE_KEYS)
+        settings = settings_of(request.query_params, self.service.pipeline.settings)
+        if not self._files.has_room:
+            raise Refused(UNAVAILABLE, "all places for files are taken: try again later")
+        session.begun = True
+        try:
+            with self._files.place():
+                done = await self._files.process(await self._body(request), settings)
         except ClientDisconnect:
-            return _error(400, "the client went away")  # the answer reaches nobody
+            session.end = CLIENT_LEFT
+            return _error(400, CLIENT_LEFT)  # the answer reaches nobody
+        session.came(done.sample_rate, done.channels, done.frames)
+        session.end = "processed"
         self.service.counters.files += 1
-        return Response(answer, media_type="audio/wav")
+        return Response(done.wav, media_type="audio/wav")
 
     async def _body(self, request: Request) -> bytes:
         """Return a request's body.
 
         Raises:
-            _Refused: it arrives too slowly, or is too long.
+            Refused: it arrives too slowly, or is too long.
             InputError: it is empty.
             ClientDisconnect: the client closed the connection before the end.
         """
@@ -279,10 +246,10 @@ class Server:
                 try:
                     part = await asyncio.wait_for(stream.__anext__(), patience)
                 except asyncio.TimeoutError:
-                    raise _Refused(408, "the recording does not come, or too slowly") from None
+                    raise Refused(408, "the recording does not come, or too slowly") from None
                 size += len(part)
                 if size > limits.upload_bytes:
-                    raise _Refused(413, f"a recording has at most {limits.upload_bytes} bytes here")
+                    raise Refused(413, f"a recording has at most {limits.upload_bytes} bytes here")
                 parts.append(part)
         if not size:
             raise InputError("the request has no body: send a recording in it")
@@ -293,13 +260,18 @@ class Server:
         await socket.accept()
         call: Call | None = None
         try:
-            with self._session(GOING_AWAY):
+            with self.sessions.session("stream", GOING_AWAY) as session:
                 call = await self._opened(socket)
-                await self._converse(socket, call)
-        except _Refused as refused:
+                session.begun = True
+                try:
+                    await self._converse(socket, call)
+                    session.end = call.end
+                except (WebSocketDisconnect, RuntimeError, OSError):
+                    session.end = CLIENT_LEFT  # starlette raises RuntimeError for a message after that
+                finally:
+                    session.came(call.raw.sample_rate or 1, call.raw.channels, call.samples_in)
+        except Refused as refused:
             await _close(socket, refused.code, str(refused))
-        except (WebSocketDisconnect, RuntimeError, OSError):
-            pass  # the client has gone; starlette raises RuntimeError for a message after that
         finally:
             if call is not None:
                 await asyncio.shield(self.service.close(call))
@@ -308,12 +280,12 @@ class Server:
         """Begin the stream that the query describes.
 
         Raises:
-            _Refused: the client is not admitted, a parameter is wrong, or all places are taken.
+            Refused: the client is not admitted, a parameter is wrong, or all places are taken.
         """
         if not is_of_this_page(socket.headers.get("origin"), socket.headers.get("host")):
-            raise _Refused(POLICY, "requests of other sites' pages are not taken")
+            raise Refused(POLICY, "requests of other sites' pages are not taken")
         if not self._is_admitted(socket):
-            raise _Refused(POLICY, "this server asks for a token")
+            raise Refused(POLICY, "this server asks for a token")
         pipeline, query = self.service.pipeline, socket.query_params
         try:
             check_keys(query, STREAM_KEYS)
@@ -324,9 +296,9 @@ class Server:
             check_rate(raw.sample_rate, pipeline.at(raw.sample_rate).sample_rate)
             return await self.service.open(raw, settings)
         except FullError as error:
-            raise _Refused(TRY_LATER, error) from error
+            raise Refused(TRY_LATER, error) from error
         except AudiotoolError as error:
-            raise _Refused(POLICY, error) from error
+            raise Refused(POLICY, error) from error
 
     async def _converse(self, socket: WebSocket, call: Call) -> None:
         hello = {
@@ -365,16 +337,16 @@ class Server:
         They are checked once a second, which costs less than a timer for each message.
 
         Raises:
-            _Refused: the client has sent nothing, or has read nothing, for too long.
+            Refused: the client has sent nothing, or has read nothing, for too long.
         """
         limits, loop = self.limits, asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(1.0, limits.idle_seconds / 4, limits.stall_seconds / 4))
             now = loop.time()
             if since.receiving is not None and now - since.receiving > limits.idle_seconds:
-                raise _Refused(GOING_AWAY, f"nothing came for {limits.idle_seconds:g} s")
+                raise Refused(GOING_AWAY, f"nothing came for {limits.idle_seconds:g} s")
             if since.sending is not None and now - since.sending > limits.stall_seconds:
-                raise _Refused(POLICY, "what was sent was not read")
+                raise Refused(POLICY, "what was sent was not read")
 
     async def _receive(self, socket: WebSocket, call: Call, since: _Since) -> str:
         """Receive the client's messages until the one that ends the stream."""
@@ -385,6 +357,8 @@ class Server:
             message = await socket.receive()
             since.receiving = None
             if message["type"] == "websocket.disconnect":
+                if message.get("code") == TOO_LONG:  # uvicorn has closed the stream
+                    raise Refused(TOO_LONG, "a frame is too long")
                 raise WebSocketDisconnect(message.get("code", GOING_AWAY))
             if message.get("bytes") is not None:
                 self.service.feed(call, message["bytes"])
@@ -396,23 +370,23 @@ class Server:
         """Handle a text message; return whether it ends the stream.
 
         Raises:
-            _Refused: the message is malformed, unknown, or its settings are out of range.
+            Refused: the message is malformed, unknown, or its settings are out of range.
         """
         try:
             fields: Any = json.loads(text)
             kind = fields.pop("type")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            raise _Refused(BAD_DATA, 'a text is a JSON object with a type: {"type": "end"}') from None
+            raise Refused(BAD_DATA, 'a text is a JSON object with a type: {"type": "end"}') from None
         if kind == "end" and not fields:
             return True
         if kind != "settings" or not fields.keys() <= {"mix", "max_attenuation"}:
-            raise _Refused(
+            raise Refused(
                 BAD_DATA, 'there are {"type": "end"} and {"type": "settings", mix, max_attenuation}'
             )
         try:
             call.stream.settings = settings_of(fields, call.stream.settings)
         except AudiotoolError as error:
-            raise _Refused(BAD_DATA, error) from error
+            raise Refused(BAD_DATA, error) from error
         return False
 
     async def _send(self, socket: WebSocket, call: Call, since: _Since) -> str:
@@ -422,7 +396,7 @@ class Server:
             try:
                 data = await call.next()
             except StreamError as error:
-                raise _Refused(BAD_DATA, error) from error
+                raise Refused(BAD_DATA, error) from error
             if data is None:
                 break
             since.sending = loop.time()
@@ -437,12 +411,12 @@ class Server:
             "seconds": round(call.samples_in / (call.raw.sample_rate or 1), 3),
             "limited": call.limited,
             "bytes_left_out": call.incomplete_bytes,
-            "reason": STOPS if call.stopped else "the client ended it",
+            "reason": call.end,
         }
         since.sending = loop.time()
         await socket.send_text(json.dumps(bye))
         if call.stopped:
-            await socket.close(GOING_AWAY, STOPS)
+            await socket.close(GOING_AWAY, call.end)
         else:
             await socket.close(NORMAL)
         return "bye sent"
@@ -469,4 +443,6 @@ async def _close(socket: WebSocket, code: int, message: str) -> None:
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    if status == UNAVAILABLE:
+        headers = {**(headers or {}), "Retry-After": str(RETRY_SECONDS)}
     return JSONResponse({"error": message}, status, headers)

@@ -36,7 +36,7 @@ class Runner(uvicorn.Server):
         self._server = server
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._server.stop(lambda: self.force_exit)
+        await self._server.sessions.stop(lambda: self.force_exit)
         end = time.monotonic() + HANDSHAKE_SECONDS
         while self._has_streams() and time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(0.05)

@@ -7,6 +7,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,20 @@ many channels."""
 
 BLOCK_FRAMES = 1 << 16
 """Number of samples a channel that are decoded at a time."""
+
+
+class Processed(NamedTuple):
+    """A processed recording.
+
+    Args:
+        wav: the WAV file.
+        sample_rate, channels, frames: of the recording that came; `frames` is samples of each channel.
+    """
+
+    wav: bytes
+    sample_rate: int
+    channels: int
+    frames: int
 
 
 class Files:
@@ -60,21 +75,21 @@ class Files:
         finally:
             self._taken -= 1
 
-    async def process(self, body: bytes, settings: Settings) -> bytes:
+    async def process(self, body: bytes, settings: Settings) -> Processed:
         """Process a recording.
 
         Args:
             body: a file of any format that audiotool reads.
             settings: of this recording.
         Returns:
-            A WAV file of the recording's sample rate (but see `Settings.widens`), channels and length.
+            It, as a WAV file of the recording's sample rate (but see `Settings.widens`), channels and length.
         Raises:
             InputError: the body is no recording, is damaged or too long.
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._process, body, settings)
 
-    def _process(self, body: bytes, settings: Settings) -> bytes:
+    def _process(self, body: bytes, settings: Settings) -> Processed:
         with AudioReader("-", io.BytesIO(body), name="the recording") as reader:
             info, blocks, frames = reader.info, [], 0
             for block in reader.blocks(BLOCK_FRAMES):
@@ -96,4 +111,4 @@ class Files:
         wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])
         with PipeWriter(wanted, stdout=memory) as writer:
             writer.write(cleaned.T)
-        return memory.getvalue()
+        return Processed(memory.getvalue(), info.sample_rate, info.channels, frames)

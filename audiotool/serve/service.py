@@ -37,6 +37,10 @@ others."""
 GATHER_SECONDS = 0.003
 """Seconds for which a round waits after its first block, so that more streams are stepped together."""
 
+CLIENT_ENDED = "the client ended it"
+STOPS = "the server stops"
+"""Reasons why a stream has ended."""
+
 Result = TypeVar("Result")
 
 
@@ -45,17 +49,19 @@ class Counters:
     """Counters since the server's start.
 
     Attributes:
-        streams, refused, failed: numbers of streams that began, were refused, and ended by an error.
+        streams: number of streams that began.
         files: number of processed files.
+        refused: number of streams and files that came while there was no place, or while the server stopped.
+        failed: number of streams and files that had a place and were ended by an error or a limit.
         samples: number of samples received, of all channels.
         audio_seconds: length of the audio received, in seconds.
         rounds, round_seconds, longest_round_seconds: number of rounds, their time together, and the longest.
     """
 
     streams: int = 0
+    files: int = 0
     refused: int = 0
     failed: int = 0
-    files: int = 0
     samples: int = 0
     audio_seconds: float = 0.0
     rounds: int = 0
@@ -94,6 +100,11 @@ class Call:
     _ending: bool = False
     _ended: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def end(self) -> str:
+        """Why the input has ended, once it has."""
+        return STOPS if self.stopped else CLIENT_ENDED
 
     @property
     def incomplete_bytes(self) -> int:
@@ -216,11 +227,7 @@ class Service:
             FullError: all places are taken.
             AudiotoolError: sample rate, channels or settings are not possible.
         """
-        try:
-            call = await self._in_thread(lambda: self._join(raw, settings))
-        except FullError:
-            self.counters.refused += 1
-            raise
+        call = await self._in_thread(lambda: self._join(raw, settings))
         self.calls.add(call)
         self.counters.streams += 1
         if self.stopping:
@@ -325,7 +332,7 @@ class Service:
             log.exception("a round failed")
             for call, _, _ in work:
                 if call.failure is None:
-                    self._fail(call, f"internal error: {type(error).__name__}")
+                    call.failure = f"internal error: {type(error).__name__}"
         answers = []
         for call, _, ends in work:
             answer = b""
@@ -352,11 +359,7 @@ class Service:
         try:
             yield
         except AudiotoolError as error:
-            self._fail(call, str(error))
+            call.failure = str(error)
         except Exception as error:
             log.exception("a stream failed")
-            self._fail(call, f"internal error: {type(error).__name__}")
-
-    def _fail(self, call: Call, reason: str) -> None:
-        call.failure = reason
-        self.counters.failed += 1
+            call.failure = f"internal error: {type(error).__name__}"

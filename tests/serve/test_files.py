@@ -31,8 +31,8 @@ from audiotool.serve.service import Service
 
 @drops_connections
 def test_a_client_that_does_not_read_its_file_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def process(*_: Any) -> bytes:
-        return bytes(50_000_000)
+    async def process(*_: Any) -> files.Processed:
+        return files.Processed(bytes(50_000_000), 16000, 1, 1)
 
     monkeypatch.setattr(files.Files, "process", process)
     running = Running(limits=Limits(stall_seconds=0.5))
