@@ -93,3 +93,17 @@ def test_a_browser_without_a_microphone_says_so(tmp_path: Path) -> None:
             assert not browser.run("document.querySelector('#start').disabled")
     finally:
         running.stop()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_controls_follow_the_colours_of_the_system(tmp_path: Path, scheme: str) -> None:
+    running = Running()
+    try:
+        with Browser(tmp_path / "profile") as browser:
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            browser.call("Emulation.setEmulatedMedia", features=[feature])
+            browser.visit(f"http://127.0.0.1:{running.port}/")
+            colour = browser.run("getComputedStyle(document.querySelector('#start')).color")
+            assert (colour == "rgb(255, 255, 255)") == (scheme == "dark")
+    finally:
+        running.stop()
