@@ -14,6 +14,9 @@ from audiotool.text import composed
 MISSING = "no such file or folder"
 """What `absence` says of a path at which nothing is."""
 
+UNUSABLE_NAMES = (21, 123, 1921)
+"""Windows' codes for names that no file can have, such as patterns, and for places that are not ready."""
+
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
 
 
@@ -67,6 +70,8 @@ def absence(path: str | Path) -> str | None:
     except PermissionError:
         return "no permission to search its folder"
     except OSError as error:
+        if getattr(error, "winerror", None) in UNUSABLE_NAMES:
+            return MISSING
         return error.strerror or str(error)
     return None
 

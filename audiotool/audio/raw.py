@@ -81,16 +81,25 @@ class Raw:
         """Bytes of a sample of all channels."""
         return WIDTHS[self.subtype] * self.channels
 
+    @property
+    def rate(self) -> int:
+        """The sample rate in Hz.
+
+        Raises:
+            InputError: it is not known.
+        """
+        if self.sample_rate is None:
+            raise InputError("bare samples do not say their rate: give --raw-rate HZ")
+        return self.sample_rate
+
     def libsndfile(self) -> dict[str, Any]:
         """Return the arguments with which libsndfile opens a file of such samples.
 
         Raises:
             InputError: the sample rate is not known.
         """
-        if self.sample_rate is None:
-            raise InputError("bare samples do not say their rate: give --raw-rate HZ")
         return {
-            "samplerate": self.sample_rate,
+            "samplerate": self.rate,
             "channels": self.channels,
             "format": "RAW",
             "subtype": self.subtype,
@@ -159,8 +168,7 @@ class RawFile:
         tags: Mapping[str, str] | None = None,
         extras: Extras | None = None,
     ) -> None:
-        assert raw.sample_rate is not None
-        self.samplerate, self.channels, self.subtype = raw.sample_rate, raw.channels, raw.subtype
+        self.samplerate, self.channels, self.subtype = raw.rate, raw.channels, raw.subtype
         self.format, self.frames = format, frames
         self.extras = extras or Extras()
         self.warnings: list[str] = []

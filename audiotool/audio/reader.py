@@ -101,8 +101,8 @@ class AudioReader:
         self.peak = 0.0
         self._position = 0
         self._declared: int | None = None
-        self._is_bare = raw is not None
         self.is_pipe = str(source) == PIPE or is_fifo(source)
+        self._is_bare = raw is not None and (self.is_pipe or is_bare_name(source))
         self._opened: BinaryIO | None = None
         self._source: Any
         self._slack = 0
@@ -110,7 +110,7 @@ class AudioReader:
         self._piped: RawFile | None = None
         self._source = self._pipe(source, stdin, raw) if self.is_pipe else _opened(Path(source))
         form: dict[str, Any] = {}
-        if raw is not None and not self.is_pipe and is_bare_name(source):
+        if raw is not None and self._is_bare and not self.is_pipe:
             form = raw.libsndfile()
         if self._piped is not None:
             self._file, self.warnings = self._piped, self._piped.warnings
@@ -284,12 +284,19 @@ class AudioReader:
         if not isinstance(self._file, ForwardFile):
             return self._position
         position = 0
-        with contextlib.suppress(soundfile.LibsndfileError), deferred():
-            self._source.seek(0)
-            file = ForwardFile(self._source)
-            while count := len(file.read(SHORT_FRAMES)):
+        with contextlib.suppress(soundfile.LibsndfileError):
+            with deferred():
+                self._source.seek(0)
+                file = ForwardFile(self._source)
+            while count := self._count_of(file):
                 position += count
         return max(position, self._position)
+
+    @staticmethod
+    def _count_of(file: ForwardFile) -> int:
+        """Read the next samples; return how many came. A signal waits for no more than these."""
+        with deferred():
+            return len(file.read(SHORT_FRAMES))
 
     def _read(self, frames: int) -> NDArray[np.float32]:
         if self._piped is not None:

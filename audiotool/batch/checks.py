@@ -50,7 +50,10 @@ def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
 def _folded(name: str) -> str:
     """Return the name as file systems that ignore case and normalisation compare it: letter by letter, so
     that ß is no ss, as it is to `casefold`."""
-    return composed(name).lower()
+    if name.isascii():
+        return name.lower()
+    folded = ((letter, letter.casefold()) for letter in composed(name))
+    return "".join(one if len(one) == 1 else letter.lower() for letter, one in folded)
 
 
 def _way_out(first: str, second: str) -> str:
@@ -77,16 +80,9 @@ def _way_out(first: str, second: str) -> str:
 
 
 def with_obstacles(jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs, those with an output that cannot be written with the reason as their obstacle.
-
-    Raises:
-        PlanError: every job has an obstacle, so that the command itself is wrong; the message is the first.
-    """
+    """Return the jobs, those with an output that cannot be written with the reason as their obstacle."""
     of_folders: dict[str, str | None] = {}
-    found = [job if job.obstacle else job._replace(obstacle=_obstacle(job, of_folders)) for job in jobs]
-    if found and all(job.obstacle for job in found):
-        raise PlanError(found[0].obstacle)
-    return found
+    return [job if job.obstacle else job._replace(obstacle=_obstacle(job, of_folders)) for job in jobs]
 
 
 def _obstacle(job: Job, of_folders: dict[str, str | None]) -> str:

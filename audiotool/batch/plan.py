@@ -101,8 +101,18 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     if layout.shard is not None:
         jobs = [jobs[n] for n in layout.shard.share([job.size for job in jobs])]
     jobs = with_obstacles(jobs)
-    plan = _split_existing([job for job in jobs if not job.obstacle], layout.existing, folders)
-    return plan._replace(jobs=[*plan.jobs, *(job for job in jobs if job.obstacle)])
+    # An output that is there may be skipped where it could not be written.
+    is_skipping = layout.existing == "skip"
+    usable: list[Job] = []
+    blocked: list[Job] = []
+    for job in jobs:
+        may_be_done = is_skipping and bool(job.obstacle) and all(map(os.path.isfile, job.target.places))
+        (blocked if job.obstacle and not may_be_done else usable).append(job)
+    plan = _split_existing(usable, layout.existing, folders)
+    plan = plan._replace(jobs=sorted([*plan.jobs, *blocked], key=lambda job: bool(job.obstacle)))
+    if layout.shard is None and not plan.skipped and plan.jobs and plan.jobs[0].obstacle:
+        raise PlanError(plan.jobs[0].obstacle)  # no job can be done: the command itself is wrong
+    return plan
 
 
 def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
@@ -315,13 +325,16 @@ def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Pl
         if is_there
     ]
     them, verb = ("them", "exist") if len(names) > 1 else ("it", "exists")
-    raise PlanError(f"{listed(names)} {verb} already: --overwrite replaces, --skip-existing keeps {them}")
+    raise PlanError(
+        f"{listed(names)} {verb} already: --overwrite replaces {them}, --skip-existing keeps what is not"
+        " older than its input"
+    )
 
 
 def _is_newer(job: Job) -> bool:
-    """Return whether an input has changed since its outputs were written; False where no file tells."""
+    """Return whether a job's inputs are newer than its outputs; False where no file tells."""
     try:
-        changed = os.stat(job.source).st_mtime
+        changed = max(os.stat(place).st_mtime for place in job.inputs)
         return any(os.stat(place).st_mtime < changed for place in job.target.places)
     except OSError:
         return False

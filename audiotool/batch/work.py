@@ -209,12 +209,14 @@ def _is_rated(job: Job, work: Work) -> bool:
 
 def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     """Score the outputs and the input: one row an output, and the output of each row."""
+    from audiotool.audio.formats import is_bare_name
     from audiotool.metrics.base import METRICS
     from audiotool.metrics.pairing import FilePair
     from audiotool.metrics.score_files import score_stems
 
     assert str(job.source) != PIPE, "a pipe is never planned with scores"
-    source = Path(job.source) if work.processor.is_recording(job.source) else None
+    is_bare = is_bare_name(job.source)
+    source = Path(job.source) if work.processor.is_recording(job.source) and not is_bare else None
     references: tuple[Path | None, ...] = job.references or (None,) * len(job.target.stems)
     # The rest of the input may be a stem with a reference; otherwise it is not scored.
     estimates = job.target.paths[: len(references)]
@@ -233,6 +235,8 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
         elif job.unscored:
             compared = [name for name in row.values if METRICS.get(name).needs_reference]
             row.values |= {name: Value(None, job.unscored) for name in compared}
+    if is_bare and source is None and job.references:
+        rows[0].notes.append("the input itself is not scored: it holds bare samples")
     if list(order) != sorted(order):
         numbers = ", ".join(str(n + 1) for n in order)
         rows[0].notes.append(f"stems reordered to fit their references: {numbers}")

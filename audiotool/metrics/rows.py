@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,24 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def of_one_file(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Return the rows of two systems that are of one file, in the order of the second."""
-    by_name = {_file(row): row for row in first}
-    return [(by_name[_file(row)], row) for row in second if _file(row) in by_name]
+    """Return the rows of two systems that are of one file, in the order of the second.
+
+    Rows of one name are of one file. So are rows whose names differ in the ending, if there is one of each.
+    """
+    by_name = {row.name: row for row in first}
+    names = {row.name for row in second}
+    alone = _by_file(row for row in first if row.name not in names)
+    mine = _by_file(row for row in second if row.name not in by_name)
+    by_name |= {row.name: alone[file] for file, row in mine.items() if file in alone}
+    return [(by_name[row.name], row) for row in second if row.name in by_name]
+
+
+def _by_file(rows: Iterable[Row]) -> dict[str, Row]:
+    """Return the rows by their files without endings; of those that share one, none."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(_file(row), []).append(row)
+    return {name: same[0] for name, same in found.items() if len(same) == 1}
 
 
 def _file(row: Row) -> str:

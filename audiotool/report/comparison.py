@@ -153,7 +153,11 @@ def _line(measure: Measure, scores: PairedScores) -> list[str]:
         str(scores.n),
         f"{scores.mean_other:.3f}",
         f"{scores.mean:.3f}",
-        f"{scores.difference:+.3f}",
-        "" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}",
+        _signed(scores.difference),
+        "" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}",
         *("" if count is None else str(count) for count in (scores.wins, scores.losses)),
     ]
+
+
+def _signed(number: float) -> str:
+    return f"{round(number, 3) + 0.0:+.3f}"  # + 0.0: there is no -0.000

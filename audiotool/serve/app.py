@@ -314,18 +314,21 @@ class Server:
         }
         await socket.send_text(json.dumps(hello))
         since = _Since()
+        sending = asyncio.create_task(self._send(socket, call, since))
         tasks = [
             asyncio.create_task(self._receive(socket, call, since)),
-            asyncio.create_task(self._send(socket, call, since)),
+            sending,
             asyncio.create_task(self._watch(since)),
         ]
         try:
             running = set(tasks)
             while running:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                # The closing frame ends the receiving, too, with an error of its own.
+                if sending in done and sending.exception() is None:
+                    return
                 for task in done:
-                    if task.result() == "bye sent":
-                        return
+                    task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -389,7 +392,7 @@ class Server:
             raise Refused(BAD_DATA, error) from error
         return False
 
-    async def _send(self, socket: WebSocket, call: Call, since: _Since) -> str:
+    async def _send(self, socket: WebSocket, call: Call, since: _Since) -> None:
         """Send output as it is ready, and at the end the statistics."""
         loop = asyncio.get_running_loop()
         while True:
@@ -419,7 +422,6 @@ class Server:
             await socket.close(GOING_AWAY, call.end)
         else:
             await socket.close(NORMAL)
-        return "bye sent"
 
 
 class _KnownHosts:

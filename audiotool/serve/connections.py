@@ -41,6 +41,10 @@ class Runner(uvicorn.Server):
         while self._has_streams() and time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(0.05)
         await super().shutdown(sockets)
+        if self.force_exit:
+            await (
+                self.lifespan.shutdown()
+            )  # uvicorn leaves it out then, and its task is cancelled with a traceback
 
     def _has_streams(self) -> bool:
         return any(not isinstance(one, H11Protocol) for one in self.server_state.connections)

@@ -366,13 +366,15 @@ class TaskOptions:
         from audiotool.audio.formats import BARE_ENDINGS
         from audiotool.audio.raw import Raw
 
+        writes_some = self.output == PIPE or (self.output is None and self.inputs == [PIPE])
         for name in ("format", "subtype", "bitrate"):
-            if getattr(self, name) is not None and self.output in (None, PIPE):
+            if getattr(self, name) is not None and writes_some:
                 raise PlanError(f"--raw says what standard output holds: leave --{name} out")
-        reads_some = self.listed is not None or any(map(_may_be_bare, self.inputs))
+        may_read_some = self.listed is not None or any(map(_may_hold_files, self.inputs))
+        reads_some = any(map(_is_bare, self.inputs)) or (may_read_some and not writes_some)
         if reads_some and self.raw_rate is None:
             raise PlanError("bare samples do not say their rate: give --raw-rate HZ")
-        if not reads_some and self.output != PIPE:
+        if not reads_some and not writes_some:
             raise PlanError(
                 "--raw is for pipes and for files that are named as bare samples:"
                 f" {', '.join(BARE_ENDINGS)}; any other comes through a pipe: `- < FILE`"
@@ -388,14 +390,20 @@ class TaskOptions:
         return {"chunk_seconds": self.chunk, "warm_up": warm_up}
 
 
-def _may_be_bare(text: str) -> bool:
-    """Whether an input is, or may hold, bare samples: a pipe, a folder, a pattern, or a file so named."""
+def _is_bare(text: str) -> bool:
+    """Whether an input holds bare samples: a pipe, or a file so named."""
     from audiotool.audio import PIPE
     from audiotool.audio.formats import is_bare_name
-    from audiotool.paths import is_fifo, is_url
+    from audiotool.paths import is_fifo
 
-    holds_files = os.path.isdir(text) or is_url(text) or glob.has_magic(text)
-    return text == PIPE or is_fifo(text) or is_bare_name(text) or holds_files
+    return text == PIPE or is_fifo(text) or is_bare_name(text)
+
+
+def _may_hold_files(text: str) -> bool:
+    """Whether an input may stand for several files: a folder, a pattern or a URL."""
+    from audiotool.paths import is_url
+
+    return os.path.isdir(text) or is_url(text) or glob.has_magic(text)
 
 
 Mix = Annotated[

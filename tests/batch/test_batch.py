@@ -19,6 +19,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.listing import read_list
 from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.batch.run import run
+from audiotool.batch.shards import Shard
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import CheckpointError, PlanError
@@ -372,6 +373,7 @@ def test_mistakes_are_reported_before_work_begins(
     [
         (("weiss.wav", "weiß.wav"), None),
         (("weiß.wav", "WEIß.wav"), "differ in case alone, .*: rename one$"),
+        (("ΟΔΟΣ.wav", "οδος.wav"), "differ in case alone, .*: rename one$"),
         (("\u00e9.wav", "e\u0301.wav"), "differ in Unicode normalisation alone, .*: rename one$"),
     ],
 )
@@ -454,6 +456,35 @@ def test_an_output_that_cannot_be_written_costs_only_itself(
     if kind == "an unknown ending":
         with pytest.raises(PlanError, match=reason):
             make_plan([], Layout(output=str(tmp_path / "out"), listed=options["listed"][1:2]))
+
+
+def test_a_share_of_unusable_lines_alone_is_reported(
+    folder: Path, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text(f"input,output\n{folder}/a.wav,out/a.wav\n{folder}/sub/b.flac,out/b.unknown\n")
+    plans = [
+        make_plan([], Layout(listed=read_list(str(listing)), shard=Shard(number, 2))) for number in (1, 2)
+    ]
+    [plan] = [plan for plan in plans if plan.jobs[0].obstacle]
+    [outcome] = run(plan, Work(Inference("denoise", str(tiny_checkpoint), "cpu")))
+    assert outcome.status == "failed"
+    assert "names no audio format" in str(outcome.error)
+
+
+def test_finished_outputs_are_skipped_where_nothing_can_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(output=str(tmp_path / "out"), existing="skip")
+    for job in make_plan([str(folder)], layout).jobs:
+        for path in job.target.paths:
+            write_speech(path)
+    monkeypatch.setattr("audiotool.batch.checks.folder_obstacle", lambda folder: "it is read-only")
+    plan = make_plan([str(folder)], layout)
+    assert (len(plan.jobs), len(plan.skipped)) == (0, 3)
+    (tmp_path / "out" / "a.wav").unlink()
+    plan = make_plan([str(folder)], layout)
+    assert [job.obstacle for job in plan.jobs] == [f"cannot write {tmp_path}/out/a.wav: it is read-only"]
 
 
 class Log(SilentWatcher):

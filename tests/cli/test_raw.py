@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import select
 import shutil
@@ -179,6 +180,25 @@ def test_folders_of_bare_samples(tmp_path: Path) -> None:
     done = run("denoise", calls / "c.raw", *TINY, "mulaw", "--raw-rate", "8000")
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(soundfile.read(calls / "c_denoised.wav")[0], found[0])
+
+
+def test_bare_samples_and_other_options(tmp_path: Path) -> None:
+    x = speech_like(1.0, 8000)
+    (tmp_path / "a.ulaw").write_bytes(Raw("mulaw", 8000).encode(x.T)[0])
+    soundfile.write(tmp_path / "talk [1].wav", x[0], 8000)
+    form = (*TINY, "mulaw", "--raw-rate", "8000")
+    done = run("denoise", tmp_path / "a.ulaw", *form, "--format", "flac", "--subtype", "PCM_16")
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(tmp_path / "a_denoised.flac").subtype == "PCM_16"
+    done = run("denoise", tmp_path / "talk [1].wav", "-o", "-", *TINY, "s16le")
+    assert (done.returncode, len(done.stdout)) == (0, 16000)
+    report = tmp_path / "r.json"
+    words = ("--reference", tmp_path / "talk [1].wav", "--metrics", "si_sdr", "--report", report)
+    done = run("denoise", tmp_path / "a.ulaw", "-o", tmp_path / "out.wav", *form, *words)
+    assert done.returncode == 0, done.stderr
+    [row] = json.loads(report.read_text())["files"]
+    assert row["si_sdr"] is not None
+    assert "the input itself is not scored: it holds bare samples" in row["notes"]
 
 
 def test_bare_samples_left_out_of_a_folder_are_named(tmp_path: Path) -> None:

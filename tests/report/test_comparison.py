@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import Row, of_one_file
 from audiotool.metrics.values import Value
 from audiotool.report import comparison
 from audiotool.report.comparison import Comparison, bootstrap_interval, compare
@@ -49,6 +49,18 @@ def test_files_are_paired_by_their_names(found: Comparison) -> None:
     assert lsd.difference == pytest.approx(0.0, abs=1e-4)
     assert (lsd.wins, lsd.losses) == (1, 1), "less is better, and three equal decimals are a tie"
     assert (loudness.n, loudness.difference, loudness.wins, loudness.losses) == (2, 0.5, None, None)
+
+
+def test_names_that_differ_in_their_endings_are_paired_where_that_is_certain() -> None:
+    def names(first: list[str], second: list[str]) -> list[tuple[str, str]]:
+        pairs = of_one_file([Row(name) for name in first], [Row(name) for name in second])
+        return [(other.name, row.name) for other, row in pairs]
+
+    both = ["a.wav", "a.flac", "b.wav"]
+    assert names(both, both) == [(name, name) for name in both]
+    assert names(["a.wav", "b.wav"], ["a.flac", "b.wav"]) == [("a.wav", "a.flac"), ("b.wav", "b.wav")]
+    assert names(["a.wav"], ["a.wav", "a.flac"]) == [("a.wav", "a.wav")]
+    assert names(["a.wav", "a.flac"], ["a.ogg"]) == names(["a.ogg"], ["a.wav", "a.flac"]) == []
 
 
 def test_the_interval_is_that_of_a_paired_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -225,3 +227,45 @@ def test_connections_of_streams_are_closed_after_their_clients_have_answered() -
             assert client.recv(1) == b""
     finally:
         running.stop()
+
+
+def test_each_of_many_streams_is_said_to_have_been_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    running = Running(capacity=12)
+    try:
+        with contextlib.ExitStack() as stack, caplog.at_level("INFO", "audiotool.serve"):
+            streams = [stack.enter_context(running.stream()) for _ in range(12)]
+            for stream in streams:
+                stream.recv(PATIENCE)
+            running.server.should_exit = True
+            assert all(rest(stream)[1] for stream in streams)
+            running.stop()
+        ends = [record.getMessage() for record in caplog.records if record.getMessage().startswith("stream")]
+        assert len(ends) == 12
+        assert all(end.endswith(WHY) for end in ends), ends
+    finally:
+        running.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other programs")
+def test_a_second_interrupt_cuts_without_a_traceback() -> None:
+    command = "from audiotool.cli.app import main; main()"
+    words = ("serve", "--port", "0", "--model", "denoise-tiny-16k")
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    assert process.stderr is not None
+    try:
+        port = int(process.stderr.readline().split()[3].rstrip("/").rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            head = "POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
+            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 100")
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 130
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
