@@ -403,7 +403,7 @@ def _may_hold_files(text: str) -> bool:
     """Whether an input may stand for several files: a folder, a pattern or a URL."""
     from audiotool.paths import is_url
 
-    return os.path.isdir(text) or is_url(text) or glob.has_magic(text)
+    return os.path.isdir(text) or text.endswith(("/", os.sep)) or is_url(text) or glob.has_magic(text)
 
 
 Mix = Annotated[

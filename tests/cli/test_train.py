@@ -76,7 +76,7 @@ def test_train_with_a_loader_process_then_denoise(small: Path, tmp_path: Path) -
     assert resumed.returncode == 2
     assert "--resume" in resumed.stderr
     lost = run(*words[:3], tmp_path / "tuned", *words[4:], "--init-from", "nothing.safetensors")
-    assert lost.returncode == 1
+    assert lost.returncode == 2
     assert "no checkpoint 'nothing.safetensors'" in lost.stderr
     assert "Traceback" not in lost.stderr
     tuned = run(

@@ -51,7 +51,7 @@ ENDS_WITH_ONE = "--fail-under"
 
 FOLDERS = {
     *("recordings", "takes", "truth", "clean", "noisy", "cleaned", "out", "archive", "speech", "noise"),
-    *("mixtures", "voices"),
+    *("mixtures", "voices", "calls"),
     *("TEST/noisy", "TEST/clean"),
 }
 OUTPUTS = ("-o", "--report", "--plot")
