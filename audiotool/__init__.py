@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         RecipeError,
         StreamError,
     )
-    from audiotool.pipeline import LiveStream, Pipeline
+    from audiotool.pipeline import Pipeline
+    from audiotool.streaming.live_stream import LiveStream
     from audiotool.streaming.session import Settings
     from audiotool.streaming.state import StreamState
     from audiotool.tasks.load import load, load_model
@@ -38,7 +39,7 @@ _HOMES = {
     "load": "audiotool.tasks.load",
     "load_model": "audiotool.tasks.load",
     "Pipeline": "audiotool.pipeline",
-    "LiveStream": "audiotool.pipeline",
+    "LiveStream": "audiotool.streaming.live_stream",
     "Settings": "audiotool.streaming.session",
     "StreamState": "audiotool.streaming.state",
     "Metadata": "audiotool.checkpoint",

@@ -22,7 +22,7 @@ from audiotool.live.backend import Backend, Form, Samples
 from audiotool.live.clock import InputClock
 from audiotool.live.recorder import Recorder
 from audiotool.live.ring import Ring
-from audiotool.pipeline import LiveStream
+from audiotool.streaming.live_stream import LiveStream
 
 RING_SECONDS = 1.0
 """Capacity of each ring in seconds. Input is lost if the model is further behind."""

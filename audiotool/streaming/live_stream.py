@@ -1,0 +1,109 @@
+"""A live stream as the interface in Python gives it: around a session, in the caller's kind of array."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from audiotool.arrays import Array, ArrayT, UserArray
+from audiotool.errors import StreamError
+from audiotool.streaming.session import Session, Settings
+
+if TYPE_CHECKING:
+    from audiotool.streaming.state import StreamState
+
+
+class LiveStream:
+    """A live stream, which takes and returns the caller's kind of array.
+
+    Args:
+        session: processes the samples.
+        checkpoint_sha256: hash of the model's checkpoint, "" without one.
+    """
+
+    # A misspelt attribute is an error, not a setting that does nothing.
+    __slots__ = ("__weakref__", "_like", "_made_from", "_session")
+
+    def __init__(self, session: Session, checkpoint_sha256: str = "") -> None:
+        self._session = session
+        self._made_from = checkpoint_sha256
+        self._like: UserArray[Any] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The stream's options. A change counts from the next hop on: `live.settings = replace(…, mix=0.5)`.
+
+        Raises:
+            StreamError: anything but `mix` and `max_attenuation_db` is changed.
+        """
+        return self._session.settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._session.settings = settings
+
+    @property
+    def latency(self) -> int:
+        """Greatest lag of the output behind the input, in input samples: algorithm, hop and resampling
+        together."""
+        return self._session.latency
+
+    @property
+    def latency_seconds(self) -> float:
+        """The latency in seconds."""
+        return self.latency / self._session.sample_rate
+
+    def feed(self, block: ArrayT) -> ArrayT:
+        """Consume (time,) or (channels, time), any time >= 0; return the output that is ready, in the same
+        kind.
+
+        Raises:
+            InputError: wrong shape or type, NaN or infinite samples.
+            StreamError: the stream has ended, or the channels changed.
+        """
+        self._like = like = UserArray(block)
+        return like.restore(self._session.feed(like.block).stems)
+
+    def flush(self) -> Array:
+        """End the stream and return its tail in the kind that was fed. Output and input are then equally
+        long.
+
+        Raises:
+            StreamError: nothing was fed, or the stream has ended.
+        """
+        if self._like is None:
+            raise StreamError("nothing was fed into this stream")
+        tail: Array = self._like.restore(self._session.flush().stems)
+        return tail
+
+    def reset(self) -> None:
+        """Drop all state; the next `feed` begins a new stream."""
+        self._session.reset()
+        self._like = None
+
+    def state(self) -> StreamState:
+        """Return the stream's state as a value to save or send, from which `Pipeline.live` continues.
+
+        The conditions of an enrolment are part of it, for this stream alone.
+
+        Raises:
+            StreamError: the stream has ended.
+        """
+        from audiotool.streaming.state import StreamState
+
+        return StreamState.of(self._session, self._like, self._made_from)
+
+    def restore(self, state: StreamState) -> None:
+        """Continue from the state of a stream of the same kind, which `Pipeline.live` has checked.
+
+        Until the next `feed`, `flush` returns a numpy array.
+
+        Raises:
+            StreamError: the state is damaged.
+        """
+        self._like = state.into(self._session)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise StreamError(
+            "a live stream holds a running model, which is not copied: keep live.state(), and go on with"
+            " pipeline.live(sample_rate, state=state)"
+        )
