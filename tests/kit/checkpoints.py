@@ -10,6 +10,7 @@ import torch
 from audiotool import checkpoint
 from audiotool.models.base import Model
 from audiotool.models.cleanunet import CleanUNet, CleanUNetConfig
+from audiotool.models.registry import MODELS
 
 TINY = CleanUNetConfig(
     channels_h=4,
@@ -37,3 +38,12 @@ def save_model(path: Path, model: Model, task: str) -> Path:
     metadata = checkpoint.Metadata(task, checkpoint.describe_model(model), model.sample_rate)
     checkpoint.save(path, model.state_dict(), metadata)
     return path
+
+
+def save_random(folder: Path, name: str, **config: object) -> Path:
+    """Write a small model of an architecture, no layer of which does nothing, as new ones may."""
+    model = MODELS.get(name).from_config({**MODELS.get(name).small, **config})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.3, 0.3)
+    return save_model(folder / f"{name}.safetensors", model, "denoise")

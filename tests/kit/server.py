@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,3 +76,18 @@ class Running:
             client.request(method, path, body or None, headers)
             answer = client.getresponse()
             return answer.status, answer.read()
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run `audiotool serve` in a process of its own, for signals; yield it and its port."""
+    words = ("-m", "audiotool", "serve", "--port", "0", "--model", "denoise-tiny-16k")
+    process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    assert process.stderr is not None
+    try:
+        address = process.stderr.readline().split()[3]
+        yield process, int(address.rstrip("/").rpartition(":")[2])
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()

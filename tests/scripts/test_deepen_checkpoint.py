@@ -9,25 +9,14 @@ from types import ModuleType
 
 import pytest
 import torch
+from kit.checkpoints import save_random
 
 from audiotool import checkpoint
-from audiotool.models.registry import MODELS
 
 
 @pytest.fixture
 def script() -> ModuleType:
     return importlib.import_module("deepen_checkpoint")
-
-
-def saved(folder: Path, name: str, **config: object) -> Path:
-    path = folder / f"{name}.safetensors"
-    model = MODELS.get(name).from_config({**MODELS.get(name).small, **config})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.uniform_(-0.3, 0.3)  # no layer does nothing, as new ones may
-    metadata = checkpoint.Metadata("denoise", checkpoint.describe_model(model), model.sample_rate)
-    checkpoint.save(path, model.state_dict(), metadata)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -45,7 +34,7 @@ def test_the_deeper_network_does_the_same(
     config: dict[str, object],
     memory_every: int,
 ) -> None:
-    path, output = saved(tmp_path, "band-split-gru", **config), tmp_path / "deep.safetensors"
+    path, output = save_random(tmp_path, "band-split-gru", **config), tmp_path / "deep.safetensors"
     monkeypatch.setattr(sys, "argv", ["deepen", str(output), str(path)])
     script.main()
     shallow, deep = checkpoint.load(path)[0], checkpoint.load(output)[0]
@@ -61,7 +50,7 @@ def test_the_deeper_network_does_the_same(
 def test_other_models_are_refused(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, output = saved(tmp_path, "gtcrn"), tmp_path / "deep.safetensors"
+    path, output = save_random(tmp_path, "gtcrn"), tmp_path / "deep.safetensors"
     monkeypatch.setattr(sys, "argv", ["deepen", str(output), str(path)])
     with pytest.raises(SystemExit, match="is a gtcrn: only a band-split GRU can be made deeper"):
         script.main()

@@ -8,7 +8,6 @@ import io
 import json
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -26,7 +25,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
-from kit.server import Running
+from kit.server import Running, serving
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -74,15 +73,8 @@ def held_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for other programs")
 def test_sigterm_gives_streams_their_tails_and_files_their_answers() -> None:
-    command = "from audiotool.cli.app import main; main()"
-    words = ("serve", "--port", "0", "--model", "denoise-tiny-16k")
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-    assert process.stderr is not None
-    try:
-        address = process.stderr.readline().split()[3]
-        port = int(address.rstrip("/").rpartition(":")[2])
+    with serving() as (process, port):
+        assert process.stderr is not None
         with (
             connect(f"ws://127.0.0.1:{port}/v1/stream", open_timeout=PATIENCE) as stream,
             socket.create_connection(("127.0.0.1", port), PATIENCE) as client,
@@ -107,10 +99,6 @@ def test_sigterm_gives_streams_their_tails_and_files_their_answers() -> None:
         assert answer.startswith(b"HTTP/1.1 200")
         assert process.wait(PATIENCE) == 143
         assert "Traceback" not in process.stderr.read()
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
 
 
 def test_it_takes_no_more_while_it_finishes(held_files: threading.Event) -> None:
@@ -248,14 +236,8 @@ def test_each_of_many_streams_is_said_to_have_been_stopped(caplog: pytest.LogCap
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other programs")
 def test_a_second_interrupt_cuts_without_a_traceback() -> None:
-    command = "from audiotool.cli.app import main; main()"
-    words = ("serve", "--port", "0", "--model", "denoise-tiny-16k")
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, *words], stderr=subprocess.PIPE, text=True, encoding="utf-8"
-    )
-    assert process.stderr is not None
-    try:
-        port = int(process.stderr.readline().split()[3].rstrip("/").rpartition(":")[2])
+    with serving() as (process, port):
+        assert process.stderr is not None
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
             head = "POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
             client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
@@ -265,7 +247,3 @@ def test_a_second_interrupt_cuts_without_a_traceback() -> None:
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE) == 130
         assert "Traceback" not in process.stderr.read()
-    finally:
-        process.kill()
-        process.wait()
-        process.stderr.close()
