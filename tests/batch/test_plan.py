@@ -1,0 +1,406 @@
+"""Plans of batches: which inputs, which outputs, and what is refused before work begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kit.audio import write_speech
+
+from audiotool.audio import media
+from audiotool.batch.plan import Layout, Plan, make_plan
+from audiotool.errors import PlanError
+from audiotool.files.kinds import Outputs
+
+
+def outputs(plan: Plan, below: Path) -> list[str]:
+    return [p.relative_to(below).as_posix() for job in plan.jobs for p in job.target.paths]
+
+
+def test_a_folder_is_mirrored(folder: Path, tmp_path: Path) -> None:
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
+    assert outputs(plan, tmp_path / "out") == ["a.wav", "sub/b.flac", "sub/deep/c.wav"]
+    assert [job.name for job in plan.jobs] == ["a.wav", "sub/b.flac", "sub/deep/c.wav"]
+
+
+def test_suffix_format_stems_and_residual(folder: Path, tmp_path: Path) -> None:
+    layout = Layout(
+        output=str(tmp_path / "out"),
+        suffix="_x",
+        format="flac",
+        outputs=Outputs(stems=("s1", "s2")),
+        residual=str(tmp_path / "rest"),
+    )
+    plan = make_plan([str(folder / "sub")], layout)
+    assert outputs(plan, tmp_path)[:3] == ["out/b_x.s1.flac", "out/b_x.s2.flac", "rest/b_x.flac"]
+
+
+def test_patterns_and_files(folder: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    assert outputs(make_plan([f"{folder}/**/*.wav"], Layout(output=out)), tmp_path / "out") == [
+        "a.wav",
+        "sub/deep/c.wav",
+    ]
+    assert outputs(make_plan([f"{folder}/s*"], Layout(output=out)), tmp_path / "out") == [
+        "sub/b.flac",
+        "sub/deep/c.wav",
+    ]
+    single = make_plan([str(folder / "a.wav")], Layout(output=str(tmp_path / "x.flac")))
+    assert outputs(single, tmp_path) == ["x.flac"]
+    (tmp_path / "out").mkdir()
+    assert outputs(make_plan([str(folder / "a.wav")], Layout(output=out)), tmp_path) == ["out/a.wav"]
+    beside = make_plan([str(folder)], Layout(suffix="_clean"))
+    assert outputs(beside, folder) == ["a_clean.wav", "sub/b_clean.flac", "sub/deep/c_clean.wav"]
+    twice = make_plan([str(folder / "a.wav"), str(folder / "a.wav")], Layout(output=out))
+    assert len(twice.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "ending"), [("opus", ".opus"), ("OGG", ".ogg"), ("aiff", ".aiff"), ("nist", ".nist")]
+)
+def test_outputs_are_named_as_the_asked_format(folder: Path, tmp_path: Path, asked: str, ending: str) -> None:
+    plan = make_plan([str(folder / "a.wav")], Layout(output=f"{tmp_path}/out/", format=asked))
+    assert outputs(plan, tmp_path) == [f"out/a{ending}"]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "fits"),
+    [
+        ("a.mp3", "flac", False),
+        ("a.m4a", "mp3", False),
+        ("a.WAV", "ogg", False),
+        ("a.wav", "rf64", True),
+        ("a.opus", "ogg", True),
+        ("a.aif", "aiff", True),
+        ("a.part", "wav", True),
+        ("a", "mp3", True),
+    ],
+)
+def test_a_name_that_contradicts_its_format_is_refused(
+    folder: Path, tmp_path: Path, name: str, asked: str, fits: bool
+) -> None:
+    layout = Layout(output=str(tmp_path / name), format=asked)
+    if fits:
+        assert outputs(make_plan([str(folder / "a.wav")], layout), tmp_path) == [name]
+    else:
+        with pytest.raises(PlanError, match=f"{name} is named as another format than --format {asked}"):
+            make_plan([str(folder / "a.wav")], layout)
+
+
+@pytest.mark.parametrize("name", ["a.sph", "b.nist", "c.voc"])
+def test_telephone_and_corpus_formats_are_taken_from_folders_and_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).touch()
+    assert outputs(make_plan([f"{tmp_path}/in"], Layout(output=f"{tmp_path}/out")), tmp_path) == [
+        f"out/{name}"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "asked", "has_one"),
+    [
+        ("a.mp3", None, True),
+        ("a.opus", None, True),
+        ("out/", "mp3", True),
+        ("a.wav", None, False),
+        ("a.ogg", None, False),
+        ("out/", "flac", False),
+        ("-", None, False),
+    ],
+)
+def test_a_bit_rate_is_for_codings_that_have_one(
+    folder: Path, tmp_path: Path, output: str, asked: str | None, has_one: bool
+) -> None:
+    place = output if output == "-" else f"{tmp_path}/{output}"
+    # What is removed may be of a coding without one.
+    residual = None if asked else str(tmp_path / "removed.wav")
+    layout = Layout(output=place, format=asked, bitrate=192, residual=residual)
+    if has_one:
+        assert make_plan([str(folder / "a.wav")], layout).jobs[0].target.bitrate == 192
+    else:
+        with pytest.raises(PlanError, match="--bitrate is for MP3 and Opus, and"):
+            make_plan([str(folder / "a.wav")], layout)
+
+
+@pytest.mark.parametrize(
+    ("output", "subtype"), [("a.m4a", None), ("a.xyz", None), ("-", "OPUS"), ("a.mp3", "X")]
+)
+def test_a_bit_rate_of_an_output_that_is_not_written(
+    folder: Path, tmp_path: Path, output: str, subtype: str | None
+) -> None:
+    place = output if output == "-" else f"{tmp_path}/{output}"
+    with pytest.raises(PlanError):
+        make_plan([str(folder / "a.wav")], Layout(output=place, subtype=subtype, bitrate=64))
+
+
+def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "talk.M4A").touch()
+    out = str(tmp_path / "out")
+    for typed in (str(tmp_path / "in"), f"{tmp_path}/in/*.M4A"):
+        assert outputs(make_plan([typed], Layout(output=out)), tmp_path / "out") == ["talk.wav"]
+        with monkeypatch.context() as without:
+            without.setattr(media, "is_there", lambda: False)
+            with pytest.raises(PlanError, match=r"read after `pip install 'audiotool-speech\[media\]'`"):
+                make_plan([typed], Layout(output=out))
+
+
+def test_outputs_inside_the_input_folder_are_no_inputs(folder: Path) -> None:
+    layout = Layout(output=str(folder / "out"))
+    write_speech(folder / "out" / "a.wav")
+    assert len(make_plan([str(folder)], Layout(output=str(folder / "out"), existing="overwrite")).jobs) == 3
+    with pytest.raises(PlanError, match=r"exists? already"):
+        make_plan([str(folder)], layout)
+
+
+def test_references_are_found_by_place(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.wav", "sub/b.wav", "sub/deep/c.wav"):
+        write_speech(tmp_path / "clean" / name, 0.2)
+    layout = Layout(output=str(tmp_path / "out"), reference=str(tmp_path / "clean"))
+    found = [job.references[0].name for job in make_plan([str(folder)], layout).jobs]
+    assert found == ["a.wav", "b.wav", "c.wav"]
+    (tmp_path / "clean" / "sub" / "b.wav").unlink()
+    jobs = make_plan([str(folder)], layout).jobs
+    assert [len(job.references) for job in jobs] == [1, 0, 1]
+    assert "b.flac has no reference" in jobs[1].unscored
+    with pytest.raises(PlanError, match=r"b\.flac has no reference"):
+        make_plan([str(folder / "sub")], layout)
+
+
+def test_a_pipe_among_references_is_none(folder: Path, tmp_path: Path) -> None:
+    """Nobody may ever write into it."""
+    (tmp_path / "clean").mkdir()
+    os.mkfifo(tmp_path / "clean" / "a.flac")
+    layout = Layout(output=str(tmp_path / "out.wav"), reference=str(tmp_path / "clean"))
+    with pytest.raises(PlanError, match="has no reference"):
+        make_plan([str(folder / "a.wav")], layout)
+
+
+def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    write_speech(tmp_path / "out" / "sub" / "b.flac")
+    with pytest.raises(PlanError, match="--skip-existing"):
+        make_plan([str(folder)], Layout(output=out))
+    skipping = make_plan([str(folder)], Layout(output=out, existing="skip"))
+    assert [j.name for j in skipping.skipped] == ["sub/b.flac"]
+    assert [j.name for j in skipping.jobs] == ["a.wav", "sub/deep/c.wav"]
+    assert len(make_plan([str(folder)], Layout(output=out, existing="overwrite")).jobs) == 3
+
+
+def test_an_input_that_changed_is_done_again(folder: Path, tmp_path: Path) -> None:
+    layout = Layout(output=str(tmp_path / "out"), existing="skip")
+    for job in make_plan([str(folder)], layout).jobs:
+        for path in job.target.paths:
+            write_speech(path)
+    written = (tmp_path / "out" / "a.wav").stat().st_mtime
+    os.utime(folder / "a.wav", (written + 1, written + 1))
+    plan = make_plan([str(folder)], layout)
+    assert [job.name for job in plan.jobs] == ["a.wav"]
+    assert len(plan.skipped) == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "places"),
+    [
+        (["in"], {"suffix": "_x"}),
+        (["in"], {"output": "in/clean", "residual": "in/removed"}),
+        (["in/**/*.wav"], {"output": "in/clean"}),
+    ],
+)
+def test_a_second_run_takes_no_outputs_for_inputs(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: list[str], places: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = make_plan(inputs, Layout(**places))
+    for job in first.jobs:
+        for path in job.target.paths:
+            write_speech(path)
+    second = make_plan(inputs, Layout(**places, existing="skip"))
+    assert not second.jobs
+    assert second.skipped == first.jobs
+    assert make_plan(inputs, Layout(**places, existing="overwrite")).jobs == first.jobs
+    with pytest.raises(PlanError, match=r"exists? already"):
+        make_plan(inputs, Layout(**places))
+
+
+def test_an_output_that_is_named_as_an_input_is_one(folder: Path) -> None:
+    """Beside the inputs again: who names the file means it, and is not made to lose it."""
+    made = write_speech(folder / "a_x.wav")
+    with pytest.raises(PlanError, match="replace its own input"):
+        make_plan([str(folder / "a.wav"), str(made)], Layout(suffix="_x", existing="overwrite"))
+
+
+def test_standard_output_does_not_weaken_the_checks(folder: Path, tmp_path: Path) -> None:
+    source, rest = folder / "a.wav", write_speech(tmp_path / "rest.wav")
+    for residual, existing, message in (
+        (source, "overwrite", "replace its own input"),
+        (rest, "refuse", "exists already"),
+        ("-", "refuse", "--residual FILE"),
+    ):
+        layout = Layout(output="-", residual=str(residual), existing=existing)  # type: ignore[arg-type]
+        with pytest.raises(PlanError, match=message):
+            make_plan([str(source)], layout)
+    layout = Layout(output="-", residual=str(rest), existing="skip")
+    assert len(make_plan([str(source)], layout).jobs) == 1, (
+        "what went to standard output is never there already"
+    )
+
+
+def test_files_of_one_name_are_distinguished(folder: Path) -> None:
+    write_speech(folder / "sub" / "a.wav")
+    plan = make_plan([str(folder / "a.wav"), str(folder / "sub")], Layout(suffix="_x"))
+    assert [job.name for job in plan.jobs] == [
+        str(folder / "a.wav"),
+        str(folder / "sub" / "a.wav"),
+        "b.flac",
+        "deep/c.wav",
+    ]
+
+
+def test_a_pipe_in_the_file_system_is_one_input_and_no_output(folder: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    assert outputs(make_plan([str(pipe)], Layout(output=str(tmp_path / "x.wav"))), tmp_path) == ["x.wav"]
+    with pytest.raises(PlanError, match="cannot be scored"):
+        make_plan([str(pipe)], Layout(output=str(tmp_path / "x.wav"), reference=str(folder / "a.wav")))
+    with pytest.raises(PlanError, match="not a file"):
+        make_plan([str(folder / "a.wav")], Layout(output=str(pipe), existing="overwrite"))
+
+
+REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
+    "missing inputs": (["no1.wav", "no2.wav"], {"output": "out"}, "no such input: no1.wav, no2.wav"),
+    "pattern without matches": (["in/*.mp3"], {"output": "out"}, "no such input"),
+    "folder without audio": (["bare"], {"output": "out"}, "no audio files in bare"),
+    "output is input": (
+        ["in/a.wav"],
+        {"output": "in/a.wav", "existing": "overwrite"},
+        "replace its own input",
+    ),
+    "output folder is input folder": (["in"], {"output": "in", "existing": "overwrite"}, "replace its own"),
+    "link to the input": (["in/a.wav"], {"output": "link.wav", "existing": "overwrite"}, "replace its own"),
+    "output is reference": (
+        ["in/a.wav"],
+        {"output": "ref.wav", "reference": "ref.wav", "existing": "overwrite"},
+        "replace its own input",
+    ),
+    "a name too long": (["in/a.wav"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
+    "names too long": (["in"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
+    "two inputs of one name": (
+        ["in/a.wav", "other/A.wav"],
+        {"output": "out"},
+        r"outputs of one name: .*give the folder above both, which keeps their folders: \.$",
+    ),
+    "two folders of the same names": (
+        ["deep/x", "deep/y"],
+        {"output": "out"},
+        "which keeps their folders: deep$",
+    ),
+    "formats that collide": (
+        ["in/a.wav", "other/a.flac"],
+        {"output": "out", "format": "ogg"},
+        r"by their ending: 'IN/\*\.wav'$",
+    ),
+    "residual on the output": (["in/a.wav"], {"output": "x.wav", "residual": "x.wav"}, "a name of its own"),
+    "several into a file": (["in"], {"output": "out.wav"}, "need a folder"),
+    "several into a pipe": (["in"], {"output": "-"}, "takes one recording"),
+    "several against one reference": (
+        ["in"],
+        {"output": "out", "reference": "ref.wav"},
+        "folder of references",
+    ),
+    "missing reference": (["in/a.wav"], {"output": "x.wav", "reference": "no.wav"}, "no such reference"),
+    "pipe among files": (["-", "in/a.wav"], {"output": "out"}, "goes alone"),
+    "pipe with reference": (["-"], {"output": "x.wav", "reference": "ref.wav"}, "cannot be scored"),
+    "pipe to pipe with reference": (["-"], {"reference": "ref.wav"}, "cannot be scored"),
+    "file to pipe with reference": (
+        ["in/a.wav"],
+        {"output": "-", "reference": "ref.wav"},
+        "cannot be scored",
+    ),
+    "pipe into a folder": (["-"], {"output": "in"}, "has no name"),
+    "stems into a pipe": (
+        ["in/a.wav"],
+        {"output": "-", "outputs": Outputs(stems=("a", "b"))},
+        "takes one of 2 outputs",
+    ),
+    "file as a folder": (["in/a.wav"], {"output": "ref.wav/x.wav"}, "is not a folder"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_mistakes_are_reported_before_work_begins(
+    case: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "link.wav").symlink_to(folder / "a.wav")
+    for name in ("ref.wav", "other/A.wav", "other/a.flac", "deep/x/a.wav", "deep/y/a.wav"):
+        write_speech(tmp_path / name, 0.1)
+    inputs, layout, message = REFUSED[case]
+    with pytest.raises(PlanError, match=message) as caught:
+        make_plan(inputs, Layout(**layout))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("weiss.wav", "weiß.wav"), None),
+        (("weiß.wav", "WEIß.wav"), "differ in case alone, .*: rename one$"),
+        (("ΟΔΟΣ.wav", "οδος.wav"), "differ in case alone, .*: rename one$"),
+        (("\u00e9.wav", "e\u0301.wav"), "differ in Unicode normalisation alone, .*: rename one$"),
+    ],
+)
+def test_names_that_some_file_systems_do_not_tell_apart(
+    tmp_path: Path, names: tuple[str, str], words: str | None
+) -> None:
+    for name in names:
+        write_speech(tmp_path / "in" / name, 0.1)
+    if len(list((tmp_path / "in").iterdir())) == 1:
+        pytest.skip("this file system takes them for one")
+    for inputs in ([str(tmp_path / "in")], [str(tmp_path / "in" / name) for name in names]):
+        if words is None:
+            assert len(make_plan(inputs, Layout(output=str(tmp_path / "out"))).jobs) == 2
+            continue
+        with pytest.raises(PlanError, match=words) as caught:
+            make_plan(inputs, Layout(output=str(tmp_path / "out")))
+        assert all(name in str(caught.value) for name in names)
+
+
+@pytest.mark.parametrize("above", ["/", ValueError("Paths don't have the same drive")])
+def test_no_folder_is_named_that_holds_everything(
+    above: str | ValueError, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def common(paths: list[str]) -> str:
+        if isinstance(above, ValueError):
+            raise above
+        return above
+
+    write_speech(tmp_path / "other" / "a.wav", 0.1)
+    monkeypatch.setattr(os.path, "commonpath", common)
+    with pytest.raises(PlanError, match=r"run them apart, into folders of their own$"):
+        make_plan([str(folder / "a.wav"), f"{tmp_path}/other/a.wav"], Layout(output=f"{tmp_path}/out"))
+
+
+def test_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PlanError, match="no permission to write"):
+        make_plan([str(folder)], Layout(output=str(folder / "out")))
+
+
+def test_finished_outputs_are_skipped_where_nothing_can_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(output=str(tmp_path / "out"), existing="skip")
+    for job in make_plan([str(folder)], layout).jobs:
+        for path in job.target.paths:
+            write_speech(path)
+    monkeypatch.setattr("audiotool.batch.checks.folder_obstacle", lambda folder: "it is read-only")
+    plan = make_plan([str(folder)], layout)
+    assert (len(plan.jobs), len(plan.skipped)) == (0, 3)
+    (tmp_path / "out" / "a.wav").unlink()
+    plan = make_plan([str(folder)], layout)
+    assert [job.obstacle for job in plan.jobs] == [f"cannot write {tmp_path}/out/a.wav: it is read-only"]
