@@ -57,8 +57,8 @@ from audiotool.serve.sessions import (
     TOO_LONG,
     TRY_LATER,
     UNAVAILABLE,
+    LogEntry,
     Refused,
-    Session,
     Sessions,
 )
 from audiotool.streaming.streams import FullError
@@ -193,15 +193,15 @@ class Server:
     async def _file(self, request: Request) -> Response:
         """Answer a recording in the body with a WAV."""
         try:
-            with self.sessions.session("file", UNAVAILABLE) as session:
+            with self.sessions.entry("file", UNAVAILABLE) as entry:
                 try:
-                    return await self._answer(request, session)
+                    return await self._answer(request, entry)
                 except AudiotoolError as error:
                     raise Refused(400, error) from error
         except Refused as refused:
             return _error(refused.code, str(refused))
 
-    async def _answer(self, request: Request, session: Session) -> Response:
+    async def _answer(self, request: Request, entry: LogEntry) -> Response:
         """Return the WAV.
 
         Raises:
@@ -217,15 +217,15 @@ class Server:
         settings = settings_of(request.query_params, self.service.pipeline.settings)
         if not self._files.has_room:
             raise Refused(UNAVAILABLE, "all places for files are taken: try again later")
-        session.begun = True
+        entry.begun = True
         try:
             with self._files.place():
                 done = await self._files.process(await self._body(request), settings)
         except ClientDisconnect:
-            session.end = CLIENT_LEFT
+            entry.end = CLIENT_LEFT
             return _error(400, CLIENT_LEFT)  # the answer reaches nobody
-        session.came(done.sample_rate, done.channels, done.frames)
-        session.end = "processed"
+        entry.came(done.sample_rate, done.channels, done.frames)
+        entry.end = "processed"
         self.service.counters.files += 1
         return Response(done.wav, media_type="audio/wav")
 
@@ -260,16 +260,16 @@ class Server:
         await socket.accept()
         call: Call | None = None
         try:
-            with self.sessions.session("stream", GOING_AWAY) as session:
+            with self.sessions.entry("stream", GOING_AWAY) as entry:
                 call = await self._opened(socket)
-                session.begun = True
+                entry.begun = True
                 try:
                     await self._converse(socket, call)
-                    session.end = call.end
+                    entry.end = call.end
                 except (WebSocketDisconnect, RuntimeError, OSError):
-                    session.end = CLIENT_LEFT  # starlette raises RuntimeError for a message after that
+                    entry.end = CLIENT_LEFT  # starlette raises RuntimeError for a message after that
                 finally:
-                    session.came(call.raw.sample_rate or 1, call.raw.channels, call.samples_in)
+                    entry.came(call.raw.sample_rate or 1, call.raw.channels, call.samples_in)
         except Refused as refused:
             await _close(socket, refused.code, str(refused))
         finally:

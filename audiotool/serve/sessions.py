@@ -47,7 +47,7 @@ class Refused(Exception):
 
 
 @dataclass
-class Session:
+class LogEntry:
     """A stream or a file, as the log tells of it.
 
     Args:
@@ -84,7 +84,7 @@ class Sessions:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextlib.contextmanager
-    def session(self, what: str, code: int) -> Iterator[Session]:
+    def entry(self, what: str, code: int) -> Iterator[LogEntry]:
         """Return a context of a stream or a file, for which `stop` waits until its task has answered.
 
         Args:
@@ -93,23 +93,23 @@ class Sessions:
         Raises:
             Refused: the server stops and takes no more, or cuts this one.
         """
-        session, counters = Session(what), self._service.counters
+        entry, counters = LogEntry(what), self._service.counters
         try:
             with self._until_stop(code):
-                yield session
+                yield entry
         except Refused as refused:
-            session.end = f"{refused} ({refused.code})"
-            if session.begun:
+            entry.end = f"{refused} ({refused.code})"
+            if entry.begun:
                 counters.failed += 1
             elif refused.code in (GOING_AWAY, TRY_LATER, UNAVAILABLE):
                 counters.refused += 1
             raise
         except Exception as error:
-            session.end = f"internal error: {type(error).__name__}"
+            entry.end = f"internal error: {type(error).__name__}"
             counters.failed += 1
             raise
         finally:
-            log.info("%s", session)
+            log.info("%s", entry)
 
     @contextlib.contextmanager
     def _until_stop(self, code: int) -> Iterator[None]:
