@@ -159,7 +159,8 @@ def test_truncated_files_are_read_as_far_as_they_go_with_a_warning(tmp_path: Pat
     with AudioReader(half) as reader:
         frames = sum(len(b) for b in reader.blocks(1000))
     # An Ogg is cut at the end of a page, of about a second.
-    assert 0.2 * 64000 < frames < 0.75 * 64000
+    low, high = (0.2, 0.75) if name == "a.ogg" else (0.35, 0.6)
+    assert low * 64000 < frames < high * 64000
     assert len(reader.warnings) == 1
     assert "truncated" in reader.warnings[0]
     with AudioReader(whole) as reader:
