@@ -74,8 +74,7 @@ def load(
             there is one and the device allows it.
         threads: threads of one step; None is the engine's default. PyTorch has one number for the whole
             process.
-        chunk_seconds, mix, max_attenuation_db, output_rate, bandwidth_hz, upper_band, follow_removal,
-            warm_up: see `Settings`; a task's own settings override them.
+        chunk_seconds: this and all further options are those of `Settings`; a task's own override them.
     Raises:
         StreamError: there is no such option, or a value is out of range.
         CheckpointError: no such checkpoint, or one that cannot be used.
