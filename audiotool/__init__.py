@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from audiotool.version import __version__
 
 if TYPE_CHECKING:
+    from audiotool.audio.outputs import write
     from audiotool.audio.reader import read
-    from audiotool.audio.writer import write
     from audiotool.checkpoint import Metadata
     from audiotool.errors import (
         AudiotoolError,
@@ -44,7 +44,7 @@ _HOMES = {
     "StreamState": "audiotool.streaming.state",
     "Metadata": "audiotool.checkpoint",
     "read": "audiotool.audio.reader",
-    "write": "audiotool.audio.writer",
+    "write": "audiotool.audio.outputs",
     "AudiotoolError": "audiotool.errors",
     "CheckpointError": "audiotool.errors",
     "DependencyError": "audiotool.errors",

@@ -94,6 +94,7 @@ HEAVY = (
     "audiotool.engines.cost",
     "audiotool.dsp.",
     "audiotool.metrics.pesq_worker",
+    "audiotool.audio.media_writer",
     "audiotool.__main__",
 )
 """Rooms and modules that may import what an extra brings; of `dsp`, those that are not named below."""

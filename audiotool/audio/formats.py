@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shlex
 from pathlib import Path
 
 from audiotool.audio import media
@@ -90,7 +89,25 @@ MEDIA_ENDINGS = (
     ".wv",
     ".tta",
 )
-"""File name endings of formats that PyAV reads if it is installed, see `audio.media`; none is written."""
+"""File name endings of formats that PyAV reads if it is installed, see `audio.media`."""
+
+MUXERS = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".m4a": "mp4",
+    ".m4b": "mp4",
+    ".mka": "matroska",
+}
+"""Those that PyAV writes, see `audio.media_writer` -> FFmpeg's names of their formats."""
+
+CODINGS = {"mp4": "AAC", "mov": "AAC", "matroska": "AAC", "webm": "OPUS"}
+"""FFmpeg's formats -> the coding of the sound that is written to them."""
+
+SOUND_ALONE = (".m4a", ".m4b", ".mka")
+"""Those into which no film is copied."""
 
 INTEGER_BITS = {
     "PCM_S8": 8,
@@ -163,26 +180,39 @@ def is_mel_name(path: str | Path) -> bool:
     return os.path.splitext(path)[1].lower() in MEL_ENDINGS
 
 
+def is_written_name(path: Path) -> bool:
+    """Whether the file name's ending is one of a recording that can be written."""
+    return is_audio_name(path) or path.suffix.lower() in MUXERS
+
+
 def is_output_name(path: Path) -> bool:
     """Whether the file name's ending is one of an output."""
-    return is_audio_name(path) or is_mel_name(path)
+    return is_written_name(path) or is_mel_name(path)
 
 
-def is_video_name(path: str | Path) -> bool:
-    """Whether the file name's ending is one of a video's."""
-    return os.path.splitext(path)[1].lower() in VIDEO_ENDINGS
+def muxer_for(path: Path, asked: str | None = None) -> str | None:
+    """Return FFmpeg's name of the format of an output that PyAV writes; None where libsndfile does."""
+    return MUXERS.get(chosen_ending(path, asked).lower())
 
 
-def format_for(path: Path, asked: str | None = None, source: Path | None = None) -> str:
-    """Return libsndfile's format for an output: that of the option, or that of the name's ending.
+def format_for(path: Path, asked: str | None = None) -> str:
+    """Return libsndfile's or FFmpeg's format for an output: that of the option, or of the name's ending.
 
     Args:
         path: the output.
         asked: `--format`.
-        source: the input, which the message names; None where it is not known.
     Raises:
-        InputError: the name of the format or the ending is unknown.
+        InputError: the name of the format or the ending is unknown, or PyAV is needed and not installed.
     """
+    ending = chosen_ending(path, asked).lower()
+    named = f"{path}: " if asked is None else ""
+    if ending in MUXERS:
+        if not media.is_there():
+            raise InputError(f"{named}{ending} is written by PyAV, which is not installed: {media.INSTALL}")
+        return MUXERS[ending]
+    if ending in MEDIA_ENDINGS:
+        written = ".mp4 or .mkv" if ending in VIDEO_ENDINGS else ".m4a, .wav, .flac or .mp3"
+        raise InputError(f"{named}{ending} is read, and not written: write {written}")
     if asked is not None:
         name = asked.upper()
         name = FORMATS.get(f".{asked.lower()}", name)
@@ -191,14 +221,10 @@ def format_for(path: Path, asked: str | None = None, source: Path | None = None)
         import soundfile
 
         if name not in soundfile.available_formats():
-            if is_media_name(f"a.{asked}"):
-                raise InputError(_unwritten(Path(f"OUT.{asked.lower()}"), source))
             raise InputError(
                 f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS])}"
             )
         return name
-    if is_media_name(path):
-        raise InputError(f"{path}: {_unwritten(path, source)}")
     if not is_audio_name(path):
         raise InputError(
             f"{path}: the ending '{path.suffix}' names no audio format;"
@@ -211,7 +237,7 @@ def contradiction(path: Path, asked: str | None) -> str | None:
     """Return why a name does not fit the format that was asked for; None where it does, or says nothing."""
     if asked is None or not (is_audio_name(path) or is_media_name(path)):
         return None
-    named, wanted = FORMATS.get(path.suffix.lower(), ""), format_for(path, asked)
+    named, wanted = (FORMATS | MUXERS).get(path.suffix.lower(), ""), format_for(path, asked)
     if named == wanted or {named, wanted} <= WAVES:
         return None
     return f"{path} is named as another format than --format {asked}: end it in {ending_for(wanted)}"
@@ -223,8 +249,9 @@ def chosen_ending(path: Path, asked: str | None = None) -> str:
 
 
 def ending_for(format_name: str) -> str:
-    """Return the usual file name ending of a libsndfile format ("WAV" -> ".wav")."""
-    return next((k for k, v in FORMATS.items() if v == format_name), f".{format_name.lower()}")
+    """Return the usual file name ending of a format ("WAV" -> ".wav")."""
+    endings = (FORMATS | MUXERS).items()
+    return next((k for k, v in endings if v == format_name), f".{format_name.lower()}")
 
 
 @functools.cache
@@ -239,7 +266,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
     """Return the sample format of an output.
 
     Args:
-        format_name: libsndfile's container.
+        format_name: libsndfile's container, or FFmpeg's.
         ending: as `chosen_ending`; ".opus" means Opus in Ogg.
         preferred: the input's subtype, kept where the container holds it.
         asked: `--subtype`.
@@ -247,6 +274,12 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
     Raises:
         InputError: the asked subtype is unknown, or not possible in the container or at this sample rate.
     """
+    if format_name in CODINGS:
+        if asked is not None and asked.upper() != CODINGS[format_name]:
+            raise InputError(
+                f"the sound of {ending.lower()} is written as {CODINGS[format_name]}, not {asked}"
+            )
+        return CODINGS[format_name]
     if asked is not None:
         subtype, allowed = asked.upper(), subtypes_of(format_name)
         if subtype not in allowed:
@@ -268,7 +301,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
 
 def has_bitrate(format_name: str, subtype: str) -> bool:
     """Whether the bit rate of a coding can be chosen."""
-    return format_name == "MP3" or subtype == "OPUS"
+    return format_name == "MP3" or subtype in ("OPUS", "AAC")
 
 
 def compression_level(
@@ -291,24 +324,6 @@ def compression_level(
         raise InputError(f"{format_name} of {sound} takes {low} to {high} kbit/s, not {bitrate:g}")
     # libsndfile refuses level 1 of some MP3.
     return min((high - bitrate) / (high - low), 0.999)
-
-
-def _unwritten(path: Path, source: Path | None) -> str:
-    """Return why a media file is not written, and what makes it of a WAV: beside a video's own picture."""
-    refused = f"{path.suffix.lower()} is read, and not written: write .wav, .flac or .mp3, and"
-    wav = path.with_suffix(".wav")
-    if source is None or source == path:
-        source = Path(f"IN{path.suffix}")
-    if not is_video_name(path) or not is_video_name(source):
-        return f"{refused} convert that, for example `ffmpeg -i {_quoted(wav)} {_quoted(path)}`"
-    return (
-        f"{refused} put that under the picture, for example `ffmpeg -i {_quoted(source)} -i {_quoted(wav)}"
-        f" -map 0:v -map 1:a -c:v copy {_quoted(path)}`"
-    )
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
 
 
 def _listed_endings() -> str:

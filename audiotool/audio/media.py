@@ -207,7 +207,7 @@ class MediaFile:
         import av
 
         start = self._container.start_time
-        if self.format not in TIMED or start is None or all(map(_is_cover, self._container.streams.video)):
+        if self.format not in TIMED or start is None or all(map(is_cover, self._container.streams.video)):
             return None
         return float(start / av.time_base)
 
@@ -237,7 +237,7 @@ class MediaFile:
     def untagged(self) -> list[str]:
         """Return the names of all other tags of the recording, with its chapters and its cover."""
         chapters = ["chapters"] if self._container.chapters() else []
-        picture = ["picture"] if any(map(_is_cover, self._container.streams.video)) else []
+        picture = ["picture"] if any(map(is_cover, self._container.streams.video)) else []
         return [
             *chapters,
             *picture,
@@ -255,7 +255,7 @@ class MediaFile:
         self._file.close()
 
 
-def _is_cover(stream: Any) -> bool:
+def is_cover(stream: Any) -> bool:
     """Whether a stream of images is a picture beside the sound, and no film."""
     return bool(int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE)
 

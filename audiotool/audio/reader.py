@@ -101,6 +101,7 @@ class AudioReader:
         self.peak = 0.0
         self._position = 0
         self._declared: int | None = None
+        self._path = Path(source)
         self.is_pipe = str(source) == PIPE or is_fifo(source)
         self._is_bare = raw is not None and (self.is_pipe or is_bare_name(source))
         self._opened: BinaryIO | None = None
@@ -163,6 +164,12 @@ class AudioReader:
         self._source.close()
         if self._opened is not None:
             self._opened.close()
+
+    @property
+    def film(self) -> Path | None:
+        """The file's path where PyAV reads it, and it can be read again; its pictures can be copied."""
+        is_media = isinstance(self._file, media.MediaFile) and not self.is_pipe
+        return self._path if is_media else None
 
     @property
     def extras(self) -> Extras:

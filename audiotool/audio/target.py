@@ -16,7 +16,7 @@ class Target(NamedTuple):
         stems: one path for each of the model's stems, or "-"; in a plan also a URL of an object store.
         residual: path (or URL) for input minus output, or None.
         format, subtype: the user's options; None keeps the input's subtype in the name's format.
-        bitrate: kbit/s of an MP3 or Opus; None is the encoder's usual one.
+        bitrate: kbit/s of an MP3, Opus or AAC; None is the encoder's usual one.
     """
 
     stems: tuple[str | Path, ...]

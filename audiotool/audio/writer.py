@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 import math
 import os
 from abc import ABC, abstractmethod
@@ -35,8 +34,6 @@ from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
 from audiotool.errors import InputError
 from audiotool.signals import deferred
-
-log = logging.getLogger(__name__)
 
 WRITE_FRAMES = 1 << 15
 """Number of frames that libsndfile gets at a time: its Vorbis encoder overflows the stack with larger
@@ -71,7 +68,8 @@ class OutputFormat:
             cannot be corrected later.
         tags: title, artist and others.
         extras: the input's extras.
-        bitrate: kbit/s of an MP3 or Opus; None is the encoder's usual one. Other formats have none.
+        bitrate: kbit/s of an MP3, Opus or AAC; None is the encoder's usual one. Other formats have none.
+        film: path of the input if PyAV reads it: its pictures are copied where the output holds them.
     """
 
     sample_rate: int
@@ -83,6 +81,7 @@ class OutputFormat:
     tags: Mapping[str, str] = field(default_factory=dict)
     extras: Extras = field(default_factory=Extras)
     bitrate: float | None = None
+    film: Path | None = None
 
 
 class Writer(ABC):
@@ -160,41 +159,73 @@ class Writer(ABC):
             self.close()
 
 
-class FileWriter(Writer):
+class ReplacingWriter(Writer):
     """A file that appears under its name when it is complete.
 
     Args:
         path: path of the output; its folder is created if needed.
+    Raises:
+        InputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.name = str(path)
+        self._prepared = False
+        reason = obstacle(self.path)
+        if reason is not None:
+            raise InputError(f"cannot write {self.path}: {reason}")
+
+    def _begin(self) -> None:
+        """Open the file, after everything that can be checked without it."""
+        try:
+            self._replacement = Replacement(self.path)
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {cause(error)}") from error
+
+    def commit(self) -> None:
+        self.prepare()
+        try:
+            self._replacement.commit()
+        except OSError as error:
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> InputError:
+        if isinstance(error, OSError) and error.errno:
+            reason = cause(error)
+        else:
+            reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
+        kept = "; an earlier file of that name is untouched" if os.path.isdir(self.path.parent) else ""
+        return InputError(f"cannot write {self.path}: {reason}{kept}")
+
+
+class FileWriter(ReplacingWriter):
+    """A file of a format of libsndfile.
+
+    Args:
+        path: path of the output.
         wanted: its format; `dropped` names the extras that the container cannot hold.
     Raises:
         InputError: the file cannot be written, or format, subtype, sample rate and length do not fit.
     """
 
     def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
-        super().__init__()
-        self.path = Path(path)
-        self.name = str(path)
+        super().__init__(path)
         sample_rate, channels = wanted.sample_rate, wanted.channels
         self.format = format_for(self.path, wanted.asked_format)
         ending = chosen_ending(self.path, wanted.asked_format)
         self.subtype = subtype_for(self.format, ending, wanted.subtype, wanted.asked_subtype, sample_rate)
-        reason = obstacle(self.path)
-        if reason is not None:
-            raise InputError(f"cannot write {self.path}: {reason}")
         container = container_for(self.format, self.subtype, channels, wanted.frames)
         self._take(wanted.tags, wanted.extras, channels)
         if self._mask and container == "WAV":
             container = "WAVEX"
         # A file of unknown length begins as RF64 and becomes a WAV at the end if it is short enough.
         self._may_be_wav = wanted.frames is None and container == "RF64" != self.format
-        self._prepared = False
         self._form = (container, self.subtype, sample_rate, channels)
         self._coding = _coding(self.format, self.subtype, wanted)
         with contextlib.ExitStack() as undone:
-            try:
-                self._replacement = Replacement(self.path)
-            except OSError as error:
-                raise InputError(f"cannot write {self.path}: {cause(error)}") from error
+            self._begin()
             undone.callback(self._replacement.discard)
             self._file = self._opened()
             _set_tags(self._file, self._tags)
@@ -271,13 +302,6 @@ class FileWriter(Writer):
             raise self._failure(error) from error
         self._prepared = True
 
-    def commit(self) -> None:
-        self.prepare()
-        try:
-            self._replacement.commit()
-        except OSError as error:
-            raise self._failure(error) from error
-
     def close(self) -> None:
         # The output is discarded, so errors at its end are ignored.
         with contextlib.suppress(soundfile.LibsndfileError):
@@ -317,14 +341,6 @@ class FileWriter(Writer):
             size, expected = os.fstat(descriptor).st_size, _file_size(self._form, self._tags, self.frames)
             if size < expected:
                 raise OSError(f"{size} of {expected} bytes arrived on the disk")
-
-    def _failure(self, error: Exception) -> InputError:
-        if isinstance(error, OSError) and error.errno:
-            reason = cause(error)
-        else:
-            reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
-        kept = "; an earlier file of that name is untouched" if os.path.isdir(self.path.parent) else ""
-        return InputError(f"cannot write {self.path}: {reason}{kept}")
 
 
 def _coding(format_name: str, subtype: str, wanted: OutputFormat) -> dict[str, Any]:
@@ -383,36 +399,3 @@ def _decoded_frames(file: soundfile.SoundFile) -> int:
     while count := len(file.read(out=block)):
         frames += count
     return frames
-
-
-def write(
-    path: str | Path,
-    waveform: FloatBlock,
-    sample_rate: int,
-    subtype: str = "PCM_16",
-    format: str | None = None,
-) -> None:
-    """Write a whole waveform (time,) or (channels, time), floating point, full scale 1, completely or not at
-    all.
-
-    Samples beyond full scale are limited where the subtype cannot hold them, and a warning is logged.
-
-    Raises:
-        InputError: as FileWriter, or the waveform has other axes or is not floating point.
-    """
-    values = np.asarray(waveform)
-    if values.ndim not in (1, 2):
-        raise InputError(f"a waveform is (time,) or (channels, time), got {values.ndim} axes")
-    if not np.issubdtype(values.dtype, np.floating):
-        raise InputError(
-            f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
-        )
-    block = np.atleast_2d(values).astype(np.float32, copy=False)
-    wanted = OutputFormat(sample_rate, block.shape[0], subtype, format, frames=block.shape[1])
-    with FileWriter(path, wanted) as writer:
-        writer.write(block.T)
-    if writer.limited:
-        log.warning(
-            "%s: %d samples beyond full scale were limited (peak %.3f); subtype='FLOAT' keeps them",
-            *(path, writer.limited, writer.peak),
-        )

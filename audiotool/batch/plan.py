@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from audiotool.audio import PIPE, STANDARD_INPUT, remote
-from audiotool.audio.formats import is_audio_name, is_output_name
+from audiotool.audio.formats import is_output_name
 from audiotool.audio.target import Target
 from audiotool.batch.checks import check_apart, with_obstacles
 from audiotool.batch.inputs import Found, find_inputs
@@ -250,7 +250,7 @@ def _pipe_job(layout: Layout) -> Job:
     if layout.reference is not None:
         raise PlanError("standard input cannot be scored: it is gone when it has been read; name a file")
     # Several stems go into a folder, under the name of their source.
-    into_folder = len(layout.outputs.stems) > 1 and not is_audio_name(Path(layout.output))
+    into_folder = len(layout.outputs.stems) > 1 and not is_output_name(Path(layout.output))
     for place in (None if into_folder else layout.output, layout.residual):
         if place is not None and os.path.isdir(place):
             raise PlanError(f"{place} is a folder, and standard input has no name: name a file")
@@ -275,7 +275,7 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
     target = layout.outputs.target(outputs, residual, layout.format, layout.subtype, layout.bitrate)
     for place in target.places:
         if place != PIPE:
-            layout.outputs.check(Path(place), layout.format, layout.subtype, found.path)
+            layout.outputs.check(Path(place), layout.format, layout.subtype)
     if layout.bitrate is not None:
         for output in outputs:
             layout.outputs.check_bitrate(str(output), layout.format, layout.subtype)
@@ -296,7 +296,7 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
         return f"{place.removesuffix(path.name)}{path.stem}{label}{path.suffix}"
     path = Path(place)
     is_folder = place.endswith(("/", os.sep)) or os.path.isdir(path)
-    is_folder = is_folder or (bool(label) and not is_audio_name(path))
+    is_folder = is_folder or (bool(label) and not is_output_name(path))
     if not several and not is_folder:
         return path.with_name(f"{path.stem}{label}{path.suffix}")
     if not is_folder and (os.path.isfile(path) or is_output_name(path)):

@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from audiotool.atomic import cause, write_text
-from audiotool.audio.writer import write
+from audiotool.audio.outputs import write
 from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
 from audiotool.text import csv_cell

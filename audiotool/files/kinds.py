@@ -17,10 +17,10 @@ from audiotool.audio.formats import (
     ending_for,
     format_for,
     has_bitrate,
-    is_audio_name,
     is_bare_name,
     is_media_name,
     is_mel_name,
+    is_written_name,
     readable_endings,
     subtype_for,
 )
@@ -72,25 +72,24 @@ class Outputs:
         if asked is None:
             return ".wav" if is_mel_name(name) or is_media_name(name) or is_bare_name(name) else name.suffix
         ending = chosen_ending(name, asked)
-        if is_audio_name(Path(f"a{ending}")):
+        if is_written_name(Path(f"a{ending}")):
             return ending
         try:
-            return ending_for(format_for(name, asked, name))
+            return ending_for(format_for(name, asked))
         except InputError as error:
             raise PlanError(str(error)) from error
 
-    def check(self, path: Path, asked: str | None, subtype: str | None, source: Path | None = None) -> None:
+    def check(self, path: Path, asked: str | None, subtype: str | None) -> None:
         """Check that an output's name fits its format, and that format and sample format exist.
 
         Args:
             path: the output.
             asked, subtype: the user's format and sample format.
-            source: the input, for messages.
         Raises:
             PlanError: they do not; the message names those that exist.
         """
         try:
-            name = format_for(path, asked, source)
+            name = format_for(path, asked)
             problem = contradiction(path, asked)
             if problem is not None:
                 raise PlanError(problem)
@@ -113,7 +112,7 @@ class Outputs:
             raise PlanError(str(error)) from error
         if not has_bitrate(name, coding):
             shown = "standard output" if place == PIPE else place
-            raise PlanError(f"--bitrate is for MP3 and Opus, and {shown} has none: leave it out")
+            raise PlanError(f"--bitrate is for MP3, Opus and AAC, and {shown} has none: leave it out")
 
     def target(
         self,
@@ -155,7 +154,7 @@ class MelOutputs(Outputs):
     def ending(self, name: Path, asked: str | None) -> str:
         return MEL_ENDINGS[0] if asked is None else f".{asked.lower().lstrip('.')}"
 
-    def check(self, path: Path, asked: str | None, subtype: str | None, source: Path | None = None) -> None:
+    def check(self, path: Path, asked: str | None, subtype: str | None) -> None:
         if not is_mel_name(path):
             raise PlanError(f"{path}: a mel is written to {', '.join(MEL_ENDINGS)}")
 

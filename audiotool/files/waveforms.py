@@ -136,6 +136,7 @@ def _open_writers(
         reader.tags,
         extras,
         goal.bitrate,
+        reader.film,
     )
     return [stack.enter_context(open_writer(path, wanted, raw)) for path in paths]
 

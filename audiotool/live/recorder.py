@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audiotool.audio.writer import FileWriter, OutputFormat
+from audiotool.audio.outputs import open_writer
+from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import AudiotoolError, PlanError
 from audiotool.live.backend import Samples
 
@@ -39,7 +40,7 @@ class Recorder:
         self._missing = [0, 0]
         with contextlib.ExitStack() as opened:
             self._writers = [
-                opened.enter_context(contextlib.closing(FileWriter(path, OutputFormat(sample_rate, 1))))
+                opened.enter_context(contextlib.closing(open_writer(path, OutputFormat(sample_rate, 1))))
                 for path in (source, target)
             ]
             self._opened = opened.pop_all()
@@ -99,7 +100,7 @@ class Recorder:
                 self._error = error
 
 
-def _write_silence(writer: FileWriter, samples: int) -> None:
+def _write_silence(writer: Writer, samples: int) -> None:
     writer.write(np.zeros((samples, 1), np.float32))
 
 

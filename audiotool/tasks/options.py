@@ -247,7 +247,10 @@ class TaskOptions:
     format: Annotated[
         str | None,
         typer.Option(
-            metavar="FORMAT", help="wav, flac, ogg, mp3, …", rich_help_panel="Files", show_default=False
+            metavar="FORMAT",
+            help="wav, flac, ogg, mp3, m4a, mp4, …",
+            rich_help_panel="Files",
+            show_default=False,
         ),
     ] = None
     subtype: Annotated[
@@ -262,7 +265,7 @@ class TaskOptions:
             min=6,
             max=1024,
             metavar="KBPS",
-            help="Bit rate of MP3 (constant) and Opus, in kbit/s of all channels, for example 192.",
+            help="Bit rate of MP3 (constant), Opus and AAC, in kbit/s of all channels, for example 192.",
             rich_help_panel="Files",
             show_default=False,
         ),

@@ -13,9 +13,10 @@ from kit.audio import speech_like, write_speech
 from kit.disk import largest_file
 
 from audiotool.audio.long_wav import container_for
+from audiotool.audio.outputs import write
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import read
-from audiotool.audio.writer import FileWriter, OutputFormat, write
+from audiotool.audio.writer import FileWriter, OutputFormat
 from audiotool.errors import InputError
 
 

@@ -120,12 +120,12 @@ def test_a_bit_rate_is_for_codings_that_have_one(
     if has_one:
         assert make_plan([str(folder / "a.wav")], layout).jobs[0].target.bitrate == 192
     else:
-        with pytest.raises(PlanError, match="--bitrate is for MP3 and Opus, and"):
+        with pytest.raises(PlanError, match="--bitrate is for MP3, Opus and AAC, and"):
             make_plan([str(folder / "a.wav")], layout)
 
 
 @pytest.mark.parametrize(
-    ("output", "subtype"), [("a.m4a", None), ("a.xyz", None), ("-", "OPUS"), ("a.mp3", "X")]
+    ("output", "subtype"), [("a.wma", None), ("a.xyz", None), ("-", "OPUS"), ("a.mp3", "X")]
 )
 def test_a_bit_rate_of_an_output_that_is_not_written(
     folder: Path, tmp_path: Path, output: str, subtype: str | None

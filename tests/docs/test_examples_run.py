@@ -23,6 +23,7 @@ from kit.docs import PAGES, ROOT, shell_lines
 from kit.patience import PATIENCE
 from typer.testing import CliRunner
 
+import audiotool
 from audiotool import checkpoint
 from audiotool.cli.app import app
 
@@ -51,7 +52,7 @@ ENDS_WITH_ONE = "--fail-under"
 
 FOLDERS = {
     *("recordings", "takes", "truth", "clean", "noisy", "cleaned", "out", "archive", "speech", "noise"),
-    *("mixtures", "voices", "calls"),
+    *("mixtures", "voices", "calls", "videos"),
     *("TEST/noisy", "TEST/clean"),
 }
 OUTPUTS = ("-o", "--report", "--plot")
@@ -118,6 +119,8 @@ def provide(path: Path) -> None:
         return
     if path.suffix in (".wav", ".flac"):
         write_speech(path, 0.6, {"phone": 8000, "talk-48k": 48000}.get(path.stem, 16000))
+    elif path.suffix == ".mp4":
+        audiotool.write(path, speech_like(0.6, 48000, 2), 48000)
     elif path.name == "mel.npy":
         np.save(path, np.full((100, 40), -5.0, np.float32))
     elif path.suffix == ".safetensors":

@@ -1,0 +1,210 @@
+"""Outputs of PyAV: the sound where it belongs, the film as it was, nothing half-written."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soxr
+from kit.audio import speech_like
+from kit.disk import largest_file
+from numpy.typing import NDArray
+
+import audiotool
+from audiotool.audio import media
+from audiotool.audio.outputs import open_writer
+from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.audio.writer import OutputFormat
+from audiotool.errors import InputError
+
+CODECS = {".webm": ("libvpx-vp9", "libopus")}
+SECONDS, PICTURES = 2.0, 20
+
+
+def write_film(path: Path, begin: int = 0) -> Path:
+    """20 pictures a tenth of a second apart and as much speech, which begin after `begin` tenths of one."""
+    pictures, sounds = CODECS.get(path.suffix, ("mpeg4", "aac"))
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "A talk"
+        whole: dict[str, Any] = {"id": 1, "start": 0, "end": 1500, "time_base": Fraction(1, 1000)}
+        container.set_chapters([{**whole, "metadata": {"title": "Greeting"}}])
+        film: Any = container.add_stream(pictures, rate=10, width=64, height=64)
+        film.pix_fmt = "yuv420p"
+        sound: Any = container.add_stream(sounds, rate=48000, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(speech_like(SECONDS, 48000, 2), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, begin * 4800, Fraction(1, 48000)
+        packets = [*sound.encode(frame), *sound.encode(None)]
+        for n in range(PICTURES):
+            image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 * n, np.uint8), format="rgb24")
+            image.pts, image.time_base = n + begin, Fraction(1, 10)
+            packets += film.encode(image)
+        container.mux([*packets, *film.encode(None)])
+    return path
+
+
+def pictures_of(path: Path) -> list[tuple[float, NDArray[np.uint8]]]:
+    """The time of every picture after the first, and the pictures."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    times = [float(frame.time or 0) for frame in frames]
+    return [(t - times[0], f.to_ndarray(format="rgb24")) for t, f in zip(times, frames, strict=True)]
+
+
+def lag_of(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> int:
+    """The lag in samples at which the first channels of two recordings differ least."""
+    count = min(ours.shape[1], theirs.shape[1]) - 200
+    left = {n: np.std(ours[0, 100 + n :][:count] - theirs[0, 100:][:count]) for n in range(-100, 101)}
+    return min(left, key=left.__getitem__)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.m4a", "out.mov", "out.mkv", "out.mka", "out.webm"])
+@pytest.mark.parametrize("rate", [16000, 37800, 44100])
+def test_the_sound_is_where_it_was(tmp_path: Path, name: str, rate: int) -> None:
+    waveform = speech_like(1.0, rate, 2)
+    audiotool.write(tmp_path / name, waveform, rate)
+    found, coded_rate = read(tmp_path / name)
+    assert coded_rate == (48000 if name == "out.webm" else max(rate, 44100) if rate > 32000 else rate)
+    # Matroska does not say how much of the last frame of AAC belongs to the recording.
+    assert 0 <= found.shape[1] - coded_rate <= (1024 if ".mk" in name else 1)
+    expected = soxr.resample(waveform.T, rate, coded_rate).T
+    assert lag_of(found, expected) == 0
+    assert np.std(found[:, : expected.shape[1]] - expected) < 0.3 * np.std(expected)
+
+
+@pytest.mark.parametrize("begin", [0, 7])
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("in.mp4", "out.mp4"), ("in.mp4", "out.mkv"), ("in.mkv", "out.mov"), ("in.webm", "out.webm")],
+)
+def test_the_film_stays_as_it_was(tmp_path: Path, source: str, output: str, begin: int) -> None:
+    film, out = write_film(tmp_path / source, begin), tmp_path / output
+    with AudioReader(film) as reader:
+        wanted = OutputFormat(48000, 2, tags=reader.tags, extras=reader.extras, film=reader.film)
+        with open_writer(out, wanted) as writer:
+            for block in reader.blocks(4096):
+                writer.write(block)
+        assert writer.dropped == []
+    for (ours, image), (theirs, expected) in zip(pictures_of(out), pictures_of(film), strict=True):
+        assert ours == pytest.approx(theirs, abs=2e-3)
+        np.testing.assert_array_equal(image, expected)
+    assert lag_of(read(out)[0], read(film)[0]) == 0
+    with av.open(str(out)) as container:
+        assert container.metadata["title"] == "A talk"
+        assert [dict(found["metadata"]) for found in container.chapters()] == [{"title": "Greeting"}]
+        assert [stream.type for stream in container.streams][:2] == ["video", "audio"]
+
+
+def test_memory_is_that_of_a_block(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "in.mp4")
+    with (
+        AudioReader(film) as reader,
+        open_writer(tmp_path / "out.mkv", OutputFormat(48000, 2, film=reader.film)) as writer,
+    ):
+        block = next(reader.blocks(9600))
+        writer.write(block)
+        waiting = writer._film._next  # type: ignore[attr-defined]
+        assert 0.1 < waiting.dts * waiting.time_base < 0.4, "no picture is copied long before its sound"
+        writer.write(np.concatenate(list(reader.blocks(48000))))
+    assert len(pictures_of(tmp_path / "out.mkv")) == PICTURES
+
+
+def test_a_film_that_the_format_does_not_hold(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "in.mp4")
+    out = tmp_path / "out.webm"
+    out.write_bytes(b"before")
+    with pytest.raises(InputError, match=r"out\.webm: webm holds no film coded as mpeg4; \.mkv holds all"):
+        open_writer(out, OutputFormat(48000, 2, film=film))
+    assert out.read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.webm"]
+
+
+def test_sound_alone_leaves_the_film_and_keeps_the_cover(tmp_path: Path) -> None:
+    audiotool.write(tmp_path / "plain.m4a", speech_like(0.5, 16000), 16000)
+    cover = tmp_path / "cover.m4a"
+    with av.open(str(cover), "w", format="mp4") as container:
+        sound: Any = container.add_stream("aac", rate=16000, layout="mono")
+        picture: Any = container.add_stream("png", width=16, height=16)
+        picture.pix_fmt, picture.disposition = "rgb24", av.stream.Disposition.attached_pic
+        image = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 99, np.uint8), format="rgb24")
+        container.mux(picture.encode(image) + picture.encode(None))
+        frame = av.AudioFrame.from_ndarray(speech_like(0.5, 16000), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        container.mux(sound.encode(frame) + sound.encode(None))
+    for name, kept in (("out.m4a", True), ("out.mka", False)):
+        with open_writer(tmp_path / name, OutputFormat(16000, 1, film=cover)) as writer:
+            writer.write(speech_like(0.5, 16000).T)
+        assert writer.dropped == ([] if kept else ["picture"])
+        with av.open(str(tmp_path / name)) as container:
+            assert [media.is_cover(stream) for stream in container.streams.video] == [True] * kept
+            assert not kept or (next(container.decode(video=0)).to_ndarray(format="rgb24") == 99).all()
+    with open_writer(
+        tmp_path / "film.m4a", OutputFormat(16000, 1, film=write_film(tmp_path / "in.mp4"))
+    ) as writer:
+        writer.write(speech_like(0.5, 16000).T)
+    with av.open(str(tmp_path / "film.m4a")) as container:
+        assert not container.streams.video
+
+
+def test_tags_of_another_format(tmp_path: Path) -> None:
+    wanted = OutputFormat(16000, 1, tags={"title": "Folge 1", "tracknumber": "3"})
+    with open_writer(tmp_path / "a.m4a", wanted) as writer:
+        writer.write(speech_like(0.2, 16000).T)
+    with AudioReader(tmp_path / "a.m4a") as reader:
+        assert reader.tags == {"title": "Folge 1", "tracknumber": "3"}
+
+
+@pytest.mark.parametrize(("bitrate", "low", "high"), [(None, 60, 110), (32.0, 20, 40)])
+def test_bit_rates(tmp_path: Path, bitrate: float | None, low: float, high: float) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (4 * 48000, 1)).astype(np.float32)
+    with open_writer(tmp_path / "a.m4a", OutputFormat(48000, 1, bitrate=bitrate)) as writer:
+        writer.write(noise)
+    assert low < (tmp_path / "a.m4a").stat().st_size * 8 / 4 / 1000 < high
+
+
+def test_what_it_refuses(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="AAC holds at most 7 channels"):
+        open_writer(tmp_path / "a.mp4", OutputFormat(48000, 8))
+    with pytest.raises(InputError, match=r"the sound of \.mp4 is written as AAC, not PCM_16"):
+        open_writer(tmp_path / "a.mp4", OutputFormat(48000, 1, asked_subtype="PCM_16"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_beyond_full_scale_are_limited_and_counted(tmp_path: Path) -> None:
+    with open_writer(tmp_path / "a.m4a", OutputFormat(16000, 1)) as writer:
+        writer.write(np.array([[0.5], [2.0], [-3.0]] * 1000, np.float32))
+    assert (writer.peak, writer.limited) == (3.0, 2000)
+
+
+def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    out.write_bytes(b"before")
+    noise = np.random.default_rng(0).normal(0, 0.1, (20 * 48000, 1)).astype(np.float32)
+    with (
+        largest_file(1 << 16),
+        pytest.raises(InputError, match="larger than the file system"),
+        open_writer(out, OutputFormat(48000, 1)) as writer,
+    ):
+        writer.write(noise)
+    assert out.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(media, "is_there", lambda: False)
+    with pytest.raises(InputError, match=r"a\.mp4: \.mp4 is written by PyAV, which is not installed: pip"):
+        audiotool.write(tmp_path / "a.mp4", speech_like(0.1, 16000), 16000)
+
+
+def test_a_video_through_a_pipeline(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    film = write_film(tmp_path / "in.mp4")
+    pipeline = audiotool.load(tiny_checkpoint, device="cpu")
+    result = pipeline.process_file(film, tmp_path / "out.mp4")
+    assert result.warnings == ()
+    assert probe(tmp_path / "out.mp4").frames == probe(film).frames
+    pipeline.process_file(film, tmp_path / "out.wav")
+    assert lag_of(read(tmp_path / "out.mp4")[0], read(tmp_path / "out.wav")[0]) == 0
+    assert len(pictures_of(tmp_path / "out.mp4")) == PICTURES
