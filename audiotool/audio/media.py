@@ -72,6 +72,13 @@ def is_there() -> bool:
     return extras.is_there("av")
 
 
+def open_container(file: BinaryIO) -> Any:
+    """Return FFmpeg's view of an open file, of the formats in `DEMUXERS`; its name is never interpreted."""
+    import av
+
+    return av.open(file, container_options={"format_whitelist": DEMUXERS})
+
+
 class UnknownFormat(Exception):
     """A file of an unknown format, or damaged; the message is FFmpeg's."""
 
@@ -105,7 +112,7 @@ class MediaFile:
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         try:
-            import av
+            import av  # noqa: F401 - whether it imports
         except ImportError as error:
             file.close()
             problem = f"{name} is read by PyAV, which does not import ({error})"
@@ -116,7 +123,7 @@ class MediaFile:
         self.warnings: list[str] = []
         # PyAV raises Python's errors beside its own. Each means that the file cannot be read.
         try:
-            self._container = av.open(file, container_options={"format_whitelist": DEMUXERS})
+            self._container = open_container(file)
             self.tracks = len(self._container.streams.audio)
             if self.tracks:
                 self._begin(self._container.streams.audio[0], name)

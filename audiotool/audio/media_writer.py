@@ -18,7 +18,7 @@ import numpy as np
 
 from audiotool.audio.formats import SOUND_ALONE, chosen_ending, format_for, subtype_for
 from audiotool.audio.levels import FloatBlock, limit
-from audiotool.audio.media import OF_THE_FILE, TAGS, is_cover
+from audiotool.audio.media import OF_THE_FILE, TAGS, is_cover, open_container
 from audiotool.audio.writer import OutputFormat, ReplacingWriter
 from audiotool.errors import InputError
 
@@ -145,11 +145,12 @@ class Film:
         self._copies: dict[int, Any] = {}
         self._packets: Iterator[Any] = iter(())
         self._source: Any = None
+        self._opened = contextlib.ExitStack()
         if path is not None:
             with contextlib.ExitStack() as opened:
-                self._source = opened.enter_context(av.open(str(path)))
+                self._source = opened.enter_context(open_container(opened.enter_context(path.open("rb"))))
                 self._take(shows)
-                opened.pop_all()
+                self._opened = opened.pop_all()
         self._next = next(self._packets, None)
 
     def _take(self, shows: bool) -> None:
@@ -205,8 +206,7 @@ class Film:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._source is not None:
-            self._source.close()
+        self._opened.close()
 
 
 def _tags(tags: Any) -> dict[str, str]:

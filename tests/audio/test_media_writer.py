@@ -122,6 +122,15 @@ def test_a_film_that_the_format_does_not_hold(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.webm"]
 
 
+def test_names_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    film = write_film(tmp_path / "in.mp4").rename("concat:other.mp4")
+    write_film(tmp_path / "other.mp4", begin=3)
+    with open_writer("out.mp4", OutputFormat(48000, 2, film=film)) as writer:
+        writer.write(speech_like(0.5, 48000, 2).T)
+    assert len(pictures_of(tmp_path / "out.mp4")) == PICTURES
+
+
 def test_sound_alone_leaves_the_film_and_keeps_the_cover(tmp_path: Path) -> None:
     audiotool.write(tmp_path / "plain.m4a", speech_like(0.5, 16000), 16000)
     cover = tmp_path / "cover.m4a"
