@@ -1,7 +1,11 @@
 """Fundamental frequency by YIN: the first lag at which a frame nearly repeats itself.
 
-With d(τ) = Σ (x[t] - x[t + τ])² over a window, YIN divides d(τ) by the mean of d(1) … d(τ); the first dip of
-that below a threshold is the period. Depths near 1 mean noise.
+With d(τ) the mean of (x[t] - x[t + τ])² over a frame, YIN divides d(τ) by the mean of d(1) … d(τ); the first
+dip of that below a threshold is the period. Depths near 1 mean noise.
+
+The mean is weighted by w[t] w[t + τ], where w is half a period of a sine, so that the middle of what is
+compared is the frame's at every lag. Published YIN's windows begin at one sample for all lags, and there the
+middle depends on the period.
 
 Reference: de Cheveigné and Kawahara, YIN, a fundamental frequency estimator for speech and music, JASA 2002.
 """
@@ -29,7 +33,7 @@ def fundamental_frequency(
     hop_length: int,
     fmin: float = 60.0,
     fmax: float = 500.0,
-    frames_at_once: int = 2000,
+    frames_at_once: int = 500,
 ) -> Tensor:
     """Return F0 in Hz, 0 where a frame is unvoiced or silent.
 
@@ -58,7 +62,7 @@ class PitchTracker:
         hop_length: int,
         fmin: float = 60.0,
         fmax: float = 500.0,
-        frames_at_once: int = 2000,
+        frames_at_once: int = 500,
     ) -> None:
         self.sample_rate = sample_rate
         self.hop_length = hop_length
@@ -67,6 +71,7 @@ class PitchTracker:
         self.span = 2 * self.longest + 1
         self.history = self.span // 2
         self.lookahead = self.span - 1 - self.history
+        self._difference = _Difference(self.span, self.longest)
 
     def step(self, waveform: Tensor, state: Any = None, final: bool = False) -> tuple[Tensor, Any]:
         """Consume (B, T) for any T >= 0 and return the frames that are complete.
@@ -91,23 +96,39 @@ class PitchTracker:
             return x.new_zeros(x.shape[0], 0), (x, length, emitted)
         frames = x.unfold(-1, self.span, self.hop_length)[:, :count]
         parts = [
-            _yin(part, self.longest, self.shortest, self.longest, self.sample_rate)
+            _yin(part, self._difference, self.shortest, self.longest, self.sample_rate)
             for part in frames.split(self.frames_at_once, dim=1)
         ]
         held = x[:, count * self.hop_length :].clone()
         return torch.cat(parts, dim=1), (held, length, emitted + count)
 
 
-def _yin(frames: Tensor, window: int, shortest: int, longest: int, sample_rate: int) -> Tensor:
+class _Difference:
+    """d(0) … d(longest), (B, N, longest + 1), of frames (B, N, span)."""
+
+    def __init__(self, span: int, longest: int) -> None:
+        self.lags = longest + 1
+        self.size = 1 << (span + longest - 1).bit_length()
+        self.window = torch.sin(torch.arange(1, span + 1) * (torch.pi / (span + 1)))
+        spectrum = torch.fft.rfft(self.window, self.size)
+        self.spectrum = torch.stack((spectrum.real, spectrum.imag))
+        self.scale = 2 / torch.fft.irfft(spectrum.abs().square(), self.size)[: self.lags]
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        windowed = self.window.to(frames) * frames
+        energy, product = (torch.fft.rfft(x, self.size) for x in (windowed * frames, windowed))
+        # The means of x[t]² and x[t + τ]² have conjugate spectra: their sum is twice a real part.
+        real, imag = self.spectrum.to(frames)
+        spectrum = real * energy.real + imag * energy.imag
+        spectrum = spectrum - product.real.square() - product.imag.square()
+        total = torch.fft.irfft(spectrum, self.size)[..., : self.lags]
+        return (total * self.scale.to(frames)).clamp(min=0)
+
+
+def _yin(frames: Tensor, difference_of: _Difference, shortest: int, longest: int, sample_rate: int) -> Tensor:
     """Estimate F0 in Hz (B, N) of frames (B, N, span); 0 where unvoiced."""
     frames = frames - frames.mean(-1, keepdim=True)
-    size = 1 << (frames.shape[-1] + window - 1).bit_length()
-    spectrum = torch.fft.rfft(frames, size)
-    head = torch.fft.rfft(frames[..., :window], size)
-    correlation = torch.fft.irfft(spectrum * head.conj(), size)[..., : longest + 1]
-    power = F.pad(frames.square().cumsum(-1), (1, 0))
-    energy = power[..., window : window + longest + 1] - power[..., : longest + 1]
-    difference = (energy[..., :1] + energy - 2 * correlation).clamp(min=0)
+    difference = difference_of(frames)
     lags = torch.arange(1, longest + 1, device=frames.device)
     mean = difference[..., 1:].cumsum(-1) / lags
     depth = F.pad(difference[..., 1:] / mean.clamp(min=1e-12), (1, 0), value=1.0)

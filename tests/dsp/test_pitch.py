@@ -37,6 +37,22 @@ def test_a_glide_is_followed() -> None:
     assert (found[5:95] - centres[5:95]).abs().max() < 4
 
 
+@pytest.mark.parametrize("mean", [100, 150, 220, 300])
+def test_frames_are_centred_at_every_pitch(mean: int) -> None:
+    """The track of a vibrato fits F0 best where it is not shifted."""
+    sample_rate, hop_length = 16000, 80
+    time = torch.arange(4 * sample_rate, dtype=torch.float64) / sample_rate
+    frequency = mean * (1 + 0.2 * torch.sin(4 * torch.pi * time))
+    phase = 2 * torch.pi * frequency.cumsum(0) / sample_rate
+    x = torch.stack([torch.sin(k * phase) / k for k in range(1, 12)]).sum(0).float()
+    found = fundamental_frequency(0.1 * x[None], sample_rate, hop_length)[0, 40:-40]
+    centres = torch.arange(40, 40 + len(found)) * hop_length
+    shifts = range(-160, 161, 4)
+    errors = [(found - frequency[centres + shift]).abs().median() for shift in shifts]
+    best = shifts[int(torch.stack(errors).argmin())]
+    assert abs(best) <= 0.0005 * sample_rate
+
+
 def test_noise_and_silence_are_unvoiced() -> None:
     noise = 0.1 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
     assert (fundamental_frequency(noise, 16000, 160) > 0).float().mean() < 0.02
