@@ -332,22 +332,24 @@ class HarmonicVocoder(Vocoder):
             analysis = StreamingSTFT(self.mel.n_fft, self.mel.hop_length, padding=self.mel.padding)
             spec = analysis.to(target.device)(target, final=True)[0][..., :frames]
             power = spec.real.square() + spec.imag.square() + max(self.mel.power_offset, 1e-10)
-            # YIN costs half at half the rate, and F0 of voices lies far below its Nyquist frequency.
-            track = fundamental_frequency(
-                F.avg_pool1d(target[:, None], 2)[:, 0],
-                self.sample_rate // 2,
-                self.mel.hop_length // 2,
-                self.config.fmin,
-                self.config.fmax,
-            )
-            before, after = track[:, :frames], track[:, 1 : frames + 1]
-            # The mel's frames lie between YIN's.
-            f0 = torch.where((before > 0) & (after > 0), (before + after) / 2, 0.0)
+            f0 = self._track(target)[:, :frames]
         return prediction | {
             "target_log_magnitude": 0.5 * power.log(),
             "target_f0": f0,
             "pitch_classes": self._pitch_classes(f0),
         }
+
+    def _track(self, waveform: Tensor) -> Tensor:
+        """Return F0 in Hz (B, frames), 0 where unvoiced, at the centres of the mel's frames of (B, T)."""
+        hop = self.upsampling
+        centre = self.mel.lookahead + 1 - self.mel.n_fft // 2
+        # YIN costs half at half the rate, and F0 of voices lies far below its Nyquist frequency. Odd hops are
+        # tracked at the full rate.
+        step = math.gcd(2, hop, self.sample_rate)
+        # After the padding, YIN's second frame has the centre of the mel's first.
+        x = F.avg_pool1d(F.pad(waveform, (hop - centre, 0))[:, None], step)[:, 0]
+        rate, fmin, fmax = self.sample_rate // step, self.config.fmin, self.config.fmax
+        return fundamental_frequency(x, rate, hop // step, fmin, fmax)[:, 1:]
 
     def _pitch_classes(self, f0: Tensor) -> Tensor:
         """Return class probabilities (B, pitch_bins, T) whose mean is the logarithm of F0 (B, T) in Hz."""

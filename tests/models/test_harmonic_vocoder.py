@@ -95,6 +95,30 @@ def test_losses_reach_every_weight() -> None:
         assert weight.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize(
+    ("hop_length", "padding"), [(256, "same"), (256, "center"), (275, "same"), (275, "center")]
+)
+def test_targets_are_the_f0_at_the_middle_of_the_mels_frames(hop_length: int, padding: str) -> None:
+    mel: dict[str, Any] = {
+        "sample_rate": 22050,
+        "n_fft": 4 * hop_length,
+        "hop_length": hop_length,
+        "n_mels": 80,
+        "padding": padding,
+    }
+    model = HarmonicVocoder.from_config({**HarmonicVocoder.small, "mel": mel})
+    time = torch.arange(400 * hop_length, dtype=torch.float64) / 22050
+    frequency = 150 + 60 * torch.sin(6 * torch.pi * time)
+    phase = 2 * torch.pi * frequency.cumsum(0) / 22050
+    target = 0.1 * torch.stack([torch.sin(k * phase) / k for k in range(1, 15)]).sum(0).float()[None]
+    analysed = MelSpectrogram(mel)(target)
+    found = model.training_outputs({"input": analysed, "target": target[None]})["target_f0"][0]
+    assert len(found) == analysed.shape[-1]
+    inner = torch.arange(20, 380)
+    middles = inner * hop_length + (hop_length // 2 if padding == "same" else 0)
+    assert (found[inner] - frequency[middles]).abs().median() < 0.5
+
+
 def test_configurations_that_make_no_sense_are_refused() -> None:
     with pytest.raises(CheckpointError, match="fmin"):
         HarmonicVocoder.from_config({"fmin": 300.0, "fmax": 200.0})
