@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
 MISSING_SECONDS = 0.1
 """What a file may hold less than its header says: MP3's headers count the delays of encoders."""
+CONTEXT = 128  # samples of the lower rate before and after a slice: what soxr's filter reaches
 WINDOW = 64  # decoded files that wait to be written: bounds memory
 
 DECODING = 2
@@ -101,26 +103,32 @@ class FileClips:
             try:
                 info = measure(path)
                 self._rates[i] = info.sample_rate
-                self.lengths[i] = (info.frames or 0) * sample_rate // info.sample_rate
+                # Rounded as soxr does, so that files have the length that they have when they are decoded.
+                self.lengths[i] = int((info.frames or 0) * sample_rate / info.sample_rate + 0.5)
             except InputError as error:
                 self.unreadable[str(path)] = str(error)
 
     def read(self, index: int, start: int, frames: int) -> Samples:
         path = self.paths[index]
-        native = int(self._rates[index])
+        native, rate = int(self._rates[index]), self.sample_rate
+        common = math.gcd(native, rate)
+        period, native_period = rate // common, native // common
+        # Where a period begins, both rates have a sample: from there on a part is resampled as the file is.
+        context = 0 if native == rate else CONTEXT * period // min(period, native_period)
+        periods = max(0, start - context) // period
+        ahead = start - periods * period
         try:
-            samples = excerpt(
-                path, start * native // self.sample_rate, -(-frames * native // self.sample_rate)
-            )
+            samples = excerpt(path, periods * native_period, -(-(ahead + frames + context) * native // rate))
         except InputError as error:
             raise Unreadable(str(error), path) from error
         mono = _mono(samples, path)
-        if native != self.sample_rate:
-            mono = soxr.resample(mono, native, self.sample_rate).astype(np.float32)
+        if native != rate:
+            mono = soxr.resample(mono, native, rate).astype(np.float32)
+        mono = mono[ahead : ahead + frames]
         missing = min(frames, int(self.lengths[index]) - start) - len(mono)
-        if missing > MISSING_SECONDS * self.sample_rate:
+        if missing > MISSING_SECONDS * rate:
             raise Unreadable(f"{path} ends before its header says: it is cut; leave it out", path)
-        return np.pad(mono[:frames], (0, max(missing, 0)))
+        return np.pad(mono, (0, max(missing, 0)))
 
 
 class DecodedClips:

@@ -86,6 +86,19 @@ def test_files_read_as_needed_give_the_same(paths: list[Path], tmp_path: Path) -
     assert len(files.read(3, 4000, 800)) == 800
 
 
+@pytest.mark.parametrize("native", [8000, 22050, 44100, 44101, 48000])
+def test_slices_of_files_at_other_rates_are_the_decoded_ones(tmp_path: Path, native: int) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * native + 7)
+    soundfile.write(tmp_path / "a.wav", noise, native, subtype="FLOAT")
+    files, decoded = FileClips([tmp_path / "a.wav"], RATE), DecodedClips([tmp_path / "a.wav"], RATE, tmp_path)
+    length = int(decoded.lengths[0])
+    assert files.lengths[0] == length
+    for start, frames in ((0, length), (1, 3000), (777, 3000), (16001, 3000), (length - 500, 900)):
+        expected = decoded.read(0, start, frames)
+        # What 16 bits round is left.
+        assert np.abs(files.read(0, start, frames) - expected).max() < 2e-5, (start, frames)
+
+
 def test_a_cut_mp3_is_unreadable_where_it_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "cut.mp3"
     soundfile.write(path, tone(200, 6.0), RATE, format="MP3", subtype="MPEG_LAYER_III")
