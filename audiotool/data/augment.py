@@ -142,7 +142,8 @@ def filtered(waveform: Samples, sections: Sections) -> Samples:
 
 
 def clip(rng: np.random.Generator, waveform: Samples, over_db: tuple[float, float]) -> Samples:
-    """Clip the peaks, hard or soft, at `over_db` below the largest; smaller samples stay."""
+    """Clip the peaks at `over_db` below the largest: hard, so that smaller samples stay, or soft, by a
+    hyperbolic tangent, which bends those near the limit too."""
     peak = float(np.abs(waveform).max())
     limit = peak * amplitude(-rng.uniform(*over_db))
     soft = chance(rng, 0.5)
@@ -173,7 +174,8 @@ def _logarithmic(waveform: Samples, bits: int) -> Samples:
 
 
 def _transform_coded(waveform: Samples, sample_rate: int, masking_db: float, bandwidth: float) -> Samples:
-    """Quantise the spectrum of 32 ms frames, `masking_db` under each band's level, and drop the top."""
+    """Quantise the spectrum of 32 ms frames, with noise masking_db / 2 + 5 dB under each band, and drop the
+    top."""
     hop = int(0.016 * sample_rate)
     count = ceil(len(waveform) / hop) + 1
     padded = np.zeros((count + 1) * hop, np.float32)

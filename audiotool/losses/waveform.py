@@ -39,8 +39,8 @@ class SISDRLoss(Loss):
     Args:
         zero_mean: remove the mean of both signals first.
         soft_limit_db: the ratio saturates towards this value, so that easy examples do not rule the
-            gradient: the distortion grows by the target's energy times 10^(-limit / 10). None: no limit.
-        epsilon: power added to both energies, against silence.
+            gradient: the distortion grows by |a t|^2 times 10^(-limit / 10). None: no limit.
+        epsilon: added to both energies, against silence.
     Reference: Le Roux et al., SDR: half-baked or well done?, ICASSP 2019, arXiv:1811.02508.
     """
 
@@ -80,7 +80,7 @@ class SNRLoss(Loss):
 
     Args:
         soft_limit_db: the ratio saturates towards this value; None: no limit.
-        epsilon: power added to both energies, against silence.
+        epsilon: added to both energies, against silence.
     """
 
     name = "snr"

@@ -118,7 +118,7 @@ class BigVGAN(HiFiGAN):
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=self.config.use_bias_at_final)
 
     def activation(self, x: Tensor) -> Tensor:
-        """Return None, because each residual block begins with an activation."""
+        """Return x as it is, because each residual block begins with an activation."""
         return x
 
     def output(self, x: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 Luo and Mesgarani: Conv-TasNet: Surpassing Ideal Time-Frequency Magnitude Masking for Speech Separation,
 TASLP 2019, arXiv:1809.07454. The causal variant: convolutions look back only and normalisation is cumulative
-(cLN), so the latency is one filter, 15 samples as published.
+(cLN), so the latency is one filter, 15 samples as published. The encoder ends with a ReLU, the paper's
+optional nonlinearity; the system of its abstract has a linear encoder.
 """
 
 from __future__ import annotations
