@@ -15,6 +15,8 @@ from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.walk import media_hint, walk
 from audiotool.errors import AudiotoolError, InputError
+from audiotool.extras import require
+from audiotool.metrics.base import Waveform
 from audiotool.metrics.sdr import best_permutation
 from audiotool.paths import absence, like_named
 from audiotool.text import composed, listed
@@ -53,11 +55,17 @@ def best_order(
     Args:
         free: which stems may be in any order; None is all.
 
-    The order is that of the best mean SI-SDR. If a file cannot be read, the order stays, and the file's row
-    has the error.
+    The order is that of the best mean SI-SDR, at the sample rate of the first reference. If a file cannot be
+    read or resampled, the order stays, and the file's row has the error.
     """
+    waveforms: list[list[Waveform]] = [[], []]
+    sample_rate = None
     try:
-        waveforms = [[to_mono(read(path)[0], str(path)) for path in side] for side in (references, estimates)]
+        for side, paths in zip(waveforms, (references, estimates), strict=True):
+            for path in paths:
+                waveform, rate = read(path)
+                sample_rate = sample_rate or rate
+                side.append(resampled(to_mono(waveform, str(path)), rate, sample_rate, path))
     except AudiotoolError:
         return tuple(range(len(references)))
     length = min(len(w) for side in waveforms for w in side)
@@ -69,6 +77,22 @@ def best_order(
     for n, best in zip(free, best_permutation(first[list(free)], second[list(free)]), strict=True):
         order[n] = free[best]
     return tuple(order)
+
+
+def resampled(waveform: Waveform, rate: int, sample_rate: int, path: Path) -> Waveform:
+    """Return a file's samples (time,) or (channels, time), read at `rate` in Hz, at the sample rate in Hz of
+    its reference.
+
+    Raises:
+        DependencyError: the rates differ, and soxr is not installed.
+    """
+    if rate == sample_rate:
+        return waveform
+    require("soxr", f"{path} has {rate} Hz, its reference {sample_rate} Hz: resampling")
+    import soxr
+
+    found: Waveform = soxr.resample(waveform.T, rate, sample_rate).T
+    return found
 
 
 def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None) -> list[FilePair]:

@@ -13,7 +13,6 @@ import numpy as np
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import AudioInfo, AudioReader, probe, read
 from audiotool.errors import AudiotoolError, InputError
-from audiotool.extras import require
 from audiotool.metrics.base import (
     BLOCK,
     METRICS,
@@ -26,7 +25,7 @@ from audiotool.metrics.base import (
     Recording,
     Waveform,
 )
-from audiotool.metrics.pairing import FilePair
+from audiotool.metrics.pairing import FilePair, resampled
 from audiotool.metrics.pesq import WIDE_BAND_RATE
 from audiotool.metrics.rows import Row
 from audiotool.metrics.score import (
@@ -307,11 +306,8 @@ def _matching(
     waveform, rate = read(path)
     label = label or path.name
     if rate != sample_rate:
-        require("soxr", f"{path} has {rate} Hz, its reference {sample_rate} Hz: resampling")
-        import soxr
-
+        waveform = resampled(waveform, rate, sample_rate, path)
         row.notes.append(f"{label} resampled from {rate} to {sample_rate} Hz")
-        waveform = soxr.resample(waveform.T, rate, sample_rate).T
     if is_array and len(waveform) > len(reference):
         row.notes.append(f"of {label}'s {len(waveform)} channels the first {len(reference)} count")
         waveform = waveform[: len(reference)]

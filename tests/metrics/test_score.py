@@ -237,6 +237,22 @@ def test_speakers_are_scored_in_the_order_that_fits(clean: np.ndarray, tmp_path:
     assert all(abs(row.baseline["si_sdr"].value or 99) < 10 for row in rows)
 
 
+@pytest.mark.parametrize("rate", [8000, 24000, 44100])
+def test_stems_of_another_rate_find_their_references(tmp_path: Path, rate: int) -> None:
+    """As many samples at two rates are other times; the order is that of the same times."""
+    names = ("speaker1", "speaker2")
+    for seed, name in enumerate(names):
+        other = names[1 - seed]
+        write(tmp_path / "clean" / f"mix.{name}.wav", speech_like(1.5, RATE, 2, seed)[seed : seed + 1])
+        write(tmp_path / "out" / f"mix.{other}.wav", speech_like(1.5, rate, 2, seed)[seed : seed + 1], rate)
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out")
+    references, estimates = ([getattr(p, side) for p in pairs] for side in ("reference", "estimate"))
+    assert best_order(references, estimates) == (1, 0)
+    assert best_order(estimates, references) == (1, 0)
+    rows = score_many(in_best_order(pairs, interchangeable), ["si_sdr"])
+    assert min(row.values["si_sdr"].value or 0 for row in rows) > 10
+
+
 def test_processes_give_the_same_rows_in_order(clean: np.ndarray, tmp_path: Path) -> None:
     for n in range(3):
         write(tmp_path / "clean" / f"{n}.wav", clean)
