@@ -37,6 +37,10 @@ class Unscorable(Exception):
     """Raised by a metric that has no number for a pair; the message becomes the reason."""
 
 
+class NothingToMeasure(Unscorable):
+    """Raised where the reference holds nothing which the metric measures, whatever the estimate is."""
+
+
 class Results:
     """Intermediate results that several metrics of one pair share, computed once."""
 
@@ -243,12 +247,13 @@ class Pair:
         """Check that the reference is not silent, and with `estimate` the estimate.
 
         Raises:
-            Unscorable: one is silent, which the message names, or a single sample is compared.
+            NothingToMeasure: the reference is silent.
+            Unscorable: the estimate is silent, or a single sample is compared.
         """
         if self.facts[0].length == 1:
             raise Unscorable("a single sample is compared")
         if self.facts[0].is_silent:
-            raise Unscorable("the reference is silent")
+            raise NothingToMeasure("the reference is silent")
         if estimate and self.facts[1].is_silent:
             raise Unscorable("the estimate is silent")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from audiotool.errors import DependencyError
 from audiotool.extras import EXTRAS, install, is_there
-from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
+from audiotool.metrics.base import Metric, NothingToMeasure, Pair, Unscorable, Waveform
 from audiotool.metrics.child import Child
 from audiotool.metrics.pesq_worker import HEADER
 
@@ -94,7 +94,7 @@ def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker =
         if score is not None:
             scores.append(score)
     if not scores:
-        raise Unscorable("PESQ finds no utterance in the reference")
+        raise NothingToMeasure("PESQ finds no utterance in the reference")
     return float(np.mean(scores))
 
 

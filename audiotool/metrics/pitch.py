@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from audiotool.metrics.base import Metric, Pair, Unscorable
+from audiotool.metrics.base import Metric, NothingToMeasure, Pair, Unscorable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,5 +55,5 @@ def _tracks(pair: Pair) -> tuple[Tensor, Tensor]:
         for w in pair.at(SAMPLE_RATE)
     )
     if not (reference > 0).any():
-        raise Unscorable("the reference has no voiced frame")
+        raise NothingToMeasure("the reference has no voiced frame")
     return reference, estimate

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from audiotool.dsp.erb import hz_to_erb
 from audiotool.dsp.framing import StreamingFrames, hann
-from audiotool.metrics.base import Metric, Pair, Unscorable, Waveform
+from audiotool.metrics.base import Metric, NothingToMeasure, Pair, Unscorable, Waveform
 
 AUDIBLE_DB = 60.0
 """Level of the floor below the loudest bin. In speech at 60 dB SPL a bin 60 dB weaker is inaudible."""
@@ -81,7 +81,7 @@ class _RestoredEnergy(RestoredBandMetric):
         band = self.band(pair)
         frames = band.voiced == self.of_voiced
         if not frames.any():
-            raise Unscorable(f"the reference has no {'voiced' if self.of_voiced else 'unvoiced'} frame")
+            raise NothingToMeasure(f"the reference has no {'voiced' if self.of_voiced else 'unvoiced'} frame")
         reference, estimate = band.energies[:, frames].sum(1)
         return float(10 * np.log10(estimate / reference))
 
@@ -113,7 +113,7 @@ class RestoredCorrelation(RestoredBandMetric):
         # A band whose level stays within a hundredth of a decibel has no correlation.
         varies = spread > 1e-6 * len(reference)
         if not varies.any():
-            raise Unscorable("the level of the reference's band never changes")
+            raise NothingToMeasure("the level of the reference's band never changes")
         both = (reference * estimate).sum(0)[varies]
         known = own[varies] > 1e-6 * len(reference)
         return float(

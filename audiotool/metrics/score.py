@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from audiotool.errors import AudiotoolError, DependencyError, InputError
 from audiotool.extras import explained
-from audiotool.metrics.base import METRICS, Both, Metric, Pair, Unscorable, Waveform
+from audiotool.metrics.base import METRICS, Both, Metric, NothingToMeasure, Pair, Unscorable, Waveform
 from audiotool.metrics.values import Value
 from audiotool.text import one_line
 
@@ -24,6 +24,18 @@ OF_LIBRARIES = (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeError
 """Errors of libraries on unusual signals."""
 
 logger = logging.getLogger(__name__)
+
+
+class ChannelScores(NamedTuple):
+    """Scores of a recording's channels together.
+
+    Args:
+        values: mean of each metric, or the reason why there is none.
+        notes: which channels the means leave out, and why.
+    """
+
+    values: dict[str, Value]
+    notes: list[str]
 
 
 def score(
@@ -72,8 +84,8 @@ def score_channels(
     metrics: Sequence[str],
     edge_hz: float | None = None,
     interferers: Sequence[Waveform] = (),
-) -> dict[str, Value]:
-    """Return the mean of the channels' scores; null with the first reason if no channel can be scored.
+) -> ChannelScores:
+    """Return the mean of the channels' scores, see `mean_of_channels`.
 
     Args:
         reference, estimate: (channels, time) with equal channels.
@@ -87,46 +99,63 @@ def score_channels(
     return mean_of_channels(each, metrics)
 
 
-def mean_of_channels(each: Sequence[Mapping[str, Value]], metrics: Sequence[str]) -> dict[str, Value]:
-    """Return the mean of each metric over channels; null with the first reason if no channel has a number."""
-    result = {}
+def mean_of_channels(each: Sequence[Mapping[str, Value]], metrics: Sequence[str]) -> ChannelScores:
+    """Return the mean of each metric over the channels.
+
+    A channel whose reference holds nothing to measure, such as silence, is left out, with a note. Any other
+    channel without a number makes the mean null: a channel that is dead in the estimate has not been kept.
+    """
+    values, left_out = {}, dict[tuple[int, str | None], list[str]]()
     for name in metrics:
-        numbers = [v for scores in each if (v := scores[name].value) is not None]
-        result[name] = Value(float(np.mean(numbers))) if numbers else each[0][name]
-    return result
+        scores = {channel: found[name] for channel, found in enumerate(each, start=1)}
+        lacking = {channel: value for channel, value in scores.items() if value.value is None}
+        faults = {channel: value for channel, value in lacking.items() if not value.of_reference}
+        if faults or len(lacking) == len(scores):
+            channel, first = next(iter((faults or lacking).items()))
+            alike = all(value.reason == first.reason for value in scores.values())
+            values[name] = Value(None, first.reason if alike else f"channel {channel}: {first.reason}")
+            continue
+        values[name] = Value(float(np.mean([v.value for v in scores.values() if v.value is not None])))
+        for channel, value in lacking.items():
+            left_out.setdefault((channel, value.reason), []).append(name)
+    notes = [
+        f"{', '.join(names)} without channel {channel}: {reason}"
+        for (channel, reason), names in left_out.items()
+    ]
+    return ChannelScores(values, notes)
 
 
 def measured(metric: type[Metric], measure: Callable[[], float]) -> Value:
     """Call a metric; return its number, or null with the reason why there is none."""
-    number, reason = attempted(metric, lambda: float(measure()))
-    return Value(None, reason) if number is None else finite(number)
+    found = attempted(metric, lambda: float(measure()))
+    return found if isinstance(found, Value) else finite(found)
 
 
-def attempted(metric: type[Metric], measure: Callable[[], T]) -> tuple[T | None, str]:
-    """Call a metric; return its result, or None and the reason why there is none.
+def attempted(metric: type[Metric], measure: Callable[[], T]) -> T | Value:
+    """Call a metric; return its result, or null with the reason why there is none.
 
     An error of a library on an unusual signal makes a score null and stops nothing; so does any error of a
     metric of another package. A bug in a metric of this project is raised.
     """
     try:
-        return measure(), ""
+        return measure()
     except (Unscorable, DependencyError) as error:
-        return None, str(error)
+        return Value(None, str(error), isinstance(error, NothingToMeasure))
     except AudiotoolError:
         # The file cannot be read, for example.
         raise
     except Exception as error:
         missing = explained(error) if isinstance(error, ImportError) else None
         if missing is not None:
-            return None, str(missing)
+            return Value(None, str(missing))
         reason = one_line(f"{type(error).__name__}: {error}")
         package = METRICS.package_of(metric.name)
         if package is not None:
             logger.debug("metric '%s' of package %s", metric.name, package, exc_info=True)
-            return None, f"metric '{metric.name}' of package {package} failed: {reason}"
+            return Value(None, f"metric '{metric.name}' of package {package} failed: {reason}")
         if not isinstance(error, OF_LIBRARIES):
             raise
-        return None, reason
+        return Value(None, reason)
 
 
 def finite(number: float) -> Value:

@@ -29,6 +29,7 @@ from audiotool.metrics.pairing import FilePair, resampled
 from audiotool.metrics.pesq import WIDE_BAND_RATE
 from audiotool.metrics.rows import Row
 from audiotool.metrics.score import (
+    ChannelScores,
     attempted,
     finite,
     mean_of_channels,
@@ -130,12 +131,12 @@ def _score_together(stems: Sequence[FilePair], metrics: Sequence[str], rows: Seq
                 row.failed, row.facts["status"] = True, "failed"
     for name in metrics:
         metric = METRICS.get(name)
-        found: list[StemScore] | None = None
+        found: list[StemScore] | Value = Value(None, reason)
         if mixture is not None:
-            found, reason = attempted(metric, partial(_rated_together, metric, mixture, len(rows)))
+            found = attempted(metric, partial(_rated_together, metric, mixture, len(rows)))
         for n, row in enumerate(rows):
-            row.values[name] = Value(None, reason) if found is None else finite(found[n].value)
-            if found is not None:
+            row.values[name] = found if isinstance(found, Value) else finite(found[n].value)
+            if not isinstance(found, Value):
                 row.curves[name] = found[n].curve
 
 
@@ -177,20 +178,24 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     edge = _edge(files.noisy) if files.noisy is not None and asked else None
     labels = _labels(files)
     if _is_long(files, place, info, metrics):
-        row.values = _compare_blocks(place, files.estimate, metrics, edge, row, labels[0])
+        scores = _compare_blocks(place, files.estimate, metrics, edge, row, labels[0])
+        row.values = scores.values
+        row.notes += scores.notes
         if files.noisy is not None:
-            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row, labels[1])
+            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row, labels[1]).values
         return
     reference, rate = read(place)
     estimate = _matching(files.estimate, reference, rate, row, label=labels[0])
     others: list[Waveform] = []
     if any(METRICS.get(name).uses_interferers for name in metrics):
         others = _interferers(files, reference, rate)
-    row.values = score_channels(reference, estimate, rate, metrics, edge, others)
+    scores = score_channels(reference, estimate, rate, metrics, edge, others)
+    row.values = scores.values
+    row.notes += scores.notes
     # If the input cannot be read, only its own scores are missing.
     if files.noisy is not None:
         noisy = _matching(files.noisy, reference, rate, row, is_array=True, label=labels[1])
-        row.baseline = score_channels(reference, noisy, rate, metrics, edge, others)
+        row.baseline = score_channels(reference, noisy, rate, metrics, edge, others).values
 
 
 def _labels(files: FilePair) -> tuple[str, str]:
@@ -224,7 +229,7 @@ def _is_long(files: FilePair, place: Path, info: AudioInfo, metrics: Sequence[st
 
 def _compare_blocks(
     reference: Path, other: Path, metrics: Sequence[str], edge_hz: float | None, row: Row, label: str
-) -> dict[str, Value]:
+) -> ChannelScores:
     """Return the scores of a file, read block by block together with its reference."""
     first, second = probe(reference), probe(other)
     if first.frames != second.frames:

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 
-from audiotool.metrics.base import Metric, Pair, Unscorable, is_silent
+from audiotool.metrics.base import Metric, NothingToMeasure, Pair, Unscorable, is_silent
 
 WINDOW_S = 120
 SHORTEST_S = 0.4
@@ -41,7 +41,7 @@ class Stoi(Metric):
                 except RuntimeWarning:
                     continue  # pystoi warns, and returns 1e-5, when too few frames are left
         if not scores:
-            raise Unscorable(f"the reference holds less than {SHORTEST_S} s of sound")
+            raise NothingToMeasure(f"the reference holds less than {SHORTEST_S} s of sound")
         return float(np.mean(scores))
 
 

@@ -11,10 +11,12 @@ class Value(NamedTuple):
     Args:
         value: None when the pair cannot be scored.
         reason: why, when value is None.
+        of_reference: whether the reason is that the reference holds nothing which the metric measures.
     """
 
     value: float | None
     reason: str | None = None
+    of_reference: bool = False
 
 
 class Curve(NamedTuple):

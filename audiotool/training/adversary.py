@@ -191,4 +191,4 @@ def _pesq(estimate: Tensor, target: Tensor, sample_rate: int) -> list[float | No
     from audiotool.metrics.score import score_channels
 
     pairs = zip(target.float().cpu().numpy(), estimate.float().cpu().numpy(), strict=True)
-    return [score_channels(t, e, sample_rate, ["pesq"])["pesq"].value for t, e in pairs]
+    return [score_channels(t, e, sample_rate, ["pesq"]).values["pesq"].value for t, e in pairs]

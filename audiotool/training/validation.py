@@ -162,7 +162,7 @@ def _score(
     """Return the metrics of one recording (C, T), averaged over its channels."""
     from audiotool.metrics.score import score_channels
 
-    values = score_channels(reference, estimate, sample_rate, metrics)
+    values = score_channels(reference, estimate, sample_rate, metrics).values
     for name, value in values.items():
         if value.value is None:
             log.debug("validation: no %s: %s", name, value.reason)

@@ -17,7 +17,7 @@ from kit.audio import speech_like, write_speech
 from kit.plugin import install_plugin
 
 from audiotool import extras
-from audiotool.cli.metric_options import check_installed, chosen_metrics
+from audiotool.cli.metric_options import Threshold, check_installed, chosen_metrics, failures
 from audiotool.engines.base import interchangeable
 from audiotool.errors import InputError, PlanError
 from audiotool.metrics.base import Pair
@@ -101,14 +101,68 @@ def test_a_result_that_is_not_finite_is_null(clean: np.ndarray, monkeypatch: pyt
     assert score(clean[0], clean[0], RATE, ["si_sdr"])["si_sdr"].reason == "the result is not finite"
 
 
-def test_channels_are_averaged_over_those_that_have_a_number() -> None:
+def test_a_score_is_the_mean_of_the_channels() -> None:
     stereo = speech_like(1.0, RATE, channels=2)
     estimate = noisy(stereo)
     each = [score(stereo[n], estimate[n], RATE, ["si_sdr"])["si_sdr"].value for n in (0, 1)]
-    assert score_channels(stereo, estimate, RATE, ["si_sdr"])["si_sdr"].value == pytest.approx(np.mean(each))  # type: ignore[arg-type]
-    stereo[0] = 0
-    assert score_channels(stereo, estimate, RATE, ["si_sdr"])["si_sdr"].value == pytest.approx(each[1])
-    assert score_channels(0 * stereo, estimate, RATE, FAST)["stoi"].reason == "the reference is silent"
+    found = score_channels(stereo, estimate, RATE, ["si_sdr"])
+    assert found.values["si_sdr"].value == pytest.approx(np.mean(each))  # type: ignore[arg-type]
+    assert not found.notes
+    assert score_channels(0 * stereo, estimate, RATE, FAST).values["stoi"].reason == "the reference is silent"
+
+
+def test_channels_without_anything_to_measure_are_left_out_and_noted() -> None:
+    reference, estimate = np.zeros((3, 16000)), noisy(speech_like(1.0, RATE, channels=3))
+    reference[1] = speech_like(1.0, RATE)[0]
+    own = score(reference[1], estimate[1], RATE, FAST)
+    found = score_channels(reference, estimate, RATE, FAST)
+    assert {name: value.value for name, value in found.values.items()} == {n: own[n].value for n in FAST}
+    assert found.notes == [
+        "stoi, si_sdr without channel 1: the reference is silent",
+        "stoi, si_sdr without channel 3: the reference is silent",
+    ]
+    # Too little sound for STOI is enough for SI-SDR.
+    reference[2, :2000] = reference[1, :2000]
+    assert "stoi without channel 3: the reference holds less than 0.4 s of sound" in (
+        score_channels(reference, estimate, RATE, FAST).notes
+    )
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_a_channel_that_the_estimate_lost_makes_the_score_null(channel: int) -> None:
+    stereo = speech_like(1.0, RATE, channels=2)
+    for lost, reason in (
+        (0.0, "the estimate is silent"),
+        (np.nan, "the estimate holds samples that are not"),
+    ):
+        estimate = stereo.copy()
+        estimate[channel] = lost
+        found = score_channels(stereo, estimate, RATE, ["si_sdr", "lsd"])
+        assert found.values["si_sdr"].value is None
+        assert str(found.values["si_sdr"].reason).startswith(f"channel {channel + 1}: {reason}")
+        assert (found.values["lsd"].value is None) == np.isnan(lost)
+    assert score_channels(stereo, 0 * stereo, RATE, ["si_sdr"]).values["si_sdr"].reason == (
+        "the estimate is silent"
+    )
+
+
+@pytest.mark.parametrize("long_s", [0.1, 120.0])
+def test_rows_name_lost_and_silent_channels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long_s: float
+) -> None:
+    monkeypatch.setattr("audiotool.metrics.score_files.LONG_S", long_s)
+    stereo = speech_like(1.0, RATE, channels=2)
+    mono = stereo * np.array([[1], [0]])
+    both, left = write(tmp_path / "both.wav", stereo), write(tmp_path / "left.wav", mono)
+    row = score_pair(FilePair("a", both, left, both), ["si_sdr"])
+    assert row.reasons["si_sdr"] == "channel 2: the estimate is silent"
+    assert not row.notes
+    row = score_pair(FilePair("a", left, both, both), ["si_sdr"])
+    assert row.values["si_sdr"].value == 100
+    assert row.notes == ["si_sdr without channel 2: the reference is silent"]
+    assert failures([row], [Threshold("si_sdr", 90)]) == []
+    lost = score_pair(FilePair("a", both, left), ["si_sdr"])
+    assert failures([lost], [Threshold("si_sdr", -200)])[0]["value"] is None
 
 
 def test_a_row_notes_other_rates_and_lengths(clean: np.ndarray, tmp_path: Path) -> None:
