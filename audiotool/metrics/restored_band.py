@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from audiotool.dsp.erb import hz_to_erb
 from audiotool.dsp.framing import StreamingFrames, hann
 from audiotool.metrics.base import Metric, NothingToMeasure, Pair, Unscorable, Waveform
+from audiotool.metrics.pitch import HOP_LENGTH, SAMPLE_RATE, to_level, track
 
 AUDIBLE_DB = 60.0
 """Level of the floor below the loudest bin. In speech at 60 dB SPL a bin 60 dB weaker is inaudible."""
@@ -28,8 +29,7 @@ NOTHING_DB = 120.0
 PAUSE_DB = 40.0
 """Level below the loudest frame of the reference from which a frame is a pause."""
 
-FRAME_SECONDS, HOP_SECONDS = 0.032, 0.010
-VOICING_RATE = 16000
+FRAME_SECONDS, HOP_SECONDS = 0.032, HOP_LENGTH / SAMPLE_RATE
 BLOCK = 1 << 17
 """Number of samples that are analysed at a time."""
 
@@ -196,12 +196,8 @@ def _starts_of_bands(first: int, n_fft: int, rate: int) -> NDArray[np.int64]:
 
 def _voiced(pair: Pair, frames: int) -> NDArray[np.bool_]:
     """Return (frames,) whether the reference is voiced in the middle of each frame."""
-    import torch
-
-    from audiotool.dsp.pitch import fundamental_frequency
-
-    reference = torch.from_numpy(pair.at(VOICING_RATE).reference.astype("float32"))[None]
-    voiced = fundamental_frequency(reference, VOICING_RATE, round(HOP_SECONDS * VOICING_RATE))[0] > 0
+    reference = pair.at(SAMPLE_RATE).reference
+    voiced = track(to_level(reference) * reference) > 0
     middle = voiced.numpy()[round(FRAME_SECONDS / HOP_SECONDS / 2) :][:frames]
     # At a rate that has no whole hops the last frames may be missing.
     return np.pad(middle, (0, frames - len(middle)))

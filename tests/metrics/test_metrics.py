@@ -163,6 +163,16 @@ def test_pitch_errors_of_known_tones() -> None:
     assert measure("vuv_error", Pair(_tone(200), half, RATE)) == pytest.approx(50, abs=3)
 
 
+@pytest.mark.parametrize("gain", [1e-4, 1e-3, 1.0, 30.0])
+def test_pitch_errors_do_not_depend_on_the_level(gain: float) -> None:
+    """Speech of an F0 that the estimate misses, and whose level falls by 40 dB."""
+    fall = np.geomspace(1, 0.01, RATE)
+    reference, estimate = gain * fall * _tone(200), gain * fall * _tone(220)
+    estimate[RATE // 2 :] = 0
+    assert measure("f0_rmse", Pair(reference, estimate, RATE)) == pytest.approx(20, abs=1)
+    assert measure("vuv_error", Pair(reference, estimate, RATE)) == pytest.approx(50, abs=3)
+
+
 def test_pitch_needs_a_voice() -> None:
     noise = 0.1 * np.random.default_rng(0).standard_normal(RATE)
     with pytest.raises(Unscorable, match="no voiced frame"):

@@ -53,6 +53,14 @@ def test_a_gain_of_the_band(gain_db: float) -> None:
     assert measure("restored_correlation", p) > 0.99
 
 
+@pytest.mark.parametrize("gain", [1e-4, 30.0])
+def test_nothing_depends_on_the_level(gain: float) -> None:
+    estimate = speech(upper=0.5) + 0.001 * speech(seed=1)
+    loud, quiet = pair(estimate), Pair(gain * speech(), gain * estimate, RATE, EDGE)
+    for name in metric_names(["restored"]):
+        assert measure(name, quiet) == pytest.approx(measure(name, loud), abs=0.05), name
+
+
 def test_voiced_and_unvoiced_frames_are_distinguished() -> None:
     """A band that is right in the hiss and 20 dB too weak in the buzz."""
     t = np.arange(2 * RATE) / RATE
