@@ -20,7 +20,7 @@ class Entry:
     """A line of a list. Paths are as written; relative ones start from the current folder.
 
     Args:
-        input: the recording.
+        input: the recording; "" where a list of what is scored does not name it.
         output: path of the output; None where the command's options give it.
         reference: path of the clean version; None where the command's options give it.
         relative: path of the output below the folder of outputs; None derives it from the input's path.
@@ -41,23 +41,25 @@ class Entry:
         return f"{self.source}: line {self.line}"
 
 
-def read_list(source: str) -> list[Entry]:
+def read_list(source: str, required: str = "input") -> list[Entry]:
     """Return the entries of a list, in their order.
 
-    A list whose first line names columns ("input", perhaps "output" and "reference") is a CSV. Any other has
-    a path a line, or where it holds a NUL (`find -print0`) a path between NULs. Empty lines are left out.
-    Bytes that are not UTF-8 are kept.
+    A list whose first line names columns ("input", "output", "reference") is a CSV, in which one column is
+    required and the others may be missing or empty. Any other list has a path of an input a line, or where it
+    holds a NUL (`find -print0`) a path between NULs. Empty lines are left out. Bytes that are not UTF-8 are
+    kept.
 
     Args:
         source: a file, or "-" for standard input.
+        required: the column that every line of a CSV must have.
     Raises:
         PlanError: the list cannot be read, is empty, or has a line that is no entry.
     """
     text = _read(source).removeprefix("\ufeff")
     first = text.split("\n", 1)[0].strip()
     header = [name.strip().lower() for name in first.split(",")]
-    if "input" in header:
-        entries = list(_from_csv(text, source))
+    if not set(header).isdisjoint(COLUMNS):
+        entries = list(_from_csv(text, source, required))
     elif source.lower().endswith(".csv"):
         raise PlanError(f"{source}: the first line of a CSV list names its columns: {', '.join(COLUMNS)}")
     else:
@@ -84,7 +86,7 @@ def _read(source: str) -> str:
     return data.decode(errors="surrogateescape")
 
 
-def _from_csv(text: str, source: str) -> Iterator[Entry]:
+def _from_csv(text: str, source: str, required: str) -> Iterator[Entry]:
     import csv
 
     lines = csv.reader(text.splitlines(keepends=True), strict=True)
@@ -94,19 +96,23 @@ def _from_csv(text: str, source: str) -> Iterator[Entry]:
         raise PlanError(
             f"{_name(source)}: a list has the columns {', '.join(COLUMNS)}, each once, not {','.join(names)}"
         )
+    if required not in names:
+        raise PlanError(f"{_name(source)}: the column {required} is missing; it has {', '.join(names)}")
     try:
         for values in lines:
             if not values:
                 continue
             row = dict(zip(names, values, strict=False))
-            if len(values) != len(names) or not row["input"]:
+            if len(values) != len(names):
                 raise PlanError(
                     f"{_name(source)}: line {lines.line_num} does not fit its columns {','.join(names)}"
                 )
+            if not row[required]:
+                raise PlanError(f"{_name(source)}: line {lines.line_num} has no {required}")
             if "\0" in "".join(values):
                 raise PlanError(f"{_name(source)}: line {lines.line_num} holds a NUL, which no path does")
             output, reference = row.get("output") or None, row.get("reference") or None
-            yield Entry(row["input"], output, reference, source=_name(source), line=lines.line_num)
+            yield Entry(row.get("input", ""), output, reference, source=_name(source), line=lines.line_num)
     except csv.Error as error:
         raise PlanError(f"{_name(source)}: line {lines.line_num} is no CSV: {error}") from error
 

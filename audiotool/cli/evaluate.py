@@ -56,8 +56,8 @@ def evaluate(
         typer.Option(
             "--list",
             metavar="FILE",
-            help="In place of the three: a CSV with the columns output (the scored file), reference and input"
-            " (unprocessed); '-' reads it from standard input.",
+            help="In place of the three: a CSV with the columns output (the scored file), and if known"
+            " reference and input (unprocessed); '-' reads it from standard input.",
             show_default=False,
         ),
     ] = None,
@@ -303,13 +303,14 @@ def _listed_pairs(listed: str) -> list[FilePair]:
     from audiotool.metrics.pairing import FilePair
 
     pairs = []
-    for entry in read_list(listed):
+    for entry in read_list(listed, required="output"):
         if entry.output is None:
             raise PlanError(
-                f"{entry.place}: {entry.input} has no output: a list to score has the columns input,output"
+                f"{entry.place}: a list to score is a CSV whose first line names the column output"
             )
-        reference = None if entry.reference is None else Path(entry.reference)
-        pairs.append(FilePair(entry.output, reference, Path(entry.output), Path(entry.input)))
+        reference = Path(entry.reference) if entry.reference else None
+        noisy = Path(entry.input) if entry.input else None
+        pairs.append(FilePair(entry.output, reference, Path(entry.output), noisy))
     return pairs
 
 

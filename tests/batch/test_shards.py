@@ -64,6 +64,7 @@ def test_names_that_are_not_utf_8_stay(tmp_path: Path) -> None:
         ("\n \n", "list.txt", "lists nothing"),
         ("a.wav\n-\n", "list.txt", "cannot be listed"),
         ("a.wav\n", "list.csv", "first line of a CSV list names its columns"),
+        ("output,reference\na.wav,b.wav\n", "list.txt", "the column input is missing; it has output, ref"),
         ("input,speaker\na.wav,1\n", "list.csv", "a list has the columns input, output, reference"),
         ("input,output\na.wav\n", "list.csv", "line 2 does not fit"),
         ('input\n"a.wav\n', "list.csv", "line 2 is no CSV"),
@@ -74,6 +75,14 @@ def test_invalid_lists_are_refused(tmp_path: Path, data: str, name: str, said: s
         read_list(listing(tmp_path, data, name))
     with pytest.raises(PlanError, match="cannot read the list"):
         read_list(str(tmp_path))
+
+
+def test_a_list_to_score_needs_outputs_alone(tmp_path: Path) -> None:
+    path = listing(tmp_path, b"reference,output\nb.wav,a.wav\n,c.wav\n", "list.csv")
+    assert read_list(path, required="output") == [Entry("", "a.wav", "b.wav"), Entry("", "c.wav")]
+    path = listing(tmp_path, b"input,output\na.wav,\n", "list.csv")
+    with pytest.raises(PlanError, match="line 2 has no output"):
+        read_list(path, required="output")
 
 
 def test_listed_files_keep_their_path_below_the_outputs(folder: Path, tmp_path: Path) -> None:

@@ -236,9 +236,19 @@ def test_a_list_names_the_pairs(folders: Path, tmp_path: Path) -> None:
     assert spoken["input_peak"] == pytest.approx(np.abs(noisy).max(), abs=1e-4)
     assert spoken["snr_improvement"] == pytest.approx(20, abs=0.5)
     assert silent["snr"] is None
+    lines = ["output,reference", f"{folders}/out/deep/spoken.wav,{folders}/clean/deep/spoken.wav"]
+    listing.write_text("\n".join(lines))
+    done = evaluate("--list", listing, "--metrics", "snr", "--json")
+    assert done.returncode == 0, done.stderr
+    [alone] = json.loads(done.stdout)["files"]
+    assert alone["snr"] == spoken["snr"]
+    assert "snr_improvement" not in alone
     listing.write_text("input\na.wav\n")
+    paths = tmp_path / "list.txt"
+    paths.write_text("a.wav\n")
     cases: list[tuple[list[str | Path], str]] = [
-        (["--list", listing], "a.wav has no output"),
+        (["--list", listing], "the column output is missing; it has input"),
+        (["--list", paths], "line 1: a list to score is a CSV whose first line names the column output"),
         (["--list", listing, "--reference", folders], "--list names what"),
         ([], "say what to score"),
     ]
