@@ -35,10 +35,16 @@ def check_names(recipe: Recipe, source: str) -> None:
     for n, name in enumerate(metrics or []):
         _at(source, f"validation.metrics.{n}", METRICS.get, name)
     allowed = ["loss", *(task.scoring.metrics if metrics is None else metrics)]
-    if recipe.validation.metric not in (None, *allowed):
+    chosen = recipe.validation.metric
+    if chosen is not None and chosen not in allowed:
         raise RecipeError(
-            f"{source}: validation.metric: found '{recipe.validation.metric}', which is not measured"
-            f"{nearest(str(recipe.validation.metric), allowed)} Allowed: {', '.join(allowed)}"
+            f"{source}: validation.metric: found '{chosen}', which is not measured"
+            f"{nearest(chosen, allowed)} Allowed: {', '.join(allowed)}"
+        )
+    if chosen is not None and chosen != "loss" and METRICS.get(chosen).higher_is_better is None:
+        raise RecipeError(
+            f"{source}: validation.metric: '{chosen}' chooses no checkpoint: more of it is neither better nor"
+            " worse"
         )
     discriminators = recipe.adversarial.discriminators if recipe.adversarial else []
     for n, discriminator in enumerate(discriminators):

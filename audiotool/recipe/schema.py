@@ -250,7 +250,8 @@ class ValidationSection(Section):
         count: recordings; 0 exports without validating.
         seconds: length of a recording; as in training when null.
         metrics: names of metrics; the task's own when null.
-        metric: the one that chooses the best checkpoint ("loss" or a metric); the task's own when null.
+        metric: the one that chooses the best checkpoint ("loss" or a metric, of which more must be better or
+            worse); the task's own when null.
         workers: processes that compute metrics while training goes on.
         samples: recordings written to TensorBoard, as sounds and spectrograms.
     """

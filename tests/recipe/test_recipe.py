@@ -101,6 +101,7 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         ),
         ({"validation": {"metrics": ["pesk"]}}, r"validation\.metrics\.0: no metric is called 'pesk'"),
         ({"validation": {"metric": "pesq_nb"}}, r"validation\.metric: found 'pesq_nb', which"),
+        ({"validation": {"metrics": ["loudness"], "metric": "loudness"}}, r"metric: 'loudness' chooses no"),
         ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
     ],
 )
