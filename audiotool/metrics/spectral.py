@@ -14,11 +14,18 @@ if TYPE_CHECKING:
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """(n_fft, hop_length) of the multi-resolution distance."""
 
+POWER_FLOOR = 1e-10
+"""Least power of a bin: 154 dB below a sine of full scale, whose bin has the power 512²."""
+
+MAGNITUDE_FLOOR = 1e-5
+"""Least magnitude of a bin or of a mel band."""
+
 
 class LogSpectralDistance(Metric):
     """Root mean square over bins of log10 power ratios, mean over frames; n_fft 2048, hop 512, Hann.
 
     The definition of the super-resolution literature (Gray and Markel, IEEE TASSP 1976), in bels of power.
+    Powers below `POWER_FLOOR` count as it: in a quieter recording the distance may be smaller.
     """
 
     name: ClassVar[str] = "lsd"
@@ -56,7 +63,10 @@ class HighBandLogSpectralDistance(LogSpectralDistance):
 
 
 class MelL1(Metric):
-    """Mean absolute difference of natural-log mels: 80 bands up to half the rate, 46 ms every 12 ms."""
+    """Mean absolute difference of natural-log mels: 80 bands up to half the rate, 46 ms every 12 ms.
+
+    Bands below `MAGNITUDE_FLOOR` count as it: in a quieter recording the distance may be smaller.
+    """
 
     name = "mel_l1"
     unit = "ln"
@@ -68,7 +78,9 @@ class MelL1(Metric):
 
         pair.require_sound()
         hop = round(pair.sample_rate * 256 / 22050)
-        mel = MelSpectrogram(MelConfig(pair.sample_rate, 4 * hop, hop, 80, padding="causal"))
+        mel = MelSpectrogram(
+            MelConfig(pair.sample_rate, 4 * hop, hop, 80, padding="causal", floor=MAGNITUDE_FLOOR)
+        )
         total, values = 0.0, 0
         for reference, estimate in _analysed(pair, mel.step):
             total += float((reference - estimate).abs().double().sum())
@@ -79,6 +91,7 @@ class MelL1(Metric):
 class MultiResolutionStftDistance(Metric):
     """Spectral convergence plus mean |ln magnitude ratio|, averaged over three resolutions.
 
+    Magnitudes below `MAGNITUDE_FLOOR` count as it, as in `MelL1`.
     Reference: Yamamoto et al., Parallel WaveGAN, ICASSP 2020, arXiv:1910.11480.
     """
 
@@ -93,7 +106,7 @@ class MultiResolutionStftDistance(Metric):
             error = energy = log_error = 0.0
             values = 0
             for reference, estimate in _spectra(pair, n_fft, hop):
-                a, b = reference.abs().clamp(min=1e-5), estimate.abs().clamp(min=1e-5)
+                a, b = (spec.abs().clamp(min=MAGNITUDE_FLOOR) for spec in (reference, estimate))
                 error += float((a - b).double().square().sum())
                 energy += float(a.double().square().sum())
                 log_error += float((a.log() - b.log()).abs().double().sum())
@@ -128,7 +141,7 @@ def _analysed(pair: Pair, analysis: Callable[..., tuple[Tensor, Any]]) -> Iterat
 
 
 def _log_power(spec: Tensor) -> Tensor:
-    return (spec.real.square() + spec.imag.square()).clamp(min=1e-10).log10()
+    return (spec.real.square() + spec.imag.square()).clamp(min=POWER_FLOOR).log10()
 
 
 def _some(amount: float) -> float:

@@ -1,0 +1,45 @@
+"""The guide's table of scores has every metric, with its unit, its direction and its family."""
+
+from __future__ import annotations
+
+import re
+
+from kit.docs import ROOT
+
+from audiotool.metrics.base import METRICS
+
+ARROWS = {True: " ↑", False: " ↓", None: ""}
+
+
+def test_the_table_of_scores_is_the_catalogue() -> None:
+    text = (ROOT / "docs" / "guides" / "batches.md").read_text(encoding="utf-8").partition("\n## Scores\n")[2]
+    lines = text.partition("| --- |")[2].partition("\n\n")[0].splitlines()[1:]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    known = {name: metric for name, metric in METRICS.all().items() if METRICS.package_of(name) is None}
+    told: dict[str, str] = {}
+    families: dict[str, str] = {}
+    for names, what, unit, *_ in rows:
+        for name in re.findall(r"`(\w+)`", names):
+            told[name] = unit
+            family = re.match(r"family `(\w+)`", what)
+            families |= {name: family[1]} if family else {}
+    assert told == {
+        name: f"{metric.unit}{ARROWS[metric.higher_is_better]}".strip() for name, metric in known.items()
+    }
+    assert set(families.values()) == {metric.family for metric in known.values() if metric.family}
+    assert all(known[name].family == family for name, family in families.items())
+
+
+def test_the_table_has_the_windows_and_floors_of_the_code() -> None:
+    from audiotool.metrics import pesq, restored_band, spectral, stoi
+
+    text = (ROOT / "docs" / "guides" / "batches.md").read_text(encoding="utf-8")
+    assert f"windows of {pesq.WINDOW_S} s at most" in text
+    assert f"windows of {stoi.WINDOW_S} s at most" in text
+    assert f"bins {restored_band.AUDIBLE_DB:g} dB below" in text
+    assert f"({restored_band.PAUSE_DB:g} dB below the loudest)" in text
+    floors = re.findall(r"\((?:a power of |a magnitude of )?(1e-\d+)", text)
+    assert [float(floor) for floor in floors] == [
+        spectral.POWER_FLOOR,
+        *[spectral.MAGNITUDE_FLOOR] * 2,
+    ]
