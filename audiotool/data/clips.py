@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol
@@ -134,6 +135,8 @@ class FileClips:
 class DecodedClips:
     """Slices of one file of decoded samples, which is written at first use.
 
+    It is written again when a file has changed, or when one that could not be read can be.
+
     Args:
         paths: audio files.
         sample_rate: Hz to which they are resampled.
@@ -147,18 +150,22 @@ class DecodedClips:
         self, paths: Sequence[Path], sample_rate: int, folder: Path, progress: Progress | None = None
     ) -> None:
         self.paths = list(paths)
+        self._sample_rate = sample_rate
         stem = folder / f"{_fingerprint(self.paths, sample_rate)}-{sample_rate}"
         self._samples_path, self._index_path = stem.with_suffix(".pcm"), stem.with_suffix(".npz")
         if not self._usable():
-            self._decode(sample_rate, progress)
+            self._decode(progress)
         self._open()
 
     def _usable(self) -> bool:
         try:
             with np.load(self._index_path) as index:
-                return self._samples_path.stat().st_size == 2 * int(index["offsets"][-1])
+                complete = self._samples_path.stat().st_size == 2 * int(index["offsets"][-1])
+                unreadable = list(json.loads(str(index["unreadable"])))
         except Exception:  # a damaged file can fail in numpy, zipfile and zlib in any way
             return False
+        # What kept a file from being read may be gone: a permission, a missing package, a share not mounted.
+        return complete and all(isinstance(_decoded(Path(p), self._sample_rate), str) for p in unreadable)
 
     def _open(self) -> None:
         with np.load(self._index_path) as index:
@@ -184,13 +191,14 @@ class DecodedClips:
         end = min(begin + frames, self._offsets[index + 1])
         return self._samples[begin:end] * self._scales[index]
 
-    def _decode(self, sample_rate: int, progress: Progress | None) -> None:
+    def _decode(self, progress: Progress | None) -> None:
         log.info(
-            "decoding %d files at %d Hz into %s (once)", len(self.paths), sample_rate, self._samples_path
+            "decoding %d files at %d Hz into %s (once)",
+            *(len(self.paths), self._sample_rate, self._samples_path),
         )
         try:
             with replacing(self._samples_path) as file:
-                lengths, scales, unreadable = self._write_samples(file, sample_rate, progress)
+                lengths, scales, unreadable = self._write_samples(file, progress)
             offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
             # The index is written last: the samples that it describes are complete when it appears.
             with replacing(self._index_path) as file:
@@ -207,14 +215,13 @@ class DecodedClips:
             ) from error
 
     def _write_samples(
-        self, file: IO[bytes], sample_rate: int, progress: Progress | None
+        self, file: IO[bytes], progress: Progress | None
     ) -> tuple[list[int], list[float], dict[str, str]]:
         lengths: list[int] = []
         scales: list[float] = []
         unreadable: dict[str, str] = {}
-        for done, (path, result) in enumerate(_decode_all(self.paths, sample_rate), start=1):
+        for done, (path, result) in enumerate(_decode_all(self.paths, self._sample_rate), start=1):
             if isinstance(result, str):
-                log.warning("left out: %s", result)
                 unreadable[str(path)] = result
                 lengths.append(0)
                 scales.append(1.0)
@@ -228,15 +235,17 @@ class DecodedClips:
         return lengths, scales, unreadable
 
 
+def _decoded(path: Path, sample_rate: int) -> Samples | str:
+    """Return a file's samples, or why it cannot be used."""
+    try:
+        return read_audio(path, sample_rate)
+    except InputError as error:
+        return str(error)
+
+
 def _decode_all(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, Samples | str]]:
     """Decode in threads (libsndfile and soxr release the GIL), in order, a few files ahead."""
-
-    def decode(path: Path) -> Samples | str:
-        try:
-            return read_audio(path, sample_rate)
-        except InputError as error:
-            return str(error)
-
+    decode = partial(_decoded, sample_rate=sample_rate)
     remaining = iter(paths)
     with ThreadPoolExecutor(core_count()) as pool:
         while window := list(islice(remaining, WINDOW)):

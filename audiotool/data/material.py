@@ -145,9 +145,14 @@ def open_material(
     minimum = {"speech": of_speech, "noise": data.noise_minimum_rate}
 
     def clips(paths: Sequence[Path]) -> Clips:
+        found: Clips
         if data.decode_once:
-            return DecodedClips(paths, audio.sample_rate, cache_folder(data), progress)
-        return FileClips(paths, audio.sample_rate)
+            found = DecodedClips(paths, audio.sample_rate, cache_folder(data), progress)
+        else:
+            found = FileClips(paths, audio.sample_rate)
+        for reason in found.unreadable.values():
+            log.warning("left out: %s", reason)
+        return found
 
     def pool(kind: Kind) -> Pool | None:
         entries = select(data, kind, split, required=kind in needs, minimum_rate=minimum.get(kind, 0))

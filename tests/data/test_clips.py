@@ -71,6 +71,25 @@ def test_files_are_decoded_once_and_again_when_they_change(
     assert not [p for p in (tmp_path / "c").iterdir() if p.suffix not in (".pcm", ".npz")]
 
 
+def test_files_that_can_be_read_again_are_used(
+    tmp_path: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, sample_rate: int) -> Any:
+        if path == paths[1]:
+            raise InputError(f"{path}: permission denied")
+        return read_audio(path, sample_rate)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("audiotool.data.clips.read_audio", refused)
+        for _ in range(2):
+            clips = DecodedClips(paths, RATE, tmp_path / "c")
+            assert list(clips.lengths) == [RATE, 0, RATE, RATE]
+            assert list(clips.unreadable) == [str(paths[1])]
+    clips = DecodedClips(paths, RATE, tmp_path / "c")
+    assert list(clips.lengths) == [RATE] * 4
+    assert not clips.unreadable
+
+
 def test_clips_travel_to_other_processes_by_name(tmp_path: Path, paths: list[Path]) -> None:
     clips = DecodedClips(paths, RATE, tmp_path / "c")
     packed = pickle.dumps(clips)
@@ -132,7 +151,11 @@ def test_broken_files_are_left_out_and_named(
     broken = corpus.parent / "valid" / "anna" / "0.wav"
     broken.write_bytes(b"RIFF" + bytes(100))
     (corpus.parent / "valid" / "bert" / "0.wav").unlink()
-    mixed = dataset(corpus, decode_once=decode_once)
+    # Each opening says it, that of samples decoded before too.
+    for _ in range(2):
+        caplog.clear()
+        mixed = dataset(corpus, decode_once=decode_once)
+        assert sum("left out: " in line for line in caplog.messages) == 2
     used = {f for i in range(20) for f in mixed.with_facts(i)[1]["speech_files"]}
     assert len(used) == 4
     assert str(broken) not in used
