@@ -119,7 +119,8 @@ class CosineSchedule(Section):
 class TrapezoidSchedule(Section):
     """Linear warm-up, the full rate, and a linear fall to `final` times the rate over the last steps.
 
-    A run can be made longer until the fall begins (`train.steps` may change on `--resume`).
+    A run can be made longer until the fall begins (`train.steps` may change on `--resume`). In a run too
+    short for both, the lower of rise and fall counts.
     Reference: Hu et al., MiniCPM, COLM 2024, arXiv:2404.06395 (warm-up, stable, decay).
 
     Args:

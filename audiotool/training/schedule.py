@@ -24,19 +24,39 @@ def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
     """
     if isinstance(schedule, CleanUNetSchedule):
         return _cleanunet(schedule, step, schedule.cycle_steps or steps)
+    if isinstance(schedule, TrapezoidSchedule):
+        # A fall longer than the run begins in the warm-up; the lower of both has no jump.
+        return min(_trapezoid_fall(schedule, step, steps), (step + 1) / max(schedule.warmup_steps, 1))
     if step < schedule.warmup_steps:
         return (step + 1) / schedule.warmup_steps
     if isinstance(schedule, ConstantSchedule):
         return 1.0
-    if isinstance(schedule, TrapezoidSchedule):
-        left = min(max(steps - step, 0) / schedule.decay_steps, 1.0)
-        return schedule.final + (1 - schedule.final) * left
     if isinstance(schedule, CosineSchedule):
         done = min((step - schedule.warmup_steps) / max(steps - schedule.warmup_steps, 1), 1.0)
         return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done))
     if isinstance(schedule, ExponentialSchedule):
         return schedule.factor ** (step // schedule.every)
     return _stepped(schedule, step)
+
+
+def full_rate_problem(schedule: Schedule, steps: int, key: str = "schedule") -> str | None:
+    """Return why a training never has the full learning rate, with the keys to change; None where it has.
+
+    Args:
+        steps: number of optimiser steps of the training.
+        key: the schedule's place in the recipe.
+    """
+    ramps = {"warmup_steps": 0, "decay_steps": 0} | schedule.model_dump()
+    long = {f"{key}.{name}": ramps[name] for name in ("warmup_steps", "decay_steps") if ramps[name]}
+    if sum(long.values()) <= steps:
+        return None
+    named = " + ".join(f"{name} ({value})" for name, value in long.items())
+    return f"{named} is more than the run's {steps} steps: the learning rate never reaches its full value"
+
+
+def _trapezoid_fall(schedule: TrapezoidSchedule, step: int, steps: int) -> float:
+    left = min(max(steps - step, 0) / schedule.decay_steps, 1.0)
+    return schedule.final + (1 - schedule.final) * left
 
 
 def _stepped(schedule: StepSchedule, step: int) -> float:

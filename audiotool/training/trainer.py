@@ -20,7 +20,7 @@ from audiotool.training.fabric import advise_on_memory, leave
 from audiotool.training.optimiser import set_rate
 from audiotool.training.records import Listener, SilentListener
 from audiotool.training.run import Run
-from audiotool.training.schedule import rate_factor
+from audiotool.training.schedule import full_rate_problem, rate_factor
 from audiotool.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -95,6 +95,8 @@ class Trainer:
         state = run.load_state(resume)
         try:
             self.listener.preparing("opening the data and the validation set")
+            if run.fabric.is_global_zero:
+                self._warn_of_schedules()
             run.build(state)
             with contextlib.closing(Watch(run, self.listener)) as watch:
                 summary = self._train(watch, [] if state is None else state.get("pending", []))
@@ -105,6 +107,14 @@ class Trainer:
             if advice is None:
                 raise
             raise advice from error
+
+    def _warn_of_schedules(self) -> None:
+        recipe, steps, other = self.recipe, self.recipe.train.steps, self.recipe.adversarial
+        problems = [full_rate_problem(recipe.schedule, steps)]
+        if other is not None:
+            problems.append(full_rate_problem(other.schedule, steps - other.start, "adversarial.schedule"))
+        for problem in filter(None, problems):
+            log.warning(problem)
 
     def _train(self, watch: Watch, lost: list[dict[str, object]]) -> Summary:
         """Repeat the validations that an interruption has lost, and train to the end."""

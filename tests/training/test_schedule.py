@@ -1,5 +1,6 @@
 """Learning rates: CleanUNet's against the official ones, the others by their definition."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from audiotool.recipe.schema import (
     StepSchedule,
     TrapezoidSchedule,
 )
-from audiotool.training.schedule import rate_factor
+from audiotool.training.schedule import full_rate_problem, rate_factor
 
 PACK = Path(__file__).parents[1] / "data" / "parity" / "cleanunet_training" / "training.safetensors"
 
@@ -44,6 +45,25 @@ def test_trapezoid_is_longer_for_a_longer_run() -> None:
     assert factors[80] == pytest.approx(0.55)
     assert factors[100:] == pytest.approx([0.1] * 10)
     assert rate_factor(section, 80, 200) == 1.0
+
+
+def test_a_fall_longer_than_the_run_has_no_jump() -> None:
+    section = TrapezoidSchedule(name="trapezoid", warmup_steps=100, decay_steps=2000, final=0.01)
+    factors = [rate_factor(section, step, 500) for step in range(500)]
+    assert max(abs(a - b) for a, b in pairwise(factors)) <= 1 / 100 + 1e-9
+    assert 0.2 < max(factors) < 0.3
+    assert factors[-1] == pytest.approx(0.01, abs=0.001)
+
+
+def test_a_run_too_short_for_its_schedule_is_told_the_keys() -> None:
+    fall = TrapezoidSchedule(name="trapezoid", warmup_steps=100, decay_steps=2000)
+    assert full_rate_problem(fall, 2100) is None
+    problem = full_rate_problem(fall, 500)
+    assert problem is not None
+    assert "schedule.warmup_steps (100) + schedule.decay_steps (2000) is more than the run's 500" in problem
+    rise = CosineSchedule(name="cosine", warmup_steps=100)
+    assert "other.warmup_steps (100) is more" in (full_rate_problem(rise, 50, "other") or "")
+    assert full_rate_problem(CleanUNetSchedule(name="cleanunet"), 1) is None
 
 
 def test_exponential_step_constant() -> None:

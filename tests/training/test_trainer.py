@@ -317,6 +317,14 @@ def test_full_disk_keeps_the_last_state(
     assert train(tiny_recipe, tmp_path, True).step == 6
 
 
+def test_a_schedule_longer_than_the_run_is_named(
+    tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_recipe["schedule"] = {"name": "trapezoid", "warmup_steps": 2, "decay_steps": 5}
+    train(tiny_recipe, tmp_path / "run")
+    assert [m for m in caplog.messages if "schedule.decay_steps (5)" in m and "6 steps" in m]
+
+
 def test_folder_that_cannot_be_made(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
