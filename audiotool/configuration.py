@@ -15,7 +15,7 @@ from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError
 from audiotool.value_types import Items, Pattern, Range, problems, quote
 
-__all__ = ["build_config", "check_types", "quote"]
+__all__ = ["build_config", "check_types", "frozen", "quote"]
 
 ConfigT = TypeVar("ConfigT")
 
@@ -72,9 +72,9 @@ def build_config(config_class: Callable[..., ConfigT], values: Mapping[str, Any]
             hint = nearest(str(key), fields)
             raise CheckpointError(f"{name}{quote(key)[1:-1]}: unknown key{hint} Allowed: {', '.join(fields)}")
     try:
-        frozen = {key: _freeze(value) for key, value in values.items()}
-        check_types(config_class, frozen, name)
-        return config_class(**frozen)
+        plain = {key: frozen(value) for key, value in values.items()}
+        check_types(config_class, plain, name)
+        return config_class(**plain)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{name.rstrip('.: ')}: {error}") from error
 
@@ -90,9 +90,14 @@ def check_types(config_class: Callable[..., Any], values: Mapping[str, Any], nam
         raise CheckpointError("; ".join(f"{name}{problem}" for problem in found))
 
 
-def _freeze(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Return a value with tuples in place of lists.
+
+    Raises:
+        ValueError: a list has more than `MAX_ENTRIES` items.
+    """
     if not isinstance(value, list | tuple):
         return value
     if len(value) > MAX_ENTRIES:
         raise ValueError(f"a list has {len(value)} entries, at most {MAX_ENTRIES} are allowed")
-    return tuple(_freeze(v) for v in value)
+    return tuple(frozen(v) for v in value)

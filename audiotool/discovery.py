@@ -19,6 +19,7 @@ import difflib
 import functools
 import importlib
 import importlib.util
+import inspect
 import logging
 import pkgutil
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -42,6 +43,11 @@ def nearest(word: str, allowed: list[str]) -> str:
     folded = {name.lower(): name for name in reversed(allowed)}
     close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
     return f"; did you mean '{folded[close[0]]}'?" if close else "."
+
+
+def constructor_options(found: type) -> list[str]:
+    """Return the names of a class's arguments, which a recipe may set."""
+    return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
 
 
 class Catalogue(Generic[T]):

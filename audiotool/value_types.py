@@ -1,4 +1,6 @@
-"""Check plain values against the types of a dataclass's fields, strictly: neither "16" nor true is a number.
+"""Check plain values against the types of a dataclass's fields or a function's arguments, strictly.
+
+Neither "16" nor true is a number.
 
 The types are int, float, str, bool, None, `Literal`, `Any`, dictionaries with string keys, lists, tuples,
 unions and `Annotated` with a range, a pattern or a least number of items.
@@ -19,6 +21,11 @@ _quoting = reprlib.Repr()
 _quoting.maxstring = _quoting.maxother = 60
 
 _NAMES = {int: "integer", float: "number", str: "string", bool: "boolean"}
+
+_PLAIN = {
+    *(*_NAMES, type(None), Any, list, tuple, dict, Mapping),
+    *(Union, types.UnionType, Annotated, Ellipsis),
+}
 
 
 def quote(value: Any) -> str:
@@ -75,14 +82,41 @@ def problems(dataclass_type: Any, values: Mapping[str, Any]) -> list[str]:
             if field.default is field.default_factory is dataclasses.MISSING:
                 found.append(f"{field.name}: is missing")
             continue
-        for place, value, allowed in _check(values[field.name], _hints(dataclass_type)[field.name]):
-            found.append(f"{field.name}{place}: found {quote(value)}, {allowed}")
+        found += _named(field.name, values[field.name], _hints(dataclass_type)[field.name])
     return found
 
 
+def argument_problems(function: Any, values: Mapping[str, Any]) -> list[str]:
+    """Return a message for each argument whose value is invalid: its name, the value, and what is valid.
+
+    Arguments of other types than the plain ones take any value.
+    """
+    hints = _hints(function)
+    return [
+        problem
+        for name, value in values.items()
+        if _is_plain(hints.get(name, Any))
+        for problem in _named(name, value, hints.get(name, Any))
+    ]
+
+
+def _named(name: str, value: Any, kind: Any) -> list[str]:
+    return [
+        f"{name}{place}: found {quote(wrong)}, {allowed}" for place, wrong, allowed in _check(value, kind)
+    ]
+
+
+def _is_plain(kind: Any) -> bool:
+    """Return whether `_check` knows a type and those inside it."""
+    if get_origin(kind) is Literal:
+        return True
+    inner = get_args(kind)[:1] if get_origin(kind) is Annotated else get_args(kind)
+    return (get_origin(kind) or kind) in _PLAIN and all(map(_is_plain, inner))
+
+
 @functools.lru_cache
-def _hints(dataclass_type: Any) -> dict[str, Any]:
-    return get_type_hints(dataclass_type, include_extras=True)
+def _hints(typed: Any) -> dict[str, Any]:
+    return get_type_hints(typed, include_extras=True)
 
 
 Problem = tuple[str, Any, str]

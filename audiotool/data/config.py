@@ -10,7 +10,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
 from audiotool.errors import RecipeError
 
@@ -20,7 +26,17 @@ SCAN_PAIRS = "audiotool data scan NOISY --targets CLEAN -o pairs.csv"
 SyntheticKind = Literal[
     "coloured", "hum", "engine", "wind", "clicks", "texture", "bursts", "water", "calls", "notes"
 ]
-Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("should be a number, not a boolean")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
 
 
 def _pair(value: Any) -> Any:
@@ -35,33 +51,36 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-Range = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_ascending)]
-PositiveRange = Annotated[
-    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
-    BeforeValidator(_pair),
-    AfterValidator(_ascending),
-]
-Count = Annotated[
-    tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
-    BeforeValidator(_pair),
-    AfterValidator(_ascending),
-]
+# The limits of ranges are far beyond what is of use, and within what can be computed.
+_Number = Annotated[Number, Field(ge=-200, le=200)]
+_Positive = Annotated[Number, Field(ge=1e-3, le=1e6)]
+_Factor = Annotated[Number, Field(ge=0.1, le=10)]
+_Few = Annotated[Integer, Field(ge=1, le=1000)]
+Range = Annotated[tuple[_Number, _Number], BeforeValidator(_pair), AfterValidator(_ascending)]
+PositiveRange = Annotated[tuple[_Positive, _Positive], BeforeValidator(_pair), AfterValidator(_ascending)]
+FactorRange = Annotated[tuple[_Factor, _Factor], BeforeValidator(_pair), AfterValidator(_ascending)]
+Count = Annotated[tuple[_Few, _Few], BeforeValidator(_pair), AfterValidator(_ascending)]
+
+Seconds = Annotated[Number, Field(ge=0.01, le=3600)]
+"""Length of a recording."""
+
+Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
 
 
 class Section(BaseModel):
-    """A section of a recipe: unknown keys are errors, values cannot change after validation."""
+    """A section of a recipe: unknown keys are errors, values are finite and do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class AudioConfig(Section):
     """Input and output of the model, key `audio`."""
 
-    sample_rate: int = Field(16000, ge=4000, le=192000, description="Hz of input and target")
-    segment_seconds: float | None = Field(
-        4.0, gt=0, description="length of a training example; null takes whole recordings (batch size 1)"
+    sample_rate: Integer = Field(16000, ge=4000, le=192000, description="Hz of input and target")
+    segment_seconds: Seconds | None = Field(
+        4.0, description="length of a training example; null takes whole recordings (batch size 1)"
     )
-    channels: int = Field(1, ge=1, le=16, description="audio channels of the input")
+    channels: Integer = Field(1, ge=1, le=16, description="audio channels of the input")
     mel: str | dict[str, Any] | None = Field(
         None, description="mel preset or its parameters, for examples whose input is a mel spectrogram"
     )
@@ -90,7 +109,7 @@ class MixingConfig(Section):
     reverberation_target: Literal["early", "reverberant", "dry"] = Field(
         "early", description="what the model is to return: direct sound and first reflections, all, or none"
     )
-    early_ms: float = Field(
+    early_ms: Number = Field(
         50.0, ge=0, le=500, description="reflections after the direct sound that are early"
     )
     noise_only_probability: Probability = Field(
@@ -101,7 +120,7 @@ class MixingConfig(Section):
     )
     babble_probability: Probability = Field(0.1, description="that a noise is made of other speakers' speech")
     babble_voices: Count = Field((3, 9), description="voices in a babble")
-    envelope_db: float = Field(8.0, ge=0, le=40, description="how far a noise's level wanders either way")
+    envelope_db: Number = Field(8.0, ge=0, le=40, description="how far a noise's level wanders either way")
     noise_reverberation_probability: Probability = Field(
         0.0, description="that a recorded noise is heard in a room; needs rir"
     )
@@ -121,7 +140,7 @@ class MixingConfig(Section):
     level_jump_probability: Probability = Field(
         0.0, description="that the level of the whole recording changes once, at once"
     )
-    level_jump_db: float = Field(12.0, ge=0, le=40, description="how far it jumps, either way")
+    level_jump_db: Number = Field(12.0, ge=0, le=40, description="how far it jumps, either way")
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
 
 
@@ -131,16 +150,16 @@ class AugmentationConfig(Section):
     speed_probability: Probability = Field(
         0.5, description="that speech is resampled; pitch moves with speed"
     )
-    speed: PositiveRange = Field((0.85, 1.18), description="factor of speed and pitch of speech")
+    speed: FactorRange = Field((0.85, 1.18), description="factor of speed and pitch of speech")
     formant_probability: Probability = Field(
         0.0, description="that the resonances of a voice move while its pitch and pace stay"
     )
-    formants: PositiveRange = Field((0.85, 1.18), description="factor of the frequencies of its resonances")
-    noise_speed: PositiveRange = Field(
+    formants: FactorRange = Field((0.85, 1.18), description="factor of the frequencies of its resonances")
+    noise_speed: FactorRange = Field(
         (0.7, 1.4), description="factor of speed and pitch of noise, half the time"
     )
     equalisation_probability: Probability = Field(0.5, description="that speech, or a noise, is equalised")
-    equalisation_db: float = Field(
+    equalisation_db: Number = Field(
         8.0, ge=0, le=30, description="largest gain of a shelf or bell, either way"
     )
     band_limit_probability: Probability = Field(
@@ -162,7 +181,7 @@ class AugmentationConfig(Section):
 class NarrowBandConfig(Section):
     """Input of super-resolution."""
 
-    source_rate: int = Field(
+    source_rate: Integer = Field(
         8000, ge=2000, description="Hz; half of it is the highest frequency of the input"
     )
     roll_off: PositiveRange = Field((0.85, 1.0), description="edge of the random low-pass, as part of that")
@@ -178,8 +197,8 @@ class NarrowBandConfig(Section):
 class MixtureConfig(Section):
     """Several speakers at once, for separation."""
 
-    speakers: int = Field(2, ge=2, le=5, description="voices in a mixture, all different")
-    level_difference_db: float = Field(
+    speakers: Integer = Field(2, ge=2, le=5, description="voices in a mixture, all different")
+    level_difference_db: Number = Field(
         5.0, ge=0, le=30, description="how far their levels differ, either way"
     )
     overlap: Range = Field((0.6, 1.0), description="part of the segment in which each voice may speak")
@@ -194,7 +213,7 @@ class MixtureConfig(Section):
 class EnrolmentConfig(Section):
     """Examples of personalised denoising."""
 
-    seconds: float = Field(5.0, gt=0, description="length of the enrolment recording")
+    seconds: Seconds = Field(5.0, description="length of the enrolment recording")
     competitor_probability: Probability = Field(0.6, description="that somebody else speaks too")
     competitor_db: Range = Field((-5.0, 10.0), description="target speaker's level over the other's")
 
@@ -202,7 +221,7 @@ class EnrolmentConfig(Section):
 class ArrayConfig(Section):
     """A simulated microphone array."""
 
-    radius: float = Field(
+    radius: Number = Field(
         0.05, gt=0, le=1, description="metres from the centre to each of audio.channels microphones"
     )
     geometry: Literal["circle", "line"] = Field("circle", description="how the microphones stand")
@@ -254,11 +273,11 @@ class DataConfig(Section):
         {"train": ["train"], "valid": ["valid"], "test": ["test"]},
         description="which values of a manifest's split column serve training, validation and test",
     )
-    speech_minimum_rate: int | None = Field(
+    speech_minimum_rate: Integer | None = Field(
         None, description="Hz; speech recorded at less is left out; null: audio.sample_rate"
     )
-    noise_minimum_rate: int = Field(0, ge=0, description="Hz; noise recorded at less is left out")
-    balance: float = Field(
+    noise_minimum_rate: Integer = Field(0, ge=0, description="Hz; noise recorded at less is left out")
+    balance: Number = Field(
         0.5,
         ge=0,
         le=1,
@@ -273,8 +292,8 @@ class DataConfig(Section):
     mixture: MixtureConfig = Field(default_factory=MixtureConfig)
     enrolment: EnrolmentConfig = Field(default_factory=EnrolmentConfig)
     array: ArrayConfig = Field(default_factory=ArrayConfig)
-    seed: int = Field(0, ge=0, description="example i of a split is the same whenever seed and recipe are")
-    workers: int = Field(1, ge=0, description="loader processes; 0 mixes in the training process")
+    seed: Seed = Field(0, description="example i of a split is the same whenever seed and recipe are")
+    workers: Integer = Field(1, ge=0, description="loader processes; 0 mixes in the training process")
     cache: Path | None = Field(
         None, description="folder of decoded audio; null: $XDG_CACHE_HOME/audiotool or ~/.cache/audiotool"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from audiotool.configuration import Length, Whole, Width
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
@@ -30,10 +31,10 @@ class BandEnvelopeLoss(Loss):
 
     def __init__(
         self,
-        n_fft: int = 512,
-        hop_length: int = 256,
-        from_bin: int = 0,
-        width: int = 8,
+        n_fft: Length = 512,
+        hop_length: Length = 256,
+        from_bin: Whole = 0,
+        width: Width = 8,
         quantile: float = 0.5,
         floor: float = 0.003,
     ) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from audiotool.discovery import Catalogue
+from audiotool.configuration import frozen
+from audiotool.discovery import Catalogue, constructor_options, nearest
 from audiotool.errors import RecipeError
+from audiotool.value_types import argument_problems
 
 
 class Loss(nn.Module):
-    """Base class of all losses. Recipes set the arguments of the constructor.
+    """Base class of all losses. Recipes set the arguments of the constructor, whose annotations are checked.
 
     Class attributes:
         name: name in recipes.
@@ -38,3 +41,29 @@ class Loss(nn.Module):
 
 
 LOSSES: Catalogue[Loss] = Catalogue("audiotool.losses", Loss, "loss", RecipeError)
+
+
+def make_loss(name: str, options: Mapping[str, Any], sample_rate: int | None = None) -> Loss:
+    """Make a loss from its name and plain options; lists become tuples.
+
+    Args:
+        sample_rate: value of an argument `sample_rate` that the options do not have.
+    Raises:
+        RecipeError: no such loss, an unknown option, or a value of another type, out of range, or that the
+            loss refuses.
+    """
+    loss_class = LOSSES.get(name)
+    allowed = constructor_options(loss_class)
+    for key in options:
+        if key not in allowed:
+            known = ", ".join(allowed) or "none"
+            raise RecipeError(f"{name}: unknown option '{key}'{nearest(key, allowed)} Allowed: {known}.")
+    given = {} if sample_rate is None or "sample_rate" not in allowed else {"sample_rate": sample_rate}
+    try:
+        values = given | {key: frozen(value) for key, value in options.items()}
+        wrong = argument_problems(loss_class.__init__, values)
+        if wrong:
+            raise RecipeError(f"{name}: {'; '.join(wrong)}")
+        return loss_class(**values)
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{name}: {error}") from error

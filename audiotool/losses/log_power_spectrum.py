@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from audiotool.configuration import Length
+from audiotool.dsp.windows import make_window
 from audiotool.losses.base import Loss
 
 
@@ -25,15 +27,17 @@ class LogPowerSpectrumLoss(Loss):
 
     def __init__(
         self,
-        n_fft: tuple[int, ...] = (512, 128, 2048),
-        hop_length: tuple[int, ...] = (80, 40, 640),
-        win_length: tuple[int, ...] = (320, 80, 1920),
+        n_fft: tuple[Length, ...] = (512, 128, 2048),
+        hop_length: tuple[Length, ...] = (80, 40, 640),
+        win_length: tuple[Length, ...] = (320, 80, 1920),
         floor: float = 1e-5,
     ) -> None:
         super().__init__()
         if not len(n_fft) == len(hop_length) == len(win_length) > 0:
             raise ValueError("n_fft, hop_length and win_length must be lists of the same length")
         self.resolutions = list(zip(n_fft, hop_length, win_length, strict=True))
+        for size, _, length in self.resolutions:
+            make_window("hann", size, length)  # refuses a window beyond n_fft
         self.floor = floor
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:

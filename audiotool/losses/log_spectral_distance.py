@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from audiotool.configuration import Length, Whole
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
@@ -26,9 +27,9 @@ class LogSpectralDistanceLoss(Loss):
 
     def __init__(
         self,
-        n_fft: int = 512,
-        hop_length: int = 256,
-        from_bin: int = 0,
+        n_fft: Length = 512,
+        hop_length: Length = 256,
+        from_bin: Whole = 0,
         floor_db: float = 80.0,
         range_db: float = 40.0,
     ) -> None:

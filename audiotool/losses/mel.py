@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.configuration import Bands, Length
 from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.losses.base import Loss
@@ -52,8 +53,8 @@ class MultiScaleMelLoss(Loss):
     def __init__(
         self,
         sample_rate: int,
-        n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
-        win_lengths: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
+        n_mels: tuple[Bands, ...] = (5, 10, 20, 40, 80, 160, 320),
+        win_lengths: tuple[Length, ...] = (32, 64, 128, 256, 512, 1024, 2048),
     ) -> None:
         super().__init__()
         if len(n_mels) != len(win_lengths):

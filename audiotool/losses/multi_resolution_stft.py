@@ -15,7 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from audiotool.configuration import Length
 from audiotool.dsp.stft import stft
+from audiotool.dsp.windows import make_window
 from audiotool.losses.base import Loss
 
 POWER_FLOOR = 1e-7
@@ -43,9 +45,9 @@ class MultiResolutionSTFTLoss(Loss):
 
     def __init__(
         self,
-        n_fft: tuple[int, ...] = (512, 1024, 2048),
-        hop_length: tuple[int, ...] = (50, 120, 240),
-        win_length: tuple[int, ...] = (240, 600, 1200),
+        n_fft: tuple[Length, ...] = (512, 1024, 2048),
+        hop_length: tuple[Length, ...] = (50, 120, 240),
+        win_length: tuple[Length, ...] = (240, 600, 1200),
         spectral_convergence: float = 1.0,
         log_magnitude: float = 1.0,
         band: Band = "full",
@@ -57,6 +59,8 @@ class MultiResolutionSTFTLoss(Loss):
         if band not in ("full", "high", "high-published"):
             raise ValueError(f"band is full, high or high-published, found {band!r}")
         self.resolutions = list(zip(n_fft, hop_length, win_length, strict=True))
+        for size, _, length in self.resolutions:
+            make_window(window, size, length)  # refuses unknown windows, and one beyond n_fft
         self.spectral_convergence = spectral_convergence
         self.log_magnitude = log_magnitude
         self.band = band

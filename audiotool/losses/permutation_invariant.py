@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.losses.base import LOSSES, Loss
+from audiotool.losses.base import Loss, make_loss
 
 
 class PermutationInvariantLoss(Loss):
@@ -31,7 +31,7 @@ class PermutationInvariantLoss(Loss):
             raise ValueError("a permutation-invariant loss cannot hold another")
         if stems < 2:
             raise ValueError(f"stems must be at least 2, found {stems}")
-        self.loss = LOSSES.get(loss)(**(options or {}))
+        self.loss = make_loss(loss, options or {})
         self.stems = stems
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:

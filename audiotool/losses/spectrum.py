@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from audiotool.configuration import Length
 from audiotool.dsp.stft import stft
+from audiotool.dsp.windows import make_window
 from audiotool.losses.base import Loss
 
 
@@ -32,9 +34,9 @@ class CompressedSpectrumLoss(Loss):
 
     def __init__(
         self,
-        n_fft: int = 512,
-        hop_length: int = 128,
-        win_length: int | None = None,
+        n_fft: Length = 512,
+        hop_length: Length = 128,
+        win_length: Length | None = None,
         power: float = 0.3,
         complex_weight: float = 0.3,
         asymmetry: float = 0.0,
@@ -47,6 +49,7 @@ class CompressedSpectrumLoss(Loss):
             raise ValueError(f"complex_weight lies between 0 and 1, found {complex_weight}")
         if floor <= 0:
             raise ValueError(f"floor is a magnitude above 0, found {floor}")
+        make_window("hann", n_fft, win_length)  # refuses a window beyond n_fft
         self.sizes = (n_fft, hop_length, win_length)
         self.power = power
         self.complex_weight = complex_weight

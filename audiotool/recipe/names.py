@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from audiotool.configuration import build_config
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, CheckpointError, RecipeError
-from audiotool.losses.base import LOSSES, Loss
+from audiotool.losses.base import Loss, make_loss
 from audiotool.metrics.base import METRICS
 from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
@@ -57,26 +56,9 @@ def build_loss(term: LossTerm, sample_rate: int) -> Loss:
     """Make a loss from its name and options; an argument `sample_rate` is the recipe's.
 
     Raises:
-        RecipeError: no such loss, an unknown option, or a value that the loss refuses.
+        RecipeError: as `make_loss`.
     """
-    loss_class = LOSSES.get(term.name)
-    options = dict(term.options)
-    allowed = constructor_options(loss_class)
-    for key in options:
-        if key not in allowed:
-            known = ", ".join(allowed) or "none"
-            raise RecipeError(f"{term.name}: unknown option '{key}'{nearest(key, allowed)} Allowed: {known}.")
-    if "sample_rate" in allowed:
-        options.setdefault("sample_rate", sample_rate)
-    try:
-        return loss_class(**options)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{term.name}: {error}") from error
-
-
-def constructor_options(found: type) -> list[str]:
-    """Return the names of a class's arguments, which a recipe may set."""
-    return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
+    return make_loss(term.name, term.options, sample_rate)
 
 
 def _at(source: str, key: str, call: Any, *arguments: Any) -> Any:

@@ -19,15 +19,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from audiotool.data.config import AudioConfig, DataConfig, Probability, Section
+from audiotool.data.config import (
+    AudioConfig,
+    DataConfig,
+    Integer,
+    Number,
+    Probability,
+    Seconds,
+    Section,
+    Seed,
+)
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[Integer, Field(ge=1, lt=2**63)]
 """A whole number of at least one."""
 
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+Whole = Annotated[Integer, Field(ge=0, lt=2**63)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, lt=1)]
 
 
 class ModelSection(Section):
@@ -143,7 +152,7 @@ class CleanUNetSchedule(Section):
     """
 
     name: Literal["cleanunet"]
-    warmup: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    warmup: Annotated[Number, Field(gt=0, lt=1)] = 0.05
     divider: Positive = 25.0
     cycle_steps: Count | None = None
 
@@ -152,7 +161,7 @@ class ExponentialSchedule(Section):
     """The rate is multiplied by `factor` after every `every` steps (an epoch's, or 1)."""
 
     name: Literal["exponential"]
-    factor: Annotated[float, Field(gt=0, le=1)]
+    factor: Annotated[Number, Field(gt=0, le=1)]
     every: Count = 1
     warmup_steps: Whole = 0
 
@@ -161,7 +170,7 @@ class StepSchedule(Section):
     """The rate is multiplied by `factor` at each of the given steps, or after every `every` steps."""
 
     name: Literal["step"]
-    factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    factor: Annotated[Number, Field(gt=0, le=1)] = 0.5
     every: Count | None = None
     at: list[Count] = Field(default=[])
     warmup_steps: Whole = 0
@@ -239,7 +248,7 @@ class TrainSection(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     ema: Fraction = 0.999
     warm_up_probability: Probability = 0.0
-    seed: Whole = 0
+    seed: Seed = 0
     max_skipped: Whole = 50
 
 
@@ -259,7 +268,7 @@ class ValidationSection(Section):
 
     every: Count = 5000
     count: Whole = 24
-    seconds: Positive | None = None
+    seconds: Seconds | None = None
     metrics: list[str] | None = None
     metric: str | None = None
     workers: Count = 1

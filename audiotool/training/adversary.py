@@ -15,13 +15,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from audiotool.discovery import nearest
+from audiotool.discovery import constructor_options, nearest
 from audiotool.errors import RecipeError
 from audiotool.losses.adversarial import discriminator_loss, feature_matching_loss, generator_loss
 from audiotool.losses.metric import metric_discriminator_loss, metric_generator_loss
 from audiotool.models.discriminators.base import DISCRIMINATORS, Discriminator
 from audiotool.models.discriminators.metric import MetricDiscriminator
-from audiotool.recipe.names import constructor_options
 from audiotool.recipe.schema import AdversarialSection, DiscriminatorTerm
 from audiotool.training.optimiser import build_optimiser, set_rate
 from audiotool.training.schedule import rate_factor

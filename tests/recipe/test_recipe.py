@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from audiotool import recipe
 from audiotool.configuration import build_config
 from audiotool.errors import RecipeError
+from audiotool.losses.base import LOSSES, Loss, make_loss
 from audiotool.models.registry import MODELS
 from audiotool.training.adversary import build_discriminator
 
@@ -78,7 +80,7 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         ),
         (
             {"loss": [{"name": "multi-resolution-stft", "options": {"band": "low"}}]},
-            r"loss\.0: multi-resolution-stft: band is full, high or high-published, found 'low'",
+            r"loss\.0: multi-resolution-stft: band: found 'low', should be 'full', ",
         ),
         ({"task": "denoize"}, r"task: no task is called 'denoize'; did you mean 'denoise'\?"),
         ({"task": "vocode"}, r"model\.name: cleanunet serves denoise.*, not vocode"),
@@ -102,12 +104,78 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         ({"validation": {"metrics": ["pesk"]}}, r"validation\.metrics\.0: no metric is called 'pesk'"),
         ({"validation": {"metric": "pesq_nb"}}, r"validation\.metric: found 'pesq_nb', which"),
         ({"validation": {"metrics": ["loudness"], "metric": "loudness"}}, r"metric: 'loudness' chooses no"),
+        (
+            {"audio": {"segment_seconds": None}},
+            r"train\.batch_size: found 16, should be 1 where audio\.segment_seconds is null",
+        ),
+        ({"audio": {"segment_seconds": float("inf")}}, r"audio\.segment_seconds: found inf, .*finite"),
+        ({"audio": {"segment_seconds": 1e-9}}, r"audio\.segment_seconds: found 1e-09, .*equal to 0\.01"),
+        ({"audio": {"segment_seconds": 1e12}}, r"audio\.segment_seconds: found 10*\.0, .*equal to 3600"),
+        ({"validation": {"seconds": 1e12}}, r"validation\.seconds: found 10*\.0, .*equal to 3600"),
+        ({"train": {"seed": 10**23}}, r"train\.seed: found 10*, should be less than"),
+        ({"train": {"batch_size": True}}, r"train\.batch_size: found True, should be a number"),
+        (
+            {"data": {"mixing": {"snr_db": [float("nan"), 5]}}},
+            r"mixing\.snr_db\.0: found nan, .*finite",
+        ),
+        ({"data": {"mixing": {"snr_db": [0, 1e300]}}}, r"data\.mixing\.snr_db\.1: found 1e\+300, .*to 200"),
+        ({"data": {"mixing": {"noises": [True, 2]}}}, r"data\.mixing\.noises\.0: found True, .*a number"),
+        (
+            {"data": {"augmentation": {"speed": [float("inf"), float("inf")]}}},
+            r"data\.augmentation\.speed\.0: found inf, should be a finite number",
+        ),
+        (
+            {"data": {"augmentation": {"speed": [1e-9, 1]}}},
+            r"data\.augmentation\.speed\.0: found 1e-09, .* to 0\.1",
+        ),
         ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
     ],
 )
 def test_refusals_name_the_key_and_the_allowed_values(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe.parse({"name": "mine"} | MINIMAL | change, "mine")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("band-envelope", {"n_fft": -5}, r"n_fft: found -5, should be greater than or equal to 1"),
+        ("log-spectral-distance", {"n_fft": 512.5}, r"n_fft: found 512\.5, should be a valid integer"),
+        ("compressed-spectrum", {"win_length": 1024}, r"win_length 1024 must not exceed n_fft 512"),
+        (
+            "multi-resolution-stft",
+            {"n_fft": [512], "hop_length": [0], "win_length": [512]},
+            r"hop_length\.0: found 0, should be greater than or equal to 1",
+        ),
+        ("multi-resolution-stft", {"window": "han"}, r"unknown window 'han'"),
+        ("log-power-spectrum", {"hop_length": 5}, r"hop_length: found 5, should be a valid tuple"),
+        ("multi-scale-mel", {"n_mels": [2.5], "win_lengths": [32]}, r"n_mels\.0: found 2\.5, .*integer"),
+        ("snr", {"soft_limit_db": "abc"}, r"soft_limit_db: found 'abc', should be a valid number"),
+        ("snr", {"soft_limit_db": float("nan")}, r"soft_limit_db: found nan, should be a finite number"),
+        (
+            "permutation-invariant",
+            {"loss": "compressed-spectrum", "options": {"hop_length": [0]}},
+            r"compressed-spectrum: hop_length: found \(0,\), should be a valid integer",
+        ),
+    ],
+)
+def test_options_of_losses_are_checked_by_their_types(
+    name: str, options: dict[str, Any], message: str
+) -> None:
+    change = {"loss": [{"name": name, "options": options}]}
+    with pytest.raises(RecipeError, match=rf"mine: loss\.0: .*{message}"):
+        recipe.parse({"name": "mine"} | MINIMAL | change, "mine")
+
+
+def test_options_of_other_types_are_left_to_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(Loss):
+        def __init__(self, sizes: Sequence[int], path: Path | None = None, free=None) -> None:  # type: ignore[no-untyped-def]
+            super().__init__()
+            self.sizes = sizes
+
+    monkeypatch.setattr(LOSSES, "get", lambda name: Other)
+    options = {"sizes": [1, 2], "path": "here", "free": [object]}
+    assert make_loss("other", options).sizes == (1, 2)
 
 
 def test_missing_sections_are_named() -> None:
