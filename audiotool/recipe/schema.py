@@ -261,7 +261,8 @@ class ValidationSection(Section):
         seconds: length of a recording; as in training when null.
         metrics: names of metrics; the task's own when null.
         metric: the one that chooses the best checkpoint ("loss" or a metric, of which more must be better or
-            worse); the task's own when null.
+            worse); when null, the task's own. Where that is not measured, or no recording has the metric, the
+            loss does.
         workers: processes that compute metrics while training goes on.
         samples: recordings written to TensorBoard, as sounds and spectrograms.
     """

@@ -6,6 +6,7 @@ at once; `poll` returns the metrics later.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import os
@@ -27,6 +28,9 @@ from audiotool.training.objective import Objective
 
 log = logging.getLogger(__name__)
 
+Row = dict[str, float | str]
+"""The metrics of one recording; where one has no value, the reason."""
+
 
 @dataclass
 class Pending:
@@ -44,7 +48,7 @@ class Pending:
     tensors: dict[str, Tensor]
     losses: dict[str, float]
     facts: dict[str, Any]
-    futures: list[Future[dict[str, float | None]]] = field(default_factory=list)
+    futures: list[Future[Row]] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
@@ -57,9 +61,22 @@ class Pending:
 
     def values(self) -> dict[str, float]:
         """Return the loss terms, and the mean of each metric over the recordings that could be scored."""
+        return self.losses | {name: _mean(column) for name, column in self.columns.items()}
+
+    def unscored(self) -> dict[str, str]:
+        """Return the metrics that no recording has, with the first reason of each."""
+        return {
+            name: column[0]
+            for name, column in self.columns.items()
+            if isinstance(column[0], str) and all(isinstance(value, str) for value in column)
+        }
+
+    @functools.cached_property
+    def columns(self) -> dict[str, list[float | str]]:
+        """Each metric of the recordings; waits for them."""
         rows = [row for future in self.futures if (row := _result(future)) is not None]
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return self.losses | {name: _mean([row.get(name) for row in rows]) for name in names}
+        names = dict.fromkeys(name for row in rows for name in row)
+        return {name: [row[name] for row in rows if name in row] for name in names}
 
 
 class Validator:
@@ -130,7 +147,7 @@ class Validator:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def _submit(self, reference: NDArray[Any], estimate: NDArray[Any]) -> Future[dict[str, float | None]]:
+    def _submit(self, reference: NDArray[Any], estimate: NDArray[Any]) -> Future[Row]:
         # Spawned, not forked: torch's threads and a GPU's context do not survive a fork.
         if self._pool is None or getattr(self._pool, "_broken", False):
             spawn = get_context("spawn")
@@ -156,20 +173,15 @@ def _end_with_training() -> None:
         os._exit(1)
 
 
-def _score(
-    reference: NDArray[Any], estimate: NDArray[Any], sample_rate: int, metrics: list[str]
-) -> dict[str, float | None]:
+def _score(reference: NDArray[Any], estimate: NDArray[Any], sample_rate: int, metrics: list[str]) -> Row:
     """Return the metrics of one recording (C, T), averaged over its channels."""
     from audiotool.metrics.score import score_channels
 
     values = score_channels(reference, estimate, sample_rate, metrics).values
-    for name, value in values.items():
-        if value.value is None:
-            log.debug("validation: no %s: %s", name, value.reason)
-    return {name: value.value for name, value in values.items()}
+    return {name: str(v.reason) if v.value is None else v.value for name, v in values.items()}
 
 
-def _result(future: Future[dict[str, float | None]]) -> dict[str, float | None] | None:
+def _result(future: Future[Row]) -> Row | None:
     try:
         return future.result()
     except Exception as error:
@@ -177,6 +189,6 @@ def _result(future: Future[dict[str, float | None]]) -> dict[str, float | None] 
         return None
 
 
-def _mean(values: list[float | None]) -> float:
-    known = [v for v in values if v is not None]
+def _mean(values: list[float | str]) -> float:
+    known = [v for v in values if not isinstance(v, str)]
     return float(np.mean(known)) if known else math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import time
 from typing import Any
@@ -18,6 +19,8 @@ from audiotool.training.export import data_sources, make_metadata, tensors_for_u
 from audiotool.training.records import Listener, Records
 from audiotool.training.run import Run
 from audiotool.training.validation import Pending, Validator
+
+log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -42,6 +45,7 @@ class Watch:
             run.recipe.validation.workers,
         )
         self._logged = (run.counters.step, time.perf_counter())
+        self._unscored: set[str] = set()
         if self.is_first:
             self.sources = data_sources(run.data, run.history)
             run.folder.write_recipe(run.kept_recipe)
@@ -137,10 +141,19 @@ class Watch:
             if not self.validator.examples or (self.run.stopping and pending.killed):
                 continue
             values = pending.values()
+            self._warn(pending.unscored())
             self.records.validate(pending.step, values)
             self.listener.validated(pending.step, values)
             best = self.best()
             self._export(pending, values, best is not None and best[0] == pending.step)
+
+    def _warn(self, unscored: dict[str, str]) -> None:
+        """Say once of each metric that no recording has why that is, and which value chooses in its place."""
+        for name, reason in unscored.items():
+            if name not in self._unscored:
+                chooses = "; the loss chooses the best checkpoint" if name == self._selection()[0] else ""
+                log.warning("validation: no recording has %s: %s%s", name, reason, chooses)
+        self._unscored |= unscored.keys()
 
     def export_unvalidated(self) -> None:
         """Export the averaged weights if none have been exported by a validation yet."""
@@ -159,11 +172,16 @@ class Watch:
             checkpoint.save(run.folder.best, tensors, metadata)
 
     def best(self) -> tuple[int, str, float] | None:
-        """Return step, metric and value of the best validation so far, from the table."""
+        """Return step, metric and value of the best validation so far, from the table.
+
+        The loss counts where no validation has the metric.
+        """
         if not self.is_first:
             return None
         name, upwards = self._selection()
         rows = self.records.validation.rows
+        if not any(row.get(name) for row in rows):
+            name, upwards = "loss", False
         found = [(int(row["step"]), name, float(row[name])) for row in rows if row.get(name)]
         return max(found, key=lambda f: f[2] if upwards else -f[2], default=None)
 

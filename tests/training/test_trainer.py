@@ -19,7 +19,7 @@ from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
 from audiotool.training import folder as folder_module
 from audiotool.training.trainer import Trainer
-from audiotool.training.validation import Validator
+from audiotool.training.validation import Row, Validator
 
 
 def train(values: dict[str, Any], folder: Path, resume: bool = False, *settings: str) -> Any:
@@ -104,13 +104,13 @@ def test_resumed_run_equals_an_uninterrupted_one(
         torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
 
 
-class Late(Future[dict[str, float | None]]):
+class Late(Future[Row]):
     """A score that arrives only when it is waited for."""
 
     def done(self) -> bool:
         return False
 
-    def result(self, timeout: float | None = None) -> dict[str, float | None]:
+    def result(self, timeout: float | None = None) -> Row:
         return {"si_sdr": 1.0}
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -124,7 +124,7 @@ class Interrupted(Late):
         raise KeyboardInterrupt
 
 
-class Killed(Future[dict[str, float | None]]):
+class Killed(Future[Row]):
     """A score whose process the first Ctrl-C ended."""
 
     def __init__(self) -> None:
@@ -142,6 +142,29 @@ def test_interrupted_run_waits_for_its_validations(
     assert summary.best == (3, "si_sdr", 1.0)
     best = checkpoint.read_metadata(tmp_path / "tiny-best.safetensors")
     assert (best.training["steps"], best.metrics["valid"]["si_sdr"]) == (3, 1.0)
+
+
+class Unscored(Late):
+    """A score that has no value."""
+
+    def result(self, timeout: float | None = None) -> Row:
+        return {"pesq": "shorter than 0.25 s", "si_sdr": 1.0}
+
+
+def test_a_metric_that_no_recording_has_is_named_and_the_loss_chooses(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Unscored())
+    tiny_recipe["validation"] |= {"metrics": ["pesq", "si_sdr"], "metric": "pesq"}
+    step, name, value = train(tiny_recipe, tmp_path).best
+    assert name == "loss"
+    assert value == min(float(row["loss"]) for row in curve(tmp_path / "valid.csv"))
+    assert checkpoint.read_metadata(tmp_path / "tiny-best.safetensors").training["steps"] == step
+    (said,) = (m for m in caplog.messages if "no recording has pesq" in m)
+    assert said.endswith("shorter than 0.25 s; the loss chooses the best checkpoint")
 
 
 def test_lost_validations_are_made_up_for(
