@@ -142,13 +142,15 @@ class PersonalisedTransformer(Model):
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the outputs for a batch.
 
-        A share `absent_probability` of batches has no enrolment, so that the model learns to denoise without
-        one.
+        In training a share `absent_probability` of items has no enrolment, so that the model learns to
+        denoise without one.
         """
-        enrolment: Tensor | None = batch["enrolment"]
-        if torch.rand(()).item() < self.config.absent_probability:
-            enrolment = None
-        return {"estimate": self.process(batch["input"], enrolment=enrolment)}
+        speaker = self.encode_enrolment(batch["enrolment"])
+        if self.training:
+            absent = torch.rand(len(speaker)) < self.config.absent_probability
+            # Attention to equal vectors is attention to one.
+            speaker = torch.where(absent.to(speaker.device)[:, None, None], self.anybody, speaker)
+        return {"estimate": self.process(batch["input"], speaker=speaker)}
 
     def start(
         self,

@@ -1,7 +1,10 @@
 """Random numbers of a training step: they depend on (seed, step, process) alone, so that a resumed run
-repeats them."""
+repeats them. Those of a validation depend on (seed, recording)."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import torch
 
@@ -9,6 +12,14 @@ import torch
 def seed_step(seed: int, step: int, rank: int) -> None:
     """Seed torch's generators for one step of one process; the numbers of different steps are unrelated."""
     torch.manual_seed(_mix(seed, step, rank))
+
+
+@contextlib.contextmanager
+def seeded(seed: int, index: int, device: torch.device) -> Iterator[None]:
+    """Draw random numbers that depend on (seed, index) alone; those drawn afterwards do not notice."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(_mix(seed, index, 0))
+        yield
 
 
 def happens(probability: float) -> bool:

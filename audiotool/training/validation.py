@@ -24,6 +24,7 @@ from torch import Tensor
 
 from audiotool.models.base import Model
 from audiotool.signals import leave_to_parent
+from audiotool.training.draws import seeded
 from audiotool.training.objective import Objective
 
 log = logging.getLogger(__name__)
@@ -87,15 +88,22 @@ class Validator:
         metrics: names for audiotool.metrics.
         sample_rate: Hz.
         workers: number of metric processes.
+        seed: of the random numbers that models draw.
     """
 
     def __init__(
-        self, examples: Sequence[dict[str, Tensor]], metrics: Sequence[str], sample_rate: int, workers: int
+        self,
+        examples: Sequence[dict[str, Tensor]],
+        metrics: Sequence[str],
+        sample_rate: int,
+        workers: int,
+        seed: int = 0,
     ) -> None:
         self.examples = list(examples)
         self.metrics = list(metrics)
         self.sample_rate = sample_rate
         self.workers = workers
+        self.seed = seed
         self.pending: list[Pending] = []
         self._pool: ProcessPoolExecutor | None = None
 
@@ -113,13 +121,15 @@ class Validator:
         """
         sums: dict[str, float] = {}
         estimates = []
-        for example in self.examples:
+        for n, example in enumerate(self.examples):
             batch = {key: value[None].to(device) for key, value in example.items()}
-            outputs = model.training_outputs(batch)
-            loss, terms = objective(outputs, batch)
+            # Some models draw noise, which is the same at every validation.
+            with seeded(self.seed, n, device):
+                outputs = model.training_outputs(batch)
+                loss, terms = objective(outputs, batch)
+                estimate = outputs["estimate"] if "estimate" in outputs else model.process(batch["input"])
             for name, value in {"loss": loss, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + float(value)
-            estimate = outputs["estimate"] if "estimate" in outputs else model.process(batch["input"])
             estimate = objective.align(estimate, batch["target"])
             estimates.append(estimate[0].float().cpu())
         losses = {name: total / max(len(self.examples), 1) for name, total in sums.items()}

@@ -43,6 +43,7 @@ class Watch:
             _metrics_of(run),
             run.recipe.audio.sample_rate,
             run.recipe.validation.workers,
+            run.recipe.data.seed,
         )
         self._logged = (run.counters.step, time.perf_counter())
         self._unscored: set[str] = set()

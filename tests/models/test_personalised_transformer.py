@@ -50,6 +50,23 @@ def test_enrolment_level_does_not_matter(model: PersonalisedTransformer) -> None
     torch.testing.assert_close(loud, soft, atol=1e-3, rtol=1e-2)
 
 
+@torch.no_grad()
+def test_enrolments_are_withheld_in_training_alone_and_item_by_item(model: PersonalisedTransformer) -> None:
+    model.anybody.mul_(100)  # an untrained network hardly tells enrolments apart
+    batch = {"input": torch.randn(64, 1, 1000), "enrolment": torch.randn(64, 1, 2000)}
+    given = model.process(batch["input"], enrolment=batch["enrolment"])
+    none = model.process(batch["input"])
+    assert torch.equal(model.training_outputs(batch)["estimate"], given)
+    trained = model.train().training_outputs(batch)["estimate"]
+
+    def equals(one: torch.Tensor) -> torch.Tensor:
+        return (trained - one).abs().amax((1, 2)) <= 1e-4 * one.abs().amax((1, 2))
+
+    withheld, kept = equals(none), equals(given)
+    assert torch.equal(withheld, ~kept)
+    assert 1 <= withheld.sum() <= 32
+
+
 def test_one_step_lowers_the_loss(model: PersonalisedTransformer) -> None:
     batch = {
         "input": torch.randn(2, 1, 3000),
