@@ -29,8 +29,8 @@ _CONVOLUTIONS = (
 class Muon(torch.optim.AdamW):
     """Muon for the matrices of a module, AdamW for its vectors and convolutions.
 
-    A matrix is the last two axes of a parameter; axes before them count matrices. The gates of a recurrent
-    layer are stacked along the first axis, and each is a matrix.
+    A matrix is the last two axes of a parameter, both above 1; axes before them count matrices. The gates of
+    a recurrent layer are stacked along the first axis, and each is a matrix.
 
     Args:
         module: its parameters with gradients are optimised.
@@ -39,13 +39,25 @@ class Muon(torch.optim.AdamW):
     """
 
     def __init__(self, module: nn.Module, fused: bool = False, **options: Any) -> None:
+        self.module = module
         self.counts = _matrices(module)
-        trained = [p for p in module.parameters() if p.requires_grad]
+        super().__init__(self._groups(), fused=fused, **options)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        trained = [p for p in self.module.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p not in self.counts], "matrices": False},
             {"params": [p for p in trained if p in self.counts], "matrices": True},
         ]
-        super().__init__([g for g in groups if g["params"]], fused=fused, **options)
+        return [g for g in groups if g["params"]]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state; a run of 0.2.0, which took more parameters for matrices, goes on as it began."""
+        saved = [len(group["params"]) for group in state_dict["param_groups"]]
+        if saved != [len(group["params"]) for group in self.param_groups]:
+            self.counts = _former_matrices(self.module)
+            self.param_groups = [self.param_groups[0] | group for group in self._groups()]
+        super().load_state_dict(state_dict)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -82,6 +94,17 @@ class Muon(torch.optim.AdamW):
 
 def _matrices(module: nn.Module) -> dict[Parameter, int]:
     """Return the parameters that consist of matrices, and how many matrices their first axis stacks."""
+    # Those of a normalised weight belong to a module inside the convolution.
+    of_convolutions = {p for m in module.modules() if isinstance(m, _CONVOLUTIONS) for p in m.parameters()}
+    return {
+        p: stacked
+        for p, stacked in _former_matrices(module).items()
+        if p not in of_convolutions and p.shape[-1] > 1 and p.shape[-2] > stacked
+    }
+
+
+def _former_matrices(module: nn.Module) -> dict[Parameter, int]:
+    """Return what 0.2.0 took for matrices: vectors of several axes and parts of normalised weights, too."""
     counts: dict[Parameter, int] = {}
     for part in module.modules():
         if isinstance(part, _CONVOLUTIONS):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from audiotool import recipe
+from audiotool.models.registry import MODELS
+from audiotool.training import muon
 from audiotool.training.trainer import Trainer
 
 
@@ -23,3 +26,21 @@ def test_a_run_of_before_is_resumed(tiny_recipe: dict[str, Any], tmp_path: Path)
     summary = Trainer(recipe.load(kept, ["train.steps=3"]), tmp_path, "cpu").run(resume=True)
     assert (summary.step, summary.interrupted) == (3, False)
     assert "warm_up_probability" in kept.read_text()
+
+
+def test_a_run_whose_muon_had_more_matrices_ends_as_it_would_have(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_recipe["model"] = {"name": "band-split-gru", "config": MODELS.get("band-split-gru").small}
+    tiny_recipe["optimiser"] = {"name": "muon", "lr": 1e-3}
+    tiny_recipe["validation"] = {"count": 0}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    with monkeypatch.context() as before:
+        before.setattr(muon, "_matrices", muon._former_matrices)
+        Trainer(recipe.parse(tiny_recipe, "tiny", ["train.steps=4"]), whole, "cpu").run()
+        Trainer(recipe.parse(tiny_recipe, "tiny", ["train.steps=2"]), parts, "cpu").run()
+    for steps in (3, 4):  # the state that was written since is of the same kind
+        Trainer(recipe.parse(tiny_recipe, "tiny", [f"train.steps={steps}"]), parts, "cpu").run(resume=True)
+    states = (torch.load(p / "states" / "step-0000000004.pt", weights_only=True) for p in (whole, parts))
+    first, second = (state["model"] for state in states)
+    assert all(torch.equal(first[key], second[key]) for key in first)

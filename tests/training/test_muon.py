@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from audiotool.models.layers.recurrent import GRU
+from audiotool.models.layers.weight_norm import weight_norm
+from audiotool.training import muon
 from audiotool.training.muon import Muon, orthogonal
 
 
@@ -57,6 +59,51 @@ def test_vectors_and_convolutions_move_as_adamw_moves_them() -> None:
     assert torch.equal(module.conv.weight, other.conv.weight)
     assert torch.equal(module.linear.bias, other.linear.bias)
     assert not torch.equal(module.linear.weight, other.linear.weight)
+
+
+class Thin(Mixed):
+    """With what looks like matrices: a bias with three axes, and the parts of a normalised weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.ones(2, 1, 6))
+        self.column = nn.Parameter(torch.ones(4, 1))
+        self.conv = weight_norm(self.conv)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + self.bias[0]) * self.column
+
+
+def test_what_has_the_axes_of_matrices_alone_moves_as_adamw_moves_it() -> None:
+    torch.manual_seed(0)
+    module = Thin()
+    other = copy.deepcopy(module)
+    train(module, Muon(module, lr=0.01), 1)
+    train(other, torch.optim.AdamW(other.parameters(), lr=0.01), 1)
+    moved = dict(other.named_parameters())
+    alike = {name for name, p in module.named_parameters() if torch.equal(p, moved[name])}
+    weights = {"parametrizations.weight.original0", "parametrizations.weight.original1", "bias"}
+    biases = {"linear.bias", "gru.bias_ih_l0", "gru.bias_hh_l0"}
+    assert alike == {"bias", "column"} | {f"conv.{name}" for name in weights} | biases
+
+
+def test_a_state_of_before_goes_on_as_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    whole = Thin()
+    halves = copy.deepcopy(whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(muon, "_matrices", muon._former_matrices)
+        train(whole, Muon(whole, lr=0.01), 4)
+        first = Muon(halves, lr=0.01)
+        train(halves, first, 2)
+    second = Muon(halves, lr=0.5)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    for step in range(2, 4):
+        torch.manual_seed(step)
+        halves(torch.randn(9, 2, 6)).square().mean().backward()
+        second.step()
+        second.zero_grad()
+    assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), halves.parameters(), strict=True))
 
 
 def test_a_saved_state_goes_on_exactly() -> None:
