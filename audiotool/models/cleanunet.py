@@ -55,7 +55,7 @@ class CleanUNetConfig:
     """
 
     sample_rate: Rate = 16000
-    channels_input: Width = 1
+    channels_input: Literal[1] = 1
     channels_output: Width = 1
     channels_h: Width = 64
     max_channels: Width = 768
@@ -71,6 +71,11 @@ class CleanUNetConfig:
     level_seconds: Seconds = 3.0
 
     def __post_init__(self) -> None:
+        if self.transformer_dim % self.transformer_heads:
+            raise ValueError(
+                f"transformer_dim ({self.transformer_dim}) must be a multiple of transformer_heads"
+                f" ({self.transformer_heads})"
+            )
         if self.stride**self.n_layers > MAX_HOP:
             raise ValueError(
                 f"stride {self.stride} in n_layers {self.n_layers} makes steps of more than {MAX_HOP} samples"
@@ -231,7 +236,7 @@ class CleanUNet(Model):
 
         self.encoder = nn.ModuleList()
         self.decoder = nn.ModuleList()
-        inner, outer, width = c.channels_input, c.channels_output, c.channels_h
+        inner, outer, width = int(c.channels_input), c.channels_output, c.channels_h
         for level in range(c.n_layers):
             self.encoder.append(EncoderLevel(inner, width, c.kernel_size, c.stride))
             relu = level > 0

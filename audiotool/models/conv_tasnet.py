@@ -9,7 +9,7 @@ optional nonlinearity; the system of its abstract has a linear encoder.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from audiotool.dsp.level import Level
 from audiotool.models.base import Model, State
 from audiotool.models.layers.conv import StreamingConv1d, StreamingConvTranspose1d, pointwise
 from audiotool.models.layers.norm import CumulativeLayerNorm
+from audiotool.value_types import Range
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ConvTasNetConfig:
     sample_rate: Rate = 8000
     stems: Stems = ("speaker1", "speaker2")
     filters: Width = 512
-    filter_length: Length = 16
+    filter_length: Annotated[int, Range(ge=2, le=16_384)] = 16
     bottleneck_channels: Width = 128
     hidden_channels: Width = 512
     skip_channels: Width = 128

@@ -37,7 +37,7 @@ class GTCRNConfig:
         n_fft, hop_length: samples; the window is the square root of a Hann.
         low_bins: bins below the ERB bands, kept as they are.
         erb_bands: bands above them.
-        channels: features of each time-frequency point; even.
+        channels: features of each time-frequency point; a multiple of 4.
         dilations: over time, of the grouped temporal blocks.
     """
 
@@ -51,8 +51,8 @@ class GTCRNConfig:
 
     def __post_init__(self) -> None:
         check_frames(self.n_fft, self.hop_length)
-        if self.channels % 2:
-            raise ValueError(f"channels must be even, found {self.channels}")
+        if self.channels % 4:
+            raise ValueError(f"channels must be a multiple of 4, found {self.channels}")
         bands = self.low_bins + self.erb_bands
         if bands % 4 != 1:
             raise ValueError(f"low_bins + erb_bands must be 1 more than a multiple of 4, found {bands}")

@@ -54,6 +54,14 @@ class HiFiGANConfig:
             raise ValueError("upsample_rates and upsample_kernel_sizes must have one entry a level")
         if len(self.resblock_kernel_sizes) != len(self.resblock_dilation_sizes):
             raise ValueError("resblock_kernel_sizes and resblock_dilation_sizes must have one entry a block")
+        if any(size % 2 == 0 for size in self.resblock_kernel_sizes):
+            raise ValueError(f"resblock_kernel_sizes must be odd, found {self.resblock_kernel_sizes}")
+        levels = zip(self.upsample_rates, self.upsample_kernel_sizes, strict=True)
+        if any(size < rate for rate, size in levels):
+            raise ValueError(
+                f"upsample_kernel_sizes {self.upsample_kernel_sizes} must be at least the upsample_rates,"
+                f" {self.upsample_rates}"
+            )
 
 
 def same_conv(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:

@@ -61,7 +61,7 @@ class HybridDemucsConfig:
         freq_emb, emb_scale, emb_smooth: weight of the frequency embedding, factor of its learning rate, and
             whether neighbouring bins are initialised with similar vectors.
         kernel_size, stride: of levels along frequency, and along time before the branches are joined.
-        time_stride: stride of levels after the branches are joined.
+        time_stride: stride of levels after the branches are joined, 1 or even.
         context, context_enc: frames on either side in the kernel of a decoder's, an encoder's gated
             convolution.
         norm_starts: first level with group norms.
@@ -106,6 +106,8 @@ class HybridDemucsConfig:
     def __post_init__(self) -> None:
         if self.hybrid_old and not self.hybrid:
             raise ValueError("hybrid_old is a way of padding hybrid networks: set hybrid too")
+        if self.time_stride > 1 and self.time_stride % 2:
+            raise ValueError(f"time_stride must be 1 or even, found {self.time_stride}")
         narrowest = min(self.channels, self.channels_time or self.channels)
         if self.dconv_comp > narrowest:
             raise ValueError(f"dconv_comp {self.dconv_comp:g} leaves nothing of {narrowest} channels")

@@ -87,6 +87,8 @@ class StackShape:
             raise ValueError(f"layers ({self.layers}) must be a multiple of stacks ({self.stacks})")
         if not self.causal and self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size {self.kernel_size} has no centre: only causal layers may be even")
+        if self.gate_channels % 2:
+            raise ValueError(f"gate_channels must be even, found {self.gate_channels}")
 
     @property
     def dilations(self) -> list[int]:
