@@ -39,10 +39,7 @@ class UserArray(Generic[ArrayT]):
     """
 
     def __init__(self, waveform: ArrayT) -> None:
-        # A caller who passes a tensor has imported torch; it is not imported for arrays.
-        torch = sys.modules.get("torch")
-        self.is_tensor = torch is not None and isinstance(waveform, torch.Tensor)
-        values = _values_of(waveform) if self.is_tensor else np.asarray(waveform)
+        values = values_of(waveform)
         if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[0]):
             raise InputError(f"a waveform is (time,) or (channels, time), got the shape {values.shape}")
         if values.ndim == 2 and values.shape[0] > MOST_CHANNELS:
@@ -81,23 +78,38 @@ class UserArray(Generic[ArrayT]):
         values = values[0] if len(stems) == 1 else values
         if self.dtype == np.int16:
             values = np.rint(values * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
-        if self.is_tensor:
-            import torch
-
-            # numpy lacks some of torch's dtypes, such as bfloat16.
-            values = torch.from_numpy(np.array(values, order="C"))
-            return values.to(self.waveform.device, self.waveform.dtype)
-        return values.astype(self.dtype)
+        return as_kind_of(self.waveform, values)
 
 
-def _values_of(tensor: Any) -> NDArray[Any]:
-    """Return a tensor's values, of any device and dtype, as a numpy array; floating ones as float32.
+def as_kind_of(array: ArrayT, values: NDArray[Any]) -> ArrayT:
+    """Return values as a user's kind of array: its type, dtype and device."""
+    kind: Any = array
+    if _is_tensor(array):
+        import torch
+
+        # numpy lacks some of torch's dtypes, such as bfloat16.
+        moved: Any = torch.from_numpy(np.array(values, order="C")).to(kind.device, kind.dtype)
+        return moved
+    converted: Any = values.astype(np.asarray(array).dtype)
+    return converted
+
+
+def _is_tensor(array: Any) -> bool:
+    # A caller who passes a tensor has imported torch; it is not imported for arrays.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)
+
+
+def values_of(array: Any) -> NDArray[Any]:
+    """Return a user's array as a numpy array; a tensor's floating values, of any device, as float32.
 
     Raises:
-        InputError: the tensor has no values (torch's device "meta").
+        InputError: it is a tensor without values (torch's device "meta").
     """
-    if tensor.is_meta:
-        raise InputError("the waveform is a tensor without values: its device is meta")
-    plain = tensor.detach()
+    if not _is_tensor(array):
+        return np.asarray(array)
+    if array.is_meta:
+        raise InputError("the array is a tensor without values: its device is meta")
+    plain = array.detach()
     values: NDArray[Any] = (plain.float() if plain.is_floating_point() else plain).cpu().numpy()
     return values

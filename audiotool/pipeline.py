@@ -5,6 +5,7 @@
     for block in pipeline.stream(blocks, sample_rate): ...      # constant memory
     pipeline.process_file("in.wav", "out.wav")
     live = pipeline.live(sample_rate)                           # feed any number, get the finished samples
+    waveform = vocoder.vocode(mel)                              # (n_mels, frames) to (time,)
 
 Conditions that depend on a whole recording (`uses_level`, `extends_from_hz`, `warm_up_seconds`) are measured
 for arrays and files in a first pass. `stream` waits for the warm-up, uses a running estimate of the level,
@@ -26,7 +27,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from audiotool import checkpoint
-from audiotool.arrays import ArrayT, Block, UserArray
+from audiotool.arrays import ArrayT, Block, UserArray, as_kind_of, values_of
+from audiotool.audio.formats import is_mel_name
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.target import Target
@@ -157,7 +159,7 @@ class Pipeline:
             InputError: other shapes or types, NaN or infinite samples.
         """
         sample_rate = _in_whole_hertz(sample_rate)
-        array = UserArray(waveform)
+        array = self._waveform(waveform)
         channels, length = array.block.shape
 
         def blocks(size: int) -> Iterator[Block]:
@@ -188,7 +190,7 @@ class Pipeline:
         first = next(rest, None)
         if first is None:
             return
-        channels = UserArray(first).block.shape[0]
+        channels = self._waveform(first).block.shape[0]
         rest, held = itertools.chain((first,), rest), []
 
         def beginning() -> Iterator[Block]:
@@ -295,7 +297,8 @@ class Pipeline:
         """Process a file, "-" being standard input or output, in constant memory.
 
         Args:
-            source: anything libsndfile reads.
+            source: anything libsndfile reads; for a vocoder also a mel file (`.npy`, `.npz`, `.safetensors`),
+                which becomes one channel at the model's rate, of 16 bits where the target has no subtype.
             target: a path for a model of one stem, else a `Target`. Sample rate (but see `Settings.widens`),
                 channels, length and subtype are the input's.
             progress: called after every block.
@@ -303,12 +306,49 @@ class Pipeline:
                 bare samples, output comes after every hop, as from `live`.
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
+            CheckpointError: the input is a mel file, and the model takes waveforms alone.
         """
+        if is_mel_name(source):
+            from audiotool.files.features import vocode_file
+
+            chunk = self.settings.chunk_seconds
+            return vocode_file(self.engine, source, target, progress, chunk_seconds=chunk, raw=raw)
 
         def opener(sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
             return self.at(sample_rate)._open(sample_rate, channels, blocks, live)
 
         return process_file(opener, self.stems, source, target, progress, raw)
+
+    def vocode(self, mel: ArrayT, f0: ArrayT | None = None) -> ArrayT:
+        """Turn a mel spectrogram into a waveform at the model's sample rate.
+
+        Args:
+            mel: (n_mels, frames) or (1, n_mels, frames), floating point, numpy or torch, as the vocoder
+                expects it; or the features of its codec.
+            f0: (frames,) in Hz, 0 where unvoiced, floating point, for vocoders that take it, unless it is
+                the mel's last row.
+        Returns:
+            (time,), of the mel's type, dtype and device.
+        Raises:
+            CheckpointError: the model is no vocoder.
+            InputError: the array does not fit this vocoder. The message names the difference, and presets
+                that fit.
+        """
+        from audiotool.files.features import vocode_array
+
+        track = None if f0 is None else values_of(f0)
+        return as_kind_of(mel, vocode_array(self.engine, values_of(mel), track, self.settings.chunk_seconds))
+
+    def _waveform(self, waveform: ArrayT) -> UserArray[ArrayT]:
+        """Return a user's waveform; a vocoder's mel is refused, whose bands would pass for channels."""
+        array = UserArray(waveform)
+        mel = self.engine.vocoder.mel if isinstance(self.engine, CopySynthesis) else None
+        if mel is not None and len(array.block) == mel.n_mels:
+            raise InputError(
+                f"{mel.n_mels} rows are as many as this vocoder's mel has bands, and would be so many"
+                " channels here: Pipeline.vocode takes mels"
+            )
+        return array
 
     def _open(self, sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
         """Open the stream of a whole recording. A recording that can be read only once has no first pass."""

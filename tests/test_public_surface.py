@@ -36,6 +36,7 @@ SIGNATURES = {
     "Pipeline.enrol": "(self, recording: 'str | Path') -> 'None'",
     "Pipeline.process_file": "(self, source: 'str | Path', target: 'str | Path | Target',"
     " progress: 'Progress | None' = None, raw: 'Raw | None' = None) -> 'FileResult'",
+    "Pipeline.vocode": "(self, mel: 'ArrayT', f0: 'ArrayT | None' = None) -> 'ArrayT'",
     "LiveStream.feed": "(self, block: 'ArrayT') -> 'ArrayT'",
     "LiveStream.flush": "(self) -> 'Array'",
     "LiveStream.reset": "(self) -> 'None'",

@@ -40,55 +40,35 @@ SCAN_FRAMES = 4096
 Frames = NDArray[np.float32]
 
 
-class FeatureReader:
-    """An open file of features, one row a band.
+class Features:
+    """Features, one row a band, read a few frames at a time.
 
     Args:
-        source: its path.
-        rows: numbers of rows that fit, the likeliest first; they decide what a transposed file is.
+        array: (rows, frames) or (1, rows, frames), or transposed, of any floating type.
+        rows: numbers of rows that fit, the likeliest first; they decide what a transposed array is.
+        name: what messages call it.
     Attributes:
-        definition: definition of the mel from the file, None if the file has none.
-        shape: (rows, frames), or the shape in the file if no number of rows fits.
+        definition: definition of the mel, None if it is not known.
+        shape: (rows, frames), or the shape of the array if no number of rows fits.
     Raises:
-        InputError: missing, damaged, not numbers, of several arrays, or not (rows, frames).
+        InputError: another number of axes.
     """
 
-    def __init__(self, source: str | Path, rows: tuple[int, ...]) -> None:
-        self.name = str(source)
-        self.definition: MelConfig | None = None
-        self._stack = contextlib.ExitStack()
-        try:
-            self._array: Any = self._open(Path(source))
-        except InputError:
-            self._stack.close()
-            raise
-        except Exception as error:  # a damaged file can fail in numpy, zipfile and zlib in any way
-            self._stack.close()
-            raise InputError(f"{self.name} cannot be read as a mel: {_reason(error)}") from error
+    definition: MelConfig | None = None
+
+    def __init__(self, array: Any, rows: tuple[int, ...], name: str) -> None:
+        self.name = name
+        self._array = array
         self._turned = False
-        shape = tuple(self._array.shape)
+        shape = tuple(array.shape)
         self._batched = len(shape) == 3 and shape[0] == 1
         if len(shape) not in (2, 3) or (len(shape) == 3 and not self._batched):
-            self.close()
             raise InputError(f"{self.name}: a mel is (n_mels, frames) or (1, n_mels, frames), got {shape}")
         bands, frames = shape[-2:]
         if bands not in rows and frames in rows:
             self._turned = True
             bands, frames = frames, bands
         self.shape: tuple[int, int] = (bands, frames)
-
-    def __enter__(self) -> FeatureReader:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._array = None
-        self._stack.close()
 
     def blocks(self, frames: int) -> Iterator[Frames]:
         """Yield (rows, n) float32 with n <= frames until the end."""
@@ -123,6 +103,42 @@ class FeatureReader:
         if not isinstance(part, np.ndarray):
             part = part.float().numpy()
         return np.array(part.T if self._turned else part, dtype=np.float32, order="C")
+
+
+class FeatureReader(Features):
+    """An open file of features.
+
+    Args:
+        source: its path.
+        rows: as of `Features`.
+    Raises:
+        InputError: missing, damaged, not numbers, of several arrays, or not (rows, frames).
+    """
+
+    def __init__(self, source: str | Path, rows: tuple[int, ...]) -> None:
+        name = str(source)
+        self._stack = contextlib.ExitStack()
+        try:
+            super().__init__(self._open(Path(source)), rows, name)
+        except InputError:
+            self.close()
+            raise
+        except Exception as error:  # a damaged file can fail in numpy, zipfile and zlib in any way
+            self.close()
+            raise InputError(f"{name} cannot be read as a mel: {_reason(error)}") from error
+
+    def __enter__(self) -> FeatureReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._array = None
+        self._stack.close()
 
     def _open(self, path: Path) -> Any:
         if not os.path.isfile(path):
@@ -327,15 +343,30 @@ def read_f0(source: str | Path, frames: int) -> Frames:
             raise InputError(f"{path}: no such file of F0")
         if path.suffix.lower() != ".npy":
             raise InputError(f"{path}: F0 is read from .npy")
-        values = np.asarray(_map(path), dtype=np.float32)
+        values = _map(path)
     except InputError:
         raise
     except Exception as error:  # see above
         raise InputError(f"{path} cannot be read as F0: {_reason(error)}") from error
+    return check_f0(values, frames, str(path))
+
+
+def check_f0(values: NDArray[Any], frames: int, name: str) -> Frames:
+    """Return F0 in Hz, 0 where unvoiced, as (1, frames) float32.
+
+    Args:
+        values: (frames,), or with axes of length one around it.
+        name: what messages call it.
+    Raises:
+        InputError: not floating point, of another number of frames, negative or not finite.
+    """
+    if not np.issubdtype(values.dtype, np.floating):
+        raise InputError(f"{name}: F0 is floating point, got {values.dtype}")
+    values = np.asarray(values, np.float32)
     if values.size != max(values.shape, default=0):
-        raise InputError(f"{path}: F0 is (frames,), got the shape {values.shape}")
+        raise InputError(f"{name}: F0 is (frames,), got the shape {values.shape}")
     if values.size != frames:
-        raise InputError(f"{path} holds F0 for {values.size} frames, the mel has {frames}")
+        raise InputError(f"{name} holds F0 for {values.size} frames, the mel has {frames}")
     if not np.isfinite(values).all() or (values < 0).any():
-        raise InputError(f"{path}: F0 is in Hz, 0 where unvoiced; it holds negative values or NaN")
+        raise InputError(f"{name}: F0 is in Hz, 0 where unvoiced; it holds negative values or NaN")
     return values.reshape(1, frames)

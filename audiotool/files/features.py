@@ -1,6 +1,7 @@
 """Vocode files of features, and write the mels of recordings.
 
     vocode_file(engine, "mel.npy", "out.wav")
+    vocode_array(engine, mel)
     MelAnalysis("hifigan-22k").process_file("in.wav", "mel.safetensors")
 
 Both work a few seconds at a time, in constant memory.
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from audiotool.audio.mel_file import FeatureReader, MelWriter, read_f0
+from audiotool.audio.mel_file import FeatureReader, Features, MelWriter, check_f0, read_f0
 from audiotool.audio.mono import Downmix
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.raw import Raw
@@ -78,21 +80,19 @@ def vocode_file(
     began = time.monotonic()
     goal = target if isinstance(target, Target) else Target((target,))
     vocoder = vocoder_of(engine)
-    frame_s = vocoder.upsampling / vocoder.sample_rate
-    chunk = max(1, round((chunk_seconds or FILE_CHUNK_SECONDS) / frame_s))
-    with FeatureReader(source, _rows(vocoder, f0)) as reader:
-        track = _check(reader, vocoder, f0)
-        streamer = make_streamer(vocoder, chunk)
+    chunk = _frames(vocoder, chunk_seconds)
+    with FeatureReader(source, _rows(vocoder, f0 is not None)) as reader:
+        _check(reader, vocoder, f0 is not None)
+        track = None if f0 is None else read_f0(f0, reader.shape[1])
         length = vocoder.output_length(reader.shape[1])
         wanted = OutputFormat(
             vocoder.sample_rate, 1, "PCM_16", goal.format, goal.subtype, length, bitrate=goal.bitrate
         )
         with open_writer(goal.stems[0], wanted, raw) as writer:
-            for block in _with_f0(reader, track, chunk):
-                writer.write(streamer.feed(block[None])[0].T)
+            for samples in _vocoded(vocoder, reader, track, chunk):
+                writer.write(samples.T)
                 if progress is not None:
                     progress(writer.frames, length)
-            writer.write(streamer.flush()[0].T)
     return FileResult(
         sample_rate=vocoder.sample_rate,
         channels=1,
@@ -102,42 +102,82 @@ def vocode_file(
     )
 
 
-def _rows(vocoder: Engine, f0: str | Path | None) -> tuple[int, ...]:
-    """Return the numbers of rows that a file for this vocoder may have."""
+def vocode_array(
+    engine: Engine,
+    features: NDArray[Any],
+    f0: NDArray[Any] | None = None,
+    chunk_seconds: float | None = None,
+) -> NDArray[np.float32]:
+    """Turn features (rows, frames) into a waveform (time,) at the vocoder's rate.
+
+    Args:
+        engine: a vocoder, or its copy synthesis.
+        features: as `audio.mel_file.Features`.
+        f0: (frames,) in Hz, 0 where unvoiced, for vocoders that take it, where the features have no row for
+            it.
+        chunk_seconds: output of one step in seconds; None is ten.
+    Raises:
+        CheckpointError: the engine takes waveforms alone.
+        InputError: as `vocode_file`.
+    """
+    vocoder = vocoder_of(engine)
+    if not np.issubdtype(features.dtype, np.floating):
+        raise InputError(f"a mel is floating point, got {features.dtype}")
+    source = Features(features, _rows(vocoder, f0 is not None), "the mel")
+    _check(source, vocoder, f0 is not None)
+    track = None if f0 is None else check_f0(f0, source.shape[1], "f0")
+    blocks = _vocoded(vocoder, source, track, _frames(vocoder, chunk_seconds))
+    return np.concatenate(list(blocks), axis=-1)[0]
+
+
+def _frames(vocoder: Engine, seconds: float | None) -> int:
+    """Return how many frames make so many seconds of output; None is ten."""
+    return max(1, round((seconds or FILE_CHUNK_SECONDS) * vocoder.sample_rate / vocoder.upsampling))
+
+
+def _rows(vocoder: Engine, has_track: bool) -> tuple[int, ...]:
+    """Return the numbers of rows that features for this vocoder may have, with F0 beside them or without."""
     wanted = vocoder.input_channels
-    return (wanted - 1,) if vocoder.uses_f0 and f0 is not None else (wanted, wanted - vocoder.uses_f0)
+    return (wanted - 1,) if vocoder.uses_f0 and has_track else (wanted, wanted - vocoder.uses_f0)
 
 
-def _check(reader: FeatureReader, vocoder: Engine, f0: str | Path | None) -> Any:
-    """Check that a file fits the vocoder; return the track of F0 in Hz, or None."""
-    if f0 is not None and not vocoder.uses_f0:
-        raise InputError(f"{f0}: this {vocoder.name} takes no F0: leave --f0 out")
+def _check(reader: Features, vocoder: Engine, has_track: bool) -> None:
+    """Check that features fit the vocoder, with F0 beside them or without."""
+    if has_track and not vocoder.uses_f0:
+        raise InputError(f"{reader.name}: this {vocoder.name} takes no F0: leave it out")
     bands, frames = reader.shape
     if not takes_mel(vocoder):
         if bands != vocoder.input_channels:
             expected = f"this {vocoder.name} takes {vocoder.input_channels} features of a codec"
             raise InputError(f"{reader.name} has {bands} rows: {expected}{advice_for(bands)}")
         reader.range(bands)
-        return None
+        return
     mel = mel_of(vocoder)
     if reader.definition is not None:
         check_definition(reader.definition, mel, reader.name)
-    has_f0 = vocoder.uses_f0 and f0 is None and bands == mel.n_mels + 1
+    has_f0 = vocoder.uses_f0 and not has_track and bands == mel.n_mels + 1
     if not has_f0 and bands != mel.n_mels:
         # The number of bands is checked before the values, because its message says more.
         check_mel(reader.shape, 0.0, 0.0, mel, reader.name)
-    if vocoder.uses_f0 and not has_f0 and f0 is None:
+    if vocoder.uses_f0 and not has_f0 and not has_track:
         raise InputError(
             f"{reader.name} holds {bands} bands and no F0, which this {vocoder.name} needs: give"
-            f" --f0 FILE.npy, or a file of {bands + 1} rows whose last is F0 in Hz"
+            f" --f0 FILE.npy (in Python f0), or {bands + 1} rows whose last is F0 in Hz"
         )
     low, high = reader.range(mel.n_mels)
     check_mel((mel.n_mels, frames), low, high, mel, reader.name)
-    return None if f0 is None else read_f0(f0, frames)
 
 
-def _with_f0(reader: FeatureReader, track: Any, frames: int) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield blocks (rows, frames) of a feature file, with the track of F0 as last row if there is one."""
+def _vocoded(vocoder: Engine, features: Features, track: Any, chunk: int) -> Iterator[NDArray[np.float32]]:
+    """Yield the waveform (1, time) of features, a chunk of frames at a time."""
+    streamer = make_streamer(vocoder, chunk)
+    for block in _with_f0(features, track, chunk):
+        yield streamer.feed(block[None])[0]
+    yield streamer.flush()[0]
+
+
+def _with_f0(reader: Features, track: Any, frames: int) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield blocks (rows, frames) of features, with the track of F0 as last row if there is one."""
     position = 0
     for block in reader.blocks(frames):
         if track is None:

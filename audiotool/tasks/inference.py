@@ -6,7 +6,6 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from audiotool.errors import InputError
 from audiotool.files.processor import FileProcessor, FileResult, Process
 from audiotool.progress import Progress
 from audiotool.tasks.base import Task
@@ -67,14 +66,11 @@ class Inference(FileProcessor):
 
     def open(self, threads: int | None = None) -> Process:
         from audiotool import checkpoint
-        from audiotool.audio.formats import is_mel_name
 
         pipeline = self.load(threads)
         name_at = functools.cache(lambda sample_rate: checkpoint.called(self._path(sample_rate)))
 
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
-            if is_mel_name(inputs[0]):
-                raise InputError(f"{pipeline.engine.name} takes a waveform, not a mel")
             result = pipeline.process_file(inputs[0], target, progress, self.raw)
             used = pipeline.at(result.sample_rate)
             made_by = {"model": name_at(result.sample_rate), "checkpoint_sha256": used.checkpoint_sha256}
