@@ -48,6 +48,34 @@ def test_blocks_give_the_same_answer(speech: NDArray[np.float32]) -> None:
     assert measure(speech, 16000, 777) == measure(speech, 16000)
 
 
+@pytest.mark.parametrize("below", ["offset", "hum"])
+def test_an_offset_and_hum_leave_the_bandwidth_alone(speech: NDArray[np.float32], below: str) -> None:
+    cycles = np.arange(len(speech)) / 16000
+    hum = 0.5 * np.sin(2 * np.pi * 50 * cycles) + 0.2 * np.sin(2 * np.pi * 100 * cycles)
+    louder = 0.1 * speech + (0.3 if below == "offset" else hum)
+    assert measure(np.float32(louder), 16000) == pytest.approx(measure(speech, 16000), rel=0.01)
+
+
+@pytest.mark.parametrize("level", [1e-30, 1e-12, 1e12, 1e30])
+def test_the_level_leaves_the_bandwidth_alone(speech: NDArray[np.float32], level: float) -> None:
+    assert measure(np.float32(level) * speech, 16000) == measure(speech, 16000)
+
+
+def test_every_channel_has_a_bandwidth(speech: NDArray[np.float32]) -> None:
+    narrow = soxr.resample(soxr.resample(speech, 16000, 8000), 8000, 16000)
+    dither = 1e-5 * np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
+    meter = BandwidthMeter(16000)
+    meter.feed(np.stack((narrow, speech, 0 * speech, dither, 0.01 * narrow)))
+    telephone, studio, silence, unused, quiet = meter.bandwidths_hz()
+    assert telephone == quiet == pytest.approx(4000, rel=0.02)
+    assert studio == meter.bandwidth_hz() == measure(speech, 16000)
+    assert silence is unused is None
+
+
+def test_a_constant_has_no_bandwidth() -> None:
+    assert measure(np.full(8000, 0.3, np.float32), 16000) is None
+
+
 @pytest.mark.parametrize("length", [0, 10, 8000])
 def test_silence_has_no_bandwidth(length: int) -> None:
     assert measure(np.zeros(length, np.float32), 16000) is None
