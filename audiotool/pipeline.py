@@ -58,6 +58,9 @@ so."""
 RESAMPLED_BAND = 0.95
 """Share of a lower rate's band that a resampler keeps. A greater `bandwidth_hz` would leave a gap."""
 
+SAME_BAND = 0.9
+"""Ratio of two channels' bandwidths below which a remark names both."""
+
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
 
@@ -357,7 +360,9 @@ class Pipeline:
         size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))
         measured = {} if blocks is None else self._measure(blocks(size), sample_rate, channels)
         session = self._session(sample_rate, channels, settings, **measured)
-        return Opened(session, size, measured.get("bandwidth_hz"), tuple(self._remarks(measured)))
+        bands = measured.get("bandwidth_hz")
+        remarks = self._remarks(bands, sample_rate)
+        return Opened(session, size, None if bands is None else float(bands.max()), tuple(remarks))
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
         if is_vocoder(self.engine):
@@ -374,19 +379,20 @@ class Pipeline:
 
     def _bandwidth_condition(
         self, sample_rate: int, settings: Settings, measured: dict[str, Any]
-    ) -> dict[str, float]:
+    ) -> dict[str, Any]:
         """Return the condition `bandwidth_hz` of the model's input, if it is known.
 
         Raises:
             StreamError: the settings have a bandwidth, but the model extends none.
         """
-        if settings.bandwidth_hz is not None and self.engine.extends_from_hz is None:
-            raise StreamError(f"{self.engine.name} extends no band: a bandwidth says nothing to it")
-        bandwidth = settings.bandwidth_hz or measured.get("bandwidth_hz")
+        bandwidth: Any = settings.bandwidth_hz
         if bandwidth is None:
-            return {}
-        resampled = RESAMPLED_BAND * sample_rate / 2 if sample_rate < self.sample_rate else math.inf
-        return {"bandwidth_hz": min(bandwidth, resampled)}
+            bandwidth = measured.get("bandwidth_hz")
+        elif self.engine.extends_from_hz is None:
+            raise StreamError(f"{self.engine.name} extends no band: a bandwidth says nothing to it")
+        if bandwidth is not None and sample_rate < self.sample_rate:
+            bandwidth = np.minimum(bandwidth, RESAMPLED_BAND * sample_rate / 2)
+        return {} if bandwidth is None else {"bandwidth_hz": bandwidth}
 
     def _with_chunk(self, seconds: float, channels: int) -> Settings:
         """Return the settings with `chunk_seconds` of so much audio, unless the user has set it.
@@ -399,23 +405,43 @@ class Pipeline:
         together = channels if self.engine.causal else 1
         return dataclasses.replace(self.settings, chunk_seconds=seconds / together)
 
-    def _remarks(self, measured: dict[str, Any]) -> list[str]:
-        """Return remarks for the user on what the first pass has found."""
-        bandwidth = measured.get("bandwidth_hz")
-        if bandwidth is None or self.settings.bandwidth_hz is not None:
+    def _remarks(self, bands: Block | None, sample_rate: int) -> list[str]:
+        """Return remarks for the user on the bandwidths that the first pass has found, (B, 1, 1) in Hz, or on
+        the one that is given, if it has consequences."""
+        given, own = self.settings.bandwidth_hz, sample_rate / 2
+        if given is not None:
+            low = high = min(given, own)
+            found = f"is given a bandwidth of {given / 1000:.1f} kHz"
+            found += f", of which {sample_rate} Hz hold {own / 1000:.1f}" if given > own else ""
+        elif bands is not None:
+            low, high = float(bands.min()), float(bands.max())
+            found = f"holds sound up to {high / 1000:.1f} kHz"
+            found += f" in one channel, {low / 1000:.1f} kHz in another" if low < SAME_BAND * high else ""
+        else:
             return []
-        found, other = f"holds sound up to {bandwidth / 1000:.1f} kHz", None
-        begin = self.engine.extends_from_hz or 0.0
-        if bandwidth > FULL_BAND * self.sample_rate / 2:
-            found += ": there is nothing to extend"
-            least = max(self.sample_rate, 2 * bandwidth / FULL_BAND)
-            other = self._other_model(lambda metadata: metadata.sample_rate > least)
-        elif bandwidth < NARROW_BAND * begin:
-            found += f": nothing comes between that and {begin / 1000:.1f} kHz, where the model begins"
-            other = self._other_model(lambda metadata: NARROW_BAND * _begin_of(metadata) <= bandwidth)
-        elif self.settings.output_rate is not None and bandwidth > FULL_BAND * self.settings.output_rate / 2:
-            found += f": an output of {self.settings.output_rate} Hz holds no more than that"
-        return [found if other is None else f"{found}; use the model {other}"]
+        outcome, other = self._outcome(low, high, sample_rate)
+        if outcome:
+            found += f": {outcome}" if other is None else f": {outcome}; use the model {other}"
+        return [found] if outcome or given is None or given > own else []
+
+    def _outcome(self, low: float, high: float, sample_rate: int) -> tuple[str, str | None]:
+        """Return what is not as may be expected where the channels' bandwidths are from `low` to `high` Hz,
+        "" for nothing, and the name of a model that does it, if there is one."""
+        begin, end = self.engine.extends_from_hz or 0.0, self.sample_rate / 2
+        asked = self.settings.output_rate
+        if low > FULL_BAND * end:
+            least = max(self.sample_rate, 2 * high / FULL_BAND)
+            return "there is nothing to extend", self._other_model(lambda other: other.sample_rate > least)
+        if low < NARROW_BAND * begin:
+            gap = f"nothing comes between that and {begin / 1000:.1f} kHz, where the model begins"
+            return gap, self._other_model(lambda other: NARROW_BAND * _begin_of(other) <= low)
+        if asked is not None and low > FULL_BAND * asked / 2:
+            return f"an output of {asked} Hz holds no more than that", None
+        rate = max(sample_rate, self.sample_rate) if asked is None else asked
+        if rate > self.sample_rate:
+            gap = f"nothing comes above {end / 1000:.1f} kHz, where the model ends"
+            return gap, self._other_model(lambda other: other.sample_rate >= rate)
+        return "", None
 
     def _other_model(self, suits: Callable[[checkpoint.Metadata], bool]) -> str | None:
         """Return the name of a bundled checkpoint of this task that suits, else None."""

@@ -106,8 +106,9 @@ class Engine(ABC):
         """Return the state at the beginning of a stream.
 
         Args:
-            conditions: `level`, `bandwidth_hz`, `memory` of the recording, and those that `enrol` returned.
-                None is the same as leaving one out; those that the model does not use are ignored.
+            conditions: `level`, `bandwidth_hz` (a number, or an array (B, 1, 1)), `memory` of the recording,
+                and those that `enrol` returned. None is the same as leaving one out; those that the model
+                does not use are ignored.
         """
 
     @abstractmethod

@@ -233,7 +233,10 @@ class OnnxEngine(Engine):
         tensors = []
         for state, start in zip(self.card.states, self._start, strict=True):
             values = np.asarray(given.get(state.name, start), start.dtype)
-            shape = (batch, *start.shape[1:]) if state.shape[:1] == ("batch",) else start.shape
+            by_row = state.shape[:1] == ("batch",)
+            if not by_row and values.ndim and len(values) > len(start):
+                values = values.max(axis=0, keepdims=True)  # one bandwidth for all rows: the widest
+            shape = (batch, *start.shape[1:]) if by_row else start.shape
             tensors.append(np.ascontiguousarray(np.broadcast_to(values, shape)))
         return tuple(tensors)
 

@@ -114,11 +114,14 @@ class TorchEngine(Engine):
         return y.cpu().numpy()
 
     def _conditions(self, conditions: dict[str, Any]) -> dict[str, Any]:
-        level = conditions.get("level")
-        if not isinstance(level, Level) or isinstance(level.std, Tensor):
-            return conditions
-        parts = (self._tensor(values) for values in (level.std, level.rms, level.mean))
-        return {**conditions, "level": Level(*parts)}
+        """Return the conditions with tensors for arrays."""
+        found = dict(conditions)
+        level, bandwidth_hz = conditions.get("level"), conditions.get("bandwidth_hz")
+        if isinstance(level, Level) and not isinstance(level.std, Tensor):
+            found["level"] = Level(*(self._tensor(values) for values in (level.std, level.rms, level.mean)))
+        if isinstance(bandwidth_hz, np.ndarray):
+            found["bandwidth_hz"] = self._tensor(bandwidth_hz)
+        return found
 
     @contextlib.contextmanager
     def _running(self) -> Iterator[None]:

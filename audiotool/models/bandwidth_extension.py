@@ -267,6 +267,9 @@ class BandwidthExtension(Model):
     def _above(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
         """Return (B, T or 1, F), 1 for bins above the edge."""
         edge = state["bandwidth_hz"]
+        if isinstance(edge, Tensor) and edge.shape[0] != spec.shape[0]:
+            # A value for each row: the rows of a graph may be channels of different bandwidths.
+            state["bandwidth_hz"] = edge = edge.repeat(spec.shape[0], 1, 1)
         if edge is None or isinstance(edge, Tensor):
             found, state["edge"] = self.edge(spec, state["edge"])
             edge = found if edge is None else torch.where(edge > 0, edge, found)

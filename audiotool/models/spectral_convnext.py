@@ -145,7 +145,10 @@ class SpectralConvNeXt(Model):
         self.filter = DeepFilter(c.filter_taps)
 
     def start(
-        self, level: Level[Tensor] | None = None, bandwidth_hz: float | None = None, **conditions: Any
+        self,
+        level: Level[Tensor] | None = None,
+        bandwidth_hz: Tensor | float | None = None,
+        **conditions: Any,
     ) -> State:
         """Begin a stream.
 
@@ -200,10 +203,14 @@ class SpectralConvNeXt(Model):
             first = first - math.log(10) / 20 * self.config.restraint_db
         # Magnitudes of speech stay below 20 times the running level.
         magnitude = levels * first.clamp(max=3.0).exp() * self.config.n_fft**0.5
-        if state["bandwidth_hz"] is not None:
+        edge = state["bandwidth_hz"]
+        if isinstance(edge, Tensor) and edge.shape[0] != spec.shape[0]:
+            # A value for each row: the rows of a graph may be channels of different bandwidths.
+            state["bandwidth_hz"] = edge = edge.repeat(spec.shape[0], 1, 1)
+        if edge is not None:
             hz = self.config.sample_rate / self.config.n_fft
             bins = torch.arange(self.first_bin, spec.shape[1], device=spec.device)[:, None]
-            magnitude = magnitude * (bins * hz >= state["bandwidth_hz"])
+            magnitude = magnitude * (bins * hz >= edge)
         # x[n] (-1)^n has the spec of x, mirrored and conjugated: n_fft and hop_length are even.
         folded = spec[:, : spec.shape[1] - self.first_bin].flip(1).conj()
         folded = folded / (folded.abs() + 1e-8)

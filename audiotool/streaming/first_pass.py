@@ -89,8 +89,8 @@ class FirstPass:
         None.
 
         Returns:
-            `level` and `bandwidth_hz` for `Engine.start`, and for the streamer `memory`, the state after the
-            warm-up, and `memory_begins`, the sample at which the warm-up's sound begins.
+            `level` and `bandwidth_hz`, (B, 1, 1) in Hz, for `Engine.start`, and for the streamer `memory`,
+            the state after the warm-up, and `memory_begins`, the sample at which the warm-up's sound begins.
         """
         if not self.complete:
             self._add(self._at_model(self._down.flush()))
@@ -98,10 +98,20 @@ class FirstPass:
         if self._level is not None:
             found["level"] = self._level.level()
         if self._bandwidth is not None:
-            found["bandwidth_hz"] = self._bandwidth.bandwidth_hz()
+            found["bandwidth_hz"] = self._bandwidths(self._bandwidth)
         if self._sound is not None and (sound := self._sound.samples()) is not None:
             found["memory"], found["memory_begins"] = self._engine.warm_up(sound), self._sound.begins
         return found
+
+    def _bandwidths(self, meter: BandwidthMeter) -> Chunk | None:
+        """Return the bandwidth of each row of the model's batch: the widest of its channels, and of all
+        where a row is silent."""
+        widest = meter.bandwidth_hz()
+        if widest is None:
+            return None
+        found = np.array([[edge or 0.0] for edge in meter.bandwidths_hz()], np.float32)
+        rows = fold(found, self._engine.channels).max(axis=1, keepdims=True)
+        return np.where(rows > 0, rows, np.float32(widest))
 
     def _at_model(self, resampled: NDArray[np.float32]) -> Chunk:
         samples = np.asarray(resampled, np.float32)

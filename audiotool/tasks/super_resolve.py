@@ -36,8 +36,8 @@ class SuperResolveOptions(TaskOptions):
             max=96000,
             callback=a_number,
             metavar="HZ",
-            help="Bandwidth of the recordings; without it that of files is measured, and that of pipes"
-            " estimated.",
+            help="Bandwidth of the recordings; without it that of each channel of files is measured, and that"
+            " of pipes estimated.",
             rich_help_panel="Amount",
             show_default=False,
         ),
@@ -50,12 +50,12 @@ class SuperResolveOptions(TaskOptions):
 class SuperResolve(InferenceTask):
     """Add the high frequencies that a recording lacks: telephone speech, old recordings, dull microphones.
 
-    The bandwidth of the input is measured and reported, because it may be less
-    than the sample rate allows. Content below it passes unchanged. The band
-    above it, from 2 kHz on, is filled up to half of the output's sample rate. A
-    recording with content up to there stays unchanged, which is reported. The
-    bandwidth of a pipe is estimated from the spectrum so far, or given by
-    --bandwidth.
+    The bandwidth of each channel is measured and reported, because it may be
+    less than the sample rate allows. Content below it passes unchanged. The
+    band above it, from 2 kHz on, is filled up to half of the output's sample
+    rate, and up to 24 kHz at most. A recording with content up to there stays
+    unchanged, which is reported. The bandwidth of a pipe is estimated from the
+    spectrum so far, or given by --bandwidth.
 
     audiotool super-resolve telephone.wav -o full.wav
     audiotool super-resolve telephone.wav -o wide.wav --rate 16000

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 import audiotool
 from audiotool.cli.app import app
-from audiotool.errors import CheckpointError, StreamError
+from audiotool.errors import CheckpointError, InputError, StreamError
 from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeXtConfig
 
 
@@ -163,6 +163,66 @@ def test_a_bandwidth_that_is_given_is_not_measured(tmp_path: Path, monkeypatch: 
     assert piped.exit_code == 0, piped.output
     Path("piped.wav").write_bytes(piped.stdout_bytes)
     assert power_above(audiotool.read("piped.wav")[0][0], 16000, 4300) > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("given", "rate", "content", "expected"),
+    [
+        (30000, 48000, 16000, "of which 48000 Hz hold 24.0: there is nothing to extend"),
+        (5000, 8000, 8000, "is given a bandwidth of 5.0 kHz, of which 8000 Hz hold 4.0"),
+        (600, 8000, 8000, "is given a bandwidth of 0.6 kHz: nothing comes between that and 2.0 kHz"),
+        (3500, 8000, 8000, None),
+    ],
+)
+def test_a_bandwidth_that_does_not_fit_is_reported(
+    given: int, rate: int, content: int, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_noise("in.wav", rate, content, 0.2)
+    done = bundled("in.wav", "-o", "out.wav", "--bandwidth", str(given))
+    assert done.exit_code == 0, done.output
+    if expected is None:
+        assert "is given" not in done.stderr
+    else:
+        assert expected in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--rate", "96000"), ("--rate", "96000", "--bandwidth", "3500")])
+def test_an_output_beyond_the_model_is_reported(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_noise("in.wav", 8000, 8000, 0.2)
+    done = bundled("in.wav", "-o", "out.wav", *words)
+    assert "kHz: nothing comes above 24.0 kHz, where the model ends" in done.stderr
+    y, rate = audiotool.read("out.wav")
+    assert power_above(y[0], rate, 4500) > 1e-6
+    assert power_above(y[0], rate, 25000) < 1e-9
+
+
+def test_every_channel_is_extended_from_its_own_bandwidth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A telephone's channel beside a studio's: one gets a band, the other stays as it is."""
+    monkeypatch.chdir(tmp_path)
+    tracks = [write_noise("a.wav", 48000, content) for content in (8000, 48000)]
+    audiotool.write("in.wav", np.stack(tracks), 48000, "FLOAT")
+    for engine in ("onnx", "torch"):
+        done = bundled("in.wav", "-o", "out.wav", "--overwrite", "--engine", engine, "--report", "r.json")
+        assert done.exit_code == 0, done.output
+        assert "holds sound up to 24.0 kHz in one channel, 4." in done.stderr
+        assert json.loads(Path("r.json").read_text())["files"][0]["bandwidth_hz"] == 24000
+        narrow, full = audiotool.read("out.wav")[0]
+        np.testing.assert_allclose(full, tracks[1], atol=1e-6)
+        assert power_above(narrow, 48000, 4300) > 1e-5
+        assert power_above(narrow - tracks[0], 48000, 3700) > 0.999
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_samples_far_beyond_full_scale(engine: str, tmp_path: Path) -> None:
+    x = np.float32(1e30) * np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    with np.errstate(all="raise"), pytest.raises(InputError, match="far beyond full scale"):
+        audiotool.load("super-resolve", engine=engine)(x, 16000)
 
 
 def test_a_pipe_follows_where_the_content_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,18 @@ from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
 HOP = 4
 
 
+def test_a_graph_with_one_bandwidth_takes_the_widest_channels() -> None:
+    """Graphs made before each row had its own."""
+    engine = audiotool.load("super-resolve", engine="onnx").engine
+    assert isinstance(engine, OnnxEngine)
+    first, *others = engine.card.states
+    assert (first.name, first.shape) == ("bandwidth_hz", ("batch", 1, 1))
+    bandwidths = {"bandwidth_hz": np.array([[[4000.0]], [[8000.0]]], np.float32)}
+    np.testing.assert_array_equal(engine._begin(2, bandwidths)[0].ravel(), [4000, 8000])
+    engine.card = engine.card._replace(states=(first._replace(shape=(1, 1, 1)), *others))
+    np.testing.assert_array_equal(engine._begin(2, bandwidths)[0].ravel(), [8000])
+
+
 def graph(**changes: object) -> onnx.ModelProto:
     """A model that answers with the input of a hop before: output = what it held, then the rest."""
     nodes = [
