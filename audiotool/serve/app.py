@@ -387,7 +387,7 @@ class Server:
                 BAD_DATA, 'there are {"type": "end"} and {"type": "settings", mix, max_attenuation}'
             )
         try:
-            call.stream.settings = settings_of(fields, call.stream.settings)
+            self.service.change(call, settings_of(fields, call.settings))
         except AudiotoolError as error:
             raise Refused(BAD_DATA, error) from error
         return False

@@ -5,6 +5,7 @@
     event loop   bytes for each client <── bounded queue <────────────────────────────┘
 
 If a client does not read, its queues fill up, and the server reads nothing more from it: memory is bounded.
+Settings wait in the queue among the bytes, and so do not reach the bytes that were sent before them.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ class Call:
         stream: the stream in the service's batch.
         raw: encoding, sample rate and channels of the client's bytes.
         answer: encoding, sample rate and channels of the bytes for the client.
+        settings: the latest that the client has asked for. Bytes that came before them may still wait.
     Attributes:
         samples_in, samples_out: number of samples so far, of each channel.
         limited: number of output samples limited to full scale.
@@ -87,12 +89,13 @@ class Call:
     stream: SharedStream
     raw: Raw
     answer: Raw
+    settings: Settings
     samples_in: int = 0
     samples_out: int = 0
     limited: int = 0
     failure: str | None = None
     stopped: bool = False
-    _inbound: deque[bytes] = field(default_factory=deque)
+    _inbound: deque[bytes | Settings] = field(default_factory=deque)
     _outbound: deque[bytes] = field(default_factory=deque)
     _incomplete: bytes = b""
     _waiting: int = 0
@@ -162,13 +165,21 @@ class Call:
         self._changed.clear()
         await self._changed.wait()
 
-    def _take(self) -> bytes:
-        """Remove and return the bytes of one round, whole samples alone."""
+    def _take(self) -> tuple[Settings | None, bytes]:
+        """Remove and return the input of one round: settings if they come first, and the bytes up to the next
+        settings, whole samples alone."""
         assert self.raw.sample_rate is not None
+        settings = None
         most = int(ROUND_SECONDS * self.raw.sample_rate) * self.raw.frame_bytes
         parts, size = [self._incomplete], len(self._incomplete)
         while self._inbound and size < most:
             part = self._inbound.popleft()
+            if isinstance(part, Settings):
+                if len(parts) > 1:
+                    self._inbound.appendleft(part)
+                    break
+                settings = part
+                continue
             if size + len(part) > most:
                 part, later = part[: most - size], part[most - size :]
                 self._inbound.appendleft(later)
@@ -178,7 +189,7 @@ class Call:
         data = b"".join(parts)
         whole = len(data) // self.raw.frame_bytes * self.raw.frame_bytes
         self._incomplete = data[whole:]
-        return data[:whole]
+        return settings, data[:whole]
 
 
 class Service:
@@ -249,6 +260,16 @@ class Service:
             call._waiting += len(data)
             self._wake.set()
 
+    def change(self, call: Call, settings: Settings) -> None:
+        """Queue settings of a client: they count for the bytes after them."""
+        if call._ending:
+            return
+        if call._inbound and isinstance(call._inbound[-1], Settings):
+            call._inbound.pop()  # with no bytes between them only the later ones count
+        call._inbound.append(settings)
+        call.settings = settings
+        self._wake.set()
+
     def end(self, call: Call) -> None:
         """End a stream's input. The rest is processed, and then `Call.next` returns None."""
         call._ending = True
@@ -283,7 +304,8 @@ class Service:
                 raise StreamError(message) from error
             raise FullError(f"all {self.capacity} places are taken: try again later") from error
         session = stream.session
-        return Call(stream, raw, Raw(raw.encoding, session.output_rate, session.output_channels))
+        answer = Raw(raw.encoding, session.output_rate, session.output_channels)
+        return Call(stream, raw, answer, session.settings)
 
     async def _run(self) -> None:
         """Run rounds until cancelled. A round processes all streams that have work, together."""
@@ -294,7 +316,7 @@ class Service:
             calls = [call for call in self.calls if call._has_work]
             if not calls:
                 continue
-            work = [(call, call._take(), call._ending and not call._inbound) for call in calls]
+            work = [(call, *call._take(), call._ending and not call._inbound) for call in calls]
             began = time.perf_counter()
             answers = await self._in_thread(lambda work=work: self._round(work))  # type: ignore[misc]
             elapsed = time.perf_counter() - began
@@ -310,16 +332,18 @@ class Service:
                     self._wake.set()
                 call._changed.set()
 
-    def _round(self, work: list[tuple[Call, bytes, bool]]) -> list[bytes]:
+    def _round(self, work: list[tuple[Call, Settings | None, bytes, bool]]) -> list[bytes]:
         """Push input, step, and pull output, in the one thread that uses the streams.
 
         Args:
-            work: (stream, its new bytes, whether they are its last) of each stream.
+            work: (stream, its new settings, its new bytes, whether they are its last) of each stream.
         Returns:
             The output of each stream in bytes.
         """
-        for call, data, _ in work:
+        for call, settings, data, _ in work:
             with self._failing(call):
+                if settings is not None:
+                    call.stream.settings = settings
                 block = call.raw.decode(data).T
                 call.stream.push(block)
                 call.samples_in += block.shape[1]
@@ -330,11 +354,11 @@ class Service:
                 pass
         except Exception as error:  # a fault of audiotool ends these streams, not the server
             log.exception("a round failed")
-            for call, _, _ in work:
+            for call, *_ in work:
                 if call.failure is None:
                     call.failure = f"internal error: {type(error).__name__}"
         answers = []
-        for call, _, ends in work:
+        for call, *_, ends in work:
             answer = b""
             if call.failure is not None:
                 answers.append(answer)

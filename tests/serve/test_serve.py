@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import socket
@@ -124,6 +125,27 @@ def test_settings_change_while_it_goes_on(server: Running) -> None:
         while isinstance(message := stream.recv(PATIENCE), bytes):
             answer += message
     np.testing.assert_array_equal(np.frombuffer(answer, "<i2"), x[:, 0])
+
+
+def test_settings_count_from_where_they_were_sent(server: Running) -> None:
+    """However much audio still waits when they come."""
+    x = pcm(1.5)[:, 0]
+    pieces = ((0.5, x[:9000]), (0.25, x[9000:9001]), (1.0, x[:0]), (0.0, x[9001:]))
+    with server.stream() as stream:
+        stream.recv(PATIENCE)
+        for mix, piece in pieces:
+            stream.send(json.dumps({"type": "settings", "mix": mix}))
+            stream.send(piece.tobytes())
+        stream.send(json.dumps({"type": "end"}))
+        answer = b""
+        while isinstance(message := stream.recv(PATIENCE), bytes):
+            answer += message
+    live, expected = audiotool.load("denoise-tiny-16k").live(16000), list[Any]()
+    for mix, piece in pieces:
+        live.settings = dataclasses.replace(live.settings, mix=mix)
+        expected.append(live.feed(piece))
+    expected.append(live.flush())
+    assert np.abs(np.frombuffer(answer, "<i2").astype(int) - np.concatenate(expected)).max() <= 1
 
 
 def refusal(stream: ClientConnection) -> tuple[int, str]:
