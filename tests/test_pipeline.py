@@ -111,6 +111,19 @@ def test_live_stream(pipeline: audiotool.Pipeline) -> None:
         live.flush()
 
 
+def test_a_block_that_is_refused_leaves_the_tail_as_it_was(pipeline: audiotool.Pipeline) -> None:
+    x = speech_like(0.2, 16000, 2)
+    live, alone = pipeline.live(16000, 2), pipeline.live(16000, 2)
+    expected = [alone.feed(x), alone.flush()]
+    found = [live.feed(x)]
+    with pytest.raises(StreamError):
+        live.feed(np.zeros(160, np.int16))
+    found.append(live.flush())
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
 def test_files_and_arrays_get_the_exact_level(tiny_utterance_checkpoint: Path, tmp_path: Path) -> None:
     """A model of whole-utterance level gives what its own forward gives, in chunks too."""
     x = speech_like(1.0, 16000) * np.linspace(0.05, 1, 16000, dtype=np.float32)

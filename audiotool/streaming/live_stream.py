@@ -60,8 +60,10 @@ class LiveStream:
             InputError: wrong shape or type, NaN or infinite samples.
             StreamError: the stream has ended, or the channels changed.
         """
-        self._like = like = UserArray(block)
-        return like.restore(self._session.feed(like.block).stems)
+        like = UserArray(block)
+        output = self._session.feed(like.block)
+        self._like = like  # not before: a block that is refused does not change the tail's kind
+        return like.restore(output.stems)
 
     def flush(self) -> Array:
         """End the stream and return its tail in the kind that was fed. Output and input are then equally
