@@ -47,7 +47,7 @@ class UserArray(Generic[ArrayT]):
                 f"a waveform is (channels, time), and {values.shape} would be {values.shape[0]} channels:"
                 " transpose it"
             )
-        if not np.issubdtype(values.dtype, np.floating) and values.dtype != np.int16:
+        if not np.issubdtype(values.dtype, np.floating) and not _is_int16(values.dtype):
             raise InputError(
                 f"a waveform is floating point or int16, got {values.dtype}: divide other integers by their"
                 " full scale"
@@ -56,7 +56,7 @@ class UserArray(Generic[ArrayT]):
         self.flat = values.ndim == 1
         self.dtype = values.dtype
         self.block: NDArray[np.float32] = np.atleast_2d(values).astype(np.float32)
-        if self.dtype == np.int16:
+        if _is_int16(self.dtype):
             self.block /= INT16_SCALE
             return
         finite = np.isfinite(self.block)
@@ -76,9 +76,14 @@ class UserArray(Generic[ArrayT]):
             raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
         values: Any = stems[:, 0] if self.flat else stems
         values = values[0] if len(stems) == 1 else values
-        if self.dtype == np.int16:
+        if _is_int16(self.dtype):
             values = np.rint(values * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
         return as_kind_of(self.waveform, values)
+
+
+def _is_int16(dtype: np.dtype[Any]) -> bool:
+    """Return whether samples are int16, of either byte order."""
+    return np.issubdtype(dtype, np.int16)
 
 
 def as_kind_of(array: ArrayT, values: NDArray[Any]) -> ArrayT:

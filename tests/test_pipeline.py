@@ -57,6 +57,19 @@ def test_half_precision_comes_back(pipeline: audiotool.Pipeline, dtype: torch.dt
     torch.testing.assert_close(pipeline(x, 16000), pipeline(x.float(), 16000).to(dtype))
 
 
+@pytest.mark.parametrize("dtype", [">i2", ">f4"])
+def test_samples_of_either_byte_order_come_back(pipeline: audiotool.Pipeline, dtype: str) -> None:
+    scale = 2**15 if dtype == ">i2" else 1.0
+    x = speech_like(0.2, 16000)[0] * scale
+    swapped, own = x.astype(dtype), x.astype(np.dtype(dtype).newbyteorder("="))
+    live, other = pipeline.live(16000), pipeline.live(16000)
+    found = (pipeline(swapped, 16000), live.feed(swapped), live.flush())
+    expected = (pipeline(own, 16000), other.feed(own), other.flush())
+    for y, same in zip(found, expected, strict=True):
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, same)
+
+
 @pytest.mark.parametrize("rate", [np.int64(16000), np.float32(16000), 16000.0])
 def test_rates_of_any_numeric_type(pipeline: audiotool.Pipeline, rate: Any) -> None:
     x = speech_like(0.1, 16000)
