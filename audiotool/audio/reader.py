@@ -333,8 +333,8 @@ class AudioReader:
         names = self._piped.lost() if self._piped is not None else ()
         if names:
             self.warnings.append(
-                f"tags and chunks behind the samples of a stream are not kept: {', '.join(names)}; name the"
-                " file itself to keep them"
+                f"tags and chunks behind the samples of a stream are not kept: {', '.join(names)}; those of"
+                " a file that is given by its name are"
             )
 
     def _warn_incomplete(self, declared: int | None, actual: int, is_damaged: bool = False) -> None:

@@ -40,6 +40,7 @@ from audiotool.serve.requests import (
     STREAM_KEYS,
     check_keys,
     check_rate,
+    header_text,
     is_admitted,
     is_of_known_host,
     is_of_this_page,
@@ -66,6 +67,9 @@ from audiotool.version import __version__
 
 RETRY_SECONDS = 10
 """Time after which a file that finds no place may come again: that of a file of 600 s."""
+
+WARNINGS = "Audiotool-Warnings"
+"""Header of an answer to a file: what the reader warns of, such as a truncated recording."""
 
 PAGES = {
     "/": ("page.html", "text/html"),
@@ -225,9 +229,11 @@ class Server:
             entry.end = CLIENT_LEFT
             return _error(400, CLIENT_LEFT)  # the answer reaches nobody
         entry.came(done.sample_rate, done.channels, done.frames)
-        entry.end = "processed"
+        warned = "; ".join(done.warnings)
+        entry.end = f"processed, {warned}" if warned else "processed"
         self.service.counters.files += 1
-        return Response(done.wav, media_type="audio/wav")
+        headers = {WARNINGS: header_text(warned)} if warned else {}
+        return Response(done.wav, media_type="audio/wav", headers=headers)
 
     async def _body(self, request: Request) -> bytes:
         """Return a request's body.

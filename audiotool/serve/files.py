@@ -35,12 +35,14 @@ class Processed(NamedTuple):
     Args:
         wav: the WAV file.
         sample_rate, channels, frames: of the recording that came; `frames` is samples of each channel.
+        warnings: remarks on the recording that came, for the client.
     """
 
     wav: bytes
     sample_rate: int
     channels: int
     frames: int
+    warnings: tuple[str, ...] = ()
 
 
 class Files:
@@ -111,4 +113,6 @@ class Files:
         wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])
         with PipeWriter(wanted, stdout=memory) as writer:
             writer.write(cleaned.T)
-        return Processed(memory.getvalue(), info.sample_rate, info.channels, frames)
+        return Processed(
+            memory.getvalue(), info.sample_rate, info.channels, frames, tuple(reader.warnings)
+        )

@@ -1,4 +1,5 @@
-"""Requests of clients: check the parameters of a query, the rate, the token, the origin and the host."""
+"""Requests of clients: check the parameters of a query, the rate, the token, the origin and the host; texts for
+frames and headers of answers."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from audiotool.audio.raw import Raw
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.streaming.session import Settings
+from audiotool.text import one_line
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 192000
 MOST_CHANNELS = 8
@@ -145,6 +147,11 @@ def is_of_known_host(host: str | None, names: Collection[str]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def header_text(text: str) -> str:
+    """Return a text for the value of a header: one line of at most 1000 characters, ASCII alone."""
+    return one_line(text).encode("ascii", "backslashreplace").decode()[:1000]
 
 
 def reason(error: AudiotoolError | str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import socket
 import subprocess
 import sys
@@ -69,13 +70,18 @@ class Running:
         return connect(f"ws://127.0.0.1:{self.port}/v1/stream{query}", open_timeout=PATIENCE, **options)
 
     def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
-        import http.client
+        answer, content = self.answer(method, path, body, **headers)
+        return answer.status, content
 
+    def answer(
+        self, method: str, path: str, body: bytes = b"", **headers: str
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        """Status and headers of an answer, and its content."""
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(client):
             client.request(method, path, body or None, headers)
             answer = client.getresponse()
-            return answer.status, answer.read()
+            return answer, answer.read()
 
 
 @contextlib.contextmanager

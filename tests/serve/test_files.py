@@ -61,6 +61,23 @@ def test_a_file(server: Running, form: str, subtype: str) -> None:
     np.testing.assert_allclose(found.T, expected, atol=1e-4)
 
 
+def test_what_is_wrong_with_a_recording_is_told(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = io.BytesIO()
+    soundfile.write(memory, speech_like(0.5, 16000).T, 16000, format="WAV")
+    whole = memory.getvalue()
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    for body, warning in ((whole, None), (whole[:-4000], "is truncated"), (2 * whole, "another WAV")):
+        told = server.answer("POST", "/v1/denoise", body)[0].getheader("Audiotool-Warnings")
+        if warning is None:
+            assert told is None
+        else:
+            assert told is not None
+            assert warning in told
+            assert f"processed, {told}" in caplog.messages[-1]
+
+
 def test_invalid_files(server: Running) -> None:
     for body, status in ((b"", 400), (b"no audio at all", 400), (b"RIFF\0\0\0\0WAVE", 400)):
         found, answer = server.request("POST", "/v1/denoise", body)

@@ -1,11 +1,11 @@
-"""Parameters of requests: which sample rates a stream may have."""
+"""Parameters of requests: which sample rates a stream may have; texts for headers of answers."""
 
 from __future__ import annotations
 
 import pytest
 
 from audiotool.errors import InputError
-from audiotool.serve.requests import check_rate
+from audiotool.serve.requests import check_rate, header_text
 
 COMMON = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 37800, 44100, 48000, 88200, 96000, 176400, 192000)
 
@@ -25,3 +25,8 @@ def test_a_rate_without_a_small_ratio_is_told_the_nearest_with_one(
 ) -> None:
     with pytest.raises(InputError, match=f"the model's {model_rate} Hz: take {near} Hz"):
         check_rate(rate, model_rate)
+
+
+def test_a_text_for_a_header_breaks_none() -> None:
+    assert header_text("cut:\r\nSet-Cookie: a\x1b[1m\0 é") == "cut: Set-Cookie: a\\x1b[1m\\x00 \\xe9"
+    assert len(header_text(10_000 * "é")) == 1000
