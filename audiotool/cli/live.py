@@ -16,7 +16,7 @@ from audiotool.cli.causal import causal
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
-from audiotool.errors import CheckpointError, PlanError
+from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.stdio import silent_libraries
 from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
 from audiotool.text import printable
@@ -150,6 +150,7 @@ def live(
     form = _form(backend, source, sink, pipeline, rate, block)
     stream = causal(pipeline.at(form.sample_rate)).live(form.sample_rate)
     devices = _measured(backend, form) if measure else None
+    interrupt: BaseException | None = None
     with _recording(record, form.sample_rate) as recorder:
         loop = LiveLoop(backend, form, stream, recorder, devices)
         try:
@@ -162,13 +163,21 @@ def live(
                     f" {stream.latency_seconds * 1000:.0f} of them the model's"
                 )
             _watch(loop, seconds, quiet)
+        except (KeyboardInterrupt, SystemExit) as signalled:
+            interrupt = signalled  # how most streams end: they have a document, too
         finally:
             loop.stop()
             if not quiet:
                 say(_summary(loop, form))
     if as_json:
-        places = {} if record is None else {"recordings": list(map(str, record))}
-        write_document("live", **_facts(loop, form, source, sink), **places)
+        facts = {**_facts(loop, form, source, sink), "interrupted": interrupt is not None}
+        if record is not None and recorder is not None and recorder.begun:
+            facts |= {"recordings": list(map(str, record)), "recordings_lost": recorder.lost}
+        # A closed terminal cannot be written to. The exit code is that of the interrupt.
+        with contextlib.suppress(*[] if interrupt is None else [InputError]):
+            write_document("live", **facts)
+    if interrupt is not None:
+        raise interrupt
 
 
 def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: Any) -> Pipeline:
@@ -228,7 +237,12 @@ def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[R
 
 
 def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
-    """Run the meter and the keys until q is pressed, the time is over, or an error is raised."""
+    """Run the meter and the keys until q is pressed or the time is over.
+
+    Raises:
+        DeviceError: the devices have stopped, or the time was over before any sample had come.
+        AudiotoolError: the model or a recording failed.
+    """
     end = math.inf if seconds is None else time.monotonic() + seconds
     reported, reported_at = 0.0, time.monotonic()
     with keys() as wait, _meter(quiet) as draw:
@@ -250,6 +264,7 @@ def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
             if gaps > reported and not quiet and time.monotonic() - reported_at >= WARNING_SECONDS:
                 say(f"{_gaps(loop)}: try a larger --block, or --model denoise-tiny-16k")
                 reported, reported_at = gaps, time.monotonic()
+    loop.check_begun()
 
 
 @contextlib.contextmanager
@@ -306,6 +321,7 @@ def _facts(loop: LiveLoop, form: Form, source: Device, sink: Device) -> dict[str
         "seconds": round(loop.callbacks * form.block / form.sample_rate, 3),
         "underruns": loop.underruns,
         "overruns": loop.overruns,
+        "lost_seconds": round(loop.lost_seconds, 3),
         "reopened": loop.reopened,
     }
 

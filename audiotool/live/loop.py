@@ -152,6 +152,15 @@ class LiveLoop:
             raise self._stopped()
         self._reopen()
 
+    def check_begun(self) -> None:
+        """Check that samples have come.
+
+        Raises:
+            DeviceError: none have.
+        """
+        if not self.callbacks:
+            raise self._stopped()
+
     def _reopen(self) -> None:
         """Open the stopped devices again, with buffers of twice the length.
 

@@ -25,6 +25,7 @@ class Recorder:
         source, target: paths of the recordings of input and output. Both are aligned and equally long.
         sample_rate: Hz.
     Attributes:
+        begun: whether samples have come.
         lost: number of blocks that are silence because the disk was too slow.
     Raises:
         PlanError: one of the paths exists, or both are the same.
@@ -33,6 +34,7 @@ class Recorder:
 
     def __init__(self, source: Path, target: Path, sample_rate: int) -> None:
         check_places(source, target)
+        self.begun = False
         self.lost = 0
         self._error: AudiotoolError | None = None
         self._blocks: queue.Queue[tuple[int, int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
@@ -54,6 +56,7 @@ class Recorder:
             which: 0 is the input, 1 the output.
             samples: (time,).
         """
+        self.begun = True
         try:
             self._blocks.put_nowait((which, self._missing[which], samples))
             self._missing[which] = 0
@@ -71,7 +74,7 @@ class Recorder:
             raise self._error
 
     def commit(self) -> None:
-        """Write all queued blocks and give both files their names.
+        """Write all queued blocks and give both files their names; without samples nothing is left behind.
 
         Raises:
             InputError: a file could not be written.
@@ -80,6 +83,8 @@ class Recorder:
         self._thread.join()
         try:
             self.check()
+            if not self.begun:
+                return
             for writer, missing in zip(self._writers, self._missing, strict=True):
                 _write_silence(writer, missing)
                 writer.prepare()

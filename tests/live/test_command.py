@@ -138,6 +138,47 @@ def test_devices_and_how_it_went_for_scripts(monkeypatch: pytest.MonkeyPatch) ->
     ended = json.loads(output)
     assert (ended["sample_rate"], ended["block"]) == (RATE, 256)
     assert ended["seconds"] == round(19 * BLOCK / RATE, 3)
+    assert (ended["lost_seconds"], ended["interrupted"]) == (0, False)
+    assert "recordings" not in ended
+
+
+@pytest.mark.parametrize(("ending", "exit_code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
+def test_a_signal_ends_with_a_document(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ending: BaseException, exit_code: int
+) -> None:
+    def wait(clock: Clock, seconds: float) -> str:
+        if clock.monotonic() > 0.35:
+            raise ending
+        return waited(clock, seconds)
+
+    waited = Clock._wait
+    monkeypatch.setattr(Clock, "_wait", wait)
+    monkeypatch.setattr(LiveLoop, "lost_seconds", 1.25)
+    places = [tmp_path / "in.wav", tmp_path / "out.wav"]
+    words = ("--model", "denoise-tiny-16k", "--quiet", "--json", "--record", *places)
+    code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == exit_code
+    ended, _ = json.JSONDecoder().raw_decode(output)
+    assert (ended["interrupted"], ended["seconds"], ended["lost_seconds"]) == (True, 0.4, 1.25)
+    assert (ended["recordings"], ended["recordings_lost"]) == (list(map(str, places)), 0)
+    for place in places:
+        assert soundfile.info(str(place)).frames == 0.4 * RATE
+
+
+def test_devices_that_give_nothing_leave_no_recordings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They do not open, or they open and never call back."""
+    words = ("--model", "denoise-tiny-16k", "--seconds", 0.5, "--json", "--record")
+    code, output = run(monkeypatch, FakeBackend(dies=[0]), *words, tmp_path / "in.wav", tmp_path / "out.wav")
+    assert code == 2
+    assert "cannot be opened" in output
+    monkeypatch.setattr(FakeStream, "call", lambda stream: None)
+    code, output = run(monkeypatch, FakeBackend(), *words, tmp_path / "in.wav", tmp_path / "out.wav")
+    assert code == 2
+    assert "the sound device gives no samples" in " ".join(output.split())
+    assert "{" not in output
+    assert not list(tmp_path.iterdir())
 
 
 def test_portaudio_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
