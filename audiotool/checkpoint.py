@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import numbers
 import os
 import re
 import threading
@@ -30,7 +31,7 @@ from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
 from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_json
-from audiotool.errors import CheckpointError, DependencyError, DeviceError, UnknownCheckpoint
+from audiotool.errors import CheckpointError, DependencyError, DeviceError, StreamError, UnknownCheckpoint
 from audiotool.extras import require
 from audiotool.paths import in_utf8
 from audiotool.version import __version__
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 FULL_BAND_HZ = 24000
 """Sample rate in Hz above which a task may have another default checkpoint."""
+
+MOST_THREADS = 1024
+"""Greatest number of threads of one step."""
 
 MANIFEST = "SHA256SUMS"
 
@@ -216,14 +220,21 @@ def open_engine(
     Args:
         device: "auto" is the CPU for a graph, else CUDA if it is available.
         engine: "auto" uses the graph beside the checkpoint if it exists and the device is a CPU.
-        threads: threads of one step; None is the engine's default. PyTorch has one number for a process.
+        threads: threads of one step, from 1; None is the engine's default. PyTorch has one number for a
+            process.
     Raises:
+        StreamError: `threads` is no whole number, or out of range.
         CheckpointError: the checkpoint cannot be used, or has no graph.
         DeviceError: the device does not exist, or graphs do not run on it.
         DependencyError: the engine is not installed.
     """
     if engine not in ("auto", "onnx", "torch"):
         raise CheckpointError(f"no engine is called '{engine}': auto, onnx or torch")
+    if threads is not None:
+        is_whole = isinstance(threads, numbers.Integral) and not isinstance(threads, bool)
+        if not is_whole or not 1 <= threads <= MOST_THREADS:
+            raise StreamError(f"threads is a whole number from 1 to {MOST_THREADS}, got {threads!r}")
+        threads = int(threads)
     graph, on_cpu = graph_of(path), device in ("auto", "cpu")
     if engine == "onnx":
         if graph is None:

@@ -57,6 +57,13 @@ def test_half_precision_comes_back(pipeline: audiotool.Pipeline, dtype: torch.dt
     torch.testing.assert_close(pipeline(x, 16000), pipeline(x.float(), 16000).to(dtype))
 
 
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 10**6])
+def test_a_number_of_threads_that_is_none_is_refused(engine: Any, threads: Any) -> None:
+    with pytest.raises(StreamError, match="threads is a whole number from 1 to 1024, got"):
+        audiotool.load("denoise-tiny-16k", engine=engine, threads=threads)
+
+
 @pytest.mark.parametrize("dtype", [">i2", ">f4"])
 def test_samples_of_either_byte_order_come_back(pipeline: audiotool.Pipeline, dtype: str) -> None:
     scale = 2**15 if dtype == ">i2" else 1.0

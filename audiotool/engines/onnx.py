@@ -93,7 +93,7 @@ class OnnxEngine(Engine):
             from audiotool.dsp.mel import mel_config
 
             self.mel = mel_config(card.mel)
-        self._graph, self._source, self._threads = graph, source, threads or 1
+        self._graph, self._source, self._threads = graph, source, 1 if threads is None else threads
         self._start = [state.values() for state in card.states]
         self._inputs = [state.name for state in card.states]
         self._outputs = ["output", *(f"next_{name}" for name in self._inputs)]

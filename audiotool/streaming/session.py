@@ -41,7 +41,7 @@ class Settings:
         mix: 1 is the model's output alone, 0 the input alone, aligned.
         max_attenuation_db: greatest attenuation A in dB: the output is e + 10^(-A/20) (input - e), e the
             model's output.
-        output_rate: Hz of the output; None keeps the input's.
+        output_rate: Hz of the output, a whole number; None keeps the input's.
         bandwidth_hz: bandwidth of the input in Hz, for models that extend it; if None, that of files and
             arrays is measured, and in live streams the model estimates it.
         upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
@@ -51,6 +51,8 @@ class Settings:
             declares `warm_up_seconds`. Live streams and pipes never do.
         widens: the output may have a wider band than the input. Its rate is at least the model's, and the
             frequencies that the input has are kept as they are.
+    Raises:
+        StreamError: a value is of another type, or out of range.
     """
 
     chunk_seconds: float | None = None
@@ -66,10 +68,19 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("chunk_seconds", "mix", "max_attenuation_db", "output_rate", "bandwidth_hz"):
             value = getattr(self, name)
-            if value is not None and not (isinstance(value, numbers.Real) and math.isfinite(value)):
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+            if value is not None and not (is_number and math.isfinite(value)):
                 raise StreamError(f"{name} is a number, got {value!r}")
+        for name in ("upper_band", "follow_removal", "warm_up", "widens"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise StreamError(f"{name} is True or False, got {value!r}")
         if not 0.0 <= self.mix <= 1.0:
             raise StreamError(f"mix is from 0 (input) to 1 (output), got {self.mix}")
+        if (rate := self.output_rate) is not None:
+            if rate < 1 or rate != int(rate):
+                raise StreamError(f"output_rate is in Hz, a whole number above 0, got {rate!r}")
+            object.__setattr__(self, "output_rate", int(rate))  # 8000.0 is one, too
         if self.bandwidth_hz is not None and not self.bandwidth_hz > 0:
             raise StreamError(f"a bandwidth is in Hz and above 0, got {self.bandwidth_hz}")
         if self.max_attenuation_db is not None and not self.max_attenuation_db >= 0.0:

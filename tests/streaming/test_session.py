@@ -233,11 +233,23 @@ def test_level_meter_equals_the_whole() -> None:
         ({"chunk_seconds": "1"}, "chunk_seconds is a number, got '1'"),
         ({"mix": float("nan")}, "mix is a number, got nan"),
         ({"output_rate": "48000"}, "output_rate is a number"),
+        ({"output_rate": True}, "output_rate is a number, got True"),
+        ({"output_rate": 0}, "output_rate is in Hz, a whole number above 0, got 0"),
+        ({"output_rate": -8000}, "above 0, got -8000"),
+        ({"output_rate": 11025.5}, "a whole number above 0, got 11025.5"),
+        ({"warm_up": "no"}, "warm_up is True or False, got 'no'"),
+        ({"upper_band": None}, "upper_band is True or False"),
     ],
 )
 def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(StreamError, match=message):
         Settings(**values)
+
+
+def test_a_whole_output_rate_of_any_type_is_taken() -> None:
+    for rate in (8000, 8000.0, np.int64(8000), np.float32(8000)):
+        stems, _ = run(Session(model(), 16000, 1, Settings(output_rate=rate)), speech_like(0.2, 16000))  # type: ignore[arg-type]
+        assert stems.shape[-1] == 1600
 
 
 def test_vocoders_are_refused() -> None:
