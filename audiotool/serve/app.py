@@ -29,7 +29,7 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from audiotool.errors import AudiotoolError, InputError, StreamError
@@ -163,6 +163,7 @@ class Server:
                 Route("/metrics", self._metrics),
                 Route(f"/v1/{task}", self._file, methods=["POST"]),
                 WebSocketRoute("/v1/stream", self._stream),
+                WebSocketRoute("/{path:path}", self._misdirected_stream),
             ],
         )
 
@@ -174,9 +175,16 @@ class Server:
     async def _misdirected(self, request: Request, error: Exception) -> Response:
         """Answer a request for another address, or with another method, with the right ones."""
         assert isinstance(error, HTTPException)
+        return _error(error.status_code, f"{error.detail}: {self._addresses}", error.headers)
+
+    async def _misdirected_stream(self, socket: WebSocket) -> None:
+        """Answer a WebSocket to another address as a request, before it is open."""
+        await socket.send_denial_response(_error(404, f"Not Found: {self._addresses}"))
+
+    @property
+    def _addresses(self) -> str:
         task = self.service.pipeline.task
-        there = f"POST /v1/{task}, WebSocket /v1/stream, GET /health, /metrics and /"
-        return _error(error.status_code, f"{error.detail}: this server has {there}", error.headers)
+        return f"this server has POST /v1/{task}, WebSocket /v1/stream, GET /health, /metrics and /"
 
     async def _health(self, request: Request) -> Response:
         service = self.service
@@ -273,7 +281,9 @@ class Server:
                     await self._converse(socket, call)
                     entry.end = call.end
                 except (WebSocketDisconnect, RuntimeError, OSError):
-                    entry.end = CLIENT_LEFT  # starlette raises RuntimeError for a message after that
+                    # starlette raises RuntimeError for a message after that
+                    await _check_length(socket)
+                    entry.end = CLIENT_LEFT
                 finally:
                     entry.came(call.raw.sample_rate or 1, call.raw.channels, call.samples_in)
         except Refused as refused:
@@ -333,8 +343,9 @@ class Server:
                 # The closing frame ends the receiving, too, with an error of its own.
                 if sending in done and sending.exception() is None:
                     return
-                for task in done:
-                    task.result()
+                for task in tasks:  # the receiving first, which knows more of a connection that is gone
+                    if task in done:
+                        task.result()
         finally:
             for task in tasks:
                 task.cancel()
@@ -366,8 +377,7 @@ class Server:
             message = await socket.receive()
             since.receiving = None
             if message["type"] == "websocket.disconnect":
-                if message.get("code") == TOO_LONG:  # uvicorn has closed the stream
-                    raise Refused(TOO_LONG, "a frame is too long")
+                _check_code(message)
                 raise WebSocketDisconnect(message.get("code", GOING_AWAY))
             if message.get("bytes") is not None:
                 self.service.feed(call, message["bytes"])
@@ -443,6 +453,28 @@ class _KnownHosts:
         else:
             refusal = _error(421, "this server is not known by that name: start it with --allow-host NAME")
             await refusal(scope, receive, send)
+
+
+def _check_code(disconnect: Message) -> None:
+    """Check that it is not uvicorn that has closed a stream.
+
+    Raises:
+        Refused: it is, because of a frame that was too long.
+    """
+    if disconnect.get("code") == TOO_LONG:
+        raise Refused(TOO_LONG, "a frame is too long")
+
+
+async def _check_length(socket: WebSocket) -> None:
+    """Check, where a message could not be sent, that no frame was too long.
+
+    Raises:
+        Refused: one was. Its disconnect lies behind the messages that nobody has received.
+    """
+    with contextlib.suppress(RuntimeError, asyncio.TimeoutError):  # it has been received, or is not there
+        while (message := await asyncio.wait_for(socket.receive(), 1.0))["type"] != "websocket.disconnect":
+            pass
+        _check_code(message)
 
 
 async def _close(socket: WebSocket, code: int, message: str) -> None:

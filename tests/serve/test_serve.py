@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import functools
@@ -215,6 +216,29 @@ def test_a_message_that_is_too_long_is_refused_by_its_header(server: Running) ->
     assert server.request("GET", "/health")[0] == 200
 
 
+def test_a_message_that_is_too_long_before_the_hello_is_counted_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def late(service: Service, *wanted: Any) -> Call:
+        while not closed.is_set():
+            await asyncio.sleep(0.01)
+        return await begun(service, *wanted)
+
+    closed, begun = threading.Event(), Service.open
+    monkeypatch.setattr(Service, "open", late)
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    running = Running()
+    try:
+        with running.stream() as stream:
+            stream.socket.sendall(b"\x82\xff" + ((1 << 20) + 1).to_bytes(8, "big") + bytes(4))
+            assert refusal(stream)[0] == 1009
+            closed.set()
+            wait_until(lambda: b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1])
+        assert caplog.messages[-1] == "stream, 16000 Hz, 1 channel, 0.0 s: a frame is too long (1009)"
+    finally:
+        running.stop()
+
+
 def test_a_full_server_refuses_with_try_later() -> None:
     running = Running(capacity=2)
     try:
@@ -404,8 +428,8 @@ def test_other_sites_pages_are_refused(server: Running) -> None:
     assert server.request("POST", "/v1/denoise", b"x", Origin="http://evil.example")[0] == 403
 
 
-def upgrade(server: Running, host: str) -> int:
-    """Status of a WebSocket's opening handshake that names a host, its page's origin being that host."""
+def upgrade(server: Running, host: str, path: str = "/v1/stream") -> tuple[int, bytes]:
+    """Answer to a WebSocket's opening handshake that names a host, its page's origin being that host."""
     headers: dict[str, str] = {
         "Host": host,
         "Origin": f"http://{host}",
@@ -414,7 +438,7 @@ def upgrade(server: Running, host: str) -> int:
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
     }
-    return server.request("GET", "/v1/stream", b"", **headers)[0]
+    return server.request("GET", path, b"", **headers)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +450,7 @@ def test_names_that_a_site_lets_point_here_are_refused(server: Running, host: st
         assert status == 421
         assert "--allow-host" in json.loads(answer)["error"]
     assert server.request("POST", "/v1/denoise", b"x", Host=host, Origin=f"http://{host}")[0] == 421
-    assert upgrade(server, host) in (403, 421)
+    assert upgrade(server, host)[0] in (403, 421)
 
 
 @pytest.mark.parametrize(
@@ -434,7 +458,7 @@ def test_names_that_a_site_lets_point_here_are_refused(server: Running, host: st
 )
 def test_names_of_the_server_are_taken(server: Running, host: str) -> None:
     assert server.request("GET", "/health", Host=host)[0] == 200
-    assert upgrade(server, host) == 101
+    assert upgrade(server, host)[0] == 101
 
 
 @pytest.mark.parametrize(
@@ -454,6 +478,13 @@ def test_other_addresses_are_answered_with_the_right_ones(
     found, answer = server.request(method, path)
     assert found == status
     assert "POST /v1/denoise, WebSocket /v1/stream" in json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/stream/", "/v1/streams", "/v1/denoise", "/health"])
+def test_streams_at_other_addresses_are_answered_with_the_right_one(server: Running, path: str) -> None:
+    status, answer = upgrade(server, "localhost", path)
+    assert status == 404
+    assert "WebSocket /v1/stream" in json.loads(answer)["error"]
 
 
 def test_streams_of_a_round_that_fails_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
