@@ -113,6 +113,4 @@ class Files:
         wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])
         with PipeWriter(wanted, stdout=memory) as writer:
             writer.write(cleaned.T)
-        return Processed(
-            memory.getvalue(), info.sample_rate, info.channels, frames, tuple(reader.warnings)
-        )
+        return Processed(memory.getvalue(), info.sample_rate, info.channels, frames, tuple(reader.warnings))

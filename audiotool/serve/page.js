@@ -1,6 +1,7 @@
 "use strict";
 const find = (id) => document.getElementById(id);
 const say = (text) => { find("state").textContent = text; };
+const FAREWELL_MS = 3000; // longest wait for the tail and the server's bye
 let running = null;
 
 function level(samples) {
@@ -19,7 +20,7 @@ async function start() {
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
   // stop() releases the microphone of a beginning that fails, too.
-  const call = running = { media, context: null, socket: null, got: 0, missing: 0 };
+  const call = running = { media, context: null, socket: null, source: null, got: 0, missing: 0 };
   const context = call.context = new AudioContext({ latencyHint: "interactive" });
   await context.audioWorklet.addModule("worklet.js");
   const query = new URLSearchParams({ rate: context.sampleRate, format: "f32le" });
@@ -47,7 +48,8 @@ async function start() {
       if (message.type === "hello") {
         hello = message;
         socket.send(JSON.stringify(settings()));
-        context.createMediaStreamSource(media).connect(recorder);
+        call.source = context.createMediaStreamSource(media);
+        call.source.connect(recorder);
         find("stop").disabled = false;
       } else if (message.type === "bye") {
         stop(`Done: ${message.seconds} s.`);
@@ -65,11 +67,23 @@ async function start() {
   socket.onclose = ({ code, reason }) => stop(code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
 }
 
+const release = (media) => media.getTracks().forEach((track) => track.stop());
+
+// Ends the microphone at once, and the call when the server has sent the rest.
+function finish() {
+  const call = running;
+  find("stop").disabled = true;
+  release(call.media);
+  call.source.disconnect();
+  if (call.socket.readyState === WebSocket.OPEN) call.socket.send(JSON.stringify({ type: "end" }));
+  setTimeout(() => { if (running === call) stop("Ended: the server did not answer."); }, FAREWELL_MS);
+}
+
 function stop(text) {
   if (!running) return;
   const { media, context, socket } = running;
   running = null;
-  media.getTracks().forEach((track) => track.stop());
+  release(media);
   if (context) context.close();
   if (socket && socket.readyState < WebSocket.CLOSING) socket.close();
   find("start").disabled = false;
@@ -83,7 +97,7 @@ find("start").onclick = () => start().catch((error) => {
   find("start").disabled = false;
   say(`${what}: ${error.message}`);
 });
-find("stop").onclick = () => { running.socket.send(JSON.stringify({ type: "end" })); };
+find("stop").onclick = finish;
 for (const id of ["bypass", "limit"]) {
   find(id).oninput = () => {
     find("limit-text").textContent = find("limit").value;

@@ -1,5 +1,5 @@
-"""Requests of clients: check the parameters of a query, the rate, the token, the origin and the host; texts for
-frames and headers of answers."""
+"""Requests of clients: check the parameters of a query, the rate, the token, the origin and the host. Texts
+of answers that stand in frames and headers."""
 
 from __future__ import annotations
 

@@ -72,8 +72,8 @@ def load(
         task: name of the task that the checkpoint must have; None accepts all.
         engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
             there is one and the device allows it.
-        threads: threads of one step, from 1; None is the engine's default. PyTorch has one number for the whole
-            process.
+        threads: threads of one step, from 1; None is the engine's default. PyTorch has one number for the
+            whole process.
         chunk_seconds: this and all further options are those of `Settings`; a task's own override them.
     Raises:
         StreamError: there is no such option, or a value is out of range.

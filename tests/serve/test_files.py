@@ -61,9 +61,7 @@ def test_a_file(server: Running, form: str, subtype: str) -> None:
     np.testing.assert_allclose(found.T, expected, atol=1e-4)
 
 
-def test_what_is_wrong_with_a_recording_is_told(
-    server: Running, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_wrong_with_a_recording_is_told(server: Running, caplog: pytest.LogCaptureFixture) -> None:
     memory = io.BytesIO()
     soundfile.write(memory, speech_like(0.5, 16000).T, 16000, format="WAV")
     whole = memory.getvalue()
