@@ -135,7 +135,7 @@ def test_a_block_that_is_refused_leaves_the_tail_as_it_was(pipeline: audiotool.P
     x = speech_like(0.2, 16000, 2)
     live, alone = pipeline.live(16000, 2), pipeline.live(16000, 2)
     expected = [alone.feed(x), alone.flush()]
-    found = [live.feed(x)]
+    found: list[Any] = [live.feed(x)]
     with pytest.raises(StreamError):
         live.feed(np.zeros(160, np.int16))
     found.append(live.flush())
