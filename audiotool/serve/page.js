@@ -1,7 +1,6 @@
 "use strict";
 const find = (id) => document.getElementById(id);
 const say = (text) => { find("state").textContent = text; };
-const FAREWELL_MS = 3000; // longest wait for the tail and the server's bye
 let running = null;
 
 function level(samples) {
@@ -20,7 +19,7 @@ async function start() {
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
   // stop() releases the microphone of a beginning that fails, too.
-  const call = running = { media, context: null, socket: null, source: null, got: 0, missing: 0 };
+  const call = running = { media, context: null, socket: null, got: 0, missing: 0 };
   const context = call.context = new AudioContext({ latencyHint: "interactive" });
   await context.audioWorklet.addModule("worklet.js");
   const query = new URLSearchParams({ rate: context.sampleRate, format: "f32le" });
@@ -48,8 +47,7 @@ async function start() {
       if (message.type === "hello") {
         hello = message;
         socket.send(JSON.stringify(settings()));
-        call.source = context.createMediaStreamSource(media);
-        call.source.connect(recorder);
+        context.createMediaStreamSource(media).connect(recorder);
         find("stop").disabled = false;
       } else if (message.type === "bye") {
         stop(`Done: ${message.seconds} s.`);
@@ -67,23 +65,11 @@ async function start() {
   socket.onclose = ({ code, reason }) => stop(code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
 }
 
-const release = (media) => media.getTracks().forEach((track) => track.stop());
-
-// Ends the microphone at once, and the call when the server has sent the rest.
-function finish() {
-  const call = running;
-  find("stop").disabled = true;
-  release(call.media);
-  call.source.disconnect();
-  if (call.socket.readyState === WebSocket.OPEN) call.socket.send(JSON.stringify({ type: "end" }));
-  setTimeout(() => { if (running === call) stop("Ended: the server did not answer."); }, FAREWELL_MS);
-}
-
 function stop(text) {
   if (!running) return;
   const { media, context, socket } = running;
   running = null;
-  release(media);
+  media.getTracks().forEach((track) => track.stop());
   if (context) context.close();
   if (socket && socket.readyState < WebSocket.CLOSING) socket.close();
   find("start").disabled = false;
@@ -97,7 +83,7 @@ find("start").onclick = () => start().catch((error) => {
   find("start").disabled = false;
   say(`${what}: ${error.message}`);
 });
-find("stop").onclick = finish;
+find("stop").onclick = () => { running.socket.send(JSON.stringify({ type: "end" })); };
 for (const id of ["bypass", "limit"]) {
   find(id).oninput = () => {
     find("limit-text").textContent = find("limit").value;
