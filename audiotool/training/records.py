@@ -81,12 +81,12 @@ class Table:
             self._rewrite()
 
     def add(self, step: int, values: dict[str, float]) -> None:
-        """Append a row; NaN is written as an empty cell.
+        """Append a row.
 
         Raises:
             InputError: the disk is full.
         """
-        row = {"step": str(step)} | {k: "" if math.isnan(v) else f"{v:.7g}" for k, v in values.items()}
+        row = table_row(step, values)
         self.rows.append(row)
         if not row.keys() <= set(self.columns):
             self._rewrite()
@@ -104,6 +104,11 @@ class Table:
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+
+def table_row(step: int, values: dict[str, float]) -> dict[str, str]:
+    """Return the row of a step as a table has it; NaN is an empty cell."""
+    return {"step": str(step)} | {k: "" if math.isnan(v) else f"{v:.7g}" for k, v in values.items()}
 
 
 def _is_whole(row: dict[Any, Any]) -> bool:

@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from audiotool.data.dataset import make_dataset, render
 from audiotool.models.base import Model
 from audiotool.tasks.base import TASKS
 from audiotool.training.export import data_sources, make_metadata, tensors_for_use
-from audiotool.training.records import Listener, Records
+from audiotool.training.records import Listener, Records, table_row
 from audiotool.training.run import Run
 from audiotool.training.validation import Pending, Validator
 
@@ -143,10 +144,11 @@ class Watch:
                 continue
             values = pending.values()
             self._warn(pending.unscored())
+            best = self._best_of([*self.records.validation.rows, table_row(pending.step, values)])
+            # The weights come first: a resumed run does not repeat validations that are in the table.
+            self._export(pending, values, best is not None and best[0] == pending.step)
             self.records.validate(pending.step, values)
             self.listener.validated(pending.step, values)
-            best = self.best()
-            self._export(pending, values, best is not None and best[0] == pending.step)
 
     def _warn(self, unscored: dict[str, str]) -> None:
         """Say once of each metric that no recording has why that is, and which value chooses in its place."""
@@ -177,10 +179,10 @@ class Watch:
 
         The loss counts where no validation has the metric.
         """
-        if not self.is_first:
-            return None
+        return self._best_of(self.records.validation.rows) if self.is_first else None
+
+    def _best_of(self, rows: Sequence[dict[str, str]]) -> tuple[int, str, float] | None:
         name, upwards = self._selection()
-        rows = self.records.validation.rows
         if not any(row.get(name) for row in rows):
             name, upwards = "loss", False
         found = [(int(row["step"]), name, float(row[name])) for row in rows if row.get(name)]

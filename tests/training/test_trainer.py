@@ -18,6 +18,7 @@ from audiotool.importers.base import import_checkpoint
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
 from audiotool.training import folder as folder_module
+from audiotool.training.records import Records
 from audiotool.training.trainer import Trainer
 from audiotool.training.validation import Row, Validator
 
@@ -188,6 +189,25 @@ def test_lost_validations_are_made_up_for(
         files = [folder / f"{name}.safetensors" for folder in (whole, parts)]
         torch.testing.assert_close(*(checkpoint.load(f)[0].state_dict() for f in files), rtol=0, atol=0)
         assert len({checkpoint.read_metadata(f).training["steps"] for f in files}) == 1
+
+
+def test_the_best_is_exported_before_its_validation_is_recorded(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_recipe["validation"] |= {"every": 2, "metrics": ["si_sdr"], "metric": "si_sdr"}
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+
+    def killed(records: Records) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Records, "draw", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_recipe, tmp_path)
+    assert [int(row["step"]) for row in curve(tmp_path / "valid.csv")] == [2]
+    assert train(tiny_recipe, tmp_path, True).best == (2, "si_sdr", 1.0)
+    best = checkpoint.read_metadata(tmp_path / "tiny-best.safetensors")
+    assert (best.training["steps"], best.metrics["valid"]["si_sdr"]) == (2, 1.0)
 
 
 def test_validations_whose_scores_were_killed_are_made_up_for(
