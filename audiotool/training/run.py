@@ -23,10 +23,10 @@ from audiotool.signals import leave_to_parent
 from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
 from audiotool.training.average import WeightAverage
-from audiotool.training.export import training_facts
+from audiotool.training.export import data_sources, training_facts
 from audiotool.training.fabric import make_fabric
 from audiotool.training.folder import RunFolder, check_same_recipe
-from audiotool.training.history import History
+from audiotool.training.history import History, joined_sources
 from audiotool.training.objective import Objective
 from audiotool.training.optimiser import build_optimiser
 from audiotool.training.order import GlobalOrder
@@ -68,6 +68,7 @@ class Run:
         model, module: the network, and the module around it that the loop calls.
         average, optimiser, adversary, objective: the other objects of a step.
         history: history of the initial weights; None for random ones.
+        sources: sources and licences of all data so far, of earlier resumes and trainings too.
         stopping: whether this process has received a request to stop.
     Raises:
         RecipeError: the data does not exist.
@@ -108,6 +109,9 @@ class Run:
         recipe, fabric = self.recipe, self.fabric
         self.model = build_model(recipe)
         self.history = self._begin(state)
+        # The data may have changed since; states of earlier versions have no sources.
+        earlier = [] if state is None else state.get("sources", [])
+        self.sources = joined_sources(earlier, data_sources(self.data, self.history))
         fused = recipe.train.precision != "fp16" and fabric.device.type in ("cpu", "cuda")
         # The optimiser must hold the parameters as they are on the device.
         self.model.to(fabric.device)
@@ -158,6 +162,7 @@ class Run:
             "adversary": None if self.adversary is None else self.adversary.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "history": None if self.history is None else vars(self.history),
+            "sources": self.sources,
             "pending": [{"step": p.step, "tensors": p.tensors, "facts": p.facts} for p in pending],
             "recipe": self.recipe.plain(),
         }

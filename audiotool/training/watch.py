@@ -16,7 +16,7 @@ from audiotool import checkpoint
 from audiotool.data.dataset import make_dataset, render
 from audiotool.models.base import Model
 from audiotool.tasks.base import TASKS
-from audiotool.training.export import data_sources, make_metadata, tensors_for_use
+from audiotool.training.export import make_metadata, tensors_for_use
 from audiotool.training.records import Listener, Records, table_row
 from audiotool.training.run import Run
 from audiotool.training.validation import Pending, Validator
@@ -49,7 +49,6 @@ class Watch:
         self._logged = (run.counters.step, time.perf_counter())
         self._unscored: set[str] = set()
         if self.is_first:
-            self.sources = data_sources(run.data, run.history)
             run.folder.write_recipe(run.kept_recipe)
             self.records = Records(run.folder, run.counters.step, run.recipe.logging.tensorboard)
 
@@ -168,7 +167,7 @@ class Watch:
     def _export(self, pending: Pending, metrics: dict[str, float], best: bool) -> None:
         run = self.run
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
-        metadata = make_metadata(run.recipe, run.average.model, self.sources, pending.facts, known)
+        metadata = make_metadata(run.recipe, run.average.model, run.sources, pending.facts, known)
         tensors = tensors_for_use(run.average.model, pending.tensors)
         checkpoint.save(run.folder.latest, tensors, metadata)
         if best:

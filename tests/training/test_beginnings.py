@@ -105,6 +105,7 @@ def test_frozen_parts_do_not_move(tiny_recipe: dict[str, Any], tmp_path: Path) -
         assert torch.equal(value, before[name]) == (not name.startswith("decoder")), name
 
 
+AUDIO = Path(__file__).parents[1] / "data" / "audio"
 SHORT = ["train.steps=2", "validation.count=0", "audio.segment_seconds=0.36"]
 TWO_STEPS = {"steps": 2, "examples": 4, "hours_of_audio": 0.0}
 
@@ -159,6 +160,21 @@ def test_history_outlives_the_checkpoint_it_came_from(
     assert (after.training["steps"], after.training["before"]) == (3, {"checkpoint": "first"})
     assert after.sources == before.sources
     assert {"name": "data of first", "licence": "unknown"} in after.sources
+
+
+def test_sources_of_data_that_was_replaced_on_the_way_stay(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "speech.csv"
+    rows = (AUDIO / "manifest.csv").read_text().replace("speech/", f"{AUDIO}/speech/")
+    tiny_recipe["data"] |= {"root": None, "speech": [str(manifest)], "noise": [str(AUDIO / "manifest.csv")]}
+    names = ("first", "second", "third")
+    for steps, name in enumerate(names, 1):
+        manifest.write_text(rows.replace("LJSpeech-1.1", name))
+        parsed = recipe.parse(tiny_recipe, "tiny", [f"train.steps={steps}", "validation.count=0"])
+        Trainer(parsed, tmp_path / "run", "cpu").run(resume=steps > 1)
+    found = checkpoint.read_metadata(tmp_path / "run" / "tiny.safetensors").sources
+    assert set(names) <= {source["name"] for source in found}
 
 
 def test_amounts_that_are_not_known_are_left_out() -> None:
