@@ -323,11 +323,10 @@ class DataConfig(Section):
         Args:
             located: result of `located`.
         """
-        if self.root is not None:
-            return self.model_copy(update={"root": located.root})
-        return self.model_copy(
-            update={key: getattr(located, key) for key in ("speech", "noise", "rir", "pairs")}
-        )
+        keys = ["speech", "noise", "rir", "pairs"] if self.root is None else ["root"]
+        if self.cache is not None:
+            keys.append("cache")
+        return self.model_copy(update={key: getattr(located, key) for key in keys})
 
     @staticmethod
     def _find(path: Path, key: str, index: int, root: Path | None, folder: Path) -> Path:

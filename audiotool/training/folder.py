@@ -39,7 +39,6 @@ CHANGEABLE = (
     "data.decode_once",
     "train.steps",
     "train.max_skipped",
-    "init",
     "validation",
     "logging",
     "checkpointing",

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from audiotool.data.dataset import make_dataset
 from audiotool.progress import Progress
-from audiotool.recipe.schema import Recipe
+from audiotool.recipe.schema import InitSection, Recipe
 from audiotool.signals import leave_to_parent
 from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
@@ -30,7 +30,7 @@ from audiotool.training.history import History, joined_sources
 from audiotool.training.objective import Objective
 from audiotool.training.optimiser import build_optimiser
 from audiotool.training.order import GlobalOrder
-from audiotool.training.setup import TrainingOutputs, begin_from, build_model
+from audiotool.training.setup import TrainingOutputs, anchored, begin_from, build_model
 from audiotool.training.validation import Pending
 
 
@@ -78,7 +78,9 @@ class Run:
     def __init__(self, recipe: Recipe, folder: Path | str, device: str, beside: Path | None) -> None:
         self.recipe = recipe
         self.data = recipe.data.located(beside or Path())
-        self.kept_recipe = recipe.model_copy(update={"data": recipe.data.anchored(self.data)})
+        self.kept_recipe = recipe.model_copy(
+            update={"data": recipe.data.anchored(self.data), "init": anchored(recipe.init)}
+        )
         self.folder = RunFolder(folder, recipe.name)
         self.fabric = make_fabric(device, recipe.train.precision)
         self.counters = Counters()
@@ -96,7 +98,10 @@ class Run:
             return None
         state = self.folder.load_state()
         if state is not None:
-            check_same_recipe(state["recipe"], self.recipe, self.folder.path)
+            # States of earlier versions have the path as it was given.
+            begun_from = anchored(InitSection(**state["recipe"]["init"]))
+            before = state["recipe"] | {"init": begun_from.model_dump()}
+            check_same_recipe(before, self.kept_recipe, self.folder.path)
         return state
 
     def build(self, state: dict[str, Any] | None) -> None:
@@ -164,7 +169,7 @@ class Run:
             "history": None if self.history is None else vars(self.history),
             "sources": self.sources,
             "pending": [{"step": p.step, "tensors": p.tensors, "facts": p.facts} for p in pending],
-            "recipe": self.recipe.plain(),
+            "recipe": self.kept_recipe.plain(),
         }
         self.folder.save_state(state, self.recipe.checkpointing.keep)
 

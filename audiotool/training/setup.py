@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,14 @@ def begin_from(model: Model, init: InitSection) -> History | None:
     except CheckpointError as error:
         raise CheckpointError(f"{error} What is to begin afresh is named by init.skip=[NAME.*].") from error
     return History.of(path.stem, metadata)
+
+
+def anchored(init: InitSection) -> InitSection:
+    """Return the section for any current folder: with an absolute path, if it names a file that exists."""
+    name = init.checkpoint
+    if name is None or name in checkpoint.named() or not Path(name).is_file():
+        return init
+    return init.model_copy(update={"checkpoint": str(Path(name).resolve())})
 
 
 def freeze(model: Model, patterns: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,42 @@ def test_history_outlives_the_checkpoint_it_came_from(
     assert (after.training["steps"], after.training["before"]) == (3, {"checkpoint": "first"})
     assert after.sources == before.sources
     assert {"name": "data of first", "licence": "unknown"} in after.sources
+
+
+def test_a_run_that_has_its_weights_takes_no_others(
+    tiny_recipe: dict[str, Any], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resumed(run: str, *settings: str) -> None:
+        parsed = recipe.parse(tiny_recipe, "tiny", [*SHORT, *settings])
+        Trainer(parsed, tmp_path / run, "cpu").run(resume=True)
+
+    resumed("random")
+    with pytest.raises(RecipeError, match=r"init\.checkpoint: None became '.*first.*start a new run"):
+        resumed("random", f"init.checkpoint={weights}")
+    assert "checkpoint: null" in (tmp_path / "random" / "recipe.yaml").read_text()
+    # One file has many paths.
+    monkeypatch.chdir(tmp_path)
+    resumed("tuned", "init.checkpoint=first.safetensors")
+    resumed("tuned", f"init.checkpoint={weights}")
+    with pytest.raises(RecipeError, match=r"init\.checkpoint: '.*first\.safetensors' became None"):
+        resumed("tuned")
+
+
+def test_a_run_without_a_state_goes_on_from_any_folder(
+    tiny_recipe: dict[str, Any], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = [*SHORT, f"init.checkpoint={weights.name}", "data.cache=cache"]
+    Trainer(recipe.parse(tiny_recipe, "tiny", settings), tmp_path / "run", "cpu").run()
+    kept = (tmp_path / "run" / "recipe.yaml").read_text()
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.yaml").write_text(kept)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    Trainer(recipe.load(tmp_path / "run" / "recipe.yaml"), tmp_path / "run", "cpu").run(resume=True)
+    assert not list(elsewhere.iterdir())
 
 
 def test_sources_of_data_that_was_replaced_on_the_way_stay(
