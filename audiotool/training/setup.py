@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +18,33 @@ from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import InitSection, Recipe
 from audiotool.training.history import History
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 class TrainingOutputs(nn.Module):
     """A module whose `forward` calls `Model.training_outputs` or `warmed_up_outputs`.
 
     Processes share gradients in `forward`, and each waits for a gradient of every weight. A batch with a
     warm-up does not use the learned initial state, whose gradient must then be zero and not missing.
+
+    The running statistics of frozen batch norms stay as they are, as their weights do.
     """
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                # Others stay in training mode: cuDNN's recurrent layers have gradients in no other.
+                for part in module.modules():
+                    if getattr(part, "running_mean", None) is not None:
+                        part.eval()
+        return self
 
     def forward(self, batch: dict[str, Tensor], warmed_up: bool = False) -> dict[str, Tensor]:
         if not warmed_up:

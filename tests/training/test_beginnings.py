@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,23 @@ def test_frozen_parts_do_not_move(tiny_recipe: dict[str, Any], tmp_path: Path) -
 
 
 AUDIO = Path(__file__).parents[1] / "data" / "audio"
+
+
+@pytest.mark.parametrize("frozen", ["encoder.*", "encoder.0.bn.*"])
+def test_statistics_of_frozen_parts_do_not_move(
+    tiny_recipe: dict[str, Any], tmp_path: Path, frozen: str
+) -> None:
+    tiny_recipe["model"] = {"name": "gtcrn"}
+    settings = [f"freeze=['{frozen}']", "train.steps=2", "validation.count=0", "train.ema=0"]
+    parsed = recipe.parse(tiny_recipe, "tiny", settings)
+    before = build_model(parsed).state_dict()
+    trainer = Trainer(parsed, tmp_path, "cpu")
+    trainer.run()
+    statistics = {k: v for k, v in trainer.current.model.state_dict().items() if "running" in k}
+    for name, value in statistics.items():
+        assert torch.equal(value, before[name]) == fnmatchcase(name, frozen), name
+
+
 SHORT = ["train.steps=2", "validation.count=0", "audio.segment_seconds=0.36"]
 TWO_STEPS = {"steps": 2, "examples": 4, "hours_of_audio": 0.0}
 
