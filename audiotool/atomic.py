@@ -113,6 +113,28 @@ def write_text(path: Path, text: str) -> None:
         raise InputError(f"cannot write {path}: {cause(error)}") from error
 
 
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock for the `with` block. The file stays; it is created with its folder.
+
+    The lock ends with this process, however that ends: processes that it forks do not hold it. Where files
+    cannot be locked (Windows, some network file systems) there is none.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        OSError: the file cannot be created.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        if sys.platform != "win32":
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise BlockingIOError(errno.EAGAIN, "another process holds it", str(path)) from error
+        yield
+
+
 def cause(error: OSError) -> str:
     """Return why a file could not be written, in words."""
     return CAUSES.get(error.errno or 0) or error.strerror or str(error)

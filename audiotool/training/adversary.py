@@ -1,8 +1,8 @@
 """Adversarial training: discriminators learn to tell estimates from targets, and the model minimises their
 success.
 
-In every step the discriminators are updated first, on detached estimates. The model's loss is then computed
-with the updated discriminators.
+In every step the discriminators are updated first, on detached estimates of all its batches. The model's loss
+is then computed with the updated discriminators.
 """
 
 from __future__ import annotations

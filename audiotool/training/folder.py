@@ -1,5 +1,6 @@
 """A run's folder, and the states in it from which a training is resumed.
 
+    .lock                           locked while a process trains the run
     recipe.yaml                     the resolved recipe
     train.csv  valid.csv            values of the curves
     curves.png                      the curves, where matplotlib is installed
@@ -13,14 +14,17 @@ Every file is written under a temporary name and renamed when it is complete.
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from audiotool.atomic import cause, refusal, replacing, write_text
-from audiotool.errors import CheckpointError, RecipeError
+from audiotool.atomic import cause, held, refusal, replacing, write_text
+from audiotool.errors import CheckpointError, InputError, RecipeError
 from audiotool.recipe.former_keys import renamed
 from audiotool.recipe.schema import Recipe
 
@@ -57,9 +61,31 @@ class RunFolder:
     def __init__(self, path: Path | str, name: str) -> None:
         self.path = Path(path)
         self.states = self.path / "states"
+        self.training = self.path / "train.csv"
+        self.validation = self.path / "valid.csv"
         self.latest = self.path / f"{name}.safetensors"
         self.best = self.path / f"{name}-best.safetensors"
         self.tensorboard = self.path / "tensorboard"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training the run during the `with` block.
+
+        Raises:
+            RecipeError: another process trains it.
+            InputError: the folder cannot be written.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(held(self.path / ".lock"))
+            except BlockingIOError as error:
+                raise RecipeError(
+                    f"{self.path} is being trained by another process: wait for it, or choose another folder"
+                    " with --run"
+                ) from error
+            except OSError as error:
+                raise InputError(f"cannot write {self.path}: {cause(error)}") from error
+            yield
 
     @staticmethod
     def recipe_of(path: Path) -> Path:
@@ -81,14 +107,40 @@ class RunFolder:
         """Check that the folder holds no other run.
 
         Raises:
-            RecipeError: the folder holds states.
+            RecipeError: the folder holds states, rows or exported checkpoints.
         """
         files = self.state_files()
-        if files:
+        step = int(files[-1].stem[5:]) if files else self._recorded_step()
+        if files or step:
             raise RecipeError(
-                f"{self.path} holds a run at step {int(files[-1].stem[5:])}: continue it with --resume, or"
-                " choose another folder with --run"
+                f"{self.path} holds a run at step {step}: continue it with --resume, or choose another folder"
+                " with --run"
             )
+        for path in (self.latest, self.best):
+            if path.exists():
+                raise RecipeError(f"{path} exists: choose another folder with --run")
+
+    def check_stateless(self, first_state: int, steps: int) -> None:
+        """Check that a run without a state has not had one, so that it may begin anew.
+
+        Args:
+            first_state: step of the first state.
+            steps: number of steps of the recipe.
+        Raises:
+            RecipeError: the results are those of later steps.
+        """
+        step = self._recorded_step()
+        # Rows of a step are written before its state, and a process may be killed between them.
+        if step > first_state or step >= steps or (not step and self.latest.exists()):
+            raise RecipeError(
+                f"{self.path} holds the results of a run whose states are gone: choose another folder with"
+                " --run, or remove it to begin anew"
+            )
+
+    def _recorded_step(self) -> int:
+        """Return the last step of both tables; 0 when they have none."""
+        rows = [*read_rows(self.training), *read_rows(self.validation)]
+        return max((int(row["step"]) for row in rows), default=0)
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe into the folder, from which `--resume` reads it."""
@@ -137,6 +189,15 @@ class RunFolder:
                 f"{files[-1]} has state format {state.get('format')}, this audiotool reads {STATE_FORMAT}"
             )
         return state
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table, without one that a crash has cut off; none when there is no table."""
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [row for row in rows if None not in row.values() and str(row.get("step", "")).isdigit()]
 
 
 def check_same_recipe(old: dict[str, Any], new: Recipe, run: Path) -> None:

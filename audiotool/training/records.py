@@ -16,7 +16,7 @@ from audiotool.atomic import cause, write_text
 from audiotool.audio.mono import Downmix
 from audiotool.errors import InputError
 from audiotool.extras import is_there
-from audiotool.training.folder import RunFolder
+from audiotool.training.folder import RunFolder, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +75,7 @@ class Table:
         self.rows: list[dict[str, str]] = []
         self.columns: list[str] = []
         if path.is_file():
-            with path.open(newline="") as file:
-                found = list(csv.DictReader(file))
-            self.rows = [row for row in found if _is_whole(row) and int(row["step"]) <= step]
+            self.rows = [row for row in read_rows(path) if int(row["step"]) <= step]
             self._rewrite()
 
     def add(self, step: int, values: dict[str, float]) -> None:
@@ -111,11 +109,6 @@ def table_row(step: int, values: dict[str, float]) -> dict[str, str]:
     return {"step": str(step)} | {k: "" if math.isnan(v) else f"{v:.7g}" for k, v in values.items()}
 
 
-def _is_whole(row: dict[Any, Any]) -> bool:
-    """Whether a row is complete; a crash may have cut it off."""
-    return None not in row.values() and str(row.get("step", "")).isdigit()
-
-
 class Records:
     """Both tables and TensorBoard of a run.
 
@@ -127,13 +120,13 @@ class Records:
 
     def __init__(self, folder: RunFolder, step: int, tensorboard: bool) -> None:
         self.path = folder.path
-        self.training = Table(folder.path / "train.csv", step)
-        self.validation = Table(folder.path / "valid.csv", step)
+        self.training = Table(folder.training, step)
+        self.validation = Table(folder.validation, step)
         self.writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder.tensorboard), purge_step=step + 1 if step else None)
+            self.writer = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Add a row to the training curve."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from audiotool.data.dataset import make_dataset
+from audiotool.errors import RecipeError
 from audiotool.progress import Progress
 from audiotool.recipe.schema import InitSection, Recipe
 from audiotool.signals import leave_to_parent
@@ -90,18 +91,26 @@ class Run:
         """Load the newest state of a resumed run; return None where there is none, or where the run is new.
 
         Raises:
-            RecipeError: the folder holds a run and `resume` is not given, or it was made by another recipe.
+            RecipeError: the folder holds a run and `resume` is not given; the run was made by another recipe,
+                has more steps than the recipe, or has lost its states.
             CheckpointError: the state cannot be read.
         """
         if not resume:
             self.folder.check_new()
             return None
         state = self.folder.load_state()
-        if state is not None:
+        recipe, folder = self.recipe, self.folder
+        if state is None:
+            folder.check_stateless(recipe.checkpointing.every, recipe.train.steps)
+        else:
             # States of earlier versions have the path as it was given.
             begun_from = anchored(InitSection(**state["recipe"]["init"]))
             before = state["recipe"] | {"init": begun_from.model_dump()}
-            check_same_recipe(before, self.kept_recipe, self.folder.path)
+            check_same_recipe(before, self.kept_recipe, folder.path)
+            if state["step"] > recipe.train.steps:
+                raise RecipeError(
+                    f"train.steps: {folder.path} is at step {state['step']}, beyond {recipe.train.steps}"
+                )
         return state
 
     def build(self, state: dict[str, Any] | None) -> None:

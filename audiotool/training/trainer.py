@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from audiotool.errors import RecipeError
@@ -85,12 +86,19 @@ class Trainer:
         Args:
             resume: continue from the newest state, or from the beginning where there is none.
         Raises:
-            RecipeError: the folder holds a run and `resume` is not given, or it was made by another recipe;
+            RecipeError: the folder holds a run and `resume` is not given; the run was made by another recipe,
+                has more steps than the recipe, has lost its states, or is being trained by another process;
                 training diverged.
             CheckpointError: a state or checkpoint cannot be read or written.
             InputError: the data cannot be read.
             DeviceError: memory ran out; the message names the keys to lower.
         """
+        # The first process writes for all.
+        first = self.current.fabric.is_global_zero
+        with self.current.folder.held() if first else contextlib.nullcontext():
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> Summary:
         run = self.current
         state = run.load_state(resume)
         try:
@@ -162,25 +170,23 @@ class Trainer:
             run.optimiser,
             self.recipe.optimiser.lr * rate_factor(self.recipe.schedule, counters.step, train.steps),
         )
+        taken = [
+            (fabric.to_device(next(batches)), happens(train.warm_up_probability))
+            for _ in range(train.accumulate)
+        ]
         adversary = self._active_adversary()
         sums: dict[str, Tensor] = {}
-        for n in range(train.accumulate):
-            batch = fabric.to_device(next(batches))
-            last = n == train.accumulate - 1
+        known = None if adversary is None else self._update_discriminators(adversary, taken, sums)
+        for n, (batch, warmed_up) in enumerate(taken, 1):
+            last = n == train.accumulate
             with contextlib.nullcontext() if last else fabric.no_backward_sync(run.module):
-                outputs = run.module(batch, happens(train.warm_up_probability))
+                outputs = run.module(batch, warmed_up) if known is None else known
                 loss, terms = run.objective(outputs, batch)
                 if adversary is not None:
-                    terms["discriminator"] = adversary.backward(
-                        outputs, batch["target"], 1 / train.accumulate
-                    )
-                    if last:
-                        adversary.update(counters.step)
                     adversarial, parts = adversary.generator_loss(outputs, batch["target"])
                     loss, terms = loss + adversarial, terms | parts
                 fabric.backward(loss / train.accumulate)
-            for name, value in {"loss": loss.detach(), **terms}.items():
-                sums[name] = sums.get(name, 0.0) + value / train.accumulate
+            _add(sums, {"loss": loss.detach(), **terms}, 1 / train.accumulate)
         norm = fabric.clip_gradients(
             run.module, run.optimiser, max_norm=train.clip or math.inf, error_if_nonfinite=False
         )
@@ -188,6 +194,24 @@ class Trainer:
         self._update(norm, sums)
         counters.step += 1
         counters.examples += run.examples_per_step
+
+    def _update_discriminators(
+        self, adversary: Adversary, taken: list[tuple[dict[str, Tensor], bool]], sums: dict[str, Tensor]
+    ) -> dict[str, Tensor] | None:
+        """Update the discriminators with all batches of a step, and add their loss to `sums`.
+
+        Returns:
+            The outputs of a step's only batch, with their graph. None for several batches, whose graphs do
+            not fit the memory of one: their outputs are computed again for the model's gradient.
+        """
+        only = len(taken) == 1
+        for batch, warmed_up in taken:
+            with torch.set_grad_enabled(only):
+                outputs = self.current.module(batch, warmed_up)
+            loss = adversary.backward(outputs, batch["target"], 1 / len(taken))
+            _add(sums, {"discriminator": loss}, 1 / len(taken))
+        adversary.update(self.current.counters.step)
+        return outputs if only else None
 
     def _active_adversary(self) -> Adversary | None:
         section = self.recipe.adversarial
@@ -219,3 +243,9 @@ class Trainer:
                 f"training diverged at step {counters.step + 1}: {counters.skipped_in_a_row} steps in a row"
                 f" had no finite gradient (not finite: {culprits}): lower optimiser.lr or train.clip"
             )
+
+
+def _add(sums: dict[str, Tensor], terms: dict[str, Tensor], share: float) -> None:
+    """Add terms, times `share`, to their sums."""
+    for name, value in terms.items():
+        sums[name] = sums.get(name, 0.0) + value * share

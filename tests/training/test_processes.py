@@ -17,6 +17,7 @@ from kit.patience import PATIENCE, wait_until
 from kit.ports import free_port
 
 from audiotool import recipe
+from audiotool.errors import RecipeError
 from audiotool.training.trainer import Trainer
 
 Write = Callable[[dict[str, Any]], Path]
@@ -127,6 +128,35 @@ def test_two_machines_equal_one_with_the_doubled_batch(
             assert a.keys() == b.keys()
             for key in a:
                 assert float(a[key] or 0) == pytest.approx(float(b[key] or 0), rel=1e-3, abs=1e-5), key
+
+
+HOLDER = """
+import os, sys
+from audiotool.training.folder import RunFolder
+
+with RunFolder(sys.argv[1], "tiny").held():
+    if os.fork():
+        print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks")
+def test_a_run_is_trained_by_one_process_at_a_time(
+    long_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    path, run = write_recipe(long_recipe), tmp_path / "run"
+    command = [sys.executable, "-c", HOLDER, str(run)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        for resume in (False, True):
+            with pytest.raises(RecipeError, match=r"run is being trained by another process"):
+                Trainer(recipe.load(path), run, "cpu").run(resume)
+        # The process that it forked lives on, as loaders do for a while.
+        other.kill()
+        other.wait()
+        Trainer(recipe.load(path, ["train.steps=1"]), run, "cpu").run()
 
 
 SECOND_STOPS = """

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import shutil
+import sys
 from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,8 +22,10 @@ from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
 from audiotool.training import folder as folder_module
 from audiotool.training.records import Records
+from audiotool.training.run import Run
 from audiotool.training.trainer import Trainer
 from audiotool.training.validation import Row, Validator
+from audiotool.training.watch import Watch
 
 
 def train(values: dict[str, Any], folder: Path, resume: bool = False, *settings: str) -> Any:
@@ -254,6 +259,21 @@ def test_adversarial_training_resumes_exactly(tiny_recipe: dict[str, Any], tmp_p
     assert all(float(row["feature-matching"]) > 0 for row in whole[2:])
 
 
+def test_accumulation_with_discriminators_equals_a_larger_batch(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    # A hinge's gradient of the last bias is zero but for rounding, which Adam would scale up.
+    tiny_recipe["adversarial"] = ADVERSARIAL | {"start": 0, "kind": "least-squares"}
+    tiny_recipe["validation"]["count"] = 0
+    train(tiny_recipe, tmp_path / "large", False, "train.batch_size=4")
+    train(tiny_recipe, tmp_path / "small", False, "train.accumulate=2")
+    for large, small in zip(
+        curve(tmp_path / "large" / "train.csv"), curve(tmp_path / "small" / "train.csv"), strict=True
+    ):
+        for name in ("loss", "discriminator", "adversarial", "feature-matching", "gradient_norm"):
+            assert float(large[name]) == pytest.approx(float(small[name]), rel=1e-5), name
+
+
 def test_discriminators_learn_and_the_model_does_not_move_them(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -381,6 +401,62 @@ def test_folder_of_another_run_is_refused(tiny_recipe: dict[str, Any], tmp_path:
     with pytest.raises(RecipeError, match=r"optimiser\.lr: 0\.001 became 0\.002"):
         train(tiny_recipe, tmp_path, True, "optimiser.lr=2e-3")
     assert train(tiny_recipe, tmp_path, True, "train.steps=3").step == 3
+    with pytest.raises(RecipeError, match=r"train\.steps: .* is at step 3, beyond 2"):
+        train(tiny_recipe, tmp_path, True, "train.steps=2")
+
+
+def test_results_without_states_are_not_overwritten(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    train(tiny_recipe, tmp_path)
+    best = (tmp_path / "tiny-best.safetensors").read_bytes()
+    shutil.rmtree(tmp_path / "states")
+    with pytest.raises(RecipeError, match="holds a run at step 6"):
+        train(tiny_recipe, tmp_path)
+    for settings in ([], ["train.steps=9"]):
+        with pytest.raises(RecipeError, match=r"results of a run whose states are gone: choose another"):
+            train(tiny_recipe, tmp_path, True, *settings)
+    for table in ("train.csv", "valid.csv"):
+        (tmp_path / table).unlink()
+    with pytest.raises(RecipeError, match=r"tiny\.safetensors exists: choose another"):
+        train(tiny_recipe, tmp_path)
+    with pytest.raises(RecipeError, match="states are gone"):
+        train(tiny_recipe, tmp_path, True)
+    assert (tmp_path / "tiny-best.safetensors").read_bytes() == best
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_run_killed_before_its_first_state_begins_anew(
+    tiny_recipe: dict[str, Any], tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers: list[dict[str, Any]] = []
+
+    class Writer:
+        def __init__(self, folder: str, **options: Any) -> None:
+            writers.append(options)
+
+        def add_scalar(self, *values: Any) -> None: ...
+
+        def close(self) -> None: ...
+
+    def killed(*inputs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    tiny_recipe["validation"] |= {"every": 1, "metrics": []}
+    tiny_recipe["logging"]["tensorboard"] = True
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(tiny_recipe, whole)
+    with monkeypatch.context() as dying:
+        if killed_after == 1:
+            dying.setattr(Watch, "log", lambda watch: killed() if watch.run.counters.step == 2 else None)
+        else:
+            dying.setattr(Run, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_recipe, parts)
+    assert train(tiny_recipe, parts, True).step == 6
+    for table in ("train.csv", "valid.csv"):
+        assert curve(parts / table) == curve(whole / table)
+    # The curves of the first attempt are removed.
+    assert [options["purge_step"] for options in writers] == [1, 1, 1]
 
 
 def test_unreadable_state_is_named(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
