@@ -1,6 +1,8 @@
 "use strict";
 const find = (id) => document.getElementById(id);
 const say = (text) => { find("state").textContent = text; };
+const FAREWELL_MS = 3000; // longest wait for the tail and the server's bye
+const REST_MS = 1000; // longer than what the player holds, and than the sound card's buffer
 let running = null;
 
 function level(samples) {
@@ -19,7 +21,7 @@ async function start() {
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
   // stop() releases the microphone of a beginning that fails, too.
-  const call = running = { media, context: null, socket: null, got: 0, missing: 0 };
+  const call = running = { media, context: null, socket: null, source: null, player: null, got: 0, missing: 0 };
   const context = call.context = new AudioContext({ latencyHint: "interactive" });
   await context.audioWorklet.addModule("worklet.js");
   const query = new URLSearchParams({ rate: context.sampleRate, format: "f32le" });
@@ -31,7 +33,8 @@ async function start() {
   socket.binaryType = "arraybuffer";
 
   const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
-  const player = new AudioWorkletNode(context, "player", { processorOptions: { rate: context.sampleRate } });
+  const processorOptions = { rate: context.sampleRate };
+  const player = call.player = new AudioWorkletNode(context, "player", { processorOptions });
   player.connect(context.destination);
   let hello = null;
   recorder.port.onmessage = ({ data }) => {
@@ -47,10 +50,11 @@ async function start() {
       if (message.type === "hello") {
         hello = message;
         socket.send(JSON.stringify(settings()));
-        context.createMediaStreamSource(media).connect(recorder);
+        call.source = context.createMediaStreamSource(media);
+        call.source.connect(recorder);
         find("stop").disabled = false;
       } else if (message.type === "bye") {
-        stop(`Done: ${message.seconds} s.`);
+        stop(call, `Done: ${message.seconds} s.`);
       }
       return;
     }
@@ -62,15 +66,30 @@ async function start() {
     say(`${seconds} s cleaned; the model lags by ${hello.latency_ms} ms` +
         (call.missing ? `; gaps: ${call.missing}` : "") + ".");
   };
-  socket.onclose = ({ code, reason }) => stop(code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
+  socket.onclose = ({ code, reason }) =>
+    stop(call, code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
 }
 
-function stop(text) {
-  if (!running) return;
-  const { media, context, socket } = running;
+const release = (media) => media.getTracks().forEach((track) => track.stop());
+
+// Ends the microphone at once, and the call when the server has sent the rest.
+function finish(call) {
+  find("stop").disabled = true;
+  release(call.media);
+  call.source.disconnect();
+  if (call.socket.readyState === WebSocket.OPEN) call.socket.send(JSON.stringify({ type: "end" }));
+  const text = `Ended: the server did not send the rest within ${FAREWELL_MS / 1000} s.`;
+  setTimeout(() => stop(call, text), FAREWELL_MS);
+}
+
+// Ends a call, unless it has ended: a socket may close when the next call has begun.
+function stop(call, text) {
+  if (running !== call) return;
+  const { media, context, socket, player } = call;
   running = null;
-  media.getTracks().forEach((track) => track.stop());
-  if (context) context.close();
+  release(media);
+  if (player) player.port.postMessage(null);
+  if (context) setTimeout(() => context.close(), REST_MS);
   if (socket && socket.readyState < WebSocket.CLOSING) socket.close();
   find("start").disabled = false;
   find("stop").disabled = true;
@@ -79,11 +98,11 @@ function stop(text) {
 
 find("start").onclick = () => start().catch((error) => {
   const what = running ? "No sound" : "No microphone";
-  stop(null);
+  if (running) stop(running, null);
   find("start").disabled = false;
   say(`${what}: ${error.message}`);
 });
-find("stop").onclick = () => { running.socket.send(JSON.stringify({ type: "end" })); };
+find("stop").onclick = () => finish(running);
 for (const id of ["bypass", "limit"]) {
   find(id).oninput = () => {
     find("limit-text").textContent = find("limit").value;

@@ -27,6 +27,10 @@ class Player extends AudioWorkletProcessor {
     this.least = Math.round(processorOptions.rate * 0.06); // rides over what the network varies
     this.playing = false;
     this.port.onmessage = ({ data }) => {
+      if (data === null) { // nothing more comes: what is here is played, however little
+        this.least = 1;
+        return;
+      }
       for (const sample of data) this.ring[this.written++ % this.ring.length] = sample;
       // After a stall only the newest is played: what is older would delay the rest of the call.
       if (this.written - this.read > this.ring.length) this.read = this.written - this.least;

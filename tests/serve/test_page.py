@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 from kit.audio import write_speech
 from kit.browser import Browser, program
-from kit.patience import wait_until
+from kit.patience import PATIENCE, wait_until
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -15,9 +16,20 @@ pytest.importorskip("websockets")
 
 from kit.server import Running
 
+from audiotool.serve.service import Call, Service
+
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium here")
 
 STATE = "document.querySelector('#state').textContent"
+
+NOTE_TIMES = """(() => {
+  window.times = {};
+  const { context } = running, close = context.close.bind(context);
+  context.close = () => { times.closed = performance.now(); return close(); };
+  const note = () => { if (!document.querySelector('#start').disabled) times.done ??= performance.now(); };
+  new MutationObserver(note).observe(document.body, { attributes: true, subtree: true });
+})()"""
+"""Script that notes when the call is done and when its sound is switched off, in milliseconds."""
 
 
 def seconds_cleaned(browser: Browser) -> float:
@@ -49,8 +61,12 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
             wait_until(lambda: call.stream.settings.mix == 0.0)
             wait_until(lambda: 0 <= call.samples_in - call.samples_out < 3 * call.stream.session.sample_rate)
             browser.screenshot(tmp_path / "page.png")
+            browser.run(NOTE_TIMES)
             browser.click("#stop")
             browser.until(f"{STATE}.startsWith('Done: ')")
+            browser.until("times.closed")
+            # The player holds half a second at most, which is heard before the sound is switched off.
+            assert browser.run("times.closed - times.done") > 500
             others = [told for told in browser.complaints() if f"127.0.0.1:{running.port}/" not in told]
             assert not others
         running.wait_until_idle()
@@ -80,6 +96,43 @@ def test_a_beginning_that_fails_releases_the_microphone(tmp_path: Path) -> None:
                 assert browser.run("taken.getTracks().map((track) => track.readyState)") == ["ended"]
                 assert not browser.run("document.querySelector('#start').disabled")
     finally:
+        running.stop()
+
+
+def test_stop_releases_the_microphone_before_the_server_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    may_answer, end = threading.Event(), Service.end
+
+    def end_late(service: Service, call: Call) -> None:
+        may_answer.wait(PATIENCE)
+        end(service, call)
+
+    monkeypatch.setattr(Service, "end", end_late)
+    running = Running()
+    try:
+        with Browser(tmp_path / "profile", options=options) as browser:
+            browser.visit(f"http://127.0.0.1:{running.port}/")
+            browser.click("#start")
+            browser.until(f"parseFloat({STATE}) > 0.5")
+            browser.run("window.tracks = running.media.getTracks()")
+            browser.click("#stop")
+            assert browser.run("tracks.map((track) => track.readyState)") == ["ended"]
+            assert browser.run("document.querySelector('#stop').disabled")
+            browser.until(f"{STATE}.startsWith('Ended: the server did not send the rest')")
+            browser.screenshot(tmp_path / "page.png")
+            # The first call's socket closes while the second call begins.
+            browser.click("#start")
+            browser.until("Boolean(running)")
+            may_answer.set()
+            browser.until(f"parseFloat({STATE}) > 0.5 || {STATE}.includes('connection lost')")
+            assert "cleaned" in browser.run(STATE)
+            browser.click("#stop")
+            browser.until(f"{STATE}.startsWith('Done: ')")
+        running.wait_until_idle()
+    finally:
+        may_answer.set()
         running.stop()
 
 

@@ -1,4 +1,4 @@
-"""The page's player: what comes late is left out and does not delay the rest."""
+"""The page's player: what comes late is left out and does not delay the rest, and the end is played."""
 
 from __future__ import annotations
 
@@ -53,3 +53,10 @@ def test_after_a_stall_it_goes_on_with_the_newest(size: int) -> None:
     newest = 100 + -(-5000 // size) * size
     assert newest - 500 < played[0] <= newest - 60 + 1
     assert played == list(range(int(played[0]), int(played[0]) + 10))
+
+
+def test_the_last_samples_are_played_however_few() -> None:
+    end = "player.port.onmessage({ data: null })"
+    before, after = run(f"come(30); const before = play(10); {end}; return [before, play(40)];")
+    assert before == [0] * 10
+    assert after == [*range(1, 31), *[0] * 10]
