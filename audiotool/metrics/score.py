@@ -14,7 +14,16 @@ import numpy as np
 
 from audiotool.errors import AudiotoolError, DependencyError, InputError
 from audiotool.extras import explained
-from audiotool.metrics.base import METRICS, Both, Metric, NothingToMeasure, Pair, Unscorable, Waveform
+from audiotool.metrics.base import (
+    METRICS,
+    Both,
+    Metric,
+    NonIntrusiveMetric,
+    NothingToMeasure,
+    Pair,
+    Unscorable,
+    Waveform,
+)
 from audiotool.metrics.values import Value
 from audiotool.text import one_line
 
@@ -58,6 +67,16 @@ def score(
         InputError: a metric is unknown, or a waveform has more than one axis.
     """
     found = [METRICS.get(name) for name in metrics]
+    return measure_all(_pair(reference, estimate, sample_rate, edge_hz, interferers), found)
+
+
+def _pair(
+    reference: Waveform,
+    estimate: Waveform,
+    sample_rate: int,
+    edge_hz: float | None,
+    interferers: Sequence[Waveform],
+) -> Pair:
     waveforms = [np.asarray(w, dtype=np.float64) for w in (reference, estimate)]
     if any(w.ndim != 1 for w in waveforms):
         raise InputError(f"a waveform to score is (time,), got shapes {[w.shape for w in waveforms]}")
@@ -65,16 +84,26 @@ def score(
     if len(waveforms[0]) != len(waveforms[1]):
         logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
     others = [_of_length(np.asarray(w, dtype=np.float64), length) for w in interferers]
-    pair = Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others)
-    return measure_all(pair, found)
+    return Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others)
 
 
-def measure_all(pair: Pair, metrics: Sequence[type[Metric]]) -> dict[str, Value]:
-    """Score one pair; if there is nothing to compare, every metric has the reason."""
+def measure_all(pair: Pair, metrics: Sequence[type[Metric]], of_several: bool = False) -> dict[str, Value]:
+    """Score one pair; if there is nothing to compare, every metric has the reason.
+
+    Args:
+        of_several: whether it is one of several channels. There a silent estimate of sound is a channel that
+            was lost, and no metric that compares has a number for it.
+    """
     problem = _problem(pair)
     if problem:
         return {metric.name: Value(None, problem) for metric in metrics}
-    return {metric.name: measured(metric, partial(pair.measured, metric)) for metric in metrics}
+    is_lost = of_several and pair.facts[1].is_silent and not pair.facts[0].is_silent
+    return {
+        metric.name: Value(None, "the estimate is silent")
+        if is_lost and not issubclass(metric, NonIntrusiveMetric)
+        else measured(metric, partial(pair.measured, metric))
+        for metric in metrics
+    }
 
 
 def score_channels(
@@ -92,10 +121,12 @@ def score_channels(
         edge_hz: as `score`.
         interferers: (channels, time) each.
     """
-    each = [
-        score(r, e, sample_rate, metrics, edge_hz, [w[n] for w in interferers])
+    found = [METRICS.get(name) for name in metrics]
+    pairs = [
+        _pair(r, e, sample_rate, edge_hz, [w[n] for w in interferers])
         for n, (r, e) in enumerate(zip(reference, estimate, strict=True))
     ]
+    each = [measure_all(pair, found, len(pairs) > 1) for pair in pairs]
     return mean_of_channels(each, metrics)
 
 

@@ -238,7 +238,7 @@ def _compare_blocks(
     each = []
     for channel in range(first.channels):
         pair = Pair.of_blocks(partial(_blocks, reference, other, channel), first.sample_rate, edge_hz)
-        each.append(measure_all(pair, found))
+        each.append(measure_all(pair, found, first.channels > 1))
     counted = pair.facts[0].length
     if first.frames == second.frames and counted < (first.frames or 0):
         row.notes.append(

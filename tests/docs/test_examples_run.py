@@ -66,7 +66,9 @@ def test_python_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     waveform = speech_like(1.0, 16000)[0]
     blocks = np.split(waveform, 10)
     consumed: list[object] = []
+    provide(Path("mel.npy"))
     names = {
+        "mel": np.load("mel.npy"),
         "waveform": waveform,
         "samples": blocks[0],
         "sample_rate": 16000,
