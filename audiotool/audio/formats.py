@@ -142,6 +142,10 @@ MP3_BITRATES = {32000: (32, 320), 16000: (8, 160), 0: (8, 64)}
 OPUS_BITRATES = (6, 256)
 """Least and greatest bit rate of a channel in kbit/s that libsndfile sets."""
 
+AAC_LEAST, AAC_FRAME_BITS = 8, 6144
+"""Least bit rate of a channel in kbit/s, and greatest number of bits of a channel in a frame of 1024 samples
+(ISO/IEC 14496-3)."""
+
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 
 
@@ -195,6 +199,12 @@ def muxer_for(path: Path, asked: str | None = None) -> str | None:
     return MUXERS.get(chosen_ending(path, asked).lower())
 
 
+def shows_film(path: Path, asked: str | None = None) -> bool:
+    """Whether an output has a film beside its sound, if its input has."""
+    ending = chosen_ending(path, asked).lower()
+    return ending in MUXERS and ending not in SOUND_ALONE
+
+
 def format_for(path: Path, asked: str | None = None) -> str:
     """Return libsndfile's or FFmpeg's format for an output: that of the option, or of the name's ending.
 
@@ -222,7 +232,7 @@ def format_for(path: Path, asked: str | None = None) -> str:
 
         if name not in soundfile.available_formats():
             raise InputError(
-                f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS])}"
+                f"there is no format '{asked}'{nearest(asked.lower(), [k[1:] for k in FORMATS | MUXERS])}"
             )
         return name
     if not is_audio_name(path):
@@ -238,9 +248,10 @@ def contradiction(path: Path, asked: str | None) -> str | None:
     if asked is None or not (is_audio_name(path) or is_media_name(path)):
         return None
     named, wanted = (FORMATS | MUXERS).get(path.suffix.lower(), ""), format_for(path, asked)
-    if named == wanted or {named, wanted} <= WAVES:
+    is_alike = named == wanted or {named, wanted} <= WAVES
+    if is_alike and shows_film(path) == shows_film(path, asked):
         return None
-    return f"{path} is named as another format than --format {asked}: end it in {ending_for(wanted)}"
+    return f"{path} is named as another format than --format {asked}: end it in {_ending_of(asked, wanted)}"
 
 
 def chosen_ending(path: Path, asked: str | None = None) -> str:
@@ -304,6 +315,31 @@ def has_bitrate(format_name: str, subtype: str) -> bool:
     return format_name == "MP3" or subtype in ("OPUS", "AAC")
 
 
+def bitrate_range(format_name: str, subtype: str, sample_rate: int, channels: int) -> tuple[int, int]:
+    """Return the least and the greatest bit rate in kbit/s of all channels; the coding is MP3, Opus or AAC.
+
+    Args:
+        sample_rate: Hz.
+    """
+    if format_name == "MP3":
+        return next(found for least, found in MP3_BITRATES.items() if sample_rate >= least)
+    low, high = OPUS_BITRATES if subtype == "OPUS" else (AAC_LEAST, AAC_FRAME_BITS * sample_rate // 1_024_000)
+    return channels * low, channels * high
+
+
+def check_bitrate(format_name: str, subtype: str, sample_rate: int, channels: int, bitrate: float) -> None:
+    """Check a bit rate in kbit/s of all channels.
+
+    Raises:
+        InputError: the coding, which is MP3, Opus or AAC, has not this bit rate.
+    """
+    low, high = bitrate_range(format_name, subtype, sample_rate, channels)
+    if not low <= bitrate <= high:
+        coding = format_name if format_name == "MP3" else subtype
+        sound = f"{channels} channel{'s' if channels > 1 else ''} at {sample_rate} Hz"
+        raise InputError(f"{coding} of {sound} takes {low} to {high} kbit/s, not {bitrate:g}")
+
+
 def compression_level(
     format_name: str, subtype: str, sample_rate: int, channels: int, bitrate: float
 ) -> float:
@@ -315,19 +351,20 @@ def compression_level(
     Raises:
         InputError: the coding, which is MP3 or Opus, has not this bit rate.
     """
-    if format_name == "MP3":
-        low, high = next(found for least, found in MP3_BITRATES.items() if sample_rate >= least)
-    else:
-        low, high = (channels * one for one in OPUS_BITRATES)
-    if not low <= bitrate <= high:
-        sound = f"{channels} channel{'s' if channels > 1 else ''} at {sample_rate} Hz"
-        raise InputError(f"{format_name} of {sound} takes {low} to {high} kbit/s, not {bitrate:g}")
+    check_bitrate(format_name, subtype, sample_rate, channels, bitrate)
+    low, high = bitrate_range(format_name, subtype, sample_rate, channels)
     # libsndfile refuses level 1 of some MP3.
     return min((high - bitrate) / (high - low), 0.999)
 
 
+def _ending_of(asked: str, format_name: str) -> str:
+    """Return the ending of a format that was asked for, as it was where it names one."""
+    ending = f".{asked.lower()}"
+    return ending if ending in FORMATS or ending in MUXERS else ending_for(format_name)
+
+
 def _listed_endings() -> str:
-    return ", ".join(FORMATS)
+    return ", ".join(FORMATS | (MUXERS if media.is_there() else {}))
 
 
 def _closest(format_name: str, preferred: str) -> str:

@@ -76,7 +76,7 @@ def open_container(file: BinaryIO) -> Any:
     """Return FFmpeg's view of an open file, of the formats in `DEMUXERS`; its name is never interpreted."""
     import av
 
-    return av.open(file, container_options={"format_whitelist": DEMUXERS})
+    return av.open(file, "r", container_options={"format_whitelist": DEMUXERS})
 
 
 class UnknownFormat(Exception):
@@ -209,12 +209,17 @@ class MediaFile:
             for piece in self._resampler.resample(frame):
                 yield piece.to_ndarray().reshape(-1, self.channels)
 
+    @property
+    def has_film(self) -> bool:
+        """Whether one of the tracks is a film."""
+        return not all(map(is_cover, self._container.streams.video))
+
     def _begin_of_video(self) -> float | None:
         """Return the time in seconds at which the first track begins; None where no track is a video."""
         import av
 
         start = self._container.start_time
-        if self.format not in TIMED or start is None or all(map(is_cover, self._container.streams.video)):
+        if self.format not in TIMED or start is None or not self.has_film:
             return None
         return float(start / av.time_base)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,28 +16,41 @@ from typing import Any
 import av
 import numpy as np
 
-from audiotool.audio.formats import SOUND_ALONE, chosen_ending, format_for, subtype_for
+from audiotool.audio.formats import (
+    SOUND_ALONE,
+    bitrate_range,
+    check_bitrate,
+    chosen_ending,
+    format_for,
+    subtype_for,
+)
 from audiotool.audio.levels import FloatBlock, limit
 from audiotool.audio.media import OF_THE_FILE, TAGS, is_cover, open_container
 from audiotool.audio.writer import OutputFormat, ReplacingWriter
-from audiotool.errors import InputError
 
 ENCODERS = {"AAC": "aac", "OPUS": "libopus"}
 """Codings -> FFmpeg's names of their encoders."""
 
-LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1")
-"""FFmpeg's names of the speakers of so many channels."""
+LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
+"""FFmpeg's names of the speakers of so many channels, where the input does not say."""
 
-CHANNEL_BITRATE = 96_000
-"""Bits a second of a channel of AAC; FFmpeg's usual rate is the same for all numbers of channels."""
+CODED_AS = {"5.0(side)": "5.0", "5.1(side)": "5.1"}
+"""Speakers that AAC has no name for -> those of the same order that it has."""
 
-FRAME_BITS, FRAME_SAMPLES = 6144, 1024
-"""Greatest number of bits, and the samples, of a channel in a frame of AAC (ISO/IEC 14496-3)."""
+OF_OPUS = ("mono", "stereo", "5.1")
+"""Those whose order Opus keeps in Matroska."""
+
+CHANNEL_KBPS = 96
+"""kbit/s of a channel of AAC; FFmpeg's usual rate is the same for all numbers of channels."""
 
 COVERS_IN = ("mp4", "mov")
 """Formats in which a cover is a stream of one picture."""
 
 COVER_CODECS = ("mjpeg", "png", "bmp")
+"""Codings of covers there."""
+
+KEPT = {"language", "creation_time"}
+"""Tags of `OF_THE_FILE` that an output takes from its input."""
 
 
 class MediaWriter(ReplacingWriter):
@@ -47,7 +60,7 @@ class MediaWriter(ReplacingWriter):
         path: path of the output.
         wanted: its format; `dropped` names what of the input the container cannot hold.
     Raises:
-        InputError: the file cannot be written, or the container does not hold the sound or the pictures.
+        InputError: the file cannot be written, or the container does not hold the sound or the film.
     """
 
     def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
@@ -57,9 +70,8 @@ class MediaWriter(ReplacingWriter):
         self.subtype = subtype_for(
             self.format, ending, wanted.subtype, wanted.asked_subtype, wanted.sample_rate
         )
-        if wanted.channels > len(LAYOUTS):
-            raise InputError(f"cannot write {path}: {self.subtype} holds at most {len(LAYOUTS)} channels")
-        self._layout, self._rate = LAYOUTS[wanted.channels - 1], wanted.sample_rate
+        self._rate = wanted.sample_rate
+        self._tags: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
             self._begin()
             opened.callback(self._replacement.discard)
@@ -70,14 +82,34 @@ class MediaWriter(ReplacingWriter):
                 opened.callback(self._close_container)
                 film = Film(wanted.film, self._container, ending not in SOUND_ALONE)
                 self._film = opened.enter_context(film)
+                self._layout = self._layout_of(wanted.channels)
                 self._sound = self._sound_stream(wanted)
-                self._container.metadata.update(self._film.tags if wanted.film else _tags(wanted.tags))
+                self._sound.metadata.update(film.sound_tags)
+                self._tags = film.tags if wanted.film else _tags(wanted.tags)
+                self._container.metadata.update(self._tags)
                 self._container.start_encoding()
             except (av.error.FFmpegError, ValueError, OSError) as error:
                 raise self._failure(error) from error
-            lost = wanted.extras.split(self.format, wanted.channels)[1]
+            lost = [
+                *wanted.extras.split(self.format, wanted.channels)[1],
+                *(wanted.tags.keys() - TAGS.values()),
+            ]
             self.dropped = self._film.dropped if wanted.film else lost
             self._opened = opened.pop_all()
+
+    def _layout_of(self, channels: int) -> str:
+        """Return FFmpeg's name of the channels' speakers.
+
+        Raises:
+            ValueError: the coding does not hold them.
+        """
+        layout = CODED_AS.get(self._film.layout or "", self._film.layout)
+        if layout is None or av.AudioLayout(layout).nb_channels != channels:
+            layout = LAYOUTS[channels - 1] if channels <= len(LAYOUTS) else f"{channels} channels"
+        allowed = OF_OPUS if self.subtype == "OPUS" else None
+        if channels > len(LAYOUTS) or (allowed is not None and layout not in allowed):
+            raise ValueError(f"{self.subtype} does not hold {layout} here: choose .wav or .flac")
+        return layout
 
     def _sound_stream(self, wanted: OutputFormat) -> Any:
         encoder = ENCODERS[self.subtype]
@@ -86,16 +118,18 @@ class MediaWriter(ReplacingWriter):
         rate = next((rate for rate in rates if rate >= wanted.sample_rate), rates[-1])
         stream: Any = self._container.add_stream(encoder, rate=rate, layout=self._layout)
         if wanted.bitrate is not None:
+            check_bitrate(self.format, self.subtype, rate, wanted.channels, wanted.bitrate)
             stream.bit_rate = round(1000 * wanted.bitrate)
         elif self.subtype == "AAC":
-            stream.bit_rate = wanted.channels * min(CHANNEL_BITRATE, FRAME_BITS * rate // FRAME_SAMPLES)
+            highest = bitrate_range(self.format, self.subtype, rate, wanted.channels)[1]
+            stream.bit_rate = 1000 * min(CHANNEL_KBPS * wanted.channels, highest)
         return stream
 
     def _put(self, block: FloatBlock) -> None:
         data, beyond = limit(block)
         self.limited += beyond
-        planes = np.ascontiguousarray(data.T, np.float32)
-        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=self._layout)
+        packed = np.ascontiguousarray(data, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
         frame.sample_rate, frame.time_base = self._rate, Fraction(1, self._rate)
         frame.pts = self.frames - len(block)
         try:
@@ -111,9 +145,17 @@ class MediaWriter(ReplacingWriter):
             self._film.copy(math.inf)
             self._container.mux(self._sound.encode(None))
             self._container.close()
+            self._note_lost_tags()
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise self._failure(error) from error
         self._prepared = True
+
+    def _note_lost_tags(self) -> None:
+        """Read the file's tags back: FFmpeg does not say which of them a format does not hold."""
+        self._replacement.file.seek(0)
+        with open_container(self._replacement.file) as written:
+            found = {name.lower() for name in written.metadata}
+        self.dropped += [name for name in self._tags if name.lower() not in found]
 
     def _close_container(self) -> None:
         # The output is discarded, so errors at its end are ignored.
@@ -132,7 +174,8 @@ class Film:
         target: the open container.
         shows: whether the target is to hold the film, or its cover alone.
     Attributes:
-        tags: title, artist and others, by FFmpeg's names.
+        tags, sound_tags: title, language and others of the file and of its sound, by FFmpeg's names.
+        layout: FFmpeg's name of the speakers of its sound, None if it is not known.
         dropped: names of what the target does not hold, for the user.
     Raises:
         ValueError: the target's format does not hold films of this coding.
@@ -140,6 +183,8 @@ class Film:
 
     def __init__(self, path: Path | None, target: Any, shows: bool) -> None:
         self.tags: dict[str, str] = {}
+        self.sound_tags: dict[str, str] = {}
+        self.layout: str | None = None
         self.dropped: list[str] = []
         self._target = target
         self._copies: dict[int, Any] = {}
@@ -159,7 +204,7 @@ class Film:
         for stream in (*source.streams.video, *source.streams.subtitles):
             if not shows and not is_cover(stream):
                 continue
-            codec = stream.codec_context.name if stream.codec_context else "unknown"
+            codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
             if is_cover(stream):
                 fits = codec in COVER_CODECS and target.format.name in COVERS_IN
             else:
@@ -169,33 +214,45 @@ class Film:
             elif not fits and stream.type == "subtitle":
                 self.dropped.append("subtitles")
             elif not fits:
-                raise ValueError(f"{target.format.name} holds no film coded as {codec}; .mkv holds all")
+                raise ValueError(
+                    f"{target.format.name} holds no film coded as {codec}: try .mkv, .mp4 or .mov"
+                )
             else:
                 self._copies[stream.index] = self._copy_of(stream)
-        self.tags = {k: v for k, v in source.metadata.items() if k.lower() not in OF_THE_FILE}
-        if source.chapters():
-            target.set_chapters(source.chapters())
+        if shows and any(stream.type == "attachment" for stream in source.streams):
+            self.dropped.append("attachments")
+        sound = source.streams.audio[0]
+        self.tags, self.sound_tags = _own(source.metadata), _own(sound.metadata)
+        self.layout = sound.codec_context.layout.name
+        chapters = [_moved(chapter, self._begin) for chapter in source.chapters()]
+        if chapters:
+            target.set_chapters(chapters)
         if self._copies:
-            self._packets = source.demux([source.streams[index] for index in self._copies])
+            self._packets = _timed(source.demux([source.streams[index] for index in self._copies]))
 
     def _copy_of(self, stream: Any) -> Any:
-        copy = self._target.add_stream_from_template(stream)
+        copy = self._target.add_stream_from_template(stream, opaque=True)
         copy.disposition = stream.disposition
-        if "language" in stream.metadata:
-            copy.metadata["language"] = stream.metadata["language"]
+        copy.metadata.update(_own(stream.metadata))
+        if "mov" in self._source.format.name and self._target.format.name in COVERS_IN:
+            # Without its tag (hvc1) some players do not play a film.
+            copy.codec_context.codec_tag = stream.codec_context.codec_tag
         return copy
 
     def copy(self, until_s: float) -> None:
         """Copy the packets up to a time in seconds."""
         while (packet := self._next) is not None:
-            # A packet without data ends a stream. That of a cover has no time.
+            # The packet of a cover has no time.
             if packet.dts is not None and packet.dts * packet.time_base - self._begin > until_s:
                 return
-            if packet.size:
-                self._mux(packet)
+            self._mux(packet)
             self._next = next(self._packets, None)
 
     def _mux(self, packet: Any) -> None:
+        if packet.is_discard and self._target.format.name not in COVERS_IN:
+            raise ValueError(
+                "it would show pictures that were cut off the film's beginning: write .mp4 or .mov"
+            )
         shift = round(self._begin / packet.time_base)
         packet.dts = 0 if packet.dts is None else packet.dts - shift
         packet.pts = packet.dts if packet.pts is None else packet.pts - shift
@@ -209,7 +266,39 @@ class Film:
         self._opened.close()
 
 
-def _tags(tags: Any) -> dict[str, str]:
+def _timed(packets: Iterator[Any]) -> Iterator[Any]:
+    """Yield the packets that hold data, with times of decoding, which a film in Matroska begins without."""
+    early: dict[int, list[Any]] = {}
+    for packet in packets:
+        if not packet.size:
+            continue
+        waiting = early.setdefault(packet.stream.index, [])
+        if packet.dts is None and packet.pts is not None:
+            waiting.append(packet)
+            continue
+        at = packet.dts
+        for before in reversed(waiting):
+            at -= before.duration or 1
+            before.dts = at
+        yield from waiting
+        waiting.clear()
+        yield packet
+    for waiting in early.values():
+        yield from waiting
+
+
+def _own(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags that are the recording's, and not FFmpeg's."""
+    return {k: v for k, v in metadata.items() if k.lower() in KEPT or k.lower() not in OF_THE_FILE}
+
+
+def _moved(chapter: Any, begin_s: Fraction) -> Any:
+    """Return a chapter that begins so much earlier."""
+    shift = round(begin_s / chapter["time_base"])
+    return {**chapter, "start": max(0, chapter["start"] - shift), "end": max(0, chapter["end"] - shift)}
+
+
+def _tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return tags by libsndfile's names as tags by FFmpeg's."""
     names = {ours: theirs for theirs, ours in TAGS.items()}
     return {names[name]: text for name, text in tags.items() if name in names}

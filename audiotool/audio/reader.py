@@ -166,6 +166,11 @@ class AudioReader:
             self._opened.close()
 
     @property
+    def has_film(self) -> bool:
+        """Whether there are moving pictures beside the sound."""
+        return isinstance(self._file, media.MediaFile) and self._file.has_film
+
+    @property
     def film(self) -> Path | None:
         """The file's path where PyAV reads it, and it can be read again; its pictures can be copied."""
         is_media = isinstance(self._file, media.MediaFile) and not self.is_pipe

@@ -79,6 +79,8 @@ def vocode_file(
     """
     began = time.monotonic()
     goal = target if isinstance(target, Target) else Target((target,))
+    if goal.residual is not None:
+        raise InputError("a mel has no residual: the input's samples are not known")
     vocoder = vocoder_of(engine)
     chunk = _frames(vocoder, chunk_seconds)
     with FeatureReader(source, _rows(vocoder, f0 is not None)) as reader:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import audiotool
 from audiotool.audio import media
+from audiotool.audio.formats import contradiction
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.audio.writer import OutputFormat
@@ -98,6 +99,65 @@ def test_the_film_stays_as_it_was(tmp_path: Path, source: str, output: str, begi
         assert [stream.type for stream in container.streams][:2] == ["video", "audio"]
 
 
+def test_a_film_with_pictures_out_of_order_keeps_its_times(tmp_path: Path) -> None:
+    film = tmp_path / "in.mkv"
+    with av.open(str(film), "w") as container:
+        pictures: Any = container.add_stream("libx264", rate=25, width=64, height=64, options={"bf": "2"})
+        pictures.pix_fmt = "yuv420p"
+        sound: Any = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(speech_like(2.0, 16000), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        packets = [*sound.encode(frame), *sound.encode(None)]
+        for n in range(50):
+            image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 5 * n, np.uint8), format="rgb24")
+            image.pts, image.time_base = n, Fraction(1, 25)
+            packets += pictures.encode(image)
+        container.mux([*packets, *pictures.encode(None)])
+    with open_writer(tmp_path / "out.mp4", OutputFormat(16000, 1, film=film)) as writer:
+        writer.write(speech_like(2.0, 16000).T)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        found: Any = container.streams.video[0]
+        assert float(found.duration * found.time_base) == pytest.approx(2.0, abs=1e-3)
+        times = [packet.dts for packet in container.demux(found) if packet.dts is not None]
+    assert np.diff(times).min() > 0
+    theirs = pictures_of(film)
+    assert [ours for ours, _ in pictures_of(tmp_path / "out.mp4")] == pytest.approx(
+        [t for t, _ in theirs], abs=2e-3
+    )
+
+
+@pytest.mark.parametrize("layout", ["quad", "2.1", "5.1(side)", "7.1"])
+def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str) -> None:
+    channels = av.AudioLayout(layout).nb_channels
+    samples = np.zeros((8000 * channels, channels), np.float32)
+    for n in range(channels):
+        samples[8000 * n : 8000 * n + 4000, n] = 0.5 * np.sin(np.arange(4000) * 0.01)
+    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+        sound: Any = container.add_stream("flac", rate=48000, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate, frame.pts = 48000, 0
+        container.mux(sound.encode(frame) + sound.encode(None))
+    with AudioReader(tmp_path / "in.mkv") as reader:
+        wanted = OutputFormat(48000, channels, film=reader.film)
+        with open_writer(tmp_path / "out.mp4", wanted) as writer:
+            writer.write(np.concatenate(list(reader.blocks(4096))))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        written: Any = container.streams.audio[0]
+        assert written.codec_context.layout.name == layout.removesuffix("(side)")
+    found = read(tmp_path / "out.mp4")[0]
+    loudest = [np.square(found[:, 8000 * n : 8000 * n + 4000]).sum(1).argmax() for n in range(channels)]
+    assert loudest == list(range(channels))
+
+
+def test_a_name_that_hides_the_film_contradicts_a_format_that_shows_it() -> None:
+    assert (
+        contradiction(Path("out.mp4"), "m4a")
+        == "out.mp4 is named as another format than --format m4a: end it in .m4a"
+    )
+    assert contradiction(Path("out.m4a"), "mp4") is not None
+    assert contradiction(Path("out.m4v"), "mp4") is None
+
+
 def test_memory_is_that_of_a_block(tmp_path: Path) -> None:
     film = write_film(tmp_path / "in.mp4")
     with (
@@ -116,7 +176,7 @@ def test_a_film_that_the_format_does_not_hold(tmp_path: Path) -> None:
     film = write_film(tmp_path / "in.mp4")
     out = tmp_path / "out.webm"
     out.write_bytes(b"before")
-    with pytest.raises(InputError, match=r"out\.webm: webm holds no film coded as mpeg4; \.mkv holds all"):
+    with pytest.raises(InputError, match=r"out\.webm: webm holds no film coded as mpeg4: try \.mkv"):
         open_writer(out, OutputFormat(48000, 2, film=film))
     assert out.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.webm"]
@@ -175,8 +235,16 @@ def test_bit_rates(tmp_path: Path, bitrate: float | None, low: float, high: floa
 
 
 def test_what_it_refuses(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="AAC holds at most 7 channels"):
-        open_writer(tmp_path / "a.mp4", OutputFormat(48000, 8))
+    with pytest.raises(InputError, match="AAC does not hold 9 channels here"):
+        open_writer(tmp_path / "a.mp4", OutputFormat(48000, 9))
+    with pytest.raises(InputError, match=r"OPUS does not hold 5\.0 here"):
+        open_writer(tmp_path / "a.webm", OutputFormat(48000, 5))
+    for name, takes in (
+        ("a.m4a", "AAC of 1 channel at 16000 Hz takes 8 to 96"),
+        ("a.webm", "takes 6 to 256"),
+    ):
+        with pytest.raises(InputError, match=f"{takes} kbit/s, not 300"):
+            open_writer(tmp_path / name, OutputFormat(16000, 1, bitrate=300))
     with pytest.raises(InputError, match=r"the sound of \.mp4 is written as AAC, not PCM_16"):
         open_writer(tmp_path / "a.mp4", OutputFormat(48000, 1, asked_subtype="PCM_16"))
     assert list(tmp_path.iterdir()) == []
