@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnxruntime
 import pytest
 import torch
@@ -23,7 +25,7 @@ from audiotool.errors import ExportError
 from audiotool.exporting.export import export
 from audiotool.exporting.fourier import Table, tables
 from audiotool.exporting.real_pairs import ComplexPair, irfft, rfft
-from audiotool.exporting.shared_weights import share_weights
+from audiotool.exporting.shared_weights import share_weights, shorten_names
 from audiotool.exporting.single_steps import split_single_steps
 from audiotool.models.base import Model, measure_level
 from audiotool.models.registry import MODELS
@@ -333,6 +335,28 @@ def test_tensors_missing_in_a_checkpoint_are_computed_at_loading(tmp_path: Path)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     for found, expected in zip(session.run(None, {}), values.values(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_short_names_leave_a_graph_and_its_bodies_as_they_are() -> None:
+    graph = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 18]>
+        made (float[2] x, bool positive) => (float[2] y) {
+            a_long_name = Add(x, x)
+            y = If (positive) <
+                then_branch = one () => (float[2] product) { product = Mul(a_long_name, x) },
+                else_branch = other () => (float[2] negative) { negative = Neg(a_long_name) }
+            >
+        }""")
+    graph.graph.node[0].name = "node"
+    shorten_names(graph.graph)
+    assert b"a_long_name" not in graph.SerializeToString()
+    assert [node.name for node in graph.graph.node] == ["", ""]
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.array([1.0, 3.0], np.float32)
+    for positive, expected in ((True, [2, 18]), (False, [-2, -6])):
+        np.testing.assert_array_equal(
+            session.run(["y"], {"x": x, "positive": np.array(positive)})[0], expected
+        )
 
 
 def named(size: int) -> list[tuple[str, Table]]:
