@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import os
 import shutil
@@ -20,7 +19,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -247,12 +246,9 @@ class MelWriter:
         try:
             self._replacement = Replacement(self.path)
             self._stack.callback(self._replacement.discard)
-            # Frame after frame, which is the Fortran order of (n_mels, frames).
-            self._raw: Any = self._replacement.file
-            if self.path.suffix.lower() != ".npy":
-                self._raw = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
-                self._stack.callback(_close, self._raw)
-            self._raw.write(self._numpy_header())
+            # Frames come one after another, and a mel file has one band after another.
+            self._raw = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+            self._stack.callback(_close, self._raw)
         except OSError as error:
             self._stack.close()
             raise self._failure(error) from error
@@ -284,27 +280,22 @@ class MelWriter:
             self._stack.close()
 
     def _commit(self) -> None:
-        self._raw.seek(0)
-        self._raw.write(self._numpy_header())
         self._raw.flush()
-        if self._raw is not self._replacement.file:
-            is_archive = self.path.suffix.lower() == ".npz"
-            (self._write_npz if is_archive else self._write_safetensors)(self._replacement.file)
+        write = {".npy": self._write_npy, ".npz": self._write_npz}
+        write.get(self.path.suffix.lower(), self._write_safetensors)(self._replacement.file)
         self._replacement.commit()
 
-    def _numpy_header(self) -> bytes:
-        """Return a header of format 1.0, always 128 bytes long, so that the number of frames can be set at
-        the end."""
+    def _write_npy(self, file: IO[bytes]) -> None:
         shape = (self.definition.n_mels, self.frames)
-        text = f"{{'descr': '<f4', 'fortran_order': True, 'shape': {shape}, }}"
-        return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        self._write_bands(file)
 
     def _write_npz(self, file: BinaryIO) -> None:
         entry = zipfile.ZipInfo(f"{NAME}.npy")
-        entry.file_size = self._raw.seek(0, io.SEEK_END)
-        self._raw.seek(0)
+        entry.file_size = self._raw.tell()  # near enough to choose between the forms of a ZIP
         with zipfile.ZipFile(file, "w") as archive, archive.open(entry, "w") as packed:
-            shutil.copyfileobj(self._raw, packed)
+            self._write_npy(packed)
 
     def _write_safetensors(self, file: BinaryIO) -> None:
         bands, frames = self.definition.n_mels, self.frames
@@ -315,11 +306,14 @@ class MelWriter:
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
         file.write(len(text).to_bytes(8, "little") + text)
-        if not frames:
+        self._write_bands(file)
+
+    def _write_bands(self, file: IO[bytes]) -> None:
+        if not self.frames:
             return
-        mapped = np.memmap(self._raw, "<f4", "r", offset=128, shape=(frames, bands))
-        for band in range(bands):
-            file.write(np.ascontiguousarray(mapped[:, band]).tobytes())
+        mapped = np.memmap(self._raw, "<f4", "r", shape=(self.frames, self.definition.n_mels))
+        for band in mapped.T:
+            file.write(np.ascontiguousarray(band).tobytes())
 
     def _failure(self, error: OSError) -> InputError:
         return InputError(f"cannot write {self.path}: {cause(error)}")

@@ -28,6 +28,15 @@ def read_mel(path: Path) -> np.ndarray:
         return np.concatenate(list(reader.blocks(70)), axis=1)
 
 
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_numpy_files_are_in_c_order(tmp_path: Path, ending: str) -> None:
+    write_mel(tmp_path / f"a{ending}")
+    found = np.load(tmp_path / f"a{ending}")
+    values = found["mel"] if ending == ".npz" else found
+    assert values.flags.c_contiguous
+    np.testing.assert_array_equal(values, MEL)
+
+
 @pytest.mark.parametrize("ending", [".npy", ".npz", ".safetensors"])
 def test_a_mel_that_does_not_fit_the_disk_is_refused_at_every_size(tmp_path: Path, ending: str) -> None:
     whole, path = tmp_path / f"whole{ending}", tmp_path / f"a{ending}"
