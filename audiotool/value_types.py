@@ -8,8 +8,10 @@ unions and `Annotated` with a range, a pattern or a least number of items.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import inspect
 import math
 import re
 import reprlib
@@ -91,13 +93,25 @@ def argument_problems(function: Any, values: Mapping[str, Any]) -> list[str]:
 
     Arguments of other types than the plain ones take any value.
     """
-    hints = _hints(function)
+    kinds = _argument_kinds(function)
     return [
         problem
         for name, value in values.items()
-        if _is_plain(hints.get(name, Any))
-        for problem in _named(name, value, hints.get(name, Any))
+        if _is_plain(kinds.get(name, Any))
+        for problem in _named(name, value, kinds.get(name, Any))
     ]
+
+
+def tuple_arguments(function: Any) -> set[str]:
+    """Return the names of the arguments that take a tuple, perhaps among other types."""
+    return {name for name, kind in _argument_kinds(function).items() if _takes_tuple(kind)}
+
+
+def _takes_tuple(kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return any(map(_takes_tuple, arguments))
+    return _takes_tuple(arguments[0]) if origin is Annotated else (origin or kind) is tuple
 
 
 def _named(name: str, value: Any, kind: Any) -> list[str]:
@@ -117,6 +131,19 @@ def _is_plain(kind: Any) -> bool:
 @functools.lru_cache
 def _hints(typed: Any) -> dict[str, Any]:
     return get_type_hints(typed, include_extras=True)
+
+
+@functools.lru_cache
+def _argument_kinds(function: Any) -> dict[str, Any]:
+    """Return the types of a function's arguments, without those that cannot be evaluated: their names may be
+    imported for type checkers alone."""
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    kinds: dict[str, Any] = {}
+    for name, annotation in function.__annotations__.items():
+        alone = types.SimpleNamespace(__annotations__={name: annotation})
+        with contextlib.suppress(Exception):
+            kinds |= get_type_hints(alone, names, include_extras=True)
+    return kinds
 
 
 Problem = tuple[str, Any, str]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from audiotool.configuration import frozen
 from audiotool.discovery import Catalogue, constructor_options, nearest
 from audiotool.errors import RecipeError
-from audiotool.value_types import argument_problems
+from audiotool.value_types import argument_problems, tuple_arguments
 
 
 class Loss(nn.Module):
@@ -44,7 +44,7 @@ LOSSES: Catalogue[Loss] = Catalogue("audiotool.losses", Loss, "loss", RecipeErro
 
 
 def make_loss(name: str, options: Mapping[str, Any], sample_rate: int | None = None) -> Loss:
-    """Make a loss from its name and plain options; lists become tuples.
+    """Make a loss from its name and plain options; lists become tuples where a tuple is annotated.
 
     Args:
         sample_rate: value of an argument `sample_rate` that the options do not have.
@@ -60,7 +60,8 @@ def make_loss(name: str, options: Mapping[str, Any], sample_rate: int | None = N
             raise RecipeError(f"{name}: unknown option '{key}'{nearest(key, allowed)} Allowed: {known}.")
     given = {} if sample_rate is None or "sample_rate" not in allowed else {"sample_rate": sample_rate}
     try:
-        values = given | {key: frozen(value) for key, value in options.items()}
+        tuples = tuple_arguments(loss_class.__init__)
+        values = given | {key: frozen(v) if key in tuples else v for key, v in options.items()}
         wrong = argument_problems(loss_class.__init__, values)
         if wrong:
             raise RecipeError(f"{name}: {'; '.join(wrong)}")

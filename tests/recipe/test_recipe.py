@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kit.plugin import install_plugin
 
 from audiotool import recipe
 from audiotool.configuration import build_config
@@ -155,7 +156,7 @@ def test_refusals_name_the_key_and_the_allowed_values(change: dict[str, Any], me
         (
             "permutation-invariant",
             {"loss": "compressed-spectrum", "options": {"hop_length": [0]}},
-            r"compressed-spectrum: hop_length: found \(0,\), should be a valid integer",
+            r"compressed-spectrum: hop_length: found \[0\], should be a valid integer",
         ),
     ],
 )
@@ -175,7 +176,61 @@ def test_options_of_other_types_are_left_to_the_loss(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(LOSSES, "get", lambda name: Other)
     options = {"sizes": [1, 2], "path": "here", "free": [object]}
-    assert make_loss("other", options).sizes == (1, 2)
+    assert make_loss("other", options).sizes == [1, 2]
+
+
+def test_lists_become_tuples_where_a_loss_takes_tuples(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(Loss):
+        def __init__(
+            self,
+            numbers: list[int],
+            pairs: tuple[tuple[int, int], ...] | None = None,
+            one: int | list[int] = 1,
+            plain: list = [],  # type: ignore[type-arg]  # noqa: B006
+        ) -> None:
+            super().__init__()
+            self.given = (numbers, pairs, one, plain)
+
+    monkeypatch.setattr(LOSSES, "get", lambda name: Other)
+    options = {"numbers": [1, 2], "pairs": [[1, 2], [3, 4]], "one": [5], "plain": [[6]]}
+    assert make_loss("other", options).given == ([1, 2], ((1, 2), (3, 4)), [5], [[6]])
+    with pytest.raises(RecipeError, match=r"numbers\.1: found 'a', should be a valid integer"):
+        make_loss("other", {"numbers": [1, "a"]})
+
+
+CHECKED_IMPORTS = """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audiotool.losses.base import Loss
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+
+class Mine(Loss):
+    name = "mine"
+
+    def __init__(self, sizes: Sequence[int] = (1, 2), gain: float = 1.0) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor: ...
+"""
+
+
+def test_a_loss_may_import_names_for_type_checkers_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {"audiotool.losses": {"mine": "checked_imports:Mine"}}
+    install_plugin(tmp_path, "checked-imports", {"checked_imports": CHECKED_IMPORTS}, points)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert make_loss("mine", {"sizes": [3], "gain": 2}).sizes == [3]
+    with pytest.raises(RecipeError, match=r"mine: gain: found 'loud', should be a valid number"):
+        make_loss("mine", {"gain": "loud"})
 
 
 def test_missing_sections_are_named() -> None:
