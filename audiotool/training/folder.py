@@ -1,6 +1,7 @@
 """A run's folder, and the states in it from which a training is resumed.
 
     .lock                           locked while a process trains the run
+    .saved                          there since the first state was written
     recipe.yaml                     the resolved recipe
     train.csv  valid.csv            values of the curves
     curves.png                      the curves, where matplotlib is installed
@@ -61,6 +62,7 @@ class RunFolder:
     def __init__(self, path: Path | str, name: str) -> None:
         self.path = Path(path)
         self.states = self.path / "states"
+        self.saved = self.path / ".saved"
         self.training = self.path / "train.csv"
         self.validation = self.path / "valid.csv"
         self.latest = self.path / f"{name}.safetensors"
@@ -120,18 +122,14 @@ class RunFolder:
             if path.exists():
                 raise RecipeError(f"{path} exists: choose another folder with --run")
 
-    def check_stateless(self, first_state: int, steps: int) -> None:
+    def check_stateless(self) -> None:
         """Check that a run without a state has not had one, so that it may begin anew.
 
-        Args:
-            first_state: step of the first state.
-            steps: number of steps of the recipe.
         Raises:
-            RecipeError: the results are those of later steps.
+            RecipeError: it has had one, or the folder holds checkpoints and no run.
         """
-        step = self._recorded_step()
-        # Rows of a step are written before its state, and a process may be killed between them.
-        if step > first_state or step >= steps or (not step and self.latest.exists()):
+        exported = self.latest.exists() or self.best.exists()
+        if self.saved.exists() or (exported and not (self.path / "recipe.yaml").is_file()):
             raise RecipeError(
                 f"{self.path} holds the results of a run whose states are gone: choose another folder with"
                 " --run, or remove it to begin anew"
@@ -161,6 +159,7 @@ class RunFolder:
                 except RuntimeError as error:
                     # torch raises an error of its own on a full disk.
                     raise OSError(refusal(file) or str(error)) from error
+            self.saved.touch()
         except OSError as error:
             raise CheckpointError(
                 f"cannot write {path}: {cause(error)}; earlier states are intact"

@@ -101,7 +101,7 @@ class Run:
         state = self.folder.load_state()
         recipe, folder = self.recipe, self.folder
         if state is None:
-            folder.check_stateless(recipe.checkpointing.every, recipe.train.steps)
+            folder.check_stateless()
         else:
             # States of earlier versions have the path as it was given.
             begun_from = anchored(InitSection(**state["recipe"]["init"]))

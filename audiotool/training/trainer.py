@@ -119,7 +119,10 @@ class Trainer:
     def _warn_of_schedules(self) -> None:
         recipe, steps, other = self.recipe, self.recipe.train.steps, self.recipe.adversarial
         problems = [full_rate_problem(recipe.schedule, steps)]
-        if other is not None:
+        if other is not None and other.start >= steps:
+            beyond = f"adversarial.start ({other.start}) is beyond the run's {steps} steps"
+            problems.append(f"{beyond}: no discriminator is trained")
+        elif other is not None:
             problems.append(full_rate_problem(other.schedule, steps - other.start, "adversarial.schedule"))
         for problem in filter(None, problems):
             log.warning(problem)

@@ -388,6 +388,21 @@ def test_a_schedule_longer_than_the_run_is_named(
     assert [m for m in caplog.messages if "schedule.decay_steps (5)" in m and "6 steps" in m]
 
 
+@pytest.mark.parametrize("schedule", [{"name": "constant"}, {"name": "cosine", "warmup_steps": 2}])
+def test_an_adversary_that_begins_after_the_run_is_named(
+    schedule: dict[str, Any], tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_recipe["adversarial"] = ADVERSARIAL | {"schedule": schedule, "start": 6}
+    tiny_recipe["validation"]["count"] = 0
+    train(tiny_recipe, tmp_path / "late")
+    said = "adversarial.start (6) is beyond the run's 6 steps: no discriminator is trained"
+    assert [m for m in caplog.messages if "steps" in m] == [said]
+    caplog.clear()
+    tiny_recipe["adversarial"]["start"] = 4
+    train(tiny_recipe, tmp_path / "last")
+    assert not [m for m in caplog.messages if "steps" in m]
+
+
 def test_folder_that_cannot_be_made(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot write"):
@@ -420,7 +435,37 @@ def test_results_without_states_are_not_overwritten(tiny_recipe: dict[str, Any],
         train(tiny_recipe, tmp_path)
     with pytest.raises(RecipeError, match="states are gone"):
         train(tiny_recipe, tmp_path, True)
+    (tmp_path / ".saved").unlink()
+    (tmp_path / "recipe.yaml").unlink()
+    with pytest.raises(RecipeError, match="states are gone"):
+        train(tiny_recipe, tmp_path, True)
     assert (tmp_path / "tiny-best.safetensors").read_bytes() == best
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        ({"checkpointing": {"every": 50}}, ["checkpointing.every=2"]),
+        ({"validation": {"every": 2, "count": 0}, "logging": {"every": 10, "tensorboard": False}}, []),
+    ],
+)
+def test_results_of_a_run_that_never_had_a_state_are_made_again(
+    first: dict[str, Any], again: list[str], tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    values = tiny_recipe | {"checkpointing": {"every": 50}} | first
+    trainer = Trainer(recipe.parse(values, "tiny"), tmp_path, "cpu")
+    step = trainer._step
+
+    def killed_after_five(batches: Any) -> None:
+        step(batches)
+        if trainer.current.counters.step == 5:
+            raise KeyboardInterrupt
+
+    trainer._step = killed_after_five  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert (tmp_path / "tiny.safetensors").exists()
+    assert train(values, tmp_path, True, *again).step == 6
 
 
 @pytest.mark.parametrize("killed_after", [1, 2])
