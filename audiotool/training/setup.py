@@ -108,9 +108,9 @@ def begin_from(model: Model, init: InitSection) -> History | None:
 
 
 def anchored(init: InitSection) -> InitSection:
-    """Return the section for any current folder: with an absolute path, if it names a file that exists."""
+    """Return the section for any current folder: with an absolute path, unless it has a checkpoint's name."""
     name = init.checkpoint
-    if name is None or name in checkpoint.named() or not Path(name).is_file():
+    if name is None or name in checkpoint.named():
         return init
     return init.model_copy(update={"checkpoint": str(Path(name).resolve())})
 

@@ -198,6 +198,8 @@ def test_a_run_that_has_its_weights_takes_no_others(
     resumed("tuned", f"init.checkpoint={weights}")
     with pytest.raises(RecipeError, match=r"init\.checkpoint: '.*first\.safetensors' became None"):
         resumed("tuned")
+    weights.rename(tmp_path / "moved.safetensors")
+    resumed("tuned", "init.checkpoint=first.safetensors")
 
 
 def test_a_run_without_a_state_goes_on_from_any_folder(
