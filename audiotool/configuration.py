@@ -43,7 +43,11 @@ Whole = Annotated[int, Range(ge=0, le=16_384)]
 Seed = Annotated[int, Range(ge=0, lt=2**63)]
 Fraction = Annotated[float, Range(ge=0, le=1)]
 Positive = Annotated[float, Range(gt=0, le=1e6)]
+NonNegative = Annotated[float, Range(ge=0, le=1e6)]
 Real = Annotated[float, Range(ge=-1e6, le=1e6)]
+
+Decibels = Annotated[float, Range(ge=-200, le=200)]
+"""Kind: ratio of powers in decibels."""
 
 Seconds = Annotated[float, Range(gt=0, le=3600)]
 Hertz = Annotated[float, Range(ge=0, le=384_000)]

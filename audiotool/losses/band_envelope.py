@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from audiotool.configuration import Length, Whole, Width
+from audiotool.configuration import Length, Positive, Whole, Width
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
@@ -36,7 +36,7 @@ class BandEnvelopeLoss(Loss):
         from_bin: Whole = 0,
         width: Width = 8,
         quantile: float = 0.5,
-        floor: float = 0.003,
+        floor: Positive = 0.003,
     ) -> None:
         super().__init__()
         if not 0 < quantile < 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from audiotool.configuration import Whole
 from audiotool.losses.base import Loss
 
 
@@ -34,7 +35,7 @@ class BandwidthExtensionLoss(Loss):
         harmonic: float = 1.0,
         floor: float = 1e-6,
         asymmetry: float = 0.0,
-        settling: int = 0,
+        settling: Whole = 0,
     ) -> None:
         super().__init__()
         if floor <= 0:

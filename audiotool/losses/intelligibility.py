@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from audiotool.configuration import Rate
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
@@ -39,7 +40,7 @@ class IntelligibilityLoss(Loss):
 
     name = "intelligibility"
 
-    def __init__(self, sample_rate: int = 16000) -> None:
+    def __init__(self, sample_rate: Rate = 16000) -> None:
         super().__init__()
         self.win_length = round(FRAME_S * sample_rate)
         self.n_fft = 2 << self.win_length.bit_length()  # the lowest band is 35 Hz wide

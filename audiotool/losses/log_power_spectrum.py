@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiotool.configuration import Length
+from audiotool.configuration import Length, Positive
 from audiotool.dsp.windows import make_window
 from audiotool.losses.base import Loss
 
@@ -30,7 +30,7 @@ class LogPowerSpectrumLoss(Loss):
         n_fft: tuple[Length, ...] = (512, 128, 2048),
         hop_length: tuple[Length, ...] = (80, 40, 640),
         win_length: tuple[Length, ...] = (320, 80, 1920),
-        floor: float = 1e-5,
+        floor: Positive = 1e-5,
     ) -> None:
         super().__init__()
         if not len(n_fft) == len(hop_length) == len(win_length) > 0:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor
 
 from audiotool.configuration import Length, Whole
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
+from audiotool.value_types import Range
+
+Below = Annotated[float, Range(gt=0, le=200)]
+"""Kind: how far below a level, in decibels."""
 
 
 class LogSpectralDistanceLoss(Loss):
@@ -30,8 +36,8 @@ class LogSpectralDistanceLoss(Loss):
         n_fft: Length = 512,
         hop_length: Length = 256,
         from_bin: Whole = 0,
-        floor_db: float = 80.0,
-        range_db: float = 40.0,
+        floor_db: Below = 80.0,
+        range_db: Below = 40.0,
     ) -> None:
         super().__init__()
         if not 0 <= from_bin <= n_fft // 2:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.configuration import Bands, Length
+from audiotool.configuration import Bands, Rate
 from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.losses.base import Loss
+from audiotool.value_types import Range
+
+Window = Annotated[int, Range(ge=4, le=16_384)]
+"""Kind: length of a window in samples, of which a quarter is a hop."""
 
 
 def mel_distance(analysis: MelSpectrogram, estimate: Tensor, target: Tensor) -> Tensor:
@@ -52,9 +56,9 @@ class MultiScaleMelLoss(Loss):
 
     def __init__(
         self,
-        sample_rate: int,
+        sample_rate: Rate,
         n_mels: tuple[Bands, ...] = (5, 10, 20, 40, 80, 160, 320),
-        win_lengths: tuple[Length, ...] = (32, 64, 128, 256, 512, 1024, 2048),
+        win_lengths: tuple[Window, ...] = (32, 64, 128, 256, 512, 1024, 2048),
     ) -> None:
         super().__init__()
         if len(n_mels) != len(win_lengths):

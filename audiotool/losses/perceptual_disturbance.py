@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from audiotool.configuration import Rate
 from audiotool.dsp.stft import stft
 from audiotool.losses.base import Loss
 
@@ -69,7 +70,7 @@ class PerceptualDisturbanceLoss(Loss):
 
     name = "perceptual-disturbance"
 
-    def __init__(self, sample_rate: int = SAMPLE_RATE) -> None:
+    def __init__(self, sample_rate: Rate = SAMPLE_RATE) -> None:
         super().__init__()
         if sample_rate % SAMPLE_RATE:
             raise ValueError(f"sample_rate is a multiple of {SAMPLE_RATE}, found {sample_rate}")

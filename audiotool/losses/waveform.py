@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from audiotool.configuration import Decibels, NonNegative
 from audiotool.losses.base import Loss
 
 
@@ -47,7 +48,7 @@ class SISDRLoss(Loss):
     name = "si-sdr"
 
     def __init__(
-        self, zero_mean: bool = False, soft_limit_db: float | None = None, epsilon: float = 1e-8
+        self, zero_mean: bool = False, soft_limit_db: Decibels | None = None, epsilon: NonNegative = 1e-8
     ) -> None:
         super().__init__()
         self.zero_mean = zero_mean
@@ -85,7 +86,7 @@ class SNRLoss(Loss):
 
     name = "snr"
 
-    def __init__(self, soft_limit_db: float | None = None, epsilon: float = 1e-8) -> None:
+    def __init__(self, soft_limit_db: Decibels | None = None, epsilon: NonNegative = 1e-8) -> None:
         super().__init__()
         self.epsilon = epsilon
         self.floor = 0.0 if soft_limit_db is None else 10 ** (-soft_limit_db / 10)
