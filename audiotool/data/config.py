@@ -10,13 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from audiotool.errors import RecipeError
 
@@ -28,14 +22,14 @@ SyntheticKind = Literal[
 ]
 
 
-def _number(value: Any) -> Any:
+def _not_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("should be a number, not a boolean")
     return value
 
 
-Integer = Annotated[int, BeforeValidator(_number)]
-Number = Annotated[float, BeforeValidator(_number)]
+Integer = Annotated[int, BeforeValidator(_not_boolean)]
+Number = Annotated[float, BeforeValidator(_not_boolean)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 
 
@@ -52,11 +46,11 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 
 
 # The limits of ranges are far beyond what is of use, and within what can be computed.
-_Number = Annotated[Number, Field(ge=-200, le=200)]
+_Moderate = Annotated[Number, Field(ge=-200, le=200)]
 _Positive = Annotated[Number, Field(ge=1e-3, le=1e6)]
 _Factor = Annotated[Number, Field(ge=0.1, le=10)]
 _Few = Annotated[Integer, Field(ge=1, le=1000)]
-Range = Annotated[tuple[_Number, _Number], BeforeValidator(_pair), AfterValidator(_ascending)]
+Range = Annotated[tuple[_Moderate, _Moderate], BeforeValidator(_pair), AfterValidator(_ascending)]
 PositiveRange = Annotated[tuple[_Positive, _Positive], BeforeValidator(_pair), AfterValidator(_ascending)]
 FactorRange = Annotated[tuple[_Factor, _Factor], BeforeValidator(_pair), AfterValidator(_ascending)]
 Count = Annotated[tuple[_Few, _Few], BeforeValidator(_pair), AfterValidator(_ascending)]

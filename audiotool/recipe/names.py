@@ -7,11 +7,11 @@ from typing import Any
 from audiotool.configuration import build_config
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, CheckpointError, RecipeError
-from audiotool.losses.base import Loss, make_loss
+from audiotool.losses.base import make_loss
 from audiotool.metrics.base import METRICS
 from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
-from audiotool.recipe.schema import LossTerm, Recipe
+from audiotool.recipe.schema import Recipe
 from audiotool.tasks.base import TASKS, served_by
 
 
@@ -49,16 +49,7 @@ def check_names(recipe: Recipe, source: str) -> None:
     for n, discriminator in enumerate(discriminators):
         _at(source, f"adversarial.discriminators.{n}.name", DISCRIMINATORS.get, discriminator.name)
     for n, term in enumerate(recipe.loss):
-        _at(source, f"loss.{n}", build_loss, term, recipe.audio.sample_rate)
-
-
-def build_loss(term: LossTerm, sample_rate: int) -> Loss:
-    """Make a loss from its name and options; an argument `sample_rate` is the recipe's.
-
-    Raises:
-        RecipeError: as `make_loss`.
-    """
-    return make_loss(term.name, term.options, sample_rate)
+        _at(source, f"loss.{n}", make_loss, term.name, term.options, recipe.audio.sample_rate)
 
 
 def _at(source: str, key: str, call: Any, *arguments: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from audiotool.losses.base import make_loss
 from audiotool.losses.permutation_invariant import PermutationInvariantLoss
-from audiotool.recipe.names import build_loss
 from audiotool.recipe.schema import Recipe
 
 
@@ -14,7 +14,9 @@ class Objective(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.terms = nn.ModuleList(build_loss(term, recipe.audio.sample_rate) for term in recipe.loss)
+        self.terms = nn.ModuleList(
+            make_loss(term.name, term.options, recipe.audio.sample_rate) for term in recipe.loss
+        )
         self.weights = [term.weight for term in recipe.loss]
         # A loss may have the name of the metric of which it is the negative.
         self.names = _distinct([f"{term.name}-loss" for term in recipe.loss])

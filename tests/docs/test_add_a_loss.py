@@ -11,7 +11,7 @@ import yaml
 from kit.docs import ROOT
 
 import audiotool.losses
-from audiotool.recipe.names import build_loss
+from audiotool.losses.base import make_loss
 from audiotool.recipe.schema import LossTerm
 
 
@@ -23,7 +23,7 @@ def test_log_energy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "log_energy.py").write_text(code[1], encoding="utf-8")
     monkeypatch.setattr(audiotool.losses, "__path__", [*audiotool.losses.__path__, str(tmp_path)])
     (term,) = (LossTerm.model_validate(values) for values in yaml.safe_load(recipe[1])["loss"])
-    loss = build_loss(term, 16000)
+    loss = make_loss(term.name, term.options, 16000)
     assert loss.floor == term.options["floor"] == 1e-4
     estimate = torch.full((2, 1, 100), 0.2, requires_grad=True)
     value = loss({"estimate": estimate}, {"target": torch.full((2, 1, 100), 0.1)})
