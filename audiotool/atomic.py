@@ -1,4 +1,4 @@
-"""Files that appear under their names only when they are complete."""
+"""Files that appear under their names only when they are complete, and a lock between processes."""
 
 from __future__ import annotations
 
@@ -115,13 +115,17 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a lock for the `with` block. The file stays; it is created with its folder.
+    """Hold a lock for the `with` block.
 
-    The lock ends with this process, however that ends: processes that it forks do not hold it. Where files
-    cannot be locked (Windows, some network file systems) there is none.
+    The file is created with its folder. It stays, unless the block removes it.
+
+    The lock ends with this process, however that ends: processes that it forks do not hold it. This process
+    can hold it twice, and the end of one block ends both. Where files cannot be locked (Windows, some network
+    file systems) there is none.
 
     Raises:
-        BlockingIOError: another process holds it.
+        BlockingIOError: another process holds it; with `errno.EACCES` the file system may refuse locks
+            instead.
         OSError: the file cannot be created.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +135,10 @@ def held(path: Path) -> Iterator[None]:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise BlockingIOError(errno.EAGAIN, "another process holds it", str(path)) from error
+                    raise BlockingIOError(error.errno, "another process holds it", str(path)) from error
+            if not os.fstat(file.fileno()).st_nlink:
+                # A third process may hold a new file of this name.
+                raise BlockingIOError(errno.EAGAIN, "another process has just removed it", str(path))
         yield
 
 

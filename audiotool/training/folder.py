@@ -16,8 +16,9 @@ Every file is written under a temporary name and renamed when it is complete.
 from __future__ import annotations
 
 import csv
+import errno
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,9 @@ class RunFolder:
     def __init__(self, path: Path | str, name: str) -> None:
         self.path = Path(path)
         self.states = self.path / "states"
+        self.lock = self.path / ".lock"
         self.saved = self.path / ".saved"
+        self.recipe = self.path / "recipe.yaml"
         self.training = self.path / "train.csv"
         self.validation = self.path / "valid.csv"
         self.latest = self.path / f"{name}.safetensors"
@@ -73,21 +76,31 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keep other processes from training the run during the `with` block.
 
+        Where the block ends before there is a run, the lock is removed, and so is an empty folder.
+
         Raises:
-            RecipeError: another process trains it.
+            RecipeError: another process trains it, or the file system refuses locks.
             InputError: the folder cannot be written.
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(held(self.path / ".lock"))
+                stack.enter_context(held(self.lock))
             except BlockingIOError as error:
+                doubt = ", or its file system refuses locks" if error.errno == errno.EACCES else ""
                 raise RecipeError(
-                    f"{self.path} is being trained by another process: wait for it, or choose another folder"
-                    " with --run"
+                    f"{self.path} is being trained by another process{doubt}: wait for it, or choose another"
+                    " folder with --run"
                 ) from error
             except OSError as error:
                 raise InputError(f"cannot write {self.path}: {cause(error)}") from error
-            yield
+            try:
+                yield
+            finally:
+                if not self.recipe.is_file():
+                    # Windows removes no open file.
+                    with suppress(OSError):
+                        self.lock.unlink()
+                        self.path.rmdir()
 
     @staticmethod
     def recipe_of(path: Path) -> Path:
@@ -126,10 +139,10 @@ class RunFolder:
         """Check that a run without a state has not had one, so that it may begin anew.
 
         Raises:
-            RecipeError: it has had one, or the folder holds checkpoints and no run.
+            RecipeError: the folder holds results, and the run has had a state, or there is no run.
         """
-        exported = self.latest.exists() or self.best.exists()
-        if self.saved.exists() or (exported and not (self.path / "recipe.yaml").is_file()):
+        results = self.latest.exists() or self.best.exists() or self._recorded_step()
+        if results and (self.saved.exists() or not self.recipe.is_file()):
             raise RecipeError(
                 f"{self.path} holds the results of a run whose states are gone: choose another folder with"
                 " --run, or remove it to begin anew"
@@ -140,10 +153,14 @@ class RunFolder:
         rows = [*read_rows(self.training), *read_rows(self.validation)]
         return max((int(row["step"]) for row in rows), default=0)
 
+    def forget_states(self) -> None:
+        """Remove the mark of a state that the folder held before, because the run begins anew."""
+        self.saved.unlink(missing_ok=True)
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe into the folder, from which `--resume` reads it."""
         text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
-        write_text(self.path / "recipe.yaml", text)
+        write_text(self.recipe, text)
 
     def save_state(self, state: dict[str, Any], keep: int) -> None:
         """Write a state and remove all states but the newest `keep`.

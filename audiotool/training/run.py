@@ -95,13 +95,14 @@ class Run:
                 has more steps than the recipe, or has lost its states.
             CheckpointError: the state cannot be read.
         """
-        if not resume:
-            self.folder.check_new()
-            return None
-        state = self.folder.load_state()
         recipe, folder = self.recipe, self.folder
+        state = folder.load_state() if resume else None
         if state is None:
-            folder.check_stateless()
+            if resume:
+                folder.check_stateless()
+            else:
+                folder.check_new()
+            folder.forget_states()
         else:
             # States of earlier versions have the path as it was given.
             begun_from = anchored(InitSection(**state["recipe"]["init"]))
