@@ -6,9 +6,10 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch import Tensor
 from audiotool.errors import RecipeError
 from audiotool.recipe.schema import Recipe
 from audiotool.training.adversary import Adversary
-from audiotool.training.draws import happens, seed_step
+from audiotool.training.draws import buffers_kept, happens, seed_step, seeded
 from audiotool.training.fabric import advise_on_memory, leave
 from audiotool.training.optimiser import set_rate
 from audiotool.training.records import Listener, SilentListener
@@ -45,6 +46,14 @@ class Summary:
     best: tuple[int, str, float] | None
     checkpoint: Path
     interrupted: bool
+
+
+class Taken(NamedTuple):
+    """A batch of a step, whether the model is warmed up for it, and the seed of what the model draws."""
+
+    batch: dict[str, Tensor]
+    warmed_up: bool
+    seed: int
 
 
 class Trainer:
@@ -173,17 +182,17 @@ class Trainer:
             run.optimiser,
             self.recipe.optimiser.lr * rate_factor(self.recipe.schedule, counters.step, train.steps),
         )
-        taken = [
-            (fabric.to_device(next(batches)), happens(train.warm_up_probability))
-            for _ in range(train.accumulate)
-        ]
+        taken: Iterable[Taken] = self._take(batches)
         adversary = self._active_adversary()
         sums: dict[str, Tensor] = {}
-        known = None if adversary is None else self._update_discriminators(adversary, taken, sums)
-        for n, (batch, warmed_up) in enumerate(taken, 1):
-            last = n == train.accumulate
+        known = None
+        if adversary is not None:
+            taken = list(taken)
+            known = self._update_discriminators(adversary, taken, sums)
+        for n, one in enumerate(taken, 1):
+            batch, last = one.batch, n == train.accumulate
             with contextlib.nullcontext() if last else fabric.no_backward_sync(run.module):
-                outputs = run.module(batch, warmed_up) if known is None else known
+                outputs = self._outputs(one) if known is None else known
                 loss, terms = run.objective(outputs, batch)
                 if adversary is not None:
                     adversarial, parts = adversary.generator_loss(outputs, batch["target"])
@@ -198,8 +207,22 @@ class Trainer:
         counters.step += 1
         counters.examples += run.examples_per_step
 
+    def _take(self, batches: Iterator[dict[str, Tensor]]) -> Iterator[Taken]:
+        """Take the batches of a step, one after the other."""
+        train, fabric = self.recipe.train, self.current.fabric
+        for _ in range(train.accumulate):
+            batch = fabric.to_device(next(batches))
+            yield Taken(batch, happens(train.warm_up_probability), int(torch.randint(2**62, ())))
+
+    def _outputs(self, taken: Taken) -> dict[str, Tensor]:
+        """Compute the model's outputs for a batch; they are the same each time."""
+        run = self.current
+        with seeded(taken.seed, 0, run.fabric.device):
+            outputs: dict[str, Tensor] = run.module(taken.batch, taken.warmed_up)
+        return outputs
+
     def _update_discriminators(
-        self, adversary: Adversary, taken: list[tuple[dict[str, Tensor], bool]], sums: dict[str, Tensor]
+        self, adversary: Adversary, taken: list[Taken], sums: dict[str, Tensor]
     ) -> dict[str, Tensor] | None:
         """Update the discriminators with all batches of a step, and add their loss to `sums`.
 
@@ -208,11 +231,13 @@ class Trainer:
             not fit the memory of one: their outputs are computed again for the model's gradient.
         """
         only = len(taken) == 1
-        for batch, warmed_up in taken:
-            with torch.set_grad_enabled(only):
-                outputs = self.current.module(batch, warmed_up)
-            loss = adversary.backward(outputs, batch["target"], 1 / len(taken))
-            _add(sums, {"discriminator": loss}, 1 / len(taken))
+        # The second computation updates the running statistics.
+        with contextlib.nullcontext() if only else buffers_kept(self.current.model):
+            for one in taken:
+                with torch.set_grad_enabled(only):
+                    outputs = self._outputs(one)
+                loss = adversary.backward(outputs, one.batch["target"], 1 / len(taken))
+                _add(sums, {"discriminator": loss}, 1 / len(taken))
         adversary.update(self.current.counters.step)
         return outputs if only else None
 

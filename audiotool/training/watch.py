@@ -142,18 +142,20 @@ class Watch:
             if not self.validator.examples or (self.run.stopping and pending.killed):
                 continue
             values = pending.values()
-            self._warn(pending.unscored())
             best = self._best_of([*self.records.validation.rows, table_row(pending.step, values)])
+            self._warn(pending.unscored(), by_loss=best is not None and best[1] == "loss")
             # The weights come first: a resumed run does not repeat validations that are in the table.
             self._export(pending, values, best is not None and best[0] == pending.step)
             self.records.validate(pending.step, values)
             self.listener.validated(pending.step, values)
 
-    def _warn(self, unscored: dict[str, str]) -> None:
-        """Say once of each metric that no recording has why that is, and which value chooses in its place."""
+    def _warn(self, unscored: dict[str, str], by_loss: bool) -> None:
+        """Say once of each metric that no recording has why that is, and whether the loss chooses in its
+        place."""
         for name, reason in unscored.items():
             if name not in self._unscored:
-                chooses = "; the loss chooses the best checkpoint" if name == self._selection()[0] else ""
+                instead = by_loss and name == self._selection()[0]
+                chooses = "; the loss chooses the best checkpoint" if instead else ""
                 log.warning("validation: no recording has %s: %s%s", name, reason, chooses)
         self._unscored |= unscored.keys()
 

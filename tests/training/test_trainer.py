@@ -20,6 +20,7 @@ from audiotool.errors import CheckpointError, DeviceError, InputError, RecipeErr
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
+from audiotool.models.gtcrn import GTCRN
 from audiotool.training import folder as folder_module
 from audiotool.training.records import Records
 from audiotool.training.run import Run
@@ -173,6 +174,26 @@ def test_a_metric_that_no_recording_has_is_named_and_the_loss_chooses(
     assert said.endswith("shorter than 0.25 s; the loss chooses the best checkpoint")
 
 
+def test_a_metric_that_earlier_validations_have_chooses_on(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["pesq"], "metric": "pesq"}
+
+    class Scored(Late):
+        def result(self, timeout: float | None = None) -> Row:
+            return {"pesq": 2.0}
+
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored())
+    train(tiny_recipe, tmp_path, False, "train.steps=3")
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Unscored())
+    assert train(tiny_recipe, tmp_path, True).best == (3, "pesq", 2.0)
+    (said,) = (m for m in caplog.messages if "no recording has pesq" in m)
+    assert said.endswith("shorter than 0.25 s")
+
+
 def test_lost_validations_are_made_up_for(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +293,42 @@ def test_accumulation_with_discriminators_equals_a_larger_batch(
     ):
         for name in ("loss", "discriminator", "adversarial", "feature-matching", "gradient_norm"):
             assert float(large[name]) == pytest.approx(float(small[name]), rel=1e-5), name
+
+
+def test_outputs_that_are_computed_twice_are_the_same_and_count_once(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[torch.Tensor] = []
+    compute = GTCRN.training_outputs
+
+    def drawing(model: GTCRN, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        estimate = compute(model, batch)["estimate"]
+        computed.append((estimate + 0.1 * torch.rand_like(estimate)).detach())
+        return {"estimate": estimate + computed[-1] - estimate.detach()}
+
+    monkeypatch.setattr(GTCRN, "training_outputs", drawing)
+    tiny_recipe["model"] = {"name": "gtcrn", "config": GTCRN.small}
+    tiny_recipe["validation"]["count"] = 0
+    tiny_recipe["train"] |= {"steps": 1, "accumulate": 3}
+    buffers: list[dict[str, torch.Tensor]] = []
+    # This discriminator draws, too.
+    drawn = {"name": "residual-parallel-wavegan", "config": {"layers": 3, "dropout": 0.5}}
+    for adversarial in (None, ADVERSARIAL | {"start": 0, "discriminators": [drawn]}):
+        trainer = Trainer(
+            recipe.parse(tiny_recipe | {"adversarial": adversarial}, "tiny"),
+            tmp_path / str(len(buffers)),
+            "cpu",
+        )
+        trainer.run()
+        buffers.append(dict(trainer.current.model.named_buffers()))
+    alone, first, second = (computed[n : n + 3] for n in (0, 3, 6))
+    assert len(computed) == 9
+    # Without a gradient other kernels compute them, which round differently.
+    torch.testing.assert_close(first, second)
+    torch.testing.assert_close(second, alone, rtol=0, atol=0)
+    assert not torch.equal(first[0], first[1])
+    assert any(name.endswith("num_batches_tracked") and int(b) == 3 for name, b in buffers[1].items())
+    torch.testing.assert_close(buffers[0], buffers[1], rtol=0, atol=0)
 
 
 def test_discriminators_learn_and_the_model_does_not_move_them(
@@ -466,6 +523,23 @@ def test_results_of_a_run_that_never_had_a_state_are_made_again(
         trainer.run()
     assert (tmp_path / "tiny.safetensors").exists()
     assert train(values, tmp_path, True, *again).step == 6
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_emptied_folder_is_that_of_a_new_run(
+    resume: bool, tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*inputs: Any) -> None:
+        raise KeyboardInterrupt
+
+    train(tiny_recipe, tmp_path, False, "train.steps=2")
+    for path in tmp_path.glob("[!.]*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with monkeypatch.context() as dying:
+        dying.setattr(Run, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_recipe, tmp_path, resume, "train.steps=2")
+    assert train(tiny_recipe, tmp_path, True, "train.steps=2").step == 2
 
 
 @pytest.mark.parametrize("killed_after", [1, 2])
