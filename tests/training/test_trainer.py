@@ -6,6 +6,7 @@ import itertools
 import multiprocessing
 import shutil
 import sys
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from audiotool.errors import CheckpointError, DeviceError, InputError, RecipeErr
 from audiotool.importers.base import import_checkpoint
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
+from audiotool.models.cleanunet import CleanUNet
 from audiotool.models.gtcrn import GTCRN
 from audiotool.training import folder as folder_module
 from audiotool.training.records import Records
@@ -293,6 +295,36 @@ def test_accumulation_with_discriminators_equals_a_larger_batch(
     ):
         for name in ("loss", "discriminator", "adversarial", "feature-matching", "gradient_norm"):
             assert float(large[name]) == pytest.approx(float(small[name]), rel=1e-5), name
+
+
+@pytest.mark.parametrize(("start", "expected"), [(9, "took gave took gave"), (0, "took took" + 4 * " gave")])
+def test_batches_are_taken_ahead_for_discriminators_alone(
+    start: int,
+    expected: str,
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+    tiny_recipe["adversarial"] = ADVERSARIAL | {"start": start}
+    tiny_recipe["validation"]["count"] = 0
+    tiny_recipe["train"] |= {"steps": 1, "accumulate": 2}
+    trainer = Trainer(recipe.parse(tiny_recipe, "tiny"), tmp_path, "cpu")
+    compute, batches = CleanUNet.training_outputs, trainer.current.batches
+
+    def computing(model: CleanUNet, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        events.append("gave")
+        return compute(model, batch)
+
+    def taken(decoding: Any) -> Iterator[dict[str, torch.Tensor]]:
+        for batch in batches(decoding):
+            events.append("took")
+            yield batch
+
+    monkeypatch.setattr(CleanUNet, "training_outputs", computing)
+    monkeypatch.setattr(trainer.current, "batches", taken)
+    trainer.run()
+    assert " ".join(events) == expected
 
 
 def test_outputs_that_are_computed_twice_are_the_same_and_count_once(
