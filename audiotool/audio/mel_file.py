@@ -247,7 +247,7 @@ class MelWriter:
             self._replacement = Replacement(self.path)
             self._stack.callback(self._replacement.discard)
             # Frames come one after another, and a mel file has one band after another.
-            self._raw = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+            self._raw: Any = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
             self._stack.callback(_close, self._raw)
         except OSError as error:
             self._stack.close()
