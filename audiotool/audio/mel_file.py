@@ -247,7 +247,7 @@ class MelWriter:
             self._replacement = Replacement(self.path)
             self._stack.callback(self._replacement.discard)
             # Frames come one after another, and a mel file has one band after another.
-            self._raw: Any = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
+            self._raw = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
             self._stack.callback(_close, self._raw)
         except OSError as error:
             self._stack.close()
@@ -319,7 +319,7 @@ class MelWriter:
         return InputError(f"cannot write {self.path}: {cause(error)}")
 
 
-def _close(file: BinaryIO) -> None:
+def _close(file: IO[bytes]) -> None:
     # The output is discarded. Flushing its buffer may fail on a full disk.
     with contextlib.suppress(OSError):
         file.close()
