@@ -107,7 +107,7 @@ CODINGS = {"mp4": "AAC", "mov": "AAC", "matroska": "AAC", "webm": "OPUS"}
 """FFmpeg's formats -> the coding of the sound that is written to them."""
 
 SOUND_ALONE = (".m4a", ".m4b", ".mka")
-"""Those into which no film is copied."""
+"""Those into which no video is copied."""
 
 INTEGER_BITS = {
     "PCM_S8": 8,
@@ -199,8 +199,8 @@ def muxer_for(path: Path, asked: str | None = None) -> str | None:
     return MUXERS.get(chosen_ending(path, asked).lower())
 
 
-def shows_film(path: Path, asked: str | None = None) -> bool:
-    """Whether an output has a film beside its sound, if its input has."""
+def shows_video(path: Path, asked: str | None = None) -> bool:
+    """Whether an output has a video beside its sound, if its input has."""
     ending = chosen_ending(path, asked).lower()
     return ending in MUXERS and ending not in SOUND_ALONE
 
@@ -249,7 +249,7 @@ def contradiction(path: Path, asked: str | None) -> str | None:
         return None
     named, wanted = (FORMATS | MUXERS).get(path.suffix.lower(), ""), format_for(path, asked)
     is_alike = named == wanted or {named, wanted} <= WAVES
-    if is_alike and shows_film(path) == shows_film(path, asked):
+    if is_alike and shows_video(path) == shows_video(path, asked):
         return None
     return f"{path} is named as another format than --format {asked}: end it in {_ending_of(asked, wanted)}"
 

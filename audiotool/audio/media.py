@@ -210,8 +210,8 @@ class MediaFile:
                 yield piece.to_ndarray().reshape(-1, self.channels)
 
     @property
-    def has_film(self) -> bool:
-        """Whether one of the tracks is a film."""
+    def has_video(self) -> bool:
+        """Whether one of the tracks is a video."""
         return not all(map(is_cover, self._container.streams.video))
 
     def _begin_of_video(self) -> float | None:
@@ -219,7 +219,7 @@ class MediaFile:
         import av
 
         start = self._container.start_time
-        if self.format not in TIMED or start is None or not self.has_film:
+        if self.format not in TIMED or start is None or not self.has_video:
             return None
         return float(start / av.time_base)
 
@@ -268,7 +268,7 @@ class MediaFile:
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a stream of images is a picture beside the sound, and no film."""
+    """Whether a stream of images is a picture beside the sound, and no video."""
     return bool(int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE)
 
 

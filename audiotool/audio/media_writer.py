@@ -1,6 +1,6 @@
-"""Write sound as MP4, M4A, MOV, MKV and WebM by PyAV, beside the film of the recording that it comes from.
+"""Write sound as MP4, M4A, MOV, MKV and WebM by PyAV, beside the video of the recording that it comes from.
 
-Films, subtitles and covers are copied as they are coded, in the order of their times, so that memory stays
+Videos, subtitles and covers are copied as they are coded, in the order of their times, so that memory stays
 constant. The sound is coded anew, as AAC, in WebM as Opus.
 """
 
@@ -60,7 +60,7 @@ class MediaWriter(ReplacingWriter):
         path: path of the output.
         wanted: its format; `dropped` names what of the input the container cannot hold.
     Raises:
-        InputError: the file cannot be written, or the container does not hold the sound or the film.
+        InputError: the file cannot be written, or the container does not hold the sound or the video.
     """
 
     def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
@@ -80,12 +80,12 @@ class MediaWriter(ReplacingWriter):
                 options = {"brand": "M4A "} if is_m4a else {}
                 self._container = av.open(self._replacement.file, "w", format=self.format, options=options)
                 opened.callback(self._close_container)
-                film = Film(wanted.film, self._container, ending not in SOUND_ALONE)
-                self._film = opened.enter_context(film)
+                remuxer = Remuxer(wanted.video, self._container, ending not in SOUND_ALONE)
+                self._remuxer = opened.enter_context(remuxer)
                 self._layout = self._layout_of(wanted.channels)
                 self._sound = self._sound_stream(wanted)
-                self._sound.metadata.update(film.sound_tags)
-                self._tags = film.tags if wanted.film else _tags(wanted.tags)
+                self._sound.metadata.update(remuxer.sound_tags)
+                self._tags = remuxer.tags if wanted.video else _tags(wanted.tags)
                 self._container.metadata.update(self._tags)
                 self._container.start_encoding()
             except (av.error.FFmpegError, ValueError, OSError) as error:
@@ -94,7 +94,7 @@ class MediaWriter(ReplacingWriter):
                 *wanted.extras.split(self.format, wanted.channels)[1],
                 *(wanted.tags.keys() - TAGS.values()),
             ]
-            self.dropped = self._film.dropped if wanted.film else lost
+            self.dropped = self._remuxer.dropped if wanted.video else lost
             self._opened = opened.pop_all()
 
     def _layout_of(self, channels: int) -> str:
@@ -103,7 +103,7 @@ class MediaWriter(ReplacingWriter):
         Raises:
             ValueError: the coding does not hold them.
         """
-        layout = CODED_AS.get(self._film.layout or "", self._film.layout)
+        layout = CODED_AS.get(self._remuxer.layout or "", self._remuxer.layout)
         if layout is None or av.AudioLayout(layout).nb_channels != channels:
             layout = LAYOUTS[channels - 1] if channels <= len(LAYOUTS) else f"{channels} channels"
         allowed = OF_OPUS if self.subtype == "OPUS" else None
@@ -133,7 +133,7 @@ class MediaWriter(ReplacingWriter):
         frame.sample_rate, frame.time_base = self._rate, Fraction(1, self._rate)
         frame.pts = self.frames - len(block)
         try:
-            self._film.copy(self.frames / self._rate)
+            self._remuxer.copy(self.frames / self._rate)
             self._container.mux(self._sound.encode(frame))
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise self._failure(error) from error
@@ -142,7 +142,7 @@ class MediaWriter(ReplacingWriter):
         if self._prepared:
             return
         try:
-            self._film.copy(math.inf)
+            self._remuxer.copy(math.inf)
             self._container.mux(self._sound.encode(None))
             self._container.close()
             self._note_lost_tags()
@@ -166,19 +166,19 @@ class MediaWriter(ReplacingWriter):
         self._opened.close()
 
 
-class Film:
-    """The pictures, subtitles, chapters and tags of a file, which are copied into another.
+class Remuxer:
+    """The video, subtitles, chapters and tags of a file, which are copied into another (remuxed).
 
     Args:
         path: the file; None copies nothing.
         target: the open container.
-        shows: whether the target is to hold the film, or its cover alone.
+        shows: whether the target is to hold the video, or its cover alone.
     Attributes:
         tags, sound_tags: title, language and others of the file and of its sound, by FFmpeg's names.
         layout: FFmpeg's name of the speakers of its sound, None if it is not known.
         dropped: names of what the target does not hold, for the user.
     Raises:
-        ValueError: the target's format does not hold films of this coding.
+        ValueError: the target's format does not hold videos of this coding.
     """
 
     def __init__(self, path: Path | None, target: Any, shows: bool) -> None:
@@ -215,7 +215,7 @@ class Film:
                 self.dropped.append("subtitles")
             elif not fits:
                 raise ValueError(
-                    f"{target.format.name} holds no film coded as {codec}: try .mkv, .mp4 or .mov"
+                    f"{target.format.name} holds no video coded as {codec}: try .mkv, .mp4 or .mov"
                 )
             else:
                 self._copies[stream.index] = self._copy_of(stream)
@@ -235,7 +235,7 @@ class Film:
         copy.disposition = stream.disposition
         copy.metadata.update(_own(stream.metadata))
         if "mov" in self._source.format.name and self._target.format.name in COVERS_IN:
-            # Without its tag (hvc1) some players do not play a film.
+            # Without its tag (hvc1) some players do not play a video.
             copy.codec_context.codec_tag = stream.codec_context.codec_tag
         return copy
 
@@ -251,7 +251,7 @@ class Film:
     def _mux(self, packet: Any) -> None:
         if packet.is_discard and self._target.format.name not in COVERS_IN:
             raise ValueError(
-                "it would show pictures that were cut off the film's beginning: write .mp4 or .mov"
+                "it would show pictures that were cut off the video's beginning: write .mp4 or .mov"
             )
         shift = round(self._begin / packet.time_base)
         packet.dts = 0 if packet.dts is None else packet.dts - shift
@@ -259,7 +259,7 @@ class Film:
         packet.stream = self._copies[packet.stream.index]
         self._target.mux(packet)
 
-    def __enter__(self) -> Film:
+    def __enter__(self) -> Remuxer:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -267,7 +267,7 @@ class Film:
 
 
 def _timed(packets: Iterator[Any]) -> Iterator[Any]:
-    """Yield the packets that hold data, with times of decoding, which a film in Matroska begins without."""
+    """Yield the packets that hold data, with times of decoding, which a video in Matroska begins without."""
     early: dict[int, list[Any]] = {}
     for packet in packets:
         if not packet.size:

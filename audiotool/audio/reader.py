@@ -166,12 +166,12 @@ class AudioReader:
             self._opened.close()
 
     @property
-    def has_film(self) -> bool:
+    def has_video(self) -> bool:
         """Whether there are moving pictures beside the sound."""
-        return isinstance(self._file, media.MediaFile) and self._file.has_film
+        return isinstance(self._file, media.MediaFile) and self._file.has_video
 
     @property
-    def film(self) -> Path | None:
+    def video(self) -> Path | None:
         """The file's path where PyAV reads it, and it can be read again; its pictures can be copied."""
         is_media = isinstance(self._file, media.MediaFile) and not self.is_pipe
         return self._path if is_media else None

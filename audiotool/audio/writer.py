@@ -69,7 +69,7 @@ class OutputFormat:
         tags: title, artist and others.
         extras: the input's extras.
         bitrate: kbit/s of an MP3, Opus or AAC; None is the encoder's usual one. Other formats have none.
-        film: path of the input if PyAV reads it: its pictures are copied where the output holds them.
+        video: path of the input if PyAV reads it: its pictures are copied where the output holds them.
     """
 
     sample_rate: int
@@ -81,7 +81,7 @@ class OutputFormat:
     tags: Mapping[str, str] = field(default_factory=dict)
     extras: Extras = field(default_factory=Extras)
     bitrate: float | None = None
-    film: Path | None = None
+    video: Path | None = None
 
 
 class Writer(ABC):

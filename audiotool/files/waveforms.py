@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from audiotool.arrays import Block
-from audiotool.audio.formats import shows_film
+from audiotool.audio.formats import shows_video
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
@@ -126,8 +126,8 @@ def _open_writers(
     paths = [*goal.stems, *([goal.residual] if goal.residual is not None else [])]
     if goal.residual is not None and rate != info.sample_rate:
         raise InputError("a residual needs an output of the input's sample rate")
-    if reader.has_film and reader.is_pipe and any(shows_film(Path(p), goal.format) for p in paths):
-        raise InputError("the film of a pipe cannot be copied: name the file, or end the output in .m4a")
+    if reader.has_video and reader.is_pipe and any(shows_video(Path(p), goal.format) for p in paths):
+        raise InputError("the video of a pipe cannot be copied: name the file, or end the output in .m4a")
     extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
     wanted = OutputFormat(
         rate,
@@ -139,7 +139,7 @@ def _open_writers(
         reader.tags,
         extras,
         goal.bitrate,
-        reader.film,
+        reader.video,
     )
     return [stack.enter_context(open_writer(path, wanted, raw)) for path in paths]
 

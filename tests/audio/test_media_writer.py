@@ -1,4 +1,4 @@
-"""Outputs of PyAV: the sound where it belongs, the film as it was, nothing half-written."""
+"""Outputs of PyAV: the sound where it belongs, the video as it was, nothing half-written."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ CODECS = {".webm": ("libvpx-vp9", "libopus")}
 SECONDS, PICTURES = 2.0, 20
 
 
-def write_film(path: Path, begin: int = 0) -> Path:
+def write_video(path: Path, begin: int = 0) -> Path:
     """20 pictures a tenth of a second apart and as much speech, which begin after `begin` tenths of one."""
     pictures, sounds = CODECS.get(path.suffix, ("mpeg4", "aac"))
     with av.open(str(path), "w") as container:
         container.metadata["title"] = "A talk"
         whole: dict[str, Any] = {"id": 1, "start": 0, "end": 1500, "time_base": Fraction(1, 1000)}
         container.set_chapters([{**whole, "metadata": {"title": "Greeting"}}])
-        film: Any = container.add_stream(pictures, rate=10, width=64, height=64)
-        film.pix_fmt = "yuv420p"
+        video: Any = container.add_stream(pictures, rate=10, width=64, height=64)
+        video.pix_fmt = "yuv420p"
         sound: Any = container.add_stream(sounds, rate=48000, layout="stereo")
         frame = av.AudioFrame.from_ndarray(speech_like(SECONDS, 48000, 2), format="fltp", layout="stereo")
         frame.sample_rate, frame.pts, frame.time_base = 48000, begin * 4800, Fraction(1, 48000)
@@ -42,8 +42,8 @@ def write_film(path: Path, begin: int = 0) -> Path:
         for n in range(PICTURES):
             image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 10 * n, np.uint8), format="rgb24")
             image.pts, image.time_base = n + begin, Fraction(1, 10)
-            packets += film.encode(image)
-        container.mux([*packets, *film.encode(None)])
+            packets += video.encode(image)
+        container.mux([*packets, *video.encode(None)])
     return path
 
 
@@ -81,27 +81,27 @@ def test_the_sound_is_where_it_was(tmp_path: Path, name: str, rate: int) -> None
     ("source", "output"),
     [("in.mp4", "out.mp4"), ("in.mp4", "out.mkv"), ("in.mkv", "out.mov"), ("in.webm", "out.webm")],
 )
-def test_the_film_stays_as_it_was(tmp_path: Path, source: str, output: str, begin: int) -> None:
-    film, out = write_film(tmp_path / source, begin), tmp_path / output
-    with AudioReader(film) as reader:
-        wanted = OutputFormat(48000, 2, tags=reader.tags, extras=reader.extras, film=reader.film)
+def test_the_video_stays_as_it_was(tmp_path: Path, source: str, output: str, begin: int) -> None:
+    video, out = write_video(tmp_path / source, begin), tmp_path / output
+    with AudioReader(video) as reader:
+        wanted = OutputFormat(48000, 2, tags=reader.tags, extras=reader.extras, video=reader.video)
         with open_writer(out, wanted) as writer:
             for block in reader.blocks(4096):
                 writer.write(block)
         assert writer.dropped == []
-    for (ours, image), (theirs, expected) in zip(pictures_of(out), pictures_of(film), strict=True):
+    for (ours, image), (theirs, expected) in zip(pictures_of(out), pictures_of(video), strict=True):
         assert ours == pytest.approx(theirs, abs=2e-3)
         np.testing.assert_array_equal(image, expected)
-    assert lag_of(read(out)[0], read(film)[0]) == 0
+    assert lag_of(read(out)[0], read(video)[0]) == 0
     with av.open(str(out)) as container:
         assert container.metadata["title"] == "A talk"
         assert [dict(found["metadata"]) for found in container.chapters()] == [{"title": "Greeting"}]
         assert [stream.type for stream in container.streams][:2] == ["video", "audio"]
 
 
-def test_a_film_with_pictures_out_of_order_keeps_its_times(tmp_path: Path) -> None:
-    film = tmp_path / "in.mkv"
-    with av.open(str(film), "w") as container:
+def test_a_video_with_pictures_out_of_order_keeps_its_times(tmp_path: Path) -> None:
+    video = tmp_path / "in.mkv"
+    with av.open(str(video), "w") as container:
         pictures: Any = container.add_stream("libx264", rate=25, width=64, height=64, options={"bf": "2"})
         pictures.pix_fmt = "yuv420p"
         sound: Any = container.add_stream("aac", rate=16000, layout="mono")
@@ -113,14 +113,14 @@ def test_a_film_with_pictures_out_of_order_keeps_its_times(tmp_path: Path) -> No
             image.pts, image.time_base = n, Fraction(1, 25)
             packets += pictures.encode(image)
         container.mux([*packets, *pictures.encode(None)])
-    with open_writer(tmp_path / "out.mp4", OutputFormat(16000, 1, film=film)) as writer:
+    with open_writer(tmp_path / "out.mp4", OutputFormat(16000, 1, video=video)) as writer:
         writer.write(speech_like(2.0, 16000).T)
     with av.open(str(tmp_path / "out.mp4")) as container:
         found: Any = container.streams.video[0]
         assert float(found.duration * found.time_base) == pytest.approx(2.0, abs=1e-3)
         times = [packet.dts for packet in container.demux(found) if packet.dts is not None]
     assert np.diff(times).min() > 0
-    theirs = pictures_of(film)
+    theirs = pictures_of(video)
     assert [ours for ours, _ in pictures_of(tmp_path / "out.mp4")] == pytest.approx(
         [t for t, _ in theirs], abs=2e-3
     )
@@ -138,7 +138,7 @@ def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str) -> None
         frame.sample_rate, frame.pts = 48000, 0
         container.mux(sound.encode(frame) + sound.encode(None))
     with AudioReader(tmp_path / "in.mkv") as reader:
-        wanted = OutputFormat(48000, channels, film=reader.film)
+        wanted = OutputFormat(48000, channels, video=reader.video)
         with open_writer(tmp_path / "out.mp4", wanted) as writer:
             writer.write(np.concatenate(list(reader.blocks(4096))))
     with av.open(str(tmp_path / "out.mp4")) as container:
@@ -149,7 +149,7 @@ def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str) -> None
     assert loudest == list(range(channels))
 
 
-def test_a_name_that_hides_the_film_contradicts_a_format_that_shows_it() -> None:
+def test_a_name_that_hides_the_video_contradicts_a_format_that_shows_it() -> None:
     assert (
         contradiction(Path("out.mp4"), "m4a")
         == "out.mp4 is named as another format than --format m4a: end it in .m4a"
@@ -159,39 +159,39 @@ def test_a_name_that_hides_the_film_contradicts_a_format_that_shows_it() -> None
 
 
 def test_memory_is_that_of_a_block(tmp_path: Path) -> None:
-    film = write_film(tmp_path / "in.mp4")
+    video = write_video(tmp_path / "in.mp4")
     with (
-        AudioReader(film) as reader,
-        open_writer(tmp_path / "out.mkv", OutputFormat(48000, 2, film=reader.film)) as writer,
+        AudioReader(video) as reader,
+        open_writer(tmp_path / "out.mkv", OutputFormat(48000, 2, video=reader.video)) as writer,
     ):
         block = next(reader.blocks(9600))
         writer.write(block)
-        waiting = writer._film._next  # type: ignore[attr-defined]
+        waiting = writer._remuxer._next  # type: ignore[attr-defined]
         assert 0.1 < waiting.dts * waiting.time_base < 0.4, "no picture is copied long before its sound"
         writer.write(np.concatenate(list(reader.blocks(48000))))
     assert len(pictures_of(tmp_path / "out.mkv")) == PICTURES
 
 
-def test_a_film_that_the_format_does_not_hold(tmp_path: Path) -> None:
-    film = write_film(tmp_path / "in.mp4")
+def test_a_video_that_the_format_does_not_hold(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "in.mp4")
     out = tmp_path / "out.webm"
     out.write_bytes(b"before")
-    with pytest.raises(InputError, match=r"out\.webm: webm holds no film coded as mpeg4: try \.mkv"):
-        open_writer(out, OutputFormat(48000, 2, film=film))
+    with pytest.raises(InputError, match=r"out\.webm: webm holds no video coded as mpeg4: try \.mkv"):
+        open_writer(out, OutputFormat(48000, 2, video=video))
     assert out.read_bytes() == b"before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.webm"]
 
 
 def test_names_are_no_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    film = write_film(tmp_path / "in.mp4").rename("concat:other.mp4")
-    write_film(tmp_path / "other.mp4", begin=3)
-    with open_writer("out.mp4", OutputFormat(48000, 2, film=film)) as writer:
+    video = write_video(tmp_path / "in.mp4").rename("concat:other.mp4")
+    write_video(tmp_path / "other.mp4", begin=3)
+    with open_writer("out.mp4", OutputFormat(48000, 2, video=video)) as writer:
         writer.write(speech_like(0.5, 48000, 2).T)
     assert len(pictures_of(tmp_path / "out.mp4")) == PICTURES
 
 
-def test_sound_alone_leaves_the_film_and_keeps_the_cover(tmp_path: Path) -> None:
+def test_sound_alone_leaves_the_video_and_keeps_the_cover(tmp_path: Path) -> None:
     audiotool.write(tmp_path / "plain.m4a", speech_like(0.5, 16000), 16000)
     cover = tmp_path / "cover.m4a"
     with av.open(str(cover), "w", format="mp4") as container:
@@ -204,17 +204,17 @@ def test_sound_alone_leaves_the_film_and_keeps_the_cover(tmp_path: Path) -> None
         frame.sample_rate, frame.pts = 16000, 0
         container.mux(sound.encode(frame) + sound.encode(None))
     for name, kept in (("out.m4a", True), ("out.mka", False)):
-        with open_writer(tmp_path / name, OutputFormat(16000, 1, film=cover)) as writer:
+        with open_writer(tmp_path / name, OutputFormat(16000, 1, video=cover)) as writer:
             writer.write(speech_like(0.5, 16000).T)
         assert writer.dropped == ([] if kept else ["picture"])
         with av.open(str(tmp_path / name)) as container:
             assert [media.is_cover(stream) for stream in container.streams.video] == [True] * kept
             assert not kept or (next(container.decode(video=0)).to_ndarray(format="rgb24") == 99).all()
     with open_writer(
-        tmp_path / "film.m4a", OutputFormat(16000, 1, film=write_film(tmp_path / "in.mp4"))
+        tmp_path / "video.m4a", OutputFormat(16000, 1, video=write_video(tmp_path / "in.mp4"))
     ) as writer:
         writer.write(speech_like(0.5, 16000).T)
-    with av.open(str(tmp_path / "film.m4a")) as container:
+    with av.open(str(tmp_path / "video.m4a")) as container:
         assert not container.streams.video
 
 
@@ -277,11 +277,11 @@ def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_video_through_a_pipeline(tmp_path: Path, tiny_checkpoint: Path) -> None:
-    film = write_film(tmp_path / "in.mp4")
+    video = write_video(tmp_path / "in.mp4")
     pipeline = audiotool.load(tiny_checkpoint, device="cpu")
-    result = pipeline.process_file(film, tmp_path / "out.mp4")
+    result = pipeline.process_file(video, tmp_path / "out.mp4")
     assert result.warnings == ()
-    assert probe(tmp_path / "out.mp4").frames == probe(film).frames
-    pipeline.process_file(film, tmp_path / "out.wav")
+    assert probe(tmp_path / "out.mp4").frames == probe(video).frames
+    pipeline.process_file(video, tmp_path / "out.wav")
     assert lag_of(read(tmp_path / "out.mp4")[0], read(tmp_path / "out.wav")[0]) == 0
     assert len(pictures_of(tmp_path / "out.mp4")) == PICTURES
