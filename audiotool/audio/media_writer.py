@@ -22,6 +22,7 @@ from audiotool.audio.formats import (
     check_bitrate,
     chosen_ending,
     format_for,
+    shows_video,
     subtype_for,
 )
 from audiotool.audio.levels import FloatBlock, limit
@@ -80,7 +81,7 @@ class MediaWriter(ReplacingWriter):
                 options = {"brand": "M4A "} if is_m4a else {}
                 self._container = av.open(self._replacement.file, "w", format=self.format, options=options)
                 opened.callback(self._close_container)
-                remuxer = Remuxer(wanted.video, self._container, ending not in SOUND_ALONE)
+                remuxer = Remuxer(wanted.video, self._container, shows_video(self.path, wanted.asked_format))
                 self._remuxer = opened.enter_context(remuxer)
                 self._layout = self._layout_of(wanted.channels)
                 self._sound = self._sound_stream(wanted)
@@ -90,11 +91,9 @@ class MediaWriter(ReplacingWriter):
                 self._container.start_encoding()
             except (av.error.FFmpegError, ValueError, OSError) as error:
                 raise self._failure(error) from error
-            lost = [
-                *wanted.extras.split(self.format, wanted.channels)[1],
-                *(wanted.tags.keys() - TAGS.values()),
-            ]
-            self.dropped = self._remuxer.dropped if wanted.video else lost
+            lost = wanted.extras.split(self.format, wanted.channels)[1]
+            unknown = [name for name in wanted.tags if name not in TAGS.values()]
+            self.dropped = remuxer.dropped if wanted.video else [*lost, *unknown]
             self._opened = opened.pop_all()
 
     def _layout_of(self, channels: int) -> str:
@@ -106,8 +105,7 @@ class MediaWriter(ReplacingWriter):
         layout = CODED_AS.get(self._remuxer.layout or "", self._remuxer.layout)
         if layout is None or av.AudioLayout(layout).nb_channels != channels:
             layout = LAYOUTS[channels - 1] if channels <= len(LAYOUTS) else f"{channels} channels"
-        allowed = OF_OPUS if self.subtype == "OPUS" else None
-        if channels > len(LAYOUTS) or (allowed is not None and layout not in allowed):
+        if channels > len(LAYOUTS) or (self.subtype == "OPUS" and layout not in OF_OPUS):
             raise ValueError(f"{self.subtype} does not hold {layout} here: choose .wav or .flac")
         return layout
 
