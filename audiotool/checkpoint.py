@@ -118,6 +118,11 @@ def bundled() -> dict[str, Path]:
     return {p.stem: p for p in sorted(bundled_root("checkpoints").glob("*.safetensors"))}
 
 
+def bundled_recipes() -> dict[str, Path]:
+    """Return the paths of the bundled recipes by name, sorted; pydantic, which reads them, is not needed."""
+    return dict(sorted((p.stem, p) for p in bundled_root("recipes").glob("*/*.yaml")))
+
+
 def describe_model(model: Model) -> dict[str, Any]:
     """Return {"name", "config"}, from which `Model.from_config` builds the same model."""
     return {"name": model.name, "config": dataclasses.asdict(model.config)}

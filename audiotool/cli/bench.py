@@ -13,6 +13,7 @@ from audiotool.cli.model_tables import unknown_model
 from audiotool.cli.screen import write
 from audiotool.errors import PlanError
 from audiotool.extras import require
+from audiotool.tasks import completion
 from audiotool.tasks.options import EngineChoice, EngineKind
 from audiotool.text import one_line
 
@@ -32,12 +33,18 @@ def bench(
         typer.Option(
             help="A bundled checkpoint, a task (its default), or an architecture with random weights.",
             show_default=False,
+            autocompletion=completion.models_and_tasks,
         ),
     ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file.", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(min=1.0, help="Audio processed, in seconds.")] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.")] = "cpu",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.", autocompletion=completion.devices
+        ),
+    ] = "cpu",
     engine: EngineChoice = EngineKind.auto,
     vocoders: Annotated[
         bool,

@@ -15,6 +15,7 @@ from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import progress, say, write
 from audiotool.errors import PlanError
 from audiotool.progress import Progress
+from audiotool.tasks import completion
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -152,7 +153,10 @@ def prepare(
 
 @app.command()
 def mix(
-    recipe: Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")],
+    recipe: Annotated[
+        str,
+        typer.Argument(help="A YAML file or a bundled recipe's name.", autocompletion=completion.recipes),
+    ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Folder for noisy/, clean/ and index.csv.", callback=named),

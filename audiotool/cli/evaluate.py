@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.atomic import obstacle, write_text
-from audiotool.cli import screen
+from audiotool.cli import screen, tasks
 from audiotool.cli.json_document import AsJson
 from audiotool.cli.metric_options import (
     Threshold,
@@ -24,6 +24,7 @@ from audiotool.cli.report import begin, inputs_of, look, page_sound
 from audiotool.cli.screen import say
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError
+from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, ReportAudio, Reports
 
@@ -62,9 +63,16 @@ def evaluate(
         ),
     ] = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Names with commas; the task's unless given.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Names with commas; the task's unless given.",
+            show_default=False,
+            autocompletion=completion.metrics,
+        ),
     ] = None,
-    task: Annotated[str, typer.Option(help="Task whose metrics are used.")] = "denoise",
+    task: Annotated[
+        str, typer.Option(help="Task whose metrics are used.", autocompletion=tasks.names)
+    ] = "denoise",
     fail_under: Annotated[
         list[str],
         typer.Option(

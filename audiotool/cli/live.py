@@ -18,6 +18,7 @@ from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
 from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.stdio import silent_libraries
+from audiotool.tasks import completion
 from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
 from audiotool.text import printable
 
@@ -79,7 +80,12 @@ def live(
     ] = False,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A causal denoiser's bundled checkpoint.", show_default=False),
+        typer.Option(
+            metavar="NAME",
+            help="A causal denoiser's bundled checkpoint.",
+            show_default=False,
+            autocompletion=completion.denoisers,
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A checkpoint file.", show_default=False)

@@ -17,6 +17,7 @@ from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import write
 from audiotool.errors import CheckpointError, PlanError
 from audiotool.extras import require
+from audiotool.tasks import completion
 from audiotool.text import encodable, one_line, printable
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A bundled checkpoint, a task (its default), a checkpoint file or an architecture."
+            help="A bundled checkpoint, a task (its default), a checkpoint file or an architecture.",
+            autocompletion=completion.models_and_tasks,
         ),
     ],
     full: Annotated[
@@ -186,7 +188,11 @@ def import_official(
 @app.command()
 def export(
     name: Annotated[
-        str, typer.Argument(help="A bundled checkpoint, a task (its default) or a checkpoint file.")
+        str,
+        typer.Argument(
+            help="A bundled checkpoint, a task (its default) or a checkpoint file.",
+            autocompletion=completion.models_and_tasks,
+        ),
     ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The .onnx to write, with its card beside it.")
@@ -230,7 +236,10 @@ def export(
 
 @app.command()
 def card(
-    name: Annotated[str, typer.Argument(help="A bundled checkpoint or a checkpoint file.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A bundled checkpoint or a checkpoint file.", autocompletion=completion.models),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(

@@ -10,6 +10,7 @@ import typer
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import show as show_table
 from audiotool.cli.screen import table, write
+from audiotool.tasks import completion
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show and validate recipes.")
 
-Name = Annotated[str, typer.Argument(help="A YAML file or a bundled recipe's name.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="A YAML file or a bundled recipe's name.", autocompletion=completion.recipes),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: train.batch_size=8.")
 ]
@@ -67,7 +71,10 @@ def show(
 
 @app.command()
 def validate(
-    names: Annotated[list[str], typer.Argument(help="YAML files or bundled recipes' names.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="YAML files or bundled recipes' names.", autocompletion=completion.recipes),
+    ],
     settings: Overrides = None,
     data: Annotated[
         bool,

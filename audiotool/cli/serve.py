@@ -13,6 +13,7 @@ from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import say
 from audiotool.errors import PlanError
 from audiotool.extras import require_extra
+from audiotool.tasks import completion
 from audiotool.tasks.options import Device, EngineChoice, EngineKind, a_number
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def serve(
             metavar="NAME",
             help="A task (its default) or a checkpoint; causal, with one output.",
             show_default=False,
+            autocompletion=completion.models_and_tasks,
         ),
     ] = None,
     checkpoint: Annotated[

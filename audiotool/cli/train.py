@@ -15,6 +15,7 @@ from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import emit, say, write
 from audiotool.errors import InputError
 from audiotool.signals import INTERRUPT, call_on_request
+from audiotool.tasks import completion
 from audiotool.tasks.options import ProgressChoice, ProgressKind
 from audiotool.text import one_line
 
@@ -27,7 +28,11 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A YAML file or a bundled recipe's name; with --resume, a run's folder.")
+        str,
+        typer.Argument(
+            help="A YAML file or a bundled recipe's name; with --resume, a run's folder.",
+            autocompletion=completion.recipes,
+        ),
     ],
     run: Annotated[
         Path | None,
@@ -44,7 +49,12 @@ def train(
     init_from: Annotated[
         str | None, typer.Option("--init-from", metavar="CHECKPOINT", help="Begin with these weights.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.", autocompletion=completion.devices
+        ),
+    ] = "auto",
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="CPU threads of the training process; torch chooses unless given."),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NoReturn, Union
 
 from pydantic import BaseModel, ValidationError
 
-from audiotool.checkpoint import bundled_root
+from audiotool.checkpoint import bundled_recipes
 from audiotool.configuration import quote
 from audiotool.discovery import nearest
 from audiotool.errors import RecipeError
@@ -20,18 +20,13 @@ from audiotool.recipe.schema import Recipe
 from audiotool.yaml_documents import parse_value
 
 
-def shipped() -> dict[str, Path]:
-    """Return the paths of bundled recipes by name (file stem), sorted."""
-    return dict(sorted((p.stem, p) for p in bundled_root("recipes").glob("*/*.yaml")))
-
-
 def find(name_or_path: str | Path) -> Path:
     """Return the path of a bundled recipe by its name, or of a file.
 
     Raises:
         RecipeError: neither exists; the nearest bundled name is given.
     """
-    known = shipped()
+    known = bundled_recipes()
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     path = Path(name_or_path)

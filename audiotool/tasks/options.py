@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.errors import InputError, PlanError
+from audiotool.tasks import completion
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw
@@ -31,7 +32,12 @@ def a_number(value: float | None) -> float | None:
 
 Device = Annotated[
     str,
-    typer.Option(help="cpu, cuda, cuda:1, mps, or auto.", metavar="DEVICE", rich_help_panel="Computation"),
+    typer.Option(
+        help="cpu, cuda, cuda:1, mps, or auto.",
+        metavar="DEVICE",
+        rich_help_panel="Computation",
+        autocompletion=completion.devices,
+    ),
 ]
 
 
@@ -168,6 +174,7 @@ class TaskOptions:
             help="A bundled checkpoint; `audiotool models list` names them.",
             rich_help_panel="Model",
             show_default=False,
+            autocompletion=completion.models_of_task,
         ),
     ] = None
     checkpoint: Annotated[
@@ -181,6 +188,7 @@ class TaskOptions:
             help="A recipe, for the checkpoint that was trained with it.",
             rich_help_panel="Model",
             show_default=False,
+            autocompletion=completion.recipes,
         ),
     ] = None
     reference: Annotated[
@@ -200,6 +208,7 @@ class TaskOptions:
             " dnsmos, are scored without --reference.",
             rich_help_panel="Report",
             show_default=False,
+            autocompletion=completion.metrics,
         ),
     ] = None
     report: Reports = field(default_factory=list)
@@ -251,12 +260,17 @@ class TaskOptions:
             help="wav, flac, ogg, mp3, m4a, mp4, …",
             rich_help_panel="Files",
             show_default=False,
+            autocompletion=completion.formats,
         ),
     ] = None
     subtype: Annotated[
         str | None,
         typer.Option(
-            metavar="SUBTYPE", help="PCM_16, PCM_24, FLOAT, …", rich_help_panel="Files", show_default=False
+            metavar="SUBTYPE",
+            help="PCM_16, PCM_24, FLOAT, …",
+            rich_help_panel="Files",
+            show_default=False,
+            autocompletion=completion.subtypes,
         ),
     ] = None
     bitrate: Annotated[
@@ -279,6 +293,7 @@ class TaskOptions:
             " and standard output hold them in place of WAV, and output follows after every hop.",
             rich_help_panel="Bare samples",
             show_default=False,
+            autocompletion=completion.raw_formats,
         ),
     ] = None
     raw_rate: RawRate = None

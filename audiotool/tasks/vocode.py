@@ -13,6 +13,7 @@ from audiotool.errors import CheckpointError, InputError, PlanError
 from audiotool.files.processor import FileProcessor, FileResult, Process
 from audiotool.paths import like_named
 from audiotool.progress import Progress
+from audiotool.tasks import completion
 from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import Inference, InferenceTask
 from audiotool.tasks.options import TaskOptions
@@ -44,6 +45,7 @@ class VocodeOptions(TaskOptions):
             help="With --mel-only: a mel definition by name, in place of a checkpoint's.",
             rich_help_panel="Mel",
             show_default=False,
+            autocompletion=completion.mel_presets,
         ),
     ] = None
     f0: Annotated[
