@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -44,8 +45,8 @@ OF_OPUS = ("mono", "stereo", "5.1")
 CHANNEL_KBPS = 96
 """kbit/s of a channel of AAC; FFmpeg's usual rate is the same for all numbers of channels."""
 
-COVERS_IN = ("mp4", "mov")
-"""Formats in which a cover is a stream of one picture."""
+QUICKTIME = ("mp4", "mov")
+"""Formats with an index and with edits, which cut pictures off; a cover is a stream of one picture."""
 
 COVER_CODECS = ("mjpeg", "png", "bmp")
 """Codings of covers there."""
@@ -77,9 +78,11 @@ class MediaWriter(ReplacingWriter):
             self._begin()
             opened.callback(self._replacement.discard)
             try:
-                is_m4a = self.format == "mp4" and ending in SOUND_ALONE
-                options = {"brand": "M4A "} if is_m4a else {}
-                self._container = av.open(self._replacement.file, "w", format=self.format, options=options)
+                file, options = self._replacement.file, _options(self.format, ending)
+                # FFmpeg opens the file again to move the index.
+                self._container = av.open(
+                    file, "w", format=self.format, options=options, io_open=lambda *_: ReadBack(file)
+                )
                 opened.callback(self._close_container)
                 remuxer = Remuxer(wanted.video, self._container, shows_video(self.path, wanted.asked_format))
                 self._remuxer = opened.enter_context(remuxer)
@@ -164,6 +167,38 @@ class MediaWriter(ReplacingWriter):
         self._opened.close()
 
 
+class ReadBack:
+    """Reads a file that is being written, from its own position."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; b"" at the end of what has been written."""
+        position = self._file.tell()
+        self._file.seek(self._position)
+        data = self._file.read(size)
+        self._position += len(data)
+        self._file.seek(position)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move this reader alone."""
+        position = self._file.tell()
+        self._file.seek(self._position)
+        self._position = self._file.seek(offset, whence)
+        self._file.seek(position)
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position of this reader."""
+        return self._position
+
+    def close(self) -> None:
+        """Leave the file open, which belongs to its writer."""
+
+
 class Remuxer:
     """The video, subtitles, chapters and tags of a file, which are copied into another (remuxed).
 
@@ -204,7 +239,7 @@ class Remuxer:
                 continue
             codec = stream.codec_context.codec.canonical_name if stream.codec_context else "unknown"
             if is_cover(stream):
-                fits = codec in COVER_CODECS and target.format.name in COVERS_IN
+                fits = codec in COVER_CODECS and target.format.name in QUICKTIME
             else:
                 fits = codec in target.supported_codecs
             if not fits and is_cover(stream):
@@ -232,7 +267,7 @@ class Remuxer:
         copy = self._target.add_stream_from_template(stream, opaque=True)
         copy.disposition = stream.disposition
         copy.metadata.update(_own(stream.metadata))
-        if "mov" in self._source.format.name and self._target.format.name in COVERS_IN:
+        if "mov" in self._source.format.name and self._target.format.name in QUICKTIME:
             # Without its tag (hvc1) some players do not play a video.
             copy.codec_context.codec_tag = stream.codec_context.codec_tag
         return copy
@@ -247,7 +282,7 @@ class Remuxer:
             self._next = next(self._packets, None)
 
     def _mux(self, packet: Any) -> None:
-        if packet.is_discard and self._target.format.name not in COVERS_IN:
+        if packet.is_discard and self._target.format.name not in QUICKTIME:
             raise ValueError(
                 "it would show pictures that were cut off the video's beginning: write .mp4 or .mov"
             )
@@ -262,6 +297,15 @@ class Remuxer:
 
     def __exit__(self, *exception: object) -> None:
         self._opened.close()
+
+
+def _options(format_name: str, ending: str) -> dict[str, str]:
+    """Return the options of FFmpeg's muxer."""
+    if format_name not in QUICKTIME:
+        return {}
+    # With the index before the samples, a browser plays a file that it has not loaded to its end.
+    options = {"movflags": "+faststart"}
+    return options | {"brand": "M4A "} if format_name == "mp4" and ending in SOUND_ALONE else options
 
 
 def _timed(packets: Iterator[Any]) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 import audiotool
 from audiotool.audio import media
 from audiotool.audio.formats import contradiction
+from audiotool.audio.media_writer import ReadBack
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.audio.writer import OutputFormat
@@ -158,6 +160,48 @@ def test_a_name_that_hides_the_video_contradicts_a_format_that_shows_it() -> Non
     assert contradiction(Path("out.m4v"), "mp4") is None
 
 
+def boxes_of(path: Path) -> list[bytes]:
+    """The kinds of the outermost boxes of an MP4, in their order."""
+    data, found, at = path.read_bytes(), [], 0
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        found.append(kind)
+        at += length
+    assert at == len(data)
+    return found
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.m4a", "out.mov"])
+def test_players_find_the_index_before_the_samples(tmp_path: Path, name: str) -> None:
+    video = write_video(tmp_path / "in.mp4")
+    with AudioReader(video) as reader:
+        wanted = OutputFormat(48000, 2, tags=reader.tags, extras=reader.extras, video=reader.video)
+        with open_writer(tmp_path / name, wanted) as writer:
+            for block in reader.blocks(4096):
+                writer.write(block)
+    boxes = boxes_of(tmp_path / name)
+    assert boxes[0] == b"ftyp"
+    assert boxes.index(b"moov") < boxes.index(b"mdat")
+    assert lag_of(read(tmp_path / name)[0], read(video)[0]) == 0
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_index_is_moved_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = list[int]()
+    read_back = ReadBack.read
+
+    def counted(reader: ReadBack, size: int) -> bytes:
+        sizes.append(size)
+        return read_back(reader, size)
+
+    monkeypatch.setattr(ReadBack, "read", counted)
+    noise = np.random.default_rng(0).normal(0, 0.1, (30 * 48000, 2)).astype(np.float32)
+    audiotool.write(tmp_path / "a.mp4", noise.T, 48000)
+    length = (tmp_path / "a.mp4").stat().st_size
+    assert max(sizes) < length / 8
+    assert sum(sizes) >= length
+
+
 def test_memory_is_that_of_a_block(tmp_path: Path) -> None:
     video = write_video(tmp_path / "in.mp4")
     with (
@@ -268,6 +312,24 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path) -> None:
         writer.write(noise)
     assert out.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_disk_that_is_full_when_the_index_is_moved_leaves_the_earlier_file(tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    noise = np.random.default_rng(0).normal(0, 0.1, (20 * 48000, 1)).astype(np.float32)
+    audiotool.write(out, noise.T, 48000)
+    # The index alone takes 4 kB, and is written twice.
+    for left in (2000, 1):
+        length = out.stat().st_size
+        with (
+            largest_file(length - left),
+            pytest.raises(InputError, match="larger than the file system"),
+            open_writer(out, OutputFormat(48000, 1)) as writer,
+        ):
+            writer.write(noise)
+        assert boxes_of(out)[-1] == b"mdat"
+        assert list(tmp_path.iterdir()) == [out]
 
 
 def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
