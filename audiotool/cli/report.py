@@ -101,8 +101,8 @@ def merge(
 ) -> None:
     """Join the reports of shards into one, with the means of all rows.
 
-    A shard whose report is missing is named. A page shows the recordings that the reports name, where they
-    still are.
+    If reports of shards are missing, they are named, the others are joined, and the exit code is 1. A page
+    shows the recordings that the reports name, where they still are.
 
     audiotool report merge report-*-of-0064.json -o report.json
     """
@@ -121,7 +121,8 @@ def merge(
     _write(whole, output, report_audio, jobs, quiet, sources[0].parent)
     missing = missing_shards(sources)
     if missing:
-        say(f"without {listed(missing)}: these shards have no report here")
+        count = "1 shard has" if len(missing) == 1 else f"{len(missing)} shards have"
+        say(f"{count} no report here: {listed(missing)}")
     twice = repeated(whole.rows)
     if twice:
         verb = "has" if len(twice) == 1 else "have"
@@ -135,6 +136,8 @@ def merge(
     elif not quiet:
         reports = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
         say(f"{len(whole.rows)} rows of {reports}: {', '.join(map(str, output))}")
+    if missing:
+        raise typer.Exit(1)
 
 
 def _write(

@@ -85,9 +85,13 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
     first = written(tmp_path, "csv")[:1]
     assert missing_shards(first) == ["report-0002-of-0002.csv"]
     assert missing_shards([*first, tmp_path / "other.csv"]) == ["report-0002-of-0002.csv"]
-    result = CliRunner().invoke(app, ["report", "merge", str(first[0]), "-o", str(tmp_path / "all.csv")])
-    assert result.exit_code == 0
-    assert "report-0002-of-0002.csv" in result.output
+    words = ["report", "merge", str(first[0]), "-o", str(tmp_path / "all.csv")]
+    for more in ([], ["--quiet"], ["--json"]):
+        result = CliRunner().invoke(app, [*words, *more])
+        assert result.exit_code == 1
+        assert "1 shard has no report here: report-0002-of-0002.csv" in result.stderr
+        assert [row.name for row in read_report(tmp_path / "all.csv").rows] == ["a.wav", "b, c.wav"]
+    assert json.loads(result.stdout)["missing"] == ["report-0002-of-0002.csv"]
 
 
 def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
