@@ -1,4 +1,4 @@
-"""Configurations: dataclasses from plain values of checkpoints, recipes and official files.
+"""Configurations: dataclasses and arguments from plain values of checkpoints, recipes and official files.
 
 The dataclass of a configuration defines the valid values: the type of each field, and its range as one of the
 kinds below. The ranges are far beyond every published network, and keep a file from outside from exhausting
@@ -11,9 +11,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from audiotool.discovery import nearest
-from audiotool.errors import CheckpointError
-from audiotool.value_types import Items, Pattern, Range, problems, quote
+from audiotool.discovery import constructor_options, nearest
+from audiotool.errors import CheckpointError, RecipeError
+from audiotool.value_types import (
+    Items,
+    Pattern,
+    Range,
+    argument_problems,
+    problems,
+    quote,
+    tuple_arguments,
+)
 
 __all__ = ["build_config", "check_types", "frozen", "quote"]
 
@@ -92,6 +100,31 @@ def check_types(config_class: Callable[..., Any], values: Mapping[str, Any], nam
     found = problems(config_class, values)
     if found:
         raise CheckpointError("; ".join(f"{name}{problem}" for problem in found))
+
+
+def constructor_arguments(found: type, options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return the options of a recipe as arguments of a class; lists become tuples where a tuple is annotated.
+
+    Args:
+        name: the class's name in recipes, for messages.
+    Raises:
+        RecipeError: an unknown option, or a value of another type or out of range.
+    """
+    allowed = constructor_options(found)
+    for key in options:
+        if key not in allowed:
+            known = ", ".join(allowed) or "none"
+            raise RecipeError(f"{name}: unknown option '{key}'{nearest(key, allowed)} Allowed: {known}.")
+    constructor: Any = found.__init__  # type: ignore[misc]
+    tuples = tuple_arguments(constructor)
+    try:
+        values = {key: frozen(value) if key in tuples else value for key, value in options.items()}
+    except ValueError as error:
+        raise RecipeError(f"{name}: {error}") from error
+    wrong = argument_problems(constructor, values)
+    if wrong:
+        raise RecipeError(f"{name}: {'; '.join(wrong)}")
+    return values
 
 
 def frozen(value: Any) -> Any:

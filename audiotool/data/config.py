@@ -22,14 +22,10 @@ SyntheticKind = Literal[
 ]
 
 
-def _not_boolean(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("should be a number, not a boolean")
-    return value
-
-
-Integer = Annotated[int, BeforeValidator(_not_boolean)]
-Number = Annotated[float, BeforeValidator(_not_boolean)]
+# As in `value_types`: neither "16" nor true is a number, nor 16.0 an integer.
+Integer = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Boolean = Annotated[bool, Field(strict=True)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 
 
@@ -159,7 +155,7 @@ class AugmentationConfig(Section):
     band_limit_probability: Probability = Field(
         0.1, description="that noisy and target both pass a narrower microphone or line"
     )
-    match_bandwidth: bool = Field(
+    match_bandwidth: Boolean = Field(
         False,
         description="no noise above where a manifest's bandwidth_hz says that the speech ends",
     )
@@ -291,7 +287,7 @@ class DataConfig(Section):
     cache: Path | None = Field(
         None, description="folder of decoded audio; null: $XDG_CACHE_HOME/audiotool or ~/.cache/audiotool"
     )
-    decode_once: bool = Field(
+    decode_once: Boolean = Field(
         True,
         description="keep decoded audio (115 MB an hour at 16 kHz); false reads files as they are needed",
     )

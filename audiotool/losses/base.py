@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiotool.configuration import frozen
-from audiotool.discovery import Catalogue, constructor_options, nearest
+from audiotool.configuration import constructor_arguments
+from audiotool.discovery import Catalogue, constructor_options
 from audiotool.errors import RecipeError
-from audiotool.value_types import argument_problems, tuple_arguments
 
 
 class Loss(nn.Module):
@@ -53,18 +52,9 @@ def make_loss(name: str, options: Mapping[str, Any], sample_rate: int | None = N
             loss refuses.
     """
     loss_class = LOSSES.get(name)
-    allowed = constructor_options(loss_class)
-    for key in options:
-        if key not in allowed:
-            known = ", ".join(allowed) or "none"
-            raise RecipeError(f"{name}: unknown option '{key}'{nearest(key, allowed)} Allowed: {known}.")
-    given = {} if sample_rate is None or "sample_rate" not in allowed else {"sample_rate": sample_rate}
+    takes_rate = sample_rate is not None and "sample_rate" in constructor_options(loss_class)
+    given = {"sample_rate": sample_rate} if takes_rate else {}
     try:
-        tuples = tuple_arguments(loss_class.__init__)
-        values = given | {key: frozen(v) if key in tuples else v for key, v in options.items()}
-        wrong = argument_problems(loss_class.__init__, values)
-        if wrong:
-            raise RecipeError(f"{name}: {'; '.join(wrong)}")
-        return loss_class(**values)
+        return loss_class(**constructor_arguments(loss_class, {**given, **options}, name))
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{name}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from audiotool.configuration import build_config
+from audiotool.configuration import build_config, constructor_arguments
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, CheckpointError, RecipeError
 from audiotool.losses.base import make_loss
@@ -47,7 +47,9 @@ def check_names(recipe: Recipe, source: str) -> None:
         )
     discriminators = recipe.adversarial.discriminators if recipe.adversarial else []
     for n, discriminator in enumerate(discriminators):
-        _at(source, f"adversarial.discriminators.{n}.name", DISCRIMINATORS.get, discriminator.name)
+        key, name = f"adversarial.discriminators.{n}", discriminator.name
+        found = _at(source, f"{key}.name", DISCRIMINATORS.get, name)
+        _at(source, key, constructor_arguments, found, discriminator.config, name)
     for n, term in enumerate(recipe.loss):
         _at(source, f"loss.{n}", make_loss, term.name, term.options, recipe.audio.sample_rate)
 

@@ -21,6 +21,7 @@ from pydantic import Field
 
 from audiotool.data.config import (
     AudioConfig,
+    Boolean,
     DataConfig,
     Integer,
     Number,
@@ -285,7 +286,7 @@ class LoggingSection(Section):
     """
 
     every: Count = 50
-    tensorboard: bool = True
+    tensorboard: Boolean = True
 
 
 class CheckpointingSection(Section):

@@ -15,7 +15,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from audiotool.discovery import constructor_options, nearest
+from audiotool.configuration import constructor_arguments
 from audiotool.errors import RecipeError
 from audiotool.losses.adversarial import discriminator_loss, feature_matching_loss, generator_loss
 from audiotool.losses.metric import metric_discriminator_loss, metric_generator_loss
@@ -160,13 +160,9 @@ def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
         RecipeError: the name, an argument or a value is not valid.
     """
     found = DISCRIMINATORS.get(term.name)
-    allowed = constructor_options(found)
-    for key in term.config:
-        if key not in allowed:
-            hint = nearest(key, allowed)
-            raise RecipeError(f"{term.name}: unknown argument '{key}'{hint} Allowed: {', '.join(allowed)}.")
+    arguments = constructor_arguments(found, term.config, term.name)
     try:
-        return found(**term.config)
+        return found(**arguments)
     except Exception as error:  # sizes that do not fit each other can fail anywhere in the constructor
         raise RecipeError(f"{term.name}: {error}") from error
 
