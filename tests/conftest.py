@@ -1,4 +1,4 @@
-"""Fixtures that many tests share: threads, a tiny denoiser."""
+"""Fixtures that many tests share: threads, a tiny denoiser, a tiny vocoder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from kit.checkpoints import save_tiny
+
+from audiotool.models.base import Model
 
 torch.set_num_threads(1)
 
@@ -62,3 +64,12 @@ def tiny_utterance_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the published whole-utterance level."""
     path = tmp_path_factory.mktemp("checkpoints") / "tiny-utterance.safetensors"
     return save_tiny(path, normalise="utterance")
+
+
+@pytest.fixture
+def vocos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A tiny causal Vocos, in vocos.safetensors of an otherwise empty working folder."""
+    from kit.vocoders import MEL, VOCOS, save_vocoder
+
+    monkeypatch.chdir(tmp_path)
+    return save_vocoder(tmp_path / "vocos.safetensors", "vocos", {**VOCOS, "mel": MEL})

@@ -1,10 +1,11 @@
-"""A server on a free port of loopback."""
+"""A server on a free port of loopback, and what its clients say."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import http.client
+import json
 import socket
 import subprocess
 import sys
@@ -12,7 +13,10 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 import audiotool
@@ -20,6 +24,7 @@ from audiotool.serve.app import Limits, Server
 from audiotool.serve.connections import Runner
 from audiotool.serve.listen import listen
 from audiotool.serve.service import Service
+from kit.audio import speech_like
 from kit.patience import PATIENCE, wait_until
 
 drops_connections = pytest.mark.skipif(
@@ -82,6 +87,34 @@ class Running:
             client.request(method, path, body or None, headers)
             answer = client.getresponse()
             return answer, answer.read()
+
+
+def pcm(seconds: float, rate: int = 16000, channels: int = 1) -> NDArray[np.int16]:
+    """Synthetic speech as samples of 16 bit, (time, channels)."""
+    return (speech_like(seconds, rate, channels).T * 32767).astype("<i2")
+
+
+def talk(stream: ClientConnection, data: bytes, size: int) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
+    """Send in pieces, end, and return hello, answer and bye."""
+    hello = json.loads(stream.recv(PATIENCE))
+    for n in range(0, len(data), size):
+        stream.send(data[n : n + size])
+    stream.send(json.dumps({"type": "end"}))
+    answer = b""
+    while True:
+        message = stream.recv(PATIENCE)
+        if isinstance(message, str):
+            return hello, answer, json.loads(message)
+        answer += message
+
+
+def refusal(stream: ClientConnection) -> tuple[int, str]:
+    """Return the code and the reason with which the server closes a stream."""
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            stream.recv(PATIENCE)
+    assert stream.close_code is not None
+    return stream.close_code, stream.close_reason or ""
 
 
 @contextlib.contextmanager

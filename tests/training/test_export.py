@@ -1,4 +1,4 @@
-"""A run exports weights for inference, with weight norm folded."""
+"""A run exports weights for inference: the averaged ones, with weight norm folded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from kit.runs import stopped_after
 
 from audiotool import checkpoint, recipe
 from audiotool.models.base import Model
@@ -13,6 +14,7 @@ from audiotool.models.cleanunet import CleanUNet
 from audiotool.models.hifigan import HiFiGAN
 from audiotool.training.export import make_metadata, tensors_for_use
 from audiotool.training.setup import begin_from
+from audiotool.training.trainer import Trainer
 
 TINY = {
     "mel": {"sample_rate": 16000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
@@ -60,3 +62,25 @@ def test_models_without_weight_norm_are_exported_as_they_are(
     used, metadata = checkpoint.load(path)
     assert metadata.model == checkpoint.describe_model(model)
     torch.testing.assert_close(used.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def test_exported_weights_are_the_average(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    trainer = Trainer(recipe.parse(tiny_recipe, "tiny", ["validation.count=0"]), tmp_path, "cpu")
+    trainer.run()
+    exported = checkpoint.load(tmp_path / "tiny.safetensors")[0].state_dict()
+    expected = {key: value.clone() for key, value in trainer.current.average.model.state_dict().items()}
+    torch.testing.assert_close(exported, expected, rtol=0, atol=0)
+    trained = trainer.current.model.state_dict()
+    assert any(not torch.equal(exported[key], trained[key]) for key in trained)
+
+
+def test_a_run_stopped_before_it_was_validated_leaves_weights(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    trainer = stopped_after(2, tiny_recipe, tmp_path)
+    summary = trainer.run()
+    assert summary.interrupted
+    model, metadata = checkpoint.load(summary.checkpoint)
+    assert metadata.training["steps"] == 2
+    assert "valid" not in metadata.metrics
+    torch.testing.assert_close(model.state_dict(), trainer.current.average.model.state_dict(), rtol=0, atol=0)

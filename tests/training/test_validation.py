@@ -1,16 +1,22 @@
-"""Validation: the same weights have the same losses and estimates, whatever is drawn."""
+"""Validation: repeatable losses, scores that come late or are lost, and the choice of the best weights."""
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import BrokenExecutor, Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from kit.curves import curve
+from kit.runs import stopped_after, train
 
-from audiotool import recipe
+from audiotool import checkpoint, recipe
 from audiotool.models.registry import MODELS
 from audiotool.training.objective import Objective
-from audiotool.training.validation import Validator
+from audiotool.training.records import Records
+from audiotool.training.validation import Row, Validator
 
 
 class Drawing(MODELS.get("gtcrn")):  # type: ignore[misc]
@@ -35,3 +41,145 @@ def test_equal_weights_have_equal_validations(tiny_recipe: dict[str, Any], seed:
     assert not torch.equal(first[0], first[1])
     # Training draws what it would have drawn.
     assert torch.equal(torch.rand(4), expected)
+
+
+class Late(Future[Row]):
+    """A score that arrives only when it is waited for."""
+
+    def done(self) -> bool:
+        return False
+
+    def result(self, timeout: float | None = None) -> Row:
+        return {"si_sdr": 1.0}
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        return None
+
+
+class Interrupted(Late):
+    """A wait that the second Ctrl-C ends."""
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        raise KeyboardInterrupt
+
+
+class Killed(Future[Row]):
+    """A score whose process the first Ctrl-C ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set_exception(BrokenExecutor())
+
+
+def test_interrupted_run_waits_for_its_validations(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    summary = stopped_after(4, tiny_recipe, tmp_path).run()
+    assert (summary.step, summary.interrupted) == (4, True)
+    assert summary.best == (3, "si_sdr", 1.0)
+    best = checkpoint.read_metadata(tmp_path / "tiny-best.safetensors")
+    assert (best.training["steps"], best.metrics["valid"]["si_sdr"]) == (3, 1.0)
+
+
+class Unscored(Late):
+    """A score that has no value."""
+
+    def result(self, timeout: float | None = None) -> Row:
+        return {"pesq": "shorter than 0.25 s", "si_sdr": 1.0}
+
+
+def test_a_metric_that_no_recording_has_is_named_and_the_loss_chooses(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Unscored())
+    tiny_recipe["validation"] |= {"metrics": ["pesq", "si_sdr"], "metric": "pesq"}
+    step, name, value = train(tiny_recipe, tmp_path).best
+    assert name == "loss"
+    assert value == min(float(row["loss"]) for row in curve(tmp_path / "valid.csv"))
+    assert checkpoint.read_metadata(tmp_path / "tiny-best.safetensors").training["steps"] == step
+    (said,) = (m for m in caplog.messages if "no recording has pesq" in m)
+    assert said.endswith("shorter than 0.25 s; the loss chooses the best checkpoint")
+
+
+def test_a_metric_that_earlier_validations_have_chooses_on(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["pesq"], "metric": "pesq"}
+
+    class Scored(Late):
+        def result(self, timeout: float | None = None) -> Row:
+            return {"pesq": 2.0}
+
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored())
+    train(tiny_recipe, tmp_path, False, "train.steps=3")
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Unscored())
+    assert train(tiny_recipe, tmp_path, True).best == (3, "pesq", 2.0)
+    (said,) = (m for m in caplog.messages if "no recording has pesq" in m)
+    assert said.endswith("shorter than 0.25 s")
+
+
+def test_lost_validations_are_made_up_for(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    tiny_recipe["validation"] |= {"every": 2, "metrics": ["si_sdr"], "metric": "loss"}
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    train(tiny_recipe, whole)
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        stopped_after(5, tiny_recipe, parts).run()
+    assert not (parts / "valid.csv").exists()
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    train(tiny_recipe, parts, True)
+    assert curve(parts / "valid.csv") == curve(whole / "valid.csv")
+    # Once is enough.
+    train(tiny_recipe, parts, True)
+    assert curve(parts / "valid.csv") == curve(whole / "valid.csv")
+    for name in ("tiny", "tiny-best"):
+        files = [folder / f"{name}.safetensors" for folder in (whole, parts)]
+        torch.testing.assert_close(*(checkpoint.load(f)[0].state_dict() for f in files), rtol=0, atol=0)
+        assert len({checkpoint.read_metadata(f).training["steps"] for f in files}) == 1
+
+
+def test_the_best_is_exported_before_its_validation_is_recorded(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_recipe["validation"] |= {"every": 2, "metrics": ["si_sdr"], "metric": "si_sdr"}
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+
+    def killed(records: Records) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Records, "draw", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_recipe, tmp_path)
+    assert [int(row["step"]) for row in curve(tmp_path / "valid.csv")] == [2]
+    assert train(tiny_recipe, tmp_path, True).best == (2, "si_sdr", 1.0)
+    best = checkpoint.read_metadata(tmp_path / "tiny-best.safetensors")
+    assert (best.training["steps"], best.metrics["valid"]["si_sdr"]) == (2, 1.0)
+
+
+def test_validations_whose_scores_were_killed_are_made_up_for(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Killed())
+    assert stopped_after(3, tiny_recipe, tmp_path).run().best is None
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late())
+    assert train(tiny_recipe, tmp_path, True).best == (3, "si_sdr", 1.0)
+    assert [row["si_sdr"] for row in curve(tmp_path / "valid.csv")] == ["1", "1"]
+
+
+def test_metric_processes_are_gone_when_a_run_ends(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["si_sdr"], "metric": "si_sdr"}
+    train(tiny_recipe, tmp_path)
+    assert not multiprocessing.active_children()

@@ -1,0 +1,69 @@
+"""Tiny vocoders, mels for them, and their command in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from typer.testing import CliRunner, Result
+
+from audiotool.cli.app import app
+from audiotool.dsp.mel_spectrogram import MelSpectrogram
+from audiotool.models.base import Model
+from audiotool.models.registry import MODELS
+from kit.audio import speech_like
+from kit.checkpoints import save_model
+
+MEL = {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 6, "padding": "same"}
+VOCOS = {"padding": "same", "n_fft": 128, "dim": 16, "intermediate_dim": 24, "num_layers": 2, "causal": True}
+NSF = {
+    "mel": {"sample_rate": 16000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
+    "hidden_dim": 8,
+    "blstm_dim": 8,
+    "filter_blocks": 2,
+    "convs_per_block": 4,
+    "harmonics": 4,
+    "backward_block": 5,
+    "backward_lookahead": 7,
+}
+
+
+def save_vocoder(path: Path, name: str, config: dict[str, Any]) -> Model:
+    """Write a vocoder with random weights as a checkpoint, and return it."""
+    torch.manual_seed(0)
+    model = MODELS.get(name).from_config(config).eval()
+    save_model(path, model, "vocode")
+    return model
+
+
+def make_mel(definition: Any = MEL, seconds: float = 0.5) -> np.ndarray:
+    """Return the mel (n_mels, frames) of synthetic speech."""
+    analysis = MelSpectrogram(definition)
+    waveform = torch.from_numpy(speech_like(seconds, analysis.config.sample_rate))
+    return analysis(waveform)[0].numpy()
+
+
+def spoken(model: Model, features: np.ndarray) -> np.ndarray:
+    """Return the waveform (time,) of features (bands, frames), made of all frames at once."""
+    with torch.inference_mode():
+        return model.process(torch.from_numpy(features)[None])[0, 0].numpy()
+
+
+def run(*arguments: str | Path) -> Result:
+    """Run `audiotool vocode`."""
+    return CliRunner().invoke(app, ["vocode", *map(str, arguments)])
+
+
+def run_well(*arguments: str | Path) -> Result:
+    """Run `audiotool vocode`, which succeeds."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def one_line(result: Result) -> str:
+    """Return what a command said: a single line."""
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr

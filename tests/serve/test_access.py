@@ -1,0 +1,102 @@
+"""Who may use the server: tokens, pages of other sites, names that point here, and its addresses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from kit.patience import PATIENCE
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+
+from kit.server import Running, refusal
+
+
+def test_a_token_is_asked_for() -> None:
+    running = Running(token="secret")
+    try:
+        with running.stream() as stream:
+            assert refusal(stream) == (1008, "this server asks for a token")
+        with running.stream("?token=wrong") as stream:
+            assert refusal(stream)[0] == 1008
+        for options in (
+            {"query": "?token=secret"},
+            {"additional_headers": {"Authorization": "Bearer secret"}},
+        ):
+            with running.stream(**options) as stream:
+                assert json.loads(stream.recv(PATIENCE))["type"] == "hello"
+        assert running.request("POST", "/v1/denoise", b"x")[0] == 401
+        assert running.request("GET", "/metrics")[0] == 401
+        assert running.request("GET", "/metrics", Authorization="Bearer secret")[0] == 200
+        assert running.request("GET", "/health")[0] == 200
+    finally:
+        running.stop()
+
+
+def test_other_sites_pages_are_refused(server: Running) -> None:
+    with server.stream(origin="http://evil.example") as stream:
+        assert refusal(stream)[0] == 1008
+    with server.stream(origin=f"http://127.0.0.1:{server.port}") as stream:
+        assert json.loads(stream.recv(PATIENCE))["type"] == "hello"
+    assert server.request("POST", "/v1/denoise", b"x", Origin="http://evil.example")[0] == 403
+
+
+def upgrade(server: Running, host: str, path: str = "/v1/stream") -> tuple[int, bytes]:
+    """Answer to a WebSocket's opening handshake that names a host, its page's origin being that host."""
+    headers: dict[str, str] = {
+        "Host": host,
+        "Origin": f"http://{host}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    return server.request("GET", path, b"", **headers)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8321", "localhost.evil.example", "[", "", "127.0.0.1.evil.example"]
+)
+def test_names_that_a_site_lets_point_here_are_refused(server: Running, host: str) -> None:
+    for path in ("/", "/health", "/metrics"):
+        status, answer = server.request("GET", path, Host=host, Origin=f"http://{host}")
+        assert status == 421
+        assert "--allow-host" in json.loads(answer)["error"]
+    assert server.request("POST", "/v1/denoise", b"x", Host=host, Origin=f"http://{host}")[0] == 421
+    assert upgrade(server, host)[0] in (403, 421)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LocalHost:99", "127.0.0.1:8321", "[::1]:8321", "192.168.1.7", "studio.example:80"]
+)
+def test_names_of_the_server_are_taken(server: Running, host: str) -> None:
+    assert server.request("GET", "/health", Host=host)[0] == 200
+    assert upgrade(server, host)[0] == 101
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/v1/vocode", 404),
+        ("GET", "/v1/denoise", 405),
+        ("OPTIONS", "/v1/denoise", 405),
+        ("GET", "/v1/stream", 404),
+        ("GET", "/../../etc/passwd", 404),
+        ("DELETE", "/health", 405),
+    ],
+)
+def test_other_addresses_are_answered_with_the_right_ones(
+    server: Running, method: str, path: str, status: int
+) -> None:
+    found, answer = server.request(method, path)
+    assert found == status
+    assert "POST /v1/denoise, WebSocket /v1/stream" in json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/stream/", "/v1/streams", "/v1/denoise", "/health"])
+def test_streams_at_other_addresses_are_answered_with_the_right_one(server: Running, path: str) -> None:
+    status, answer = upgrade(server, "localhost", path)
+    assert status == 404
+    assert "WebSocket /v1/stream" in json.loads(answer)["error"]

@@ -1,0 +1,232 @@
+"""Clients that send nonsense, too much or nothing, read nothing, or vanish."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import socket
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from kit.patience import PATIENCE, wait_until
+
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+pytest.importorskip("websockets")
+
+import uvicorn
+from kit.server import Running, drops_connections, pcm, refusal
+from websockets.exceptions import ConnectionClosed
+
+from audiotool.serve import connections
+from audiotool.serve.app import Limits
+from audiotool.serve.service import Call, Service
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "why"),
+    [
+        ("?rate=0", 1008, "rate is a whole number from 4000 to 192000"),
+        ("?rate=16000.5", 1008, "rate is a whole number"),
+        ("?rate=%D9%A3%D9%A3%D9%A3%D9%A3%D9%A3", 1008, "rate is a whole number"),
+        ("?rate=44101", 1008, "no ratio of small numbers to the model's 16000 Hz: take 44100 Hz"),
+        ("?rate=191999", 1008, "take 192000 Hz"),
+        ("?channels=99", 1008, "channels is a whole number from 1 to 8"),
+        ("?format=mp3", 1008, "no sample format 'mp3'"),
+        ("?format=../../etc/passwd", 1008, "no sample format"),
+        ("?task=vocode", 1008, "this server's task is denoise"),
+        ("?mix=2", 1008, "mix is from 0"),
+        ("?mix=nan", 1008, "mix is a number"),
+        ("?path=/etc/passwd", 1008, "there is no parameter 'path'"),
+    ],
+)
+def test_invalid_queries(server: Running, query: str, code: int, why: str) -> None:
+    with server.stream(query) as stream:
+        found, reason = refusal(stream)
+    assert found == code
+    assert why in reason
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("{", 1007),
+        ("[]", 1007),
+        ("null", 1007),
+        ('{"type": "delete"}', 1007),
+        ('{"type": "settings", "mix": "x"}', 1007),
+        ('{"type": "settings", "model": "/etc/passwd"}', 1007),
+        ('{"type": "settings", "mix": [1]}', 1007),
+        ('{"type": "settings", "rate": 8000}', 1007),
+        ("[" * 100_000, 1007),
+        (np.array([1, np.nan, 2], "<f4").tobytes(), 1007),
+        (np.array([np.inf] * 1000, "<f4").tobytes(), 1007),
+    ],
+)
+def test_messages_that_make_no_sense(server: Running, message: str | bytes, code: int) -> None:
+    with server.stream("?format=f32le") as stream:
+        stream.recv(PATIENCE)
+        with contextlib.suppress(ConnectionClosed):
+            stream.send(message)
+            stream.send(b"\0" * 4096)
+        assert refusal(stream)[0] == code
+    assert server.request("GET", "/health")[0] == 200
+
+
+def test_a_message_that_is_too_long_is_refused_by_its_header(server: Running) -> None:
+    with server.stream("?format=f32le") as stream:
+        stream.recv(PATIENCE)
+        # The header alone: TCP may drop the server's code when it closes on bytes that it has not read.
+        stream.socket.sendall(b"\x82\xff" + ((1 << 20) + 1).to_bytes(8, "big") + bytes(4))
+        assert refusal(stream)[0] == 1009
+    assert server.request("GET", "/health")[0] == 200
+
+
+def test_a_message_that_is_too_long_before_the_hello_is_counted_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def late(service: Service, *wanted: Any) -> Call:
+        while not closed.is_set():
+            await asyncio.sleep(0.01)
+        return await begun(service, *wanted)
+
+    closed, begun = threading.Event(), Service.open
+    monkeypatch.setattr(Service, "open", late)
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    running = Running()
+    try:
+        with running.stream() as stream:
+            stream.socket.sendall(b"\x82\xff" + ((1 << 20) + 1).to_bytes(8, "big") + bytes(4))
+            assert refusal(stream)[0] == 1009
+            closed.set()
+            wait_until(lambda: b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1])
+        assert caplog.messages[-1] == "stream, 16000 Hz, 1 channel, 0.0 s: a frame is too long (1009)"
+    finally:
+        running.stop()
+
+
+def test_clients_that_vanish_leave_nothing(server: Running) -> None:
+    for n in range(20):
+        with server.stream() as stream:
+            # A server that still frees the places of those before refuses this one.
+            with contextlib.suppress(ConnectionClosed):
+                if n % 2:
+                    stream.send(pcm(0.1).tobytes())
+            with contextlib.suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_RDWR)
+    server.wait_until_idle()
+
+
+@drops_connections
+def test_a_client_that_reads_nothing_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    queued = list[int]()
+
+    def fed(service: Service, call: Call, data: bytes) -> None:
+        feed(service, call, data)
+        queued.append(call._waiting + call._unread)
+
+    feed = Service.feed
+    monkeypatch.setattr(Service, "feed", fed)
+    running = Running(limits=Limits(stall_seconds=0.5))
+    hello = (
+        "GET /v1/stream?rate=192000&format=f32le&mix=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    size = 1 << 19
+    frame = bytes((0x82, 0xFF)) + size.to_bytes(8, "big") + bytes(4 + size)
+    try:
+        with socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.settimeout(PATIENCE)
+            client.sendall(hello.encode())
+            wait_until(lambda: running.service.calls)  # type: ignore[union-attr]
+            # The server, which holds a few seconds of it, closes the connection.
+            with pytest.raises(ConnectionError):
+                client.sendall(100 * frame)
+            running.wait_until_idle()
+            running.wait_until_disconnected()
+        assert 0 < max(queued) < 8_000_000
+    finally:
+        running.stop()
+
+
+def test_a_client_that_is_held_back_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server reads nothing from it, so no answer to a ping either."""
+    wait = threading.Event()
+
+    def held_back(service: Service, work: Any) -> list[bytes]:
+        assert wait.wait(PATIENCE)
+        return round_of(service, work)
+
+    round_of = Service._round
+    monkeypatch.setattr(Service, "_round", held_back)
+    # Whoever wants pings gets many.
+    brief = functools.partial(uvicorn.Config, ws_ping_interval=0.1, ws_ping_timeout=0.1)
+    monkeypatch.setattr(uvicorn, "Config", brief)
+    running = Running()
+    x = pcm(2.5)
+    try:
+        with running.stream() as stream:
+            hello = stream.recv(PATIENCE)
+            for n in range(0, len(x), 4000):
+                stream.send(x[n : n + 4000].tobytes())
+            threading.Timer(0.3, wait.set).start()
+            stream.send(json.dumps({"type": "end"}))
+            answer = b""
+            while isinstance(message := stream.recv(PATIENCE), bytes):
+                answer += message
+        assert json.loads(hello)["type"] == "hello"
+        assert len(answer) == 2 * len(x)
+    finally:
+        running.stop()
+
+
+@pytest.mark.parametrize("part", ["", "G", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
+def test_a_connection_whose_request_does_not_come_is_closed(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """Also where it has made a request before."""
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.3)
+    running = Running()
+    health = "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    try:
+        for before in ("", health):
+            with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+                client.sendall((before + part).encode())
+                assert client.makefile("rb").read().startswith(b"HTTP/1.1 200" if before else b"")
+            running.wait_until_disconnected()
+    finally:
+        running.stop()
+
+
+def test_requests_and_streams_last_longer_than_the_time_for_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
+    running = Running()
+    try:
+        with running.stream() as stream, socket.create_connection(("127.0.0.1", running.port)) as client:
+            client.sendall(b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n1")
+            hello = stream.recv(PATIENCE)
+            with pytest.raises(TimeoutError):
+                stream.recv(0.4)
+            client.sendall(b"2")
+            assert b" 400 " in client.recv(1000).splitlines()[0]
+            stream.send(json.dumps({"type": "end"}))
+            assert json.loads(stream.recv(PATIENCE))["type"] == "bye"
+        assert json.loads(hello)["type"] == "hello"
+    finally:
+        running.stop()
+
+
+def test_a_silent_client_is_closed_after_a_while() -> None:
+    running = Running(limits=Limits(idle_seconds=0.3))
+    try:
+        with running.stream() as stream:
+            assert refusal(stream) == (1001, "nothing came for 0.3 s")
+    finally:
+        running.stop()
