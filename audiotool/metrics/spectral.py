@@ -31,6 +31,7 @@ class LogSpectralDistance(Metric):
     name: ClassVar[str] = "lsd"
     unit = "log10"
     higher_is_better = False
+    needs = ("torch",)
 
     def first_bin(self, pair: Pair) -> int:
         """Return the lowest of the 1025 bins that counts."""
@@ -71,6 +72,7 @@ class MelL1(Metric):
     name = "mel_l1"
     unit = "ln"
     higher_is_better = False
+    needs = ("torch",)
 
     def measure(self, pair: Pair) -> float:
         from audiotool.dsp.mel import MelConfig

@@ -120,7 +120,14 @@ def test_a_bug_of_our_own_stays_one(clean: np.ndarray, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     ("asked", "extra"),
-    [("pesq,csig", "pesq"), ("stoi", "stoi"), ("dnsmos", "mos"), ("plcmos", "mos"), ("loudness", "loudness")],
+    [
+        ("pesq,csig", "pesq"),
+        ("stoi", "stoi"),
+        ("dnsmos", "mos"),
+        ("plcmos", "mos"),
+        ("loudness", "loudness"),
+        ("lsd,lsd_high,mel_l1,mrstft", "torch"),
+    ],
 )
 def test_metrics_of_which_none_is_installed_are_refused(
     asked: str, extra: str, monkeypatch: pytest.MonkeyPatch
