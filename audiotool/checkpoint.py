@@ -31,7 +31,14 @@ from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
 from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_json
-from audiotool.errors import CheckpointError, DependencyError, DeviceError, StreamError, UnknownCheckpoint
+from audiotool.errors import (
+    CheckpointError,
+    DependencyError,
+    DeviceError,
+    StreamError,
+    UnfitCheckpoint,
+    UnknownCheckpoint,
+)
 from audiotool.extras import require
 from audiotool.paths import in_utf8
 from audiotool.version import __version__
@@ -152,7 +159,8 @@ def read_metadata(path: Path | str) -> Metadata:
     """Read the metadata of a checkpoint, without its weights.
 
     Raises:
-        CheckpointError: missing, not safetensors, not made by audiotool, or of a newer format.
+        UnfitCheckpoint: not safetensors, or not made by audiotool.
+        CheckpointError: missing, damaged, or of a newer format.
     """
     return _open(Path(path), with_tensors=False)[0]
 
@@ -406,7 +414,7 @@ def refuse_state(path: Path) -> None:
     """Check that a file is not a training's state, which has the same file type as official checkpoints.
 
     Raises:
-        CheckpointError: it is a state; the message names the run's checkpoint.
+        UnfitCheckpoint: it is a state; the message names the run's checkpoint.
     """
     import zipfile
 
@@ -421,7 +429,7 @@ def refuse_state(path: Path) -> None:
         run = path.parent.parent
         exported = sorted(run.glob("*.safetensors"), key=lambda p: "-best" not in p.stem)
         use = f"take {exported[0]}" if exported else "it has exported no checkpoint yet"
-        raise CheckpointError(
+        raise UnfitCheckpoint(
             f"{path} is the state of a training, which holds more than its weights: {use}, or go on with"
             f" `audiotool train --resume {run}`"
         )
@@ -436,12 +444,12 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         refuse_state(path)
-        raise CheckpointError(
+        raise UnfitCheckpoint(
             f"{path} is not a safetensors file ({error}): official checkpoints of other programs are"
             " converted with `audiotool models import`"
         ) from error
     if text is None:
-        raise CheckpointError(f"{path} has no audiotool metadata: convert it with `audiotool models import`")
+        raise UnfitCheckpoint(f"{path} has no audiotool metadata: convert it with `audiotool models import`")
     return _parse(text, path), tensors
 
 

@@ -41,6 +41,12 @@ class UnknownCheckpoint(CheckpointError):
     exit_code = 2
 
 
+class UnfitCheckpoint(CheckpointError):
+    """The file that was given is no checkpoint of audiotool, or one that was made for another task."""
+
+    exit_code = 2
+
+
 class RecipeError(AudiotoolError):
     """A recipe does not validate; the message names the file and the key path."""
 

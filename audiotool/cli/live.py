@@ -16,7 +16,7 @@ from audiotool.cli.causal import causal
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
-from audiotool.errors import CheckpointError, InputError, PlanError
+from audiotool.errors import InputError, PlanError, UnfitCheckpoint
 from audiotool.stdio import silent_libraries
 from audiotool.tasks import completion
 from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
@@ -190,7 +190,7 @@ def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: 
     """Load the pipeline of a live stream.
 
     Raises:
-        CheckpointError: it does not turn a waveform into speech, as separators and vocoders do not.
+        UnfitCheckpoint: it does not turn a waveform into speech, as separators and vocoders do not.
     """
     from audiotool.tasks.base import TASKS
     from audiotool.tasks.load import load
@@ -199,7 +199,7 @@ def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: 
     pipeline = load(name, engine=engine.value, threads=1, **settings)
     task = TASKS.get(pipeline.task)
     if (task.takes, task.gives) != ("waveform", "speech"):
-        raise CheckpointError(f"{name} was made to {task.name}: live needs a checkpoint that gives speech")
+        raise UnfitCheckpoint(f"{name} was made to {task.name}: live needs a checkpoint that gives speech")
     return pipeline
 
 

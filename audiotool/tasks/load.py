@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from audiotool.discovery import nearest
-from audiotool.errors import CheckpointError, StreamError
+from audiotool.errors import CheckpointError, StreamError, UnfitCheckpoint
 from audiotool.tasks.base import TASKS, served_by
 
 if TYPE_CHECKING:
@@ -88,9 +88,11 @@ def load(
     is_task = str(name) in TASKS
     path = checkpoint.default_for(str(name)) if is_task else checkpoint.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
-    if task is not None and metadata.task != task:
-        raise CheckpointError(f"{path} was made to {metadata.task}, not to {task}")
     _check_serves(runs, metadata, path)
+    if task is not None and metadata.task != task:
+        raise UnfitCheckpoint(
+            f"{name} was made to {metadata.task}, not to {task}: use `audiotool {metadata.task}`"
+        )
     asked: dict[str, Any] = {
         "chunk_seconds": chunk_seconds,
         "mix": mix,

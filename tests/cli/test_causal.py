@@ -50,5 +50,5 @@ def test_live_takes_any_task_that_gives_speech(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(live, "open_backend", Devices)
     for name in ("two-speakers-16k", "super-resolve-48k", "harmonic-vocoder-22k"):
         done = CliRunner().invoke(app, ["live", "--model", name])
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         assert "live needs a checkpoint that gives speech" in done.output

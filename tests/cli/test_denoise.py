@@ -299,7 +299,11 @@ def test_checkpoints_by_name_path_and_recipe(tmp_path: Path, monkeypatch: pytest
     assert "--model denoise-16k is the one of that name" in one_line(run("--checkpoint", "denoise-16k"))
     assert "no checkpoint 'no-such-name'" in one_line(run("--model", "no-such-name"))
     Path("bad.safetensors").write_bytes(b"nothing")
-    assert "not a safetensors file" in one_line(run("--checkpoint", "bad.safetensors"))
+    bad = run("--checkpoint", "bad.safetensors")
+    assert (bad.exit_code, "not a safetensors file" in one_line(bad)) == (2, True)
+    other = run("--model", "two-speakers-16k")
+    message = "two-speakers-16k was made to separate, not to denoise: use `audiotool separate`"
+    assert (other.exit_code, one_line(other)) == (2, f"audiotool: error: {message}\n")
     assert "no recipe 'no-such-recipe'" in one_line(run("--recipe", "no-such-recipe"))
     assert not Path("out.wav").exists()
 
