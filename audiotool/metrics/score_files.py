@@ -89,7 +89,7 @@ def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
                     facts |= {"seconds": round(frames / rate, 3), "sample_rate": rate, "channels": channels}
         except AudiotoolError:
             continue
-        facts[peak_name] = round(peak, 4)
+        facts[peak_name] = float(f"{peak:.4g}")
     return facts
 
 
@@ -199,12 +199,10 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
 
 
 def _labels(files: FilePair) -> tuple[str, str]:
-    """Return what notes call the estimate and its input: their names, with their folders where they are
-    alike."""
+    """Return what notes call the estimate and its input: their names, or their paths where those are alike."""
     if files.noisy is None or files.noisy.name != files.estimate.name:
         return files.estimate.name, "" if files.noisy is None else files.noisy.name
-    first, second = (f"{path.parent.name}/{path.name}" for path in (files.estimate, files.noisy))
-    return first, second
+    return str(files.estimate), str(files.noisy)
 
 
 def _is_long(files: FilePair, place: Path, info: AudioInfo, metrics: Sequence[str]) -> bool:

@@ -184,16 +184,17 @@ def alike(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 
 def test_notes_tell_files_of_one_name_apart(
-    alike: tuple[Path, Path, Path], caplog: pytest.LogCaptureFixture
+    alike: tuple[Path, Path, Path], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = score_many(pair_files(*alike), ["si_sdr"])
+    monkeypatch.chdir(alike[2])
+    first, second = score_many(pair_files(alike[0], Path("../out"), Path()), ["si_sdr"])
     assert first.notes == [
-        "out/a.wav has 14400 samples, its reference 16000: the first 14400 count",
-        "noisy/a.wav has 12800 samples, its reference 16000: the first 12800 count",
+        "../out/a.wav has 14400 samples, its reference 16000: the first 14400 count",
+        "a.wav has 12800 samples, its reference 16000: the first 12800 count",
     ]
     assert second.notes == [
-        "out/b.wav resampled from 8000 to 16000 Hz",
-        "noisy/b.wav resampled from 8000 to 16000 Hz",
+        "../out/b.wav resampled from 8000 to 16000 Hz",
+        "b.wav resampled from 8000 to 16000 Hz",
     ]
     assert "references without an estimate, which are not scored: deep/c.wav" in caplog.text
 
