@@ -90,7 +90,7 @@ class Writer(ABC):
     Attributes:
         dropped: names of the input's extras that the output cannot hold; complete after `prepare`.
         frames: number of samples a channel so far.
-        peak: greatest absolute sample.
+        peak: greatest absolute sample before limiting.
         limited: number of samples beyond full scale that an integer format could not hold.
         filling: number of silent samples that fill the last block of a coding; complete after `prepare`.
     """

@@ -180,14 +180,14 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
             "sample_rate": result.sample_rate,
             "channels": result.channels,
             "real_time_factor": round(result.real_time_factor, 2),
-            "peak": round(output.peak, 4),
+            "peak": float(f"{output.peak:.4g}"),
             "limited": output.limited,
             **result.made_by,
         }
         if result.bandwidth_hz is not None:
             row.facts["bandwidth_hz"] = round(result.bandwidth_hz)
         if result.input_peak is not None:
-            row.facts["input_peak"] = round(result.input_peak, 4)
+            row.facts["input_peak"] = float(f"{result.input_peak:.4g}")
     rows[0].notes += result.warnings
     if result.limited:
         rows[0].notes.append(

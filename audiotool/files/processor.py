@@ -24,7 +24,7 @@ class Written(NamedTuple):
     """Facts about one output.
 
     Args:
-        peak: greatest absolute sample.
+        peak: greatest absolute sample before limiting.
         limited: number of samples that exceeded an integer format and were limited to full scale.
     """
 
@@ -56,7 +56,7 @@ class FileResult(NamedTuple):
 
     @property
     def peak(self) -> float:
-        """Greatest absolute sample of all outputs."""
+        """Greatest absolute sample of all outputs before limiting."""
         return max(output.peak for output in self.outputs)
 
     @property

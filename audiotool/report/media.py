@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +53,8 @@ class Clip:
         sample_rate: Hz.
         channels: number of channels of the recording.
         width_s: length that the picture shows, in seconds; at least `seconds`.
-        level_db: root mean square in dB of full scale; None for silence.
-        peak: greatest absolute sample.
+        level_db: root mean square over all channels in dB of full scale; None for silence.
+        peak: greatest absolute sample of all channels.
         picture: PNG of the waveform and, below it, the spectrogram.
         sound: Ogg file, see `sound.Encoder`; None if it is not embedded.
         is_sum: whether the page adds the sounds of the output and of the removed signal to get this one.
@@ -112,7 +114,7 @@ def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | Non
         # The page shows this row, and all others, without these pictures.
         log.warning("%s: not shown in the page: %s", row.name, error)
         return None
-    views = [view for view, _ in found]
+    views = [analysis.view for analysis in found]
     brightest = max((float(v.spectrum.max(initial=0)) for v in views), default=0.0)
     peak = max((v.peak for v in views), default=0.0)
     clips = [
@@ -124,13 +126,13 @@ def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | Non
             track.info.sample_rate,
             track.info.channels,
             view.column_s * len(view.power),
-            view.level_db,
-            view.peak,
+            analysis.level_db,
+            analysis.peak,
             picture(view, brightest, peak),
-            encoded,
+            analysis.sound,
             track in sums,
         )
-        for track, (view, encoded) in zip(tracks, found, strict=True)
+        for track, analysis, view in zip(tracks, found, views, strict=True)
     ]
     return Media(tuple(clips), top_hz, _gain(tracks, views))
 
@@ -175,10 +177,8 @@ def _sums(tracks: Sequence[Track]) -> Sequence[Track]:
     return [track for track in tracks if track.role == "input"]
 
 
-def _analysed(
-    tracks: Sequence[Track], top_hz: float, audible: Sequence[Track]
-) -> list[tuple[Overview, bytes | None]]:
-    """Return the overview of each track, and the sound of those in `audible`; each file is read once."""
+def _analysed(tracks: Sequence[Track], top_hz: float, audible: Sequence[Track]) -> list[_Analysis]:
+    """Return the analysis of each track, with the sound of those in `audible`; each file is read once."""
     analyses = [_TrackAnalysis(track, top_hz, track in audible) for track in tracks]
     joint = _difference(analyses, top_hz)
     for analysis in analyses:
@@ -213,8 +213,22 @@ def _difference(analyses: Sequence[_TrackAnalysis], top_hz: float) -> Sequence[_
     return ()
 
 
+class _Analysis(NamedTuple):
+    """What one pass over a track finds.
+
+    Args:
+        view: overview of the channels' mix.
+        level_db, peak, sound: as `Clip`; no sound for a recording without samples.
+    """
+
+    view: Overview
+    level_db: float | None
+    peak: float
+    sound: bytes | None
+
+
 class _TrackAnalysis:
-    """Computes the overview of one track and encodes its sound, in one pass."""
+    """Computes the overview and the level of one track and encodes its sound, in one pass."""
 
     def __init__(self, track: Track, top_hz: float, sound: bool) -> None:
         info = track.info
@@ -223,17 +237,23 @@ class _TrackAnalysis:
         self._to_one, self._to_few = Downmix(), Downmix()
         self._channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
         self._encoder = make_encoder(info.sample_rate, self._channels) if sound else None
+        # The mix has another level than the channels: of one that is alone, half the amplitude.
+        self._energy, self._count, self._peak = 0.0, 0, 0.0
 
     def feed(self, block: NDArray[np.float32]) -> None:
         """Take the next samples, (channels, time)."""
         self.overview.feed(self._to_one(block))
+        self._energy += float(np.square(block, dtype=np.float64).sum())
+        self._count += block.size
+        self._peak = max(self._peak, float(np.abs(block).max(initial=0.0)))
         if self._encoder is not None:
             self._encoder.feed(block if len(block) == self._channels else self._to_few(block)[None])
 
-    def finish(self) -> tuple[Overview, bytes | None]:
-        """Return the overview and the Ogg file; None instead of the file for a recording without samples."""
+    def finish(self) -> _Analysis:
+        """Return what was found; nothing can be fed after this."""
         encoded = self._encoder.finish() if self._encoder is not None and self.overview.frames else None
-        return self.overview.finish(), encoded
+        level_db = 10 * math.log10(self._energy / self._count) if self._energy > 0 else None
+        return _Analysis(self.overview.finish(), level_db, self._peak, encoded)
 
 
 def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | None, ...]:

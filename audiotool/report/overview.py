@@ -42,7 +42,7 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Overview:
-    """The columns of a recording.
+    """The columns of a recording of one channel.
 
     Args:
         seconds: length of the recording.
@@ -63,12 +63,6 @@ class Overview:
     def peak(self) -> float:
         """Greatest absolute sample."""
         return float(max(-self.low.min(initial=0.0), self.high.max(initial=0.0)))
-
-    @property
-    def level_db(self) -> float | None:
-        """Root mean square in dB of full scale; None for silence."""
-        mean = float(self.power.mean()) if len(self.power) else 0.0
-        return 10 * math.log10(mean) if mean > 0 else None
 
 
 class OverviewBuilder:

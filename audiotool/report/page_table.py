@@ -70,7 +70,7 @@ def columns_for(measures: Sequence[Measure]) -> list[Column]:
         Column(
             "level dB", _levels, "Level before → after, dB of full scale (root mean square)", changes=True
         ),
-        Column("peak", _peak, "Greatest sample of the output; 1 is full scale"),
+        Column("peak", _peak, "Greatest sample of the output before limiting; 1 is full scale"),
         Column("limited", _limited, "Samples beyond full scale that were limited"),
         Column(
             "x real time",
@@ -135,7 +135,7 @@ def _levels(row: Row) -> Markup:
 def _peak(row: Row) -> Markup:
     clip = _clip(row, "output")
     known = number(row.facts.get("peak"))
-    return _plain(known if known is not None or clip is None else clip.peak, "{:.3f}".format)
+    return _plain(known if known is not None or clip is None else clip.peak, "{:.4g}".format)
 
 
 def _limited(row: Row) -> Markup:

@@ -88,6 +88,17 @@ def test_gain_level_and_sound(row: Row) -> None:
     assert np.corrcoef(sum(sounds)[:, 0], original[:31999, 0])[0, 1] > 0.98
 
 
+def test_level_and_peak_are_those_of_the_channels_and_not_of_their_mix(tmp_path: Path) -> None:
+    left = np.full(16000, 0.5, np.float32)
+    left[100] = -0.75
+    soundfile.write(tmp_path / "in.wav", np.stack((left, 0 * left), axis=1), 16000, subtype="FLOAT")
+    media = make_media(Row("a", facts={"input": str(tmp_path / "in.wav")}), sound=False)
+    assert media is not None
+    [clip] = media.clips
+    assert clip.level_db == pytest.approx(10 * np.log10(0.125), abs=1e-3)
+    assert clip.peak == 0.75
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("rates", [(16000, 48000), (48000, 16000), (8000, 44100)])
 @pytest.mark.parametrize("seconds", [1 / 16000, 0.02, 0.3])

@@ -36,7 +36,7 @@ def test_a_sine_is_seen_at_its_frequency_level_and_peak(rate: int) -> None:
     row = view.spectrum[len(view.spectrum) // 2].argmax()
     assert row == pytest.approx(mel(hz) / mel(rate / 2) * (BANDS - 1), abs=1)
     assert 0.01 < view.spectrum.max() <= 0.25
-    assert view.level_db == pytest.approx(-9.03, abs=0.05)
+    assert view.power.mean() == pytest.approx(0.125, rel=0.01)
     assert view.peak == pytest.approx(0.5, abs=0.01)
     assert view.seconds == 3.0
     assert view.column_s * len(view.power) == pytest.approx(3.0, abs=2 * view.column_s)
@@ -90,7 +90,7 @@ def test_next_to_nothing_has_an_overview(samples: int) -> None:
     view = overview_of(np.full(samples, 0.25, np.float32), 16000)
     assert len(view.power) == min(samples, -(-samples // 64))
     assert view.peak == (0.25 if samples else 0.0)
-    assert (view.level_db is None) == (samples == 0)
+    assert bool(view.power.any()) == (samples > 0)
 
 
 def test_a_picture_is_read_back_as_it_was_written() -> None:

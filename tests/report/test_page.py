@@ -214,6 +214,15 @@ def test_worse_scores_have_more_than_a_colour(tmp_path: Path) -> None:
     assert ["data-worse" in line for line in lines] == [True, False]
 
 
+def test_peaks_are_those_before_limiting_and_have_digits_however_quiet(tmp_path: Path) -> None:
+    rows = [Row("a", facts={"peak": 1.248, "limited": 7}), Row("b", facts={"peak": 0.000123})]
+    write_page(tmp_path / "page.html", Report(rows), "none")
+    found = read_page(tmp_path / "page.html")
+    assert {"1.248", "0.000123"} <= {text.strip() for text in found.texts}
+    titles = [attributes.get("title") for _, attributes in found.tags]
+    assert "Greatest sample of the output before limiting; 1 is full scale" in titles
+
+
 def test_a_failed_write_keeps_the_earlier_page(
     tmp_path: Path, shown: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
