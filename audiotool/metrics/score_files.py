@@ -199,7 +199,7 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
 
 
 def _labels(files: FilePair) -> tuple[str, str]:
-    """Return what notes call the estimate and its input: their names, or their paths where those are alike."""
+    """Return what notes call the estimate and its input: their names, or paths if those are alike."""
     if files.noisy is None or files.noisy.name != files.estimate.name:
         return files.estimate.name, "" if files.noisy is None else files.noisy.name
     return str(files.estimate), str(files.noisy)

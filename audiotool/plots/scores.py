@@ -12,6 +12,7 @@ from audiotool.metrics.values import Value
 from audiotool.plots.figure import AFTER, BEFORE, new_figure
 from audiotool.report.scores import Measure, measures_of
 from audiotool.report.tracks import Track, track
+from audiotool.text import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,32 +23,40 @@ ACROSS = 3
 """Greatest number of panels in a row."""
 
 
-def input_snr_db(row: Row) -> float | None:
+def input_snr_db(row: Row) -> Value:
     """Return the SNR of a row's noisy input in dB, whose noise is the input minus the reference.
 
-    None if a file is missing, their rates or channels differ, or one of the powers is zero.
+    It has a reason in place of a value if a file is missing, their rates or channels differ, or one of the
+    powers is zero.
     """
     reference = track("reference", "", row.facts.get("reference"))
     noisy = track("input", "", row.facts.get("noisy", row.facts.get("input")))
     if reference is None or noisy is None:
-        return None
+        return Value(None, "a noisy input and a reference that can be read are needed")
     forms = [(t.info.sample_rate, t.info.channels) for t in (reference, noisy)]
     if forms[0] != forms[1]:
-        return None
+        first, second = (f"{rate} Hz in {n} channel{'s' if n > 1 else ''}" for rate, n in forms)
+        return Value(None, f"the reference has {first}, the noisy input {second}")
     noise = Track("removed", "", noisy.path, noisy.info, reference.path)
     powers = [math.fsum(float((b.astype(float) ** 2).sum()) for b in t.blocks()) for t in (reference, noise)]
-    return 10 * math.log10(powers[0] / powers[1]) if min(powers) > 0 else None
+    if powers[0] == 0:
+        return Value(None, "the reference is silent")
+    if powers[1] == 0:
+        return Value(None, "the noisy input equals the reference")
+    return Value(10 * math.log10(powers[0] / powers[1]))
 
 
 def plot_by_snr(rows: Sequence[Row]) -> Figure:
     """Draw each metric of the input and the output over the SNR of the input.
 
     Raises:
-        InputError: no row has a noisy input and a reference of one rate and number of channels.
+        InputError: no row's input has an SNR; the message says why.
     """
-    found = [(snr, row) for row in rows if (snr := input_snr_db(row)) is not None]
+    measured = [(input_snr_db(row), row) for row in rows]
+    found = [(snr.value, row) for snr, row in measured if snr.value is not None]
     if not found:
-        raise InputError("a plot over the input's SNR needs --noisy, of the reference's rate and channels")
+        reasons = dict.fromkeys(snr.reason for snr, _ in measured if snr.reason is not None)
+        raise InputError(f"no file's input has an SNR to plot scores over: {listed(list(reasons))}")
     return _panels(measures_of(rows), lambda axes, measure: _draw_by_snr(axes, measure, found))
 
 

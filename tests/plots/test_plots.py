@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -114,14 +115,30 @@ def scored(folder: Path, name: str, snr_db: float, score: float | None) -> Row:
 
 def test_scores_over_the_snr_of_the_input(tmp_path: Path) -> None:
     rows = [scored(tmp_path, f"{snr}.wav", snr, 2 + snr / 10) for snr in (-5, 0, 10)]
-    assert [input_snr_db(row) for row in rows] == pytest.approx([-5, 0, 10], abs=0.01)
+    assert [input_snr_db(row).value for row in rows] == pytest.approx([-5, 0, 10], abs=0.01)
     figure = plot_by_snr([*rows, scored(tmp_path, "none.wav", 3, None), Row("unknown")])
     [axes] = figure.axes
     points = np.asarray(axes.collections[1].get_offsets())
     np.testing.assert_allclose(points, [(-5, 1.5), (0, 2.0), (10, 3.0)], atol=0.01)
     save(figure, tmp_path / "plot.png")
-    with pytest.raises(InputError, match="needs --noisy"):
-        plot_by_snr([Row("unknown")])
+
+
+def test_inputs_without_an_snr_have_their_reason(tmp_path: Path) -> None:
+    facts = scored(tmp_path, "a.wav", 0, 2.0).facts
+    soundfile.write(str(tmp_path / "zero.wav"), np.zeros(8000, np.float32), 16000)
+    soundfile.write(str(tmp_path / "other.wav"), np.zeros(8000, np.float32), 8000)
+    cases = {
+        "a noisy input and a reference that can be read are needed": {},
+        "the noisy input equals the reference": {"noisy": facts["reference"]},
+        "the reference has 16000 Hz in 1 channel, the noisy input 8000 Hz in 1 channel": {
+            "noisy": str(tmp_path / "other.wav")
+        },
+        "the reference is silent": {"reference": str(tmp_path / "zero.wav")},
+    }
+    for reason, changed in cases.items():
+        row = Row("a.wav", facts={**facts, **changed} if changed else {})
+        with pytest.raises(InputError, match=f"no file's input has an SNR.*: {re.escape(reason)}$"):
+            plot_by_snr([row])
 
 
 def test_two_systems_file_by_file() -> None:
