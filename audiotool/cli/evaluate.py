@@ -19,6 +19,7 @@ from audiotool.cli.metric_options import (
     chosen_metrics,
     failures,
 )
+from audiotool.cli.named_output import refuse_existing, refuse_foreign
 from audiotool.cli.progress import Events
 from audiotool.cli.report import begin, inputs_of, look, page_sound
 from audiotool.cli.screen import say
@@ -118,6 +119,13 @@ def evaluate(
             show_envvar=False,
         ),
     ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace plots and scores over time, and files that are no reports of audiotool.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     progress: ProgressChoice = ProgressKind.auto,
     jobs: Jobs = 1,
@@ -151,9 +159,14 @@ def evaluate(
         check_paths(report)
         _check_shown(plot, against, report, pairs, on_screen=as_json or not quiet)
         others = _others(against, pairs, names)
-        _check_frames(frames, names)
+        _check_frames(frames, names, report)
     except InputError as error:
         raise PlanError(str(error)) from error
+    others_written = [path for path in (plot, frames) if path is not None]
+    for path in others_written:
+        refuse_existing(path, overwrite)
+    used = (place for pair in pairs for place in (pair.estimate, pair.reference, pair.noisy))
+    refuse_foreign([*report, *others_written], [listed, against, *used], overwrite)
     events = Events("evaluate", len(pairs)) if progress is ProgressKind.json else None
     rows = _score(pairs, names, jobs or core_count(), quiet, events)
     missed = failures(rows, thresholds)
@@ -179,11 +192,12 @@ def evaluate(
     _judge(rows, missed)
 
 
-def _check_frames(path: Path | None, names: Sequence[str]) -> None:
+def _check_frames(path: Path | None, names: Sequence[str], report: Sequence[Path]) -> None:
     """Check the path of the scores over time before any work is done.
 
     Raises:
-        InputError: the path is no .csv or cannot be written, or no metric has scores over time.
+        InputError: the path is no .csv, that of a report, or cannot be written, or no metric has scores over
+            time.
     """
     from audiotool.metrics.base import METRICS, JointMetric
 
@@ -191,6 +205,8 @@ def _check_frames(path: Path | None, names: Sequence[str]) -> None:
         return
     if path.suffix.lower() != ".csv":
         raise InputError(f"--frames {path}: scores over time are written as .csv")
+    if path in report:
+        raise InputError(f"{path}: a report and scores over time cannot be one file")
     reason = obstacle(path)
     if reason is not None:
         raise InputError(f"cannot write {path}: {reason}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.screen import progress, say
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from audiotool.report.spool import Spool
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that exist and are no reports of audiotool.")
+]
 
 
 @app.callback()
@@ -48,6 +53,7 @@ def show(
         ),
     ],
     report_audio: ReportAudio = None,
+    overwrite: Overwrite = False,
     jobs: Jobs = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: AsJson = False,
@@ -69,6 +75,7 @@ def show(
         check_paths(output)
     except InputError as error:
         raise PlanError(str(error)) from error
+    refuse_foreign(output, [source], overwrite)
     found = read_report(source)
     found = replace(found, command=found.command or "report show")
     _write(found, output, report_audio, jobs, quiet, source.parent)
@@ -95,6 +102,7 @@ def merge(
         ),
     ],
     report_audio: ReportAudio = None,
+    overwrite: Overwrite = False,
     jobs: Jobs = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
     as_json: AsJson = False,
@@ -117,6 +125,7 @@ def merge(
         check_distinct(sources)
     except InputError as error:
         raise PlanError(str(error)) from error
+    refuse_foreign(output, sources, overwrite)
     whole = merged(sources)
     _write(whole, output, report_audio, jobs, quiet, sources[0].parent)
     missing = missing_shards(sources)

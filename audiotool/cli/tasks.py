@@ -17,6 +17,7 @@ import typer
 from audiotool.audio import PIPE
 from audiotool.batch.processes import prepare
 from audiotool.cli import screen
+from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
 from audiotool.errors import CheckpointError, InputError, PlanError, UnknownCheckpoint
@@ -91,6 +92,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     checkpoint = requested_checkpoint(options)
     layout = _layout(task, checkpoint)
     plan = make_plan(options.inputs, layout)
+    refuse_foreign(report_paths(options), _files_of(plan, options), options.overwrite)
     scoring = _scoring(task, layout, plan)
     processor = task.processor(checkpoint)
     sound = started = None
@@ -130,6 +132,13 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         say(batch_summary(outcomes, time.monotonic() - began))
     if failures:
         raise typer.Exit(1)
+
+
+def _files_of(plan: Plan, options: TaskOptions) -> Iterator[str | Path | None]:
+    """Yield what a command reads and writes, but for its reports."""
+    yield from (options.listed, options.checkpoint)
+    for job in (*plan.jobs, *plan.skipped):
+        yield from (*job.inputs, *job.references, *job.target.places)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,31 @@ from audiotool.report.report import Report
 PAGE = ".html"
 TEXTS: dict[str, Callable[[Report], str]] = {".json": to_json, ".csv": to_csv, ".md": to_markdown}
 FORMATS = (*TEXTS, PAGE)
+
+BEGINNINGS = {
+    ".json": rb'\{\n  "schema": \d+,\n  "audiotool": "[^"\n]*",\n  "command": "[^"\n]*",\n  "run": \{',
+    ".csv": rb"file,(.*,)?reasons,notes\n",
+    ".md": rb"# audiotool report: \d+ files?\n",
+    PAGE: rb'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+    rb'<meta http-equiv="Content-Security-Policy" content="default-src &#x27;none&#x27;; script-src ',
+}
+"""How a report of each format begins, by which it is told from other files."""
+LONGEST_BEGINNING = 1 << 16
+"""Number of bytes in which the beginning is; the first line of a CSV names all columns."""
+
+
+def is_report(path: Path) -> bool:
+    """Return whether a file is empty, or begins as the reports of its ending do; False if it cannot be read.
+
+    No more of it is read, so that a report of a million rows costs no time.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(LONGEST_BEGINNING)
+    except OSError:
+        return False
+    beginning = BEGINNINGS.get(path.suffix.lower())
+    return not head or (beginning is not None and re.match(beginning, head) is not None)
 
 
 def check_paths(paths: Sequence[Path]) -> None:

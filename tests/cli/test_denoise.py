@@ -20,6 +20,9 @@ from audiotool.checkpoint import sha256
 from audiotool.cli.app import app
 from audiotool.cli.tasks import requested_checkpoint
 from audiotool.errors import CheckpointError
+from audiotool.metrics.rows import Row
+from audiotool.report.report import Report
+from audiotool.report.write import write_reports
 from audiotool.tasks.options import TaskOptions
 
 DEMO = Path(__file__).parents[1] / "data" / "audio" / "demo"
@@ -347,8 +350,9 @@ def test_interrupted_before_anything_was_done(
 
     monkeypatch.setattr("audiotool.batch.run._run_here", interrupted)
     write_speech(tmp_path / "a.wav")
-    (tmp_path / "earlier.json").write_text("earlier")
+    write_reports([tmp_path / "earlier.json"], Report([Row("a.wav")]))
+    before = (tmp_path / "earlier.json").read_text()
     for name in ("new.json", "earlier.json"):
         assert denoise("a.wav", "-o", "b.wav", "--report", name).exit_code == 130
     assert json.loads((tmp_path / "new.json").read_text())["files"] == []
-    assert (tmp_path / "earlier.json").read_text() == "earlier"
+    assert (tmp_path / "earlier.json").read_text() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from kit.audio import write_speech
 from typer.testing import CliRunner, Result
 
 from audiotool.cli.app import app
+from audiotool.metrics.rows import Row
+from audiotool.report.report import Report
+from audiotool.report.write import write_reports
 
 
 @pytest.fixture
@@ -90,6 +94,61 @@ def test_mistakes_are_one_line(folder: Path, words: tuple[str, ...], message: st
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not Path("page.html").exists()
+
+
+def test_a_report_replaces_earlier_reports_alone(folder: Path) -> None:
+    words = ("denoise", "in/a.wav", "-o", "out.wav", "--model", "denoise-tiny-16k")
+    Path("notes.md").write_text("# Notes\n")
+    Path("list.csv").write_text("input\nin/a.wav\n")
+    Path("other name.csv").hardlink_to("list.csv")
+    refused = run(*words, "--report", "r.json", "--report", "notes.md")
+    assert (refused.exit_code, "notes.md exists, and is no report" in refused.stderr) == (2, True)
+    listed = ("denoise", "--list", "list.csv", "-o", "out/", "--model", "denoise-tiny-16k", "--overwrite")
+    for name in ("list.csv", "other name.csv"):
+        refused = run(*listed, "--report", name)
+        message = f"{name} is read or written by this command already"
+        assert (refused.exit_code, message in refused.stderr) == (2, True)
+    assert sorted(os.listdir()) == ["in", "list.csv", "notes.md", "other name.csv"]
+    assert Path("notes.md").read_text() == "# Notes\n"
+    assert run(*words, "--report", "r.json", "--report", "r.md").exit_code == 0
+    again = run(*words, "--skip-existing", "--report", "r.json", "--report", "r.md")
+    assert again.exit_code == 0, again.output
+    assert json.loads(Path("r.json").read_text())["files"][0]["status"] == "skipped"
+    assert run(*words, "--overwrite", "--report", "notes.md").exit_code == 0
+    assert Path("notes.md").read_text().startswith("# audiotool report")
+
+
+def test_shown_and_merged_reports_replace_earlier_reports_alone(folder: Path) -> None:
+    for name in ("a.json", "b.json"):
+        write_reports([Path(name)], Report([Row(name)]))
+    Path("index.html").write_text("<p>mine</p>")
+    for words in (("report", "show", "a.json"), ("report", "merge", "a.json", "b.json")):
+        refused = run(*words, "-o", "index.html")
+        assert (refused.exit_code, "index.html exists, and is no report" in refused.stderr) == (2, True)
+        refused = run(*words, "-o", "a.json", "--overwrite")
+        assert (refused.exit_code, "a.json is read or written" in refused.stderr) == (2, True)
+        assert Path("index.html").read_text() == "<p>mine</p>"
+    for output, *more in (("new.html",), ("new.html",), ("index.html", "--overwrite")):
+        done = run("report", "show", "a.json", "-o", output, *more)
+        assert done.exit_code == 0, done.output
+
+
+def test_scores_replace_earlier_reports_alone(folder: Path) -> None:
+    Path("list.csv").write_text("output,reference,input\nin/a.wav,in/a.wav,in/a.wav\n")
+    Path("cover.png").write_bytes(b"mine")
+    words = ("evaluate", "--list", "list.csv", "--metrics", "si_sdr")
+    for option, name, more in (
+        ("--report", "list.csv", "is read or written"),
+        ("--plot", "cover.png", "cover.png exists"),
+    ):
+        refused = run(*words, option, name)
+        assert (refused.exit_code, more in refused.stderr) == (2, True)
+    refused = run(*words, "--report", "list.csv", "--overwrite")
+    assert (refused.exit_code, "is read or written" in refused.stderr) == (2, True)
+    assert Path("list.csv").read_text().startswith("output,")
+    assert Path("cover.png").read_bytes() == b"mine"
+    for _ in range(2):
+        assert run(*words, "--report", "r.csv").exit_code == 0
 
 
 def test_a_report_of_no_files_has_a_page(folder: Path) -> None:

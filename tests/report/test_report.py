@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from kit.disk import largest_file
 
+from audiotool import json_output
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, remarks, summary
 from audiotool.metrics.values import Value
@@ -17,7 +18,7 @@ from audiotool.report.csv_table import read_csv, to_csv
 from audiotool.report.json_document import read_json_report, to_json
 from audiotool.report.markdown_table import to_markdown
 from audiotool.report.report import Report, Run
-from audiotool.report.write import check_paths, write_reports
+from audiotool.report.write import FORMATS, PAGE, check_paths, is_report, write_reports
 
 
 @pytest.fixture
@@ -130,6 +131,27 @@ def test_paths_that_are_refused(rows: list[Row], tmp_path: Path) -> None:
 def test_two_reports_cannot_be_one_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be one file"):
         check_paths([tmp_path / "r.json", tmp_path / "r.csv", tmp_path / "r.json"])
+
+
+def test_reports_are_told_from_other_files(rows: list[Row], tmp_path: Path) -> None:
+    paths = [tmp_path / f"r{ending}" for ending in FORMATS]
+    for found in (rows, rows[:1], []):
+        write_reports(paths, Report(found, Run(command="audiotool denoise")), "none")
+        assert all(map(is_report, paths))
+    others = {
+        ".json": json_output.document("train", run="runs/a", checkpoint="a.safetensors"),
+        ".csv": "file,input,output\na.wav,b.wav,c.wav\n",
+        ".md": "# Notes\n",
+        PAGE: '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Mine</title>',
+        ".png": "# audiotool report: 1 file\n",
+    }
+    for ending, text in others.items():
+        path = tmp_path / f"other{ending}"
+        path.write_text("")
+        assert is_report(path), "an empty file holds nothing that could be lost"
+        path.write_text(text)
+        assert not is_report(path)
+    assert not is_report(tmp_path / "missing.json")
 
 
 def test_json_is_read_back(rows: list[Row], tmp_path: Path) -> None:
