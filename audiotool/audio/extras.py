@@ -53,24 +53,30 @@ TIMED = (
 )
 """Parts with positions in samples or a sample rate, which are wrong at another sample rate."""
 
-AS_TAGS = {
-    *("INAM", "IART", "IPRD", "ICRD", "ICMT", "ICOP", "IGNR", "ITRK", "ISFT"),
-    *("TIT2", "TPE1", "TALB", "TDRC", "TYER", "TRCK", "TCON", "COMM", "TCOP", "TSSE", "TENC", "TLEN"),
-    *(
-        "TITLE",
-        "ARTIST",
-        "ALBUM",
-        "DATE",
-        "COMMENT",
-        "COPYRIGHT",
-        "GENRE",
-        "TRACKNUMBER",
-        "LICENSE",
-        "ENCODER",
-    ),
-    *("NAME", "AUTH", "ANNO", "(c) ", "info", "strg", ID3V1),
+TAGS = {
+    "title": ("INAM", "TIT2", "TITLE", "NAME"),
+    "artist": ("IART", "TPE1", "ARTIST", "AUTH"),
+    "album": ("IPRD", "TALB", "ALBUM"),
+    "date": ("ICRD", "TDRC", "TYER", "DATE"),
+    "comment": ("ICMT", "COMM", "COMMENT", "ANNO"),
+    "copyright": ("ICOP", "TCOP", "COPYRIGHT", "(c) "),
+    "genre": ("IGNR", "TCON", "GENRE"),
+    "tracknumber": ("ITRK", "TRCK", "TRACKNUMBER"),
+    "license": ("LICENSE",),
 }
-"""Parts that libsndfile reads as tags, or that name the program that wrote the file."""
+"""libsndfile's name of a tag -> its keys in RIFF, ID3, Vorbis comments and AIFF."""
+
+AS_TAGS = {*(key for keys in TAGS.values() for key in keys), *PROGRAMS, "TENC", "TLEN", "info", "strg", ID3V1}
+"""Parts that are read as tags, or that name the program that wrote the file."""
+
+BETWEEN_VALUES = "; "
+"""What stands between several values of a tag where a format has one: two artists."""
+
+DESCRIBED = "COMM with a description"
+"""ID3's comments that are not the comment on the recording; each has a description."""
+
+ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
+"""Encodings of ID3's texts, by their first byte."""
 
 WORDS = {
     "APIC": "picture",
@@ -106,7 +112,7 @@ class Extras(NamedTuple):
     """The contents of a file beside its samples.
 
     Args:
-        family: family of the parts, see `FAMILIES`; "" without parts.
+        family: family of the parts, see `FAMILIES`; "" where a file of their format gets none of them.
         parts: in the order of the file.
         mask: mask of the channels' speakers, as in WAVE_FORMAT_EXTENSIBLE; 0 without one.
         lost: names of parts that were not read.
@@ -126,8 +132,8 @@ class Extras(NamedTuple):
     def split(self, format_name: str, channels: int) -> tuple[list[Part], list[str]]:
         """Return the parts that a format of libsndfile's can hold, and the names of all others."""
         family = family_of(format_name)
-        holders = ("RIFF", "AIFF", "MP3")
-        kept = [p for p in self.parts if self.family == family != "" or (p.name == ID3 and family in holders)]
+        holders = {ID3: ("RIFF", "AIFF", "MP3"), "comments": ("FLAC",)}
+        kept = [p for p in self.parts if self.family == family != "" or family in holders.get(p.name, ())]
         left = [name for p in self.parts if p not in kept for name in _names(p)]
         left += [] if holds_mask(format_name) else speakers(self.mask, channels)
         return kept, list(dict.fromkeys([*self.lost, *left]))
@@ -135,6 +141,25 @@ class Extras(NamedTuple):
     def names(self) -> list[str]:
         """Return the names of all parts that are no tags of libsndfile's."""
         return self.split("", 0)[1]
+
+    def tags(self) -> dict[str, list[str]]:
+        """Return the values of the tags in the parts, by libsndfile's names; repeated ones once.
+
+        Of several keys of one tag, the one with most values counts.
+        """
+        values: dict[str, dict[str, None]] = {}
+        for part in self.parts:
+            for key, text in _texts(part):
+                values.setdefault(key, {})[text] = None
+        found = {name: [list(values[key]) for key in keys if key in values] for name, keys in TAGS.items()}
+        return {name: max(of_keys, key=len) for name, of_keys in found.items() if of_keys}
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Return the names, libsndfile's, of tags that no part holds, as far as the parts can be read."""
+        if any(part.name == ID3 and not _is_plain(part.data) for part in self.parts):
+            return []
+        there = self.tags()
+        return [name for name in names if name not in there]
 
     def all_names(self) -> list[str]:
         """Return the names of all parts, tags included."""
@@ -175,7 +200,7 @@ def read_extras(file: BinaryIO, format_name: str) -> Extras:
         if family == "MP3":
             return _of_mp3(file, end)
         if family == "OGG":
-            return Extras(lost=_untagged(_ogg_comments(file)))
+            return Extras(parts=tuple(_of_ogg(file)))
         return Extras()
     except (struct.error, IndexError):
         # A broken chunk and those after it are dropped; the samples are read all the same.
@@ -260,10 +285,15 @@ def _part(name: str, body: bytes) -> Part:
 
 def _id3(tag: bytes) -> bytes:
     """Return an ID3v2 tag without the program's name, which is replaced by padding."""
-    if len(tag) < 10 or tag[3] not in (3, 4) or tag[5]:
+    if not _is_plain(tag):
         return tag
     kept = b"".join(tag[a:b] for name, a, b in _frames(tag) if name not in PROGRAMS)
     return tag[:10] + kept.ljust(len(tag) - 10, b"\0")
+
+
+def _is_plain(tag: bytes) -> bool:
+    """Whether a tag is of ID3v2.3 or v2.4, without an extended header and not recoded as a whole."""
+    return len(tag) >= 10 and tag[3] in (3, 4) and not tag[5]
 
 
 def _without_program(data: bytes, head: struct.Struct, align: int) -> bytes:
@@ -352,8 +382,8 @@ def _of_mp3(file: BinaryIO, end: int) -> Extras:
     return Extras("MP3", tuple(parts), lost=tuple(lost))
 
 
-def _ogg_comments(file: BinaryIO) -> list[str]:
-    """Return the keys of the comments in the second packet of an Ogg file."""
+def _of_ogg(file: BinaryIO) -> Iterator[Part]:
+    """Yield the comments, which are the second packet of an Ogg file."""
     file.seek(0)
     packets: list[bytes] = [b""]
     there = 0
@@ -368,7 +398,8 @@ def _ogg_comments(file: BinaryIO) -> list[str]:
                 packets.append(b"")
     packet = packets[1] if len(packets) > 1 else b""
     prefix = next((p for p in (b"OpusTags", b"\3vorbis") if packet.startswith(p)), None)
-    return [] if prefix is None else [key for key, _ in comments(packet[len(prefix) :])]
+    if prefix is not None:
+        yield Part("comments", _without_encoder(packet[len(prefix) :]))
 
 
 def _untagged(names: Iterable[str], prefix: str = "") -> tuple[str, ...]:
@@ -383,21 +414,62 @@ def _in_words(name: str) -> str | None:
 def _names(part: Part) -> tuple[str, ...]:
     """Return the names of the contents of a part that is not kept, without tags that libsndfile reads."""
     if part.name == "LIST/INFO":
-        inside = _sub_chunks(part.data[4:], "<4sI", 2)
-        return _untagged(inside, "LIST/")
+        return _untagged((name for name, data in _sub_chunks(part.data[4:]) if data.strip(b"\0 ")), "LIST/")
     if part.name == "comments":
-        return _untagged(key for key, _ in comments(part.data))
+        return _untagged(key for key, value in comments(part.data) if value)
     if part.name == ID3:
-        return _untagged((name for name, _, _ in _frames(part.data)), "ID3/")
+        return _untagged((_key(part.data, *frame) for frame in _frames(part.data)), "ID3/")
     return tuple(name.rstrip() for name in _untagged([part.name]))
 
 
-def _sub_chunks(data: bytes, head: str, align: int) -> Iterator[str]:
+def _texts(part: Part) -> Iterator[tuple[str, str]]:
+    """Yield key and value of each text of a part that is not empty."""
+    if part.name == ID3:
+        yield from _id3_texts(part.data)
+        return
+    found: Iterable[tuple[str, bytes]] = [(part.name, part.data)] if part.name in AS_TAGS else []
+    if part.name == "comments":
+        found = comments(part.data)
+    elif part.name == "LIST/INFO":
+        found = _sub_chunks(part.data[4:])
+    for key, data in found:
+        if text := data.split(b"\0")[0].decode("utf-8", "replace").strip():
+            yield key, text
+
+
+def _id3_texts(tag: bytes) -> Iterator[tuple[str, str]]:
+    """Yield name and value of each text that the frames of an ID3v2.3 or v2.4 tag have, as it is."""
+    if not _is_plain(tag):
+        return
+    for name, begin, end in _frames(tag):
+        key, body = _key(tag, name, begin, end), tag[begin + 10 : end]
+        # The second byte of flags says that a frame is compressed, encrypted or otherwise recoded.
+        if key not in AS_TAGS or tag[begin + 9] or not body or body[0] >= len(ENCODINGS):
+            continue
+        texts = _decoded(body[0], body[1:]) if name != "COMM" else _decoded(body[0], body[4:])[1:]
+        yield from ((key, text) for text in texts if text)
+
+
+def _key(tag: bytes, name: str, begin: int, end: int) -> str:
+    """Return the name of a frame, in which comments with a description are apart."""
+    body = tag[begin + 10 : end]
+    is_text = name == "COMM" and len(body) > 4 and body[0] < len(ENCODINGS)
+    return DESCRIBED if is_text and _decoded(body[0], body[4:])[0] else name
+
+
+def _decoded(encoding: int, data: bytes) -> list[str]:
+    """Return the texts that zeros end. Each has a byte order mark of its own in UTF-16."""
+    texts = data.decode(ENCODINGS[encoding], "replace").split("\0")
+    return [text.strip("\ufeff ") for text in texts]
+
+
+def _sub_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield name and body of each chunk in a LIST chunk."""
     at = 0
     while at + 8 <= len(data):
-        name, size = struct.unpack_from(head, data, at)
-        yield name.decode("latin-1")
-        at += 8 + size + (-size % align)
+        name, size = struct.unpack_from("<4sI", data, at)
+        yield name.decode("latin-1"), data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
 
 
 def _frames(tag: bytes) -> Iterator[tuple[str, int, int]]:

@@ -258,7 +258,8 @@ class MediaFile:
 
     def _metadata(self) -> dict[str, str]:
         stream = self._container.streams.audio[0]
-        return {k.lower(): v for place in (stream, self._container) for k, v in place.metadata.items()}
+        places = (stream.metadata, self._container.metadata)
+        return {k.lower(): v for place in places for k, v in place.items() if v.strip()}
 
     def close(self) -> None:
         """Close the file."""

@@ -330,8 +330,9 @@ def _timed(packets: Iterator[Any]) -> Iterator[Any]:
 
 
 def _own(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that are the recording's, and not FFmpeg's."""
-    return {k: v for k, v in metadata.items() if k.lower() in KEPT or k.lower() not in OF_THE_FILE}
+    """Return the tags that are the recording's, and not FFmpeg's; without empty ones."""
+    own = {k: v for k, v in metadata.items() if k.lower() in KEPT or k.lower() not in OF_THE_FILE}
+    return {k: v for k, v in own.items() if v.strip()}
 
 
 def _moved(chapter: Any, begin_s: Fraction) -> Any:

@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, truncated
-from audiotool.audio.extras import Extras, read_extras
+from audiotool.audio.extras import BETWEEN_VALUES, Extras, read_extras
 from audiotool.audio.formats import (
     BARE_ENDINGS,
     FORMATS,
@@ -81,7 +81,6 @@ class AudioReader:
         name: name in messages; None is its path, or "standard input".
     Attributes:
         info: facts from the header.
-        tags: title, artist, date and others, by libsndfile's names; without the program that wrote the file.
         is_pipe: whether it can be read only once: standard input, or a named pipe.
         warnings: remarks for the user; complete when all blocks are read.
         peak: greatest absolute sample that has been read.
@@ -128,7 +127,6 @@ class AudioReader:
         self.info = AudioInfo(
             self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
         )
-        self.tags = {n: v for n, v in self._file.copy_metadata().items() if n != "software"}
         self._declared = frames
         if not self.is_pipe:
             self._note_truncation()
@@ -184,6 +182,18 @@ class AudioReader:
         if isinstance(self._file, media.MediaFile):
             return Extras(lost=tuple(self._file.untagged()))
         return read_extras(self._source, self._file.format)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Title, artist, date and others, by libsndfile's names; without the program that wrote the file.
+
+        Of several values of a tag libsndfile knows one; here all are joined by "; ". The file must be open.
+        """
+        found = {n: v for n, v in self._file.copy_metadata().items() if v.strip() and n != "software"}
+        for name, values in self.extras.tags().items():
+            if name not in found or len(values) > 1:
+                found[name] = BETWEEN_VALUES.join(values)
+        return found
 
     def _pipe(self, source: str | Path, stdin: BinaryIO | None, raw: Raw | None) -> RawFile | BinaryIO:
         """Open a pipe: as samples that are read as they come, or as the file that its content is."""

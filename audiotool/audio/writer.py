@@ -270,6 +270,7 @@ class FileWriter(ReplacingWriter):
         if self._tags and self.format in ("MP3", "AIFF"):
             # libsndfile writes only a few tags to these containers, and cuts some.
             self._parts += tag_parts(self.format, self._tags, self._parts)
+            self.dropped += Extras(parts=tuple(self._parts)).missing(self._tags)
             self._tags = {}
 
     def _put(self, block: FloatBlock) -> None:

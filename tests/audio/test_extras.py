@@ -14,6 +14,8 @@ from kit.audio import speech_like
 from audiotool.audio import extras as extras_room
 from audiotool.audio.embed import embed, id3_tag
 from audiotool.audio.extras import Extras, Part, read_extras
+from audiotool.audio.formats import FORMATS
+from audiotool.audio.outputs import open_writer
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import FileWriter, OutputFormat
@@ -51,7 +53,7 @@ OUTPUTS = [*SOURCES, "a.w64", "a.ogg", "a.opus", "a.au"]
 
 def write(path: Path, extras: Extras, tags: dict[str, str] | None = None, channels: int = 1) -> list[str]:
     """Write `SOUND`; the names of what was dropped."""
-    with FileWriter(
+    with open_writer(
         path, OutputFormat(16000, channels, frames=8000, tags=tags or {}, extras=extras)
     ) as writer:
         writer.write(np.repeat(SOUND, channels, 0).T)
@@ -226,7 +228,7 @@ def test_great_parts_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.
     assert (found.parts, found.lost) == ((IXML,), ("bext",))
 
 
-def test_comments_of_an_ogg_are_named(tmp_path: Path) -> None:
+def test_comments_of_an_ogg_are_kept_by_flac_and_else_named(tmp_path: Path) -> None:
     import av
 
     with av.open(str(tmp_path / "a.opus"), "w", format="ogg") as container:
@@ -237,10 +239,96 @@ def test_comments_of_an_ogg_are_named(tmp_path: Path) -> None:
         sampler = av.AudioResampler(stream.codec_context.format, "mono", 48000, 960)
         for piece in [*sampler.resample(frame), *sampler.resample(None), None]:
             container.mux(stream.encode(piece))
-    lost = set(extras_of(tmp_path / "a.opus").lost)
+    extras = extras_of(tmp_path / "a.opus")
+    lost = write(tmp_path / "b.ogg", extras)
     assert "MOOD" in lost
     assert any("ALBUM" in name for name in lost)
     assert "TITLE" not in lost
+    assert write(tmp_path / "b.flac", extras) == []
+    assert extras_of(tmp_path / "b.flac").parts == extras.parts
+
+
+def vorbis_comments(*comments: str) -> Part:
+    packed = b"".join(struct.pack("<I", len(c.encode())) + c.encode() for c in comments)
+    return Part("comments", struct.pack("<II", 0, len(comments)) + packed)
+
+
+def id3(*frames: tuple[str, bytes]) -> Part:
+    body = b"".join(name.encode() + struct.pack(">I", len(data)) + b"\0\0" + data for name, data in frames)
+    return Part("ID3", b"ID3\3\0\0\0\0" + bytes([len(body) >> 7, len(body) & 0x7F]) + body)
+
+
+def info(*chunks: tuple[str, bytes]) -> Part:
+    packed = (struct.pack("<4sI", n.encode(), len(t)) + t + bytes(len(t) % 2) for n, t in chunks)
+    return Part("LIST/INFO", b"INFO" + b"".join(packed))
+
+
+TWO_HOSTS: dict[str, tuple[Part, ...]] = {
+    "a.flac": (
+        vorbis_comments("TITLE=Ep", "ARTIST=Zoë", "artist=Jo", "ARTIST=Jo", "COMMENT=one", "COMMENT=two"),
+    ),
+    "a.mp3": (
+        id3(
+            ("TIT2", b"\0Ep\0"),
+            ("TPE1", b"\1" + "Zoë\0".encode("utf-16") + "Jo".encode("utf-16")),
+            ("COMM", b"\0eng\0one"),
+            ("COMM", b"\1deu" + "\0".encode("utf-16") + "two".encode("utf-16")),
+        ),
+    ),
+    "a.wav": (
+        info(
+            *(("INAM", b"Ep\0"), ("IART", "Zoë\0".encode()), ("IART", b"Jo\0")),
+            *(("ICMT", b"one\0"), ("ICMT", b"two")),
+        ),
+    ),
+    "a.aiff": (
+        *(Part("NAME", b"Ep"), Part("AUTH", "Zoë".encode()), Part("AUTH", b"Jo")),
+        *(Part("ANNO", b"one"), Part("ANNO", b"two\0")),
+    ),
+}
+"""Recordings with two artists and two comments."""
+
+
+@pytest.mark.parametrize("output", [*OUTPUTS, "a.m4a"])
+@pytest.mark.parametrize("source", TWO_HOSTS)
+def test_all_values_of_a_tag_are_kept_or_named(tmp_path: Path, source: str, output: str) -> None:
+    family = extras_room.FAMILIES[FORMATS[Path(source).suffix]]
+    first = tmp_path / f"in{Path(source).suffix}"
+    write(first, Extras(family, TWO_HOSTS[source]))
+    with AudioReader(first) as reader:
+        tags, extras = reader.tags, reader.extras
+    assert tags == {"title": "Ep", "artist": "Zoë; Jo", "comment": "one; two"}
+    second = tmp_path / f"out{Path(output).suffix}"
+    dropped = write(second, extras, tags)
+    with AudioReader(second) as reader:
+        assert {**reader.tags, **dict.fromkeys(dropped)} == {**tags, **dict.fromkeys(dropped)}
+
+
+def test_comments_with_a_description_are_not_the_comment(tmp_path: Path) -> None:
+    frames = [("COMM", b"\0engiTunNORM\x00000A"), ("COMM", b"\0eng\0one"), ("COMM", b"\0eng\0one")]
+    write(tmp_path / "a.mp3", Extras("MP3", (id3(*frames),)))
+    with AudioReader(tmp_path / "a.mp3") as reader:
+        assert reader.tags == {"comment": "one"}
+        assert write(tmp_path / "a.flac", reader.extras, reader.tags) == ["ID3/COMM with a description"]
+
+
+def test_empty_tags_are_not_missed(tmp_path: Path) -> None:
+    v1 = b"TAG" + b"Ep".ljust(30, b"\0") + bytes(94) + b"\xff"
+    parts = (id3(("TPE1", b"\0"), ("TALB", b"\1" + "\0".encode("utf-16"))), Part("ID3v1", v1))
+    write(tmp_path / "a.mp3", Extras("MP3", parts))
+    write(tmp_path / "a.flac", Extras("FLAC", (vorbis_comments("TITLE=Ep", "ALBUM=", "MOOD="),)))
+    for name in ("a.mp3", "a.flac"):
+        with AudioReader(tmp_path / name) as reader:
+            assert reader.tags == {"title": "Ep"}
+            assert write(tmp_path / "b.wav", reader.extras, reader.tags) == []
+
+
+def test_tags_that_the_kept_id3_tag_has_not_are_named(tmp_path: Path) -> None:
+    parts = (info(("IART", b"Zoe\0")), id3(("TIT2", b"\0Ep")))
+    write(tmp_path / "a.wav", Extras("RIFF", parts))
+    with AudioReader(tmp_path / "a.wav") as reader:
+        assert reader.tags == {"title": "Ep", "artist": "Zoe"}
+        assert write(tmp_path / "a.mp3", reader.extras, reader.tags) == ["artist"]
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -254,7 +342,9 @@ def test_any_damage_to_them_costs_no_samples(tmp_path: Path, name: str) -> None:
             data[at] = rng.integers(256)
         for at in rng.integers(0, min(len(data), 900), 3):
             data[at] = rng.choice([0, 255])
-        read_extras(io.BytesIO(bytes(data)), soundfile.info(str(tmp_path / name)).format)
+        extras = read_extras(io.BytesIO(bytes(data)), soundfile.info(str(tmp_path / name)).format)
+        extras.tags()
+        extras.names()
 
 
 def test_a_disk_that_fills_up_on_the_way_is_an_error() -> None:

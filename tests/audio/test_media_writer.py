@@ -270,6 +270,23 @@ def test_tags_of_another_format(tmp_path: Path) -> None:
         assert reader.tags == {"title": "Folge 1", "tracknumber": "3"}
 
 
+def test_empty_tags_are_not_missed(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mka"), "w", format="matroska") as container:
+        container.metadata.update({"title": "Ep", "comment": "", "mood": " "})
+        sound: Any = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(speech_like(0.5, 16000), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        container.mux(sound.encode(frame) + sound.encode(None))
+    with AudioReader(tmp_path / "a.mka") as reader:
+        wanted = OutputFormat(16000, 1, tags=reader.tags, extras=reader.extras, video=reader.video)
+    for name in ("b.wav", "b.m4a"):
+        with open_writer(tmp_path / name, wanted) as writer:
+            writer.write(speech_like(0.5, 16000).T)
+        assert writer.dropped == []
+        with AudioReader(tmp_path / name) as reader:
+            assert reader.tags == {"title": "Ep"}
+
+
 @pytest.mark.parametrize(("bitrate", "low", "high"), [(None, 60, 110), (32.0, 20, 40)])
 def test_bit_rates(tmp_path: Path, bitrate: float | None, low: float, high: float) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, (4 * 48000, 1)).astype(np.float32)

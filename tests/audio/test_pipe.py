@@ -68,7 +68,8 @@ def test_equal_to_the_file(container: str, subtype: str, size: int, tmp_path: Pa
     np.testing.assert_array_equal(found, expected)
     assert reader.info.subtype == known.info.subtype == subtype
     assert (reader.info.sample_rate, reader.info.frames) == (16000, known.info.frames)
-    assert reader.tags == known.tags == {"title": "a title"}
+    with AudioReader(path) as again:
+        assert reader.tags == again.tags == {"title": "a title"}
     assert reader.warnings == []
 
 
