@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> list[Found]:
-    """Expand files, folders and patterns, in sorted order and without repeats.
+    """Expand files, folders and patterns, in sorted order and without repeats; name folders without any.
 
     Args:
         inputs: files, folders and patterns of the command line.
@@ -57,6 +57,9 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
         raise PlanError(f"no {kind.noun} in {listed(inputs)}{_hint(inputs, places)}")
+    empty = [text for text, of_text in expanded.items() if not of_text]
+    if empty:
+        log.warning("no %s in %s%s", kind.noun, listed(empty), _hint(empty, places))
     if len(found) == 1 and (reason := absence(found[0].path)) is not None:
         raise PlanError(f"{found[0].path}: {reason}")
     folders = Folders()

@@ -126,11 +126,12 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
         # A file found below a URL counts as one of several, like one found in a folder.
         listed_some |= any(entry.input not in urls for entry in layout.listed)
     found = find_inputs(inputs, places, layout.inputs) if inputs else []
-    count = len(found) + len(layout.listed)
-    several = listed_some or count > 1 or any(not f.given for f in found)
+    # A command line is valid whatever its folders hold: inputs count as they were given.
+    given = len(set(inputs)) + len(layout.listed)
+    several = listed_some or given > 1 or any(not f.given for f in found)
     if layout.output == PIPE:
         if several:
-            raise PlanError(f"standard output takes one recording, not {count}: give -o FOLDER")
+            raise PlanError("standard output takes one recording: name one file, or give -o FOLDER")
         _check_standard_output(layout)
     elif layout.output is None and not layout.suffix:
         layout = replace(layout, suffix=f"_{layout.outputs.done}")

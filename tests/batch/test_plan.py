@@ -57,6 +57,21 @@ def test_patterns_and_files(folder: Path, tmp_path: Path) -> None:
     assert len(twice.jobs) == 1
 
 
+def test_inputs_are_several_whatever_their_folders_hold(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "one").mkdir()
+    (folder / "a.wav").rename(tmp_path / "one" / "a.wav")
+    bare, file, one = (str(tmp_path / name) for name in ("bare", "one/a.wav", "one"))
+    for inputs in ([bare, file], [file, one], [one], [f"{one}/*.wav"], [file, f"{one}/*.wav"]):
+        assert outputs(make_plan(inputs, Layout(output=str(tmp_path / "out"))), tmp_path) == ["out/a.wav"]
+        for place, message in (("x.wav", "need a folder"), ("-", "takes one recording")):
+            with pytest.raises(PlanError, match=message):
+                make_plan(inputs, Layout(output=place))
+    assert {record.getMessage() for record in caplog.records} == {f"no audio files in {bare}"}
+
+
 @pytest.mark.parametrize(
     ("asked", "ending"), [("opus", ".opus"), ("OGG", ".ogg"), ("aiff", ".aiff"), ("nist", ".nist")]
 )
