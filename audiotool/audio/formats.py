@@ -147,6 +147,7 @@ AAC_LEAST, AAC_FRAME_BITS = 8, 6144
 (ISO/IEC 14496-3)."""
 
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+"""Sample rates in Hz that Opus has."""
 
 
 def is_audio_name(path: Path) -> bool:
@@ -273,7 +274,7 @@ def subtypes_of(format_name: str) -> list[str]:
     return list(soundfile.available_subtypes(format_name))
 
 
-def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None, sample_rate: int) -> str:
+def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None) -> str:
     """Return the sample format of an output.
 
     Args:
@@ -281,9 +282,8 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
         ending: as `chosen_ending`; ".opus" means Opus in Ogg.
         preferred: the input's subtype, kept where the container holds it.
         asked: `--subtype`.
-        sample_rate: Hz; Opus has only five.
     Raises:
-        InputError: the asked subtype is unknown, or not possible in the container or at this sample rate.
+        InputError: the asked subtype is unknown, or not possible in the container.
     """
     if format_name in CODINGS:
         if asked is not None and asked.upper() != CODINGS[format_name]:
@@ -298,16 +298,13 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
                 f"{format_name} holds no samples of type '{asked}'{nearest(subtype, allowed)}"
                 f" It holds {', '.join(allowed)}."
             )
-    elif ending.lower() == ".opus":
-        subtype = "OPUS"
-    else:
-        subtype = _closest(format_name, preferred)
-    if subtype == "OPUS" and sample_rate not in OPUS_RATES:
-        raise InputError(
-            f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
-            " choose another ending or --format"
-        )
-    return subtype
+        return subtype
+    return "OPUS" if ending.lower() == ".opus" else _closest(format_name, preferred)
+
+
+def opus_rate(sample_rate: int) -> int:
+    """Return the sample rate in Hz at which a recording of another is coded as Opus, which has five."""
+    return sample_rate if sample_rate in OPUS_RATES else OPUS_RATES[-1]
 
 
 def has_bitrate(format_name: str, subtype: str) -> bool:

@@ -28,7 +28,7 @@ from audiotool.audio.formats import (
 )
 from audiotool.audio.levels import FloatBlock, limit
 from audiotool.audio.media import OF_THE_FILE, TAGS, is_cover, open_container
-from audiotool.audio.writer import OutputFormat, ReplacingWriter
+from audiotool.audio.writer import OutputFormat, ReplacingWriter, resampling
 
 ENCODERS = {"AAC": "aac", "OPUS": "libopus"}
 """Codings -> FFmpeg's names of their encoders."""
@@ -69,9 +69,7 @@ class MediaWriter(ReplacingWriter):
         super().__init__(path)
         self.format = format_for(self.path, wanted.asked_format)
         ending = chosen_ending(self.path, wanted.asked_format).lower()
-        self.subtype = subtype_for(
-            self.format, ending, wanted.subtype, wanted.asked_subtype, wanted.sample_rate
-        )
+        self.subtype = subtype_for(self.format, ending, wanted.subtype, wanted.asked_subtype)
         self._rate = wanted.sample_rate
         self._tags: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
@@ -117,6 +115,7 @@ class MediaWriter(ReplacingWriter):
         rates = sorted(av.codec.Codec(encoder, "w").audio_rates or [wanted.sample_rate])
         # The encoder's frames are resampled where the codec has not this rate.
         rate = next((rate for rate in rates if rate >= wanted.sample_rate), rates[-1])
+        self.resampled = resampling(self.subtype, wanted.sample_rate, rate)
         stream: Any = self._container.add_stream(encoder, rate=rate, layout=self._layout)
         if wanted.bitrate is not None:
             check_bitrate(self.format, self.subtype, rate, wanted.channels, wanted.bitrate)

@@ -23,6 +23,7 @@ from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
 from audiotool.audio.formats import (
     COMPANDED,
     INTEGER_BITS,
+    OPUS_RATES,
     chosen_ending,
     compression_level,
     format_for,
@@ -93,6 +94,7 @@ class Writer(ABC):
         peak: greatest absolute sample before limiting.
         limited: number of samples beyond full scale that an integer format could not hold.
         filling: number of silent samples that fill the last block of a coding; complete after `prepare`.
+        resampled: remark for the user where the coding has not the sample rate that was wanted, else "".
     """
 
     name: str
@@ -104,6 +106,7 @@ class Writer(ABC):
         self.peak = 0.0
         self.limited = 0
         self.filling = 0
+        self.resampled = ""
 
     def write(self, block: FloatBlock) -> None:
         """Append (n, channels).
@@ -215,7 +218,12 @@ class FileWriter(ReplacingWriter):
         sample_rate, channels = wanted.sample_rate, wanted.channels
         self.format = format_for(self.path, wanted.asked_format)
         ending = chosen_ending(self.path, wanted.asked_format)
-        self.subtype = subtype_for(self.format, ending, wanted.subtype, wanted.asked_subtype, sample_rate)
+        self.subtype = subtype_for(self.format, ending, wanted.subtype, wanted.asked_subtype)
+        if self.subtype == "OPUS" and sample_rate not in OPUS_RATES:
+            raise InputError(
+                f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
+                " resample it, or choose another ending or format"
+            )
         container = container_for(self.format, self.subtype, channels, wanted.frames)
         self._take(wanted.tags, wanted.extras, channels)
         if self._mask and container == "WAV":
@@ -342,6 +350,13 @@ class FileWriter(ReplacingWriter):
             size, expected = os.fstat(descriptor).st_size, _file_size(self._form, self._tags, self.frames)
             if size < expected:
                 raise OSError(f"{size} of {expected} bytes arrived on the disk")
+
+
+def resampling(subtype: str, sample_rate: int, coded_rate: int) -> str:
+    """Return the remark that a coding has not the sample rate in Hz that was wanted; "" if it has."""
+    if coded_rate == sample_rate:
+        return ""
+    return f"{subtype} has no {sample_rate} Hz: the output is resampled to {coded_rate} Hz"
 
 
 def _coding(format_name: str, subtype: str, wanted: OutputFormat) -> dict[str, Any]:

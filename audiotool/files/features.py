@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from audiotool.audio.mel_file import FeatureReader, Features, MelWriter, check_f0, read_f0
 from audiotool.audio.mono import Downmix
-from audiotool.audio.outputs import open_writer
 from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
@@ -30,6 +29,7 @@ from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definit
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import CheckpointError, InputError
+from audiotool.files.outputs import open_output
 from audiotool.files.processor import (
     FILE_CHUNK_SECONDS,
     FileProcessor,
@@ -90,7 +90,7 @@ def vocode_file(
         wanted = OutputFormat(
             vocoder.sample_rate, 1, "PCM_16", goal.format, goal.subtype, length, bitrate=goal.bitrate
         )
-        with open_writer(goal.stems[0], wanted, raw) as writer:
+        with open_output(goal.stems[0], wanted, raw) as writer:
             for samples in _vocoded(vocoder, reader, track, chunk):
                 writer.write(samples.T)
                 if progress is not None:
@@ -101,6 +101,7 @@ def vocode_file(
         seconds=length / vocoder.sample_rate,
         elapsed_s=time.monotonic() - began,
         outputs=(Written(writer.peak, writer.limited),),
+        warnings=(writer.resampled,) if writer.resampled else (),
     )
 
 

@@ -94,7 +94,7 @@ class Outputs:
             if problem is not None:
                 raise PlanError(problem)
             if subtype is not None:
-                subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype, sample_rate=48000)
+                subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
         except InputError as error:
             raise PlanError(str(error)) from error
 
@@ -107,7 +107,7 @@ class Outputs:
         path = Path(place)
         try:
             name = "WAV" if place == PIPE else format_for(path, asked)
-            coding = subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype, sample_rate=48000)
+            coding = subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
         except InputError as error:
             raise PlanError(str(error)) from error
         if not has_bitrate(name, coding):

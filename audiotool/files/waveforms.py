@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from audiotool.arrays import Block
 from audiotool.audio.formats import shows_video
-from audiotool.audio.outputs import open_writer
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
+from audiotool.files.outputs import open_output
 from audiotool.files.processor import FileResult, Written
 from audiotool.progress import Progress
 from audiotool.streaming.session import Output, Session
@@ -107,7 +107,13 @@ def process_file(
         outputs=tuple(Written(w.peak, w.limited) for w in writers),
         input_peak=reader.peak,
         bandwidth_hz=opened.bandwidth_hz,
-        warnings=(*reader.warnings, *opened.remarks, *_dropped(writers), *_filled(writers)),
+        warnings=(
+            *reader.warnings,
+            *opened.remarks,
+            *_dropped(writers),
+            *_filled(writers),
+            *_resampled(writers),
+        ),
     )
 
 
@@ -141,7 +147,7 @@ def _open_writers(
         goal.bitrate,
         reader.video,
     )
-    return [stack.enter_context(open_writer(path, wanted, raw)) for path in paths]
+    return [stack.enter_context(open_output(path, wanted, raw)) for path in paths]
 
 
 def _dropped(writers: list[Writer]) -> list[str]:
@@ -155,6 +161,11 @@ def _filled(writers: list[Writer]) -> list[str]:
     filling = max(writer.filling for writer in writers)
     added = f"{filling} samples of silence were added at the end"
     return [f"{writers[0].subtype} holds whole blocks: {added}"] if filling else []
+
+
+def _resampled(writers: list[Writer]) -> list[str]:
+    """Return in one line which sample rate the outputs have if their coding has not the stream's."""
+    return [writer.resampled for writer in writers if writer.resampled][:1]
 
 
 def _write(output: Output, writers: list[Writer]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio.formats import OPUS_RATES
+from audiotool.audio.formats import opus_rate
 from audiotool.extras import is_there
 from audiotool.signals import deferred
 
@@ -59,7 +59,7 @@ class Opus:
         self._layout = "mono" if channels == 1 else "stereo"
         self._content = io.BytesIO()
         self._file = av.open(self._content, "w", format="ogg")
-        rate = sample_rate if sample_rate in OPUS_RATES else OPUS_RATES[-1]
+        rate = opus_rate(sample_rate)
         self._stream: Any = self._file.add_stream("libopus", rate=rate, options=QUICKEST)
         self._stream.layout = self._layout
         self._stream.bit_rate = BIT_RATE * channels

@@ -97,8 +97,8 @@ def test_outputs_have_the_sample_format(
         for piece in [*sampler.resample(frame), *sampler.resample(None), None]:
             container.mux(stream.encode(piece))
     kept = probe(path).subtype
-    assert subtype_for("WAV", ".wav", kept, None, 48000) == wav
-    assert subtype_for("FLAC", ".flac", kept, None, 48000) == flac
+    assert subtype_for("WAV", ".wav", kept, None) == wav
+    assert subtype_for("FLAC", ".flac", kept, None) == flac
     if wav in ("PCM_24", "PCM_32", "FLOAT", "DOUBLE"):
         np.testing.assert_array_equal(read(path)[0], samples)
 

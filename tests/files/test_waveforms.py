@@ -10,6 +10,7 @@ import soundfile
 from kit.audio import write_speech
 
 import audiotool
+from audiotool.audio.reader import read
 from audiotool.audio.target import Target
 from audiotool.errors import InputError
 from audiotool.files.features import MelAnalysis
@@ -45,6 +46,18 @@ def test_silence_that_fills_a_block_is_noted(
     assert soundfile.info(tmp_path / "out.wav").frames == 1017 * 8
     note = "IMA_ADPCM holds whole blocks: 136 samples of silence were added at the end"
     assert list(result.warnings) == [note] * notes
+
+
+@pytest.mark.parametrize(("name", "written"), [("out.opus", "OPUS"), ("out.webm", "OPUS"), ("out.m4a", None)])
+def test_a_rate_that_the_coding_has_not_is_noted(
+    denoiser: Pipeline, tmp_path: Path, name: str, written: str | None
+) -> None:
+    result = denoiser.process_file(write_speech(tmp_path / "in.wav", 0.4, 44100), tmp_path / name)
+    note = f"{written} has no 44100 Hz: the output is resampled to 48000 Hz"
+    assert list(result.warnings) == ([] if written is None else [note])
+    found, rate = read(tmp_path / name)
+    assert rate == (44100 if written is None else 48000)
+    assert written is None or name == "out.webm" or found.shape == (1, 19200)
 
 
 def test_the_residual_is_input_minus_output(denoiser: Pipeline, tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""Open the writer of an output; sound of a sample rate that the output's coding has not is resampled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiotool.audio import PIPE
+from audiotool.audio.formats import chosen_ending, format_for, muxer_for, opus_rate, subtype_for
+from audiotool.audio.levels import FloatBlock
+from audiotool.audio.outputs import open_writer
+from audiotool.audio.writer import OutputFormat, Writer, resampling
+from audiotool.streaming.resample import StreamingResampler
+
+if TYPE_CHECKING:
+    from audiotool.audio.raw import Raw
+
+
+def open_output(path: str | Path, wanted: OutputFormat, raw: Raw | None = None) -> Writer:
+    """Return the writer of an output, as `audio.outputs.open_writer`, for blocks of any sample rate.
+
+    Raises:
+        InputError: as `open_writer`.
+    """
+    rate = _file_rate(path, wanted)
+    if rate == wanted.sample_rate:
+        return open_writer(path, wanted, raw)
+    return ResamplingWriter(path, wanted, rate)
+
+
+def _file_rate(path: str | Path, wanted: OutputFormat) -> int:
+    """Return the sample rate in Hz of an output; PyAV resamples what it writes itself."""
+    asked = wanted.asked_format
+    if str(path) == PIPE or muxer_for(Path(path), asked) is not None:
+        return wanted.sample_rate
+    ending = chosen_ending(Path(path), asked)
+    subtype = subtype_for(format_for(Path(path), asked), ending, wanted.subtype, wanted.asked_subtype)
+    return opus_rate(wanted.sample_rate) if subtype == "OPUS" else wanted.sample_rate
+
+
+class ResamplingWriter(Writer):
+    """A writer of blocks of another sample rate than the file's; memory is that of a block.
+
+    Args:
+        path: path of the output.
+        wanted: its format, with the sample rate of the blocks.
+        sample_rate: Hz of the file.
+    Raises:
+        InputError: as `open_writer`.
+    """
+
+    def __init__(self, path: str | Path, wanted: OutputFormat, sample_rate: int) -> None:
+        super().__init__()
+        self._resampler = StreamingResampler(wanted.sample_rate, sample_rate, wanted.channels)
+        frames = None if wanted.frames is None else self._resampler.output_length(wanted.frames)
+        self._writer = open_writer(path, replace(wanted, sample_rate=sample_rate, frames=frames))
+        self.name, self.subtype = self._writer.name, self._writer.subtype
+        self.resampled = resampling(self.subtype, wanted.sample_rate, sample_rate)
+        self._prepared = False
+
+    def _put(self, block: FloatBlock) -> None:
+        self._writer.write(self._resampler.feed(block.T).T)
+
+    def prepare(self) -> None:
+        if self._prepared:
+            return
+        self._writer.write(self._resampler.flush().T)
+        self._writer.prepare()
+        self.dropped, self.limited, self.filling = (
+            self._writer.dropped,
+            self._writer.limited,
+            self._writer.filling,
+        )
+        self._prepared = True
+
+    def commit(self) -> None:
+        self.prepare()
+        self._writer.commit()
+
+    def close(self) -> None:
+        self._writer.close()
