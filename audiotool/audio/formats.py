@@ -324,6 +324,25 @@ def bitrate_range(format_name: str, subtype: str, sample_rate: int, channels: in
     return channels * low, channels * high
 
 
+def check_any_bitrate(format_name: str, subtype: str, bitrate: float) -> None:
+    """Check a bit rate in kbit/s of a recording whose sample rate and channels are not known yet.
+
+    Raises:
+        InputError: the coding, which is MP3, Opus or AAC, has it for no recording.
+    """
+    if format_name == "MP3":
+        low, high = (
+            min(low for low, _ in MP3_BITRATES.values()),
+            max(high for _, high in MP3_BITRATES.values()),
+        )
+        if not low <= bitrate <= high:
+            raise InputError(f"MP3 takes {low} to {high} kbit/s, not {bitrate:g}")
+        return
+    low = OPUS_BITRATES[0] if subtype == "OPUS" else AAC_LEAST
+    if bitrate < low:
+        raise InputError(f"{subtype} takes {low} kbit/s or more, not {bitrate:g}")
+
+
 def check_bitrate(format_name: str, subtype: str, sample_rate: int, channels: int, bitrate: float) -> None:
     """Check a bit rate in kbit/s of all channels.
 

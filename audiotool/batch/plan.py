@@ -279,7 +279,7 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
             layout.outputs.check(Path(place), layout.format, layout.subtype)
     if layout.bitrate is not None:
         for output in outputs:
-            layout.outputs.check_bitrate(str(output), layout.format, layout.subtype)
+            layout.outputs.check_bitrate(str(output), layout.format, layout.subtype, layout.bitrate)
     return target
 
 

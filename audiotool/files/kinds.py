@@ -12,6 +12,7 @@ from pathlib import Path
 from audiotool.audio import PIPE
 from audiotool.audio.formats import (
     MEL_ENDINGS,
+    check_any_bitrate,
     chosen_ending,
     contradiction,
     ending_for,
@@ -98,11 +99,11 @@ class Outputs:
         except InputError as error:
             raise PlanError(str(error)) from error
 
-    def check_bitrate(self, place: str, asked: str | None, subtype: str | None) -> None:
-        """Check that an output's coding has a bit rate to choose.
+    def check_bitrate(self, place: str, asked: str | None, subtype: str | None, bitrate: float) -> None:
+        """Check that an output's coding has a bit rate to choose, and that it may be so many kbit/s.
 
         Raises:
-            PlanError: it has none, or there is no such format or sample format.
+            PlanError: it has none or no such one, or there is no such format or sample format.
         """
         path = Path(place)
         try:
@@ -113,6 +114,10 @@ class Outputs:
         if not has_bitrate(name, coding):
             shown = "standard output" if place == PIPE else place
             raise PlanError(f"--bitrate is for MP3, Opus and AAC, and {shown} has none: leave it out")
+        try:
+            check_any_bitrate(name, coding, bitrate)
+        except InputError as error:
+            raise PlanError(str(error)) from error
 
     def target(
         self,

@@ -150,6 +150,22 @@ def test_a_bit_rate_of_an_output_that_is_not_written(
         make_plan([str(folder / "a.wav")], Layout(output=place, subtype=subtype, bitrate=64))
 
 
+@pytest.mark.parametrize(
+    ("output", "bitrate", "message"),
+    [
+        ("a.mp3", 1000, "MP3 takes 8 to 320 kbit/s, not 1000"),
+        ("a.mp3", 7.5, "MP3 takes 8 to 320 kbit/s, not 7.5"),
+        ("a.opus", 5, "OPUS takes 6 kbit/s or more, not 5"),
+        ("a.m4a", 5, "AAC takes 8 kbit/s or more, not 5"),
+    ],
+)
+def test_a_bit_rate_that_no_recording_has(
+    folder: Path, tmp_path: Path, output: str, bitrate: float, message: str
+) -> None:
+    with pytest.raises(PlanError, match=message):
+        make_plan([str(folder / "a.wav")], Layout(output=f"{tmp_path}/{output}", bitrate=bitrate))
+
+
 def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "talk.M4A").touch()
