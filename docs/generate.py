@@ -18,6 +18,13 @@ from audiotool.recipe.schema import Recipe
 ROOT = Path(__file__).parents[1]
 
 
+IN_THE_CHECKOUT = {
+    "(../../ARCHITECTURE.md)": "(../extend/architecture.md)",
+    "(../../audiotool/recipe/schema.py)": "(../reference/recipes.md)",
+}
+"""Links of the guides to files outside docs/, for readers of the checkout -> those to the generated pages."""
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the generated pages (called by MkDocs)."""
     pages = {
@@ -28,6 +35,13 @@ def on_files(files: Files, config: Any) -> Files:
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Point a page's links at the generated pages (called by MkDocs)."""
+    for link, page in IN_THE_CHECKOUT.items():
+        markdown = markdown.replace(link, page)
+    return markdown
 
 
 def _from_the_top(name: str) -> str:

@@ -1,0 +1,38 @@
+"""Relative links of the pages lead to files of the checkout, and where the site is built to pages of it."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kit.docs import PAGES, ROOT
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def links(page: str) -> Iterator[tuple[str, Path]]:
+    """Yield each relative link of a page, outside of code, with the file that it leads to."""
+    text = re.sub(
+        r"^```.*?^```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    for link in LINK.findall(text):
+        target = link.partition("#")[0]
+        if target and not re.match(r"[a-z]+:", target):
+            yield link, (ROOT / page).parent / target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_of_the_checkout(page: str) -> None:
+    assert [link for link, file in links(page) if not file.exists()] == []
+
+
+def test_links_out_of_the_docs_have_a_page_of_the_site() -> None:
+    pytest.importorskip("mkdocs")
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    docs = ROOT / "docs"
+    pages = [page for page in PAGES if page.startswith("docs/")]
+    outside = {f"({x})" for page in pages for x, file in links(page) if docs not in file.resolve().parents}
+    assert outside == set(generate["IN_THE_CHECKOUT"])
