@@ -19,7 +19,7 @@ import hashlib
 import sys
 from pathlib import Path
 
-from audiotool.data.config import AudioConfig, DataConfig, MixingConfig, SyntheticConfig
+from audiotool.data.config import AudioConfig, DataConfig, EvaluationConfig, EvaluationSyntheticConfig
 from audiotool.data.dataset import make_dataset
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_for, write_manifest
@@ -27,7 +27,7 @@ from audiotool.data.mixed_set import write_set
 
 HALVES = ("first", "second")
 SECONDS = 10.0
-MIXING = MixingConfig(
+MIXING = EvaluationConfig(
     snr_db=(-5.0, 20.0),
     noises=(1, 1),
     level_dbfs=(-35.0, -18.0),
@@ -68,7 +68,7 @@ def main() -> None:
         for entry in read_for(kind, path)
         if entry.split == "valid"
     ]
-    hiss = SyntheticConfig(probability=options.hiss, kinds=["coloured"])
+    hiss = EvaluationSyntheticConfig(probability=options.hiss, kinds=["coloured"])
     mixing = MIXING.model_copy(update={"synthetic": hiss})
     audio = AudioConfig(sample_rate=options.rate, segment_seconds=SECONDS)
     for seed, half in enumerate(HALVES):

@@ -45,6 +45,7 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 _Moderate = Annotated[Number, Field(ge=-200, le=200)]
 _Positive = Annotated[Number, Field(ge=1e-3, le=1e6)]
 _Factor = Annotated[Number, Field(ge=0.1, le=10)]
+_Reach = Annotated[Number, Field(ge=0, le=40)]
 _Few = Annotated[Integer, Field(ge=1, le=1000)]
 Range = Annotated[tuple[_Moderate, _Moderate], BeforeValidator(_pair), AfterValidator(_ascending)]
 PositiveRange = Annotated[tuple[_Positive, _Positive], BeforeValidator(_pair), AfterValidator(_ascending)]
@@ -74,6 +75,11 @@ class AudioConfig(Section):
     mel: str | dict[str, Any] | None = Field(
         None, description="mel preset or its parameters, for examples whose input is a mel spectrogram"
     )
+
+
+def _instead(section: type[Section], name: str, default: Any) -> Any:
+    """Return a field that a section inherits, with another default."""
+    return Field(default, description=section.model_fields[name].description)
 
 
 class SyntheticConfig(Section):
@@ -110,7 +116,7 @@ class MixingConfig(Section):
     )
     babble_probability: Probability = Field(0.1, description="that a noise is made of other speakers' speech")
     babble_voices: Count = Field((3, 9), description="voices in a babble")
-    envelope_db: Number = Field(8.0, ge=0, le=40, description="how far a noise's level wanders either way")
+    envelope_db: _Reach = Field(8.0, description="how far a noise's level wanders either way")
     noise_reverberation_probability: Probability = Field(
         0.0, description="that a recorded noise is heard in a room; needs rir"
     )
@@ -130,8 +136,28 @@ class MixingConfig(Section):
     level_jump_probability: Probability = Field(
         0.0, description="that the level of the whole recording changes once, at once"
     )
-    level_jump_db: Number = Field(12.0, ge=0, le=40, description="how far it jumps, either way")
+    level_jump_db: _Reach = Field(12.0, description="how far it jumps, either way")
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
+
+
+class EvaluationSyntheticConfig(SyntheticConfig):
+    """Computed noises of validation and test examples: none, unless asked for."""
+
+    probability: Probability = _instead(SyntheticConfig, "probability", 0.0)
+
+
+class EvaluationConfig(MixingConfig):
+    """Mixing of validation and test examples: speech and one recorded noise, without rooms."""
+
+    snr_db: Range = _instead(MixingConfig, "snr_db", (0.0, 15.0))
+    noises: Count = _instead(MixingConfig, "noises", (1, 1))
+    level_dbfs: Range = _instead(MixingConfig, "level_dbfs", (-30.0, -20.0))
+    reverberation_probability: Probability = _instead(MixingConfig, "reverberation_probability", 0.0)
+    noise_only_probability: Probability = _instead(MixingConfig, "noise_only_probability", 0.0)
+    clean_only_probability: Probability = _instead(MixingConfig, "clean_only_probability", 0.0)
+    babble_probability: Probability = _instead(MixingConfig, "babble_probability", 0.0)
+    envelope_db: _Reach = _instead(MixingConfig, "envelope_db", 0.0)
+    synthetic: EvaluationSyntheticConfig = Field(default_factory=EvaluationSyntheticConfig)
 
 
 class AugmentationConfig(Section):
@@ -218,20 +244,6 @@ class ArrayConfig(Section):
     rt60_seconds: PositiveRange = Field((0.15, 0.7), description="reverberation time of the rooms")
 
 
-def _evaluation() -> MixingConfig:
-    return MixingConfig(
-        snr_db=(0.0, 15.0),
-        noises=(1, 1),
-        level_dbfs=(-30.0, -20.0),
-        reverberation_probability=0.0,
-        noise_only_probability=0.0,
-        clean_only_probability=0.0,
-        babble_probability=0.0,
-        envelope_db=0.0,
-        synthetic=SyntheticConfig(probability=0.0),
-    )
-
-
 class DataConfig(Section):
     """Everything a recipe says about its data, key `data`.
 
@@ -274,8 +286,8 @@ class DataConfig(Section):
         description="0: each hour of sound counts alike; 1: each speaker and noise class does",
     )
     mixing: MixingConfig = Field(default_factory=MixingConfig, description="of training examples")
-    evaluation: MixingConfig = Field(
-        default_factory=_evaluation, description="of validation and test examples"
+    evaluation: EvaluationConfig = Field(
+        default_factory=EvaluationConfig, description="of validation and test examples"
     )
     augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig)
     narrow_band: NarrowBandConfig = Field(default_factory=NarrowBandConfig)

@@ -157,13 +157,9 @@ def test_reverberant_targets_are_aligned_with_their_input(tmp_path: Path, corpus
     echo = torch.zeros_like(early)
     echo[2970:] = 0.5 * early[:-2970]
     assert (reverberant - early - echo).abs().max() < 0.01 * reverberant.abs().max()
-    whole = dataset(
-        corpus, evaluation=mixing.model_copy(update={"reverberation_target": "reverberant"}), rir=[rooms]
-    )[0]
+    whole = dataset(corpus, evaluation=mixing | {"reverberation_target": "reverberant"}, rir=[rooms])[0]
     assert (whole["input"] - whole["target"]).abs().max() < 0.01 * reverberant.abs().max()
-    dry = dataset(corpus, evaluation=mixing.model_copy(update={"reverberation_target": "dry"}), rir=[rooms])[
-        0
-    ]
+    dry = dataset(corpus, evaluation=mixing | {"reverberation_target": "dry"}, rir=[rooms])[0]
     scale = float(torch.dot(dry["target"][0], early) / torch.dot(early, early))
     assert torch.allclose(dry["target"][0], scale * early, atol=1e-3)
 

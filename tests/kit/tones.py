@@ -22,8 +22,8 @@ def tone(pitch: float, seconds: float, sample_rate: int = RATE) -> np.ndarray:
     return (0.33 * voice * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))).astype(np.float32)
 
 
-def plain(**changes: Any) -> MixingConfig:
-    """Mixing without anything left to chance but SNR and level."""
+def plain(**changes: Any) -> dict[str, Any]:
+    """Mixing without anything left to chance but SNR and level, every key of it."""
     values: dict[str, Any] = {
         "noises": (1, 1),
         "reverberation_probability": 0,
@@ -33,7 +33,7 @@ def plain(**changes: Any) -> MixingConfig:
         "envelope_db": 0,
         "synthetic": {"probability": 0},
     }
-    return MixingConfig(**(values | changes))
+    return MixingConfig(**(values | changes)).model_dump()
 
 
 def data_config(manifest: Path, **changes: Any) -> DataConfig:

@@ -12,6 +12,7 @@ from kit.plugin import install_plugin
 
 from audiotool import recipe
 from audiotool.configuration import build_config
+from audiotool.data.config import Section
 from audiotool.errors import RecipeError
 from audiotool.losses.base import LOSSES, Loss, make_loss
 from audiotool.models.registry import MODELS
@@ -304,6 +305,39 @@ def test_overrides_reach_every_key() -> None:
     assert loaded.data.mixing.snr_db == (0, 5)
     assert (loaded.schedule.name, loaded.model.config, loaded.train.clip) == ("cosine", {"n_layers": 4}, None)
     assert "train" not in MINIMAL
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("data.evaluation.snr_db=[0,5]", {"snr_db": (0, 5)}),
+        ("data.evaluation.synthetic.kinds=[hum]", {"synthetic": {"probability": 0, "kinds": ["hum"]}}),
+        ("data.evaluation={}", {}),
+    ],
+)
+def test_an_override_of_the_evaluation_leaves_its_other_keys(setting: str, changed: dict[str, Any]) -> None:
+    before, after = (
+        recipe.parse({"name": "mine"} | MINIMAL, "mine", overrides).data.evaluation.model_dump()
+        for overrides in ([], [setting])
+    )
+    assert before["noises"] == (1, 1)
+    assert after == before | changed
+
+
+def test_no_section_of_a_recipe_changes_when_it_is_begun() -> None:
+    """A section that is given in part, or empty, has the defaults that it has when it is left out."""
+
+    def begun(section: type[Section]) -> None:
+        for name, field in section.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, Section):
+                if not field.is_required():
+                    default = field.get_default(call_default_factory=True)
+                    assert type(default) is inner, name
+                    assert default == inner(), name
+                begun(inner)
+
+    begun(recipe.Recipe)
 
 
 @pytest.mark.parametrize(
