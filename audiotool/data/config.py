@@ -106,7 +106,7 @@ class MixingConfig(Section):
         "early", description="what the model is to return: direct sound and first reflections, all, or none"
     )
     early_ms: Number = Field(
-        50.0, ge=0, le=500, description="reflections after the direct sound that are early"
+        50.0, ge=0, le=500, description="reflections after the direct sound that are early; 0: none are"
     )
     noise_only_probability: Probability = Field(
         0.04, description="that there is no speech; the target is zero"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from audiotool.data.clips import Samples, read_audio
 from audiotool.errors import InputError
 
+DIRECT_SECONDS = 0.001  # a direct sound of limited bandwidth rings so long after its peak
 FADE_SECONDS = 0.005
 MAX_PACK_BYTES = 4_000_000_000
 
@@ -66,21 +67,30 @@ class Rooms:
         Args:
             speech: (T,) dry.
             target: which part of the response the target keeps.
-            early_ms: time in ms after the direct sound up to which reflections are early.
+            early_ms: time in ms after the direct sound up to which reflections are early; 0 is the direct
+                sound alone.
         Returns:
             (T,) reverberant, (T,) target.
         """
         if target == "early":
-            end = response.direct + int(early_ms * 1e-3 * self.sample_rate)
-            kept = response.taps[:end] * fade_out(min(end, len(response.taps)), self._fade)
+            kept = early_taps(response, early_ms, self.sample_rate)
             reverberant, early = convolve(speech, [response.taps, kept], response.direct)
             return reverberant, early
         reverberant = convolve(speech, [response.taps], response.direct)[0]
         return reverberant, reverberant if target == "reverberant" else speech
 
-    @property
-    def _fade(self) -> int:
-        return int(FADE_SECONDS * self.sample_rate)
+
+def early_taps(response: Response, early_ms: float, sample_rate: int) -> Samples:
+    """Return the beginning of a response: the direct sound, 1 ms after its peak included, and the reflections
+    up to `early_ms` after the peak. The last of these fade out over 5 ms at most.
+
+    Args:
+        sample_rate: of the response, Hz.
+    """
+    after_direct = response.direct + int(DIRECT_SECONDS * sample_rate)
+    kept = response.taps[: max(after_direct, response.direct + int(early_ms * 1e-3 * sample_rate))]
+    reflections = max(0, len(kept) - after_direct)
+    return kept * fade_out(len(kept), min(reflections, int(FADE_SECONDS * sample_rate)))
 
 
 def convolve(waveform: Samples, filters: Sequence[Samples], direct: int) -> Samples:

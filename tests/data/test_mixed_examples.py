@@ -13,9 +13,11 @@ import soundfile
 import torch
 from kit.tones import BUNDLED, PITCHES, RATE, dataset, plain, tone
 
+from audiotool.data.array_rooms import Room, responses
 from audiotool.data.entry import Entry
 from audiotool.data.levels import active_rms, decibels
 from audiotool.data.manifest import read_manifest, write_manifest
+from audiotool.data.rooms import Response, Rooms, early_taps
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import RecipeError
 
@@ -162,6 +164,37 @@ def test_reverberant_targets_are_aligned_with_their_input(tmp_path: Path, corpus
     dry = dataset(corpus, evaluation=mixing | {"reverberation_target": "dry"}, rir=[rooms])[0]
     scale = float(torch.dot(dry["target"][0], early) / torch.dot(early, early))
     assert torch.allclose(dry["target"][0], scale * early, atol=1e-3)
+
+
+@pytest.mark.parametrize("early_ms", [0, 0.5, 2, 5, 9, 50])
+def test_early_targets_keep_the_direct_sound_whole(early_ms: float) -> None:
+    speech = tone(200, 1.0)
+    ringing = [-0.2, 1.0, 0.7, -0.3, 0.1]  # its peak lies between two samples
+    taps = np.zeros(4000, np.float32)
+    taps[29:34] = ringing
+    direct = Response(taps.copy(), 30, "no reflections")
+    taps[30 + 160] = 0.5
+    room = Response(taps, 30, "a reflection after 10 ms")
+    short = Response(taps[:34], 30, "no sample after the direct sound")
+    whole = Rooms([], RATE).place(speech, direct, "reverberant", 0)[1]
+    for response in (direct, room, short):
+        early = Rooms([], RATE).place(speech, response, "early", early_ms)[1]
+        if response is room and early_ms == 50:
+            assert np.abs(early - whole)[160:].max() > 0.1
+        else:
+            assert np.allclose(early, whole, atol=1e-6)
+
+
+def test_arrays_have_the_direct_sound_alone_as_a_target(corpus: Path) -> None:
+    mixing = plain(snr_db=(60, 60), early_ms=0)
+    example = dataset(corpus, "array", audio={"channels": 2}, evaluation=mixing)[0]
+    assert example["target"].abs().max() > 1e-3
+    # In the middle of a room nothing is reflected within the first millisecond.
+    room = Room(np.array([6.0, 5.0, 3.0]), 0.4)
+    at, array = np.array([2.0, 2.5, 1.5]), np.array([[4.0, 2.6, 1.4]])
+    [response] = responses(np.random.default_rng(0), room, at, array, RATE)
+    gains = np.abs(np.fft.rfft(early_taps(response, 0, RATE), 1024))[:420]  # up to 6.5 kHz
+    assert np.abs(gains - 1).max() < 0.1
 
 
 def test_narrow_band_keeps_the_low_band_in_place(corpus: Path) -> None:

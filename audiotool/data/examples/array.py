@@ -9,7 +9,7 @@ from audiotool.data.clips import Samples
 from audiotool.data.examples.base import Example, Tensors
 from audiotool.data.levels import active_rms, amplitude
 from audiotool.data.mixer import Facts
-from audiotool.data.rooms import convolve, fade_out
+from audiotool.data.rooms import convolve, early_taps
 from audiotool.errors import RecipeError
 
 
@@ -36,9 +36,7 @@ class Array(Example):
         )
         track = mixer.speech(rng, frames)
         of_speech = responses(rng, room, room.place(rng), array, rate)
-        end = of_speech[0].direct + int(mixer.mixing.early_ms * 1e-3 * rate)
-        early = of_speech[0].taps[:end]
-        early = early * fade_out(len(early), int(0.005 * rate))
+        early = early_taps(of_speech[0], mixer.mixing.early_ms, rate)
         filters = [*(r.taps for r in of_speech), early]
         *reverberant, target = convolve(track.samples, filters, of_speech[0].direct)
         speech = np.stack(reverberant)
