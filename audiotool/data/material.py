@@ -58,11 +58,22 @@ class Pool:
         edges = np.cumsum(weights)
         return self.groups[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
 
-    def draw(self, rng: np.random.Generator, group: str) -> int:
-        """Draw a recording of a group, with a probability proportional to its length."""
+    def files(self, group: str) -> set[str]:
+        """Return the paths of a group's recordings."""
+        return {str(self.entries[i].path) for i in self._members[self.groups.index(group)]}
+
+    def draw(self, rng: np.random.Generator, group: str, avoid: Sequence[str] = ()) -> int:
+        """Draw a recording of a group, with a probability proportional to its length.
+
+        Args:
+            avoid: paths that are not drawn; the group must have others.
+        """
         g = self.groups.index(group)
-        edges = self._within[g]
-        return int(self._members[g][np.searchsorted(edges, rng.random() * edges[-1], side="right")])
+        members, edges = self._members[g], self._within[g]
+        if avoid:
+            allowed = [str(self.entries[i].path) not in avoid for i in members]
+            edges = np.cumsum(self.clips.lengths[members] * allowed)
+        return int(members[np.searchsorted(edges, rng.random() * edges[-1], side="right")])
 
 
 @dataclass

@@ -20,6 +20,8 @@ from audiotool.text import csv_cell
 
 COLUMNS = ("index", "seed", "split", "noisy", "clean", "snr_db", "level_dbfs", "speech", "noise", "room")
 FILES = ("speech_files", "noise_files")
+LISTS = (*FILES, "enrolment_files")
+"""Facts that are lists of paths; the last ones are columns where an example has them."""
 
 
 def write_set(
@@ -106,7 +108,7 @@ def _write_one(dataset: ExampleDataset, folder: Path, index: int, stems: Sequenc
         names = stems if name == "target" else ()
         row[place] = _write_array(folder, f"{place}/{index:05d}", array, rate, is_waveform, names)
     for key, value in facts.items():
-        row[key] = _relative(value, folder) if key in FILES else value
+        row[key] = _relative(value, folder) if key in LISTS else value
     return row
 
 

@@ -58,6 +58,7 @@ class Mixer:
         avoid: Sequence[str] = (),
         group: str = "",
         speed: float | None = None,
+        avoid_files: Sequence[str] = (),
     ) -> Track:
         """Draw speech (frames,) of one speaker: a part of a recording, or several recordings and pauses.
 
@@ -65,24 +66,30 @@ class Mixer:
             avoid: speakers that are not drawn.
             group: the speaker; "" draws one.
             speed: factor of speed and pitch; None draws it.
+            avoid_files: recordings that are not drawn; the speaker must have others.
         """
         pool = self._pool(self.material.speech, "speech")
         group = group or pool.draw_group(rng, avoid)
         speed = self.draw_speech_speed(rng) if speed is None else speed
         length = frames if speed == 1 else augment.source_frames(frames, speed)
-        samples, files, bandwidth_hz = self._line_up(rng, pool, group, length)
+        samples, files, bandwidth_hz = self._line_up(rng, pool, group, length, avoid_files)
         if speed != 1:
             samples = augment.change_speed(samples, speed, frames)
         samples = self._equalised(rng, self._another_tract(rng, samples))
         return Track(samples, group, files, bandwidth_hz * speed)
 
     def _line_up(
-        self, rng: np.random.Generator, pool: Pool, group: str, frames: int
+        self,
+        rng: np.random.Generator,
+        pool: Pool,
+        group: str,
+        frames: int,
+        avoid_files: Sequence[str] = (),
     ) -> tuple[Samples, list[str], float]:
         samples, files, position = np.zeros(frames, np.float32), [], 0
         bandwidth_hz = math.inf
         while position < frames:
-            index = pool.draw(rng, group)
+            index = pool.draw(rng, group, avoid_files)
             length = int(pool.clips.lengths[index])
             start = int(rng.integers(length - frames + 1)) if length > frames and not position else 0
             piece = pool.clips.read(index, start, frames - position)

@@ -296,6 +296,40 @@ def test_enrolment_is_the_same_voice(corpus: Path) -> None:
         assert example["enrolment"].shape == (1, 80000)
 
 
+def test_enrolments_are_other_recordings(corpus: Path) -> None:
+    # One voice has a single recording: it may be heard, but there is nothing else to enrol it by.
+    left = [e for e in read_manifest(corpus) if not (e.group == "anna" and e.path.stem == "1")]
+    write_manifest(corpus, left)
+    mixed = dataset(corpus, "enrolment", evaluation=plain(), enrolment={"competitor_probability": 1})
+    competitors = set()
+    for index in range(20):
+        _, facts = mixed.with_facts(index)
+        speaker, competitor = facts["speech"].split("+")
+        assert facts["enrolled"] == speaker != "anna"
+        assert facts["enrolled_speaks"]
+        assert facts["enrolment_files"]
+        assert {Path(f).parent.name for f in facts["enrolment_files"]} == {speaker}
+        assert {Path(f).parent.name for f in facts["speech_files"]} == {speaker, competitor}
+        assert not set(facts["enrolment_files"]) & set(facts["speech_files"])
+        competitors.add(competitor)
+    assert "anna" in competitors
+    write_manifest(corpus, [e for e in left if e.kind == "noise" or e.path.stem == "0"])
+    with pytest.raises(RecipeError, match="two recordings or more"):
+        dataset(corpus, "enrolment")
+
+
+def test_an_enrolled_speaker_who_is_silent_is_not_listed_as_speaking(corpus: Path) -> None:
+    mixed = dataset(corpus, "enrolment", evaluation=plain(noise_only_probability=1))
+    for index in range(6):
+        example, facts = mixed.with_facts(index)
+        assert not example["target"].any()
+        assert not facts["enrolled_speaks"]
+        assert facts["speech"] in PITCHES
+        assert (
+            {Path(f).parent.name for f in facts["speech_files"]} == {facts["speech"]} != {facts["enrolled"]}
+        )
+
+
 def test_an_array_hears_delays_between_microphones(corpus: Path) -> None:
     mixing = plain(snr_db=(60, 60))
     array = {"radius": 0.2, "geometry": "line", "rt60_seconds": [0.15, 0.16]}

@@ -69,6 +69,10 @@ def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path
     assert np.load(tmp_path / "features" / "noisy" / "00000.npy").shape == (40, 187)
     write_set(dataset(corpus, "enrolment"), tmp_path / "enrolment", range(1))
     assert soundfile.info(str(tmp_path / "enrolment" / "enrolment" / "00000.wav")).frames == 5 * RATE
+    [row] = csv.DictReader((tmp_path / "enrolment" / "index.csv").open())
+    assert (row["enrolment"], row["enrolled_speaks"]) == ("enrolment/00000.wav", "True")
+    for name in row["enrolment_files"].split("|"):
+        assert (tmp_path / "enrolment" / name).resolve().parent.name == row["enrolled"]
     narrow = dataset(corpus, "narrow-band", narrow_band={"bandwidth_hz": [2000, 6000]})
     [row] = write_set(narrow, tmp_path / "narrow", range(1))
     assert 0 < row["bandwidth_hz"] <= 6000 < row["target_bandwidth_hz"]

@@ -50,17 +50,20 @@ SECONDS = {"super-resolve": 0.512, "vocode": 0.15}
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundled recordings with a voice of its own for each, as separation and enrolment need them."""
-    path = tmp_path_factory.mktemp("recordings") / "manifest.csv"
+    """The bundled recordings with a voice of its own for each, as separation needs them; enrolment.csv beside
+    has two voices with several recordings each."""
+    folder = tmp_path_factory.mktemp("recordings")
     with (AUDIO / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["kind"] in ("speech", "noise")]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            columns = {"path": str(AUDIO / row["path"]), "speaker_or_class": row["path"], "split": "train"}
-            writer.writerow(row | columns)
-    return path
+    for name, voices in (("manifest.csv", len(rows)), ("enrolment.csv", 2)):
+        with (folder / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            for number, row in enumerate(rows):
+                voice = rows[number % voices]["path"]
+                columns = {"path": str(AUDIO / row["path"]), "speaker_or_class": voice, "split": "train"}
+                writer.writerow(row | columns)
+    return folder / "manifest.csv"
 
 
 def shrunk(name: str, recordings: Path, decoded: Path) -> Recipe:
@@ -70,9 +73,10 @@ def shrunk(name: str, recordings: Path, decoded: Path) -> Recipe:
     values["audio"]["segment_seconds"] = SECONDS.get(values["task"], 1.0)
     kept = {key: values["data"][key] for key in ("example", "mixture", "narrow_band", "enrolment", "array")}
     values["init"] = {}
+    voices = recordings.with_name("enrolment.csv") if kept["example"] == "enrolment" else recordings
     values["data"] = kept | {
         "cache": str(decoded),
-        "speech": [str(recordings)],
+        "speech": [str(voices)],
         "noise": [str(recordings)],
         "speech_minimum_rate": 16000,
         "workers": 0,

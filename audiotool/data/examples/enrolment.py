@@ -13,10 +13,15 @@ from audiotool.errors import RecipeError
 
 
 class Enrolment(Example):
-    """ "input" (1, T), "target" (1, T) the enrolled speaker, "enrolment" (1, T') other words of that speaker.
+    """ "input" (1, T), "target" (1, T) the enrolled speaker, "enrolment" (1, T') other recordings of that
+    speaker.
 
     With the probability `mixing.noise_only_probability` the enrolled speaker is silent. The target is then
-    zero, although others may speak.
+    zero, although others may speak. Facts name those who speak (`speech`, `speech_files`) and the enrolled
+    speaker (`enrolled`, `enrolment_files`); `enrolled_speaks` says whether that is one of them.
+
+    A speaker with one recording alone is never enrolled, because the target and the enrolment would be the
+    same words.
     """
 
     name = "enrolment"
@@ -27,18 +32,28 @@ class Enrolment(Example):
         speech = self.material.speech
         if speech is None or len(speech.groups) < 2:
             raise RecipeError("data.speech: personalised examples need two speakers or more in each split")
+        self.speech = speech
+        self.never = [group for group in speech.groups if len(speech.files(group)) < 2]
+        if len(self.never) == len(speech.groups):
+            raise RecipeError(
+                "data.speech: personalised examples need a speaker with two recordings or more in each split:"
+                " one is heard, the other enrolled; cut long recordings in two"
+            )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
         mixer, config, frames = self.mixer, self.data.enrolment, self.frames(rng)
         # Both have the same speed, because speed changes the voice.
         speed = mixer.draw_speech_speed(rng)
-        track = mixer.speech(rng, frames, speed=speed)
+        speaker = self.speech.draw_group(rng, avoid=self.never)
+        # One recording is kept for the enrolment, which may have any that the target has not.
+        kept = str(self.speech.entries[self.speech.draw(rng, speaker)].path)
+        track = mixer.speech(rng, frames, group=speaker, speed=speed, avoid_files=[kept])
         length = round(config.seconds * self.audio.sample_rate)
-        sample = mixer.speech(rng, length, group=track.group, speed=speed).samples
-        (sample,), _ = mixer.set_level(rng, sample)
+        enrolled = mixer.speech(rng, length, group=speaker, speed=speed, avoid_files=track.files)
+        (sample,), _ = mixer.set_level(rng, enrolled.samples)
         reverberant, target, room = mixer.in_room(rng, track.samples)
         absent = chance(rng, mixer.mixing.noise_only_probability)
-        facts: Facts = {"speech": track.group, "speech_files": track.files, "room": room}
+        speaking = [] if absent else [track]
         level = active_rms(reverberant, self.audio.sample_rate)
         if absent:
             target = np.zeros_like(target)
@@ -46,14 +61,22 @@ class Enrolment(Example):
         else:
             voices = reverberant
         if absent or chance(rng, config.competitor_probability):
-            competitor = mixer.speech(rng, frames, avoid=[track.group])
+            competitor = mixer.speech(rng, frames, avoid=[speaker])
             competing = mixer.in_room(rng, competitor.samples)[0]
             competing_level = active_rms(competing, self.audio.sample_rate)
             if competing_level > 0:
                 ratio = (level or 1.0) / competing_level * amplitude(-rng.uniform(*config.competitor_db))
                 voices = voices + competing * np.float32(ratio)
-            facts["speech"] += f"+{competitor.group}"
-        noise, of_noise = mixer.add_noise(rng, voices, avoid=[track.group])
+                speaking.append(competitor)
+        facts: Facts = {
+            "speech": "+".join(voice.group for voice in speaking),
+            "speech_files": [file for voice in speaking for file in voice.files],
+            "room": room,
+            "enrolled": speaker,
+            "enrolled_speaks": not absent,
+            "enrolment_files": enrolled.files,
+        }
+        noise, of_noise = mixer.add_noise(rng, voices, avoid=[speaker])
         (noisy, target), of_level = mixer.set_level(rng, voices + noise, target)
         tensors = {
             "input": mixer.degraded(rng, noisy)[None],
