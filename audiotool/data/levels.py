@@ -36,6 +36,17 @@ def active_rms(waveform: Samples, sample_rate: int) -> float:
     return float(np.sqrt(np.mean(audible[audible > loud * 10 ** (-ACTIVE_DB / 10)])))
 
 
+def snr_db(speech: Samples, noise: Samples, sample_rate: int) -> float | None:
+    """Return the active level of speech over that of noise in dB, to two places; None if one is silent.
+
+    Args:
+        speech, noise: (T,) float32.
+        sample_rate: Hz.
+    """
+    levels = active_rms(speech, sample_rate), active_rms(noise, sample_rate)
+    return round(decibels(levels[0] / levels[1]), 2) if min(levels) > 0 else None
+
+
 def decibels(ratio: float) -> float:
     """Convert an amplitude ratio to dB, -inf for 0."""
     return 20 * float(np.log10(ratio)) if ratio > 0 else float("-inf")

@@ -39,6 +39,9 @@ def write_set(
     each other array of an example is written to a folder of its name, a single number to a column. 16-bit;
     peaks are below full scale.
 
+    `snr_db` is the active level of the speech, with its reverberation, over that of the noise, before
+    clipping, codecs and gaps; it is empty where one of them is silent.
+
     Args:
         dataset: the examples.
         folder: created if needed; files of the same names are replaced.

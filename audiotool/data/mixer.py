@@ -20,6 +20,7 @@ from audiotool.errors import RecipeError
 
 PEAK = 0.99  # of full scale, never exceeded by what is not meant to clip
 EDGE_SECONDS = 0.005  # fades where a recording is cut or repeated
+NOISE_ATTEMPTS = 10  # parts of noises drawn for one noise, until one is not silent
 
 Facts = dict[str, Any]
 
@@ -151,13 +152,18 @@ class Mixer:
     def noise(self, rng: np.random.Generator, frames: int, avoid: Sequence[str] = ()) -> Track:
         """Draw noise (frames,) of active level 1: one or several noises at once, each with its own level.
 
+        Where a part of a noise is silent another is drawn. If all are, the result is zero and names no files.
+
         Args:
             avoid: speakers that are not drawn for babble.
         """
         total, files, kinds = np.zeros(frames, np.float32), [], []
         for i in range(int(rng.integers(self.mixing.noises[0], self.mixing.noises[1] + 1))):
-            track = self._one_noise(rng, frames, avoid)
-            level = active_rms(track.samples, self.sample_rate)
+            for _ in range(NOISE_ATTEMPTS):
+                track = self._one_noise(rng, frames, avoid)
+                level = active_rms(track.samples, self.sample_rate)
+                if level > 0:
+                    break
             # The first is loudest; others lie up to 15 dB under it.
             gain = 1.0 if i == 0 else amplitude(-rng.uniform(0, 15))
             if level > 0:
@@ -251,7 +257,7 @@ class Mixer:
         level = active_rms(speech, self.sample_rate)
         gain = level * amplitude(-snr_db) if level > 0 else 1.0
         return track.samples * np.float32(gain), {
-            "snr_db": round(snr_db, 2) if level > 0 else None,
+            "snr_db": round(snr_db, 2) if level > 0 and track.samples.any() else None,
             "noise": track.group,
             "noise_files": track.files,
         }

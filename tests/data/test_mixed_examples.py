@@ -39,6 +39,46 @@ def test_snr_and_level_are_those_drawn(corpus: Path) -> None:
         assert example["input"].dtype == torch.float32
 
 
+@pytest.mark.parametrize("example", ["noisy", "array"])
+def test_silent_parts_of_noises_are_drawn_again(corpus: Path, example: str) -> None:
+    folder = corpus.parent / "valid"
+    hiss = soundfile.read(folder / "noise0.wav", dtype="float32")[0]
+    hiss[2 * RATE :] = 0
+    for n in range(2):
+        soundfile.write(folder / f"noise{n}.wav", hiss, RATE, subtype="FLOAT")
+    audio = {"channels": 2} if example == "array" else {}
+    mixed = dataset(corpus, example, audio=audio, evaluation=plain(snr_db=(0, 0)))
+    for index in range(20):
+        _, facts = mixed.with_facts(index)
+        assert facts["snr_db"] == pytest.approx(0, abs=0.02)
+        assert facts["noise_files"]
+
+
+@pytest.mark.parametrize("example", ["noisy", "mixture", "enrolment", "array"])
+def test_silent_noises_have_no_snr(corpus: Path, example: str) -> None:
+    for n in range(2):
+        soundfile.write(corpus.parent / "valid" / f"noise{n}.wav", np.zeros(4 * RATE), RATE)
+    audio = {"channels": 2} if example == "array" else {}
+    mixed = dataset(corpus, example, audio=audio, evaluation=plain(), mixture={"noise_probability": 1})
+    for index in range(3):
+        made, facts = mixed.with_facts(index)
+        assert facts["snr_db"] is None
+        assert (facts["noise"], facts["noise_files"]) == ("", [])
+        assert made["input"].any()
+
+
+def test_the_snr_is_that_of_the_recording_with_its_lead_in(corpus: Path) -> None:
+    changes = {"lead_in_probability": 1, "level_jump_probability": 1, "reverberation_probability": 0}
+    mixed = dataset(corpus, evaluation=plain(snr_db=(0, 10), **changes))
+    for index in range(20):
+        example, facts = mixed.with_facts(index)
+        if not example["target"].any():
+            assert facts["snr_db"] is None
+            continue
+        noise = example["input"] - example["target"]
+        assert db(example["target"]) - db(noise) == pytest.approx(facts["snr_db"], abs=0.02)
+
+
 def test_active_level_ignores_pauses() -> None:
     speech = np.concatenate([tone(200, 1.0), np.zeros(RATE, np.float32)])
     assert active_rms(speech, RATE) == pytest.approx(active_rms(tone(200, 1.0), RATE), rel=1e-6)

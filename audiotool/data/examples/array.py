@@ -42,8 +42,8 @@ class Array(Example):
         speech = np.stack(reverberant)
         snr_db = rng.uniform(*mixer.mixing.snr_db)
         noise, kinds, files = self._noise(rng, room, array, frames, track.group)
-        level = active_rms(speech[0], rate)
-        gain = (level or 1.0) * amplitude(-snr_db) / (active_rms(noise[0], rate) or 1.0)
+        level, of_noise = active_rms(speech[0], rate), active_rms(noise[0], rate)
+        gain = (level or 1.0) * amplitude(-snr_db) / (of_noise or 1.0)
         noisy = speech + noise * np.float32(gain)
         noisy += rng.standard_normal(noisy.shape, dtype=np.float32) * np.float32((level or 1.0) * 1e-3)
         (*rows, target), of_level = mixer.set_level(rng, *noisy, target)
@@ -51,7 +51,7 @@ class Array(Example):
             "speech": track.group,
             "speech_files": track.files,
             "room": f"rt60 {room.rt60_seconds:.2f} s",
-            "snr_db": round(snr_db, 2),
+            "snr_db": round(snr_db, 2) if level > 0 and of_noise > 0 else None,
             "noise": kinds,
             "noise_files": files,
         }

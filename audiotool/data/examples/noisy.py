@@ -8,6 +8,7 @@ import numpy as np
 
 from audiotool.data.augment import chance
 from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.levels import snr_db
 from audiotool.data.mixer import Facts
 from audiotool.errors import RecipeError
 
@@ -62,7 +63,9 @@ class Noisy(Example):
             noise, of_noise = mixer.add_noise(rng, speech, avoid=[facts["speech"]])
             facts = facts | of_noise
         noise, (speech, target) = mixer.lead_in(rng, noise, speech, target)
-        noisy, target = mixer.level_jump(rng, speech + noise, target)
-        noisy, target = mixer.limit_band(rng, noisy, target, bandwidth_hz=bandwidth_hz)
+        parts = mixer.level_jump(rng, speech + noise, target, speech, noise)
+        noisy, target, speech, noise = mixer.limit_band(rng, *parts, bandwidth_hz=bandwidth_hz)
         (noisy, target), level = mixer.set_level(rng, noisy, target)
+        # Measured, because a lead-in, a jump and a band limit change the SNR that was drawn.
+        facts["snr_db"] = snr_db(speech, noise, self.audio.sample_rate)
         return {"input": mixer.degraded(rng, noisy)[None], "target": target[None]}, facts | level
