@@ -36,8 +36,8 @@ def write_set(
     `data.pairs` of a recipe takes as a manifest.
 
     Inputs that are no waveform (mel frames) are `.npy` files. Several stems are `clean/00000.NAME.wav` each;
-    each other array of an example is written to a folder of its name, a single number to a column. 16-bit;
-    peaks are below full scale.
+    each other array of an example is written to a folder of its name, a single number to a column. 16-bit,
+    but floating point where a codec, a filter or a recording of a pair exceeds full scale.
 
     `snr_db` is the active level of the speech, with its reverberation, over that of the noise, before
     clipping, codecs and gaps; it is empty where one of them is silent.
@@ -135,7 +135,8 @@ def _write_array(
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make {path.parent}: {cause(error)}") from error
-        write(path, waveform, rate)
+        exceeds = np.abs(waveform).max(initial=0.0) > 1.0
+        write(path, waveform, rate, "FLOAT" if exceeds else "PCM_16")
     return "|".join(names)
 
 

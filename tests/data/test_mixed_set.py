@@ -81,6 +81,23 @@ def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path
     assert soundfile.info(str(tmp_path / "array" / "noisy" / "00000.wav")).channels == 3
 
 
+def test_what_exceeds_full_scale_is_kept(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixing = plain(level_dbfs=(-3, -3))
+    mixed = dataset(corpus, split="train", mixing=mixing, augmentation={"codec_probability": 1})
+    rows = write_set(mixed, tmp_path, range(12))
+    subtypes = []
+    for row in rows:
+        made, expected = soundfile.read(tmp_path / row["noisy"])[0], mixed[row["index"]]["input"][0].numpy()
+        assert np.abs(made - expected).max() <= 1 / 32768
+        subtypes.append(soundfile.info(str(tmp_path / row["noisy"])).subtype)
+        assert (subtypes[-1] == "FLOAT") == (np.abs(expected).max() > 1)
+        assert soundfile.info(str(tmp_path / row["clean"])).subtype == "PCM_16"
+    assert set(subtypes) == {"FLOAT", "PCM_16"}
+    assert "limited" not in caplog.text
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_folder_that_cannot_be_written(corpus: Path, tmp_path: Path, workers: int) -> None:
     (tmp_path / "file").write_text("")
