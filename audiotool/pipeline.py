@@ -22,7 +22,7 @@ import numbers
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -193,23 +193,25 @@ class Pipeline:
         first = next(rest, None)
         if first is None:
             return
-        channels = self._waveform(first).block.shape[0]
-        rest, held = itertools.chain((first,), rest), []
+        array = self._waveform(first)
+        channels = array.block.shape[0]
+        # The warm-up's blocks are kept as copies: the caller may reuse a block's memory for the next one.
+        arrays = itertools.chain((array,), map(UserArray[ArrayT], rest))
+        held: list[UserArray[ArrayT]] = []
 
         def beginning() -> Iterator[Block]:
-            for block in rest:
-                held.append(block)
-                yield UserArray(block).block
+            for array in arrays:
+                held.append(array)
+                yield array.block
 
         chosen = self.at(sample_rate)
         measured = chosen._measure(beginning(), sample_rate, channels, whole=False)
         session = chosen._session(sample_rate, channels, self.settings, **measured)
-        live = LiveStream(session, chosen.checkpoint_sha256)
-        for block in itertools.chain(held, rest):
-            output = live.feed(block)
+        for array in itertools.chain(held, arrays):
+            output = array.restore(session.feed(array.block).stems)
             if output.shape[-1]:
                 yield output
-        tail = cast("ArrayT", live.flush())
+        tail = array.restore(session.flush().stems)
         if tail.shape[-1]:
             yield tail
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,21 @@ def test_a_stream_shorter_than_the_warm_up_has_one_too(model: BandSplitGRU) -> N
     waveform = speech_like(1.0, 16000, 2)
     streamed = np.concatenate(list(pipeline.stream(np.array_split(waveform, 9, axis=1), 16000)), axis=1)
     np.testing.assert_allclose(streamed, pipeline(waveform, 16000), atol=1e-5)
+
+
+def test_a_stream_may_reuse_the_memory_of_its_blocks(model: BandSplitGRU) -> None:
+    """As `soundfile.blocks(out=...)` does, also while the warm-up is fed."""
+    pipeline = Pipeline(TorchEngine(model), "denoise")
+    parts = np.split(speech_like(1.0, 16000, 2), 10, axis=1)
+    buffer = np.empty_like(parts[0])
+
+    def blocks() -> Iterator[np.ndarray]:
+        for part in parts:
+            buffer[:] = part
+            yield buffer
+
+    expected = np.concatenate(list(pipeline.stream(parts, 16000)), axis=1)
+    np.testing.assert_array_equal(np.concatenate(list(pipeline.stream(blocks(), 16000)), axis=1), expected)
 
 
 def test_blocks_that_change_channels_are_refused_in_the_warm_up(model: BandSplitGRU) -> None:
