@@ -66,21 +66,26 @@ class Settings:
     widens: bool = False
 
     def __post_init__(self) -> None:
+        # As Python's own types: numpy's integers wrap around (-np.uint8(12) is 244), and JSON takes none.
         for name in ("chunk_seconds", "mix", "max_attenuation_db", "output_rate", "bandwidth_hz"):
             value = getattr(self, name)
+            if value is None and name != "mix":
+                continue
             is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if value is not None and not (is_number and math.isfinite(value)):
+            if not is_number or not math.isfinite(value):
                 raise StreamError(f"{name} is a number, got {value!r}")
+            object.__setattr__(self, name, float(value))
         for name in ("upper_band", "follow_removal", "warm_up", "widens"):
             value = getattr(self, name)
             if not isinstance(value, bool | np.bool_):
                 raise StreamError(f"{name} is True or False, got {value!r}")
+            object.__setattr__(self, name, bool(value))
         if not 0.0 <= self.mix <= 1.0:
             raise StreamError(f"mix is from 0 (input) to 1 (output), got {self.mix}")
         if (rate := self.output_rate) is not None:
             if rate < 1 or rate != int(rate):
-                raise StreamError(f"output_rate is in Hz, a whole number above 0, got {rate!r}")
-            object.__setattr__(self, "output_rate", int(rate))  # 8000.0 is one, too
+                raise StreamError(f"output_rate is in Hz, a whole number above 0, got {rate:g}")
+            object.__setattr__(self, "output_rate", int(rate))
         if self.bandwidth_hz is not None and not self.bandwidth_hz > 0:
             raise StreamError(f"a bandwidth is in Hz and above 0, got {self.bandwidth_hz}")
         if self.max_attenuation_db is not None and not self.max_attenuation_db >= 0.0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -232,6 +233,7 @@ def test_level_meter_equals_the_whole() -> None:
         ({"chunk_seconds": 0.0}, "chunk"),
         ({"chunk_seconds": "1"}, "chunk_seconds is a number, got '1'"),
         ({"mix": float("nan")}, "mix is a number, got nan"),
+        ({"mix": None}, "mix is a number, got None"),
         ({"output_rate": "48000"}, "output_rate is a number"),
         ({"output_rate": True}, "output_rate is a number, got True"),
         ({"output_rate": 0}, "output_rate is in Hz, a whole number above 0, got 0"),
@@ -250,6 +252,19 @@ def test_a_whole_output_rate_of_any_type_is_taken() -> None:
     for rate in (8000, 8000.0, np.int64(8000), np.float32(8000)):
         stems, _ = run(Session(model(), 16000, 1, Settings(output_rate=rate)), speech_like(0.2, 16000))  # type: ignore[arg-type]
         assert stems.shape[-1] == 1600
+
+
+@pytest.mark.parametrize("kind", [int, np.uint8, np.int64, np.float32])
+def test_settings_are_numbers_of_python_whatever_is_given(kind: Any) -> None:
+    given = Settings(1, kind(1), kind(12), kind(8), kind(200), warm_up=np.bool_(False))  # type: ignore[arg-type]
+    same = Settings(1.0, 1.0, 12.0, 8, 200.0, warm_up=False)
+    assert json.dumps(dataclasses.asdict(given)) == json.dumps(dataclasses.asdict(same))
+    x = speech_like(0.2, 16000)
+    floor, expected = (
+        run(Session(model(gain=0.0), 16000, 1, Settings(max_attenuation_db=depth)), x)[0]
+        for depth in (kind(12), 12.0)
+    )
+    np.testing.assert_array_equal(floor, expected)
 
 
 def test_vocoders_are_refused() -> None:
