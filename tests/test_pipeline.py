@@ -338,6 +338,23 @@ def test_loading_leaves_random_numbers_alone(tiny_checkpoint: Path) -> None:
     torch.testing.assert_close(torch.rand(2), expected)
 
 
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_of_torch_does_not_count(
+    pipeline: audiotool.Pipeline, tiny_checkpoint: Path, default: torch.dtype
+) -> None:
+    x = speech_like(0.2, 16000)
+    expected = pipeline(x, 16000)
+    torch.set_default_dtype(default)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            pipelines = list(pool.map(lambda _: audiotool.load(tiny_checkpoint, device="cpu"), range(4)))
+        assert torch.get_default_dtype() == default
+        for loaded in pipelines:
+            np.testing.assert_array_equal(loaded(x, 16000), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_live_streams_of_several_threads_leave_warnings_alone(tiny_checkpoint: Path) -> None:
     before = list(warnings.filters)
     pipelines = [audiotool.load(tiny_checkpoint, device="cpu") for _ in range(6)]

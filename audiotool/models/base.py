@@ -17,8 +17,10 @@ either side of a sample; the overlap-add streamer does the rest.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -34,9 +36,23 @@ State = Any
 MAX_PARAMETERS = 1_000_000_000
 """Greatest number of weights of a network: four times that of the largest published one here, 4 GB."""
 
+_BUILDING = threading.RLock()
+"""Lock of torch's default dtype, which is changed and restored while a model is built."""
 
 BEYOND = 1e30
 """`drain_value` of a model whose graph has to know where a stream ends: no sample or feature is as great."""
+
+
+@contextlib.contextmanager
+def _making_float32() -> Iterator[None]:
+    """Let torch make float32 where no dtype is named, whatever the caller's default is."""
+    with _BUILDING:
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(default)
 
 
 def without_end(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -148,7 +164,9 @@ class Model(nn.Module):
 
         Args and Raises: as `outline`.
         """
-        return cls(cls.outline(values, shapes, source).config)
+        config = cls.outline(values, shapes, source).config
+        with _making_float32():
+            return cls(config)
 
     @classmethod
     def outline(
@@ -169,7 +187,7 @@ class Model(nn.Module):
         """
         config: Any = build_config(cls.config_class, values or {}, f"{cls.name}: ")
         try:
-            with torch.device("meta"):
+            with _making_float32(), torch.device("meta"):
                 outline = cls(config)
         except AudiotoolError:
             raise
