@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import shlex
@@ -33,6 +34,8 @@ from audiotool.stdio import standard_input
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw, RawFile
+
+log = logging.getLogger(__name__)
 
 TENSOR_ENDINGS = (".pt", ".pth")
 """Name endings of PyTorch's files: checkpoints, or mel spectrograms of other projects."""
@@ -437,11 +440,15 @@ def excerpt(source: str | Path, start: int, frames: int) -> NDArray[np.float32]:
 def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
     """Read a whole file; return (channels, time) float32, and the sample rate in Hz.
 
+    What `AudioReader.warnings` say, of a truncated file for example, is logged.
+
     Raises:
         InputError: as AudioReader and its blocks.
     """
     with AudioReader(source) as reader:
         blocks = list(reader.blocks(BLOCK_FRAMES))
+    for warning in reader.warnings:
+        log.warning("%s", warning)
     return np.ascontiguousarray(np.concatenate(blocks).T), reader.info.sample_rate
 
 

@@ -168,6 +168,19 @@ def test_truncated_files_are_read_as_far_as_they_go_with_a_warning(tmp_path: Pat
     assert reader.warnings == []
 
 
+def test_a_whole_file_is_read_with_a_word_on_what_is_missing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_speech(tmp_path / "a.wav", 4.0)
+    read(path)
+    assert not caplog.text
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    read(path)
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{path} is truncated: 2.00 s of 4.00 s are there" in record.message
+
+
 def damaged(path: Path, at: float) -> Path:
     """A file with 50 other bytes at this share of its length."""
     data = bytearray(path.read_bytes())
