@@ -1,10 +1,12 @@
-"""Users' arrays: numpy arrays and torch tensors as float32 samples, and back.
+"""Users' arrays: numpy arrays and torch tensors as float32 samples, and back; sample rates and counts.
 
 Samples are of any floating type with a full scale of 1, or int16 with a full scale of 32768.
 """
 
 from __future__ import annotations
 
+import math
+import numbers
 import sys
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_CHANNELS = 255
 """Greatest number of channels. An array with more has its axes exchanged, as soundfile reads files."""
+
+HIGHEST_RATE = 2**31 - 1
+"""Greatest sample rate in Hz that libsndfile and FFmpeg have a number for."""
 
 INT16_SCALE = np.float32(32768)
 
@@ -118,3 +123,27 @@ def values_of(array: Any) -> NDArray[Any]:
     plain = array.detach()
     values: NDArray[Any] = (plain.float() if plain.is_floating_point() else plain).cpu().numpy()
     return values
+
+
+def whole_number(value: Any, what: str) -> int:
+    """Return a positive whole number of any numeric type as int.
+
+    Raises:
+        InputError: the value is no such number.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not 0 < value < math.inf or value != int(value):
+        raise InputError(f"{what}, a whole number above 0, got {value!r}")
+    return int(value)
+
+
+def in_whole_hertz(sample_rate: Any) -> int:
+    """Return a sample rate in Hz as int.
+
+    Raises:
+        InputError: as `whole_number`, or above `HIGHEST_RATE`.
+    """
+    rate = whole_number(sample_rate, "a sample rate is given in Hz")
+    if rate > HIGHEST_RATE:
+        raise InputError(f"a sample rate is at most {HIGHEST_RATE} Hz, got {rate}")
+    return rate

@@ -18,7 +18,6 @@ import dataclasses
 import functools
 import itertools
 import math
-import numbers
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -27,7 +26,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiotool import checkpoint
-from audiotool.arrays import ArrayT, Block, UserArray, as_kind_of, values_of
+from audiotool.arrays import (
+    ArrayT,
+    Block,
+    UserArray,
+    as_kind_of,
+    in_whole_hertz,
+    values_of,
+    whole_number,
+)
 from audiotool.audio.formats import is_mel_name
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
@@ -161,7 +168,7 @@ class Pipeline:
         Raises:
             InputError: other shapes or types, NaN or infinite samples.
         """
-        sample_rate = _in_whole_hertz(sample_rate)
+        sample_rate = in_whole_hertz(sample_rate)
         array = self._waveform(waveform)
         channels, length = array.block.shape
 
@@ -188,7 +195,7 @@ class Pipeline:
         Raises:
             InputError: as `__call__`.
         """
-        sample_rate = _in_whole_hertz(sample_rate)
+        sample_rate = in_whole_hertz(sample_rate)
         rest = iter(blocks)
         first = next(rest, None)
         if first is None:
@@ -228,12 +235,12 @@ class Pipeline:
         Raises:
             StreamError: the state is of another checkpoint, engine, rate or number of channels, or damaged.
         """
-        sample_rate = _in_whole_hertz(sample_rate)
+        sample_rate = in_whole_hertz(sample_rate)
         chosen = self.at(sample_rate)
         if chosen is not self:
             return chosen.live(sample_rate, channels, state)
         if channels is not None:
-            channels = _whole_number(channels, "a stream has channels")
+            channels = whole_number(channels, "a stream has channels")
         if state is None:
             return LiveStream(
                 self._session(sample_rate, channels or 1, self.settings), self.checkpoint_sha256
@@ -261,12 +268,12 @@ class Pipeline:
         from audiotool.streaming.streams import Streams
 
         def session(sample_rate: int, channels: int, settings: Settings) -> tuple[Session, str]:
-            sample_rate = _in_whole_hertz(sample_rate)
-            channels = _whole_number(channels, "a stream has channels")
+            sample_rate = in_whole_hertz(sample_rate)
+            channels = whole_number(channels, "a stream has channels")
             chosen = self.at(sample_rate)
             return chosen._session(sample_rate, channels, settings), chosen.checkpoint_sha256
 
-        capacity = _whole_number(capacity, "a capacity is given in rows")
+        capacity = whole_number(capacity, "a capacity is given in rows")
         return Streams(self.engine, capacity, session, self.settings)
 
     def enrol(self, recording: str | Path) -> None:
@@ -486,19 +493,3 @@ def _begin_of(metadata: checkpoint.Metadata) -> float:
     configuration."""
     begin = metadata.model["config"].get("extend_from_hz")
     return math.inf if begin is None else float(begin)
-
-
-def _whole_number(value: Any, what: str) -> int:
-    """Return a positive whole number of any numeric type as int.
-
-    Raises:
-        InputError: the value is no such number.
-    """
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value <= 0 or value != int(value):
-        raise InputError(f"{what}, a whole number above 0, got {value!r}")
-    return int(value)
-
-
-def _in_whole_hertz(sample_rate: Any) -> int:
-    return _whole_number(sample_rate, "a sample rate is given in Hz")

@@ -26,7 +26,7 @@ SIGNATURES = {
     " follow_removal: 'bool' = True, warm_up: 'bool' = True) -> 'Pipeline'",
     "load_model": "(path: 'str | Path', device: 'str' = 'cpu') -> 'Model'",
     "read": "(source: 'str | Path') -> 'tuple[NDArray[np.float32], int]'",
-    "write": "(path: 'str | Path', waveform: 'FloatBlock', sample_rate: 'int', subtype: 'str' = 'PCM_16',"
+    "write": "(path: 'str | Path', waveform: 'Array', sample_rate: 'int', subtype: 'str | None' = None,"
     " format: 'str | None' = None) -> 'None'",
     "Pipeline.__call__": "(self, waveform: 'ArrayT', sample_rate: 'int') -> 'ArrayT'",
     "Pipeline.stream": "(self, blocks: 'Iterable[ArrayT]', sample_rate: 'int') -> 'Iterator[ArrayT]'",

@@ -6,13 +6,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from audiotool.arrays import Array, UserArray, in_whole_hertz
 from audiotool.audio import PIPE
 from audiotool.audio.formats import muxer_for
-from audiotool.audio.levels import FloatBlock
 from audiotool.audio.writer import FileWriter, OutputFormat, Writer
-from audiotool.errors import InputError
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw
@@ -42,28 +39,33 @@ def open_writer(path: str | Path, wanted: OutputFormat, raw: Raw | None = None) 
 
 def write(
     path: str | Path,
-    waveform: FloatBlock,
+    waveform: Array,
     sample_rate: int,
-    subtype: str = "PCM_16",
+    subtype: str | None = None,
     format: str | None = None,
 ) -> None:
-    """Write a whole waveform (time,) or (channels, time), floating point, full scale 1, completely or not at
-    all.
+    """Write a whole waveform completely or not at all.
 
     Samples beyond full scale are limited where the subtype cannot hold them, and a warning is logged.
 
+    Args:
+        waveform: (time,) or (channels, time), as pipelines take it: floating point with a full scale of 1, or
+            int16, numpy or torch.
+        sample_rate: Hz.
+        subtype: "PCM_24", "FLOAT" and others that the format holds, in any case; None is 16 bits, or the
+            format's own.
+        format: "flac" and others; None follows the ending of the name.
     Raises:
-        InputError: as `open_writer`, or the waveform has other axes or is not floating point.
+        InputError: as `open_writer`, or other axes or types, NaN or infinite samples.
     """
-    values = np.asarray(waveform)
-    if values.ndim not in (1, 2):
-        raise InputError(f"a waveform is (time,) or (channels, time), got {values.ndim} axes")
-    if not np.issubdtype(values.dtype, np.floating):
-        raise InputError(
-            f"a waveform is floating point, got {values.dtype}: divide integers by their full scale"
-        )
-    block = np.atleast_2d(values).astype(np.float32, copy=False)
-    wanted = OutputFormat(sample_rate, block.shape[0], subtype, format, frames=block.shape[1])
+    block = UserArray(waveform).block
+    wanted = OutputFormat(
+        in_whole_hertz(sample_rate),
+        block.shape[0],
+        asked_format=format,
+        asked_subtype=subtype,
+        frames=block.shape[1],
+    )
     with open_writer(path, wanted) as writer:
         writer.write(block.T)
     if writer.limited:
