@@ -119,7 +119,8 @@ class ConstantSchedule(Section):
 
 
 class CosineSchedule(Section):
-    """Linear warm-up from zero, then half a cosine down to `final` times the rate at the last step."""
+    """Linear warm-up from zero, then half a cosine, which would be at `final` times the rate one step after
+    the last."""
 
     name: Literal["cosine"]
     warmup_steps: Whole = 0
@@ -127,7 +128,8 @@ class CosineSchedule(Section):
 
 
 class TrapezoidSchedule(Section):
-    """Linear warm-up, the full rate, and a linear fall to `final` times the rate over the last steps.
+    """Linear warm-up, the full rate, and a linear fall over the last steps, which would be at `final` times
+    the rate one step after the last.
 
     A run can be made longer until the fall begins (`train.steps` may change on `--resume`). In a run too
     short for both, the lower of rise and fall counts.

@@ -33,6 +33,8 @@ def test_cosine() -> None:
     assert factors[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
     assert factors[10] == 1.0
     assert factors[60] == pytest.approx(0.55)
+    # `final` comes one step after the last.
+    assert factors[109] > 0.1002
     assert factors[110:] == pytest.approx([0.1] * 10)
     assert factors[9:] == sorted(factors[9:], reverse=True)
 
@@ -43,6 +45,7 @@ def test_trapezoid_is_longer_for_a_longer_run() -> None:
     assert factors[:10] == pytest.approx([(n + 1) / 10 for n in range(10)])
     assert factors[10:61] == [1.0] * 51
     assert factors[80] == pytest.approx(0.55)
+    assert factors[99] == pytest.approx(0.1 + 0.9 / 40)
     assert factors[100:] == pytest.approx([0.1] * 10)
     assert rate_factor(section, 80, 200) == 1.0
 
