@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiotool.configuration import Rate
 from audiotool.losses.base import Loss, make_loss
 
 
@@ -18,20 +19,25 @@ class PermutationInvariantLoss(Loss):
         loss: name of the other loss.
         options: its options.
         stems: how many.
+        sample_rate: Hz, for the other loss if it has this argument; None leaves it its own default.
     Reference: Yu et al., Permutation invariant training of deep models, ICASSP 2017, arXiv:1607.00325.
     """
 
     name = "permutation-invariant"
 
     def __init__(
-        self, loss: str = "si-sdr", options: Mapping[str, Any] | None = None, stems: int = 2
+        self,
+        loss: str = "si-sdr",
+        options: Mapping[str, Any] | None = None,
+        stems: int = 2,
+        sample_rate: Rate | None = None,
     ) -> None:
         super().__init__()
         if loss == self.name:
             raise ValueError("a permutation-invariant loss cannot hold another")
         if stems < 2:
             raise ValueError(f"stems must be at least 2, found {stems}")
-        self.loss = make_loss(loss, options or {})
+        self.loss = make_loss(loss, options or {}, sample_rate)
         self.stems = stems
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:

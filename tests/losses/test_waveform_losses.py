@@ -11,6 +11,7 @@ from torchmetrics.functional.audio import (
     signal_noise_ratio,
 )
 
+from audiotool.losses.base import make_loss
 from audiotool.losses.permutation_invariant import PermutationInvariantLoss
 from audiotool.losses.spectrum import CompressedSpectrumLoss
 from audiotool.losses.waveform import L1WaveformLoss, SISDRLoss, SNRLoss
@@ -101,6 +102,19 @@ def test_permutation_invariance_of_any_loss() -> None:
     target = torch.randn(2, 2, 2000, generator=torch.Generator().manual_seed(2))
     wrapped = PermutationInvariantLoss("compressed-spectrum", {"n_fft": 256})
     assert wrapped({"estimate": target.flip(1)}, {"target": target}) < 1e-10
+
+
+@pytest.mark.parametrize("name", ["intelligibility", "perceptual-disturbance", "multi-scale-mel"])
+def test_the_loss_inside_works_at_the_recipe_s_sample_rate(name: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    target = 0.1 * torch.randn(1, 2, 24000, generator=generator)
+    estimate = target + 0.02 * torch.randn(1, 2, 24000, generator=generator)
+    wrapped = make_loss("permutation-invariant", {"loss": name}, 48000)
+    alone = make_loss(name, {}, 48000)
+    stems = zip(estimate.split(1, 1), target.split(1, 1), strict=True)
+    expected = sum(alone({"estimate": e}, {"target": t}) for e, t in stems) / 2
+    value = wrapped({"estimate": estimate.flip(1)}, {"target": target})
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_permutation_invariance_refuses() -> None:
