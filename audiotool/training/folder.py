@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import csv
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import torch
 import yaml
 
 from audiotool.atomic import cause, held, refusal, replacing, write_text
+from audiotool.data.config import Section
 from audiotool.errors import CheckpointError, InputError, RecipeError
 from audiotool.recipe.former_keys import renamed
 from audiotool.recipe.schema import Recipe
@@ -222,13 +223,10 @@ def check_same_recipe(old: dict[str, Any], new: Recipe, run: Path) -> None:
     Raises:
         RecipeError: it differs; the message has each differing key with both values.
     """
-    before, now = _flatten(renamed(old, str(run))), _flatten(new.plain())
-    # A key on one side only is a default that another version of the schema has or lacks.
-    differing = [k for k in before if k in now and before[k] != now[k] and not _changeable(k)]
+    differing = list(_differences(renamed(old, str(run)), new))
     if differing:
-        listed = "; ".join(f"{k}: {before[k]!r} became {now[k]!r}" for k in differing)
         raise RecipeError(
-            f"the run was started with another recipe: {listed}: undo that, start a new run, or"
+            f"the run was started with another recipe: {'; '.join(differing)}: undo that, start a new run, or"
             f" go on as it is with `audiotool train --resume {run}`"
         )
 
@@ -237,13 +235,19 @@ def _changeable(key: str) -> bool:
     return any(key == c or key.startswith(f"{c}.") for c in CHANGEABLE)
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested sections to key paths; lists, and the free mappings of options and configs, stay
-    whole."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and key not in ("config", "options"):
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
+def _differences(old: Mapping[str, Any], new: Section, place: str = "") -> Iterator[str]:
+    """Yield each differing key path with both values.
+
+    Only sections are compared key by key. Lists, free mappings (`config`, `splits`), and a section where the
+    other side has none, are values.
+    """
+    values = new.model_dump(mode="json")
+    for key, before in old.items():
+        # A key on one side only is a default that another version of the schema has or lacks.
+        if key not in values or _changeable(place + key):
+            continue
+        section = getattr(new, key)
+        if isinstance(section, Section) and isinstance(before, dict):
+            yield from _differences(before, section, f"{place}{key}.")
+        elif before != values[key]:
+            yield f"{place}{key}: {before!r} became {values[key]!r}"

@@ -19,7 +19,7 @@ from audiotool import checkpoint, recipe
 from audiotool.errors import CheckpointError, InputError, RecipeError
 from audiotool.importers.base import import_checkpoint
 from audiotool.training import folder as folder_module
-from audiotool.training.folder import RunFolder
+from audiotool.training.folder import RunFolder, check_same_recipe
 from audiotool.training.run import Run
 from audiotool.training.trainer import Trainer
 from audiotool.training.watch import Watch
@@ -242,3 +242,31 @@ def test_a_state_is_not_taken_for_an_official_checkpoint(tiny_recipe: dict[str, 
     torch.save({"weight": torch.zeros(3)}, plain)
     with pytest.raises(CheckpointError, match="models import"):
         checkpoint.load(plain)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "place"),
+    [
+        ("hifigan-v1", "adversarial=null", "adversarial"),
+        ("denoise", "adversarial={discriminators: [{name: parallel-wavegan}]}", "adversarial"),
+        ("hifigan-v1", "audio.mel={preset: hifigan-22k, f_max: 7000}", r"audio\.mel"),
+        ("nsf", "audio.mel={sample_rate: 16000, n_fft: 512, hop_length: 80, n_mels: 80}", r"audio\.mel"),
+        ("denoise", "data.splits={train: [train, valid]}", r"data\.splits"),
+    ],
+)
+def test_a_section_or_mapping_that_came_or_went_is_another_recipe(
+    tmp_path: Path, name: str, setting: str, place: str
+) -> None:
+    one, other = recipe.load(name), recipe.load(name, [setting])
+    check_same_recipe(one.plain(), one, tmp_path)
+    for old, new in ((one, other), (other, one)):
+        with pytest.raises(RecipeError, match=rf"another recipe: {place}: .* became "):
+            check_same_recipe(old.plain(), new, tmp_path)
+
+
+def test_a_key_that_another_version_lacks_is_no_difference(tmp_path: Path) -> None:
+    new = recipe.load("denoise")
+    old = new.plain()
+    del old["train"]["max_skipped"], old["train"]["precision"]
+    old["optimiser"]["gone"] = True
+    check_same_recipe(old, new, tmp_path)
