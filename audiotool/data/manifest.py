@@ -3,8 +3,9 @@
 Columns: path (relative to the manifest's folder, or absolute), kind (speech, noise, music, rir, pair),
 speaker_or_class, sample_rate (Hz), seconds, split, source, licence; a pair has `target` too, the paths of its
 clean files joined by "|"; speech may have `bandwidth_hz`, its highest frequency
-(scripts/measure_bandwidth.py). Only `path` is required; other columns are ignored. The index.csv of `data
-mix` is a manifest of pairs, whose columns `noisy` and `clean` stand for `path` and `target`.
+(scripts/measure_bandwidth.py). Only `path` is required; other columns are ignored. Each row has a cell for
+each column, perhaps an empty one. The index.csv of `data mix` is a manifest of pairs, whose columns `noisy`,
+`clean` and `speech` stand for `path`, `target` and `speaker_or_class`.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
         path: CSV file or folder.
         kind: kind of rows without one, and of the files of a folder.
     Raises:
-        InputError: missing, not a CSV with a `path` column, or a row with a bad number; the message names the
-            line.
+        InputError: missing, not a CSV with a `path` column, or a row with a bad number or with more or fewer
+            cells than columns; the message names the line.
     """
     path = Path(path)
     if path.is_dir():
@@ -71,25 +72,44 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
         raise InputError(
             f"{path}: cannot read the manifest ({reason}): make one with `audiotool data scan`"
         ) from error
-    reader = csv.DictReader(io.StringIO(text))
+    lines, line = csv.reader(io.StringIO(text), strict=True), 1
     try:
-        if not {"path", "noisy"} & set(reader.fieldnames or ()):
-            columns = ", ".join(reader.fieldnames or ["nothing"])[:MAX_SHOWN]
+        columns = next(lines, [])
+        if not {"path", "noisy"} & set(columns):
+            there = ", ".join(columns or ["nothing"])[:MAX_SHOWN]
             raise InputError(
                 f"{path}: not a manifest: the first line must name the columns, `path` among them"
-                f" (found: {columns}); `audiotool data scan` writes one"
+                f" (found: {there}); `audiotool data scan` writes one"
             )
-        return [_entry(_row(line), path, reader.line_num, kind) for line in reader]
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}: the line is damaged") from error
+        entries = []
+        line = lines.line_num + 1
+        for cells in lines:
+            if cells:
+                entries.append(_entry(_row(columns, cells), path, line, kind))
+            line = lines.line_num + 1
+        return entries
+    except csv.Error as error:
+        raise InputError(f"{path}, line {line}: {error}: a quotation mark is missing or too many") from error
+    except ValueError as error:
+        raise InputError(f"{path}, line {line}: {error}: the line is damaged") from error
 
 
-def _row(line: dict[str | None, Any]) -> dict[str, str]:
-    """Return the text of each column, "" where the line is too short; cells without a column are dropped."""
-    row = {name: from_csv_cell(cell or "") for name, cell in line.items() if name is not None}
+def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+    """Return the text of each column.
+
+    Raises:
+        ValueError: there are more cells or fewer, or one holds other rows.
+    """
+    if len(cells) != len(columns):
+        raise ValueError(f"{len(cells)} cells for {len(columns)} columns")
+    # Names may have line breaks. A pair of stray quotation marks makes one cell of the rows between them.
+    if any("\n" in cell and "," in cell for cell in cells):
+        raise ValueError("a quoted cell goes on in the next line")
+    row = dict(zip(columns, map(from_csv_cell, cells), strict=True))
     if "path" not in row:
         # Of an index of `data mix`: its noisy files must not serve as speech.
         row |= {"path": row["noisy"], "target": row.get("clean", ""), "kind": "pair"}
+        row.setdefault("speaker_or_class", row.get("speech", ""))
     return row
 
 
@@ -104,10 +124,10 @@ def _entry(row: dict[str, str], manifest: Path, line: int, kind: str) -> Entry:
         raise InputError(
             f"{manifest}, line {line}: sample_rate and seconds must be numbers, as {BANDWIDTH} ({error})"
         ) from error
-    if not 0 <= rate <= MAX_RATE or not 0 <= seconds < math.inf:
+    if not 0 <= rate <= MAX_RATE or not all(0 <= value < math.inf for value in (seconds, bandwidth_hz)):
         raise InputError(
-            f"{manifest}, line {line}: sample_rate must be 0 (unknown) to {MAX_RATE} and seconds 0 or more,"
-            f" found {rate} and {seconds}"
+            f"{manifest}, line {line}: sample_rate must be 0 (unknown) to {MAX_RATE}, seconds and {BANDWIDTH}"
+            f" 0 or more, found {rate}, {seconds} and {bandwidth_hz}"
         )
     if not row["path"] or "\0" in f"{row['path']}{row.get('target')}":
         raise InputError(f"{manifest}, line {line}: the path is empty, or no path")

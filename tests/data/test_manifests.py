@@ -37,6 +37,7 @@ def test_a_manifest_comes_back_as_written(tmp_path: Path) -> None:
             "MIT",
             (tmp_path / "s1", tmp_path / "s2"),
         ),
+        Entry(tmp_path / "line\nbreak.wav", "speech", "\"carl\"", 16000, 1.0, "train", "a, b"),
     ]
     write_manifest(tmp_path / "sub" / "m.csv", entries)
     assert read_manifest(tmp_path / "sub" / "m.csv") == entries
@@ -72,6 +73,14 @@ def test_the_bundled_manifest_is_true() -> None:
         ("path,seconds\na.wav,long\n", "line 2: sample_rate and seconds must be numbers"),
         ("path,sample_rate\na.wav,inf\n", "line 2: sample_rate and seconds must be numbers"),
         ("path,seconds\na.wav,1\n\n\n,1\n", "line 5: the path is empty"),
+        ("path,bandwidth_hz\na.wav,\na.wav,-5\n", r"line 3: .* bandwidth_hz 0 or more, found 0, 0\.0 and -5"),
+        ("path,bandwidth_hz\na.wav,nan\n", "line 2: .*bandwidth_hz 0 or more"),
+        ("path,bandwidth_hz\na.wav,inf\n", "line 2: .*bandwidth_hz 0 or more"),
+        ('path,kind\n\n"a.wav,speech\nb.wav,speech\nc.wav,speech\n', "line 3: .*: a quotation mark is"),
+        ('path,kind\n"a.wav,speech\nb.wav,speech\n"c.wav,speech\n', "line 2: .*: a quotation mark is"),
+        ('path,kind\n"a.wav,speech\nb.wav,speech\nc.wav",speech\n', "line 2: a quoted cell goes on in the next"),
+        ("path,kind,split\na.wav,speech,valid\nb.wav,speech\n", "line 3: 2 cells for 3 columns"),
+        ("path,kind,split\na,b.wav,speech,valid\n", "line 2: 4 cells for 3 columns"),
     ],
 )
 def test_invalid_manifests_are_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -48,7 +48,10 @@ def test_the_index_is_a_manifest_of_pairs(corpus: Path, tmp_path: Path) -> None:
     write_set(mixed, tmp_path / "set", range(3))
     index = tmp_path / "set" / "index.csv"
     again = dataset(index, speech=[], noise=[], pairs=[index])
-    assert len(again.example.material.pairs.usable) == 3  # type: ignore[union-attr]
+    pairs = again.example.material.pairs
+    assert pairs is not None
+    assert len(pairs.usable) == 3
+    assert [entry.group for entry in pairs.entries] == [mixed.with_facts(i)[1]["speech"] for i in range(3)]
     for key in ("input", "target"):
         assert (again[0][key] - mixed[0][key]).abs().max() <= 1 / 32768
     # The split is that of the recordings, and noisy files are no speech.
