@@ -103,12 +103,13 @@ def validate(
 
 
 def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
-    """Open every recording that training and validation would; return a line for each split.
+    """Open every recording that training and validation would; return a line for each split, and warnings.
 
     Raises:
         RecipeError, InputError: as `audiotool.data.dataset.make_dataset`.
     """
     from audiotool.data.dataset import make_dataset
+    from audiotool.data.material import split_warnings
     from audiotool.tasks.base import TASKS
 
     data = recipe.data.located(folder).model_copy(update={"decode_once": False})
@@ -118,7 +119,7 @@ def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
         material = make_dataset(data, recipe.audio, TASKS.get(recipe.task).example, split).example.material
         lines.append(f"{split}: {len(material.paths)} recordings, {len(material.unreadable)} unreadable")
         lines += [f"{path}: {reason}" for path, reason in material.unreadable.items()]
-    return lines
+    return lines + split_warnings(data)
 
 
 @app.command()

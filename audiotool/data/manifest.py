@@ -81,11 +81,13 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
                 f"{path}: not a manifest: the first line must name the columns, `path` among them"
                 f" (found: {there}); `audiotool data scan` writes one"
             )
+        # Once, because it asks the file system.
+        folder = path.resolve().parent
         entries = []
         line = lines.line_num + 1
         for cells in lines:
             if cells:
-                entries.append(_entry(_row(columns, cells), path, line, kind))
+                entries.append(_entry(_row(columns, cells), path, folder, line, kind))
             line = lines.line_num + 1
         return entries
     except csv.Error as error:
@@ -113,9 +115,9 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     return row
 
 
-def _entry(row: dict[str, str], manifest: Path, line: int, kind: str) -> Entry:
+def _entry(row: dict[str, str], manifest: Path, folder: Path, line: int, kind: str) -> Entry:
     def absolute(name: str) -> Path:
-        return Path(os.path.normpath(manifest.resolve().parent / name))
+        return Path(os.path.normpath(folder / name))
 
     try:
         rate, seconds = int(float(row.get("sample_rate") or 0)), float(row.get("seconds") or 0)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from audiotool.data.clips import Clips, DecodedClips, FileClips, Samples
 from audiotool.data.config import SCAN_PAIRS, AudioConfig, DataConfig, Kind, Split, cache_folder
 from audiotool.data.entry import Entry
-from audiotool.data.manifest import KINDS, read_manifest
+from audiotool.data.manifest import KINDS, read_for, read_manifest
 from audiotool.data.pairs import PAIR_TOLERANCE_SECONDS
 from audiotool.data.rooms import Rooms
+from audiotool.data.scan import DIVISIBLE_SPEAKERS
 from audiotool.errors import InputError, RecipeError
 from audiotool.progress import Progress
 
@@ -245,6 +248,50 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
             "data.%s: %d recordings have less than %d Hz: left out", kind, len(kept) - len(high), minimum_rate
         )
     return high
+
+
+def split_warnings(data: DataConfig) -> list[str]:
+    """Return warnings of recordings and speakers that are in several splits, and of rows that are in none.
+
+    Noises and rooms have classes, which belong into every split, and no speakers. Two speakers are too few
+    for `scan` to divide, and folders it has divided itself.
+
+    Args:
+        data: located, see `DataConfig.located`.
+    Raises:
+        InputError: a manifest cannot be read.
+    """
+    # A value that the recipe itself gives to two splits counts for the first.
+    split_of = {v: split for split in get_args(Split)[::-1] for v in data.splits.get(split, [split])}
+    found = []
+    for kind in get_args(Kind):
+        paths = [path for path in getattr(data, kind) if not path.is_dir()]
+        rows = [e for path in paths for e in read_for(kind, path) if not e.matches(data.exclude)]
+        unused = Counter(e.split for e in rows if e.split not in split_of)
+        found += [
+            f"data.{kind}: {count} of {len(rows)} rows have the split '{value}', which data.splits does not"
+            " name: they are left out"
+            for value, count in unused.items()
+        ]
+        used = [(e, split_of[e.split]) for e in rows if e.split in split_of]
+        found += _in_several(kind, "recordings", [(str(e.path), split) for e, split in used])
+        speakers = [(e.group, split) for e, split in used if e.kind in ("speech", "pair")]
+        if len({speaker for speaker, _ in speakers}) >= DIVISIBLE_SPEAKERS:
+            found += _in_several(kind, "speakers", speakers)
+    return found
+
+
+def _in_several(kind: Kind, what: str, used: Sequence[tuple[str, Split]]) -> list[str]:
+    """Return a warning of the names that are in several splits, if there are any."""
+    splits: dict[str, set[Split]] = defaultdict(set)
+    for name, split in used:
+        splits[name].add(split)
+    several = [name for name in splits if len(splits[name]) > 1]
+    return [
+        f"data.{kind}: {len(several)} of {len(splits)} {what} are in several splits, such as {name} in"
+        f" {' and '.join(sorted(splits[name]))}: a model is scored on what it has learnt"
+        for name in several[:1]
+    ]
 
 
 def _no_row(kind: Kind, there: set[str]) -> str:

@@ -23,6 +23,8 @@ from audiotool.progress import Progress
 
 Assignment = Literal["auto", "train", "valid", "test"]
 SHARES = {"valid": 0.05, "test": 0.05}
+DIVISIBLE_SPEAKERS = 3
+"""Number of speakers from which splits are made by speaker, and not by file."""
 
 
 @dataclass
@@ -113,7 +115,7 @@ def assign_splits(
     if split != "auto":
         return [replace(e, split=split) for e in entries]
     speakers = {e.group for e in entries if e.kind in ("speech", "pair")}
-    by_speaker = len(speakers) >= 3
+    by_speaker = len(speakers) >= DIVISIBLE_SPEAKERS
     seconds: dict[str, float] = defaultdict(float)
     names = [e.group if by_speaker else "/".join(e.path.parts[-2:]) for e in entries]
     for name, entry in zip(names, entries, strict=True):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from audiotool.data.material import split_warnings
 from audiotool.errors import RecipeError
 from audiotool.recipe.schema import Recipe
 from audiotool.training.adversary import Adversary
@@ -114,6 +115,8 @@ class Trainer:
             self.listener.preparing("opening the data and the validation set")
             if run.fabric.is_global_zero:
                 self._warn_of_schedules()
+                for warning in split_warnings(run.data):
+                    log.warning(warning)
             run.build(state)
             with contextlib.closing(Watch(run, self.listener)) as watch:
                 summary = self._train(watch, [] if state is None else state.get("pending", []))

@@ -170,6 +170,9 @@ def test_validate_opens_the_recordings(small: Path) -> None:
     assert train.startswith("train: ")
     assert valid.startswith("valid: ")
     assert train.endswith(", 0 unreadable")
+    assert there.stdout.count("\n") == 3
+    unused = typed("recipes", "validate", small, "--data", *root, "--set", "data.splits.test=[elsewhere]")
+    assert "rows have the split 'test', which data.splits does not name" in unused.stdout
     no_split = typed("recipes", "validate", small, "--data", *root, "--set", "data.splits.valid=[elsewhere]")
     assert no_split.exit_code == 2
     assert "the 'valid' split is empty" in no_split.stderr

@@ -18,6 +18,7 @@ from audiotool.data import sources
 from audiotool.data.config import AudioConfig, DataConfig, Section
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_manifest, write_manifest
+from audiotool.data.material import split_warnings
 from audiotool.data.rooms import Rooms
 from audiotool.data.scan import assign_splits, by_pattern, scan, uneven_splits
 from audiotool.errors import InputError, RecipeError
@@ -37,7 +38,7 @@ def test_a_manifest_comes_back_as_written(tmp_path: Path) -> None:
             "MIT",
             (tmp_path / "s1", tmp_path / "s2"),
         ),
-        Entry(tmp_path / "line\nbreak.wav", "speech", "\"carl\"", 16000, 1.0, "train", "a, b"),
+        Entry(tmp_path / "line\nbreak.wav", "speech", '"carl"', 16000, 1.0, "train", "a, b"),
     ]
     write_manifest(tmp_path / "sub" / "m.csv", entries)
     assert read_manifest(tmp_path / "sub" / "m.csv") == entries
@@ -78,7 +79,7 @@ def test_the_bundled_manifest_is_true() -> None:
         ("path,bandwidth_hz\na.wav,inf\n", "line 2: .*bandwidth_hz 0 or more"),
         ('path,kind\n\n"a.wav,speech\nb.wav,speech\nc.wav,speech\n', "line 3: .*: a quotation mark is"),
         ('path,kind\n"a.wav,speech\nb.wav,speech\n"c.wav,speech\n', "line 2: .*: a quotation mark is"),
-        ('path,kind\n"a.wav,speech\nb.wav,speech\nc.wav",speech\n', "line 2: a quoted cell goes on in the next"),
+        ('path,kind\n"a.wav,speech\nb.wav,speech\nc.wav",speech\n', "line 2: a quoted cell goes on"),
         ("path,kind,split\na.wav,speech,valid\nb.wav,speech\n", "line 3: 2 cells for 3 columns"),
         ("path,kind,split\na,b.wav,speech,valid\n", "line 2: 4 cells for 3 columns"),
     ],
@@ -264,6 +265,49 @@ def test_empty_splits_and_kinds_say_why(corpus: Path) -> None:
     with pytest.raises(RecipeError, match=r"data\.noise: .*less than 44100 Hz.*data\.noise_minimum_rate"):
         dataset(corpus, noise_minimum_rate=44100)
     assert dataset(corpus, split="test", splits={"test": ["valid"]})[0]["input"].shape == (1, 24000)
+
+
+def in_splits(place: Path, *rows: tuple[str, str, str, str]) -> DataConfig:
+    """Speech and noise of a manifest of rows (path, kind, speaker or class, split)."""
+    lines = ["path,kind,speaker_or_class,split", *(",".join(row) for row in rows)]
+    (place / "m.csv").write_text("\n".join(lines))
+    return data_config(place / "m.csv")
+
+
+def test_what_is_in_several_splits_is_named(tmp_path: Path) -> None:
+    rows = [(f"{speaker}.wav", "speech", speaker, "train") for speaker in "abc"]
+    data = in_splits(tmp_path, *rows, ("b.wav", "speech", "b", "test"), ("c2.wav", "speech", "c", "valid"))
+    recordings, speakers = split_warnings(data)
+    wrong, there = "are in several splits, such as", f"{tmp_path}/b.wav"
+    assert recordings.startswith(f"data.speech: 1 of 4 recordings {wrong} {there} in test and train: ")
+    assert speakers.startswith(f"data.speech: 2 of 3 speakers {wrong} b in test and train: ")
+    excluded = data.model_copy(update={"exclude": ["b", "c"]})
+    assert not split_warnings(excluded)
+    # The recipe itself puts one part into both.
+    both = {"train": ["train", "valid"], "valid": ["valid"]}
+    assert len(split_warnings(data.model_copy(update={"splits": both, "exclude": ["b"]}))) == 0
+
+
+def test_classes_of_noise_and_one_reader_are_in_every_split(tmp_path: Path) -> None:
+    splits = ("train", "valid", "test")
+    noises = [(f"{split}.wav", "noise", "rain", split) for split in splits]
+    reader = [(f"{n}/{split}.wav", "speech", n, split) for split in splits for n in "ab"]
+    assert not split_warnings(in_splits(tmp_path, *noises, *reader))
+    twice = split_warnings(in_splits(tmp_path, *noises, ("test.wav", "music", "song", "valid")))
+    assert [line.partition(" are in")[0] for line in twice] == ["data.noise: 1 of 3 recordings"]
+    assert not split_warnings(data_config(BUNDLED, rir=[BUNDLED]))
+
+
+def test_rows_of_a_split_that_no_key_names_are_counted(tmp_path: Path) -> None:
+    rows = [(f"{n}.wav", "speech", "anna", split) for n, split in enumerate(["test", "Test", "Test", "dev"])]
+    data = in_splits(tmp_path, *rows)
+    capital, dev = split_warnings(data)
+    assert capital == (
+        "data.speech: 2 of 4 rows have the split 'Test', which data.splits does not name: they are left out"
+    )
+    assert "1 of 4 rows have the split 'dev'" in dev
+    named = data.model_copy(update={"splits": {"valid": ["dev"], "test": ["test", "Test"]}})
+    assert not split_warnings(named)
 
 
 def test_exclude_takes_speakers_paths_and_sources(corpus: Path) -> None:

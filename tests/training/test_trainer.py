@@ -138,6 +138,15 @@ def test_a_schedule_longer_than_the_run_is_named(
     assert [m for m in caplog.messages if "schedule.decay_steps (5)" in m and "6 steps" in m]
 
 
+def test_rows_of_no_split_are_warned_of(
+    tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_recipe["data"]["splits"] = {"test": ["elsewhere"]}
+    train(tiny_recipe, tmp_path, False, "train.steps=1", "validation.count=0")
+    warnings = [r.message for r in caplog.records if "the split 'test', which data.splits" in r.message]
+    assert [w.partition(":")[0] for w in warnings] == ["data.speech", "data.noise"]
+
+
 @pytest.mark.parametrize(
     ("device", "settings", "message"),
     [("cuda:9", [], "no device 'cuda:9'"), ("cpu", ["train.precision=fp16"], "does not train in fp16")],

@@ -17,7 +17,7 @@ EDGE_SECONDS = 0.02
 class Mixture(Example):
     """ "input" (1, T) the sum; "target" (speakers, T), one row a speaker at its level in the sum.
 
-    The speakers of a mixture are different people, and no speaker is in two splits. With pairs (LibriMix),
+    The speakers of a mixture are different people, those that the manifest names. With pairs (LibriMix),
     their targets are the rows.
     """
 
