@@ -199,6 +199,7 @@ def mix(
     with _progress("decoding") as tick:
         dataset = make_dataset(data, loaded.audio, TASKS.get(loaded.task).example, split.value, count, tick)
     with _progress("mixing") as tick:
+        count = len(dataset)
         write_set(dataset, output, range(count), workers, lambda done: tick(done, count), model.stems)
     if as_json:
         skipped = list(map(str, dataset.skipped))

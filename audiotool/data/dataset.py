@@ -102,7 +102,8 @@ def make_dataset(
         audio: sample rate, segment and channels.
         example: the task's kind of example ("noisy", "mixture", ...); `data.example` overrides it.
         split: "train", "valid" or "test".
-        length: number of examples; None is one pass over the material.
+        length: number of examples, which an evaluation of fewer pairs does not reach; None is one pass over
+            the material.
         progress: called while recordings are decoded for the first time.
     Raises:
         RecipeError: a manifest is missing, a split is empty, or the example cannot be made from the recipe.
@@ -114,6 +115,12 @@ def make_dataset(
     material = open_material(data, audio, split, ("pairs",) if pairs_only else kind.needs, progress)
     built = kind(material, data, audio, training=split == "train")
     count = built.count() if length is None else length
+    most = built.most()
+    if most is not None and most < count:
+        log.warning(
+            "data.pairs: each pair of '%s' counts once: the set has %d in place of %d", split, most, count
+        )
+        count = most
     if count < 1:
         raise RecipeError(f"the '{split}' split has no examples")
     return ExampleDataset(built, split, data.seed, count)

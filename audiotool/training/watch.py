@@ -62,7 +62,7 @@ class Watch:
             audio = audio.model_copy(update={"segment_seconds": section.seconds})
         kind = TASKS.get(recipe.task).example
         dataset = make_dataset(self.run.data, audio, kind, "valid", section.count, self.listener.decoding)
-        return [example for example, _ in render(dataset, range(section.count))]
+        return [example for example, _ in render(dataset, range(len(dataset)))]
 
     def close(self) -> None:
         """Close the metric processes and the files."""

@@ -101,10 +101,15 @@ def test_pairs_as_the_guide_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
     scan, train, denoise = (shlex.split(line)[1:] for line in lines)
     assert typed(*scan).exit_code == 0
     small = ("train.steps=1", "train.batch_size=1", "audio.segment_seconds=0.5")
-    unscored = ("validation.count=1", "validation.metrics=[]")
+    unscored = ("validation.count=3", "validation.metrics=[]")
     quick = [word for value in (*small, *unscored) for word in ("--set", value)]
     done = run(*train, *quick, "--device", "cpu", "--threads", "1")
     assert done.returncode == 0, done.stderr
+    assert "each pair of 'valid' counts once: the set has 1 in place of 3" in " ".join(done.stderr.split())
+    data = [word for key in train if key.startswith("data.") for word in ("--set", key)]
+    mixed = typed("data", "mix", "denoise", "-o", "set", *data, *quick)
+    assert mixed.exit_code == 0, mixed.output
+    assert [path.name for path in Path("set/noisy").iterdir()] == ["00000.wav"]
     found = typed(*denoise)
     assert found.exit_code == 0, found.output
     assert soundfile.info("out.wav").frames == 8000

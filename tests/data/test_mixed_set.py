@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from kit.tones import RATE, dataset, plain
 
 from audiotool.data.dataset import render
@@ -59,6 +61,28 @@ def test_the_index_is_a_manifest_of_pairs(corpus: Path, tmp_path: Path) -> None:
         dataset(index, split="train", speech=[], noise=[], pairs=[index])
     with pytest.raises(RecipeError, match=r"no row is of kind speech \(rows have: pair\)"):
         dataset(index)
+
+
+def test_an_evaluation_takes_each_pair_once(
+    corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_set(dataset(corpus), tmp_path / "set", range(3))
+    index = tmp_path / "set" / "index.csv"
+    pairs: dict[str, Any] = {"speech": [], "noise": [], "pairs": [index]}
+    others: list[dict[str, Any]] = [{}, {"segment_seconds": 2.0}, {"segment_seconds": None}]
+    for audio in others:
+        again = dataset(index, audio=audio, **pairs)
+        assert {again.with_facts(i)[1]["noise_files"][0] for i in range(len(again))} == {
+            str(tmp_path / "set" / "noisy" / f"{n:05d}.wav") for n in range(3)
+        }
+        assert len(again) == 3
+    said = "data.pairs: each pair of 'valid' counts once: the set has 3 in place of 20"
+    assert caplog.messages == [said] * 3
+    # Another part of a longer pair is another example, and training draws.
+    parts = dataset(index, audio={"segment_seconds": 0.5}, **pairs)
+    assert len(parts) == 20
+    assert not torch.equal(parts[0]["input"], parts[3]["input"])
+    assert len(dataset(index, split="train", splits={"train": ["valid"]}, **pairs)) == 20
 
 
 def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -99,6 +100,17 @@ class Example(ABC):
                 "noise_files": [str(entry.path)],
             },
         )
+
+    def most(self) -> int | None:
+        """Return the number of examples after which an evaluation repeats itself; None where it does not.
+
+        Of pairs that are all longer than an example, another part is drawn each time.
+        """
+        pairs, seconds = self.material.pairs, self.audio.segment_seconds
+        if self.training or pairs is None or self.material.speech is not None:
+            return None
+        frames = math.inf if seconds is None else round(seconds * self.audio.sample_rate)
+        return None if (pairs.inputs.lengths[pairs.usable] > frames).all() else len(pairs.usable)
 
     def count(self) -> int:
         """Return the number of examples in one pass over the material."""
