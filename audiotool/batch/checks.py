@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
 from audiotool.atomic import folder_obstacle, name_obstacle
 from audiotool.audio import PIPE
@@ -12,39 +14,97 @@ from audiotool.errors import PlanError
 from audiotool.paths import Folders, is_url
 from audiotool.text import composed, listed
 
+LOCAL_URLS = ("file:", "local:")
+"""Beginnings of URLs whose store is a file system. All other stores tell any two names apart."""
 
-def check_apart(jobs: Sequence[Job], folders: Folders) -> None:
-    """Check that no output replaces another output or an input.
 
-    Names that differ in case or Unicode normalisation count as equal, because some file systems do not tell
-    them apart.
+def apart(jobs: Sequence[Job], folders: Folders) -> list[Job]:
+    """Return the jobs without repeats; no output replaces another output or an input.
+
+    A repeat has the input, the outputs and the references of an earlier job. Names that differ in case or
+    Unicode normalisation alone are two outputs where their file system tells them apart.
 
     Raises:
-        PlanError: an output does; the message names both.
+        PlanError: an output would replace another one or an input; the message names both.
     """
     inputs = {folders.real(p) for job in jobs for p in (job.source, *job.references)}
-    owners: dict[str, Job] = {}
-    clashes, replaced = [], []
+    keys: set[str] = set()
+    shared: set[str] = set()
+    replaced: list[str] = []
     for job in jobs:
-        for path in job.target.places:
-            if path == PIPE:
-                continue
-            real = folders.real(path)
+        for path, real in _outputs(job, folders):
             key = _folded(real)
-            if key in owners:
-                text = f"{owners[key].source} and {job.source} (both to {path})"
-                clashes.append((text, str(owners[key].source), str(job.source)))
-            owners.setdefault(key, job)
+            (shared if key in keys else keys).add(key)
             if real in inputs:
                 replaced.append(path)
-    if clashes:
-        raise PlanError(
-            f"outputs of one name: {listed([text for text, *_ in clashes])}; {_way_out(*clashes[0][1:])}"
-        )
+    kept = _without_clashes(jobs, shared, folders) if shared else list(jobs)
     if replaced:
         raise PlanError(
             f"an output would replace its own input: {listed(replaced)}; choose another -o or --suffix"
         )
+    return kept
+
+
+def _without_clashes(jobs: Sequence[Job], shared: Collection[str], folders: Folders) -> list[Job]:
+    """Return the jobs without repeats.
+
+    Args:
+        shared: folded paths that several outputs have; only these are looked at, because a plan may have a
+            million others.
+    Raises:
+        PlanError: outputs of two jobs, or two of one job, are one file.
+    """
+    owners: dict[str, list[tuple[str, Job]]] = {key: [] for key in shared}
+    kept: list[Job] = []
+    clashes = []
+    for job in jobs:
+        outputs = [(path, real, owners.get(_folded(real))) for path, real in _outputs(job, folders)]
+        if any(_is_repeat(job, owner, folders) for _, _, others in outputs for _, owner in others or ()):
+            continue
+        kept.append(job)
+        for path, real, others in outputs:
+            if others is None:
+                continue
+            owner = next((o for other, o in others if other == real or not _are_two(other, real)), None)
+            if owner is None:
+                others.append((real, job))
+            else:
+                text = f"{owner.source} and {job.source} (both to {path})"
+                clashes.append((text, str(owner.source), str(job.source)))
+    if clashes:
+        raise PlanError(
+            f"outputs of one name: {listed([text for text, *_ in clashes])}; {_way_out(*clashes[0][1:])}"
+        )
+    return kept
+
+
+def _outputs(job: Job, folders: Folders) -> list[tuple[str, str]]:
+    """Return the outputs of a job, as written and resolved, without standard output."""
+    return [(path, folders.real(path)) for path in job.target.places if path != PIPE]
+
+
+def _is_repeat(job: Job, earlier: Job, folders: Folders) -> bool:
+    """Return whether a job does the same as an earlier one."""
+    same = folders.real(job.source) == folders.real(earlier.source)
+    outputs, before = ([real for _, real in _outputs(j, folders)] for j in (job, earlier))
+    return same and outputs == before and job.references == earlier.references
+
+
+def _are_two(first: str, second: str) -> bool:
+    """Return whether the file system of two outputs can hold both, whose resolved paths differ in case or
+    normalisation alone. It is tried beside them; where it cannot be tried, they count as one."""
+    if is_url(first):
+        return not first.lower().startswith(LOCAL_URLS)
+    place = os.path.commonpath([first, second])
+    name, other = (os.path.relpath(path, place).split(os.sep)[0] for path in (first, second))
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".audiotool-", dir=place) as tried:
+            Path(tried, name).touch()
+            return not os.path.lexists(os.path.join(tried, other))
+    except OSError:
+        return False
 
 
 def _folded(name: str) -> str:
@@ -62,7 +122,7 @@ def _way_out(first: str, second: str) -> str:
         return "give each a name of its own"
     if _folded(first) == _folded(second):
         what = "Unicode normalisation" if composed(first) == composed(second) else "case"
-        return f"they differ in {what} alone, which some file systems do not tell apart: rename one"
+        return f"they differ in {what} alone, which this file system does not tell apart: rename one"
     apart = "run them apart, into folders of their own"
     if _folded(os.path.basename(first)) != _folded(os.path.basename(second)):
         return f"{apart}, for example by their ending: 'IN/*.wav'"

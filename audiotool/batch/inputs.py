@@ -40,6 +40,8 @@ class Found(NamedTuple):
 def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> list[Found]:
     """Expand files, folders and patterns, in sorted order and without repeats; name folders without any.
 
+    Of a file and links to it the file itself is an input, under its own name. A warning names the links.
+
     Args:
         inputs: files, folders and patterns of the command line.
         outputs: folders of outputs. Files below them that folders and patterns find are left out, so that a
@@ -62,9 +64,28 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
         log.warning("no %s in %s%s", kind.noun, listed(empty), _hint(empty, places))
     if len(found) == 1 and (reason := absence(found[0].path)) is not None:
         raise PlanError(f"{found[0].path}: {reason}")
+    return _without_repeats(found)
+
+
+def _without_repeats(found: Sequence[Found]) -> list[Found]:
+    """Return each file once: the first of its paths that is no link, or else the first."""
     folders = Folders()
-    unique = {folders.real(f.path): f for f in reversed(found)}
-    return [f for f in found if unique[folders.real(f.path)] is f]
+    reals = [folders.real(f.path) for f in found]
+    unique: dict[str, Found] = {}
+    for real, f in zip(reals, found, strict=True):
+        if real not in unique or (os.path.islink(unique[real].path) and not os.path.islink(f.path)):
+            unique[real] = f
+    kept: list[Found] = []
+    links: list[str] = []
+    for real, f in zip(reals, found, strict=True):
+        own = unique[real]
+        if own is f:
+            kept.append(f)
+        elif own.path != f.path and os.path.islink(f.path):
+            links.append(f"{f.path} (to {own.path})")
+    if links:
+        log.warning("left out, as links to other inputs: %s", listed(links))
+    return kept
 
 
 def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:

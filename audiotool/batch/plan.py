@@ -5,9 +5,10 @@ Nothing here reads audio or loads a model, so that errors are reported before an
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from audiotool.audio import PIPE, STANDARD_INPUT, remote
 from audiotool.audio.formats import is_output_name
 from audiotool.audio.target import Target
-from audiotool.batch.checks import check_apart, with_obstacles
+from audiotool.batch.checks import apart, with_obstacles
 from audiotool.batch.inputs import Found, find_inputs
 from audiotool.batch.job import Job
 from audiotool.batch.references import References
@@ -28,6 +29,8 @@ from audiotool.text import listed
 if TYPE_CHECKING:
     from audiotool.batch.listing import Entry
     from audiotool.batch.shards import Shard
+
+log = logging.getLogger(__name__)
 
 Existing = Literal["refuse", "overwrite", "skip"]
 
@@ -97,7 +100,7 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
         raise PlanError("standard output takes the outcome; what is removed needs a file: --residual FILE")
     jobs = [_pipe_job(layout)] if piped else _file_jobs(inputs, layout)
     folders = Folders()
-    check_apart(jobs, folders)
+    jobs = apart(jobs, folders)
     if layout.shard is not None:
         jobs = [jobs[n] for n in layout.shard.share([job.size for job in jobs])]
     jobs = with_obstacles(jobs)
@@ -144,21 +147,22 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
 
 
 def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
-    """Expand URLs to entries of a list."""
+    """Expand URLs to entries of a list, without repeats."""
     from audiotool.batch.listing import Entry
 
+    places: dict[str, Path] = {}
     try:
-        return [Entry(u, relative=Path(place)) for url in urls for u, place in remote.find(url, kind.endings)]
+        for url in urls:
+            for found, place in remote.find(url, kind.endings):
+                places.setdefault(found, Path(place))
     except InputError as error:
         raise PlanError(str(error)) from error
+    return [Entry(url, relative=place) for url, place in places.items()]
 
 
 def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
     targets = {f: _target(f, layout, several) for f in found}
-    # Outputs beside the inputs would be taken for inputs by a second run.
-    folders = Folders()
-    makers = {folders.real(path): f for f, target in targets.items() for path in target.paths}
-    found = [f for f in found if f.given or makers.get(folders.real(f.path), f) is f]
+    found = _without_outputs(found, targets)
     counts = Counter(f.relative for f in found)
     jobs = [
         Job(
@@ -177,6 +181,28 @@ def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
     return [_referenced(job, partial(references.of, f)) for job, f in zip(jobs, found, strict=True)]
 
 
+def _without_outputs(found: list[Found], targets: Mapping[Found, Target]) -> list[Found]:
+    """Leave out what is the output of another input, because a second run would take it for an input.
+
+    A recording that is its own output stays: nothing says that another input made it, and it must not be
+    replaced, so that `apart` refuses it.
+    """
+    folders = Folders()
+    own = {f: [folders.real(path) for path in target.paths] for f, target in targets.items()}
+    makers = {real: f for f, reals in own.items() for real in reals}
+    kept: list[Found] = []
+    left_out: list[str] = []
+    for f in found:
+        real = folders.real(f.path)
+        if f.given or real in own[f] or real not in makers:
+            kept.append(f)
+        else:
+            left_out.append(f"{f.path} (of {makers[real].path})")
+    if left_out:
+        log.warning("left out, as outputs of other inputs: %s", listed(left_out))
+    return kept
+
+
 def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
     """Return the jobs, followed by those of a list; the listed files need not exist.
 
@@ -184,16 +210,10 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
     """
     from audiotool.batch.listing import place_below
 
-    folders = Folders()
-    seen = {folders.real(job.source) for job in jobs}
     stems = layout.outputs.stems
     shared = None if layout.reference is None else References(Path(layout.reference), stems, several)
     scored = shared is not None or any(entry.reference for entry in layout.listed)
     for entry in layout.listed:
-        real = folders.real(entry.input)
-        if real in seen:
-            continue
-        seen.add(real)
         found = Found(Path(entry.input), Path(entry.relative or place_below(entry.input)), given=True)
         own = layout if entry.output is None else replace(layout, output=entry.output)
         if own.output is None and is_url(entry.input):

@@ -10,7 +10,7 @@ import pytest
 from kit.audio import write_speech
 
 from audiotool.audio import media
-from audiotool.batch.plan import Layout, Plan, make_plan
+from audiotool.batch.plan import Existing, Layout, Plan, make_plan
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Outputs
 
@@ -256,6 +256,36 @@ def test_a_second_run_takes_no_outputs_for_inputs(
         make_plan(inputs, Layout(**places))
 
 
+@pytest.mark.parametrize("existing", ["refuse", "overwrite", "skip"])
+def test_a_recording_is_not_taken_for_the_output_of_another_in_its_place(
+    folder: Path, existing: Existing
+) -> None:
+    """The folder holds a.wav and another recording, a.flac, under which the output of a.wav would come."""
+    write_speech(folder / "a.flac")
+    layout = Layout(output=str(folder), format="flac", existing=existing)
+    with pytest.raises(PlanError, match=r"outputs of one name: .*a\.flac and .*a\.wav .*'IN/\*\.wav'$"):
+        make_plan([str(folder)], layout)
+
+
+def test_outputs_that_are_no_inputs_are_named(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_speech(folder / "a_x.wav")
+    plan = make_plan([str(folder)], Layout(suffix="_x", existing="skip"))
+    assert [job.name for job in (*plan.skipped, *plan.jobs)] == ["a.wav", "sub/b.flac", "sub/deep/c.wav"]
+    assert caplog.messages == [f"left out, as outputs of other inputs: {folder}/a_x.wav (of {folder}/a.wav)"]
+
+
+@pytest.mark.parametrize("links", [("0.wav", "b.wav"), ("b.wav", "sub/d.wav")])
+def test_of_a_file_and_links_to_it_the_file_is_the_input(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, links: tuple[str, str]
+) -> None:
+    for name in links:
+        (folder / name).symlink_to(folder / "a.wav")
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
+    assert outputs(plan, tmp_path / "out") == ["a.wav", "sub/b.flac", "sub/deep/c.wav"]
+    named = ", ".join(f"{folder}/{name} (to {folder}/a.wav)" for name in links)
+    assert caplog.messages == [f"left out, as links to other inputs: {named}"]
+
+
 def test_an_output_that_is_named_as_an_input_is_one(folder: Path) -> None:
     """Beside the inputs again: who names the file means it, and is not made to lose it."""
     made = write_speech(folder / "a_x.wav")
@@ -319,7 +349,7 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "a name too long": (["in/a.wav"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
     "names too long": (["in"], {"output": "out/", "suffix": "x" * 255}, "longer than 255"),
     "two inputs of one name": (
-        ["in/a.wav", "other/A.wav"],
+        ["in/a.wav", "other/a.wav"],
         {"output": "out"},
         r"outputs of one name: .*give the folder above both, which keeps their folders: \.$",
     ),
@@ -367,7 +397,7 @@ def test_mistakes_are_reported_before_work_begins(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bare").mkdir()
     (tmp_path / "link.wav").symlink_to(folder / "a.wav")
-    for name in ("ref.wav", "other/A.wav", "other/a.flac", "deep/x/a.wav", "deep/y/a.wav"):
+    for name in ("ref.wav", "other/a.wav", "other/a.flac", "deep/x/a.wav", "deep/y/a.wav"):
         write_speech(tmp_path / name, 0.1)
     inputs, layout, message = REFUSED[case]
     with pytest.raises(PlanError, match=message) as caught:
@@ -383,22 +413,41 @@ def test_mistakes_are_reported_before_work_begins(
         (("weiß.wav", "WEIß.wav"), "differ in case alone, .*: rename one$"),
         (("ΟΔΟΣ.wav", "οδος.wav"), "differ in case alone, .*: rename one$"),
         (("\u00e9.wav", "e\u0301.wav"), "differ in Unicode normalisation alone, .*: rename one$"),
+        (("A/x.wav", "a/x.wav"), "differ in case alone, .*: rename one$"),
     ],
 )
 def test_names_that_some_file_systems_do_not_tell_apart(
-    tmp_path: Path, names: tuple[str, str], words: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], words: str | None
 ) -> None:
     for name in names:
         write_speech(tmp_path / "in" / name, 0.1)
     if len(list((tmp_path / "in").iterdir())) == 1:
         pytest.skip("this file system takes them for one")
-    for inputs in ([str(tmp_path / "in")], [str(tmp_path / "in" / name) for name in names]):
-        if words is None:
-            assert len(make_plan(inputs, Layout(output=str(tmp_path / "out"))).jobs) == 2
-            continue
-        with pytest.raises(PlanError, match=words) as caught:
-            make_plan(inputs, Layout(output=str(tmp_path / "out")))
-        assert all(name in str(caught.value) for name in names)
+    layout = Layout(output=str(tmp_path / "out"))
+    plan = make_plan([str(tmp_path / "in")], layout)
+    assert sorted(outputs(plan, tmp_path / "out")) == sorted(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"], "what was tried is removed"
+    monkeypatch.setattr(os.path, "lexists", lambda path: True)
+    if words is None:
+        assert len(make_plan([str(tmp_path / "in")], layout).jobs) == 2
+        return
+    with pytest.raises(PlanError, match=words) as caught:
+        make_plan([str(tmp_path / "in")], layout)
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_names_that_differ_in_case_clash_where_the_file_system_cannot_be_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/a.wav", "other/A.wav"):
+        write_speech(tmp_path / name, 0.1)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refused)
+    with pytest.raises(PlanError, match=r"outputs of one name: .*which keeps their folders"):
+        make_plan([f"{tmp_path}/in/a.wav", f"{tmp_path}/other/A.wav"], Layout(output=f"{tmp_path}/out"))
 
 
 @pytest.mark.parametrize("above", ["/", ValueError("Paths don't have the same drive")])

@@ -114,6 +114,19 @@ def test_listed_references_are_those_of_the_list_or_of_the_command(folder: Path)
     write_speech(Path("clean/in/sub0/4.wav"), 0.1)
     both = make_plan([], Layout(output="out", reference="clean", listed=entries)).jobs
     assert [len(job.references) for job in both] == [1, 1, 0]
+def test_an_input_of_several_lines_has_an_output_of_each(folder: Path) -> None:
+    one, two = Entry("in/sub0/0.wav", "x/one.wav", "a.wav"), Entry("in/sub0/0.wav", "x/two.flac", "b.wav")
+    for name in ("a.wav", "b.wav"):
+        write_speech(Path(name), 0.1)
+    # The same line again, in another spelling, is no other job.
+    again = Entry(str(folder / "sub0" / "0.wav"), "./x/one.wav", "a.wav")
+    jobs = make_plan([], Layout(listed=[one, two, again])).jobs
+    found = [([str(path) for path in job.target.paths], [str(p) for p in job.references]) for job in jobs]
+    assert found == [(["x/one.wav"], ["a.wav"]), (["x/two.flac"], ["b.wav"])]
+    with pytest.raises(PlanError, match="outputs of one name"):
+        make_plan([], Layout(listed=[one, Entry("in/sub0/0.wav", "x/one.wav", "b.wav")]))
+
+
     with pytest.raises(PlanError, match="no such reference: nowhere"):
         make_plan([], Layout(output="out", listed=[Entry("in/sub0/0.wav", None, "nowhere.wav")]))
 
