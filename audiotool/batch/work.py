@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from audiotool.audio import PIPE
+from audiotool.batch.changes import Versions
 from audiotool.batch.job import Job
 from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError
@@ -18,7 +19,7 @@ from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
 from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
-from audiotool.text import one_line
+from audiotool.text import listed, one_line
 
 if TYPE_CHECKING:
     from audiotool.report.gallery import Sound
@@ -77,7 +78,13 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
 
     def action() -> tuple[float, list[Row]]:
         with staged(job) as local:
+            versions = Versions(local.inputs)
             result = process(local.inputs, local.target, progress)
+            changed = versions.changed()
+            if changed:
+                versions.make_older(local.target.paths)
+                note = f"{listed(changed)} changed while it was read, and its output may be incomplete"
+                result = result._replace(warnings=(*result.warnings, f"{note}: do it again"))
             rows = _rows(local, work, result)
             _add_media(rows, local, work)
         if is_remote(job):

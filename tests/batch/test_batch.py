@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -71,8 +72,8 @@ def test_an_output_that_cannot_be_written_costs_only_itself(
 def test_a_share_of_unusable_lines_alone_is_reported(
     folder: Path, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    listing = tmp_path / "list.csv"
     monkeypatch.chdir(tmp_path)
+    listing = tmp_path / "list.csv"
     listing.write_text("input,output\nin/a.wav,out/a.wav\nin/sub/b.flac,out/b.unknown\n")
     plan = make_plan([], Layout(listed=read_list(str(listing)), shard=Shard(2, 3)))
     [outcome] = run(plan, Work(Inference("denoise", str(tiny_checkpoint), "cpu")))
@@ -95,6 +96,54 @@ class Log(SilentWatcher):
 
     def finished(self, outcome: Outcome) -> None:
         self.events.append((outcome.status, outcome.job.name))
+
+
+class Changing(SilentWatcher):
+    """A watcher that changes an input while it is processed."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path, self.kind = path, kind
+        self.is_pending = True
+        os.utime(path, (1e9, 1e9))
+
+    def advanced(self, job: Job, done: int, total: int | None) -> None:
+        if Path(job.source) != self.path or not self.is_pending:
+            return
+        self.is_pending = False
+        if self.kind == "gone":
+            self.path.unlink()
+            return
+        write_speech(self.path, 0.3)
+        # A copy may keep its time, and may be older.
+        changed = {"grown": 1e9 + 0.01, "grown, with its old time": 1e9, "replaced by an older one": 9e8}
+        os.utime(self.path, (changed[self.kind],) * 2)
+
+
+@pytest.mark.parametrize("kind", ["grown", "grown, with its old time", "replaced by an older one"])
+def test_an_input_that_changed_while_it_was_read_is_done_again(
+    folder: Path, tmp_path: Path, tiny_checkpoint: Path, kind: str
+) -> None:
+    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
+    layout = Layout(output=str(tmp_path / "out"), residual=str(tmp_path / "rest"), existing="skip")
+    first = run(make_plan([str(folder)], layout), work, watcher=Changing(folder / "a.wav", kind))
+    notes = {outcome.job.name: outcome.row.notes for outcome in first if outcome.row.notes}
+    changed = f"{folder}/a.wav changed while it was read, and its output may be incomplete: do it again"
+    assert notes == {"a.wav": [changed]}
+    again = make_plan([str(folder)], layout)
+    assert [job.name for job in again.jobs] == ["a.wav"]
+    assert all(
+        outcome.status in ("done", "skipped") and not outcome.row.notes for outcome in run(again, work)
+    )
+    assert not make_plan([str(folder)], layout).jobs
+
+
+def test_an_input_that_is_gone_when_it_has_been_read_is_done(
+    folder: Path, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
+    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
+    outcomes = list(run(plan, work, watcher=Changing(folder / "a.wav", "gone")))
+    assert [(o.status, o.row.notes) for o in outcomes] == [("done", [])] * 3
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
