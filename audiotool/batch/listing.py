@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from audiotool.errors import PlanError
 from audiotool.paths import is_url
 
 COLUMNS = ("input", "output", "reference")
+SEPARATORS = ",;\t"
+"""What may separate columns: spreadsheets write semicolons where the comma is the decimal sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +48,10 @@ def read_list(source: str, required: str = "input") -> list[Entry]:
     """Return the entries of a list, in their order.
 
     A list whose first line names columns ("input", "output", "reference") is a CSV, in which one column is
-    required and the others may be missing or empty. Any other list has a path of an input a line, or where it
-    holds a NUL (`find -print0`) a path between NULs. Empty lines are left out. Bytes that are not UTF-8 are
-    kept.
+    required and the others may be missing or empty. Its columns are separated by commas, semicolons or tabs;
+    spaces around names and values do not count. Any other list has a path of an input a line, or where it
+    holds a NUL (`find -print0`) a path between NULs. Empty lines are left out. A list is UTF-8, and bytes
+    that are not are kept; with a byte order mark it may be UTF-16, as Excel and PowerShell write it.
 
     Args:
         source: a file, or "-" for standard input.
@@ -55,11 +59,10 @@ def read_list(source: str, required: str = "input") -> list[Entry]:
     Raises:
         PlanError: the list cannot be read, is empty, or has a line that is no entry.
     """
-    text = _read(source).removeprefix("\ufeff")
-    first = text.split("\n", 1)[0].strip()
-    header = [name.strip().lower() for name in first.split(",")]
-    if not set(header).isdisjoint(COLUMNS):
-        entries = list(_from_csv(text, source, required))
+    text = _read(source)
+    separator = _separator(text.split("\n", 1)[0])
+    if separator is not None:
+        entries = list(_from_csv(text, separator, source, required))
     elif source.lower().endswith(".csv"):
         raise PlanError(f"{source}: the first line of a CSV list names its columns: {', '.join(COLUMNS)}")
     else:
@@ -83,13 +86,28 @@ def _read(source: str) -> str:
         data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
     except OSError as error:
         raise PlanError(f"cannot read the list {source}: {error.strerror}") from error
-    return data.decode(errors="surrogateescape")
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode(errors="surrogateescape").removeprefix("\ufeff")
+    try:
+        return data.decode("utf-16")
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{_name(source)} begins as UTF-16 and is none: {error.reason}") from error
 
 
-def _from_csv(text: str, source: str, required: str) -> Iterator[Entry]:
+def _separator(header: str) -> str | None:
+    """Return what separates the columns that a line names; None if it names none."""
+    for separator in SEPARATORS:
+        names = (name.strip().strip('"').lower() for name in header.split(separator))
+        if not set(names).isdisjoint(COLUMNS):
+            return separator
+    return None
+
+
+def _from_csv(text: str, separator: str, source: str, required: str) -> Iterator[Entry]:
     import csv
 
-    lines = csv.reader(text.splitlines(keepends=True), strict=True)
+    rows = text.splitlines(keepends=True)
+    lines = csv.reader(rows, delimiter=separator, skipinitialspace=True, strict=True)
     names = [name.strip().lower() for name in next(lines)]
     unknown = [name for name in names if name not in COLUMNS]
     if unknown or len(set(names)) < len(names):
@@ -100,7 +118,8 @@ def _from_csv(text: str, source: str, required: str) -> Iterator[Entry]:
         raise PlanError(f"{_name(source)}: the column {required} is missing; it has {', '.join(names)}")
     try:
         for values in lines:
-            if not values:
+            values = [value.strip() for value in values]
+            if not any(values):
                 continue
             row = dict(zip(names, values, strict=False))
             if len(values) != len(names):
