@@ -102,7 +102,7 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     folders = Folders()
     jobs = apart(jobs, folders)
     if layout.shard is not None:
-        jobs = [job for job in jobs if layout.shard.holds(job)]
+        jobs = [jobs[n] for n in layout.shard.share([job.size for job in jobs])]
     jobs = with_obstacles(jobs)
     # An output that is there may be skipped where it could not be written.
     is_skipping = layout.existing == "skip"

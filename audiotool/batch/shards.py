@@ -1,14 +1,12 @@
-"""Shards: shares of a batch, one for each machine of a scheduler."""
+"""Shards: equal shares of a batch, one for each machine of a scheduler."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from audiotool.batch.job import Job
 from audiotool.errors import PlanError
 
 DIGITS = 4
@@ -19,7 +17,7 @@ class Shard:
     """Share `index` of `count`, counted from 1.
 
     Every machine plans the whole batch and does its own share, without communication. All machines must see
-    the same inputs under the same paths. Shares of many inputs are alike; those of few are not.
+    the same inputs under the same paths.
     """
 
     index: int
@@ -37,14 +35,17 @@ class Shard:
             raise PlanError(f"--shard is I/N, from 1/N to N/N, such as 3/64; not '{text}'")
         return cls(int(found[1]), int(found[2]))
 
-    def holds(self, job: Job) -> bool:
-        """Return whether a job is in this share.
+    def share(self, sizes: Sequence[int]) -> list[int]:
+        """Return the indices of the jobs in this share, in the plan's order.
 
-        That depends on the input's path alone: not on its size, which may change between the plans of two
-        machines, nor on other inputs, which may come or go. Otherwise an input could be in no share.
+        The jobs are dealt out one by one from the largest input to the smallest, inputs of equal size in the
+        plan's order. Shares differ by no more than one job, and in size by no more than the largest input.
+
+        Args:
+            sizes: sizes of the jobs' inputs in bytes, in the plan's order.
         """
-        digest = hashlib.blake2b(os.fsencode(PurePath(job.source).as_posix()), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.count == self.index - 1
+        order = sorted(range(len(sizes)), key=lambda n: -sizes[n])
+        return sorted(order[self.index - 1 :: self.count])
 
     def report(self, path: Path) -> Path:
         """Return the name of this shard's report, in which "{shard}" and "{shards}" are replaced by the

@@ -114,7 +114,14 @@ def merge(
 
     audiotool report merge report-*-of-0064.json -o report.json
     """
-    from audiotool.report.merge import check_distinct, merged, missing_shards, repeated
+    from audiotool.report.merge import (
+        are_shards,
+        check_distinct,
+        done_twice,
+        merged,
+        missing_shards,
+        repeated,
+    )
     from audiotool.report.read import check_readable
     from audiotool.report.write import check_paths
 
@@ -129,11 +136,17 @@ def merge(
     whole = merged(sources)
     _write(whole, output, report_audio, jobs, quiet, sources[0].parent)
     missing = missing_shards(sources)
+    shared = done_twice(whole.rows) if are_shards(sources) else []
     if missing:
         count = "1 shard has" if len(missing) == 1 else f"{len(missing)} shards have"
         say(f"{count} no report here: {listed(missing)}")
     twice = repeated(whole.rows)
-    if twice:
+    if shared:
+        say(
+            f"several shards did {listed(shared)}: the inputs changed between their starts, and others may be"
+            " in none. To do these: run the batch once more with --skip-existing, without --shard"
+        )
+    elif twice:
         verb = "has" if len(twice) == 1 else "have"
         say(
             f"{listed(twice)} {verb} several rows, which all count in the means; `report` tells them apart."
@@ -145,7 +158,7 @@ def merge(
     elif not quiet:
         reports = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
         say(f"{len(whole.rows)} rows of {reports}: {', '.join(map(str, output))}")
-    if missing:
+    if missing or shared:
         raise typer.Exit(1)
 
 

@@ -64,6 +64,18 @@ def repeated(rows: Sequence[Row]) -> list[str]:
     return [name for name, count in Counter(row.name for row in rows).items() if count > 1]
 
 
+def done_twice(rows: Sequence[Row]) -> list[str]:
+    """Return the files of which several rows have one output, as of shards whose inputs changed meanwhile."""
+    counts = Counter((row.name, row.facts.get("output")) for row in rows)
+    return [name for (name, output), count in counts.items() if count > 1 and output is not None]
+
+
+def are_shards(paths: Sequence[Path]) -> bool:
+    """Return whether all reports are of shards of one batch, by their names."""
+    names = [_SHARD.fullmatch(path.name) for path in paths]
+    return len({name and (name[1], name[3], name[4]) for name in names}) == 1 and names[0] is not None
+
+
 def missing_shards(paths: Iterable[Path]) -> list[str]:
     """Return the names of missing reports: those of the same shards that the given names' numbers imply."""
     found: dict[tuple[str, str, str], set[int]] = defaultdict(set)

@@ -230,7 +230,7 @@ class TaskOptions:
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Do the I-th of N shares, for schedulers of clusters: 3/64. The report's name gets"
+            help="Do the I-th of N equal shares, for schedulers of clusters: 3/64. The report's name gets"
             " -0003-of-0064.",
             rich_help_panel="Computation",
             show_default=False,

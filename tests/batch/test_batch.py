@@ -70,12 +70,14 @@ def test_an_output_that_cannot_be_written_costs_only_itself(
 
 
 def test_a_share_of_unusable_lines_alone_is_reported(
-    folder: Path, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, tiny_checkpoint: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     listing = tmp_path / "list.csv"
-    listing.write_text("input,output\nin/a.wav,out/a.wav\nin/sub/b.flac,out/b.unknown\n")
-    plan = make_plan([], Layout(listed=read_list(str(listing)), shard=Shard(2, 3)))
+    listing.write_text(f"input,output\n{folder}/a.wav,out/a.wav\n{folder}/sub/b.flac,out/b.unknown\n")
+    plans = [
+        make_plan([], Layout(listed=read_list(str(listing)), shard=Shard(number, 2))) for number in (1, 2)
+    ]
+    [plan] = [plan for plan in plans if plan.jobs[0].obstacle]
     [outcome] = run(plan, Work(Inference("denoise", str(tiny_checkpoint), "cpu")))
     assert outcome.status == "failed"
     assert "names no audio format" in str(outcome.error)

@@ -123,6 +123,21 @@ def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["json", "csv"])
+def test_a_file_that_two_shards_did_is_named(tmp_path: Path, ending: str) -> None:
+    # A recording grew between their starts, and took the place of another in the second share.
+    for number, names in ((1, ["a.wav", "b.wav"]), (2, ["b.wav"])):
+        rows = [Row(name, facts={"status": "done", "output": f"out/{name}"}) for name in names]
+        rows += [Row("c.wav", facts={"status": "done", "output": f"out/{number}.wav"})]  # two lines of a list
+        write_reports([tmp_path / f"r-000{number}-of-0002.{ending}"], Report(rows))
+    reports = [str(tmp_path / f"r-000{number}-of-0002.{ending}") for number in (1, 2)]
+    done = CliRunner().invoke(app, ["report", "merge", *reports, "-o", str(tmp_path / "all.json")])
+    assert done.exit_code == 1
+    assert "several shards did b.wav: " in done.stderr
+    assert "--skip-existing, without --shard" in " ".join(done.stderr.split())
+    assert len(read_report(tmp_path / "all.json").rows) == 5
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
 def test_the_whole_is_written_in_any_format(tmp_path: Path, ending: str) -> None:
     recording = write_speech(tmp_path / "in" / "a.wav", 0.5)
     outputs = [tmp_path / f"all{ending}" for ending in FORMATS]

@@ -128,7 +128,7 @@ def test_benchmark_operators(run: Callable[..., str]) -> None:
 
 def test_benchmark_cluster(run: Callable[..., str]) -> None:
     lines = run("benchmark_cluster", "plan", "--files", 640).splitlines()
-    assert "shard 3/64: 640 listed files, 7 jobs" in lines[0]
+    assert "shard 3/64: 640 listed files, 10 jobs" in lines[0]
     assert "all: 640 listed files, 640 jobs" in lines[1]
 
 
