@@ -41,21 +41,27 @@ class Replacement:
     somebody has placed there is never followed. It is locked while it is open. A killed process leaves a file
     without a lock, which the next process that writes into the folder removes. Missing folders are created.
 
+    A link at the path stays, and the file that it leads to is replaced. An earlier file's permissions are
+    kept, and where this process may give files away its owner and group.
+
     Args:
         path: path of the complete file.
     Attributes:
+        path: where the file is renamed to, behind links.
         file: file for writing and reading; `commit` and `discard` close it.
     Raises:
         OSError: the folder cannot be written or the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        is_there = _is_there(path)
+        self.path = path = _behind_links(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean_once(os.path.realpath(path.parent))
         with ExitStack() as undone:
             with deferred():
-                self._temporary, self.file = _new_part(path)
+                # Nobody else reads what replaces a private file, before it has that file's permissions either.
+                self._temporary, self.file = _new_part(path, 0o600 if is_there else 0o666)
                 undone.callback(self.discard)
             undone.pop_all()
 
@@ -69,6 +75,7 @@ class Replacement:
         os.fsync(self.file.fileno())
         if not _is_at(self._temporary, self.file):
             raise OSError(errno.ESTALE, "another program put something in the place of the unfinished file")
+        _keep_rights(self.path, self.file)
         if sys.platform == "win32":
             self.file.close()
         # It is closed after the rename: without lock and name it would be removed as a leftover.
@@ -177,7 +184,7 @@ def name_obstacle(path: Path) -> str | None:
         return "it is a folder"
     if os.path.exists(path) and not os.path.isfile(path):
         return "it is a device or a pipe, not a file; '-' writes to standard output"
-    return None
+    return folder_obstacle(_behind_links(path).parent) if os.path.islink(path) else None
 
 
 def folder_obstacle(folder: Path) -> str | None:
@@ -212,13 +219,58 @@ def _clean_once(folder: str) -> None:
     remove_leftovers(folder)
 
 
-def _new_part(target: Path) -> tuple[Path, BinaryIO]:
+def _is_there(path: Path) -> bool:
+    """Whether a file exists at a path or behind a link.
+
+    Raises:
+        OSError: the system does not follow the link, because it leads in a circle, or because somebody else
+            has placed it in a folder of everybody's.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def _behind_links(path: Path) -> Path:
+    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+
+
+def _keep_rights(earlier: Path, file: BinaryIO) -> None:
+    """Give a file the permissions, the group and the owner of the file that it will replace, if there is one.
+
+    Where the group cannot be kept, this process's group gets what others had.
+    """
+    if sys.platform == "win32":
+        return
+    try:
+        former = earlier.stat()
+    except FileNotFoundError:
+        return
+    descriptor, mode = file.fileno(), former.st_mode & 0o777
+    for uid, gid in ((-1, former.st_gid), (former.st_uid, -1)):
+        with suppress(OSError):
+            os.fchown(descriptor, uid, gid)
+    if os.fstat(descriptor).st_gid != former.st_gid:
+        mode = mode & ~0o070 | (mode & 0o007) << 3
+    # Some file systems have no permissions.
+    with suppress(OSError):
+        os.fchmod(descriptor, mode)
+
+
+def _new_part(target: Path, mode: int) -> tuple[Path, BinaryIO]:
+    """Create and open the unfinished file beside its target, with a mode that the umask restricts."""
+
+    def created(path: str, flags: int) -> int:
+        return os.open(path, flags, mode)
+
     while True:
         name = f".{target.name}.{os.urandom(16).hex()}.part"
         if len(os.fsencode(name)) > LONGEST_NAME:
             name = name[-len(f".{'0' * 32}.part") :]
         path = target.with_name(name)
-        file = path.open("x+b")
+        file = open(path, "x+b", opener=created)  # noqa: SIM115 - the replacement closes it
         try:
             _lock(file.fileno())
             locked = True

@@ -111,6 +111,79 @@ def test_a_link_put_in_the_place_of_the_unfinished_file_is_not_taken(tmp_path: P
     assert not list(path.parent.iterdir())
 
 
+def test_a_private_file_stays_private_while_and_after_it_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for mode in (0o600, 0o640, 0o664, 0o444):
+        path.write_text("old")
+        path.chmod(mode)
+        with replacing(path) as file:
+            file.write(b"new")
+            assert os.fstat(file.fileno()).st_mode & 0o777 == 0o600
+        assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", mode)
+        path.unlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_owner_and_group_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    os.chown(path, 1234, 4321)
+    path.chmod(0o640)
+    write_text(path, "new")
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (1234, 4321, 0o640)
+
+
+def test_a_group_that_cannot_be_kept_hands_its_rights_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    path.chmod(0o660)
+    stat, changed = Path.stat, path.stat().st_gid + 1
+
+    def of_another_group(place: Path, **words: bool) -> os.stat_result:
+        found = list(stat(place, **words))
+        found[5] = changed
+        return os.stat_result(found)
+
+    def forbidden(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", forbidden)
+    monkeypatch.setattr(Path, "stat", of_another_group)
+    write_text(path, "new")
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_behind_a_link_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "real" / "a.txt", tmp_path / "out" / "b.txt"
+    target.parent.mkdir()
+    link.parent.mkdir()
+    target.write_text("old")
+    target.chmod(0o640)
+    link.symlink_to(Path("..") / "real" / "a.txt")
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert (target.read_text(), target.stat().st_mode & 0o777) == ("new", 0o640)
+    target.unlink()
+    write_text(link, "made")
+    assert (link.is_symlink(), target.read_text()) == (True, "made")
+    assert [p.name for folder in (link.parent, target.parent) for p in folder.iterdir()] == ["b.txt", "a.txt"]
+    target.unlink()
+    target.parent.rmdir()
+    target.parent.write_text("no folder")
+    assert str(obstacle(link)).endswith("is not a folder")
+
+
+def test_a_link_in_a_circle_is_an_error(tmp_path: Path) -> None:
+    link = tmp_path / "a.txt"
+    link.symlink_to(link)
+    with pytest.raises(InputError, match="cannot write"):
+        write_text(link, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
 def killed_while_writing(path: Path) -> Path:
     """The unfinished file of a process that was killed."""
     child = os.fork()
