@@ -60,7 +60,7 @@ class Replacement:
         _clean_once(os.path.realpath(path.parent))
         with ExitStack() as undone:
             with deferred():
-                # Nobody else reads what replaces a private file, before it has that file's permissions either.
+                # Nobody else reads what replaces a private file, before it has the same permissions either.
                 self._temporary, self.file = _new_part(path, 0o600 if is_there else 0o666)
                 undone.callback(self.discard)
             undone.pop_all()

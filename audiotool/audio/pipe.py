@@ -21,7 +21,15 @@ from audiotool.audio import concatenated
 from audiotool.audio.concatenated import FORM
 from audiotool.audio.extras import LARGEST, wav_extras
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
-from audiotool.audio.unclosed import BrokenHeader, WavHeader, corrected, exactly, read_wav_header
+from audiotool.audio.unclosed import (
+    BrokenHeader,
+    WavHeader,
+    corrected,
+    exactly,
+    is_chunk_name,
+    read_wav_header,
+    warning_of_more,
+)
 from audiotool.errors import InputError
 from audiotool.signals import deferred
 
@@ -67,7 +75,7 @@ class WavStream(RawFile):
         self.warnings.append(concatenated.warning(self._name, "WAV"))
 
     def _look_behind(self, padding: int = 0) -> None:
-        """Warn of another WAV behind this one, after at most so many bytes of padding."""
+        """Warn of another WAV, or of what may be more samples, behind at most so many bytes of padding."""
         start, size = b"", FORM.size + padding
         while len(start) < size and _is_ready(self._pipe):
             more = some(self._pipe, size - len(start))
@@ -76,6 +84,15 @@ class WavStream(RawFile):
             start += more
         if concatenated.WAV.search(start):
             self._warn_of_another()
+        elif len(start) == size:
+            self._warn_of_more(start, padding)
+
+    def _warn_of_more(self, start: bytes, padding: int) -> None:
+        """Warn of bytes behind the samples, with or without padding, that are neither a chunk nor zeros."""
+        is_chunk = any(is_chunk_name(start[at : at + 4]) for at in (0, padding))
+        if not is_chunk and any(start[padding:]):
+            seconds = (self.frames or 0) / self.samplerate
+            self.warnings.append(warning_of_more(self._name, seconds, "what follows is left out"))
 
     def lost(self) -> list[str]:
         header = self._header
@@ -85,7 +102,11 @@ class WavStream(RawFile):
         if not 0 < header.behind <= LARGEST:
             self._look_behind(padding)
             return []
-        data = exactly(self._pipe, padding + header.behind)[padding:]
+        data = exactly(self._pipe, padding + header.behind)
+        if len(data) >= padding + 8 and not is_chunk_name(data[padding : padding + 4]):
+            self._warn_of_more(data, padding)
+            return []
+        data = data[padding:]
         found, at = [], 0
         while at + 8 <= len(data):
             name, size = struct.unpack_from("<4sI", data, at)

@@ -23,10 +23,11 @@ from audiotool.audio.formats import (
     FORMATS,
     MEDIA_ENDINGS,
     MEL_ENDINGS,
+    WAVES,
     is_bare_name,
     is_media_name,
 )
-from audiotool.audio.unclosed import corrected
+from audiotool.audio.unclosed import bytes_behind, corrected, warning_of_more
 from audiotool.errors import InputError
 from audiotool.paths import absence, is_fifo
 from audiotool.signals import deferred
@@ -123,6 +124,8 @@ class AudioReader:
             frames = self._open(form)
             if another is not None:
                 self.warnings.append(concatenated.warning(self.name, another))
+            elif self._file.format in WAVES:
+                self._note_more()
         if frames is not None and not 0 <= frames <= LARGEST_COUNT:
             frames = None
         if self._file.subtype.startswith("MPEG_LAYER"):
@@ -345,6 +348,15 @@ class AudioReader:
         declared = truncated.declared_frames(self._file, self._source)
         if declared is not None and declared <= LARGEST_COUNT and self.info.frames:
             self._warn_incomplete(declared, self.info.frames)
+
+    def _note_more(self) -> None:
+        """Warn of what may be samples behind the end that a WAV's header names."""
+        more, width = bytes_behind(self._source)
+        if more >= max(width, 8):
+            rate = self._file.samplerate
+            duration = f" ({more / width / rate:.2f} s)" if width else ""
+            what = f"{more} bytes{duration} that follow are left out"
+            self.warnings.append(warning_of_more(self.name, self._file.frames / rate, what))
 
     def _note_lost(self) -> None:
         """Warn of chunks after the samples of a stream, which come too late for the output."""

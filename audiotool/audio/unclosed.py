@@ -3,16 +3,20 @@
 WAV, RF64 and CAF have the size of the samples in the header. A program that could not seek back has left 0 or
 the greatest number there, and libsndfile takes a 0 for no samples. It refuses a CAF that ends before its
 header says. All readers open such a file through a view with a corrected header.
+
+Other recorders correct the size now and then. After a crash it is no mark of an unknown one: the samples
+end there, and a warning says that more follows.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import struct
 from typing import BinaryIO, NamedTuple
 
-from audiotool.audio.concatenated import find_wav
+from audiotool.audio.concatenated import PIECE, find_wav
 
 MAX_HEADER = 1 << 24
 """Greatest number of bytes before the samples; a file with more is read by libsndfile as it is."""
@@ -25,8 +29,8 @@ LARGEST_WAV = 0xFFFFF000
 
 
 def is_unknown(size: int) -> bool:
-    """Whether a data chunk's size of 32 bits is a mark of an unknown size."""
-    return size == 0 or 0x7FFFF000 <= size <= 0x7FFFFFFF or 0xFFFFF000 <= size <= 0xFFFFFFFF
+    """Whether a data chunk's size is a mark of an unknown one: 0, about 2 GiB (sox, arecord) or 4 GiB."""
+    return size == 0 or 0x7FFFF000 <= size <= 0x80000000 or 0xFFFFF000 <= size <= 0xFFFFFFFF
 
 
 def corrected(file: BinaryIO) -> BinaryIO:
@@ -44,6 +48,48 @@ def corrected(file: BinaryIO) -> BinaryIO:
         form = _corrected_caf(file)
     file.seek(0)
     return file if form is None else Reheaded(file, *form)  # type: ignore[return-value]
+
+
+def bytes_behind(file: BinaryIO) -> tuple[int, int]:
+    """Return how many bytes follow a WAV's samples that are neither chunks nor zeros, and how many bytes a
+    sample of all channels has; 0 where there are none, in other formats, and for sizes that vary.
+
+    Args:
+        file: open for reading; it can seek, and its position is restored.
+    """
+    position = file.tell()
+    file.seek(0)
+    start, more, width = file.read(12), 0, 0
+    if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
+        with contextlib.suppress(BrokenHeader):
+            header = read_wav_header(file)
+            width, end = header.frame_bytes, file.tell() + header.size
+            more = max(0, file.seek(0, os.SEEK_END) - end)
+            # Some programs do not pad an odd size.
+            padded = end + header.size % 2
+            if any(_are_chunks(file, at, end + more) for at in (end, padded)) or _is_zero(file, end):
+                more = 0
+    file.seek(position)
+    return more, width
+
+
+def warning_of_more(name: str, seconds: float, what: str) -> str:
+    """Return the warning that bytes which may be samples follow the samples of a WAV.
+
+    Args:
+        name: of the file.
+        seconds: duration by the header.
+        what: what follows.
+    """
+    return (
+        f"{name}: by its header it ends after {seconds:.2f} s, and only they are processed: {what}, as of a"
+        " recorder that crashed; `ffmpeg -ignore_length 1 -i IN OUT.wav` takes it for samples"
+    )
+
+
+def is_chunk_name(name: bytes) -> bool:
+    """Whether four bytes may be the name of a chunk."""
+    return name.isascii() and name.decode().isprintable()
 
 
 class Reheaded(io.RawIOBase):
@@ -203,10 +249,16 @@ def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
     while at + 8 <= end:
         file.seek(at)
         name, size = struct.unpack("<4sI", file.read(8))
-        if not name.isascii() or not name.decode().isprintable() or at + 8 + size > end:
+        if not is_chunk_name(name) or at + 8 + size > end:
             return False
         at += 8 + size + size % 2
     return at in (end, end + 1)
+
+
+def _is_zero(file: BinaryIO, at: int) -> bool:
+    """Whether only zeros follow to the end of the file, as where a program fills whole blocks of a disk."""
+    file.seek(at)
+    return not any(any(piece) for piece in iter(lambda: file.read(PIECE), b""))
 
 
 def _corrected_caf(file: BinaryIO) -> tuple[bytes, int, int, int] | None:

@@ -281,7 +281,9 @@ class Cluster:
         for actor in self._pending.values():
             self._ray.kill(actor.handle)
         lost = {*self._retries, *(a.index for a in working.values() if a.index is not None)}
-        for folder in {os.path.dirname(os.path.realpath(p)) for n in lost for p in self._jobs[n].target.paths}:
+        for folder in {
+            os.path.dirname(os.path.realpath(p)) for n in lost for p in self._jobs[n].target.paths
+        }:
             remove_leftovers(folder)
         self._ray.shutdown()
 

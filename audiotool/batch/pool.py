@@ -207,7 +207,9 @@ class Pool:
 
     def _clean_up(self, worker: _Worker) -> None:
         """Remove the unfinished outputs of a worker that did not remove them itself."""
-        for folder in {os.path.dirname(os.path.realpath(p)) for n in worker.jobs for p in self._jobs[n].target.paths}:
+        for folder in {
+            os.path.dirname(os.path.realpath(p)) for n in worker.jobs for p in self._jobs[n].target.paths
+        }:
             remove_leftovers(folder)
 
 

@@ -44,20 +44,32 @@ def unclosed(folder: Path, kind: str) -> Path:
     }.get(kind.split()[0], ("a.wav", "PCM_16"))
     path = write_speech(folder / name, 0.5, subtype=subtype)
     data = path.read_bytes()
-    size = {"0": bytes(4), "ff": b"\xff" * 4, "sox": struct.pack("<I", 0x7FFFF024)}.get(kind.split()[-1])
+    marks = {"0": 0, "ff": 0xFFFFFFFF, "sox": 0x7FFFF024, "arecord": 0x80000000}
+    size = struct.pack("<I", marks.get(kind.split()[-1], 0))
     if kind.startswith("rf64"):
-        data = with_sizes(data, {b"ds64\x1c\0\0\0": (size or b"") * 6})
+        data = with_sizes(data, {b"ds64\x1c\0\0\0": size * 6})
     elif kind == "caf":
         data = with_sizes(data, {b"data": b"\xff" * 8})
     elif kind == "flac":
         data = data[:21] + bytes([data[21] & 0xF0]) + bytes(4) + data[26:]
     else:
-        data = with_sizes(data, {b"RIFF": size or b"", b"data": size or b""})
+        data = with_sizes(data, {b"RIFF": size, b"data": size})
     path.write_bytes(data)
     return path
 
 
-KINDS = ["wav 0", "wav ff", "wav sox", "float 0", "adpcm 0", "rf64 0", "rf64 ff", "caf", "flac"]
+KINDS = [
+    "wav 0",
+    "wav ff",
+    "wav sox",
+    "wav arecord",
+    "float 0",
+    "adpcm 0",
+    "rf64 0",
+    "rf64 ff",
+    "caf",
+    "flac",
+]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -80,6 +92,40 @@ def test_every_room_reads_the_same(tmp_path: Path, kind: str) -> None:
         piped = np.concatenate(list(reader.blocks(999))).T
         assert reader.warnings == []
     np.testing.assert_array_equal(piped, waveform)
+
+
+def warnings_of(data: bytes, folder: Path) -> tuple[list[str], list[str]]:
+    """Warnings of a WAV that is read as a file, and of one that is read from a pipe."""
+    (folder / "a.wav").write_bytes(data)
+    found = []
+    for source in (folder / "a.wav", "-"):
+        with AudioReader(source, stdin=io.BytesIO(data)) as reader:
+            sum(map(len, reader.blocks(999)))
+        found.append(reader.warnings)
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("form", [0, 36 + 1000, 36 + 16000])
+def test_a_header_behind_its_samples_is_said_to_be_so(tmp_path: Path, form: int) -> None:
+    """As of a recorder that corrects the sizes now and then, and crashes."""
+    data = write_speech(tmp_path / "a.wav", 0.5).read_bytes()
+    data = with_sizes(data, {b"RIFF": struct.pack("<I", form), b"data": struct.pack("<I", 1000)})
+    [of_file], [of_pipe] = warnings_of(data, tmp_path)
+    for warning in (of_file, of_pipe):
+        assert "by its header it ends after 0.03 s, and only they are processed" in warning
+        assert "ffmpeg -ignore_length 1" in warning
+    assert "15000 bytes (0.47 s) that follow are left out" in of_file
+
+
+@pytest.mark.parametrize(
+    "more",
+    [b"note\2\0\0\0ab", b"\0note\2\0\0\0ab", bytes(4000), b"\1\2\3"],
+    ids=["chunk", "odd", "zeros", "few"],
+)
+def test_chunks_and_zeros_behind_the_samples_are_no_samples(tmp_path: Path, more: bytes) -> None:
+    soundfile.write(tmp_path / "a.wav", WHOLE[0, :801], 16000, subtype="PCM_U8")
+    data = (tmp_path / "a.wav").read_bytes()[: 44 + 801]
+    assert warnings_of(data + more, tmp_path) == ([], [])
 
 
 @pytest.mark.parametrize(
