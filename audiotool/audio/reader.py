@@ -8,6 +8,7 @@ import math
 import os
 import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, truncated
 from audiotool.audio.extras import BETWEEN_VALUES, Extras, read_extras
 from audiotool.audio.formats import (
+    AMBIGUOUS_ENDINGS,
     BARE_ENDINGS,
     FORMATS,
     MEDIA_ENDINGS,
@@ -26,6 +28,7 @@ from audiotool.audio.formats import (
     WAVES,
     is_bare_name,
     is_media_name,
+    kind_of,
 )
 from audiotool.audio.unclosed import bytes_behind, corrected, warning_of_more
 from audiotool.errors import InputError
@@ -80,8 +83,8 @@ class AudioReader:
     Args:
         source: a path, or "-" for standard input.
         stdin: the stream of "-"; the process's standard input by default.
-        raw: format of bare samples, in a pipe or in a file named as such (`BARE_ENDINGS`); None expects a
-            header.
+        raw: format of bare samples, in a pipe or in a file named as such (`BARE_ENDINGS`); a header, and an
+            ending that has one coding alone, come first. None expects a header.
         name: name in messages; None is its path, or "standard input".
     Attributes:
         info: facts from the header.
@@ -106,22 +109,23 @@ class AudioReader:
         self._declared: int | None = None
         self._path = Path(source)
         self.is_pipe = str(source) == PIPE or is_fifo(source)
-        self._is_bare = raw is not None and (self.is_pipe or is_bare_name(source))
         self._opened: BinaryIO | None = None
         self._source: Any
         self._slack = 0
         self._file: Any
         self._piped: RawFile | None = None
         self._source = self._pipe(source, stdin, raw) if self.is_pipe else _opened(Path(source))
-        form: dict[str, Any] = {}
-        if raw is not None and self._is_bare and not self.is_pipe:
-            form = raw.libsndfile()
+        remarks: list[str] = []
+        if raw is not None and not self.is_pipe:
+            raw, remarks = _bare(self._source, self.name, Path(source), raw)
+        self._is_bare = raw is not None
         if self._piped is not None:
             self._file, self.warnings = self._piped, self._piped.warnings
             frames = self._file.frames
         else:
             another = concatenated.kind_behind(self._source)
-            frames = self._open(form)
+            frames = self._open({} if raw is None else raw.libsndfile())
+            self.warnings += remarks
             if another is not None:
                 self.warnings.append(concatenated.warning(self.name, another))
             elif self._file.format in WAVES:
@@ -475,6 +479,33 @@ def _opened(path: Path) -> BinaryIO:
         return corrected(path.open("rb"))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _bare(file: BinaryIO, name: str, path: Path, raw: Raw) -> tuple[Raw | None, list[str]]:
+    """Return the format of a file of bare samples, None for one with a header; and remarks where the user
+    says something else.
+
+    A header and an unambiguous ending know better than an option that holds for all files of a folder.
+
+    Args:
+        file: open for reading; it is left at its beginning.
+        name: name in messages.
+        raw: what the user says.
+    """
+    if not is_bare_name(path):
+        return None, []
+    ending = path.suffix.lower()
+    kind = kind_of(file.read(12))
+    file.seek(0)
+    known = raw.encoding if ending in AMBIGUOUS_ENDINGS else BARE_ENDINGS[ending]
+    anyway = f"; a pipe is read as {raw.encoding}: `- < FILE`"
+    if kind is not None:
+        return None, [
+            f"{name} is a file with a header, {kind}, and is read as such, not as bare samples{anyway}"
+        ]
+    if known != raw.encoding:
+        return replace(raw, encoding=known), [f"{name} is read as {known}, as its name says{anyway}"]
+    return raw, []
 
 
 def _check_readable(path: Path) -> None:

@@ -337,6 +337,28 @@ def test_bare_samples_say_how_they_are_read(tmp_path: Path, name: str, encoding:
         AudioReader("-", io.BytesIO(path.read_bytes()))
 
 
+@pytest.mark.parametrize("name", ["a.alaw", "b.raw", "c.pcm", "d.ulaw"])
+def test_headers_and_endings_know_better_than_an_option_for_a_folder(tmp_path: Path, name: str) -> None:
+    encoding = {".alaw": "alaw"}.get(Path(name).suffix, "mulaw")
+    data = Raw(encoding, 8000).encode(speech_like(0.2, 8000).T)[0]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with AudioReader(path, raw=Raw("mulaw", 8000)) as reader:
+        found = np.concatenate(list(reader.blocks(500)))
+    np.testing.assert_array_equal(found, Raw(encoding, 8000).decode(data))
+    expected = [f"{path} is read as alaw, as its name says; a pipe is read as mulaw: `- < FILE`"]
+    assert reader.warnings == (expected if encoding == "alaw" else [])
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.rf64", "a.aiff", "a.au", "a.caf", "a.flac", "a.ogg"])
+def test_a_file_with_a_header_is_not_bare_whatever_its_name(tmp_path: Path, name: str) -> None:
+    path = write_speech(tmp_path / name, 0.5).rename(tmp_path / "a.pcm")
+    with AudioReader(path, raw=Raw("mulaw", 8000)) as reader:
+        assert (reader.info.sample_rate, sum(map(len, reader.blocks(500)))) == (16000, 8000)
+    [warning] = reader.warnings
+    assert "is a file with a header" in warning
+
+
 @pytest.mark.parametrize(("ending", "subtype"), [(".sph", "ULAW"), (".sph", "PCM_16"), (".voc", "ALAW")])
 def test_corpus_formats_are_written_and_read(tmp_path: Path, ending: str, subtype: str) -> None:
     sound = speech_like(0.5, 8000, 2).T.astype(np.float32) * 0.5
