@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import re
+import shutil
 import stat
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from audiotool.signals import deferred
 
 if sys.platform != "win32":
     import fcntl
+    import resource
 
 LONGEST_NAME = 255
 """Greatest length of a file name in bytes."""
@@ -168,6 +170,23 @@ def refusal(file: BinaryIO) -> str | None:
         os.fsync(file.fileno())
     except OSError as error:
         return cause(error)
+    return None
+
+
+def shortage(folder: str, more: int, size: int) -> str | None:
+    """Return why a file in a folder cannot grow, which some libraries do not notice; None if it can.
+
+    Args:
+        more: number of bytes by which it grows.
+        size: its size in bytes then.
+    """
+    with suppress(OSError):
+        if shutil.disk_usage(folder).free < more:
+            return CAUSES[errno.ENOSPC]
+    if sys.platform != "win32":
+        largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        if largest != resource.RLIM_INFINITY and largest < size:
+            return CAUSES[errno.EFBIG]
     return None
 
 

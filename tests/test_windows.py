@@ -20,8 +20,8 @@ import os, signal, sys
 import multiprocessing.connection, multiprocessing.popen_spawn_posix, multiprocessing.resource_tracker
 import asyncio, logging.handlers, onnxruntime, platformdirs, rich.console, rich.progress, soundfile
 import subprocess, typer
-for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "fork", "geteuid", "getuid", "killpg", "mkfifo",
-             "pread", "sched_getaffinity", "setsid", "statvfs", "wait4"):
+for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "fchmod", "fchown", "fork", "geteuid", "getuid",
+             "killpg", "mkfifo", "pread", "sched_getaffinity", "setsid", "statvfs", "wait4"):
     vars(os).pop(name, None)
 del signal.SIGHUP, signal.pthread_sigmask
 for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):

@@ -6,6 +6,8 @@ import contextlib
 import io
 import math
 import os
+import sys
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, cause, obstacle, refusal
+from audiotool.atomic import Replacement, cause, obstacle, refusal, shortage
 from audiotool.audio.embed import embed, tag_parts
 from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
 from audiotool.audio.formats import (
@@ -42,6 +44,9 @@ blocks."""
 
 PLAIN = {*SAMPLE_BYTES, "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32"}
 """Sample formats of a fixed number of bytes a sample, outside of `CODED`."""
+
+SCRATCH_MARGIN = 1 << 20
+"""Number of bytes that must stay free where libsndfile puts coded samples aside."""
 
 Form = tuple[str, str, int, int]
 """Container, sample format, sample rate in Hz and channels of a file."""
@@ -235,6 +240,7 @@ class FileWriter(ReplacingWriter):
         with contextlib.ExitStack() as undone:
             self._begin()
             undone.callback(self._replacement.discard)
+            self._check_scratch(wanted.frames or 0, wanted.frames or 0)
             self._file = self._opened()
             _set_tags(self._file, self._tags)
             undone.pop_all()
@@ -266,6 +272,28 @@ class FileWriter(ReplacingWriter):
             )
             raise InputError(f"cannot write {self.path}: {reason}") from error
 
+    def _check_scratch(self, more: int, frames: int) -> None:
+        """Check that libsndfile's temporary file can grow: a write into it that fails ends the process.
+
+        ALAC alone has one, of all coded samples.
+
+        Args:
+            more: samples a channel that will be written.
+            frames: samples a channel that are written then.
+        Raises:
+            InputError: it cannot.
+        """
+        if not self.subtype.startswith("ALAC"):
+            return
+        width = int(self.subtype.removeprefix("ALAC_")) // 8 * self._form[3]
+        folder = _scratch_folder()
+        reason = shortage(folder, more * width + SCRATCH_MARGIN, frames * width)
+        if reason is not None:
+            raise InputError(
+                f"cannot write {self.path}: ALAC is put aside in {folder}, and there {reason}: set TMPDIR to"
+                " another folder, or choose .flac"
+            )
+
     def _take(self, tags: Mapping[str, str], extras: Extras, channels: int) -> None:
         """Decide which tags libsndfile writes, and which are in the parts already."""
         self._parts, self.dropped = extras.split(self.format, channels)
@@ -289,6 +317,7 @@ class FileWriter(ReplacingWriter):
         elif self.subtype in COMPANDED:
             data, beyond = limit(block)
             self.limited += beyond
+        self._check_scratch(len(block), self.frames)
         try:
             for start in range(0, len(data), WRITE_FRAMES):
                 self._file.write(data[start : start + WRITE_FRAMES])
@@ -357,6 +386,14 @@ def resampling(subtype: str, sample_rate: int, coded_rate: int) -> str:
     if coded_rate == sample_rate:
         return ""
     return f"{subtype} has no {sample_rate} Hz: the output is resampled to {coded_rate} Hz"
+
+
+def _scratch_folder() -> str:
+    """Return the folder of libsndfile's temporary files, which it does not choose as Python does."""
+    if sys.platform == "win32":
+        return tempfile.gettempdir()
+    folder = os.environ.get("TMPDIR", "/tmp")
+    return folder if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else "/tmp"
 
 
 def _coding(format_name: str, subtype: str, wanted: OutputFormat) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -307,6 +308,31 @@ def test_the_reason_of_a_failure_is_reported(tmp_path: Path, name: str) -> None:
 def test_formats_that_pad_are_complete(tmp_path: Path, subtype: str) -> None:
     write(tmp_path / "a.aiff", np.zeros(1151), 16000, subtype)
     assert read(tmp_path / "a.aiff")[0].shape[1] in (1151, 1152)
+
+
+@pytest.mark.parametrize("frames", [100_000, None])
+def test_alac_is_refused_where_its_temporary_file_cannot_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int | None
+) -> None:
+    """libsndfile ends the process there."""
+    x = np.random.default_rng(0).uniform(-1, 1, (100_000, 1)).astype(np.float32)
+
+    def written() -> None:
+        with FileWriter(tmp_path / "a.caf", OutputFormat(16000, 1, "ALAC_16", frames=frames)) as writer:
+            for start in range(0, len(x), 10_000):
+                writer.write(x[start : start + 10_000])
+
+    with largest_file(60_000), pytest.raises(InputError, match=r"ALAC is put aside in .*: set TMPDIR"):
+        written()
+    free = {str(tmp_path): 1 << 20, "/": 1 << 40}
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free[folder]))
+    with pytest.raises(InputError, match=f"put aside in {tmp_path}, and there the disk is full"):
+        written()
+    assert not list(tmp_path.iterdir())
+    free[str(tmp_path)] = 1 << 30
+    written()
+    assert soundfile.info(tmp_path / "a.caf").frames == len(x)
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:
