@@ -167,6 +167,8 @@ def _outcome_of(job: Job, status: Status, action: Callable[[], tuple[float, list
             job, f"{job.name}: internal error: {type(error).__name__}: {error} (--debug shows where)"
         )
     for row in rows:
+        # Outputs are there, whether or not they could be scored.
+        row.failed = False
         row.facts = {"status": status, **_places(job), **row.facts}
     return Outcome(job, status, rows, seconds)
 

@@ -84,20 +84,20 @@ class Events:
     def finished(self, outcome: Outcome) -> None:
         self._shares.pop(str(outcome.job.source), None)
         self._seconds += outcome.seconds
+        self._counts[outcome.status] += 1
         for row in outcome.rows:
-            self.ended(outcome.status, row, outcome.error)
+            self._ended(outcome.status, row, outcome.error)
 
     def scored(self, row: Row) -> None:
         """Write the event of a scored file or stem; the error of a failed one is its first reason."""
         self._seconds += row.facts.get("seconds", 0.0)
-        if row.failed:
-            self.ended("failed", row, next(iter(row.reasons.values()), "not scored"))
-        else:
-            self.ended("done", row)
-
-    def ended(self, status: Status, row: Row, error: str | None = None) -> None:
-        """Write the event of a finished file; a file with several rows has one for each."""
+        status: Status = "failed" if row.failed else "done"
         self._counts[status] += 1
+        error = next(iter(row.reasons.values()), "not scored") if row.failed else None
+        self._ended(status, row, error)
+
+    def _ended(self, status: Status, row: Row, error: str | None) -> None:
+        """Write the event of a row of a finished file."""
         facts = {name: value for name, value in row.facts.items() if name != "status"}
         scores = {name: value.value for name, value in row.columns().items()}
         failure = {} if error is None else {"error": one_line(error)}

@@ -330,6 +330,7 @@ def _write_reports(
         return None
     from audiotool.batch.provenance import describe
     from audiotool.report.report import Report
+    from audiotool.report.resumed import keep_former
     from audiotool.report.write import write_reports
 
     outcomes = sorted(outcomes, key=lambda o: o.job.name)
@@ -338,6 +339,9 @@ def _write_reports(
     rows = [row for o in outcomes for row in o.rows]
     # A run that processed nothing does not replace an earlier report.
     paths = [path for path in report_paths(task.options) if rows or not path.exists()]
+    for path in paths:
+        if path.suffix.lower() == ".json":
+            keep_former(rows, path)
     report = Report(rows, run.ended(), task.name)
     write_reports(paths, report, sound)
     return report

@@ -129,6 +129,20 @@ def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[6]["audio_seconds"] == 2.0
 
 
+def test_a_file_of_several_stems_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal(tty=True)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with Events("separate", 2) as events:
+        for name in ("a", "b"):
+            job = Job(f"{name}.wav", Path(f"{name}.wav"), Target(("1.wav", "2.wav")))
+            events.finished(Outcome(job, "done", [Row(f"{name}: 1"), Row(f"{name}: 2")]))
+    lines = [json.loads(line) for line in screen.getvalue().splitlines()]
+    assert [(line["file"], line["finished"]) for line in lines[1:-1]] == [
+        *[("a: 1", 1), ("a: 2", 1), ("b: 1", 2), ("b: 2", 2)]
+    ]
+    assert lines[-1]["done"] == 2
+
+
 def test_events_of_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal(tty=True)
     monkeypatch.setattr(sys, "stderr", screen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -116,6 +117,43 @@ def test_a_report_replaces_earlier_reports_alone(folder: Path) -> None:
     assert json.loads(Path("r.json").read_text())["files"][0]["status"] == "skipped"
     assert run(*words, "--overwrite", "--report", "notes.md").exit_code == 0
     assert Path("notes.md").read_text().startswith("# audiotool report")
+
+
+def test_a_file_that_was_written_is_done_though_it_could_not_be_scored(folder: Path) -> None:
+    Path("in/broken.wav").unlink()
+    write_speech(Path("ref/a.wav"), 0.5, channels=2)
+    Path("ref/b & c.wav").write_bytes(b"")
+    reports = [word for ending in ("json", "csv", "md", "html") for word in ("--report", f"r.{ending}")]
+    words = ("--model", "denoise-tiny-16k", "--reference", "ref", "--metrics", "si_sdr")
+    done = run("denoise", "in", "-o", "out", *words, *reports)
+    assert done.exit_code == 0, done.output
+    for entry in json.loads(Path("r.json").read_text())["files"]:
+        assert (entry["status"], entry["si_sdr"]) == ("done", None)
+        assert entry["reasons"]["si_sdr"]
+    with Path("r.csv").open(newline="") as file:
+        assert [line["status"] for line in csv.DictReader(file)] == ["done", "done"]
+    assert Path("r.md").read_text().count("| done |") == 2
+    assert "of 2 failed" not in Path("r.html").read_text()
+
+
+def test_a_resumed_report_keeps_what_the_earlier_one_knew(folder: Path) -> None:
+    words = ("denoise", "in", "-o", "out", "--model", "denoise-tiny-16k", "--report", "r.json")
+    Path("in/broken.wav").write_bytes(Path("in/a.wav").read_bytes()[:-4000])
+    assert run(*words).exit_code == 0
+    first = json.loads(Path("r.json").read_text())["files"]
+    assert "is truncated" in first[2]["notes"][0]
+    write_speech(Path("in", "later.wav"), 0.5)
+    for _ in range(2):
+        assert run(*words, "--skip-existing", "--mix", "0.5").exit_code == 0
+        again = json.loads(Path("r.json").read_text())["files"]
+        assert again[:3] == [{**entry, "status": "skipped"} for entry in first]
+        assert again[3]["settings"]["mix"] == 0.5
+    # What was made since is not what the report describes.
+    os.utime("out/a.wav", (2e9, 2e9))
+    assert run(*words, "--skip-existing").exit_code == 0
+    again = json.loads(Path("r.json").read_text())["files"]
+    assert "checkpoint_sha256" not in again[0]
+    assert "checkpoint_sha256" in again[1]
 
 
 def test_shown_and_merged_reports_replace_earlier_reports_alone(folder: Path) -> None:
