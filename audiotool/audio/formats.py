@@ -147,6 +147,9 @@ COMPANDED = (
 )
 """Sample formats with a full scale that are not plain integers."""
 
+SPEECH_CODECS = ("GSM610", "G721_32", "G723_24", "G723_40", "NMS_ADPCM_32")
+"""Those that are made for speech of one sample rate, mostly 8 kHz, and spoil any other."""
+
 HEADERLESS = ("RAW", "SD2")
 """libsndfile's formats without a header; SD2 has its in a resource fork."""
 
@@ -319,6 +322,12 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
             )
         return subtype
     return "OPUS" if ending.lower() == ".opus" else _closest(format_name, preferred)
+
+
+def preferred_subtype(subtype: str, sample_rate: int, output_rate: int) -> str:
+    """Return the subtype that an output has if its container holds it: the input's, but for codecs of speech
+    at another sample rate in Hz."""
+    return "PCM_16" if subtype in SPEECH_CODECS and output_rate != sample_rate else subtype
 
 
 def opus_rate(sample_rate: int) -> int:

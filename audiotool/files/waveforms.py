@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from audiotool.arrays import Block
-from audiotool.audio.formats import shows_video
-from audiotool.audio.reader import AudioReader
+from audiotool.audio.formats import preferred_subtype, shows_video
+from audiotool.audio.reader import AudioInfo, AudioReader
 from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
@@ -113,6 +113,7 @@ def process_file(
             *_dropped(writers),
             *_filled(writers),
             *_resampled(writers),
+            *_recoded(writers, info, session.output_rate),
         ),
     )
 
@@ -138,7 +139,7 @@ def _open_writers(
     wanted = OutputFormat(
         rate,
         channels,
-        info.subtype,
+        preferred_subtype(info.subtype, info.sample_rate, rate),
         goal.format,
         goal.subtype,
         frames,
@@ -166,6 +167,16 @@ def _filled(writers: list[Writer]) -> list[str]:
 def _resampled(writers: list[Writer]) -> list[str]:
     """Return in one line which sample rate the outputs have if their coding has not the stream's."""
     return [writer.resampled for writer in writers if writer.resampled][:1]
+
+
+def _recoded(writers: list[Writer], info: AudioInfo, rate: int) -> list[str]:
+    """Return in one line which coding of speech the outputs have not, because their rate differs."""
+    preferred = preferred_subtype(info.subtype, info.sample_rate, rate)
+    if preferred == info.subtype or writers[0].subtype != preferred:
+        return []
+    return [
+        f"{info.subtype} is a coding of speech at {info.sample_rate} Hz: at {rate} Hz {preferred} is written"
+    ]
 
 
 def _write(output: Output, writers: list[Writer]) -> None:

@@ -135,6 +135,23 @@ def test_one_model_for_every_bandwidth_and_rate(
     assert np.square(error).sum() < 1e-6 * np.square(power).sum()
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["--rate", "16000"], "PCM_16"), (["--rate", "8000"], "GSM610"), (["--subtype", "GSM610"], "GSM610")],
+)
+def test_codings_of_speech_are_kept_at_their_rate_alone(
+    super_resolve: Callable[..., Result], words: list[str], expected: str
+) -> None:
+    write_speech(Path("gsm.wav"), 0.5, 8000, subtype="GSM610")
+    done = super_resolve("gsm.wav", "-o", "out.wav", *words)
+    assert done.exit_code == 0, done.output
+    assert soundfile.info("out.wav").subtype == expected
+    said = "GSM610 is a coding of speech at 8000 Hz: at 16000 Hz PCM_16 is written" in " ".join(
+        done.stderr.split()
+    )
+    assert said == (expected == "PCM_16")
+
+
 def test_the_bundled_model_leaves_a_full_band_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     x = write_noise("in.wav", 48000, 48000)
