@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from audiotool.report.spool import Spool
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+LINE_SECONDS = 10.0
+"""Least time between two lines that say how many pictures are drawn."""
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace files that exist and are no reports of audiotool.")
@@ -224,9 +228,19 @@ def look(
     quiet: bool,
     folder: Path | None = None,
 ) -> None:
-    """Make the pictures of rows for a page, with a bar on a terminal."""
+    """Make the pictures of rows for a page, with a bar on a terminal, and a line now and then elsewhere."""
     from audiotool.report.gallery import add_media
+
+    count, said = 0, time.monotonic()
+
+    def advance(row: Row) -> None:
+        nonlocal count, said
+        count += 1
+        bars.advance(bar)
+        if not quiet and not sys.stderr.isatty() and time.monotonic() - said >= LINE_SECONDS:
+            said = time.monotonic()
+            say(f"pictures of {count} of {len(rows)} rows are drawn")
 
     with progress(**({"disable": True} if quiet else {})) as bars:
         bar = bars.add_task("drawing", total=len(rows))
-        add_media(rows, sound, spool, jobs, folder, lambda row: bars.advance(bar))
+        add_media(rows, sound, spool, jobs, folder, advance)

@@ -71,6 +71,16 @@ def test_every_format_at_once_and_a_page_later(folder: Path) -> None:
     )
 
 
+def test_a_page_that_takes_long_says_how_far_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row(f"{n}", facts={"input": "in/a.wav"}) for n in range(3)]
+    write_reports([Path("r.json")], Report(rows))
+    show = ("report", "show", "r.json", "-o", "r.html")
+    assert "pictures" not in run(*show).stderr
+    monkeypatch.setattr("audiotool.cli.report.LINE_SECONDS", 0.0)
+    assert "audiotool: pictures of 2 of 3 rows are drawn\n" in run(*show).stderr
+    assert run(*show, "--quiet").stderr == ""
+
+
 def test_evaluate_makes_a_page_too(folder: Path) -> None:
     places = ("--reference", "in/a.wav", "--estimate", "in/a.wav", "--noisy", "in/a.wav")
     done = run("evaluate", *places, "--metrics", "si_sdr", "--report", "page.html", "--report-audio", "none")
