@@ -258,7 +258,7 @@ def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
 def _is_zero(file: BinaryIO, at: int) -> bool:
     """Whether only zeros follow to the end of the file, as where a program fills whole blocks of a disk."""
     file.seek(at)
-    return not any(any(piece) for piece in iter(lambda: file.read(PIECE), b""))
+    return all(piece.count(0) == len(piece) for piece in iter(lambda: file.read(PIECE), b""))
 
 
 def _corrected_caf(file: BinaryIO) -> tuple[bytes, int, int, int] | None:
