@@ -5,8 +5,9 @@ A version of PyTorch that moves one of these names is handled here.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,9 +20,13 @@ from torch.utils._pytree import (
     tree_map,
     tree_unflatten,
 )
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+T = TypeVar("T")
 
 __all__ = [
     "TreeSpec",
+    "ending_loader",
     "fake_tensors",
     "lerp_",
     "tree_any",
@@ -32,6 +37,19 @@ __all__ = [
     "tree_unflatten",
     "weight_norm",
 ]
+
+
+@contextmanager
+def ending_loader(batches: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Context of a data loader's iterator, whose processes end with it.
+
+    They end with the iterator otherwise, which the traceback of an exception keeps.
+    """
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            batches._shutdown_workers()
 
 
 def fake_tensors() -> AbstractContextManager[Any]:

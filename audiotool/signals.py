@@ -35,10 +35,12 @@ def finish() -> None:
     _ignore(INTERRUPT, HANG_UP)
 
 
-def call_on_request(handler: Handler) -> None:
+@contextlib.contextmanager
+def calling_on_request(handler: Handler) -> Iterator[None]:
     """Call a function at the first request to end, in place of ending; a second one ends the program at once.
 
-    Call it in the main thread. Signals that the parent has set to be ignored (nohup) stay ignored.
+    After an exception there is nothing left to stop: requests end the program as before the block. Enter it
+    in the main thread. Signals that the parent has set to be ignored (nohup) stay ignored.
     """
 
     def first(number: int, frame: FrameType | None) -> None:
@@ -47,7 +49,16 @@ def call_on_request(handler: Handler) -> None:
         signal.signal(TERMINATE, signal.SIG_DFL)
         handler(number, frame)
 
-    _handle(first, INTERRUPT, TERMINATE, HANG_UP)
+    numbers = [number for number in (INTERRUPT, TERMINATE, HANG_UP) if number is not None]
+    before = {number: signal.getsignal(number) for number in numbers}
+    _handle(first, *numbers)
+    try:
+        yield
+    except BaseException:
+        for number in numbers:
+            if signal.getsignal(number) is first:
+                signal.signal(number, before[number])
+        raise
 
 
 def leave_to_parent(terminate: bool = False) -> None:

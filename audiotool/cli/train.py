@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from audiotool.cli import screen
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import emit, say, write
 from audiotool.errors import InputError
-from audiotool.signals import INTERRUPT, call_on_request
+from audiotool.signals import INTERRUPT, calling_on_request
 from audiotool.tasks import completion
 from audiotool.tasks.options import ProgressChoice, ProgressKind
 from audiotool.text import one_line
@@ -88,8 +89,7 @@ def train(
     folder = run or Path("runs") / loaded.name
     listener = make_listener(loaded.train.steps, progress is ProgressKind.json)
     trainer = Trainer(loaded, folder, device, listener, find(recipe).parent)
-    asked = _stop_on_signals(trainer)
-    with listener:
+    with _stopping_on_signals(trainer) as asked, listener:
         summary = trainer.run(resume)
     if trainer.current.fabric.is_global_zero:
         if progress is ProgressKind.json:
@@ -127,10 +127,11 @@ def _of_run(recipe: str, run: Path | None, resume: bool) -> tuple[str, Path | No
     return str(kept), place
 
 
-def _stop_on_signals(trainer: Trainer) -> list[int]:
+@contextlib.contextmanager
+def _stopping_on_signals(trainer: Trainer) -> Iterator[list[int]]:
     """Stop the run after the current step at the first signal, and at once at the second.
 
-    Returns:
+    Yields:
         A list that receives the numbers of the signals.
     """
     asked: list[int] = []
@@ -142,8 +143,8 @@ def _stop_on_signals(trainer: Trainer) -> list[int]:
         with contextlib.suppress(OSError):
             say("stopping after this step (again: at once)")
 
-    call_on_request(stop)
-    return asked
+    with calling_on_request(stop):
+        yield asked
 
 
 def _print_summary(summary: Summary, folder: Path, as_json: bool = False) -> None:

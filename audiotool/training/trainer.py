@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from audiotool.compat import ending_loader
 from audiotool.data.material import split_warnings
 from audiotool.errors import RecipeError
 from audiotool.recipe.schema import Recipe
@@ -118,8 +119,12 @@ class Trainer:
                 for warning in split_warnings(run.data):
                     log.warning(warning)
             run.build(state)
-            with contextlib.closing(Watch(run, self.listener)) as watch:
-                summary = self._train(watch, [] if state is None else state.get("pending", []))
+            lost = [] if state is None else state.get("pending", [])
+            with (
+                contextlib.closing(Watch(run, self.listener)) as watch,
+                ending_loader(run.batches(self.listener.decoding)) as batches,
+            ):
+                summary = self._train(watch, batches, lost)
             leave(run.fabric)
             return summary
         except (RuntimeError, MemoryError) as error:
@@ -139,11 +144,12 @@ class Trainer:
         for problem in filter(None, problems):
             log.warning(problem)
 
-    def _train(self, watch: Watch, lost: list[dict[str, object]]) -> Summary:
+    def _train(
+        self, watch: Watch, batches: Iterator[dict[str, Tensor]], lost: list[dict[str, object]]
+    ) -> Summary:
         """Repeat the validations that an interruption has lost, and train to the end."""
         run, recipe = self.current, self.recipe
         counters = run.counters
-        batches = run.batches(self.listener.decoding)
         watch.begin(lost)
         run.module.train()
         since = time.perf_counter()

@@ -14,10 +14,12 @@ import pytest
 import torch
 from kit.curves import curve
 from kit.patience import PATIENCE, wait_until
+from kit.plugin import install_plugin
 from kit.ports import free_port
 
 from audiotool import recipe
 from audiotool.errors import RecipeError
+from audiotool.signals import calling_on_request
 from audiotool.training.trainer import Trainer
 
 Write = Callable[[dict[str, Any]], Path]
@@ -103,6 +105,51 @@ def test_interrupted_run_saves_its_state_and_says_so(
     last = Trainer(recipe.load(tmp_path / "tiny.yaml"), tmp_path / "run", "cpu").current.folder.load_state()
     assert last is not None
     assert f"{last['step']} of 100000 steps" in printed
+
+
+BROKEN_LOSS = """
+from audiotool.losses.base import Loss
+
+class BrokenLoss(Loss):
+    name = "broken-loss"
+
+    def forward(self, outputs, batch):
+        raise KeyError("broken")
+"""
+
+
+def test_after_an_error_the_command_and_its_loaders_end_with_the_traceback(
+    tiny_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {"broken-loss": "broken_loss:BrokenLoss"}
+    install_plugin(tmp_path, "broken-loss", {"broken_loss": BROKEN_LOSS}, {"audiotool.losses": losses})
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    tiny_recipe["loss"] = [{"name": "broken-loss"}]
+    tiny_recipe["data"]["workers"] = 1
+    process = start([write_recipe(tiny_recipe), "--run", tmp_path / "run", "--debug"])
+    try:
+        # The loaders hold the other ends of these pipes.
+        _, printed = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1
+        assert "KeyError: 'broken'" in printed
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_after_an_error_signals_end_the_program_again() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    inside = []
+
+    def fail() -> None:
+        inside.extend(signal.getsignal(number) for number in numbers)
+        raise KeyError
+
+    with pytest.raises(KeyError), calling_on_request(lambda number, frame: None):
+        fail()
+    assert all(now is not then for now, then in zip(inside, before, strict=True))
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_two_machines_equal_one_with_the_doubled_batch(
