@@ -46,6 +46,24 @@ def test_a_path_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest
     assert (again.engine.kind, again.sample_rate) == ("torch", 16000)
 
 
+def test_a_file_that_has_changed_since_is_refused(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.safetensors"
+    shutil.copy(checkpoint.resolve("denoise-tiny-16k"), mine)
+    pickled = pickle.dumps(audiotool.load(mine, "cpu", engine="torch"))
+    assert pickle.loads(pickled).sample_rate == 16000
+    shutil.copy(checkpoint.resolve("denoise-16k"), mine)
+    with pytest.raises(audiotool.CheckpointError, match=r"mine\.safetensors is another checkpoint here"):
+        pickle.loads(pickled)
+
+
+def test_a_task_with_another_default_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    pickled = pickle.dumps(audiotool.load("denoise"))
+    other = checkpoint.resolve("denoise-tiny-16k")
+    monkeypatch.setattr(checkpoint, "default_for", lambda *_: other)
+    with pytest.raises(audiotool.CheckpointError, match="denoise is another checkpoint here"):
+        pickle.loads(pickled)
+
+
 def test_conditions_go_along() -> None:
     pipeline = audiotool.load("denoise-tiny-16k")
     pipeline.conditions = {"speaker": np.arange(3)}

@@ -109,9 +109,24 @@ def load(
         full_band = functools.partial(load, wide, device, task, engine, threads, **asked)
     # A path is the same file from any folder; a name is the same checkpoint on any machine.
     again = name if is_task else checkpoint.name_of(path) or path.absolute()
-    reload = functools.partial(load, again, device, task, engine, threads)
     digest = runs.checkpoint_sha256 or checkpoint.sha256(path)
+    reload = functools.partial(_load_same, digest, again, device, task, engine, threads)
     return Pipeline(runs, metadata.task, metadata, settings, digest, full_band, reload)
+
+
+def _load_same(digest: str, name: str | Path, *arguments: Any) -> Pipeline:
+    """Load a pipeline again, in the process to which it was sent.
+
+    Raises:
+        CheckpointError: the name or path is of another checkpoint than the one with this SHA-256.
+    """
+    pipeline = load(name, *arguments)
+    if pipeline.checkpoint_sha256 != digest:
+        raise CheckpointError(
+            f"{name} is another checkpoint here, or has changed since this pipeline was loaded (SHA-256"
+            f" {pipeline.checkpoint_sha256:.12}…, not {digest:.12}…): send a pipeline of a file that stays"
+        )
+    return pipeline
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:
