@@ -54,6 +54,12 @@ def test_names() -> None:
     assert all(issubclass(error, audiotool.AudiotoolError) for error in errors)
 
 
+def test_a_misspelt_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="'audiotool' has no attribute 'laod'"):
+        # Type checkers refuse it, too: without that, mypy reports the comment as unused.
+        audiotool.laod("denoise")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signatures(name: str) -> None:
     found = audiotool
