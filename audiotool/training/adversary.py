@@ -170,14 +170,37 @@ def build_discriminator(term: DiscriminatorTerm) -> Discriminator:
 def _logits_and_features(
     discriminator: nn.Module, target: Tensor, estimate: Tensor
 ) -> tuple[list[Any], list[Any]]:
-    """Return (logits, features) of targets and estimates (B, C, T), each channel by itself."""
+    """Return (logits, features) of targets and estimates (B, C, T), each channel by itself.
+
+    Raises:
+        RecipeError: the discriminator returns something else.
+    """
     both = torch.cat([w.flatten(0, 1)[:, None] for w in (target, estimate)])
     halves: tuple[list[Any], list[Any]] = ([], [])
-    for logits, features in discriminator(both):
+    answers = discriminator(both)
+    if not _is_discriminator_output(answers, len(both)):
+        raise RecipeError(
+            f"adversarial.discriminators: {getattr(discriminator, 'name', '')} has to return [(logits,"
+            " [features, ...]), ...], a pair for each sub-discriminator, of tensors whose first axis is that"
+            " of the waveforms"
+        )
+    for logits, features in answers:
         chunks = [t.float().chunk(2) for t in (logits, *features)]
         for half, results in enumerate(halves):
             results.append((chunks[0][half], [c[half] for c in chunks[1:]]))
     return halves
+
+
+def _is_discriminator_output(found: Any, waveforms: int) -> bool:
+    """Return whether this is a list of `DiscriminatorOutput` for a number of waveforms."""
+
+    def is_one(pair: Any) -> bool:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or not isinstance(pair[1], list | tuple):
+            return False
+        tensors = (pair[0], *pair[1])
+        return all(isinstance(t, Tensor) and t.ndim and len(t) % waveforms == 0 for t in tensors)
+
+    return isinstance(found, list | tuple) and bool(found) and all(map(is_one, found))
 
 
 def _pesq(estimate: Tensor, target: Tensor, sample_rate: int) -> list[float | None]:

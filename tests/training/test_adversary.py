@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ from kit.curves import curve
 from kit.runs import stopped_after, train
 
 from audiotool import recipe
+from audiotool.errors import RecipeError
 from audiotool.models.cleanunet import CleanUNet
+from audiotool.models.discriminators.melgan import MelGANDiscriminator
 from audiotool.models.gtcrn import GTCRN
-from audiotool.training.adversary import Adversary
+from audiotool.recipe.schema import AdversarialSection
+from audiotool.training.adversary import Adversary, Discriminators
 from audiotool.training.trainer import Trainer
 
 ADVERSARIAL = {
@@ -54,6 +57,25 @@ def test_accumulation_with_discriminators_equals_a_larger_batch(
     ):
         for name in ("loss", "discriminator", "adversarial", "feature-matching", "gradient_norm"):
             assert float(large[name]) == pytest.approx(float(small[name]), rel=1e-5), name
+
+
+def _mixed_up(waveform: torch.Tensor) -> Any:
+    return [[waveform, waveform[:, :, :3]]]
+
+
+@pytest.mark.parametrize(
+    "answer", [_mixed_up, lambda w: w, lambda w: [], lambda w: [(w, [w[0]])], lambda w: [(w, [], w)]]
+)
+def test_a_discriminator_of_another_structure_is_named(
+    answer: Callable[[torch.Tensor], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MelGANDiscriminator, "forward", lambda self, waveform: answer(waveform))
+    discriminators = Discriminators(
+        AdversarialSection.model_validate({"discriminators": [{"name": "melgan"}]})
+    )
+    waveform = torch.zeros(2, 1, 100)
+    with pytest.raises(RecipeError, match=r"melgan has to return \[\(logits, \[features,"):
+        discriminators({"estimate": waveform}, waveform)
 
 
 @pytest.mark.parametrize(("start", "expected"), [(9, "took gave took gave"), (0, "took took" + 4 * " gave")])
