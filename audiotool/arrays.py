@@ -52,18 +52,10 @@ class UserArray(Generic[ArrayT]):
                 f"a waveform is (channels, time), and {values.shape} would be {values.shape[0]} channels:"
                 " transpose it"
             )
-        if not np.issubdtype(values.dtype, np.floating) and not _is_int16(values.dtype):
-            raise InputError(
-                f"a waveform is floating point or int16, got {values.dtype}: divide other integers by their"
-                " full scale"
-            )
+        self.block: NDArray[np.float32] = np.atleast_2d(in_full_scale(values, np.float32))
         self.waveform: Any = waveform
         self.flat = values.ndim == 1
         self.dtype = values.dtype
-        self.block: NDArray[np.float32] = np.atleast_2d(values).astype(np.float32)
-        if _is_int16(self.dtype):
-            self.block /= INT16_SCALE
-            return
         finite = np.isfinite(self.block)
         if not finite.all():
             channel, at = np.argwhere(~finite)[0]
@@ -84,6 +76,23 @@ class UserArray(Generic[ArrayT]):
         if _is_int16(self.dtype):
             values = np.rint(values * INT16_SCALE).clip(-INT16_SCALE, INT16_SCALE - 1).astype(np.int16)
         return as_kind_of(self.waveform, values)
+
+
+def in_full_scale(values: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """Return a user's samples with a full scale of 1, as a new array of a floating type.
+
+    Raises:
+        InputError: they are neither floating point nor int16.
+    """
+    if not np.issubdtype(values.dtype, np.floating) and not _is_int16(values.dtype):
+        raise InputError(
+            f"a waveform is floating point or int16, got {values.dtype}: divide other integers by their full"
+            " scale"
+        )
+    samples = values.astype(dtype)
+    if _is_int16(values.dtype):
+        samples /= INT16_SCALE
+    return samples
 
 
 def _is_int16(dtype: np.dtype[Any]) -> bool:

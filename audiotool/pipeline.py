@@ -151,6 +151,17 @@ class Pipeline:
         """The model's sample rate in Hz; input of another rate is resampled."""
         return self.engine.sample_rate
 
+    def output_rate(self, sample_rate: int) -> int:
+        """Return the output's sample rate in Hz for input of a sample rate in Hz.
+
+        It is the input's, unless `Settings.output_rate` is set or the model widens the band.
+
+        Raises:
+            InputError: the sample rate is no whole number above 0.
+        """
+        sample_rate = in_whole_hertz(sample_rate)
+        return self.settings.rate_for(sample_rate, self.at(sample_rate).sample_rate)
+
     @property
     def stems(self) -> tuple[str, ...]:
         """Names of the outputs."""
@@ -163,8 +174,8 @@ class Pipeline:
             waveform: (time,) or (channels, time), floating point or int16, numpy or torch; any length.
             sample_rate: Hz.
         Returns:
-            The same kind of array with the same shape, type and device; models with several stems put a
-            leading axis of stems before it.
+            The same kind of array with the same axes, type and device, as long in seconds as the input, at
+            `output_rate(sample_rate)`; models with several stems put a leading axis of stems before it.
         Raises:
             InputError: other shapes or types, NaN or infinite samples.
         """
@@ -181,7 +192,8 @@ class Pipeline:
         return array.restore(np.concatenate(parts, axis=-1))
 
     def stream(self, blocks: Iterable[ArrayT], sample_rate: int) -> Iterator[ArrayT]:
-        """Process blocks one after another. All outputs together are as long as all inputs together.
+        """Process blocks one after another. All outputs together last as long as all inputs together, at
+        `output_rate(sample_rate)`.
 
         The first output comes when the whole warm-up has been fed: eight seconds for `denoise-16k`.
         `live` and `warm_up=False` do not wait. The warm-up begins with the first block; that of a file or an
@@ -377,8 +389,7 @@ class Pipeline:
         if is_vocoder(self.engine):
             mel_of(self.engine)
         if settings.widens:
-            rate = settings.output_rate or max(sample_rate, self.sample_rate)
-            settings = dataclasses.replace(settings, output_rate=rate, follow_removal=False)
+            settings = dataclasses.replace(settings, follow_removal=False)
         conditions = {
             **self.conditions,
             **measured,
@@ -446,7 +457,7 @@ class Pipeline:
             return gap, self._other_model(lambda other: NARROW_BAND * _begin_of(other) <= low)
         if asked is not None and low > FULL_BAND * asked / 2:
             return f"an output of {asked} Hz holds no more than that", None
-        rate = max(sample_rate, self.sample_rate) if asked is None else asked
+        rate = self.settings.rate_for(sample_rate, self.sample_rate)
         if rate > self.sample_rate:
             gap = f"nothing comes above {end / 1000:.1f} kHz, where the model ends"
             return gap, self._other_model(lambda other: other.sample_rate >= rate)

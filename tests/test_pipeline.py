@@ -435,4 +435,29 @@ def test_public_names_are_lazy_and_complete() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == sorted(audiotool.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        audiotool.nonsense  # noqa: B018
+        audiotool.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "rate", "expected"),
+    [
+        ("denoise-tiny-16k", {}, 8000, 8000),
+        ("denoise-tiny-16k", {"output_rate": 24000}, 8000, 24000),
+        ("super-resolve", {}, 16000, 48000),
+        ("super-resolve", {}, 44100, 48000),
+        ("super-resolve", {}, 96000, 96000),
+        ("super-resolve", {"output_rate": 16000}, 8000, 16000),
+    ],
+)
+def test_the_output_has_its_rate_and_lasts_as_long(
+    task: str, options: dict[str, Any], rate: int, expected: int
+) -> None:
+    pipeline = audiotool.load(task, **options)
+    live, shared = pipeline.live(rate), pipeline.streams(1).join(rate)
+    assert pipeline.output_rate(rate) == live.output_rate == shared.output_rate == expected
+    assert len(pipeline(speech_like(0.5, rate)[0], rate)) == -(-(rate // 2) * expected // rate)
+
+
+def test_the_output_rate_of_no_rate() -> None:
+    with pytest.raises(InputError, match="a sample rate is given in Hz"):
+        audiotool.load("denoise-tiny-16k").output_rate(0)

@@ -106,9 +106,7 @@ class Files:
         chosen = self._pipeline.at(info.sample_rate)
         one = Pipeline(chosen.engine, chosen.task, chosen.metadata, settings, **chosen.conditions)
         cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate)
-        rate = info.sample_rate
-        if settings.widens:
-            rate = settings.output_rate or max(rate, chosen.sample_rate)
+        rate = one.output_rate(info.sample_rate)
         memory = io.BytesIO()
         wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])
         with PipeWriter(wanted, stdout=memory) as writer:

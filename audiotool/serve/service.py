@@ -304,7 +304,7 @@ class Service:
                 raise StreamError(message) from error
             raise FullError(f"all {self.capacity} places are taken: try again later") from error
         session = stream.session
-        answer = Raw(raw.encoding, session.output_rate, session.output_channels)
+        answer = Raw(raw.encoding, stream.output_rate, session.output_channels)
         return Call(stream, raw, answer, session.settings)
 
     async def _run(self) -> None:

@@ -42,6 +42,11 @@ class LiveStream:
         self._session.settings = settings
 
     @property
+    def output_rate(self) -> int:
+        """The output's sample rate in Hz, see `Pipeline.output_rate`."""
+        return self._session.output_rate
+
+    @property
     def latency(self) -> int:
         """Greatest lag of the output behind the input, in input samples: algorithm, hop and resampling
         together."""
@@ -66,7 +71,7 @@ class LiveStream:
         return like.restore(output.stems)
 
     def flush(self) -> Array:
-        """End the stream and return its tail in the kind that was fed. Output and input are then equally
+        """End the stream and return its tail in the kind that was fed. Output and input then last equally
         long.
 
         Raises:

@@ -41,7 +41,7 @@ class Settings:
         mix: 1 is the model's output alone, 0 the input alone, aligned.
         max_attenuation_db: greatest attenuation A in dB: the output is e + 10^(-A/20) (input - e), e the
             model's output.
-        output_rate: Hz of the output, a whole number; None keeps the input's.
+        output_rate: Hz of the output, a whole number; None keeps the input's (but see `widens`).
         bandwidth_hz: bandwidth of the input in Hz, for models that extend it; if None, that of files and
             arrays is measured, and in live streams the model estimates it.
         upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
@@ -98,6 +98,11 @@ class Settings:
                 f" got {self.chunk_seconds}"
             )
 
+    def rate_for(self, sample_rate: int, model_rate: int) -> int:
+        """Return the output's sample rate in Hz for the input's and the model's."""
+        kept = max(sample_rate, model_rate) if self.widens else sample_rate
+        return self.output_rate or kept
+
 
 CHANGEABLE = ("mix", "max_attenuation_db")
 """Settings that may change during a stream."""
@@ -145,7 +150,7 @@ class Session(Carrier):
         self.sample_rate = sample_rate
         self.channels = channels
         self._settings = settings or Settings()
-        self.output_rate = self.settings.output_rate or sample_rate
+        self.output_rate = self.settings.rate_for(sample_rate, engine.sample_rate)
         self.output_channels = 1 if engine.channels is None else channels
         chunk = self.settings.chunk_seconds
         items = None if chunk is None else max(1, round(chunk * engine.sample_rate))

@@ -248,6 +248,11 @@ class SharedStream:
         self.rows = rows
 
     @property
+    def output_rate(self) -> int:
+        """The output's sample rate in Hz, see `Pipeline.output_rate`."""
+        return self.session.output_rate
+
+    @property
     def latency_seconds(self) -> float:
         """`latency` in seconds."""
         return self.latency / self.session.sample_rate
@@ -303,7 +308,7 @@ class SharedStream:
             self._batch.attach(self)
 
     def flush(self) -> Array:
-        """End the stream, free its rows and return its tail. Output and input are then equally long.
+        """End the stream, free its rows and return its tail. Output and input then last equally long.
 
         Raises:
             StreamError: nothing was pushed, or the stream has left.
