@@ -140,7 +140,7 @@ def test_after_an_error_the_command_and_its_loaders_end_with_the_traceback(
 def test_after_an_error_signals_end_the_program_again() -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
-    inside = []
+    inside: list[object] = []
 
     def fail() -> None:
         inside.extend(signal.getsignal(number) for number in numbers)
