@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         RecipeError,
         StreamError,
     )
+    from audiotool.metrics.score import score
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.live_stream import LiveStream
     from audiotool.streaming.session import Settings
@@ -44,6 +45,7 @@ _HOMES = {
     "StreamState": "audiotool.streaming.state",
     "Metadata": "audiotool.checkpoint",
     "read": "audiotool.audio.reader",
+    "score": "audiotool.metrics.score",
     "write": "audiotool.audio.outputs",
     "AudiotoolError": "audiotool.errors",
     "CheckpointError": "audiotool.errors",
@@ -73,6 +75,7 @@ __all__ = [
     "load",
     "load_model",
     "read",
+    "score",
     "write",
 ]
 

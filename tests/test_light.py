@@ -50,6 +50,7 @@ def test_arrays_streams_and_workers(light: LightInstallation, tmp_path: Path) ->
         "live = p.live(48000, 2); out = [live.feed(x), live.flush()]\n"
         "assert np.abs(y - z).max() <= 1e-5 * np.abs(y).max()\n"
         "assert sum(o.shape[1] for o in out) == x.shape[1]\n"
+        "assert audiotool.score(x[0], y[0], 16000, ['si_sdr', 'snr'])['si_sdr'].value is not None\n"
         "heavy = {'torch', 'scipy', 'pydantic'} & set(sys.modules); assert not heavy, heavy\n"
     )
     np.save(tmp_path / "x.npy", speech_like(3.0, 16000, 2))

@@ -15,7 +15,7 @@ NAMES = {
     *("AudiotoolError", "CheckpointError", "DependencyError", "DeviceError", "InputError", "PlanError"),
     *("RecipeError", "StreamError"),
     *("LiveStream", "Metadata", "Pipeline", "Settings", "StreamState", "__version__"),
-    *("load", "load_model", "read", "write"),
+    *("load", "load_model", "read", "score", "write"),
 }
 
 SIGNATURES = {
@@ -28,6 +28,9 @@ SIGNATURES = {
     "read": "(source: 'str | Path') -> 'tuple[NDArray[np.float32], int]'",
     "write": "(path: 'str | Path', waveform: 'Array', sample_rate: 'int', subtype: 'str | None' = None,"
     " format: 'str | None' = None) -> 'None'",
+    "score": "(reference: 'Array', estimate: 'Array', sample_rate: 'int', metrics: 'str | Sequence[str]',"
+    " edge_hz: 'float | None' = None, interferers: 'Sequence[Array]' = ()) -> 'dict[str, Value]'",
+    "Pipeline.output_rate": "(self, sample_rate: 'int') -> 'int'",
     "Pipeline.__call__": "(self, waveform: 'ArrayT', sample_rate: 'int') -> 'ArrayT'",
     "Pipeline.stream": "(self, blocks: 'Iterable[ArrayT]', sample_rate: 'int') -> 'Iterator[ArrayT]'",
     "Pipeline.live": "(self, sample_rate: 'int', channels: 'int | None' = None,"

@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from audiotool.arrays import Array, in_full_scale, in_whole_hertz, values_of
 from audiotool.errors import AudiotoolError, DependencyError, InputError
 from audiotool.extras import explained
 from audiotool.metrics.base import (
@@ -48,42 +49,45 @@ class ChannelScores(NamedTuple):
 
 
 def score(
-    reference: Waveform,
-    estimate: Waveform,
+    reference: Array,
+    estimate: Array,
     sample_rate: int,
-    metrics: Sequence[str],
+    metrics: str | Sequence[str],
     edge_hz: float | None = None,
-    interferers: Sequence[Waveform] = (),
+    interferers: Sequence[Array] = (),
 ) -> dict[str, Value]:
     """Score one estimate.
 
     Args:
-        reference, estimate: (time,) float; the longer one is cut to the shorter.
+        reference, estimate: (time,), floating point with a full scale of 1 or int16, numpy or torch; the
+            longer one is cut to the shorter.
         sample_rate: Hz of both.
-        metrics: names, see `METRICS`.
+        metrics: names of metrics, or one name.
         edge_hz: highest frequency of the unprocessed input's content, None where it is not known.
         interferers: (time,) each: the other signals of the mixture.
     Raises:
-        InputError: a metric is unknown, or a waveform has more than one axis.
+        InputError: a metric is unknown, a waveform is of another type or has more than one axis, or the
+            sample rate is no whole number above 0.
     """
-    found = [METRICS.get(name) for name in metrics]
+    found = [METRICS.get(name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
     return measure_all(_pair(reference, estimate, sample_rate, edge_hz, interferers), found)
 
 
 def _pair(
-    reference: Waveform,
-    estimate: Waveform,
+    reference: Array,
+    estimate: Array,
     sample_rate: int,
     edge_hz: float | None,
-    interferers: Sequence[Waveform],
+    interferers: Sequence[Array],
 ) -> Pair:
-    waveforms = [np.asarray(w, dtype=np.float64) for w in (reference, estimate)]
+    sample_rate = in_whole_hertz(sample_rate)
+    waveforms = [in_full_scale(values_of(w), np.float64) for w in (reference, estimate)]
     if any(w.ndim != 1 for w in waveforms):
         raise InputError(f"a waveform to score is (time,), got shapes {[w.shape for w in waveforms]}")
     length = min(map(len, waveforms))
     if len(waveforms[0]) != len(waveforms[1]):
         logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
-    others = [_of_length(np.asarray(w, dtype=np.float64), length) for w in interferers]
+    others = [_of_length(in_full_scale(values_of(w), np.float64), length) for w in interferers]
     return Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 from kit.audio import speech_like
 from kit.scores import FAST, RATE, noisy
 
@@ -44,6 +47,28 @@ def test_bad_calls(clean: np.ndarray) -> None:
         score(clean[0], clean[0], RATE, ["foo"])
     with pytest.raises(InputError, match=r"is \(time,\)"):
         score(clean, clean, RATE, FAST)
+
+
+def test_samples_of_int16_and_tensors_have_the_full_scale_of_pipelines(clean: np.ndarray) -> None:
+    reference, estimate = ((w * 32767).astype(np.int16) for w in (clean[0], noisy(clean)[0]))
+    metrics = ["snr", "loudness", "si_sdr"]
+    expected = score(reference / 32768, estimate / 32768, RATE, metrics)
+    assert expected["loudness"].value is not None
+    assert score(reference, estimate, RATE, metrics) == expected
+    assert score(torch.from_numpy(reference), estimate / 32768, RATE, metrics) == expected
+    with pytest.raises(InputError, match="floating point or int16, got int32"):
+        score(reference.astype(np.int32), estimate, RATE, metrics)
+
+
+@pytest.mark.parametrize("rate", [0, -1, "16000", None, 0.5])
+def test_a_rate_is_a_whole_number_above_0(clean: np.ndarray, rate: Any) -> None:
+    with pytest.raises(InputError, match="a sample rate is given in Hz, a whole number above 0"):
+        score(clean[0], clean[0], rate, ["snr"])
+
+
+def test_one_metric_is_named_by_itself(clean: np.ndarray) -> None:
+    estimate = noisy(clean)[0]
+    assert score(clean[0], estimate, RATE, "snr") == score(clean[0], estimate, RATE, ["snr"])
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("a"), ValueError("a"), RuntimeError("a")])
