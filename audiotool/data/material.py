@@ -38,8 +38,11 @@ class Pool:
         self.entries = list(entries)
         self.clips = clips
         usable = [i for i, length in enumerate(clips.lengths) if length > 0]
-        self.groups = sorted({entries[i].group for i in usable})
-        members = {g: [i for i in usable if entries[i].group == g] for g in self.groups}
+        members: dict[str, list[int]] = defaultdict(list)
+        for i in usable:
+            members[entries[i].group].append(i)
+        self.groups = sorted(members)
+        self._places = {g: place for place, g in enumerate(self.groups)}
         self._members = [np.array(members[g]) for g in self.groups]
         self._within = [np.cumsum(clips.lengths[m]) for m in self._members]
         durations = np.array([c[-1] for c in self._within], dtype=np.float64)
@@ -55,15 +58,16 @@ class Pool:
 
     def draw_group(self, rng: np.random.Generator, avoid: Sequence[str] = ()) -> str:
         """Draw a speaker or class, if possible none of those to avoid."""
-        weights = self._weights
-        if avoid and set(self.groups) - set(avoid):
-            weights = weights * [g not in avoid for g in self.groups]
+        weights, avoided = self._weights, set(avoid)
+        if avoided:
+            allowed = np.array([g not in avoided for g in self.groups])
+            weights = weights * allowed if allowed.any() else weights
         edges = np.cumsum(weights)
         return self.groups[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
 
     def files(self, group: str) -> set[str]:
         """Return the paths of a group's recordings."""
-        return {str(self.entries[i].path) for i in self._members[self.groups.index(group)]}
+        return {str(self.entries[i].path) for i in self._members[self._places[group]]}
 
     def draw(self, rng: np.random.Generator, group: str, avoid: Sequence[str] = ()) -> int:
         """Draw a recording of a group, with a probability proportional to its length.
@@ -71,7 +75,7 @@ class Pool:
         Args:
             avoid: paths that are not drawn; the group must have others.
         """
-        g = self.groups.index(group)
+        g = self._places[group]
         members, edges = self._members[g], self._within[g]
         if avoid:
             allowed = [str(self.entries[i].path) not in avoid for i in members]

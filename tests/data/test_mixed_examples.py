@@ -14,9 +14,13 @@ import torch
 from kit.tones import BUNDLED, PITCHES, RATE, dataset, plain, tone
 
 from audiotool.data.array_rooms import Room, responses
+from audiotool.data.clips import FileClips
+from audiotool.data.config import AudioConfig, DataConfig
 from audiotool.data.entry import Entry
+from audiotool.data.examples.enrolment import Enrolment
 from audiotool.data.levels import active_rms, decibels
 from audiotool.data.manifest import read_manifest, write_manifest
+from audiotool.data.material import Material, Pool
 from audiotool.data.rooms import Response, Rooms, early_taps
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import RecipeError
@@ -356,6 +360,29 @@ def test_enrolments_are_other_recordings(corpus: Path) -> None:
     write_manifest(corpus, [e for e in left if e.kind == "noise" or e.path.stem == "0"])
     with pytest.raises(RecipeError, match="two recordings or more"):
         dataset(corpus, "enrolment")
+
+
+def test_thousands_of_speakers_are_compared_once_an_example() -> None:
+    compared = 0
+
+    class Name(str):
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+    rows = [(f"speaker {n // 3 * 2}" if n % 3 else f"speaker {n // 3 * 2 + 1}", n) for n in range(900)]
+    entries = [Entry(Path(f"{n}.wav"), "speech", Name(group)) for group, n in rows]
+    clips = FileClips([], RATE)
+    clips.paths, clips.lengths = [e.path for e in entries], np.full(len(entries), RATE)
+    pool = Pool(entries, clips, balance=1)
+    material = Material(pool, noise=None, rooms=None, pairs=None)
+    example = Enrolment(material, DataConfig(), AudioConfig(), training=True)
+    assert len(example.never) == 300
+    assert int(pool.draw_group(np.random.default_rng(0), example.never).split()[1]) % 2 == 0
+    assert compared < 3000
 
 
 def test_an_enrolled_speaker_who_is_silent_is_not_listed_as_speaking(corpus: Path) -> None:
