@@ -15,6 +15,7 @@ import io
 import logging
 import math
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,7 +92,9 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
             line = lines.line_num + 1
         return entries
     except csv.Error as error:
-        raise InputError(f"{path}, line {line}: {error}: a quotation mark is missing or too many") from error
+        raise InputError(
+            f"{path}, line {line}: {error}: perhaps a quotation mark is missing or too many"
+        ) from error
     except ValueError as error:
         raise InputError(f"{path}, line {line}: {error}: the line is damaged") from error
 
@@ -104,15 +107,26 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     """
     if len(cells) != len(columns):
         raise ValueError(f"{len(cells)} cells for {len(columns)} columns")
-    # Names may have line breaks. A pair of stray quotation marks makes one cell of the rows between them.
-    if any("\n" in cell and "," in cell for cell in cells):
-        raise ValueError("a quoted cell goes on in the next line")
+    if any("\n" in cell for cell in cells) and _hold_rows(columns, cells):
+        raise ValueError("a quotation mark begins a cell that holds the next rows")
     row = dict(zip(columns, map(from_csv_cell, cells), strict=True))
     if "path" not in row:
         # Of an index of `data mix`: its noisy files must not serve as speech.
         row |= {"path": row["noisy"], "target": row.get("clean", ""), "kind": "pair"}
         row.setdefault("speaker_or_class", row.get("speech", ""))
     return row
+
+
+def _hold_rows(columns: Sequence[str], cells: Sequence[str]) -> bool:
+    """Return whether cells without their quotation marks are several rows, each with the name of a file.
+
+    Such are the rows between two stray marks; names and transcripts may have line breaks and commas.
+    """
+    rows = [line.split(",") for line in ",".join(cells).split("\n") if line]
+    place = columns.index("path" if "path" in columns else "noisy")
+    return len(rows) > 1 and all(
+        len(row) >= len(columns) and re.search(r"\.\w+$", row[place].strip()) for row in rows
+    )
 
 
 def _entry(row: dict[str, str], manifest: Path, folder: Path, line: int, kind: str) -> Entry:

@@ -77,9 +77,11 @@ def test_the_bundled_manifest_is_true() -> None:
         ("path,bandwidth_hz\na.wav,\na.wav,-5\n", r"line 3: .* bandwidth_hz 0 or more, found 0, 0\.0 and -5"),
         ("path,bandwidth_hz\na.wav,nan\n", "line 2: .*bandwidth_hz 0 or more"),
         ("path,bandwidth_hz\na.wav,inf\n", "line 2: .*bandwidth_hz 0 or more"),
-        ('path,kind\n\n"a.wav,speech\nb.wav,speech\nc.wav,speech\n', "line 3: .*: a quotation mark is"),
-        ('path,kind\n"a.wav,speech\nb.wav,speech\n"c.wav,speech\n', "line 2: .*: a quotation mark is"),
-        ('path,kind\n"a.wav,speech\nb.wav,speech\nc.wav",speech\n', "line 2: a quoted cell goes on"),
+        ('path,kind\n\n"a.wav,speech\nb.wav,speech\nc.wav,speech\n', "line 3: .*: perhaps a quotation mark"),
+        ('path,kind\n"a.wav,speech\nb.wav,speech\n"c.wav,speech\n', "line 2: .*: perhaps a quotation mark"),
+        ('path,kind\n"a.wav,speech\nb.wav,speech\nc.wav",speech\n', "line 2: a quotation mark begins a cell"),
+        ('path,split,text\na.wav,train,"I came,\nb.flac,train,and, saw"\n', "line 2: a quotation mark"),
+        ('path,split,text\na.wav,train,"I came\nb.flac,train,and saw"\n', "line 2: a quotation mark begins"),
         ("path,kind,split\na.wav,speech,valid\nb.wav,speech\n", "line 3: 2 cells for 3 columns"),
         ("path,kind,split\na,b.wav,speech,valid\n", "line 2: 4 cells for 3 columns"),
     ],
@@ -89,6 +91,24 @@ def test_invalid_manifests_are_refused(tmp_path: Path, text: str, message: str) 
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [
+        ("path,text", "Hello, world.\nBye."),
+        ("path,text", "Hello\nworld, bye."),
+        ("path,split,text", "Hello, world.\r\n\r\nBye, then, Mr. X"),
+        ("text,split,path", "Hello, world, and\nbye"),
+    ],
+)
+def test_transcripts_may_have_line_breaks_and_commas(tmp_path: Path, columns: str, text: str) -> None:
+    row = {"path": "a.wav", "split": "valid", "text": f'"{text}"'}
+    lines = [columns, ",".join(row[name] for name in columns.split(",")), "b.wav" + "," * columns.count(",")]
+    if columns.endswith("path"):
+        lines[-1] = lines[-1][5:] + "b.wav"
+    (tmp_path / "m.csv").write_text("\n".join(lines), newline="")
+    assert [entry.path.name for entry in read_manifest(tmp_path / "m.csv")] == ["a.wav", "b.wav"]
 
 
 def test_manifests_that_cannot_be_read_or_written(tmp_path: Path) -> None:
