@@ -22,6 +22,7 @@ class Entry:
         source, licence: for the list of sources.
         targets: absolute paths of a pair's clean files, one a stem.
         bandwidth_hz: highest frequency of the content; 0 when unknown.
+        is_named: whether the speaker or class is known; the group is the folder's name otherwise.
     """
 
     path: Path
@@ -34,6 +35,14 @@ class Entry:
     licence: str = "unknown"
     targets: tuple[Path, ...] = ()
     bandwidth_hz: float = 0.0
+    is_named: bool = True
+
+    @property
+    def speakers(self) -> list[str]:
+        """The known speakers of speech or a pair, whose group joins several by "+"."""
+        if not self.is_named or self.kind not in ("speech", "pair"):
+            return []
+        return self.group.split("+") if self.kind == "pair" else [self.group]
 
     def matches(self, patterns: Iterable[str]) -> bool:
         """Whether a shell pattern matches the path, its end, the speaker or class, source or licence."""

@@ -158,6 +158,7 @@ def _entry(row: dict[str, str], manifest: Path, folder: Path, line: int, kind: s
         licence=row.get("licence") or "unknown",
         targets=tuple(absolute(t) for t in (row.get("target") or "").split("|") if t),
         bandwidth_hz=bandwidth_hz,
+        is_named=bool(row.get("speaker_or_class")),
     )
 
 

@@ -257,8 +257,9 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
 def split_warnings(data: DataConfig) -> list[str]:
     """Return warnings of recordings and speakers that are in several splits, and of rows that are in none.
 
-    Noises and rooms have classes, which belong into every split, and no speakers. Two speakers are too few
-    for `scan` to divide, and folders it has divided itself.
+    The targets of pairs are recordings too. Noises and rooms have classes, which belong into every split, and
+    no speakers; nor have rows that name none. Two speakers are too few for `scan` to divide, and folders it
+    has divided itself.
 
     Args:
         data: located, see `DataConfig.located`.
@@ -278,8 +279,9 @@ def split_warnings(data: DataConfig) -> list[str]:
             for value, count in unused.items()
         ]
         used = [(e, split_of[e.split]) for e in rows if e.split in split_of]
-        found += _in_several(kind, "recordings", [(str(e.path), split) for e, split in used])
-        speakers = [(e.group, split) for e, split in used if e.kind in ("speech", "pair")]
+        files = [(str(path), split) for e, split in used for path in (e.path, *e.targets)]
+        found += _in_several(kind, "recordings", files)
+        speakers = [(speaker, split) for e, split in used for speaker in e.speakers]
         if len({speaker for speaker, _ in speakers}) >= DIVISIBLE_SPEAKERS:
             found += _in_several(kind, "speakers", speakers)
     return found

@@ -308,6 +308,30 @@ def test_what_is_in_several_splits_is_named(tmp_path: Path) -> None:
     assert len(split_warnings(data.model_copy(update={"splits": both, "exclude": ["b"]}))) == 0
 
 
+def test_pairs_in_several_splits_are_told_by_their_speakers_and_targets(tmp_path: Path) -> None:
+    def said(*rows: str) -> list[str]:
+        (tmp_path / "index.csv").write_text("\n".join(["noisy,clean,speech,split", *rows]))
+        warnings = split_warnings(DataConfig(pairs=[tmp_path / "index.csv"]))
+        return [warning.partition(":")[2].partition(":")[0].strip() for warning in warnings]
+
+    wrong = "are in several splits, such as"
+    train = ["n/0.wav,c/0.wav,anna+bert,train", "n/1.wav,c/1.wav,dora+emil,train"]
+    assert not said(*train, "n/2.wav,c/2.wav,carl+fred,valid")
+    assert said(*train, "n/2.wav,c/2.wav,anna+carl,valid") == [
+        f"1 of 5 speakers {wrong} anna in train and valid"
+    ]
+    assert said(*train, "n/2.wav,c/1.wav,carl,valid") == [
+        f"1 of 5 recordings {wrong} {tmp_path}/c/1.wav in train and valid"
+    ]
+    # Noise alone has no speaker.
+    assert not said(*train, "n/2.wav,c/2.wav,,train", "n/3.wav,c/3.wav,,valid")
+
+
+def test_folders_of_rows_without_speakers_are_no_speakers(tmp_path: Path) -> None:
+    rows = [(f"part{n % 4}/{n}.wav", "speech", "", "valid" if n > 8 else "train") for n in range(12)]
+    assert not split_warnings(in_splits(tmp_path, *rows))
+
+
 def test_classes_of_noise_and_one_reader_are_in_every_split(tmp_path: Path) -> None:
     splits = ("train", "valid", "test")
     noises = [(f"{split}.wav", "noise", "rain", split) for split in splits]
