@@ -13,10 +13,13 @@ from kit.plugin import install_plugin
 from audiotool import recipe
 from audiotool.configuration import build_config
 from audiotool.data.config import Section
+from audiotool.discovery import Catalogue, constructor_options
 from audiotool.errors import RecipeError
 from audiotool.losses.base import LOSSES, Loss, make_loss
+from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
 from audiotool.training.adversary import build_discriminator
+from audiotool.value_types import argument_problems
 
 MINIMAL: dict[str, Any] = {
     "task": "denoise",
@@ -112,6 +115,10 @@ def test_name_is_the_files(tmp_path: Path) -> None:
             r"melgan: kernel_sizes\.1: found 3\.0, should be a valid integer",
         ),
         (
+            {"adversarial": {"discriminators": [{"name": "multi-period", "config": {"periods": ["2"]}}]}},
+            r"multi-period: periods\.0: found '2', should be a valid integer",
+        ),
+        (
             {"adversarial": {"discriminators": [{"name": "melgan", "config": {"channel": 4}}]}},
             r"adversarial\.discriminators\.0: melgan: unknown option 'channel'; did you mean 'channels'",
         ),
@@ -202,6 +209,17 @@ def test_options_of_losses_are_checked_by_their_types(
     change = {"loss": [{"name": name, "options": options}]}
     with pytest.raises(RecipeError, match=rf"mine: loss\.0: .*{message}"):
         recipe.parse({"name": "mine"} | MINIMAL | change, "mine")
+
+
+@pytest.mark.parametrize("catalogue", [LOSSES, DISCRIMINATORS])
+def test_every_option_has_a_type_that_is_checked(catalogue: Catalogue[Any]) -> None:
+    unchecked = [
+        f"{name}: {option}"
+        for name, found in catalogue.builtin().items()
+        for option in constructor_options(found)
+        if not argument_problems(found.__init__, {option: object()})
+    ]
+    assert not unchecked
 
 
 def test_options_of_other_types_are_left_to_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:

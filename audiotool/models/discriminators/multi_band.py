@@ -6,7 +6,6 @@ multi-resolution discriminator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,7 +31,7 @@ class BandDiscriminator(nn.Module):
     window: Tensor
 
     def __init__(
-        self, win_length: int, channels: int, bands: Sequence[Sequence[float]], conditions: int
+        self, win_length: int, channels: int, bands: tuple[tuple[float, float], ...], conditions: int
     ) -> None:
         super().__init__()
         self.n_fft = win_length
@@ -97,9 +96,9 @@ class MultiBandDiscriminator(Discriminator):
 
     def __init__(
         self,
-        win_lengths: Sequence[int] = (2048, 1024, 512),
+        win_lengths: tuple[int, ...] = (2048, 1024, 512),
         channels: int = 32,
-        bands: Sequence[Sequence[float]] = BANDS,
+        bands: tuple[tuple[float, float], ...] = BANDS,
         conditions: int = 0,
     ) -> None:
         super().__init__()

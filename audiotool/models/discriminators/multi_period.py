@@ -69,7 +69,7 @@ class MultiPeriodDiscriminator(Discriminator):
 
     def __init__(
         self,
-        periods: Sequence[int] = (2, 3, 5, 7, 11),
+        periods: tuple[int, ...] = (2, 3, 5, 7, 11),
         channel_multiplier: float = 1.0,
         spectral_norm: bool = False,
         first_feature: int = 0,

@@ -6,7 +6,6 @@ Jang et al., UnivNet, Interspeech 2021, arXiv:2106.07889, as BigVGAN's first ver
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, norm_of
 
 SLOPE = 0.1
+RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 
 
 class ResolutionDiscriminator(nn.Module):
@@ -23,7 +23,7 @@ class ResolutionDiscriminator(nn.Module):
 
     window: Tensor
 
-    def __init__(self, resolution: Sequence[int], channels: int, spectral_norm: bool) -> None:
+    def __init__(self, resolution: tuple[int, int, int], channels: int, spectral_norm: bool) -> None:
         super().__init__()
         self.n_fft, self.hop_length, self.win_length = resolution
         self.register_buffer("window", torch.ones(self.win_length), persistent=False)
@@ -74,7 +74,7 @@ class MultiResolutionDiscriminator(Discriminator):
 
     def __init__(
         self,
-        resolutions: Sequence[Sequence[int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
+        resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS,
         channel_multiplier: float = 1.0,
         spectral_norm: bool = False,
     ) -> None:

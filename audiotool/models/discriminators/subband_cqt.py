@@ -87,13 +87,13 @@ class MultiScaleSubbandCQTDiscriminator(Discriminator):
     def __init__(
         self,
         sample_rate: int,
-        hop_lengths: Sequence[int] = (512, 256, 256),
-        n_octaves: Sequence[int] = (9, 9, 9),
-        bins_per_octaves: Sequence[int] = (24, 36, 48),
+        hop_lengths: tuple[int, ...] = (512, 256, 256),
+        n_octaves: tuple[int, ...] = (9, 9, 9),
+        bins_per_octaves: tuple[int, ...] = (24, 36, 48),
         filters: int = 32,
         filters_scale: int = 1,
         max_filters: int = 1024,
-        dilations: Sequence[int] = (1, 2, 4),
+        dilations: tuple[int, ...] = (1, 2, 4),
         normalise_volume: bool = False,
     ) -> None:
         super().__init__()
