@@ -41,6 +41,7 @@ CHANGEABLE = (
     "data.noise",
     "data.rir",
     "data.pairs",
+    "data.evaluation",
     "data.cache",
     "data.workers",
     "data.decode_once",

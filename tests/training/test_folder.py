@@ -113,7 +113,9 @@ def test_folder_of_another_run_is_refused(tiny_recipe: dict[str, Any], tmp_path:
         train(tiny_recipe, tmp_path)
     with pytest.raises(RecipeError, match=r"optimiser\.lr: 0\.001 became 0\.002"):
         train(tiny_recipe, tmp_path, True, "optimiser.lr=2e-3")
-    assert train(tiny_recipe, tmp_path, True, "train.steps=3").step == 3
+    # What is validated is no part of what is trained.
+    again = ("train.steps=3", "data.evaluation.snr_db=[0, 5]", "validation.every=1")
+    assert train(tiny_recipe, tmp_path, True, *again).step == 3
     with pytest.raises(RecipeError, match=r"train\.steps: .* is at step 3, beyond 2"):
         train(tiny_recipe, tmp_path, True, "train.steps=2")
 
