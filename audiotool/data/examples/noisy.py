@@ -63,9 +63,10 @@ class Noisy(Example):
             noise, of_noise = mixer.add_noise(rng, speech, avoid=[facts["speech"]])
             facts = facts | of_noise
         noise, (speech, target) = mixer.lead_in(rng, noise, speech, target)
-        parts = mixer.level_jump(rng, speech + noise, target, speech, noise)
-        noisy, target, speech, noise = mixer.limit_band(rng, *parts, bandwidth_hz=bandwidth_hz)
+        parts = mixer.level_jump(rng, speech + noise, target, speech)
+        noisy, target, speech = mixer.limit_band(rng, *parts, bandwidth_hz=bandwidth_hz)
+        # Measured, because a lead-in, a jump and a band limit change the SNR that was drawn. All are linear:
+        # the noise is what the speech leaves.
+        facts["snr_db"] = snr_db(speech, noisy - speech, self.audio.sample_rate)
         (noisy, target), level = mixer.set_level(rng, noisy, target)
-        # Measured, because a lead-in, a jump and a band limit change the SNR that was drawn.
-        facts["snr_db"] = snr_db(speech, noise, self.audio.sample_rate)
         return {"input": mixer.degraded(rng, noisy)[None], "target": target[None]}, facts | level
