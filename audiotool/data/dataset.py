@@ -118,7 +118,11 @@ def make_dataset(
     most = built.most()
     if most is not None and most < count:
         log.warning(
-            "data.pairs: each pair of '%s' counts once: the set has %d in place of %d", split, most, count
+            "data.pairs: each pair of '%s' counts once, because some are no longer than an example: the set"
+            " has %d in place of %d",
+            split,
+            most,
+            count,
         )
         count = most
     if count < 1:

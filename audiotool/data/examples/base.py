@@ -104,7 +104,8 @@ class Example(ABC):
     def most(self) -> int | None:
         """Return the number of examples after which an evaluation repeats itself; None where it does not.
 
-        Of pairs that are all longer than an example, another part is drawn each time.
+        Of pairs that are all longer than an example, another part is drawn each time; with one that is not,
+        each pair counts once.
         """
         pairs, seconds = self.material.pairs, self.audio.segment_seconds
         if self.training or pairs is None or self.material.speech is not None:
