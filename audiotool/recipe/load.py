@@ -122,6 +122,9 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
             problem = "is missing"
         elif finding["type"] == "union_tag_not_found":
             problem = f"found {quote(finding['input'])}, its name is missing. Allowed: {', '.join(tags)}"
+        elif finding["type"] in ("model_type", "model_attributes_type"):
+            # Pydantic also names the classes that Python code may give.
+            problem = f"found {quote(finding['input'])}, should be a valid dictionary"
         else:
             expected = finding["msg"].removeprefix("Value error, ").replace("Input should", "should")
             problem = f"found {quote(finding['input'])}, {expected}"

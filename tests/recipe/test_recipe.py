@@ -164,6 +164,8 @@ def test_name_is_the_files(tmp_path: Path) -> None:
             {"data": {"augmentation": {"speed": [1e-9, 1]}}},
             r"data\.augmentation\.speed\.0: found 1e-09, .* to 0\.1",
         ),
+        ({"data": {"evaluation": None}}, r"data\.evaluation: found None, should be a valid dictionary$"),
+        ({"optimiser": 3}, r"optimiser: found 3, should be a valid dictionary$"),
         ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
     ],
 )
