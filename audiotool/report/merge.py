@@ -66,8 +66,14 @@ def repeated(rows: Sequence[Row]) -> list[str]:
 
 def done_twice(rows: Sequence[Row]) -> list[str]:
     """Return the files of which several rows have one output, as of shards whose inputs changed meanwhile."""
-    counts = Counter((row.name, row.facts.get("output")) for row in rows)
-    return [name for (name, output), count in counts.items() if count > 1 and output is not None]
+    counts = Counter((row.name, _outputs(row)) for row in rows)
+    return [name for (name, outputs), count in counts.items() if count > 1 and outputs]
+
+
+def _outputs(row: Row) -> tuple[str, ...]:
+    """Return the outputs of a row: several where the stems of a job are not scored."""
+    outputs = row.facts.get("output") or ()
+    return (outputs,) if isinstance(outputs, str) else tuple(outputs)
 
 
 def are_shards(paths: Sequence[Path]) -> bool:

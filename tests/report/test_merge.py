@@ -128,13 +128,14 @@ def test_a_file_that_two_shards_did_is_named(tmp_path: Path, ending: str) -> Non
     for number, names in ((1, ["a.wav", "b.wav"]), (2, ["b.wav"])):
         rows = [Row(name, facts={"status": "done", "output": f"out/{name}"}) for name in names]
         rows += [Row("c.wav", facts={"status": "done", "output": f"out/{number}.wav"})]  # two lines of a list
+        rows += [Row("d.wav", facts={"status": "done", "output": ["out/d.1.wav", "out/d.2.wav"]})]
         write_reports([tmp_path / f"r-000{number}-of-0002.{ending}"], Report(rows))
     reports = [str(tmp_path / f"r-000{number}-of-0002.{ending}") for number in (1, 2)]
     done = CliRunner().invoke(app, ["report", "merge", *reports, "-o", str(tmp_path / "all.json")])
     assert done.exit_code == 1
-    assert "several shards did b.wav: " in done.stderr
+    assert "several shards did b.wav, d.wav: " in " ".join(done.stderr.split())
     assert "--skip-existing, without --shard" in " ".join(done.stderr.split())
-    assert len(read_report(tmp_path / "all.json").rows) == 5
+    assert len(read_report(tmp_path / "all.json").rows) == 7
 
 
 @pytest.mark.parametrize("ending", ["json", "csv"])
