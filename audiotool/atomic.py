@@ -43,8 +43,10 @@ class Replacement:
     somebody has placed there is never followed. It is locked while it is open. A killed process leaves a file
     without a lock, which the next process that writes into the folder removes. Missing folders are created.
 
-    A link at the path stays, and the file that it leads to is replaced. An earlier file's permissions are
-    kept, and where this process may give files away its owner and group.
+    A link at the path stays, and the file that it leads to is replaced, unless nobody may write that file:
+    stores whose files are named by their content (git-annex, DVC) make them read-only, and the link itself is
+    replaced. An earlier file's permissions are kept, and where this process may give files away its owner and
+    group.
 
     Args:
         path: path of the complete file.
@@ -203,7 +205,13 @@ def name_obstacle(path: Path) -> str | None:
         return "it is a folder"
     if os.path.exists(path) and not os.path.isfile(path):
         return "it is a device or a pipe, not a file; '-' writes to standard output"
-    return folder_obstacle(_behind_links(path).parent) if os.path.islink(path) else None
+    if not os.path.islink(path):
+        return None
+    try:
+        _is_there(path)
+    except OSError as error:
+        return cause(error)
+    return folder_obstacle(_behind_links(path).parent)
 
 
 def folder_obstacle(folder: Path) -> str | None:
@@ -253,7 +261,14 @@ def _is_there(path: Path) -> bool:
 
 
 def _behind_links(path: Path) -> Path:
-    return Path(os.path.realpath(path)) if os.path.islink(path) else path
+    """Return where a link at a path leads; the path itself without one, or if nobody may write there."""
+    if not os.path.islink(path):
+        return path
+    target = Path(os.path.realpath(path))
+    with suppress(OSError):
+        if not target.stat().st_mode & 0o222:
+            return path
+    return target
 
 
 def _keep_rights(earlier: Path, file: BinaryIO) -> None:

@@ -176,9 +176,23 @@ def test_behind_a_link_its_target_is_replaced(tmp_path: Path) -> None:
     assert str(obstacle(link)).endswith("is not a folder")
 
 
+def test_a_link_to_a_file_that_nobody_may_write_is_itself_replaced(tmp_path: Path) -> None:
+    """The file is one of a store that names it by its content, as that of DVC or git-annex."""
+    stored, link = tmp_path / "store" / "5f36", tmp_path / "out" / "a.txt"
+    stored.parent.mkdir()
+    link.parent.mkdir()
+    stored.write_text("old")
+    stored.chmod(0o444)
+    link.symlink_to(Path("..") / "store" / "5f36")
+    write_text(link, "new")
+    assert (link.is_symlink(), link.read_text(), stored.read_text()) == (False, "new", "old")
+    assert [p.name for folder in (link.parent, stored.parent) for p in folder.iterdir()] == ["a.txt", "5f36"]
+
+
 def test_a_link_in_a_circle_is_an_error(tmp_path: Path) -> None:
     link = tmp_path / "a.txt"
     link.symlink_to(link)
+    assert obstacle(link) == os.strerror(errno.ELOOP)
     with pytest.raises(InputError, match="cannot write"):
         write_text(link, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
