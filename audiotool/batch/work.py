@@ -12,11 +12,12 @@ from audiotool.audio import PIPE
 from audiotool.batch.changes import Versions
 from audiotool.batch.job import Job
 from audiotool.batch.staging import is_remote, staged
-from audiotool.errors import AudiotoolError
+from audiotool.errors import AudiotoolError, InputError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
+from audiotool.paths import is_url
 from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
 from audiotool.text import listed, one_line
@@ -84,6 +85,9 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
             if changed:
                 versions.make_older(local.target.paths)
                 note = f"{listed(changed)} changed while it was read, and its output may be incomplete"
+                if any(map(is_url, job.target.places)):
+                    # A store has its own times: what is not sent is done again by --skip-existing.
+                    raise InputError(f"{note}: nothing is sent; do it again")
                 result = result._replace(warnings=(*result.warnings, f"{note}: do it again"))
             rows = _rows(local, work, result)
             _add_media(rows, local, work)

@@ -12,9 +12,11 @@ from kit.audio import write_speech
 
 from audiotool import extras
 from audiotool.audio import remote
+from audiotool.batch.job import Job
 from audiotool.batch.listing import Entry
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.batch.run import run
+from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import DependencyError, InputError, PlanError
 from audiotool.files.kinds import Outputs
@@ -92,6 +94,27 @@ def test_outputs_that_are_there_are_refused_or_skipped(store: str) -> None:
         make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], Layout(output=f"{store}/out"))
     with pytest.raises(PlanError, match="replace its own input"):
         make_plan([f"{store}/in/a.wav"], Layout(output=f"{store}/in/a.wav", existing="overwrite"))
+
+
+class Growing(SilentWatcher):
+    """A watcher in whose run a recording changes when its first samples have been processed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Path | None = path
+
+    def advanced(self, job: Job, done: int, total: int | None) -> None:
+        if self.path is not None:
+            write_speech(self.path, 0.7)
+        self.path = None
+
+
+def test_the_output_of_an_input_that_changed_is_not_sent(recordings: Path, store: str) -> None:
+    layout = Layout(output=f"{store}/out", existing="skip")
+    [first] = run(make_plan(["in/a.wav"], layout), WORK, watcher=Growing(Path("in/a.wav")))
+    assert first.error is not None
+    assert "in/a.wav changed while it was read" in first.error
+    assert "nothing is sent" in first.error
+    assert outputs(list(run(make_plan(["in/a.wav"], layout), WORK))) == [f"{store}/out/a.wav"]
 
 
 def test_a_remote_input_is_scored(recordings: Path, store: str) -> None:
