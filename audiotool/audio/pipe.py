@@ -76,7 +76,7 @@ class WavStream(RawFile):
 
     def _look_behind(self, padding: int = 0) -> None:
         """Warn of another WAV, or of what may be more samples, behind at most so many bytes of padding."""
-        start, size = b"", FORM.size + padding
+        start, size = b"", max(FORM.size, self._header.least_more) + padding
         while len(start) < size and _is_ready(self._pipe):
             more = some(self._pipe, size - len(start))
             if not more:
@@ -84,13 +84,14 @@ class WavStream(RawFile):
             start += more
         if concatenated.WAV.search(start):
             self._warn_of_another()
-        elif len(start) == size:
+        else:
             self._warn_of_more(start, padding)
 
     def _warn_of_more(self, start: bytes, padding: int) -> None:
-        """Warn of bytes behind the samples, with or without padding, that are neither a chunk nor zeros."""
+        """Warn of bytes behind the samples, with or without padding, that are no chunk, zeros or few."""
         is_chunk = any(is_chunk_name(start[at : at + 4]) for at in (0, padding))
-        if not is_chunk and any(start[padding:]):
+        is_long = len(start) - padding >= self._header.least_more
+        if is_long and not is_chunk and any(start[padding:]):
             seconds = (self.frames or 0) / self.samplerate
             self.warnings.append(warning_of_more(self._name, seconds, "what follows is left out"))
 

@@ -356,7 +356,7 @@ class AudioReader:
     def _note_more(self) -> None:
         """Warn of what may be samples behind the end that a WAV's header names."""
         more, width = bytes_behind(self._source)
-        if more >= max(width, 8):
+        if more:
             rate = self._file.samplerate
             duration = f" ({more / width / rate:.2f} s)" if width else ""
             what = f"{more} bytes{duration} that follow are left out"

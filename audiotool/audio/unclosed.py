@@ -24,6 +24,9 @@ MAX_HEADER = 1 << 24
 PLAIN_TAGS = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
 """WAV encodings of one fixed size a sample: PCM, float, A-law, mu-law, extensible."""
 
+LEAST_SECONDS = 0.05
+"""Least duration of what may be samples behind the end that a header names; tags are shorter."""
+
 LARGEST_WAV = 0xFFFFF000
 """Greatest size of samples that is surely no mark of an unknown size."""
 
@@ -51,8 +54,9 @@ def corrected(file: BinaryIO) -> BinaryIO:
 
 
 def bytes_behind(file: BinaryIO) -> tuple[int, int]:
-    """Return how many bytes follow a WAV's samples that are neither chunks nor zeros, and how many bytes a
-    sample of all channels has; 0 where there are none, in other formats, and for sizes that vary.
+    """Return how many bytes that may be samples follow a WAV's, and how many bytes a sample of all channels
+    has; 0 where there are none, in other formats, and for sizes that vary. Chunks, zeros and a few bytes are
+    no samples.
 
     Args:
         file: open for reading; it can seek, and its position is restored.
@@ -66,8 +70,8 @@ def bytes_behind(file: BinaryIO) -> tuple[int, int]:
             width, end = header.frame_bytes, file.tell() + header.size
             more = max(0, file.seek(0, os.SEEK_END) - end)
             # Some programs do not pad an odd size.
-            padded = end + header.size % 2
-            if any(_are_chunks(file, at, end + more) for at in (end, padded)) or _is_zero(file, end):
+            is_chunk = any(_is_chunk(file, at) for at in (end, end + header.size % 2))
+            if more < header.least_more or is_chunk or _is_zero(file, end):
                 more = 0
     file.seek(position)
     return more, width
@@ -163,6 +167,13 @@ class WavHeader(NamedTuple):
         tag, _, _, _, frame_bytes = struct.unpack("<HHIIH", self.fmt[:14])
         return frame_bytes if tag in PLAIN_TAGS else 0
 
+    @property
+    def least_more(self) -> int:
+        """Least number of bytes behind the samples that may be samples."""
+        (rate,) = struct.unpack("<I", self.fmt[4:8])
+        # Encodings without a fixed size have about a byte a sample, or less.
+        return int(LEAST_SECONDS * rate * max(1, self.frame_bytes))
+
     def bytes_for(self, size: int) -> bytes:
         """Return the header for samples of a known size; that of an RF64 if a WAV cannot hold it."""
         body = b"".join(struct.pack("<4sI", n, len(c)) + c + b"\0" * (len(c) % 2) for n, c in self.chunks)
@@ -253,6 +264,12 @@ def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
             return False
         at += 8 + size + size % 2
     return at in (end, end + 1)
+
+
+def _is_chunk(file: BinaryIO, at: int) -> bool:
+    """Whether a chunk may begin at a position, complete or not."""
+    file.seek(at)
+    return is_chunk_name(file.read(4))
 
 
 def _is_zero(file: BinaryIO, at: int) -> bool:

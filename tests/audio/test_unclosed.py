@@ -119,8 +119,17 @@ def test_a_header_behind_its_samples_is_said_to_be_so(tmp_path: Path, form: int)
 
 @pytest.mark.parametrize(
     "more",
-    [b"note\2\0\0\0ab", b"\0note\2\0\0\0ab", bytes(4000), b"\1\2\3"],
-    ids=["chunk", "odd", "zeros", "few"],
+    [
+        b"note\2\0\0\0ab",
+        b"\0note\2\0\0\0ab",
+        b"note\2\0\0\0ab" + bytes(4000),
+        b"note\xff\x0f\0\0ab" * 200,
+        bytes(4000),
+        b"\1\2\3",
+        b"TAG\0" + b"\1" * 124,
+        b"\r\n" * 8,
+    ],
+    ids=["chunk", "odd", "chunk and zeros", "cut chunk", "zeros", "few", "ID3v1", "line ends"],
 )
 def test_chunks_and_zeros_behind_the_samples_are_no_samples(tmp_path: Path, more: bytes) -> None:
     soundfile.write(tmp_path / "a.wav", WHOLE[0, :801], 16000, subtype="PCM_U8")
