@@ -166,6 +166,9 @@ AAC_LEAST, AAC_FRAME_BITS = 8, 6144
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 """Sample rates in Hz that Opus has."""
 
+MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""Sample rates in Hz of MPEG-2.5, 2 and 1 Layer III, ascending."""
+
 
 def is_audio_name(path: Path) -> bool:
     """Whether the file name's ending is one that libsndfile reads."""
@@ -333,6 +336,12 @@ def preferred_subtype(subtype: str, sample_rate: int, output_rate: int) -> str:
 def opus_rate(sample_rate: int) -> int:
     """Return the sample rate in Hz at which a recording of another is coded as Opus, which has five."""
     return sample_rate if sample_rate in OPUS_RATES else OPUS_RATES[-1]
+
+
+def mp3_rate(sample_rate: int) -> int:
+    """Return the sample rate in Hz at which a recording of another is coded as MP3: the next greater one, or
+    the greatest."""
+    return next((rate for rate in MP3_RATES if rate >= sample_rate), MP3_RATES[-1])
 
 
 def has_bitrate(format_name: str, subtype: str) -> bool:

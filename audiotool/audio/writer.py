@@ -385,7 +385,8 @@ def resampling(subtype: str, sample_rate: int, coded_rate: int) -> str:
     """Return the remark that a coding has not the sample rate in Hz that was wanted; "" if it has."""
     if coded_rate == sample_rate:
         return ""
-    return f"{subtype} has no {sample_rate} Hz: the output is resampled to {coded_rate} Hz"
+    coding = "MP3" if subtype == "MPEG_LAYER_III" else subtype
+    return f"{coding} has no {sample_rate} Hz: the output is resampled to {coded_rate} Hz"
 
 
 def _scratch_folder() -> str:

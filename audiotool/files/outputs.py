@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiotool.audio import PIPE
-from audiotool.audio.formats import chosen_ending, format_for, muxer_for, opus_rate, subtype_for
+from audiotool.audio.formats import chosen_ending, format_for, mp3_rate, muxer_for, opus_rate, subtype_for
 from audiotool.audio.levels import FloatBlock
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.writer import OutputFormat, Writer, resampling
@@ -35,7 +35,10 @@ def _file_rate(path: str | Path, wanted: OutputFormat) -> int:
     if str(path) == PIPE or muxer_for(Path(path), asked) is not None:
         return wanted.sample_rate
     ending = chosen_ending(Path(path), asked)
-    subtype = subtype_for(format_for(Path(path), asked), ending, wanted.subtype, wanted.asked_subtype)
+    format_name = format_for(Path(path), asked)
+    if format_name == "MP3":
+        return mp3_rate(wanted.sample_rate)
+    subtype = subtype_for(format_name, ending, wanted.subtype, wanted.asked_subtype)
     return opus_rate(wanted.sample_rate) if subtype == "OPUS" else wanted.sample_rate
 
 

@@ -40,7 +40,21 @@ def test_opus_of_rates_that_it_has_not_is_resampled(
     assert errors[1] < 0.05 * float((expected**2).sum())
 
 
-@pytest.mark.parametrize(("name", "rate"), [("a.opus", 16000), ("a.ogg", 44100), ("a.wav", 44100)])
+@pytest.mark.parametrize(("sample_rate", "coded"), [(37800, 44100), (64000, 48000), (96000, 48000)])
+def test_mp3_of_rates_that_it_has_not_is_resampled(tmp_path: Path, sample_rate: int, coded: int) -> None:
+    sound = speech_like(0.5, sample_rate)
+    with open_output(tmp_path / "a.mp3", OutputFormat(sample_rate, 1)) as writer:
+        writer.write(sound.T)
+    assert writer.resampled == f"MP3 has no {sample_rate} Hz: the output is resampled to {coded} Hz"
+    found, rate = read(tmp_path / "a.mp3")
+    assert (rate, found.shape) == (coded, (1, coded // 2))
+    expected = soxr.resample(sound[0], sample_rate, coded)
+    assert np.sum((found[0] - expected) ** 2) < 0.05 * np.sum(expected**2)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"), [("a.opus", 16000), ("a.ogg", 44100), ("a.wav", 44100), ("a.mp3", 11025)]
+)
 def test_rates_that_a_coding_has_stay(tmp_path: Path, name: str, rate: int) -> None:
     with open_output(tmp_path / name, OutputFormat(rate, 1)) as writer:
         writer.write(speech_like(0.2, rate).T)
