@@ -49,9 +49,10 @@ def read_list(source: str, required: str = "input") -> list[Entry]:
 
     A list whose first line names columns ("input", "output", "reference") is a CSV, in which one column is
     required and the others may be missing or empty. Its columns are separated by commas, semicolons or tabs;
-    spaces around names and values do not count. Any other list has a path of an input a line, or where it
-    holds a NUL (`find -print0`) a path between NULs. Empty lines are left out. A list is UTF-8, and bytes
-    that are not are kept; with a byte order mark it may be UTF-16, as Excel and PowerShell write it.
+    spaces around names and values do not count, unless an input or a reference has that name. Any other list
+    has a path of an input a line, or where it holds a NUL (`find -print0`) a path between NULs. Empty lines
+    are left out. A list is UTF-8, and bytes that are not are kept; with a byte order mark it may be UTF-16,
+    as Excel and PowerShell write it.
 
     Args:
         source: a file, or "-" for standard input.
@@ -118,14 +119,15 @@ def _from_csv(text: str, separator: str, source: str, required: str) -> Iterator
         raise PlanError(f"{_name(source)}: the column {required} is missing; it has {', '.join(names)}")
     try:
         for values in lines:
-            values = [value.strip() for value in values]
-            if not any(values):
+            if not any(map(str.strip, values)):
                 continue
             row = dict(zip(names, values, strict=False))
             if len(values) != len(names):
                 raise PlanError(
                     f"{_name(source)}: line {lines.line_num} does not fit its columns {','.join(names)}"
                 )
+            # Outputs need not exist, so that nothing tells whether spaces belong to their names.
+            row = {name: v.strip() if name == "output" else _as_named(v) for name, v in row.items()}
             if not row[required]:
                 raise PlanError(f"{_name(source)}: line {lines.line_num} has no {required}")
             if "\0" in "".join(values):
@@ -134,6 +136,12 @@ def _from_csv(text: str, separator: str, source: str, required: str) -> Iterator
             yield Entry(row.get("input", ""), output, reference, source=_name(source), line=lines.line_num)
     except csv.Error as error:
         raise PlanError(f"{_name(source)}: line {lines.line_num} is no CSV: {error}") from error
+
+
+def _as_named(value: str) -> str:
+    """Return a path as it is written if something has that name, otherwise without the spaces around it."""
+    bare = value.strip()
+    return value if value != bare and os.path.lexists(value) else bare
 
 
 def place_below(path: str) -> Path:

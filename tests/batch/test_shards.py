@@ -50,6 +50,18 @@ def test_a_list_has_a_path_a_line(tmp_path: Path, data: str | bytes) -> None:
     assert read_list(listing(tmp_path, data)) == [Entry("in/a.wav"), Entry("in/b c.wav")]
 
 
+def test_spaces_belong_to_the_name_of_a_file_that_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("x.wav", "x.wav ", " clean.wav"):
+        Path(name).touch()
+    path = listing(
+        tmp_path, b'input,output,reference\n"x.wav "," o.wav "," clean.wav"\ny.wav ,,"x.wav"\n', "a.csv"
+    )
+    assert read_list(path) == [Entry("x.wav ", "o.wav", " clean.wav"), Entry("y.wav", None, "x.wav")]
+
+
 def test_a_csv_names_outputs_and_references(tmp_path: Path) -> None:
     comma = 'reference,Input,output\nclean/a.wav,"in/a, b.wav",x.flac\n,in/c.wav,\n'
     spaced = 'reference, "Input", output\nclean/a.wav, "in/a, b.wav", x.flac \n, in/c.wav ,\n'
