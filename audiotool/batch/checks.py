@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from audiotool.atomic import folder_obstacle, name_obstacle
 from audiotool.audio import PIPE
@@ -16,6 +17,9 @@ from audiotool.text import composed, listed
 
 LOCAL_URLS = ("file:", "local:")
 """Beginnings of URLs whose store is a file system. All other stores tell any two names apart."""
+
+Trial: TypeAlias = tuple[str, str, str]
+"""A folder, and two names that differ in case or Unicode normalisation alone."""
 
 
 def apart(jobs: Sequence[Job], folders: Folders) -> list[Job]:
@@ -55,6 +59,7 @@ def _without_clashes(jobs: Sequence[Job], shared: Collection[str], folders: Fold
         PlanError: outputs of two jobs, or two of one job, are one file.
     """
     owners: dict[str, list[tuple[str, Job]]] = {key: [] for key in shared}
+    tried: dict[Trial, bool] = {}
     kept: list[Job] = []
     clashes = []
     for job in jobs:
@@ -65,7 +70,8 @@ def _without_clashes(jobs: Sequence[Job], shared: Collection[str], folders: Fold
         for path, real, others in outputs:
             if others is None:
                 continue
-            owner = next((o for other, o in others if other == real or not _are_two(other, real)), None)
+            same = (o for other, o in others if other == real or not _are_two(other, real, tried))
+            owner = next(same, None)
             if owner is None:
                 others.append((real, job))
             else:
@@ -90,19 +96,28 @@ def _is_repeat(job: Job, earlier: Job, folders: Folders) -> bool:
     return same and outputs == before and job.references == earlier.references
 
 
-def _are_two(first: str, second: str) -> bool:
+def _are_two(first: str, second: str, tried: dict[Trial, bool]) -> bool:
     """Return whether the file system of two outputs can hold both, whose resolved paths differ in case or
-    normalisation alone. It is tried beside them; where it cannot be tried, they count as one."""
+    normalisation alone; `tried` is a cache, for the many files of two such folders."""
     if is_url(first):
         return not first.lower().startswith(LOCAL_URLS)
     place = os.path.commonpath([first, second])
     name, other = (os.path.relpath(path, place).split(os.sep)[0] for path in (first, second))
+    trial = (place, name, other)
+    if trial not in tried:
+        tried[trial] = _can_hold(*trial)
+    return tried[trial]
+
+
+def _can_hold(place: str, name: str, other: str) -> bool:
+    """Return whether a folder, which need not exist, can hold two names. It is tried in the folder, or above
+    it; where it cannot be tried, they count as one."""
     while not os.path.isdir(place):
         place = os.path.dirname(place)
     try:
-        with tempfile.TemporaryDirectory(prefix=".audiotool-", dir=place) as tried:
-            Path(tried, name).touch()
-            return not os.path.lexists(os.path.join(tried, other))
+        with tempfile.TemporaryDirectory(prefix=".audiotool-", dir=place) as folder:
+            Path(folder, name).touch()
+            return not os.path.lexists(os.path.join(folder, other))
     except OSError:
         return False
 

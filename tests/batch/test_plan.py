@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from kit.audio import write_speech
@@ -434,6 +436,18 @@ def test_names_that_some_file_systems_do_not_tell_apart(
     with pytest.raises(PlanError, match=words) as caught:
         make_plan([str(tmp_path / "in")], layout)
     assert all(name in str(caught.value) for name in names)
+
+
+def test_two_folders_that_differ_in_case_are_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [write_speech(tmp_path / "in" / f"{a}/x{n}.wav", 0.1) for n in range(5) for a in "Aa"]
+    if len({path.stat().st_ino for path in paths}) == 5:
+        pytest.skip("this file system takes them for one")
+    made = Mock(wraps=tempfile.TemporaryDirectory)
+    monkeypatch.setattr("tempfile.TemporaryDirectory", made)
+    assert len(make_plan([str(tmp_path / "in")], Layout(output=str(tmp_path / "out"))).jobs) == 10
+    assert made.call_count == 1
 
 
 def test_names_that_differ_in_case_clash_where_the_file_system_cannot_be_tried(
