@@ -129,8 +129,8 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
         # A file found below a URL counts as one of several, like one found in a folder.
         listed_some |= any(entry.input not in urls for entry in layout.listed)
     found = find_inputs(inputs, places, layout.inputs) if inputs else []
-    # A command line is valid whatever its folders hold: inputs count as they were given.
-    given = len(set(inputs)) + len(layout.listed)
+    # A command line is valid whatever its folders hold: inputs count as they were given, in any spelling.
+    given = len(set(map(os.path.abspath, inputs))) + len(layout.listed)
     several = listed_some or given > 1 or any(not f.given for f in found)
     if layout.output == PIPE:
         if several:

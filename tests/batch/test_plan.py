@@ -438,6 +438,12 @@ def test_names_that_some_file_systems_do_not_tell_apart(
     assert all(name in str(caught.value) for name in names)
 
 
+def test_a_file_in_two_spellings_is_one_input(folder: Path, tmp_path: Path) -> None:
+    spellings = [f"{folder}/a.wav", f"{folder}/sub/../a.wav", f"{folder}/./a.wav"]
+    plan = make_plan(spellings, Layout(output=str(tmp_path / "one.wav")))
+    assert outputs(plan, tmp_path) == ["one.wav"]
+
+
 def test_two_folders_that_differ_in_case_are_tried_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
