@@ -40,7 +40,8 @@ class Found(NamedTuple):
 def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> list[Found]:
     """Expand files, folders and patterns, in sorted order and without repeats; name folders without any.
 
-    Of a file and links to it the file itself is an input, under its own name. A warning names the links.
+    Of a file and links to it in folders the file itself is an input, under its own name, and a warning names
+    the links. Links that the user named are inputs.
 
     Args:
         inputs: files, folders and patterns of the command line.
@@ -68,24 +69,27 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
 
 
 def _without_repeats(found: Sequence[Found]) -> list[Found]:
-    """Return each file once: the first of its paths that is no link, or else the first."""
+    """Return each file once: the first of its paths that is no link, or else the first. Links that the user
+    named stay."""
     folders = Folders()
     reals = [folders.real(f.path) for f in found]
     unique: dict[str, Found] = {}
     for real, f in zip(reals, found, strict=True):
         if real not in unique or (os.path.islink(unique[real].path) and not os.path.islink(f.path)):
             unique[real] = f
-    kept: list[Found] = []
+    named = {os.path.abspath(f.path) for f in found if f.given}
+    kept: dict[str, Found] = {}
     links: list[str] = []
     for real, f in zip(reals, found, strict=True):
-        own = unique[real]
-        if own is f:
-            kept.append(f)
-        elif own.path != f.path and os.path.islink(f.path):
-            links.append(f"{f.path} (to {own.path})")
+        place, own = os.path.abspath(f.path), unique[real]
+        is_other_link = own is not f and place not in kept and os.path.islink(f.path)
+        if own is f or (is_other_link and f.given):
+            kept[place] = f
+        elif is_other_link and place not in named:
+            links.append(f"{f.path} ({'the same file as' if os.path.islink(own.path) else 'to'} {own.path})")
     if links:
-        log.warning("left out, as links to other inputs: %s", listed(links))
-    return kept
+        log.warning("left out, as links to files of other inputs: %s", listed(links))
+    return list(kept.values())
 
 
 def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:

@@ -285,7 +285,29 @@ def test_of_a_file_and_links_to_it_the_file_is_the_input(
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
     assert outputs(plan, tmp_path / "out") == ["a.wav", "sub/b.flac", "sub/deep/c.wav"]
     named = ", ".join(f"{folder}/{name} (to {folder}/a.wav)" for name in links)
-    assert caplog.messages == [f"left out, as links to other inputs: {named}"]
+    assert caplog.messages == [f"left out, as links to files of other inputs: {named}"]
+
+
+def test_links_that_are_named_are_inputs_and_others_of_one_file_are_one(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = write_speech(tmp_path / "store" / "x.wav")
+    links = [folder / name for name in ("l1.wav", "l2.wav")]
+    for link in links:
+        link.symlink_to(target)
+    layout = Layout(output=str(tmp_path / "out"))
+    for inputs in ([*links, links[0]], [target, *links]):
+        plan = make_plan(list(map(str, inputs)), layout)
+        assert outputs(plan, tmp_path / "out") == list(dict.fromkeys(path.name for path in inputs))
+    assert caplog.messages == []
+    plan = make_plan([str(folder)], layout)
+    assert outputs(plan, tmp_path / "out") == ["a.wav", "l1.wav", "sub/b.flac", "sub/deep/c.wav"]
+    assert caplog.messages == [
+        f"left out, as links to files of other inputs: {links[1]} (the same file as {links[0]})"
+    ]
+    plan = make_plan([str(folder), str(links[1])], layout)
+    assert outputs(plan, tmp_path / "out") == ["a.wav", "l1.wav", "sub/b.flac", "sub/deep/c.wav", "l2.wav"]
+    assert len(caplog.messages) == 1
 
 
 def test_an_output_that_is_named_as_an_input_is_one(folder: Path) -> None:
