@@ -78,7 +78,7 @@ def test_mistakes_are_reported_first(tmp_path: Path) -> None:
     assert "no bundled checkpoint serves the task 'dereverberate'" in run("dereverberate", "in.wav").output
     for words in (("--model", "denoise-16k"), ("--checkpoint", AUDIO / "rooms.npz")):
         result = run("dereverberate", "in.wav", "-o", "out.wav", *words)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert not Path("out.wav").exists()
     assert run("dereverberate", "in.wav", "-o", "out.xyz").exit_code == 2
 

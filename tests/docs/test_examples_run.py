@@ -70,6 +70,7 @@ def test_python_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     names = {
         "mel": np.load("mel.npy"),
         "waveform": waveform,
+        "clean": waveform,
         "samples": blocks[0],
         "sample_rate": 16000,
         "blocks": blocks,
