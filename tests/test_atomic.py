@@ -156,13 +156,19 @@ def test_a_group_that_cannot_be_kept_hands_its_rights_to_nobody(
     assert os.stat(path).st_mode & 0o777 == 0o600
 
 
-def test_behind_a_link_its_target_is_replaced(tmp_path: Path) -> None:
-    target, link = tmp_path / "real" / "a.txt", tmp_path / "out" / "b.txt"
+def linked(folder: Path, mode: int) -> tuple[Path, Path]:
+    """Return a file of a mode, and a link to it in another folder."""
+    target, link = folder / "real" / "a.txt", folder / "out" / "b.txt"
     target.parent.mkdir()
     link.parent.mkdir()
     target.write_text("old")
-    target.chmod(0o640)
+    target.chmod(mode)
     link.symlink_to(Path("..") / "real" / "a.txt")
+    return target, link
+
+
+def test_behind_a_link_its_target_is_replaced(tmp_path: Path) -> None:
+    target, link = linked(tmp_path, 0o640)
     write_text(link, "new")
     assert link.is_symlink()
     assert (target.read_text(), target.stat().st_mode & 0o777) == ("new", 0o640)
@@ -178,15 +184,10 @@ def test_behind_a_link_its_target_is_replaced(tmp_path: Path) -> None:
 
 def test_a_link_to_a_file_that_nobody_may_write_is_itself_replaced(tmp_path: Path) -> None:
     """The file is one of a store that names it by its content, as that of DVC or git-annex."""
-    stored, link = tmp_path / "store" / "5f36", tmp_path / "out" / "a.txt"
-    stored.parent.mkdir()
-    link.parent.mkdir()
-    stored.write_text("old")
-    stored.chmod(0o444)
-    link.symlink_to(Path("..") / "store" / "5f36")
+    stored, link = linked(tmp_path, 0o444)
     write_text(link, "new")
     assert (link.is_symlink(), link.read_text(), stored.read_text()) == (False, "new", "old")
-    assert [p.name for folder in (link.parent, stored.parent) for p in folder.iterdir()] == ["a.txt", "5f36"]
+    assert [p.name for folder in (link.parent, stored.parent) for p in folder.iterdir()] == ["b.txt", "a.txt"]
 
 
 def test_a_link_in_a_circle_is_an_error(tmp_path: Path) -> None:

@@ -6,9 +6,7 @@ import contextlib
 import logging
 import math
 import os
-import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
@@ -19,20 +17,11 @@ from numpy.typing import NDArray
 
 from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, truncated
 from audiotool.audio.extras import BETWEEN_VALUES, Extras, read_extras
-from audiotool.audio.formats import (
-    AMBIGUOUS_ENDINGS,
-    BARE_ENDINGS,
-    FORMATS,
-    MEDIA_ENDINGS,
-    MEL_ENDINGS,
-    WAVES,
-    is_bare_name,
-    is_media_name,
-    kind_of,
-)
-from audiotool.audio.unclosed import bytes_behind, corrected, warning_of_more
+from audiotool.audio.formats import WAVES, is_media_name
+from audiotool.audio.opening import bare_format, explain, opened
+from audiotool.audio.unclosed import bytes_behind, warning_of_more
 from audiotool.errors import InputError
-from audiotool.paths import absence, is_fifo
+from audiotool.paths import is_fifo
 from audiotool.signals import deferred
 from audiotool.stdio import standard_input
 
@@ -41,15 +30,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TENSOR_ENDINGS = (".pt", ".pth")
-"""Name endings of PyTorch's files: checkpoints, or mel spectrograms of other projects."""
 MP3_SLACK = 2 * 1152
 """Number of samples by which the length in an MP3's header may be wrong."""
 LARGEST_COUNT = 1 << 46
 """Greatest number of samples in a header that is no mark of an unknown length."""
 BLOCK_FRAMES = 1 << 18
 """Default number of samples that are read at a time."""
-
 SHORT_FRAMES = 1024
 """Number of samples that are read at a time where damage is looked for."""
 
@@ -114,10 +100,10 @@ class AudioReader:
         self._slack = 0
         self._file: Any
         self._piped: RawFile | None = None
-        self._source = self._pipe(source, stdin, raw) if self.is_pipe else _opened(Path(source))
+        self._source = self._pipe(source, stdin, raw) if self.is_pipe else opened(Path(source))
         remarks: list[str] = []
         if raw is not None and not self.is_pipe:
-            raw, remarks = _bare(self._source, self.name, Path(source), raw)
+            raw, remarks = bare_format(self._source, self.name, Path(source), raw)
         self._is_bare = raw is not None
         if self._piped is not None:
             self._file, self.warnings = self._piped, self._piped.warnings
@@ -234,14 +220,14 @@ class AudioReader:
         """
         if not media.is_there():
             self._source.close()
-            raise InputError(_explain(self.name, refusal)) from refusal
+            raise InputError(explain(self.name, refusal)) from refusal
         self._source.seek(0)
         try:
             with deferred():
                 file = media.MediaFile(self._source, self.name)
         except media.UnknownFormat as error:
             reason = error if is_media_name(self.name) else refusal
-            raise InputError(_explain(self.name, reason)) from error
+            raise InputError(explain(self.name, reason)) from error
         self._slack = media.SLACK
         if file.tracks > 1:
             file.warnings.append(f"{self.name} holds {file.tracks} sound tracks: the first is processed")
@@ -466,89 +452,3 @@ def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
     for warning in reader.warnings:
         log.warning("%s", warning)
     return np.ascontiguousarray(np.concatenate(blocks).T), reader.info.sample_rate
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Open a file for libsndfile, with the sizes in its header corrected.
-
-    Raises:
-        InputError: the file does not exist, or may not be read.
-    """
-    _check_readable(path)
-    try:
-        return corrected(path.open("rb"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def _bare(file: BinaryIO, name: str, path: Path, raw: Raw) -> tuple[Raw | None, list[str]]:
-    """Return the format of a file of bare samples, None for one with a header; and remarks where the user
-    says something else.
-
-    A header and an unambiguous ending know better than an option that holds for all files of a folder.
-
-    Args:
-        file: open for reading; it is left at its beginning.
-        name: name in messages.
-        raw: what the user says.
-    """
-    if not is_bare_name(path):
-        return None, []
-    ending = path.suffix.lower()
-    kind = kind_of(file.read(12))
-    file.seek(0)
-    known = raw.encoding if ending in AMBIGUOUS_ENDINGS else BARE_ENDINGS[ending]
-    anyway = f"; a pipe is read as {raw.encoding}: `- < FILE`"
-    if kind is not None:
-        return None, [
-            f"{name} is a file with a header, {kind}, and is read as such, not as bare samples{anyway}"
-        ]
-    if known != raw.encoding:
-        return replace(raw, encoding=known), [f"{name} is read as {known}, as its name says{anyway}"]
-    return raw, []
-
-
-def _check_readable(path: Path) -> None:
-    reason = absence(path)
-    if reason is not None:
-        raise InputError(f"{path}: {reason}")
-    if os.path.isdir(path):
-        raise InputError(f"{path} is a folder, not a file")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{path}: no permission to read it")
-    if os.path.isfile(path) and not path.stat().st_size:
-        raise InputError(f"{path} is empty")
-
-
-def _explain(name: str, error: Any) -> str:
-    if Path(name).suffix.lower() in TENSOR_ENDINGS:
-        return (
-            f"{name} cannot be read as audio: it is named as what PyTorch saves. A checkpoint is given with"
-            f" --checkpoint; a mel spectrogram is read from {', '.join(MEL_ENDINGS)}, for example after"
-            " `numpy.save('mel.npy', torch.load('mel.pt').numpy())`"
-        )
-    if is_media_name(name) and not media.is_there():
-        return (
-            f"{name} is read by PyAV, which is not installed: `{media.INSTALL}`, or convert it first, for"
-            " example `ffmpeg -i IN OUT.wav`"
-        )
-    reason = getattr(error, "error_string", str(error)).rstrip(".")
-    refused = f"{name} cannot be read as audio ({reason})"
-    ending = Path(name).suffix.lower()
-    if ending in FORMATS or is_media_name(name):
-        return (
-            f"{refused}: it is damaged, of another coding, or not what its name says;"
-            " `ffmpeg -i IN OUT.wav` may convert it"
-        )
-    if ending in BARE_ENDINGS or name == STANDARD_INPUT:
-        encoding = BARE_ENDINGS.get(ending, "mulaw")
-        named = "- " if name == STANDARD_INPUT else f"{shlex.quote(name)} "
-        return (
-            f"{refused}; bare samples need their format and rate: `{named}--raw {encoding} --raw-rate 8000`"
-        )
-    also = [ending[1:].upper() for ending in MEDIA_ENDINGS if media.is_there()]
-    readable = sorted({*FORMATS.values(), *also})
-    return (
-        f"{name} cannot be read as audio ({reason}): readable are {', '.join(readable)};"
-        " convert anything else first, for example `ffmpeg -i IN OUT.wav`"
-    )

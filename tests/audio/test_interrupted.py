@@ -65,7 +65,7 @@ def test_a_reader(name: str, number: signal.Signals, tmp_path: Path, monkeypatch
     else:
         write_speech(tmp_path / name, 20.0)
     file = Signalling((tmp_path / name).read_bytes())
-    monkeypatch.setattr(reader, "_opened", lambda path: file)
+    monkeypatch.setattr(reader, "opened", lambda path: file)
     handler = signal.getsignal(number)
     with AudioReader(tmp_path / name) as opened:
         file.number = number

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kit.vocoders import run_well, save_vocoder
+from kit.vocoders import WAVENET, run_well, save_vocoder
 from torch import Tensor
 
 import audiotool
@@ -17,17 +17,6 @@ from audiotool.importers.base import import_checkpoint
 from audiotool.models.vocoder import Vocoder
 
 PACKS = Path(__file__).parents[1] / "data" / "parity"
-WAVENET = {
-    "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
-    "layers": 4,
-    "stacks": 2,
-    "residual_channels": 8,
-    "gate_channels": 12,
-    "skip_out_channels": 10,
-    "components": 3,
-    "upsample_scales": [4, 2],
-    "cin_pad": 1,
-}
 IMPORTED = [
     ("hifigan", "v1_small", "g_00000001", "config.json"),
     ("hifigan", "v3_small", "g_00000001", "config.json"),

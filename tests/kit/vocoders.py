@@ -28,6 +28,17 @@ NSF = {
     "backward_block": 5,
     "backward_lookahead": 7,
 }
+WAVENET = {
+    "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
+    "layers": 4,
+    "stacks": 2,
+    "residual_channels": 8,
+    "gate_channels": 12,
+    "skip_out_channels": 10,
+    "components": 3,
+    "upsample_scales": [4, 2],
+    "cin_pad": 1,
+}
 
 
 def save_vocoder(path: Path, name: str, config: dict[str, Any]) -> Model:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from kit.streams import stream
+from kit.vocoders import WAVENET
 from torch import Tensor
 
 from audiotool.errors import CheckpointError, InputError
@@ -13,22 +14,10 @@ from audiotool.losses.logistic_mixture import LogisticMixtureLoss
 from audiotool.models.layers import logistic_mixture, noise
 from audiotool.models.wavenet import WaveNet
 
-SIZES = {
-    "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
-    "layers": 4,
-    "stacks": 2,
-    "residual_channels": 8,
-    "gate_channels": 12,
-    "skip_out_channels": 10,
-    "components": 3,
-    "upsample_scales": [4, 2],
-    "cin_pad": 1,
-}
-
 
 def tiny(**values: object) -> WaveNet:
     torch.manual_seed(0)
-    return WaveNet.from_config({**SIZES, **values}).eval()  # type: ignore[return-value]
+    return WaveNet.from_config({**WAVENET, **values}).eval()  # type: ignore[return-value]
 
 
 def features(frames: int, batch: int = 1) -> Tensor:
@@ -173,7 +162,7 @@ def test_loss_is_the_likelihood_of_the_next_sample() -> None:
 )
 def test_configurations_that_do_not_fit(values: dict[str, object], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
-        WaveNet.from_config({**SIZES, **values})
+        WaveNet.from_config({**WAVENET, **values})
 
 
 def test_another_mel_is_refused() -> None:
