@@ -26,7 +26,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -445,6 +445,32 @@ def entry(values: Any, *keys: str, source: str = "the checkpoint") -> Any:
             raise CheckpointError(f"{source} has no '{key}': it has {listing or 'no keys'}.")
         values = values[key]
     return values
+
+
+def entries(values: Any, names: Mapping[str, str], source: str = "the checkpoint") -> dict[str, Any]:
+    """Return {name here: `values[official key]`} for each official key -> name here, errors as of `entry`."""
+    return {name: entry(values, key, source=source) for key, name in names.items()}
+
+
+def state_dict(official: Any, key: str) -> dict[str, Tensor]:
+    """Return the state dict under `key` of a file, or the file itself if it is one."""
+    found: dict[str, Tensor] = official.get(key, official) if isinstance(official, Mapping) else {}
+    return found
+
+
+def count(names: Iterable[str], pattern: str) -> int:
+    """Return how many names match a regular expression as a whole."""
+    return sum(re.fullmatch(pattern, name) is not None for name in names)
+
+
+def renamed(tensors: Mapping[str, Tensor], names: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
+    """Return the tensors with each (pattern, replacement) applied to their names, one after the other."""
+    result = {}
+    for key, value in tensors.items():
+        for pattern, replacement in names:
+            key = re.sub(pattern, replacement, key)
+        result[key] = value
+    return result
 
 
 def without_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

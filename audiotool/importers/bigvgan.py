@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require, state_dict
 from audiotool.importers.hifigan import MEL, NETWORK, TRAINING, generator_values
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -35,10 +34,9 @@ class BigVGANImporter(Importer):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        tensors = official.get("generator", official) if isinstance(official, Mapping) else {}
         return {
             re.sub(r"^ups\.(\d+)\.0\.", r"ups.\1.", key): value
-            for key, value in fold_weights(tensors).items()
+            for key, value in fold_weights(state_dict(official, "generator")).items()
             if not key.endswith(".filter")
         }
 

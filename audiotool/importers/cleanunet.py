@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
 
 NAMES = {
     "channels_input": "channels_input",
@@ -46,6 +46,6 @@ class CleanUNetImporter(Importer):
         values = read_config(path)
         network = entry(values, "network_config", source=str(path))
         self.options[0].check(network, str(path))
-        result = {key: entry(network, official_key, source=str(path)) for official_key, key in NAMES.items()}
+        result = entries(network, NAMES, str(path))
         result["sample_rate"] = values.get("trainset_config", {}).get("sample_rate", 16000)
         return result

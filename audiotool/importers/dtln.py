@@ -17,7 +17,7 @@ from torch import Tensor
 
 from audiotool.errors import CheckpointError
 from audiotool.extras import install
-from audiotool.importers.base import Importer, Packaged
+from audiotool.importers.base import Importer, Packaged, count
 from audiotool.importers.keras_file import layer_tensor, numbered, read_keras
 from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, Operation, read_onnx
 
@@ -79,13 +79,12 @@ class DTLNImporter(Importer):
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         weights = self.weights(official)
-        layers = sum(re.fullmatch(r"first\.lstms\.\d+\.weight_hh_l0", key) is not None for key in weights)
         return {
             "n_fft": weights["encoder.weight"].shape[1],
             "hop_length": HOP,
             "basis": weights["encoder.weight"].shape[0],
             "units": weights["first.lstms.0.weight_hh_l0"].shape[1],
-            "layers": layers,
+            "layers": count(weights, r"first\.lstms\.\d+\.weight_hh_l0"),
             "normalises": "first.norm.weight" in weights,
         }
 

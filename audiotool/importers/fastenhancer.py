@@ -8,7 +8,6 @@ configuration (`config.yaml`), whose sizes are compared with the tensors.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config
+from audiotool.importers.base import Importer, Options, count, entry, read_config, renamed
 from audiotool.importers.onnx_file import OnnxGraph, read_onnx
 
 RENAMED = (
@@ -77,11 +76,7 @@ class FastEnhancerImporter(Importer):
         return {"weights": _official_names(graph), "graph": graph}
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        tensors = {}
-        for key, value in entry(official, "weights").items():
-            for pattern, replacement in RENAMED:
-                key = re.sub(pattern, replacement, key)
-            tensors[key] = value
+        tensors = renamed(entry(official, "weights"), RENAMED)
         stride = _stride(official["graph"])
         # Exported as a convolution of stride 1 over groups of `stride` bins.
         folded = entry(tensors, "enc_pre.0.weight")
@@ -131,7 +126,7 @@ def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:
         for name, tensor in graph.tensors.items()
         if name.startswith("model.") and not name.startswith("model.stft.")
     }
-    blocks = sum(re.fullmatch(r"rf_block\.\d+\.rnn_fc\.bias", name) is not None for name in found)
+    blocks = count(found, r"rf_block\.\d+\.rnn_fc\.bias")
     if not blocks:
         return graph.tensors
     matrices = [matrix.T.contiguous() for _, matrix in graph.uses("MatMul", axes=2)]
@@ -154,10 +149,8 @@ def _sizes(weights: Mapping[str, Tensor], graph: OnnxGraph) -> dict[str, Any]:
     stride = _stride(graph)
     first = entry(weights, "enc_pre.0.weight", source=source)
     fewer, bins = entry(weights, "down", source=source).shape
-    kernels = [
-        weights[f"encoder.{n}.0.weight"].shape[2]
-        for n in range(sum(re.fullmatch(r"encoder\.\d+\.0\.weight", name) is not None for name in weights))
-    ]
+    convolutions = count(weights, r"encoder\.\d+\.0\.weight")
+    kernels = [weights[f"encoder.{n}.0.weight"].shape[2] for n in range(convolutions)]
     n_fft = 2 * bins * stride
     carried = graph.inputs.get("cache_in_0", ())
     if "wav_in" not in graph.inputs or len(carried) != 2:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from audiotool.dsp.mel import MelConfig, mel_config, preset_names
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
 from audiotool.models.layers.weight_norm import fold_weights
 
 NETWORK = (
@@ -42,8 +42,7 @@ TRAINING = (
 
 def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
     """Return the mel of a HiFi-GAN style configuration: the name of an equal preset, else its values."""
-    fields = {key: entry(values, official_key, source=source) for official_key, key in MEL.items()}
-    return named(mel_config({**fields, "power_offset": 1e-9, "padding": "same"}))
+    return named(mel_config({**entries(values, MEL, source), "power_offset": 1e-9, "padding": "same"}))
 
 
 def named(mel: MelConfig) -> str | dict[str, Any]:
@@ -70,8 +69,7 @@ class HiFiGANImporter(Importer):
     options = (Options("config.json", taken=("resblock", *NETWORK, *MEL), unused=TRAINING, closed=False),)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        tensors = official.get("generator", official) if isinstance(official, Mapping) else {}
-        return fold_weights(tensors)
+        return fold_weights(state_dict(official, "generator"))
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.json")

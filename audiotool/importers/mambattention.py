@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
 
 NAMES = {
     "stft_cfg": {
@@ -48,10 +48,9 @@ class MambAttentionImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "MambAttention.yaml")
         values = read_config(path)
+        result: dict[str, Any] = {}
         for options in self.options:
-            options.check(entry(values, options.section, source=str(path)), str(path))
-        return {
-            key: entry(values, section, official_key, source=str(path))
-            for section, keys in NAMES.items()
-            for official_key, key in keys.items()
-        }
+            section = entry(values, options.section, source=str(path))
+            options.check(section, str(path))
+            result |= entries(section, NAMES[options.section], str(path))
+        return result

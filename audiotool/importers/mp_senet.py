@@ -7,7 +7,15 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entry, read_config, require, tensor_names
+from audiotool.importers.base import (
+    Importer,
+    Options,
+    entries,
+    entry,
+    read_config,
+    require,
+    tensor_names,
+)
 
 NAMES = {
     "dense_channel": "dense_channel",
@@ -48,6 +56,5 @@ class MPSENetImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.json")
         values = read_config(path)
-        result = {key: entry(values, official_key, source=str(path)) for official_key, key in NAMES.items()}
         blocks = {name.split(".")[1] for name in tensor_names(official) if name.startswith("TSTransformer.")}
-        return result | {"n_blocks": len(blocks)}
+        return entries(values, NAMES, str(path)) | {"n_blocks": len(blocks)}

@@ -21,7 +21,16 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, without_prefix
+from audiotool.importers.base import (
+    Importer,
+    Options,
+    count,
+    entry,
+    read_config,
+    renamed,
+    state_dict,
+    without_prefix,
+)
 from audiotool.models.layers.harmonic_noise_mix import HIGH_UNVOICED, HIGH_VOICED, LOW_UNVOICED, LOW_VOICED
 from audiotool.models.nsf import FILTER_SCALE, MEL
 
@@ -78,14 +87,8 @@ class NSFImporter(Importer):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        renamed = {}
-        for key, tensor in _tensors(official).items():
-            if _is_constant(key, tensor):
-                continue
-            for pattern, replacement in RENAMED:
-                key = re.sub(pattern, replacement, key)
-            renamed[key] = tensor
-        return renamed
+        trained = {k: tensor for k, tensor in _tensors(official).items() if not _is_constant(k, tensor)}
+        return renamed(trained, RENAMED)
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         tensors = _tensors(official)
@@ -95,8 +98,8 @@ class NSFImporter(Importer):
             "variant": _variant(tensors),
             "hidden_dim": first.shape[0],
             "kernel_size": first.shape[2],
-            "filter_blocks": _count(tensors, r"m_filter\.l_har_blocks\.(\d+)\.l_ff_1\.weight"),
-            "convs_per_block": _count(tensors, r"m_filter\.l_har_blocks\.0\.l_convs\.(\d+)\.weight"),
+            "filter_blocks": count(tensors, r"m_filter\.l_har_blocks\.\d+\.l_ff_1\.weight"),
+            "convs_per_block": count(tensors, r"m_filter\.l_har_blocks\.0\.l_convs\.\d+\.weight"),
             "harmonics": entry(tensors, "m_source.l_linear.weight", source="the NSF checkpoint").shape[1],
         }
         values["mel"] = {**MEL, "n_mels": inputs - 1}
@@ -150,18 +153,13 @@ def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 def _tensors(official: Any) -> dict[str, Tensor]:
     """Return the state dict of an epoch file or of the final network, trained on one device or several."""
-    tensors = official.get("state_dict", official) if isinstance(official, Mapping) else {}
-    return without_prefix(tensors, "module.")
+    return without_prefix(state_dict(official, "state_dict"), "module.")
 
 
 def _variant(tensors: Mapping[str, Tensor]) -> str:
     if any(key.startswith("m_condition.") for key in tensors):
         return "hn-nsf"
     return "hn-sinc-nsf-10" if "m_cond.l_conv1ds.0.weight" in tensors else "hn-sinc-nsf-9"
-
-
-def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    return sum(re.fullmatch(pattern, key) is not None for key in tensors)
 
 
 def _is_constant(key: str, tensor: Tensor) -> bool:

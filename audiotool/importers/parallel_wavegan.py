@@ -13,7 +13,7 @@ from torch import Tensor
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
 from audiotool.importers.hdf5 import read_array
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
@@ -60,12 +60,11 @@ LOGARITHMS = {10.0: "log10", None: "natural"}
 
 def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
     """Return the log10 mel of kan-bayashi's and r9y9's configurations: a preset's name, or its values."""
-    fields = {key: entry(values, official_key, source=source) for official_key, key in MEL.items()}
     base, win_length = values.get("log_base", 10.0), values.get("win_length")
     if base not in LOGARITHMS:
         raise CheckpointError(f"{source}: log_base {base!r} is not supported, only 10.0 or null")
-    log = LOGARITHMS[base]
-    return named(mel_config({**fields, "win_length": win_length, "log": log, "floor": 1e-10}))
+    fields = {**entries(values, MEL, source), "win_length": win_length}
+    return named(mel_config({**fields, "log": LOGARITHMS[base], "floor": 1e-10}))
 
 
 def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:

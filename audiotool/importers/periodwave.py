@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, renamed, require
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -80,9 +79,7 @@ class PeriodWaveImporter(Importer):
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = {}
-        for key, tensor in fold_weights(entry(official, "model")).items():
-            for pattern, replacement in RENAMED:
-                key = re.sub(pattern, replacement, key)
+        for key, tensor in renamed(fold_weights(entry(official, "model")), RENAMED).items():
             # Convolutions over (frames, 1) are ours over frames; GRN's parameters have two axes of one.
             if tensor.dim() == 4:
                 tensor = tensor.squeeze(-1)
@@ -97,14 +94,15 @@ class PeriodWaveImporter(Importer):
         data, network = (entry(values, key, source=str(path)) for key in ("data", "model"))
         for options, section in zip(self.options, (data, network), strict=True):
             options.check(section, str(path))
-        fields = {key: entry(data, official_key, source=str(path)) for official_key, key in MEL.items()}
         tensors = entry(official, "model")
         embedding = entry(tensors, "estimator.period_emb.weight", source="the PeriodWave checkpoint")
         blocks = sum(key.endswith(".block1.bias") and ".mids.0." in key for key in tensors)
         if blocks not in DILATIONS:
             raise CheckpointError(f"this PeriodWave has {blocks} middle residual blocks: expected 3 or 4.")
         result = {
-            "mel": named(mel_config({**fields, "power_offset": 1e-9, "padding": "same"})),
+            "mel": named(
+                mel_config({**entries(data, MEL, str(path)), "power_offset": 1e-9, "padding": "same"})
+            ),
             "periods": entry(network, "periods", source=str(path)),
             "noise_scale": entry(network, "noise_scale", source=str(path)),
             "hidden_dim": entry(network, "hidden_dim", source=str(path)),

@@ -12,7 +12,7 @@ from torch import Tensor
 from audiotool.dsp.mel import mel_config
 from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entry, read_config, require, state_dict
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -74,7 +74,7 @@ class VocosImporter(Importer):
     options = tuple(options for classes in PARTS.values() for options in classes.values())
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        tensors = official.get("state_dict", official) if isinstance(official, Mapping) else {}
+        tensors = state_dict(official, "state_dict")
         decoder = {k: v for k, v in tensors.items() if k.startswith(("backbone.", "head.out."))}
         return fold_weights(decoder)
 
@@ -168,7 +168,7 @@ def _compare(
     Raises:
         CheckpointError: names the tensor.
     """
-    tensors = official.get("state_dict", official) if isinstance(official, Mapping) else {}
+    tensors = state_dict(official, "state_dict")
     frame = head.get("n_fft", head.get("mdct_frame_len"))
     for key in ("head.istft.window", "head.imdct.window"):
         if key in tensors and tensors[key].numel() != frame:

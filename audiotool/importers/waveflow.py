@@ -17,7 +17,15 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, require, without_prefix
+from audiotool.importers.base import (
+    Importer,
+    Options,
+    entry,
+    read_config,
+    renamed,
+    require,
+    without_prefix,
+)
 from audiotool.importers.hifigan import named
 from audiotool.importers.pickles import ArrayUnpickler, PickledArray
 from audiotool.importers.waveglow import DATA_CONFIG, mel_definition
@@ -67,16 +75,6 @@ def read_paddle(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is not a Paddle file of plain arrays ({error}), so it is refused"
         ) from error
-
-
-def renamed(tensors: Mapping[str, Tensor], names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
-    """Return the tensors with each (pattern, replacement) applied to their names."""
-    result = {}
-    for key, value in tensors.items():
-        for pattern, replacement in names:
-            key = re.sub(pattern, replacement, key)
-        result[key] = value
-    return result
 
 
 def _from_parakeet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

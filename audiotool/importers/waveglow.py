@@ -17,7 +17,15 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, read_torch, without_prefix
+from audiotool.importers.base import (
+    Importer,
+    Options,
+    count,
+    entry,
+    read_config,
+    read_torch,
+    without_prefix,
+)
 from audiotool.importers.hifigan import named
 from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
 from audiotool.models.layers.weight_norm import fold_weights
@@ -146,7 +154,7 @@ class WaveGlowImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         tensors = self.weights(official)
         upsample = entry(tensors, "upsample.weight")
-        flows = sum(re.fullmatch(r"convinv\.\d+\.conv\.weight", key) is not None for key in tensors)
+        flows = count(tensors, r"convinv\.\d+\.conv\.weight")
         channels = [entry(tensors, f"convinv.{k}.conv.weight").shape[0] for k in range(flows)]
         changes = [k for k in range(1, flows) if channels[k] != channels[k - 1]]
         first_layer = entry(tensors, "WN.0.in_layers.0.weight")
@@ -156,9 +164,8 @@ class WaveGlowImporter(Importer):
             "n_early_every": changes[0] if changes else flows,
             "n_early_size": channels[changes[0] - 1] - channels[changes[0]] if changes else 2,
         }
-        layers = sum(re.fullmatch(r"WN\.0\.in_layers\.\d+\.weight", key) is not None for key in tensors)
         network = {
-            "n_layers": layers,
+            "n_layers": count(tensors, r"WN\.0\.in_layers\.\d+\.weight"),
             "n_channels": first_layer.shape[1],
             "kernel_size": first_layer.shape[2],
         }
