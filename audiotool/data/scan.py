@@ -137,11 +137,11 @@ def assign_splits(
     return [replace(e, split=chosen.get(name, "train")) for name, e in zip(names, entries, strict=True)]
 
 
-def uneven_splits(entries: Sequence[Entry], shares: dict[str, float] | None = None) -> list[str]:
-    """Return messages on splits whose share of the seconds differs from the requested one."""
+def uneven_splits(entries: Sequence[Entry]) -> list[str]:
+    """Return messages on splits whose share of the seconds differs from `SHARES`."""
     total = sum(e.seconds for e in entries)
     notes = []
-    for label, share in (shares or SHARES).items():
+    for label, share in SHARES.items():
         found = sum(e.seconds for e in entries if e.split == label) / total if total else 0.0
         if not share / 2 <= found <= 2 * share:
             units = len({e.group for e in entries})

@@ -26,13 +26,12 @@ TINY = 1e-9
 """Least magnitude whose phase is kept."""
 
 
-def griffin_lim(mel: Tensor, config: MelConfig, iterations: int = ITERATIONS, seed: int = 0) -> Tensor:
+def griffin_lim(mel: Tensor, config: MelConfig, iterations: int = ITERATIONS) -> Tensor:
     """Return (B, frames * hop_length) for a mel (B, n_mels, frames), aligned with what was analysed.
 
     Args:
         config: the mel's definition.
-        iterations: back and forth.
-        seed: of the first phases.
+        iterations: back and forth, from phases that are always the same.
     """
     from torchaudio.functional import griffinlim
 
@@ -41,7 +40,7 @@ def griffin_lim(mel: Tensor, config: MelConfig, iterations: int = ITERATIONS, se
         return mel.new_zeros(mel.shape[0], length)
     win_length = config.win_length or config.n_fft
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         waveform = griffinlim(
             magnitude_of(mel, config),
             window=torch.hann_window(win_length, device=mel.device),

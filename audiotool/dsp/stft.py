@@ -34,7 +34,6 @@ class StreamingSTFT(nn.Module):
         win_length: samples of the window, centred in the frame; n_fft when None.
         window: "hann", "sqrt_hann", "vorbis" or "ones"; periodic.
         padding: see the module docstring.
-        normalized: divide by sqrt(n_fft).
 
     State: (buffer, offset): samples from `offset` before the next frame's first one on, or, before a stream
     with reflected edges has begun, everything so far with offset -1.
@@ -49,15 +48,13 @@ class StreamingSTFT(nn.Module):
         win_length: int | None = None,
         window: str = "hann",
         padding: Padding = "causal",
-        normalized: bool = False,
     ) -> None:
         super().__init__()
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.padding = padding
         self.edge = edge_length(padding, n_fft, hop_length)
-        scale = n_fft**-0.5 if normalized else 1.0
-        self.register_buffer("window", make_window(window, n_fft, win_length) * scale, persistent=False)
+        self.register_buffer("window", make_window(window, n_fft, win_length), persistent=False)
 
     def forward(
         self, x: Tensor, state: tuple[Tensor, int] | None = None, final: bool = False
@@ -109,8 +106,8 @@ class StreamingSTFT(nn.Module):
 class StreamingISTFT(nn.Module):
     """Complex spec (B, F, frames) to waveform (B, T): weighted overlap-add, as torch.istft.
 
-    Takes StreamingSTFT's arguments. Output is aligned with the analysed waveform; after `final` it may be
-    longer than the waveform was, by the padding of the end.
+    Takes StreamingSTFT's arguments, but for `win_length`. Output is aligned with the analysed waveform; after
+    `final` it may be longer than the waveform was, by the padding of the end.
 
     State: (signal, envelope, skip): partial sums of the samples to which later frames are added, and the
     number of leading samples to drop. With padding "causal" there is no envelope: frames before the stream
@@ -121,24 +118,17 @@ class StreamingISTFT(nn.Module):
     squared: Tensor
 
     def __init__(
-        self,
-        n_fft: int,
-        hop_length: int,
-        win_length: int | None = None,
-        window: str = "hann",
-        padding: Padding = "causal",
-        normalized: bool = False,
+        self, n_fft: int, hop_length: int, window: str = "hann", padding: Padding = "causal"
     ) -> None:
         super().__init__()
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.padding = padding
-        taps = make_window(window, n_fft, win_length)
+        taps = make_window(window, n_fft)
         self.register_buffer("squared", taps.square(), persistent=False)
         if padding == "causal":
             taps = taps / self._envelope_period().repeat(-(-n_fft // hop_length))[:n_fft]
-        scale = n_fft**0.5 if normalized else 1.0
-        self.register_buffer("window", taps * scale, persistent=False)
+        self.register_buffer("window", taps, persistent=False)
 
     def forward(
         self,

@@ -52,12 +52,11 @@ class OnnxGraph:
         """Return the operations of a kind, in order."""
         return [operation for operation in self.operations if operation.kind == kind]
 
-    def uses(self, kind: str, place: int = 1, axes: int | None = None) -> Iterator[tuple[Operation, Tensor]]:
-        """Yield the operations of a kind whose input at `place` is a tensor of the file (with so many
-        axes)."""
+    def uses(self, kind: str, axes: int | None = None) -> Iterator[tuple[Operation, Tensor]]:
+        """Yield the operations of a kind whose second input is a tensor of the file (with so many axes)."""
         for operation in self.operations:
-            if operation.kind == kind and len(operation.inputs) > place:
-                tensor = self.tensors.get(operation.inputs[place])
+            if operation.kind == kind and len(operation.inputs) > 1:
+                tensor = self.tensors.get(operation.inputs[1])
                 if tensor is not None and (axes is None or tensor.dim() == axes):
                     yield operation, tensor
 

@@ -177,7 +177,7 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     asked = any(METRICS.get(name).uses_edge for name in metrics)
     edge = _edge(files.noisy) if files.noisy is not None and asked else None
     labels = _labels(files)
-    if _is_long(files, place, info, metrics):
+    if _is_long(files, info, metrics):
         scores = _compare_blocks(place, files.estimate, metrics, edge, row, labels[0])
         row.values = scores.values
         row.notes += scores.notes
@@ -205,7 +205,7 @@ def _labels(files: FilePair) -> tuple[str, str]:
     return str(files.estimate), str(files.noisy)
 
 
-def _is_long(files: FilePair, place: Path, info: AudioInfo, metrics: Sequence[str]) -> bool:
+def _is_long(files: FilePair, info: AudioInfo, metrics: Sequence[str]) -> bool:
     """Return whether files are compared block by block.
 
     They are long, have one sample rate and number of channels, and no metric needs other signals.

@@ -100,7 +100,6 @@ class StreamingConv2d(nn.Conv2d):
 
     Args:
         kernel_size: (frequency, time).
-        stride: over frequency; time has stride 1.
         dilation: (frequency, time).
         frequency_padding: zeros on both sides of the frequency axis.
 
@@ -112,21 +111,17 @@ class StreamingConv2d(nn.Conv2d):
         in_channels: int,
         out_channels: int,
         kernel_size: tuple[int, int],
-        stride: int = 1,
         dilation: tuple[int, int] = (1, 1),
         groups: int = 1,
-        bias: bool = True,
         frequency_padding: int = 0,
     ) -> None:
         super().__init__(
             in_channels,
             out_channels,
             kernel_size,
-            stride=(stride, 1),
             padding=(frequency_padding, 0),
             dilation=dilation,
             groups=groups,
-            bias=bias,
         )
         self.frequency_padding = frequency_padding
         self.history = (kernel_size[1] - 1) * dilation[1]
@@ -142,7 +137,7 @@ class StreamingConv2d(nn.Conv2d):
             state = x[..., x.shape[-1] - self.history :].clone()
         if x.shape[-1] == self.history:
             padded = x.shape[2] + 2 * self.frequency_padding
-            bins = (padded - self.dilation[0] * (self.kernel_size[0] - 1) - 1) // self.stride[0] + 1
+            bins = padded - self.dilation[0] * (self.kernel_size[0] - 1)
             return x.new_zeros(x.shape[0], self.out_channels, bins, 0), state
         return self._conv_forward(x, self.weight, self.bias), state
 

@@ -22,42 +22,42 @@ LSTM_STEPS = 200
 """Number of steps of a frame: the LSTM of a residual branch processes longer sequences in overlapping
 frames."""
 
+HEADS, DECAYS = 4, 4
+"""Number of heads of local attention, and of the rates of decay from which each query mixes its own."""
+
 
 class LocalState(nn.Module):
     """Self-attention whose scores decay with distance, at rates that depend on the query; (B, C, T) -> the
     same."""
 
-    def __init__(self, channels: int, heads: int = 4, decays: int = 4) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        if channels % heads:
-            raise ValueError(f"{heads} heads of attention do not divide {channels} channels")
-        self.heads = heads
+        if channels % HEADS:
+            raise ValueError(f"{HEADS} heads of attention do not divide {channels} channels")
         self.content = nn.Conv1d(channels, channels, 1)
         self.query = nn.Conv1d(channels, channels, 1)
         self.key = nn.Conv1d(channels, channels, 1)
-        self.query_decay = nn.Conv1d(channels, heads * decays, 1)
+        self.query_decay = nn.Conv1d(channels, HEADS * DECAYS, 1)
         with torch.no_grad():
             # A small initial decay lets attention begin wide.
             self.query_decay.weight.mul_(0.01)
             cast(Tensor, self.query_decay.bias).fill_(-2.0)
-        self.decays = decays
         self.proj = nn.Conv1d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         length = x.shape[-1]
-        query, key, content = (layer(x).unflatten(1, (self.heads, -1)) for layer in self._projections())
+        query, key, content = (
+            layer(x).unflatten(1, (HEADS, -1)) for layer in (self.query, self.key, self.content)
+        )
         places = torch.arange(length, device=x.device, dtype=x.dtype)
         distance = (places[:, None] - places[None, :]).abs()
-        rates = torch.arange(1, self.decays + 1, device=x.device, dtype=x.dtype) / math.sqrt(self.decays)
-        weights = torch.sigmoid(self.query_decay(x)).unflatten(1, (self.heads, -1)) / 2  # (B, H, decays, T)
+        rates = torch.arange(1, DECAYS + 1, device=x.device, dtype=x.dtype) / math.sqrt(DECAYS)
+        weights = torch.sigmoid(self.query_decay(x)).unflatten(1, (HEADS, -1)) / 2  # (B, H, decays, T)
         slope = (rates[:, None] * weights).sum(2)  # (B, H, T) of each query
         # Keys before queries, as softmax runs over keys.
         scores = key.transpose(2, 3) @ query / math.sqrt(key.shape[2]) - distance * slope[:, :, None]
         scores = scores.masked_fill(torch.eye(length, dtype=torch.bool, device=x.device), -100.0)
         return x + self.proj((content @ scores.softmax(2)).flatten(1, 2))
-
-    def _projections(self) -> tuple[nn.Conv1d, nn.Conv1d, nn.Conv1d]:
-        return self.query, self.key, self.content
 
 
 class FramedBLSTM(nn.Module):

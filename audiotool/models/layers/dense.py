@@ -14,10 +14,10 @@ class DenseBlock(nn.Module):
         causal: kernel (2, 3) padded before the first frame only; otherwise (3, 3) padded on both sides.
     """
 
-    def __init__(self, channels: int, causal: bool, depth: int = 4) -> None:
+    def __init__(self, channels: int, causal: bool) -> None:
         super().__init__()
         self.dense_block = nn.ModuleList()
-        for n in range(depth):
+        for n in range(4):
             dilation = 2**n
             inner = channels * (n + 1)
             if causal:
@@ -49,9 +49,9 @@ class DenseEncoder(nn.Module):
         frequency_padding: bins of zeros on both sides before the frequency axis is halved.
     """
 
-    def __init__(self, channels: int, causal: bool, frequency_padding: int, in_channels: int = 2) -> None:
+    def __init__(self, channels: int, causal: bool, frequency_padding: int) -> None:
         super().__init__()
-        self.dense_conv_1 = convolution_norm(nn.Conv2d(in_channels, channels, 1))
+        self.dense_conv_1 = convolution_norm(nn.Conv2d(2, channels, 1))
         self.dense_block = DenseBlock(channels, causal)
         self.dense_conv_2 = convolution_norm(
             nn.Conv2d(channels, channels, (1, 3), stride=(1, 2), padding=(0, frequency_padding))

@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from audiotool.models.base import State
 
+EPSILON = 1e-8
+"""Added to variances."""
+
 
 class CumulativeLayerNorm(nn.Module):
     """Normalise (B, C, T) by mean and variance over all channels and all frames up to each one.
@@ -17,11 +20,10 @@ class CumulativeLayerNorm(nn.Module):
     State: (sum, sum of squares, number of frames), each (B, 1).
     """
 
-    def __init__(self, channels: int, epsilon: float = 1e-8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.ones(channels, 1))
         self.bias = nn.Parameter(torch.zeros(channels, 1))
-        self.epsilon = epsilon
 
     def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         if state is None:
@@ -35,7 +37,7 @@ class CumulativeLayerNorm(nn.Module):
         count = (frames + torch.arange(1, x.shape[-1] + 1, device=x.device)) * x.shape[1]
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
-        scale = (variance + self.epsilon).rsqrt()
+        scale = (variance + EPSILON).rsqrt()
         y = (x - mean[:, None].to(x)) * scale[:, None].to(x)
         state = (total[:, -1:].clone(), squares[:, -1:].clone(), frames + x.shape[-1])
         return self.gain * y + self.bias, state

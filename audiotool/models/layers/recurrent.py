@@ -229,10 +229,10 @@ class StreamingGRU(GRU):
 
 
 class StreamingLSTM(nn.LSTM):
-    """One-directional LSTM over (B, C, T) -> (B, hidden, T). State: (hidden, cell), batch first."""
+    """One layer and direction of an LSTM, (B, C, T) -> (B, hidden, T). State: (hidden, cell), batch first."""
 
-    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
-        super().__init__(input_size, hidden_size, num_layers, batch_first=True)
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, batch_first=True)
 
     def forward(  # type: ignore[override, unused-ignore]
         self, x: Tensor, state: State = None, final: bool = False
