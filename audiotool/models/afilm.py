@@ -299,13 +299,7 @@ class AFiLM(TFiLM):
     name = "afilm"
     config_class = AFiLMConfig
     small: ClassVar[dict[str, Any]] = {
-        "filters": [4, 8],
-        "kernel_sizes": [5, 3],
-        "bottleneck_filters": 8,
-        "bottleneck_kernel_size": 3,
-        "patch_length": 512,
-        "first_block": 8,
-        "dropout": 0.0,
+        **TFiLM.small,
         "heads": 2,
         "transformer_layers": 1,
         "transformer_inner_dim": 16,

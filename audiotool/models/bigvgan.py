@@ -6,17 +6,17 @@ Lee, Ping, Ginsburg, Catanzaro, Yoon: BigVGAN: A Universal Neural Vocoder with L
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from audiotool.configuration import Length, Width
-from audiotool.models.hifigan import HiFiGAN, HiFiGANConfig, same_conv
+from audiotool.models.hifigan import HiFiGAN, HiFiGANConfig
 from audiotool.models.layers.antialias import AntiAliased, Snake
-from audiotool.models.layers.receptive_field import Span, input_span, residual_span
+from audiotool.models.layers.receptive_field import Span, input_span
 
 
 @dataclass(frozen=True)
@@ -39,82 +39,19 @@ class BigVGANConfig(HiFiGANConfig):
     use_tanh_at_final: bool = False
     use_bias_at_final: bool = False
 
-    def activation_layer(self, channels: int) -> AntiAliased:
-        """Make the anti-aliased activation for a number of channels."""
-        return AntiAliased(Snake(channels, self.activation == "snakebeta", self.snake_logscale))
-
-
-Activation = Callable[[int], nn.Module]
-
-
-class AMPBlock1(nn.Module):
-    """For each dilation: activation, dilated convolution, activation, plain convolution, add."""
-
-    def __init__(
-        self, channels: int, kernel_size: int, dilations: Sequence[int], activation: Activation
-    ) -> None:
-        super().__init__()
-        self.convs1 = nn.ModuleList(same_conv(channels, kernel_size, d) for d in dilations)
-        self.convs2 = nn.ModuleList(same_conv(channels, kernel_size, 1) for _ in dilations)
-        self.activations = nn.ModuleList(activation(channels) for _ in range(2 * len(dilations)))
-
-    def branches(self) -> list[tuple[nn.Module, ...]]:
-        """Return the layers of each residual branch, in order."""
-        before, between = self.activations[::2], self.activations[1::2]
-        return list(zip(before, self.convs1, between, self.convs2, strict=True))
-
-    def forward(self, x: Tensor) -> Tensor:
-        for first, dilated, second, plain in self.branches():
-            x = x + plain(second(dilated(first(x))))
-        return x
-
-    def input_span(self, span: Span) -> Span:
-        for branch in reversed(self.branches()):
-            span = residual_span(branch, span)
-        return span
-
-
-class AMPBlock2(nn.Module):
-    """For each dilation: activation, dilated convolution, add."""
-
-    def __init__(
-        self, channels: int, kernel_size: int, dilations: Sequence[int], activation: Activation
-    ) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(same_conv(channels, kernel_size, d) for d in dilations)
-        self.activations = nn.ModuleList(activation(channels) for _ in dilations)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for activation, conv in zip(self.activations, self.convs, strict=True):
-            x = x + conv(activation(x))
-        return x
-
-    def input_span(self, span: Span) -> Span:
-        for branch in zip(reversed(self.activations), reversed(self.convs), strict=True):
-            span = residual_span(branch, span)
-        return span
-
 
 class BigVGAN(HiFiGAN):
     """Mel (B, n_mels, frames) -> waveform (B, 1, frames * hop)."""
 
     name = "bigvgan"
     config_class = BigVGANConfig
-    small: ClassVar[dict[str, Any]] = {
-        "upsample_rates": [16, 16],
-        "upsample_kernel_sizes": [32, 32],
-        "upsample_initial_channel": 16,
-        "resblock_kernel_sizes": [3],
-        "resblock_dilation_sizes": [[1, 3]],
-    }
     reference = "Lee et al., BigVGAN, ICLR 2023, arXiv:2206.04658"
 
-    def residual_block(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> nn.Module:
-        block = AMPBlock1 if self.config.resblock == "1" else AMPBlock2
-        return block(channels, kernel_size, dilations, self.config.activation_layer)
+    def activation_layer(self, channels: int) -> AntiAliased:
+        return AntiAliased(Snake(channels, self.config.activation == "snakebeta", self.config.snake_logscale))
 
     def add_output(self, channels: int) -> None:
-        self.activation_post = self.config.activation_layer(channels)
+        self.activation_post = self.activation_layer(channels)
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=self.config.use_bias_at_final)
 
     def activation(self, x: Tensor) -> Tensor:

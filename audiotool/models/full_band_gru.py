@@ -220,7 +220,6 @@ class FullBandGRU(BandSplitGRU):
         "upper": "a layer's memory of each upper band, and of what the low band says",
     }
     warmed_up: ClassVar[tuple[str, ...]] = (*BandSplitGRU.warmed_up, "upper")
-    warm_up_seconds = 8.0
 
     def __init__(self, config: FullBandGRUConfig) -> None:
         super().__init__(config)

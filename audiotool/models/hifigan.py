@@ -7,7 +7,7 @@ NeurIPS 2020, arXiv:2010.05646.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +23,9 @@ from audiotool.models.vocoder import Vocoder
 SLOPE = 0.1
 FINAL_SLOPE = 0.01
 """The published network leaves the last activation at its framework's default slope."""
+
+Activation = Callable[[int], nn.Module]
+"""Function that makes an activation for a number of channels."""
 
 
 @dataclass(frozen=True)
@@ -73,37 +76,48 @@ def same_conv(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
 class ResBlock1(nn.Module):
     """For each dilation: activation, dilated convolution, activation, plain convolution, add."""
 
-    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+    def __init__(
+        self, channels: int, kernel_size: int, dilations: Sequence[int], activation: Activation
+    ) -> None:
         super().__init__()
         self.convs1 = nn.ModuleList(same_conv(channels, kernel_size, d) for d in dilations)
         self.convs2 = nn.ModuleList(same_conv(channels, kernel_size, 1) for _ in dilations)
+        self.activations = nn.ModuleList(activation(channels) for _ in range(2 * len(dilations)))
+
+    def branches(self) -> list[tuple[nn.Module, ...]]:
+        """Return the layers of each residual branch, in order."""
+        before, between = self.activations[::2], self.activations[1::2]
+        return list(zip(before, self.convs1, between, self.convs2, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
-        for dilated, plain in zip(self.convs1, self.convs2, strict=True):
-            x = x + plain(F.leaky_relu(dilated(F.leaky_relu(x, SLOPE)), SLOPE))
+        for first, dilated, second, plain in self.branches():
+            x = x + plain(second(dilated(first(x))))
         return x
 
     def input_span(self, span: Span) -> Span:
-        for pair in zip(reversed(self.convs1), reversed(self.convs2), strict=True):
-            span = residual_span(pair, span)
+        for branch in reversed(self.branches()):
+            span = residual_span(branch, span)
         return span
 
 
 class ResBlock2(nn.Module):
     """For each dilation: activation, dilated convolution, add."""
 
-    def __init__(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> None:
+    def __init__(
+        self, channels: int, kernel_size: int, dilations: Sequence[int], activation: Activation
+    ) -> None:
         super().__init__()
         self.convs = nn.ModuleList(same_conv(channels, kernel_size, d) for d in dilations)
+        self.activations = nn.ModuleList(activation(channels) for _ in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv in self.convs:
-            x = x + conv(F.leaky_relu(x, SLOPE))
+        for activation, conv in zip(self.activations, self.convs, strict=True):
+            x = x + conv(activation(x))
         return x
 
     def input_span(self, span: Span) -> Span:
-        for conv in reversed(self.convs):
-            span = residual_span(conv, span)
+        for branch in zip(reversed(self.activations), reversed(self.convs), strict=True):
+            span = residual_span(branch, span)
         return span
 
 
@@ -129,20 +143,20 @@ class HiFiGAN(Vocoder):
         self.conv_pre = nn.Conv1d(self.input_channels, width, 7, padding=3)
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
+        block = ResBlock1 if c.resblock == "1" else ResBlock2
         for rate, kernel in zip(c.upsample_rates, c.upsample_kernel_sizes, strict=True):
             self.ups.append(nn.ConvTranspose1d(width, width // 2, kernel, rate, padding=(kernel - rate) // 2))
             width //= 2
             for size, dilations in zip(c.resblock_kernel_sizes, c.resblock_dilation_sizes, strict=True):
-                self.resblocks.append(self.residual_block(width, size, dilations))
+                self.resblocks.append(block(width, size, dilations, self.activation_layer))
         self.add_output(width)
         self.declare_context()
         if c.weight_norm:
             normalise_weights(self)
 
-    def residual_block(self, channels: int, kernel_size: int, dilations: Sequence[int]) -> nn.Module:
-        """Make one of the parallel residual blocks after an upsampling."""
-        block = ResBlock1 if self.config.resblock == "1" else ResBlock2
-        return block(channels, kernel_size, dilations)
+    def activation_layer(self, channels: int) -> nn.Module:
+        """Make an activation of the residual blocks."""
+        return nn.LeakyReLU(SLOPE)
 
     def add_output(self, channels: int) -> None:
         """Make the layers of `output`."""

@@ -463,7 +463,6 @@ class PeriodWaveTurbo(PeriodWave):
 
     name = "periodwave-turbo"
     config_class = PeriodWaveTurboConfig
-    small: ClassVar[dict[str, Any]] = {"periods": [1, 2], "hidden_dim": 32, "embedding_dim": 16, "steps": 2}
     reference = (
         "Lee et al., Accelerating High-Fidelity Waveform Generation via Adversarial Flow Matching"
         " Optimization, 2024, arXiv:2408.08019"
