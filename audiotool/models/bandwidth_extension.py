@@ -25,12 +25,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Rate, Real, Seconds, Seed, Width
+from audiotool.dsp.bands import interpolation, membership
 from audiotool.dsp.erb import erb_widths
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
@@ -173,8 +173,8 @@ class BandwidthExtension(Model):
         widths = erb_widths(c.bands, c.n_fft, c.sample_rate, 2)
         hz = torch.arange(c.n_fft // 2 + 1) * (c.sample_rate / c.n_fft)
         self.register_buffer("bin_hz", hz, persistent=False)
-        self.register_buffer("members", _members(widths), persistent=False)
-        self.register_buffer("spread", _interpolation(widths), persistent=False)
+        self.register_buffer("members", membership(widths), persistent=False)
+        self.register_buffer("spread", interpolation(widths), persistent=False)
         self.scale = c.n_fft / 2  # sum of the squared window: the power of a bin of white noise of power 1
 
         self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
@@ -348,16 +348,3 @@ def _narrowed(part: Tensor) -> Tensor:
     """Apply a Hann window in the frequency domain to the real or imaginary part (..., F): (..., F - 1)."""
     whole = F.pad(part, (1, 0))
     return 0.5 * whole[..., 1:-1] - 0.25 * (whole[..., :-2] + whole[..., 2:])
-
-
-def _members(widths: list[int]) -> Tensor:
-    """Return (bins, bands), 1 where a bin belongs to a band."""
-    return torch.from_numpy(np.repeat(np.eye(len(widths), dtype=np.float32), widths, axis=1).T.copy())
-
-
-def _interpolation(widths: list[int]) -> Tensor:
-    """Return (bands, bins), linear interpolation between the centres of the bands, constant beyond."""
-    edges = np.cumsum([0, *widths])
-    centres = (edges[:-1] + edges[1:] - 1) / 2
-    rows = [np.interp(np.arange(edges[-1]), centres, row) for row in np.eye(len(widths))]
-    return torch.from_numpy(np.stack(rows).astype(np.float32))

@@ -23,12 +23,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Fraction, Length, Rate, Real, Seconds, Whole, Width
+from audiotool.dsp.bands import membership
 from audiotool.dsp.erb import erb_widths
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
@@ -340,8 +340,7 @@ class DeepFilterNet3(Model):
         self.analysis = StreamingSTFT(c.n_fft, c.hop_length, window="vorbis")
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="vorbis")
         widths = erb_widths(c.erb_bands, c.n_fft, c.sample_rate, c.min_bins)
-        rows = np.repeat(np.eye(c.erb_bands, dtype=np.float32), widths, axis=1)
-        self.register_buffer("bands", torch.from_numpy(rows), persistent=False)
+        self.register_buffer("bands", membership(widths).T.contiguous(), persistent=False)
         self.levels = RunningMean(c.decay, torch.linspace(*LEVELS_DB, c.erb_bands))
         self.magnitudes = RunningMean(c.decay, torch.linspace(*MAGNITUDES, c.filtered_bins))
         self.enc = Encoder(c)

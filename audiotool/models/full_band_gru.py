@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Rate, Width
+from audiotool.dsp.bands import band_means, interpolation
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingSTFT
 from audiotool.models.band_split_gru import BandLayer, BandLinear, BandSplitGRU, BandSplitGRUConfig
@@ -138,9 +138,9 @@ class UpperBands(nn.Module):
         super().__init__()
         low, upper, dim = _widths(c.bands), _widths(c.upper_bands), c.upper_dim
         self.bands = len(upper)
-        self.register_buffer("low_means", _means(low), persistent=False)
-        self.register_buffer("means", _means(upper), persistent=False)
-        self.register_buffer("spread", _interpolation(upper), persistent=False)
+        self.register_buffer("low_means", band_means(low), persistent=False)
+        self.register_buffer("means", band_means(upper), persistent=False)
+        self.register_buffer("spread", interpolation(upper), persistent=False)
         self.split = BandLinear(self.bands, 3, dim)
         self.low_norm = nn.LayerNorm(c.dim)
         self.pool = nn.Linear(len(low), CONTEXT)
@@ -258,17 +258,3 @@ def _logarithm(power: Tensor) -> Tensor:
 
 def _widths(bands: Sequence[tuple[int, int]]) -> list[int]:
     return [width for count, width in bands for _ in range(count)]
-
-
-def _means(widths: Sequence[int]) -> Tensor:
-    """Return (bins, bands), which takes the mean of each band's bins."""
-    rows = np.repeat(np.eye(len(widths)), widths, axis=1) / np.asarray(widths)[:, None]
-    return torch.from_numpy(rows.T.astype(np.float32))
-
-
-def _interpolation(widths: Sequence[int]) -> Tensor:
-    """Return (bands, bins), linear interpolation between the centres of the bands, constant beyond."""
-    edges = np.cumsum([0, *widths])
-    centres = (edges[:-1] + edges[1:] - 1) / 2
-    rows = [np.interp(np.arange(edges[-1]), centres, row) for row in np.eye(len(widths))]
-    return torch.from_numpy(np.stack(rows).astype(np.float32))
