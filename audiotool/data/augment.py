@@ -32,6 +32,11 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
     return bool(rng.random() < probability)
 
 
+def sometimes(rng: np.random.Generator, probability: float) -> bool:
+    """As `chance`, but at 0 no number is drawn: recipes of before an option keep their examples."""
+    return probability > 0 and chance(rng, probability)
+
+
 def draw_speed(rng: np.random.Generator, span: tuple[float, float]) -> float:
     """Draw a speed factor from a range, in steps of 0.01."""
     return round(rng.uniform(*span) / SPEED_STEP) * SPEED_STEP

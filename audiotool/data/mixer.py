@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from audiotool.data import augment
-from audiotool.data.augment import chance
+from audiotool.data.augment import chance, sometimes
 from audiotool.data.clips import Samples
 from audiotool.data.config import AudioConfig, AugmentationConfig, DataConfig
 from audiotool.data.levels import active_rms, amplitude, decibels
@@ -107,8 +107,7 @@ class Mixer:
 
     def _another_tract(self, rng: np.random.Generator, samples: Samples) -> Samples:
         a = self.augmentation
-        # With probability 0 no random number is drawn, so that older recipes keep their examples.
-        if not a or not a.formant_probability or not chance(rng, a.formant_probability):
+        if not a or not sometimes(rng, a.formant_probability):
             return samples
         return augment.change_formants(samples, rng.uniform(*a.formants), self.sample_rate)
 
@@ -126,8 +125,7 @@ class Mixer:
         it is trained with such speech.
         """
         mixing = self.mixing
-        # With probability 0 no random number is drawn, so that older recipes keep their examples.
-        if not mixing.island_probability or not chance(rng, mixing.island_probability):
+        if not sometimes(rng, mixing.island_probability):
             return speech, False
         edge = int(EDGE_SECONDS * self.sample_rate)
         gains, position = np.zeros(len(speech), np.float32), 0
@@ -190,9 +188,8 @@ class Mixer:
         return track
 
     def _in_some_room(self, rng: np.random.Generator, noise: Samples) -> Samples:
-        rooms, probability = self.material.rooms, self.mixing.noise_reverberation_probability
-        # With probability 0 no random number is drawn, so that older recipes keep their examples.
-        if rooms is None or not probability or not chance(rng, probability):
+        rooms = self.material.rooms
+        if rooms is None or not sometimes(rng, self.mixing.noise_reverberation_probability):
             return noise
         return rooms.place(noise, rooms.draw(rng), "reverberant", 0)[0]
 
@@ -267,8 +264,7 @@ class Mixer:
     ) -> tuple[Samples, list[Samples]]:
         """Begin a recording with quieter noise or digital silence, without speech."""
         mixing = self.mixing
-        # With probability 0 no random number is drawn, so that older recipes keep their examples.
-        if not mixing.lead_in_probability or not chance(rng, mixing.lead_in_probability):
+        if not sometimes(rng, mixing.lead_in_probability):
             return noise, list(speech)
         begin = int(rng.uniform(*mixing.lead_in_seconds) * self.sample_rate)
         reached = augment.rise(len(noise), begin, int(EDGE_SECONDS * self.sample_rate))
@@ -280,7 +276,7 @@ class Mixer:
         """Change the level of all signals by the same gain at one moment, as by a turned gain
         control."""
         mixing, frames = self.mixing, len(waveforms[0])
-        if not mixing.level_jump_probability or not chance(rng, mixing.level_jump_probability):
+        if not sometimes(rng, mixing.level_jump_probability):
             return list(waveforms)
         after = augment.rise(frames, int(rng.integers(frames)), int(EDGE_SECONDS * self.sample_rate))
         gain = np.float32(amplitude(rng.uniform(-mixing.level_jump_db, mixing.level_jump_db)))

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from audiotool.data.augment import chance
 from audiotool.data.clips import Samples
 from audiotool.data.config import AudioConfig, DataConfig, Kind
 from audiotool.data.material import Material
@@ -76,6 +77,12 @@ class Example(ABC):
         if pool is None:
             raise RecipeError("audio.segment_seconds is null, which needs data.speech to take lengths from")
         return int(pool.clips.lengths[pool.draw(rng, pool.draw_group(rng))])
+
+    def draws_pair(self, rng: np.random.Generator) -> bool:
+        """Return whether an example is one of the pairs, and not mixed."""
+        if self.material.pairs is None:
+            return False
+        return self.material.speech is None or chance(rng, self.data.pairs_probability)
 
     def pair(self, rng: np.random.Generator, index: int) -> tuple[Samples, Samples, Facts]:
         """Return input (T,) and targets (S, T) of a pair, and its facts. Training draws a pair, evaluation

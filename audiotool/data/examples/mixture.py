@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audiotool.data.augment import chance, fades
+from audiotool.data.augment import chance, fades, sometimes
 from audiotool.data.clips import Samples
 from audiotool.data.examples.base import Example, Tensors
 from audiotool.data.levels import active_rms, amplitude
@@ -39,8 +39,7 @@ class Mixture(Example):
             )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
-        paired = self.material.pairs is not None
-        if paired and (self.material.speech is None or chance(rng, self.data.pairs_probability)):
+        if self.draws_pair(rng):
             mixture, stems, facts = self.pair(rng, index)
             return {"input": mixture[None], "target": stems}, facts
         return self._mixed(rng)
@@ -70,9 +69,7 @@ class Mixture(Example):
 
     def _speaking(self, rng: np.random.Generator) -> int:
         """Draw how many of the voices speak."""
-        probability = self.data.mixture.single_probability
-        # Where it never happens nothing is drawn: older recipes keep their examples.
-        return 1 if probability and chance(rng, probability) else self.data.mixture.speakers
+        return 1 if sometimes(rng, self.data.mixture.single_probability) else self.data.mixture.speakers
 
     def _partly(self, rng: np.random.Generator, samples: Samples) -> Samples:
         """Keep one part of the segment, at its beginning, its end or in between, maybe with a pause in it."""
@@ -86,7 +83,7 @@ class Mixture(Example):
     def _spoken(self, rng: np.random.Generator, begin: int, end: int) -> list[tuple[int, int]]:
         """Leave a pause out of a part, or keep it as it is: (first, last + 1) of what stays."""
         config = self.data.mixture
-        if not config.pause_probability or not chance(rng, config.pause_probability):
+        if not sometimes(rng, config.pause_probability):
             return [(begin, end)]
         pause = int(rng.uniform(*config.pause_seconds) * self.audio.sample_rate)
         if pause >= end - begin:

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 import soxr
 
-from audiotool.data.augment import chance
+from audiotool.data.augment import chance, sometimes
 from audiotool.data.clips import Samples
 from audiotool.data.examples.base import Example, Tensors
 from audiotool.data.mixer import Facts
@@ -53,8 +53,7 @@ class NarrowBand(Example):
         wide, _, room = self.mixer.in_room(rng, track.samples)
         noisy = wide
         facts: Facts = {"speech": track.group, "speech_files": track.files, "room": room}
-        # Without noise no random number is drawn, so that older recipes keep their examples.
-        if self.training and narrow.noise_probability and chance(rng, narrow.noise_probability):
+        if self.training and sometimes(rng, narrow.noise_probability):
             noise, of_noise = self.mixer.add_noise(rng, wide, avoid=[track.group])
             noisy, facts = wide + noise, facts | of_noise
         (noisy, wide), level = self.mixer.set_level(rng, noisy, wide)

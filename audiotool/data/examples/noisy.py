@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from audiotool.data.augment import chance
 from audiotool.data.examples.base import Example, Tensors
 from audiotool.data.levels import snr_db
 from audiotool.data.mixer import Facts
@@ -35,8 +34,7 @@ class Noisy(Example):
             )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
-        paired = self.material.pairs is not None
-        if paired and (self.material.speech is None or chance(rng, self.data.pairs_probability)):
+        if self.draws_pair(rng):
             noisy, targets, facts = self.pair(rng, index)
             return {"input": noisy[None], "target": targets[:1]}, facts
         return self._mixed(rng)
