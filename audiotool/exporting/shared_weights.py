@@ -51,18 +51,15 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
     kept: dict[str, Any] = {}
     nodes: list[Any] = []
     for initializer in graph.initializer:
-        values = numpy_helper.to_array(initializer)
-        found = [initializer]
+        name, values = initializer.name, numpy_helper.to_array(initializer)
+        made = None
         if values.size > SMALL:
-            if (
-                reference := _from_checkpoint(initializer.name, values, stored, checkpoint.name, nodes)
-            ) is not None:
-                found = reference
-            elif (table := _table_of(values, sizes)) is not None:
-                found = _computed(initializer.name, table, nodes)
-            elif values.dtype == np.float32 and np.count_nonzero(values) * SPARSE < values.size:
-                found = _from_sparse(initializer.name, values, nodes)
-        kept.update((tensor.name, tensor) for tensor in found)
+            made = (
+                _from_checkpoint(name, values, stored, checkpoint.name, nodes)
+                or _computed(name, _table_of(values, sizes), nodes)
+                or _from_sparse(name, values, nodes)
+            )
+        kept.update((tensor.name, tensor) for tensor in made or [initializer])
     del graph.initializer[:]
     graph.initializer.extend(kept.values())
     rest = list(graph.node)
@@ -115,7 +112,7 @@ def _stored(checkpoint: Path) -> dict[bytes, _Stored]:
 def _from_checkpoint(
     name: str, values: np.ndarray, stored: dict[bytes, _Stored], file: str, nodes: list[Any]
 ) -> list[onnx.TensorProto] | None:
-    """Return initializers and nodes that compute `values` from a tensor of the checkpoint.
+    """Return initializers that, with new nodes, compute `values` from a tensor of the checkpoint.
 
     The values are that tensor, in its shape or another, its transpose, or a GRU's gates in another order.
     """
@@ -182,8 +179,10 @@ def _table_of(values: np.ndarray, sizes: Iterable[int]) -> Table | None:
     return next(fitting, None)
 
 
-def _computed(name: str, table: Table, nodes: list[Any]) -> list[onnx.TensorProto]:
-    """Return initializers and nodes that compute a table by the steps of `Table.values`."""
+def _computed(name: str, table: Table | None, nodes: list[Any]) -> list[onnx.TensorProto] | None:
+    """Return initializers that, with new nodes, compute a table by the steps of `Table.values`."""
+    if table is None:
+        return None
     from onnx import helper
 
     turn = f"turn_{table.size}"
@@ -217,8 +216,10 @@ def _computed(name: str, table: Table, nodes: list[Any]) -> list[onnx.TensorProt
     return _tensors(constants)
 
 
-def _from_sparse(name: str, values: np.ndarray, nodes: list[Any]) -> list[onnx.TensorProto]:
-    """Return initializers and nodes that fill in a matrix that is nearly all 0."""
+def _from_sparse(name: str, values: np.ndarray, nodes: list[Any]) -> list[onnx.TensorProto] | None:
+    """Return initializers that, with new nodes, fill in a matrix that is nearly all 0; None for any other."""
+    if values.dtype != np.float32 or np.count_nonzero(values) * SPARSE >= values.size:
+        return None
     from onnx import helper
 
     places = np.flatnonzero(values)
