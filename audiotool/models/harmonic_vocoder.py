@@ -35,14 +35,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Fraction, Hertz, Seed, Width
-from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim
+from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim, bin_shares
 from audiotool.dsp.mel import filterbank
-from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.dsp.spectrogram_inversion import StreamingSpectrogramInversion
 from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
@@ -117,18 +118,16 @@ class MelEnvelope(nn.Module):
     interpolation: Tensor
     height: Tensor
 
-    def __init__(self, bank: Tensor) -> None:
+    def __init__(self, filters: NDArray[np.float32]) -> None:
         """Take the filterbank, (F, n_mels)."""
         super().__init__()
-        total = bank.sum(1, keepdim=True)
-        spread = bank / total.clamp(min=1e-12)
+        bank = torch.from_numpy(filters)
+        spread = bank / bank.sum(1, keepdim=True).clamp(min=1e-12)
         # Bins outside all bands (above the highest, and 0 Hz) take the nearest band's value.
-        bins = torch.arange(float(len(bank)))
-        distance = (bins[:, None] - bins).abs()
-        nearest = distance.masked_fill(total[:, 0] <= 0, torch.inf).argmin(1)
+        interpolation = torch.from_numpy(bin_shares(filters)).T.contiguous()
         self.register_buffer("bank", bank, persistent=False)
         self.register_buffer("spread", spread, persistent=False)
-        self.register_buffer("interpolation", spread[nearest], persistent=False)
+        self.register_buffer("interpolation", interpolation, persistent=False)
         self.register_buffer("height", bank.sum(0).clamp(min=1e-12).log()[:, None], persistent=False)
 
     def envelope(self, mel: Tensor) -> Tensor:
@@ -193,7 +192,7 @@ class HarmonicVocoder(Vocoder):
         self.pitch = nn.Linear(c.dim, c.pitch_bins + 1)
         nn.init.zeros_(self.spectrum.weight)
         nn.init.zeros_(self.spectrum.bias)
-        self.mel_envelope = MelEnvelope(filterbank_tensor(mel))
+        self.mel_envelope = MelEnvelope(filterbank(mel))
         centres = torch.linspace(math.log(c.fmin), math.log(c.fmax), c.pitch_bins)
         self.register_buffer("centres", centres, persistent=False)
         self.iterations = self._inversion()
