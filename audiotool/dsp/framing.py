@@ -20,6 +20,11 @@ def edge_length(padding: Padding, n_fft: int, hop_length: int) -> int:
     return {"center": n_fft // 2, "same": (n_fft - hop_length) // 2}.get(padding, 0)
 
 
+def leading_samples(padding: Padding, n_fft: int, hop_length: int) -> int:
+    """Return how many samples of the first frame lie before the waveform: reflected ones, or zeros."""
+    return n_fft - hop_length if padding == "causal" else edge_length(padding, n_fft, hop_length)
+
+
 def check_frames(n_fft: int, hop_length: int, win_length: int | None = None, whole_hops: bool = True) -> None:
     """Check that overlap-added frames can reconstruct a waveform.
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.dsp.framing import Padding, edge_length
+from audiotool.dsp.framing import Padding, leading_samples
 
 
 class StreamingIMDCT(nn.Module):
@@ -35,8 +35,7 @@ class StreamingIMDCT(nn.Module):
         if frame_length % 2:
             raise ValueError(f"a frame has an even number of samples, got {frame_length}")
         self.hop_length = frame_length // 2
-        edge = edge_length(padding, frame_length, self.hop_length)
-        self.skip = self.hop_length if padding == "causal" else edge
+        self.skip = leading_samples(padding, frame_length, self.hop_length)
         self.register_buffer("basis", _basis(self.hop_length), persistent=False)
 
     def forward(

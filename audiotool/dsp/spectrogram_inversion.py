@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from audiotool.dsp.framing import Padding, edge_length, hann
+from audiotool.dsp.framing import Padding, hann, leading_samples
 from audiotool.dsp.griffin_lim import TINY, bin_shares
 from audiotool.dsp.loop import loop
 from audiotool.dsp.windows import make_window
@@ -207,7 +207,7 @@ class StreamingSpectrogramInversion(nn.Module):
             )
         self.iterations, self.lookahead, self.momentum = iterations, lookahead, momentum
         self.past = n_fft // hop_length - 1
-        self.edge = n_fft - hop_length if padding == "causal" else edge_length(padding, n_fft, hop_length)
+        self.edge = leading_samples(padding, n_fft, hop_length)
         self.frames = self.past + 1 + lookahead
         sizes = n_fft // DECIMATION, hop_length // DECIMATION
         self.whole = _Band(n_fft, hop_length, self.frames, bank, freedom)

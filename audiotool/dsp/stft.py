@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.dsp.framing import Padding, edge_length
+from audiotool.dsp.framing import Padding, edge_length, leading_samples
 from audiotool.dsp.windows import make_window
 
 
@@ -152,8 +152,7 @@ class StreamingISTFT(nn.Module):
             return y.unflatten(0, (-1, stems)), state
         overlap = self.n_fft - self.hop_length
         if state is None:
-            edge = edge_length(self.padding, self.n_fft, self.hop_length)
-            skip = overlap if self.padding == "causal" else edge
+            skip = leading_samples(self.padding, self.n_fft, self.hop_length)
             signal = torch.zeros(spec.shape[0], overlap, dtype=spec.real.dtype, device=spec.device)
             envelope = None
             if self.padding != "causal":

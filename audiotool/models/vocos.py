@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Length, Rate, Whole, Width
-from audiotool.dsp.framing import check_frames
+from audiotool.dsp.framing import check_frames, leading_samples
 from audiotool.dsp.mdct import StreamingIMDCT
 from audiotool.dsp.stft import StreamingISTFT
 from audiotool.models.base import BEYOND, Model, State, without_end
@@ -223,8 +223,7 @@ class FourierHead(nn.Module):
         else:
             self.inverse = StreamingIMDCT(frame_length, config.padding)
         self.frame_length, self.hop_length = frame_length, hop_length
-        edges = {"center": frame_length // 2, "same": (frame_length - hop_length) // 2}
-        self.offset = edges.get(config.padding, frame_length - hop_length)
+        self.offset = leading_samples(config.padding, frame_length, hop_length)
 
     def forward(
         self, x: Tensor, state: State, final: bool, inside: Tensor | None = None
