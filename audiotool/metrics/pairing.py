@@ -107,7 +107,34 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
     """
     reference, estimate = None if reference is None else like_named(reference), like_named(estimate)
     noisy = None if noisy is None else like_named(noisy)
-    given = {"reference": reference, "estimate": estimate, "noisy input": noisy}
+    _check_kinds({"reference": reference, "estimate": estimate, "noisy input": noisy}, estimate)
+    if not os.path.isdir(estimate):
+        return [FilePair(estimate.name, reference, estimate, noisy)]
+    estimates = _by_stem(estimate)
+    if not estimates:
+        raise InputError(f"{estimate}: no audio files in this folder{media_hint(estimate)}")
+    references = {} if reference is None else _references(estimates, reference)
+    inputs = {} if noisy is None else _noisy_inputs(estimates, noisy)
+    for word, folder, found in (("reference", reference, references), ("noisy input", noisy, inputs)):
+        if folder is not None and not found:
+            raise InputError(
+                f"none of {len(estimates)} estimates has a {word} in {folder}:"
+                f" {', '.join(list(estimates)[:3])}{', …' if len(estimates) > 3 else ''}"
+            )
+
+    def partner(folder: Path | None, found: dict[str, Path], stem: str) -> Path | None:
+        if folder is None:
+            return None
+        return found.get(stem) or folder / estimates[stem].relative_to(estimate)
+
+    return [
+        FilePair(stem, partner(reference, references, stem), path, partner(noisy, inputs, stem))
+        for stem, path in sorted(estimates.items())
+    ]
+
+
+def _check_kinds(given: dict[str, Path | None], estimate: Path) -> None:
+    """Check that the paths exist, and that all are files or all are folders, as the estimate."""
     for word, path in given.items():
         reason = None if path is None else absence(path)
         if reason is not None:
@@ -117,44 +144,26 @@ def pair_files(reference: Path | None, estimate: Path, noisy: Path | None = None
             raise InputError(
                 f"{word} {path} and estimate {estimate}: give files, or folders, not one of each"
             )
-    if not os.path.isdir(estimate):
-        return [FilePair(estimate.name, reference, estimate, noisy)]
-    estimates = _by_stem(estimate)
-    if not estimates:
-        raise InputError(f"{estimate}: no audio files in this folder{media_hint(estimate)}")
-    partners: dict[str, dict[str, Path]] = {}
-    if reference is not None:
-        references = _by_stem(reference)
-        partners["reference"] = _matches(estimates, references)
-        used = set(partners["reference"].values())
-        unused = [str(path.relative_to(reference)) for path in references.values() if path not in used]
-        if unused and partners["reference"]:
-            logger.warning("references without an estimate, which are not scored: %s", listed(unused))
-    if noisy is not None:
-        inputs = _by_stem(noisy)
-        mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}
-        found = _matches(mixtures.values(), inputs)
-        found = {stem: found[mixture] for stem, mixture in mixtures.items() if mixture in found}
-        partners["noisy input"] = found | _matches(estimates, inputs)
-    for word, paths in partners.items():
-        if not paths:
-            raise InputError(
-                f"none of {len(estimates)} estimates has a {word} in {given[word]}:"
-                f" {', '.join(list(estimates)[:3])}{', …' if len(estimates) > 3 else ''}"
-            )
 
-    def partner(word: str, folder: Path, stem: str) -> Path:
-        return partners[word].get(stem) or folder / estimates[stem].relative_to(estimate)
 
-    return [
-        FilePair(
-            stem,
-            None if reference is None else partner("reference", reference, stem),
-            path,
-            None if noisy is None else partner("noisy input", noisy, stem),
-        )
-        for stem, path in sorted(estimates.items())
-    ]
+def _references(estimates: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return the references of the estimates that have one; log the references without an estimate."""
+    references = _by_stem(folder)
+    found = _matches(estimates, references)
+    used = set(found.values())
+    unused = [str(path.relative_to(folder)) for path in references.values() if path not in used]
+    if unused and found:
+        logger.warning("references without an estimate, which are not scored: %s", listed(unused))
+    return found
+
+
+def _noisy_inputs(estimates: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return the inputs of the estimates that have one: of the same name, or NAME of NAME.STEM."""
+    inputs = _by_stem(folder)
+    mixtures = {stem: stem.rpartition(".")[0] for stem in estimates}
+    found = _matches(mixtures.values(), inputs)
+    of_mixtures = {stem: found[mixture] for stem, mixture in mixtures.items() if mixture in found}
+    return of_mixtures | _matches(estimates, inputs)
 
 
 def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
