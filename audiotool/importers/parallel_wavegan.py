@@ -55,7 +55,7 @@ UPSAMPLING = Options(
 """Options of kan-bayashi's and r9y9's upsampling network."""
 
 LOGARITHMS = {10.0: "log10", None: "natural"}
-"""Official base -> `MelConfig.logarithm`."""
+"""Official base -> `MelConfig.log`."""
 
 
 def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
@@ -126,7 +126,24 @@ def _vector(values: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(values, dtype=np.float32).reshape(-1).copy())
 
 
-class ParallelWaveGANImporter(Importer):
+class StatisticsImporter(Importer):
+    """Base of importers that read the mels' mean and scale from a file beside the weights; without one they
+    change nothing."""
+
+    def read(self, path: Path) -> Any:
+        official = super().read(path)
+        if not isinstance(official, Mapping):
+            return official
+        return {**official, "statistics": read_statistics(path.parent)}
+
+    def with_statistics(self, tensors: Mapping[str, Tensor], official: Any) -> dict[str, Tensor]:
+        """Return the tensors of a network, and "mean" and "scale"."""
+        bands = entry(tensors, "upsample_net.conv_in.weight").shape[0]
+        neutral = {"mean": torch.zeros(bands), "scale": torch.ones(bands)}
+        return {**tensors, **neutral, **official.get("statistics", {})}
+
+
+class ParallelWaveGANImporter(StatisticsImporter):
     """Imports the folded generator and the statistics beside it; without them it takes normalised mels."""
 
     name = "parallel-wavegan"
@@ -155,19 +172,8 @@ class ParallelWaveGANImporter(Importer):
         ),
     )
 
-    def read(self, path: Path) -> Any:
-        official = super().read(path)
-        return (
-            {**official, "statistics": read_statistics(path.parent)}
-            if isinstance(official, Mapping)
-            else official
-        )
-
     def weights(self, official: Any) -> dict[str, Tensor]:
-        tensors = fold_weights(entry(official, "model", "generator"))
-        bands = entry(tensors, "upsample_net.conv_in.weight").shape[0]
-        neutral = {"mean": torch.zeros(bands), "scale": torch.ones(bands)}
-        return {**tensors, **neutral, **official.get("statistics", {})}
+        return self.with_statistics(fold_weights(entry(official, "model", "generator")), official)
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.yml")

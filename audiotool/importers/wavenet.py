@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entry, read_config, require
+from audiotool.importers.base import Options, entry, read_config, require
 from audiotool.importers.parallel_wavegan import (
     MEL,
     UPSAMPLING,
+    StatisticsImporter,
     mel_definition,
-    read_statistics,
     upsampling_values,
 )
 from audiotool.models.layers.weight_norm import fold_weights
@@ -47,7 +45,7 @@ SUPPORTED = {
 """Options -> values of this model; other values make another network."""
 
 
-class WaveNetImporter(Importer):
+class WaveNetImporter(StatisticsImporter):
     """Imports the folded weights and, if it exists, `stats.npy` beside the file: mean and scale of the
     mels."""
 
@@ -67,20 +65,10 @@ class WaveNetImporter(Importer):
         UPSAMPLING,
     )
 
-    def read(self, path: Path) -> Any:
-        official = super().read(path)
-        return (
-            {**official, "statistics": read_statistics(path.parent)}
-            if isinstance(official, Mapping)
-            else official
-        )
-
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = fold_weights(entry(official, "state_dict"))
         tensors = {key.replace(".conv1x1c.", ".conv1x1_aux."): value for key, value in tensors.items()}
-        bands = entry(tensors, "upsample_net.conv_in.weight").shape[0]
-        neutral = {"mean": torch.zeros(bands), "scale": torch.ones(bands)}
-        return {**tensors, **neutral, **official.get("statistics", {})}
+        return self.with_statistics(tensors, official)
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "hparams.json")
