@@ -7,9 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.models.base import State
-
-RECURSION_BLOCKS = 256
-"""Number of blocks in one matrix product of the recursion."""
+from audiotool.models.layers.running_mean import BLOCK, recursion
 
 
 class RunningLevel(nn.Module):
@@ -33,7 +31,7 @@ class RunningLevel(nn.Module):
         super().__init__()
         self.hop_length = hop_length
         self.decay = float(torch.exp(torch.tensor(-1.0 / time_constant, device="cpu")))
-        index = torch.arange(RECURSION_BLOCKS)
+        index = torch.arange(BLOCK)
         exponent = index[:, None] - index
         weights = self.decay ** exponent.clamp(min=0).float()
         self.register_buffer("kernel", torch.where(exponent >= 0, weights, 0.0), persistent=False)
@@ -56,9 +54,9 @@ class RunningLevel(nn.Module):
             state = torch.lerp(state, F.pad(power, (0, 1), value=1.0), 1 - self.decay)
             return (state[..., :1] / state[..., 1:]).sqrt().unsqueeze(1), state
         both = torch.stack((power, torch.ones_like(power)), dim=1) * (1 - self.decay)
-        followed = self._follow(both, state)
+        followed, last = recursion(both, state, self.kernel, self.carry)
         level = (followed[:, 0] / followed[:, 1]).sqrt()
-        return level[:, None], followed[..., -1].clone()
+        return level[:, None], last.clone()
 
     def _exported(self, power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the levels of any number of blocks in few operations, for graphs.
@@ -73,14 +71,3 @@ class RunningLevel(nn.Module):
         weight = (share.cumsum(-1) + weight) * decayed
         level = (energy / weight).sqrt()
         return level[:, None], torch.cat((energy[:, -1:], weight[:, -1:]), dim=-1)
-
-    def _follow(self, x: Tensor, initial: Tensor) -> Tensor:
-        """Compute y_n = decay * y_{n-1} + x_n over the last axis, in blocks of matrix products instead of a
-        loop."""
-        parts = []
-        for part in x.split(RECURSION_BLOCKS, dim=-1):
-            n = part.shape[-1]
-            y = F.linear(part, self.kernel[:n, :n]) + initial[..., None] * self.carry[:n]
-            initial = y[..., -1]
-            parts.append(y)
-        return torch.cat(parts, dim=-1)

@@ -7,7 +7,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BLOCK = 256
-"""Number of frames in one matrix product."""
+"""Number of values in one matrix product."""
+
+
+def recursion(x: Tensor, state: Tensor, kernel: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+    """Compute y_n = a y_{n-1} + b x_n over the last axis, in blocks of matrix products instead of a loop.
+
+    Args:
+        x: (..., T), T > 0.
+        state: (...) the y before.
+        kernel: (BLOCK, BLOCK), b a^(n - k) in row n and column k <= n, else 0.
+        carry: (BLOCK,), a^(n + 1).
+    Returns:
+        (..., T), and the last y.
+    """
+    parts = []
+    for part in x.split(BLOCK, dim=-1):
+        n = part.shape[-1]
+        y = F.linear(part, kernel[:n, :n]) + state[..., None] * carry[:n]
+        state = y[..., -1]
+        parts.append(y)
+    return torch.cat(parts, dim=-1), state
 
 
 class RunningMean(nn.Module):
@@ -40,16 +60,9 @@ class RunningMean(nn.Module):
         mean = x.new_zeros(x.shape[:2]) if state is None else state
         if torch.compiler.is_exporting():
             return self._exported(x, mean)
-        initial, parts = self.initial[:, None], []
-        for part in x.split(BLOCK, dim=-1):
-            frames = part.shape[-1]
-            y = (
-                F.linear(part - initial, self.kernel[:frames, :frames])
-                + mean[..., None] * self.carry[:frames]
-            )
-            mean = y[..., -1]
-            parts.append(y + initial)
-        return torch.cat(parts, dim=-1) if parts else x, mean.clone()
+        initial = self.initial[:, None]
+        y, mean = recursion(x - initial, mean, self.kernel, self.carry)
+        return y + initial, mean.clone()
 
     def _exported(self, x: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the means of any number of frames by few operations, for graphs.

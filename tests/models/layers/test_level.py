@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from audiotool.models.layers.level import RECURSION_BLOCKS, RunningLevel
+from audiotool.models.layers.level import RunningLevel
+from audiotool.models.layers.running_mean import BLOCK
 
 HOP = 4
 DECAY = 0.98
 
 
-@pytest.mark.parametrize("blocks", [1, 3, RECURSION_BLOCKS + 50])
+@pytest.mark.parametrize("blocks", [1, 3, BLOCK + 50])
 def test_levels_follow_the_definition(blocks: int) -> None:
     layer = RunningLevel(HOP, time_constant=-1 / torch.tensor(DECAY).log().item())
     x = torch.randn(2, 1, 600 * HOP, generator=torch.Generator().manual_seed(0))
