@@ -6,7 +6,8 @@ Metadata is one JSON document under the key "audiotool":
     task        "denoise"
     model       {"name": "cleanunet", "config": {...}}
     recipe      the resolved recipe it was trained with, or null when imported
-    sample_rate, licence, sources (data sets and their licences), metrics, version, created, notes
+    sample_rate, licence, sources (data sets and their licences), metrics and the commands that measure them,
+    training (facts of it), version, created, notes
 
 Nothing is unpickled, so that a checkpoint cannot run code.
 """

@@ -137,7 +137,7 @@ def read_pack(path: Path) -> Pack:
         with np.load(path, allow_pickle=False) as content:
             responses, lengths = content["rir"].astype(np.float32), content["length"].astype(np.int64)
             rate, direct = int(content["sample_rate"]), int(content["direct_sample"])
-    except Exception as error:  # as above
+    except Exception as error:  # a damaged file can fail in numpy, zipfile and zlib in any way
         raise InputError(
             f"{path}: not a pack of room responses with rir, length, sample_rate and direct_sample ({error})"
         ) from error
@@ -168,7 +168,7 @@ def _read_pack(path: Path, sample_rate: int) -> list[Response]:
         return found
     except InputError:
         raise
-    except Exception as error:  # a damaged file can fail in numpy, zipfile, zlib and soxr in any way
+    except Exception as error:  # lengths and rates from outside can fail in numpy and soxr in any way
         raise InputError(
             f"{path}: not a pack of room responses ({error}): leave it out, or make it anew"
         ) from error
