@@ -171,11 +171,8 @@ def _check(value: Any, kind: Any) -> list[Problem]:
     if origin is Literal:
         fits = any(type(value) is type(choice) and value == choice for choice in arguments)
         *most, last = (repr(choice) for choice in arguments)
-        return (
-            []
-            if fits
-            else [("", value, f"should be {', '.join(most)} or {last}" if most else f"should be {last}")]
-        )
+        allowed = f"{', '.join(most)} or {last}" if most else last
+        return [] if fits else [("", value, f"should be {allowed}")]
     if origin in (list, tuple):
         return _check_items(value, origin, arguments)
     if kind is dict or origin in (dict, Mapping):

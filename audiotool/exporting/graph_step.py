@@ -63,11 +63,8 @@ class GraphStep(nn.Module):
         if begun is None:
             self.chunk, state, self.delay = _reach_steady_state(model)
         else:
-            self.chunk, state, self.delay = (
-                _noise(model, torch.Generator().manual_seed(0)),
-                begun,
-                model.delay,
-            )
+            self.chunk = _noise(model, torch.Generator().manual_seed(0))
+            state, self.delay = begun, model.delay
         leaves, self._structure = tree_flatten(state)
         self._constants = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         self._places = [n for n, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]

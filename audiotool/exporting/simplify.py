@@ -159,14 +159,9 @@ class _Graph:
         before, after = self.shapes.get(node.input[0]), self.shapes.get(node.output[0])
         axes = self.constants.get(node.input[3]) if len(node.input) > 3 else None
         steps = self.constants.get(node.input[4]) if len(node.input) > 4 else np.ones(1)
-        if (
-            before is None
-            or after is None
-            or axes is None
-            or steps is None
-            or axes.size != 1
-            or steps[0] != 1
-        ):
+        if before is None or after is None or axes is None or steps is None:
+            return
+        if axes.size != 1 or steps[0] != 1:
             return
         axis = int(axes[0])
         length, kept = np.array(before[axis]), np.array(after[axis])
@@ -201,11 +196,11 @@ class _Graph:
         if len(found) < 3 or any(values is None or values.size != 1 for values in found):
             return None
         start, end, axis, *step = (int(values[0]) for values in found if values is not None)
-        rank = len(self.shapes[node.input[0]] or ()) if self.shapes.get(node.input[0]) else 0
-        if not rank:
+        shape = self.shapes.get(node.input[0])
+        if not shape:
             return None
         stop = None if step and step[0] < 0 and end <= -END else end
-        return axis % rank, slice(start, stop, step[0] if step else 1)
+        return axis % len(shape), slice(start, stop, step[0] if step else 1)
 
     def constant(self, values: Sequence[int]) -> str:
         """Return the name of an initializer of these integers."""

@@ -39,9 +39,8 @@ class LogSpectralDistance(Metric):
 
     def measure(self, pair: Pair) -> float:
         pair.require_sound()
-        total, frames = 0.0, 0
+        total, frames, first = 0.0, 0, self.first_bin(pair)
         for reference, estimate in _spectra(pair, 2048, 512):
-            first = self.first_bin(pair)
             ratio = _log_power(reference[:, first:]) - _log_power(estimate[:, first:])
             total += float(ratio.square().mean(dim=1).sqrt().sum())
             frames += ratio.shape[-1]

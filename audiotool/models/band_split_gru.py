@@ -189,9 +189,8 @@ class Memory(nn.Module):
         hidden = None if state is None else state[None]
         gathered = self.gather(self.norm(x).unflatten(0, (-1, self.bands)).flatten(1))
         recurrent, hidden = self.gru(gathered.unflatten(0, (frames, -1)), hidden)
-        return x + self.spread(recurrent.flatten(0, 1)).unflatten(1, (self.bands, -1)).flatten(0, 1), hidden[
-            0
-        ]
+        added = self.spread(recurrent.flatten(0, 1)).unflatten(1, (self.bands, -1))
+        return x + added.flatten(0, 1), hidden[0]
 
 
 class BandSplitGRU(Model):

@@ -54,10 +54,8 @@ class CompiledGRU(torch.autograd.Function):
         x, gates, q, states, w_ih, w_hh = ctx.saved_tensors
         steps, batch, size = q.shape
         recurrent = torch.cat((w_hh[2 * size :], w_hh[: 2 * size]))
-        grads, grad_h = (
-            x.new_empty(steps * batch, 4 * size),
-            grad_last.clone(memory_format=torch.contiguous_format),
-        )
+        grads = x.new_empty(steps * batch, 4 * size)
+        grad_h = grad_last.clone(memory_format=torch.contiguous_format)
         _call(
             "gru_backward",
             (steps, batch, size),
