@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Fraction, Hertz, Seed, Width
+from audiotool.dsp.framing import leading_samples
 from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim, bin_shares
 from audiotool.dsp.mel import filterbank
 from audiotool.dsp.pitch import fundamental_frequency
@@ -359,8 +360,7 @@ class HarmonicVocoder(Vocoder):
 
     def input_span(self, span: Span) -> Span:
         """Return the frames on which samples depend; the phase depends on all earlier frames, too."""
-        edges = {"center": self.mel.n_fft // 2, "same": (self.mel.n_fft - self.upsampling) // 2}
-        offset = edges.get(self.mel.padding, self.mel.n_fft - self.upsampling)
+        offset = leading_samples(self.mel.padding, self.mel.n_fft, self.upsampling)
         first, last = conv_transpose_span(span, self.mel.n_fft, self.upsampling, offset)
         if isinstance(self.iterations, StreamingSpectrogramInversion):
             return self.backbone.input_span((first, last + self.iterations.lookahead))

@@ -135,6 +135,15 @@ def test_each_iteration_costs_its_lookahead() -> None:
     assert latencies == [384, 384 + 256, 384 + 5 * 256]
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("padding", ["center", "same", "causal", "none"])
+def test_the_latency_is_what_a_stream_lags_by(padding: str) -> None:
+    mel = {"preset": "hifigan-22k", "padding": padding}
+    model = HarmonicVocoder.from_config({**HarmonicVocoder.small, "mel": mel}).eval()
+    output, _ = model.step(torch.full((1, 80, 12), -5.0))
+    assert model.latency == 12 * model.upsampling - output.shape[-1]
+
+
 REAL_TIME = {**HarmonicVocoder.small, "inversion": "real-time", "iterations": 6, "lookahead": 6}
 
 
