@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from audiotool.dsp.stft import power_spectrum
 from audiotool.dsp.windows import make_window
 
 
@@ -47,7 +48,7 @@ class MagnitudePhase(nn.Module):
             waveform = F.pad(waveform, (0, short))
         spec = torch.stft(waveform, self.n_fft, self.hop_length, window=self.window, return_complex=True)
         if self.power_offset or any(self.phase_offsets):
-            mag = (spec.real.square() + spec.imag.square() + self.power_offset).sqrt()
+            mag = (power_spectrum(spec) + self.power_offset).sqrt()
             phase = torch.atan2(spec.imag + self.phase_offsets[1], spec.real + self.phase_offsets[0])
         else:
             mag, phase = spec.abs(), spec.angle()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiotool.dsp.mel import MelConfig, filterbank, mel_config
-from audiotool.dsp.stft import StreamingSTFT
+from audiotool.dsp.stft import StreamingSTFT, power_spectrum
 
 
 def filterbank_tensor(config: MelConfig) -> Tensor:
@@ -59,7 +59,7 @@ class MelSpectrogram(nn.Module):
     def from_spec(self, spec: Tensor) -> Tensor:
         """Compute the mel (B, n_mels, frames) of a complex spec (B, F, frames)."""
         c = self.config
-        power = spec.real.square() + spec.imag.square()
+        power = power_spectrum(spec)
         if c.power_offset:
             power = power + c.power_offset
         magnitude = power if c.power == 2 else _root(power) ** c.power

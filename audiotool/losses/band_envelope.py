@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiotool.configuration import Length, Positive, Whole, Width
-from audiotool.dsp.stft import stft
+from audiotool.dsp.stft import power_spectrum, stft
 from audiotool.losses.base import Loss
 
 
@@ -57,6 +57,6 @@ class BandEnvelopeLoss(Loss):
     def _log_energies(self, waveform: Tensor) -> Tensor:
         """(B, C, T) -> (B * C, bands, frames)."""
         spec = stft(waveform, *self.sizes)[..., self.from_bin :, :].flatten(0, 1)
-        power = spec.real.square() + spec.imag.square()
+        power = power_spectrum(spec)
         means = F.avg_pool2d(power[:, None], (self.width, 1))[:, 0]
         return (means + self.power_floor).log()

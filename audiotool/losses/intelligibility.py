@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from audiotool.configuration import Rate
-from audiotool.dsp.stft import stft
+from audiotool.dsp.stft import power_spectrum, stft
 from audiotool.losses.base import Loss
 
 FRAME_S = 0.0256
@@ -62,7 +62,7 @@ class IntelligibilityLoss(Loss):
         """(B, T) -> magnitudes of the bands, (B, frames, bands)."""
         hop_length = self.win_length // 2
         spec = stft(waveform, self.n_fft, hop_length, self.win_length, center=False).transpose(1, 2)
-        return ((spec.real.square() + spec.imag.square()) @ self.bands + EPSILON).sqrt()
+        return (power_spectrum(spec) @ self.bands + EPSILON).sqrt()
 
     def _is_speech(self, target: Tensor) -> Tensor:
         """Envelopes (frames, bands) -> bool (frames,)."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from audiotool.configuration import Length, Positive
+from audiotool.dsp.stft import power_spectrum
 from audiotool.dsp.windows import make_window
 from audiotool.losses.base import Loss
 
@@ -52,4 +53,4 @@ class LogPowerSpectrumLoss(Loss):
         flat = waveform.reshape(-1, waveform.shape[-1])
         window = torch.hann_window(win, device=flat.device, dtype=flat.dtype)
         spec = torch.stft(flat, n_fft, hop, win, window, pad_mode="constant", return_complex=True)
-        return (spec.real.square() + spec.imag.square() + self.floor).log()
+        return (power_spectrum(spec) + self.floor).log()

@@ -7,7 +7,7 @@ from typing import Annotated
 from torch import Tensor
 
 from audiotool.configuration import Length, Whole
-from audiotool.dsp.stft import stft
+from audiotool.dsp.stft import power_spectrum, stft
 from audiotool.losses.base import Loss
 from audiotool.value_types import Range
 
@@ -61,4 +61,4 @@ class LogSpectralDistanceLoss(Loss):
     def _power(self, waveform: Tensor) -> Tensor:
         """(B, C, T) -> (B * C, bins, frames)."""
         spec = stft(waveform, *self.sizes).flatten(0, 1)
-        return spec.real.square() + spec.imag.square()
+        return power_spectrum(spec)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from audiotool.configuration import Length
-from audiotool.dsp.stft import stft
+from audiotool.dsp.stft import power_spectrum, stft
 from audiotool.dsp.windows import make_window
 from audiotool.losses.base import Loss
 
@@ -87,4 +87,4 @@ class MultiResolutionSTFTLoss(Loss):
             spec = spec[..., spec.shape[-2] // 2 :, :]
         elif self.band == "high-published":
             spec = spec[..., spec.shape[-1] // 2 :]
-        return (spec.real.square() + spec.imag.square()).clamp(min=POWER_FLOOR).sqrt()
+        return power_spectrum(spec).clamp(min=POWER_FLOOR).sqrt()

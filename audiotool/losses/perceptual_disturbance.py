@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from audiotool.configuration import Rate
-from audiotool.dsp.stft import stft
+from audiotool.dsp.stft import power_spectrum, stft
 from audiotool.losses.base import Loss
 
 SAMPLE_RATE = 16000
@@ -139,7 +139,7 @@ class PerceptualDisturbanceLoss(Loss):
         # As in PESQ, silence lies around a recording: its first and last samples count as any others.
         waveform = F.pad(waveform, (hop_length, hop_length))
         spec = stft(waveform, n_fft, hop_length, window="hann", center=False)[:, : N_FFT // 2].transpose(1, 2)
-        power = (spec.real.square() + spec.imag.square()) / self.factor**2
+        power = power_spectrum(spec) / self.factor**2
         level = 2 * (power * self.speech).sum(-1).mean(1) / (0.375 * N_FFT**2)
         return power * (ALIGNED_POWER / (level + 1e-12))[:, None, None] @ self.bands
 

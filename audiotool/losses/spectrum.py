@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from audiotool.configuration import Length
-from audiotool.dsp.stft import stft
+from audiotool.dsp.stft import power_spectrum, stft
 from audiotool.dsp.windows import make_window
 from audiotool.losses.base import Loss
 
@@ -62,7 +62,7 @@ class CompressedSpectrumLoss(Loss):
         magnitude = spec.abs() * gain
         target_magnitude = target_spec.abs() * target_gain
         difference = spec * gain - target_spec * target_gain
-        complex_term = (difference.real.square() + difference.imag.square()).mean()
+        complex_term = power_spectrum(difference).mean()
         shortfall = magnitude - target_magnitude
         loss = self.complex_weight * complex_term + (1 - self.complex_weight) * shortfall.square().mean()
         if self.asymmetry:
@@ -71,5 +71,5 @@ class CompressedSpectrumLoss(Loss):
 
     def _gain(self, spec: Tensor) -> Tensor:
         """Return the gains that compress magnitudes; the floor keeps their slope finite at silence."""
-        power = (spec.real.square() + spec.imag.square()).clamp(min=self.power_floor)
+        power = power_spectrum(spec).clamp(min=self.power_floor)
         return power ** ((self.power - 1) / 2)

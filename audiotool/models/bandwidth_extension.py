@@ -34,7 +34,7 @@ from audiotool.dsp.bands import interpolation, membership
 from audiotool.dsp.erb import erb_widths
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
-from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT, power_spectrum
 from audiotool.models.base import Model, State
 from audiotool.models.layers import noise
 from audiotool.models.layers.bypass import add_input
@@ -216,7 +216,7 @@ class BandwidthExtension(Model):
         state = dict(self.start() if state is None else state)
         spec, source, levels = self._analyse(x, state, final)
         if spec.shape[1]:
-            power = _power(spec)
+            power = power_spectrum(spec)
             above = self._above(spec, state)
             envelope, harmonic = self._predict(power / (levels.square() * self.scale), above, state)
             spec = self._render(source, envelope, harmonic, levels, state) * (above * self._sound(power))
@@ -241,19 +241,19 @@ class BandwidthExtension(Model):
         target, _ = self.rectified(batch["target"][:, 0], None, True)
         unit = levels.square() * self.scale
         above = self._bins_above(batch["bandwidth_hz"])
-        power = _power(spec)
+        power = power_spectrum(spec)
         envelope, harmonic = self._predict(power / unit, above, state)
         band = self._render(source, envelope, harmonic, levels, state) * (above * self._sound(power))
         added, _ = self.synthesis(band.transpose(1, 2), None, True)
         valid = above * (self.bin_hz < batch["target_bandwidth_hz"])
         count = valid @ self.members
-        target_power = _power(target.transpose(1, 2))
+        target_power = power_spectrum(target.transpose(1, 2))
         return {
             "estimate": add_input(added[:, None], x, None, True)[0],
             "power": (envelope.exp() * valid) @ self.members / count.clamp(min=1),
             "target_power": (target_power / unit * valid) @ self.members / count.clamp(min=1),
             "harmonic": harmonic,
-            "target_harmonic": self._correlation(_power(source).sqrt(), target_power.sqrt(), valid),
+            "target_harmonic": self._correlation(power_spectrum(source).sqrt(), target_power.sqrt(), valid),
             "weight": (count / self.members.sum(0)).expand_as(harmonic),
         }
 
@@ -307,7 +307,7 @@ class BandwidthExtension(Model):
         self, source: Tensor, envelope: Tensor, harmonic: Tensor, levels: Tensor, state: dict[str, Any]
     ) -> Tensor:
         """Return the whitened source, mixed with noise, at the predicted powers: spec (B, T, F)."""
-        power = _power(source) @ self.members / self.members.sum(0) / self.scale
+        power = power_spectrum(source) @ self.members / self.members.sum(0) / self.scale
         whitening = (-0.5 * ((power + QUIETEST * SILENT).log() @ self.spread)).exp()
         frames = source.shape[1]
         position = state["position"]
@@ -338,10 +338,6 @@ class BandwidthExtension(Model):
         both = mean(source * target) - means[0] * means[1]
         spreads = (mean(source.square()) - means[0].square()), (mean(target.square()) - means[1].square())
         return (both / (spreads[0] * spreads[1]).clamp(min=1e-20).sqrt()).clamp(0, 1)
-
-
-def _power(spec: Tensor) -> Tensor:
-    return spec.real.square() + spec.imag.square()
 
 
 def _narrowed(part: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Fraction, Length, Rate, Width
 from audiotool.dsp.level import Level
-from audiotool.dsp.stft import StreamingSTFT
+from audiotool.dsp.stft import StreamingSTFT, power_spectrum
 from audiotool.models.base import Model, State
 from audiotool.models.layers.conv import StreamingConvTranspose1d
 from audiotool.models.layers.recurrent import StreamingLSTM
@@ -124,7 +124,7 @@ class DTLN(Model):
     def _first_stage(self, spec: Tensor, state: dict[str, Any]) -> Tensor:
         """Mask spectra (B, F, T); return blocks of samples (B, n_fft, T)."""
         # The root's gradient is finite in silence.
-        magnitude = (spec.real.square() + spec.imag.square() + 1e-24).sqrt()
+        magnitude = (power_spectrum(spec) + 1e-24).sqrt()
         seen = (magnitude + FLOOR).log() if self.config.normalises else magnitude
         mask, state["first"] = self.first(seen, state["first"])
         masked = torch.complex(spec.real * mask, spec.imag * mask)

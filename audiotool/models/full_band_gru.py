@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Length, Rate, Width
 from audiotool.dsp.bands import band_means, interpolation
 from audiotool.dsp.framing import check_frames
-from audiotool.dsp.stft import StreamingSTFT
+from audiotool.dsp.stft import StreamingSTFT, power_spectrum
 from audiotool.models.band_split_gru import BandLayer, BandLinear, BandSplitGRU, BandSplitGRUConfig
 from audiotool.models.base import State
 from audiotool.models.layers.level import RunningLevel
@@ -118,7 +118,7 @@ class LowBandSpectrum(nn.Module):
         stft_state, level_state, _ = state or (None, None, None)
         spec, stft_state = self.stft(x, stft_state, final)
         spec = spec / self.ratio
-        power = _power(spec[:, : self.edge])
+        power = power_spectrum(spec[:, : self.edge])
         whole = 2 * power.sum(1) - power[:, 0] - power[:, -1]
         levels, level_state = self.level.of_powers(whole * self.scale, level_state)
         return (spec, levels + FLOOR), (stft_state, level_state, None)
@@ -239,16 +239,12 @@ class FullBandGRU(BandSplitGRU):
         with contextlib.nullcontext() if trained or not torch.is_grad_enabled() else torch.no_grad():
             hidden = self._encode(low, levels, state)
             enhanced = self._filter(low, hidden, state)[:, :, 0]
-        powers = [_power(part) / levels.square() for part in (upper, low[..., 1:], enhanced[..., 1:])]
+        powers = [power_spectrum(part) / levels.square() for part in (upper, low[..., 1:], enhanced[..., 1:])]
         gains, state["upper"] = self.upper(*powers, hidden, state["upper"])
         enhanced = torch.cat((enhanced, torch.zeros_like(bins[..., self.config.edge :])), dim=-1)
         gains = F.pad(gains, (bins.shape[-1] - gains.shape[-1], 0))
         outputs = (enhanced + gains * (bins - enhanced)) * self.config.ratio
         return outputs[:, :, None].permute(1, 2, 3, 0)
-
-
-def _power(spec: Tensor) -> Tensor:
-    return spec.real.square() + spec.imag.square()
 
 
 def _logarithm(power: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from audiotool.configuration import Length, Rate, Width
 from audiotool.dsp.erb import erb_filterbank
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
-from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT, power_spectrum
 from audiotool.errors import ExportError
 from audiotool.models.base import BEYOND, Model, State, without_end
 from audiotool.models.layers.conv import StreamingConv2d
@@ -237,7 +237,7 @@ class GTCRN(Model):
         """Mask complex (B, F, T), T > 0."""
         layers = [*self.encoder, *self.recurrences, *self.decoder]
         states = list(state or [None] * len(layers))
-        magnitude = (spec.real.square() + spec.imag.square() + 1e-12).sqrt()
+        magnitude = (power_spectrum(spec) + 1e-12).sqrt()
         features = torch.stack((magnitude, spec.real, spec.imag), dim=1)
         low, high = features.split((self.config.low_bins, spec.shape[1] - self.config.low_bins), dim=2)
         x = neighbours(torch.cat((low, self.erb_filters @ high), dim=2))

@@ -47,7 +47,7 @@ from audiotool.dsp.griffin_lim import MOMENTUM, StreamingGriffinLim, bin_shares
 from audiotool.dsp.mel import filterbank
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.dsp.spectrogram_inversion import StreamingSpectrogramInversion
-from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT
+from audiotool.dsp.stft import StreamingISTFT, StreamingSTFT, power_spectrum
 from audiotool.errors import CheckpointError
 from audiotool.models.base import State
 from audiotool.models.layers import noise
@@ -331,7 +331,7 @@ class HarmonicVocoder(Vocoder):
         with torch.no_grad():
             analysis = StreamingSTFT(self.mel.n_fft, self.mel.hop_length, padding=self.mel.padding)
             spec = analysis.to(target.device)(target, final=True)[0][..., :frames]
-            power = spec.real.square() + spec.imag.square() + max(self.mel.power_offset, 1e-10)
+            power = power_spectrum(spec) + max(self.mel.power_offset, 1e-10)
             f0 = self._track(target)[:, :frames]
         return prediction | {
             "target_log_magnitude": 0.5 * power.log(),

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.dsp.stft import StreamingSTFT
+from audiotool.dsp.stft import StreamingSTFT, power_spectrum
 from audiotool.models.base import State
 from audiotool.models.layers.level import RunningLevel
 
@@ -51,5 +51,5 @@ class LevelledSpectrum(nn.Module):
 
 def compressed(spec: Tensor, exponent: float) -> Tensor:
     """Raise the magnitudes of complex (B, F, T) to a power; return real and imaginary parts (B, 2F, T)."""
-    gain = (spec.real.square() + spec.imag.square() + 1e-8).pow((exponent - 1) / 2)
+    gain = (power_spectrum(spec) + 1e-8).pow((exponent - 1) / 2)
     return torch.cat((spec.real * gain, spec.imag * gain), dim=1)
