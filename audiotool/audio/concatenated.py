@@ -11,23 +11,10 @@ import re
 import struct
 from typing import BinaryIO
 
+from audiotool.audio.magic import AIFF, AU, CAF, OGG, WAV, kind_of
+
 FORM = struct.Struct("<4sI4s")
 """The beginning of a RIFF file: its kind, its size, what it holds."""
-
-WAV = re.compile(rb"R(?:IFF|F64).{4}WAVE", re.DOTALL)
-"""The first bytes of a WAV: `FORM`."""
-
-AIFF = re.compile(rb"FORM.{4}AIF[FC]", re.DOTALL)
-"""The first bytes of an AIFF, whose size has its highest byte first."""
-
-AU = re.compile(rb"\.snd.{4}", re.DOTALL)
-"""The first bytes of an AU."""
-
-CAF = b"caff"
-"""The first bytes of a CAF."""
-
-OGG = b"OggS"
-"""The first bytes of each page of an Ogg."""
 
 LARGEST_PAGE = 27 + 255 + 255 * 255
 """Greatest number of bytes of a page of an Ogg."""
@@ -56,19 +43,19 @@ def kind_behind(file: BinaryIO) -> str | None:
     file.seek(0)
     start = file.read(28)
     size = file.seek(0, os.SEEK_END)
-    found = None
-    if WAV.match(start):
-        found = "WAV" if _lies_at(file, _end_of_wav(start), size, WAV) else None
-    elif AIFF.match(start):
-        found = "AIFF" if _lies_at(file, 8 + _big_endian(start, 4), size, AIFF) else None
-    elif AU.match(start):
-        found = "AU" if _lies_at(file, _big_endian(start, 4) + _big_endian(start, 8), size, AU) else None
-    elif start[:4] == CAF:
-        found = "CAF" if _is_caf_behind(file, size) else None
-    elif start[:4] == OGG:
-        found = "Ogg" if _is_ogg_behind(file, size) else None
+    kind, is_behind = kind_of(start), False
+    if kind == "WAV":
+        is_behind = _lies_at(file, _end_of_wav(start), size, WAV)
+    elif kind == "AIFF":
+        is_behind = _lies_at(file, 8 + _big_endian(start, 4), size, AIFF)
+    elif kind == "AU":
+        is_behind = _lies_at(file, _big_endian(start, 4) + _big_endian(start, 8), size, AU)
+    elif kind == "CAF":
+        is_behind = _is_caf_behind(file, size)
+    elif kind == "Ogg":
+        is_behind = _is_ogg_behind(file, size)
     file.seek(0)
-    return found
+    return kind if is_behind else None
 
 
 def _big_endian(start: bytes, at: int) -> int:

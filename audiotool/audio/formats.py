@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from pathlib import Path
 
 from audiotool.audio import media
@@ -56,16 +55,6 @@ BARE_ENDINGS = {
 
 AMBIGUOUS_ENDINGS = (".raw", ".pcm", ".g711")
 """Those of them that are used for other formats, too."""
-
-MAGICS = {
-    rb"R(?:IFF|F64).{4}WAVE": "WAV",
-    rb"FORM.{4}AIF[FC]": "AIFF",
-    rb"\.snd.{4}": "AU",
-    rb"caff\x00\x01": "CAF",
-    rb"fLaC": "FLAC",
-    rb"OggS": "Ogg",
-}
-"""Patterns of the first bytes of files with a header -> their kind."""
 
 WAVES = {"WAV", "WAVEX", "RF64"}
 """libsndfile's names of formats that are all called WAV."""
@@ -183,11 +172,6 @@ def is_media_name(path: str | Path) -> bool:
 def is_bare_name(path: str | Path) -> bool:
     """Whether a file is named as one of bare samples."""
     return Path(path).suffix.lower() in BARE_ENDINGS
-
-
-def kind_of(start: bytes) -> str | None:
-    """Return the kind ("WAV") of a file with a header, of its first 12 bytes; None for any other."""
-    return next((kind for magic, kind in MAGICS.items() if re.match(magic, start, re.DOTALL)), None)
 
 
 def needs_media(path: str | Path) -> bool:

@@ -17,8 +17,8 @@ from audiotool.audio.formats import (
     MEL_ENDINGS,
     is_bare_name,
     is_media_name,
-    kind_of,
 )
+from audiotool.audio.magic import kind_of
 from audiotool.audio.unclosed import corrected
 from audiotool.errors import InputError
 from audiotool.paths import absence

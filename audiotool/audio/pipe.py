@@ -20,6 +20,7 @@ import soundfile
 from audiotool.audio import concatenated
 from audiotool.audio.concatenated import FORM
 from audiotool.audio.extras import LARGEST, wav_extras
+from audiotool.audio.magic import WAV
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
 from audiotool.audio.unclosed import (
     BrokenHeader,
@@ -63,7 +64,7 @@ class WavStream(RawFile):
         more = super()._next(size)
         if self._left is not None or not more:
             return more
-        found = concatenated.WAV.search(self._last + more)
+        found = WAV.search(self._last + more)
         if found is None:
             self._last = (self._last + more)[1 - FORM.size :]
             return more
@@ -82,7 +83,7 @@ class WavStream(RawFile):
             if not more:
                 break
             start += more
-        if concatenated.WAV.search(start):
+        if WAV.search(start):
             self._warn_of_another()
         else:
             self._warn_of_more(start, padding)
@@ -142,7 +143,7 @@ def open_pipe(pipe: BinaryIO, name: str = "standard input") -> WavStream | Binar
     start = exactly(pipe, FORM.size)
     if not start:
         raise InputError(f"{name} is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
-    if start[:4] not in (b"RIFF", b"RF64") or start[8:12] != b"WAVE":
+    if not WAV.match(start):
         return _spool(start, pipe)
     try:
         header = read_wav_header(pipe, FORM.unpack(start)[1])

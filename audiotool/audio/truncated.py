@@ -7,7 +7,8 @@ import re
 import struct
 from typing import Any, BinaryIO
 
-from audiotool.audio.concatenated import LARGEST_PAGE, OGG
+from audiotool.audio.concatenated import LARGEST_PAGE
+from audiotool.audio.magic import OGG
 from audiotool.audio.unclosed import MAX_HEADER, is_unknown
 
 SIZES = re.compile(r"\b(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")

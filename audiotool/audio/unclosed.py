@@ -14,9 +14,10 @@ import contextlib
 import io
 import os
 import struct
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from audiotool.audio.concatenated import PIECE, find_wav
+from audiotool.audio.magic import WAV, kind_of
 
 MAX_HEADER = 1 << 24
 """Greatest number of bytes before the samples; a file with more is read by libsndfile as it is."""
@@ -44,13 +45,13 @@ def corrected(file: BinaryIO) -> BinaryIO:
     """
     file.seek(0)
     start = file.read(12)
-    form: tuple[bytes, int, int] | tuple[bytes, int, int, int] | None = None
-    if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
-        form = _corrected_wav(file)
-    elif start[:6] == b"caff\0\1":
-        form = _corrected_caf(file)
+    kind, view = kind_of(start), None
+    if kind == "WAV":
+        view = _corrected_wav(file)
+    elif kind == "CAF":
+        view = _corrected_caf(file)
     file.seek(0)
-    return file if form is None else Reheaded(file, *form)  # type: ignore[return-value]
+    return file if view is None else cast("BinaryIO", view)
 
 
 def bytes_behind(file: BinaryIO) -> tuple[int, int]:
@@ -64,7 +65,7 @@ def bytes_behind(file: BinaryIO) -> tuple[int, int]:
     position = file.tell()
     file.seek(0)
     start, more, width = file.read(12), 0, 0
-    if start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE":
+    if WAV.match(start):
         with contextlib.suppress(BrokenHeader):
             header = read_wav_header(file)
             width, end = header.frame_bytes, file.tell() + header.size
@@ -236,9 +237,8 @@ def exactly(file: BinaryIO, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _corrected_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
-    """Return a header, the begin of the samples and the number of bytes of a view from there on; None if the
-    file's own sizes are right."""
+def _corrected_wav(file: BinaryIO) -> Reheaded | None:
+    """Return a view of the file with a corrected header; None if the file's own sizes are right."""
     try:
         header = read_wav_header(file)
     except BrokenHeader:
@@ -252,7 +252,7 @@ def _corrected_wav(file: BinaryIO) -> tuple[bytes, int, int] | None:
     size = there if other is None else other - begin
     size -= size % header.frame_bytes if header.frame_bytes else 0
     # The view of a file with another WAV goes on with that, as the file does.
-    return header.bytes_for(size), begin, size if other is None else there
+    return Reheaded(file, header.bytes_for(size), begin, size if other is None else there)
 
 
 def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
@@ -278,8 +278,8 @@ def _is_zero(file: BinaryIO, at: int) -> bool:
     return all(piece.count(0) == len(piece) for piece in iter(lambda: file.read(PIECE), b""))
 
 
-def _corrected_caf(file: BinaryIO) -> tuple[bytes, int, int, int] | None:
-    """As `_corrected_wav`, with the size of the samples in the file's own header.
+def _corrected_caf(file: BinaryIO) -> Reheaded | None:
+    """As `_corrected_wav`.
 
     Reference: Apple, Core Audio Format Specification 1.0: -1 lasts to the file's end.
     """
@@ -292,7 +292,8 @@ def _corrected_caf(file: BinaryIO) -> tuple[bytes, int, int, int] | None:
             if 0 <= size <= there:
                 return None
             file.seek(0)
-            return file.read(at) + struct.pack(">4sq", name, there), at + 12, there, max(size, 0)
+            header = file.read(at) + struct.pack(">4sq", name, there)
+            return Reheaded(file, header, at + 12, there, max(size, 0))
         if size < 0:
             return None
         at += 12 + size
