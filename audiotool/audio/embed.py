@@ -30,13 +30,6 @@ FRAMES = {
 AIFF_TEXTS = {"title": "NAME", "artist": "AUTH", "copyright": "(c) ", "comment": "ANNO"}
 """AIFF's own chunks of text."""
 
-BLOCKS = {
-    "application": flac.APPLICATION,
-    "comments": flac.VORBIS_COMMENT,
-    "cuesheet": flac.CUESHEET,
-    "picture": flac.PICTURE,
-}
-
 
 def embed(file: BinaryIO, format_name: str, parts: Sequence[Part], mask: int = 0) -> None:
     """Put parts into a complete file of a format that holds them.
@@ -127,7 +120,8 @@ def _set_blocks(file: BinaryIO, parts: Sequence[Part]) -> None:
     blocks, begin = flac.metadata_blocks(file)
     info = next(b for b in blocks if b.kind == flac.STREAMINFO)
     head = b"fLaC" + _block(flac.STREAMINFO, _at(file, info.begin, info.size))
-    head += b"".join(_block(BLOCKS[name], data) for name, data in parts if name in BLOCKS)
+    kinds = {name: kind for kind, name in flac.NAMES.items()}
+    head += b"".join(_block(kinds[name], data) for name, data in parts if name in kinds)
     padding = bytes(max(0, begin - len(head) - 4))
     _replace_head(file, begin, head + _block(flac.PADDING | 0x80, padding))
 

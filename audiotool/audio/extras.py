@@ -209,9 +209,9 @@ def read_extras(file: BinaryIO, format_name: str) -> Extras:
         file.seek(position)
 
 
-def wav_extras(chunks: Iterable[tuple[bytes, bytes]]) -> Extras:
-    """Return the extras of a WAV from a pipe: the chunks before its samples."""
-    found = [(name.decode("latin-1"), body) for name, body in chunks]
+def wav_extras(chunks: Iterable[tuple[str, bytes]]) -> Extras:
+    """Return the extras of a WAV from a pipe, of the names and bodies of its chunks."""
+    found = list(chunks)
     mask = next((_mask(body) for name, body in found if name == "fmt "), 0)
     parts = (_riff_part(name, body) for name, body in found if name not in OF_SAMPLES["RIFF"])
     return Extras("RIFF", tuple(parts), mask)
@@ -232,25 +232,34 @@ def comments(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
-    parts: list[Part] = []
-    lost: list[str] = []
-    mask, there = 0, 0
-    of_samples = OF_SAMPLES["RIFF" if family == "W64" else family]
-    for name, begin, size in _chunks(file, family, end):
+    chunks = list(_chunks(file, family, end))
+    family = "RIFF" if family == "W64" else family
+    mask = 0
+    for name, begin, size in chunks:
         if name == "fmt ":
             file.seek(begin)
             mask = _mask(exactly(file, min(size, 64)))
-        if name in of_samples:
-            continue
-        there += size
-        if there > LARGEST:
+    found, lost = _bodies(file, [chunk for chunk in chunks if chunk[0] not in OF_SAMPLES[family]])
+    part = _riff_part if family == "RIFF" else _part
+    return Extras(family, tuple(part(name, body) for name, body in found), mask, lost)
+
+
+def _bodies(
+    file: BinaryIO, places: Iterable[tuple[str, int, int]]
+) -> tuple[list[tuple[str, bytes]], tuple[str, ...]]:
+    """Return name and body of each piece, of its name, begin and size; and the names of those that exceed
+    `LARGEST`."""
+    found: list[tuple[str, bytes]] = []
+    lost: list[str] = []
+    room = LARGEST
+    for name, begin, size in places:
+        if size > room:
             lost.append(name.rstrip())
-            there -= size
             continue
+        room -= size
         file.seek(begin)
-        body = exactly(file, size)
-        parts.append(_riff_part(name, body) if family in ("RIFF", "W64") else _part(name, body))
-    return Extras("RIFF" if family == "W64" else family, tuple(parts), mask, tuple(lost))
+        found.append((name, exactly(file, size)))
+    return found, tuple(lost)
 
 
 def _chunks(file: BinaryIO, family: str, end: int) -> Iterator[tuple[str, int, int]]:
@@ -296,11 +305,12 @@ def _is_plain(tag: bytes) -> bool:
     return len(tag) >= 10 and tag[3] in (3, 4) and not tag[5]
 
 
-def _without_program(data: bytes, head: struct.Struct, align: int) -> bytes:
+def _without_program(data: bytes) -> bytes:
+    """Return the chunks in a LIST/INFO chunk without the program's name."""
     kept, at = b"", 0
-    while at + head.size <= len(data):
-        name, size = head.unpack_from(data, at)
-        end = at + head.size + size + (-size % align)
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        end = at + 8 + size + size % 2
         kept += b"" if name.decode("latin-1") in PROGRAMS else data[at:end]
         at = end
     return kept + data[at:]
@@ -308,7 +318,7 @@ def _without_program(data: bytes, head: struct.Struct, align: int) -> bytes:
 
 def _riff_part(name: str, body: bytes) -> Part:
     if name == "LIST" and body[:4] == b"INFO":
-        return Part("LIST/INFO", b"INFO" + _without_program(body[4:], struct.Struct("<4sI"), 2))
+        return Part("LIST/INFO", b"INFO" + _without_program(body[4:]))
     if name == "LIST":
         return Part(f"LIST/{body[:4].decode('latin-1')}", body)
     if name == "bext" and len(body) >= 422 and struct.unpack_from("<H", body, 346)[0] >= 2:
@@ -323,29 +333,17 @@ def _mask(fmt: bytes) -> int:
 
 
 def _of_flac(file: BinaryIO) -> Extras:
-    names = {
-        flac.APPLICATION: "application",
-        flac.VORBIS_COMMENT: "comments",
-        flac.CUESHEET: "cuesheet",
-        flac.PICTURE: "picture",
-    }
-    parts, mask, there = [], 0, 0
-    lost: list[str] = []
-    for block in flac.metadata_blocks(file)[0]:
-        there += block.size
-        if block.kind not in names:
-            continue
-        if there > LARGEST:
-            lost.append(names[block.kind])
-            there -= block.size
-            continue
-        file.seek(block.begin)
-        body = exactly(file, block.size)
-        if block.kind == flac.VORBIS_COMMENT:
+    blocks = flac.metadata_blocks(file)[0]
+    found, lost = _bodies(
+        file, ((flac.NAMES[b.kind], b.begin, b.size) for b in blocks if b.kind in flac.NAMES)
+    )
+    parts, mask = [], 0
+    for name, body in found:
+        if name == "comments":
             mask = _mask_of_comments(body)
             body = _without_encoder(body)
-        parts.append(Part(names[block.kind], body))
-    return Extras("FLAC", tuple(parts), mask, tuple(lost))
+        parts.append(Part(name, body))
+    return Extras("FLAC", tuple(parts), mask, lost)
 
 
 def _without_encoder(data: bytes) -> bytes:
@@ -369,7 +367,7 @@ def _of_mp3(file: BinaryIO, end: int) -> Extras:
     file.seek(0)
     head = file.read(10)
     if head[:3] == b"ID3" and len(head) == 10:
-        size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        size = flac.id3_size(head)
         body = exactly(file, size) if size <= LARGEST else b""
         parts += [Part(ID3, _id3(head + body))] if len(body) == size else []
         lost += [] if len(body) == size else [ID3]
@@ -414,7 +412,7 @@ def _in_words(name: str) -> str | None:
 def _names(part: Part) -> tuple[str, ...]:
     """Return the names of the contents of a part that is not kept, without tags that libsndfile reads."""
     if part.name == "LIST/INFO":
-        return _untagged((name for name, data in _sub_chunks(part.data[4:]) if data.strip(b"\0 ")), "LIST/")
+        return _untagged((name for name, data in sub_chunks(part.data[4:]) if data.strip(b"\0 ")), "LIST/")
     if part.name == "comments":
         return _untagged(key for key, value in comments(part.data) if value)
     if part.name == ID3:
@@ -431,7 +429,7 @@ def _texts(part: Part) -> Iterator[tuple[str, str]]:
     if part.name == "comments":
         found = comments(part.data)
     elif part.name == "LIST/INFO":
-        found = _sub_chunks(part.data[4:])
+        found = sub_chunks(part.data[4:])
     for key, data in found:
         if text := data.split(b"\0")[0].decode("utf-8", "replace").strip():
             yield key, text
@@ -463,7 +461,7 @@ def _decoded(encoding: int, data: bytes) -> list[str]:
     return [text.strip("\ufeff ") for text in texts]
 
 
-def _sub_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
+def sub_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield name and body of each chunk in a LIST chunk."""
     at = 0
     while at + 8 <= len(data):

@@ -6,6 +6,9 @@ from typing import BinaryIO, NamedTuple
 
 STREAMINFO, PADDING, APPLICATION, SEEKTABLE, VORBIS_COMMENT, CUESHEET, PICTURE = range(7)
 
+NAMES = {APPLICATION: "application", VORBIS_COMMENT: "comments", CUESHEET: "cuesheet", PICTURE: "picture"}
+"""Kinds of blocks that an output keeps -> the names of their parts (`audio.extras`)."""
+
 
 class MetadataBlock(NamedTuple):
     """A metadata block.
@@ -29,7 +32,7 @@ def metadata_blocks(file: BinaryIO) -> tuple[list[MetadataBlock], int]:
     file.seek(at)
     start = file.read(10)
     if start[:3] == b"ID3" and len(start) == 10:
-        at = 10 + (start[6] << 21 | start[7] << 14 | start[8] << 7 | start[9])
+        at = 10 + id3_size(start)
         file.seek(at)
         start = file.read(4)
     if start[:4] != b"fLaC":
@@ -42,6 +45,11 @@ def metadata_blocks(file: BinaryIO) -> tuple[list[MetadataBlock], int]:
         blocks.append(MetadataBlock(head[0] & 0x7F, at + 4, int.from_bytes(head[1:], "big")))
         at += 4 + blocks[-1].size
     return blocks, at
+
+
+def id3_size(head: bytes) -> int:
+    """Return the number of bytes that follow the head (ten bytes) of an ID3v2 tag."""
+    return head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
 
 
 def counts_from_zero(file: BinaryIO) -> bool:

@@ -19,7 +19,7 @@ import soundfile
 
 from audiotool.audio import concatenated
 from audiotool.audio.concatenated import FORM
-from audiotool.audio.extras import LARGEST, wav_extras
+from audiotool.audio.extras import LARGEST, sub_chunks, wav_extras
 from audiotool.audio.magic import WAV
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
 from audiotool.audio.unclosed import (
@@ -54,7 +54,7 @@ class WavStream(RawFile):
     def __init__(self, pipe: BinaryIO, header: WavHeader, file: soundfile.SoundFile, name: str) -> None:
         raw = Raw(ENCODINGS[file.subtype], file.samplerate, file.channels)
         frames = header.size // raw.frame_bytes if header.is_known else None
-        extras = wav_extras(header.chunks)
+        extras = wav_extras((name.decode("latin-1"), body) for name, body in header.chunks)
         super().__init__(pipe, raw, name, file.format, frames, file.copy_metadata(), extras)
         self._header = header
         self._last = b""
@@ -108,14 +108,9 @@ class WavStream(RawFile):
         if len(data) >= padding + 8 and not is_chunk_name(data[padding : padding + 4]):
             self._warn_of_more(data, padding)
             return []
-        data = data[padding:]
-        found, at = [], 0
-        while at + 8 <= len(data):
-            name, size = struct.unpack_from("<4sI", data, at)
-            found.append((name, data[at + 8 : at + 8 + size]))
-            at += 8 + size + size % 2
+        found = wav_extras(sub_chunks(data[padding:]))
         self._look_behind()
-        return list(wav_extras(found).all_names())
+        return found.all_names()
 
 
 def _is_ready(pipe: BinaryIO) -> bool:

@@ -228,6 +228,14 @@ def test_great_parts_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.
     assert (found.parts, found.lost) == ((IXML,), ("bext",))
 
 
+def test_padding_takes_no_room_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras_room, "LARGEST", 100)
+    comments = vorbis_comments("MOOD=calm")
+    blocks = ((0, bytes(34)), (1, bytes(200)), (4 | 0x80, comments.data))
+    file = io.BytesIO(b"fLaC" + b"".join(bytes([k]) + len(d).to_bytes(3, "big") + d for k, d in blocks))
+    assert read_extras(file, "FLAC") == Extras("FLAC", (comments,))
+
+
 def test_comments_of_an_ogg_are_kept_by_flac_and_else_named(tmp_path: Path) -> None:
     import av
 
