@@ -158,12 +158,12 @@ class Session(Carrier):
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
         stems = len(engine.stems)
         self._up = StreamingResampler(engine.sample_rate, self.output_rate, stems * self.output_channels)
-        same_rate = self.output_rate == sample_rate
+        self._keeps_rate = self.output_rate == sample_rate
         # A model that widens the band also restores the band's edge, which the two resamplers remove.
         has_other_band = sample_rate > engine.sample_rate or (
             self.settings.widens and sample_rate != engine.sample_rate
         )
-        self._has_upper_band = self.settings.upper_band and same_rate and has_other_band
+        self._has_upper_band = self.settings.upper_band and self._keeps_rate and has_other_band
         self._back = StreamingResampler(engine.sample_rate, sample_rate, self.output_channels)
         self._check_mixing(self.settings)
         self._begin()
@@ -201,7 +201,7 @@ class Session(Carrier):
 
     def _check_mixing(self, settings: Settings) -> None:
         mixes = settings.mix < 1.0 or settings.max_attenuation_db is not None
-        if mixes and self.output_rate != self.sample_rate:
+        if mixes and not self._keeps_rate:
             raise StreamError("mixing with the input needs an output of the input's sample rate")
 
     def restore(self, state: Value) -> None:
@@ -269,9 +269,11 @@ class Session(Carrier):
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise StreamError(f"this stream has blocks ({self.channels}, time), got {block.shape}")
         self._fed += block.shape[-1]
-        self._push_dry(block)
+        if self._keeps_rate:
+            self._dry.push(np.array(self._reference(block), dtype=np.float32))
         at_model = self._down.feed(block)
-        self._push_low(self._back.feed(self._reference(at_model)) if self._has_upper_band else None)
+        if self._has_upper_band:
+            self._low.push(self._back.feed(self._reference(at_model)))
         self._wet.push(self._resampled(self._through_model(at_model)))
 
     def receive(self, output: Block) -> None:
@@ -284,10 +286,10 @@ class Session(Carrier):
         wet = [self._through_model(at_model), self._unfold(self.streamer.flush())]
         if self._masks:
             wet.append(self._masks.flush())
-        length = self._length_at(self.output_rate)
+        length = -(-self._fed * self.output_rate // self.sample_rate)
         if self._has_upper_band:
-            self._push_low(self._back.feed(self._reference(at_model)))
-            self._push_low(self._back.flush(length))
+            self._low.push(self._back.feed(self._reference(at_model)))
+            self._low.push(self._back.flush(length))
         for part in wet:
             self._wet.push(self._resampled(part))
         self._wet.push(self._by_stem(self._up.flush(length)))
@@ -316,26 +318,14 @@ class Session(Carrier):
         """Return the input channels that correspond to the output's: of a microphone array the first."""
         return block[: self.output_channels]
 
-    def _length_at(self, rate: int) -> int:
-        return -(-self._fed * rate // self.sample_rate)
-
-    def _push_dry(self, block: Block) -> None:
-        if self.output_rate == self.sample_rate:
-            self._dry.push(np.array(self._reference(block), dtype=np.float32))
-
-    def _push_low(self, block: Block | None) -> None:
-        if block is not None:
-            self._low.push(block)
-
     def pull(self) -> Output:
         """Return the output that is ready: as many samples as model, input and upper band all have."""
         settings = self.settings  # once: another thread may change them meanwhile
-        same_rate = self.output_rate == self.sample_rate
-        length = min(self._wet.length, self._dry.length) if same_rate else self._wet.length
+        length = min(self._wet.length, self._dry.length) if self._keeps_rate else self._wet.length
         if self._has_upper_band:
             length = min(length, self._low.length)
         wet = self._wet.pop(length)
-        if not same_rate:
+        if not self._keeps_rate:
             return Output(wet, np.zeros((self.output_channels, 0), np.float32))
         dry = self._dry.pop(length)
         if not length:

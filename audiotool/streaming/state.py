@@ -175,22 +175,15 @@ class StreamState:
         Raises:
             StreamError: the state belongs to another kind of stream.
         """
-        expected = {
-            "model": engine.name,
-            "checkpoint_sha256": checkpoint_sha256,
-            "engine": engine.kind,
-            "sample_rate": sample_rate,
-            "channels": channels,
-        }
-        messages = {
-            "model": "of the model {}, not of {}",
-            "checkpoint_sha256": "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)",
-            "engine": "of the engine {0}, not of {1}: load the pipeline with engine='{0}'",
-            "sample_rate": "of a stream of {} Hz, not of {} Hz",
-            "channels": "of a stream of {} channels, not of {}",
-        }
-        for name, words in messages.items():
-            found, wanted = getattr(self, name), expected.get(name)
+        sha256 = "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)"
+        kind = "of the engine {0}, not of {1}: load the pipeline with engine='{0}'"
+        for found, wanted, words in (
+            (self.model, engine.name, "of the model {}, not of {}"),
+            (self.checkpoint_sha256, checkpoint_sha256, sha256),
+            (self.engine, engine.kind, kind),
+            (self.sample_rate, sample_rate, "of a stream of {} Hz, not of {} Hz"),
+            (self.channels, channels, "of a stream of {} channels, not of {}"),
+        ):
             if wanted is not None and found != wanted:
                 raise StreamError(f"this state is {words.format(found or 'none', wanted or 'none')}")
 

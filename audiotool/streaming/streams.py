@@ -17,10 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from audiotool.arrays import Array, ArrayT, UserArray
-from audiotool.engines.base import Engine
+from audiotool.engines.base import Engine, joined, parted
 from audiotool.errors import StreamError
 from audiotool.streaming.onset import Onsets
 from audiotool.streaming.pauses import SHARE, energies
@@ -162,7 +160,7 @@ class _SharedBatch:
             return 0
         if self._onsets is not None:
             self._forget_quiet(members, self._onsets)
-        outputs = list(self._batch.step(members))
+        outputs = self._batch.step(members)
         if self._onsets is not None:
             self._forget_pauses(members, outputs)
         for (rows, _), output in zip(members, outputs, strict=True):
@@ -172,30 +170,25 @@ class _SharedBatch:
 
     def _forget_quiet(self, members: list[tuple[Rows, Any]], onsets: Onsets) -> None:
         """Reset the state of streams at their onsets."""
-        every = [row for rows, _ in members for row in rows]
+        every, x = joined(members)
         part = onsets.take(every)
-        begins = part.find(np.concatenate([x for _, x in members]))[:, 0]
+        begins = part.find(x)[:, 0]
         onsets.put(every, part, self.capacity)
         if not begins.any():
             return
-        begun = dict(zip(every, begins.tolist(), strict=True))
-        for rows, _ in members:
-            mask = np.array([begun[row] for row in rows])
+        for rows, mask in parted(members, begins).items():
             if mask.any():
                 self._batch.insert(rows, self.engine.forget(self._batch.extract(rows), mask))
 
     def _forget_pauses(self, members: list[tuple[Rows, Any]], outputs: list[Any]) -> None:
         """Reset a share of the state of streams after each second in which nothing was kept."""
-        given = energies(np.concatenate([x for _, x in members]))
-        kept = [energies(y) for y in outputs]
-        first = 0
-        for (rows, x), output in zip(members, kept, strict=True):
-            pauses, last = self.streams[rows].streamer.pauses, first + len(rows)
-            mask = None if pauses is None else pauses.add(x.shape[-1], given[first:last], output)
+        given = parted(members, energies(joined(members)[1]))
+        for (rows, x), output in zip(members, outputs, strict=True):
+            pauses = self.streams[rows].streamer.pauses
+            mask = None if pauses is None else pauses.add(x.shape[-1], given[rows], energies(output))
             if mask is not None:
                 state = self.engine.forget(self._batch.extract(rows), mask, None, SHARE)
                 self._batch.insert(rows, state)
-            first = last
 
     def attach(self, stream: SharedStream) -> None:
         """Move the state of the stream's streamer into the batch."""
