@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -285,7 +285,7 @@ class Server:
                     await _check_length(socket)
                     entry.end = CLIENT_LEFT
                 finally:
-                    entry.came(call.raw.sample_rate or 1, call.raw.channels, call.samples_in)
+                    entry.came(call.raw.rate, call.raw.channels, call.samples_in)
         except Refused as refused:
             await _close(socket, refused.code, str(refused))
         finally:
@@ -308,8 +308,7 @@ class Server:
             if query.get("task", pipeline.task) != pipeline.task:
                 raise InputError(f"this server's task is {pipeline.task}")
             raw, settings = raw_of(query), settings_of(query, pipeline.settings)
-            assert raw.sample_rate is not None
-            check_rate(raw.sample_rate, pipeline.at(raw.sample_rate).sample_rate)
+            check_rate(raw.rate, pipeline.at(raw.rate).sample_rate)
             return await self.service.open(raw, settings)
         except FullError as error:
             raise Refused(TRY_LATER, error) from error
@@ -321,9 +320,9 @@ class Server:
             "type": "hello",
             "task": self.service.pipeline.task,
             "format": call.raw.encoding,
-            "rate": call.raw.sample_rate,
+            "rate": call.raw.rate,
             "channels": call.raw.channels,
-            "output_rate": call.answer.sample_rate,
+            "output_rate": call.answer.rate,
             "output_channels": call.answer.channels,
             "latency_samples": call.stream.latency,
             "latency_ms": round(call.latency_ms, 2),
@@ -351,7 +350,7 @@ class Server:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, since: _Since) -> str:
+    async def _watch(self, since: _Since) -> NoReturn:
         """Watch the limits of time of a stream.
 
         They are checked once a second, which costs less than a timer for each message.
@@ -368,7 +367,7 @@ class Server:
             if since.sending is not None and now - since.sending > limits.stall_seconds:
                 raise Refused(POLICY, "what was sent was not read")
 
-    async def _receive(self, socket: WebSocket, call: Call, since: _Since) -> str:
+    async def _receive(self, socket: WebSocket, call: Call, since: _Since) -> None:
         """Receive the client's messages until the one that ends the stream."""
         loop = asyncio.get_running_loop()
         while True:
@@ -383,7 +382,7 @@ class Server:
                 self.service.feed(call, message["bytes"])
             elif self._ends(message.get("text") or "", call):
                 self.service.end(call)
-                return "all received"
+                return
 
     def _ends(self, text: str, call: Call) -> bool:
         """Handle a text message; return whether it ends the stream.
@@ -427,7 +426,7 @@ class Server:
             "type": "bye",
             "samples_in": call.samples_in,
             "samples_out": call.samples_out,
-            "seconds": round(call.samples_in / (call.raw.sample_rate or 1), 3),
+            "seconds": round(call.samples_in / call.raw.rate, 3),
             "limited": call.limited,
             "bytes_left_out": call.incomplete_bytes,
             "reason": call.end,

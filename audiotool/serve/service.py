@@ -54,7 +54,6 @@ class Counters:
         files: number of processed files.
         refused: number of streams and files that came while there was no place, or while the server stopped.
         failed: number of streams and files that had a place and were ended by an error or a limit.
-        samples: number of samples received, of all channels.
         audio_seconds: length of the audio received, in seconds.
         rounds, round_seconds, longest_round_seconds: number of rounds, their time together, and the longest.
     """
@@ -63,7 +62,6 @@ class Counters:
     files: int = 0
     refused: int = 0
     failed: int = 0
-    samples: int = 0
     audio_seconds: float = 0.0
     rounds: int = 0
     round_seconds: float = 0.0
@@ -117,24 +115,12 @@ class Call:
     @property
     def latency_ms(self) -> float:
         """Greatest lag of the output in milliseconds: algorithm, hop and resampling together."""
-        return 1000 * self.stream.latency / self.stream.session.sample_rate
-
-    @property
-    def _queue_bytes(self) -> int:
-        """Capacity of the input queue in bytes."""
-        assert self.raw.sample_rate is not None
-        return int(QUEUE_SECONDS * self.raw.sample_rate) * self.raw.frame_bytes
+        return 1000 * self.stream.latency_seconds
 
     @property
     def _has_work(self) -> bool:
         ready = bool(self._inbound) or (self._ending and not self._ended)
-        return ready and self.failure is None and self._unread < self._answer_queue_bytes
-
-    @property
-    def _answer_queue_bytes(self) -> int:
-        """Capacity of the output queue in bytes."""
-        assert self.answer.sample_rate is not None
-        return int(QUEUE_SECONDS * self.answer.sample_rate) * self.answer.frame_bytes
+        return ready and self.failure is None and self._unread < _bytes_of(self.answer, QUEUE_SECONDS)
 
     async def next(self) -> bytes | None:
         """Wait for output and return it; None when the stream has ended.
@@ -158,7 +144,7 @@ class Call:
 
     async def has_room(self) -> None:
         """Wait until the input queue has room, or the stream has failed."""
-        while self._waiting >= self._queue_bytes and self.failure is None:
+        while self._waiting >= _bytes_of(self.raw, QUEUE_SECONDS) and self.failure is None:
             await self._change()
 
     async def _change(self) -> None:
@@ -168,9 +154,8 @@ class Call:
     def _take(self) -> tuple[Settings | None, bytes]:
         """Remove and return the input of one round: settings if they come first, and the bytes up to the next
         settings, whole samples alone."""
-        assert self.raw.sample_rate is not None
         settings = None
-        most = int(ROUND_SECONDS * self.raw.sample_rate) * self.raw.frame_bytes
+        most = _bytes_of(self.raw, ROUND_SECONDS)
         parts, size = [self._incomplete], len(self._incomplete)
         while self._inbound and size < most:
             part = self._inbound.popleft()
@@ -190,6 +175,11 @@ class Call:
         whole = len(data) // self.raw.frame_bytes * self.raw.frame_bytes
         self._incomplete = data[whole:]
         return settings, data[:whole]
+
+
+def _bytes_of(raw: Raw, seconds: float) -> int:
+    """Return the number of bytes of so many seconds of audio, in whole samples."""
+    return int(seconds * raw.rate) * raw.frame_bytes
 
 
 class Service:
@@ -295,9 +285,8 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _join(self, raw: Raw, settings: Settings) -> Call:
-        assert raw.sample_rate is not None
         try:
-            stream = self.streams.join(raw.sample_rate, raw.channels, settings)
+            stream = self.streams.join(raw.rate, raw.channels, settings)
         except FullError as error:
             if raw.channels > self.capacity:
                 message = f"{raw.channels} channels take {raw.channels} places, and there are {self.capacity}"
@@ -347,7 +336,6 @@ class Service:
                 block = call.raw.decode(data).T
                 call.stream.push(block)
                 call.samples_in += block.shape[1]
-                self.counters.samples += block.size
                 self.counters.audio_seconds += block.shape[1] / call.stream.session.sample_rate
         try:
             while self.streams.step():
@@ -357,19 +345,17 @@ class Service:
             for call, *_ in work:
                 if call.failure is None:
                     call.failure = f"internal error: {type(error).__name__}"
-        answers = []
-        for call, *_, ends in work:
-            answer = b""
-            if call.failure is not None:
-                answers.append(answer)
-                continue
-            with self._failing(call):
-                answer = self._answer(call, call.stream.pull())
-                if ends:
-                    answer += self._answer(call, call.stream.flush())
-                    call._ended = True
-            answers.append(answer)
-        return answers
+        return [b"" if call.failure is not None else self._pulled(call, ends) for call, *_, ends in work]
+
+    def _pulled(self, call: Call, ends: bool) -> bytes:
+        """Return the output of a stream that is ready, with its tail where it ends."""
+        answer = b""
+        with self._failing(call):
+            answer = self._answer(call, call.stream.pull())
+            if ends:
+                answer += self._answer(call, call.stream.flush())
+                call._ended = True
+        return answer
 
     def _answer(self, call: Call, block: Any) -> bytes:
         data, limited = call.answer.encode(block.T)
