@@ -14,6 +14,11 @@ A message says what happened, what was expected and what to do, in one line: the
 as it is.
 """
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 
 class AudiotoolError(Exception):
     """Base class of all errors that the user can fix; `exit_code` is the exit code of the command."""
@@ -29,6 +34,15 @@ class PlanError(InputError):
     """Inputs, outputs or options do not fit each other; found before any work began."""
 
     exit_code = 2
+
+
+@contextlib.contextmanager
+def as_plan_error() -> Iterator[None]:
+    """Raise a `PlanError` in place of an `InputError`: no work has begun."""
+    try:
+        yield
+    except InputError as error:
+        raise PlanError(str(error)) from error
 
 
 class CheckpointError(AudiotoolError):

@@ -21,7 +21,7 @@ from audiotool.batch.checks import apart, with_obstacles
 from audiotool.batch.inputs import Found, find_inputs
 from audiotool.batch.job import Job
 from audiotool.batch.references import References
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
 from audiotool.paths import Folders, is_fifo, is_url
 from audiotool.text import listed
@@ -151,12 +151,10 @@ def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
     from audiotool.batch.listing import Entry
 
     places: dict[str, Path] = {}
-    try:
+    with as_plan_error():
         for url in urls:
             for found, place in remote.find(url, kind.endings):
                 places.setdefault(found, Path(place))
-    except InputError as error:
-        raise PlanError(str(error)) from error
     return [Entry(url, relative=place) for url, place in places.items()]
 
 
@@ -330,21 +328,17 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
 def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Plan:
     if existing == "overwrite":
         return Plan(jobs)
-    exists = [[_exists(place, folders) for place in job.target.places] for job in jobs]
-    if not any(map(any, exists)):
+    there = [[place for place in job.target.places if _exists(place, folders)] for job in jobs]
+    names = [place for of_job in there for place in of_job]
+    if not names:
         return Plan(jobs)
     if existing == "skip":
-        done = [all(of_job) and not _is_newer(job) for job, of_job in zip(jobs, exists, strict=True)]
-        return Plan(
-            [job for job, is_done in zip(jobs, done, strict=True) if not is_done],
-            [job for job, is_done in zip(jobs, done, strict=True) if is_done],
-        )
-    names = [
-        p
-        for job, of_job in zip(jobs, exists, strict=True)
-        for p, is_there in zip(job.target.places, of_job, strict=True)
-        if is_there
-    ]
+        left: list[Job] = []
+        done: list[Job] = []
+        for job, of_job in zip(jobs, there, strict=True):
+            is_done = len(of_job) == len(job.target.places) and not _is_newer(job)
+            (done if is_done else left).append(job)
+        return Plan(left, done)
     them, verb = ("them", "exist") if len(names) > 1 else ("it", "exists")
     raise PlanError(
         f"{listed(names)} {verb} already: --overwrite replaces {them}, --skip-existing keeps what is not"
@@ -365,7 +359,7 @@ def _exists(place: str, folders: Folders) -> bool:
     """Return whether an output exists; False for standard output."""
     if place == PIPE:
         return False
-    try:
-        return remote.exists(place) if is_url(place) else folders.holds(place)
-    except InputError as error:
-        raise PlanError(str(error)) from error
+    if not is_url(place):
+        return folders.holds(place)
+    with as_plan_error():
+        return remote.exists(place)

@@ -26,7 +26,7 @@ from audiotool.audio.formats import (
     subtype_for,
 )
 from audiotool.audio.target import Target
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import PlanError, as_plan_error
 
 
 def alone(relative: Path) -> tuple[Path, ...]:
@@ -75,10 +75,8 @@ class Outputs:
         ending = chosen_ending(name, asked)
         if is_written_name(Path(f"a{ending}")):
             return ending
-        try:
+        with as_plan_error():
             return ending_for(format_for(name, asked))
-        except InputError as error:
-            raise PlanError(str(error)) from error
 
     def check(self, path: Path, asked: str | None, subtype: str | None) -> None:
         """Check that an output's name fits its format, and that format and sample format exist.
@@ -89,15 +87,13 @@ class Outputs:
         Raises:
             PlanError: they do not; the message names those that exist.
         """
-        try:
+        with as_plan_error():
             name = format_for(path, asked)
             problem = contradiction(path, asked)
             if problem is not None:
                 raise PlanError(problem)
             if subtype is not None:
                 subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
-        except InputError as error:
-            raise PlanError(str(error)) from error
 
     def check_bitrate(self, place: str, asked: str | None, subtype: str | None, bitrate: float) -> None:
         """Check that an output's coding has a bit rate to choose, and that it may be so many kbit/s.
@@ -106,18 +102,13 @@ class Outputs:
             PlanError: it has none or no such one, or there is no such format or sample format.
         """
         path = Path(place)
-        try:
+        with as_plan_error():
             name = "WAV" if place == PIPE else format_for(path, asked)
             coding = subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
-        except InputError as error:
-            raise PlanError(str(error)) from error
-        if not has_bitrate(name, coding):
-            shown = "standard output" if place == PIPE else place
-            raise PlanError(f"--bitrate is for MP3, Opus and AAC, and {shown} has none: leave it out")
-        try:
+            if not has_bitrate(name, coding):
+                shown = "standard output" if place == PIPE else place
+                raise PlanError(f"--bitrate is for MP3, Opus and AAC, and {shown} has none: leave it out")
             check_any_bitrate(name, coding, bitrate)
-        except InputError as error:
-            raise PlanError(str(error)) from error
 
     def target(
         self,
