@@ -123,6 +123,19 @@ INTEGER_BITS = {
 }
 """Bits of the integer sample formats that are written exactly as quantised here."""
 
+SAMPLE_BYTES = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
+"""Bytes of a sample of the sample formats of a fixed size."""
+
 COMPANDED = (
     "ULAW",
     "ALAW",
@@ -206,12 +219,12 @@ def is_output_name(path: Path) -> bool:
 
 def muxer_for(path: Path, asked: str | None = None) -> str | None:
     """Return FFmpeg's name of the format of an output that PyAV writes; None where libsndfile does."""
-    return MUXERS.get(chosen_ending(path, asked).lower())
+    return MUXERS.get(chosen_ending(path, asked))
 
 
 def shows_video(path: Path, asked: str | None = None) -> bool:
     """Whether an output has a video beside its sound, if its input has."""
-    ending = chosen_ending(path, asked).lower()
+    ending = chosen_ending(path, asked)
     return ending in MUXERS and ending not in SOUND_ALONE
 
 
@@ -224,7 +237,7 @@ def format_for(path: Path, asked: str | None = None) -> str:
     Raises:
         InputError: the name of the format or the ending is unknown, or PyAV is needed and not installed.
     """
-    ending = chosen_ending(path, asked).lower()
+    ending = chosen_ending(path, asked)
     named = f"{path}: " if asked is None else ""
     if ending in MUXERS:
         if not media.is_there():
@@ -234,8 +247,7 @@ def format_for(path: Path, asked: str | None = None) -> str:
         written = ".mp4 or .mkv" if ending in VIDEO_ENDINGS else ".m4a, .wav, .flac or .mp3"
         raise InputError(f"{named}{ending} is read, and not written: write {written}")
     if asked is not None:
-        name = asked.upper()
-        name = FORMATS.get(f".{asked.lower()}", name)
+        name = FORMATS.get(ending, asked.upper())
         if name in HEADERLESS:
             raise InputError(f"{name} has no header that says what its samples are: use {_listed_endings()}")
         import soundfile
@@ -250,7 +262,7 @@ def format_for(path: Path, asked: str | None = None) -> str:
             f"{path}: the ending '{path.suffix}' names no audio format;"
             f" use one of {_listed_endings()}, or --format"
         )
-    return FORMATS[path.suffix.lower()]
+    return FORMATS[ending]
 
 
 def contradiction(path: Path, asked: str | None) -> str | None:
@@ -261,12 +273,14 @@ def contradiction(path: Path, asked: str | None) -> str | None:
     is_alike = named == wanted or {named, wanted} <= WAVES
     if is_alike and shows_video(path) == shows_video(path, asked):
         return None
-    return f"{path} is named as another format than --format {asked}: end it in {_ending_of(asked, wanted)}"
+    ending = chosen_ending(path, asked)
+    ending = ending if ending in FORMATS | MUXERS else ending_for(wanted)
+    return f"{path} is named as another format than --format {asked}: end it in {ending}"
 
 
 def chosen_ending(path: Path, asked: str | None = None) -> str:
-    """Return the file name ending of the format: that of the option, or the name's own."""
-    return path.suffix if asked is None else f".{asked.lower()}"
+    """Return the file name ending of the format, in small letters: that of the option, or the name's own."""
+    return (path.suffix if asked is None else f".{asked}").lower()
 
 
 def ending_for(format_name: str) -> str:
@@ -296,9 +310,7 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
     """
     if format_name in CODINGS:
         if asked is not None and asked.upper() != CODINGS[format_name]:
-            raise InputError(
-                f"the sound of {ending.lower()} is written as {CODINGS[format_name]}, not {asked}"
-            )
+            raise InputError(f"the sound of {ending} is written as {CODINGS[format_name]}, not {asked}")
         return CODINGS[format_name]
     if asked is not None:
         subtype, allowed = asked.upper(), subtypes_of(format_name)
@@ -308,7 +320,17 @@ def subtype_for(format_name: str, ending: str, preferred: str, asked: str | None
                 f" It holds {', '.join(allowed)}."
             )
         return subtype
-    return "OPUS" if ending.lower() == ".opus" else _closest(format_name, preferred)
+    return "OPUS" if ending == ".opus" else _closest(format_name, preferred)
+
+
+def coding_for(path: Path, asked: str | None, preferred: str, asked_subtype: str | None) -> tuple[str, str]:
+    """Return the format and the sample format of an output, see `format_for` and `subtype_for`.
+
+    Raises:
+        InputError: as both.
+    """
+    name = format_for(path, asked)
+    return name, subtype_for(name, chosen_ending(path, asked), preferred, asked_subtype)
 
 
 def preferred_subtype(subtype: str, sample_rate: int, output_rate: int) -> str:
@@ -392,12 +414,6 @@ def compression_level(
     low, high = bitrate_range(format_name, subtype, sample_rate, channels)
     # libsndfile refuses level 1 of some MP3.
     return min((high - bitrate) / (high - low), 0.999)
-
-
-def _ending_of(asked: str, format_name: str) -> str:
-    """Return the ending of a format that was asked for, as it was where it names one."""
-    ending = f".{asked.lower()}"
-    return ending if ending in FORMATS or ending in MUXERS else ending_for(format_name)
 
 
 def _listed_endings() -> str:

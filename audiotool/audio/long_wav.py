@@ -10,14 +10,11 @@ import io
 import struct
 from typing import BinaryIO
 
-from audiotool.audio.formats import INTEGER_BITS
+from audiotool.audio.formats import SAMPLE_BYTES
 from audiotool.errors import InputError
 
 WAV_BYTES = (1 << 32) - (1 << 20)
 """Number of bytes that fits sizes of 32 bits, headers included."""
-
-SAMPLE_BYTES = {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
-"""Bytes of a sample of the formats that RF64 holds besides integers."""
 
 
 def container_for(format_name: str, subtype: str, channels: int, frames: int | None) -> str:
@@ -28,7 +25,7 @@ def container_for(format_name: str, subtype: str, channels: int, frames: int | N
     Raises:
         InputError: another format with 32-bit sizes cannot hold so many.
     """
-    width = SAMPLE_BYTES.get(subtype, INTEGER_BITS.get(subtype, 0) // 8)
+    width = SAMPLE_BYTES.get(subtype)
     if not width or format_name not in ("WAV", "AIFF", "AU"):
         return format_name
     fits = frames is not None and frames * channels * width < WAV_BYTES

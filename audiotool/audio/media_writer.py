@@ -18,13 +18,10 @@ import av
 import numpy as np
 
 from audiotool.audio.formats import (
-    SOUND_ALONE,
     bitrate_range,
     check_bitrate,
-    chosen_ending,
-    format_for,
+    coding_for,
     shows_video,
-    subtype_for,
 )
 from audiotool.audio.levels import FloatBlock, limit
 from audiotool.audio.media import OF_THE_FILE, TAGS, is_cover, open_container
@@ -67,22 +64,23 @@ class MediaWriter(ReplacingWriter):
 
     def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
         super().__init__(path)
-        self.format = format_for(self.path, wanted.asked_format)
-        ending = chosen_ending(self.path, wanted.asked_format).lower()
-        self.subtype = subtype_for(self.format, ending, wanted.subtype, wanted.asked_subtype)
+        self.format, self.subtype = coding_for(
+            self.path, wanted.asked_format, wanted.subtype, wanted.asked_subtype
+        )
+        shows = shows_video(self.path, wanted.asked_format)
         self._rate = wanted.sample_rate
         self._tags: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
             self._begin()
             opened.callback(self._replacement.discard)
             try:
-                file, options = self._replacement.file, _options(self.format, ending)
+                file, options = self._replacement.file, _options(self.format, shows)
                 # FFmpeg opens the file again to move the index.
                 self._container = av.open(
                     file, "w", format=self.format, options=options, io_open=lambda *_: ReadBack(file)
                 )
                 opened.callback(self._close_container)
-                remuxer = Remuxer(wanted.video, self._container, shows_video(self.path, wanted.asked_format))
+                remuxer = Remuxer(wanted.video, self._container, shows)
                 self._remuxer = opened.enter_context(remuxer)
                 self._layout = self._layout_of(wanted.channels)
                 self._sound = self._sound_stream(wanted)
@@ -298,13 +296,13 @@ class Remuxer:
         self._opened.close()
 
 
-def _options(format_name: str, ending: str) -> dict[str, str]:
+def _options(format_name: str, shows: bool) -> dict[str, str]:
     """Return the options of FFmpeg's muxer."""
     if format_name not in QUICKTIME:
         return {}
     # With the index before the samples, a browser plays a file that it has not loaded to its end.
     options = {"movflags": "+faststart"}
-    return options | {"brand": "M4A "} if format_name == "mp4" and ending in SOUND_ALONE else options
+    return options if shows or format_name != "mp4" else options | {"brand": "M4A "}
 
 
 def _timed(packets: Iterator[Any]) -> Iterator[Any]:

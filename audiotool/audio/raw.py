@@ -13,6 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio.extras import Extras
+from audiotool.audio.formats import SAMPLE_BYTES
 from audiotool.audio.levels import FloatBlock, rounded
 from audiotool.discovery import nearest
 from audiotool.errors import InputError
@@ -32,16 +33,7 @@ SUBTYPES = {
 ENCODINGS = {subtype: encoding for encoding, subtype in SUBTYPES.items()}
 """libsndfile's names of sample formats -> FFmpeg's."""
 
-WIDTHS = {
-    "PCM_U8": 1,
-    "PCM_16": 2,
-    "PCM_24": 3,
-    "PCM_32": 4,
-    "FLOAT": 4,
-    "DOUBLE": 8,
-    "ULAW": 1,
-    "ALAW": 1,
-}
+WIDTHS = {subtype: SAMPLE_BYTES[subtype] for subtype in ENCODINGS}
 """Bytes of a sample by format."""
 
 DTYPES = {"PCM_U8": "u1", "PCM_16": "<i2", "PCM_32": "<i4", "FLOAT": "<f4", "DOUBLE": "<f8"}

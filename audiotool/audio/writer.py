@@ -26,24 +26,20 @@ from audiotool.audio.formats import (
     COMPANDED,
     INTEGER_BITS,
     OPUS_RATES,
-    chosen_ending,
+    SAMPLE_BYTES,
+    coding_for,
     compression_level,
-    format_for,
     has_bitrate,
-    subtype_for,
     subtypes_of,
 )
 from audiotool.audio.levels import FloatBlock, limit, quantise
-from audiotool.audio.long_wav import SAMPLE_BYTES, WAV_BYTES, container_for, make_wav
+from audiotool.audio.long_wav import WAV_BYTES, container_for, make_wav
 from audiotool.errors import InputError
 from audiotool.signals import deferred
 
 WRITE_FRAMES = 1 << 15
 """Number of frames that libsndfile gets at a time: its Vorbis encoder overflows the stack with larger
 blocks."""
-
-PLAIN = {*SAMPLE_BYTES, "PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32"}
-"""Sample formats of a fixed number of bytes a sample, outside of `CODED`."""
 
 SCRATCH_MARGIN = 1 << 20
 """Number of bytes that must stay free where libsndfile puts coded samples aside."""
@@ -221,9 +217,9 @@ class FileWriter(ReplacingWriter):
     def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
         super().__init__(path)
         sample_rate, channels = wanted.sample_rate, wanted.channels
-        self.format = format_for(self.path, wanted.asked_format)
-        ending = chosen_ending(self.path, wanted.asked_format)
-        self.subtype = subtype_for(self.format, ending, wanted.subtype, wanted.asked_subtype)
+        self.format, self.subtype = coding_for(
+            self.path, wanted.asked_format, wanted.subtype, wanted.asked_subtype
+        )
         if self.subtype == "OPUS" and sample_rate not in OPUS_RATES:
             raise InputError(
                 f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
@@ -349,7 +345,7 @@ class FileWriter(ReplacingWriter):
     @property
     def _is_block_coded(self) -> bool:
         """Whether the sample format has blocks of a fixed number of samples and bytes."""
-        return (self.subtype in COMPANDED and self.subtype not in PLAIN) or self._form[:2] == PACKED
+        return (self.subtype in COMPANDED and self.subtype not in SAMPLE_BYTES) or self._form[:2] == PACKED
 
     def _fill_last_block(self) -> None:
         """Fill the last block with silence: codecs do so at closing, without checking for a full disk."""
@@ -369,7 +365,7 @@ class FileWriter(ReplacingWriter):
         descriptor = self._replacement.file.fileno()
         os.lseek(descriptor, 0, os.SEEK_SET)
         with soundfile.SoundFile(descriptor, closefd=False) as file:
-            is_plain = self.subtype in PLAIN and file.format not in CODED and not self._is_block_coded
+            is_plain = self.subtype in SAMPLE_BYTES and file.format not in CODED and not self._is_block_coded
             found = file.frames if is_plain else _decoded_frames(file)
             self.dropped += [name for name in self._tags if name not in file.copy_metadata()]
         # Block codecs fill their last block with silence.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiotool.audio import PIPE
-from audiotool.audio.formats import chosen_ending, format_for, mp3_rate, muxer_for, opus_rate, subtype_for
+from audiotool.audio.formats import coding_for, mp3_rate, muxer_for, opus_rate
 from audiotool.audio.levels import FloatBlock
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.writer import OutputFormat, Writer, resampling
@@ -34,11 +34,9 @@ def _file_rate(path: str | Path, wanted: OutputFormat) -> int:
     asked = wanted.asked_format
     if str(path) == PIPE or muxer_for(Path(path), asked) is not None:
         return wanted.sample_rate
-    ending = chosen_ending(Path(path), asked)
-    format_name = format_for(Path(path), asked)
+    format_name, subtype = coding_for(Path(path), asked, wanted.subtype, wanted.asked_subtype)
     if format_name == "MP3":
         return mp3_rate(wanted.sample_rate)
-    subtype = subtype_for(format_name, ending, wanted.subtype, wanted.asked_subtype)
     return opus_rate(wanted.sample_rate) if subtype == "OPUS" else wanted.sample_rate
 
 
