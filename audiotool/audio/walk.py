@@ -44,21 +44,50 @@ def walk(
     Returns:
         Paths that begin with `folder`, with links unresolved.
     """
-    seen: set[str] = set()
     left_out: list[str] = []
     unread: list[str] = []
     found: list[Path] = []
-    links = [folder]
-    while links:
-        place = links.pop(0)
-        if os.path.realpath(place) not in seen:
-            found += _below(place, wanted, entered, seen, links, left_out, unread)
+    for root, names in _folders(folder, entered, left_out):
+        for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
+            if not wanted(path):
+                unread += [str(path)] if needs_media(path) else []
+            elif (kind := special_kind(path)) is None:
+                found.append(path)
+            else:
+                left_out.append(f"{path} ({kind})")
     if left_out:
         log.warning("left out of %s: %s", folder, listed(left_out))
     # Where nothing is found, the caller's error says so, with `media_hint`.
     if unread and found:
         warn_of_media(unread)
     return found
+
+
+def _folders(
+    first: Path, entered: Callable[[Path], bool], left_out: list[str]
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder and the names of its files, once: links to folders after all that are no links.
+
+    Folders that cannot be read are added to `left_out`.
+    """
+
+    def unreadable(error: OSError) -> None:
+        left_out.append(f"{error.filename} ({_words(error)})")
+
+    seen: set[str] = set()
+    links = [first]
+    for link in links:
+        for root, folders, names in os.walk(link, onerror=unreadable):
+            real = os.path.realpath(root)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            below = [Path(root, name) for name in sorted(folders) if not name.startswith(".")]
+            below = [path for path in below if entered(path)]
+            links += [path for path in below if os.path.islink(path)]
+            folders[:] = [path.name for path in below if not os.path.islink(path)]
+            yield root, names
 
 
 def warn_of_media(paths: Sequence[str | Path]) -> None:
@@ -83,41 +112,3 @@ def special_kind(path: Path) -> str | None:
 
 def _words(error: OSError) -> str:
     return "no permission" if isinstance(error, PermissionError) else error.strerror or str(error)
-
-
-def _below(
-    folder: Path,
-    wanted: Callable[[Path], bool],
-    entered: Callable[[Path], bool],
-    seen: set[str],
-    links: list[Path],
-    left_out: list[str],
-    unread: list[str],
-) -> Iterator[Path]:
-    """Return the files below a folder without following links, which are added to `links`.
-
-    Special files are added to `left_out`, recordings that need PyAV to `unread`.
-    """
-
-    def unreadable(error: OSError) -> None:
-        left_out.append(f"{error.filename} ({_words(error)})")
-
-    for root, folders, names in os.walk(folder, onerror=unreadable):
-        if os.path.realpath(root) in seen:
-            folders.clear()
-            continue
-        seen.add(os.path.realpath(root))
-        below = [Path(root, name) for name in sorted(folders) if not name.startswith(".")]
-        below = [path for path in below if entered(path)]
-        links += [path for path in below if os.path.islink(path)]
-        folders[:] = [path.name for path in below if not os.path.islink(path)]
-        for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
-            if not wanted(path):
-                if needs_media(path):
-                    unread.append(str(path))
-                continue
-            kind = special_kind(path)
-            if kind is None:
-                yield path
-            else:
-                left_out.append(f"{path} ({kind})")
