@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from audiotool.atomic import cause, remove_leftovers
+from audiotool.atomic import cause
 from audiotool.audio import PIPE
-from audiotool.batch.job import Job
+from audiotool.batch.job import Job, clean_up
 from audiotool.batch.watch import Watcher
 from audiotool.batch.work import Outcome, Work, do, failed
 from audiotool.errors import AudiotoolError, PlanError
@@ -281,10 +281,7 @@ class Cluster:
         for actor in self._pending.values():
             self._ray.kill(actor.handle)
         lost = {*self._retries, *(a.index for a in working.values() if a.index is not None)}
-        for folder in {
-            os.path.dirname(os.path.realpath(p)) for n in lost for p in self._jobs[n].target.paths
-        }:
-            remove_leftovers(folder)
+        clean_up(self._jobs[n] for n in lost)
         self._ray.shutdown()
 
 

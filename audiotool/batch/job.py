@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from audiotool.atomic import remove_leftovers
 from audiotool.audio.target import Target
 
 
@@ -43,3 +45,9 @@ class Job(NamedTuple):
             return os.stat(self.source).st_size
         except OSError:
             return 0
+
+
+def clean_up(jobs: Iterable[Job]) -> None:
+    """Remove the unfinished outputs of jobs whose processes did not remove them themselves."""
+    for folder in {os.path.dirname(os.path.realpath(path)) for job in jobs for path in job.target.paths}:
+        remove_leftovers(folder)

@@ -60,29 +60,25 @@ def read_list(source: str, required: str = "input") -> list[Entry]:
     Raises:
         PlanError: the list cannot be read, is empty, or has a line that is no entry.
     """
-    text = _read(source)
+    name = STANDARD_INPUT if source == PIPE else source
+    text = _read(source, name)
     separator = _separator(text.split("\n", 1)[0])
     if separator is not None:
-        entries = list(_from_csv(text, separator, source, required))
+        entries = list(_from_csv(text, separator, name, required))
     elif source.lower().endswith(".csv"):
         raise PlanError(f"{source}: the first line of a CSV list names its columns: {', '.join(COLUMNS)}")
     else:
         paths = text.split("\0") if "\0" in text else (line.removesuffix("\r") for line in text.split("\n"))
-        name = _name(source)
         entries = [Entry(p, source=name, line=n) for n, p in enumerate(paths, start=1) if p.strip()]
     if not entries:
-        raise PlanError(f"{_name(source)} lists nothing")
+        raise PlanError(f"{name} lists nothing")
     for entry in entries:
         if PIPE in (entry.input, entry.output):
             raise PlanError(f"{entry.place}: standard input and output ('-') cannot be listed")
     return entries
 
 
-def _name(source: str) -> str:
-    return STANDARD_INPUT if source == PIPE else source
-
-
-def _read(source: str) -> str:
+def _read(source: str, name: str) -> str:
     try:
         data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
     except OSError as error:
@@ -92,7 +88,7 @@ def _read(source: str) -> str:
     try:
         return data.decode("utf-16")
     except UnicodeDecodeError as error:
-        raise PlanError(f"{_name(source)} begins as UTF-16 and is none: {error.reason}") from error
+        raise PlanError(f"{name} begins as UTF-16 and is none: {error.reason}") from error
 
 
 def _separator(header: str) -> str | None:
@@ -113,29 +109,27 @@ def _from_csv(text: str, separator: str, source: str, required: str) -> Iterator
     unknown = [name for name in names if name not in COLUMNS]
     if unknown or len(set(names)) < len(names):
         raise PlanError(
-            f"{_name(source)}: a list has the columns {', '.join(COLUMNS)}, each once, not {','.join(names)}"
+            f"{source}: a list has the columns {', '.join(COLUMNS)}, each once, not {','.join(names)}"
         )
     if required not in names:
-        raise PlanError(f"{_name(source)}: the column {required} is missing; it has {', '.join(names)}")
+        raise PlanError(f"{source}: the column {required} is missing; it has {', '.join(names)}")
     try:
         for values in lines:
             if not any(map(str.strip, values)):
                 continue
             row = dict(zip(names, values, strict=False))
             if len(values) != len(names):
-                raise PlanError(
-                    f"{_name(source)}: line {lines.line_num} does not fit its columns {','.join(names)}"
-                )
+                raise PlanError(f"{source}: line {lines.line_num} does not fit its columns {','.join(names)}")
             # Outputs need not exist, so that nothing tells whether spaces belong to their names.
             row = {name: v.strip() if name == "output" else _as_named(v) for name, v in row.items()}
             if not row[required]:
-                raise PlanError(f"{_name(source)}: line {lines.line_num} has no {required}")
+                raise PlanError(f"{source}: line {lines.line_num} has no {required}")
             if "\0" in "".join(values):
-                raise PlanError(f"{_name(source)}: line {lines.line_num} holds a NUL, which no path does")
+                raise PlanError(f"{source}: line {lines.line_num} holds a NUL, which no path does")
             output, reference = row.get("output") or None, row.get("reference") or None
-            yield Entry(row.get("input", ""), output, reference, source=_name(source), line=lines.line_num)
+            yield Entry(row.get("input", ""), output, reference, source=source, line=lines.line_num)
     except csv.Error as error:
-        raise PlanError(f"{_name(source)}: line {lines.line_num} is no CSV: {error}") from error
+        raise PlanError(f"{source}: line {lines.line_num} is no CSV: {error}") from error
 
 
 def _as_named(value: str) -> str:

@@ -23,15 +23,14 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any
 
 from audiotool import stdio
-from audiotool.atomic import remove_leftovers
 from audiotool.batch import processes
+from audiotool.batch.job import Job, clean_up
 from audiotool.batch.work import Outcome, Work, do, failed
 from audiotool.cores import core_count
 from audiotool.errors import AudiotoolError
 from audiotool.signals import end, held_back, leave_to_parent
 
 if TYPE_CHECKING:
-    from audiotool.batch.job import Job
     from audiotool.batch.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -174,7 +173,7 @@ class Pool:
         worker.process.join()
         worker.pipe.close()
         self._workers.remove(worker)
-        self._clean_up(worker)
+        clean_up(self._jobs[n] for n in worker.jobs)
         code = worker.process.exitcode
         cause = f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         if worker.jobs:
@@ -201,16 +200,8 @@ class Pool:
         try:
             end([worker.process for worker in self._workers], PATIENCE)
         finally:
-            for worker in self._workers:
-                if worker.process.exitcode != 0:
-                    self._clean_up(worker)
-
-    def _clean_up(self, worker: _Worker) -> None:
-        """Remove the unfinished outputs of a worker that did not remove them itself."""
-        for folder in {
-            os.path.dirname(os.path.realpath(p)) for n in worker.jobs for p in self._jobs[n].target.paths
-        }:
-            remove_leftovers(folder)
+            killed = [worker for worker in self._workers if worker.process.exitcode != 0]
+            clean_up(self._jobs[n] for worker in killed for n in worker.jobs)
 
 
 class _Progress:

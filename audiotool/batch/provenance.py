@@ -21,4 +21,4 @@ def describe(outcome: Outcome, run: Run) -> None:
         }
         for row in outcome.rows:
             # Facts of the file itself take precedence.
-            row.facts = {**row.facts, **{key: fact for key, fact in facts.items() if key not in row.facts}}
+            row.facts = {**row.facts, **facts, **row.facts}
