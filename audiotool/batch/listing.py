@@ -105,15 +105,15 @@ def _from_csv(text: str, separator: str, source: str, required: str) -> Iterator
 
     rows = text.splitlines(keepends=True)
     lines = csv.reader(rows, delimiter=separator, skipinitialspace=True, strict=True)
-    names = [name.strip().lower() for name in next(lines)]
-    unknown = [name for name in names if name not in COLUMNS]
-    if unknown or len(set(names)) < len(names):
-        raise PlanError(
-            f"{source}: a list has the columns {', '.join(COLUMNS)}, each once, not {','.join(names)}"
-        )
-    if required not in names:
-        raise PlanError(f"{source}: the column {required} is missing; it has {', '.join(names)}")
     try:
+        names = [name.strip().lower() for name in next(lines)]
+        unknown = [name for name in names if name not in COLUMNS]
+        if unknown or len(set(names)) < len(names):
+            raise PlanError(
+                f"{source}: a list has the columns {', '.join(COLUMNS)}, each once, not {','.join(names)}"
+            )
+        if required not in names:
+            raise PlanError(f"{source}: the column {required} is missing; it has {', '.join(names)}")
         for values in lines:
             if not any(map(str.strip, values)):
                 continue

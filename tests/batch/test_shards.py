@@ -88,6 +88,7 @@ def test_names_that_are_not_utf_8_stay(tmp_path: Path) -> None:
         ("input,speaker\na.wav,1\n", "list.csv", "a list has the columns input, output, reference"),
         ("input,output\na.wav\n", "list.csv", "line 2 does not fit"),
         ('input\n"a.wav\n', "list.csv", "line 2 is no CSV"),
+        ('input,"output\na.wav,b.wav\n', "list.csv", "line 2 is no CSV"),
         (codecs.BOM_UTF16_LE + b"a", "list.txt", "begins as UTF-16 and is none"),
     ],
 )
