@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 Handler = Callable[[int, FrameType | None], None]
 
-INTERRUPT = signal.SIGINT
-TERMINATE = signal.SIGTERM
-HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+HANG_UP: tuple[signal.Signals, ...] = () if sys.platform == "win32" else (signal.SIGHUP,)
 """SIGHUP; Windows has none."""
+
+REQUESTS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
+"""All requests to end."""
 
 
 def unwind_on_request() -> None:
@@ -27,12 +28,12 @@ def unwind_on_request() -> None:
 
     Call it in the main thread. Signals that the parent has set to be ignored (nohup) stay ignored.
     """
-    _handle(_leave, TERMINATE, HANG_UP)
+    _handle(_leave, signal.SIGTERM, *HANG_UP)
 
 
 def finish() -> None:
     """Ignore requests to end from now on, because all work is done."""
-    _ignore(INTERRUPT, HANG_UP)
+    _ignore(signal.SIGINT, *HANG_UP)
 
 
 @contextlib.contextmanager
@@ -44,20 +45,19 @@ def calling_on_request(handler: Handler) -> Iterator[None]:
     """
 
     def first(number: int, frame: FrameType | None) -> None:
-        _ignore(HANG_UP)
-        signal.signal(INTERRUPT, signal.default_int_handler)
-        signal.signal(TERMINATE, signal.SIG_DFL)
+        _ignore(*HANG_UP)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         handler(number, frame)
 
-    numbers = [number for number in (INTERRUPT, TERMINATE, HANG_UP) if number is not None]
-    before = {number: signal.getsignal(number) for number in numbers}
-    _handle(first, *numbers)
+    before = {number: signal.getsignal(number) for number in REQUESTS}
+    _handle(first, *REQUESTS)
     try:
         yield
     except BaseException:
-        for number in numbers:
+        for number, earlier in before.items():
             if signal.getsignal(number) is first:
-                signal.signal(number, before[number])
+                signal.signal(number, earlier)
         raise
 
 
@@ -67,7 +67,7 @@ def leave_to_parent(terminate: bool = False) -> None:
     Args:
         terminate: ignore SIGTERM too.
     """
-    _ignore(INTERRUPT, HANG_UP, *([TERMINATE] if terminate else []))
+    _ignore(signal.SIGINT, *HANG_UP, *([signal.SIGTERM] if terminate else []))
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGHUP))
 
@@ -101,9 +101,9 @@ class _Deferred:
         self._came: list[tuple[int, FrameType | None]] = []
 
     def hold(self) -> None:
-        for number in (INTERRUPT, TERMINATE, HANG_UP):
-            handler = None if number is None else signal.getsignal(number)
-            if number is not None and callable(handler):
+        for number in REQUESTS:
+            handler = signal.getsignal(number)
+            if callable(handler):
                 self._handlers[number] = handler
                 signal.signal(number, self._take)
         self.active = True
@@ -159,17 +159,16 @@ def end(children: Sequence[BaseProcess], patience: float) -> None:
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     # A closing terminal sends SIGHUP more than once, which must not interrupt the clean-up.
-    _ignore(HANG_UP)
+    _ignore(*HANG_UP)
     sys.exit(128 + number)
 
 
-def _handle(handler: Handler, *numbers: signal.Signals | None) -> None:
+def _handle(handler: Handler, *numbers: signal.Signals) -> None:
     for number in numbers:
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handler)
 
 
-def _ignore(*numbers: signal.Signals | None) -> None:
+def _ignore(*numbers: signal.Signals) -> None:
     for number in numbers:
-        if number is not None:
-            signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN)

@@ -82,10 +82,7 @@ def composed(name: str) -> str:
 
 
 def _escaped(found: re.Match[str]) -> str:
-    code = ord(found.group())
-    if 0xDC80 <= code <= 0xDCFF:
-        code -= 0xDC00
-    short = {9: r"\t", 10: r"\n", 13: r"\r"}
-    if code > 0xFFFF:
-        return f"\\U{code:08x}"
-    return short.get(code) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+    sign = found.group()
+    if "\udc80" <= sign <= "\udcff":
+        sign = chr(ord(sign) - 0xDC00)
+    return sign.encode("unicode_escape").decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from audiotool.cli import screen
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import emit, say, write
 from audiotool.errors import InputError
-from audiotool.signals import INTERRUPT, calling_on_request
+from audiotool.signals import calling_on_request
 from audiotool.tasks import completion
 from audiotool.tasks.options import ProgressChoice, ProgressKind
 from audiotool.text import one_line
@@ -99,7 +100,7 @@ def train(
             _print_summary(summary, folder, as_json)
     if summary.interrupted:
         # Another process of the same training may have received the signal.
-        raise typer.Exit(128 + (asked or [INTERRUPT])[0])
+        raise typer.Exit(128 + (asked or [signal.SIGINT])[0])
 
 
 def _of_run(recipe: str, run: Path | None, resume: bool) -> tuple[str, Path | None]:
