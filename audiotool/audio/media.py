@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from audiotool import extras
 from audiotool.audio.timeline import Timeline
 from audiotool.errors import InputError
+from audiotool.signals import deferred
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from audiotool.audio.extras import Extras
 
 INSTALL = extras.install("media")
 REPAIR = "pip install --force-reinstall av"
@@ -88,7 +91,7 @@ class Damaged(Exception):
 
 
 class MediaFile:
-    """The first sound track of a file, with the interface of a `soundfile.SoundFile` opened for reading.
+    """The first sound track of a file, with the interface of `audio.reader.ForwardFile`.
 
     Samples that a codec adds before and after a recording are left out if the container has their number. A
     file with a picture begins where its first track does, so that its sound lies under the picture.
@@ -98,10 +101,9 @@ class MediaFile:
         name: name in messages.
     Attributes:
         samplerate: Hz.
-        frames: samples a channel; 0 when the container does not say.
+        frames: samples a channel; None when the container does not say.
         format: FFmpeg's name of the container, in capitals ("MOV").
         subtype: libsndfile's sample format of a lossless coding ("PCM_24"), FFmpeg's name of another ("AAC").
-        tracks: number of sound tracks.
         warnings: remarks for the user, on what has been read so far.
     Raises:
         UnknownFormat: FFmpeg does not know it.
@@ -124,15 +126,17 @@ class MediaFile:
         # PyAV raises Python's errors beside its own. Each means that the file cannot be read.
         try:
             self._container = open_container(file)
-            self.tracks = len(self._container.streams.audio)
-            if self.tracks:
+            tracks = len(self._container.streams.audio)
+            if tracks:
                 self._begin(self._container.streams.audio[0], name)
         except Exception as error:
             self.close()
             raise UnknownFormat(_reason(error)) from error
-        if not self.tracks:
+        if not tracks:
             self.close()
             raise InputError(f"{name} holds no sound track: there is nothing to process in it")
+        if tracks > 1:
+            self.warnings.append(f"{name} holds {tracks} sound tracks: the first is processed")
 
     def _begin(self, stream: Any, name: str) -> None:
         import numpy as np
@@ -149,11 +153,11 @@ class MediaFile:
             codec.options = {"flags2": "+skip_manual"}
         # A duration is exact only if the container counts it in samples.
         exact = stream.duration is not None and stream.time_base * codec.sample_rate == 1
-        self.frames = max(0, stream.duration) if exact else 0
+        self.frames: int | None = stream.duration if exact and stream.duration > 0 else None
         begin = self._begin_of_video()
         if self.frames and begin is not None and stream.start_time is not None:
             self.frames += max(0, round((stream.start_time * stream.time_base - begin) * codec.sample_rate))
-        self._left = self.frames or None
+        self._left = self.frames
         self._layout = codec.layout.name
         is_timed = self.format in TIMED
         self._timeline = Timeline(self.samplerate, begin, self._length()) if is_timed else None
@@ -162,8 +166,8 @@ class MediaFile:
         self._pieces = self._placed(self._container.decode(stream))
         self._waiting = np.zeros((0, self.channels), np.float32)
 
-    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
-        """Return the next (n, channels) float32, n <= frames, whatever the others say; n is 0 at the end.
+    def read(self, frames: int) -> NDArray[np.float32]:
+        """Return the next (n, channels), n <= frames; n is 0 at the end. Signals wait for its end.
 
         Raises:
             Damaged: the next samples cannot be decoded.
@@ -172,9 +176,10 @@ class MediaFile:
 
         parts, there = [self._waiting], len(self._waiting)
         try:
-            while there < frames and (piece := next(self._pieces, None)) is not None:
-                parts.append(piece)
-                there += len(piece)
+            with deferred():
+                while there < frames and (piece := next(self._pieces, None)) is not None:
+                    parts.append(piece)
+                    there += len(piece)
         except Exception as error:
             raise Damaged(_reason(error)) from error
         block = np.concatenate(parts)
@@ -246,15 +251,15 @@ class MediaFile:
         found = self._metadata()
         return {name: found[tag] for tag, name in TAGS.items() if tag in found}
 
-    def untagged(self) -> list[str]:
-        """Return the names of all other tags of the recording, with its chapters and its cover."""
+    @property
+    def extras(self) -> Extras:
+        """The names of all other tags of the recording, with its chapters and its cover."""
+        from audiotool.audio.extras import Extras
+
         chapters = ["chapters"] if self._container.chapters() else []
         picture = ["picture"] if any(map(is_cover, self._container.streams.video)) else []
-        return [
-            *chapters,
-            *picture,
-            *(name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE}),
-        ]
+        tags = [name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE}]
+        return Extras(lost=(*chapters, *picture, *tags))
 
     def _metadata(self) -> dict[str, str]:
         stream = self._container.streams.audio[0]

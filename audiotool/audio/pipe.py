@@ -96,7 +96,17 @@ class WavStream(RawFile):
             seconds = (self.frames or 0) / self.samplerate
             self.warnings.append(warning_of_more(self._name, seconds, "what follows is left out"))
 
-    def lost(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        names = self._lost()
+        if not names:
+            return []
+        return [
+            f"tags and chunks behind the samples of a stream are not kept: {', '.join(names)}; those of"
+            " a file that is given by its name are"
+        ]
+
+    def _lost(self) -> list[str]:
+        """Return the names of tags and chunks behind the samples; warn of what is no chunk."""
         header = self._header
         if self._left != 0 or not header.is_known:
             return []
@@ -123,7 +133,7 @@ def _is_ready(pipe: BinaryIO) -> bool:
     return sys.platform != "win32" and bool(select.select([descriptor], [], [], LINGER_SECONDS)[0])
 
 
-def open_pipe(pipe: BinaryIO, name: str = "standard input") -> WavStream | BinaryIO:
+def open_pipe(pipe: BinaryIO, name: str) -> WavStream | BinaryIO:
     """Open audio from a pipe.
 
     Args:

@@ -136,7 +136,7 @@ class Raw:
 
 
 class RawFile:
-    """Bare samples from a pipe, with the part of soundfile's interface that a reader uses.
+    """Bare samples from a pipe, with the interface of `audio.reader.ForwardFile`.
 
     Args:
         pipe: at its first sample.
@@ -149,6 +149,9 @@ class RawFile:
     Attributes:
         warnings: complete at the end.
     """
+
+    extra_info = ""
+    has_video = False
 
     def __init__(
         self,
@@ -169,7 +172,7 @@ class RawFile:
         self._left = None if frames is None else frames * raw.frame_bytes
         self._held = b""
 
-    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> NDArray[np.float32]:
+    def read(self, frames: int) -> NDArray[np.float32]:
         """Return (n, channels), n <= frames: the samples that the pipe has now. n is 0 at the end."""
         width = self._raw.frame_bytes
         while len(self._held) < width:
@@ -195,8 +198,8 @@ class RawFile:
         self._left -= len(more)
         return more
 
-    def lost(self) -> list[str]:
-        """Return the names of tags and chunks that follow the samples, once all samples are read."""
+    def remarks(self) -> list[str]:
+        """Return remarks for the user on what follows the samples, once all samples are read."""
         return []
 
     def copy_metadata(self) -> dict[str, str]:

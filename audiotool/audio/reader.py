@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
@@ -89,60 +89,45 @@ class AudioReader:
         name: str | None = None,
     ) -> None:
         self.name = name or (STANDARD_INPUT if str(source) == PIPE else str(source))
-        self.warnings: list[str] = []
         self.peak = 0.0
         self._position = 0
-        self._declared: int | None = None
         self._path = Path(source)
         self.is_pipe = str(source) == PIPE or is_fifo(source)
-        self._opened: BinaryIO | None = None
+        self._fifo: BinaryIO | None = None
         self._source: Any
-        self._slack = 0
-        self._file: Any
-        self._piped: RawFile | None = None
-        self._source = self._pipe(source, stdin, raw) if self.is_pipe else opened(Path(source))
+        self._file: ForwardFile | media.MediaFile | RawFile
+        is_streamed = False
         remarks: list[str] = []
-        if raw is not None and not self.is_pipe:
-            raw, remarks = bare_format(self._source, self.name, Path(source), raw)
+        if self.is_pipe:
+            from audiotool.audio.raw import RawFile
+
+            self._source = self._from_pipe(self._stream(source, stdin), raw)
+            is_streamed = isinstance(self._source, RawFile)
+        else:
+            self._source = opened(self._path)
+            if raw is not None:
+                raw, remarks = bare_format(self._source, self.name, self._path, raw)
         self._is_bare = raw is not None
-        if self._piped is not None:
-            self._file, self.warnings = self._piped, self._piped.warnings
-            frames = self._file.frames
+        if is_streamed:
+            self._file = self._source
         else:
             another = concatenated.kind_behind(self._source)
-            frames = self._open({} if raw is None else raw.libsndfile())
-            self.warnings += remarks
+            self._source = _Seekable(self._source)
+            self._file = self._decoder({} if raw is None else raw.libsndfile())
+            self._file.warnings += remarks
             if another is not None:
-                self.warnings.append(concatenated.warning(self.name, another))
+                self._file.warnings.append(concatenated.warning(self.name, another))
             elif self._file.format in WAVES:
-                self._note_more()
+                self._file.warnings += self._more()
+        self.warnings: list[str] = self._file.warnings
+        frames = self._file.frames
         if frames is not None and not 0 <= frames <= LARGEST_COUNT:
             frames = None
-        if self._file.subtype.startswith("MPEG_LAYER"):
-            self._slack = MP3_SLACK
         self.info = AudioInfo(
             self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
         )
-        self._declared = frames
         if not self.is_pipe:
             self._note_truncation()
-
-    def _open(self, form: Mapping[str, Any]) -> int | None:
-        """Open a source that can seek; return the number of its samples, None if its header has none.
-
-        Args:
-            form: format of bare samples, in libsndfile's words; empty for a file with a header.
-        """
-        self._source = _Seekable(self._source)
-        try:
-            with deferred():
-                self._file = ForwardFile(self._source, **form)
-        except Exception as error:
-            # PyAV may know a header that libsndfile refuses.
-            self._file = self._open_media(error)
-            return self._file.frames if self._file.frames > 0 else None
-        frames: int = self._file.frames
-        return frames
 
     def __enter__(self) -> AudioReader:
         return self
@@ -156,13 +141,13 @@ class AudioReader:
         """Close the file."""
         self._file.close()
         self._source.close()
-        if self._opened is not None:
-            self._opened.close()
+        if self._fifo is not None:
+            self._fifo.close()
 
     @property
     def has_video(self) -> bool:
         """Whether there are moving pictures beside the sound."""
-        return isinstance(self._file, media.MediaFile) and self._file.has_video
+        return self._file.has_video
 
     @property
     def video(self) -> Path | None:
@@ -173,11 +158,7 @@ class AudioReader:
     @property
     def extras(self) -> Extras:
         """The chunks, metadata and speakers of the file, beside samples and tags."""
-        if self._piped is not None:
-            return self._piped.extras
-        if isinstance(self._file, media.MediaFile):
-            return Extras(lost=tuple(self._file.untagged()))
-        return read_extras(self._source, self._file.format)
+        return self._file.extras
 
     @property
     def tags(self) -> dict[str, str]:
@@ -191,28 +172,38 @@ class AudioReader:
                 found[name] = BETWEEN_VALUES.join(values)
         return found
 
-    def _pipe(self, source: str | Path, stdin: BinaryIO | None, raw: Raw | None) -> RawFile | BinaryIO:
+    def _from_pipe(self, pipe: BinaryIO, raw: Raw | None) -> RawFile | BinaryIO:
         """Open a pipe: as samples that are read as they come, or as the file that its content is."""
         from audiotool.audio.pipe import open_pipe
         from audiotool.audio.raw import RawFile
 
-        pipe = self._stream(source, stdin)
-        opened = open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
-        if isinstance(opened, RawFile):
-            self._piped = opened
-        return opened
+        return open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
 
     def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
         """Open a stream that can be read only once."""
         if str(source) != PIPE:
-            self._opened = Path(source).open("rb")  # noqa: SIM115 - closed with the reader
-            return self._opened
+            self._fifo = Path(source).open("rb")  # noqa: SIM115 - closed with the reader
+            return self._fifo
         stream = standard_input() if stdin is None else stdin
         if stream.isatty():
             raise InputError("standard input is a terminal: pipe audio into it, or name a file")
         return stream
 
-    def _open_media(self, refusal: Exception) -> media.MediaFile:
+    def _decoder(self, form: Mapping[str, Any]) -> ForwardFile | media.MediaFile:
+        """Open a source that can seek, by libsndfile, or else by PyAV.
+
+        Args:
+            form: format of bare samples, in libsndfile's words; empty for a file with a header.
+        Raises:
+            InputError: neither can read it.
+        """
+        try:
+            return ForwardFile(self._source, form)
+        except Exception as error:
+            # PyAV may know a header that libsndfile refuses.
+            return self._by_pyav(error)
+
+    def _by_pyav(self, refusal: Exception) -> media.MediaFile:
         """Open a file that libsndfile cannot read, by PyAV.
 
         Raises:
@@ -224,15 +215,10 @@ class AudioReader:
         self._source.seek(0)
         try:
             with deferred():
-                file = media.MediaFile(self._source, self.name)
+                return media.MediaFile(self._source, self.name)
         except media.UnknownFormat as error:
             reason = error if is_media_name(self.name) else refusal
             raise InputError(explain(self.name, reason)) from error
-        self._slack = media.SLACK
-        if file.tracks > 1:
-            file.warnings.append(f"{self.name} holds {file.tracks} sound tracks: the first is processed")
-        self.warnings = file.warnings
-        return file
 
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Yield (n, channels) float32 with n <= frames until the end; a pipe yields what it has.
@@ -242,19 +228,25 @@ class AudioReader:
         """
         while len(block := self._next(frames)):
             yield block
-        is_damaged = self._piped is None and truncated.is_damaged(self._file)
-        if not self._position and (is_damaged or self._declared):
+        is_damaged = truncated.is_damaged(self._file)
+        declared = self.info.frames
+        if not self._position and (is_damaged or declared):
             raise InputError(f"{self.name} is damaged: none of its samples can be decoded")
         if not self._position:
             cause = "no samples came" if self._is_bare else "its header is followed by no samples"
             raise InputError(f"{self.name} holds no audio: {cause}")
-        if self._declared is not None and self._position < self._declared - self._slack:
-            self._warn_incomplete(self._declared, self._position, is_damaged)
-        elif is_damaged or (self._piped is None and truncated.is_cut(self._file, self._source)):
+        if declared is not None and self._position < declared - self._slack:
+            self._warn_incomplete(declared, self._position, is_damaged)
+        elif is_damaged or truncated.is_cut(self._file, self._source):
             self._warn_incomplete(None, self._position, is_damaged)
+        self.warnings += self._file.remarks()
+
+    @property
+    def _slack(self) -> int:
+        """Number of samples by which the header may be wrong."""
         if isinstance(self._file, media.MediaFile):
-            self.warnings += self._file.remarks()
-        self._note_lost()
+            return media.SLACK
+        return MP3_SLACK if self.info.subtype.startswith("MPEG_LAYER") else 0
 
     def excerpt(self, start: int, frames: int) -> NDArray[np.float32]:
         """Return the samples [start, start + frames), fewer at the end: (n, channels) float32.
@@ -270,13 +262,12 @@ class AudioReader:
 
     def seek(self, frame: int) -> bool:
         """Seek to a sample; return False if the source cannot seek."""
-        if self.info.frames is None or not isinstance(self._file, soundfile.SoundFile):
+        if self.info.frames is None or not isinstance(self._file, ForwardFile):
             return False
         if self.info.format == "FLAC" and not flac.counts_from_zero(self._source):
             return False
         try:
-            with deferred():
-                self._file.seek(frame)
+            self._file.seek(frame)
         except soundfile.LibsndfileError:
             return False
         self._position = frame
@@ -284,7 +275,7 @@ class AudioReader:
 
     def _next(self, frames: int) -> NDArray[np.float32]:
         try:
-            block: NDArray[np.float32] = self._read(frames)
+            block = self._file.read(frames)
         except (soundfile.LibsndfileError, media.Damaged) as error:
             at = self._damage() / self.info.sample_rate
             reason = getattr(error, "error_string", str(error))
@@ -303,26 +294,11 @@ class AudioReader:
             return self._position
         position = 0
         with contextlib.suppress(soundfile.LibsndfileError):
-            with deferred():
-                self._source.seek(0)
-                file = ForwardFile(self._source)
-            while count := self._count_of(file):
+            self._source.seek(0)
+            file = ForwardFile(self._source)
+            while count := len(file.read(SHORT_FRAMES)):
                 position += count
         return max(position, self._position)
-
-    @staticmethod
-    def _count_of(file: ForwardFile) -> int:
-        """Read the next samples; return how many came. A signal waits for no more than these."""
-        with deferred():
-            return len(file.read(SHORT_FRAMES))
-
-    def _read(self, frames: int) -> NDArray[np.float32]:
-        if self._piped is not None:
-            # It may wait for samples as long as it likes, and is Python.
-            return self._piped.read(frames)
-        with deferred():
-            block: NDArray[np.float32] = self._file.read(frames, dtype="float32", always_2d=True)
-        return block
 
     def _refuse(self, block: NDArray[np.float32]) -> NoReturn:
         """Name the first sample that is not finite."""
@@ -339,23 +315,15 @@ class AudioReader:
         if declared is not None and declared <= LARGEST_COUNT and self.info.frames:
             self._warn_incomplete(declared, self.info.frames)
 
-    def _note_more(self) -> None:
-        """Warn of what may be samples behind the end that a WAV's header names."""
+    def _more(self) -> list[str]:
+        """Return the warning of what may be samples behind the end that a WAV's header names, if any."""
         more, width = bytes_behind(self._source)
-        if more:
-            rate = self._file.samplerate
-            duration = f" ({more / width / rate:.2f} s)" if width else ""
-            what = f"{more} bytes{duration} that follow are left out"
-            self.warnings.append(warning_of_more(self.name, self._file.frames / rate, what))
-
-    def _note_lost(self) -> None:
-        """Warn of chunks after the samples of a stream, which come too late for the output."""
-        names = self._piped.lost() if self._piped is not None else ()
-        if names:
-            self.warnings.append(
-                f"tags and chunks behind the samples of a stream are not kept: {', '.join(names)}; those of"
-                " a file that is given by its name are"
-            )
+        if not more:
+            return []
+        rate = self._file.samplerate
+        duration = f" ({more / width / rate:.2f} s)" if width else ""
+        what = f"{more} bytes{duration} that follow are left out"
+        return [warning_of_more(self.name, (self._file.frames or 0) / rate, what)]
 
     def _warn_incomplete(self, declared: int | None, actual: int, is_damaged: bool = False) -> None:
         what = "damaged" if is_damaged else "truncated"
@@ -391,14 +359,45 @@ class _Seekable:
 
 
 class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
-    """A file that cannot seek.
+    """A file as libsndfile reads it, which does not seek between two blocks. Signals wait for a call to end.
 
-    soundfile seeks after every block of a file that can. That fails for a FLAC of unknown length, or with
-    frame numbers that do not begin at 0.
+    soundfile seeks after every block of a file that can seek. That fails for a FLAC of unknown length, or
+    with frame numbers that do not begin at 0.
+
+    Args:
+        file: open for reading, at its beginning; it can seek.
+        form: format of bare samples, in libsndfile's words; empty for a file with a header.
+    Attributes:
+        warnings: remarks for the user.
     """
+
+    has_video = False
+
+    def __init__(self, file: Any, form: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.warnings: list[str] = []
+        with deferred():
+            super().__init__(file, **form)
 
     def seekable(self) -> bool:
         return False
+
+    def seek(self, frames: int) -> None:
+        with deferred():
+            super().seek(frames)
+
+    def read(self, frames: int) -> NDArray[np.float32]:
+        with deferred():
+            block: NDArray[np.float32] = super().read(frames, dtype="float32", always_2d=True)
+        return block
+
+    @property
+    def extras(self) -> Extras:
+        """The contents of the file beside its samples."""
+        return read_extras(self.name, self.format)
+
+    def remarks(self) -> list[str]:
+        """Return no remarks for the user: all are known from the header."""
+        return []
 
 
 def probe(source: str | Path) -> AudioInfo:
