@@ -334,10 +334,10 @@ def _check_reachable(address: str) -> None:
     """
     try:
         parts = urlsplit(address if "://" in address else f"ray://{address}")
-        host, port = parts.hostname, parts.port
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
-    if parts.scheme != "ray" or host is None or port is None:
+        scheme, host, port = "", None, None
+    if scheme != "ray" or host is None or port is None:
         raise PlanError(f"--cluster is auto, HOST:PORT or ray://HOST:PORT, not '{address}'")
     try:
         socket.create_connection((host, port), CONNECT_SECONDS).close()

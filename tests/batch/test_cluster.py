@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -264,6 +265,13 @@ def test_invalid_addresses_and_those_without_an_answer(folder: Path, monkeypatch
     for address in ("http://127.0.0.1:80", "head", "127.0.0.1:port"):
         with pytest.raises(PlanError, match="--cluster is auto, HOST:PORT"):
             list(run(plan, WORK, cluster=address))
+
+
+def test_an_address_that_no_url_can_hold(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.setattr("audiotool.batch.cluster.require", lambda package, what: None)
+    with pytest.raises(PlanError, match="--cluster is auto, HOST:PORT"):
+        list(run(make_plan(["in"], Layout(output="out")), WORK, cluster="[head:6379"))
 
 
 def test_a_pipe_goes_to_no_cluster() -> None:
