@@ -136,9 +136,7 @@ class MediaWriter(ReplacingWriter):
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise self._failure(error) from error
 
-    def prepare(self) -> None:
-        if self._prepared:
-            return
+    def _finish(self) -> None:
         try:
             self._remuxer.copy(math.inf)
             self._container.mux(self._sound.encode(None))
@@ -146,7 +144,6 @@ class MediaWriter(ReplacingWriter):
             self._note_lost_tags()
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise self._failure(error) from error
-        self._prepared = True
 
     def _note_lost_tags(self) -> None:
         """Read the file's tags back: FFmpeg does not say which of them a format does not hold."""
@@ -239,16 +236,16 @@ class Remuxer:
                 fits = codec in COVER_CODECS and target.format.name in QUICKTIME
             else:
                 fits = codec in target.supported_codecs
-            if not fits and is_cover(stream):
+            if fits:
+                self._copies[stream.index] = self._copy_of(stream)
+            elif is_cover(stream):
                 self.dropped.append("picture")
-            elif not fits and stream.type == "subtitle":
+            elif stream.type == "subtitle":
                 self.dropped.append("subtitles")
-            elif not fits:
+            else:
                 raise ValueError(
                     f"{target.format.name} holds no video coded as {codec}: try .mkv, .mp4 or .mov"
                 )
-            else:
-                self._copies[stream.index] = self._copy_of(stream)
         if shows and any(stream.type == "attachment" for stream in source.streams):
             self.dropped.append("attachments")
         sound = source.streams.audio[0]

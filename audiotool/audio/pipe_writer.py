@@ -61,7 +61,7 @@ class PipeWriter(Writer):
         except OSError as error:
             raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
 
-    def prepare(self) -> None:
+    def _finish(self) -> None:
         """Do nothing: everything has been written."""
 
     def commit(self) -> None:

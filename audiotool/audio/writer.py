@@ -108,6 +108,7 @@ class Writer(ABC):
         self.limited = 0
         self.filling = 0
         self.resampled = ""
+        self._prepared = False
 
     def write(self, block: FloatBlock) -> None:
         """Append (n, channels).
@@ -130,13 +131,18 @@ class Writer(ABC):
     @abstractmethod
     def _put(self, block: FloatBlock) -> None: ...
 
-    @abstractmethod
     def prepare(self) -> None:
-        """Finish the output: do everything that may fail before `commit`.
+        """Finish the output: do everything that may fail before `commit`. A second call does nothing.
 
         Raises:
             InputError: the disk is full.
         """
+        if not self._prepared:
+            self._finish()
+            self._prepared = True
+
+    @abstractmethod
+    def _finish(self) -> None: ...
 
     @abstractmethod
     def commit(self) -> None:
@@ -176,7 +182,6 @@ class ReplacingWriter(Writer):
         super().__init__()
         self.path = Path(path)
         self.name = str(path)
-        self._prepared = False
         reason = obstacle(self.path)
         if reason is not None:
             raise InputError(f"cannot write {self.path}: {reason}")
@@ -321,9 +326,7 @@ class FileWriter(ReplacingWriter):
             # soundfile asserts that everything was written, which fails on a full disk.
             raise self._failure(error) from error
 
-    def prepare(self) -> None:
-        if self._prepared:
-            return
+    def _finish(self) -> None:
         try:
             self._fill_last_block()
             self._file.close()
@@ -334,7 +337,6 @@ class FileWriter(ReplacingWriter):
             embed(file, self.format, self._parts, self._mask)
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             raise self._failure(error) from error
-        self._prepared = True
 
     def close(self) -> None:
         # The output is discarded, so errors at its end are ignored.

@@ -58,14 +58,11 @@ class ResamplingWriter(Writer):
         self._writer = open_writer(path, replace(wanted, sample_rate=sample_rate, frames=frames))
         self.name, self.subtype = self._writer.name, self._writer.subtype
         self.resampled = resampling(self.subtype, wanted.sample_rate, sample_rate)
-        self._prepared = False
 
     def _put(self, block: FloatBlock) -> None:
         self._writer.write(self._resampler.feed(block.T).T)
 
-    def prepare(self) -> None:
-        if self._prepared:
-            return
+    def _finish(self) -> None:
         self._writer.write(self._resampler.flush().T)
         self._writer.prepare()
         self.dropped, self.limited, self.filling = (
@@ -73,7 +70,6 @@ class ResamplingWriter(Writer):
             self._writer.limited,
             self._writer.filling,
         )
-        self._prepared = True
 
     def commit(self) -> None:
         self.prepare()
