@@ -307,14 +307,14 @@ def _new_part(target: Path, mode: int) -> tuple[Path, BinaryIO]:
         file = open(path, "x+b", opener=created)  # noqa: SIM115 - the replacement closes it
         try:
             _lock(file.fileno())
-            locked = True
         except BlockingIOError:
-            locked = False  # another process takes it for a leftover, and is about to remove it
+            pass  # another process takes it for a leftover, and is about to remove it
         except OSError:
             # The file system has no locks, so that no process removes the file as a leftover.
             return path, file
-        if locked and _is_at(path, file):
-            return path, file
+        else:
+            if _is_at(path, file):
+                return path, file
         # Another process removes it, or removed it as a leftover before it was locked.
         file.close()
 

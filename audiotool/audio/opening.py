@@ -117,6 +117,6 @@ def explain(name: str, error: Any) -> str:
     also = [ending[1:].upper() for ending in MEDIA_ENDINGS if media.is_there()]
     readable = sorted({*FORMATS.values(), *also})
     return (
-        f"{name} cannot be read as audio ({reason}): readable are {', '.join(readable)};"
+        f"{refused}: readable are {', '.join(readable)};"
         " convert anything else first, for example `ffmpeg -i IN OUT.wav`"
     )

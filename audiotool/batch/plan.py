@@ -216,10 +216,8 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
         own = layout if entry.output is None else replace(layout, output=entry.output)
         if own.output is None and is_url(entry.input):
             # The output goes beside the input, into the same object store.
-            own, found = (
-                replace(own, output=entry.input.rpartition("/")[0]),
-                found._replace(relative=Path(found.path.name)),
-            )
+            own = replace(own, output=entry.input.rpartition("/")[0])
+            found = found._replace(relative=Path(found.path.name))
         obstacle = ""
         try:
             target = _target(found, own, several and entry.output is None)
