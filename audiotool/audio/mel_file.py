@@ -18,7 +18,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -129,9 +128,7 @@ class FeatureReader(Features):
     def __enter__(self) -> FeatureReader:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -268,9 +265,7 @@ class MelWriter:
     def __enter__(self) -> MelWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         try:
             if kind is None:
                 self._commit()

@@ -146,10 +146,9 @@ class Card(NamedTuple):
         fields |= {"states": tuple(states)}
         for key in ("stems", "warmed_up"):
             fields[key] = tuple(fields.get(key, ()))
-        for key in ("sample_rate", "hop_length", "upsampling", "input_channels"):
-            if not (isinstance(fields.get(key, 1), int) and fields.get(key, 1) > 0):
-                raise ValueError(f"{key} is {fields[key]!r}")
-        for key in ("delay", "latency", "shorter"):
-            if not (isinstance(fields.get(key, 0), int) and fields.get(key, 0) >= 0):
-                raise ValueError(f"{key} is {fields[key]!r}")
+        above_zero = ("sample_rate", "hop_length", "upsampling", "input_channels")
+        for key in (*above_zero, "delay", "latency", "shorter"):
+            value, least = fields.get(key, 1), int(key in above_zero)
+            if not (isinstance(value, int) and value >= least):
+                raise ValueError(f"{key} is {value!r}")
         return cls(**fields)
