@@ -110,10 +110,7 @@ def process_file(
         warnings=(
             *reader.warnings,
             *opened.remarks,
-            *_dropped(writers),
-            *_filled(writers),
-            *_resampled(writers),
-            *_recoded(writers, info, session.output_rate),
+            *_remarks(writers, info, session.output_rate),
         ),
     )
 
@@ -151,32 +148,21 @@ def _open_writers(
     return [stack.enter_context(open_output(path, wanted, raw)) for path in paths]
 
 
-def _dropped(writers: list[Writer]) -> list[str]:
-    """Return in one line which of the input's tags and chunks the outputs cannot hold."""
+def _remarks(writers: list[Writer], info: AudioInfo, rate: int) -> Iterator[str]:
+    """Yield in a line each what the outputs, of a stream of the rate in Hz, have not of the input."""
     names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
-    return [f"tags and chunks that the output does not keep: {', '.join(names)}"] if names else []
-
-
-def _filled(writers: list[Writer]) -> list[str]:
-    """Return in one line by how many samples the outputs are longer than the input."""
-    filling = max(writer.filling for writer in writers)
-    added = f"{filling} samples of silence were added at the end"
-    return [f"{writers[0].subtype} holds whole blocks: {added}"] if filling else []
-
-
-def _resampled(writers: list[Writer]) -> list[str]:
-    """Return in one line which sample rate the outputs have if their coding has not the stream's."""
-    return [writer.resampled for writer in writers if writer.resampled][:1]
-
-
-def _recoded(writers: list[Writer], info: AudioInfo, rate: int) -> list[str]:
-    """Return in one line which coding of speech the outputs have not, because their rate differs."""
+    if names:
+        yield f"tags and chunks that the output does not keep: {', '.join(names)}"
+    subtype, filling = writers[0].subtype, max(writer.filling for writer in writers)
+    if filling:
+        yield f"{subtype} holds whole blocks: {filling} samples of silence were added at the end"
+    resampled = next((writer.resampled for writer in writers if writer.resampled), None)
+    if resampled is not None:
+        yield resampled
     preferred = preferred_subtype(info.subtype, info.sample_rate, rate)
-    if preferred == info.subtype or writers[0].subtype != preferred:
-        return []
-    return [
-        f"{info.subtype} is a coding of speech at {info.sample_rate} Hz: at {rate} Hz {preferred} is written"
-    ]
+    if preferred != info.subtype and subtype == preferred:
+        coded = f"{info.subtype} is a coding of speech at {info.sample_rate} Hz"
+        yield f"{coded}: at {rate} Hz {preferred} is written"
 
 
 def _write(output: Output, writers: list[Writer]) -> None:
