@@ -60,15 +60,13 @@ class CommonStates:
 
     def insert(self, rows: Rows, state: State) -> bool:
         """Set rows to a state of `len(rows)` rows; return False where it does not have the layout."""
-        singles = _rows_of(state, self.layout, len(rows))
-        if any(signature(single) != self.layout.like for single in singles):
+        if signature(_first_row(state, self.layout, len(rows))) != self.layout.like:
             return False
-        leaves = [tree_flatten(single)[0] for single in singles]
-        for common, axis, own in zip(self._leaves, self.layout.axes, leaves[0], strict=True):
+        leaves = tree_flatten(state)[0]
+        for common, axis, own in zip(self._leaves, self.layout.axes, leaves, strict=True):
             if axis is None and isinstance(common, Tensor) and not torch.equal(common, own):
                 return False
-        for row, own in zip(rows, leaves, strict=True):
-            self._put([row], own)
+        self.put(rows, state)
         return True
 
     def get(self, rows: Sequence[int]) -> State:
@@ -84,9 +82,7 @@ class CommonStates:
 
     def put(self, rows: Sequence[int], state: State) -> None:
         """Set rows to a state that a step of them returned."""
-        self._put(rows, tree_flatten(state)[0])
-
-    def _put(self, rows: Sequence[int], leaves: list[Any]) -> None:
+        leaves = tree_flatten(state)[0]
         for common, axis, leaf in zip(self._leaves, self.layout.axes, leaves, strict=True):
             if axis is not None:
                 index = torch.tensor(rows, device=common.device)
@@ -106,19 +102,16 @@ def _unfolded(tensor: Tensor, axis: int, rows: int) -> Tensor:
     return tensor.unflatten(axis, (rows, tensor.shape[axis] // rows))
 
 
-def _rows_of(state: State, layout: Layout, count: int) -> list[State]:
-    """Split a state of `count` rows into states of one row; a state of another layout is returned as it
-    is."""
+def _first_row(state: State, layout: Layout, count: int) -> State:
+    """Return the first row of a state of `count` rows; a state of another layout is returned as it is."""
     leaves, structure = tree_flatten(state)
     if count == 1 or structure != layout.structure:
-        return [state]
-    parts = [
-        [leaf] * count
-        if axis is None
-        else [part.flatten(axis, axis + 1) for part in _unfolded(leaf, axis, count).split(1, axis)]
+        return state
+    first = [
+        leaf if axis is None else _unfolded(leaf, axis, count).narrow(axis, 0, 1).flatten(axis, axis + 1)
         for leaf, axis in zip(leaves, layout.axes, strict=True)
     ]
-    return [tree_unflatten(list(row), structure) for row in zip(*parts, strict=True)]
+    return tree_unflatten(first, structure)
 
 
 def find_layout(model: Model) -> Layout | None:
