@@ -20,15 +20,14 @@ COUNTS = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk o
 NIST_COUNT = re.compile(rb"\nsample_count -i (\d+)")
 """The number of samples in the header of a NIST SPHERE file."""
 
-OGG_END = 4
-"""Flag of the last page of an Ogg stream (RFC 3533, section 6)."""
-
 NIST_HEADER = 1024
 """Usual number of bytes of such a header."""
 
-CUT = "Seems to be a truncated file"
-"""What it logs of a VOC, not how long it should be."""
+OGG_END = 4
+"""Flag of the last page of an Ogg stream (RFC 3533, section 6)."""
 
+CUT = "Seems to be a truncated file"
+"""What libsndfile logs of a VOC, not how long it should be."""
 
 SKIPPED = "Corrupted bitstream"
 """What it logs of an Ogg with damaged pages, which it skips."""

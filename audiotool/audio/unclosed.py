@@ -150,7 +150,7 @@ class WavHeader(NamedTuple):
 
     Args:
         chunks: name and body of the chunks before the samples without ds64, in their order.
-        fmt: body of the format chunk; empty without one.
+        fmt: body of the format chunk.
         size: size of the samples in bytes, from the header.
         is_known: False if `size` is a mark of an unknown size.
         behind: number of bytes after the samples, from the header; none if negative.
@@ -213,19 +213,18 @@ def read_wav_header(file: BinaryIO, form_size: int = 0) -> WavHeader:
             raise BrokenHeader(f"a WAV header chunk claims {size} bytes; this is not a WAV stream")
         body = exactly(file, size + size % 2)[:size]
         begin += size + size % 2
-        if name == b"ds64" and len(body) >= 16:
-            size64, form_size64 = struct.unpack("<QQ", body[:16])[::-1]
-            form_size = form_size64 if form_size == 0xFFFFFFFF else form_size
-        elif name == b"ds64":
-            continue
-        else:
+        if name != b"ds64":
             chunks.append((name, body))
+        elif len(body) >= 16:
+            form_size64, size64 = struct.unpack("<QQ", body[:16])
+            form_size = form_size64 if form_size == 0xFFFFFFFF else form_size
     fmt = next((body for name, body in chunks if name == b"fmt "), b"")
     if len(fmt) < 16:
         raise BrokenHeader("the WAV header has no format chunk")
+    is_known = not is_unknown(size)
     if size == 0xFFFFFFFF and size64 and size64 < 1 << 63:
-        return WavHeader(chunks, fmt, size64, True, form_size + 8 - begin - size64 - size64 % 2)
-    return WavHeader(chunks, fmt, size, not is_unknown(size), form_size + 8 - begin - size - size % 2)
+        size, is_known = size64, True
+    return WavHeader(chunks, fmt, size, is_known, form_size + 8 - begin - size - size % 2)
 
 
 def exactly(file: BinaryIO, size: int) -> bytes:

@@ -16,6 +16,9 @@ from audiotool.errors import DeviceError, PlanError
 
 Samples = NDArray[np.float32]
 
+STOPPED = "the sound device has stopped: was it unplugged? Plug it in and start again"
+"""The error of a device that gives no more samples."""
+
 Callback = Callable[[Samples, Samples, bool, bool], None]
 """Function of (input (frames, channels), output (frames, channels) to fill, underflow, overflow).
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiotool.errors import DeviceError
-from audiotool.live.backend import Backend, Form, Samples
+from audiotool.live.backend import STOPPED, Backend, Form, Samples
 from audiotool.live.clock import InputClock
 from audiotool.live.recorder import Recorder
 from audiotool.live.ring import Ring
@@ -186,7 +186,7 @@ class LiveLoop:
             return DeviceError(
                 "the sound device gives no samples: give a larger --block, or other devices (--list-devices)"
             )
-        return DeviceError("the sound device has stopped: was it unplugged? Plug it in and start again")
+        return DeviceError(STOPPED)
 
     def stop(self) -> None:
         """Release the devices, and process the remaining input for the recording."""

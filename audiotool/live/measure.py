@@ -11,7 +11,7 @@ import threading
 import numpy as np
 
 from audiotool.errors import DeviceError
-from audiotool.live.backend import Backend, Form, Samples
+from audiotool.live.backend import STOPPED, Backend, Form, Samples
 
 BURSTS = 6
 """Number of bursts. The first is not evaluated, because buffers fill while it is played."""
@@ -80,7 +80,7 @@ def _received(backend: Backend, form: Form, burst: Samples, spacing: int) -> Sam
     try:
         stream.start()
         if not done.wait(2 * total / form.sample_rate + 3.0):
-            raise DeviceError("the sound device has stopped: was it unplugged? Plug it in and start again")
+            raise DeviceError(STOPPED)
     finally:
         stream.close()
     return received
