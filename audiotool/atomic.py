@@ -117,9 +117,15 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         InputError: the folder cannot be written or the disk is full.
     """
+    with as_input_error(path), replacing(path) as file:
+        file.write(text.encode(errors="surrogateescape"))
+
+
+@contextmanager
+def as_input_error(path: str | Path) -> Iterator[None]:
+    """Raise an `InputError` in place of an `OSError`: the file at a path cannot be written."""
     try:
-        with replacing(path) as file:
-            file.write(text.encode(errors="surrogateescape"))
+        yield
     except OSError as error:
         raise InputError(f"cannot write {path}: {cause(error)}") from error
 
@@ -190,6 +196,17 @@ def shortage(folder: str, more: int, size: int) -> str | None:
         if largest != resource.RLIM_INFINITY and largest < size:
             return CAUSES[errno.EFBIG]
     return None
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, as far as that can be known before.
+
+    Raises:
+        InputError: it cannot; the message has the `obstacle`.
+    """
+    reason = obstacle(path)
+    if reason is not None:
+        raise InputError(f"cannot write {path}: {reason}")
 
 
 def obstacle(path: Path) -> str | None:

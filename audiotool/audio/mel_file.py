@@ -23,7 +23,7 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, cause, obstacle
+from audiotool.atomic import Replacement, as_input_error, check_writable
 from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
 from audiotool.documents import DocumentError, read_json
 from audiotool.dsp.mel import MelConfig, mel_config
@@ -236,19 +236,14 @@ class MelWriter:
         self.frames = 0
         if not is_mel_name(self.path):
             raise InputError(f"{self.path}: a mel is written to {', '.join(MEL_ENDINGS)}")
-        reason = obstacle(self.path)
-        if reason is not None:
-            raise InputError(f"cannot write {self.path}: {reason}")
-        self._stack = contextlib.ExitStack()
-        try:
+        check_writable(self.path)
+        with as_input_error(self.path), contextlib.ExitStack() as undone:
             self._replacement = Replacement(self.path)
-            self._stack.callback(self._replacement.discard)
+            undone.callback(self._replacement.discard)
             # Frames come one after another, and a mel file has one band after another.
             self._raw = tempfile.TemporaryFile(dir=self.path.parent)  # noqa: SIM115
-            self._stack.callback(_close, self._raw)
-        except OSError as error:
-            self._stack.close()
-            raise self._failure(error) from error
+            undone.callback(_close, self._raw)
+            self._stack = undone.pop_all()
 
     def write(self, mel: Frames) -> None:
         """Append (n_mels, n).
@@ -256,23 +251,17 @@ class MelWriter:
         Raises:
             InputError: the disk is full.
         """
-        try:
+        with as_input_error(self.path):
             self._raw.write(np.ascontiguousarray(mel.T, dtype="<f4").tobytes())
-        except OSError as error:
-            raise self._failure(error) from error
         self.frames += mel.shape[-1]
 
     def __enter__(self) -> MelWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        try:
+        with self._stack, as_input_error(self.path):
             if kind is None:
                 self._commit()
-        except OSError as failure:
-            raise self._failure(failure) from failure
-        finally:
-            self._stack.close()
 
     def _commit(self) -> None:
         self._raw.flush()
@@ -309,9 +298,6 @@ class MelWriter:
         mapped = np.memmap(self._raw, "<f4", "r", shape=(self.frames, self.definition.n_mels))
         for band in mapped.T:
             file.write(np.ascontiguousarray(band).tobytes())
-
-    def _failure(self, error: OSError) -> InputError:
-        return InputError(f"cannot write {self.path}: {cause(error)}")
 
 
 def _close(file: IO[bytes]) -> None:

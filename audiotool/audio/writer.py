@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, cause, obstacle, refusal, shortage
+from audiotool.atomic import Replacement, as_input_error, cause, check_writable, refusal, shortage
 from audiotool.audio.embed import embed, tag_parts
 from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
 from audiotool.audio.formats import (
@@ -179,16 +179,12 @@ class ReplacingWriter(Writer):
         super().__init__()
         self.path = Path(path)
         self.name = str(path)
-        reason = obstacle(self.path)
-        if reason is not None:
-            raise InputError(f"cannot write {self.path}: {reason}")
+        check_writable(self.path)
 
     def _begin(self) -> None:
         """Open the file, after everything that can be checked without it."""
-        try:
+        with as_input_error(self.path):
             self._replacement = Replacement(self.path)
-        except OSError as error:
-            raise InputError(f"cannot write {self.path}: {cause(error)}") from error
 
     def commit(self) -> None:
         self.prepare()

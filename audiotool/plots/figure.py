@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotool.atomic import cause, obstacle, replacing
+from audiotool.atomic import as_input_error, check_writable, replacing
 from audiotool.errors import InputError
 from audiotool.extras import require
 from audiotool.text import one_line
@@ -33,9 +33,7 @@ def check_path(path: Path) -> None:
     require("matplotlib", "a plot")
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: a plot ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    reason = obstacle(path)
-    if reason is not None:
-        raise InputError(f"cannot write {path}: {reason}")
+    check_writable(path)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -60,12 +58,9 @@ def save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(drawn, format=path.suffix.lower()[1:], dpi=RESOLUTION)
-    try:
-        # Not by matplotlib: on a full disk its PDF raises errors of its own.
-        with replacing(path) as file:
-            file.write(drawn.getbuffer())
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {cause(error)}") from error
+    # Not by matplotlib: on a full disk its PDF raises errors of its own.
+    with as_input_error(path), replacing(path) as file:
+        file.write(drawn.getbuffer())
 
 
 def named(axes: Axes, name: str, **options: Any) -> None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiotool.atomic import cause, obstacle, replacing
+from audiotool.atomic import as_input_error, obstacle, replacing
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Curve
@@ -71,14 +71,12 @@ def write_page(path: Path, report: Report, sound: Sound) -> None:
     if folder is not None and (reason := obstacle(folder / "picture.png")) is not None:
         raise InputError(f"cannot write the pictures of {path}: {reason}")
     addresses = _Addresses(path.parent, folder, sound)
-    try:
+    with as_input_error(path):
         with replacing(path) as file:
             for part in _parts(report, addresses):
                 # Bytes of names that are no UTF-8 were made visible before; nothing else is left to escape.
                 file.write(part.encode(errors="backslashreplace"))
         addresses.remove_others()
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {cause(error)}") from error
 
 
 def files_folder(path: Path) -> Path:

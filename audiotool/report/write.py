@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiotool.atomic import obstacle, write_text
+from audiotool.atomic import check_writable, write_text
 from audiotool.errors import InputError
 from audiotool.report.csv_table import to_csv
 from audiotool.report.gallery import Sound
@@ -58,9 +58,7 @@ def check_paths(paths: Sequence[Path]) -> None:
             )
         if path in paths[:n]:
             raise InputError(f"{path}: two reports cannot be one file")
-        reason = obstacle(path)
-        if reason is not None:
-            raise InputError(f"cannot write {path}: {reason}")
+        check_writable(path)
 
 
 def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = None) -> None:

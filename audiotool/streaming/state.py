@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from audiotool.arrays import UserArray
-from audiotool.atomic import cause, replacing
+from audiotool.atomic import as_input_error, replacing
 from audiotool.documents import DocumentError, read_json
 from audiotool.engines.base import Engine
 from audiotool.errors import InputError, StreamError
@@ -123,11 +123,8 @@ class StreamState:
             "values": _described(self.values, arrays),
         }
         data = serialise(arrays, metadata={KEY: json.dumps(header)})
-        try:
-            with replacing(Path(path)) as file:
-                file.write(data)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {cause(error)}") from error
+        with as_input_error(path), replacing(Path(path)) as file:
+            file.write(data)
 
     @classmethod
     def load(cls, path: str | Path) -> StreamState:
