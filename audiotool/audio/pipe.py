@@ -54,8 +54,10 @@ class WavStream(RawFile):
     def __init__(self, pipe: BinaryIO, header: WavHeader, file: soundfile.SoundFile, name: str) -> None:
         raw = Raw(ENCODINGS[file.subtype], file.samplerate, file.channels)
         frames = header.size // raw.frame_bytes if header.is_known else None
-        extras = wav_extras((name.decode("latin-1"), body) for name, body in header.chunks)
-        super().__init__(pipe, raw, name, file.format, frames, file.copy_metadata(), extras)
+        super().__init__(pipe, raw, name, frames)
+        self.format = file.format
+        self.extras = wav_extras((chunk.decode("latin-1"), body) for chunk, body in header.chunks)
+        self._tags: dict[str, str] = file.copy_metadata()
         self._header = header
         self._last = b""
 
@@ -95,6 +97,9 @@ class WavStream(RawFile):
         if is_long and not is_chunk and any(start[padding:]):
             seconds = (self.frames or 0) / self.samplerate
             self.warnings.append(warning_of_more(self._name, seconds, "what follows is left out"))
+
+    def copy_metadata(self) -> dict[str, str]:
+        return self._tags
 
     def remarks(self) -> list[str]:
         names = self._lost()

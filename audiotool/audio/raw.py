@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -142,33 +141,23 @@ class RawFile:
         pipe: at its first sample.
         raw: format of the samples.
         name: name in messages.
-        format: libsndfile's name of the container.
         frames: samples a channel; None reads to the pipe's end.
-        tags: title, artist and others, by libsndfile's names.
-        extras: chunks, metadata and speakers beside the samples.
     Attributes:
+        format: libsndfile's name of the container.
+        extras: chunks, metadata and speakers beside the samples.
         warnings: complete at the end.
     """
 
+    format = "RAW"
+    extras = Extras()
     extra_info = ""
     has_video = False
 
-    def __init__(
-        self,
-        pipe: BinaryIO,
-        raw: Raw,
-        name: str,
-        format: str = "RAW",
-        frames: int | None = None,
-        tags: Mapping[str, str] | None = None,
-        extras: Extras | None = None,
-    ) -> None:
+    def __init__(self, pipe: BinaryIO, raw: Raw, name: str, frames: int | None = None) -> None:
         self.samplerate, self.channels, self.subtype = raw.rate, raw.channels, raw.subtype
-        self.format, self.frames = format, frames
-        self.extras = extras or Extras()
+        self.frames = frames
         self.warnings: list[str] = []
         self._pipe, self._raw, self._name = pipe, raw, name
-        self._tags = dict(tags or {})
         self._left = None if frames is None else frames * raw.frame_bytes
         self._held = b""
 
@@ -203,8 +192,8 @@ class RawFile:
         return []
 
     def copy_metadata(self) -> dict[str, str]:
-        """Return the tags."""
-        return self._tags
+        """Return title, artist and others, by libsndfile's names."""
+        return {}
 
     def close(self) -> None:
         """Do nothing: the caller closes the pipe."""
