@@ -174,17 +174,17 @@ MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 
 def is_audio_name(path: Path) -> bool:
     """Whether the file name's ending is one that libsndfile reads."""
-    return path.suffix.lower() in FORMATS
+    return _ending(path) in FORMATS
 
 
 def is_media_name(path: str | Path) -> bool:
     """Whether the file name's ending is one that PyAV reads."""
-    return os.path.splitext(path)[1].lower() in MEDIA_ENDINGS
+    return _ending(path) in MEDIA_ENDINGS
 
 
 def is_bare_name(path: str | Path) -> bool:
     """Whether a file is named as one of bare samples."""
-    return Path(path).suffix.lower() in BARE_ENDINGS
+    return _ending(path) in BARE_ENDINGS
 
 
 def needs_media(path: str | Path) -> bool:
@@ -204,12 +204,12 @@ def is_readable_name(path: Path) -> bool:
 
 def is_mel_name(path: str | Path) -> bool:
     """Whether the file name's ending is one of a mel file's."""
-    return os.path.splitext(path)[1].lower() in MEL_ENDINGS
+    return _ending(path) in MEL_ENDINGS
 
 
 def is_written_name(path: Path) -> bool:
     """Whether the file name's ending is one of a recording that can be written."""
-    return is_audio_name(path) or path.suffix.lower() in MUXERS
+    return is_audio_name(path) or _ending(path) in MUXERS
 
 
 def is_output_name(path: Path) -> bool:
@@ -269,7 +269,7 @@ def contradiction(path: Path, asked: str | None) -> str | None:
     """Return why a name does not fit the format that was asked for; None where it does, or says nothing."""
     if asked is None or not (is_audio_name(path) or is_media_name(path)):
         return None
-    named, wanted = (FORMATS | MUXERS).get(path.suffix.lower(), ""), format_for(path, asked)
+    named, wanted = (FORMATS | MUXERS).get(_ending(path), ""), format_for(path, asked)
     is_alike = named == wanted or {named, wanted} <= WAVES
     if is_alike and shows_video(path) == shows_video(path, asked):
         return None
@@ -280,7 +280,7 @@ def contradiction(path: Path, asked: str | None) -> str | None:
 
 def chosen_ending(path: Path, asked: str | None = None) -> str:
     """Return the file name ending of the format, in small letters: that of the option, or the name's own."""
-    return (path.suffix if asked is None else f".{asked}").lower()
+    return _ending(path) if asked is None else f".{asked.lower()}"
 
 
 def ending_for(format_name: str) -> str:
@@ -414,6 +414,10 @@ def compression_level(
     low, high = bitrate_range(format_name, subtype, sample_rate, channels)
     # libsndfile refuses level 1 of some MP3.
     return min((high - bitrate) / (high - low), 0.999)
+
+
+def _ending(path: str | Path) -> str:
+    return os.path.splitext(path)[1].lower()
 
 
 def _listed_endings() -> str:
