@@ -240,11 +240,12 @@ class MediaFile:
         return [] if self._timeline is None else self._timeline.warnings(self._name)
 
     def _warn_changed(self) -> None:
-        if not self.warnings:
-            self.warnings.append(
-                f"{self._name} changes its rate, channels or coding on the way: all of it becomes"
-                f" {self.samplerate} Hz, {self.channels} channels"
-            )
+        warning = (
+            f"{self._name} changes its rate, channels or coding on the way: all of it becomes"
+            f" {self.samplerate} Hz, {self.channels} channels"
+        )
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     def copy_metadata(self) -> dict[str, str]:
         """Return the tags by libsndfile's names."""

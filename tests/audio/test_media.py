@@ -248,6 +248,15 @@ def test_a_recording_that_changes_on_the_way(tmp_path: Path) -> None:
     ]
 
 
+def test_a_film_of_two_tracks_that_changes_on_the_way(tmp_path: Path) -> None:
+    parts = [write_media(tmp_path / f"{n}.ts", channels=n, tracks=2).read_bytes() for n in (2, 1)]
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    with AudioReader(tmp_path / "both.ts") as reader:
+        assert sum(map(len, reader.blocks(5000))) > 48000
+    assert "holds 2 sound tracks" in reader.warnings[0]
+    assert "changes its rate, channels or coding" in reader.warnings[1]
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.ogg", "flac"), ("a.caf", "alac"), ("a.wav", "ac3")])
 def test_codings_that_libsndfile_does_not_know(
     tmp_path: Path, name: str, codec: str, monkeypatch: pytest.MonkeyPatch
