@@ -88,7 +88,12 @@ def vocode_file(
         track = None if f0 is None else read_f0(f0, reader.shape[1])
         length = vocoder.output_length(reader.shape[1])
         wanted = OutputFormat(
-            vocoder.sample_rate, 1, "PCM_16", goal.format, goal.subtype, length, bitrate=goal.bitrate
+            vocoder.sample_rate,
+            1,
+            asked_format=goal.format,
+            asked_subtype=goal.subtype,
+            frames=length,
+            bitrate=goal.bitrate,
         )
         with open_output(goal.stems[0], wanted, raw) as writer:
             for samples in _vocoded(vocoder, reader, track, chunk):

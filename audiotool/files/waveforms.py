@@ -127,25 +127,24 @@ def _open_writers(
     info = reader.info
     rate, channels = session.output_rate, session.output_channels
     frames = None if info.frames is None else -(-info.frames * rate // info.sample_rate)
-    paths = [*goal.stems, *([goal.residual] if goal.residual is not None else [])]
     if goal.residual is not None and rate != info.sample_rate:
         raise InputError("a residual needs an output of the input's sample rate")
-    if reader.has_video and reader.is_pipe and any(shows_video(Path(p), goal.format) for p in paths):
+    if reader.has_video and reader.is_pipe and any(shows_video(Path(p), goal.format) for p in goal.places):
         raise InputError("the video of a pipe cannot be copied: name the file, or end the output in .m4a")
     extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
     wanted = OutputFormat(
         rate,
         channels,
         preferred_subtype(info.subtype, info.sample_rate, rate),
-        goal.format,
-        goal.subtype,
-        frames,
-        reader.tags,
-        extras,
-        goal.bitrate,
-        reader.video,
+        asked_format=goal.format,
+        asked_subtype=goal.subtype,
+        frames=frames,
+        tags=reader.tags,
+        extras=extras,
+        bitrate=goal.bitrate,
+        video=reader.video,
     )
-    return [stack.enter_context(open_output(path, wanted, raw)) for path in paths]
+    return [stack.enter_context(open_output(path, wanted, raw)) for path in goal.places]
 
 
 def _remarks(writers: list[Writer], info: AudioInfo, rate: int) -> Iterator[str]:
