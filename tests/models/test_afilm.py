@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.learning import learn, mse
 from kit.streams import stream
 from safetensors.torch import load_file
 
@@ -109,13 +110,7 @@ def test_overfits_one_patch(kind: str) -> None:
     model = tiny(kind)
     target = torch.sin(torch.arange(128) * 0.9).reshape(2, 1, 64)
     batch = {"input": 0.5 * target, "target": target}
-    optimiser, values = torch.optim.Adam(model.parameters(), 1e-2), []
-    for _ in range(20):
-        value = (model.training_outputs(batch)["estimate"] - target).square().mean()
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        values.append(value.item())
+    values = learn(model, batch, mse, torch.optim.Adam(model.parameters(), 1e-2), 20)
     assert values[-1] < 0.8 * values[0]
 
 

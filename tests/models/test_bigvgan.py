@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.learning import learn, mse
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -137,12 +138,5 @@ def test_one_step_lowers_the_loss(activation: str, tanh: bool) -> None:
     model = tiny(activation=activation, use_tanh_at_final=tanh, snake_logscale=tanh).float().train()
     batch = {"input": torch.randn(2, 6, 16), "target": 0.3 * torch.randn(2, 1, 128)}
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(2):
-        loss = (model.training_outputs(batch)["estimate"] - batch["target"]).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-        optimiser.step()
-        losses.append(loss.item())
+    losses = learn(model, batch, mse, optimiser, 2)
     assert losses[1] < losses[0]

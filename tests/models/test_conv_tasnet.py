@@ -1,6 +1,7 @@
 """Conv-TasNet has the published size and masks its input."""
 
 import torch
+from kit.learning import learn, mse
 
 from audiotool.models.conv_tasnet import ConvTasNet, ConvTasNetConfig
 
@@ -18,13 +19,6 @@ def test_one_step_lowers_the_loss() -> None:
     )
     model = ConvTasNet(small)
     stems = torch.randn(2, 2, 2000) * 0.1
-    mixture = stems.sum(1, keepdim=True)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(4):
-        loss = (model(mixture) - stems).square().mean()
-        losses.append(loss.item())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    batch = {"input": stems.sum(1, keepdim=True), "target": stems}
+    losses = learn(model, batch, mse, torch.optim.Adam(model.parameters(), lr=3e-3), 4, has_idle_weights=True)
     assert losses[-1] < losses[0]

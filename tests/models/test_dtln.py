@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from kit.learning import l1, learn
 from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
 from torch import Tensor
@@ -193,11 +194,5 @@ def test_training_helps() -> None:
     target = torch.sin(torch.arange(1600) / 6)[None, None] * 0.3
     batch = {"input": target + 0.3 * torch.randn(2, 1, 1600), "target": target.expand(2, -1, -1)}
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
-    losses = []
-    for _ in range(20):
-        loss = (model.training_outputs(batch)["estimate"] - batch["target"]).abs().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
+    losses = learn(model, batch, l1, optimiser, 20)
     assert losses[-1] < 0.8 * losses[0]

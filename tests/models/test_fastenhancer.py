@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from kit.learning import l1, learn
 from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
 from torch import Tensor
@@ -238,13 +239,7 @@ def test_training_helps() -> None:
     target = torch.sin(torch.arange(1600) / 6)[None, None] * 0.3
     batch = {"input": target + 0.3 * torch.randn(2, 1, 1600), "target": target.expand(2, -1, -1)}
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    losses = []
-    for _ in range(15):
-        loss = (model.training_outputs(batch)["estimate"] - batch["target"]).abs().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
+    losses = learn(model, batch, l1, optimiser, 15)
     assert losses[-1] < 0.8 * losses[0]
     silent = model.training_outputs({"input": torch.zeros(1, 1, 400)})["estimate"]
     silent.sum().backward()

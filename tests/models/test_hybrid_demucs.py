@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.learning import l1, learn
 from kit.streams import stream
 from safetensors.torch import load_file
 
@@ -85,13 +86,7 @@ def test_overfits() -> None:
     target = torch.stack((torch.sin(torch.arange(2048) / 9), 0.1 * torch.randn(2048)))[None]
     batch = {"input": target.sum(1, keepdim=True), "target": target}
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(10):
-        loss = (model.training_outputs(batch)["estimate"] - batch["target"]).abs().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
+    losses = learn(model, batch, l1, optimiser, 10)
     assert losses[1] < losses[0]
     assert losses[-1] < 0.7 * losses[0]
 

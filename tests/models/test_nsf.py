@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.learning import learn
 from kit.streams import graph_stream, stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -182,14 +183,7 @@ def test_overfits_one_example() -> None:
     target = 0.3 * torch.sin(torch.arange(320) * 0.3).reshape(1, 1, -1)
     batch = {"input": features(40), "target": target}
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
-    values = []
-    for _ in range(60):
-        torch.manual_seed(1)
-        value = loss(model.training_outputs(batch), batch)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        values.append(value.item())
+    values = learn(model, batch, loss, optimiser, 60, seed=1)
     assert values[-1] < 0.7 * values[0]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.learning import learn
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -158,16 +159,9 @@ def test_one_step_of_training_helps(values: dict[str, object]) -> None:
     loss = MultiResolutionSTFTLoss((64, 32), (16, 8), (64, 32))
     batch = {"input": features(40, batch=2), "target": 0.3 * torch.randn(2, 1, 320)}
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    values_seen = []
-    for _ in range(30):
-        torch.manual_seed(1)
-        value = loss(model.training_outputs(batch), batch)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        values_seen.append(value.item())
-    assert values_seen[1] < values_seen[0]
-    assert values_seen[-1] < 0.8 * values_seen[0]
+    seen = learn(model, batch, loss, optimiser, 30, seed=1, has_idle_weights=True)
+    assert seen[1] < seen[0]
+    assert seen[-1] < 0.8 * seen[0]
 
 
 @pytest.mark.parametrize(

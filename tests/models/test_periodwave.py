@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.learning import learn, mse
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -208,14 +209,8 @@ def test_segments_begin_where_all_periods_do() -> None:
 def test_flow_matching_overfits_one_example() -> None:
     model = tiny(drop_path=0.0).train()
     batch = {"input": torch.randn(2, 5, 8), "target": torch.randn(2, 1, 512) * 0.1}
-    optimiser, loss, values = torch.optim.Adam(model.parameters(), 2e-3), FlowMatchingLoss(), []
-    for _ in range(15):
-        torch.manual_seed(1)
-        value = loss(model.training_outputs(batch), batch)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        values.append(value.item())
+    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    values = learn(model, batch, FlowMatchingLoss(), optimiser, 15, seed=1)
     assert values[-1] < 0.9 * values[0]
 
 
@@ -223,14 +218,7 @@ def test_turbo_trains_through_its_solver() -> None:
     torch.manual_seed(0)
     model = PeriodWaveTurbo(PeriodWaveTurboConfig(**{**TINY, "drop_path": 0.0})).train()
     batch = {"input": torch.randn(2, 5, 8), "target": torch.randn(2, 1, 512) * 0.1}
-    optimiser, values = torch.optim.Adam(model.parameters(), 2e-3), []
-    for _ in range(10):
-        torch.manual_seed(1)
-        value = (model.training_outputs(batch)["estimate"] - batch["target"]).square().mean()
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        values.append(value.item())
+    values = learn(model, batch, mse, torch.optim.Adam(model.parameters(), 2e-3), 10, seed=1)
     assert values[-1] < 0.9 * values[0]
     assert (model.config.steps, model.config.solver, model.config.temperature) == (2, "euler", 1.0)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from kit.learning import learn, mse
 
 from audiotool.models.personalised_transformer import PersonalisedTransformer, PersonalisedTransformerConfig
 
@@ -74,11 +75,5 @@ def test_one_step_lowers_the_loss(model: PersonalisedTransformer) -> None:
         "enrolment": torch.randn(2, 1, 4000),
     }
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(6):
-        loss = (model.training_outputs(batch)["estimate"] - batch["target"]).square().mean()
-        losses.append(loss.item())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    losses = learn(model, batch, mse, optimiser, 6, has_idle_weights=True)
     assert losses[-1] < losses[0]

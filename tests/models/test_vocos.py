@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from kit.learning import learn, mse
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -283,14 +284,6 @@ def test_one_step_lowers_the_loss(changes: dict[str, object]) -> None:
     model = tiny(**changes).float().train()
     batch = {"input": features(12).float(), "target": 0.3 * torch.randn(2, 1, 192)}
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-3)
-    losses = []
-    for _ in range(2):
-        estimate = model.training_outputs(batch)["estimate"]
-        assert estimate.shape == batch["target"].shape
-        loss = (estimate - batch["target"]).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-        optimiser.step()
-        losses.append(loss.item())
+    assert model.training_outputs(batch)["estimate"].shape == batch["target"].shape
+    losses = learn(model, batch, mse, optimiser, 2)
     assert losses[1] < losses[0]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.learning import learn
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -151,13 +152,7 @@ def test_training_helps() -> None:
     batch = {"input": features(20, batch=2), "target": 0.1 * torch.randn(2, 1, 320)}
     loss = FlowLikelihoodLoss(constant=False)
     optimiser = torch.optim.Adam(model.parameters(), 2e-3)
-    seen = []
-    for _ in range(20):
-        value = loss(model.training_outputs(batch), batch)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        seen.append(value.item())
+    seen = learn(model, batch, loss, optimiser, 20)
     assert seen[1] < seen[0]
     assert seen[-1] < seen[0] - 0.1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from kit.learning import learn
 from kit.streams import stream
 from kit.vocoders import WAVENET
 from torch import Tensor
@@ -131,13 +132,7 @@ def test_training_helps() -> None:
     batch = {"input": features(20, batch=2), "target": 0.1 * torch.randn(2, 1, 160)}
     loss = LogisticMixtureLoss()
     optimiser = torch.optim.Adam(model.parameters(), 5e-3)
-    seen = []
-    for _ in range(30):
-        value = loss(model.training_outputs(batch), batch)
-        optimiser.zero_grad()
-        value.backward()
-        optimiser.step()
-        seen.append(value.item())
+    seen = learn(model, batch, loss, optimiser, 30, has_idle_weights=True)
     assert seen[1] < seen[0]
     assert seen[-1] < seen[0] - 0.5
 
