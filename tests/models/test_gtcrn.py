@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from kit.onnx_files import rename_tensor
+from kit.parity import relative_error
 from kit.released import ROOT, error, load, needs_released
 from kit.streams import graph_stream
 from safetensors.torch import load_file
@@ -35,19 +36,15 @@ def pack() -> dict[str, Tensor]:
     return load_file(PACK / "io.safetensors")
 
 
-def relative(estimate: Tensor, reference: Tensor) -> float:
-    return ((estimate - reference).abs().max() / reference.square().mean().sqrt()).item()
-
-
 def test_forward_equals_the_official_spec(model: Model, pack: dict[str, Tensor]) -> None:
     with torch.no_grad():
-        assert relative(model(pack["spec"]), pack["enhanced_spec"]) < 1e-4
+        assert relative_error(model(pack["spec"]), pack["enhanced_spec"]) < 1e-4
 
 
 def test_process_equals_the_official_waveform(model: Model, pack: dict[str, Tensor]) -> None:
     with torch.no_grad():
         enhanced = model.process(pack["noisy"][:, None])[:, 0]
-    assert relative(enhanced, pack["enhanced"]) < 1e-4
+    assert relative_error(enhanced, pack["enhanced"]) < 1e-4
 
 
 @pytest.mark.parametrize("length", [1, 100, 256, 257, 600, 1024, 3001])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from kit.learning import learn, mse
+from kit.parity import relative_error
 from kit.streams import stream
 from safetensors.torch import load_file
 from torch import Tensor
@@ -49,10 +50,6 @@ def official(pack: str, **overrides: Any) -> tuple[PeriodWave, dict[str, Tensor]
 def tiny(**values: Any) -> PeriodWave:
     torch.manual_seed(0)
     return PeriodWave(PeriodWaveConfig(**{**TINY, **values})).eval()
-
-
-def relative_error(found: Tensor, expected: Tensor) -> float:
-    return float((found - expected).abs().max() / expected.square().mean().sqrt())
 
 
 @pytest.mark.parametrize("pack", ["base_small", "large_small", "encodec_small"])

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from kit.parity import relative_error
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -38,8 +39,7 @@ def assert_logits(
 ) -> None:
     for n, (logits, _) in enumerate(found):
         expected = tensors[f"disc.{prefix}.{n}.{which}"]
-        assert logits.shape == expected.shape
-        assert (logits - expected).abs().max() <= 1e-4 * expected.square().mean().sqrt()
+        assert relative_error(logits, expected) <= 1e-4
 
 
 def feature_distance(real: list[DiscriminatorOutput], fake: list[DiscriminatorOutput]) -> Tensor:
