@@ -32,6 +32,10 @@ class TensorStream:
     def flush(self) -> Tensor:
         return torch.from_numpy(self.streamer.flush())
 
+    def process(self, x: Tensor, blocks: int | list[int]) -> Tensor:
+        """Return the output of a whole stream, whose input comes in blocks of these sizes."""
+        return torch.cat([*(self.feed(block) for block in x.split(blocks, dim=-1)), self.flush()], dim=-1)
+
     def reset(self) -> None:
         self.streamer.reset()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from audiotool.cli.app import app
@@ -56,10 +57,15 @@ def make_mel(definition: Any = MEL, seconds: float = 0.5) -> np.ndarray:
     return analysis(waveform)[0].numpy()
 
 
-def spoken(model: Model, features: np.ndarray) -> np.ndarray:
+def features(frames: int, batch: int = 1) -> Tensor:
+    """Return random features (batch, 6, frames), the same for each number of frames."""
+    return torch.randn(batch, 6, frames, generator=torch.Generator().manual_seed(frames))
+
+
+def spoken(model: Model, mel: np.ndarray) -> np.ndarray:
     """Return the waveform (time,) of features (bands, frames), made of all frames at once."""
     with torch.inference_mode():
-        return model.process(torch.from_numpy(features)[None])[0, 0].numpy()
+        return model.process(torch.from_numpy(mel)[None])[0, 0].numpy()
 
 
 def run(*arguments: str | Path) -> Result:

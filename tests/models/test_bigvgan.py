@@ -10,7 +10,6 @@ from kit.learning import learn, mse
 from kit.parity import relative_error
 from kit.streams import stream
 from safetensors.torch import load_file
-from torch import Tensor
 
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import import_checkpoint, recognise
@@ -106,11 +105,6 @@ def tiny(**changes: object) -> BigVGAN:
     return BigVGAN(BigVGANConfig(**{**TINY.__dict__, **changes})).double().eval()
 
 
-def streamed(model: Model, mel: Tensor, segment: int, block: int) -> Tensor:
-    streamer = stream(model, segment)
-    return torch.cat([*(streamer.feed(b) for b in mel.split(block, dim=-1)), streamer.flush()], dim=-1)
-
-
 @pytest.mark.parametrize("block_kind", ["1", "2"])
 @pytest.mark.parametrize(("segment", "block"), [(1, 1), (7, 3), (30, 100)])
 def test_streamed_equals_whole(block_kind: str, segment: int, block: int) -> None:
@@ -118,7 +112,7 @@ def test_streamed_equals_whole(block_kind: str, segment: int, block: int) -> Non
     with torch.no_grad():
         whole = model(mel)
     assert whole.shape == (2, 1, 720)
-    torch.testing.assert_close(streamed(model, mel, segment, block), whole, rtol=0, atol=1e-9)
+    torch.testing.assert_close(stream(model, segment).process(mel, block), whole, rtol=0, atol=1e-9)
 
 
 def test_context_holds_all_that_is_reached() -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from kit.learning import l1, learn
 from kit.released import ROOT, error, load, needs_released
+from kit.streams import stream
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -34,7 +35,6 @@ from audiotool.importers.onnx_file import GRU_ORDER, reorder_gates
 from audiotool.models.deepfilternet3 import DeepFilterNet3
 from audiotool.models.layers.running_mean import BLOCK, RunningMean
 from audiotool.pipeline import Pipeline
-from audiotool.streaming.make import make_streamer
 from audiotool.streaming.session import Settings
 
 onnx = pytest.importorskip("onnx")
@@ -378,12 +378,10 @@ def test_thresholds_need_weights_that_estimate_the_ratio(tmp_path: Path, key: st
 def test_streams_with_thresholds_equal_the_whole() -> None:
     model = tiny(estimates_snr=True, post_filter=0.02, **STAGES)
     x = torch.randn(1, 1, 4100) * torch.linspace(0.001, 1, 4100)
-    streamer = make_streamer(TorchEngine(model))
-    parts = [streamer.feed(block.numpy()) for block in x.split(70, dim=-1)]
-    streamed = np.concatenate([*parts, streamer.flush()], axis=-1)
+    streamed = stream(model).process(x, 70)
     with torch.inference_mode():
-        whole = model.process(x).numpy()
-    np.testing.assert_allclose(streamed, whole, atol=1e-5 * np.abs(whole).max())
+        whole = model.process(x)
+    np.testing.assert_allclose(streamed, whole, atol=1e-5 * float(whole.abs().max()))
 
 
 def test_training_helps() -> None:

@@ -13,15 +13,14 @@ import yaml
 from kit.learning import l1, learn
 from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
+from kit.streams import stream
 from torch import Tensor
 
-from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.importers.base import import_checkpoint, recognise
 from audiotool.importers.fastenhancer import BLOCK_MATRICES, RENAMED
 from audiotool.importers.onnx_file import read_onnx
 from audiotool.models.fastenhancer import SIZES, FastEnhancer, reduction
-from audiotool.streaming.make import make_streamer
 
 onnx = pytest.importorskip("onnx")
 
@@ -75,9 +74,7 @@ def test_the_largest_size(tmp_path: Path) -> None:
     with torch.inference_mode():
         whole = model.process(x)
         assert torch.equal(whole, source.process(x))
-    streamer = make_streamer(TorchEngine(model))
-    parts = [streamer.feed(block.numpy()) for block in x.split(100, dim=-1)]
-    streamed = np.concatenate([*parts, streamer.flush()], axis=-1)
+    streamed = stream(model).process(x, 100)
     assert streamed.shape == whole.shape
     np.testing.assert_allclose(streamed, whole.numpy(), atol=1e-5 * float(whole.abs().max()))
 

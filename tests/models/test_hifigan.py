@@ -11,7 +11,6 @@ from kit.learning import learn, mse
 from kit.parity import relative_error
 from kit.streams import stream
 from safetensors.torch import load_file
-from torch import Tensor
 
 from audiotool.errors import CheckpointError, InputError
 from audiotool.importers.base import import_checkpoint, recognise
@@ -115,11 +114,6 @@ def tiny(**changes: object) -> HiFiGAN:
     return HiFiGAN(HiFiGANConfig(**{**TINY.__dict__, **changes})).double().eval()
 
 
-def streamed(model: Model, mel: Tensor, segment: int, block: int) -> Tensor:
-    streamer = stream(model, segment)
-    return torch.cat([*(streamer.feed(b) for b in mel.split(block, dim=-1)), streamer.flush()], dim=-1)
-
-
 @pytest.mark.parametrize("block_kind", ["1", "2"])
 @pytest.mark.parametrize(("segment", "block"), [(1, 1), (7, 3), (30, 100)])
 def test_streamed_equals_whole(block_kind: str, segment: int, block: int) -> None:
@@ -127,7 +121,7 @@ def test_streamed_equals_whole(block_kind: str, segment: int, block: int) -> Non
     with torch.no_grad():
         whole = model(mel)
     assert whole.shape == (2, 1, 720)
-    torch.testing.assert_close(streamed(model, mel, segment, block), whole, rtol=0, atol=1e-9)
+    torch.testing.assert_close(stream(model, segment).process(mel, block), whole, rtol=0, atol=1e-9)
 
 
 def test_kernels_of_odd_difference_keep_the_official_length() -> None:
@@ -137,7 +131,7 @@ def test_kernels_of_odd_difference_keep_the_official_length() -> None:
         official_output, processed = model(mel), model.process(mel)
     assert official_output.shape[-1] > 320
     assert processed.shape[-1] == 320
-    torch.testing.assert_close(streamed(model, mel, 5, 4), processed, rtol=0, atol=1e-9)
+    torch.testing.assert_close(stream(model, 5).process(mel, 4), processed, rtol=0, atol=1e-9)
 
 
 def test_context_and_latency_are_tight() -> None:

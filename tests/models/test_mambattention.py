@@ -103,8 +103,7 @@ def test_one_segment_of_overlap_add_equals_whole() -> None:
     torch.manual_seed(0)
     model = MambAttention(TINY).eval()
     x = torch.randn(2, 1, 1000)
-    streamer = stream(model, chunk=1600, level=measure_level(x))
-    streamed = torch.cat([*(streamer.feed(part) for part in x.split(170, dim=-1)), streamer.flush()], dim=-1)
+    streamed = stream(model, chunk=1600, level=measure_level(x)).process(x, 170)
     torch.testing.assert_close(streamed, model.process(x))
 
 

@@ -74,8 +74,7 @@ class Swapper(Model):
 def separated(stems: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     """The Swapper's streamed output, and what it is without any exchange."""
     x = torch.randn(1, 1, 4321, generator=torch.Generator().manual_seed(0))
-    streamer = overlapping_stream(Swapper(SwapperConfig(stems)), 500, 100)
-    y = torch.cat([*(streamer.feed(part) for part in x.split(333, dim=-1)), streamer.flush()], dim=-1)
+    y = overlapping_stream(Swapper(SwapperConfig(stems)), 500, 100).process(x, 333)
     return y, torch.cat((x.clamp(min=0), x.clamp(max=0)), dim=1)
 
 

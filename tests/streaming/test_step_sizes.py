@@ -13,8 +13,7 @@ from audiotool.streaming.streamer import LONGEST_SECONDS
 
 
 def outputs(streamer: TensorStream, x: Tensor) -> Tensor:
-    hops = x.split(streamer.streamer.engine.hop_length, dim=-1)
-    return torch.cat([*(streamer.feed(hop) for hop in hops), streamer.flush()], dim=-1)
+    return streamer.process(x, streamer.streamer.engine.hop_length)
 
 
 class Counted:
