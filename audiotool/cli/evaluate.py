@@ -27,7 +27,7 @@ from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
-from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, ReportAudio, Reports
+from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
 
 if TYPE_CHECKING:
     from audiotool.metrics.pairing import FilePair
@@ -129,7 +129,7 @@ def evaluate(
     as_json: AsJson = False,
     progress: ProgressChoice = ProgressKind.auto,
     jobs: Jobs = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score files against clean references: PESQ, STOI, SI-SDR and others, for each file, and the mean.
 

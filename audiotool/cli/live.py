@@ -19,7 +19,7 @@ from audiotool.cli.screen import console, say, show, table
 from audiotool.errors import InputError, PlanError, UnfitCheckpoint
 from audiotool.stdio import silent_libraries
 from audiotool.tasks import completion
-from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, a_number
+from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, Quiet, a_number
 from audiotool.text import printable
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def live(
             min=0.1, callback=a_number, metavar="N", help="Stop after this time.", show_default=False
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Denoise a microphone as you speak. Keys: b switches between output and input, q ends.

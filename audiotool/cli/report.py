@@ -16,7 +16,7 @@ from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.screen import progress, say
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError
-from audiotool.tasks.options import Jobs, ReportAudio, ReportAudioChoice
+from audiotool.tasks.options import Jobs, Quiet, ReportAudio, ReportAudioChoice
 from audiotool.text import listed
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def show(
     report_audio: ReportAudio = None,
     overwrite: Overwrite = False,
     jobs: Jobs = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a page to look at and listen to, or another format, of a report in JSON or CSV.
@@ -108,7 +108,7 @@ def merge(
     report_audio: ReportAudio = None,
     overwrite: Overwrite = False,
     jobs: Jobs = 1,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Join the reports of shards into one, with the means of all rows.

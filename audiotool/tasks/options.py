@@ -109,6 +109,9 @@ AsJson = Annotated[
 ]
 
 
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
 class ProgressKind(str, enum.Enum):
     """Choices of --progress."""
 
@@ -356,7 +359,7 @@ class TaskOptions:
             show_default=False,
         ),
     ] = None
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False
+    quiet: Quiet = False
 
     @property
     def names_checkpoint(self) -> bool:
