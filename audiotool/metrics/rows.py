@@ -42,6 +42,12 @@ class Row:
         return {name: v.reason or "unknown" for name, v in self.columns().items() if v.value is None}
 
     @property
+    def remarks(self) -> list[str]:
+        """The scores that are missing with the reason, a line each, and the notes."""
+        reasons = (item for item in self.reasons.items() if not item[0].endswith("_improvement"))
+        return [*(f"no {name}: {why}" for name, why in reasons), *self.notes]
+
+    @property
     def status(self) -> str:
         """How the job ended: "done", "skipped" or "failed"; a row that was only scored is done."""
         return "failed" if self.failed else str(self.facts.get("status", "done"))

@@ -33,7 +33,7 @@ def to_markdown(report: Report) -> str:
     lines += [f"- {name}: {escaped(on_one_line(value))}" for name, value in _known(report)]
     lines += ["", *_comparison(report.comparison)] if report.comparison is not None else []
     lines += ["", *_table(rows, metrics, facts)] if rows else ["", "No files."]
-    notes = [f"- {escaped(row.name)}: {escaped(note)}" for row in rows for note in _remarks(row)]
+    notes = [f"- {escaped(row.name)}: {escaped(note)}" for row in rows for note in row.remarks]
     lines += ["", "## Remarks", "", *notes] if notes else []
     return text.encodable("\n".join(lines).rstrip() + "\n")
 
@@ -80,11 +80,6 @@ def _arrow(before: float | None, after: float | None) -> str:
     if after is None:
         return ""
     return f"{after:.4g}" if before is None else f"{before:.4g} → {after:.4g}"
-
-
-def _remarks(row: Row) -> list[str]:
-    reasons = [f"no {name}: {why}" for name, why in row.reasons.items() if not name.endswith("_improvement")]
-    return [*reasons, *row.notes]
 
 
 def _line(cells: object) -> str:

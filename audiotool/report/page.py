@@ -200,8 +200,7 @@ def _main(report: Report, measures: Any) -> list[Markup]:
 def _data(row: Row, addresses: _Addresses) -> dict[str, Any]:
     """Return the data that the script needs to open a row."""
     media = row.media
-    remarks = [f"no {n}: {why}" for n, why in row.reasons.items() if not n.endswith("_improvement")]
-    data: dict[str, Any] = {"notes": [one_line(note) for note in (*remarks, *row.notes)]}
+    data: dict[str, Any] = {"notes": [one_line(remark) for remark in row.remarks]}
     if row.curves:
         data["curves"] = [_curve(name, curve) for name, curve in row.curves.items()]
     if media is None:
