@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from audiotool.plots.figure import AFTER, BEFORE, new_figure
+from audiotool.plots.figure import AFTER, BEFORE, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Table = Sequence[Mapping[str, str]]
 """Rows of a CSV file; "step" is a column."""
-
-ACROSS = 3
-"""Greatest number of panels in a row."""
 
 PANEL = (3.6, 2.4)
 """Width and height of a panel in inches."""
@@ -26,18 +23,11 @@ def plot_curves(training: Table, validation: Table) -> Figure:
     tables = ((training, BEFORE, "training"), (validation, AFTER, "validation"))
     columns = list(dict.fromkeys(name for table, *_ in tables for row in table for name in row))
     curves = [name for name in columns if name not in LEFT_OUT and any(_points(t, name) for t, *_ in tables)]
-    across = max(1, min(ACROSS, len(curves)))
-    lines = max(1, -(-len(curves) // across))
-    figure = new_figure(PANEL[0] * across, PANEL[1] * lines)
-    panels = list(figure.subplots(lines, across, squeeze=False).flat)
-    for axes, name in zip(panels, curves, strict=False):
+    figure, drawn = panels(curves, *PANEL)
+    for axes, name in zip(drawn, curves, strict=True):
         for table, colour, label in tables:
             _draw(axes, _points(table, name), colour, label)
-        axes.set_title(name, parse_math=False, fontsize="medium")
-        axes.grid(alpha=0.3)
-    for axes in panels[len(curves) :]:
-        axes.remove()
-    for axes in panels[:1] if curves else ():
+    for axes in drawn[:1]:
         axes.legend(frameon=False, fontsize="small")
     return figure
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 RESOLUTION = 150
 """Resolution of PNG files in pixels an inch."""
+ACROSS = 3
+"""Greatest number of panels in a row."""
 BEFORE, AFTER = "#9aa1a9", "#2f6690"
 """Colours of inputs and of outputs, as on the page."""
 
@@ -45,6 +48,24 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a panel for each title, at most `ACROSS` in a row; titles are shown as they are.
+
+    Args:
+        width, height: size of a panel in inches.
+    """
+    across = max(1, min(ACROSS, len(titles)))
+    lines = max(1, -(-len(titles) // across))
+    figure = new_figure(width * across, height * lines)
+    places = list(figure.subplots(lines, across, squeeze=False).flat)
+    for axes, title in zip(places, titles, strict=False):
+        axes.set_title(title, parse_math=False, fontsize="medium")
+        axes.grid(alpha=0.3)
+    for axes in places[len(titles) :]:
+        axes.remove()
+    return figure, places[: len(titles)]
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, of_one_file
 from audiotool.metrics.values import Value
-from audiotool.plots.figure import AFTER, BEFORE, new_figure
+from audiotool.plots.figure import AFTER, BEFORE, panels
 from audiotool.report.scores import Measure, measures_of
 from audiotool.report.tracks import Track, track
 from audiotool.text import listed
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 PANEL = 3.4
 """Width and height of a panel in inches."""
-ACROSS = 3
-"""Greatest number of panels in a row."""
 
 
 def input_snr_db(row: Row) -> Value:
@@ -78,16 +76,9 @@ def plot_against(rows: Sequence[Row], others: Sequence[Row], name: str) -> Figur
 
 
 def _panels(measures: Sequence[Measure], draw: Any) -> Figure:
-    columns = min(ACROSS, len(measures))
-    lines = -(-len(measures) // columns)
-    figure = new_figure(PANEL * columns, PANEL * lines)
-    panels = figure.subplots(lines, columns, squeeze=False).flat
-    for axes, measure in zip(panels, measures, strict=False):
-        axes.set_title(measure.heading, parse_math=False, fontsize="medium")
-        axes.grid(alpha=0.3)
+    figure, drawn = panels([measure.heading for measure in measures], PANEL, PANEL)
+    for axes, measure in zip(drawn, measures, strict=True):
         draw(axes, measure)
-    for axes in list(figure.axes)[len(measures) :]:
-        axes.remove()
     return figure
 
 
