@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from check_denoiser import decibels
 from numpy.typing import NDArray
 
 import audiotool
@@ -111,11 +112,6 @@ def are_of_one_register(voices: Waveform, sample_rate: int) -> bool:
 def mean_ratio(voices: Waveform, outputs: Waveform) -> float:
     """Mean SI-SDR in dB, (stems, time) twice."""
     return float(np.mean([si_sdr(v, o) for v, o in zip(voices, outputs, strict=True)]))
-
-
-def decibels(waveform: Waveform) -> float:
-    """Mean power, with a floor at -120 dB of full scale."""
-    return float(10 * np.log10(np.square(waveform, dtype=np.float64).mean() + 1e-12))
 
 
 if __name__ == "__main__":

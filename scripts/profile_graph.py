@@ -10,14 +10,13 @@ product of two matrices of 512 x 512, which is about as much as this core can do
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
+from benchmark_operators import feed, kernel_times, run, session
 
 from audiotool import checkpoint
 from audiotool.engines.card import Card
@@ -41,25 +40,13 @@ def best_product() -> float:
 
 def profile(graph: Path, card: Card, seconds: int) -> Counter[str]:
     """Microseconds by operator."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    items = round(card.sample_rate / card.upsampling / card.hop_length) * card.hop_length
-    x = 0.1 * np.random.default_rng(0).standard_normal((1, card.input_channels, items), np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        options.enable_profiling = True
-        options.profile_file_prefix = f"{folder}/profile"
-        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        states = {state.name: state.values() for state in card.states}
-        for _ in range(seconds):
-            _, *values = session.run(None, {"input": x, **states})
-            states = dict(zip(states, values, strict=True))
-        events = json.loads(Path(session.end_profiling()).read_text())
+    hops = round(card.sample_rate / card.upsampling / card.hop_length)
     found: Counter[str] = Counter()
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            found[event["args"]["op_name"]] += event["dur"]
-    del found["If"]  # its branch is listed by itself
+    with tempfile.TemporaryDirectory() as folder:
+        engine = session(graph, f"{folder}/profile")
+        run(engine, feed(card, 1, hops), seconds)
+        for operator, _, duration in kernel_times(engine):
+            found[operator] += duration
     return found
 
 
