@@ -97,12 +97,16 @@ class OverviewBuilder:
         Raises:
             InputError: a sample is so large that powers would be infinite.
         """
+        self._count(samples)
+        self._waiting = np.concatenate((self._waiting, samples))
+        self._measure()
+
+    def _count(self, samples: Samples) -> None:
+        """Count samples, and refuse such as are too large."""
         peak = float(np.abs(samples).max(initial=0.0))
         if peak > LARGEST:
             raise InputError(f"a sample of {peak:.3g} is too far beyond full scale for a picture")
         self.frames += len(samples)
-        self._waiting = np.concatenate((self._waiting, samples))
-        self._measure()
 
     def finish(self) -> Overview:
         """Return the overview; nothing can be fed after this."""
@@ -184,10 +188,7 @@ class DifferenceOverviewBuilder(OverviewBuilder):
 
     def feed(self, samples: Samples) -> None:
         """Take the difference (time,) of the samples that were fed to both builders."""
-        peak = float(np.abs(samples).max(initial=0.0))
-        if peak > LARGEST:
-            raise InputError(f"a sample of {peak:.3g} is too far beyond full scale for a picture")
-        self.frames += len(samples)
+        self._count(samples)
         self._subtract()
 
     def finish(self) -> Overview:
