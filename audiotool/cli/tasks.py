@@ -218,8 +218,7 @@ def check_options(options: TaskOptions) -> None:
     """
     if not options.inputs and options.listed is None:
         raise PlanError("say what to process: files, folders, a pattern, --list, or '-' for standard input")
-    to_stdout = options.output == PIPE or (options.output is None and options.inputs == [PIPE])
-    if options.as_json and to_stdout:
+    if options.as_json and options.writes_to_stdout:
         raise PlanError("--json and -o - both write to standard output: give -o FILE")
     if options.overwrite and options.skip_existing:
         raise PlanError("--overwrite and --skip-existing exclude each other")

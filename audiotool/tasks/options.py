@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audiotool.audio import PIPE
 from audiotool.errors import InputError, PlanError
 from audiotool.tasks import completion
 
@@ -371,6 +372,11 @@ class TaskOptions:
         """Path of the residual, input minus output; None writes none."""
         return None
 
+    @property
+    def writes_to_stdout(self) -> bool:
+        """Whether standard output is written: by -o -, or for standard input without -o."""
+        return self.output == PIPE or (self.output is None and self.inputs == [PIPE])
+
     def raw_samples(self) -> Raw | None:
         """Return the format of bare samples; None where --raw is not given.
 
@@ -383,19 +389,17 @@ class TaskOptions:
                     "a rate and --channels are those of bare samples: say what they are with --raw"
                 )
             return None
-        from audiotool.audio import PIPE
         from audiotool.audio.formats import BARE_ENDINGS
         from audiotool.audio.raw import Raw
 
-        writes_some = self.output == PIPE or (self.output is None and self.inputs == [PIPE])
         for name in ("format", "subtype", "bitrate"):
-            if getattr(self, name) is not None and writes_some:
+            if getattr(self, name) is not None and self.writes_to_stdout:
                 raise PlanError(f"--raw says what standard output holds: leave --{name} out")
         may_read_some = self.listed is not None or any(map(_may_hold_files, self.inputs))
-        reads_some = any(map(_is_bare, self.inputs)) or (may_read_some and not writes_some)
+        reads_some = any(map(_is_bare, self.inputs)) or (may_read_some and not self.writes_to_stdout)
         if reads_some and self.raw_rate is None:
             raise PlanError("bare samples do not say their rate: give --raw-rate HZ")
-        if not reads_some and not writes_some:
+        if not reads_some and not self.writes_to_stdout:
             raise PlanError(
                 "--raw is for pipes and for files that are named as bare samples:"
                 f" {', '.join(BARE_ENDINGS)}; any other comes through a pipe: `- < FILE`"
@@ -413,7 +417,6 @@ class TaskOptions:
 
 def _is_bare(text: str) -> bool:
     """Whether an input holds bare samples: a pipe, or a file so named."""
-    from audiotool.audio import PIPE
     from audiotool.audio.formats import is_bare_name
     from audiotool.paths import is_fifo
 
