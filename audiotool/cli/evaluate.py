@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.atomic import obstacle, write_text
+from audiotool.atomic import check_writable, write_text
 from audiotool.cli import screen, tasks
 from audiotool.cli.json_document import AsJson
 from audiotool.cli.metric_options import (
@@ -207,9 +207,7 @@ def _check_frames(path: Path | None, names: Sequence[str], report: Sequence[Path
         raise InputError(f"--frames {path}: scores over time are written as .csv")
     if path in report:
         raise InputError(f"{path}: a report and scores over time cannot be one file")
-    reason = obstacle(path)
-    if reason is not None:
-        raise InputError(f"cannot write {path}: {reason}")
+    check_writable(path)
     if not any(issubclass(METRICS.get(name), JointMetric) for name in names):
         raise InputError("--frames is for scores over time: --task separate --metrics mapss has them")
 

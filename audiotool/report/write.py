@@ -53,9 +53,7 @@ def check_paths(paths: Sequence[Path]) -> None:
     """
     for n, path in enumerate(paths):
         if path.suffix.lower() not in FORMATS:
-            raise InputError(
-                f"{path}: a report ends in {', '.join(list(FORMATS)[:-1])} or {list(FORMATS)[-1]}"
-            )
+            raise InputError(f"{path}: a report ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
         if path in paths[:n]:
             raise InputError(f"{path}: two reports cannot be one file")
         check_writable(path)
