@@ -1,5 +1,4 @@
-"""The band-split GRU has the same output at every level, keeps silence silent, and filters the given
-bands."""
+"""The band-split GRU: edge of the deep filter, memories over all bands, warm-ups and learnt beginnings."""
 
 from __future__ import annotations
 
@@ -16,25 +15,6 @@ from audiotool.models.registry import MODELS
 def build(**config: Any) -> Any:
     torch.manual_seed(0)
     return BandSplitGRU(BandSplitGRUConfig(**{"dim": 8, "layers": 2, **config})).eval()
-
-
-@torch.no_grad()
-def test_output_follows_the_input_level() -> None:
-    model = build()
-    x = torch.randn(1, 1, 8000) * 0.1
-    torch.testing.assert_close(model.process(x * 0.1), model.process(x) * 0.1, atol=1e-4, rtol=1e-2)
-
-
-@torch.no_grad()
-def test_silence_stays_silent() -> None:
-    assert build().process(torch.zeros(1, 1, 4000)).abs().max() == 0
-
-
-@torch.no_grad()
-def test_every_stem_gets_its_own_output() -> None:
-    y = build(stems=("speaker1", "speaker2")).process(torch.randn(3, 1, 2000))
-    assert y.shape == (3, 2, 2000)
-    assert not torch.equal(y[:, 0], y[:, 1])
 
 
 @torch.no_grad()
