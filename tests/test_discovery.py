@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from kit.patience import PATIENCE
+from kit.command import run_process
 from kit.plugin import TASK, install_plugin
 
 from audiotool import discovery
@@ -108,17 +107,15 @@ def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
     paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
-    def audiotool(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "audiotool", *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
-
-    done = audiotool("--help")
+    done = run_process("--help", env=environment)
     assert done.returncode == 0
     assert "declip" in done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("audiotool: task 'ruin' of package ruin 1.0 is left out: ModuleNotFoundError")
-    assert "Take the clipping out" in audiotool("declip", "--help").stdout
-    assert audiotool("denoise", "--help").stderr == "", "a task of audiotool reads no entry points"
+    assert "Take the clipping out" in run_process("declip", "--help", env=environment).stdout
+    assert run_process("denoise", "--help", env=environment).stderr == "", (
+        "a task of audiotool reads no entry points"
+    )
 
 
 def test_a_metric_scores_a_pair(place: Path) -> None:

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import write_speech
-from typer.testing import CliRunner
+from kit.command import run_command
 
 import audiotool
 from audiotool import checkpoint, recipe
-from audiotool.cli.app import app
 from audiotool.engines.card import Card
 from audiotool.errors import RecipeError, StreamError
 from audiotool.report.json_document import read_json_report
@@ -22,7 +21,7 @@ from audiotool.training.folder import check_same_recipe
 
 
 def run(*words: str | Path) -> str:
-    result = CliRunner().invoke(app, [str(word) for word in words])
+    result = run_command(*words)
     assert result.exit_code == 0, result.output
     return result.output
 

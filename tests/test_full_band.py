@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from typer.testing import CliRunner
+from kit.command import run_command
 
 import audiotool
 from audiotool import checkpoint
-from audiotool.cli.app import app
 from audiotool.pipeline import Pipeline
 
 DEMO = Path(__file__).parent / "data" / "audio" / "demo" / "noisy.flac"
@@ -92,7 +91,7 @@ def test_files_and_pipes_and_what_the_report_says(tmp_path: Path, noisy: np.ndar
     for name, samples, rate in (("wide", noisy, RATE), ("narrow", narrow, 16000)):
         soundfile.write(tmp_path / "in" / f"{name}.wav", samples, rate, "FLOAT")
     words = ["denoise", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--engine", "onnx"]
-    done = CliRunner().invoke(app, [*words, "--report", str(tmp_path / "report.json")])
+    done = run_command(*words, "--report", tmp_path / "report.json")
     assert done.exit_code == 0, done.output
     rows = json.loads((tmp_path / "report.json").read_text())["files"]
     assert {Path(row["input"]).stem: row["model"] for row in rows} == {
@@ -106,7 +105,7 @@ def test_files_and_pipes_and_what_the_report_says(tmp_path: Path, noisy: np.ndar
     np.testing.assert_allclose(written, expected, atol=1e-5 * np.abs(expected).max())
     pipe = io.BytesIO()
     soundfile.write(pipe, noisy, RATE, "FLOAT", format="WAV")
-    piped = CliRunner().invoke(app, ["denoise", "-", "-o", "-", "--engine", "onnx"], input=pipe.getvalue())
+    piped = run_command("denoise", "-", "-o", "-", "--engine", "onnx", input=pipe.getvalue())
     assert piped.exit_code == 0
     samples, rate = soundfile.read(io.BytesIO(piped.stdout_bytes), dtype="float32")
     assert (rate, len(samples)) == (RATE, len(noisy))

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from kit.command import run_command
 from numpy.typing import NDArray
-from typer.testing import CliRunner
-
-from audiotool.cli.app import app
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"
@@ -67,9 +65,7 @@ def test_outputs_and_report(case: str, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     rate, command = RATES[case], case.removesuffix("-48k")
     write_input(rate, tmp_path / "in" / "a.wav")
-    result = CliRunner().invoke(
-        app, [command, "in", "-o", "out", "--engine", "onnx", "--report", "report.json"]
-    )
+    result = run_command(command, "in", "-o", "out", "--engine", "onnx", "--report", "report.json")
     assert result.exit_code == 0, result.output
     made = sorted(tmp_path.glob("out/*.wav"))
     changed = []

@@ -9,10 +9,9 @@ import pytest
 import soundfile
 from kit.audio import write_speech
 from kit.checkpoints import TINY, save_model
+from kit.command import run_command
 from kit.plugin import TASK, install_plugin
-from typer.testing import CliRunner
 
-from audiotool.cli.app import app
 from audiotool.models.cleanunet import CleanUNet
 
 
@@ -26,7 +25,7 @@ def test_workers_do_a_task_of_another_package(tmp_path: Path, monkeypatch: pytes
         write_speech(Path(f"in/{n}.wav"), 0.2)
     words = ["declip", "in", "-o", "out", "--checkpoint", "tiny.safetensors", "--device", "cpu"]
     asked = ["--jobs", "2", "--reference", "in", "--report", "report.json"]
-    result = CliRunner().invoke(app, [*words, *asked])
+    result = run_command(*words, *asked)
     assert result.exit_code == 0, result.output
     assert [soundfile.info(f"out/{n}.wav").frames for n in range(3)] == [3200] * 3
     rows = json.loads(Path("report.json").read_text())["files"]

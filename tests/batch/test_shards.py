@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import codecs
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from kit.audio import write_speech
+from kit.command import run_process
 
 from audiotool.batch.listing import Entry, read_list
 from audiotool.batch.plan import Layout, make_plan
@@ -191,9 +190,7 @@ def test_three_machines_do_a_list(folder: Path) -> None:
     names = "".join(f"in/sub{n % 2}/{n}.wav\n" for n in range(6))
     for n in (1, 2, 3):
         command = ["denoise", "--list", "-", "-o", "out", "--shard", f"{n}/3", "--report", "report.csv"]
-        result = subprocess.run(
-            [sys.executable, "-m", "audiotool", *command], input=names, text=True, capture_output=True
-        )
+        result = run_process(*command, input=names)
         # 5.wav, which there is none of, is the smallest.
         assert result.returncode == (1 if n == 3 else 0), result.stderr
         assert Path(f"report-000{n}-of-0003.csv").read_text().startswith("file,")

@@ -5,23 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.patience import PATIENCE
-from typer.testing import CliRunner
+from kit.command import run_command, run_process
 
 from audiotool import vocoder_benchmark
 from audiotool.benchmark import Benchmark
-from audiotool.cli.app import app
 from audiotool.cli.bench import rows
 
 
 def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "audiotool", "bench", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    return run_process("bench", *words)
 
 
 def test_a_checkpoint_as_json(tiny_checkpoint: Path) -> None:
@@ -68,7 +64,7 @@ def test_bad_options(tiny_checkpoint: Path) -> None:
 def test_vocoders_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"hifigan", "vocos", "wavenet"} <= set(vocoder_benchmark.vocoders())
     monkeypatch.setattr(vocoder_benchmark, "vocoders", lambda: ["harmonic-vocoder", "nsf"])
-    table = CliRunner().invoke(app, ["bench", "--vocoders", "--seconds", "1"]).output.splitlines()
+    table = run_command("bench", "--vocoders", "--seconds", "1").output.splitlines()
     assert table[0].split() == [
         "vocoder",
         "Hz",
@@ -83,7 +79,7 @@ def test_vocoders_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert table[1].split()[:2] == ["harmonic-vocoder", "22050"]
     assert table[2].split()[-1] == "state"
-    found = CliRunner().invoke(app, ["bench", "--vocoders", "--seconds", "1", "--json"]).output
+    found = run_command("bench", "--vocoders", "--seconds", "1", "--json").output
     row = json.loads(found)["vocoders"][1]
     assert row["name"] == "nsf"
     assert row["real_time_factor"] > 0
@@ -91,6 +87,6 @@ def test_vocoders_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_vocoders_and_a_model_exclude_each_other() -> None:
-    result = CliRunner().invoke(app, ["bench", "--vocoders", "--model", "denoise"])
+    result = run_command("bench", "--vocoders", "--model", "denoise")
     assert result.exit_code == 2
     assert "exclude each other" in result.output

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 from kit.checkpoints import save_model, save_tiny
+from kit.command import run_command
 from kit.models import build
-from typer.testing import CliRunner
 
 from audiotool import checkpoint
 from audiotool.cli import live
-from audiotool.cli.app import app
 from audiotool.live.backend import Device, Form
 
 
@@ -37,7 +36,7 @@ def test_models_that_look_ahead(command: str, tmp_path: Path, monkeypatch: pytes
     save_model(folder / "ahead.safetensors", build("mp-senet"), "denoise")
     (folder / "broken.safetensors").write_bytes(b"x" * 100)
     monkeypatch.setattr(live, "open_backend", Devices)
-    done = CliRunner().invoke(app, [command, "--checkpoint", str(folder / "ahead.safetensors")])
+    done = run_command(command, "--checkpoint", folder / "ahead.safetensors")
     assert done.exit_code != 0
     printed = " ".join(done.output.split())
     assert "mp-senet looks ahead and cannot run live; causal ones are: " in printed
@@ -49,6 +48,6 @@ def test_models_that_look_ahead(command: str, tmp_path: Path, monkeypatch: pytes
 def test_live_takes_any_task_that_gives_speech(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "open_backend", Devices)
     for name in ("two-speakers-16k", "super-resolve-48k", "harmonic-vocoder-22k"):
-        done = CliRunner().invoke(app, ["live", "--model", name])
+        done = run_command("live", "--model", name)
         assert done.exit_code == 2
         assert "live needs a checkpoint that gives speech" in done.output

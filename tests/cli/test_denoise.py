@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
-from typer.testing import CliRunner, Result
+from kit.command import run_command
+from typer.testing import Result
 
 import audiotool
 from audiotool.checkpoint import sha256
-from audiotool.cli.app import app
 from audiotool.cli.tasks import requested_checkpoint
 from audiotool.errors import CheckpointError
 from audiotool.metrics.rows import Row
@@ -35,7 +35,7 @@ def denoise(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def call(*arguments: str | Path, stdin: bytes | None = None) -> Result:
         words = ["denoise", "--checkpoint", str(tiny_checkpoint), "--device", "cpu", *map(str, arguments)]
-        return CliRunner().invoke(app, words, input=stdin)
+        return run_command(*words, input=stdin)
 
     return call
 
@@ -295,7 +295,7 @@ def test_checkpoints_by_name_path_and_recipe(tmp_path: Path, monkeypatch: pytest
     write_speech(Path("in.wav"))
 
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, ["denoise", "in.wav", "-o", "out.wav", "--device", "cpu", *arguments])
+        return run_command("denoise", "in.wav", "-o", "out.wav", "--device", "cpu", *arguments)
 
     missing = run("--checkpoint", "no.safetensors")
     assert (missing.exit_code, "no such checkpoint" in one_line(missing)) == (2, True)

@@ -9,11 +9,11 @@ import soundfile
 import torch
 from kit.audio import write_speech
 from kit.checkpoints import save_model
+from kit.command import run_command
 from kit.models import build
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import audiotool
-from audiotool.cli.app import app
 from audiotool.models.personalised_transformer import PersonalisedTransformer
 from audiotool.models.registry import MODELS
 from audiotool.tasks.base import served_by
@@ -35,7 +35,7 @@ def save(name: str, **changes: object) -> None:
 
 def denoise(*arguments: str) -> Result:
     words = ["denoise", "--checkpoint", "model.safetensors", "--device", "cpu", *arguments]
-    return CliRunner().invoke(app, words)
+    return run_command(*words)
 
 
 @pytest.mark.parametrize("name", DENOISERS)

@@ -5,23 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from kit.patience import PATIENCE
-from typer.testing import CliRunner
+from kit.command import run_command, run_process
 
-from audiotool.cli.doctor import app
 from audiotool.doctor import Finding
 
 
 def doctor(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "audiotool", "doctor", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, **environment}
-    )
+    return run_process("doctor", *words, env={**os.environ, **environment})
 
 
 def test_a_torch_that_does_not_load_is_a_finding(tmp_path: Path) -> None:
@@ -45,7 +39,7 @@ def test_lines_and_exit_code(
 ) -> None:
     findings = [Finding("Python", "ok", "3.11"), Finding("pesq", status, "not right", "pip install pesq")]
     monkeypatch.setattr("audiotool.doctor.diagnose", lambda: findings)
-    done = CliRunner().invoke(app, [])
+    done = run_command("doctor")
     assert done.exit_code == code
     mark = {"ok": "ok", "note": "note", "problem": "PROBLEM"}[status]
     assert done.stdout.splitlines() == [

@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
-from kit.patience import PATIENCE
+from kit.command import run_process
 
 RATE = 16000
 
 
 def evaluate(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "audiotool", "evaluate", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    return run_process("evaluate", *words)
 
 
 @pytest.fixture(scope="module")

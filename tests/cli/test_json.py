@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.audio import write_speech
-from kit.patience import PATIENCE
+from kit.command import run_command, run_process
 from typer.core import TyperGroup
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import audiotool
 from audiotool import json_output
@@ -55,13 +53,12 @@ def test_documents_and_lines_have_one_head() -> None:
 
 @pytest.mark.parametrize("words", ["models verify", "recipes losses"])
 def test_answers_are_documents(words: str) -> None:
-    done = CliRunner().invoke(app, [*words.split(), "--json"])
+    done = run_command(*words.split(), "--json")
     assert json.loads(done.stdout)["command"] == words
 
 
 def denoise(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "audiotool", "denoise", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    return run_process("denoise", *words)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +143,7 @@ def test_an_error_is_an_event(recordings: Path, tmp_path: Path) -> None:
 def test_an_error_of_the_command_line_is_an_event(words: tuple[str, ...], message: str) -> None:
     if words[0] == "train":
         pytest.importorskip("lightning_fabric")
-    done = CliRunner().invoke(app, words)
+    done = run_command(*words)
     assert done.exit_code == 2
     (event,) = map(json.loads, done.stderr.splitlines())
     assert (event["event"], event["exit_code"]) == ("error", 2)
@@ -157,7 +154,7 @@ def test_an_error_of_the_command_line_is_an_event(words: tuple[str, ...], messag
     "words", [("--progress", "auto", "--nonsense"), ("--nonsense", "--", "--progress=json")]
 )
 def test_other_errors_of_the_command_line_are_text(words: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(app, ("denoise", *words))
+    done = run_command("denoise", *words)
     assert done.exit_code == 2
     assert "No such option" in done.stderr
     assert not done.stderr.startswith("{")

@@ -13,14 +13,14 @@ import pytest
 import torch
 import yaml
 from kit.audio import write_speech
+from kit.command import run_command
 from kit.patience import PATIENCE
 from safetensors.torch import save_file
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 import audiotool
 from audiotool import checkpoint
 from audiotool.atomic import write_text
-from audiotool.cli.app import app
 from audiotool.models.registry import MODELS
 
 CLEANUNET = Path(__file__).parents[1] / "data" / "parity" / "cleanunet"
@@ -29,7 +29,7 @@ CONFIG = CLEANUNET / "config.json"
 
 
 def models(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, ["models", *map(str, words)])
+    return run_command("models", *words)
 
 
 @pytest.fixture
@@ -357,6 +357,6 @@ def test_a_card_with_scores_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_an_architecture_in_the_place_of_a_checkpoint() -> None:
-    done = CliRunner().invoke(app, ["denoise", "a.wav", "--model", "deepfilternet3"])
+    done = run_command("denoise", "a.wav", "--model", "deepfilternet3")
     assert done.exit_code == 2
     assert "`audiotool models import` reads released ones" in " ".join(done.stderr.split())

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.audio import write_speech
+from kit.command import run_command
 from kit.patience import PATIENCE
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from audiotool import checkpoint
-from audiotool.cli.app import app
 from audiotool.data.manifest import read_manifest
 from audiotool.metrics.pairing import pair_files
 
@@ -40,7 +40,7 @@ COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
 
 def run(*words: str | Path) -> Result:
-    return CliRunner().invoke(app, list(map(str, words)), env={"COLUMNS": "120"})
+    return run_command(*words, env={"COLUMNS": "120"})
 
 
 @pytest.fixture(params=NAMES)
@@ -233,7 +233,7 @@ def test_a_name_that_is_taken_for_options_says_how_it_is_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_speech(Path(name))
-    done = CliRunner().invoke(app, ["denoise", name, "-o", "out.wav"], env={"COLUMNS": "200"})
+    done = run_command("denoise", name, "-o", "out.wav", env={"COLUMNS": "200"})
     assert done.exit_code == 2
     assert f"the file is given as {shlex.quote(f'./{name}')}" in done.output
-    assert "the file" not in CliRunner().invoke(app, ["denoise", "--nothing"]).output
+    assert "the file" not in run_command("denoise", "--nothing").output

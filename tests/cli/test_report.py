@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from kit.audio import write_speech
-from typer.testing import CliRunner, Result
+from kit.command import run_command
+from typer.testing import Result
 
-from audiotool.cli.app import app
 from audiotool.metrics.rows import Row
 from audiotool.report.report import Report
 from audiotool.report.write import write_reports
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(app, list(words))
+    return run_command(*words)
 
 
 def blocks(page: str) -> list[Any]:

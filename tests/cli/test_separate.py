@@ -12,10 +12,10 @@ import soundfile
 import torch
 from kit.audio import write_speech
 from kit.checkpoints import save_model
-from typer.testing import CliRunner, Result
+from kit.command import run_command
+from typer.testing import Result
 
 import audiotool
-from audiotool.cli.app import app
 from audiotool.models.conv_tasnet import ConvTasNet, ConvTasNetConfig
 from audiotool.models.hybrid_demucs import HybridDemucs, HybridDemucsConfig
 
@@ -31,7 +31,7 @@ def separate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., R
     save_model(Path("two.safetensors"), ConvTasNet(small), "separate")
 
     def call(*arguments: str | Path, stdin: bytes | None = None) -> Result:
-        return CliRunner().invoke(app, ["separate", "--device", "cpu", *map(str, arguments)], input=stdin)
+        return run_command("separate", "--device", "cpu", *arguments, input=stdin)
 
     return call
 

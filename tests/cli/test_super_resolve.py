@@ -14,10 +14,10 @@ import soxr
 import torch
 from kit.audio import write_speech
 from kit.checkpoints import save_model
-from typer.testing import CliRunner, Result
+from kit.command import run_command
+from typer.testing import Result
 
 import audiotool
-from audiotool.cli.app import app
 from audiotool.errors import CheckpointError, InputError, StreamError
 from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeXtConfig
 
@@ -32,14 +32,14 @@ def super_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
 
     def call(*arguments: str | Path, stdin: bytes | None = None) -> Result:
         words = ["super-resolve", "--checkpoint", "wide.safetensors", "--device", "cpu"]
-        return CliRunner().invoke(app, [*words, *map(str, arguments)], input=stdin)
+        return run_command(*words, *arguments, input=stdin)
 
     return call
 
 
 def bundled(*arguments: str) -> Result:
     """Run the command with a checkpoint that comes along."""
-    return CliRunner().invoke(app, ["super-resolve", "--device", "cpu", *arguments])
+    return run_command("super-resolve", "--device", "cpu", *arguments)
 
 
 def write_noise(path: str, rate: int, content_rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -173,11 +173,8 @@ def test_a_bandwidth_that_is_given_is_not_measured(tmp_path: Path, monkeypatch: 
         added[name] = power_above(audiotool.read(f"{name}.wav")[0][0], 16000, 4300)
     assert added["given"] > 100 * added["measured"]
     assert "holds sound" not in done.stderr
-    piped = CliRunner().invoke(
-        app,
-        ["super-resolve", "-", "-o", "-", "--rate", "16000", "--bandwidth", "4000", "--device", "cpu"],
-        input=Path("in.wav").read_bytes(),
-    )
+    words = ("super-resolve", "-", "-o", "-", "--rate", "16000", "--bandwidth", "4000", "--device", "cpu")
+    piped = run_command(*words, input=Path("in.wav").read_bytes())
     assert piped.exit_code == 0, piped.output
     Path("piped.wav").write_bytes(piped.stdout_bytes)
     assert power_above(audiotool.read("piped.wav")[0][0], 16000, 4300) > 1e-5
@@ -247,7 +244,7 @@ def test_a_pipe_follows_where_the_content_ends(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     write_noise("in.wav", 16000, 8000)
     words = ["super-resolve", "-", "-o", "-", "--rate", "16000", "--device", "cpu"]
-    piped = CliRunner().invoke(app, words, input=Path("in.wav").read_bytes())
+    piped = run_command(*words, input=Path("in.wav").read_bytes())
     assert piped.exit_code == 0, piped.output
     Path("piped.wav").write_bytes(piped.stdout_bytes)
     y = audiotool.read("piped.wav")[0][0]
@@ -307,7 +304,7 @@ def test_without_a_bundled_checkpoint_the_error_has_a_remedy(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("audiotool.checkpoint.bundled_root", lambda kind: tmp_path / kind)
     write_speech(Path("in.wav"))
-    result = CliRunner().invoke(app, ["super-resolve", "in.wav", "-o", "out.wav"])
+    result = run_command("super-resolve", "in.wav", "-o", "out.wav")
     assert result.exit_code == 1
     assert "no bundled checkpoint serves the task 'super-resolve': give --checkpoint PATH" in result.stderr
     assert result.stderr.count("\n") == 1

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +12,10 @@ import pytest
 import soundfile
 import yaml
 from kit.audio import write_speech
+from kit.command import run_command, run_process
 from kit.docs import shell_lines
-from kit.patience import PATIENCE
-from typer.testing import CliRunner, Result
-
-from audiotool.cli.app import app
 
 AUDIO = Path(__file__).parents[1] / "data" / "audio"
-
-
-def run(*words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "audiotool", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-
-
-def typed(*words: object) -> Result:
-    """The command in this process: for what ends before training begins."""
-    return CliRunner().invoke(app, [*map(str, words)])
 
 
 @pytest.fixture
@@ -64,7 +49,7 @@ def small(tmp_path: Path) -> Path:
 def test_train_with_a_loader_process_then_denoise(small: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = ["train", small, "--run", folder, "--set", f"data.root={AUDIO}"]
-    done = run(*words, "--device", "cpu", "--threads", "1")
+    done = run_process(*words, "--device", "cpu", "--threads", "1")
     assert done.returncode == 0, done.stderr
     checkpoint = folder / "small.safetensors"
     assert done.stdout.split() == [str(checkpoint)]
@@ -72,14 +57,14 @@ def test_train_with_a_loader_process_then_denoise(small: Path, tmp_path: Path) -
     assert "validation at step 4 loss=" in done.stderr
     assert "4 of 4 steps" in done.stderr
     assert (folder / "recipe.yaml").is_file()
-    resumed = run(*words)
+    resumed = run_process(*words)
     assert resumed.returncode == 2
     assert "--resume" in resumed.stderr
-    lost = run(*words[:3], tmp_path / "tuned", *words[4:], "--init-from", "nothing.safetensors")
+    lost = run_process(*words[:3], tmp_path / "tuned", *words[4:], "--init-from", "nothing.safetensors")
     assert lost.returncode == 2
     assert "no checkpoint 'nothing.safetensors'" in lost.stderr
     assert "Traceback" not in lost.stderr
-    tuned = run(
+    tuned = run_process(
         *(*words[:3], tmp_path / "tuned", *words[4:], "--init-from", checkpoint),
         *("--set", "train.steps=1", "--set", "freeze=['encoder.*']"),
     )
@@ -99,20 +84,20 @@ def test_pairs_as_the_guide_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
         line for line in shell_lines("docs/guides/training.md") if re.search("pairs.csv|runs/pairs", line)
     ]
     scan, train, denoise = (shlex.split(line)[1:] for line in lines)
-    assert typed(*scan).exit_code == 0
+    assert run_command(*scan).exit_code == 0
     small = ("train.steps=1", "train.batch_size=1", "audio.segment_seconds=0.5")
     unscored = ("validation.count=3", "validation.metrics=[]")
     quick = [word for value in (*small, *unscored) for word in ("--set", value)]
-    done = run(*train, *quick, "--device", "cpu", "--threads", "1")
+    done = run_process(*train, *quick, "--device", "cpu", "--threads", "1")
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stderr.split())
     assert "each pair of 'valid' counts once, because" in said
     assert "the set has 1 in place of 3" in said
     data = [word for key in train if key.startswith("data.") for word in ("--set", key)]
-    mixed = typed("data", "mix", "denoise", "-o", "set", *data, *quick)
+    mixed = run_command("data", "mix", "denoise", "-o", "set", *data, *quick)
     assert mixed.exit_code == 0, mixed.output
     assert [path.name for path in Path("set/noisy").iterdir()] == ["00000.wav"]
-    found = typed(*denoise)
+    found = run_command(*denoise)
     assert found.exit_code == 0, found.output
     assert soundfile.info("out.wav").frames == 8000
 
@@ -126,7 +111,7 @@ def test_pairs_as_the_guide_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_mistakes_are_one_line(small: Path, tmp_path: Path, words: list[str], message: str) -> None:
-    done = typed("train", small, "--run", tmp_path / "run", *words)
+    done = run_command("train", small, "--run", tmp_path / "run", *words)
     assert done.exit_code in (1, 2)
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
@@ -147,40 +132,44 @@ def test_progress_bar_counts_from_where_it_resumes() -> None:
 
 
 def test_recipes_list_show_validate_losses(small: Path) -> None:
-    listed = typed("recipes", "list")
+    listed = run_command("recipes", "list")
     assert "cleanunet-small" in listed.stdout
-    assert typed("recipes", "show", small).stdout == small.read_text()
-    resolved = yaml.safe_load(typed("recipes", "show", small, "--set", "train.steps=9").stdout)
+    assert run_command("recipes", "show", small).stdout == small.read_text()
+    resolved = yaml.safe_load(run_command("recipes", "show", small, "--set", "train.steps=9").stdout)
     assert resolved["train"]["steps"] == 9
     assert resolved["train"]["precision"] == "fp32"
-    valid = typed("recipes", "validate", small, "cleanunet")
+    valid = run_command("recipes", "validate", small, "cleanunet")
     assert "46,071,937 parameters" in valid.stdout
     assert valid.exit_code == 0
-    missing = typed("recipes", "validate", "cleanunet", "--data", "--set", "data.root=/nowhere")
+    missing = run_command("recipes", "validate", "cleanunet", "--data", "--set", "data.root=/nowhere")
     assert missing.exit_code == 2
     assert "data.speech[0]" in missing.stderr
-    assert "multi-resolution-stft: " in typed("recipes", "losses").stdout
+    assert "multi-resolution-stft: " in run_command("recipes", "losses").stdout
 
 
 @pytest.mark.parametrize("value", ["5", "[1, 2, 3]", "[5, 2]"])
 def test_an_invalid_range_is_reported(small: Path, value: str) -> None:
-    refused = typed("recipes", "validate", small, "--set", f"data.mixing.snr_db={value}")
+    refused = run_command("recipes", "validate", small, "--set", f"data.mixing.snr_db={value}")
     assert refused.exit_code == 2
     assert f"data.mixing.snr_db: found {value}, a range is [least, most]" in refused.stderr
 
 
 def test_validate_opens_the_recordings(small: Path) -> None:
     root = ("--set", f"data.root={AUDIO}")
-    there = typed("recipes", "validate", small, "--data", *root)
+    there = run_command("recipes", "validate", small, "--data", *root)
     assert there.exit_code == 0, there.output
     train, valid = (line.strip() for line in there.stdout.splitlines()[1:3])
     assert train.startswith("train: ")
     assert valid.startswith("valid: ")
     assert train.endswith(", 0 unreadable")
     assert there.stdout.count("\n") == 3
-    unused = typed("recipes", "validate", small, "--data", *root, "--set", "data.splits.test=[elsewhere]")
+    unused = run_command(
+        "recipes", "validate", small, "--data", *root, "--set", "data.splits.test=[elsewhere]"
+    )
     assert "rows have the split 'test', which data.splits does not name" in unused.stdout
-    no_split = typed("recipes", "validate", small, "--data", *root, "--set", "data.splits.valid=[elsewhere]")
+    no_split = run_command(
+        "recipes", "validate", small, "--data", *root, "--set", "data.splits.valid=[elsewhere]"
+    )
     assert no_split.exit_code == 2
     assert "the 'valid' split is empty" in no_split.stderr
 
@@ -189,14 +178,16 @@ def test_resume_needs_the_run_alone(small: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").symlink_to(AUDIO)
     settings = ["--set", "data.root=here", "--set", "train.batch_size=1", "--set", "train.steps=2"]
-    first = run("train", small, *settings, "--device", "cpu", "--threads", "1")
+    first = run_process("train", small, *settings, "--device", "cpu", "--threads", "1")
     assert first.returncode == 0, first.stderr
     assert first.stderr.index("opening the data") < first.stderr.index("step 1/2, ")
     folder = tmp_path / "runs" / "small"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    more = run("train", "--resume", folder, "--set", "train.steps=3", "--device", "cpu", "--threads", "1")
+    more = run_process(
+        "train", "--resume", folder, "--set", "train.steps=3", "--device", "cpu", "--threads", "1"
+    )
     assert more.returncode == 0, more.stderr
     assert "3 of 3 steps" in more.stderr
     assert not (elsewhere / "runs").exists()
@@ -213,7 +204,7 @@ def test_folders_and_states_in_the_place_of_a_recipe(small: Path, tmp_path: Path
         (folder / "states").mkdir(parents=True, exist_ok=True)
         (folder / "states" / "step-0000000004.pt").touch()
         (folder / "recipe.yaml").write_text(small.read_text())
-        done = typed("train", *words)
+        done = run_command("train", *words)
         assert done.exit_code == 2
         assert message in " ".join(done.stderr.split())
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.audio import write_speech
+from kit.command import run_command
 from kit.vocoders import VOCOS, make_mel, one_line, run, run_well, save_vocoder
 from safetensors.numpy import save_file
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from audiotool import checkpoint
-from audiotool.cli.app import app
 from audiotool.models.base import Model
 
 
@@ -122,9 +122,7 @@ def test_without_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_denoiser_takes_no_mel(tiny_checkpoint: Path, vocos: Model) -> None:
     np.save("mel.npy", make_mel())
-    result = CliRunner().invoke(
-        app, ["denoise", "mel.npy", "-o", "out.wav", "--checkpoint", str(tiny_checkpoint)]
-    )
+    result = run_command("denoise", "mel.npy", "-o", "out.wav", "--checkpoint", tiny_checkpoint)
     assert result.exit_code == 1
     assert "takes a waveform, not a mel" in one_line(result)
     other = run("mel.npy", "-o", "out.wav", "--checkpoint", tiny_checkpoint)

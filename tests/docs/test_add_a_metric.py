@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from kit.command import run_command
 from kit.docs import ROOT
 from kit.plugin import install_plugin
-from typer.testing import CliRunner
 
 import audiotool.metrics
-from audiotool.cli.app import app
 
 RECOGNISER = '''
 def transcribe(waveform):
@@ -64,7 +63,7 @@ def write(path: Path, amplitudes: tuple[float, ...]) -> None:
 def test_word_error_rate(folder: Path, amplitudes: tuple[float, ...], errors: int) -> None:
     write(folder / "estimate" / "a.wav", amplitudes)
     words = ("--reference", folder / "reference", "--estimate", folder / "estimate", "--metrics", "wer")
-    result = CliRunner().invoke(app, ["evaluate", *map(str, words), "--json"])
+    result = run_command("evaluate", *words, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["files"][0]["wer"] == pytest.approx(100 * errors / len(WORDS))
 
@@ -73,7 +72,7 @@ def test_a_reference_without_words_has_no_rate(folder: Path) -> None:
     for name in ("reference", "estimate"):
         write(folder / name / "a.wav", (0.0, 0.0))
     words = ("--reference", folder / "reference", "--estimate", folder / "estimate", "--metrics", "wer")
-    result = CliRunner().invoke(app, ["evaluate", *map(str, words), "--json"])
+    result = run_command("evaluate", *words, "--json")
     row = json.loads(result.stdout)["files"][0]
     assert row["wer"] is None
     assert "no words" in json.dumps(row)
@@ -98,7 +97,7 @@ def test_samples_at_full_scale_need_no_reference(tmp_path: Path) -> None:
     write(tmp_path / "estimate" / "a.wav", (0.5, 0.75, 0.5))
     samples, _ = soundfile.read(tmp_path / "estimate" / "a.wav")
     words = ("evaluate", "--metrics", "full_scale", "--json", "--estimate", str(tmp_path / "estimate"))
-    result = CliRunner().invoke(app, words)
+    result = run_command(*words)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["files"][0]["full_scale"] == np.sum(np.abs(samples) >= 1) > 100
 
@@ -109,6 +108,6 @@ def test_peak_error(tmp_path: Path) -> None:
         write(tmp_path / name / "a.wav", amplitudes)
     words = ("evaluate", "--metrics", "peak_error", "--json", "--reference", str(tmp_path / "reference"))
     for name, expected in (("estimate", pytest.approx(6.02, abs=0.01)), ("silent", None)):
-        result = CliRunner().invoke(app, [*words, "--estimate", str(tmp_path / name)])
+        result = run_command(*words, "--estimate", tmp_path / name)
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["files"][0]["peak_error"] == expected

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from kit.command import run_command
 from kit.plugin import install_plugin
-from typer.testing import CliRunner
 
 import audiotool.models
 from audiotool import recipe
-from audiotool.cli.app import app
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from audiotool.training.trainer import Trainer
@@ -118,7 +117,7 @@ def test_models_of_other_packages_are_listed(
     points = {"listed-filter": "listed_model:LearntFilter", "broken-filter": "broken_model:LearntFilter"}
     modules = {"listed_model": model, "broken_model": broken}
     install_plugin(tmp_path, "their-models", modules, {"audiotool.models": points})
-    result = CliRunner().invoke(app, ["models", "list", "--json"])
+    result = run_command("models", "list", "--json")
     assert result.exit_code == 0, result.output
     rows = {row["model"]: row for row in json.loads(result.stdout)["architectures"]}
     assert rows["listed-filter"]["parameters"] == 34
@@ -128,6 +127,6 @@ def test_models_of_other_packages_are_listed(
 
 
 def test_it_is_listed(page: dict[str, str]) -> None:
-    result = CliRunner().invoke(app, ["models", "show", "learnt-filter", "--full"])
+    result = run_command("models", "show", "learnt-filter", "--full")
     assert result.exit_code == 0
     assert "taps" in result.output

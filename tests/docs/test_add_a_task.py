@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import soundfile
 from kit.audio import write_speech
-from typer.testing import CliRunner, Result
+from kit.command import run_command
+from typer.testing import Result
 
 import audiotool
 import audiotool.tasks
 from audiotool.cli import live
-from audiotool.cli.app import app
 from audiotool.tasks.base import TASKS
 from audiotool.tasks.options import EngineKind
 
@@ -54,7 +54,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str | Path, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(app, [*map(str, words)], input=stdin)
+    return run_command(*words, input=stdin)
 
 
 def test_the_command_and_its_help() -> None:

@@ -19,13 +19,12 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
+from kit.command import run_command
 from kit.docs import PAGES, ROOT, shell_lines
 from kit.patience import PATIENCE
-from typer.testing import CliRunner
 
 import audiotool
 from audiotool import checkpoint
-from audiotool.cli.app import app
 
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -165,7 +164,7 @@ def call(line: str, piped: bytes) -> None:
     words = [name for word in words for name in ((glob.glob(word) if "*" in word else []) or [word])]
     if words[0] in ("denoise", "separate", "vocode", "super-resolve") and "--skip-existing" not in words:
         words.append("--overwrite")
-    result = CliRunner().invoke(app, words, input=piped)
+    result = run_command(*words, input=piped)
     expected = 1 if any(part in line for part in ENDS_WITH_ONE) else 0
     assert result.exit_code == expected, f"{line}\n{result.output}"
 

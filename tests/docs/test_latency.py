@@ -7,12 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from kit.command import run_command
 
 import audiotool
 from audiotool import checkpoint
 from audiotool.benchmark import measure
-from audiotool.cli.app import app
 
 DOCS = Path(__file__).parents[2] / "docs"
 DENOISERS = [name for name in checkpoint.bundled() if name.startswith("denoise-")]
@@ -24,7 +23,7 @@ def milliseconds(name: str, sample_rate: int) -> float:
 
 @pytest.mark.parametrize("name", DENOISERS)
 def test_the_list_the_benchmark_and_the_stream_agree(name: str) -> None:
-    done = CliRunner().invoke(app, ["models", "list", "--json"])
+    done = run_command("models", "list", "--json")
     row = next(row for row in json.loads(done.stdout)["checkpoints"] if row["checkpoint"] == name)
     pipeline = audiotool.load(name)
     result = measure(pipeline.engine, seconds=0.5)

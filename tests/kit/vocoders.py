@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from audiotool.cli.app import app
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from kit.audio import speech_like
 from kit.checkpoints import save_model
+from kit.command import run_command
 
 MEL = {"sample_rate": 8000, "n_fft": 128, "hop_length": 32, "n_mels": 6, "padding": "same"}
 VOCOS = {"padding": "same", "n_fft": 128, "dim": 16, "intermediate_dim": 24, "num_layers": 2, "causal": True}
@@ -70,7 +70,7 @@ def spoken(model: Model, mel: np.ndarray) -> np.ndarray:
 
 def run(*arguments: str | Path) -> Result:
     """Run `audiotool vocode`."""
-    return CliRunner().invoke(app, ["vocode", *map(str, arguments)])
+    return run_command("vocode", *arguments)
 
 
 def run_well(*arguments: str | Path) -> Result:

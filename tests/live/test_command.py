@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
+from kit.command import run_command
 from kit.devices import BLOCK, RATE, Clock, FakeBackend, FakeStream, Loopback, drained
-from typer.testing import CliRunner
 
 import audiotool
 from audiotool.cli import live as command
-from audiotool.cli.app import app
 from audiotool.errors import DependencyError
 from audiotool.live import loop as live_loop
 from audiotool.live.backend import Callback, Form
@@ -37,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, backend: FakeBackend, *words: object) -
     for module in (command, live_loop):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(live_loop, "LiveLoop", Awaited)
-    done = CliRunner().invoke(app, ["live", *map(str, words)])
+    done = run_command("live", *words)
     return done.exit_code, done.output
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
+from kit.command import run_process
 from kit.patience import PATIENCE
 
 from audiotool.errors import DependencyError
@@ -175,8 +176,7 @@ def test_one_stem_by_itself_is_not_rated(fake: Path, stems: Path) -> None:
 
 
 def evaluate(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "audiotool", "evaluate", "--task", "separate", "--metrics", "mapss"]
-    return subprocess.run([*command, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE)
+    return run_process("evaluate", "--task", "separate", "--metrics", "mapss", *words)
 
 
 def test_the_command_writes_scores_frames_and_a_page(fake: Path, stems: Path, backbone: Path) -> None:
@@ -193,8 +193,7 @@ def test_the_command_writes_scores_frames_and_a_page(fake: Path, stems: Path, ba
     assert lines[2] == "mix.speaker1: mix.speaker2.wav,0.02,0.25,0.5"
     assert len(lines) == 5
     assert '"label":"mapss_pm"' in (stems / "a.html").read_text()
-    command = [sys.executable, "-m", "audiotool", "report", "show", stems / "a.json", "-o", stems / "b.html"]
-    subprocess.run(list(map(str, command)), check=True, timeout=PATIENCE, capture_output=True)
+    run_process("report", "show", stems / "a.json", "-o", stems / "b.html", check=True)
     assert '"label":"mapss_pm"' in (stems / "b.html").read_text()
     refused = evaluate(*places, "--frames", stems / "frames.txt")
     assert refused.returncode == 2

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
+from kit.command import run_command
 from kit.disk import largest_file
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from audiotool import extras
-from audiotool.cli.app import app
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
@@ -30,7 +30,7 @@ BEGINS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(app, ["plot", *words])
+    return run_command("plot", *words)
 
 
 @pytest.fixture
@@ -180,22 +180,22 @@ def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         scored(tmp_path, f"{snr}.wav", snr, None)
     words = ["evaluate", "--reference", "clean", "--estimate", "noisy", "--metrics", "si_sdr", "-q"]
     plain = ["--noisy", "noisy", "--plot", "snr.svg", "--report", "other.json"]
-    done = CliRunner().invoke(app, [*words, *plain])
+    done = run_command(*words, *plain)
     assert done.exit_code == 0, done.output
-    done = CliRunner().invoke(app, [*words, "--against", "other.json", "--plot", "both.pdf"])
+    done = run_command(*words, "--against", "other.json", "--plot", "both.pdf")
     assert done.exit_code == 0, done.output
     assert Path("snr.svg").read_bytes().startswith(b"<?xml")
     assert Path("both.pdf").read_bytes().startswith(b"%PDF")
-    done = CliRunner().invoke(app, [*words, "--against", "other.json"])
+    done = run_command(*words, "--against", "other.json")
     assert done.exit_code == 2
     assert "give --plot FILE" in done.stderr
     scored(tmp_path / "far", "elsewhere.wav", 0, None)
     far = ["evaluate", "--reference", "far/clean", "--estimate", "far/noisy", "--metrics", "si_sdr"]
-    done = CliRunner().invoke(app, [*far, "--against", "other.json", "--report", "far.json"])
+    done = run_command(*far, "--against", "other.json", "--report", "far.json")
     assert done.exit_code == 2
     assert "other.json has none of these files" in done.stderr
     assert not Path("far.json").exists()
-    done = CliRunner().invoke(app, [*words, "--plot", "late.svg"])
+    done = run_command(*words, "--plot", "late.svg")
     assert done.exit_code == 2
     assert "give --reference and --noisy" in done.stderr
     assert "si_sdr" not in done.stdout

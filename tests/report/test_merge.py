@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from kit.audio import write_speech
-from typer.testing import CliRunner
+from kit.command import run_command
 
-from audiotool.cli.app import app
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, summary
 from audiotool.metrics.values import Value
@@ -49,9 +48,7 @@ def written(folder: Path, ending: str) -> list[Path]:
 @pytest.mark.parametrize("ending", ["json", "csv"])
 def test_rows_are_joined_and_means_made_again(tmp_path: Path, ending: str) -> None:
     out = tmp_path / f"all.{ending}"
-    result = CliRunner().invoke(
-        app, ["report", "merge", *map(str, written(tmp_path, ending)), "-o", str(out)]
-    )
+    result = run_command("report", "merge", *map(str, written(tmp_path, ending)), "-o", out)
     assert result.exit_code == 0, result.output
     whole = read_report(out)
     assert [r.name for r in whole.rows] == ["a.wav", "b, c.wav", "mean"]
@@ -74,7 +71,7 @@ def test_a_report_given_twice_is_refused(tmp_path: Path) -> None:
     check_distinct([tmp_path / "one.json", tmp_path / "one.csv"])
     with pytest.raises(InputError, match=r"0001-of-0002\.json and .*0001-of-0002\.csv are one report"):
         check_distinct(both)
-    done = CliRunner().invoke(app, ["report", "merge", *map(str, both), "-o", str(tmp_path / "all.csv")])
+    done = run_command("report", "merge", *both, "-o", tmp_path / "all.csv")
     assert done.exit_code == 2
     assert not (tmp_path / "all.csv").exists()
     with pytest.raises(InputError, match="are one report"):
@@ -87,7 +84,7 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
     assert missing_shards([*first, tmp_path / "other.csv"]) == ["report-0002-of-0002.csv"]
     words = ["report", "merge", str(first[0]), "-o", str(tmp_path / "all.csv")]
     for more in ([], ["--quiet"], ["--json"]):
-        result = CliRunner().invoke(app, [*words, *more])
+        result = run_command(*words, *more)
         assert result.exit_code == 1
         assert "1 shard has no report here: report-0002-of-0002.csv" in result.stderr
         assert [row.name for row in read_report(tmp_path / "all.csv").rows] == ["a.wav", "b, c.wav"]
@@ -100,7 +97,7 @@ def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
         write_reports([tmp_path / f"{name}.json"], Report([Row("a.wav", {"pesq": Value(score)})]))
     write_reports([tmp_path / "alone.json"], Report([Row("c.wav")]))
     words = ["report", "merge", str(tmp_path / "one.json"), str(tmp_path / "other.json"), "-o"]
-    done = CliRunner().invoke(app, [*words, str(tmp_path / "all.json"), "--json"])
+    done = run_command(*words, tmp_path / "all.json", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["repeated"] == ["a.wav"]
     assert "a.wav has several rows" in done.stderr
@@ -111,13 +108,13 @@ def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
     outputs = [str(tmp_path / f"more{ending}") for ending in FORMATS]
     again = [str(tmp_path / f"{name}.json") for name in ("all", "third")]
     again += [word for output in outputs for word in ("-o", output)]
-    assert CliRunner().invoke(app, ["report", "merge", *again]).exit_code == 0
+    assert run_command("report", "merge", *again).exit_code == 0
     sources = [*reports, *[str(tmp_path / "third.json")] * 2]
     assert [row.facts["report"] for row in read_report(tmp_path / "more.csv").rows] == sources
     assert "| a.wav | done | 2 | " in (tmp_path / "more.md").read_text()
     assert all((tmp_path / f"more.{ending}").read_text().count("other.json") for ending in ("md", "html"))
     assert "report" not in merged([tmp_path / "one.json", tmp_path / "alone.json"]).rows[0].facts
-    alone = CliRunner().invoke(app, [*words[:3], "-o", str(tmp_path / "b.json"), "--json"])
+    alone = run_command(*words[:3], "-o", tmp_path / "b.json", "--json")
     assert json.loads(alone.stdout)["repeated"] == []
     assert "several rows" not in alone.stderr
 
@@ -131,7 +128,7 @@ def test_a_file_that_two_shards_did_is_named(tmp_path: Path, ending: str) -> Non
         rows += [Row("d.wav", facts={"status": "done", "output": ["out/d.1.wav", "out/d.2.wav"]})]
         write_reports([tmp_path / f"r-000{number}-of-0002.{ending}"], Report(rows))
     reports = [str(tmp_path / f"r-000{number}-of-0002.{ending}") for number in (1, 2)]
-    done = CliRunner().invoke(app, ["report", "merge", *reports, "-o", str(tmp_path / "all.json")])
+    done = run_command("report", "merge", *reports, "-o", tmp_path / "all.json")
     assert done.exit_code == 1
     assert "several shards did b.wav, d.wav: " in " ".join(done.stderr.split())
     assert "--skip-existing, without --shard" in " ".join(done.stderr.split())
@@ -144,7 +141,7 @@ def test_the_whole_is_written_in_any_format(tmp_path: Path, ending: str) -> None
     outputs = [tmp_path / f"all{ending}" for ending in FORMATS]
     sources = list(map(str, written(tmp_path, ending)))
     words = [word for path in outputs for word in ("-o", str(path))]
-    result = CliRunner().invoke(app, ["report", "merge", *sources, *words, "--report-audio", "link"])
+    result = run_command("report", "merge", *sources, *words, "--report-audio", "link")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "all.html").read_text()
     assert "Report, 3 files" in page
@@ -193,7 +190,7 @@ def test_a_csv_is_shown(tmp_path: Path) -> None:
     source, _ = written(tmp_path, "csv")
     out = [tmp_path / f"page{ending}" for ending in FORMATS]
     words = [word for path in out for word in ("-o", str(path))]
-    result = CliRunner().invoke(app, ["report", "show", str(source), *words, "--report-audio", "none"])
+    result = run_command("report", "show", source, *words, "--report-audio", "none")
     assert result.exit_code == 0, result.output
     assert "b, c.wav" in (tmp_path / "page.html").read_text()
     assert json.loads((tmp_path / "page.json").read_text())["command"] == "report show"
@@ -210,6 +207,6 @@ def test_invalid_reports_are_refused(tmp_path: Path) -> None:
         read_csv(tmp_path / "none.csv")
     with pytest.raises(InputError, match=r"from \.json or \.csv"):
         check_readable(tmp_path / "report.md")
-    result = CliRunner().invoke(app, ["report", "merge", str(tmp_path / "page.html"), "-o", "all.csv"])
+    result = run_command("report", "merge", tmp_path / "page.html", "-o", "all.csv")
     assert result.exit_code == 2
     assert not Path("all.csv").exists()

@@ -25,12 +25,11 @@ import update_manifest
 import write_model_table
 from kit.audio import speech_like, write_speech
 from kit.checkpoints import save_model
+from kit.command import run_command
 from kit.patience import PATIENCE
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
 
 from audiotool import checkpoint, extras
-from audiotool.cli.app import app
 from audiotool.models.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -248,7 +247,7 @@ def test_bundle_checkpoint(
 
     def here(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         words = words[3:] + ([x for s in short for x in ("--set", s)] if words[3] == "data" else [])
-        result = CliRunner().invoke(app, words)
+        result = run_command(*words)
         assert result.exit_code == 0, result.output
         return subprocess.CompletedProcess(words, 0, "", "")
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kit.audio import speech_like
+from kit.command import run_command
 from kit.patience import PATIENCE, wait_until
 
 import audiotool
@@ -200,13 +201,10 @@ def test_health_has_the_number_of_streams(server: Running) -> None:
 
 
 def test_where_it_listens_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    from typer.testing import CliRunner
-
-    from audiotool.cli.app import app
 
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
     words = ["serve", "--port", "0", "--model", "denoise-tiny-16k", "--capacity", "3", "--json"]
-    done = CliRunner().invoke(app, words)
+    done = run_command(*words)
     found = json.loads(done.stdout)
     assert (found["command"], found["task"], found["capacity"]) == ("serve", "denoise", 3)
     assert found["address"].startswith("http://127.0.0.1:")

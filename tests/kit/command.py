@@ -1,0 +1,23 @@
+"""The command line, in this process and in one of its own. Words may be anything that has a text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from audiotool.cli.app import app
+from kit.patience import PATIENCE
+
+
+def run_command(*words: object, **options: Any) -> Result:
+    """Run a command in this process; `options` are those of `CliRunner.invoke`."""
+    return CliRunner().invoke(app, list(map(str, words)), **options)
+
+
+def run_process(*words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own; `options` are those of `subprocess.run`."""
+    command = [sys.executable, "-m", "audiotool", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **options)
