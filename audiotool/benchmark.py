@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from audiotool.engines.base import Chunk, Engine
+from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, takes_mel
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.streamer import CausalStreamer, Streamer
@@ -38,8 +39,8 @@ class Benchmark:
             models that look ahead.
         hop_latency_ms: latency of a live stream at the model's rate, including its hop; None for models that
             cannot be stepped.
-        resampled_latency_ms: latency of a live stream at 48 kHz, including hop and resampling; None also for
-            vocoders.
+        resampled_latency_ms: latency of a live stream at 48 kHz, including hop and resampling, and the
+            analysis of a vocoder; None also for vocoders of a codec's features.
         hop_ms: duration of the audio of a live step; None for models that cannot be stepped.
         real_time_factor: seconds of audio processed in a second, in chunks as files are.
         step_ms: percentiles of the time a live step of one hop takes, once it has begun to emit.
@@ -104,9 +105,12 @@ def measure(engine: Engine, seconds: float = 30.0, threads: int = 1) -> Benchmar
 
 
 def resampled_latency_ms(engine: Engine) -> float | None:
-    """Return the latency in ms of a live stream at 48 kHz; None for vocoders and models that are not
-    causal."""
-    if not engine.causal or engine.upsampling != 1:
+    """Return the latency in ms of a live stream at 48 kHz, of a vocoder's by copy synthesis; None for models
+    that are not causal, and for vocoders of a codec's features."""
+    if is_vocoder(engine) and not takes_mel(engine):
+        return None
+    engine = CopySynthesis(engine) if is_vocoder(engine) else engine
+    if not engine.causal:
         return None
     session = Session(engine, MICROPHONE_RATE, engine.channels or 1, Settings(upper_band=False))
     return 1000 * session.latency / MICROPHONE_RATE

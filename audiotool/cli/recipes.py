@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -135,17 +135,28 @@ def losses(as_json: AsJson = False) -> None:
         found.append({"name": name, "description": description, "options": options})
         if not as_json:
             write(f"{name}: {description}\n")
-            write("".join(f"    {option}: {default}\n" for option, default in options.items()))
+            write("".join(f"    {option}: {_in_yaml(one)}\n" for option, one in options.items()))
     if as_json:
         write_document("recipes losses", losses=found)
 
 
-def _options(loss: type) -> dict[str, str]:
-    """Return {option: default as Python writes it} of a loss; "required" without a default."""
+def _options(loss: type) -> dict[str, dict[str, Any]]:
+    """Return the default of each option of a loss, and whether a recipe must have the option."""
     import inspect
 
     return {
-        option.name: "required" if option.default is option.empty else repr(option.default)
+        option.name: {
+            "default": None if option.default is option.empty else option.default,
+            "required": option.default is option.empty,
+        }
         for option in inspect.signature(loss).parameters.values()
         if option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
     }
+
+
+def _in_yaml(option: dict[str, Any]) -> str:
+    """Return the default as a recipe has it, or "required"."""
+    import json
+
+    # JSON is YAML.
+    return "required" if option["required"] else json.dumps(option["default"])

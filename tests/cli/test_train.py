@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -144,7 +145,20 @@ def test_recipes_list_show_validate_losses(small: Path) -> None:
     missing = run_command("recipes", "validate", "cleanunet", "--data", "--set", "data.root=/nowhere")
     assert missing.exit_code == 2
     assert "data.speech[0]" in missing.stderr
-    assert "multi-resolution-stft: " in run_command("recipes", "losses").stdout
+
+
+def test_options_of_losses_are_listed_as_a_recipe_has_them() -> None:
+    lines = run_command("recipes", "losses").stdout.splitlines()
+    head = next(n for n, line in enumerate(lines) if line.startswith("multi-resolution-stft: "))
+    options = yaml.safe_load("\n".join(lines[head + 1 : head + 8]))
+    assert options["n_fft"] == [512, 1024, 2048]
+    assert options["band"] == "full"
+    assert "    soft_limit_db: null" in lines
+    assert "    mel: required" in lines
+    listed = json.loads(run_command("recipes", "losses", "--json").stdout)["losses"]
+    options = {loss["name"]: loss["options"] for loss in listed}
+    assert options["si-sdr"]["zero_mean"] == {"default": False, "required": False}
+    assert options["mel"]["mel"] == {"default": None, "required": True}
 
 
 @pytest.mark.parametrize("value", ["5", "[1, 2, 3]", "[5, 2]"])

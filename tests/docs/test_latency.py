@@ -11,7 +11,7 @@ from kit.command import run_command
 
 import audiotool
 from audiotool import checkpoint
-from audiotool.benchmark import measure
+from audiotool.benchmark import measure, resampled_latency_ms
 
 DOCS = Path(__file__).parents[2] / "docs"
 DENOISERS = [name for name in checkpoint.bundled() if name.startswith("denoise-")]
@@ -34,6 +34,18 @@ def test_the_list_the_benchmark_and_the_stream_agree(name: str) -> None:
     assert result.hop_latency_ms is not None
     assert result.resampled_latency_ms is not None
     assert result.latency_ms <= result.hop_latency_ms <= result.resampled_latency_ms
+
+
+@pytest.mark.parametrize("name", [name for name in checkpoint.bundled() if "vocoder" in name])
+def test_the_benchmark_knows_the_latency_of_copy_synthesis(name: str) -> None:
+    vocoder, _ = checkpoint.open_engine(checkpoint.resolve(name))
+    assert resampled_latency_ms(vocoder) == pytest.approx(milliseconds(name, 48000), abs=0.05)
+    page = " ".join((DOCS / "vocoders.md").read_text("utf-8").split())
+    told = re.search(rf"`{name}` lags by (\d+) ms from mel to sound, and by (\d+) from sound to sound", page)
+    assert told is not None
+    rate = vocoder.sample_rate
+    assert int(told[1]) == round(1000 * vocoder.latency / rate)
+    assert int(told[2]) == round(milliseconds(name, rate))
 
 
 def test_the_pages_say_what_streams_have() -> None:
