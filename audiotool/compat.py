@@ -5,12 +5,15 @@ A version of PyTorch that moves one of these names is handled here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch._weights_only_unpickler import _get_allowed_globals
 from torch.utils._pytree import (
     TreeSpec,
     tree_any,
@@ -29,6 +32,7 @@ __all__ = [
     "ending_loader",
     "fake_tensors",
     "lerp_",
+    "plain_weights",
     "tree_any",
     "tree_flatten",
     "tree_flatten_with_path",
@@ -37,6 +41,51 @@ __all__ = [
     "tree_unflatten",
     "weight_norm",
 ]
+
+
+TENSOR_CALLS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
+"""What files call to make tensors."""
+
+PLAIN_CALLS = (
+    *("collections.OrderedDict", "collections.Counter", "builtins.set", "builtins.complex"),
+    *("torch.Size", "torch.device", "torch.nn.parameter.Parameter", "torch._tensor._rebuild_from_type_v2"),
+    *("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"),
+)
+"""What else files of weights call. Others that torch allows make any amount of memory from a few bytes:
+`bytearray` and `torch.Tensor` from a size, `_codecs.encode` by hexadecimal digits of its own result."""
+
+_READING = threading.Lock()
+
+
+@contextmanager
+def plain_weights(check: Callable[[Tensor], None]) -> Iterator[None]:
+    """Context in which `torch.load` with `weights_only` makes tensors and plain values, and nothing else.
+
+    Args:
+        check: called with each tensor when it is made; raises where the tensor is not to be read.
+    """
+
+    def checking(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        @functools.wraps(make)
+        def made(*arguments: Any) -> Tensor:
+            tensor = make(*arguments)
+            check(tensor)
+            return tensor
+
+        return made
+
+    allowed = _get_allowed_globals()
+    with _READING:
+        whole = dict(allowed)
+        for name, value in whole.items():
+            if name in TENSOR_CALLS:
+                allowed[name] = checking(value)
+            elif callable(value) and name not in PLAIN_CALLS:
+                del allowed[name]
+        try:
+            yield
+        finally:
+            allowed.update(whole)
 
 
 @contextmanager

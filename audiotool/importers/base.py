@@ -35,6 +35,7 @@ import torch
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, describe_model, read_metadata, refuse_state, sha256
+from audiotool.compat import plain_weights
 from audiotool.discovery import Catalogue, nearest
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
@@ -43,8 +44,9 @@ from audiotool.models.registry import MODELS
 from audiotool.yaml_documents import read_yaml
 
 RUNS_CODE = (
-    "could run code when it is opened, so it is refused. If you trust it, open it once with the program that"
-    " made it, save only the tensors with torch.save(model.state_dict(), 'weights.pt'), and import that file."
+    "could run code or fill the memory when it is opened, so it is refused. If you trust it, open it once"
+    " with the program that made it, save only the tensors with torch.save(model.state_dict(), 'weights.pt'),"
+    " and import that file."
 )
 
 MAX_REPEATS = 8
@@ -342,10 +344,16 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
         _check_archive(path)
     allowed = [(type(name.rpartition(".")[2], (), {}), name) for name in stand_ins]
     try:
-        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():  # type: ignore[arg-type]
+        with (
+            torch.serialization.safe_globals(allowed),  # type: ignore[arg-type]
+            plain_weights(lambda tensor: _check_size(tensor.numel() * tensor.element_size(), path)),
+            warnings.catch_warnings(),
+        ):
             # torch warns of pickle protocols that it does not write by default.
             warnings.simplefilter("ignore")
             official = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # bytes that are no pickle can fail in the unpickler in any way
         found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted|TorchScript", str(error))
         refused = isinstance(error, pickle.UnpicklingError | RuntimeError) and found is not None
@@ -358,7 +366,8 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
         raise CheckpointError(
             f"{path} {f'refers to {wanted}' if wanted else 'is a plain pickle'}, which {RUNS_CODE}"
         ) from error
-    _check_sizes(official, path)
+    # Tensors share storage no more often than tied and averaged weights do.
+    _check_size(sum(t.numel() * t.element_size() for _, t in _named_tensors(official, set())), path)
     return official
 
 
@@ -382,9 +391,8 @@ def _check_archive(path: Path) -> None:
         )
 
 
-def _check_sizes(official: Any, path: Path) -> None:
-    """Check that tensors do not share storage more often than tied and averaged weights do."""
-    total = sum(tensor.numel() * tensor.element_size() for _, tensor in _named_tensors(official, set()))
+def _check_size(total: int, path: Path) -> None:
+    """Check the number of bytes of a tensor, or of all, against those of the file."""
     if total > MAX_REPEATS * path.stat().st_size:
         raise CheckpointError(
             f"{path} describes {total} bytes of weights in a file of {path.stat().st_size}: it is damaged"

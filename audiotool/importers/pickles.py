@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import collections
 import math
+import os
 import pickle
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,21 @@ PLAIN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
 }
 """Classes that every pickle may refer to."""
+
+
+class CountedReader:
+    """A file that reads no more bytes than it has left: reads of more fail before memory is taken."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.readline = file, file.readline
+        here = file.tell()
+        self._size = file.seek(0, os.SEEK_END)
+        file.seek(here)
+
+    def read(self, count: int) -> bytes:
+        if count > self._size - self._file.tell():
+            raise pickle.UnpicklingError("it ends too early")
+        return self._file.read(count)
 
 
 # The C unpickler allocates a memo as long as the largest index in the file, which may be any number.
@@ -37,8 +53,14 @@ class InertUnpickler(pickle._Unpickler):
     def __init__(
         self, file: IO[bytes], known: Mapping[tuple[str, str], Any] | None = None, encoding: str = "ASCII"
     ) -> None:
-        super().__init__(file, encoding=encoding)
+        super().__init__(CountedReader(file), encoding=encoding)
         self._known = {**PLAIN, **(known or {})}
+
+    def load_bytearray8(self) -> None:
+        """Refuse an array of bytes: `pickle` makes it before it looks whether the file has as many."""
+        raise pickle.UnpicklingError("it refers to builtins.bytearray")
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._known:

@@ -5,6 +5,7 @@ A payload makes a folder where the test stands. What an importer answers is alwa
 
 from __future__ import annotations
 
+import collections
 import io
 import pickle
 import re
@@ -212,6 +213,67 @@ def test_tensors_do_not_unpack_to_more_than_the_file(tmp_path: Path) -> None:
         archive.writestr("archive/data.pkl", bytes(10**6))
     with pytest.raises(CheckpointError, match="would unpack to 1000000 bytes"):
         read_torch(path)
+
+
+SIZED = {
+    "an array of bytes": b"\x80\x02c__builtin__\nbytearray\nM\xe8\x03\x85R.",
+    "digits of digits": b"\x80\x02c_codecs\nencode\n" + text("abc") + text("hex") + b"\x86R.",
+    "a tensor of a size": b"\x80\x02ctorch\nTensor\nM\xe8\x03\x85R.",
+    "a tensor of numbers": b"\x80\x02ctorch\nFloatTensor\n]M\xe8\x03a\x85R.",
+    "a storage of a size": b"\x80\x02ctorch.storage\nUntypedStorage\nM\xe8\x03\x85R.",
+}
+"""Pickles that torch reads, and that make memory of the size that they name."""
+
+
+@pytest.mark.parametrize("kind", SIZED)
+def test_no_pickle_makes_memory_of_a_size(here: Path, kind: str) -> None:
+    path = here / "large.pt"
+    for form in ("zip", "legacy"):
+        path.write_bytes(FORMS[form](SIZED[kind]))
+        refused(path)
+        with pytest.raises(CheckpointError, match=r"refers to .* could run code or fill the memory"):
+            read_torch(path)
+
+
+class Spread:
+    """Pickled as a call that takes a tensor apart, whose values all are one."""
+
+    def __reduce__(self) -> Any:
+        return collections.OrderedDict, ([torch.zeros(1).expand(10**6)],)
+
+
+def test_a_tensor_is_measured_before_it_is_used(tmp_path: Path) -> None:
+    torch.save(Spread(), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="4000000 bytes of weights"):
+        read_torch(tmp_path / "a.pt")
+
+
+def test_torch_reads_as_before_after_an_import(tmp_path: Path) -> None:
+    values = {"a": torch.ones(3), "b": bytearray(3)}
+    torch.save(values, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="refers to bytearray"):
+        read_torch(tmp_path / "a.pt")
+    assert torch.load(tmp_path / "a.pt", weights_only=True)["b"] == values["b"]
+
+
+COUNTED = {
+    "a short text": b"\x80\x02U\x09ab.",
+    "text": b"\x80\x02X\x00\x00\x00\x40ab.",
+    "bytes": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 40) + b"ab.",
+    "an array of bytes": b"\x80\x05\x96" + struct.pack("<Q", 1 << 40) + b"ab.",
+    "a number": b"\x80\x02\x8b\x00\x00\x00\x40ab.",
+    "a frame": b"\x80\x04\x95" + struct.pack("<Q", 1 << 40) + b"ab.",
+}
+"""Pickles that announce more bytes than follow."""
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_pickles_are_no_longer_than_their_file(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "short.pdparams"
+    path.write_bytes(COUNTED[kind])
+    for read in (read_paddle, lambda p: read_legacy_module(p, STAND_INS)):
+        with pytest.raises(CheckpointError, match=r"ends too early|refers to builtins\.bytearray"):
+            read(path)
 
 
 def test_hdf5_stays_within_its_file(tmp_path: Path) -> None:
