@@ -19,7 +19,15 @@ import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-_quoting = reprlib.Repr()
+
+class _Quoting(reprlib.Repr):
+    def repr_int(self, value: int, level: int) -> str:
+        # Python writes no integer of more than 4300 digits.
+        bits = value.bit_length()
+        return super().repr_int(value, level) if bits < 10_000 else f"an integer of {bits} bits"
+
+
+_quoting = _Quoting()
 _quoting.maxstring = _quoting.maxother = 60
 
 _NAMES = {int: "integer", float: "number", str: "string", bool: "boolean"}

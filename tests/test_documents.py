@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audiotool.documents import MAX_DEPTH, DocumentError, read_json, read_text
+from audiotool import yaml_documents
+from audiotool.documents import MAX_BYTES, MAX_DEPTH, DocumentError, read_json, read_text
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.importers.base import read_config
 from audiotool.recipe.load import load
+from audiotool.value_types import quote
 from audiotool.yaml_documents import parse_settings, read_yaml
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
@@ -24,6 +27,7 @@ YAML = {
     "no float": ("train: !!float x", "not of its type"),
     "no truth": ("train: !!bool x", "not of its type"),
     "an enormous integer": ("train: " + "9" * 5000, "not of its type"),
+    "an enormous hexadecimal": ("train: 0x" + "f" * 20_000, "an integer has at most 64 bits"),
     "a set": ("!!set {a}", "could not determine a constructor"),
     "bytes": ("!!binary aGk=", "could not determine a constructor"),
     "lists in lists": ("a: " + "[" * 900 + "]" * 900, f"more than {MAX_DEPTH} levels"),
@@ -61,6 +65,12 @@ def test_yaml(tmp_path: Path, kind: str) -> None:
     ("text", "values"),
     [
         ("a: 2e-4", {"a": 2e-4}),
+        ("[010, 0o10, 0x1f, -7, +7, 08, 1_000]", [10, 8, 31, -7, 7, 8, 1000]),
+        ("[1., .5, -1.5e+3, 1E3, 1_000.5]", [1.0, 0.5, -1500.0, 1000.0, 1000.5]),
+        ("[.inf, -.INF]", [math.inf, -math.inf]),
+        ("[1:20, 1:20.5, 0b1, -0x1, 0o8, ., 1e]", ["1:20", "1:20.5", "0b1", "-0x1", "0o8", ".", "1e"]),
+        (f"{(1 << 64) - 1}", (1 << 64) - 1),
+        (":".join(["1"] * 30_000), ":".join(["1"] * 30_000)),
         ("a: 2024-02-30", {"a": "2024-02-30"}),
         ("a: &x {b: 1}\nc: {<<: *x, d: 2}", {"a": {"b": 1}, "c": {"b": 1, "d": 2}}),
         ("a: [&x 1, *x]", {"a": [1, 1]}),
@@ -69,6 +79,13 @@ def test_yaml(tmp_path: Path, kind: str) -> None:
 )
 def test_plain_values(text: str, values: Any) -> None:
     assert read_yaml(text) == values
+
+
+def test_values_are_counted_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_documents, "MAX_VALUES", 100)
+    assert len(read_yaml("[" + "1, " * 99 + "]")) == 99
+    with pytest.raises(DocumentError, match="more than 100 values"):
+        read_yaml("[" + "1, " * 100 + "and no end")
 
 
 def test_a_key_that_is_there_twice() -> None:
@@ -97,3 +114,15 @@ def test_text(tmp_path: Path) -> None:
             read_text(path)
     with pytest.raises(DocumentError, match="directory"):
         read_text(tmp_path)
+
+
+def test_recipes_are_of_limited_size(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("#" * (MAX_BYTES + 1))
+    with pytest.raises(RecipeError, match=r"a\.yaml: cannot be read: it has 16000001 bytes"):
+        load(path)
+
+
+def test_integers_of_any_length_are_quoted() -> None:
+    assert quote(1 << 20_000) == "an integer of 20001 bits"
+    assert quote(-(10**3000)).startswith("-1000")

@@ -59,6 +59,7 @@ def show(
     import yaml
 
     from audiotool.recipe import find, load
+    from audiotool.recipe.load import text_of
 
     if as_json:
         write_document("recipes show", recipe=load(name, settings or []).plain())
@@ -66,7 +67,7 @@ def show(
         plain = load(name, settings or []).plain()
         write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
     else:
-        write(find(name).read_text(encoding="utf-8"))
+        write(text_of(find(name)))
 
 
 @app.command()

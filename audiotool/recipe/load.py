@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from audiotool.checkpoint import bundled_recipes
 from audiotool.configuration import quote
 from audiotool.discovery import nearest
+from audiotool.documents import DocumentError, read_text
 from audiotool.errors import RecipeError
 from audiotool.recipe.former_keys import FORMER_KEYS, renamed
 from audiotool.recipe.names import check_names
@@ -36,6 +37,18 @@ def find(name_or_path: str | Path) -> Path:
     raise RecipeError(f"no recipe '{name_or_path}': it is neither a file nor bundled{hint} Bundled: {names}.")
 
 
+def text_of(path: Path) -> str:
+    """Return the text of a recipe.
+
+    Raises:
+        RecipeError: the file cannot be read, is not UTF-8, or is too long.
+    """
+    try:
+        return read_text(path)
+    except DocumentError as error:
+        raise RecipeError(f"{path}: cannot be read: {error}") from error
+
+
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe.
 
@@ -46,15 +59,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: no such file, bad YAML, unknown keys, values or names.
     """
     path = find(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RecipeError(
-            f"{path}: cannot be read: no UTF-8 text ({error.reason}), save it as that"
-        ) from error
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read: {error.strerror or error}") from error
-    values = parse_value(text, str(path))
+    values = parse_value(text_of(path), str(path))
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping of keys, found {quote(values)}")
     values.setdefault("name", path.stem)

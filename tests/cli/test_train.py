@@ -136,6 +136,9 @@ def test_recipes_list_show_validate_losses(small: Path) -> None:
     listed = run_command("recipes", "list")
     assert "cleanunet-small" in listed.stdout
     assert run_command("recipes", "show", small).stdout == small.read_text()
+    latin = small.with_name("latin.yaml")
+    latin.write_bytes(b"name: caf\xe9\n")
+    assert "latin.yaml: cannot be read: it is not UTF-8" in run_command("recipes", "show", latin).stderr
     resolved = yaml.safe_load(run_command("recipes", "show", small, "--set", "train.steps=9").stdout)
     assert resolved["train"]["steps"] == 9
     assert resolved["train"]["precision"] == "fp32"
