@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from safetensors.torch import save_file
 import audiotool
 from audiotool import checkpoint
 from audiotool.configuration import build_config
-from audiotool.errors import CheckpointError
+from audiotool.errors import CheckpointError, UnfitCheckpoint
+from audiotool.importers.base import import_checkpoint
 from audiotool.models.registry import MODELS
 
 NAME = "band-split-gru"
@@ -106,6 +108,22 @@ def test_text_that_is_no_metadata(tmp_path: Path, small: tuple[Any, Any], text: 
     path = write(tmp_path / "a.safetensors", small[0], text)
     with pytest.raises(CheckpointError, match=r"a\.safetensors (does not say which|has checkpoint format)"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_damaged_archive_is_no_checkpoint(tmp_path: Path, packing: int) -> None:
+    path = tmp_path / "a.safetensors"
+    with zipfile.ZipFile(path, "w", packing) as archive:
+        archive.writestr("a/data.pkl", bytes(range(256)) * 40)
+    content = bytearray(path.read_bytes())
+    # The packed bytes lie behind the local head, which has 30 bytes and the name.
+    start = 30 + len("a/data.pkl") + (9 if packing == zipfile.ZIP_LZMA else 0)
+    content[start : start + 20] = b"\xff" * 20
+    path.write_bytes(content)
+    with pytest.raises(UnfitCheckpoint, match=r"a\.safetensors is not a safetensors file"):
+        checkpoint.load(path)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is no"):
+        import_checkpoint(path, "cleanunet")
 
 
 def test_a_network_larger_than_the_budget() -> None:
