@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.documents import read_json, read_text
 from audiotool.errors import CheckpointError
+from audiotool.value_types import quote
 
 FORMAT = 1
 
@@ -29,6 +31,12 @@ OPSET = 18
 OLDEST_RUNTIME = (1, 14)
 """Lowest version of onnxruntime that runs `OPSET`."""
 
+
+MOST_VALUES = 1 << 24
+"""Greatest number of values of all states of a stream."""
+
+MOST = 1 << 31
+"""Greatest rate, length or number of channels."""
 
 FORMER_KEYS = {"rehearses_seconds": "warm_up_seconds", "rehearsed": "warmed_up"}
 """Keys of cards written before version 0.2 -> current keys."""
@@ -52,9 +60,16 @@ class StateCard(NamedTuple):
 
     def values(self) -> NDArray[Any]:
         """Return `start` as an array of the state's shape and type, with a batch axis of length 1."""
+        return np.ascontiguousarray(self.view())
+
+    def view(self) -> NDArray[Any]:
+        """Return `values` as a view of `start`, which takes no memory of the shape's size.
+
+        Raises:
+            ValueError: `start` does not fit the shape.
+        """
         shape = tuple(1 if isinstance(size, str) else size for size in self.shape)
-        start = np.asarray(self.start, self.type)
-        return np.ascontiguousarray(np.broadcast_to(start, shape))
+        return np.broadcast_to(np.asarray(self.start, self.type), shape)
 
 
 class Card(NamedTuple):
@@ -120,16 +135,16 @@ class Card(NamedTuple):
         if not path.is_file():
             raise CheckpointError(f"{path}: no card beside the graph; `audiotool models export` writes both")
         try:
-            values = json.loads(path.read_text("utf-8"))
+            values = read_json(read_text(path))
             if values.get("format") == FORMAT:
                 return cls._from(values)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"{path} is not the card of a graph, or damaged ({error}): export the graph again"
             ) from error
         raise CheckpointError(
-            f"{path} has format {values.get('format')!r}, this audiotool reads {FORMAT}: export the graph"
-            " again"
+            f"{path} has format {quote(values.get('format'))}, this audiotool reads {FORMAT}: export the"
+            " graph again"
         )
 
     @classmethod
@@ -141,14 +156,16 @@ class Card(NamedTuple):
             card = StateCard(**{**state, "shape": tuple(state["shape"])})
             if card.type not in ("float32", "float64", "int64"):
                 raise ValueError(f"state {card.name} is of type {card.type}")
-            card.values()
             states.append(card)
+        count = sum(card.view().size for card in states)
+        if count > MOST_VALUES:
+            raise ValueError(f"its states have {count} values, at most {MOST_VALUES} are possible")
         fields |= {"states": tuple(states)}
         for key in ("stems", "warmed_up"):
             fields[key] = tuple(fields.get(key, ()))
         above_zero = ("sample_rate", "hop_length", "upsampling", "input_channels")
         for key in (*above_zero, "delay", "latency", "shorter"):
             value, least = fields.get(key, 1), int(key in above_zero)
-            if not (isinstance(value, int) and value >= least):
-                raise ValueError(f"{key} is {value!r}")
+            if not (isinstance(value, int) and least <= value <= MOST):
+                raise ValueError(f"{key} is {quote(value)}")
         return cls(**fields)

@@ -15,6 +15,7 @@ from kit.audio import speech_like
 from onnx import TensorProto, helper, numpy_helper
 
 import audiotool
+from audiotool.documents import MAX_BYTES
 from audiotool.engines.card import OPSET, Card, StateCard
 from audiotool.engines.graph_file import read_contents
 from audiotool.engines.onnx import OnnxEngine, _make_session
@@ -246,6 +247,9 @@ def test_a_changed_graph_or_checkpoint(tmp_path: Path) -> None:
         ('{"format": 99}', "format 99"),
         ('{"format": 1}', "damaged"),
         ('{"format": 1, "states": 3}', "damaged"),
+        ("[" * 200_000, "nested too deeply"),
+        ('{"format": 1, "name": "' + "x" * MAX_BYTES + '"}', "at most 16000000 are read"),
+        ('{"format": ' + "9" * 4000 + "}", "has format an integer of 13288 bits,"),
     ],
 )
 def test_cards_that_are_refused(tmp_path: Path, text: str | None, message: str) -> None:
@@ -254,6 +258,24 @@ def test_cards_that_are_refused(tmp_path: Path, text: str | None, message: str) 
         path.with_suffix(".json").unlink()
     else:
         path.with_suffix(".json").write_text(text)
+    refused(lambda: OnnxEngine.open(path), message)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"states": (StateCard("held", ("batch", 4097, 4097), "float32", ""),)},
+            "states have 16785409 values",
+        ),
+        ({"states": (StateCard("held", ("batch", 1 << 40, 1 << 40), "float32", ""),)}, "damaged"),
+        ({"states": (StateCard("held", ("batch",), "float64", "", 10**400),)}, "damaged"),
+        ({"sample_rate": 10**400}, "sample_rate is 1000"),
+        ({"delay": 1 << 40}, "delay is 1099511627776"),
+    ],
+)
+def test_a_card_of_enormous_numbers(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = write(tmp_path, graph(), **changes)
     refused(lambda: OnnxEngine.open(path), message)
 
 
