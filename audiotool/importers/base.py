@@ -346,7 +346,7 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
     try:
         with (
             torch.serialization.safe_globals(allowed),  # type: ignore[arg-type]
-            plain_weights(lambda tensor: _check_size(tensor.numel() * tensor.element_size(), path)),
+            plain_weights(lambda tensor: check_size(tensor.numel() * tensor.element_size(), path)),
             warnings.catch_warnings(),
         ):
             # torch warns of pickle protocols that it does not write by default.
@@ -367,7 +367,7 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
             f"{path} {f'refers to {wanted}' if wanted else 'is a plain pickle'}, which {RUNS_CODE}"
         ) from error
     # Tensors share storage no more often than tied and averaged weights do.
-    _check_size(sum(t.numel() * t.element_size() for _, t in _named_tensors(official, set())), path)
+    check_size(sum(t.numel() * t.element_size() for _, t in _named_tensors(official, set())), path)
     return official
 
 
@@ -391,8 +391,12 @@ def _check_archive(path: Path) -> None:
         )
 
 
-def _check_size(total: int, path: Path) -> None:
-    """Check the number of bytes of a tensor, or of all, against those of the file."""
+def check_size(total: int, path: Path) -> None:
+    """Check the number of bytes of a tensor, or of all, against those of the file.
+
+    Raises:
+        CheckpointError: they are more than weights that are shared make of it.
+    """
     if total > MAX_REPEATS * path.stat().st_size:
         raise CheckpointError(
             f"{path} describes {total} bytes of weights in a file of {path.stat().st_size}: it is damaged"

@@ -20,6 +20,7 @@ from audiotool.errors import CheckpointError
 from audiotool.importers.base import (
     Importer,
     Options,
+    check_size,
     entry,
     read_config,
     renamed,
@@ -69,8 +70,11 @@ def read_paddle(path: Path) -> dict[str, Tensor]:
         if not isinstance(values, Mapping):
             raise ValueError("it holds no dictionary")
         arrays = {key: value.array() for key, value in values.items() if isinstance(value, PickledArray)}
+        check_size(sum(array.nbytes for array in arrays.values()), path)
         # A copy in native byte order, whose memory can be written.
         return {key: torch.from_numpy(np.array(a, a.dtype.newbyteorder("="))) for key, a in arrays.items()}
+    except CheckpointError:
+        raise
     except Exception as error:  # bytes that are no pickle can fail in the unpickler in any way
         raise CheckpointError(
             f"{path} is not a Paddle file of plain arrays ({error}), so it is refused"

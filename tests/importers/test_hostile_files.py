@@ -242,6 +242,13 @@ class Spread:
         return collections.OrderedDict, ([torch.zeros(1).expand(10**6)],)
 
 
+def test_arrays_that_share_their_bytes_are_counted(tmp_path: Path) -> None:
+    array = np.ones(10_000, np.float32)
+    (tmp_path / "a.pdparams").write_bytes(pickle.dumps({str(n): array for n in range(100)}, 2))
+    with pytest.raises(CheckpointError, match="4000000 bytes of weights"):
+        read_paddle(tmp_path / "a.pdparams")
+
+
 def test_a_tensor_is_measured_before_it_is_used(tmp_path: Path) -> None:
     torch.save(Spread(), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match="4000000 bytes of weights"):
