@@ -7,8 +7,8 @@ its own band.
                                          (enhanced against low band gives the gain)
 
 The upper band is the input minus its own way through both resamplers, so that nothing is lost or doubled at
-the seam: with a model that changes nothing the output is the input. The gain is never above 1, so that no
-noise is added.
+the seam: with a model that changes nothing the output is the input. The gain is never above 1, of all stems
+together, so that no noise is added.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ class RemovalGain(Carrier):
 
     Both signals are differentiated, which weighs the top of the low band, the upper band's neighbour, most.
     Their powers over blocks of 16 ms go through a one-pole smoother; the gain is the root of their ratio. It
-    moves linearly over a block to the value known at the block's beginning, so no look-ahead is needed.
+    moves linearly over a block to the value known at the block's beginning, so no look-ahead is needed:
+
+        block   |  0: a sound begins       |  1   |  2        |  3          |
+        gain    |  ratio of block 0 so far |  g0  |  g0 → g1  |  g1 → g2    |  gn: of the powers after block n
+
+    A silent block tells nothing. Its gain is the last one, and the next sound begins as a stream does. Stems
+    share the upper band: their gains sum to 1 at most.
 
     Args:
         sample_rate: Hz of the signals.
@@ -43,9 +49,11 @@ class RemovalGain(Carrier):
     def __init__(self, sample_rate: int, stems: int, channels: int) -> None:
         self.block = max(1, round(BLOCK_SECONDS * sample_rate))
         self.decay = math.exp(-BLOCK_SECONDS / SMOOTHING_SECONDS)
+        self._ramp = np.arange(self.block, dtype=np.float32) / np.float32(self.block)
         # Row 0 is the noisy low band, the others the stems.
         self._last = np.zeros((stems + 1, channels, 1), np.float32)
         self._partial = np.zeros((stems + 1, channels))
+        # 0 where the block before was silent.
         self._power = np.zeros((stems + 1, channels))
         self._knots = np.ones((2, stems, channels), np.float32)
         self._position = 0
@@ -64,31 +72,41 @@ class RemovalGain(Carrier):
         slope = np.diff(both, axis=-1, prepend=self._last)
         if length:
             self._last = both[..., -1:].copy()
-        knots = np.concatenate((self._knots, self._follow(slope)))
-        index = self._position + np.arange(length)
-        number, within = index // self.block, (index % self.block) / np.float32(self.block)
-        before, after = knots[number], knots[number + 1]
-        gain = before + (after - before) * within[:, None, None].astype(np.float32)
-        complete = (self._position + length) // self.block
-        self._knots = knots[complete : complete + 2].copy()
-        self._position = (self._position + length) % self.block
-        return np.moveaxis(gain, 0, -1)
-
-    def _follow(self, slope: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the gains (blocks, stems, channels) after each block that these samples complete."""
-        end = self._position + slope.shape[-1]
+        begin, end = self._position, self._position + length
+        count, self._position = -(-end // self.block), end % self.block
         # np.pad would take more time than the rest of this method.
-        power = np.zeros((*slope.shape[:2], -(-end // self.block) * self.block), np.float32)
-        np.square(slope, out=power[..., self._position : end])
-        sums = power.reshape(*power.shape[:2], -1, self.block).sum(-1, dtype=np.float64)
-        if sums.shape[-1]:
-            sums[..., 0] += self._partial
-        complete = (self._position + slope.shape[-1]) // self.block
-        has_rest = sums.shape[-1] > complete
-        self._partial = sums[..., complete].copy() if has_rest else np.zeros_like(self._partial)
-        gains = np.empty((complete, *self._knots.shape[1:]), np.float32)
-        for n in range(complete):
-            self._power = self.decay * self._power + (1 - self.decay) * sums[..., n] / self.block
-            ratio = (self._power[1:] + FLOOR) / (self._power[:1] + FLOOR)
-            gains[n] = np.sqrt(np.minimum(ratio, 1.0))
-        return gains
+        squares = np.zeros((*slope.shape[:2], count * self.block), np.float32)
+        np.square(slope, out=squares[..., begin:end])
+        squares = squares.reshape(*slope.shape[:2], count, self.block)
+        gains = np.empty((count, *enhanced.shape[:2], self.block), np.float32)
+        for n in range(count):
+            # Mean over a whole block, though it is not complete yet.
+            power = self._partial[..., None] + squares[:, :, n].cumsum(-1, dtype=np.float64) / self.block
+            gains[n] = self._within(power)
+            self._partial = power[..., -1]
+            if n < end // self.block:
+                self._end_block()
+        return np.moveaxis(gains, 0, 2).reshape(*enhanced.shape[:2], -1)[..., begin:end]
+
+    def _within(self, power: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return the gains (stems, channels, block) of a block in which (rows, channels, block) has come so
+        far."""
+        before, after = self._knots[..., None]
+        gain: NDArray[np.float32] = before + (after - before) * self._ramp
+        begins = (self._power[0] == 0)[:, None] & (power[0] >= FLOOR)
+        return np.where(begins, _gains(power), gain) if begins.any() else gain
+
+    def _end_block(self) -> None:
+        power, known, held = self._partial, self._power[0] > 0, self._knots[1]
+        sounds = power[0] >= FLOOR
+        smoothed = np.where(known, self.decay * self._power + (1 - self.decay) * power, power)
+        self._power = np.where(sounds, smoothed, 0.0)
+        gain = np.where(sounds, _gains(smoothed), held)
+        self._knots = np.stack((np.where(sounds & ~known, gain, held), gain))
+        self._partial = np.zeros_like(power)
+
+
+def _gains(power: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Powers (1 + stems, ...) of the low band, at least FLOOR, and of the stems -> gains (stems, ...)."""
+    gains: NDArray[np.float32] = np.sqrt(power[1:] / np.maximum(power[0], FLOOR)).astype(np.float32)
+    return gains / np.maximum(gains.sum(0), np.float32(1.0))

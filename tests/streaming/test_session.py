@@ -110,6 +110,19 @@ def test_nothing_passes_by_a_model_of_a_higher_rate(rate: int) -> None:
     np.testing.assert_allclose(stems[0], low, atol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [8000, 11025, 12000])
+def test_the_top_of_a_lower_rates_band_is_lost_as_the_guide_says(rate: int) -> None:
+    x = np.random.default_rng(0).normal(0, 0.1, (1, 4 * rate)).astype(np.float32)
+    stems, _ = run(Session(model(), rate, 1), x)
+    before, after = (np.square(np.abs(np.fft.rfft(y))) for y in (x[0], stems[0, 0]))
+    removed = []
+    for low, high in ((0.0, 0.92), (0.92, 0.94), (0.94, 0.96), (0.96, 1.0)):
+        band = slice(round(low * (len(before) - 1)), round(high * (len(before) - 1)))
+        removed.append(-10 * np.log10(after[band].sum() / before[band].sum()))
+    assert removed[:3] == pytest.approx([0, 2, 10], abs=0.5)
+    assert removed[3] > 30
+
+
 def test_input_above_the_model_is_not_dulled() -> None:
     """A tone at 12 kHz passes a 16 kHz model as loud as the low band does."""
     t = np.arange(48000) / 48000
@@ -121,6 +134,15 @@ def test_input_above_the_model_is_not_dulled() -> None:
         assert middle[hz // 4] == pytest.approx(0.25 * amplitude, rel=0.01)
     stems, _ = run(Session(model(gain=0.25), 48000, 1, Settings(upper_band=False)), x)
     assert np.abs(np.fft.rfft(stems[0, 0, 24000:36000]))[3000] / 6000 < 1e-4
+
+
+@pytest.mark.parametrize("stems", [("speech",), ("speaker1", "speaker2")])
+def test_the_upper_band_does_not_pass_where_sound_begins(stems: tuple[str, ...]) -> None:
+    """Noise that the model removes, from the first sample and after digital silence."""
+    x = np.random.default_rng(0).normal(0, 0.1, (1, 48000)).astype(np.float32)
+    x[:, 12000:36000] = 0
+    found, _ = run(Session(model(gain=0.01, stems=stems), 48000, 1), x)
+    assert np.abs(found).max() < 0.02 * np.abs(x).max()
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])

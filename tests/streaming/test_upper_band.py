@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from audiotool.streaming.upper_band import RemovalGain
 
@@ -41,8 +42,42 @@ def test_gain_is_smooth() -> None:
     assert gain[0, 0, -1] < 0.01
 
 
+@pytest.mark.parametrize("silence", [0.0, 0.008, 0.5])
+def test_a_beginning_and_the_end_of_a_gap_have_the_gain_of_their_sound(silence: float) -> None:
+    """Loud at first, removed after digital silence; a stream may begin with silence, too."""
+    loud, removed = noise(0.5), noise(0.5, seed=1)
+    gap = np.zeros((1, round(silence * RATE)), np.float32)
+    alone = np.concatenate((gap, removed), axis=-1)
+    gain = RemovalGain(RATE, 1, 1).feed(alone, 0.01 * alone[None])[0, 0, gap.shape[1] :]
+    np.testing.assert_allclose(gain[1:], 0.01, rtol=1e-3)
+    if silence < 0.1:
+        return  # the gain needs a whole silent block to forget what was
+    low = np.concatenate((loud, alone), axis=-1)
+    enhanced = np.concatenate((loud, 0.01 * alone), axis=-1)
+    gain = RemovalGain(RATE, 1, 1).feed(low, enhanced[None])[0, 0]
+    np.testing.assert_array_equal(gain[loud.shape[1] : -removed.shape[1]], 1.0)
+    np.testing.assert_allclose(gain[-removed.shape[1] + 1 :], 0.01, rtol=1e-3)
+
+
+def test_a_gap_keeps_the_gain() -> None:
+    removed = noise(0.5)
+    low = np.concatenate((removed, np.zeros((1, RATE), np.float32), removed), axis=-1)
+    gain = RemovalGain(RATE, 1, 1).feed(low, 0.01 * low[None])[0, 0]
+    np.testing.assert_allclose(gain[1:], 0.01, rtol=1e-3)
+
+
+def test_stems_together_never_hold_more_than_the_input() -> None:
+    first, second = noise(0.5), noise(0.5, seed=1)
+    first[:, RATE // 4 :] *= 0.1
+    gain = RemovalGain(RATE, 2, 1).feed(first + second, np.stack((first, second)))
+    assert gain.sum(0).max() <= 1 + 1e-6
+    assert gain[:, 0, RATE // 8].min() > 0.4
+    assert gain[0, 0, -1] < 0.2 < 0.8 < gain[1, 0, -1]
+
+
 def test_blocks_do_not_matter_and_the_future_neither() -> None:
     low = noise(0.5)
+    low[:, 5000:12000] = 0
     enhanced = (low * np.linspace(1, 0, low.shape[1], dtype=np.float32))[None]
     expected = RemovalGain(RATE, 1, 1).feed(low, enhanced)
     stream, parts, start = RemovalGain(RATE, 1, 1), [], 0
