@@ -45,7 +45,8 @@ class Settings:
         bandwidth_hz: bandwidth of the input in Hz, for models that extend it; if None, that of files and
             arrays is measured, and in live streams the model estimates it.
         upper_band: keep the input's frequencies above the model's band, with the gain that the model had on
-            the frequencies below. A model whose rate is the input's or higher has all of them in its band.
+            the frequencies below. A model of a higher rate than the input's has none above its band; the
+            resampler removes what lies above 92 % of the input's own band.
         follow_removal: False keeps the whole upper band at gain 1, for models that remove nothing.
         warm_up: run the model over the recording's first seconds before its stream begins, if the model
             declares `warm_up_seconds`. Live streams and pipes never do.
