@@ -108,6 +108,10 @@ class Settings:
 CHANGEABLE = ("mix", "max_attenuation_db")
 """Settings that may change during a stream."""
 
+GLIDE_SECONDS = 0.02
+"""Time in which the input's share of the output goes from 0 to 1 when settings change; smaller changes take
+less."""
+
 
 class Output(NamedTuple):
     """Output of a stream that is ready.
@@ -135,7 +139,10 @@ class Session(Carrier):
             another sample rate.
     """
 
-    carries = ("_fed", "_wet", "_dry", "_low", "_gain", "_masks", "_down", "_up", "_back", "streamer")
+    carries = (
+        *("_fed", "_wet", "_dry", "_low", "_gain", "_share", "_masks", "_down", "_up", "_back"),
+        "streamer",
+    )
 
     def __init__(
         self,
@@ -172,6 +179,8 @@ class Session(Carrier):
     @property
     def settings(self) -> Settings:
         """The stream's options. `mix` and `max_attenuation_db` may be changed, from the next hop on.
+
+        A running stream moves to the new values within 20 ms, because a jump is a click.
 
         Raises:
             StreamError: another option is changed, or the output has another sample rate than the input.
@@ -249,6 +258,8 @@ class Session(Carrier):
         self._dry = SampleQueue(self.output_channels)
         self._low = SampleQueue(self.output_channels)
         self._gain = RemovalGain(self.sample_rate, stems, self.output_channels)
+        # The input's share of the last sample; None before the first.
+        self._share: float | None = None
         together = are_separated_together(self.engine, self.channels)
         self._masks = SharedMasks(self.engine.sample_rate, stems, self.channels) if together else None
 
@@ -336,9 +347,21 @@ class Session(Carrier):
             low = self._low.pop(length)
             gain = self._gain.feed(low, wet) if settings.follow_removal else np.float32(1.0)
             wet = wet + gain * (dry - low)
-        if settings.max_attenuation_db is not None:
-            kept = np.float32(10 ** (-settings.max_attenuation_db / 20))
-            wet = wet + kept * (dry - wet)
-        if settings.mix < 1.0:
-            wet = np.float32(settings.mix) * wet + np.float32(1.0 - settings.mix) * dry
+        share = self._glide(_input_share(settings), length)
+        if share.any():
+            wet = (1 - share) * wet + share * dry
         return Output(wet, dry)
+
+    def _glide(self, aim: float, length: int) -> Block:
+        """Return the input's shares of the next samples, (length,), or () where it stands still."""
+        held = aim if self._share is None else self._share
+        away = np.arange(1, length + 1) / (GLIDE_SECONDS * self.sample_rate)
+        path = np.asarray(aim) if held == aim else np.clip(aim, held - away, held + away)
+        self._share = float(path.flat[-1])
+        return path.astype(np.float32)
+
+
+def _input_share(settings: Settings) -> float:
+    """Return the share of the input in the output, 0 to 1, by `mix` and `max_attenuation_db`."""
+    limit = settings.max_attenuation_db
+    return 1.0 - settings.mix * (1.0 - (0.0 if limit is None else 10 ** (-limit / 20)))

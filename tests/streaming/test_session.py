@@ -314,3 +314,40 @@ def test_a_block_has_one_mix_though_another_thread_changes_it(monkeypatch: pytes
     monkeypatch.setattr(Session, "settings", property(other))
     found = session.pull().stems
     assert {float(value) for value in found.ravel()} in ({1.25}, {1.75})
+
+
+CHANGES = [
+    {"mix": 0.0},
+    {"mix": 1.0, "max_attenuation_db": 6.0},
+    {"mix": 0.3, "max_attenuation_db": None},
+    {"mix": 0.9, "max_attenuation_db": 0.0},
+]
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_settings_that_change_do_not_click(rate: int) -> None:
+    """The input's share moves by 1 in 20 ms at most, whatever the blocks, and arrives."""
+    x = np.full((1, rate), 0.5, np.float32)
+    places = [rate // 8, rate // 2, rate // 2 + rate // 100, 3 * rate // 4]
+    outputs = []
+    for size in (1000, 7, rate):
+        session = Session(model(gain=0.0, wait=0), rate, 1, Settings(upper_band=False))
+        parts = []
+        for begin, end, change in zip([0, *places], [*places, rate], [{}, *CHANGES], strict=True):
+            session.settings = dataclasses.replace(session.settings, **change)
+            for first in range(begin, end, size):
+                parts.append(session.feed(x[:, first : min(first + size, end)]).stems)
+        outputs.append(np.concatenate([*parts, session.flush().stems], axis=-1)[0, 0] / 0.5)
+    for output in outputs:
+        assert np.abs(np.diff(output)).max() <= 1.001 / (0.02 * rate)
+        np.testing.assert_allclose(output, outputs[0], atol=1e-6)
+    before = outputs[0][[place - 1 - session.latency for place in places]]
+    np.testing.assert_allclose(before[[0, 1, 3]], [0.0, 1.0, 0.7], atol=1e-6)
+    assert 10 ** (-6 / 20) < before[2] < 1.0  # the next change comes before it has arrived
+    assert outputs[0][-1] == 1.0
+
+
+def test_settings_before_the_first_block_count_at_once() -> None:
+    session = Session(model(gain=0.0, wait=0), 16000, 1)
+    session.settings = Settings(mix=0.25)
+    np.testing.assert_allclose(session.feed(np.ones((1, 160), np.float32)).stems, 0.75)

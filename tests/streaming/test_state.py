@@ -263,9 +263,20 @@ def test_settings_count_from_the_next_hop(denoiser: Pipeline) -> None:
     np.testing.assert_array_equal(first, expected)
     live.settings = dataclasses.replace(live.settings, mix=0.25)
     got, cleaned = live.feed(x[4000:]), plain.feed(x[4000:])
-    at = len(first)
-    np.testing.assert_allclose(got, 0.25 * cleaned + 0.75 * x[at : at + len(got)], atol=1e-6)
+    at, moving = len(first), 240
+    mixed = 0.25 * cleaned + 0.75 * x[at : at + len(got)]
+    np.testing.assert_allclose(got[moving:], mixed[moving:], atol=1e-6)
     assert denoiser.live(16000, state=live.state()).settings.mix == 0.25
+
+
+def test_settings_that_are_still_moving_go_on(denoiser: Pipeline) -> None:
+    x = speech_like(0.5, 16000)[0]
+    live = denoiser.live(16000)
+    live.feed(x[:4000])
+    live.settings = dataclasses.replace(live.settings, mix=0.0)
+    live.feed(x[4000:4200])
+    again = denoiser.live(16000, state=live.state())
+    np.testing.assert_array_equal(again.feed(x[4200:]), live.feed(x[4200:]))
 
 
 @pytest.mark.parametrize(
