@@ -4,7 +4,8 @@
     python denoise_onnx.py checkpoints/denoise-16k noisy.wav denoised.wav
 
 The recording is mono and has the card's sample rate. A bundled graph's weights lie in the checkpoint beside
-it; a graph that `audiotool models export` wrote holds them itself.
+it; a graph that `audiotool models export` wrote holds them itself. The samples are audiotool's without a
+warm-up, up to the first onset after quiet or the first pause, where audiotool resets the model's state.
 """
 
 from __future__ import annotations

@@ -50,16 +50,19 @@ def test_javascript_denoises_to_the_same_samples(tmp_path: Path) -> None:
     assert np.abs(found - expected).max() < 1e-5
 
 
+def words_of(model: Path) -> list[str]:
+    """The example as a command, among whose packages audiotool and PyTorch are not."""
+    hide = "import sys; sys.modules.update(dict.fromkeys(('audiotool', 'torch')));"
+    script = f"{hide} import runpy; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    return [sys.executable, "-c", script, str(ROOT / "examples" / "denoise_onnx.py"), str(model)]
+
+
 def test_python_denoises_to_the_same_samples_in_blocks(tmp_path: Path) -> None:
     noisy, rate = soundfile.read(ROOT / "tests/data/audio/demo/noisy.flac", dtype="float32")
     # The end lies inside a block.
     noisy = noisy[: SECONDS * rate + 1000]
     soundfile.write(tmp_path / "in.wav", noisy, rate, "FLOAT")
-    model = checkpoint.default_for("denoise").with_suffix("")
-    # Its packages are numpy, soundfile and onnxruntime.
-    hide = "import sys; sys.modules.update(dict.fromkeys(('audiotool', 'torch')));"
-    script = f"{hide} import runpy; runpy.run_path(sys.argv.pop(1), run_name='__main__')"
-    words = [sys.executable, "-c", script, str(ROOT / "examples" / "denoise_onnx.py"), str(model)]
+    words = words_of(checkpoint.default_for("denoise").with_suffix(""))
     subprocess.run([*words, "in.wav", "out.wav"], check=True, cwd=tmp_path, timeout=PATIENCE)
     found, found_rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
     expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
@@ -68,3 +71,19 @@ def test_python_denoises_to_the_same_samples_in_blocks(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", noisy, 8000)
     refused = subprocess.run([*words, "in.wav", "out.wav"], capture_output=True, cwd=tmp_path, text=True)
     assert (refused.returncode, refused.stderr) == (1, "in.wav: needs 16000 Hz and one channel\n")
+
+
+def test_the_bare_graph_differs_from_the_first_onset_on_as_the_guide_says(tmp_path: Path) -> None:
+    noisy, rate = soundfile.read(ROOT / "tests/data/audio/demo/noisy.flac", dtype="float32")
+    hiss = np.random.default_rng(0).normal(0, 1e-3, 2 * rate).astype(np.float32)
+    noisy = np.concatenate((hiss, noisy))
+    soundfile.write(tmp_path / "in.wav", noisy, rate, "FLOAT")
+    words = words_of(checkpoint.default_for("denoise").with_suffix(""))
+    subprocess.run([*words, "in.wav", "out.wav"], check=True, cwd=tmp_path, timeout=PATIENCE)
+    found, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
+    before = len(hiss) - rate // 20
+    assert np.abs(found - expected)[:before].max() < 1e-5
+    differs = 20 * np.log10(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    told = " ".join((ROOT / "docs/guides/python.md").read_text("utf-8").split())
+    assert f"the outputs differ by {differs:.0f} dB" in told
