@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.dsp.pitch import fundamental_frequency
 from audiotool.metrics.score import score
 from audiotool.models.vocoder import Vocoder
+from audiotool.streaming.live_stream import LiveStream
 from audiotool.streaming.resample import StreamingResampler
 
 DEMO = Path(__file__).parent / "data" / "audio" / "demo" / "clean.flac"
@@ -99,6 +101,29 @@ def test_the_default_lags_80_ms() -> None:
     assert engine.latency / metadata.sample_rate == 0.08
     # A live step is one frame.
     assert engine.hop_length * engine.upsampling == 256
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("together", [False, True])
+def test_the_declared_lag_of_live_streams_is_reached(name: str, engine: Any, together: bool) -> None:
+    """Fed a few samples at a time, alone and among streams that are stepped together."""
+    pipeline = audiotool.load(name, engine=engine)
+    rate, x = pipeline.sample_rate, np.zeros(15000, np.float32)
+    streams = pipeline.streams(1)
+    live = streams.join(rate) if together else pipeline.live(rate)
+    got = most = 0
+    for fed in range(8, len(x) + 1, 8):
+        block = x[fed - 8 : fed]
+        if isinstance(live, LiveStream):
+            got += len(live.feed(block))
+        else:
+            live.push(block)
+            while streams.step():
+                pass
+            got += len(live.pull())
+        most = max(most, fed - got)
+    assert live.latency - 8 < most <= live.latency
 
 
 FORMANTS = {"singer": (700.0, 1220.0, 2600.0), "child": (1030.0, 1560.0, 3300.0)}

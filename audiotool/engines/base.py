@@ -49,8 +49,11 @@ class Engine(ABC):
         takes, gives: kinds of input and of output, as `models.base.Model` has them.
         sample_rate: Hz of the output, and of the input where that is a waveform.
         hop_length: input items (samples, or frames for a vocoder) that complete one step of the algorithm.
+        lead: input items that a stream's first step takes before its hop, so that this and every later hop
+            completes as much output.
         latency: samples; output sample t never depends on input after t + latency.
-        delay: output samples that have not come out when whole hops have been fed; for causal engines.
+        delay: output samples that have not come out when `lead` and whole hops have been fed; for causal
+            engines.
         causal: True when `step` is implemented; otherwise only `process` is, for whole segments.
         upsampling: output samples per input item: 1 for waveforms, the mel hop for vocoders.
         channels: audio channels consumed together; None means any number, mixed down to one.
@@ -78,6 +81,7 @@ class Engine(ABC):
     gives: tuple[str, ...] = ("speech",)
     sample_rate: int
     hop_length: int
+    lead: int = 0
     latency: int = 0
     delay: int = 0
     causal: bool = True

@@ -81,8 +81,11 @@ class CopySynthesis(Engine):
             self.pitch = PitchTracker(mel.sample_rate, mel.hop_length)
             ahead, behind = max(ahead, self.pitch.lookahead), max(behind, self.pitch.history)
         self.latency = vocoder.latency + ahead
-        hop = vocoder.upsampling
-        self.delay = -(-(ahead + 1) // hop) * hop - hop + vocoder.delay
+        # The frames of n samples are complete when so many more have come. Fed before the first hop, they let
+        # each hop complete as many frames as the vocoder takes at once: none waits for others.
+        beyond = max(ahead + 1 - mel.hop_length, 0)
+        self.lead = beyond % self.hop_length
+        self.delay = beyond + vocoder.delay
         if vocoder.context is not None:
             before, after = (frames * mel.hop_length for frames in vocoder.context)
             self.context = (before + behind + mel.hop_length - 1, after + ahead)
@@ -194,7 +197,7 @@ class _CopySynthesisBatch(Batch):
             if features.shape[-1] == vocoder.hop_length:
                 whole.append((rows, features))
                 continue
-            # At a stream's beginning there are frames that do not complete a hop.
+            # At a stream's beginning the frames of a hop may not be complete yet.
             outputs[rows], state = vocoder.step(features, self._vocoders.extract(rows))
             self._vocoders.insert(rows, state)
         if whole:

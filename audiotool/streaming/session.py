@@ -242,7 +242,7 @@ class Session(Carrier):
     def _step_length(self) -> int:
         """Input samples until a causal model's next step."""
         streamer = self.streamer
-        items = streamer.chunk if isinstance(streamer, CausalStreamer) else self.engine.hop_length
+        items = streamer.step_length if isinstance(streamer, CausalStreamer) else self.engine.hop_length
         return math.ceil(items * self.sample_rate / self.engine.sample_rate)
 
     def reset(self) -> None:

@@ -133,8 +133,9 @@ class CausalStreamer(Streamer):
     """Stream a causal engine, whose state is explicit.
 
     Args:
-        chunk: input items a step consumes, rounded up to a multiple of the engine's hop. None, for live use,
-            returns output after every hop; hops that arrive together are one step. The output is the same.
+        chunk: input items a step consumes, rounded up to a multiple of the engine's hop; the first also takes
+            the engine's lead. None, for live use, returns output after every hop; hops that arrive together
+            are one step. The output is the same.
         memory: the engine's state after a warm-up on the stream's first sound; None: there was none.
         memory_begins: input item at which that sound begins: 0, or an onset.
 
@@ -185,24 +186,30 @@ class CausalStreamer(Streamer):
         self.memory = self.engine.unpack(state["memory"])
 
     @property
+    def step_length(self) -> int:
+        """Input items of the next step: `chunk`, and before the first one the engine's lead."""
+        return self.chunk + (0 if self._stepped else self.engine.lead)
+
+    @property
     def has_hop(self) -> bool:
         """Whether the next step's input is complete."""
-        return self._pending_length >= self.chunk
+        return self._pending_length >= self.step_length
 
     def take_hop(self) -> Chunk:
-        """Remove and return the next step's input, (B, C, chunk), for a step that another object makes."""
-        return self._take(self.chunk)
+        """Remove and return the next step's input, (B, C, step_length), for a step that another object
+        makes."""
+        return self._take(self.step_length)
 
     def give(self, output: Chunk) -> Chunk:
         """Add the output of such a step."""
-        self._stepped += self.chunk
+        self._stepped += self.step_length
         return self._count(output)
 
     def _advance(self) -> Chunk:
-        ready = 0 if self.is_stepped_elsewhere else self._pending_length // self.chunk
-        if not ready:
+        if self.is_stepped_elsewhere or not self.has_hop:
             return self._nothing()
-        taken = self._take(ready * self.chunk)
+        more = (self._pending_length - self.step_length) // self.chunk * self.chunk
+        taken = self._take(self.step_length + more)
         longest = max(self._longest // (len(taken) * self.chunk), 1) * self.chunk
         outputs = [self._step(taken[..., n : n + longest]) for n in range(0, taken.shape[-1], longest)]
         return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
