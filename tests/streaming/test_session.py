@@ -316,7 +316,8 @@ def test_a_block_has_one_mix_though_another_thread_changes_it(monkeypatch: pytes
     assert {float(value) for value in found.ravel()} in ({1.25}, {1.75})
 
 
-CHANGES = [
+CHANGES: list[dict[str, Any]] = [
+    {},
     {"mix": 0.0},
     {"mix": 1.0, "max_attenuation_db": 6.0},
     {"mix": 0.3, "max_attenuation_db": None},
@@ -333,7 +334,7 @@ def test_settings_that_change_do_not_click(rate: int) -> None:
     for size in (1000, 7, rate):
         session = Session(model(gain=0.0, wait=0), rate, 1, Settings(upper_band=False))
         parts = []
-        for begin, end, change in zip([0, *places], [*places, rate], [{}, *CHANGES], strict=True):
+        for begin, end, change in zip([0, *places], [*places, rate], CHANGES, strict=True):
             session.settings = dataclasses.replace(session.settings, **change)
             for first in range(begin, end, size):
                 parts.append(session.feed(x[:, first : min(first + size, end)]).stems)

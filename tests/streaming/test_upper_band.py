@@ -48,7 +48,7 @@ def test_a_beginning_and_the_end_of_a_gap_have_the_gain_of_their_sound(silence: 
     loud, removed = noise(0.5), noise(0.5, seed=1)
     gap = np.zeros((1, round(silence * RATE)), np.float32)
     alone = np.concatenate((gap, removed), axis=-1)
-    gain = RemovalGain(RATE, 1, 1).feed(alone, 0.01 * alone[None])[0, 0, gap.shape[1] :]
+    gain = RemovalGain(RATE, 1, 1).feed(alone, np.float32(0.01) * alone[None])[0, 0, gap.shape[1] :]
     np.testing.assert_allclose(gain[1:], 0.01, rtol=1e-3)
     if silence < 0.1:
         return  # the gain needs a whole silent block to forget what was
@@ -62,7 +62,7 @@ def test_a_beginning_and_the_end_of_a_gap_have_the_gain_of_their_sound(silence: 
 def test_a_gap_keeps_the_gain() -> None:
     removed = noise(0.5)
     low = np.concatenate((removed, np.zeros((1, RATE), np.float32), removed), axis=-1)
-    gain = RemovalGain(RATE, 1, 1).feed(low, 0.01 * low[None])[0, 0]
+    gain = RemovalGain(RATE, 1, 1).feed(low, np.float32(0.01) * low[None])[0, 0]
     np.testing.assert_allclose(gain[1:], 0.01, rtol=1e-3)
 
 
