@@ -68,13 +68,14 @@ class MediaWriter(ReplacingWriter):
             self.path, wanted.asked_format, wanted.subtype, wanted.asked_subtype
         )
         shows = shows_video(self.path, wanted.asked_format)
-        self._rate = wanted.sample_rate
+        self._rate, self._coded_rate = wanted.sample_rate, _coded_rate(self.subtype, wanted.sample_rate)
+        self.resampled = resampling(self.subtype, self._rate, self._coded_rate)
         self._tags: dict[str, str] = {}
         with contextlib.ExitStack() as opened:
             self._begin()
             opened.callback(self._replacement.discard)
             try:
-                file, options = self._replacement.file, _options(self.format, shows)
+                file, options = self._replacement.file, _options(self.format, shows, self._coded_rate)
                 # FFmpeg opens the file again to move the index.
                 self._container = av.open(
                     file, "w", format=self.format, options=options, io_open=lambda *_: ReadBack(file)
@@ -109,12 +110,8 @@ class MediaWriter(ReplacingWriter):
         return layout
 
     def _sound_stream(self, wanted: OutputFormat) -> Any:
-        encoder = ENCODERS[self.subtype]
-        rates = sorted(av.codec.Codec(encoder, "w").audio_rates or [wanted.sample_rate])
-        # The encoder's frames are resampled where the codec has not this rate.
-        rate = next((rate for rate in rates if rate >= wanted.sample_rate), rates[-1])
-        self.resampled = resampling(self.subtype, wanted.sample_rate, rate)
-        stream: Any = self._container.add_stream(encoder, rate=rate, layout=self._layout)
+        rate = self._coded_rate
+        stream: Any = self._container.add_stream(ENCODERS[self.subtype], rate=rate, layout=self._layout)
         if wanted.bitrate is not None:
             check_bitrate(self.format, self.subtype, rate, wanted.channels, wanted.bitrate)
             stream.bit_rate = round(1000 * wanted.bitrate)
@@ -140,6 +137,10 @@ class MediaWriter(ReplacingWriter):
         try:
             self._remuxer.copy(math.inf)
             self._container.mux(self._sound.encode(None))
+            if self.subtype == "AAC" and self.format not in QUICKTIME:
+                # Matroska does not say how much of the last frame belongs to the recording.
+                coded = -(-self.frames * self._coded_rate // self._rate)
+                self.filling = -coded % self._sound.codec_context.frame_size
             self._container.close()
             self._note_lost_tags()
         except (av.error.FFmpegError, ValueError, OSError) as error:
@@ -293,12 +294,20 @@ class Remuxer:
         self._opened.close()
 
 
-def _options(format_name: str, shows: bool) -> dict[str, str]:
-    """Return the options of FFmpeg's muxer."""
+def _coded_rate(subtype: str, sample_rate: int) -> int:
+    """Return the sample rate in Hz of a coding, to which the encoder's frames are resampled where it has not
+    the wanted one."""
+    rates = sorted(av.codec.Codec(ENCODERS[subtype], "w").audio_rates or [sample_rate])
+    return next((rate for rate in rates if rate >= sample_rate), rates[-1])
+
+
+def _options(format_name: str, shows: bool, coded_rate: int) -> dict[str, str]:
+    """Return the options of FFmpeg's muxer, for sound of a sample rate in Hz."""
     if format_name not in QUICKTIME:
         return {}
-    # With the index before the samples, a browser plays a file that it has not loaded to its end.
-    options = {"movflags": "+faststart"}
+    # With the index before the samples, a browser plays a file that it has not loaded to its end. The length
+    # of the sound is in units of the movie, which are milliseconds unless something else is said.
+    options = {"movflags": "+faststart", "movie_timescale": str(coded_rate)}
     return options if shows or format_name != "mp4" else options | {"brand": "M4A "}
 
 

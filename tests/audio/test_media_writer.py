@@ -71,11 +71,25 @@ def test_the_sound_is_where_it_was(tmp_path: Path, name: str, rate: int) -> None
     audiotool.write(tmp_path / name, waveform, rate)
     found, coded_rate = read(tmp_path / name)
     assert coded_rate == (48000 if name == "out.webm" else max(rate, 44100) if rate > 32000 else rate)
-    # Matroska does not say how much of the last frame of AAC belongs to the recording.
     assert 0 <= found.shape[1] - coded_rate <= (1024 if ".mk" in name else 1)
     expected = soxr.resample(waveform.T, rate, coded_rate).T
     assert lag_of(found, expected) == 0
     assert np.std(found[:, : expected.shape[1]] - expected) < 0.3 * np.std(expected)
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.m4a", "out.mov", "out.mkv", "out.webm"])
+@pytest.mark.parametrize("rate", [16000, 37800, 44100, 48000])
+@pytest.mark.parametrize("frames", [9999, 20480])
+def test_the_sound_is_as_long_as_it_was_or_a_line_says_so(
+    tmp_path: Path, name: str, rate: int, frames: int
+) -> None:
+    with open_writer(tmp_path / name, OutputFormat(rate, 1)) as writer:
+        writer.write(speech_like(2.0, rate)[:, :frames].T)
+    found, coded_rate = read(tmp_path / name)
+    expected = -(-frames * coded_rate // rate)
+    # Matroska does not say how much of the last frame of AAC belongs to the recording.
+    assert writer.filling == (-expected % 1024 if name == "out.mkv" else 0)
+    assert found.shape[1] == expected + writer.filling
 
 
 @pytest.mark.parametrize("begin", [0, 7])
