@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
-from audiotool.audio import flac
+from audiotool.audio import flac, id3
 from audiotool.audio.unclosed import exactly
 
 PROGRAMS = ("ISFT", "TSSE", "ENCODER", "SOFTWARE")
 """Tags with the name of the program that wrote a file; the output is written by another."""
+
+MEASURED = re.compile(
+    r"(REPLAYGAIN|R128|MP3GAIN)_.*|ITUN(NORM|SMPB)|RVA[2D]|XRVA|RGAD|MLLT|ASPI", re.IGNORECASE
+)
+"""Tags that were measured on the samples of the input or on its bytes, by their names or descriptions: gains,
+peaks, delays and indices. Those of the output are others."""
 
 LARGEST = 1 << 24
 """Greatest number of bytes of a file's parts that are kept; a part beyond is left out, and its name
@@ -72,12 +78,6 @@ AS_TAGS = {*(key for keys in TAGS.values() for key in keys), *PROGRAMS, "TENC", 
 BETWEEN_VALUES = "; "
 """What stands between several values of a tag where a format has one: two artists."""
 
-DESCRIBED = "COMM with a description"
-"""ID3's comments that are not the comment on the recording; each has a description."""
-
-ENCODINGS = ("latin-1", "utf-16", "utf-16-be", "utf-8")
-"""Encodings of ID3's texts, by their first byte."""
-
 WORDS = {
     "APIC": "picture",
     "METADATA_BLOCK_PICTURE": "picture",
@@ -124,10 +124,12 @@ class Extras(NamedTuple):
     lost: tuple[str, ...] = ()
 
     def after(self, same_rate: bool, same_channels: bool) -> Extras:
-        """Return the extras that are valid for an output of the same length in seconds."""
+        """Return the extras that are valid for an output of other samples and the same length in seconds."""
         timed = [p.name.rstrip() for p in self.parts if not same_rate and p.name in TIMED]
-        parts = tuple(p for p in self.parts if p.name.rstrip() not in timed)
-        return self._replace(parts=parts, mask=self.mask if same_channels else 0, lost=(*self.lost, *timed))
+        kept = [_without_measures(p) for p in self.parts if p.name.rstrip() not in timed]
+        parts, measured = tuple(part for part, _ in kept), [name for _, names in kept for name in names]
+        lost = (*self.lost, *timed, *measured)
+        return self._replace(parts=parts, mask=self.mask if same_channels else 0, lost=lost)
 
     def split(self, format_name: str, channels: int) -> tuple[list[Part], list[str]]:
         """Return the parts that a format of libsndfile's can hold, and the names of all others."""
@@ -156,7 +158,7 @@ class Extras(NamedTuple):
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """Return the names, libsndfile's, of tags that no part holds, as far as the parts can be read."""
-        if any(part.name == ID3 and not _is_plain(part.data) for part in self.parts):
+        if any(part.name == ID3 and not id3.is_plain(part.data) for part in self.parts):
             return []
         there = self.tags()
         return [name for name in names if name not in there]
@@ -292,17 +294,29 @@ def _part(name: str, body: bytes) -> Part:
     return Part(ID3, _id3(body)) if name in ("id3 ", "ID3 ") else Part(name, body)
 
 
+def _without_measures(part: Part) -> tuple[Part, list[str]]:
+    """Return a part without what was measured on the input's sound, and the names of that."""
+    if part.name == "bext" and len(part.data) >= 422 and struct.unpack_from("<H", part.data, 346)[0] >= 2:
+        # The loudness; 0x7FFF means that it was not measured.
+        return Part(part.name, part.data[:412] + b"\xff\x7f" * 5 + part.data[422:]), []
+    names: list[str] = []
+    data = part.data
+    if part.name == "comments":
+        names = [key for key, _ in comments(data) if MEASURED.fullmatch(key)]
+        data = _chosen_comments(data, names) if names else data
+    elif part.name == ID3 and id3.is_plain(data):
+        described = {frame: id3.description(data, frame) or frame.name for frame in id3.frames(data)}
+        measured = [frame for frame, name in described.items() if MEASURED.fullmatch(name)]
+        names = [described[frame] for frame in measured]
+        data = id3.without_frames(data, measured) if names else data
+    return Part(part.name, data), names
+
+
 def _id3(tag: bytes) -> bytes:
-    """Return an ID3v2 tag without the program's name, which is replaced by padding."""
-    if not _is_plain(tag):
+    """Return an ID3v2 tag without the program's name."""
+    if not id3.is_plain(tag):
         return tag
-    kept = b"".join(tag[a:b] for name, a, b in _frames(tag) if name not in PROGRAMS)
-    return tag[:10] + kept.ljust(len(tag) - 10, b"\0")
-
-
-def _is_plain(tag: bytes) -> bool:
-    """Whether a tag is of ID3v2.3 or v2.4, without an extended header and not recoded as a whole."""
-    return len(tag) >= 10 and tag[3] in (3, 4) and not tag[5]
+    return id3.without_frames(tag, [frame for frame in id3.frames(tag) if frame.name in PROGRAMS])
 
 
 def _without_program(data: bytes) -> bytes:
@@ -321,9 +335,6 @@ def _riff_part(name: str, body: bytes) -> Part:
         return Part("LIST/INFO", b"INFO" + _without_program(body[4:]))
     if name == "LIST":
         return Part(f"LIST/{body[:4].decode('latin-1')}", body)
-    if name == "bext" and len(body) >= 422 and struct.unpack_from("<H", body, 346)[0] >= 2:
-        # The loudness of the input; 0x7FFF means that it was not measured.
-        body = body[:412] + b"\xff\x7f" * 5 + body[422:]
     return _part(name, body)
 
 
@@ -341,14 +352,14 @@ def _of_flac(file: BinaryIO) -> Extras:
     for name, body in found:
         if name == "comments":
             mask = _mask_of_comments(body)
-            body = _without_encoder(body)
+            body = _chosen_comments(body, PROGRAMS)
         parts.append(Part(name, body))
     return Extras("FLAC", tuple(parts), mask, lost)
 
 
-def _without_encoder(data: bytes) -> bytes:
-    """Return the comments without the program's name and the vendor, which is the encoder's."""
-    kept = [key.encode("ascii", "replace") + b"=" + v for key, v in comments(data) if key not in PROGRAMS]
+def _chosen_comments(data: bytes, left: Container[str]) -> bytes:
+    """Return the comments without some, by their keys, and without the vendor, which is the encoder's."""
+    kept = [key.encode("ascii", "replace") + b"=" + v for key, v in comments(data) if key not in left]
     return struct.pack("<II", 0, len(kept)) + b"".join(struct.pack("<I", len(c)) + c for c in kept)
 
 
@@ -397,7 +408,7 @@ def _of_ogg(file: BinaryIO) -> Iterator[Part]:
     packet = packets[1] if len(packets) > 1 else b""
     prefix = next((p for p in (b"OpusTags", b"\3vorbis") if packet.startswith(p)), None)
     if prefix is not None:
-        yield Part("comments", _without_encoder(packet[len(prefix) :]))
+        yield Part("comments", _chosen_comments(packet[len(prefix) :], PROGRAMS))
 
 
 def _untagged(names: Iterable[str], prefix: str = "") -> tuple[str, ...]:
@@ -416,14 +427,14 @@ def _names(part: Part) -> tuple[str, ...]:
     if part.name == "comments":
         return _untagged(key for key, value in comments(part.data) if value)
     if part.name == ID3:
-        return _untagged((_key(part.data, *frame) for frame in _frames(part.data)), "ID3/")
+        return _untagged((id3.key_of(part.data, frame) for frame in id3.frames(part.data)), "ID3/")
     return tuple(name.rstrip() for name in _untagged([part.name]))
 
 
 def _texts(part: Part) -> Iterator[tuple[str, str]]:
     """Yield key and value of each text of a part that is not empty."""
     if part.name == ID3:
-        yield from _id3_texts(part.data)
+        yield from id3.texts(part.data, AS_TAGS)
         return
     found: Iterable[tuple[str, bytes]] = [(part.name, part.data)] if part.name in AS_TAGS else []
     if part.name == "comments":
@@ -435,32 +446,6 @@ def _texts(part: Part) -> Iterator[tuple[str, str]]:
             yield key, text
 
 
-def _id3_texts(tag: bytes) -> Iterator[tuple[str, str]]:
-    """Yield name and value of each text that the frames of an ID3v2.3 or v2.4 tag have, as it is."""
-    if not _is_plain(tag):
-        return
-    for name, begin, end in _frames(tag):
-        key, body = _key(tag, name, begin, end), tag[begin + 10 : end]
-        # The second byte of flags says that a frame is compressed, encrypted or otherwise recoded.
-        if key not in AS_TAGS or tag[begin + 9] or not body or body[0] >= len(ENCODINGS):
-            continue
-        texts = _decoded(body[0], body[1:]) if name != "COMM" else _decoded(body[0], body[4:])[1:]
-        yield from ((key, text) for text in texts if text)
-
-
-def _key(tag: bytes, name: str, begin: int, end: int) -> str:
-    """Return the name of a frame, in which comments with a description are apart."""
-    body = tag[begin + 10 : end]
-    is_text = name == "COMM" and len(body) > 4 and body[0] < len(ENCODINGS)
-    return DESCRIBED if is_text and _decoded(body[0], body[4:])[0] else name
-
-
-def _decoded(encoding: int, data: bytes) -> list[str]:
-    """Return the texts that zeros end. Each has a byte order mark of its own in UTF-16."""
-    texts = data.decode(ENCODINGS[encoding], "replace").split("\0")
-    return [text.strip("\ufeff ") for text in texts]
-
-
 def sub_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Yield name and body of each chunk in a LIST chunk."""
     at = 0
@@ -468,14 +453,3 @@ def sub_chunks(data: bytes) -> Iterator[tuple[str, bytes]]:
         name, size = struct.unpack_from("<4sI", data, at)
         yield name.decode("latin-1"), data[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
-
-
-def _frames(tag: bytes) -> Iterator[tuple[str, int, int]]:
-    """Yield name, begin and end of the frames of an ID3v2.3 or v2.4 tag."""
-    at = 10
-    while at + 10 <= len(tag) and tag[at : at + 1].isalnum():
-        name, size = tag[at : at + 4].decode("latin-1"), tag[at + 4 : at + 8]
-        base = 7 if tag[3] == 4 else 8
-        end = at + 10 + sum(byte << base * n for n, byte in enumerate(reversed(size)))
-        yield name, at, end
-        at = end

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 
+from audiotool.audio.extras import MEASURED
 from audiotool.audio.formats import (
     bitrate_range,
     check_bitrate,
@@ -251,6 +252,7 @@ class Remuxer:
             self.dropped.append("attachments")
         sound = source.streams.audio[0]
         self.tags, self.sound_tags = _own(source.metadata), _own(sound.metadata)
+        self.dropped += filter(MEASURED.fullmatch, (*source.metadata, *sound.metadata))
         self.layout = sound.codec_context.layout.name
         chapters = [_moved(chapter, self._begin) for chapter in source.chapters()]
         if chapters:
@@ -333,9 +335,9 @@ def _timed(packets: Iterator[Any]) -> Iterator[Any]:
 
 
 def _own(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that are the recording's, and not FFmpeg's; without empty ones."""
+    """Return the tags that are the recording's, and neither FFmpeg's nor measured; without empty ones."""
     own = {k: v for k, v in metadata.items() if k.lower() in KEPT or k.lower() not in OF_THE_FILE}
-    return {k: v for k, v in own.items() if v.strip()}
+    return {k: v for k, v in own.items() if v.strip() and not MEASURED.fullmatch(k)}
 
 
 def _moved(chapter: Any, begin_s: Fraction) -> Any:

@@ -168,14 +168,31 @@ def test_positions_in_samples_are_dropped_at_another_rate() -> None:
     assert extras.after(same_rate=True, same_channels=True) == extras
 
 
-def test_loudness_that_was_measured_before_is_taken_back(tmp_path: Path) -> None:
-    body = struct.pack("<338sQH64s5h", b"", 5, 2, b"", -2300, 500, -100, -1800, -1700) + bytes(180)
-    with FileWriter(
-        tmp_path / "a.wav", OutputFormat(16000, 1, extras=Extras("RIFF", (Part("bext", body),)))
-    ) as writer:
-        writer.write(SOUND.T)
-    [part] = extras_of(tmp_path / "a.wav").parts
-    assert part.data == body[:412] + b"\xff\x7f" * 5 + body[422:]
+def test_what_was_measured_on_the_input_is_not_kept(tmp_path: Path) -> None:
+    bext = struct.pack("<338sQH64s5h", b"", 5, 2, b"", -2300, 500, -100, -1800, -1700) + bytes(180)
+    others = [("TXXX", b"\0mood\0calm"), ("COMM", b"\0eng\0a comment")]
+    measured = [
+        ("TXXX", b"\3replaygain_track_gain\0-9.30 dB"),
+        ("COMM", b"\1eng" + "iTunNORM\0".encode("utf-16") + "1".encode("utf-16")),
+        ("RVA2", b"track\0\1\xfb\0\0"),
+    ]
+    names = ["replaygain_track_gain", "iTunNORM", "RVA2"]
+    tag = id3(*measured[:1], *others, *measured[1:])
+    clean_tag = Part("ID3", (tag.data[:10] + id3(*others).data[10:]).ljust(len(tag.data), b"\0"))
+    clean_bext = Part("bext", bext[:412] + b"\xff\x7f" * 5 + bext[422:])
+    comments = vorbis_comments("R128_TRACK_GAIN=-2000", "MOOD=calm", "ReplayGain_Track_Peak=1")
+    for name, family, parts, clean, dropped in (
+        ("a.wav", "RIFF", (Part("bext", bext), tag), (clean_bext, clean_tag), names),
+        ("a.mp3", "MP3", (tag,), (clean_tag,), names),
+        (
+            *("a.flac", "FLAC", (comments,), (vorbis_comments("MOOD=calm"),)),
+            ["R128_TRACK_GAIN", "REPLAYGAIN_TRACK_PEAK"],
+        ),
+    ):
+        write(tmp_path / name, Extras(family, parts))
+        after = extras_of(tmp_path / name).after(same_rate=True, same_channels=True)
+        assert write(tmp_path / f"out-{name}", after) == dropped
+        assert extras_of(tmp_path / f"out-{name}").parts == clean
 
 
 def test_chunks_on_both_sides_of_the_samples_and_through_a_pipe(tmp_path: Path) -> None:

@@ -284,14 +284,31 @@ def test_tags_of_another_format(tmp_path: Path) -> None:
         assert reader.tags == {"title": "Folge 1", "tracknumber": "3"}
 
 
-def test_empty_tags_are_not_missed(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.mka"), "w", format="matroska") as container:
-        container.metadata.update({"title": "Ep", "comment": "", "mood": " "})
+def write_sound(path: Path, tags: dict[str, str]) -> Path:
+    """Half a second of speech in Matroska."""
+    with av.open(str(path), "w", format="matroska") as container:
+        container.metadata.update(tags)
         sound: Any = container.add_stream("aac", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(speech_like(0.5, 16000), format="fltp", layout="mono")
         frame.sample_rate, frame.pts = 16000, 0
         container.mux(sound.encode(frame) + sound.encode(None))
-    with AudioReader(tmp_path / "a.mka") as reader:
+    return path
+
+
+def test_what_was_measured_on_the_input_is_not_kept(tmp_path: Path) -> None:
+    tags = {"title": "Ep", "REPLAYGAIN_TRACK_GAIN": "-9.30 dB", "mood": "calm"}
+    with AudioReader(write_sound(tmp_path / "a.mka", tags)) as reader:
+        wanted = OutputFormat(16000, 1, tags=reader.tags, extras=reader.extras, video=reader.video)
+    with open_writer(tmp_path / "b.mka", wanted) as writer:
+        writer.write(speech_like(0.5, 16000).T)
+    assert writer.dropped == ["REPLAYGAIN_TRACK_GAIN"]
+    with av.open(str(tmp_path / "b.mka")) as container:
+        found = {name.lower() for name in container.metadata}
+    assert found == {"title", "mood", "encoder"}
+
+
+def test_empty_tags_are_not_missed(tmp_path: Path) -> None:
+    with AudioReader(write_sound(tmp_path / "a.mka", {"title": "Ep", "comment": "", "mood": " "})) as reader:
         wanted = OutputFormat(16000, 1, tags=reader.tags, extras=reader.extras, video=reader.video)
     for name in ("b.wav", "b.m4a"):
         with open_writer(tmp_path / name, wanted) as writer:
