@@ -149,6 +149,9 @@ COMPANDED = (
 )
 """Sample formats with a full scale that are not plain integers."""
 
+UNLIMITED = ("MPEG_LAYER_III", "VORBIS", "OPUS")
+"""Codings that keep samples beyond full scale, which decoders to integers limit."""
+
 SPEECH_CODECS = ("GSM610", "G721_32", "G723_24", "G723_40", "NMS_ADPCM_32")
 """Those that are made for speech of one sample rate, mostly 8 kHz, and spoil any other."""
 

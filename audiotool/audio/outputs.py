@@ -46,7 +46,8 @@ def write(
 ) -> None:
     """Write a whole waveform completely or not at all.
 
-    Samples beyond full scale are limited where the subtype cannot hold them, and a warning is logged.
+    Samples beyond full scale are limited where the subtype cannot hold them, or players will do so: a warning
+    is logged.
 
     Args:
         waveform: (time,) or (channels, time), as pipelines take it: floating point with a full scale of 1, or
@@ -73,3 +74,5 @@ def write(
             "%s: %d samples beyond full scale were limited (peak %.3f); subtype='FLOAT' keeps them",
             *(path, writer.limited, writer.peak),
         )
+    if writer.excess:
+        log.warning("%s: %s", path, writer.excess)

@@ -26,6 +26,7 @@ from audiotool.audio.formats import (
     INTEGER_BITS,
     OPUS_RATES,
     SAMPLE_BYTES,
+    UNLIMITED,
     coding_for,
     compression_level,
     has_bitrate,
@@ -129,6 +130,16 @@ class Writer(ABC):
 
     @abstractmethod
     def _put(self, block: FloatBlock) -> None: ...
+
+    @property
+    def excess(self) -> str:
+        """Remark for the user that players will limit samples, else ""; complete after `prepare`."""
+        if self.peak <= 1 or self.limited or self.subtype not in UNLIMITED:
+            return ""
+        coding = _coding_name(self.subtype)
+        return (
+            f"the peak, {self.peak:.3f}, is beyond full scale: {coding} keeps it, but most players limit it"
+        )
 
     def prepare(self) -> None:
         """Finish the output: do everything that may fail before `commit`. A second call does nothing.
@@ -376,8 +387,11 @@ def resampling(subtype: str, sample_rate: int, coded_rate: int) -> str:
     """Return the remark that a coding has not the sample rate in Hz that was wanted; "" if it has."""
     if coded_rate == sample_rate:
         return ""
-    coding = "MP3" if subtype == "MPEG_LAYER_III" else subtype
-    return f"{coding} has no {sample_rate} Hz: the output is resampled to {coded_rate} Hz"
+    return f"{_coding_name(subtype)} has no {sample_rate} Hz: the output is resampled to {coded_rate} Hz"
+
+
+def _coding_name(subtype: str) -> str:
+    return "MP3" if subtype == "MPEG_LAYER_III" else subtype
 
 
 def _scratch_folder() -> str:

@@ -106,7 +106,7 @@ def vocode_file(
         seconds=length / vocoder.sample_rate,
         elapsed_s=time.monotonic() - began,
         outputs=(Written(writer.peak, writer.limited),),
-        warnings=(writer.resampled,) if writer.resampled else (),
+        warnings=tuple(filter(None, (writer.resampled, writer.excess))),
     )
 
 

@@ -65,8 +65,9 @@ class ResamplingWriter(Writer):
     def _finish(self) -> None:
         self._writer.write(self._resampler.flush().T)
         self._writer.prepare()
-        self.dropped, self.limited, self.filling = (
+        self.dropped, self.peak, self.limited, self.filling = (
             self._writer.dropped,
+            self._writer.peak,
             self._writer.limited,
             self._writer.filling,
         )

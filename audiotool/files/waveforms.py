@@ -158,6 +158,8 @@ def _remarks(writers: list[Writer], info: AudioInfo, rate: int) -> Iterator[str]
     resampled = next((writer.resampled for writer in writers if writer.resampled), None)
     if resampled is not None:
         yield resampled
+    if excess := max(writers, key=lambda writer: writer.peak).excess:
+        yield excess
     preferred = preferred_subtype(info.subtype, info.sample_rate, rate)
     if preferred != info.subtype and subtype == preferred:
         coded = f"{info.subtype} is a coding of speech at {info.sample_rate} Hz"

@@ -136,6 +136,17 @@ def test_write_limits_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert "2 samples beyond full scale were limited (peak 2.500)" in caplog.text
 
 
+@pytest.mark.parametrize(("name", "coding"), [("a.mp3", "MP3"), ("a.ogg", "VORBIS"), ("a.opus", "OPUS")])
+def test_peaks_that_players_limit_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, coding: str
+) -> None:
+    write(tmp_path / name, np.array([0.5, 1.0, -1.0], np.float32), 16000)
+    assert not caplog.messages
+    write(tmp_path / name, np.array([0.5, 2.5, -2.0], np.float32), 16000)
+    [message] = caplog.messages
+    assert f"the peak, 2.500, is beyond full scale: {coding} keeps it, but" in message
+
+
 X = np.array([0.5, -0.25, 0.125, -1.0], np.float32)
 
 

@@ -239,12 +239,16 @@ def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_check
     assert [o.row.values["si_sdr"].value for o in second] == [o.row.values["si_sdr"].value for o in outcomes]
 
 
-def test_limited_samples_are_reported(tmp_path: Path, tiny_checkpoint: Path) -> None:
+@pytest.mark.parametrize(("name", "subtype", "limited"), [("a.wav", "PCM_16", 4000), ("a.mp3", None, 0)])
+def test_limited_samples_are_reported(
+    tmp_path: Path, tiny_checkpoint: Path, name: str, subtype: str | None, limited: int
+) -> None:
     import numpy as np
 
     audiotool.write(tmp_path / "loud.wav", np.full(4000, 3.0), 16000, subtype="FLOAT")
-    layout = Layout(output=str(tmp_path / "out.wav"), subtype="PCM_16")
+    layout = Layout(output=str(tmp_path / name), subtype=subtype)
     work = Work(Inference("denoise", str(tiny_checkpoint), "cpu", settings={"mix": 0.0}))
     [outcome] = run(make_plan([str(tmp_path / "loud.wav")], layout), work)
-    assert outcome.row.facts["limited"] == 4000
-    assert "beyond full scale" in outcome.row.notes[0]
+    assert outcome.row.facts["limited"] == limited
+    [note] = outcome.row.notes
+    assert "beyond full scale" in note

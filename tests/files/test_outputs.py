@@ -62,6 +62,14 @@ def test_rates_that_a_coding_has_stay(tmp_path: Path, name: str, rate: int) -> N
     assert read(tmp_path / name)[1] == rate
 
 
+def test_peaks_are_those_of_the_file(tmp_path: Path) -> None:
+    with open_output(tmp_path / "a.mp3", OutputFormat(96000, 1)) as writer:
+        writer.write(np.repeat([[0.9], [-0.9]], 4800, 0).astype(np.float32))
+    # The band limit makes the step overshoot.
+    assert 1 < writer.peak < 1.2
+    assert "is beyond full scale: MP3 keeps it" in writer.excess
+
+
 def test_nothing_is_left_of_an_output_that_is_given_up(tmp_path: Path) -> None:
     earlier = tmp_path / "a.opus"
     earlier.write_bytes(b"earlier")
