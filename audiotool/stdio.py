@@ -6,12 +6,16 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
+import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from audiotool.errors import InputError
+
+log = logging.getLogger(__name__)
 
 ESCAPE = "audiotool-escape"
 """Name of the encoding error handler that replaces characters which an encoding lacks by ASCII."""
@@ -67,13 +71,12 @@ class StandardError(io.TextIOWrapper):
 
     Args:
         encoding: of the text.
-    Attributes:
-        descriptor: where the text is written.
     """
 
     def __init__(self, encoding: str) -> None:
-        self.descriptor = Descriptor(2)
-        buffer = io.BufferedWriter(self.descriptor)
+        self._descriptor = Descriptor(2)
+        self._lock, self._silences = threading.Lock(), 0
+        buffer = io.BufferedWriter(self._descriptor)
         super().__init__(buffer, encoding=encoding, errors=ESCAPE, line_buffering=True)
 
     def write(self, text: str) -> int:
@@ -84,6 +87,27 @@ class StandardError(io.TextIOWrapper):
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             super().flush()
+
+    def begin_silence(self) -> None:
+        """Drop what others than this stream write to descriptor 2, until as many calls of `end_silence`."""
+        with self._lock:
+            if not self._silences:
+                self.flush()
+                self._descriptor.number = os.dup(2)
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, 2)
+                os.close(null)
+            self._silences += 1
+
+    def end_silence(self) -> None:
+        """Undo one `begin_silence`."""
+        with self._lock:
+            self._silences -= 1
+            if not self._silences:
+                self.flush()
+                own, self._descriptor.number = self._descriptor.number, 2
+                os.dup2(own, 2)
+                os.close(own)
 
 
 def prepare() -> None:
@@ -149,24 +173,17 @@ def standard_output() -> BinaryIO:
 def silent_libraries() -> Iterator[None]:
     """Drop what libraries in C write to standard error; `sys.stderr` writes there as before.
 
-    Such libraries write to descriptor 2. Without `prepare` nothing is dropped.
+    Such libraries write to descriptor 2. Nothing is dropped with `--debug`, nor without `prepare`.
     """
     stream = sys.stderr
-    if not isinstance(stream, StandardError):
+    if not isinstance(stream, StandardError) or log.isEnabledFor(logging.DEBUG):
         yield
         return
-    stream.flush()
-    own, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-    stream.descriptor.number = own
+    stream.begin_silence()
     try:
         yield
     finally:
-        stream.flush()
-        os.dup2(own, 2)
-        stream.descriptor.number = 2
-        os.close(own)
+        stream.end_silence()
 
 
 @contextlib.contextmanager

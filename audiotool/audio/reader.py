@@ -23,7 +23,7 @@ from audiotool.audio.unclosed import bytes_behind, warning_of_more
 from audiotool.errors import InputError
 from audiotool.paths import is_fifo
 from audiotool.signals import deferred
-from audiotool.stdio import standard_input
+from audiotool.stdio import silent_libraries, standard_input
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw, RawFile
@@ -373,20 +373,25 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
 
     def __init__(self, file: Any, form: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.warnings: list[str] = []
-        with deferred():
+        with deferred(), silent_libraries():
             super().__init__(file, **form)
 
     def seekable(self) -> bool:
         return False
 
     def seek(self, frames: int) -> None:
-        with deferred():
+        with deferred(), self._silence():
             super().seek(frames)
 
     def read(self, frames: int) -> NDArray[np.float32]:
-        with deferred():
+        with deferred(), self._silence():
             block: NDArray[np.float32] = super().read(frames, dtype="float32", always_2d=True)
         return block
+
+    def _silence(self) -> contextlib.AbstractContextManager[None]:
+        # The decoder of MP3 (libmpg123) writes to standard error, after a seek in a sound file, too.
+        is_mp3 = self.subtype.startswith("MPEG_LAYER")
+        return silent_libraries() if is_mp3 else contextlib.nullcontext()
 
     @property
     def extras(self) -> Extras:

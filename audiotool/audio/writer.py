@@ -34,6 +34,7 @@ from audiotool.audio.formats import (
 )
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import WAV_BYTES, container_for, make_wav
+from audiotool.audio.reader import ForwardFile
 from audiotool.errors import InputError
 from audiotool.signals import deferred
 
@@ -368,9 +369,9 @@ class FileWriter(ReplacingWriter):
         Raises:
             OSError: samples are missing.
         """
-        descriptor = self._replacement.file.fileno()
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        with soundfile.SoundFile(descriptor, closefd=False) as file:
+        self._replacement.file.seek(0)
+        # A seek between two blocks would cost the decoder of MP3 bits of earlier frames.
+        with ForwardFile(self._replacement.file) as file:
             is_plain = self.subtype in SAMPLE_BYTES and file.format not in CODED and not self._is_block_coded
             found = file.frames if is_plain else _decoded_frames(file)
             self.dropped += [name for name in self._tags if name not in file.copy_metadata()]
@@ -378,7 +379,8 @@ class FileWriter(ReplacingWriter):
         if found < self.frames:
             raise OSError(f"{found} of {self.frames} samples arrived on the disk")
         if self._is_block_coded and self.frames:
-            size, expected = os.fstat(descriptor).st_size, _file_size(self._form, self._tags, self.frames)
+            size = os.fstat(self._replacement.file.fileno()).st_size
+            expected = _file_size(self._form, self._tags, self.frames)
             if size < expected:
                 raise OSError(f"{size} of {expected} bytes arrived on the disk")
 
@@ -452,9 +454,8 @@ def _set_tags(file: soundfile.SoundFile, tags: Mapping[str, str]) -> None:
             setattr(file, name, text)
 
 
-def _decoded_frames(file: soundfile.SoundFile) -> int:
-    block = np.empty((WRITE_FRAMES, file.channels), np.float32)
+def _decoded_frames(file: ForwardFile) -> int:
     frames = 0
-    while count := len(file.read(out=block)):
+    while count := len(file.read(WRITE_FRAMES)):
         frames += count
     return frames

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from audiotool.pipeline import Pipeline
 
 app = typer.Typer(add_completion=False)
-log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 0.1
 WARNING_SECONDS = 10.0
@@ -47,15 +45,8 @@ def open_backend() -> Backend:
     return PortAudio()
 
 
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Drop the messages of ALSA and PortAudio, unless `--debug` is given."""
-    with contextlib.nullcontext() if log.isEnabledFor(logging.DEBUG) else silent_libraries():
-        yield
-
-
 @app.command()
-@_silent()
+@silent_libraries()  # ALSA and PortAudio
 def live(
     input: Annotated[
         str | None,
