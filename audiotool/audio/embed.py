@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import BinaryIO
 
 from audiotool.audio import flac
@@ -85,12 +85,21 @@ def _synchsafe(size: int) -> bytes:
     return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
 
 
+def chunks(parts: Iterable[Part], order: str = "<") -> bytes:
+    """Return parts as chunks of a WAV, or with the order ">" of an AIFF."""
+    id3 = b"id3 " if order == "<" else b"ID3 "
+    return b"".join(
+        struct.pack(f"{order}4sI", id3 if name == ID3 else name[:4].encode("latin-1"), len(data))
+        + data
+        + b"\0" * (len(data) % 2)
+        for name, data in parts
+    )
+
+
 def _append_chunks(file: BinaryIO, order: str, parts: Sequence[Part]) -> None:
     end = file.seek(0, os.SEEK_END)
     file.write(b"\0" * (end % 2))
-    for name, data in parts:
-        chunk = {ID3: b"id3 " if order == "<" else b"ID3 "}.get(name) or name[:4].encode("latin-1")
-        file.write(struct.pack(f"{order}4sI", chunk, len(data)) + data + b"\0" * (len(data) % 2))
+    file.write(chunks(parts, order))
     size = file.tell() - 8
     file.seek(0)
     if file.read(4) == b"RF64":

@@ -180,14 +180,24 @@ def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
     return corrected(file)
 
 
-def wav_header(sample_rate: int, channels: int, subtype: str, frames: int | None) -> bytes:
-    """Return a WAV header; an unknown or too great length becomes 0xFFFFFFFF, as of other programs."""
+def wav_header(
+    sample_rate: int, channels: int, subtype: str, frames: int | None, chunks: bytes = b""
+) -> bytes:
+    """Return a WAV header; an unknown or too great length becomes 0xFFFFFFFF, as of other programs.
+
+    Args:
+        sample_rate: Hz.
+        frames: samples a channel; None is unknown.
+        chunks: whole chunks that stand before the samples.
+    """
     width = WIDTHS[subtype]
     block = width * channels
-    size = 0xFFFFFFFF if frames is None or frames * block > 0xFFFFFF00 else frames * block
-    riff = 0xFFFFFFFF if size == 0xFFFFFFFF else size + size % 2 + 36
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
+    is_known = frames is not None and frames * block <= 0xFFFFFF00 - len(chunks)
+    size = (frames or 0) * block if is_known else 0xFFFFFFFF
+    riff = 36 + len(chunks) + size + size % 2 if is_known else 0xFFFFFFFF
+    form = struct.pack(
+        "<4sI4s4sIHHIIHH",
         *(b"RIFF", riff, b"WAVE", b"fmt ", 16, PIPE_SUBTYPES[subtype], channels, sample_rate),
-        *(sample_rate * block, block, width * 8, b"data", size),
+        *(sample_rate * block, block, width * 8),
     )
+    return form + chunks + struct.pack("<4sI", b"data", size)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from audiotool.audio.embed import chunks
+from audiotool.audio.extras import Extras, speakers
 from audiotool.audio.levels import FloatBlock
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_header
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw
@@ -16,7 +18,8 @@ class PipeWriter(Writer):
     """Writes WAV, or bare samples, to standard output, which need not seek.
 
     Args:
-        wanted: format of the output; tags and extras are not written.
+        wanted: format of the output; a WAV gets the extras that a WAV holds, before its samples, and of tags
+            those that are in them.
         raw: format of bare samples; None writes WAV.
         stdout: the stream; the process's standard output by default.
     Raises:
@@ -36,16 +39,20 @@ class PipeWriter(Writer):
             raise InputError(f"standard output takes {', '.join(PIPE_SUBTYPES)}, not '{asked}'")
         subtype = asked.upper() if asked else wanted.subtype
         self.subtype = subtype if subtype in PIPE_SUBTYPES else "PCM_16"
-        self.dropped = [*wanted.extras.names(), *wanted.tags]
         self._raw = raw or Raw(ENCODINGS[self.subtype], wanted.sample_rate, wanted.channels)
         self._padding = b""
         if raw is not None:
             self.subtype = raw.subtype
+            self.dropped = [*wanted.extras.names(), *wanted.tags]
             return
+        parts, lost = wanted.extras.split("WAV", wanted.channels)
+        missing = Extras(parts=tuple(parts)).missing(wanted.tags)
+        self.dropped = [*lost, *speakers(wanted.extras.mask, wanted.channels), *missing]
         if wanted.frames is not None:
             # A RIFF chunk of odd length is followed by a byte that its length does not count.
             self._padding = bytes(wanted.frames * wanted.channels * WIDTHS[self.subtype] % 2)
-        self._send(wav_header(wanted.sample_rate, wanted.channels, self.subtype, wanted.frames))
+        form = (wanted.sample_rate, wanted.channels, self.subtype, wanted.frames)
+        self._send(wav_header(*form, chunks(parts)))
 
     def _put(self, block: FloatBlock) -> None:
         data, beyond = self._raw.encode(block)

@@ -17,6 +17,7 @@ from audiotool.audio.extras import Extras, Part, read_extras
 from audiotool.audio.formats import FORMATS
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.pipe_writer import PipeWriter
+from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.writer import FileWriter, OutputFormat
 
@@ -125,10 +126,30 @@ def test_what_is_lost_is_said_in_words(tmp_path: Path, frames: tuple[str, ...], 
 
 def test_tags_that_a_format_has_no_place_for_are_named(tmp_path: Path) -> None:
     assert write(tmp_path / "a.au", Extras(), TAGS) == ["title", "artist", "comment"]
-    writer = PipeWriter(
-        OutputFormat(16000, 1, tags=TAGS, extras=Extras("RIFF", (BEXT,))), stdout=io.BytesIO()
-    )
-    assert writer.dropped == ["bext", "title", "artist", "comment"]
+    wanted = OutputFormat(16000, 1, tags=TAGS, extras=Extras("RIFF", (BEXT,)))
+    assert PipeWriter(wanted, stdout=io.BytesIO()).dropped == ["title", "artist", "comment"]
+    bare = PipeWriter(wanted, Raw("s16le", 16000, 1), stdout=io.BytesIO())
+    assert bare.dropped == ["bext", "title", "artist", "comment"]
+
+
+@pytest.mark.parametrize("frames", [8000, None])
+def test_a_pipe_has_the_parts_of_a_wav_before_its_samples(frames: int | None) -> None:
+    stream = io.BytesIO()
+    parts, tags = (BEXT, IXML, CUE, ADTL, INFO, ID3), {**TAGS, "album": "A"}
+    wanted = OutputFormat(16000, 1, frames=frames, tags=tags, extras=Extras("RIFF", parts, 0x8))
+    with PipeWriter(wanted, stdout=stream) as writer:
+        writer.write(SOUND.T)
+    assert writer.dropped == ["the speakers of its channels (0x8)", "album"]
+    stream.seek(0)
+    with AudioReader("-", stdin=stream) as reader:
+        assert (reader.extras.parts, reader.info.frames) == (parts, frames)
+        assert reader.tags == {name: text.strip() for name, text in TAGS.items()}
+        found = np.concatenate(list(reader.blocks(1000)))
+    np.testing.assert_allclose(found, SOUND.T, atol=1e-4)
+    assert reader.warnings == []
+    # Of another format a WAV holds the ID3 tag alone.
+    mp3 = OutputFormat(16000, 1, tags=TAGS, extras=Extras("MP3", (ID3, Part("ID3v1", bytes(128)))))
+    assert PipeWriter(mp3, stdout=io.BytesIO()).dropped == []
 
 
 @pytest.mark.parametrize("output", ["a.wav", "a.rf64", "a.flac", "a.aiff"])
