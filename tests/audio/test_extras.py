@@ -241,6 +241,18 @@ def test_chunks_on_both_sides_of_the_samples_and_through_a_pipe(tmp_path: Path) 
     assert extras_of(tmp_path / "out.wav").parts == (BEXT, IXML)
 
 
+def test_chunks_of_a_w64_are_kept_in_a_wav_and_else_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.w64"
+    write(path, Extras())
+    data = path.read_bytes()
+    data += bytes(-len(data) % 8) + b"bext" + bytes.fromhex("f3acd3118cd100c04f8edb8a")
+    data += struct.pack("<Q", 24 + len(BEXT.data)) + BEXT.data + bytes(-len(BEXT.data) % 8)
+    path.write_bytes(data[:16] + struct.pack("<Q", len(data)) + data[24:])
+    assert write(tmp_path / "out.wav", extras_of(path)) == []
+    assert extras_of(tmp_path / "out.wav").parts == (BEXT,)
+    assert write(tmp_path / "out.w64", extras_of(path)) == ["bext"]
+
+
 def test_the_program_that_wrote_the_input_did_not_write_the_output(tmp_path: Path) -> None:
     info = b"INFO" + struct.pack("<4sI", b"ISFT", 4) + b"Lavf" + struct.pack("<4sI", b"IENG", 4) + b"Jane"
     data = id3_tag({"title": "abc"}).data[10:] + b"TSSE\0\0\0\5\0\0\3Lavf"
