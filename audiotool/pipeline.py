@@ -167,12 +167,14 @@ class Pipeline:
         """Names of the outputs."""
         return self.engine.stems
 
-    def __call__(self, waveform: ArrayT, sample_rate: int) -> ArrayT:
+    def __call__(self, waveform: ArrayT, sample_rate: int, progress: Progress | None = None) -> ArrayT:
         """Process a whole waveform.
 
         Args:
             waveform: (time,) or (channels, time), floating point or int16, numpy or torch; any length.
             sample_rate: Hz.
+            progress: called after every block, in input samples of each channel; an exception from it ends
+                the processing.
         Returns:
             The same kind of array with the same axes, type and device, as long in seconds as the input, at
             `output_rate(sample_rate)`; models with several stems put a leading axis of stems before it.
@@ -187,7 +189,12 @@ class Pipeline:
             return (array.block[:, n : n + size] for n in range(0, length, size))
 
         opened = self.at(sample_rate)._open(sample_rate, channels, blocks)
-        parts = [opened.session.feed(block).stems for block in blocks(opened.size)]
+        parts, done = [], 0
+        for block in blocks(opened.size):
+            parts.append(opened.session.feed(block).stems)
+            done += block.shape[1]
+            if progress is not None:
+                progress(done, length)
         parts.append(opened.session.flush().stems)
         return array.restore(np.concatenate(parts, axis=-1))
 

@@ -285,6 +285,19 @@ def test_a_failure_in_the_middle_leaves_the_earlier_output(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.wav", "out.wav"]
 
 
+def test_an_array_tells_its_progress_and_ends_with_an_exception_from_it(pipeline: audiotool.Pipeline) -> None:
+    x = speech_like(25, 16000)
+    seen: list[tuple[int, int | None]] = []
+    pipeline(x, 16000, lambda *s: seen.append(s))
+    assert seen == [(160000, 400000), (320000, 400000), (400000, 400000)]
+
+    def stop(done: int, total: int | None) -> None:
+        raise KeyboardInterrupt(done)
+
+    with pytest.raises(KeyboardInterrupt, match="160000"):
+        pipeline(x, 16000, stop)
+
+
 @pytest.mark.parametrize(
     ("waveform", "rate", "message"),
     [

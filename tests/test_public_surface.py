@@ -31,7 +31,8 @@ SIGNATURES = {
     "score": "(reference: 'Array', estimate: 'Array', sample_rate: 'int', metrics: 'str | Sequence[str]',"
     " edge_hz: 'float | None' = None, interferers: 'Sequence[Array]' = ()) -> 'dict[str, Value]'",
     "Pipeline.output_rate": "(self, sample_rate: 'int') -> 'int'",
-    "Pipeline.__call__": "(self, waveform: 'ArrayT', sample_rate: 'int') -> 'ArrayT'",
+    "Pipeline.__call__": "(self, waveform: 'ArrayT', sample_rate: 'int',"
+    " progress: 'Progress | None' = None) -> 'ArrayT'",
     "Pipeline.stream": "(self, blocks: 'Iterable[ArrayT]', sample_rate: 'int') -> 'Iterator[ArrayT]'",
     "Pipeline.live": "(self, sample_rate: 'int', channels: 'int | None' = None,"
     " state: 'StreamState | None' = None) -> 'LiveStream'",

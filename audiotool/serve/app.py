@@ -17,10 +17,10 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -84,6 +84,9 @@ SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,8 @@ class Server:
         entry.begun = True
         try:
             with self._files.place():
-                done = await self._files.process(await self._body(request), settings)
+                body = await self._body(request)
+                done = await _while_connected(request, self._files.process(body, settings))
         except ClientDisconnect:
             entry.end = CLIENT_LEFT
             return _error(400, CLIENT_LEFT)  # the answer reaches nobody
@@ -452,6 +456,31 @@ class _KnownHosts:
         else:
             refusal = _error(421, "this server is not known by that name: start it with --allow-host NAME")
             await refusal(scope, receive, send)
+
+
+async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of work, which is cancelled if the client closes the connection before.
+
+    Args:
+        request: whose body has been read.
+    Raises:
+        ClientDisconnect: the client closed the connection.
+    """
+    done, watch = asyncio.create_task(work), asyncio.create_task(_until_disconnected(request))
+    try:
+        await asyncio.wait((done, watch), return_when=asyncio.FIRST_COMPLETED)
+        if not done.done():
+            raise ClientDisconnect
+        return done.result()
+    finally:
+        for task in (done, watch):
+            task.cancel()
+        await asyncio.gather(done, watch, return_exceptions=True)
+
+
+async def _until_disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _check_code(disconnect: Message) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -16,14 +17,15 @@ from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import OutputFormat
 from audiotool.errors import InputError
 from audiotool.pipeline import Pipeline
+from audiotool.serve.requests import MOST_CHANNELS
 from audiotool.streaming.session import Settings
 
 PLACES = 4
 """Greatest number of recordings in memory. One is processed, the others arrive or wait."""
 
 MOST_SAMPLES = 1 << 26
-"""Greatest number of samples of a recording, all channels together. A small file can hold a long silence of
-many channels."""
+"""Greatest number of samples of a recording, all channels together, at its own rate and at the model's: the
+first is memory, the second is work. A small file can hold a long silence of many channels and a low rate."""
 
 BLOCK_FRAMES = 1 << 16
 """Number of samples a channel that are decoded at a time."""
@@ -60,7 +62,7 @@ class Files:
         self._thread = ThreadPoolExecutor(1, "audiotool-files")
 
     def close(self) -> None:
-        """Wait until the present recording is processed."""
+        """Wait until the present recording is processed, or its processing has ended early."""
         self._thread.shutdown()
 
     @property
@@ -78,7 +80,7 @@ class Files:
             self._taken -= 1
 
     async def process(self, body: bytes, settings: Settings) -> Processed:
-        """Process a recording.
+        """Process a recording. If this is cancelled, its processing ends at the next block.
 
         Args:
             body: a file of any format that audiotool reads.
@@ -86,26 +88,38 @@ class Files:
         Returns:
             It, as a WAV file of the recording's sample rate (but see `Settings.widens`), channels and length.
         Raises:
-            InputError: the body is no recording, is damaged or too long.
+            InputError: the body is no recording, is damaged or too long, or has too many channels.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._process, body, settings)
+        loop, unwanted = asyncio.get_running_loop(), threading.Event()
+        try:
+            return await loop.run_in_executor(self._thread, self._process, body, settings, unwanted)
+        finally:
+            unwanted.set()
 
-    def _process(self, body: bytes, settings: Settings) -> Processed:
+    def _process(self, body: bytes, settings: Settings, unwanted: threading.Event) -> Processed:
+        def go_on(*_: object) -> None:
+            if unwanted.is_set():
+                raise CancelledError
+
         with AudioReader("-", io.BytesIO(body), name="the recording") as reader:
             info, blocks, frames = reader.info, [], 0
+            if info.channels > MOST_CHANNELS:
+                raise InputError(f"a recording has at most {MOST_CHANNELS} channels here")
+            chosen = self._pipeline.at(info.sample_rate)
+            counted = info.channels * max(1.0, chosen.sample_rate / info.sample_rate)
             for block in reader.blocks(BLOCK_FRAMES):
+                go_on()
                 frames += len(block)
                 if frames > self._longest * info.sample_rate:
                     raise InputError(f"a recording lasts at most {self._longest:g} s here")
-                if frames * block.shape[1] > MOST_SAMPLES:
+                if frames * counted > MOST_SAMPLES:
                     raise InputError(
-                        f"a recording has at most {MOST_SAMPLES} samples here, all channels together"
+                        f"a recording has at most {MOST_SAMPLES} samples here, all channels together, at its"
+                        f" own rate and at the model's {chosen.sample_rate} Hz"
                     )
                 blocks.append(block.T)
-        chosen = self._pipeline.at(info.sample_rate)
         one = Pipeline(chosen.engine, chosen.task, chosen.metadata, settings, **chosen.conditions)
-        cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate)
+        cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate, go_on)
         rate = one.output_rate(info.sample_rate)
         memory = io.BytesIO()
         wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])

@@ -106,6 +106,16 @@ def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
         status, body = running.request("POST", "/v1/denoise", memory.getvalue())
         assert status == 400
         assert "at most 20000 samples" in json.loads(body)["error"]
+        memory = io.BytesIO()
+        soundfile.write(memory, np.zeros((900, 2)), 1000, format="FLAC")  # 28,800 samples at 16 kHz
+        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
+        assert status == 400
+        assert "at the model's 16000 Hz" in json.loads(body)["error"]
+        memory = io.BytesIO()
+        soundfile.write(memory, np.zeros((10, 9)), 16000, format="WAV")
+        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
+        assert status == 400
+        assert json.loads(body)["error"] == "a recording has at most 8 channels here"
     finally:
         running.stop()
 
@@ -147,3 +157,20 @@ def test_a_client_that_goes_while_it_sends_a_file() -> None:
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 400
     assert service.counters.files == 0
+
+
+def test_the_file_of_a_client_that_has_left_is_dropped_at_the_next_block(
+    server: Running, held: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    memory = io.BytesIO()
+    soundfile.write(memory, speech_like(25.0, 16000).T, 16000, format="WAV")
+    body = memory.getvalue()
+    head = f"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+        client.sendall(head.encode() + body)
+        wait_until(lambda: held.fed)
+    wait_until(lambda: "file: the client left" in caplog.messages)
+    held.go_on.set()
+    assert server.request("POST", "/v1/denoise", body[:32044])[0] == 200
+    assert held.fed == [160000, 16000]

@@ -163,6 +163,22 @@ def test_what_takes_too_long_is_told_why_it_is_cut(
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
 
+def test_a_file_that_is_cut_is_processed_no_further(held: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "DRAIN_SECONDS", 0.3)
+    running = Running()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            file = thread.submit(running.request, "POST", "/v1/denoise", wav(25.0))
+            wait_until(lambda: held.fed)
+            running.server.should_exit = True
+            status, answer = file.result(PATIENCE)
+            assert (status, json.loads(answer)) == (503, {"error": WHY})
+    finally:
+        held.go_on.set()
+        running.stop()
+    assert held.fed == [160000]
+
+
 def test_a_stream_that_its_client_has_ended_ends_as_always(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
 
