@@ -8,10 +8,11 @@ Reference: Multimedia Programming Interface and Data Specifications 1.0 (RIFF); 
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Container, Iterable, Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from audiotool.audio import flac, id3
 from audiotool.audio.unclosed import exactly
@@ -28,6 +29,11 @@ peaks, delays and indices. Those of the output are others."""
 LARGEST = 1 << 24
 """Greatest number of bytes of a file's parts that are kept; a part beyond is left out, and its name
 reported."""
+
+MOST_PIECES = 1000
+"""Greatest number of a file's chunks or blocks that are looked at; a small file can hold millions."""
+
+BEYOND = f"what follows its first {MOST_PIECES} chunks"
 
 ID3, ID3V1 = "ID3", "ID3v1"
 
@@ -96,6 +102,9 @@ SPEAKERS = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63
 """Number of channels -> mask of their speakers where a file has none, as in FLAC."""
 
 
+Piece = TypeVar("Piece")
+
+
 class Part(NamedTuple):
     """A piece of a file.
 
@@ -135,8 +144,11 @@ class Extras(NamedTuple):
         """Return the parts that a format of libsndfile's can hold, and the names of all others."""
         family = family_of(format_name)
         holders = {ID3: ("RIFF", "AIFF", "MP3"), "comments": ("FLAC",)}
-        kept = [p for p in self.parts if self.family == family != "" or family in holders.get(p.name, ())]
-        left = [name for p in self.parts if p not in kept for name in _names(p)]
+        kept, others = list[Part](), list[Part]()
+        for part in self.parts:
+            fits = self.family == family != "" or family in holders.get(part.name, ())
+            (kept if fits else others).append(part)
+        left = [name for part in others for name in _names(part)]
         left += [] if holds_mask(format_name) else speakers(self.mask, channels)
         return kept, list(dict.fromkeys([*self.lost, *left]))
 
@@ -213,10 +225,10 @@ def read_extras(file: BinaryIO, format_name: str) -> Extras:
 
 def wav_extras(chunks: Iterable[tuple[str, bytes]]) -> Extras:
     """Return the extras of a WAV from a pipe, of the names and bodies of its chunks."""
-    found = list(chunks)
+    found, lost = _first(chunks)
     mask = next((_mask(body) for name, body in found if name == "fmt "), 0)
     parts = (_riff_part(name, body) for name, body in found if name not in OF_SAMPLES["RIFF"])
-    return Extras("RIFF", tuple(parts), mask)
+    return Extras("RIFF", tuple(parts), mask, lost)
 
 
 def comments(data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -234,7 +246,7 @@ def comments(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
-    chunks = list(_chunks(file, family, end))
+    chunks, beyond = _first(_chunks(file, family, end))
     family = "RIFF" if family == "W64" else family
     mask = 0
     for name, begin, size in chunks:
@@ -243,7 +255,13 @@ def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
             mask = _mask(exactly(file, min(size, 64)))
     found, lost = _bodies(file, [chunk for chunk in chunks if chunk[0] not in OF_SAMPLES[family]])
     part = _riff_part if family == "RIFF" else _part
-    return Extras(family, tuple(part(name, body) for name, body in found), mask, lost)
+    return Extras(family, tuple(part(name, body) for name, body in found), mask, (*lost, *beyond))
+
+
+def _first(pieces: Iterable[Piece]) -> tuple[list[Piece], tuple[str, ...]]:
+    """Return the first `MOST_PIECES`, and a name for the others if there are any."""
+    first = list(itertools.islice(pieces, MOST_PIECES + 1))
+    return first[:MOST_PIECES], (BEYOND,) if len(first) > MOST_PIECES else ()
 
 
 def _bodies(
@@ -321,13 +339,14 @@ def _id3(tag: bytes) -> bytes:
 
 def _without_program(data: bytes) -> bytes:
     """Return the chunks in a LIST/INFO chunk without the program's name."""
-    kept, at = b"", 0
+    kept, at = list[bytes](), 0
     while at + 8 <= len(data):
         name, size = struct.unpack_from("<4sI", data, at)
         end = at + 8 + size + size % 2
-        kept += b"" if name.decode("latin-1") in PROGRAMS else data[at:end]
+        if name.decode("latin-1") not in PROGRAMS:
+            kept.append(data[at:end])
         at = end
-    return kept + data[at:]
+    return b"".join((*kept, data[at:]))
 
 
 def _riff_part(name: str, body: bytes) -> Part:
@@ -344,7 +363,7 @@ def _mask(fmt: bytes) -> int:
 
 
 def _of_flac(file: BinaryIO) -> Extras:
-    blocks = flac.metadata_blocks(file)[0]
+    blocks, beyond = _first(flac.metadata_blocks(file)[0])
     found, lost = _bodies(
         file, ((flac.NAMES[b.kind], b.begin, b.size) for b in blocks if b.kind in flac.NAMES)
     )
@@ -354,7 +373,7 @@ def _of_flac(file: BinaryIO) -> Extras:
             mask = _mask_of_comments(body)
             body = _chosen_comments(body, PROGRAMS)
         parts.append(Part(name, body))
-    return Extras("FLAC", tuple(parts), mask, lost)
+    return Extras("FLAC", tuple(parts), mask, (*lost, *beyond))
 
 
 def _chosen_comments(data: bytes, left: Container[str]) -> bytes:

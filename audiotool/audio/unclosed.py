@@ -208,9 +208,9 @@ def read_wav_header(file: BinaryIO, form_size: int = 0) -> WavHeader:
         name, size = struct.unpack("<4sI", head)
         if name == b"data":
             break
-        there += size
+        there += len(head) + size
         if there > MAX_HEADER:
-            raise BrokenHeader(f"a WAV header chunk claims {size} bytes; this is not a WAV stream")
+            raise BrokenHeader(f"a WAV header claims {there} bytes or more; this is not a WAV stream")
         body = exactly(file, size + size % 2)[:size]
         begin += size + size % 2
         if name != b"ds64":

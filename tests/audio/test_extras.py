@@ -13,7 +13,7 @@ from kit.audio import speech_like
 
 from audiotool.audio import extras as extras_room
 from audiotool.audio.embed import embed, id3_tag
-from audiotool.audio.extras import Extras, Part, read_extras
+from audiotool.audio.extras import Extras, Part, read_extras, wav_extras
 from audiotool.audio.formats import FORMATS
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.pipe_writer import PipeWriter
@@ -276,6 +276,22 @@ def test_great_parts_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(extras_room, "LARGEST", 100)
     found = extras_of(tmp_path / "a.wav")
     assert (found.parts, found.lost) == ((IXML,), ("bext",))
+
+
+@pytest.mark.parametrize("family", ["RIFF", "FLAC"])
+def test_of_very_many_chunks_the_first_are_kept(family: str) -> None:
+    n = extras_room.MOST_PIECES
+    if family == "RIFF":
+        chunks = b"".join(struct.pack("<4sI", b"%04x" % k, 0) for k in range(n + 1))
+        file = io.BytesIO(b"RIFF" + bytes(4) + b"WAVE" + chunks)
+        found = read_extras(file, "WAV")
+        assert found.split("WAV", 1) == (list(found.parts), [extras_room.BEYOND])
+        sent = wav_extras((f"{k:04x}", b"") for k in range(n + 1))
+        assert sent == found
+    else:
+        file = io.BytesIO(b"fLaC" + (n + 1) * b"\2\0\0\4riff" + b"\x81\0\0\0")
+        found = read_extras(file, "FLAC")
+    assert (len(found.parts), found.lost) == (n, (extras_room.BEYOND,))
 
 
 def test_padding_takes_no_room_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:

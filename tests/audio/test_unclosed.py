@@ -13,8 +13,9 @@ import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
 
+from audiotool.audio import unclosed as unclosed_files
 from audiotool.audio.reader import AudioReader, excerpt, measure, read
-from audiotool.audio.unclosed import WavHeader, corrected
+from audiotool.audio.unclosed import BrokenHeader, WavHeader, corrected, read_wav_header
 from audiotool.data.clips import FileClips, read_audio
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
@@ -203,3 +204,12 @@ def test_whole_files_are_left_as_they_are(tmp_path: Path) -> None:
     for name in ("a.wav", "a.rf64", "a.caf", "a.flac"):
         with write_speech(tmp_path / name).open("rb") as file:
             assert corrected(file) is file
+
+
+def test_a_header_of_empty_chunks_without_end_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unclosed_files, "MAX_HEADER", 100)
+    stream = io.BytesIO(bytes(12) + 1000 * struct.pack("<4sI", b"none", 0))
+    stream.seek(12)
+    with pytest.raises(BrokenHeader, match="claims 104 bytes or more"):
+        read_wav_header(stream)
+    assert stream.tell() == 12 + 104
