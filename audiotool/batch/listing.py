@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 from audiotool.audio import PIPE, STANDARD_INPUT
 from audiotool.errors import PlanError
-from audiotool.paths import is_url
+from audiotool.paths import is_url, without_credentials
 
 COLUMNS = ("input", "output", "reference")
 SEPARATORS = ",;\t"
@@ -144,6 +144,6 @@ def place_below(path: str) -> Path:
     Parts that lead out of the folder are dropped: a root, a drive, a protocol, "..". `rsync --files-from`
     does the same.
     """
-    path = path.split("://", 1)[-1] if is_url(path) else path
+    path = without_credentials(path).split("://", 1)[-1] if is_url(path) else path
     parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)
     return Path(*[part for part in parts if part not in ("", os.pardir)])

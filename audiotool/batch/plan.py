@@ -23,7 +23,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders, is_fifo, is_url
+from audiotool.paths import Folders, is_fifo, is_url, without_credentials
 from audiotool.text import listed
 
 if TYPE_CHECKING:
@@ -227,7 +227,8 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
             target, obstacle = Target(()), f"{entry.place}: {error}"
         target = target._replace(stems=tuple(map(str, target.stems)))
         companions = layout.inputs.companions(found.relative)
-        job = Job(entry.input, entry.input, target, companions=companions, obstacle=obstacle)
+        name = without_credentials(entry.input)
+        job = Job(name, entry.input, target, companions=companions, obstacle=obstacle)
         if scored:
             job = _referenced(job, partial(_listed_reference, entry, found, shared, stems))
         jobs.append(job)
@@ -256,7 +257,7 @@ def _referenced(job: Job, references: Callable[[], tuple[Path, ...]]) -> Job:
     try:
         return job._replace(references=references())
     except PlanError as error:
-        return job._replace(unscored=str(error))
+        return job._replace(unscored=without_credentials(str(error)))
 
 
 def _pipe_job(layout: Layout) -> Job:

@@ -17,7 +17,7 @@ from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
-from audiotool.paths import is_url
+from audiotool.paths import is_url, without_credentials
 from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
 from audiotool.text import listed, one_line
@@ -97,7 +97,7 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
         named = dict(zip(local.target.places, job.target.places, strict=True))
         for row in rows:
             if "output" in row.facts:
-                row.facts["output"] = named[row.facts["output"]]
+                row.facts["output"] = without_credentials(named[row.facts["output"]])
         return result.seconds, rows
 
     return _outcome_of(job, "done", action)
@@ -122,11 +122,17 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 
 def failed(job: Job, reason: str) -> Outcome:
     """Return the outcome of a job that failed."""
-    line = one_line(reason)
+    line = one_line(without_credentials(reason))
     return Outcome(
         job,
         "failed",
-        [Row(job.name, facts={"status": "failed", "input": str(job.source)}, notes=[line])],
+        [
+            Row(
+                job.name,
+                facts={"status": "failed", "input": without_credentials(str(job.source))},
+                notes=[line],
+            )
+        ],
         error=line,
     )
 
@@ -143,12 +149,16 @@ def _add_media(rows: Sequence[Row], job: Job, work: Work) -> None:
 
 def _places(job: Job) -> dict[str, Any]:
     """Return the paths of a job's input and outputs, as reports have them."""
-    *stems, last = job.target.places
+    *stems, last = map(without_credentials, job.target.places)
     if job.target.residual is None:
         stems, residual = [*stems, last], {}
     else:
         residual = {"residual": last}
-    return {"input": str(job.source), "output": stems if len(stems) > 1 else stems[0], **residual}
+    return {
+        "input": without_credentials(str(job.source)),
+        "output": stems if len(stems) > 1 else stems[0],
+        **residual,
+    }
 
 
 def _outcome_of(job: Job, status: Status, action: Callable[[], tuple[float, list[Row]]]) -> Outcome:
@@ -157,8 +167,10 @@ def _outcome_of(job: Job, status: Status, action: Callable[[], tuple[float, list
     except AudiotoolError as error:
         log.debug("%s", job.name, exc_info=True)
         # The error of a model does not name the file.
-        named = any(str(p) in str(error) for p in (job.source, job.name, *job.target.places))
-        return failed(job, str(error) if named else f"{job.name}: {error}")
+        text = without_credentials(str(error))
+        places = (without_credentials(str(p)) for p in (job.source, job.name, *job.target.places))
+        named = any(place in text for place in places)
+        return failed(job, text if named else f"{job.name}: {text}")
     except BrokenPipeError:
         raise
     except Exception as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
 from audiotool.cli.screen import emit, progress, say
-from audiotool.paths import is_fifo
+from audiotool.paths import is_fifo, without_credentials
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Events:
         emit("ended", **self._counts, audio_seconds=round(self._seconds, 3), elapsed_seconds=elapsed)
 
     def started(self, job: Job) -> None:
-        emit("started", file=job.name, input=str(job.source))
+        emit("started", file=job.name, input=without_credentials(str(job.source)))
 
     def advanced(self, job: Job, done: int, total: int | None) -> None:
         self._shares[str(job.source)] = share = min(done / total, 1.0) if total else 0.0
@@ -216,7 +216,8 @@ class Bars(Lines):
 def _line(outcome: Outcome) -> str:
     if outcome.error is not None:
         return outcome.error
-    place = " and ".join(p for p in outcome.job.target.places if p != PIPE) or "standard output"
+    places = (without_credentials(p) for p in outcome.job.target.places if p != PIPE)
+    place = " and ".join(places) or "standard output"
     if outcome.status == "skipped":
         return f"{outcome.job.name}: {place} there already, skipped"
     speed = outcome.row.facts.get("real_time_factor", 0.0)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
+from audiotool.paths import without_credentials
 from audiotool.report.json_document import read_json_report
 
 
@@ -32,9 +33,10 @@ def keep_former(rows: Sequence[Row], path: Path) -> None:
 
 
 def _places(row: Row) -> tuple[str, ...]:
-    """Return the input and the outputs of a row."""
+    """Return the input and the outputs of a row, which early reports have with their credentials."""
     outputs = row.facts.get("output")
-    return (str(row.facts.get("input")), *map(str, outputs if isinstance(outputs, list) else [outputs]))
+    places = (row.facts.get("input"), *(outputs if isinstance(outputs, list) else [outputs]))
+    return tuple(without_credentials(str(place)) for place in places)
 
 
 def _is_of(row: Row, written: int) -> bool:

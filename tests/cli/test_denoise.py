@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kit.command import run_command
 from typer.testing import Result
 
 import audiotool
+from audiotool import extras
 from audiotool.checkpoint import sha256
 from audiotool.cli.tasks import requested_checkpoint
 from audiotool.errors import CheckpointError
@@ -255,6 +257,35 @@ def test_a_report_says_how_an_output_came_to_be(
     [row, *_] = csv.DictReader(Path("r.csv").read_text().splitlines())
     assert (row["status"], row["output"]) == ("skipped", "out/in.wav")
     assert "model" not in row, "what made it is not known"
+
+
+def test_credentials_of_urls_are_neither_shown_nor_written(
+    denoise: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec", reason=extras.install("remote"))
+    place = f"memory://jane:hunter2@{uuid.uuid4().hex}"
+    write_speech(Path("in.wav"), 0.2)
+    fsspec.filesystem("memory").put("in.wav", f"{place}/in.wav")
+    Path("list.txt").write_text(f"{place}/in.wav\n{place}/gone.wav\n")
+    reports = ("r.json", "r.csv", "r.html", "r.md")
+    words = ("--list", "list.txt", "-o", "out", *(word for name in reports for word in ("--report", name)))
+    monkeypatch.setattr("sys.argv", ["audiotool", "denoise", f"--reference={place}/clean", *words])
+    for more in ((), ("--skip-existing",), ("--overwrite", "--progress", "json")):
+        result = denoise(*words, *more)
+        assert result.exit_code == 1
+        assert "/gone.wav: there is no such object" in result.stderr
+        assert "hunter2" not in result.output
+        assert not [name for name in reports if "hunter2" in Path(name).read_text(encoding="utf-8")]
+        assert not [path for path in Path("out").rglob("*") if "hunter2" in str(path)]
+        report = json.loads(Path("r.json").read_text())
+        [good] = (row for row in report["files"] if row["status"] != "failed")
+        assert good["input"] == f"{place}/in.wav".replace("jane:hunter2@", "")
+        assert good["sample_rate"] == 16000, "a resumed report has the facts of the earlier one"
+    with_query = denoise("http://jane:hunter2@127.0.0.1:1/in.wav?token=1", "-o", "out")
+    assert with_query.exit_code == 2
+    assert "http://127.0.0.1:1/in.wav" in one_line(with_query)
+    assert "hunter2" not in with_query.output
+    assert "token" not in with_query.output
 
 
 @pytest.mark.parametrize(
