@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from audiotool.files.kinds import Inputs
     from audiotool.report.gallery import Sound
     from audiotool.report.report import Report, Run
+    from audiotool.report.resumed import FormerReport
 
 
 def names() -> list[str]:
@@ -117,9 +118,9 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
                     spool.keep(row)
         except (KeyboardInterrupt, SystemExit):
             # Finished files were scored. Their scores are kept.
-            _write_reports(outcomes, task, started, sound)
+            _write_reports(plan, outcomes, task, started, sound)
             raise
-        report = _write_reports(outcomes, task, started, sound)
+        report = _write_reports(plan, outcomes, task, started, sound)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
     if options.as_json and report is not None:
         from audiotool.report.json_document import to_json
@@ -322,28 +323,39 @@ def _made_by(recipe: str) -> str:
 
 
 def _write_reports(
-    outcomes: Sequence[Outcome], task: Task, run: Run | None, sound: Sound | None
+    plan: Plan, outcomes: Sequence[Outcome], task: Task, run: Run | None, sound: Sound | None
 ) -> Report | None:
     """Write the reports; return the report, None if no option needs its rows."""
     if run is None:
         return None
     from audiotool.batch.provenance import describe
     from audiotool.report.report import Report
-    from audiotool.report.resumed import keep_former
+    from audiotool.report.resumed import FormerReport
     from audiotool.report.write import write_reports
 
+    # A run that processed nothing does not replace an earlier report.
+    paths = [path for path in report_paths(task.options) if outcomes or not path.exists()]
+    for former in (FormerReport(path) for path in paths if path.suffix.lower() == ".json"):
+        former.complete(row for outcome in outcomes for row in outcome.rows)
+        outcomes = [*outcomes, *_not_reached(plan, outcomes, former)]
     outcomes = sorted(outcomes, key=lambda o: o.job.name)
     for outcome in outcomes:
         describe(outcome, run)
-    rows = [row for o in outcomes for row in o.rows]
-    # A run that processed nothing does not replace an earlier report.
-    paths = [path for path in report_paths(task.options) if rows or not path.exists()]
-    for path in paths:
-        if path.suffix.lower() == ".json":
-            keep_former(rows, path)
-    report = Report(rows, run.ended(), task.name)
+    report = Report([row for o in outcomes for row in o.rows], run.ended(), task.name)
     write_reports(paths, report, sound)
     return report
+
+
+def _not_reached(plan: Plan, outcomes: Sequence[Outcome], former: FormerReport) -> Iterator[Outcome]:
+    """Yield what an earlier report has of jobs that an interrupted batch has not come to."""
+    from audiotool.batch.work import Outcome
+
+    reached = {tuple(outcome.job.target.places) for outcome in outcomes}
+    for job in (*plan.skipped, *plan.jobs):
+        if tuple(job.target.places) not in reached:
+            rows = former.rows_of(str(job.source), [str(stem) for stem in job.target.stems])
+            if rows:
+                yield Outcome(job, "skipped", rows)
 
 
 def _print_scores(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from audiotool.errors import InputError
@@ -11,37 +11,61 @@ from audiotool.metrics.rows import Row
 from audiotool.paths import without_credentials
 from audiotool.report.json_document import read_json_report
 
+Places = tuple[str, ...]
+"""The input of a row, and its outputs."""
 
-def keep_former(rows: Sequence[Row], path: Path) -> None:
-    """Give skipped rows the facts and notes that an earlier report has of the same inputs and outputs.
 
-    An output that is newer than the report is another one than the report describes, and gets none.
+class FormerReport:
+    """The rows of an earlier report, by their inputs and outputs.
+
+    An output that is newer than the report is another one than the report describes, and has no row; nor has
+    an input that failed.
 
     Args:
-        path: of a JSON report; nothing happens if there is none.
+        path: of a JSON report; there are no rows if there is none.
     """
-    try:
-        written = path.stat().st_mtime_ns
-        former = {_places(row): row for row in read_json_report(path).rows if row.status != "failed"}
-    except (OSError, InputError):
-        return
-    for row in rows:
-        found = former.get(_places(row))
-        if row.status == "skipped" and found is not None and _is_of(row, written):
-            row.facts = {**found.facts, **row.facts}
-            row.notes = list(dict.fromkeys([*found.notes, *row.notes]))
+
+    def __init__(self, path: Path) -> None:
+        self._written = 0
+        self._rows: dict[Places, Row] = {}
+        try:
+            self._written = path.stat().st_mtime_ns
+            rows = read_json_report(path).rows
+        except (OSError, InputError):
+            return
+        self._rows = {_places(row): row for row in rows if row.status != "failed"}
+
+    def complete(self, rows: Iterable[Row]) -> None:
+        """Give skipped rows the facts and notes that this report has of the same inputs and outputs."""
+        for row in rows:
+            found = self._row(_places(row)) if row.status == "skipped" else None
+            if found is not None:
+                row.facts = {**found.facts, **row.facts}
+                row.notes = list(dict.fromkeys([*found.notes, *row.notes]))
+
+    def rows_of(self, source: str, outputs: Sequence[str]) -> list[Row]:
+        """Return the rows of one input as skipped ones: one of all its outputs, or one of each."""
+        source, *outputs = map(without_credentials, (source, *outputs))
+        places = dict.fromkeys([(source, *outputs), *((source, output) for output in outputs)])
+        found = [row for row in map(self._row, places) if row is not None]
+        for row in found:
+            row.facts["status"] = "skipped"
+        return found
+
+    def _row(self, places: Places) -> Row | None:
+        """Return the row of an input and outputs; None without one, or if an output is newer or elsewhere."""
+        found = self._rows.get(places)
+        if found is None:
+            return None
+        try:
+            is_of = all(os.stat(place).st_mtime_ns <= self._written for place in places[1:])
+        except (OSError, ValueError):
+            return None
+        return found if is_of else None
 
 
-def _places(row: Row) -> tuple[str, ...]:
+def _places(row: Row) -> Places:
     """Return the input and the outputs of a row, which early reports have with their credentials."""
     outputs = row.facts.get("output")
     places = (row.facts.get("input"), *(outputs if isinstance(outputs, list) else [outputs]))
     return tuple(without_credentials(str(place)) for place in places)
-
-
-def _is_of(row: Row, written: int) -> bool:
-    """Whether no output is newer than a report of this time in ns; False if one is not on this machine."""
-    try:
-        return all(os.stat(place).st_mtime_ns <= written for place in _places(row)[1:])
-    except (OSError, ValueError):
-        return False

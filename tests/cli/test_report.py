@@ -14,6 +14,9 @@ from kit.audio import write_speech
 from kit.command import run_command
 from typer.testing import Result
 
+from audiotool.batch import run as batch_run
+from audiotool.batch.job import Job
+from audiotool.batch.work import Outcome
 from audiotool.metrics.rows import Row
 from audiotool.report.report import Report
 from audiotool.report.write import write_reports
@@ -164,6 +167,39 @@ def test_a_resumed_report_keeps_what_the_earlier_one_knew(folder: Path) -> None:
     again = json.loads(Path("r.json").read_text())["files"]
     assert "checkpoint_sha256" not in again[0]
     assert "checkpoint_sha256" in again[1]
+
+
+@pytest.mark.parametrize(
+    ("policy", "work", "model"),
+    [
+        ("--skip-existing", "score_skipped", "denoise-tiny-16k"),
+        ("--overwrite", "do", "denoise-large-16k"),
+    ],
+)
+def test_an_interrupted_batch_keeps_what_the_earlier_report_knew_of_the_rest(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, policy: str, work: str, model: str
+) -> None:
+    Path("in/broken.wav").unlink()
+    scored = ("--reference", "in", "--metrics", "si_sdr")
+    words = ("denoise", "in", "-o", "out", *scored, "--report", "r.json", "--report", "s.json")
+    assert run(*words, "--model", "denoise-tiny-16k").exit_code == 0
+    first, second = json.loads(Path("r.json").read_text())["files"]
+    do = getattr(batch_run, work)
+
+    def interrupted(job: Job, *others: Any) -> Outcome:
+        if job.name == second["file"]:
+            raise KeyboardInterrupt
+        return do(job, *others)
+
+    with monkeypatch.context() as patches:
+        patches.setattr(batch_run, work, interrupted)
+        assert run(*words, "--model", model, policy).exit_code == 130
+    for report in ("r.json", "s.json"):
+        reached, kept = json.loads(Path(report).read_text())["files"]
+        assert (reached["file"], reached["model"]) == (first["file"], model)
+        assert kept == {**second, "status": "skipped"}
+    assert run(*words, "--model", model, "--skip-existing").exit_code == 0
+    assert json.loads(Path("r.json").read_text())["files"][1] == {**second, "status": "skipped"}
 
 
 def test_shown_and_merged_reports_replace_earlier_reports_alone(folder: Path) -> None:
