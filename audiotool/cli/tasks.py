@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from audiotool.report.report import Report, Run
     from audiotool.report.resumed import FormerReport
 
+REQUESTS = (KeyboardInterrupt, SystemExit)
+"""What requests to end raise, see `signals.unwind_on_request`."""
+
 
 def names() -> list[str]:
     """Return the names of the tasks; each is a command."""
@@ -116,9 +119,10 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
                 outcomes.append(outcome)
                 for row in outcome.rows:
                     spool.keep(row)
-        except (KeyboardInterrupt, SystemExit):
+        except BaseException as error:
             # Finished files were scored. Their scores are kept.
-            _write_reports(plan, outcomes, task, started, sound)
+            if outcomes or isinstance(error, REQUESTS):
+                _write_reports(plan, outcomes, task, started, sound)
             raise
         report = _write_reports(plan, outcomes, task, started, sound)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
@@ -144,12 +148,13 @@ def _files_of(plan: Plan, options: TaskOptions) -> Iterator[str | Path | None]:
 
 @contextlib.contextmanager
 def _resumable(plan: Plan, outcomes: Sequence[Outcome], options: TaskOptions) -> Iterator[None]:
-    """Say how far a batch came that is stopped, and how it goes on."""
+    """Say how far a batch came that is stopped or fails, and how it goes on."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except BaseException as error:
         total = len(plan.jobs) + len(plan.skipped)
-        if total > 1 and not screen.writes_json_events():
+        is_worth = total > 1 and (outcomes or isinstance(error, REQUESTS))
+        if is_worth and not screen.writes_json_events():
             # With --overwrite an output that is there may be an older one.
             again = "" if options.overwrite else "; the same command with --skip-existing does the rest"
             # The terminal may be closed.

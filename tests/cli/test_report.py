@@ -16,7 +16,8 @@ from typer.testing import Result
 
 from audiotool.batch import run as batch_run
 from audiotool.batch.job import Job
-from audiotool.batch.work import Outcome
+from audiotool.batch.work import Outcome, do
+from audiotool.errors import AudiotoolError
 from audiotool.metrics.rows import Row
 from audiotool.report.report import Report
 from audiotool.report.write import write_reports
@@ -184,12 +185,12 @@ def test_an_interrupted_batch_keeps_what_the_earlier_report_knew_of_the_rest(
     words = ("denoise", "in", "-o", "out", *scored, "--report", "r.json", "--report", "s.json")
     assert run(*words, "--model", "denoise-tiny-16k").exit_code == 0
     first, second = json.loads(Path("r.json").read_text())["files"]
-    do = getattr(batch_run, work)
+    action = getattr(batch_run, work)
 
     def interrupted(job: Job, *others: Any) -> Outcome:
         if job.name == second["file"]:
             raise KeyboardInterrupt
-        return do(job, *others)
+        return action(job, *others)
 
     with monkeypatch.context() as patches:
         patches.setattr(batch_run, work, interrupted)
@@ -200,6 +201,31 @@ def test_an_interrupted_batch_keeps_what_the_earlier_report_knew_of_the_rest(
         assert kept == {**second, "status": "skipped"}
     assert run(*words, "--model", model, "--skip-existing").exit_code == 0
     assert json.loads(Path("r.json").read_text())["files"][1] == {**second, "status": "skipped"}
+
+
+@pytest.mark.parametrize("finished", [0, 1])
+def test_a_batch_that_fails_reports_what_was_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, finished: int
+) -> None:
+    count = 0
+
+    def failing(*arguments: Any) -> Outcome:
+        nonlocal count
+        count += 1
+        if count > finished:
+            raise AudiotoolError("worker processes die as they start")
+        return do(*arguments)
+
+    monkeypatch.setattr(batch_run, "do", failing)
+    done = run("denoise", "in", "-o", "out", "--model", "denoise-tiny-16k", "--report", "r.json")
+    assert done.exit_code == 1
+    lines = done.stderr.splitlines()
+    assert lines[-1] == "audiotool: error: worker processes die as they start"
+    went_on = "audiotool: 1 of 3 files are finished; the same command with --skip-existing does the rest"
+    assert (went_on in lines, Path("r.json").exists()) == (bool(finished), bool(finished))
+    if finished:
+        [row] = json.loads(Path("r.json").read_text())["files"]
+        assert (row["file"], row["status"]) == ("a.wav", "done")
 
 
 def test_shown_and_merged_reports_replace_earlier_reports_alone(folder: Path) -> None:
