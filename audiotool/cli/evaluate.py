@@ -23,6 +23,7 @@ from audiotool.cli.named_output import refuse_existing, refuse_foreign
 from audiotool.cli.progress import Events
 from audiotool.cli.report import begin, inputs_of, look, page_sound
 from audiotool.cli.screen import say
+from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError
 from audiotool.tasks import completion
@@ -173,23 +174,30 @@ def evaluate(
     comparison = None if against is None else compare(rows, others, str(against))
     found = Report(rows, started.ended(), "evaluate", missed if thresholds else None, comparison)
     sound = page_sound(report, report_audio, inputs_of(rows))
-    with Spool(report[0].parent if report else Path()) as spool:
+    unwritten = Unwritten()
+    with Spool(report[0].parent if report else Path()) as spool, unwritten.held_back():
         if sound is not None:
             look(rows, sound, spool, jobs or core_count(), quiet)
         write_reports(report, found, sound)
     if frames is not None:
-        write_text(frames, curves_to_csv(rows))
-    if as_json:
-        screen.write(to_json(found))
-    elif not quiet:
-        from audiotool.cli.score_table import print_comparison, print_scores
+        with unwritten.held_back():
+            write_text(frames, curves_to_csv(rows))
+    with unwritten.held_back():
+        if as_json:
+            screen.write(to_json(found))
+        elif not quiet:
+            from audiotool.cli.score_table import print_comparison, print_scores
 
-        print_scores(rows)
-        if comparison is not None:
-            print_comparison(comparison)
+            print_scores(rows)
+            if comparison is not None:
+                print_comparison(comparison)
     if plot is not None:
-        _plot(plot, rows, others, against)
-    _judge(rows, missed)
+        with unwritten.held_back():
+            _plot(plot, rows, others, against)
+    is_good = _judge(rows, missed)
+    unwritten.raise_any()
+    if not is_good:
+        raise typer.Exit(1)
 
 
 def _check_frames(path: Path | None, names: Sequence[str], report: Sequence[Path]) -> None:
@@ -270,12 +278,8 @@ def _plot(path: Path, rows: Sequence[Row], others: Sequence[Row], against: Path 
     save(plot_by_snr(rows) if against is None else plot_against(rows, others, against.name), path)
 
 
-def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> None:
-    """Print the failures after everything else.
-
-    Raises:
-        typer.Exit: with 1 if there is a failure.
-    """
+def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> bool:
+    """Print the failures after everything else; return whether there are none."""
     for failure in missed:
         say(f"{failure['file']}: {failure['reason']}")
     if missed:
@@ -284,8 +288,7 @@ def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> None:
     failed = sum(row.failed for row in rows)
     if failed:
         say(f"{failed} of {len(rows)} files could not be compared")
-    if missed or failed:
-        raise typer.Exit(1)
+    return not missed and not failed
 
 
 def _pairs(

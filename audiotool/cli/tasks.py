@@ -20,6 +20,7 @@ from audiotool.cli import screen
 from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
+from audiotool.cli.unwritten import Unwritten
 from audiotool.errors import CheckpointError, InputError, PlanError, UnknownCheckpoint
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
@@ -78,6 +79,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
 
     Raises:
         PlanError: options or files do not fit each other; no job was started.
+        InputError: a report or standard output could not be written; everything else was.
         typer.Exit: with 1 when a job failed.
     """
     as_events = options.progress is ProgressKind.json
@@ -107,6 +109,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         started = begin(**processor.provenance())
     work = Work(processor, scoring, sound=sound)
     outcomes: list[Outcome] = []
+    unwritten = Unwritten()
     events = Events(task.name, len(plan.jobs) + len(plan.skipped)) if as_events else None
     with (
         _resumable(plan, outcomes, options),
@@ -122,19 +125,22 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         except BaseException as error:
             # Finished files were scored. Their scores are kept.
             if outcomes or isinstance(error, REQUESTS):
-                _write_reports(plan, outcomes, task, started, sound)
+                _write_reports(plan, outcomes, task, started, sound, unwritten)
+                unwritten.say()
             raise
-        report = _write_reports(plan, outcomes, task, started, sound)
+        report = _write_reports(plan, outcomes, task, started, sound, unwritten)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
-    if options.as_json and report is not None:
-        from audiotool.report.json_document import to_json
+    with unwritten.held_back():
+        if options.as_json and report is not None:
+            from audiotool.report.json_document import to_json
 
-        write(to_json(report))
-    else:
-        _print_scores(outcomes, options, to_stdout)
+            write(to_json(report))
+        else:
+            _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
     if len(outcomes) != 1 and (failures or not options.quiet) and not as_events:
         say(batch_summary(outcomes, time.monotonic() - began))
+    unwritten.raise_any()
     if failures:
         raise typer.Exit(1)
 
@@ -328,7 +334,12 @@ def _made_by(recipe: str) -> str:
 
 
 def _write_reports(
-    plan: Plan, outcomes: Sequence[Outcome], task: Task, run: Run | None, sound: Sound | None
+    plan: Plan,
+    outcomes: Sequence[Outcome],
+    task: Task,
+    run: Run | None,
+    sound: Sound | None,
+    unwritten: Unwritten,
 ) -> Report | None:
     """Write the reports; return the report, None if no option needs its rows."""
     if run is None:
@@ -347,7 +358,8 @@ def _write_reports(
     for outcome in outcomes:
         describe(outcome, run)
     report = Report([row for o in outcomes for row in o.rows], run.ended(), task.name)
-    write_reports(paths, report, sound)
+    with unwritten.held_back():
+        write_reports(paths, report, sound)
     return report
 
 

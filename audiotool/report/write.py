@@ -65,14 +65,13 @@ def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = N
     Args:
         sound: where the sound of a page is; its pictures are the rows' `media`.
     Raises:
-        InputError: see `check_paths`; or a folder cannot be written or the disk is full. Every other
-            report is written before.
+        InputError: a path has another ending, or cannot be written. Every other report is written before.
     """
-    check_paths(paths)
     failed: list[InputError] = []
     for path in paths:
         ending = path.suffix.lower()
         try:
+            check_paths([path])
             if ending == PAGE:
                 write_page(path, report, sound or "none")
             else:

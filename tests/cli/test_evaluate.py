@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from kit.audio import speech_like
 from kit.command import run_process
+from kit.disk import largest_file
 
 RATE = 16000
 
@@ -130,6 +131,22 @@ def test_scores_at_their_thresholds_pass(folders: Path) -> None:
     document = json.loads(done.stdout)
     assert document["failures"] == []
     assert set(document["summary"]) >= {"si_sdr", "lsd"}, "what is asked of is measured"
+
+
+def test_files_that_cannot_be_written_cost_neither_scores_nor_verdicts(folders: Path, tmp_path: Path) -> None:
+    places = ("--reference", folders / "clean", "--estimate", folders / "out", "--noisy", folders / "noisy")
+    report, plot = tmp_path / "r.md", tmp_path / "p.svg"
+    with largest_file(10):
+        done = evaluate(
+            *(*places, "--metrics", "si_sdr", "--fail-under", "si_sdr=99", "--json"),
+            *("--report", report, "--plot", plot),
+        )
+    assert done.returncode == 1
+    assert len(json.loads(done.stdout)["files"]) == 2
+    *_, verdict, first, second = done.stderr.splitlines()
+    assert verdict == "audiotool: 2 of 2 files do not reach --fail-under"
+    assert first.startswith(f"audiotool: error: cannot write {report}: ")
+    assert second.startswith(f"audiotool: error: cannot write {plot}: ")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from kit.audio import write_speech
 from kit.command import run_command
+from kit.disk import largest_file
 from typer.testing import Result
 
 from audiotool.batch import run as batch_run
@@ -226,6 +227,40 @@ def test_a_batch_that_fails_reports_what_was_finished(
     if finished:
         [row] = json.loads(Path("r.json").read_text())["files"]
         assert (row["file"], row["status"]) == ("a.wav", "done")
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_report_that_cannot_be_written_costs_no_other_result(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_interrupted: bool
+) -> None:
+    def interrupted(job: Job, *others: Any) -> Outcome:
+        if is_interrupted and job.name == "broken.wav":
+            raise KeyboardInterrupt
+        return do(job, *others)
+
+    monkeypatch.setattr(batch_run, "do", interrupted)
+    words = ("denoise", "in", "-o", "out", "--model", "denoise-tiny-16k", "--json")
+    with largest_file(20_000):
+        done = run(*words, "--report", "r.html", "--report", "r.csv")
+    assert [done.exit_code, *sorted(os.listdir("out"))] == [
+        130 if is_interrupted else 1,
+        "a.wav",
+        "b & c.wav",
+    ]
+    with Path("r.csv").open(newline="") as file:
+        assert [line["file"] for line in csv.DictReader(file)][:2] == ["a.wav", "b & c.wav"]
+    *_, before, last = done.stderr.splitlines()
+    if is_interrupted:
+        assert last == "audiotool: interrupted"
+        assert "audiotool: error: cannot write r.html" in done.stderr
+    else:
+        assert [row["file"] for row in json.loads(done.stdout)["files"]] == [
+            "a.wav",
+            "b & c.wav",
+            "broken.wav",
+        ]
+        assert before.startswith("audiotool: 1 of 3 files failed")
+        assert last.startswith("audiotool: error: cannot write r.html: ")
 
 
 def test_shown_and_merged_reports_replace_earlier_reports_alone(folder: Path) -> None:

@@ -212,6 +212,13 @@ def test_a_report_that_fails_leaves_the_others(rows: list[Row], tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["r.csv", "r.json", "r.md"]
 
 
+def test_a_report_whose_folder_is_gone_leaves_the_others(rows: list[Row], tmp_path: Path) -> None:
+    (tmp_path / "gone").touch()
+    with pytest.raises(InputError, match="gone is not a folder"):
+        write_reports([tmp_path / "gone" / "r.json", tmp_path / "r.md"], Report(rows))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gone", "r.md"]
+
+
 def test_every_checkpoint_is_named(rows: list[Row], tmp_path: Path) -> None:
     rows[0].facts |= {"model": "denoise-48k", "checkpoint_sha256": "e21b"}
     report = Report(rows, Run(model="denoise-16k", checkpoint_sha256="a6ec"))
