@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from audiotool.cli.metric_options import (
 )
 from audiotool.cli.named_output import refuse_existing, refuse_foreign
 from audiotool.cli.progress import Events
-from audiotool.cli.report import begin, inputs_of, look, page_sound
+from audiotool.cli.report import begin, look, page_sound
 from audiotool.cli.screen import say
 from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
@@ -169,19 +170,36 @@ def evaluate(
     used = (place for pair in pairs for place in (pair.estimate, pair.reference, pair.noisy))
     refuse_foreign([*report, *others_written], [listed, against, *used], overwrite)
     events = Events("evaluate", len(pairs)) if progress is ProgressKind.json else None
-    rows = _score(pairs, names, jobs or core_count(), quiet, events)
-    missed = failures(rows, thresholds)
-    comparison = None if against is None else compare(rows, others, str(against))
-    found = Report(rows, started.ended(), "evaluate", missed if thresholds else None, comparison)
-    sound = page_sound(report, report_audio, inputs_of(rows))
+    sound = page_sound(report, report_audio, _inputs(pairs))
     unwritten = Unwritten()
-    with Spool(report[0].parent if report else Path()) as spool, unwritten.held_back():
-        if sound is not None:
-            look(rows, sound, spool, jobs or core_count(), quiet)
-        write_reports(report, found, sound)
-    if frames is not None:
+
+    def reported(rows: Sequence[Row]) -> Report:
+        """Write the reports and the scores over time; return the report."""
+        missed = failures(rows, thresholds) if thresholds else None
+        comparison = None if against is None else compare(rows, others, str(against))
+        made = Report(rows, started.ended(), "evaluate", missed, comparison)
         with unwritten.held_back():
-            write_text(frames, curves_to_csv(rows))
+            write_reports(report, made, sound)
+        if frames is not None:
+            with unwritten.held_back():
+                write_text(frames, curves_to_csv(rows))
+        return made
+
+    finished: list[Row] = []
+    with Spool(report[0].parent if report else Path()) as spool:
+        try:
+            rows = _score(pairs, names, jobs or core_count(), quiet, events, finished)
+            if sound is not None:
+                look(rows, sound, spool, jobs or core_count(), quiet)
+        except BaseException:
+            # Scores take time. Those that are there are kept.
+            if finished:
+                reported(_in_order(finished, pairs))
+                unwritten.say()
+                if events is None:
+                    say(f"{len(finished)} of {len(pairs)} files are scored")
+            raise
+        found = reported(rows)
     with unwritten.held_back():
         if as_json:
             screen.write(to_json(found))
@@ -189,12 +207,12 @@ def evaluate(
             from audiotool.cli.score_table import print_comparison, print_scores
 
             print_scores(rows)
-            if comparison is not None:
-                print_comparison(comparison)
+            if found.comparison is not None:
+                print_comparison(found.comparison)
     if plot is not None:
         with unwritten.held_back():
             _plot(plot, rows, others, against)
-    is_good = _judge(rows, missed)
+    is_good = _judge(rows, found.failures or ())
     unwritten.raise_any()
     if not is_good:
         raise typer.Exit(1)
@@ -366,13 +384,44 @@ def _scoring(task: str) -> Scoring:
 
 
 def _score(
-    pairs: Sequence[FilePair], metrics: Sequence[str], jobs: int, quiet: bool, events: Events | None
+    pairs: Sequence[FilePair],
+    metrics: Sequence[str],
+    jobs: int,
+    quiet: bool,
+    events: Events | None,
+    finished: list[Row],
 ) -> list[Row]:
+    """Return the rows in the order of the pairs; `finished` gets each as it is scored."""
     from audiotool.metrics.score_many import score_many
 
+    with _watcher(len(pairs), quiet, events) as watch:
+
+        def scored(row: Row) -> None:
+            finished.append(row)
+            watch(row)
+
+        return score_many(pairs, metrics, jobs, scored)
+
+
+@contextlib.contextmanager
+def _watcher(total: int, quiet: bool, events: Events | None) -> Iterator[Callable[[Row], None]]:
+    """Yield what shows each scored row: events, or a bar."""
     if events is not None:
         with events:
-            return score_many(pairs, metrics, jobs, events.scored)
-    with screen.progress(**({"disable": True} if quiet else {})) as bars:
-        bar = bars.add_task("scoring", total=len(pairs))
-        return score_many(pairs, metrics, jobs, lambda row: bars.advance(bar))
+            yield events.scored
+    else:
+        with screen.progress(**({"disable": True} if quiet else {})) as bars:
+            bar = bars.add_task("scoring", total=total)
+            yield lambda row: bars.advance(bar)
+
+
+def _in_order(rows: Sequence[Row], pairs: Sequence[FilePair]) -> list[Row]:
+    """Return rows in the order of the pairs."""
+    places = {pair.name: n for n, pair in enumerate(pairs)}
+    return sorted(rows, key=lambda row: places[row.name])
+
+
+def _inputs(pairs: Sequence[FilePair]) -> Iterator[Path]:
+    """Yield the files whose size decides whether a page has their sound."""
+    for pair in pairs:
+        yield from (path for path in (pair.noisy, pair.estimate) if path is not None)

@@ -183,7 +183,7 @@ def _write(
     from audiotool.report.spool import Spool
     from audiotool.report.write import write_reports
 
-    sound = page_sound(outputs, asked, inputs_of(found.rows))
+    sound = page_sound(outputs, asked, _inputs_of(found.rows))
     with Spool(outputs[0].parent) as spool:
         if sound is not None:
             look(found.rows, sound, spool, jobs or core_count(), quiet, folder)
@@ -215,7 +215,7 @@ def page_sound(
     return sound_that_fits(sources) if asked is None else asked.value
 
 
-def inputs_of(rows: Iterable[Row]) -> list[str]:
+def _inputs_of(rows: Iterable[Row]) -> list[str]:
     """Return the inputs of the rows."""
     places = (row.facts.get(name) for row in rows for name in ("input", "noisy", "estimate"))
     return [place for place in places if isinstance(place, str)]

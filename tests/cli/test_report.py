@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,46 @@ def test_a_report_that_cannot_be_written_costs_no_other_result(
         ]
         assert before.startswith("audiotool: 1 of 3 files failed")
         assert last.startswith("audiotool: error: cannot write r.html: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143), (AudiotoolError("broken"), 1)]
+)
+@pytest.mark.parametrize(
+    ("place", "calls", "scored", "drawn"),
+    [
+        ("audiotool.metrics.score_many.score_stems", 2, ["a", "b & c"], []),
+        ("audiotool.report.gallery.make_media", 1, ["a", "b & c", "broken"], ["a"]),
+    ],
+    ids=["scoring", "drawing"],
+)
+def test_interrupted_scoring_reports_what_was_scored(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    calls: int,
+    scored: list[str],
+    drawn: list[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    write_speech(Path("in/broken.wav"), 0.5)
+    action, left = pkgutil.resolve_name(place), iter(range(calls))
+
+    def stopped(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            raise error
+        return action(*arguments)
+
+    monkeypatch.setattr(place, stopped)
+    words = ("--reference", "in", "--estimate", "in", "--metrics", "si_sdr", "--fail-under", "si_sdr=200")
+    done = run("evaluate", *words, "--report", "r.json", "--report", "r.html")
+    assert done.exit_code == code
+    assert f"audiotool: {len(scored)} of 3 files are scored" in done.stderr.splitlines()
+    report = json.loads(Path("r.json").read_text())
+    for rows in (report["files"], report["failures"]):
+        assert [row["file"] for row in rows] == scored
+    assert ["clips" in row for row in blocks("r.html")] == [name in drawn for name in scored]
 
 
 def test_shown_and_merged_reports_replace_earlier_reports_alone(folder: Path) -> None:
