@@ -11,6 +11,7 @@ from typing import Any
 
 from audiotool.cores import core_count
 from audiotool.signals import held_back
+from audiotool.sockets import place_sockets
 
 PRELOADED = [
     "audiotool.batch.pool",
@@ -42,6 +43,7 @@ def context() -> Any:
 
     forked = get_context("forkserver")
     forked.set_forkserver_preload(PRELOADED)
+    place_sockets()
     with held_back():
         forkserver.ensure_running()
     return forked

@@ -21,6 +21,7 @@ from audiotool.errors import RecipeError
 from audiotool.progress import Progress
 from audiotool.recipe.schema import InitSection, Recipe
 from audiotool.signals import leave_to_parent
+from audiotool.sockets import place_sockets
 from audiotool.tasks.base import TASKS
 from audiotool.training.adversary import Adversary
 from audiotool.training.average import WeightAverage
@@ -206,6 +207,9 @@ class Run:
             fabric.world_size,
         )
         workers = recipe.data.workers
+        if workers:
+            # They pass tensors through sockets.
+            place_sockets()
         return iter(
             DataLoader(
                 dataset,

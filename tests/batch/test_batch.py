@@ -201,6 +201,19 @@ def test_modules_that_workers_share_begin_no_threads() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no fork server")
+def test_workers_begin_however_long_the_path_of_temporary_files_is(tmp_path: Path) -> None:
+    long = tmp_path / ("d" * 100)
+    long.mkdir()
+    program = (
+        "from audiotool.batch.processes import context\n"
+        "worker = context().Process(target=print, args=('begun',)); worker.start(); worker.join()"
+    )
+    environment = os.environ | {"TMPDIR": str(long)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.stdout == "begun\n", done.stderr
+
+
 def test_the_process_that_plans_needs_no_arrays(folder: Path, tmp_path: Path) -> None:
     program = (
         "import atexit, sys; from audiotool.__main__ import main\n"

@@ -25,7 +25,9 @@ from audiotool.training.trainer import Trainer
 Write = Callable[[dict[str, Any]], Path]
 
 
-def start(arguments: list[str | Path], launcher: list[str] | None = None) -> subprocess.Popen[str]:
+def start(
+    arguments: list[str | Path], launcher: list[str] | None = None, **environment: str
+) -> subprocess.Popen[str]:
     command = [sys.executable, *(launcher or []), "-m", "audiotool", "train", *map(str, arguments)]
     options = ["--device", "cpu", "--threads", "1"]
     # A session of its own stands for a terminal: its Ctrl-C reaches every process.
@@ -35,6 +37,7 @@ def start(arguments: list[str | Path], launcher: list[str] | None = None) -> sub
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env=os.environ | environment,
     )
 
 
@@ -54,6 +57,24 @@ def long_recipe(tiny_recipe: dict[str, Any]) -> dict[str, Any]:
     tiny_recipe["validation"]["count"] = 0
     tiny_recipe["checkpointing"] = {"every": 10, "keep": 100}
     return tiny_recipe
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such sockets")
+def test_loaders_pass_batches_however_long_the_path_of_temporary_files_is(
+    tiny_recipe: dict[str, Any], write_recipe: Write, tmp_path: Path
+) -> None:
+    tiny_recipe["train"]["steps"] = 2
+    tiny_recipe["validation"]["count"] = 0
+    tiny_recipe["data"]["workers"] = 1
+    path, long = write_recipe(tiny_recipe), tmp_path / ("d" * 100)
+    long.mkdir()
+    process = start([path, "--run", tmp_path / "run"], TMPDIR=str(long))
+    try:
+        _, printed = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, printed
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 KILLED = """
