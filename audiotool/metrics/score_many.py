@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
@@ -69,18 +70,14 @@ def _scored(parts: Sequence[Part], metrics: Sequence[str], jobs: int) -> Iterato
         for index, part in enumerate(parts):
             yield index, _score_part(part, metrics)
         return
-    lost = []
-    for index, rows in _pooled(dict(enumerate(parts)), metrics, jobs):
-        if rows is None:
-            lost.append(index)
-        else:
-            yield index, rows
-    # A worker that dies breaks the whole pool. The rest is scored one by one, to find the file that
-    # caused it.
-    for index in sorted(lost):
-        [(_, rows)] = _pooled({index: parts[index]}, metrics, 1)
-        values = dict.fromkeys(metrics, Value(None, "the process that scored this file died"))
-        yield index, rows or [_lost(pair, values) for pair in parts[index]]
+    waiting = deque(range(len(parts)))
+    while waiting:
+        # A worker that dies breaks its whole pool. The files that were in work are scored one by one, to find
+        # the one that caused it, and the rest in another pool.
+        for suspect in (yield from _pooled(parts, waiting, metrics, jobs)):
+            if (yield from _pooled(parts, deque([suspect]), metrics, 1)):
+                values = dict.fromkeys(metrics, Value(None, "the process that scored this file died"))
+                yield suspect, [_lost(pair, values) for pair in parts[suspect]]
 
 
 def _lost(files: FilePair, values: dict[str, Value]) -> Row:
@@ -89,26 +86,33 @@ def _lost(files: FilePair, values: dict[str, Value]) -> Row:
 
 
 def _pooled(
-    parts: dict[int, Part], metrics: Sequence[str], jobs: int
-) -> Iterator[tuple[int, list[Row] | None]]:
-    """Yield rows as they are finished; None for those whose pool broke."""
+    parts: Sequence[Part], waiting: deque[int], metrics: Sequence[str], jobs: int
+) -> Generator[tuple[int, list[Row]], None, list[int]]:
+    """Take indices of parts from `waiting`, and yield each with its rows as they are finished.
+
+    Returns:
+        The indices that were in work when a worker died, with which the pool ends; [] if none died.
+    """
     threads = max(1, core_count() // jobs)
+    working: dict[Future[list[Row]], int] = {}
     with ProcessPoolExecutor(jobs, get_context("spawn"), _prepare, (threads,)) as pool:
-        futures: dict[Future[list[Row]], int] = {}
         try:
-            for index, part in parts.items():
-                futures[pool.submit(_score_part, part, metrics)] = index
+            while waiting or working:
+                # No worker has a second part in hand: with the pool only what is in work is lost.
+                while waiting and len(working) < jobs:
+                    future = pool.submit(_score_part, parts[waiting[0]], metrics)
+                    working[future] = waiting.popleft()
+                for future in wait(working, return_when=FIRST_COMPLETED).done:
+                    rows = future.result()
+                    yield working.pop(future), rows
         except BrokenProcessPool:
-            yield from ((index, None) for index in parts.keys() - set(futures.values()))
-        try:
-            for future in as_completed(futures):
-                broken = isinstance(future.exception(), BrokenProcessPool)
-                yield futures[future], None if broken else future.result()
+            return sorted(working.values())
         except BaseException:
             workers = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
             end(workers, PATIENCE)
             raise
+    return []
 
 
 def _prepare(count: int) -> None:

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -57,6 +59,28 @@ def test_a_worker_that_dies_takes_no_other_row_with_it(clean: np.ndarray, tmp_pa
     assert rows[1].values["si_sdr"].reason == "the process that scored this file died"
     assert [r.facts["status"] for r in rows] == ["done", "failed", "done"]
     assert rows[1].facts["estimate"] == str(good)
+
+
+def test_a_worker_that_dies_costs_the_other_files_no_process_each(
+    clean: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counted(ProcessPoolExecutor):
+        sizes: ClassVar[list[int]] = []
+
+        def __init__(self, size: int, *arguments: Any) -> None:
+            self.sizes.append(size)
+            super().__init__(size, *arguments)
+
+    monkeypatch.setattr("audiotool.metrics.score_many.ProcessPoolExecutor", Counted)
+    good = write(tmp_path / "good.wav", clean)
+    pairs = [FilePair(str(n), good, good) for n in range(12)]
+    pairs[0] = FilePair("0", good, Killer(good))
+    finished: list[str] = []
+    rows = score_many(pairs, ["si_sdr"], jobs=2, progress=lambda row: finished.append(row.name))
+    assert [row.failed for row in rows] == [True] + [False] * 11
+    assert sorted(finished, key=int) == [str(n) for n in range(12)], "each file is told of once"
+    assert Counted.sizes[0] == Counted.sizes[-1] == 2, "the rest is scored side by side"
+    assert 1 <= Counted.sizes.count(1) <= 2, "what was in work is scored alone"
 
 
 def test_a_plug_in_is_scored_in_workers_too(
