@@ -26,7 +26,7 @@ from audiotool import stdio
 from audiotool.batch import processes
 from audiotool.batch.job import Job, clean_up
 from audiotool.batch.work import Outcome, Work, do, failed
-from audiotool.cores import core_count
+from audiotool.cores import affordable_workers, core_count
 from audiotool.errors import AudiotoolError
 from audiotool.signals import end, held_back, leave_to_parent
 
@@ -72,15 +72,22 @@ class Pool:
     """Worker processes that do one job at a time, in the order in which they are given.
 
     Args:
-        count: number of workers; each gets an equal share of the cores as threads.
+        count: greatest number of workers; each gets an equal share of the cores as threads.
+    Raises:
+        AudiotoolError: too few files may be open for a worker.
     """
 
     def __init__(self, work: Work, count: int, watcher: Watcher) -> None:
+        self._context = processes.context()
+        count = affordable_workers(count)
+        if not count:
+            raise AudiotoolError(
+                "`ulimit -n` allows too few open files for a worker process: raise it, or try --jobs 1"
+            )
         threads = max(1, core_count() // count)
         self.work = work._replace(threads=work.threads or threads)
         self.count = count
         self.watcher = watcher
-        self._context = processes.context()
         self._workers: list[_Worker] = []
         self._ended: deque[Outcome] = deque()
         self._deaths = 0

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
-from audiotool.cores import core_count
+from audiotool.cores import affordable_workers, core_count
 from audiotool.metrics.base import METRICS, JointMetric
 from audiotool.metrics.child import close_children
 from audiotool.metrics.pairing import FilePair
@@ -66,6 +66,7 @@ def _score_part(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
 
 
 def _scored(parts: Sequence[Part], metrics: Sequence[str], jobs: int) -> Iterator[tuple[int, list[Row]]]:
+    jobs = affordable_workers(jobs) if jobs > 1 else jobs
     if jobs <= 1:
         for index, part in enumerate(parts):
             yield index, _score_part(part, metrics)

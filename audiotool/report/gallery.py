@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from audiotool.audio.reader import probe
+from audiotool.cores import affordable_workers
 from audiotool.errors import AudiotoolError
 from audiotool.metrics.rows import Row
 from audiotool.report.media import EMBEDDED_CHANNELS, make_media
@@ -54,17 +55,19 @@ def add_media(
     """Make the pictures and sounds of rows, and keep them in a spool.
 
     Args:
-        jobs: number of worker processes.
+        jobs: greatest number of worker processes.
         folder: as `media.make_media`.
         progress: called with each finished row.
     """
     embed = sound == "embed"
-    if jobs <= 1 or len(rows) <= 1:
+    jobs = min(jobs, len(rows))
+    jobs = affordable_workers(jobs) if jobs > 1 else jobs
+    if jobs <= 1:
         for row in rows:
             row.media = make_media(row, embed, folder)
             progress(spool.keep(row))
         return
-    with ProcessPoolExecutor(min(jobs, len(rows)), get_context("spawn"), leave_to_parent) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), leave_to_parent) as pool:
         futures = {pool.submit(make_media, row, embed, folder): row for row in rows}
         for future in as_completed(futures):
             row = futures.pop(future)

@@ -8,15 +8,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from kit.limits import open_files_left
 from kit.patience import wait_until
 from kit.scripted import Scripted
 
 from audiotool.batch import pool
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
+from audiotool.batch.processes import context
 from audiotool.batch.run import run
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
+from audiotool.errors import AudiotoolError
 
 
 @pytest.fixture
@@ -167,6 +170,23 @@ def test_several_workers_begin_with_the_largest_inputs(
     follower.names.clear()
     assert [o.job.name for o in run(Plan(jobs), Work(scripted), 1, follower)] == list("01234")
     assert follower.names == list("01234")
+
+
+def test_as_many_workers_are_started_as_open_files_allow(
+    scripted: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = scripted.jobs(*["short"] * 12)
+    context()
+    with open_files_left(20):
+        outcomes = list(run(Plan(jobs), Work(scripted), 12))
+    assert [o.status for o in outcomes] == ["done"] * 12
+    assert "12 worker processes need more open files than `ulimit -n` allows: going on with 2" in caplog.text
+
+
+def test_too_few_open_files_for_any_worker_are_an_error(scripted: Scripted) -> None:
+    context()
+    with open_files_left(10), pytest.raises(AudiotoolError, match="too few open files for a worker"):
+        list(run(Plan(scripted.jobs("short", "short")), Work(scripted), 2))
 
 
 def test_inputs_of_unknown_size_come_last(scripted: Scripted) -> None:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from kit.limits import open_files_left
 from kit.plugin import install_plugin
 from kit.scores import FAST, noisy, write
 
@@ -81,6 +82,15 @@ def test_a_worker_that_dies_costs_the_other_files_no_process_each(
     assert sorted(finished, key=int) == [str(n) for n in range(12)], "each file is told of once"
     assert Counted.sizes[0] == Counted.sizes[-1] == 2, "the rest is scored side by side"
     assert 1 <= Counted.sizes.count(1) <= 2, "what was in work is scored alone"
+
+
+@pytest.mark.parametrize("left", [10, 20], ids=["here", "in fewer processes"])
+def test_few_open_files_need_fewer_processes(clean: np.ndarray, tmp_path: Path, left: int) -> None:
+    good = write(tmp_path / "good.wav", clean)
+    score_many([FilePair("0", good, good)], ["si_sdr"])
+    with open_files_left(left):
+        rows = score_many([FilePair(str(n), good, good) for n in range(12)], ["si_sdr"], jobs=12)
+    assert not any(row.failed for row in rows)
 
 
 def test_a_plug_in_is_scored_in_workers_too(
