@@ -26,6 +26,18 @@ class Versions:
         """Return the inputs that have changed since. One that is gone has been read, and has not."""
         return [str(place) for place, then in self._found.items() if _version(place) not in (then, None)]
 
+    def make_no_older(self, outputs: Sequence[Path]) -> None:
+        """Give outputs that are older than an input its time, so that `--skip-existing` leaves it out.
+
+        The clock of the input's machine may be ahead, or its time in the future.
+        """
+        newest = max((changed_ns for _, changed_ns in self._found.values()), default=0)
+        for path in outputs:
+            version = _version(path)
+            if version is not None and version[1] < newest:
+                with suppress(OSError):
+                    os.utime(path, ns=(newest, newest))
+
     def make_older(self, outputs: Sequence[Path]) -> None:
         """Make outputs older than the inputs were and are, so that `--skip-existing` does them again."""
         versions = [*self._found.values(), *filter(None, map(_version, self._found))]

@@ -89,6 +89,8 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
                     # A store has its own times: what is not sent is done again by --skip-existing.
                     raise InputError(f"{note}: nothing is sent; do it again")
                 result = result._replace(warnings=(*result.warnings, f"{note}: do it again"))
+            else:
+                versions.make_no_older(local.target.paths)
             rows = _rows(local, work, result)
             _add_media(rows, local, work)
         if is_remote(job):

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,18 @@ def test_an_input_that_changed_while_it_was_read_is_done_again(
         outcome.status in ("done", "skipped") and not outcome.row.notes for outcome in run(again, work)
     )
     assert not make_plan([str(folder)], layout).jobs
+
+
+def test_an_input_of_the_future_is_done_once(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
+    layout = Layout(output=str(tmp_path / "out"), residual=str(tmp_path / "rest"), existing="skip")
+    future = time.time() + 86400.5
+    os.utime(folder / "a.wav", (future, future))
+    assert {o.status for o in run(make_plan([str(folder)], layout), work)} == {"done"}
+    assert not make_plan([str(folder)], layout).jobs
+    os.utime(folder / "a.wav", (future + 1, future + 1))
+    assert [job.name for job in make_plan([str(folder)], layout).jobs] == ["a.wav"]
+    assert (tmp_path / "out" / "sub" / "b.flac").stat().st_mtime < future, "others keep their time"
 
 
 def test_an_input_that_is_gone_when_it_has_been_read_is_done(
