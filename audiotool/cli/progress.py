@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
@@ -37,6 +37,71 @@ def make_watcher(verb: str, plan: Plan, quiet: bool, events: Events | None = Non
         yield Lines(plan)
 
 
+class _Pace:
+    """How much of the work of a batch is done, and how long the rest takes at the speed so far.
+
+    Args:
+        total: all work.
+        sizes: the work of each input, 0 for others; None counts each as 1.
+    """
+
+    def __init__(self, total: float, sizes: Mapping[str, float] | None = None) -> None:
+        self.total = total
+        self._sizes = sizes
+        self._finished = 0.0
+        self._shares: dict[str, float] = {}
+        self._began: float | None = None
+
+    def start(self) -> None:
+        """Note that a file is begun; the time before the first does not count."""
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def advance(self, name: str, share: float) -> None:
+        """Note the share of a file that is done."""
+        self._shares[name] = share
+
+    def finish(self, name: str, status: Status) -> None:
+        """Note the end of a file. One that was skipped is no work."""
+        self._shares.pop(name, None)
+        if status != "skipped":
+            self._finished += self._size(name)
+
+    @property
+    def done(self) -> float:
+        """The work that is done, with that in files which are not finished."""
+        return self._finished + sum(share * self._size(name) for name, share in self._shares.items())
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the first file was begun."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to the end; None before anything is done."""
+        done = self.done
+        left = max(self.total - done, 0.0)
+        if not left:
+            return 0.0
+        return self.elapsed_s / done * left if done else None
+
+    def _size(self, name: str) -> float:
+        return 1.0 if self._sizes is None else self._sizes.get(name, 0.0)
+
+
+def _pace_of(jobs: Iterable[Job]) -> _Pace:
+    """Return the pace of jobs, none of which is skipped.
+
+    Their work is the bytes of their inputs, because several workers begin with the largest ones; each counts
+    the same if a size is not known. What fails before it is begun is no work.
+    """
+    sizes = [(str(job.source), float(job.size)) for job in jobs if not job.obstacle]
+    if not all(size for _, size in sizes):
+        sizes = [(source, 1.0) for source, _ in sizes]
+    return _Pace(sum(size for _, size in sizes), dict(sizes))
+
+
 class Quiet:
     """Prints errors only."""
 
@@ -55,13 +120,16 @@ class Events:
     Args:
         command: name of the command.
         total: number of files.
+        jobs: those that are not skipped, whose sizes tell how long they take; None where files have no jobs.
     """
 
-    def __init__(self, command: str, total: int) -> None:
+    def __init__(self, command: str, total: int, jobs: Iterable[Job] | None = None) -> None:
         self._total = total
+        self._pace = _Pace(total) if jobs is None else _pace_of(jobs)
+        if jobs is None:
+            self._pace.start()
         self._counts = {"done": 0, "skipped": 0, "failed": 0}
         self._seconds = 0.0
-        self._shares: dict[str, float] = {}
         self._began = self._last_progress = time.monotonic()
         emit("begun", command=command, total=total)
 
@@ -73,16 +141,18 @@ class Events:
         emit("ended", **self._counts, audio_seconds=round(self._seconds, 3), elapsed_seconds=elapsed)
 
     def started(self, job: Job) -> None:
+        self._pace.start()
         emit("started", file=job.name, input=without_credentials(str(job.source)))
 
     def advanced(self, job: Job, done: int, total: int | None) -> None:
-        self._shares[str(job.source)] = share = min(done / total, 1.0) if total else 0.0
+        share = min(done / total, 1.0) if total else 0.0
+        self._pace.advance(str(job.source), share)
         if time.monotonic() - self._last_progress >= 1:
             self._last_progress = time.monotonic()
             emit("progress", file=job.name, share=round(share, 4) if total else None, **self._left())
 
     def finished(self, outcome: Outcome) -> None:
-        self._shares.pop(str(outcome.job.source), None)
+        self._pace.finish(str(outcome.job.source), outcome.status)
         self._seconds += outcome.seconds
         self._counts[outcome.status] += 1
         for row in outcome.rows:
@@ -92,6 +162,7 @@ class Events:
         """Write the event of a scored file or stem; the error of a failed one is its first reason."""
         self._seconds += row.facts.get("seconds", 0.0)
         status: Status = "failed" if row.failed else "done"
+        self._pace.finish(row.name, status)
         self._counts[status] += 1
         error = next(iter(row.reasons.values()), "not scored") if row.failed else None
         self._ended(status, row, error)
@@ -105,11 +176,9 @@ class Events:
 
     def _left(self) -> dict[str, Any]:
         """Return how many files are finished, and the time to the end at the speed so far."""
-        finished = sum(self._counts.values())
-        work = finished + sum(self._shares.values())
-        elapsed = time.monotonic() - self._began
-        eta = round(elapsed / work * max(self._total - work, 0.0), 1) if work else None
-        return {"finished": finished, "total": self._total, "eta_seconds": eta}
+        left = self._pace.left_s
+        eta = None if left is None else round(left, 1)
+        return {"finished": sum(self._counts.values()), "total": self._total, "eta_seconds": eta}
 
 
 def batch_summary(outcomes: Sequence[Outcome], elapsed_s: float) -> str:
@@ -133,7 +202,6 @@ class Lines:
         self._total = len(plan.jobs) + len(plan.skipped)
         self._count = 0
         self._seconds = 0.0
-        self._began = time.monotonic()
 
     def started(self, job: Job) -> None: ...
 
@@ -173,12 +241,15 @@ class Bars(Lines):
         self._files: dict[str, Any] = {}
         self._rates: dict[str, int] = {}
         self._starts: dict[str, float] = {}
+        self._pace = _pace_of(plan.jobs)
         self._batch = None
         if self._total > 1:
-            self._batch = self.progress.add_task(verb, total=self._total, amount=f"0/{self._total}", speed="")
+            amount = f"0/{self._total}"
+            self._batch = self.progress.add_task(verb, total=self._pace.total, amount=amount, speed="")
         self._verb = verb
 
     def started(self, job: Job) -> None:
+        self._pace.start()
         name = str(job.source)
         text = one_line(f"{self._verb} {job.name}")
         self._files[name] = self.progress.add_task(text, total=None, amount="", speed="")
@@ -197,17 +268,22 @@ class Bars(Lines):
             amount=f"{seconds:.0f} s" if rate else "",
             speed=f"{seconds / elapsed:.1f}x real time" if rate and elapsed > 0 else "",
         )
+        self._pace.advance(name, min(done / total, 1.0) if total else 0.0)
+        if self._batch is not None:
+            self.progress.update(self._batch, completed=self._pace.done)
 
     def finished(self, outcome: Outcome) -> None:
-        bar = self._files.pop(str(outcome.job.source), None)
+        name = str(outcome.job.source)
+        self._pace.finish(name, outcome.status)
+        bar = self._files.pop(name, None)
         if bar is not None:
             self.progress.remove_task(bar)
         super().finished(outcome)
         if self._batch is not None:
-            elapsed = max(time.monotonic() - self._began, 1e-9)
-            speed = f"{self._seconds / elapsed:.1f}x real time"
+            elapsed = self._pace.elapsed_s
+            speed = f"{self._seconds / elapsed:.1f}x real time" if elapsed > 0 else ""
             amount = f"{self._count}/{self._total}"
-            self.progress.update(self._batch, advance=1, amount=amount, speed=speed)
+            self.progress.update(self._batch, completed=self._pace.done, amount=amount, speed=speed)
 
     def _say(self, line: str) -> None:
         self.progress.console.print(one_line(line), soft_wrap=True)

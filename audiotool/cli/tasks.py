@@ -110,7 +110,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     work = Work(processor, scoring, sound=sound)
     outcomes: list[Outcome] = []
     unwritten = Unwritten()
-    events = Events(task.name, len(plan.jobs) + len(plan.skipped)) if as_events else None
+    events = Events(task.name, len(plan.jobs) + len(plan.skipped), plan.jobs) if as_events else None
     with (
         _resumable(plan, outcomes, options),
         make_watcher(task.verb, plan, options.quiet, events) as watcher,

@@ -7,13 +7,16 @@ import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kit.audio import write_speech
+from rich.progress import TaskID
 
 from audiotool.audio.target import Target
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
+from audiotool.batch.watch import Watcher
 from audiotool.batch.work import Outcome, Status, failed
 from audiotool.cli import progress
 from audiotool.cli.progress import Events, batch_summary, make_watcher
@@ -127,6 +130,86 @@ def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
         "failed": 1,
     }
     assert lines[6]["audio_seconds"] == 2.0
+
+
+@pytest.fixture
+def sized(tmp_path: Path) -> list[Job]:
+    """Jobs whose inputs have 600, 300 and 100 bytes, and before them three whose outputs are there."""
+    jobs = []
+    for n, size in enumerate((50, 50, 50, 600, 300, 100)):
+        (tmp_path / f"{n}.wav").write_bytes(bytes(size))
+        jobs.append(Job(f"{n}.wav", tmp_path / f"{n}.wav", Target((f"out/{n}.wav",))))
+    return jobs
+
+
+def work_through(watcher: Watcher, jobs: list[Job], now: list[float]) -> None:
+    """Skip three files within 3 s, load a model in 10 s, and work at 10 bytes/s; now is 113 at the end."""
+    for job in jobs[:3]:
+        now[0] += 1.0
+        watcher.finished(Outcome(job, "skipped", [Row(job.name)]))
+    now[0] += 10.0
+    for job in jobs[3:]:
+        watcher.started(job)
+        now[0] += job.size / 20
+        watcher.advanced(job, 1, 2)
+        now[0] += job.size / 20
+        watcher.finished(Outcome(job, "done", [Row(job.name)], seconds=1.0))
+
+
+def test_the_time_that_is_left_is_that_of_the_bytes_to_do(
+    monkeypatch: pytest.MonkeyPatch, sized: list[Job]
+) -> None:
+    screen, now = Terminal(tty=True), [0.0]
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    with Events("denoise", 6, sized[3:]) as events:
+        work_through(events, sized, now)
+    lines = [json.loads(line) for line in screen.getvalue().splitlines()]
+    left = [(line["event"], line["eta_seconds"]) for line in lines if "eta_seconds" in line]
+    assert left[:3] == [("skipped", None)] * 3
+    assert left[3:] == [
+        *[("progress", 70), ("done", 40), ("progress", 25)],
+        *[("done", 10), ("progress", 5), ("done", 0)],
+    ]
+
+
+def test_inputs_of_unknown_size_count_the_same(monkeypatch: pytest.MonkeyPatch, sized: list[Job]) -> None:
+    screen, now = Terminal(tty=True), [0.0]
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    jobs = [
+        *sized[4:],
+        Job("b", "s3://bucket/b.wav", Target(("b.wav",))),
+        Job("c", "c", Target(()), obstacle="no"),
+    ]
+    with Events("denoise", 4, jobs) as events:
+        events.started(jobs[0])
+        now[0] += 7.0
+        events.finished(Outcome(jobs[0], "done", [Row("a")]))
+    assert json.loads(screen.getvalue().splitlines()[2])["eta_seconds"] == 14
+
+
+def test_the_bar_of_a_batch_is_that_of_the_bytes_to_do(
+    monkeypatch: pytest.MonkeyPatch, sized: list[Job]
+) -> None:
+    now, shown = [0.0], []
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    bars = progress.Bars("denoising", Plan(sized[3:], sized[:3]))
+    update = bars.progress.update
+
+    def noted(task: TaskID, **values: Any) -> None:
+        update(task, **values)
+        batch = bars.progress.tasks[0]
+        shown.append((batch.fields["amount"], batch.completed))
+
+    monkeypatch.setattr(bars.progress, "update", noted)
+    work_through(bars, sized, now)
+    assert list(dict.fromkeys(shown)) == [
+        *[("1/6", 0), ("2/6", 0), ("3/6", 0), ("3/6", 300), ("4/6", 600), ("4/6", 750)],
+        *[("5/6", 900), ("5/6", 950), ("6/6", 1000)],
+    ]
+    assert bars.progress.tasks[0].total == 1000
+    assert bars.progress.tasks[0].fields["speed"] == "0.0x real time", "3 s in 100 s"
 
 
 def test_a_file_of_several_stems_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
