@@ -44,39 +44,36 @@ class StandardOutput(io.TextIOWrapper):
 
 
 class Descriptor(io.RawIOBase):
-    """A file descriptor for writing.
-
-    Args:
-        number: the descriptor; another may be assigned later. It is never closed.
-    """
+    """A file descriptor for writing, which is never closed."""
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self._number = number
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return self.number
+        return self._number
 
     def isatty(self) -> bool:
-        return os.isatty(self.number)
+        return os.isatty(self._number)
 
     def write(self, data: Any) -> int:
-        return os.write(self.number, data)
+        return os.write(self._number, data)
 
 
 class StandardError(io.TextIOWrapper):
     """Standard error whose writes never fail: text that cannot be written is dropped.
+
+    It writes to a copy of descriptor 2, so that silences do not touch what other threads write meanwhile.
 
     Args:
         encoding: of the text.
     """
 
     def __init__(self, encoding: str) -> None:
-        self._descriptor = Descriptor(2)
         self._lock, self._silences = threading.Lock(), 0
-        buffer = io.BufferedWriter(self._descriptor)
+        buffer = io.BufferedWriter(Descriptor(os.dup(2)))
         super().__init__(buffer, encoding=encoding, errors=ESCAPE, line_buffering=True)
 
     def write(self, text: str) -> int:
@@ -92,8 +89,6 @@ class StandardError(io.TextIOWrapper):
         """Drop what others than this stream write to descriptor 2, until as many calls of `end_silence`."""
         with self._lock:
             if not self._silences:
-                self.flush()
-                self._descriptor.number = os.dup(2)
                 null = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(null, 2)
                 os.close(null)
@@ -104,10 +99,7 @@ class StandardError(io.TextIOWrapper):
         with self._lock:
             self._silences -= 1
             if not self._silences:
-                self.flush()
-                own, self._descriptor.number = self._descriptor.number, 2
-                os.dup2(own, 2)
-                os.close(own)
+                os.dup2(self.fileno(), 2)
 
 
 def prepare() -> None:

@@ -85,6 +85,28 @@ print("the last", file=sys.stderr)
     assert done.stderr.decode().splitlines() == ["a line", "of the log", "a library afterwards", "the last"]
 
 
+def test_a_line_of_another_thread_comes_at_any_moment_of_a_silence(tmp_path: Path) -> None:
+    program = """
+import itertools, os, sys
+numbers = itertools.count()
+def speaking(action):
+    def call(*arguments):
+        print(next(numbers), file=sys.stderr)
+        result = action(*arguments)
+        print(next(numbers), file=sys.stderr)
+        return result
+    return call
+for name in ("dup", "open", "dup2", "close"):
+    setattr(os, name, speaking(getattr(os, name)))
+with stdio.silent_libraries():
+    pass
+print(next(numbers), file=sys.stderr)
+"""
+    lines = python(program, tmp_path).stderr.split()
+    assert len(lines) > 4
+    assert lines == [b"%d" % n for n in range(len(lines))]
+
+
 def test_the_decoder_of_mp3_is_not_heard(tmp_path: Path) -> None:
     program = """
 import numpy as np
