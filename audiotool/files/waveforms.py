@@ -152,16 +152,18 @@ def _remarks(writers: list[Writer], info: AudioInfo, rate: int) -> Iterator[str]
     names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
     if names:
         yield f"tags and chunks that the output does not keep: {', '.join(names)}"
-    subtype, filling = writers[0].subtype, max(writer.filling for writer in writers)
-    if filling:
-        yield f"{subtype} holds whole blocks: {filling} samples of silence were added at the end"
+    filled = max(writers, key=lambda writer: writer.filling)
+    if filled.filling:
+        added = f"{filled.filling} samples of silence were added at the end"
+        yield f"{filled.subtype} holds whole blocks: {added}"
     resampled = next((writer.resampled for writer in writers if writer.resampled), None)
     if resampled is not None:
         yield resampled
-    if excess := max(writers, key=lambda writer: writer.peak).excess:
-        yield excess
+    loudest = max((w for w in writers if w.excess), key=lambda writer: writer.peak, default=None)
+    if loudest is not None:
+        yield loudest.excess
     preferred = preferred_subtype(info.subtype, info.sample_rate, rate)
-    if preferred != info.subtype and subtype == preferred:
+    if preferred != info.subtype and writers[0].subtype == preferred:
         coded = f"{info.subtype} is a coding of speech at {info.sample_rate} Hz"
         yield f"{coded}: at {rate} Hz {preferred} is written"
 

@@ -67,6 +67,19 @@ def test_the_residual_is_input_minus_output(denoiser: Pipeline, tmp_path: Path) 
     np.testing.assert_allclose(both, soundfile.read(source)[0], atol=1e-6)
 
 
+def test_remarks_name_the_output_that_they_are_of(denoiser: Pipeline, tmp_path: Path) -> None:
+    noise = 20 * np.random.default_rng(0).standard_normal(8000)
+    audiotool.write(tmp_path / "a.wav", noise, 16000, subtype="FLOAT")
+    target = Target((tmp_path / "b.mp3",), tmp_path / "rest.mka")
+    result = denoiser.process_file(tmp_path / "a.wav", target)
+    output, rest = result.outputs
+    assert 1 < output.peak < rest.peak
+    assert list(result.warnings) == [
+        "AAC holds whole blocks: 192 samples of silence were added at the end",
+        f"the peak, {output.peak:.3f}, is beyond full scale: MP3 keeps it, but most players limit it",
+    ]
+
+
 def test_nothing_is_left_of_a_file_that_fails(denoiser: Pipeline, tmp_path: Path) -> None:
     source = write_speech(tmp_path / "a.wav", 0.3)
     with pytest.raises(InputError, match="name as many"):
