@@ -11,13 +11,13 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from audiotool.audio import flac, id3
 from audiotool.audio.unclosed import exactly
 
-PROGRAMS = ("ISFT", "TSSE", "ENCODER", "SOFTWARE")
+PROGRAMS = frozenset(("ISFT", "TSSE", "ENCODER", "SOFTWARE"))
 """Tags with the name of the program that wrote a file; the output is written by another."""
 
 MEASURED = re.compile(
@@ -321,12 +321,12 @@ def _without_measures(part: Part) -> tuple[Part, list[str]]:
     data = part.data
     if part.name == "comments":
         names = [key for key, _ in comments(data) if MEASURED.fullmatch(key)]
-        data = _chosen_comments(data, names) if names else data
+        data = _chosen_comments(data, set(names)) if names else data
     elif part.name == ID3 and id3.is_plain(data):
         described = {frame: id3.description(data, frame) or frame.name for frame in id3.frames(data)}
-        measured = [frame for frame, name in described.items() if MEASURED.fullmatch(name)]
-        names = [described[frame] for frame in measured]
-        data = id3.without_frames(data, measured) if names else data
+        measured = {frame: name for frame, name in described.items() if MEASURED.fullmatch(name)}
+        names = list(measured.values())
+        data = id3.without_frames(data, measured.keys()) if names else data
     return Part(part.name, data), names
 
 
@@ -334,7 +334,7 @@ def _id3(tag: bytes) -> bytes:
     """Return an ID3v2 tag without the program's name."""
     if not id3.is_plain(tag):
         return tag
-    return id3.without_frames(tag, [frame for frame in id3.frames(tag) if frame.name in PROGRAMS])
+    return id3.without_frames(tag, {frame for frame in id3.frames(tag) if frame.name in PROGRAMS})
 
 
 def _without_program(data: bytes) -> bytes:
@@ -376,7 +376,7 @@ def _of_flac(file: BinaryIO) -> Extras:
     return Extras("FLAC", tuple(parts), mask, (*lost, *beyond))
 
 
-def _chosen_comments(data: bytes, left: Container[str]) -> bytes:
+def _chosen_comments(data: bytes, left: Set[str]) -> bytes:
     """Return the comments without some, by their keys, and without the vendor, which is the encoder's."""
     kept = [key.encode("ascii", "replace") + b"=" + v for key, v in comments(data) if key not in left]
     return struct.pack("<II", 0, len(kept)) + b"".join(struct.pack("<I", len(c)) + c for c in kept)

@@ -5,7 +5,7 @@ Reference: ID3v2.3.0 and ID3v2.4.0.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Set
 from typing import NamedTuple
 
 DESCRIBED = "COMM with a description"
@@ -39,7 +39,7 @@ def frames(tag: bytes) -> Iterator[Frame]:
         at = end
 
 
-def without_frames(tag: bytes, left: Container[Frame]) -> bytes:
+def without_frames(tag: bytes, left: Set[Frame]) -> bytes:
     """Return an ID3v2 tag with padding in place of some of its frames."""
     kept = b"".join(tag[frame.begin : frame.end] for frame in frames(tag) if frame not in left)
     return tag[:10] + kept.ljust(len(tag) - 10, b"\0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,22 @@ def test_of_very_many_chunks_the_first_are_kept(family: str) -> None:
     assert (len(found.parts), found.lost) == (n, (extras_room.BEYOND,))
 
 
+def test_very_many_tags_take_no_more_time_each() -> None:
+    n = 50000
+    begin = time.process_time()
+    for family, part in (
+        ("RIFF", id3(*n * [("RVA2", b"")])),
+        ("FLAC", vorbis_comments(*(f"REPLAYGAIN_{k}=1" for k in range(n)))),
+    ):
+        after = Extras(family, (part,)).after(same_rate=True, same_channels=True)
+        assert len(after.lost) == n
+        assert not list(after.tags())
+    program = id3(*n * [("TSSE", b"")]).data
+    chunks = wav_extras([("id3 ", program)])
+    assert chunks.parts == (Part("ID3", program[:10] + bytes(len(program) - 10)),)
+    assert time.process_time() - begin < 20
+
+
 def test_padding_takes_no_room_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras_room, "LARGEST", 100)
     comments = vorbis_comments("MOOD=calm")
@@ -329,7 +346,8 @@ def vorbis_comments(*comments: str) -> Part:
 
 def id3(*frames: tuple[str, bytes]) -> Part:
     body = b"".join(name.encode() + struct.pack(">I", len(data)) + b"\0\0" + data for name, data in frames)
-    return Part("ID3", b"ID3\3\0\0\0\0" + bytes([len(body) >> 7, len(body) & 0x7F]) + body)
+    size = bytes(len(body) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return Part("ID3", b"ID3\3\0\0" + size + body)
 
 
 def info(*chunks: tuple[str, bytes]) -> Part:
