@@ -55,7 +55,7 @@ class RemovalGain(Carrier):
         self._partial = np.zeros((stems + 1, channels))
         # 0 where the block before was silent.
         self._power = np.zeros((stems + 1, channels))
-        self._knots = np.ones((2, stems, channels), np.float32)
+        self._knots = np.full((2, stems, channels), 1 / stems, np.float32)
         self._position = 0
 
     def feed(self, low_band: NDArray[np.float32], enhanced: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -75,6 +75,12 @@ def test_stems_together_never_hold_more_than_the_input() -> None:
     assert gain[0, 0, -1] < 0.2 < 0.8 < gain[1, 0, -1]
 
 
+def test_stems_share_what_lies_above_a_silent_band() -> None:
+    silence = np.zeros((1, RATE), np.float32)
+    gain = RemovalGain(RATE, 2, 1).feed(silence, np.stack((silence, silence)))
+    np.testing.assert_array_equal(gain, 0.5)
+
+
 def test_blocks_do_not_matter_and_the_future_neither() -> None:
     low = noise(0.5)
     low[:, 5000:12000] = 0
