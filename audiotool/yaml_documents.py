@@ -121,8 +121,9 @@ class _UniqueLoader(_PlainLoader):
 def _integer(loader: Any, node: Any) -> int:
     """Construct an integer, whose underscores are of YAML 1.1."""
     text = str(loader.construct_scalar(node)).replace("_", "")
-    value = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-    if value.bit_length() > MAX_BITS:
+    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+    # Python reads no number of more than 4300 digits, and says what is of no use here.
+    if len(text) > MAX_BITS or (value := int(text, base)).bit_length() > MAX_BITS:
         raise ValueError(f"an integer has at most {MAX_BITS} bits")
     return value
 

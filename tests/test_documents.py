@@ -26,7 +26,7 @@ YAML = {
     "no integer": ("train: !!int x", "not of its type"),
     "no float": ("train: !!float x", "not of its type"),
     "no truth": ("train: !!bool x", "not of its type"),
-    "an enormous integer": ("train: " + "9" * 5000, "not of its type"),
+    "an enormous integer": ("train: " + "9" * 5000, "an integer has at most 64 bits"),
     "an enormous hexadecimal": ("train: 0x" + "f" * 20_000, "an integer has at most 64 bits"),
     "a set": ("!!set {a}", "could not determine a constructor"),
     "bytes": ("!!binary aGk=", "could not determine a constructor"),
