@@ -48,7 +48,7 @@ TENSOR_CALLS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2
 
 PLAIN_CALLS = (
     *("collections.OrderedDict", "collections.Counter", "builtins.set", "builtins.complex"),
-    *("torch.Size", "torch.device", "torch.nn.parameter.Parameter", "torch._tensor._rebuild_from_type_v2"),
+    *("torch.Size", "torch.device", "torch.nn.parameter.Parameter"),
     *("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state"),
 )
 """What else files of weights call. Others that torch allows make any amount of memory from a few bytes:
@@ -60,6 +60,8 @@ _READING = threading.Lock()
 @contextmanager
 def plain_weights(check: Callable[[Tensor], None]) -> Iterator[None]:
     """Context in which `torch.load` with `weights_only` makes tensors and plain values, and nothing else.
+
+    This holds for all threads of the process: PyTorch has one table of what may be called.
 
     Args:
         check: called with each tensor when it is made; raises where the tensor is not to be read.
@@ -77,12 +79,12 @@ def plain_weights(check: Callable[[Tensor], None]) -> Iterator[None]:
     allowed = _get_allowed_globals()
     with _READING:
         whole = dict(allowed)
-        for name, value in whole.items():
-            if name in TENSOR_CALLS:
-                allowed[name] = checking(value)
-            elif callable(value) and name not in PLAIN_CALLS:
-                del allowed[name]
         try:
+            for name, value in whole.items():
+                if name in TENSOR_CALLS:
+                    allowed[name] = checking(value)
+                elif callable(value) and name not in PLAIN_CALLS:
+                    del allowed[name]
             yield
         finally:
             allowed.update(whole)

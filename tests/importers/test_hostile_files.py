@@ -263,6 +263,24 @@ def test_torch_reads_as_before_after_an_import(tmp_path: Path) -> None:
     assert torch.load(tmp_path / "a.pt", weights_only=True)["b"] == values["b"]
 
 
+@pytest.mark.parametrize("as_zip_file", [True, False])
+def test_what_training_writes_is_read(tmp_path: Path, as_zip_file: bool) -> None:
+    """Weights of several types, and all else that a training keeps beside them."""
+    layer = torch.nn.Linear(10, 10)
+    optimiser = torch.optim.AdamW(layer.parameters())
+    layer(torch.randn(3, 10)).sum().backward()
+    optimiser.step()
+    values = {
+        **{str(kind): torch.randn(9).to(kind) for kind in (torch.half, torch.bfloat16, torch.complex64)},
+        "optimiser": optimiser.state_dict(),
+        "random": torch.get_rng_state(),
+        "parameter": layer.weight,
+        "plain": [torch.float32, torch.device("cpu"), torch.Size([3]), {1}, 1j, collections.Counter("aab")],
+    }
+    torch.save(values, tmp_path / "a.pt", _use_new_zipfile_serialization=as_zip_file)
+    assert str(read_torch(tmp_path / "a.pt")) == str(values)
+
+
 COUNTED = {
     "a short text": b"\x80\x02U\x09ab.",
     "text": b"\x80\x02X\x00\x00\x00\x40ab.",
