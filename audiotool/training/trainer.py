@@ -168,7 +168,7 @@ class Trainer:
         interrupted = not run.is_complete
         if interrupted:
             run.save(watch.pending)
-            watch.export_unvalidated()
+            watch.export()
         # After an interruption too, so that the best is exported even if the run is never resumed. A second
         # interruption here loses nothing: the state has the pending validations.
         watch.collect(wait=True)

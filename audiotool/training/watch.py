@@ -48,6 +48,8 @@ class Watch:
         )
         self._logged = (run.counters.step, time.perf_counter())
         self._unscored: set[str] = set()
+        # The step of the newest weights that were exported.
+        self._exported = -1
         if self.is_first:
             run.folder.write_recipe(run.kept_recipe)
             self.records = Records(run.folder, run.counters.step, run.recipe.logging.tensorboard)
@@ -159,10 +161,10 @@ class Watch:
                 log.warning("validation: no recording has %s: %s%s", name, reason, chooses)
         self._unscored |= unscored.keys()
 
-    def export_unvalidated(self) -> None:
-        """Export the averaged weights if none have been exported by a validation yet."""
+    def export(self) -> None:
+        """Export the averaged weights as they are, unless a validation has done so."""
         run = self.run
-        if self.is_first and not run.folder.latest.exists():
+        if self.is_first and self._exported < run.counters.step:
             tensors = {key: value.cpu() for key, value in run.average.model.state_dict().items()}
             self._export(Pending(run.counters.step, tensors, {}, run.facts()), {}, best=False)
 
@@ -171,7 +173,10 @@ class Watch:
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
         metadata = make_metadata(run.recipe, run.average.model, run.sources, pending.facts, known)
         tensors = tensors_for_use(run.average.model, pending.tensors)
-        checkpoint.save(run.folder.latest, tensors, metadata)
+        # The scores of a validation may arrive after later weights.
+        if pending.step >= self._exported:
+            self._exported = pending.step
+            checkpoint.save(run.folder.latest, tensors, metadata)
         if best:
             checkpoint.save(run.folder.best, tensors, metadata)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from kit.runs import stopped_after
 
@@ -74,13 +75,15 @@ def test_exported_weights_are_the_average(tiny_recipe: dict[str, Any], tmp_path:
     assert any(not torch.equal(exported[key], trained[key]) for key in trained)
 
 
-def test_a_run_stopped_before_it_was_validated_leaves_weights(
-    tiny_recipe: dict[str, Any], tmp_path: Path
+@pytest.mark.parametrize("steps", [2, 4])
+def test_a_stopped_run_leaves_its_last_weights(
+    tiny_recipe: dict[str, Any], tmp_path: Path, steps: int
 ) -> None:
-    trainer = stopped_after(2, tiny_recipe, tmp_path)
+    tiny_recipe["validation"]["every"] = 3  # before the stop, or not yet
+    trainer = stopped_after(steps, tiny_recipe, tmp_path)
     summary = trainer.run()
     assert summary.interrupted
     model, metadata = checkpoint.load(summary.checkpoint)
-    assert metadata.training["steps"] == 2
+    assert metadata.training["steps"] == steps
     assert "valid" not in metadata.metrics
     torch.testing.assert_close(model.state_dict(), trainer.current.average.model.state_dict(), rtol=0, atol=0)
