@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 Handler = Callable[[int, FrameType | None], None]
 
-HANG_UP: tuple[signal.Signals, ...] = () if sys.platform == "win32" else (signal.SIGHUP,)
+HANG_UP: tuple[signal.Signals, ...] = ()
 """SIGHUP; Windows has none."""
+
+# mypy knows an `if` with the platform, and no conditional expression.
+if sys.platform != "win32":
+    HANG_UP = (signal.SIGHUP,)
 
 REQUESTS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 """All requests to end."""
