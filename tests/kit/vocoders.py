@@ -13,6 +13,7 @@ from typer.testing import Result
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
+from audiotool.models.wavenet import WaveNet
 from kit.audio import speech_like
 from kit.checkpoints import save_model
 from kit.command import run_command
@@ -29,14 +30,8 @@ NSF = {
     "backward_block": 5,
     "backward_lookahead": 7,
 }
-WAVENET = {
+WAVENET = WaveNet.small | {
     "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
-    "layers": 4,
-    "stacks": 2,
-    "residual_channels": 8,
-    "gate_channels": 12,
-    "skip_out_channels": 10,
-    "components": 3,
     "upsample_scales": [4, 2],
     "cin_pad": 1,
 }
