@@ -10,8 +10,8 @@ AudiotoolError
 ├── DependencyError   a package that is missing or does not fit
 └── DeviceError       a device that is not there or ran out of memory
 
-A message says what happened, what was expected and what to do, in one line: the command line prints it
-as it is.
+A message says what happened, what was expected and what to do, in one line, without the credentials of the
+URLs in it: the command line prints it as it is.
 """
 
 from __future__ import annotations
@@ -19,11 +19,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from audiotool.text import without_credentials
+
 
 class AudiotoolError(Exception):
     """Base class of all errors that the user can fix; `exit_code` is the exit code of the command."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return without_credentials(super().__str__())
 
 
 class InputError(AudiotoolError):

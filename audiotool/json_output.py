@@ -11,10 +11,9 @@ goes or changes its meaning makes a new one.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from audiotool.text import survivable, to_json
+from audiotool.text import to_json
 from audiotool.version import __version__
 
 SCHEMA = 1
@@ -32,9 +31,9 @@ def head(command: str) -> dict[str, Any]:
 
 def document(command: str, **fields: Any) -> str:
     """Return a document as indented JSON: the head, then the fields; it ends in a line break."""
-    return to_json({**head(command), **fields})
+    return to_json({**head(command), **fields}, indent=2) + "\n"
 
 
 def line(event: str, **fields: Any) -> str:
     """Return an event as JSON on one line, without a line break."""
-    return survivable(json.dumps({"schema": SCHEMA, "event": event, **fields}, ensure_ascii=False))
+    return to_json({"schema": SCHEMA, "event": event, **fields})

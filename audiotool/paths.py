@@ -18,21 +18,11 @@ UNUSABLE_NAMES = (21, 123, 1921)
 """Windows' codes for names that no file can have, such as patterns, and for places that are not ready."""
 
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
-# A `Path` of a URL has one stroke.
-_USER = r"\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^/\s]*@"
-# In other stores than the web a question mark is a part of a name.
-_QUERY = r"\b((?i:https?):/{1,2}[^\s?]*)\?[^\s'\">]*[^\s'\">:,;)]"
 
 
 def is_url(place: object) -> bool:
     """Whether a text is a URL (s3://bucket/talk.wav) and not a path."""
     return isinstance(place, str) and "://" in place and re.fullmatch(_URL, place) is not None
-
-
-def without_credentials(text: str) -> str:
-    """Return a text without the user and password of each URL in it, and without its query, which may hold a
-    signature or a token. What is written or shown of a URL goes through this; the URL itself opens."""
-    return re.sub(_QUERY, r"\1", re.sub(_USER, r"\1", text)) if ":/" in text else text
 
 
 @contextlib.contextmanager

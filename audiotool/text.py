@@ -1,8 +1,10 @@
 """Text from outside (names of files, tags, messages of libraries), prepared for display and for files.
 
 Python keeps the bytes of a name that is not UTF-8 as lone surrogates, which cannot be encoded. A name may
-also hold control characters of a terminal, or be a formula to a spreadsheet. All text on the screen goes
-through `printable`, all JSON through `to_json`, names in CSV files through `csv_cell`.
+also hold control characters of a terminal, be a formula to a spreadsheet, or be a URL with a password. All
+text on the screen and in pages goes through `printable`, all JSON through `to_json`, names in CSV files
+through `csv_cell`. The first two, and the messages of audiotool's errors, leave out the credentials of URLs:
+what is shown or written of a URL needs no further care.
 """
 
 from __future__ import annotations
@@ -24,13 +26,25 @@ _SURROGATES = "[\ud800-\udfff]"
 _C1_CONTROLS = "[\x7f-\x9f]"
 # Spreadsheets take the full-width forms for the same signs.
 _FORMULA = "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
+# A `Path` of a URL has one stroke.
+_USER = r"\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^/\s]*@"
+# In other stores than the web a question mark is a part of a name.
+_QUERY = r"\b((?i:https?):/{1,2}[^\s?]*)\?[^\s'\">]*[^\s'\">:,;)]"
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the user and password of each URL in it, and without its query, which may hold a
+    signature or a token."""
+    return re.sub(_QUERY, r"\1", re.sub(_USER, r"\1", text)) if ":/" in text else text
 
 
 def printable(text: str) -> str:
-    r"""Return the text with everything escaped that controls a terminal or cannot be encoded.
+    r"""Return the text with everything escaped that controls a terminal or cannot be encoded, and without the
+    credentials of URLs.
 
     A byte that was not UTF-8 is shown as that byte: "caf\xe9.wav".
     """
+    text = without_credentials(text)
     return text if text.isprintable() else re.sub(_UNPRINTABLE, _escaped, text)
 
 
@@ -42,16 +56,17 @@ def encodable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return the text without line breaks, `printable`; spaces inside a line stay."""
     text = text.strip()
-    return text if text.isprintable() else printable(re.sub(r"\s*[\r\n]\s*", " ", text))
+    return printable(text if text.isprintable() else re.sub(r"\s*[\r\n]\s*", " ", text))
 
 
-def to_json(value: Any) -> str:
-    """Return values as indented JSON, `survivable`, with a final line break."""
-    return survivable(json.dumps(value, indent=2, ensure_ascii=False)) + "\n"
+def to_json(value: Any, **layout: Any) -> str:
+    """Return values as JSON that every parser accepts, that does not control a terminal, and that has no
+    credentials of URLs.
 
-
-def survivable(document: str) -> str:
-    """Return a JSON text that every parser accepts and that does not control a terminal."""
+    Args:
+        layout: arguments of `json.dumps`.
+    """
+    document = json.dumps(_without_credentials(value), ensure_ascii=False, **layout)
     # Inside of JSON the backslash of an escaped byte is itself escaped.
     document = re.sub(_SURROGATES, lambda found: "\\" + _escaped(found), document)
     return re.sub(_C1_CONTROLS, lambda found: f"\\u{ord(found.group()):04x}", document)
@@ -79,6 +94,15 @@ def listed(names: Sequence[str]) -> str:
 def composed(name: str) -> str:
     """Return the name in Unicode's composed form (NFC), in which names that look equal are equal."""
     return unicodedata.normalize("NFC", name)
+
+
+def _without_credentials(value: Any) -> Any:
+    """Return a value for JSON with all its texts `without_credentials`."""
+    if isinstance(value, str):
+        return without_credentials(value)
+    if isinstance(value, dict):
+        return {_without_credentials(name): _without_credentials(item) for name, item in value.items()}
+    return list(map(_without_credentials, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -7,7 +7,17 @@ import os
 
 import pytest
 
-from audiotool.text import composed, csv_cell, encodable, from_csv_cell, one_line, printable, to_json
+from audiotool.errors import AudiotoolError
+from audiotool.text import (
+    composed,
+    csv_cell,
+    encodable,
+    from_csv_cell,
+    one_line,
+    printable,
+    to_json,
+    without_credentials,
+)
 
 LATIN_1 = os.fsdecode(b"caf\xe9.wav")
 
@@ -42,6 +52,33 @@ def test_json_is_valid_and_survives_a_terminal() -> None:
     text.encode()
     assert not {"\x1b", "\x9b"} & set(text)
     assert json.loads(text) == {"file": r"caf\xe9.wav", "é": "a\x1b\x9b\u202e"}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://jane:hunter2@host:80/a.wav", "http://host:80/a.wav"),
+        ("sftp://key@host/a@b.wav", "sftp://host/a@b.wav"),
+        ("--output=s3://key:pass@word@bucket/x", "--output=s3://bucket/x"),
+        ("HTTPS://host/a.wav?X-Amz-Signature=1%2F2&id=3: gone", "HTTPS://host/a.wav: gone"),
+        ("401, url='https://host/a.wav?token=1'", "401, url='https://host/a.wav'"),
+        ("http:/jane:hunter2@host/a.wav", "http:/host/a.wav"),
+        ("s3://bucket/who?=1.wav", "s3://bucket/who?=1.wav"),
+        ("C:/jane:1@2/a.wav", "C:/jane:1@2/a.wav"),
+        ("a/jane@home.wav", "a/jane@home.wav"),
+    ],
+)
+def test_credentials_of_urls_are_left_out_of_all_that_is_shown(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+    assert printable(text) == shown
+    assert one_line(f" {text} ") == shown
+    assert str(AudiotoolError(text)) == shown
+    assert json.loads(to_json({text: [(text, 1)], "none": None})) == {shown: [[shown, 1]], "none": None}
+
+
+def test_json_stays_whole_where_a_quoted_url_loses_its_query() -> None:
+    found = json.loads(to_json(['got "https://h/a?token=1" and\nhttps://h/b?token=1\nmore']))
+    assert found == ['got "https://h/a" and\nhttps://h/b\nmore']
 
 
 def test_names_that_look_equal_are_equal() -> None:

@@ -14,7 +14,7 @@ from audiotool.audio.formats import needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
 from audiotool.errors import InputError
 from audiotool.extras import install, require
-from audiotool.paths import without_credentials
+from audiotool.text import without_credentials
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -49,9 +49,9 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
     wanted = [place for place in shown if place.suffix.lower() in endings]
     unread = [f"{url.rstrip('/')}/{place}" for place in shown if needs_media(str(place))]
     if not wanted:
-        raise InputError(f"no recordings in {without_credentials(url)}{MEDIA_CLAUSE if unread else ''}")
+        raise InputError(f"no recordings in {url}{MEDIA_CLAUSE if unread else ''}")
     if unread:
-        warn_of_media(list(map(without_credentials, unread)))
+        warn_of_media(unread)
     return [(f"{url.rstrip('/')}/{place}", place) for place in wanted]
 
 
@@ -96,18 +96,17 @@ def send(path: Path, url: str) -> None:
 
 
 def _open(url: str) -> tuple[AbstractFileSystem, str]:
-    shown = without_credentials(url)
-    require("fsspec", f"{shown}:")
+    require("fsspec", f"{url}:")
     import fsspec
 
     if CHAIN in url:
-        raise InputError(f"{shown}: an address is one URL, without '{CHAIN}'")
+        raise InputError(f"{url}: an address is one URL, without '{CHAIN}'")
     try:
         store, path = fsspec.core.url_to_fs(url)
     except ImportError as error:
         # The message of fsspec names the package of the protocol.
         how = f"; `{install('remote')}`" if "s3fs" in str(error) else ""
-        raise InputError(f"{shown}: {error}{how}") from error
+        raise InputError(f"{url}: {error}{how}") from error
     except Exception as error:
         raise _unusable(url, error) from error
     return store, path
@@ -117,6 +116,6 @@ def _unusable(url: str, error: Exception) -> InputError:
     """Return the error to raise for one of a store: stores have errors of their own, except for missing
     objects."""
     if isinstance(error, FileNotFoundError):
-        return InputError(f"{without_credentials(url)}: there is no such object")
+        return InputError(f"{url}: there is no such object")
     detail: Any = str(error).strip() or type(error).__name__
-    return InputError(without_credentials(f"{url}: {detail}"))
+    return InputError(f"{url}: {detail}")

@@ -11,7 +11,8 @@ from pathlib import Path, PurePath
 
 from audiotool.audio import PIPE, STANDARD_INPUT
 from audiotool.errors import PlanError
-from audiotool.paths import is_url, without_credentials
+from audiotool.paths import is_url
+from audiotool.text import without_credentials
 
 COLUMNS = ("input", "output", "reference")
 SEPARATORS = ",;\t"

@@ -23,8 +23,8 @@ from audiotool.batch.job import Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders, is_fifo, is_url, without_credentials
-from audiotool.text import listed
+from audiotool.paths import Folders, is_fifo, is_url
+from audiotool.text import listed, without_credentials
 
 if TYPE_CHECKING:
     from audiotool.batch.listing import Entry
@@ -257,7 +257,7 @@ def _referenced(job: Job, references: Callable[[], tuple[Path, ...]]) -> Job:
     try:
         return job._replace(references=references())
     except PlanError as error:
-        return job._replace(unscored=without_credentials(str(error)))
+        return job._replace(unscored=str(error))
 
 
 def _pipe_job(layout: Layout) -> Job:

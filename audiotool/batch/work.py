@@ -17,10 +17,10 @@ from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
-from audiotool.paths import is_url, without_credentials
+from audiotool.paths import is_url
 from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
-from audiotool.text import listed, one_line
+from audiotool.text import listed, one_line, without_credentials
 
 if TYPE_CHECKING:
     from audiotool.report.gallery import Sound
@@ -99,7 +99,7 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
         named = dict(zip(local.target.places, job.target.places, strict=True))
         for row in rows:
             if "output" in row.facts:
-                row.facts["output"] = without_credentials(named[row.facts["output"]])
+                row.facts["output"] = named[row.facts["output"]]
         return result.seconds, rows
 
     return _outcome_of(job, "done", action)
@@ -124,19 +124,9 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 
 def failed(job: Job, reason: str) -> Outcome:
     """Return the outcome of a job that failed."""
-    line = one_line(without_credentials(reason))
-    return Outcome(
-        job,
-        "failed",
-        [
-            Row(
-                job.name,
-                facts={"status": "failed", "input": without_credentials(str(job.source))},
-                notes=[line],
-            )
-        ],
-        error=line,
-    )
+    line = one_line(reason)
+    row = Row(job.name, facts={"status": "failed", "input": str(job.source)}, notes=[line])
+    return Outcome(job, "failed", [row], error=line)
 
 
 def _add_media(rows: Sequence[Row], job: Job, work: Work) -> None:
@@ -151,13 +141,13 @@ def _add_media(rows: Sequence[Row], job: Job, work: Work) -> None:
 
 def _places(job: Job) -> dict[str, Any]:
     """Return the paths of a job's input and outputs, as reports have them."""
-    *stems, last = map(without_credentials, job.target.places)
+    *stems, last = job.target.places
     if job.target.residual is None:
         stems, residual = [*stems, last], {}
     else:
         residual = {"residual": last}
     return {
-        "input": without_credentials(str(job.source)),
+        "input": str(job.source),
         "output": stems if len(stems) > 1 else stems[0],
         **residual,
     }
@@ -169,7 +159,7 @@ def _outcome_of(job: Job, status: Status, action: Callable[[], tuple[float, list
     except AudiotoolError as error:
         log.debug("%s", job.name, exc_info=True)
         # The error of a model does not name the file.
-        text = without_credentials(str(error))
+        text = str(error)
         places = (without_credentials(str(p)) for p in (job.source, job.name, *job.target.places))
         named = any(place in text for place in places)
         return failed(job, text if named else f"{job.name}: {text}")

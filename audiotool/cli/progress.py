@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
 from audiotool.cli.screen import emit, progress, say
-from audiotool.paths import is_fifo, without_credentials
+from audiotool.paths import is_fifo
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Events:
 
     def started(self, job: Job) -> None:
         self._pace.start()
-        emit("started", file=job.name, input=without_credentials(str(job.source)))
+        emit("started", file=job.name, input=str(job.source))
 
     def advanced(self, job: Job, done: int, total: int | None) -> None:
         share = min(done / total, 1.0) if total else 0.0
@@ -292,8 +292,7 @@ class Bars(Lines):
 def _line(outcome: Outcome) -> str:
     if outcome.error is not None:
         return outcome.error
-    places = (without_credentials(p) for p in outcome.job.target.places if p != PIPE)
-    place = " and ".join(places) or "standard output"
+    place = " and ".join(p for p in outcome.job.target.places if p != PIPE) or "standard output"
     if outcome.status == "skipped":
         return f"{outcome.job.name}: {place} there already, skipped"
     speed = outcome.row.facts.get("real_time_factor", 0.0)

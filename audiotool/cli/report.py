@@ -16,7 +16,6 @@ from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.screen import progress, say
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError
-from audiotool.paths import without_credentials
 from audiotool.tasks.options import Jobs, Quiet, ReportAudio, ReportAudioChoice
 from audiotool.text import listed
 
@@ -194,7 +193,7 @@ def begin(**facts: Any) -> Run:
     """Return the description of this run; `facts` are fields of `Run`."""
     from audiotool.report.report import Run
 
-    return Run.begin(shlex.join(["audiotool", *map(without_credentials, sys.argv[1:])]), **facts)
+    return Run.begin(shlex.join(["audiotool", *sys.argv[1:]]), **facts)
 
 
 def page_sound(

@@ -13,7 +13,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from audiotool import json_output
-from audiotool.paths import without_credentials
 from audiotool.text import one_line, printable
 
 if TYPE_CHECKING:
@@ -40,15 +39,14 @@ def writes_json_events() -> bool:
 
 
 class LogFormatter(logging.Formatter):
-    """Formats records of the log as `printable` lines or as events, without the credentials of URLs."""
+    """Formats records of the log as `printable` lines or as events."""
 
     def format(self, record: logging.LogRecord) -> str:
         if not _json_events:
-            return "\n".join(map(printable, without_credentials(super().format(record)).split("\n")))
+            return "\n".join(map(printable, super().format(record).split("\n")))
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
-        text = without_credentials(text)
         return json_output.line("message", level=record.levelname.lower(), text=text)
 
 
@@ -68,8 +66,7 @@ def emit(event: str, **fields: Any) -> None:
 
 
 def fail(message: str, exit_code: int) -> None:
-    """Write the error that ends the command on standard error, without the credentials of URLs."""
-    message = without_credentials(message)
+    """Write the error that ends the command on standard error."""
     if _json_events:
         emit("error", text=one_line(message), exit_code=exit_code)
     else:

@@ -44,16 +44,16 @@ def to_csv(report: Report) -> str:
     facts = list(dict.fromkeys([STATUS, *(name for row in rows for name in row.facts)]))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(map(text.csv_cell, ["file", *columns, *facts, "reasons", "notes"]))
+    writer.writerow(map(_cell, ["file", *columns, *facts, "reasons", "notes"]))
     for row in rows:
         scores, known = row.columns(), {**row.facts, STATUS: row.status}
         writer.writerow(
             [
-                text.csv_cell(row.name),
+                _cell(row.name),
                 *(_plain(scores[c].value) if c in scores else "" for c in columns),
-                *(text.csv_cell(on_one_line(known.get(f))) for f in facts),
-                text.csv_cell("; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())),
-                text.csv_cell("; ".join(row.notes)),
+                *(_cell(on_one_line(known.get(f))) for f in facts),
+                _cell("; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())),
+                _cell("; ".join(row.notes)),
             ]
         )
     return text.encodable(stream.getvalue())
@@ -64,12 +64,12 @@ def curves_to_csv(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row.curves))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["file", "seconds", *map(text.csv_cell, names)])
+    writer.writerow(["file", "seconds", *map(_cell, names)])
     for row in rows:
         step_s = next((curve.step_s for curve in row.curves.values()), 0.0)
         columns = [row.curves[name].values if name in row.curves else () for name in names]
         for n, values in enumerate(itertools.zip_longest(*columns)):
-            writer.writerow([text.csv_cell(row.name), f"{n * step_s:.6g}", *map(_plain, values)])
+            writer.writerow([_cell(row.name), f"{n * step_s:.6g}", *map(_plain, values)])
     return text.encodable(stream.getvalue())
 
 
@@ -158,6 +158,11 @@ def on_one_line(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return "; ".join(map(str, value))
     return "" if value is None else value
+
+
+def _cell(value: Any) -> Any:
+    """Return a name, a fact or a note for a cell, without the credentials of URLs."""
+    return text.csv_cell(text.without_credentials(value) if isinstance(value, str) else value)
 
 
 def _plain(value: float | None) -> str:

@@ -6,14 +6,13 @@ element("td", name, title=path)     name and path are text from outside
 from __future__ import annotations
 
 import html
-import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from audiotool.text import printable, survivable
+from audiotool.text import printable, to_json
 
 _BREAK = re.compile(r"\s*[\r\n]\s*")
 
@@ -51,7 +50,7 @@ def joined(*content: object) -> Markup:
 
 def data_block(identity: str, value: Any) -> Markup:
     """Return a script element with JSON, in which no text can end the element."""
-    text = survivable(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    text = to_json(value, separators=(",", ":"))
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return Markup(f'<script type="application/json" id="{html.escape(identity)}">{text}</script>\n')

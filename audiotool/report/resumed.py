@@ -8,8 +8,8 @@ from pathlib import Path
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
-from audiotool.paths import without_credentials
 from audiotool.report.json_document import read_json_report
+from audiotool.text import without_credentials
 
 Places = tuple[str, ...]
 """The input of a row, and its outputs."""
@@ -65,7 +65,7 @@ class FormerReport:
 
 
 def _places(row: Row) -> Places:
-    """Return the input and the outputs of a row, which early reports have with their credentials."""
+    """Return the input and the outputs of a row `without_credentials`, as reports have them."""
     outputs = row.facts.get("output")
     places = (row.facts.get("input"), *(outputs if isinstance(outputs, list) else [outputs]))
     return tuple(without_credentials(str(place)) for place in places)

@@ -11,7 +11,7 @@ import pytest
 from audiotool import extras
 from audiotool.audio import remote
 from audiotool.errors import InputError
-from audiotool.paths import is_url, without_credentials
+from audiotool.paths import is_url
 
 fsspec = pytest.importorskip("fsspec", reason=extras.install("remote"))
 
@@ -38,24 +38,6 @@ def test_urls_are_distinguished_from_paths(place: str) -> None:
 )
 def test_paths_are_no_urls(place: object) -> None:
     assert not is_url(place)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("http://jane:hunter2@host:80/a.wav", "http://host:80/a.wav"),
-        ("sftp://key@host/a@b.wav", "sftp://host/a@b.wav"),
-        ("--output=s3://key:pass@word@bucket/x", "--output=s3://bucket/x"),
-        ("HTTPS://host/a.wav?X-Amz-Signature=1%2F2&id=3: gone", "HTTPS://host/a.wav: gone"),
-        ("401, url='https://host/a.wav?token=1'", "401, url='https://host/a.wav'"),
-        ("http:/jane:hunter2@host/a.wav", "http:/host/a.wav"),
-        ("s3://bucket/who?=1.wav", "s3://bucket/who?=1.wav"),
-        ("C:/jane:1@2/a.wav", "C:/jane:1@2/a.wav"),
-        ("a/jane@home.wav", "a/jane@home.wav"),
-    ],
-)
-def test_credentials_of_urls_in_a_text_are_left_out(text: str, shown: str) -> None:
-    assert without_credentials(text) == shown
 
 
 def test_the_name_of_a_signed_url_is_that_of_its_path() -> None:

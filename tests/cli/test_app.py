@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,16 @@ def test_paragraphs_of_help_fill_their_lines(command: str, monkeypatch: pytest.M
     prose = [pair for pair in inside if not pair[1].startswith(("audiotool ", "speaker1"))]
     assert prose
     assert all(len(line) + 1 + len(after.split()[0]) > 78 for line, after in prose), shown
+
+
+@pytest.mark.parametrize(
+    "words", [("{url}",), ("denoise", "in.wav", "--chunk", "{url}"), ("report", "show", "{url}")]
+)
+@pytest.mark.parametrize("form", [(), ("--progress", "json")])
+def test_a_usage_error_quotes_a_url_without_its_credentials(
+    words: tuple[str, ...], form: tuple[str, ...]
+) -> None:
+    url = "http://jane:hunter2@host/a.wav?token=1"
+    result = runner.invoke(app_module.app, [word.format(url=url) for word in (*words, *form)])
+    assert result.exit_code == 2
+    assert not {"hunter2", "token"} & set(re.findall(r"\w+", result.output))
