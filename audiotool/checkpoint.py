@@ -18,8 +18,6 @@ import dataclasses
 import hashlib
 import json
 import numbers
-import os
-import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -30,7 +28,6 @@ from safetensors import SafetensorError, safe_open
 
 from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
-from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_json
 from audiotool.errors import (
     CheckpointError,
@@ -38,7 +35,6 @@ from audiotool.errors import (
     DeviceError,
     StreamError,
     UnfitCheckpoint,
-    UnknownCheckpoint,
 )
 from audiotool.extras import require
 from audiotool.paths import in_utf8
@@ -51,19 +47,8 @@ if TYPE_CHECKING:
     from audiotool.models.base import Model
 
 FORMAT = 1
-FULL_BAND_HZ = 24000
-"""Sample rate in Hz above which a task may have another default checkpoint."""
-
 MOST_THREADS = 1024
 """Greatest number of threads of one step."""
-
-MANIFEST = "SHA256SUMS"
-
-SUCCEEDED = {
-    "wideband-16k": "super-resolve-48k with --rate 16000",
-    "wideband-24k": "super-resolve-48k with --rate 24000",
-}
-"""Bundled checkpoints of earlier versions -> their replacements."""
 
 EngineName = Literal["auto", "onnx", "torch"]
 """Names of engines: an exported graph in onnxruntime, the model in PyTorch, or a choice by device and
@@ -111,24 +96,6 @@ class Metadata:
     format: int = FORMAT
     version: str = __version__
     created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
-
-
-def bundled_root(kind: str) -> Path:
-    """Return the folder of the bundled "checkpoints" or "recipes": in the wheel, or at the top of a working
-    copy."""
-    package = Path(__file__).parent
-    inside = package / "bundled" / kind
-    return inside if inside.is_dir() else package.parent / kind
-
-
-def bundled() -> dict[str, Path]:
-    """Return the paths of the bundled checkpoints by name."""
-    return {p.stem: p for p in sorted(bundled_root("checkpoints").glob("*.safetensors"))}
-
-
-def bundled_recipes() -> dict[str, Path]:
-    """Return the paths of the bundled recipes by name, sorted; pydantic, which reads them, is not needed."""
-    return dict(sorted((p.stem, p) for p in bundled_root("recipes").glob("*/*.yaml")))
 
 
 def describe_model(model: Model) -> dict[str, Any]:
@@ -278,102 +245,6 @@ def open_engine(
     return TorchEngine(model), metadata
 
 
-def user_root() -> Path:
-    """Return the folder of imported checkpoints, in AUDIOTOOL_HOME or the user's data folder."""
-    home = os.environ.get("AUDIOTOOL_HOME")
-    if home:
-        return Path(home).expanduser() / "checkpoints"
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("audiotool", appauthor=False)) / "checkpoints"
-
-
-def place_for(name: str) -> Path:
-    """Return the path of an imported checkpoint of that name.
-
-    Raises:
-        CheckpointError: the name is not valid, or that of a bundled checkpoint.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise CheckpointError(f"'{name}' is no name: letters, digits, '.', '_' and '-' make one")
-    if name in bundled():
-        raise CheckpointError(f"'{name}' is a bundled checkpoint: choose another with --name")
-    return user_root() / f"{name}.safetensors"
-
-
-def imported() -> dict[str, Path]:
-    """Return the paths of imported checkpoints by name, those with the name of a bundled one left out."""
-    own = bundled()
-    found = {p.stem: p for p in sorted(user_root().glob("*.safetensors"))}
-    return {name: path for name, path in found.items() if name not in own}
-
-
-def named() -> dict[str, Path]:
-    """Return the paths of all named checkpoints: the bundled, then the imported ones."""
-    return {**bundled(), **imported()}
-
-
-def name_of(path: Path) -> str | None:
-    """Return the name of a file of `named`; None for any other file."""
-    return path.stem if path in bundled().values() or path in imported().values() else None
-
-
-def called(path: Path) -> str:
-    """Return what a checkpoint is called in reports: its name, or the path of a file without one."""
-    return name_of(path) or str(path)
-
-
-def resolve(name_or_path: str | Path) -> Path:
-    """Return the path of a checkpoint: of a bundled or imported name, or of a file.
-
-    Raises:
-        UnknownCheckpoint: neither exists; the message lists the names.
-    """
-    for known in (bundled, imported):
-        if (found := known().get(str(name_or_path))) is not None:
-            return found
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    if str(name_or_path) in SUCCEEDED:
-        raise UnknownCheckpoint(
-            f"'{name_or_path}' is no longer bundled: its work is done by {SUCCEEDED[str(name_or_path)]}"
-        )
-    raise UnknownCheckpoint(
-        f"no checkpoint '{name_or_path}': it is neither a file nor one of {', '.join(named()) or '(none)'}"
-        f"{nearest(str(name_or_path), list(named()))}"
-    )
-
-
-def defaults(sample_rate: int = 0) -> dict[str, str]:
-    """Return the default checkpoint of each task, from checkpoints/defaults.json.
-
-    Args:
-        sample_rate: Hz of the recording; above `FULL_BAND_HZ` some tasks have another default.
-    """
-    listing = bundled_root("checkpoints") / "defaults.json"
-    found = json.loads(listing.read_text()) if listing.is_file() else {}
-    names: dict[str, str] = found.get("any rate", {})
-    return names | found.get("full band", {}) if sample_rate > FULL_BAND_HZ else names
-
-
-def default_for(task: str, sample_rate: int = 0) -> Path:
-    """Return the path of a task's default checkpoint.
-
-    Args:
-        sample_rate: as `defaults`.
-    Raises:
-        CheckpointError: no checkpoint for that task is bundled.
-    """
-    names = defaults(sample_rate)
-    if task not in names:
-        raise CheckpointError(
-            f"no bundled checkpoint serves the task '{task}': give --checkpoint PATH, or --recipe NAME of one"
-            " that you trained (`audiotool recipes list`)"
-        )
-    return resolve(names[task])
-
-
 def sha256(path: Path | str) -> str:
     """Return the hexadecimal SHA-256 of a file, which is read in pieces."""
     digest = hashlib.sha256()
@@ -381,27 +252,6 @@ def sha256(path: Path | str) -> str:
         for piece in iter(lambda: file.read(1 << 20), b""):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def verify() -> dict[str, str]:
-    """Check bundled checkpoints, graphs and cards of graphs against the manifest.
-
-    Returns:
-        File name to "ok", "changed", "missing" or "unlisted".
-    """
-    root = bundled_root("checkpoints")
-    manifest = root / MANIFEST
-    listed: dict[str, str] = {}
-    for line in manifest.read_text().splitlines() if manifest.is_file() else ():
-        digest, name = line.split(maxsplit=1)
-        listed[name] = digest
-    result = {}
-    for name, digest in listed.items():
-        path = root / name
-        result[name] = "missing" if not path.is_file() else "ok" if sha256(path) == digest else "changed"
-    for file in (file for path in bundled().values() for file in files_of(path)):
-        result.setdefault(file.name, "unlisted")
-    return result
 
 
 STATE_KEYS = (b"optimiser", b"average", b"progress", b"examples")

@@ -280,11 +280,11 @@ def check_threads() -> Iterator[Finding]:
 def check_checkpoints() -> Iterator[Finding]:
     """Check that bundled checkpoints are those that were released."""
     try:
-        from audiotool import checkpoint
+        from audiotool import named_checkpoints
     except (ImportError, OSError) as error:
         yield Finding("checkpoints", "note", f"not verified: {_one_line(str(error))}")
         return
-    found = checkpoint.verify()
+    found = named_checkpoints.verify()
     wrong = [f"{name} {status}" for name, status in found.items() if status != "ok"]
     if wrong:
         fix = f"{_pip()} --force-reinstall {DISTRIBUTION}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from audiotool import checkpoint, models
+from audiotool import checkpoint, models, named_checkpoints
 from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
 from audiotool.errors import InputError
@@ -233,7 +233,7 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
 
 
 def _use(name: str, metadata: Metadata, facts: Facts) -> str:
-    model = f"--model {name}" if name in checkpoint.named() else f"--checkpoint {name}.safetensors"
+    model = f"--model {name}" if name in named_checkpoints.named() else f"--checkpoint {name}.safetensors"
     output = "stems/" if len(facts.stems) > 1 else "out.wav"
     return f"audiotool {metadata.task} in.wav -o {output} {model}"
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.arrays import (
     ArrayT,
     Block,
@@ -80,8 +80,9 @@ class Pipeline:
         metadata: of the checkpoint.
         settings: the options of all streams, see `Settings`.
         checkpoint_sha256: hash of the checkpoint's file, which states of streams hold; "" without one.
-        full_band: function that opens the pipeline for recordings of more than `checkpoint.FULL_BAND_HZ`,
-            called for the first of them; None where this pipeline serves all.
+        full_band: function that opens the pipeline for recordings of more than
+            `named_checkpoints.FULL_BAND_HZ`, called for the first of them; None where this pipeline serves
+            all.
         reload: picklable function that loads this pipeline again, in a process to which it is sent; None
             where it cannot be sent.
         conditions: arguments of `Engine.start` of every stream.
@@ -140,7 +141,7 @@ class Pipeline:
 
     def at(self, sample_rate: int) -> Pipeline:
         """Return the pipeline for recordings of a sample rate in Hz: this one, or that of the full band."""
-        if self._full_band is None or sample_rate <= checkpoint.FULL_BAND_HZ:
+        if self._full_band is None or sample_rate <= named_checkpoints.FULL_BAND_HZ:
             return self
         chosen = self._full_band()
         chosen.settings, chosen.conditions = self.settings, self.conditions
@@ -472,7 +473,7 @@ class Pipeline:
 
     def _other_model(self, suits: Callable[[checkpoint.Metadata], bool]) -> str | None:
         """Return the name of a bundled checkpoint of this task that suits, else None."""
-        for name, path in checkpoint.bundled().items():
+        for name, path in named_checkpoints.bundled().items():
             other = checkpoint.read_metadata(path)
             if other.task == self.task and suits(other):
                 return name

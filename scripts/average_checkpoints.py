@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 
 
 def part(text: str) -> tuple[float, str]:
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--own", nargs="*", default=[], metavar="PATTERN", help="tensors of the first alone")
     arguments = parser.parse_args()
     shares = [share for share, _ in arguments.parts]
-    paths = [checkpoint.resolve(name) for _, name in arguments.parts]
+    paths = [named_checkpoints.resolve(name) for _, name in arguments.parts]
     models, described = zip(*map(checkpoint.load, paths), strict=True)
     described_models = [checkpoint.describe_model(model) for model in models]
     if not arguments.own and any(other != described_models[0] for other in described_models):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from bars import at_least, at_most
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.engines.base import Engine
 
 SECONDS, HOPS, ROUNDS = 10, 200, 5
@@ -45,7 +45,7 @@ def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--checkpoint", default="denoise-16k")
-    path = checkpoint.resolve(parser.parse_args().checkpoint)
+    path = named_checkpoints.resolve(parser.parse_args().checkpoint)
     torch.set_num_threads(1)
     engines = {name: checkpoint.open_engine(path, "cpu", name, 1)[0] for name in ("torch", "onnx")}
     graph = engines["onnx"]

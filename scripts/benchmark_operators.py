@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from audiotool import checkpoint
+from audiotool import named_checkpoints
 from audiotool.engines.card import Card
 
 Feed = dict[str, Any]
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--runs", type=int, default=40)
     options = parser.parse_args()
-    graph = checkpoint.resolve(options.checkpoint).with_suffix(".onnx")
+    graph = named_checkpoints.resolve(options.checkpoint).with_suffix(".onnx")
     card = Card.read(graph.with_suffix(".json"))
     second = max(1, round(card.sample_rate / card.upsampling / card.hop_length))
     shapes = {"alone": (1, 1), f"{options.streams} streams": (options.streams, 1), "file": (1, second)}

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import audiotool
-from audiotool.checkpoint import default_for
+from audiotool.named_checkpoints import default_for
 from audiotool.streaming.make import make_streamer
 
 RUN = "from audiotool.cli.app import main; main()"

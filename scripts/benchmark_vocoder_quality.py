@@ -24,7 +24,6 @@ from torch import Tensor
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.batch.inputs import find_inputs
-from audiotool.checkpoint import default_for
 from audiotool.dsp.griffin_lim import ITERATIONS, griffin_lim
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.engines.copy_synthesis import CopySynthesis, takes_mel
@@ -32,6 +31,7 @@ from audiotool.engines.pytorch import TorchEngine
 from audiotool.files.kinds import Inputs
 from audiotool.metrics.score import score
 from audiotool.models.vocoder import Vocoder
+from audiotool.named_checkpoints import default_for
 from audiotool.streaming.resample import StreamingResampler
 from audiotool.tasks.load import load_model
 from audiotool.yaml_documents import parse_settings

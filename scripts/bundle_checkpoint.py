@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from update_manifest import main as update_manifest
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.modelcard import measure
 from audiotool.yaml_documents import parse_settings
 
@@ -93,7 +93,7 @@ def main() -> None:
     metadata.model["config"] |= parse_settings(arguments.set)
     if arguments.notes is not None:
         metadata.notes = arguments.notes
-    target = checkpoint.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
+    target = named_checkpoints.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
     tensors = {name: packed(t) for name, t in load_file(arguments.checkpoint).items()}
     checkpoint.save(target, tensors, metadata)
     for suffix in (".onnx", ".json"):  # of other weights: a graph is made again at the end

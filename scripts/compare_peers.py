@@ -61,7 +61,7 @@ import torch
 from numpy.typing import NDArray
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.audio.reader import read
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.importers.base import import_checkpoint, released_file
@@ -180,7 +180,7 @@ def systems(models: list[str], peers: str, warm_up: bool) -> Iterator[System]:
 
 def ours(name: str, warm_up: bool) -> System:
     """A checkpoint of this project, or with "denoise" the default one, its files with a warm-up or not."""
-    path = checkpoint.default_for(name) if name == "denoise" else checkpoint.resolve(name)
+    path = named_checkpoints.default_for(name) if name == "denoise" else named_checkpoints.resolve(name)
     pipeline = audiotool.load(path, device="cpu", task="denoise", warm_up=warm_up)
     engine = pipeline.engine
     latency = engine.latency if engine.causal else make_streamer(engine).latency
@@ -239,9 +239,9 @@ def released(name: str, title: str) -> Callable[[], System]:
     """
 
     def make() -> System:
-        if name not in checkpoint.imported():
+        if name not in named_checkpoints.imported():
             raise ImportError(f"no checkpoint {name} was imported")
-        sample_rate = checkpoint.read_metadata(checkpoint.resolve(name)).sample_rate
+        sample_rate = checkpoint.read_metadata(named_checkpoints.resolve(name)).sample_rate
         system = ours(name, warm_up=False)
         return dataclasses.replace(system, name=f"{title}, by audiotool", sample_rate=sample_rate)
 

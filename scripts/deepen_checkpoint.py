@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.models.band_split_gru import BandSplitGRU
 
 LAYER = re.compile(r"layers\.(\d+)\.(.+)")
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--seed", type=int, default=0, help="of the new layers")
     options = parser.parse_args()
-    model, metadata = checkpoint.load(checkpoint.resolve(options.checkpoint))
+    model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     if not isinstance(model, BandSplitGRU):
         sys.exit(f"{options.checkpoint} is a {model.name}: only a band-split GRU can be made deeper")
     torch.manual_seed(options.seed)

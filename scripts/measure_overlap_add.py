@@ -14,9 +14,10 @@ import numpy as np
 import soundfile
 import torch
 
-from audiotool.checkpoint import load, resolve
+from audiotool.checkpoint import load
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.models.base import measure_level
+from audiotool.named_checkpoints import resolve
 from audiotool.streaming.make import make_streamer
 
 

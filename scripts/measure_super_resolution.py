@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from compare_peers import Waveform, mono
 from torch import Tensor
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.dsp.bandwidth import BandwidthMeter
 from audiotool.metrics.pairing import pair_files
 from audiotool.metrics.score import score
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="number of files, from the first")
     options = parser.parse_args()
     path = Path(options.model)
-    model, _ = checkpoint.load(path if path.is_file() else checkpoint.named()[options.model])
+    model, _ = checkpoint.load(path if path.is_file() else named_checkpoints.named()[options.model])
     assert isinstance(model, BandwidthExtension)
     # The gain belongs to the prediction, not to true powers.
     gain = model.config.gain_db * DECIBEL

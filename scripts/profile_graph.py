@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from benchmark_operators import feed, kernel_times, run, session
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.engines.card import Card
 
 SIZE, PRODUCTS = 512, 20
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="denoise-16k")
     parser.add_argument("--seconds", type=int, default=30)
     options = parser.parse_args()
-    graph = checkpoint.graph_of(checkpoint.resolve(options.checkpoint))
+    graph = checkpoint.graph_of(named_checkpoints.resolve(options.checkpoint))
     if graph is None:
         parser.error(f"{options.checkpoint} has no graph")
     card = Card.read(graph.with_suffix(".json"))

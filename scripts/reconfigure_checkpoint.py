@@ -17,7 +17,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.yaml_documents import parse_settings
 
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--set", action="append", required=True, metavar="KEY=VALUE", dest="settings")
     options = parser.parse_args()
-    model, metadata = checkpoint.load(checkpoint.resolve(options.checkpoint))
+    model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     config = checkpoint.describe_model(model)["config"]
     changed = type(model).from_config({**config, **parse_settings(options.settings)})
     changed.load_weights(model.state_dict(), options.checkpoint)

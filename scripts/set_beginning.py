@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.audio.reader import read
 from audiotool.models.band_split_gru import BandSplitGRU
 
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("mixtures", type=Path)
     parser.add_argument("--share", type=float, default=0.7, help="of the mean")
     options = parser.parse_args()
-    model, metadata = checkpoint.load(checkpoint.resolve(options.checkpoint))
+    model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     if not isinstance(model, BandSplitGRU):
         sys.exit(f"{options.checkpoint} is a {model.name}: only a band-split GRU's beginning can be set")
     model = with_learnt_start(model)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.atomic import write_text
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import CheckpointError
@@ -31,7 +31,7 @@ def has_graph(path: Path) -> bool:
 
 def main(names: list[str]) -> None:
     """Write graphs, cards and the manifest, and say which."""
-    root = checkpoint.bundled_root("checkpoints")
+    root = named_checkpoints.bundled_root("checkpoints")
     paths = sorted(root.glob("*.safetensors"))
     for path in paths:
         print(write_card(path))
@@ -43,7 +43,7 @@ def main(names: list[str]) -> None:
 
 def write_manifest(root: Path) -> Path:
     """List the hashes of checkpoints, graphs and cards of graphs; returns where."""
-    manifest = root / checkpoint.MANIFEST
+    manifest = root / named_checkpoints.MANIFEST
     files = [file for path in sorted(root.glob("*.safetensors")) for file in checkpoint.files_of(path)]
     write_text(manifest, "".join(f"{checkpoint.sha256(file)}  {file.name}\n" for file in files))
     return manifest

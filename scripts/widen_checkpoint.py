@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.models.band_split_gru import BandSplitGRU
 
 INPUTS = 1
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--seed", type=int, default=0, help="of the shares")
     options = parser.parse_args()
-    model, metadata = checkpoint.load(checkpoint.resolve(options.checkpoint))
+    model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     if not isinstance(model, BandSplitGRU):
         sys.exit(f"{options.checkpoint} is a {model.name}: only a band-split GRU can be made wider")
     dim = model.config.dim

@@ -14,7 +14,7 @@ import torch
 from kit.streams import stream
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.dsp.mel import StreamingMel
 from audiotool.engines.base import Engine
 from audiotool.engines.onnx import OnnxEngine
@@ -25,8 +25,8 @@ from audiotool.models.vocoder import Vocoder
 from audiotool.streaming.resample import StreamingResampler
 
 DEMO = Path(__file__).parent / "data" / "audio" / "demo"
-NAMES = list(checkpoint.bundled())
-TASK_OF = {name: checkpoint.read_metadata(path).task for name, path in checkpoint.bundled().items()}
+NAMES = list(named_checkpoints.bundled())
+TASK_OF = {name: checkpoint.read_metadata(path).task for name, path in named_checkpoints.bundled().items()}
 OF_WAVEFORMS = [name for name, task in TASK_OF.items() if task != "vocode"]
 
 GOLDEN = {
@@ -45,14 +45,14 @@ def read(name: str) -> np.ndarray:
 
 def test_nothing_was_changed() -> None:
     assert NAMES
-    found = checkpoint.verify()
+    found = named_checkpoints.verify()
     assert set(found.values()) == {"ok"}
     assert {f"{name}.safetensors" for name in NAMES} <= found.keys()
     assert {Path(name).suffix for name in found} == {".safetensors", ".onnx", ".json"}
 
 
 def test_graphs_take_their_weights_from_the_checkpoint() -> None:
-    for path in checkpoint.bundled().values():
+    for path in named_checkpoints.bundled().values():
         graph = checkpoint.graph_of(path)
         if graph is not None:
             assert graph.stat().st_size < 1_000_000
@@ -64,7 +64,7 @@ def test_graphs_take_their_weights_from_the_checkpoint() -> None:
     ("name", "seconds"), [("denoise-16k", 8.0), ("denoise-48k", 8.0), ("two-speakers-16k", 12.0)]
 )
 def test_graphs_are_warmed_up_for_as_long_as_their_models(name: str, seconds: float) -> None:
-    path = checkpoint.bundled()[name]
+    path = named_checkpoints.bundled()[name]
     graph = checkpoint.graph_of(path)
     assert graph is not None
     assert OnnxEngine.open(graph, path).warm_up_seconds == seconds
@@ -102,7 +102,7 @@ def test_graphs_equal_their_models_for_any_cut_of_a_stream(name: str) -> None:
     add up rounding (two-speakers-16k), iterations that amplify it (the vocoder). There two orders of
     summation differ, and neither is the right one.
     """
-    path = checkpoint.bundled()[name]
+    path = named_checkpoints.bundled()[name]
     model, _ = checkpoint.load(path)
     graph = checkpoint.graph_of(path)
     assert graph is not None
@@ -124,7 +124,7 @@ def test_graphs_equal_their_models_for_any_cut_of_a_stream(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_card_and_licence_trail(name: str) -> None:
-    path = checkpoint.bundled()[name]
+    path = named_checkpoints.bundled()[name]
     card = path.with_suffix(".md").read_text()
     metadata = checkpoint.read_metadata(path)
     assert checkpoint.sha256(path) in card
@@ -189,7 +189,7 @@ def test_arrays_files_and_streams_have_the_same_warm_up_and_live_never(warm_up: 
 @pytest.mark.parametrize("task", ["denoise", "separate", "super-resolve", "vocode"])
 def test_the_tasks_default_is_bundled(task: str) -> None:
     for rate in (16000, 48000):
-        assert TASK_OF[checkpoint.default_for(task, rate).stem] == task
+        assert TASK_OF[named_checkpoints.default_for(task, rate).stem] == task
 
 
 def test_the_denoiser_leaves_clean_speech_and_silence_alone() -> None:

@@ -12,7 +12,7 @@ import torch
 from kit.streams import stream
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.audio.reader import read
 from audiotool.dsp.griffin_lim import griffin_lim
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
@@ -73,7 +73,7 @@ def test_the_fast_one_scores_better_than_griffin_lim() -> None:
 def test_the_default_scores_better_than_the_fast_one() -> None:
     """Both at 16 kHz, where neither is at home."""
     reference, found = demo(16000), []
-    assert checkpoint.default_for("vocode").stem == NAMES[0]
+    assert named_checkpoints.default_for("vocode").stem == NAMES[0]
     for name in NAMES:
         spoken = audiotool.load(name)(reference[0].numpy(), 16000)
         found.append(scores(reference, torch.from_numpy(spoken), 16000))
@@ -96,7 +96,7 @@ def test_streamed_equals_whole(
 
 
 def test_the_default_lags_80_ms() -> None:
-    engine, metadata = checkpoint.open_engine(checkpoint.default_for("vocode"))
+    engine, metadata = checkpoint.open_engine(named_checkpoints.default_for("vocode"))
     assert engine.kind == "onnx"
     assert engine.latency / metadata.sample_rate == 0.08
     # A live step is one frame.

@@ -133,7 +133,7 @@ def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_changed_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotool.checkpoint.verify", lambda: {"a.safetensors": "changed"})
+    monkeypatch.setattr("audiotool.named_checkpoints.verify", lambda: {"a.safetensors": "changed"})
     [finding] = check_checkpoints()
     assert finding.status == "problem"
     assert finding.detail == "a.safetensors changed"

@@ -14,7 +14,7 @@ import soundfile
 from kit.patience import PATIENCE
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import named_checkpoints
 
 ROOT = Path(__file__).parents[1]
 SECONDS = 3
@@ -41,7 +41,7 @@ def test_javascript_denoises_to_the_same_samples(tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(modules)
     script = Path(shutil.copy(ROOT / "examples" / "denoise.mjs", tmp_path))
     (tmp_path / "in.f32").write_bytes(noisy.tobytes())
-    model = checkpoint.default_for("denoise").with_suffix("")
+    model = named_checkpoints.default_for("denoise").with_suffix("")
     words = ["node", str(script), str(model), str(tmp_path / "in.f32"), str(tmp_path / "out.f32")]
     subprocess.run(words, check=True, cwd=tmp_path, timeout=PATIENCE)
     found = np.frombuffer((tmp_path / "out.f32").read_bytes(), np.float32)
@@ -62,7 +62,7 @@ def test_python_denoises_to_the_same_samples_in_blocks(tmp_path: Path) -> None:
     # The end lies inside a block.
     noisy = noisy[: SECONDS * rate + 1000]
     soundfile.write(tmp_path / "in.wav", noisy, rate, "FLOAT")
-    words = words_of(checkpoint.default_for("denoise").with_suffix(""))
+    words = words_of(named_checkpoints.default_for("denoise").with_suffix(""))
     subprocess.run([*words, "in.wav", "out.wav"], check=True, cwd=tmp_path, timeout=PATIENCE)
     found, found_rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
     expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
@@ -78,7 +78,7 @@ def test_the_bare_graph_differs_from_the_first_onset_on_as_the_guide_says(tmp_pa
     hiss = np.random.default_rng(0).normal(0, 1e-3, 2 * rate).astype(np.float32)
     noisy = np.concatenate((hiss, noisy))
     soundfile.write(tmp_path / "in.wav", noisy, rate, "FLOAT")
-    words = words_of(checkpoint.default_for("denoise").with_suffix(""))
+    words = words_of(named_checkpoints.default_for("denoise").with_suffix(""))
     subprocess.run([*words, "in.wav", "out.wav"], check=True, cwd=tmp_path, timeout=PATIENCE)
     found, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
     expected = audiotool.load("denoise", warm_up=False)(noisy, rate)

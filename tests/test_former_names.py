@@ -13,7 +13,7 @@ from kit.audio import write_speech
 from kit.command import run_command
 
 import audiotool
-from audiotool import checkpoint, recipe
+from audiotool import checkpoint, named_checkpoints, recipe
 from audiotool.engines.card import Card
 from audiotool.errors import RecipeError, StreamError
 from audiotool.report.json_document import read_json_report
@@ -81,7 +81,7 @@ def test_recipes_of_before_are_read() -> None:
 
 
 def test_bundled_checkpoints_hold_recipes_of_both_kinds() -> None:
-    for path in checkpoint.bundled().values():
+    for path in named_checkpoints.bundled().values():
         values = checkpoint.read_metadata(path).recipe
         if values is not None:
             assert recipe.parse(values, str(path)).name
@@ -96,7 +96,7 @@ def test_earlier_runs_continue_and_a_changed_key_is_reported(tmp_path: Path) -> 
 
 
 def test_cards_of_before_are_read(tmp_path: Path) -> None:
-    path = checkpoint.bundled()["denoise-16k"].with_suffix(".json")
+    path = named_checkpoints.bundled()["denoise-16k"].with_suffix(".json")
     values = json.loads(path.read_text())
     values["rehearses_seconds"] = values.pop("warm_up_seconds")
     values["rehearsed"] = values.pop("warmed_up")

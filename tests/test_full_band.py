@@ -16,7 +16,7 @@ import soxr
 from kit.command import run_command
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.pipeline import Pipeline
 
 DEMO = Path(__file__).parent / "data" / "audio" / "demo" / "noisy.flac"
@@ -99,7 +99,7 @@ def test_files_and_pipes_and_what_the_report_says(tmp_path: Path, noisy: np.ndar
         "narrow": "denoise-16k",
     }
     found = {row["model"]: row["checkpoint_sha256"] for row in rows}
-    assert found == {name: checkpoint.sha256(checkpoint.resolve(name)) for name in found}
+    assert found == {name: checkpoint.sha256(named_checkpoints.resolve(name)) for name in found}
     expected = named(noisy, RATE)
     written = soundfile.read(tmp_path / "out" / "wide.wav", dtype="float32")[0]
     np.testing.assert_allclose(written, expected, atol=1e-5 * np.abs(expected).max())

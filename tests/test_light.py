@@ -11,12 +11,14 @@ import soundfile
 from kit.audio import speech_like, write_speech
 from kit.light import LightInstallation
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.tasks.base import TASKS
 
 OFFICIAL = Path(__file__).parent / "data" / "parity" / "gtcrn"
 
-WITH_GRAPHS = [task for task in TASKS.all() if checkpoint.graph_of(checkpoint.default_for(task)) is not None]
+WITH_GRAPHS = [
+    task for task in TASKS.all() if checkpoint.graph_of(named_checkpoints.default_for(task)) is not None
+]
 """Tasks whose default checkpoint has a graph."""
 
 

@@ -12,7 +12,7 @@ import pytest
 from kit.audio import speech_like
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 
 NOISY = speech_like(0.2, 16000)[0]
 
@@ -36,7 +36,7 @@ def test_a_task_goes_with_its_settings_and_its_full_band() -> None:
 
 
 def test_a_path_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for file in checkpoint.files_of(checkpoint.resolve("denoise-tiny-16k")):
+    for file in checkpoint.files_of(named_checkpoints.resolve("denoise-tiny-16k")):
         shutil.copy(file, tmp_path / f"mine{file.suffix}")
     monkeypatch.chdir(tmp_path)
     pickled = pickle.dumps(audiotool.load("mine.safetensors", "cpu", engine="torch"))
@@ -48,18 +48,18 @@ def test_a_path_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest
 
 def test_a_file_that_has_changed_since_is_refused(tmp_path: Path) -> None:
     mine = tmp_path / "mine.safetensors"
-    shutil.copy(checkpoint.resolve("denoise-tiny-16k"), mine)
+    shutil.copy(named_checkpoints.resolve("denoise-tiny-16k"), mine)
     pickled = pickle.dumps(audiotool.load(mine, "cpu", engine="torch"))
     assert pickle.loads(pickled).sample_rate == 16000
-    shutil.copy(checkpoint.resolve("denoise-16k"), mine)
+    shutil.copy(named_checkpoints.resolve("denoise-16k"), mine)
     with pytest.raises(audiotool.CheckpointError, match=r"mine\.safetensors is another checkpoint here"):
         pickle.loads(pickled)
 
 
 def test_a_task_with_another_default_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pickled = pickle.dumps(audiotool.load("denoise"))
-    other = checkpoint.resolve("denoise-tiny-16k")
-    monkeypatch.setattr(checkpoint, "default_for", lambda *_: other)
+    other = named_checkpoints.resolve("denoise-tiny-16k")
+    monkeypatch.setattr(named_checkpoints, "default_for", lambda *_: other)
     with pytest.raises(audiotool.CheckpointError, match="denoise is another checkpoint here"):
         pickle.loads(pickled)
 

@@ -139,14 +139,14 @@ def _open(
     model: str | None, path: Path | None, device: str, engine: EngineKind, threads: int
 ) -> tuple[str, Engine]:
     """Return the title of the table and the engine."""
-    from audiotool import checkpoint
+    from audiotool import checkpoint, named_checkpoints
 
     if path is not None:
         return str(path), checkpoint.open_engine(path, device, engine.value, threads)[0]
     model = "denoise" if model is None else model
-    model = checkpoint.defaults().get(model, model)
-    if model in checkpoint.named():
-        path = checkpoint.resolve(model)
+    model = named_checkpoints.defaults().get(model, model)
+    if model in named_checkpoints.named():
+        path = named_checkpoints.resolve(model)
         return model, checkpoint.open_engine(path, device, engine.value, threads)[0]
     require("torch", f"the architecture {model} with random weights")
     import torch

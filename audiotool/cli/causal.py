@@ -27,7 +27,8 @@ def causal(pipeline: Pipeline) -> Pipeline:
 
 def causal_checkpoints(task: str) -> list[str]:
     """Return the names of the checkpoints of a task, bundled and imported, whose models are causal."""
-    from audiotool.checkpoint import named, read_metadata
+    from audiotool.checkpoint import read_metadata
+    from audiotool.named_checkpoints import named
 
     found = []
     for name, path in named().items():

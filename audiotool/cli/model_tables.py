@@ -96,8 +96,8 @@ def _size(row: Row) -> list[str]:
 
 def unknown_model(name: str) -> UnknownCheckpoint:
     """Return the error for a name that is neither a checkpoint's nor an architecture's."""
-    from audiotool.checkpoint import named
     from audiotool.models.registry import MODELS
+    from audiotool.named_checkpoints import named
 
     close = nearest(name, [*named(), *MODELS.all()])
     return UnknownCheckpoint(

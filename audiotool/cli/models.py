@@ -40,12 +40,12 @@ def list_models(
     as_json: AsJson = False,
 ) -> None:
     """List the bundled checkpoints with their scores, the imported ones, and the architectures."""
-    from audiotool import checkpoint
+    from audiotool import named_checkpoints
     from audiotool.cli.model_tables import BUNDLED, IMPORTED, print_architectures, print_checkpoints
     from audiotool.modelcard import published
 
-    checkpoints = [_checkpoint(name, cost) for name in checkpoint.bundled()]
-    imported = [_checkpoint(name, cost) for name in checkpoint.imported()]
+    checkpoints = [_checkpoint(name, cost) for name in named_checkpoints.bundled()]
+    imported = [_checkpoint(name, cost) for name in named_checkpoints.imported()]
     hidden = set() if cost else {"macs_per_second"}
     architectures = [{key: value for key, value in row.items() if key not in hidden} for row in published()]
     if not as_json:
@@ -75,12 +75,12 @@ def show(
 
     --full adds what a checkpoint was trained with and on, and every setting; --json prints all of that.
     """
-    from audiotool import checkpoint
+    from audiotool import checkpoint, named_checkpoints
     from audiotool.modelcard import Facts, published
 
-    name = checkpoint.defaults().get(name, name)
-    if name in checkpoint.named() or Path(name).suffix or Path(name).is_file():
-        path = checkpoint.resolve(name)
+    name = named_checkpoints.defaults().get(name, name)
+    if name in named_checkpoints.named() or Path(name).suffix or Path(name).is_file():
+        path = named_checkpoints.resolve(name)
         metadata = checkpoint.read_metadata(path)
         facts = {"path": encodable(str(path)), **dataclasses.asdict(metadata)}
         brief = _brief(path, metadata) if not (full or as_json) else {}
@@ -107,9 +107,9 @@ def show(
 @app.command()
 def verify(as_json: AsJson = False) -> None:
     """Check bundled checkpoints against their SHA-256; the exit code is 1 when one differs."""
-    from audiotool import checkpoint
+    from audiotool import named_checkpoints
 
-    found = checkpoint.verify()
+    found = named_checkpoints.verify()
     if as_json:
         write_document("models verify", checkpoints=found)
     for name, status in {} if as_json else found.items():
@@ -160,7 +160,7 @@ def import_official(
 
     Without --output it is kept in your data folder, and --model takes its name from then on.
     """
-    from audiotool import checkpoint
+    from audiotool import checkpoint, named_checkpoints
     from audiotool.importers.base import import_checkpoint, released_file
     from audiotool.yaml_documents import parse_settings
 
@@ -170,7 +170,7 @@ def import_official(
             raise PlanError(f"{official}: say of which architecture it is with --model")
         model, path = official, released_file(official)
     if output is None:
-        output = checkpoint.place_for(model if name is None else name)
+        output = named_checkpoints.place_for(model if name is None else name)
     elif name is not None:
         raise PlanError("--name is for imports without --output, which gives the file a place of its own")
     if output.suffix != ".safetensors":
@@ -201,7 +201,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a model's step as an ONNX graph with its card, and compare its output with the model's."""
-    from audiotool import checkpoint
+    from audiotool import named_checkpoints
 
     if output.suffix != ".onnx":
         raise PlanError(f"{output}: a graph ends in .onnx")
@@ -210,7 +210,7 @@ def export(
     reason = obstacle(output)
     if reason is not None:
         raise PlanError(f"cannot write {output}: {reason}")
-    path = checkpoint.resolve(checkpoint.defaults().get(name, name))
+    path = named_checkpoints.resolve(named_checkpoints.defaults().get(name, name))
     require("onnxscript", "exporting a graph")
     from audiotool.exporting.export import export as write_graph
 
@@ -264,10 +264,10 @@ def card(
 
     The card names the commands that render its test set: --measure repeats its numbers on yours.
     """
-    from audiotool import checkpoint
+    from audiotool import named_checkpoints
     from audiotool.modelcard import card_of, write_card
 
-    path = checkpoint.resolve(name)
+    path = named_checkpoints.resolve(name)
     if str(output) == PIPE:
         if as_json:
             raise PlanError("--json and -o - both write to standard output: give -o FILE")
@@ -296,9 +296,9 @@ def _built(description: Mapping[str, Any], real: bool) -> Model:
 
 
 def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
-    from audiotool import checkpoint
+    from audiotool import checkpoint, named_checkpoints
 
-    path = checkpoint.named()[name]
+    path = named_checkpoints.named()[name]
     metadata = checkpoint.read_metadata(path)
     row = {"checkpoint": name, "task": metadata.task, "default": bool(_default_of(name))}
     facts, macs = _facts(path, metadata, cost)
@@ -311,12 +311,13 @@ def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
 def _default_of(name: str) -> str:
     """Return a remark if the checkpoint is its task's default, at all rates or on one side of 24 kHz, else
     ""."""
-    from audiotool import checkpoint
+    from audiotool import named_checkpoints
 
-    low, high = (name in checkpoint.defaults(rate).values() for rate in (0, checkpoint.FULL_BAND_HZ + 1))
+    rates = (0, named_checkpoints.FULL_BAND_HZ + 1)
+    low, high = (name in named_checkpoints.defaults(rate).values() for rate in rates)
     if low == high:
         return ", its default" if low else ""
-    return f", its default {'up to' if low else 'above'} {checkpoint.FULL_BAND_HZ // 1000} kHz"
+    return f", its default {'up to' if low else 'above'} {named_checkpoints.FULL_BAND_HZ // 1000} kHz"
 
 
 def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, float | None]:

@@ -239,7 +239,7 @@ def check_options(options: TaskOptions) -> None:
     if len(given) > 1:
         raise PlanError(f"{' and '.join('--' + n for n in given)} exclude each other")
     if options.checkpoint is not None and not options.checkpoint.is_file():
-        from audiotool.checkpoint import named
+        from audiotool.named_checkpoints import named
 
         is_name = str(options.checkpoint) in named()
         hint = f"; --model {options.checkpoint} is the one of that name" if is_name else ""
@@ -279,7 +279,7 @@ def report_paths(options: TaskOptions) -> list[Path]:
 
 def requested_checkpoint(options: TaskOptions) -> str | None:
     """Return the name or path of the chosen checkpoint, None for the task's default."""
-    from audiotool.checkpoint import resolve
+    from audiotool.named_checkpoints import resolve
 
     if options.recipe is not None:
         return _made_by(options.recipe)
@@ -300,7 +300,8 @@ def requested_checkpoint(options: TaskOptions) -> str | None:
 
 def _made_by(recipe: str) -> str:
     """Return the checkpoint that was trained with a recipe: the best of its run here, or a bundled one."""
-    from audiotool.checkpoint import bundled, read_metadata
+    from audiotool.checkpoint import read_metadata
+    from audiotool.named_checkpoints import bundled
     from audiotool.recipe import load
 
     asked = load(recipe)

@@ -5,7 +5,7 @@ from audiotool.extras import require_extra
 # The error names the extra before one of its packages is imported.
 require_extra("train", "a recipe")
 
-from audiotool.checkpoint import bundled_recipes as shipped  # noqa: E402
+from audiotool.named_checkpoints import bundled_recipes as shipped  # noqa: E402
 from audiotool.recipe.load import find, load, parse  # noqa: E402
 from audiotool.recipe.schema import Recipe  # noqa: E402
 

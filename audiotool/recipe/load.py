@@ -10,11 +10,11 @@ from typing import Annotated, Any, NoReturn, Union
 
 from pydantic import BaseModel, ValidationError
 
-from audiotool.checkpoint import bundled_recipes
 from audiotool.configuration import quote
 from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_text
 from audiotool.errors import RecipeError
+from audiotool.named_checkpoints import bundled_recipes
 from audiotool.recipe.former_keys import FORMER_KEYS, renamed
 from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe

@@ -15,14 +15,14 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 def models() -> list[str]:
     """Return the names of checkpoints."""
-    from audiotool.checkpoint import named
+    from audiotool.named_checkpoints import named
 
     return list(named())
 
 
 def models_and_tasks() -> list[str]:
     """Return the names of checkpoints, and of tasks, which stand for their defaults."""
-    from audiotool.checkpoint import defaults
+    from audiotool.named_checkpoints import defaults
 
     return [*models(), *defaults()]
 
@@ -38,8 +38,9 @@ def denoisers() -> list[str]:
 
 
 def _made_for(task: str | None) -> list[str]:
-    from audiotool.checkpoint import named, read_metadata
+    from audiotool.checkpoint import read_metadata
     from audiotool.errors import CheckpointError
+    from audiotool.named_checkpoints import named
 
     found = []
     for name, path in named().items():
@@ -52,7 +53,7 @@ def _made_for(task: str | None) -> list[str]:
 
 def recipes() -> list[str]:
     """Return the names of bundled recipes."""
-    from audiotool.checkpoint import bundled_recipes
+    from audiotool.named_checkpoints import bundled_recipes
 
     return list(bundled_recipes())
 

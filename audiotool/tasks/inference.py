@@ -65,10 +65,10 @@ class Inference(FileProcessor):
         return pipeline
 
     def open(self, threads: int | None = None) -> Process:
-        from audiotool import checkpoint
+        from audiotool import named_checkpoints
 
         pipeline = self.load(threads)
-        name_at = functools.cache(lambda sample_rate: checkpoint.called(self._path(sample_rate)))
+        name_at = functools.cache(lambda sample_rate: named_checkpoints.called(self._path(sample_rate)))
 
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             result = pipeline.process_file(inputs[0], target, progress, self.raw)
@@ -80,19 +80,19 @@ class Inference(FileProcessor):
 
     def _path(self, sample_rate: int = 0) -> Path:
         """Return the path of the checkpoint that serves recordings of a sample rate in Hz."""
-        from audiotool import checkpoint
+        from audiotool import named_checkpoints
 
         if self.checkpoint is None:
-            return checkpoint.default_for(self.task, sample_rate)
-        return checkpoint.resolve(self.checkpoint)
+            return named_checkpoints.default_for(self.task, sample_rate)
+        return named_checkpoints.resolve(self.checkpoint)
 
     def provenance(self) -> dict[str, Any]:
-        from audiotool import checkpoint
+        from audiotool import checkpoint, named_checkpoints
 
         path = self._path()
         settings = {**self.settings, "enrolment": None if self.enrolment is None else str(self.enrolment)}
         return {
-            "model": checkpoint.called(path),
+            "model": named_checkpoints.called(path),
             "checkpoint_sha256": checkpoint.sha256(path),
             "licence": checkpoint.read_metadata(path).licence,
             "settings": {name: value for name, value in settings.items() if value is not None},

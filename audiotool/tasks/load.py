@@ -81,12 +81,12 @@ def load(
         DeviceError: the device is not there.
         DependencyError: the engine is not installed.
     """
-    from audiotool import checkpoint
+    from audiotool import checkpoint, named_checkpoints
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.session import Settings
 
     is_task = str(name) in TASKS
-    path = checkpoint.default_for(str(name)) if is_task else checkpoint.resolve(name)
+    path = named_checkpoints.default_for(str(name)) if is_task else named_checkpoints.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
     _check_serves(runs, metadata, path)
     if task is not None and metadata.task != task:
@@ -105,10 +105,12 @@ def load(
     }
     settings = dataclasses.replace(Settings(**asked), **TASKS.get(metadata.task).settings)
     full_band = None
-    if is_task and (wide := checkpoint.default_for(str(name), checkpoint.FULL_BAND_HZ + 1)) != path:
-        full_band = functools.partial(load, wide, device, task, engine, threads, **asked)
+    if is_task:
+        wide = named_checkpoints.default_for(str(name), named_checkpoints.FULL_BAND_HZ + 1)
+        if wide != path:
+            full_band = functools.partial(load, wide, device, task, engine, threads, **asked)
     # A path is the same file from any folder; a name is the same checkpoint on any machine.
-    again = name if is_task else checkpoint.name_of(path) or path.absolute()
+    again = name if is_task else named_checkpoints.name_of(path) or path.absolute()
     digest = runs.checkpoint_sha256 or checkpoint.sha256(path)
     reload = functools.partial(_load_same, digest, again, device, task, engine, threads)
     return Pipeline(runs, metadata.task, metadata, settings, digest, full_band, reload)
@@ -138,12 +140,12 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
         CheckpointError, DeviceError: as `load`.
         DependencyError: torch is not installed.
     """
-    from audiotool import checkpoint
+    from audiotool import checkpoint, named_checkpoints
     from audiotool.device import find_device
     from audiotool.extras import require
 
     require("torch", "load_model")
-    return checkpoint.load(checkpoint.resolve(path), find_device(device))[0]
+    return checkpoint.load(named_checkpoints.resolve(path), find_device(device))[0]
 
 
 def _check_serves(engine: Engine, metadata: Metadata, path: Path) -> None:

@@ -63,19 +63,20 @@ class Separate(InferenceTask):
     by_denoiser = False
 
     def outputs(self, checkpoint: str | None) -> Outputs:
-        from audiotool import checkpoint as checkpoints
+        from audiotool import named_checkpoints
+        from audiotool.checkpoint import read_metadata, stems_of
         from audiotool.files.kinds import Outputs
 
         asked = self.options.stems
         wanted = None if asked is None else {stem.strip() for stem in asked.split(",")}
         if checkpoint is None:
             by_denoiser = wanted == {"speech", BACKGROUND}
-            path = checkpoints.default_for(Denoise.name if by_denoiser else self.name)
+            path = named_checkpoints.default_for(Denoise.name if by_denoiser else self.name)
         else:
-            path = checkpoints.resolve(checkpoint)
-        stems = checkpoints.stems_of(path)
+            path = named_checkpoints.resolve(checkpoint)
+        stems = stems_of(path)
         # `Inference.load` refuses a checkpoint of any other task.
-        self.by_denoiser = checkpoints.read_metadata(path).task == Denoise.name and len(stems) == 1
+        self.by_denoiser = read_metadata(path).task == Denoise.name and len(stems) == 1
         has_rest = BACKGROUND not in stems and (self.by_denoiser or BACKGROUND in (wanted or ()))
         if has_rest:
             stems = (*stems, BACKGROUND)

@@ -156,9 +156,9 @@ class Vocode(InferenceTask):
 
     def _definition(self, checkpoint: str | None) -> MelConfig:
         """Return the definition of the mel that the vocoder of a checkpoint takes."""
-        from audiotool.checkpoint import default_for
         from audiotool.engines.copy_synthesis import mel_of
         from audiotool.files.features import vocoder_of
+        from audiotool.named_checkpoints import default_for
 
         if checkpoint is None:
             try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.models.base import Model
@@ -89,7 +89,7 @@ def begin_from(model: Model, init: InitSection) -> History | None:
     """
     if init.checkpoint is None:
         return None
-    path = checkpoint.resolve(init.checkpoint)
+    path = named_checkpoints.resolve(init.checkpoint)
     other, metadata = checkpoint.load(path)
     if not isinstance(model, type(other)):
         raise CheckpointError(f"{path} holds a {metadata.model['name']}, the recipe trains a {model.name}")
@@ -110,7 +110,7 @@ def begin_from(model: Model, init: InitSection) -> History | None:
 def anchored(init: InitSection) -> InitSection:
     """Return the section for any current folder: with an absolute path, unless it has a checkpoint's name."""
     name = init.checkpoint
-    if name is None or name in checkpoint.named():
+    if name is None or name in named_checkpoints.named():
         return init
     return init.model_copy(update={"checkpoint": str(Path(name).resolve())})
 

@@ -9,7 +9,7 @@ from kit.checkpoints import save_model, save_tiny
 from kit.command import run_command
 from kit.models import build
 
-from audiotool import checkpoint
+from audiotool import named_checkpoints
 from audiotool.cli import live
 from audiotool.live.backend import Device, Form
 
@@ -30,7 +30,7 @@ class Devices:
 @pytest.mark.parametrize("command", ["live", "serve"])
 def test_models_that_look_ahead(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
-    folder = checkpoint.user_root()
+    folder = named_checkpoints.user_root()
     folder.mkdir(parents=True, exist_ok=True)
     save_tiny(folder / "mine.safetensors")
     save_model(folder / "ahead.safetensors", build("mp-senet"), "denoise")

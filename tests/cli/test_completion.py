@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 
 PROGRAM = """
 import atexit, sys
@@ -39,7 +39,7 @@ def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
 
 
 def test_models_are_those_of_the_task(tmp_path: Path) -> None:
-    home = checkpoint.bundled()
+    home = named_checkpoints.bundled()
     kept = tmp_path / "checkpoints"
     kept.mkdir()
     (kept / "mine.safetensors").write_bytes(home["denoise-tiny-16k"].read_bytes())

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from typer.testing import Result
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.atomic import write_text
 from audiotool.models.registry import MODELS
 
@@ -39,8 +39,8 @@ def bundle(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatc
     root.mkdir()
     shutil.copy(tiny_checkpoint, root / "tiny.safetensors")
     digest = checkpoint.sha256(root / "tiny.safetensors")
-    (root / checkpoint.MANIFEST).write_text(f"{digest}  tiny.safetensors\n")
-    monkeypatch.setattr(checkpoint, "bundled_root", lambda kind: root)
+    (root / named_checkpoints.MANIFEST).write_text(f"{digest}  tiny.safetensors\n")
+    monkeypatch.setattr(named_checkpoints, "bundled_root", lambda kind: root)
     return root
 
 
@@ -101,7 +101,7 @@ def test_show_a_checkpoint_by_name_and_by_path(bundle: Path) -> None:
 
 
 def test_show_says_the_most_important_in_ten_lines() -> None:
-    for name in checkpoint.bundled():
+    for name in named_checkpoints.bundled():
         text = models("show", name).stdout
         assert text.count("\n") <= 10
         found = yaml.safe_load(text)
@@ -297,7 +297,7 @@ def test_released_weights_of_a_package_become_a_name(package: Path, tmp_path: Pa
     assert done.exit_code == 0, done.stderr
     place = tmp_path / "home" / "checkpoints" / "mine.safetensors"
     assert done.stdout == f"{place}\n"
-    assert checkpoint.resolve("mine") == place
+    assert named_checkpoints.resolve("mine") == place
     assert json.loads(models("show", "mine", "--json", "--full").stdout)["path"] == str(place)
     rows = json.loads(models("list", "--json").stdout)["imported"]
     assert [(row["checkpoint"], row["licence"]) for row in rows] == [("mine", "MIT")]

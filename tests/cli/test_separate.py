@@ -222,7 +222,7 @@ def test_mistakes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("audiotool.checkpoint.bundled_root", lambda kind: tmp_path / kind)
+    monkeypatch.setattr("audiotool.named_checkpoints.bundled_root", lambda kind: tmp_path / kind)
     write_speech(Path("mix.wav"), 0.1, 8000)
     result = separate("mix.wav", "-o", "out", *arguments)
     assert (result.exit_code, result.stderr.count("\n")) == (code, 1)

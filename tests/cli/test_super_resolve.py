@@ -302,7 +302,7 @@ def test_without_a_bundled_checkpoint_the_error_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("audiotool.checkpoint.bundled_root", lambda kind: tmp_path / kind)
+    monkeypatch.setattr("audiotool.named_checkpoints.bundled_root", lambda kind: tmp_path / kind)
     write_speech(Path("in.wav"))
     result = run_command("super-resolve", "in.wav", "-o", "out.wav")
     assert result.exit_code == 1

@@ -14,7 +14,7 @@ from kit.vocoders import VOCOS, make_mel, one_line, run, run_well, save_vocoder
 from safetensors.numpy import save_file
 from typer.testing import Result
 
-from audiotool import checkpoint
+from audiotool import named_checkpoints
 from audiotool.models.base import Model
 
 
@@ -108,7 +108,7 @@ def test_mistakes_on_the_command_line(
 
 def test_without_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checkpoint, "bundled_root", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(named_checkpoints, "bundled_root", lambda kind: tmp_path / kind)
     np.save("mel.npy", make_mel())
     write_speech(Path("in.wav"), 0.2)
     for arguments in (("mel.npy", "-o", "out.wav"), ("in.wav", "-o", "out.wav")):

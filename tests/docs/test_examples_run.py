@@ -24,7 +24,7 @@ from kit.docs import PAGES, ROOT, shell_lines
 from kit.patience import PATIENCE
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import named_checkpoints
 
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -61,7 +61,9 @@ OUTPUTS = ("-o", "--report", "--plot")
 def test_python_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "mine").mkdir(parents=True)
-    shutil.copy(checkpoint.resolve("denoise-tiny-16k"), tmp_path / "runs" / "mine" / "mine-best.safetensors")
+    shutil.copy(
+        named_checkpoints.resolve("denoise-tiny-16k"), tmp_path / "runs" / "mine" / "mine-best.safetensors"
+    )
     waveform = speech_like(1.0, 16000)[0]
     blocks = np.split(waveform, 10)
     consumed: list[object] = []
@@ -127,7 +129,7 @@ def provide(path: Path) -> None:
         np.save(path, np.full((100, 40), -5.0, np.float32))
     elif path.suffix == ".safetensors":
         path.parent.mkdir(parents=True)
-        shutil.copy(checkpoint.resolve("denoise-tiny-16k"), path)
+        shutil.copy(named_checkpoints.resolve("denoise-tiny-16k"), path)
     elif path.suffix in (".csv", ".txt") and path.name.startswith("files"):
         provide(Path("recordings"))
         found = sorted(map(str, Path("recordings").glob("*.wav")))

@@ -10,11 +10,11 @@ import pytest
 from kit.command import run_command
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.benchmark import measure, resampled_latency_ms
 
 DOCS = Path(__file__).parents[2] / "docs"
-DENOISERS = [name for name in checkpoint.bundled() if name.startswith("denoise-")]
+DENOISERS = [name for name in named_checkpoints.bundled() if name.startswith("denoise-")]
 
 
 def milliseconds(name: str, sample_rate: int) -> float:
@@ -36,9 +36,9 @@ def test_the_list_the_benchmark_and_the_stream_agree(name: str) -> None:
     assert result.latency_ms <= result.hop_latency_ms <= result.resampled_latency_ms
 
 
-@pytest.mark.parametrize("name", [name for name in checkpoint.bundled() if "vocoder" in name])
+@pytest.mark.parametrize("name", [name for name in named_checkpoints.bundled() if "vocoder" in name])
 def test_the_benchmark_knows_the_latency_of_copy_synthesis(name: str) -> None:
-    vocoder, _ = checkpoint.open_engine(checkpoint.resolve(name))
+    vocoder, _ = checkpoint.open_engine(named_checkpoints.resolve(name))
     assert resampled_latency_ms(vocoder) == pytest.approx(milliseconds(name, 48000), abs=0.05)
     page = " ".join((DOCS / "vocoders.md").read_text("utf-8").split())
     told = re.search(rf"`{name}` lags by (\d+) ms from mel to sound, and by (\d+) from sound to sound", page)

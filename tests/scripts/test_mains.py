@@ -29,7 +29,7 @@ from kit.command import run_command
 from kit.patience import PATIENCE
 from safetensors.numpy import load_file
 
-from audiotool import checkpoint, extras
+from audiotool import checkpoint, extras, named_checkpoints
 from audiotool.models.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +170,7 @@ def test_benchmark_batch(run: Callable[..., str]) -> None:
 def test_benchmark_pipeline(run: Callable[..., str], part: str, said: str) -> None:
     words = (
         "--checkpoint",
-        checkpoint.resolve("denoise-tiny-16k"),
+        named_checkpoints.resolve("denoise-tiny-16k"),
         "--seconds",
         1,
         "--hour",
@@ -239,8 +239,10 @@ def test_bundle_checkpoint(
     folder, data = tmp_path / "bundled", tmp_path / "data"
     folder.mkdir()
     data.symlink_to(AUDIO)
-    found = checkpoint.bundled_root
-    monkeypatch.setattr(checkpoint, "bundled_root", lambda w: folder if w == "checkpoints" else found(w))
+    found = named_checkpoints.bundled_root
+    monkeypatch.setattr(
+        named_checkpoints, "bundled_root", lambda w: folder if w == "checkpoints" else found(w)
+    )
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     short = ["data.speech=[manifest.csv]", "data.noise=[manifest.csv]", "data.rir=[manifest.csv]"]
     short += ["data.splits.test=[train]", "validation.seconds=1", f"data.cache={tmp_path / 'decoded'}"]
@@ -265,7 +267,7 @@ def test_bundle_checkpoint(
     assert {path.name for path in folder.iterdir()} == {
         "mine.safetensors",
         "mine.md",
-        checkpoint.MANIFEST,
+        named_checkpoints.MANIFEST,
     }
     assert exported == [folder / "mine.onnx"]
     metadata = checkpoint.read_metadata(folder / "mine.safetensors")
@@ -276,12 +278,12 @@ def test_bundle_checkpoint(
 def test_update_manifest_makes_nothing_again(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checkpoint, "bundled_root", lambda what: tmp_path)
+    monkeypatch.setattr(named_checkpoints, "bundled_root", lambda what: tmp_path)
     (tmp_path / "tiny.safetensors").write_bytes(tiny_checkpoint.read_bytes())
     monkeypatch.setattr(update_manifest, "has_graph", lambda path: True)
     update_manifest.main([])
     assert "tiny.md" in capsys.readouterr().out
-    assert (tmp_path / checkpoint.MANIFEST).read_text().split()[1] == "tiny.safetensors"
+    assert (tmp_path / named_checkpoints.MANIFEST).read_text().split()[1] == "tiny.safetensors"
 
 
 def test_check_coverage(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

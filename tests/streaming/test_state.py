@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import named_checkpoints
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import InputError, StreamError
 from audiotool.pipeline import Pipeline
@@ -43,7 +43,7 @@ def whole(pipeline: Pipeline, x: np.ndarray, rate: int, **options: Any) -> np.nd
     return np.concatenate([live.feed(x), live.flush()], axis=-1)
 
 
-@pytest.mark.parametrize("name", checkpoint.bundled())
+@pytest.mark.parametrize("name", named_checkpoints.bundled())
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (44100, 2)])
 def test_a_stream_goes_on_from_its_file(name: str, rate: int, channels: int, tmp_path: Path) -> None:
     pipeline = audiotool.load(name)
@@ -207,7 +207,7 @@ def test_files_that_hold_no_state_are_refused(denoiser: Pipeline, tmp_path: Path
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no")
-    for path in (tmp_path / "none", tmp_path / "text", *checkpoint.bundled().values()):
+    for path in (tmp_path / "none", tmp_path / "text", *named_checkpoints.bundled().values()):
         with pytest.raises(InputError, match=r"no such file|not the state"):
             StreamState.load(path)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import audiotool
-from audiotool import checkpoint
+from audiotool import named_checkpoints
 from audiotool.engines.base import Batch
 from audiotool.engines.copy_synthesis import takes_mel
 from audiotool.engines.pytorch import TorchEngine
@@ -95,7 +95,7 @@ def run(pipeline: Pipeline, kinds: list[tuple[int, int, dict[str, Any]]], second
         np.testing.assert_allclose(found, expected, atol=tolerance * max(1.0, float(np.abs(expected).max())))
 
 
-@pytest.mark.parametrize("name", checkpoint.bundled())
+@pytest.mark.parametrize("name", named_checkpoints.bundled())
 def test_every_bundled_checkpoint(name: str) -> None:
     pipeline = audiotool.load(name)
     own = pipeline.sample_rate

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audiotool import checkpoint
+from audiotool import checkpoint, named_checkpoints
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Outputs
 from audiotool.metrics.base import METRICS
@@ -74,5 +74,5 @@ def test_stems_decide_the_checkpoint() -> None:
 
 
 def test_defaults_are_of_their_task() -> None:
-    for task, name in checkpoint.defaults(16000).items():
-        assert checkpoint.read_metadata(Path(checkpoint.resolve(name))).task == task
+    for task, name in named_checkpoints.defaults(16000).items():
+        assert checkpoint.read_metadata(Path(named_checkpoints.resolve(name))).task == task
