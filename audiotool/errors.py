@@ -46,6 +46,8 @@ def as_plan_error() -> Iterator[None]:
     """Raise a `PlanError` in place of an `InputError`: no work has begun."""
     try:
         yield
+    except PlanError:
+        raise
     except InputError as error:
         raise PlanError(str(error)) from error
 

@@ -79,6 +79,7 @@ class Layout:
     shard: Shard | None = None
 
 
+@as_plan_error()
 def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     """Plan a run.
 
@@ -151,10 +152,9 @@ def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
     from audiotool.batch.listing import Entry
 
     places: dict[str, Path] = {}
-    with as_plan_error():
-        for url in urls:
-            for found, place in remote.find(url, kind.endings):
-                places.setdefault(found, Path(place))
+    for url in urls:
+        for found, place in remote.find(url, kind.endings):
+            places.setdefault(found, Path(place))
     return [Entry(url, relative=place) for url, place in places.items()]
 
 
@@ -360,5 +360,4 @@ def _exists(place: str, folders: Folders) -> bool:
         return False
     if not is_url(place):
         return folders.holds(place)
-    with as_plan_error():
-        return remote.exists(place)
+    return remote.exists(place)

@@ -26,7 +26,7 @@ from audiotool.cli.report import begin, look, page_sound
 from audiotool.cli.screen import say
 from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
-from audiotool.errors import InputError, PlanError, RecipeError
+from audiotool.errors import InputError, PlanError, RecipeError, as_plan_error
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
@@ -157,13 +157,11 @@ def evaluate(
     thresholds = _thresholds(fail_under, has_reference, any(pair.noisy for pair in pairs))
     check_installed([t.metric for t in thresholds])
     names += [t.metric for t in thresholds if t.metric not in names]
-    try:
+    with as_plan_error():
         check_paths(report)
         _check_shown(plot, against, report, pairs, on_screen=as_json or not quiet)
         others = _others(against, pairs, names)
         _check_frames(frames, names, report)
-    except InputError as error:
-        raise PlanError(str(error)) from error
     others_written = [path for path in (plot, frames) if path is not None]
     for path in others_written:
         refuse_existing(path, overwrite)
@@ -325,10 +323,8 @@ def _pairs(
         return _listed_pairs(listed)
     if estimate is None:
         raise PlanError("say what to score: --estimate FILE or FOLDER, or --list FILE")
-    try:
+    with as_plan_error():
         pairs = pair_files(reference, estimate, noisy)
-    except InputError as error:
-        raise PlanError(str(error)) from error
     if not scoring.any_order:
         return pairs
     from audiotool.engines.base import interchangeable

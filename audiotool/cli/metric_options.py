@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from audiotool.errors import DependencyError, InputError, PlanError
+from audiotool.errors import DependencyError, InputError, PlanError, as_plan_error
 
 if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
@@ -31,10 +31,8 @@ def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: boo
         if has_reference:
             return list(default)
         return [name for name, metric in METRICS.all().items() if not metric.needs_reference]
-    try:
+    with as_plan_error():
         names = metric_names([name.strip() for name in asked.split(",") if name.strip()])
-    except InputError as error:
-        raise PlanError(str(error)) from error
     if not names:
         raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")
     check_references(names, has_reference)

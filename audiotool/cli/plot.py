@@ -10,7 +10,7 @@ import typer
 
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import refuse_existing
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import as_plan_error
 
 app = typer.Typer(add_completion=False)
 
@@ -49,12 +49,10 @@ def plot(
     from audiotool.plots.figure import check_path, save
     from audiotool.plots.recordings import plot_recordings, tracks_to_plot
 
-    try:
+    with as_plan_error():
         check_path(output)
         refuse_existing(output, overwrite)
         tracks = tracks_to_plot(files, difference)
-    except InputError as error:
-        raise PlanError(str(error)) from error
     save(plot_recordings(tracks, show.value), output)
     if as_json:
         write_document("plot", output=str(output))

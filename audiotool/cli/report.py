@@ -15,7 +15,7 @@ from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.screen import progress, say
 from audiotool.cores import core_count
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import as_plan_error
 from audiotool.tasks.options import Jobs, Quiet, ReportAudio, ReportAudioChoice
 from audiotool.text import listed
 
@@ -74,11 +74,9 @@ def show(
     from audiotool.report.read import check_readable, read_report
     from audiotool.report.write import check_paths
 
-    try:
+    with as_plan_error():
         check_readable(source)
         check_paths(output)
-    except InputError as error:
-        raise PlanError(str(error)) from error
     refuse_foreign(output, [source], overwrite)
     found = read_report(source)
     found = replace(found, command=found.command or "report show")
@@ -129,13 +127,11 @@ def merge(
     from audiotool.report.read import check_readable
     from audiotool.report.write import check_paths
 
-    try:
+    with as_plan_error():
         check_paths(output)
         for source in sources:
             check_readable(source)
         check_distinct(sources)
-    except InputError as error:
-        raise PlanError(str(error)) from error
     refuse_foreign(output, sources, overwrite)
     whole = merged(sources)
     _write(whole, output, report_audio, jobs, quiet, sources[0].parent)

@@ -21,7 +21,7 @@ from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
 from audiotool.cli.unwritten import Unwritten
-from audiotool.errors import CheckpointError, InputError, PlanError, UnknownCheckpoint
+from audiotool.errors import CheckpointError, PlanError, UnknownCheckpoint, as_plan_error
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
 
@@ -248,10 +248,8 @@ def check_options(options: TaskOptions) -> None:
     if reports:
         from audiotool.report.write import check_paths
 
-        try:
+        with as_plan_error():
             check_paths(reports)
-        except InputError as error:
-            raise PlanError(str(error)) from error
 
 
 def _shard(options: TaskOptions) -> Shard | None:

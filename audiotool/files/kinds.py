@@ -78,6 +78,7 @@ class Outputs:
         with as_plan_error():
             return ending_for(format_for(name, asked))
 
+    @as_plan_error()
     def check(self, path: Path, asked: str | None, subtype: str | None) -> None:
         """Check that an output's name fits its format, and that format and sample format exist.
 
@@ -87,14 +88,14 @@ class Outputs:
         Raises:
             PlanError: they do not; the message names those that exist.
         """
-        with as_plan_error():
-            name = format_for(path, asked)
-            problem = contradiction(path, asked)
-            if problem is not None:
-                raise PlanError(problem)
-            if subtype is not None:
-                subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
+        name = format_for(path, asked)
+        problem = contradiction(path, asked)
+        if problem is not None:
+            raise PlanError(problem)
+        if subtype is not None:
+            subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
 
+    @as_plan_error()
     def check_bitrate(self, place: str, asked: str | None, subtype: str | None, bitrate: float) -> None:
         """Check that an output's coding has a bit rate to choose, and that it may be so many kbit/s.
 
@@ -102,13 +103,12 @@ class Outputs:
             PlanError: it has none or no such one, or there is no such format or sample format.
         """
         path = Path(place)
-        with as_plan_error():
-            name = "WAV" if place == PIPE else format_for(path, asked)
-            coding = subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
-            if not has_bitrate(name, coding):
-                shown = "standard output" if place == PIPE else place
-                raise PlanError(f"--bitrate is for MP3, Opus and AAC, and {shown} has none: leave it out")
-            check_any_bitrate(name, coding, bitrate)
+        name = "WAV" if place == PIPE else format_for(path, asked)
+        coding = subtype_for(name, chosen_ending(path, asked), "PCM_16", subtype)
+        if not has_bitrate(name, coding):
+            shown = "standard output" if place == PIPE else place
+            raise PlanError(f"--bitrate is for MP3, Opus and AAC, and {shown} has none: leave it out")
+        check_any_bitrate(name, coding, bitrate)
 
     def target(
         self,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.audio import PIPE
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import PlanError, as_plan_error
 from audiotool.tasks import completion
 
 if TYPE_CHECKING:
@@ -404,10 +404,8 @@ class TaskOptions:
                 "--raw is for pipes and for files that are named as bare samples:"
                 f" {', '.join(BARE_ENDINGS)}; any other comes through a pipe: `- < FILE`"
             )
-        try:
+        with as_plan_error():
             return Raw(self.raw, self.raw_rate, self.channels or 1)
-        except InputError as error:
-            raise PlanError(str(error)) from error
 
     def settings(self) -> dict[str, Any]:
         """Return the keywords of the stream's `Settings`; tasks with more options extend them."""
