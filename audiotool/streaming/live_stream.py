@@ -12,21 +12,24 @@ if TYPE_CHECKING:
     from audiotool.streaming.state import StreamState
 
 
-class LiveStream:
-    """A live stream, which takes and returns the caller's kind of array.
+class ArrayStream:
+    """What live and shared streams have in common: a session, in the caller's kind of array.
 
     Args:
         session: processes the samples.
         checkpoint_sha256: hash of the model's checkpoint, "" without one.
+        like: the kind of array that was last fed; None before the first.
     """
 
     # A misspelt attribute is an error, not a setting that does nothing.
-    __slots__ = ("__weakref__", "_like", "_made_from", "_session")
+    __slots__ = ("__weakref__", "_like", "_made_from", "session")
 
-    def __init__(self, session: Session, checkpoint_sha256: str = "") -> None:
-        self._session = session
+    def __init__(
+        self, session: Session, checkpoint_sha256: str = "", like: UserArray[Any] | None = None
+    ) -> None:
+        self.session = session
         self._made_from = checkpoint_sha256
-        self._like: UserArray[Any] | None = None
+        self._like = like
 
     @property
     def settings(self) -> Settings:
@@ -35,27 +38,33 @@ class LiveStream:
         Raises:
             StreamError: anything but `mix` and `max_attenuation_db` is changed.
         """
-        return self._session.settings
+        return self.session.settings
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        self._session.settings = settings
+        self.session.settings = settings
 
     @property
     def output_rate(self) -> int:
         """The output's sample rate in Hz, see `Pipeline.output_rate`."""
-        return self._session.output_rate
+        return self.session.output_rate
 
     @property
     def latency(self) -> int:
         """Greatest lag of the output behind the input, in input samples: algorithm, hop and resampling
         together."""
-        return self._session.latency
+        return self.session.latency
 
     @property
     def latency_seconds(self) -> float:
         """The latency in seconds."""
-        return self.latency / self._session.sample_rate
+        return self.latency / self.session.sample_rate
+
+
+class LiveStream(ArrayStream):
+    """A live stream, which takes and returns the caller's kind of array."""
+
+    __slots__ = ()
 
     def feed(self, block: ArrayT) -> ArrayT:
         """Consume (time,) or (channels, time), any time >= 0; return the output that is ready, in the same
@@ -66,7 +75,7 @@ class LiveStream:
             StreamError: the stream has ended, or the channels changed.
         """
         like = UserArray(block)
-        output = self._session.feed(like.block)
+        output = self.session.feed(like.block)
         self._like = like  # not before: a block that is refused does not change the tail's kind
         return like.restore(output.stems)
 
@@ -79,12 +88,12 @@ class LiveStream:
         """
         if self._like is None:
             raise StreamError("nothing was fed into this stream")
-        tail: Array = self._like.restore(self._session.flush().stems)
+        tail: Array = self._like.restore(self.session.flush().stems)
         return tail
 
     def reset(self) -> None:
         """Drop all state; the next `feed` begins a new stream."""
-        self._session.reset()
+        self.session.reset()
         self._like = None
 
     def state(self) -> StreamState:
@@ -97,7 +106,7 @@ class LiveStream:
         """
         from audiotool.streaming.state import StreamState
 
-        return StreamState.of(self._session, self._like, self._made_from)
+        return StreamState.of(self.session, self._like, self._made_from)
 
     def restore(self, state: StreamState) -> None:
         """Continue from the state of a stream of the same kind, which `Pipeline.live` has checked.
@@ -107,7 +116,7 @@ class LiveStream:
         Raises:
             StreamError: the state is damaged.
         """
-        self._like = state.into(self._session)
+        self._like = state.into(self.session)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise StreamError(

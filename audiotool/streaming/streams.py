@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from audiotool.arrays import Array, ArrayT, UserArray
 from audiotool.engines.base import Engine, joined, parted
 from audiotool.errors import StreamError
+from audiotool.streaming.live_stream import ArrayStream
 from audiotool.streaming.onset import Onsets
 from audiotool.streaming.pauses import SHARE, energies
 from audiotool.streaming.session import Session, Settings
@@ -215,14 +216,16 @@ class _SharedBatch:
             self.free += stream.rows
 
 
-class SharedStream:
+class SharedStream(ArrayStream):
     """One of many streams, in the caller's kind of array; `Streams.join` makes it.
+
+    Its latency is reached when all whole hops have been stepped.
 
     Attributes:
         rows: the stream's rows in the batch.
     """
 
-    __slots__ = ("__weakref__", "_batch", "_like", "_made_from", "rows", "session", "streamer")
+    __slots__ = ("_batch", "rows", "streamer")
 
     def __init__(
         self,
@@ -233,37 +236,10 @@ class SharedStream:
         like: UserArray[Any] | None,
     ) -> None:
         assert isinstance(session.streamer, CausalStreamer)
+        super().__init__(session, checkpoint_sha256, like)
         self._batch = batch
-        self._made_from = checkpoint_sha256
-        self._like = like
-        self.session = session
         self.streamer = session.streamer
         self.rows = rows
-
-    @property
-    def output_rate(self) -> int:
-        """The output's sample rate in Hz, see `Pipeline.output_rate`."""
-        return self.session.output_rate
-
-    @property
-    def latency_seconds(self) -> float:
-        """`latency` in seconds."""
-        return self.latency / self.session.sample_rate
-
-    @property
-    def latency(self) -> int:
-        """Greatest lag of the output behind the input, in input samples, when all whole hops have been
-        stepped."""
-        return self.session.latency
-
-    @property
-    def settings(self) -> Settings:
-        """As `LiveStream.settings`."""
-        return self.session.settings
-
-    @settings.setter
-    def settings(self, settings: Settings) -> None:
-        self.session.settings = settings
 
     def push(self, block: ArrayT) -> None:
         """Add (time,) or (channels, time) of any time >= 0.
