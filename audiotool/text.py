@@ -26,16 +26,21 @@ _SURROGATES = "[\ud800-\udfff]"
 _C1_CONTROLS = "[\x7f-\x9f]"
 # Spreadsheets take the full-width forms for the same signs.
 _FORMULA = "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
-# A `Path` of a URL has one stroke.
-_USER = r"\b([A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^/\s]*@"
+# The time of these patterns grows with the text's length, not with its square: none tries a place twice.
+# A `Path` of a URL has one stroke; a drive's letter is no scheme.
+_USER = r"(?<=[A-Za-z0-9+.-]{2}:/)(/?)[^/\s]*@"
 # In other stores than the web a question mark is a part of a name.
-_QUERY = r"\b((?i:https?):/{1,2}[^\s?]*)\?[^\s'\">]*[^\s'\">:,;)]"
+_WEB = r"\b(?i:https?):/\S*"
+_QUERY = r"\?[^'\">]*[^'\">:,;)]"
+_BREAK = r"(?<!\s)\s*[\r\n]\s*"
 
 
 def without_credentials(text: str) -> str:
     """Return a text without the user and password of each URL in it, and without its query, which may hold a
     signature or a token."""
-    return re.sub(_QUERY, r"\1", re.sub(_USER, r"\1", text)) if ":/" in text else text
+    if ":/" not in text:
+        return text
+    return re.sub(_WEB, lambda word: re.sub(_QUERY, "", word.group()), re.sub(_USER, r"\1", text))
 
 
 def printable(text: str) -> str:
@@ -55,8 +60,12 @@ def encodable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return the text without line breaks, `printable`; spaces inside a line stay."""
-    text = text.strip()
-    return printable(text if text.isprintable() else re.sub(r"\s*[\r\n]\s*", " ", text))
+    return printable(unbroken(text.strip()))
+
+
+def unbroken(text: str) -> str:
+    """Return the text with a space in place of each line break and the spaces around it."""
+    return re.sub(_BREAK, " ", text)
 
 
 def to_json(value: Any, **layout: Any) -> str:

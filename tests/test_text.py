@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -74,6 +75,15 @@ def test_credentials_of_urls_are_left_out_of_all_that_is_shown(text: str, shown:
     assert one_line(f" {text} ") == shown
     assert str(AudiotoolError(text)) == shown
     assert json.loads(to_json({text: [(text, 1)], "none": None})) == {shown: [[shown, 1]], "none": None}
+
+
+@pytest.mark.parametrize("repeated", ["a.", "http://", "https://host/?", "a:/", "?:'", "://@", " ", " \r"])
+def test_long_text_takes_no_long_time(repeated: str) -> None:
+    text = "http://host/" + 20_000 * repeated + "end\n"
+    begin = time.process_time()
+    without_credentials(text)
+    one_line(text)
+    assert time.process_time() - begin < 2  # time that grows with the square: 6 s and more
 
 
 def test_json_stays_whole_where_a_quoted_url_loses_its_query() -> None:

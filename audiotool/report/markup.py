@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import html
 import os
-import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from audiotool.text import printable, to_json
-
-_BREAK = re.compile(r"\s*[\r\n]\s*")
+from audiotool.text import printable, to_json, unbroken
 
 VOID = {"meta", "input"}
 
@@ -69,7 +66,7 @@ def relative_url(path: Path, folder: Path) -> str:
 
 def _on_one_line(value: object) -> str:
     """Return `text.one_line`, with spaces at the ends kept, since the text may be joined."""
-    return printable(_BREAK.sub(" ", str(value)))
+    return printable(unbroken(str(value)))
 
 
 def _attribute(name: str, value: object) -> str:
