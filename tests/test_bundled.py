@@ -199,3 +199,20 @@ def test_the_denoiser_leaves_clean_speech_and_silence_alone() -> None:
     assert 20 * np.log10(np.std(kept) / np.std(clean)) == pytest.approx(0, abs=1)
     assert score(clean, kept, 16000, ["pesq"])["pesq"].value >= 4.0  # type: ignore[operator]
     assert not pipeline(np.zeros(16000, np.float32), 16000).any()
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_the_super_resolver_does_not_hear_an_offset(engine: str) -> None:
+    """In files and live; the last frame ends with the offset, which is a click."""
+    x = soxr.resample(read("clean.flac")[16000:48000], 16000, 48000)
+    pipeline = audiotool.load("super-resolve", engine=engine)
+
+    def live(samples: np.ndarray) -> np.ndarray:
+        session = pipeline.live(48000)
+        return np.concatenate((session.feed(samples), session.flush()))
+
+    for process in (lambda samples: pipeline(samples, 48000), live):
+        plain, other = (process(samples) - samples for samples in (x, x + np.float32(0.1)))
+        difference = (other - plain)[:-1024]
+        assert np.std(plain) > 1e-4
+        assert np.std(difference) < 0.02 * np.std(plain)

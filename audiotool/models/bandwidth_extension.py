@@ -9,7 +9,8 @@ them.
 
 The edge is the highest frequency of the recording's content, any frequency from `extend_from_hz` on. It is
 the condition `bandwidth_hz`, and the network's input is the bands below it. Without the condition
-`EdgeTracker` estimates it from the mean spectrum so far. Below the edge the input passes unchanged.
+`EdgeTracker` estimates it from the mean spectrum so far. Below the edge the input passes unchanged. What is
+analysed and rectified is x without its constant offset, which passes, too.
 
 The rectified waveform has harmonics of the pitch, and noise, at all frequencies. Divided by its spectral
 envelope it is a source with a flat spectrum (Makhoul and Berouti, High-frequency regeneration in speech
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Rate, Real, Seconds, Seed, Width
 from audiotool.dsp.bands import interpolation, membership
+from audiotool.dsp.bandwidth import LOWEST_HZ
 from audiotool.dsp.erb import erb_widths
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
@@ -40,6 +42,7 @@ from audiotool.models.layers import noise
 from audiotool.models.layers.bypass import add_input
 from audiotool.models.layers.level import RunningLevel
 from audiotool.models.layers.levelled_spectrum import LevelledSpectrum
+from audiotool.models.layers.offset_removal import OffsetRemoval
 from audiotool.models.layers.recurrent import GRU
 
 QUIETEST = 1e-9
@@ -102,9 +105,10 @@ class EdgeTracker(nn.Module):
     """Spec (B, T, F) -> bandwidth so far (B, T, 1) in Hz, half the sample rate until the first sound.
 
     The content ends at the highest group of bins within 60 dB of the loudest one in an exponentially weighted
-    mean of the power spectrum. Each frame enters with the least power of the last three frames in each group,
-    because clicks and abrupt onsets fill the spectrum of at most two frames. The frames are weighted by one
-    more Hann window, a convolution over three bins, so that loud groups do not leak into others.
+    mean of the power spectrum. The loudest one reaches above `LOWEST_HZ`, below which hum may be louder than
+    speech. Each frame enters with the least power of the last three frames in each group, because clicks and
+    abrupt onsets fill the spectrum of at most two frames. The frames are weighted by one more Hann window, a
+    convolution over three bins, so that loud groups do not leak into others.
 
     State: (B, groups, 2), the state of `RunningLevel` of each group, and (B, 2, groups), powers of two
         frames.
@@ -130,7 +134,8 @@ class EdgeTracker(nn.Module):
             means = means.flatten(0, 1)
         levels, means = self.level.of_powers(weakest.transpose(1, 2).flatten(0, 1), means)
         mean = levels[:, 0].unflatten(0, (spec.shape[0], -1)).square().transpose(1, 2)
-        held = mean > EDGE_RANGE * mean.amax(-1, keepdim=True)
+        loudest = (mean * (self.upper_edges > LOWEST_HZ)).amax(-1, keepdim=True)
+        held = mean > EDGE_RANGE * loudest
         edges = (held * self.upper_edges).amax(-1, keepdim=True)
         edges = torch.where(edges > 0, edges, self.upper_edges[-1])
         return edges, (means.unflatten(0, (spec.shape[0], -1)), recent[:, frames:].clone())
@@ -147,6 +152,7 @@ class BandwidthExtension(Model):
     reference = "Source and filter after Makhoul and Berouti, ICASSP 1979; arrangement our own"
     state_meanings: ClassVar[dict[str, str]] = {
         "bandwidth_hz": "where the input's own content ends, in Hz: nothing is added below; 0 if not known",
+        "offset": "mean of what was heard, weighted, and the weight",
         "analysis.0": "samples that the next frame begins with",
         "analysis.1": "running level: mean power, and the weight it has gathered",
         "rectified": "magnitudes of samples that the next frame begins with",
@@ -177,6 +183,7 @@ class BandwidthExtension(Model):
         self.register_buffer("spread", interpolation(widths), persistent=False)
         self.scale = c.n_fft / 2  # sum of the squared window: the power of a bin of white noise of power 1
 
+        self.offset = OffsetRemoval(c.n_fft, c.hop_length, c.sample_rate)
         self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
         self.rectified = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         self.edge = EdgeTracker(c)
@@ -200,6 +207,7 @@ class BandwidthExtension(Model):
         """
         return {
             "bandwidth_hz": bandwidth_hz,
+            "offset": None,
             "analysis": None,
             "rectified": None,
             "edge": None,
@@ -260,8 +268,9 @@ class BandwidthExtension(Model):
     def _analyse(self, x: Tensor, state: dict[str, Any], final: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Return the specs of the waveform (B, 1, T) and of the rectified one (B, T, F), and levels (B, T,
         1)."""
-        (spec, levels), state["analysis"] = self.analysis(x[:, 0], state["analysis"], final)
-        source, state["rectified"] = self.rectified(x[:, 0].abs(), state["rectified"], final)
+        centred, state["offset"] = self.offset(x[:, 0], state["offset"], final)
+        (spec, levels), state["analysis"] = self.analysis(centred, state["analysis"])
+        source, state["rectified"] = self.rectified(centred.abs(), state["rectified"])
         return spec.transpose(1, 2), source.transpose(1, 2), levels.transpose(1, 2)
 
     def _above(self, spec: Tensor, state: dict[str, Any]) -> Tensor:

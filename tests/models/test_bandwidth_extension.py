@@ -115,6 +115,31 @@ def test_an_unknown_edge_is_estimated() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("hz", [0, 50, 60])
+def test_an_unknown_edge_does_not_hear_what_lies_below_speech(hz: int) -> None:
+    """An offset or hum, 20 dB louder than the rest, which falls towards its edge as speech does."""
+    model, x = build(), noise_up_to(800, rms=0.02) + noise_up_to(3000, rms=1e-3, seed=1)
+    below = 0.3 * torch.cos(2 * torch.pi * hz * torch.arange(x.shape[-1]) / RATE)
+    spec, _, _ = model._analyse(x + below, model.start(), False)
+    edges, _ = model.edge(spec)
+    assert edges[0, 5:].unique().tolist() == pytest.approx([3000], abs=400)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("offset", [1e-3, -0.1, 0.5])
+@pytest.mark.parametrize("bandwidth_hz", [4000.0, None])
+def test_an_offset_changes_nothing_that_is_added(offset: float, bandwidth_hz: float | None) -> None:
+    """But for the last frame, in which it ends."""
+    model, x = build(), noise_up_to(4000, rms=0.01)
+    plain, other = (model.process(y, bandwidth_hz=bandwidth_hz) - y for y in (x, x + offset))
+    band = (other - plain)[..., : -model.config.n_fft]
+    assert band.abs().max() < 1e-2 * plain.abs().max()
+    alone = torch.full((1, 1, RATE), offset)
+    added = model.process(alone, bandwidth_hz=bandwidth_hz) - alone
+    assert added[..., : -model.config.n_fft].abs().max() < 1e-6
+
+
+@torch.no_grad()
 def test_a_gain_counts_outside_training_alone() -> None:
     x = noise_up_to(4000)
     plain, louder = (build(level=-3.0, gain_db=db) for db in (0.0, 6.0))
