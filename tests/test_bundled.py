@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -202,7 +203,7 @@ def test_the_denoiser_leaves_clean_speech_and_silence_alone() -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnx", "torch"])
-def test_the_super_resolver_does_not_hear_an_offset(engine: str) -> None:
+def test_the_super_resolver_does_not_hear_an_offset(engine: Literal["onnx", "torch"]) -> None:
     """In files and live; the last frame ends with the offset, which is a click."""
     x = soxr.resample(read("clean.flac")[16000:48000], 16000, 48000)
     pipeline = audiotool.load("super-resolve", engine=engine)
