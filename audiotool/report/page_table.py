@@ -188,8 +188,10 @@ def _holds(column: Column, row: Row) -> bool:
 
 
 def _clip(row: Row, role: str) -> Clip | None:
+    """Return a row's recording of a role; None if it has several, none of which is the row's own."""
     media: Media | None = row.media
-    return next((clip for clip in media.clips if clip.role == role), None) if media is not None else None
+    clips = [] if media is None else [clip for clip in media.clips if clip.role == role]
+    return clips[0] if len(clips) == 1 else None
 
 
 def number(value: object) -> float | None:

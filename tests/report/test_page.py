@@ -83,6 +83,7 @@ def shown(tmp_path: Path) -> Row:
         "status": "done",
         "input": paths[0],
         "output": paths[1],
+        "settings": {"mix": 1.0},
         "seconds": 0.4,
         "peak": 0.5,
     }
@@ -212,6 +213,19 @@ def test_worse_scores_have_more_than_a_colour(tmp_path: Path) -> None:
     assert [text.strip() for text in found.texts if "▲" in text] == ["+0.50 ▲", "-0.50 ▲"]
     lines = [attributes for tag, attributes in found.tags if attributes.get("id") in ("r0", "r1")]
     assert ["data-worse" in line for line in lines] == [True, False]
+
+
+def test_a_row_of_several_outputs_has_no_level_or_peak_of_its_own(tmp_path: Path, shown: Row) -> None:
+    def heads(row: Row) -> set[str]:
+        row.media = make_media(row, sound=False)
+        write_page(tmp_path / "page.html", Report([row]), "none")
+        return {text.strip() for text in read_page(tmp_path / "page.html").texts}
+
+    places = {name: shown.facts[name] for name in ("input", "output")}
+    assert {"level dB", "peak", "length"} <= heads(Row("a", facts=places))
+    several = heads(Row("a", facts={**places, "output": [places["output"]] * 2}))
+    assert {"level dB", "peak"}.isdisjoint(several)
+    assert "length" in several
 
 
 def test_peaks_are_those_before_limiting_and_have_digits_however_quiet(tmp_path: Path) -> None:
