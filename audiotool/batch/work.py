@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -39,12 +39,14 @@ class Work(NamedTuple):
             scored by the metrics that need none.
         threads: threads of one worker; None is the engine's default.
         sound: storage of the sound of the report's page; None without a page.
+        settings: options of the streams, as reports have them; None without a report.
     """
 
     processor: FileProcessor
     scoring: Scoring | None = None
     threads: int | None = None
     sound: Sound | None = None
+    settings: Mapping[str, Any] | None = None
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -136,7 +138,8 @@ def _add_media(rows: Sequence[Row], job: Job, work: Work) -> None:
     from audiotool.report.media import make_media
 
     for row in rows:
-        row.media = make_media(replace(row, facts={**_places(job), **row.facts}), work.sound == "embed")
+        facts = {"settings": work.settings, **_places(job), **row.facts}
+        row.media = make_media(replace(row, facts=facts), work.sound == "embed")
 
 
 def _places(job: Job) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -69,7 +69,7 @@ def tracks_of(row: Row, folder: Path | None = None) -> list[Track]:
     paths = made if isinstance(made, list) else [made]
     outputs = [track("output", _stem(path, len(paths)), path, folder) for path in paths]
     removed = track("removed", "Removed", facts.get("residual"), folder)
-    if removed is None and len(outputs) == 1:
+    if removed is None and len(outputs) == 1 and _is_cleaner_input(facts):
         removed = _difference(source, outputs[0])
     reference = track("reference", "Reference", facts.get("reference"), folder)
     return [found for found in (source, *outputs, removed, reference) if found is not None]
@@ -92,6 +92,16 @@ def _stem(path: Any, count: int) -> str:
     """Return the name of an output: the stem of NAME.STEM.wav if there are several."""
     parts = Path(str(path)).name.split(".")
     return parts[-2] if count > 1 and len(parts) > 2 else "Output"
+
+
+def _is_cleaner_input(facts: Mapping[str, Any]) -> bool:
+    """Return whether the output is the input without what was removed.
+
+    It is where the task can mix the two, and where the input is the noisy one. A vocoder's output has other
+    phases: its difference from the input may be louder than the input, and nothing was removed.
+    """
+    settings = facts.get("settings")
+    return "noisy" in facts or (isinstance(settings, Mapping) and "mix" in settings)
 
 
 def _difference(source: Track | None, output: Track | None) -> Track | None:

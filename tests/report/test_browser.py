@@ -44,7 +44,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     for n, (name, score) in enumerate(zip(NAMES, SCORES, strict=True)):
         paths = [str(write_speech(folder / f"{side} #{n}?.wav", 6.0)) for side in ("in", "out")]
         value = Value(score, None if score else "the reference is silent")
-        facts = {"status": "done", "input": paths[0], "output": paths[1]}
+        facts = {"status": "done", "input": paths[0], "output": paths[1], "settings": {"mix": 1.0}}
         rows.append(Row(name, {"pesq": value}, {"pesq": Value(2.0)}, facts))
         rows[-1].media = make_media(rows[-1], request.param == "embed")
     rows.append(Row("bad.wav", facts={"status": "failed"}, notes=["bad.wav is empty"], failed=True))
@@ -141,7 +141,8 @@ def test_an_input_that_is_a_sum_is_the_input(browser: Browser, tmp_path: Path) -
     paths = [tmp_path / "in.wav", tmp_path / "out.wav"]
     for path, waveform in zip(paths, (voice + noise, voice), strict=True):
         soundfile.write(path, waveform.T, 16000, subtype="FLOAT")
-    row = Row("a", facts={"input": str(paths[0]), "output": str(paths[1])})
+    facts = {"input": str(paths[0]), "output": str(paths[1]), "settings": {"mix": 1.0}}
+    row = Row("a", facts=facts)
     row.media = make_media(row, True)
     write_page(tmp_path / "page.html", Report([row], Run("audiotool denoise")), "embed")
     browser.open(tmp_path / "page.html")

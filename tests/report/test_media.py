@@ -25,7 +25,8 @@ def row(tmp_path: Path) -> Row:
     cleaned = voice * np.where(np.arange(32000) < 16000, 1.0, 0.1).astype(np.float32)
     for name, waveform in (("in", voice), ("out", cleaned)):
         soundfile.write(tmp_path / f"{name}.wav", waveform.T, 16000, subtype="FLOAT")
-    return Row("a", facts={"input": str(tmp_path / "in.wav"), "output": str(tmp_path / "out.wav")})
+    places = {"input": str(tmp_path / "in.wav"), "output": str(tmp_path / "out.wav")}
+    return Row("a", facts={**places, "settings": {"mix": 1.0}})
 
 
 def test_the_removed_signal_is_the_difference(row: Row) -> None:
@@ -37,6 +38,25 @@ def test_the_removed_signal_is_the_difference(row: Row) -> None:
     ]
     before, after, removed = (np.concatenate(list(track.blocks()), axis=1) for track in tracks)
     np.testing.assert_array_equal(removed, before - after)
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_less"),
+    [
+        ({"settings": {"mix": 1.0}}, True),
+        ({"noisy": "in.wav"}, True),
+        ({"settings": {"upper_band": False}}, False),
+        ({"settings": "mix"}, False),
+        ({}, False),
+    ],
+)
+def test_only_an_output_that_is_less_than_its_input_has_a_removed_signal(
+    row: Row, facts: dict[str, object], is_less: bool
+) -> None:
+    """A vocoder's differs from its input by more than the input."""
+    places = {name: row.facts[name] for name in ("input", "output")}
+    roles = [track.role for track in tracks_of(Row("a", facts={**places, **facts}))]
+    assert roles == ["input", "output", *(["removed"] if is_less else [])]
 
 
 def test_stems_a_residual_and_a_reference(tmp_path: Path, row: Row) -> None:
