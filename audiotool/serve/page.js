@@ -91,6 +91,7 @@ function stop(call, text) {
   if (player) player.port.postMessage(null);
   if (context) setTimeout(() => context.close(), REST_MS);
   if (socket && socket.readyState < WebSocket.CLOSING) socket.close();
+  for (const id of ["before", "after"]) find(id).value = -60;
   find("start").disabled = false;
   find("stop").disabled = true;
   if (text) say(text);
@@ -103,6 +104,11 @@ find("start").onclick = () => start().catch((error) => {
   say(`${what}: ${error.message}`);
 });
 find("stop").onclick = () => finish(running);
+if (!navigator.mediaDevices) {
+  find("start").disabled = true;
+  const why = isSecureContext ? "this browser gives none to pages" : "browsers give it only to https:// and to localhost";
+  say(`No microphone: ${why}.`);
+}
 for (const id of ["bypass", "limit"]) {
   find(id).oninput = () => {
     find("limit-text").textContent = find("limit").value;

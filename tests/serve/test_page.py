@@ -67,6 +67,8 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
             browser.until("times.closed")
             # The player holds half a second at most, which is heard before the sound is switched off.
             assert browser.run("times.closed - times.done") > 500
+            meters = "['before', 'after'].map((id) => document.getElementById(id).value)"
+            assert browser.run(meters) == [-60, -60]
             others = [told for told in browser.complaints() if f"127.0.0.1:{running.port}/" not in told]
             assert not others
         running.wait_until_idle()
@@ -144,6 +146,37 @@ def test_a_browser_without_a_microphone_says_so(tmp_path: Path) -> None:
             browser.click("#start")
             browser.until(f"{STATE}.startsWith('No microphone: ')")
             assert not browser.run("document.querySelector('#start').disabled")
+    finally:
+        running.stop()
+
+
+def test_over_plain_http_the_page_says_where_browsers_give_the_microphone(tmp_path: Path) -> None:
+    running = Running(hosts=["calls.example"])
+    try:
+        options = ("--host-resolver-rules=MAP calls.example 127.0.0.1",)
+        with Browser(tmp_path / "profile", options=options) as browser:
+            browser.visit(f"http://calls.example:{running.port}/")
+            assert "only to https:// and to localhost" in browser.run(STATE)
+            assert browser.run("document.querySelector('#start').disabled")
+    finally:
+        running.stop()
+
+
+def test_every_control_has_a_name(tmp_path: Path) -> None:
+    running = Running()
+    try:
+        with Browser(tmp_path / "profile") as browser:
+            browser.visit(f"http://127.0.0.1:{running.port}/")
+            nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+            named = {(n["role"]["value"], n["name"]["value"]) for n in nodes if "role" in n and "name" in n}
+            assert {
+                ("button", "Start"),
+                ("button", "Stop"),
+                ("checkbox", "Bypass: hear the microphone as it is"),
+                ("slider", "Remove at most"),
+                ("meter", "Microphone"),
+                ("meter", "Cleaned"),
+            } <= named
     finally:
         running.stop()
 
