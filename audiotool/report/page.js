@@ -224,7 +224,8 @@
       this.other = this.audible.find((clip) => clip.role === "input" && clip !== first)
         || this.audible.find((clip) => clip !== first) || null;
       this.panel = panel;
-      if (this.audible.length) panel.append(this.transport(), this.slider());
+      this.trouble = make("p", { class: "trouble", role: "status" });
+      if (this.audible.length) panel.append(this.transport(), this.slider(), this.trouble);
       if (this.clips.length || this.curves.length) panel.append(this.lanes(data));
       if (data.notes.length) panel.append(make("ul", { class: "remarks" }, ...data.notes.map((n) => make("li", {}, n))));
       if (!panel.childElementCount) panel.append(make("p", { class: "quiet" }, "Nothing to see or hear of this row."));
@@ -269,7 +270,17 @@
     }
 
     refuse(clip) {
-      clip.note.textContent = "This browser cannot play the file.";
+      clip.refused = true;
+      if (clip.sum || clip.sound.startsWith("data:")) {
+        clip.note.textContent = "This browser cannot play the file.";
+      } else {
+        clip.note.textContent = "Missing, or not to be played here.";
+        const lost = this.audible.filter((other) => other.refused && other.path).map((other) => other.path);
+        this.trouble.textContent = `Missing, or not to be played by this browser: ${lost.join(", ")}.`
+          + " A page made with --report-audio embed has the sound inside.";
+      }
+      if (clip === this.chosen) this.pause();
+      this.mark();
     }
 
     addressOf(blob) {
@@ -306,7 +317,7 @@
       const lanes = make("div", { class: "lanes" });
       for (const clip of this.clips) {
         clip.note = make("small", {});
-        const level = clip.level === null ? "silent" : `${clip.level.toFixed(1)} dB`;
+        const level = clip.level === null ? "silent" : `${clip.level.toFixed(1)} dBFS`;
         const name = make("div", { class: "name" }, clip.label, make("small", {}, level), make("small", {}, clip.form), clip.note);
         if (clip.path) name.title = clip.path;
         const image = make("img", { src: clip.picture, loading: "lazy", alt: `${clip.label}: waveform and spectrogram`, draggable: "false" });
@@ -332,7 +343,8 @@
         const ends = [Math.min(0, ...known), Math.max(1, ...known)];
         lanes.append(curveLane(curve.label, "over time", curve.values, ends, ends[1], curve.step * curve.values.length / this.longest));
       }
-      lanes.append(timesLane(this.seconds, this.longest));
+      const colours = this.clips.length ? `colours: ${data.range} dB` : "";
+      lanes.append(timesLane(this.seconds, this.longest, colours));
       return (this.lanesElement = lanes);
     }
 
@@ -350,7 +362,7 @@
     }
 
     choose(clip) {
-      if (clip === this.chosen || !clip.audio.src) return;
+      if (clip === this.chosen || clip.refused || !clip.audio.src) return;
       const at = this.now();
       this.other = this.chosen;
       this.chosen = clip;
@@ -378,7 +390,7 @@
     }
 
     play() {
-      if (!this.chosen) return;
+      if (!this.chosen || this.chosen.refused) return;
       if (this.position >= this.chosen.seconds - 0.05) this.seek(0);
       this.playing = true;
       // All recordings play and all but one are muted, so that switching leaves no gap.
@@ -418,10 +430,13 @@
         clip.audio.volume = turned ? Math.min(1, 10 ** ((this.quietest - clip.level) / 20)) : 1;
         clip.audio.muted = !chosen;
         clip.button.setAttribute("aria-pressed", chosen);
-        clip.button.disabled = !clip.audio.src;
+        clip.button.disabled = clip.refused || !clip.audio.src;
         clip.lane.classList.toggle("chosen", chosen);
       }
-      if (this.playButton) this.playButton.textContent = this.playing ? "Pause" : "Play";
+      if (this.playButton) {
+        this.playButton.textContent = this.playing ? "Pause" : "Play";
+        this.playButton.disabled = Boolean(this.chosen.refused);
+      }
       this.draw();
     }
 
@@ -464,9 +479,13 @@
     svg.append(drawn("path", { d: path }));
     svg.style.width = `${100 * share}%`;
     const ticks = make("div", { class: "ticks", "aria-hidden": "true" });
-    for (const value of [level, low]) {
+    const places = [];
+    for (const value of [level, low, high]) {
+      const place = Math.min(94, Math.max(6, 100 - y(value)));
+      if (places.some((other) => Math.abs(other - place) < 18)) continue; // they would touch
+      places.push(place);
       const tick = make("span", {}, String(value));
-      tick.style.bottom = `${value === low ? 6 : Math.min(94, 100 - y(value))}%`;
+      tick.style.bottom = `${place}%`;
       ticks.append(tick);
     }
     const mean = known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
@@ -475,16 +494,16 @@
     return make("div", { class: "lane gain" }, name, make("div", { class: "view" }, svg, make("div", { class: "cursor" })), ticks);
   }
 
-  function timesLane(seconds, longest) {
+  function timesLane(seconds, longest, remark) {
     const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
     const every = steps.find((step) => seconds / step <= 8) || 7200;
     const view = make("div", { class: "view", "aria-hidden": "true" });
     for (let at = 0; at <= seconds; at += every) {
-      const tick = make("span", {}, every < 1 ? at.toFixed(1) : clock(at).replace(/\.0$/, ""));
+      const tick = make("span", {}, every < 1 ? `${at.toFixed(1)} s` : clock(at).replace(/\.0$/, ""));
       tick.style.left = `${(100 * at) / longest}%`;
       view.append(tick);
     }
-    return make("div", { class: "lane times" }, make("div", { class: "name" }), view);
+    return make("div", { class: "lane times" }, make("div", { class: "name" }, make("small", {}, remark)), view);
   }
 
   // --- Keys -----------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from audiotool.metrics.values import Curve
 from audiotool.report.distributions import distribution
 from audiotool.report.gallery import Sound
 from audiotool.report.markup import Markup, data_block, element, relative_url
-from audiotool.report.media import WAVE_ROWS, Clip
+from audiotool.report.media import RANGE_DB, WAVE_ROWS, Clip
 from audiotool.report.overview import BANDS, mel
 from audiotool.report.page_comparison import comparison_section
 from audiotool.report.page_head import head, title
@@ -209,8 +209,9 @@ def _data(row: Row, addresses: _Addresses) -> dict[str, Any]:
     return data | {
         "clips": [_clip(clip, addresses) for clip in media.clips],
         "gain": list(media.gain_db),
+        "range": round(RANGE_DB),
         "wave": WAVE_ROWS / (WAVE_ROWS + BANDS),
-        "ticks": [[_kilohertz(hz), round(mel(hz) / mel(media.top_hz), 4)] for hz in ticks],
+        "ticks": [[_hertz(hz), round(mel(hz) / mel(media.top_hz), 4)] for hz in ticks],
     }
 
 
@@ -239,8 +240,8 @@ def _curve(name: str, curve: Curve) -> dict[str, Any]:
     return {"label": one_line(name), "step": curve.step_s * together, "values": points}
 
 
-def _kilohertz(hz: float) -> str:
-    return f"{hz / 1000:g}k" if hz >= 1000 else f"{hz:g}"
+def _hertz(hz: float) -> str:
+    return f"{hz / 1000:g} kHz" if hz >= 1000 else f"{hz:g} Hz"
 
 
 def _inline(kind: str, data: bytes) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import os
 import time
@@ -172,6 +173,48 @@ def test_an_input_that_is_a_sum_is_the_input(browser: Browser, tmp_path: Path) -
     browser.click(".play")
     browser.until(f"{TIME} > 0.3")
     assert not browser.complaints()
+
+
+def test_a_page_whose_recordings_are_gone_says_so(browser: Browser, tmp_path: Path) -> None:
+    paths = [write_speech(tmp_path / f"{side}.wav", 1.0) for side in ("in", "out")]
+    row = Row("a", facts={"input": str(paths[0]), "output": str(paths[1])})
+    row.media = make_media(row, False)
+    write_page(tmp_path / "page.html", Report([row]), "link")
+    paths[1].unlink()
+    browser.open(tmp_path / "page.html")
+    browser.click("#r0 .open")
+    trouble = "document.querySelector('.trouble').textContent"
+    browser.until(f"{trouble}.includes('out.wav')")
+    assert "in.wav" not in browser.run(trouble)
+    assert "--report-audio embed" in browser.run(trouble)
+    assert browser.run("document.querySelector('.play').disabled")
+    assert browser.run("document.querySelector('.transport [data-role=output]').disabled")
+    # The other one is there.
+    browser.press("1")
+    assert browser.run(HEARD) == "input"
+    assert not browser.run("document.querySelector('.play').disabled")
+    browser.click(".play")
+    browser.until(f"{TIME} > 0.1")
+
+
+@pytest.mark.parametrize(("gains", "shown"), [((20.0, -40.0), ["0", "-40", "20"]), ((0.2, -20.0), ["0", "-20"])])
+def test_the_gain_has_labels_where_they_do_not_touch(
+    browser: Browser, tmp_path: Path, gains: tuple[float, ...], shown: list[str]
+) -> None:
+    path = str(write_speech(tmp_path / "in.wav", 1.0))
+    row = Row("a", facts={"input": path, "output": path})
+    media = make_media(row, False)
+    assert media is not None
+    row.media = dataclasses.replace(media, gain_db=gains)
+    write_page(tmp_path / "page.html", Report([row]), "none")
+    browser.open(tmp_path / "page.html")
+    browser.click("#r0 .open")
+    labels = "[...document.querySelectorAll('{} span')].map(each => each.textContent)"
+    assert browser.run(labels.format(".lane.gain .ticks")) == shown
+    assert browser.run(labels.format(".lane .ticks"))[:2] == ["500 Hz", "1 kHz"]
+    assert browser.run(labels.format(".lane.times .view"))[1] == "0.2 s"
+    assert "colours: 80 dB" in browser.run("document.querySelector('.lane.times').textContent")
+    assert "dBFS" in browser.run("document.querySelector('.lane .name').textContent")
 
 
 def test_a_click_into_a_picture_goes_there(opened: Browser) -> None:
