@@ -77,9 +77,9 @@ def change(before: float | None, after: float | None) -> str:
 
 
 def _brief(score: float) -> str:
-    """Return a score in three digits, or in two if it takes more than five characters."""
-    digits = f"{score:.3g}"
-    return digits if len(digits) <= 5 else f"{score:.2g}"
+    """Return a score in three digits, zeros among them, or in two if it takes more than five characters."""
+    digits = f"{score:#.3g}".rstrip(".")
+    return digits if len(digits) <= 5 else f"{score:#.2g}".rstrip(".")
 
 
 def _costs(rows: Sequence[Row]) -> list[str]:

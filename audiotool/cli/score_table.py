@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from audiotool.cli.screen import console, say, show, table, write
 from audiotool.metrics.base import METRICS
 from audiotool.metrics.rows import Row, remarks, summary
+from audiotool.report.scores import rounded
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -106,11 +107,11 @@ def _column(metric: str, rows: Sequence[Row]) -> list[str]:
     cells = []
     for row in rows:
         pair = [side[metric].value for side in (row.baseline, row.values) if metric in side]
-        cells.append(" → ".join(map(_rounded, pair)))
+        cells.append(" → ".join(map(_shown, pair)))
     found = summary(rows)
     means = [found[c]["mean"] for c in (f"{metric}_noisy", metric) if c in found]
     nulls = found[metric]["null"]
-    mean = " → ".join(map(_rounded, means)) + (f"\n({nulls} null)" if nulls else "")
+    mean = " → ".join(map(_shown, means)) + (f"\n({nulls} null)" if nulls else "")
     return [_heading(metric), *cells, mean]
 
 
@@ -120,5 +121,5 @@ def _heading(metric: str) -> str:
     return f"{metric}{arrow}" + (f"\n{found.unit}" if found.unit else "")
 
 
-def _rounded(value: float | None) -> str:
-    return "null" if value is None else f"{value:.3f}"
+def _shown(value: float | None) -> str:
+    return "null" if value is None else rounded(value)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.metrics.rows import Row, of_one_file
-from audiotool.report.scores import Measure, measures_of
+from audiotool.report.scores import Measure, measures_of, rounded, signed
 
 DRAWS = 5000
 """Number of means that the bootstrap draws."""
@@ -151,13 +151,9 @@ def _line(measure: Measure, scores: PairedScores) -> list[str]:
     return [
         measure.heading,
         str(scores.n),
-        f"{scores.mean_other:.3f}",
-        f"{scores.mean:.3f}",
-        _signed(scores.difference),
-        "" if ends is None else f"{_signed(ends[0])} to {_signed(ends[1])}",
+        rounded(scores.mean_other),
+        rounded(scores.mean),
+        signed(scores.difference),
+        "" if ends is None else f"{signed(ends[0])} to {signed(ends[1])}",
         *("" if count is None else str(count) for count in (scores.wins, scores.losses)),
     ]
-
-
-def _signed(number: float) -> str:
-    return f"{round(number, 3) + 0.0:+.3f}"  # + 0.0: there is no -0.000

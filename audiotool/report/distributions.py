@@ -9,7 +9,7 @@ import numpy as np
 
 from audiotool.metrics.rows import Row
 from audiotool.report.markup import Markup, element
-from audiotool.report.scores import Measure
+from audiotool.report.scores import Measure, rounded
 
 FEWEST_BINS, MOST_BINS = 6, 28
 WIDTH, HEIGHT, FOOT = 280, 92, 18
@@ -42,10 +42,10 @@ def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
     shapes.append(element("line", x1=0, x2=WIDTH, y1=HEIGHT, y2=HEIGHT, class_="axis"))
     ends = ((0, "start", low), (WIDTH, "end", high))
     shapes += [
-        element("text", measure.rounded(value), x=x, y=HEIGHT + FOOT - 4, text_anchor=anchor)
+        element("text", rounded(value), x=x, y=HEIGHT + FOOT - 4, text_anchor=anchor)
         for x, anchor, value in ends
     ]
-    means = _means(measure, before, after)
+    means = _means(before, after)
     drawing = element(
         "svg",
         *shapes,
@@ -56,9 +56,9 @@ def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
     return element("figure", element("figcaption", element("b", measure.heading), " ", means), drawing)
 
 
-def _means(measure: Measure, before: np.ndarray, after: np.ndarray) -> str:
+def _means(before: np.ndarray, after: np.ndarray) -> str:
     """Return the means and the number of scores as text: "mean 1.52 → 2.41, 12 files"."""
-    means = [measure.rounded(float(side.mean())) for side in (before, after) if len(side)]
+    means = [rounded(float(side.mean())) for side in (before, after) if len(side)]
     return f"mean {' → '.join(means)}, {len(after)} files"
 
 

@@ -10,6 +10,7 @@ from audiotool.metrics.rows import Row, summary
 from audiotool.report.comparison import HEADINGS, Comparison
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.report import Report
+from audiotool.report.scores import rounded
 
 FACTS = {
     "report": "report",
@@ -79,7 +80,7 @@ def _score(row: Row, metric: str) -> str:
 def _arrow(before: float | None, after: float | None) -> str:
     if after is None:
         return ""
-    return f"{after:.4g}" if before is None else f"{before:.4g} → {after:.4g}"
+    return rounded(after) if before is None else f"{rounded(before)} → {rounded(after)}"
 
 
 def _line(cells: object) -> str:

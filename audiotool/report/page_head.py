@@ -12,7 +12,7 @@ from audiotool.report.csv_table import on_one_line
 from audiotool.report.markup import Markup, element, joined
 from audiotool.report.page_table import number, seconds_of
 from audiotool.report.report import Report
-from audiotool.report.scores import Measure
+from audiotool.report.scores import Measure, rounded
 
 LISTED = 10
 """Number of failures that are shown; more are collapsed."""
@@ -66,9 +66,9 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
         mean, before = found[measure.name]["mean"], found.get(f"{measure.name}_noisy", {}).get("mean")
         if mean is not None:
             nulls = found[measure.name]["null"]
-            note = f"from {measure.rounded(before)}" if before is not None else "mean"
+            note = f"from {rounded(before)}" if before is not None else "mean"
             without = f", {nulls} without" if nulls else ""
-            totals.append((measure.heading, measure.rounded(mean), note + without))
+            totals.append((measure.heading, rounded(mean), note + without))
     return totals
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from audiotool.metrics.rows import Row
 from audiotool.report.markup import Markup, element, joined
 from audiotool.report.media import Clip, Media
-from audiotool.report.scores import Measure
+from audiotool.report.scores import DECIMALS, Measure, rounded, signed
 
 AT_FIRST = 250
 """Number of rows that are shown at first, because a browser takes long to lay out thousands."""
@@ -88,8 +88,7 @@ def _score_column(measure: Measure) -> Column:
             return element("td")
         if after.value is None:
             return element("td", element("abbr", "none", title=after.reason or "unknown"))
-        shown = _change(before.value if before else None, after.value, measure.rounded, measure.verdict)
-        return shown
+        return _change(before.value if before else None, after.value, DECIMALS, measure.verdict)
 
     hints = {True: "higher is better; worst first", False: "lower is better; worst first", None: ""}
     first = "ascending" if measure.higher_is_better else "descending"
@@ -100,20 +99,20 @@ def _score_column(measure: Measure) -> Column:
 def _change(
     before: float | None,
     after: float,
-    rounded: Callable[[float | None], str],
+    decimals: int,
     verdict: Callable[[float | None], str],
 ) -> Markup:
     """Return a cell "1.52 → 2.41 +0.89"."""
     if before is None:
-        return element("td", rounded(after), data_v=f"{after:.6g}")
+        return element("td", rounded(after, decimals), data_v=f"{after:.6g}")
     change = after - before
     kind = verdict(change)
     sign = {"better": " ▲", "worse": " ▼", "same": ""}[kind]
     return element(
         "td",
-        f"{rounded(before)} → ",
-        element("b", rounded(after)),
-        element("i", f" {change:+.2f}{sign}", class_=kind),
+        f"{rounded(before, decimals)} → ",
+        element("b", rounded(after, decimals)),
+        element("i", f" {signed(change, decimals)}{sign}", class_=kind),
         data_v=f"{after:.6g}",
         data_d=f"{change:.6g}",
     )
@@ -129,7 +128,7 @@ def _levels(row: Row) -> Markup:
     if last is None or last.level_db is None:
         return element("td")
     before = None if first is None else first.level_db
-    return _change(before, last.level_db, "{:.1f}".format, lambda change: "same")
+    return _change(before, last.level_db, 1, lambda change: "same")
 
 
 def _peak(row: Row) -> Markup:

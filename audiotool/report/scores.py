@@ -9,8 +9,10 @@ from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS
 from audiotool.metrics.rows import Row
 
+DECIMALS = 3
+"""Number of decimals of a score in tables, so that the decimal points of a column stand below each other."""
 SAME = 5e-4
-"""Changes below this count as none: three decimals do not show them."""
+"""Changes below this count as none: so many decimals do not show them."""
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,25 @@ class Measure:
         arrows = {True: " ↑", False: " ↓", None: ""}
         return f"{self.name}{arrows[self.higher_is_better]}{f' {self.unit}' if self.unit else ''}"
 
-    def rounded(self, number: float | None) -> str:
-        """Return a number with three decimals, or two for numbers beyond 10."""
-        if number is None:
-            return ""
-        return f"{number:.2f}" if abs(number) >= 10 else f"{number:.3f}"
-
     def verdict(self, change: float | None) -> str:
         """Return "better", "worse" or "same"."""
         if change is None or self.higher_is_better is None or abs(change) < SAME:
             return "same"
         return "better" if (change > 0) == self.higher_is_better else "worse"
+
+
+def rounded(number: float, decimals: int = DECIMALS) -> str:
+    """Return a score as text."""
+    return f"{_unsigned_zero(number, decimals):.{decimals}f}"
+
+
+def signed(change: float, decimals: int = DECIMALS) -> str:
+    """Return the change of a score as text, with its sign."""
+    return f"{_unsigned_zero(change, decimals):+.{decimals}f}"
+
+
+def _unsigned_zero(number: float, decimals: int) -> float:
+    return round(number, decimals) + 0.0  # there is no -0.000
 
 
 def measures_of(rows: Sequence[Row]) -> list[Measure]:

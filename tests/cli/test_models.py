@@ -21,6 +21,7 @@ from typer.testing import Result
 import audiotool
 from audiotool import checkpoint, named_checkpoints
 from audiotool.atomic import write_text
+from audiotool.cli.model_tables import change
 from audiotool.models.registry import MODELS
 
 CLEANUNET = Path(__file__).parents[1] / "data" / "parity" / "cleanunet"
@@ -360,3 +361,8 @@ def test_an_architecture_in_the_place_of_a_checkpoint() -> None:
     done = run_command("denoise", "a.wav", "--model", "deepfilternet3")
     assert done.exit_code == 2
     assert "`audiotool models import` reads released ones" in " ".join(done.stderr.split())
+
+
+def test_scores_of_a_column_have_as_many_digits() -> None:
+    assert [change(0.8359, score) for score in (0.88, 0.8826)] == ["0.836→0.880", "0.836→0.883"]
+    assert [change(None, score) for score in (100.4, 12.0, -0.27, 2.0)] == ["100", "12.0", "-0.27", "2.00"]

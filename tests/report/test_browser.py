@@ -197,7 +197,9 @@ def test_a_page_whose_recordings_are_gone_says_so(browser: Browser, tmp_path: Pa
     browser.until(f"{TIME} > 0.1")
 
 
-@pytest.mark.parametrize(("gains", "shown"), [((20.0, -40.0), ["0", "-40", "20"]), ((0.2, -20.0), ["0", "-20"])])
+@pytest.mark.parametrize(
+    ("gains", "shown"), [((20.0, -40.0), ["0", "-40", "20"]), ((0.2, -20.0), ["0", "-20"])]
+)
 def test_the_gain_has_labels_where_they_do_not_touch(
     browser: Browser, tmp_path: Path, gains: tuple[float, ...], shown: list[str]
 ) -> None:

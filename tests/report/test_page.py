@@ -209,10 +209,19 @@ def test_worse_scores_have_more_than_a_colour(tmp_path: Path) -> None:
     better = Row("b", {"pesq": Value(2.5), "lsd": Value(0.5)}, {"pesq": Value(2.0), "lsd": Value(1.0)})
     write_page(tmp_path / "page.html", Report([row, better]), "none")
     found = read_page(tmp_path / "page.html")
-    assert [text.strip() for text in found.texts if "▼" in text] == ["-0.50 ▼", "+1.00 ▼"]
-    assert [text.strip() for text in found.texts if "▲" in text] == ["+0.50 ▲", "-0.50 ▲"]
+    assert [text.strip() for text in found.texts if "▼" in text] == ["-0.500 ▼", "+1.000 ▼"]
+    assert [text.strip() for text in found.texts if "▲" in text] == ["+0.500 ▲", "-0.500 ▲"]
     lines = [attributes for tag, attributes in found.tags if attributes.get("id") in ("r0", "r1")]
     assert ["data-worse" in line for line in lines] == [True, False]
+
+
+def test_changes_have_the_digits_of_their_scores_and_no_minus_zero(tmp_path: Path) -> None:
+    pairs = {"lost": (0.95, 0.9488), "same": (0.95, 0.9498), "beyond": (18.85, 19.1)}
+    rows = [Row(name, {"stoi": Value(b)}, {"stoi": Value(a)}) for name, (a, b) in pairs.items()]
+    write_page(tmp_path / "page.html", Report(rows), "none")
+    texts = [text.strip() for text in read_page(tmp_path / "page.html").texts]
+    assert {"-0.001 ▼", "+0.000", "+0.250 ▲", "19.100"} <= set(texts)
+    assert not [text for text in texts if text.startswith("-0.000")]
 
 
 def test_a_row_of_several_outputs_has_no_level_or_peak_of_its_own(tmp_path: Path, shown: Row) -> None:

@@ -182,7 +182,7 @@ def test_markdown_of_hostile_names(rows: list[Row]) -> None:
     assert "<script>" not in text
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert table[0] == "| file | status | pesq | stoi | x real time |"
-    assert "| 1.5 → 2.5 | 0.8 → 0.9 | 20.5 |" in table[2]
+    assert "| 1.500 → 2.500 | 0.800 → 0.900 | 20.5 |" in table[2]
     assert len(table) == 5
     assert "- b, c: no stoi: the reference is silent" in text
     assert "No files." in to_markdown(Report([]))
