@@ -85,5 +85,24 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def named(axes: Axes, name: str, **options: Any) -> None:
-    """Set the title of axes to a name from outside; dollar signs in it do not begin formulas."""
-    axes.set_title(one_line(name), parse_math=False, fontsize="medium", loc="left", **options)
+    """Set the title of axes to a name; dollar signs in it do not begin formulas."""
+    axes.set_title(name, parse_math=False, fontsize="medium", loc="left", **options)
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return a name from outside on one line, without its middle where it is longer.
+
+    Args:
+        longest: greatest width in columns of a terminal, of which a Chinese character takes two.
+    """
+    from rich.cells import cell_len
+
+    name = one_line(name)
+    if cell_len(name) <= longest:
+        return name
+    first = last = name
+    while cell_len(first) > longest // 2:
+        first = first[:-1]
+    while cell_len(last) > longest - longest // 2 - 1:
+        last = last[1:]
+    return f"{first}…{last}"

@@ -11,7 +11,7 @@ import numpy as np
 from audiotool.audio.mono import Downmix
 from audiotool.audio.reader import probe
 from audiotool.errors import InputError
-from audiotool.plots.figure import AFTER, named, new_figure
+from audiotool.plots.figure import AFTER, named, new_figure, shortened
 from audiotool.report.overview import Overview, OverviewBuilder, mel
 from audiotool.report.tracks import Track
 
@@ -26,6 +26,8 @@ TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 """Frequencies that have a label."""
 WIDTH = 9.0
 """Width of a figure in inches."""
+LONGEST = 80
+"""Greatest width of a name above a recording, in columns of a terminal: what a figure of `WIDTH` holds."""
 HEIGHTS = {"waveform": 0.9, "spectrogram": 2.0}
 """Height of each part of a recording in inches."""
 
@@ -56,7 +58,7 @@ def tracks_to_plot(paths: Sequence[Path], difference: bool) -> list[Track]:
                 f"only recordings of one form can be subtracted: {first.path} has {values[0]} {unit},"
                 f" {second.path} {values[1]}"
             )
-    label = f"{first.label} minus {second.label}"
+    label = " minus ".join(shortened(track.label, LONGEST // 2 - 4) for track in tracks)
     return [*tracks, Track("removed", label, first.path, first.info, second.path)]
 
 
@@ -80,7 +82,7 @@ def plot_recordings(tracks: Sequence[Track], part: Part = "both") -> Figure:
     pictures = []
     for n, (track, view) in enumerate(zip(tracks, views, strict=True)):
         own = dict(zip(parts, panels[n * len(parts) :], strict=False))
-        named(own[parts[0]], track.label)
+        named(own[parts[0]], shortened(track.label, LONGEST))
         if "waveform" in own:
             _draw_waveform(own["waveform"], view, peak)
         if "spectrogram" in own:
@@ -89,7 +91,7 @@ def plot_recordings(tracks: Sequence[Track], part: Part = "both") -> Figure:
     panels[-1].set_xlim(0, max(max(view.seconds for view in views), 1e-3))
     if pictures:
         places = [axes for axes in panels if axes.images]
-        figure.colorbar(pictures[0], ax=places, label="dB", pad=0.01, aspect=40)
+        figure.colorbar(pictures[0], ax=places, label="dBFS", pad=0.01, aspect=40)
     return figure
 
 
@@ -110,6 +112,7 @@ def _draw_waveform(axes: Any, view: Overview, peak: float) -> None:
     times = (np.arange(len(view.low)) + 0.5) * view.column_s
     axes.fill_between(times, view.low, view.high, color=AFTER, linewidth=0.4)
     axes.set_ylim(-1.05 * peak, 1.05 * peak)
+    axes.set_ylabel("amplitude")
 
 
 def _draw_spectrogram(axes: Any, view: Overview, brightest: float, top_hz: float) -> Any:

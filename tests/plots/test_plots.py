@@ -24,6 +24,9 @@ from audiotool.plots.figure import save
 from audiotool.plots.recordings import plot_recordings, tracks_to_plot
 from audiotool.plots.scores import input_snr_db, plot_against, plot_by_snr
 
+if extras.is_there("matplotlib"):
+    from matplotlib.text import Text
+
 pytestmark = pytest.mark.skipif(not extras.is_there("matplotlib"), reason=extras.install("plots"))
 
 BEGINS = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
@@ -64,6 +67,32 @@ def test_recordings_are_on_one_scale_and_the_difference_below_them(pair: tuple[P
     first, second, between = (np.asarray(picture.get_array()).max() for picture in pictures)
     assert first - second == pytest.approx(6.02, abs=0.01)
     assert between == pytest.approx(second, abs=0.01)
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_long_names_lose_their_middle_and_stay_above_their_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = [Path(f"{sign * 60} take.wav") for sign in "e東"]
+    for place in places:
+        write_speech(place, 0.5)
+    figure = plot_recordings(tracks_to_plot(places, difference=True))
+    figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    titles = [
+        next(text for text in axes.get_children() if isinstance(text, Text) and text.get_text())
+        for axes in panels[::2]
+    ]
+    assert [title.get_text() for title in titles[:1]] == [places[0].name]
+    assert "東…" in titles[1].get_text()
+    assert titles[2].get_text().count("…") == 2
+    assert " minus " in titles[2].get_text()
+    assert all(title.get_text().endswith(" take.wav") for title in titles)
+    ends = [title.get_window_extent().x1 for title in titles]
+    assert max(ends) <= min(axes.get_window_extent().x1 for axes in panels)
+    assert [axes.get_ylabel() for axes in panels[:2]] == ["amplitude", "kHz"]
+    assert figure.axes[-1].get_ylabel() == "dBFS"
 
 
 @pytest.mark.parametrize(("part", "count"), [("spectrogram", 1), ("waveform", 1), ("both", 2)])
@@ -156,8 +185,11 @@ def test_curves_of_a_run_and_of_one_that_has_just_begun(tmp_path: Path) -> None:
     training = list(csv.DictReader(io.StringIO(text)))
     validation = [{"step": "20", "loss": "1.5", "pesq": "2.0"}]
     figure = plot_curves(training, validation)
-    assert [axes.get_title() for axes in figure.axes] == ["loss", "rate", "pesq"]
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "learning rate", "pesq ↑ MOS"]
     assert [len(axes.lines) for axes in figure.axes] == [2, 1, 1]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["step"] * 3
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    assert figure.axes[0].get_xlim()[0] < 10 < 20 < figure.axes[0].get_xlim()[1]
     np.testing.assert_allclose(np.asarray(figure.axes[0].lines[0].get_xydata()), [(10, 2), (20, 1)])
     save(figure, tmp_path / "curves.png")
     save(plot_curves([], []), tmp_path / "empty.png")
