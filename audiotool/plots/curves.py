@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from audiotool.metrics.base import METRICS
 from audiotool.plots.figure import AFTER, BEFORE, panels
+from audiotool.report.scores import Measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,13 +25,23 @@ def plot_curves(training: Table, validation: Table) -> Figure:
     tables = ((training, BEFORE, "training"), (validation, AFTER, "validation"))
     columns = list(dict.fromkeys(name for table, *_ in tables for row in table for name in row))
     curves = [name for name in columns if name not in LEFT_OUT and any(_points(t, name) for t, *_ in tables)]
-    figure, drawn = panels(curves, *PANEL)
+    figure, drawn = panels([_heading(name) for name in curves], *PANEL)
+    for axes in drawn[1:]:
+        axes.sharex(drawn[0])
     for axes, name in zip(drawn, curves, strict=True):
         for table, colour, label in tables:
             _draw(axes, _points(table, name), colour, label)
+        axes.set_xlabel("step")
     for axes in drawn[:1]:
         axes.legend(frameon=False, fontsize="small")
     return figure
+
+
+def _heading(name: str) -> str:
+    """Return the title of a column: a metric's heading, or its own name."""
+    if name == "rate":
+        return "learning rate"
+    return Measure.of(name).heading if name in METRICS else name
 
 
 def _draw(axes: Any, points: list[tuple[float, float]], colour: str, label: str) -> None:
