@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audiotool.audio import PIPE
-from audiotool.cli.screen import emit, progress, say
+from audiotool.cli.screen import console, emit, progress, say
 from audiotool.paths import is_fifo
 from audiotool.text import one_line
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from audiotool.batch.watch import Watcher
     from audiotool.batch.work import Outcome, Status
     from audiotool.metrics.rows import Row
+
+WIDE = 80
+"""Number of columns of a terminal from which the bars have their full length, and the speed beside them."""
 
 
 @contextlib.contextmanager
@@ -227,13 +230,14 @@ class Bars(Lines):
         from rich.table import Column
 
         super().__init__(plan)
-        # A long name must leave room for the bar.
+        # A long name must leave room for the bar. On a narrow screen the bar leaves room for the name.
         names = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        wide = console(to_stderr=True).width >= WIDE
         self.progress = progress(
             TextColumn("{task.description}", markup=False, table_column=names),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=20 if wide else 8),
             TextColumn("{task.fields[amount]}"),
-            TextColumn("{task.fields[speed]}"),
+            *([TextColumn("{task.fields[speed]}")] if wide else []),
             TimeRemainingColumn(),
             disable=False,
             expand=True,
@@ -246,13 +250,11 @@ class Bars(Lines):
         if self._total > 1:
             amount = f"0/{self._total}"
             self._batch = self.progress.add_task(verb, total=self._pace.total, amount=amount, speed="")
-        self._verb = verb
 
     def started(self, job: Job) -> None:
         self._pace.start()
         name = str(job.source)
-        text = one_line(f"{self._verb} {job.name}")
-        self._files[name] = self.progress.add_task(text, total=None, amount="", speed="")
+        self._files[name] = self.progress.add_task(one_line(job.name), total=None, amount="", speed="")
         self._starts[name] = time.monotonic()
         self._rates[name] = _sample_rate(job)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,12 +38,14 @@ class Terminal(io.StringIO):
         return self._tty
 
 
-def show(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tty: bool, quiet: bool = False) -> str:
+def show(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tty: bool, quiet: bool = False, columns: int = 120
+) -> str:
     """Everything on stderr while two files are processed, the second in vain."""
     screen = Terminal(tty)
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", str(columns))
     good = Job("good.wav", write_speech(tmp_path / "good.wav", 2.0), Target(("out/good.wav",)))
     bad = Job("bad.wav", tmp_path / "bad.wav", Target(("out/bad.wav",)))
     with make_watcher("denoising", Plan([good, bad]), quiet) as watcher:
@@ -68,12 +71,23 @@ def test_plain_lines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_bars(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     text = show(monkeypatch, tmp_path, tty=True)
-    assert "denoising good.wav" in text
+    assert "denoising" in text
+    assert re.search("good.wav [^\n]*━", text)
     assert "1 s" in text
     assert "x real time" in text
     assert "2/2" in text
     assert "bad.wav holds no audio" in text
     assert "3 samples were limited" in text
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_bars_on_a_narrow_terminal_name_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: int
+) -> None:
+    text = show(monkeypatch, tmp_path, tty=True, columns=columns)
+    bars = [line for line in re.split(r"[\r\n]", text) if "━" in line and "1 s" in line]
+    assert bars
+    assert all("good.wav " in line for line in bars)
 
 
 @pytest.mark.parametrize("tty", [True, False])
