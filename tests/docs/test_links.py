@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from kit.docs import PAGES, ROOT
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -36,3 +38,22 @@ def test_links_out_of_the_docs_have_a_page_of_the_site() -> None:
     pages = [page for page in PAGES if page.startswith("docs/")]
     outside = {f"({x})" for page in pages for x, file in links(page) if docs not in file.resolve().parents}
     assert outside == set(generate["IN_THE_CHECKOUT"])
+
+
+def test_the_site_opens_as_files_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+    pytest.importorskip("material")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    ours = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
+    plain = [plugin for plugin in ours["plugins"] if isinstance(plugin, str)]
+    kept = {name: ours[name] for name in ("site_name", "theme", "extra") if name in ours}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**kept, "plugins": plain}))
+    shutil.copytree(ROOT / "docs" / "assets", tmp_path / "docs" / "assets")
+    (tmp_path / "docs" / "index.md").write_text("# One\n\n[other](other.md)\n")
+    (tmp_path / "docs" / "other.md").write_text("# Other\n\na rare word\n")
+    build(load_config(str(tmp_path / "mkdocs.yml")))
+    page = (tmp_path / "site" / "index.html").read_text("utf-8")
+    assert 'href="other.html"' in page
+    assert re.findall(r"<script[^>]* src=\"(?!assets/)", page) == []
+    assert "a rare word" in (tmp_path / "site" / "search" / "search_index.js").read_text("utf-8")
