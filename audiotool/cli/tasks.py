@@ -107,7 +107,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
 
         sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
         started = begin(**processor.provenance())
-    work = Work(processor, scoring, sound=sound, settings=started and started.settings)
+    work = Work(processor, scoring, sound=sound, settings=None if started is None else started.settings)
     outcomes: list[Outcome] = []
     unwritten = Unwritten()
     events = Events(task.name, len(plan.jobs) + len(plan.skipped), plan.jobs) if as_events else None
