@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, truncated
+from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, mp3, truncated
 from audiotool.audio.extras import BETWEEN_VALUES, Extras, read_extras
 from audiotool.audio.formats import WAVES, is_media_name
 from audiotool.audio.opening import bare_format, explain, opened
@@ -123,6 +123,10 @@ class AudioReader:
         frames = self._file.frames
         if frames is not None and not 0 <= frames <= LARGEST_COUNT:
             frames = None
+        self._declared = frames
+        if self._is_mp3 and mp3.is_cut(self._source):
+            # A length that will not come must not reach an output's header.
+            frames = None
         self.info = AudioInfo(
             self._file.samplerate, self._file.channels, frames, self._file.format, self._file.subtype
         )
@@ -196,10 +200,17 @@ class AudioReader:
             InputError: neither can read it.
         """
         try:
-            return ForwardFile(self._source, form)
+            file = ForwardFile(self._source, form)
         except Exception as error:
             # PyAV may know a header that libsndfile refuses.
             return self._by_pyav(error)
+        if file.format == "MP3" and not mp3.is_counted(self._source):
+            unsized = mp3.Unsized(self._source)
+            unsized.seek(0)
+            # A decoder that cannot count leaves the estimate.
+            with contextlib.suppress(soundfile.LibsndfileError):
+                file, self._source = ForwardFile(unsized), unsized
+        return file
 
     def _by_pyav(self, refusal: Exception) -> media.MediaFile:
         """Open a file that libsndfile cannot read, by PyAV.
@@ -227,7 +238,7 @@ class AudioReader:
         while len(block := self._next(frames)):
             yield block
         is_damaged = truncated.is_damaged(self._file)
-        declared = self.info.frames
+        declared = self._declared
         if not self._position and (is_damaged or declared):
             raise InputError(f"{self.name} is damaged: none of its samples can be decoded")
         if not self._position:
@@ -237,7 +248,13 @@ class AudioReader:
             self._warn_incomplete(declared, self._position, is_damaged)
         elif is_damaged or truncated.is_cut(self._file, self._source):
             self._warn_incomplete(None, self._position, is_damaged)
+        if self._is_mp3 and mp3.is_another_behind(self._source):
+            self.warnings.append(concatenated.warning(self.name, "MP3"))
         self.warnings += self._file.remarks()
+
+    @property
+    def _is_mp3(self) -> bool:
+        return self._file.format == "MP3" and isinstance(self._file, ForwardFile)
 
     @property
     def _slack(self) -> int:
