@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 16_000_000
-"""Greatest size of a document in bytes."""
+"""Greatest size of most documents in bytes."""
 MAX_DEPTH = 50
 """Greatest number of levels of lists and objects."""
 
@@ -24,15 +24,15 @@ class DocumentError(ValueError):
         self.line = line
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file.
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """Return the text of a file of `limit` bytes at most.
 
     Raises:
         DocumentError: the file cannot be read, is not UTF-8, or is too long.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DocumentError(f"it has {path.stat().st_size} bytes, at most {MAX_BYTES} are read")
+        if path.stat().st_size > limit:
+            raise DocumentError(f"it has {path.stat().st_size} bytes, at most {limit} are read")
         content = path.read_bytes()
     except OSError as error:
         raise DocumentError(error.strerror or str(error)) from error

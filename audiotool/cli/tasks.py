@@ -246,10 +246,13 @@ def check_options(options: TaskOptions) -> None:
         raise PlanError(f"no such checkpoint: {options.checkpoint}{hint}")
     reports = report_paths(options)
     if reports:
+        from audiotool.report.resumed import check_former
         from audiotool.report.write import check_paths
 
         with as_plan_error():
             check_paths(reports)
+            for path in reports if options.skip_existing else ():
+                check_former(path)
 
 
 def _shard(options: TaskOptions) -> Shard | None:

@@ -16,6 +16,9 @@ from audiotool.metrics.values import Curve, Value
 from audiotool.report.comparison import Comparison, PairedScores
 from audiotool.report.report import Report, Run
 
+LARGEST = 1_000_000_000
+"""Greatest size of a report in bytes; a file's row has about a thousand."""
+
 FORMER_SETTINGS = {"rehearse": "warm_up"}
 """Names of settings in reports that have no `schema` yet -> today's."""
 
@@ -57,7 +60,7 @@ def read_json_report(path: Path) -> Report:
         InputError: the file cannot be read, or is no report.
     """
     try:
-        document = read_json(read_text(path))
+        document = read_json(read_text(path, LARGEST))
     except DocumentError as error:
         raise InputError(f"{path} is no report: {error}") from error
     try:

@@ -15,6 +15,23 @@ Places = tuple[str, ...]
 """The input of a row, and its outputs."""
 
 
+def check_former(path: Path) -> None:
+    """Check that a resumed batch can take over the rows of an earlier JSON report, before any work is done.
+
+    Raises:
+        InputError: the file holds something else, or is damaged.
+    """
+    if path.suffix.lower() != ".json":
+        return
+    try:
+        if path.stat().st_size:
+            read_json_report(path)
+    except FileNotFoundError:
+        return
+    except InputError as error:
+        raise InputError(f"{error}; it would be replaced: move it, or give another --report") from error
+
+
 class FormerReport:
     """The rows of an earlier report, by their inputs and outputs.
 

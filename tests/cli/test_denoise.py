@@ -259,6 +259,27 @@ def test_a_report_says_how_an_output_came_to_be(
     assert "model" not in row, "what made it is not known"
 
 
+def test_a_report_that_cannot_be_read_is_not_replaced_by_a_resumed_run(
+    denoise: Callable[..., Result],
+) -> None:
+    write_speech(Path("in/a.wav"), 0.2)
+    path = Path("r.json")
+    path.write_text("")
+    command = ("in", "-o", "out", "--skip-existing", "--report", path)
+    assert denoise(*command).exit_code == 0
+    path.write_bytes(path.read_bytes()[:-50])
+    before = path.read_bytes()
+    write_speech(Path("in/b.wav"), 0.2)
+    result = denoise(*command)
+    assert result.exit_code == 2
+    assert "r.json is no report" in one_line(result)
+    assert "move it, or give another --report" in one_line(result)
+    assert path.read_bytes() == before
+    assert not Path("out/b.wav").exists()
+    path.unlink()
+    assert denoise(*command).exit_code == 0
+
+
 def test_credentials_of_urls_are_neither_shown_nor_written(
     denoise: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

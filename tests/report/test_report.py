@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.disk import largest_file
 
 from audiotool import json_output
+from audiotool.documents import MAX_BYTES
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, remarks, summary
 from audiotool.metrics.values import Value
@@ -163,6 +165,14 @@ def test_json_is_read_back(rows: list[Row], tmp_path: Path) -> None:
     assert read_json_report(path) == Report(rows, run)
     path.write_text(to_json(Report([], Run())))
     assert read_json_report(path) == Report([], Run())
+
+
+def test_a_report_of_many_files_is_read_back(rows: list[Row], tmp_path: Path) -> None:
+    many = [replace(row, notes=["x" * 1000]) for row in rows * 6000]
+    path = tmp_path / "r.json"
+    write_reports([path], Report(many))
+    assert path.stat().st_size > MAX_BYTES
+    assert read_json_report(path).rows == many
 
 
 @pytest.mark.parametrize(
