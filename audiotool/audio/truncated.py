@@ -9,13 +9,10 @@ from typing import Any, BinaryIO
 
 from audiotool.audio.concatenated import LARGEST_PAGE
 from audiotool.audio.magic import OGG
-from audiotool.audio.unclosed import MAX_HEADER, is_unknown
+from audiotool.audio.unclosed import MAX_HEADER, BrokenHeader, is_unknown, read_wav_header
 
 SIZES = re.compile(r"\b(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)")
 """What libsndfile logs of a WAV, an AIFF and an AU: the header's size of the samples, and the true one."""
-
-COUNTS = re.compile(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)")
-"""What it logs of an RF64: the true number of samples, and the header's."""
 
 NIST_COUNT = re.compile(rb"\nsample_count -i (\d+)")
 """The number of samples in the header of a NIST SPHERE file."""
@@ -42,14 +39,12 @@ def declared_frames(file: Any, source: BinaryIO) -> int | None:
         source: its bytes; the position is restored.
     """
     log = file.extra_info
-    if (found := COUNTS.search(log)) is not None:
-        actual, declared = map(int, found.groups())
-    elif (found := SIZES.search(log)) is not None:
+    if (found := SIZES.search(log)) is not None:
         declared, actual = map(int, found.groups())
         declared = 0 if is_unknown(declared) else declared
-    elif file.format in ("W64", "NIST"):
+    elif file.format in SIZED:
         position = source.tell()
-        declared, actual = _nist(file, source) if file.format == "NIST" else _w64(source)
+        declared, actual = SIZED[file.format](file, source)
         source.seek(position)
     elif file.subtype.startswith("ALAC"):
         # Its packets differ in size: reading them tells.
@@ -84,7 +79,18 @@ def _nist(file: Any, source: BinaryIO) -> tuple[int, int]:
     return (int(found[1]) if found else 0), file.frames
 
 
-def _w64(source: BinaryIO) -> tuple[int, int]:
+def _rf64(file: Any, source: BinaryIO) -> tuple[int, int]:
+    """As `_w64`. The number of samples in ds64 is not asked: many programs leave it 0."""
+    source.seek(12)
+    try:
+        header = read_wav_header(source)
+    except BrokenHeader:
+        return 0, 0
+    begin = source.tell()
+    return header.size if header.is_known else 0, source.seek(0, os.SEEK_END) - begin
+
+
+def _w64(file: Any, source: BinaryIO) -> tuple[int, int]:
     """Return the size of the samples, by the header of their chunk and by the end of the file.
 
     Reference: Sony, Wave64: a chunk has a name of 16 bytes and a size that counts its head, and begins at a
@@ -98,3 +104,7 @@ def _w64(source: BinaryIO) -> tuple[int, int]:
             return size - 24, end - at - 24
         at += size + -size % 8
     return 0, 0
+
+
+SIZED = {"NIST": _nist, "RF64": _rf64, "W64": _w64}
+"""Formats of which libsndfile logs no sizes -> what the header says, and what is there."""

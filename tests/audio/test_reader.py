@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shlex
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,37 @@ def test_truncated_files_are_read_as_far_as_they_go_with_a_warning(tmp_path: Pat
     with AudioReader(whole) as reader:
         assert sum(len(b) for b in reader.blocks(1000)) >= 64000
     assert reader.warnings == []
+
+
+@pytest.mark.parametrize("count", [0, 1 << 31, 5 << 30])
+def test_a_cut_rf64_is_known_by_its_bytes_whatever_its_number_of_samples(tmp_path: Path, count: int) -> None:
+    data = bytearray(write_speech(tmp_path / "a.rf64", 4.0).read_bytes())
+    data[36:44] = count.to_bytes(8, "little")
+    path = tmp_path / "half.rf64"
+    path.write_bytes(data)
+    with AudioReader(path) as reader:
+        assert reader.info.frames == 64000
+    assert not reader.warnings
+    path.write_bytes(data[: len(data) // 2])
+    with AudioReader(path) as reader:
+        assert sum(len(b) for b in reader.blocks(5000)) == reader.info.frames
+    assert [warning.split(": ")[1] for warning in reader.warnings] == [
+        "2.00 s of 4.00 s are there, and only they are processed"
+    ]
+
+
+def test_a_long_rf64_that_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    samples = 5 << 31
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, samples + 72, samples, samples // 2, 0)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 192000, 384000, 2, 16)
+    head = b"RF64\xff\xff\xff\xffWAVE" + sizes + form + b"data\xff\xff\xff\xff"
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(len(head) + samples // 2)
+    with AudioReader(path) as reader:
+        assert reader.info.frames == samples // 4
+    assert "is truncated: 13981.01 s of 27962.03 s are there" in reader.warnings[0]
 
 
 def test_a_whole_file_is_read_with_a_word_on_what_is_missing(
