@@ -17,18 +17,19 @@ WAV_BYTES = (1 << 32) - (1 << 20)
 """Number of bytes that fits sizes of 32 bits, headers included."""
 
 
-def container_for(format_name: str, subtype: str, channels: int, frames: int | None) -> str:
+def container_for(format_name: str, subtype: str, channels: int, frames: int | None, beside: int = 0) -> str:
     """Return libsndfile's name of the container: the format's own, or RF64 if the file may outgrow a WAV.
 
     Args:
         frames: samples a channel, None when not known.
+        beside: number of bytes beside the samples.
     Raises:
         InputError: another format with 32-bit sizes cannot hold so many.
     """
     width = SAMPLE_BYTES.get(subtype)
     if not width or format_name not in ("WAV", "AIFF", "AU"):
         return format_name
-    fits = frames is not None and frames * channels * width < WAV_BYTES
+    fits = frames is not None and frames * channels * width + beside < WAV_BYTES
     if fits or (frames is None and format_name != "WAV"):
         return format_name
     if format_name != "WAV":
@@ -36,9 +37,15 @@ def container_for(format_name: str, subtype: str, channels: int, frames: int | N
     return "RF64"
 
 
-def make_wav(file: BinaryIO) -> None:
-    """Convert an RF64 file of less than `WAV_BYTES` to a WAV, in place; the samples are not moved."""
+def make_wav(file: BinaryIO, more: int = 0) -> None:
+    """Convert an RF64 file to a WAV, in place, if that holds it; the samples are not moved.
+
+    Args:
+        more: number of bytes that will be appended.
+    """
     size = file.seek(0, io.SEEK_END)
+    if size + more >= WAV_BYTES:
+        return
     file.seek(0)
     file.write(b"RIFF" + struct.pack("<I", size - 8))
     file.seek(12)

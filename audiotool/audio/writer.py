@@ -33,7 +33,7 @@ from audiotool.audio.formats import (
     subtypes_of,
 )
 from audiotool.audio.levels import FloatBlock, limit, quantise
-from audiotool.audio.long_wav import WAV_BYTES, container_for, make_wav
+from audiotool.audio.long_wav import container_for, make_wav
 from audiotool.audio.reader import ForwardFile
 from audiotool.errors import InputError
 from audiotool.signals import deferred
@@ -210,7 +210,7 @@ class ReplacingWriter(Writer):
             reason = cause(error)
         else:
             reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
-        kept = "; an earlier file of that name is untouched" if os.path.isdir(self.path.parent) else ""
+        kept = "; an earlier file of that name is untouched" if os.path.lexists(self.path) else ""
         return InputError(f"cannot write {self.path}: {reason}{kept}")
 
 
@@ -235,8 +235,8 @@ class FileWriter(ReplacingWriter):
                 f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
                 " resample it, or choose another ending or format"
             )
-        container = container_for(self.format, self.subtype, channels, wanted.frames)
         self._take(wanted.tags, wanted.extras, channels)
+        container = self._container(channels, wanted.frames)
         if self._mask and container == "WAV":
             container = "WAVEX"
         # A file of unknown length begins as RF64 and becomes a WAV at the end if it is short enough.
@@ -250,6 +250,19 @@ class FileWriter(ReplacingWriter):
             self._file = self._opened()
             _set_tags(self._file, self._tags)
             undone.pop_all()
+
+    def _container(self, channels: int, frames: int | None) -> str:
+        """Return the container for a number of samples a channel, or for an unknown one.
+
+        Raises:
+            InputError: the format does not hold so many.
+        """
+        return container_for(self.format, self.subtype, channels, frames, self._beside)
+
+    @property
+    def _beside(self) -> int:
+        """Number of bytes beside the samples."""
+        return sum(len(part.data) for part in self._parts)
 
     def _opened(self) -> soundfile.SoundFile:
         """Return libsndfile's view of the replacement.
@@ -324,6 +337,7 @@ class FileWriter(ReplacingWriter):
             data, beyond = limit(block)
             self.limited += beyond
         self._check_scratch(len(block), self.frames)
+        self._container(self._form[3], self.frames)
         try:
             for start in range(0, len(data), WRITE_FRAMES):
                 self._file.write(data[start : start + WRITE_FRAMES])
@@ -337,8 +351,8 @@ class FileWriter(ReplacingWriter):
             self._file.close()
             self._check_written()
             file = self._replacement.file
-            if self._may_be_wav and os.fstat(file.fileno()).st_size < WAV_BYTES:
-                make_wav(file)
+            if self._may_be_wav:
+                make_wav(file, self._beside)
             embed(file, self.format, self._parts, self._mask)
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             raise self._failure(error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ import torch
 from kit.audio import speech_like, write_speech
 from kit.disk import largest_file
 
+from audiotool.audio import long_wav
+from audiotool.audio.extras import Extras, Part
 from audiotool.audio.long_wav import container_for
 from audiotool.audio.outputs import write
 from audiotool.audio.pipe_writer import PipeWriter
@@ -241,6 +244,38 @@ def test_other_formats_of_four_gibibytes_are_refused_at_once(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.aiff", "a.au"])
+def test_other_formats_end_where_an_unknown_length_outgrows_them(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_wav, "WAV_BYTES", 10_000)
+    block = np.zeros((1000, 1), np.float32)
+    with FileWriter(tmp_path / name, OutputFormat(16000, 1)) as writer:
+        for _ in range(4):
+            writer.write(block)
+    writer = FileWriter(tmp_path / f"long.{name}", OutputFormat(16000, 1))
+    for _ in range(4):
+        writer.write(block)
+    with pytest.raises(InputError, match=r"holds 4 GiB.*choose \.wav"):
+        writer.write(block)
+    writer.close()
+    assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("frames", [4000, None])
+def test_what_is_beside_the_samples_counts_for_the_container(
+    tmp_path: Path, frames: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(long_wav, "WAV_BYTES", 10_000)
+    for size, head in ((100, b"RIFF"), (3000, b"RF64")):
+        path = tmp_path / f"{size}.wav"
+        extras = Extras("RIFF", (Part("cue ", bytes(size)),))
+        with FileWriter(path, OutputFormat(16000, 1, frames=frames, extras=extras)) as writer:
+            writer.write(np.zeros((4000, 1), np.float32))
+        assert path.read_bytes()[:4] == head
+        assert soundfile.info(path).frames == 4000
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "ULAW"])
 def test_a_stream_that_ends_early_is_a_plain_wav(tmp_path: Path, subtype: str) -> None:
     """Begun as RF64, since nobody knew how long it would become."""
@@ -304,8 +339,12 @@ def test_a_file_that_does_not_fit_the_disk_is_refused_at_every_size(
 @pytest.mark.parametrize("name", ["a.wav", "a.flac"])
 def test_the_reason_of_a_failure_is_reported(tmp_path: Path, name: str) -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, 200_000)
+    with largest_file(50_000), pytest.raises(InputError, match=r"cannot write .*ulimit -f` allows$"):
+        write(tmp_path / name, noise, 16000)
+    write(tmp_path / name, noise[:1000], 16000)
     with largest_file(50_000), pytest.raises(InputError, match=r"cannot write .*ulimit -f.* earlier file"):
         write(tmp_path / name, noise, 16000)
+    (tmp_path / name).unlink()
     writer = FileWriter(tmp_path / "out" / name, OutputFormat(16000, 1))
     writer.write(noise[:1000, None])
     shutil.rmtree(tmp_path / "out")
