@@ -36,7 +36,7 @@ class FormerReport:
     """The rows of an earlier report, by their inputs and outputs.
 
     An output that is newer than the report is another one than the report describes, and has no row; nor has
-    an input that failed.
+    an input that failed. The time of an input that is ahead of the clock is that of its outputs, too.
 
     Args:
         path: of a JSON report; there are no rows if there is none.
@@ -75,10 +75,20 @@ class FormerReport:
         if found is None:
             return None
         try:
-            is_of = all(os.stat(place).st_mtime_ns <= self._written for place in places[1:])
+            changed = [os.stat(place).st_mtime_ns for place in places[1:]]
         except (OSError, ValueError):
             return None
-        return found if is_of else None
+        return (
+            found if all(time <= self._written or time == _time_of(places[0]) for time in changed) else None
+        )
+
+
+def _time_of(source: str) -> int | None:
+    """Return the time of an input in ns; None of a pipe, and of one that is not there any more."""
+    try:
+        return os.stat(source).st_mtime_ns
+    except (OSError, ValueError):
+        return None
 
 
 def _places(row: Row) -> Places:

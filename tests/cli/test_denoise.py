@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -278,6 +279,26 @@ def test_a_report_that_cannot_be_read_is_not_replaced_by_a_resumed_run(
     assert not Path("out/b.wav").exists()
     path.unlink()
     assert denoise(*command).exit_code == 0
+
+
+def test_a_resumed_report_keeps_the_facts_of_inputs_of_the_future(denoise: Callable[..., Result]) -> None:
+    source = write_speech(Path("in/a.wav"), 0.2)
+    ahead = time.time() + 3600
+    os.utime(source, (ahead, ahead))
+    command = ("in", "-o", "out", "--report", "r.json")
+    assert denoise(*command, "--max-attenuation", 12).exit_code == 0
+    [before] = json.loads(Path("r.json").read_text())["files"]
+    assert denoise(*command, "--skip-existing").exit_code == 0
+    write_speech(Path("in/b.wav"), 0.2)
+    assert denoise(*command, "--skip-existing").exit_code == 0
+    after, _ = json.loads(Path("r.json").read_text())["files"]
+    assert after == {**before, "status": "skipped"}
+    assert after["settings"]["max_attenuation_db"] == 12
+    os.utime("out/a.wav", (ahead + 5, ahead + 5))
+    write_speech(Path("in/c.wav"), 0.2)
+    assert denoise(*command, "--skip-existing").exit_code == 0
+    after, *_ = json.loads(Path("r.json").read_text())["files"]
+    assert "settings" not in after, "another program wrote this output"
 
 
 def test_credentials_of_urls_are_neither_shown_nor_written(
