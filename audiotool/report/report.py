@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from audiotool.cores import core_count
@@ -14,6 +15,9 @@ from audiotool.version import __version__
 
 if TYPE_CHECKING:
     from audiotool.report.comparison import Comparison
+
+BEGAN, BEGAN_S = datetime.now().astimezone(), time.monotonic()
+"""A moment by the clock on the wall, which somebody may set, and by the one that only goes on."""
 
 
 @dataclass(frozen=True)
@@ -97,4 +101,5 @@ def machine() -> str:
 
 
 def _now() -> datetime:
-    return datetime.now().astimezone()
+    """Return the time by a clock that nobody sets meanwhile."""
+    return BEGAN + timedelta(seconds=time.monotonic() - BEGAN_S)

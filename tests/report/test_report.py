@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,18 @@ from audiotool.report.json_document import read_json_report, to_json
 from audiotool.report.markdown_table import to_markdown
 from audiotool.report.report import Report, Run
 from audiotool.report.write import FORMATS, PAGE, check_paths, is_report, write_reports
+
+
+class FixedClock:
+    """A `datetime` by which it is always the same time."""
+
+    fromisoformat = datetime.fromisoformat
+
+    def __init__(self, time: datetime) -> None:
+        self._time = time
+
+    def now(self) -> datetime:
+        return self._time
 
 
 @pytest.fixture
@@ -165,6 +178,15 @@ def test_json_is_read_back(rows: list[Row], tmp_path: Path) -> None:
     assert read_json_report(path) == Report(rows, run)
     path.write_text(to_json(Report([], Run())))
     assert read_json_report(path) == Report([], Run())
+
+
+def test_a_clock_that_is_set_back_changes_no_elapsed_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.begin("audiotool denoise a.wav")
+    hour_before = datetime.now().astimezone() - timedelta(hours=1)
+    monkeypatch.setattr("audiotool.report.report.datetime", FixedClock(hour_before))
+    elapsed = run.ended().elapsed_s
+    assert elapsed is not None
+    assert 0 <= elapsed < 600
 
 
 def test_a_report_of_many_files_is_read_back(rows: list[Row], tmp_path: Path) -> None:
