@@ -7,6 +7,7 @@ because they cannot come back to correct it. A WAV is read and written here as a
 
 from __future__ import annotations
 
+import contextlib
 import io
 import select
 import shutil
@@ -17,6 +18,7 @@ from typing import BinaryIO, cast
 
 import soundfile
 
+from audiotool.atomic import cause
 from audiotool.audio import concatenated
 from audiotool.audio.concatenated import FORM
 from audiotool.audio.extras import LARGEST, sub_chunks, wav_extras
@@ -148,13 +150,13 @@ def open_pipe(pipe: BinaryIO, name: str) -> WavStream | BinaryIO:
         A WAV with samples of a fixed size, which is read as it comes. Anything else is first collected in a
         temporary file, for `soundfile.SoundFile`.
     Raises:
-        InputError: nothing comes, or a WAV header is broken.
+        InputError: nothing comes, a WAV header is broken, or the disk of the temporary file is full.
     """
     start = exactly(pipe, FORM.size)
     if not start:
         raise InputError(f"{name} is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
     if not WAV.match(start):
-        return _spool(start, pipe)
+        return _spool(start, pipe, name)
     try:
         header = read_wav_header(pipe, FORM.unpack(start)[1])
     except BrokenHeader as error:
@@ -168,15 +170,28 @@ def open_pipe(pipe: BinaryIO, name: str) -> WavStream | BinaryIO:
                 return WavStream(pipe, header, file, name)
     except soundfile.LibsndfileError:
         pass  # PyAV may know a header that libsndfile refuses
-    return _spool(known, pipe)
+    return _spool(known, pipe, name)
 
 
-def _spool(start: bytes, pipe: BinaryIO) -> BinaryIO:
-    """Collect a stream on disk, for formats that need to seek."""
+def _spool(start: bytes, pipe: BinaryIO, name: str) -> BinaryIO:
+    """Collect a stream on disk, for formats that need to seek.
+
+    Raises:
+        InputError: the disk is full.
+    """
     # On Windows the file is wrapped in an object that typeshed does not call a BinaryIO.
     file = cast("BinaryIO", tempfile.TemporaryFile(prefix="audiotool-"))  # noqa: SIM115  the reader closes it
-    file.write(start)
-    shutil.copyfileobj(pipe, file)
+    try:
+        file.write(start)
+        shutil.copyfileobj(pipe, file)
+        file.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            file.close()
+        raise InputError(
+            f"{name} is put aside in {tempfile.gettempdir()}, and there {cause(error)}: set TMPDIR to another"
+            " folder, or give the recording as a file"
+        ) from error
     return corrected(file)
 
 

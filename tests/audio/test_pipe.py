@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
+from kit.disk import largest_file
 
 from audiotool.audio.raw import WIDTHS
 from audiotool.audio.reader import AudioReader
@@ -186,3 +189,15 @@ def test_the_position_of_nan_is_reported() -> None:
     samples[250, 1] = np.nan
     with pytest.raises(InputError, match=r"nan at sample 250 .* of channel 2"):
         piped(wav(plain(tag=3, channels=2, bits=32), samples.tobytes()), 999)
+
+
+@pytest.mark.parametrize("size", [60_000, 200_000])
+def test_a_full_disk_of_the_temporary_file_is_named(size: int) -> None:
+    memory = io.BytesIO()
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, size)
+    soundfile.write(memory, noise, 16000, format="FLAC")
+    message = (
+        rf"standard input is put aside in {re.escape(tempfile.gettempdir())}, and there .* set TMPDIR to"
+    )
+    with largest_file(50_000), pytest.raises(InputError, match=message):
+        piped(memory.getvalue())
