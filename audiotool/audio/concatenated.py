@@ -22,9 +22,6 @@ LARGEST_PAGE = 27 + 255 + 255 * 255
 MOST_CHUNKS = 1000
 """Greatest number of chunks or pages that are looked at."""
 
-PIECE = 1 << 20
-"""Number of bytes that are searched at a time."""
-
 
 def warning(name: str, kind: str) -> str:
     """Return the warning that another recording of a kind ("WAV") follows the one of a name."""
@@ -108,16 +105,3 @@ def _is_ogg_behind(file: BinaryIO, size: int) -> bool:
     last = end.rfind(OGG)
     serial = end[last + 14 : last + 18]
     return last >= 0 and len(serial) == 4 and bool(serials) and serial not in serials
-
-
-def find_wav(file: BinaryIO, begin: int) -> int | None:
-    """Return the position of the first WAV in a file from a position on; None if there is none."""
-    file.seek(begin)
-    last, position = b"", begin
-    while piece := file.read(PIECE):
-        found = WAV.search(last + piece)
-        if found is not None:
-            return position - len(last) + found.start()
-        position += len(piece)
-        last = (last + piece)[1 - FORM.size :]
-    return None

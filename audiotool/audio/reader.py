@@ -244,7 +244,9 @@ class AudioReader:
         if not self._position:
             cause = "no samples came" if self._is_bare else "its header is followed by no samples"
             raise InputError(f"{self.name} holds no audio: {cause}")
-        if declared is not None and self._position < declared - self._slack:
+        if getattr(self._source, "goes_on", False):
+            self.warnings.append(concatenated.warning(self.name, "WAV"))
+        elif declared is not None and self._position < declared - self._slack:
             self._warn_incomplete(declared, self._position, is_damaged)
         elif is_damaged or truncated.is_cut(self._file, self._source):
             self._warn_incomplete(None, self._position, is_damaged)

@@ -4,6 +4,9 @@ WAV, RF64 and CAF have the size of the samples in the header. A program that cou
 the greatest number there, and libsndfile takes a 0 for no samples. It refuses a CAF that ends before its
 header says. All readers open such a file through a view with a corrected header.
 
+Nobody searches a whole file before its first sample is needed: where the size is unknown, another WAV behind
+the first is found when the samples have been read up to there.
+
 Other recorders correct the size now and then. After a crash it is no mark of an unknown one: the samples
 end there, and a warning says that more follows.
 """
@@ -16,7 +19,7 @@ import os
 import struct
 from typing import BinaryIO, NamedTuple, cast
 
-from audiotool.audio.concatenated import PIECE, find_wav
+from audiotool.audio.concatenated import FORM
 from audiotool.audio.magic import WAV, kind_of
 
 MAX_HEADER = 1 << 24
@@ -24,6 +27,9 @@ MAX_HEADER = 1 << 24
 
 PLAIN_TAGS = (0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE)
 """WAV encodings of one fixed size a sample: PCM, float, A-law, mu-law, extensible."""
+
+PIECE, PIECES = 1 << 20, 8
+"""Number of bytes, and how often so many, in which samples are looked for behind the end."""
 
 LEAST_SECONDS = 0.05
 """Least duration of what may be samples behind the end that a header names; tags are shorter."""
@@ -145,6 +151,26 @@ class Reheaded(io.RawIOBase):
         super().close()
 
 
+class OpenEnded(Reheaded):
+    """A WAV of unknown size, which lasts to the end of the file, or to another WAV.
+
+    Attributes:
+        goes_on: whether the bytes of another WAV have been reached; what is read ends before them.
+    """
+
+    goes_on = False
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        begin, count = self._position, super().readinto(buffer)
+        if begin < len(self._header):
+            return count
+        found = WAV.search(bytes(buffer[:count]) + self._file.read(FORM.size - 1))
+        if found is not None and found.start() < count:
+            count, self.goes_on = found.start(), True
+            self._end = self._position = begin + count
+        return count
+
+
 class WavHeader(NamedTuple):
     """A WAV's header up to its samples.
 
@@ -247,11 +273,8 @@ def _corrected_wav(file: BinaryIO) -> Reheaded | None:
     behind = begin + header.size + header.size % 2
     if header.is_known or there == 0 or _are_chunks(file, behind, begin + there):
         return None
-    other = find_wav(file, begin)
-    size = there if other is None else other - begin
-    size -= size % header.frame_bytes if header.frame_bytes else 0
-    # The view of a file with another WAV goes on with that, as the file does.
-    return Reheaded(file, header.bytes_for(size), begin, size if other is None else there)
+    size = there - (there % header.frame_bytes if header.frame_bytes else 0)
+    return OpenEnded(file, header.bytes_for(size), begin, size)
 
 
 def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
@@ -272,9 +295,21 @@ def _is_chunk(file: BinaryIO, at: int) -> bool:
 
 
 def _is_zero(file: BinaryIO, at: int) -> bool:
-    """Whether only zeros follow to the end of the file, as where a program fills whole blocks of a disk."""
+    """Whether only zeros follow to the end of the file, as where a program fills whole blocks of a disk.
+
+    Of many bytes some are looked at.
+    """
+    step = max(PIECE, (file.seek(0, os.SEEK_END) - at) // PIECES)
+    while piece := _piece(file, at):
+        if piece.count(0) < len(piece):
+            return False
+        at += step
+    return True
+
+
+def _piece(file: BinaryIO, at: int) -> bytes:
     file.seek(at)
-    return all(piece.count(0) == len(piece) for piece in iter(lambda: file.read(PIECE), b""))
+    return file.read(PIECE)
 
 
 def _corrected_caf(file: BinaryIO) -> Reheaded | None:

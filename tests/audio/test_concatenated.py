@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from audiotool.audio.concatenated import find_wav
 from audiotool.audio.reader import AudioReader
+from audiotool.audio.unclosed import OpenEnded, corrected
 
 FIRST = (0.1 * np.sin(np.arange(3001) / 5)).astype(np.float32)
 
@@ -85,8 +85,30 @@ def test_other_bytes_behind_a_recording_are_no_recording(tmp_path: Path, contain
     assert read(path) == (len(FIRST), [])
 
 
-def test_a_wav_on_the_edge_of_two_pieces_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotool.audio.concatenated.PIECE", 16)
+@pytest.mark.parametrize("size", [1, 7, 64, 5000])
+def test_a_wav_on_the_edge_of_two_reads_is_found(size: int) -> None:
+    one = recording("WAV", "PCM_16", 0)
     for begin in range(40):
-        assert find_wav(io.BytesIO(bytes(begin) + b"RIFF....WAVE" + bytes(9)), 0) == begin
-    assert find_wav(io.BytesIO(bytes(90) + b"RIFF....WAV"), 0) is None
+        view = corrected(io.BytesIO(one + bytes(begin) + one))
+        there = 0
+        while piece := view.read(size):
+            there += len(piece)
+        assert there == len(one) + begin
+    assert len(corrected(io.BytesIO(one + b"RIFF....WAV")).read()) == len(one) + 10
+
+
+def test_a_file_without_sizes_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, taken = tmp_path / "a.wav", []
+    path.write_bytes(recording("WAV", "PCM_16", 0) + bytes(1 << 22))
+    readinto = OpenEnded.readinto
+
+    def counted(view: OpenEnded, buffer: bytearray) -> int:
+        taken.append(readinto(view, buffer))
+        return taken[-1]
+
+    monkeypatch.setattr(OpenEnded, "readinto", counted)
+    with AudioReader(path) as reader:
+        assert sum(taken) < 10_000, "opening reads the header"
+        frames = sum(len(block) for block in reader.blocks(5000))
+    assert frames == reader.info.frames == len(FIRST) + (1 << 21)
+    assert sum(taken) < path.stat().st_size + 10_000
