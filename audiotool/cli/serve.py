@@ -72,8 +72,25 @@ def serve(
         ),
     ] = 60.0,
     upload: Annotated[
-        int, typer.Option(min=1, max=10_000, metavar="MB", help="Greatest size of a file that is sent.")
+        int,
+        typer.Option(
+            min=1,
+            max=10_000,
+            metavar="MB",
+            help="Greatest size of a file that is sent. It has 300 s to arrive, and lasts no longer than"
+            " --longest.",
+        ),
     ] = 64,
+    longest: Annotated[
+        float,
+        typer.Option(
+            min=1.0,
+            callback=a_number,
+            metavar="SECONDS",
+            help="Greatest length of a file that is sent, which has 67 million samples of all channels at"
+            " most: 23 min of one channel at 48 kHz.",
+        ),
+    ] = 600.0,
     device: Device = "auto",
     engine: EngineChoice = EngineKind.auto,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads of a step.")] = 1,
@@ -105,7 +122,7 @@ def serve(
     from audiotool.serve.listen import listen
     from audiotool.serve.service import Service
 
-    limits = Limits(idle, upload_bytes=upload * 1_000_000)
+    limits = Limits(idle, upload_bytes=upload * 1_000_000, upload_seconds=longest)
     listener = listen(host, port, limits.stall_seconds)
     server = Server(Service(pipeline, capacity), token, limits, hosts=(host, *(allow_host or ())))
     address = f"[{host}]" if ":" in host else host

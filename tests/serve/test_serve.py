@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import socket
 import threading
 from typing import Any
 
@@ -24,6 +25,7 @@ import uvicorn
 from kit.server import Running, pcm, refusal, talk
 from websockets.exceptions import ConnectionClosed
 
+from audiotool.serve.app import Server
 from audiotool.serve.service import Service
 
 
@@ -208,3 +210,20 @@ def test_where_it_listens_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(done.stdout)
     assert (found["command"], found["task"], found["capacity"]) == ("serve", "denoise", 3)
     assert found["address"].startswith("http://127.0.0.1:")
+
+
+def test_limits_of_files_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    class Stopped:
+        def __init__(self, server: Server) -> None:
+            taken.append((server.limits.upload_bytes, server.limits.upload_seconds))
+
+        def run(self, sockets: list[socket.socket]) -> None:
+            sockets[0].close()
+
+    monkeypatch.setattr("audiotool.serve.connections.Runner", Stopped)
+    words = ["serve", "--port", "0", "--model", "denoise-tiny-16k"]
+    for more in ([], ["--upload", "3", "--longest", "900"]):
+        assert run_command(*words, *more).exit_code == 0
+    assert taken == [(64_000_000, 600.0), (3_000_000, 900.0)]
