@@ -16,8 +16,10 @@
 
   function clock(seconds) {
     const tenths = Math.floor(seconds * 10 + 1e-6);
-    const rest = ((tenths % 600) / 10).toFixed(1);
-    return `${Math.floor(tenths / 600)}:${rest.padStart(4, "0")}`;
+    const rest = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
+    const minutes = Math.floor(tenths / 600);
+    const hours = Math.floor(minutes / 60);
+    return hours ? `${hours}:${String(minutes % 60).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
   }
 
   // --- Colours --------------------------------------------------------------------------------------------------
@@ -495,8 +497,8 @@
   }
 
   function timesLane(seconds, longest, remark) {
-    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600];
-    const every = steps.find((step) => seconds / step <= 8) || 7200;
+    const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600];
+    const every = steps.find((step) => seconds / step <= 8) || 86400;
     const view = make("div", { class: "view", "aria-hidden": "true" });
     for (let at = 0; at <= seconds; at += every) {
       const tick = make("span", {}, every < 1 ? `${at.toFixed(1)} s` : clock(at).replace(/\.0$/, ""));

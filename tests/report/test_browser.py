@@ -8,6 +8,7 @@ import io
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -286,3 +287,18 @@ def test_the_kit_ends_its_browser(tmp_path: Path) -> None:
     assert process.returncode is not None
     with pytest.raises(OSError, match="No such process"):
         os.kill(process.pid, 0)
+
+
+def test_hours_are_counted(browser: Browser, tmp_path: Path) -> None:
+    row = Row("a", facts={"input": str(write_speech(tmp_path / "a.wav", 1.0))})
+    media = make_media(row, False)
+    assert media is not None
+    for hours, ticks in ((0.5, "5:00"), (3, "1:00:00"), (20, "6:00:00"), (90, "24:00:00")):
+        clips = tuple(replace(clip, seconds=hours * 3600.0) for clip in media.clips)
+        row.media = replace(media, clips=clips)
+        write_page(tmp_path / "page.html", Report([row], Run("audiotool denoise")), "none")
+        browser.open(tmp_path / "page.html")
+        browser.click("#r0 .open")
+        found = browser.run("[...document.querySelectorAll('.times span')].map(e => e.textContent).join(' ')")
+        assert found.split()[0] == "0:00"
+        assert ticks in found.split()
