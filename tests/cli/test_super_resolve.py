@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -20,6 +21,8 @@ from typer.testing import Result
 import audiotool
 from audiotool.errors import CheckpointError, InputError, StreamError
 from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeXtConfig
+
+CLEAN = Path(__file__).parents[1] / "data" / "audio" / "demo" / "clean.flac"
 
 
 @pytest.fixture
@@ -250,6 +253,28 @@ def test_a_pipe_follows_where_the_content_ends(tmp_path: Path, monkeypatch: pyte
     y = audiotool.read("piped.wav")[0][0]
     assert power_above(y, 16000, 4400) > 1e-5
     assert power_above(y - audiotool.read("in.wav")[0][0], 16000, 3700) > 0.999
+
+
+@pytest.mark.parametrize("kind", ["click", "quiet"])
+def test_files_and_pipes_are_extended_alike(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fills the spectrum and is no content: a click, the rounding of a quiet recording to 16 bits."""
+    monkeypatch.chdir(tmp_path)
+    narrow = soxr.resample(audiotool.read(CLEAN)[0][0, 16000:64000], 16000, 7000)
+    x = soxr.resample(narrow, 7000, 16000)
+    if kind == "click":
+        x[24000] += 0.5
+    else:
+        x *= 10**-2.7 / np.std(x)
+    audiotool.write("in.wav", x, 16000, "PCM_16")
+    done = bundled("in.wav", "-o", "file.wav", "--rate", "16000")
+    assert re.search(r"holds sound up to 3\.[45] kHz\n", done.stderr)
+    words = ("super-resolve", "-", "-o", "-", "--rate", "16000", "--device", "cpu")
+    Path("pipe.wav").write_bytes(run_command(*words, input=Path("in.wav").read_bytes()).stdout_bytes)
+    for name in ("file.wav", "pipe.wav"):
+        added = audiotool.read(name)[0][0] - audiotool.read("in.wav")[0][0]
+        assert np.std(added[26000:]) > 0.01 * np.std(x[26000:])
 
 
 def test_a_bandwidth_is_refused_by_models_that_extend_none(tmp_path: Path) -> None:

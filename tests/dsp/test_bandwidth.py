@@ -61,6 +61,33 @@ def test_the_level_leaves_the_bandwidth_alone(speech: NDArray[np.float32], level
     assert measure(np.float32(level) * speech, 16000) == measure(speech, 16000)
 
 
+@pytest.mark.parametrize("blocks", [777, 10**9])
+def test_clicks_and_onsets_leave_the_bandwidth_alone(speech: NDArray[np.float32], blocks: int) -> None:
+    narrow = soxr.resample(soxr.resample(speech, 16000, 8000), 8000, 16000)
+    clicked = narrow.copy()
+    clicked[len(speech) // 2 :: 32000] += 0.9
+    clicked[: len(speech) // 4] = 0
+    assert measure(clicked, 16000, blocks) == pytest.approx(measure(narrow, 16000), rel=0.02)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24])
+@pytest.mark.parametrize("dither", [False, True])
+def test_the_noise_of_rounding_is_no_content(speech: NDArray[np.float32], bits: int, dither: bool) -> None:
+    """Narrow speech of which that noise lies 30 to 40 dB under the strongest band."""
+    narrow = soxr.resample(soxr.resample(speech, 16000, 8000), 8000, 16000).astype(np.float64)
+    steps = 5 * narrow / np.std(narrow)
+    if dither:
+        steps += np.random.default_rng(0).triangular(-1, 0, 1, len(steps))
+    rounded = np.float32(np.round(steps) * 2.0 ** (1 - bits))
+    assert measure(rounded, 16000) == measure(rounded, 16000, 777)
+    assert 3000 < (measure(rounded, 16000) or 0) < 4050
+
+
+def test_noise_of_integers_is_content() -> None:
+    noise = np.round(30 * np.random.default_rng(0).standard_normal(16000)) / 32768
+    assert measure(np.float32(noise), 16000) == 8000
+
+
 def test_every_channel_has_a_bandwidth(speech: NDArray[np.float32]) -> None:
     narrow = soxr.resample(soxr.resample(speech, 16000, 8000), 8000, 16000)
     dither = 1e-5 * np.random.default_rng(0).standard_normal(len(speech)).astype(np.float32)
