@@ -404,6 +404,11 @@ class TaskOptions:
                 "--raw is for pipes and for files that are named as bare samples:"
                 f" {', '.join(BARE_ENDINGS)}; any other comes through a pipe: `- < FILE`"
             )
+        if not reads_some and not may_read_some and (self.raw_rate, self.channels) != (None, None):
+            raise PlanError(
+                "--raw-rate and --channels describe bare samples that are read, and here none are: leave them"
+                " out; standard output has the sample rate and the channels of the output"
+            )
         with as_plan_error():
             return Raw(self.raw, self.raw_rate, self.channels or 1)
 

@@ -246,6 +246,8 @@ def test_an_empty_input_is_reported() -> None:
         (("-", "-o", "-", "--channels", "2"), "say what they are with --raw"),
         (("-", "-o", "-", "--raw", "s16le", "--rate", "8000", "--subtype", "FLOAT"), "leave --subtype out"),
         (("a.wav", "-o", "b.wav", "--raw", "s16le", "--rate", "8000"), "--raw is for pipes and for files"),
+        (("a.wav", "-o", "-", "--raw", "s16le", "--rate", "8000"), "here none are: leave them out"),
+        (("a.wav", "-o", "-", "--raw", "s16le", "--channels", "1"), "here none are: leave them out"),
         (("a.ulaw", "-o", "b.wav", "--raw", "mulaw"), "give --raw-rate HZ"),
         (("-", "-o", "-", "--raw", "s16le", "--rate", "8000", "--channels", "0"), "--channels"),
     ],
