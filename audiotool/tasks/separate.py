@@ -68,9 +68,9 @@ class Separate(InferenceTask):
         from audiotool.files.kinds import Outputs
 
         asked = self.options.stems
-        wanted = None if asked is None else {stem.strip() for stem in asked.split(",")}
+        wanted = None if asked is None else sorted(stem.strip() for stem in asked.split(","))
         if checkpoint is None:
-            by_denoiser = wanted == {"speech", BACKGROUND}
+            by_denoiser = wanted == sorted(("speech", BACKGROUND))
             path = named_checkpoints.default_for(Denoise.name if by_denoiser else self.name)
         else:
             path = named_checkpoints.resolve(checkpoint)
@@ -80,7 +80,7 @@ class Separate(InferenceTask):
         has_rest = BACKGROUND not in stems and (self.by_denoiser or BACKGROUND in (wanted or ()))
         if has_rest:
             stems = (*stems, BACKGROUND)
-        if wanted is not None and wanted != set(stems):
+        if wanted is not None and wanted != sorted(stems):
             other = "" if self.by_denoiser else "; --stems speech,background parts speech from the rest"
             raise PlanError(f"{path.stem} separates into {','.join(stems)}, not into {asked}{other}")
         return Outputs(self.done, stems, last_is_rest=has_rest)

@@ -206,6 +206,11 @@ def test_stereo_stems_by_overlap_add(separate: Callable[..., Result]) -> None:
             "separates into speaker1,speaker2, not into a,b",
         ),
         (
+            ["--checkpoint", "two.safetensors", "--stems", "speaker1,speaker1,speaker2"],
+            2,
+            "separates into speaker1,speaker2, not into speaker1,speaker1,speaker2",
+        ),
+        (
             ["--checkpoint", "two.safetensors", "--stems", "speaker1,background"],
             2,
             "separates into speaker1,speaker2,background, not into speaker1,background",
