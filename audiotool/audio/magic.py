@@ -23,7 +23,23 @@ KINDS = {
     "Ogg": re.compile(OGG),
 }
 
+ARRAYS = {
+    ".npy": re.compile(rb"\x93NUMPY"),
+    ".npz": re.compile(rb"PK\x03\x04.{26}[^\0]{0,99}?\.npy", re.DOTALL),
+    ".safetensors": re.compile(rb".{4}\0{4}\{", re.DOTALL),
+}
+"""Name endings of files of arrays, as mels are. The members of a .npz, a zip, are .npy; a .safetensors begins
+with the length of its JSON."""
+
+ARRAY_BYTES = 160
+"""First bytes by which a file of arrays is known."""
+
 
 def kind_of(start: bytes) -> str | None:
     """Return the kind ("WAV") of a file with a header, of its first 12 bytes; None for any other."""
     return next((kind for kind, magic in KINDS.items() if magic.match(start)), None)
+
+
+def array_ending(start: bytes) -> str | None:
+    """Return the ending (".npy") of a file of arrays, of its first ARRAY_BYTES bytes; None for any other."""
+    return next((ending for ending, magic in ARRAYS.items() if magic.match(start)), None)

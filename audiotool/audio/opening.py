@@ -18,7 +18,7 @@ from audiotool.audio.formats import (
     is_bare_name,
     is_media_name,
 )
-from audiotool.audio.magic import kind_of
+from audiotool.audio.magic import array_ending, kind_of
 from audiotool.audio.unclosed import corrected
 from audiotool.errors import InputError
 from audiotool.paths import absence
@@ -82,13 +82,19 @@ def _check_readable(path: Path) -> None:
         raise InputError(f"{path} is empty")
 
 
-def explain(name: str, error: Any) -> str:
+def explain(name: str, error: Any, start: bytes) -> str:
     """Return why a file is no audio that can be read, and what to do, in words.
 
     Args:
         name: the file's name in messages.
         error: libsndfile's or PyAV's.
+        start: the file's first `ARRAY_BYTES` bytes.
     """
+    if (arrays := array_ending(start)) is not None:
+        return (
+            f"{name} holds arrays ({arrays}), not audio; a mel comes from a file of that ending: give its"
+            " path to `audiotool vocode`"
+        )
     if Path(name).suffix.lower() in TENSOR_ENDINGS:
         return (
             f"{name} cannot be read as audio: it is named as what PyTorch saves. A checkpoint is given with"

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, mp3, truncated
 from audiotool.audio.extras import BETWEEN_VALUES, Extras, read_extras
 from audiotool.audio.formats import WAVES, is_media_name
+from audiotool.audio.magic import ARRAY_BYTES
 from audiotool.audio.opening import bare_format, explain, opened
 from audiotool.audio.unclosed import bytes_behind, warning_of_more
 from audiotool.errors import InputError
@@ -218,16 +219,18 @@ class AudioReader:
         Raises:
             InputError: PyAV is not installed, or cannot read the file either.
         """
+        self._source.seek(0)
+        start = self._source.read(ARRAY_BYTES)
         if not media.is_there():
             self._source.close()
-            raise InputError(explain(self.name, refusal)) from refusal
+            raise InputError(explain(self.name, refusal, start)) from refusal
         self._source.seek(0)
         try:
             with deferred():
                 return media.MediaFile(self._source, self.name)
         except media.UnknownFormat as error:
             reason = error if is_media_name(self.name) else refusal
-            raise InputError(explain(self.name, reason)) from error
+            raise InputError(explain(self.name, reason, start)) from error
 
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Yield (n, channels) float32 with n <= frames until the end; a pipe yields what it has.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -337,6 +338,18 @@ def test_other_formats_from_a_pipe(tmp_path: Path, name: str) -> None:
 def test_broken_pipes_are_reported(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message), AudioReader("-", stdin=Trickle(data)) as reader:  # type: ignore[arg-type]
         list(reader.blocks(100))
+
+
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".safetensors"])
+def test_arrays_from_a_pipe_are_named(ending: str) -> None:
+    mel, memory = np.zeros((80, 100), np.float32), io.BytesIO()
+    if ending == ".safetensors":
+        memory.write(safetensors.numpy.save({"mel": mel}))
+    else:
+        (np.save if ending == ".npy" else np.savez)(memory, mel)
+    memory.seek(0)
+    with pytest.raises(InputError, match=rf"arrays \({ending}\), not audio; a mel comes from a file"):
+        AudioReader("-", stdin=memory)
 
 
 def test_a_pipe_that_ends_early_is_reported(tmp_path: Path) -> None:
