@@ -84,6 +84,13 @@ class MelConfig:
         return max(0, (padded - self.n_fft) // self.hop_length + 1)
 
     @property
+    def shortest(self) -> int:
+        """Length in samples of the shortest waveform that has a frame."""
+        if self.padding == "causal":
+            return 1
+        return max(1, self.n_fft - 2 * edge_length(self.padding, self.n_fft, self.hop_length))
+
+    @property
     def lookahead(self) -> int:
         """Samples after n * hop_length that frame n sees."""
         if self.padding == "causal":

@@ -201,14 +201,15 @@ class MelAnalysis(FileProcessor):
 
     Args:
         definition: a preset's name, plain values or a MelConfig.
-        settings: the command's other options, for reports.
+        raw: format of bare samples in pipes, and in inputs that are named as such; None is WAV.
+        made_by: provenance of the checkpoint that defines the mel, for reports; empty for any other.
     Raises:
         CheckpointError: the definition is unknown or malformed.
     """
 
     definition: str | Mapping[str, Any] | MelConfig
-    settings: Mapping[str, Any] = field(default_factory=dict)
     raw: Raw | None = None
+    made_by: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "definition", mel_config(self.definition))
@@ -217,9 +218,9 @@ class MelAnalysis(FileProcessor):
         return lambda inputs, target, progress: self.process_file(inputs[0], target, progress)
 
     def provenance(self) -> dict[str, Any]:
-        asked = {name: value for name, value in self.settings.items() if value is not None}
-        settings = {**asked, "mel": dataclasses.asdict(mel_config(self.definition))}
-        return {"model": None, "checkpoint_sha256": None, "licence": None, "settings": settings}
+        nothing = {"model": None, "checkpoint_sha256": None, "licence": None}
+        settings = {"mel": dataclasses.asdict(mel_config(self.definition))}
+        return {**nothing, **self.made_by, "settings": settings}
 
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None
@@ -257,7 +258,9 @@ class MelAnalysis(FileProcessor):
                     progress(done, info.frames)
             advance(resampler.flush(), final=True)
             if not writer.frames:
-                raise InputError(f"{reader.name} is shorter than a frame of {mel.n_fft} samples")
+                shortest = f"{mel.shortest} samples at {mel.sample_rate} Hz"
+                seconds = f"{mel.shortest / mel.sample_rate:.2g} s"
+                raise InputError(f"{reader.name} is too short for a frame of the mel: {shortest}, {seconds}")
         several = f"{info.channels} channels were averaged: a mel has one"
         if downmix.remark is not None:
             several = f"a mel has one channel, and {downmix.remark}"

@@ -141,9 +141,11 @@ class Vocode(InferenceTask):
             return Vocoding.from_options(self.name, self.options, checkpoint, f0=self.options.f0)
         from audiotool.files.features import MelAnalysis
 
-        preset = self.options.preset
-        definition = self._definition(checkpoint) if preset is None else self._preset(preset)
-        return MelAnalysis(definition, self.options.settings(), self.options.raw_samples())
+        raw, preset = self.options.raw_samples(), self.options.preset
+        if preset is not None:
+            return MelAnalysis(self._preset(preset), raw)
+        definition = self._definition(checkpoint)
+        return MelAnalysis(definition, raw, Inference(self.name, checkpoint).provenance())
 
     @staticmethod
     def _preset(name: str) -> MelConfig:

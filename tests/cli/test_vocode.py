@@ -18,6 +18,7 @@ from safetensors.numpy import save_file
 from typer.testing import Result
 
 import audiotool
+from audiotool import checkpoint
 from audiotool.dsp.mel import mel_config
 from audiotool.models.base import Model
 
@@ -142,6 +143,32 @@ def test_mel_only(vocode: Callable[..., Result], ending: str) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert vocode(name, "-o", "out.wav").exit_code == 0
     assert sorted(p for p in os.listdir() if p.startswith(".")) == []
+
+
+def test_the_report_of_a_mel_names_what_defines_it(vocode: Callable[..., Result]) -> None:
+    write_speech(Path("in.wav"), 0.5, 8000)
+    assert vocode("--mel-only", "in.wav", "-o", "a.npy", "--report", "a.json").exit_code == 0
+    made = json.loads(Path("a.json").read_text())["run"]
+    assert made["model"] == "vocos.safetensors"
+    assert made["checkpoint_sha256"] == checkpoint.sha256(Path("vocos.safetensors"))
+    assert made["settings"].keys() == {"mel"}
+    run_well("--mel-only", "in.wav", "-o", "b.npy", "--report", "b.json", "--preset", "hifigan-22k")
+    named = json.loads(Path("b.json").read_text())["run"]
+    assert "model" not in named
+    assert named["settings"]["mel"]["n_mels"] == 80
+
+
+@pytest.mark.parametrize("length", [255, 256])
+def test_the_shortest_recording_that_has_a_mel(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_speech(Path("in.wav"), length / 24000, 24000)
+    done = run("--mel-only", "in.wav", "-o", "mel.npy", "--preset", "bigvgan-v2-24k-100")
+    if length == 256:
+        assert (done.exit_code, np.load("mel.npy").shape) == (0, (100, 1))
+    else:
+        assert "too short for a frame of the mel: 256 samples at 24000 Hz, 0.011 s" in done.stderr
 
 
 def test_mel_only_with_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

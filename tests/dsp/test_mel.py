@@ -73,6 +73,8 @@ def test_frames_and_lookahead_are_true(padding: str) -> None:
     config = analysis.config
     for length in (1, 255, 256, 700, 5000):
         assert analysis(noise(length)).shape[-1] == config.frames(length)
+    assert config.frames(config.shortest) == 1
+    assert config.shortest == 1 or config.frames(config.shortest - 1) == 0
     waveform = noise(8000).requires_grad_()
     frame = 12
     (grad,) = torch.autograd.grad(analysis(waveform)[..., frame].sum(), waveform)
