@@ -41,8 +41,9 @@ Every architecture at its published configuration; written by `python scripts/wr
   its segment. Resampling from and to 44.1 or 48 kHz adds 8 ms.
 - **streamed against whole file**: "equal" is tested to 1e-5 of the peak for models with state
   (`tests/streaming/test_contract.py`, small untrained networks), and in each model's test for segments that
-  bring their exact context. The iterations of harmonic vocoders amplify rounding
-  to 2e-3 for clean speech, and more in noise ([vocoders](vocoders.md)).
+  bring their exact context. The iterations of harmonic vocoders amplify
+  rounding: clean speech differs by 3e-4 to 1e-3 of the peak in the median, and by 0.4 at worst
+  ([vocoders](vocoders.md)).
   "cross-fade" differs as the model's docstring says.
 - **graph**: "yes" where `audiotool models export` writes an ONNX graph of the step, otherwise the reason
   (`tests/exporting/test_export.py` exports a small network of each).

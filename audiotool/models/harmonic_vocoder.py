@@ -18,8 +18,8 @@ the given one; with `freedom`, each iteration does so too.
 The inversion is fast Griffin-Lim (`dsp/griffin_lim.py`), of which each iteration adds a look-ahead of one
 frame to the latency, or real-time spectrogram inversion (`dsp/spectrogram_inversion.py`), whose iterations
 share one look-ahead; there each frame begins with the phases of the frame before, advanced by F0's harmonics.
-Iterations also amplify rounding: with other chunk sizes, the output of `harmonic-vocoder-22k` changes by up
-to 1.5e-3 of its peak.
+Iterations also amplify rounding, and rounding may move F0 by a step of its grid: docs/vocoders.md says by how
+much the output changes with other chunk sizes.
 
 References: the source-filter idea of Wang, Takaki, Yamagishi, Neural Source-Filter Waveform Models, TASLP
 2020, arXiv:1904.12088; the backbone of Siuzdak, Vocos, ICLR 2024, arXiv:2306.00814; Perraudin, Balazs,
@@ -164,7 +164,7 @@ class HarmonicVocoder(Vocoder):
     """Value of frames after the stream: a logarithm whose magnitude is 0."""
     rounding = 2e-2
     """That of most noise. Now and then rounding moves F0 by a step of its grid, or another phase fits as
-    well: there the output of `harmonic-vocoder-24k` differs by 0.1 of the peak (docs/vocoders.md)."""
+    well: there the output of `harmonic-vocoder-24k` differs by 0.4 of the peak (docs/vocoders.md)."""
     state_meanings: ClassVar[dict[str, str]] = {
         "backbone": "features that a layer's next convolution needs",
         "phase.0": "cycles of F0 so far, without the whole ones",

@@ -421,6 +421,13 @@ def test_measure_pipes(run: Callable[..., str]) -> None:
     assert out.count("of live.feed") == 4
 
 
+def test_measure_chunks(run: Callable[..., str], recording: Path) -> None:
+    out = run("measure_chunks", "denoise-tiny-16k", recording, recording, "--chunks", 0.1, 0.2)
+    found = re.findall(r"chunks of 0\.\d s, 2 recordings: (\S+) of the peak in the median, (\S+) in", out)
+    assert len(found) == 2
+    assert all(median == worst and 0 <= float(worst) < 1e-5 for median, worst in found)
+
+
 def test_measure_overlap_add(run: Callable[..., str], denoiser: Path, recording: Path) -> None:
     assert "difference" in run("measure_overlap_add", denoiser, recording, "--segment", 0.5, "--overlap", 0.1)
 
