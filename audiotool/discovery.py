@@ -24,7 +24,9 @@ import logging
 import pkgutil
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from audiotool import stdio
 from audiotool.errors import AudiotoolError
+from audiotool.signals import EndRequest
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -150,8 +152,12 @@ class Catalogue(Generic[T]):
             the catalogue's error: it cannot be imported or is no such class; the message names the package.
         """
         try:
-            found = entry.load()
-        except Exception as error:
+            # A module may print as it is imported, while a list or completions are being written.
+            with stdio.reserved_output():
+                found = entry.load()
+        except EndRequest:
+            raise
+        except (Exception, SystemExit) as error:
             reason = one_line(f"{type(error).__name__}: {error}")
             raise self.error(f"{self._called(entry)} is left out: {reason}") from error
         if not (isinstance(found, type) and issubclass(found, self.base)):

@@ -27,6 +27,10 @@ REQUESTS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 """All requests to end."""
 
 
+class EndRequest(SystemExit):
+    """A request to end. Another `SystemExit` is of code that ends the interpreter by itself."""
+
+
 def unwind_on_request() -> None:
     """Let SIGTERM and SIGHUP end this program as Ctrl-C does, which removes unfinished files.
 
@@ -164,7 +168,7 @@ def end(children: Sequence[BaseProcess], patience: float) -> None:
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     # A closing terminal sends SIGHUP more than once, which must not interrupt the clean-up.
     _ignore(*HANG_UP)
-    sys.exit(128 + number)
+    raise EndRequest(128 + number)
 
 
 def _handle(handler: Handler, *numbers: signal.Signals) -> None:

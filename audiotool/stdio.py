@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from audiotool.errors import InputError
 
@@ -22,6 +22,9 @@ ESCAPE = "audiotool-escape"
 
 PLAIN = {"→": ">", "↑": "^", "↓": "v", "…": "~"}
 """Replacements of the characters that audiotool itself prints, one for one, so that columns stay aligned."""
+
+_own: TextIO | None = None
+"""Standard output for audiotool's own text and bytes, see `prepare`; None: it is `sys.stdout`."""
 
 
 class Closed(io.TextIOWrapper):
@@ -105,9 +108,14 @@ class StandardError(io.TextIOWrapper):
 def prepare() -> None:
     """Prepare this process's standard streams for any text. Call it once, before anything else.
 
+    Unless standard output is a terminal, it is kept in a copy of descriptor 1, and the descriptor becomes
+    standard error: what libraries in C and child processes print does not get into data. `reserve_output`
+    does the same for `sys.stdout`.
+
     The file descriptors of closed streams are opened on the null device. Otherwise a file that is opened
     later would get one of them, and libraries would write their messages into it.
     """
+    global _own
     codecs.register_error(ESCAPE, _escape)
     for number in (0, 1, 2):
         try:
@@ -120,23 +128,52 @@ def prepare() -> None:
     sys.stderr = sys.stderr or Closed("wb")
     if isinstance(sys.stdout, io.TextIOWrapper) and not isinstance(sys.stdout, Closed):
         encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
-        stream = sys.stdout.detach()
+        is_terminal = sys.stdout.isatty()
+        stream = sys.stdout.detach() if is_terminal else io.FileIO(os.dup(1), "wb", closefd=False)
         # Without a buffer (PYTHONUNBUFFERED) a write may be incomplete without an error.
         stream = io.BufferedWriter(stream) if isinstance(stream, io.RawIOBase) else stream
         sys.stdout = StandardOutput(stream, encoding=encoding, errors=ESCAPE, line_buffering=by_line)
+        if not is_terminal:
+            _own = sys.stdout
+            os.dup2(2, 1)
     if isinstance(sys.stderr, io.TextIOWrapper) and not isinstance(sys.stderr, Closed):
         # Bytes that are written to a console of Windows are of its code page; the stream itself has UTF-8.
         console = os.device_encoding(2) if sys.platform == "win32" else None
         sys.stderr = StandardError(console or sys.stderr.encoding)
 
 
+def output() -> TextIO:
+    """Return the stream for audiotool's own text on standard output."""
+    return sys.stdout if _own is None else _own
+
+
+def reserve_output() -> None:
+    """Leave standard output to `output` and `standard_output`: what others print goes to standard error.
+
+    Without `prepare`, and on a terminal, everything stays as it is.
+    """
+    if _own is not None:
+        sys.stdout = sys.stderr
+
+
+@contextlib.contextmanager
+def reserved_output() -> Iterator[None]:
+    """Do what `reserve_output` does, for a while."""
+    before = sys.stdout
+    reserve_output()
+    try:
+        yield
+    finally:
+        sys.stdout = before
+
+
 def finish() -> None:
     """Drop output that could not be written: the error was reported, and the interpreter would try and report
     again."""
     try:
-        sys.stdout.flush()
+        output().flush()
     except (OSError, InputError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output().fileno())
 
 
 def standard_input() -> BinaryIO:
@@ -156,9 +193,10 @@ def standard_output() -> BinaryIO:
     Raises:
         InputError: it is closed.
     """
-    if sys.stdout is None or isinstance(sys.stdout, Closed):
+    stream = output()
+    if stream is None or isinstance(stream, Closed):
         raise InputError("standard output is closed: redirect it, or give -o FILE")
-    return sys.stdout.buffer
+    return stream.buffer
 
 
 @contextlib.contextmanager

@@ -68,6 +68,7 @@ def test_the_projects_own_names_do_not_ask_other_packages(
     [
         ("raise RuntimeError('no\\nrecogniser')", "broken_scores:Wer", "RuntimeError: no recogniser"),
         ("import recogniser_that_is_not_there", "broken_scores:Wer", "ModuleNotFoundError"),
+        ("import sys; sys.exit('no licence')", "broken_scores:Wer", "SystemExit: no licence"),
         ("", "broken_scores:Wer", "AttributeError"),
         ("class Wer: name = 'wer'", "broken_scores:Wer", "is no Metric"),
         (WER.replace('"wer"', '"word-errors"'), "broken_scores:WordErrorRate", "has the name 'word-errors'"),

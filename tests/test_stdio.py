@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
+import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.audio import write_speech
 from kit.patience import PATIENCE
+from kit.plugin import install_plugin
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 AUDIOTOOL = f"{sys.executable} -m audiotool"
@@ -105,6 +111,63 @@ print(next(numbers), file=sys.stderr)
     lines = python(program, tmp_path).stderr.split()
     assert len(lines) > 4
     assert lines == [b"%d" % n for n in range(len(lines))]
+
+
+LOUD = """
+import atexit, os
+from audiotool.tasks.denoise import Denoise
+
+print("imported")
+
+class Loud(Denoise):
+    name = "loud"
+
+    def check(self):
+        super().check()
+        print("a print")
+        os.write(1, b"a library\\n")
+        os.system("echo a child process")
+        atexit.register(print, "the end")
+
+    def processor(self, checkpoint):
+        return Denoise(self.options).processor("denoise-16k")
+"""
+
+
+@pytest.fixture
+def loud(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run a command where a task of another package prints in every way."""
+    install_plugin(tmp_path, "loud", {"loud": LOUD}, {"audiotool.tasks": {"loud": "loud:Loud"}})
+    write_speech(tmp_path / "a.wav", seconds=0.1)
+    path = os.pathsep.join((str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])))
+    # Completion goes by the name of the program.
+    named = "import sys; sys.argv[0] = 'audiotool'; from audiotool.__main__ import main; main()"
+    program = f'{sys.executable} -c "{named}"'
+    return lambda words, **variables: shell(f"{program} {words}", tmp_path, PYTHONPATH=path, **variables)
+
+
+def test_standard_output_holds_data_alone_whatever_other_packages_print(
+    loud: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
+    said = {b"imported", b"a print", b"a library", b"a child process", b"the end"}
+    sound = loud("loud a.wav -o -")
+    assert said <= set(sound.stderr.splitlines())
+    with wave.open(io.BytesIO(sound.stdout)) as opened:
+        assert (opened.getnframes(), len(sound.stdout)) == (1600, 44 + 2 * 1600)
+    document = loud("loud a.wav -o b.wav --json")
+    assert said <= set(document.stderr.splitlines())
+    assert json.loads(document.stdout)["schema"] == 1
+
+
+def test_help_and_completions_hold_no_word_of_other_packages(
+    loud: Callable[..., subprocess.CompletedProcess[bytes]],
+) -> None:
+    asked = {"_AUDIOTOOL_COMPLETE": "complete_bash", "COMP_WORDS": "audiotool lo", "COMP_CWORD": "1"}
+    completed, shown = loud("", **asked), loud("loud --help")
+    assert completed.stdout == b"loud\n"
+    assert b"--reference" in shown.stdout
+    for done in (completed, shown):
+        assert (b"imported" in done.stdout, b"imported" in done.stderr) == (False, True)
 
 
 def test_the_decoder_of_mp3_is_not_heard(tmp_path: Path) -> None:

@@ -13,14 +13,14 @@ import math
 import os
 import queue
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from audiotool import stdio
 from audiotool.batch import processes
@@ -28,7 +28,7 @@ from audiotool.batch.job import Job, clean_up
 from audiotool.batch.work import Outcome, Work, do, failed
 from audiotool.cores import affordable_workers, core_count
 from audiotool.errors import AudiotoolError
-from audiotool.signals import end, held_back, leave_to_parent
+from audiotool.signals import EndRequest, end, held_back, leave_to_parent
 
 if TYPE_CHECKING:
     from audiotool.batch.watch import Watcher
@@ -244,9 +244,13 @@ class _ToParent(QueueHandler):
         """Ignore the error: the parent is gone."""
 
 
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    raise EndRequest(1)
+
+
 def _work_loop(pipe: connection.Connection, work: Work, level: int, environment: Mapping[str, str]) -> None:
     """Main loop of a worker: load the model, then do one job after another until the pipe closes."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _end)
     leave_to_parent()
     stdio.prepare()
     # The environment of the fork server dates from the first batch.

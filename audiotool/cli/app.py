@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import errno
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -80,6 +81,7 @@ class Subcommands(TyperGroup):
             return None
         command = typer.main.get_command(found)
         command.name = cmd_name
+        _reserve_output(command)
         unify_metavars(command)
         flow(command)
         return command
@@ -155,6 +157,21 @@ class Subcommands(TyperGroup):
             return None
         found = getattr(importlib.import_module(name), "app", None)
         return found if isinstance(found, typer.Typer) else None
+
+
+def _reserve_output(command: Any) -> None:
+    """Let a command, and the commands below it, begin with `stdio.reserve_output`: help is printed before."""
+    for below in getattr(command, "commands", {}).values():
+        _reserve_output(below)
+    own = command.callback
+
+    @functools.wraps(own)
+    def callback(*arguments: Any, **options: Any) -> Any:
+        stdio.reserve_output()
+        return own(*arguments, **options)
+
+    if own is not None:
+        command.callback = callback
 
 
 @contextlib.contextmanager

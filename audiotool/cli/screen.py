@@ -12,7 +12,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from audiotool import json_output
+from audiotool import json_output, stdio
 from audiotool.text import one_line, printable
 
 if TYPE_CHECKING:
@@ -80,15 +80,16 @@ def write(text: str) -> None:
         BrokenPipeError: the reader has closed the pipe.
         InputError: it cannot be written, as on a full disk.
     """
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    stream = stdio.output()
+    stream.write(text)
+    stream.flush()
 
 
 def console(to_stderr: bool = False) -> Console:
     """Return a rich console that prints text as it is: no markup, no emoji codes, no highlighting."""
     from rich.console import Console
 
-    file = sys.stderr if to_stderr else sys.stdout
+    file = sys.stderr if to_stderr else stdio.output()
     return Console(file=file, markup=False, emoji=False, highlight=False)
 
 

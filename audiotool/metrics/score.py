@@ -26,6 +26,7 @@ from audiotool.metrics.base import (
     Waveform,
 )
 from audiotool.metrics.values import Value
+from audiotool.signals import EndRequest
 from audiotool.text import one_line
 
 T = TypeVar("T")
@@ -176,10 +177,10 @@ def attempted(metric: type[Metric], measure: Callable[[], T]) -> T | Value:
         return measure()
     except (Unscorable, DependencyError) as error:
         return Value(None, str(error), isinstance(error, NothingToMeasure))
-    except AudiotoolError:
+    except (AudiotoolError, EndRequest):
         # The file cannot be read, for example.
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = explained(error) if isinstance(error, ImportError) else None
         if missing is not None:
             return Value(None, str(missing))

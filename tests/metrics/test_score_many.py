@@ -137,6 +137,7 @@ BUGS = {
     "return None.words": "AttributeError: 'NoneType' object has no attribute 'words'",
     "import recogniser_that_is_not_there": "ModuleNotFoundError: No module named",
     "raise ValueError('no words')": "ValueError: no words",
+    "raise SystemExit('no licence')": "SystemExit: no licence",
     "pass": "TypeError: float() argument must be",
 }
 """Bodies of methods -> the reasons."""
