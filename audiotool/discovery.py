@@ -99,7 +99,7 @@ class Catalogue(Generic[T]):
                     raise self.error(f"{self._called(entry)} is left out: another has that name")
                 found[entry.name] = self._load(entry)
             except AudiotoolError as error:
-                _warn(str(error))
+                warn_once(str(error))
         return dict(sorted(found.items()))
 
     def __contains__(self, name: str) -> bool:
@@ -140,6 +140,11 @@ class Catalogue(Generic[T]):
         """Return the package and version that a class comes from; None for the project's own."""
         return None if self._find_builtin(name) is not None else dict(self.added()).get(name)
 
+    def called(self, name: str) -> str:
+        """Return what messages call a class, with the package it comes from: "model 'x' of package y 1.0"."""
+        package = self.package_of(name)
+        return f"{self.kind} '{name}'" + ("" if package is None else f" of package {package}")
+
     def _entries(self) -> list[EntryPoint]:
         from importlib.metadata import entry_points
 
@@ -177,6 +182,6 @@ def _package(entry: EntryPoint) -> str:
 
 
 @functools.cache
-def _warn(message: str) -> None:
+def warn_once(message: str) -> None:
     """Log a warning, each only once in a process."""
     log.warning(message)

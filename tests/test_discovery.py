@@ -32,7 +32,7 @@ class WordErrorRate(Metric):
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
-    discovery._warn.cache_clear()
+    discovery.warn_once.cache_clear()
     return tmp_path
 
 
@@ -117,6 +117,25 @@ def test_a_task_of_another_package_is_a_command(tmp_path: Path) -> None:
     assert run_process("denoise", "--help", env=environment).stderr == "", (
         "a task of audiotool reads no entry points"
     )
+
+
+def test_a_task_of_which_no_command_can_be_made_is_left_out(tmp_path: Path) -> None:
+    text = TASK.replace("EnhancementOptions\n    scoring", "Odd\n    scoring").replace(
+        "class Declip", "class Odd: pass\n\nclass Declip"
+    )
+    install_plugin(tmp_path, "rooms", {"rooms": text}, {"audiotool.tasks": {"declip": "rooms:Declip"}})
+    paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    expected = (
+        "audiotool: {}task 'declip' of package rooms 1.0 is left out: TypeError: must be called with a dat"
+    )
+    done = run_process("--help", env=environment)
+    assert (done.returncode, "denoise" in done.stdout, "declip" in done.stdout) == (0, True, False)
+    assert done.stderr.startswith(expected.format(""))
+    assert len(done.stderr.splitlines()) == 1
+    done = run_process("declip", "a.wav", env=environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(expected.format("error: "))
 
 
 def test_a_metric_scores_a_pair(place: Path) -> None:

@@ -36,7 +36,7 @@ from audiotool.cli import screen, tasks
 from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.paragraphs import flow
 from audiotool.cli.screen import fail, say, write
-from audiotool.discovery import nearest
+from audiotool.discovery import nearest, warn_once
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.tasks.base import TASKS
@@ -66,7 +66,15 @@ class Subcommands(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         modules = (m.name for m in pkgutil.iter_modules(audiotool.cli.__path__))
         found = [name.replace("_", "-") for name in modules if self._typer(name) is not None]
-        return sorted([*found, *tasks.names()])
+        return sorted([*found, *filter(self._is_usable, tasks.names())])
+
+    def _is_usable(self, task: str) -> bool:
+        """Return whether a command can be made of a task; else a warning names its package."""
+        try:
+            return self.get_command(None, task) is not None
+        except AudiotoolError as error:
+            warn_once(str(error))
+            return False
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in self._found:
@@ -75,11 +83,9 @@ class Subcommands(TyperGroup):
 
     def _command(self, cmd_name: str) -> Any:
         found = self._typer(cmd_name.replace("-", "_"))
-        if found is None and cmd_name in TASKS:
-            found = tasks.command_of(cmd_name)
-        if found is None:
+        if found is None and cmd_name not in TASKS:
             return None
-        command = typer.main.get_command(found)
+        command: Any = tasks.command_of(cmd_name) if found is None else typer.main.get_command(found)
         command.name = cmd_name
         _reserve_output(command)
         unify_metavars(command)

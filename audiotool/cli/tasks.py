@@ -24,6 +24,7 @@ from audiotool.cli.unwritten import Unwritten
 from audiotool.errors import CheckpointError, PlanError, UnknownCheckpoint, as_plan_error
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     from audiotool.batch.listing import Entry
@@ -44,9 +45,23 @@ def names() -> list[str]:
     return list(TASKS.all())
 
 
-def command_of(name: str) -> typer.Typer:
-    """Return the command of a task, made of the fields of its options; its docstring is the help."""
+def command_of(name: str) -> Any:
+    """Return the command of a task, made of the fields of its options; its docstring is the help.
+
+    Raises:
+        RecipeError: it is a task of another package, and has options of which no command can be made.
+    """
     task = TASKS.get(name)
+    try:
+        return typer.main.get_command(_typer_of(task))
+    except Exception as error:
+        if TASKS.package_of(name) is None:
+            raise
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise TASKS.error(f"{TASKS.called(name)} is left out: {reason}") from error
+
+
+def _typer_of(task: type[Task]) -> typer.Typer:
     app = typer.Typer(add_completion=False)
 
     def command(**values: Any) -> None:
@@ -55,7 +70,7 @@ def command_of(name: str) -> typer.Typer:
     parameters = _parameters(task.options_class)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
-    app.command(name, help=inspect.cleandoc(task.__doc__ or name))(command)
+    app.command(task.name, help=inspect.cleandoc(task.__doc__ or task.name))(command)
     return app
 
 
