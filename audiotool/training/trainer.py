@@ -17,6 +17,7 @@ from torch import Tensor
 from audiotool.compat import ending_loader
 from audiotool.data.material import split_warnings
 from audiotool.errors import RecipeError
+from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
 from audiotool.training.adversary import Adversary
 from audiotool.training.draws import buffers_kept, happens, seed_step, seeded
@@ -212,7 +213,7 @@ class Trainer:
             run.module, run.optimiser, max_norm=train.clip or math.inf, error_if_nonfinite=False
         )
         assert norm is not None
-        self._update(norm, sums)
+        self._update(norm, sums, outputs)
         counters.step += 1
         counters.examples += run.examples_per_step
 
@@ -255,8 +256,16 @@ class Trainer:
         begun = section is not None and self.current.counters.step >= section.start
         return self.current.adversary if begun else None
 
-    def _update(self, norm: Tensor, sums: dict[str, Tensor]) -> None:
-        """Update the weights, unless the gradient is not finite."""
+    def _update(self, norm: Tensor, sums: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+        """Update the weights, unless the gradient is not finite.
+
+        Args:
+            norm: of the gradient.
+            sums: the loss terms.
+            outputs: the model's, for the last batch.
+        Raises:
+            RecipeError: too many steps in a row had no finite gradient, or none of the whole training.
+        """
         run, counters = self.current, self.current.counters
         finite = bool(norm.isfinite())
         if finite or self.recipe.train.precision == "fp16":
@@ -273,12 +282,20 @@ class Trainer:
         counters.skipped += 1
         counters.skipped_in_a_row += 1
         log.warning("step %d skipped: its gradient is not finite", counters.step + 1)
-        if counters.skipped_in_a_row > self.recipe.train.max_skipped:
-            wrong = [name for name, value in sums.items() if not value.isfinite()]
+        train = self.recipe.train
+        has_learnt_nothing = counters.skipped > counters.step
+        if counters.skipped_in_a_row > train.max_skipped or (
+            has_learnt_nothing and counters.step + 1 == train.steps
+        ):
+            wrong = [name for name, value in {**outputs, **sums}.items() if not value.isfinite().all()]
             culprits = ", ".join(wrong) or "the backward pass alone"
+            count = (
+                f"{counters.skipped_in_a_row} steps in a row had no finite gradient (not finite: {culprits})"
+            )
+            if has_learnt_nothing:
+                raise RecipeError(f"{MODELS.called(run.model.name)} has learnt nothing: the first {count}")
             raise RecipeError(
-                f"training diverged at step {counters.step + 1}: {counters.skipped_in_a_row} steps in a row"
-                f" had no finite gradient (not finite: {culprits}): lower optimiser.lr or train.clip"
+                f"training diverged at step {counters.step + 1}: {count}: lower optimiser.lr or train.clip"
             )
 
 

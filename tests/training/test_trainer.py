@@ -15,6 +15,7 @@ from audiotool import checkpoint, recipe
 from audiotool.errors import DeviceError, RecipeError
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
+from audiotool.models.base import Model
 from audiotool.training.trainer import Trainer
 
 
@@ -106,6 +107,28 @@ def test_divergence_gives_up_with_the_reason(tiny_recipe: dict[str, Any], tmp_pa
         trainer.run()
     # The last good state is there to go on from.
     assert trainer.current.folder.load_state()["step"] == 4  # type: ignore[index]
+
+
+def test_a_training_that_takes_no_step_is_an_error(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["train"]["steps"] = 2
+    trainer = poisoned_trainer(tiny_recipe, tmp_path, {0, 1})
+    message = r"model '.*' has learnt nothing: the first 2 steps in a row .*\(not finite: loss, l1-waveform"
+    with pytest.raises(RecipeError, match=message):
+        trainer.run()
+    assert not (tmp_path / "tiny.safetensors").exists()
+
+
+def test_an_estimate_of_another_shape_is_an_error(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = Model.training_outputs
+
+    def doubled(model: Model, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: value.repeat(1, 2, 1) for name, value in own(model, batch).items()}
+
+    monkeypatch.setattr(Model, "training_outputs", doubled)
+    with pytest.raises(RecipeError, match=r"model '.*' gives .* \(2, 2, \d+\) for a target of .* \(2, 1, "):
+        train(tiny_recipe, tmp_path)
 
 
 def test_out_of_memory_names_the_keys(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
