@@ -91,6 +91,7 @@ class Writer(ABC):
     """Base class of writers of blocks.
 
     Attributes:
+        model: what messages call the model whose output is written.
         dropped: names of the input's extras that the output cannot hold; complete after `prepare`.
         frames: number of samples a channel so far.
         peak: greatest absolute sample before limiting.
@@ -101,6 +102,7 @@ class Writer(ABC):
 
     name: str
     subtype: str
+    model: str = "the model"
 
     def __init__(self) -> None:
         self.dropped: list[str] = []
@@ -122,7 +124,7 @@ class Writer(ABC):
         peak = float(np.abs(block).max())
         if not math.isfinite(peak):
             raise InputError(
-                f"cannot write {self.name}: the model answered with NaN or infinity after sample"
+                f"cannot write {self.name}: {self.model} answered with NaN or infinity after sample"
                 f" {self.frames}; is the input far beyond full scale?"
             )
         self.peak = max(self.peak, peak)

@@ -16,9 +16,11 @@ from audiotool.compat import tree_map
 from audiotool.dsp.level import Level
 from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, joined, parted
 from audiotool.engines.pytorch_rows import CommonStates, find_layout
-from audiotool.errors import DeviceError
+from audiotool.errors import AudiotoolError, DeviceError, StreamError
 from audiotool.models.base import Model
+from audiotool.models.registry import MODELS
 from audiotool.models.vocoder import Vocoder
+from audiotool.text import one_line
 
 
 class TorchEngine(Engine):
@@ -138,6 +140,14 @@ class TorchEngine(Engine):
                 raise DeviceError(
                     "the device has no memory left: try a smaller --chunk, or --device cpu"
                 ) from error
+            except AudiotoolError:
+                raise
+            except Exception as error:
+                # A bug in a model of this project is raised as it is.
+                if MODELS.package_of(self.name) is None:
+                    raise
+                reason = one_line(f"{type(error).__name__}: {error}")
+                raise StreamError(f"{MODELS.called(self.name)} failed: {reason}") from error
 
 
 class _TorchBatch(Batch):

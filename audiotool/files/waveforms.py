@@ -144,7 +144,10 @@ def _open_writers(
         bitrate=goal.bitrate,
         video=reader.video,
     )
-    return [stack.enter_context(open_output(path, wanted, raw)) for path in goal.places]
+    writers = [stack.enter_context(open_output(path, wanted, raw)) for path in goal.places]
+    for writer in writers:
+        writer.model = f"the model '{session.engine.name}'"
+    return writers
 
 
 def _remarks(writers: list[Writer], info: AudioInfo, rate: int) -> Iterator[str]:

@@ -193,6 +193,10 @@ class Model(nn.Module):
             raise
         except Exception as error:  # sizes that do not fit each other can fail anywhere in the constructor
             raise CheckpointError(f"{cls.name}: this configuration makes no network: {error}") from error
+        for fact in ("sample_rate", "hop_length"):
+            value = getattr(outline, fact, None)
+            if not isinstance(value, int) or value < 1:
+                raise CheckpointError(f"{cls.name}: its {fact} is no whole number above 0, but {value!r}")
         if shapes is not None:
             outline.check_shapes(shapes, source)
         if outline.parameter_count > MAX_PARAMETERS:

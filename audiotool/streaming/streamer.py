@@ -99,7 +99,7 @@ class Streamer(Carrier, ABC):
         expected = self.engine.output_length(self._consumed) - self._emitted
         if tail.shape[-1] < expected:
             raise StreamError(f"{self.engine.name} ended {expected - tail.shape[-1]} samples early")
-        return self._count(tail[..., : max(expected, 0)])
+        return self._count(tail)[..., : max(expected, 0)]
 
     @abstractmethod
     def _advance(self) -> Chunk:
@@ -110,7 +110,22 @@ class Streamer(Carrier, ABC):
         """Process the pending input at the end of the stream."""
 
     def _count(self, output: Chunk) -> Chunk:
+        """Add an output to the samples so far.
+
+        Raises:
+            StreamError: the model gives other rows than its stems', or more samples than there was input for.
+        """
+        engine, expected = self.engine, self._nothing().shape[:-1]
+        if output.shape[:-1] != expected:
+            raise StreamError(
+                f"model '{engine.name}' gives an output of shape {output.shape}, and not"
+                f" ({expected[0]}, {expected[1]}, samples)"
+            )
         self._emitted += output.shape[-1]
+        length = engine.output_length(self._consumed)
+        # The last step's output may go on beyond the input's end, to the end of the last frame.
+        if self._emitted > length + engine.delay + engine.latency + engine.hop_length * engine.upsampling:
+            raise StreamError(f"model '{engine.name}' gives {self._emitted} samples in place of {length}")
         return output
 
     def _take(self, length: int) -> Chunk:
