@@ -144,10 +144,8 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
     require("torch", f"the model of {path.name}")
     import torch
 
-    from audiotool.models.registry import MODELS
-
     metadata, tensors = _open(path, with_tensors=True)
-    model_class = MODELS.get(metadata.model["name"])
+    model_class = _class_of(metadata, path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     # A model is built with random weights before it gets its own; the caller's random state is restored.
     with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
@@ -174,10 +172,19 @@ def stems_of(path: Path | str) -> tuple[str, ...]:
 
         return Card.read(graph.with_suffix(".json")).stems
     require("torch", f"the model of {Path(path).name}")
+    metadata = read_metadata(path)
+    return _class_of(metadata, path).outline(metadata.model["config"], source=str(path)).stems
+
+
+def _class_of(metadata: Metadata, path: Path | str) -> type[Model]:
     from audiotool.models.registry import MODELS
 
-    described = read_metadata(path).model
-    return MODELS.get(described["name"]).outline(described["config"], source=str(path)).stems
+    name = metadata.model["name"]
+    if name not in MODELS:
+        raise CheckpointError(
+            f"{path} holds a model '{name}' that is not installed here: install the package that adds it"
+        )
+    return MODELS.get(name)
 
 
 def graph_of(path: Path | str) -> Path | None:

@@ -80,7 +80,7 @@ def test_a_value_that_does_not_fit(
         ({"sample_rate": 16000.5}, "sample_rate: found 16000.5"),
         ({"model": {"name": NAME}}, "model.config: is missing"),
         ({"model": {"name": ["a"], "config": {}}}, "model.name: found"),
-        ({"model": {"name": "none", "config": {}}}, "no model is called 'none'"),
+        ({"model": {"name": "none", "config": {}}}, "holds a model 'none' that is not installed here"),
         ({"sources": "LJSpeech"}, "sources: found 'LJSpeech'"),
         ({"sources": [1]}, r"sources\.0: found 1"),
         ({"metrics": None}, "metrics: found None"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,6 +83,14 @@ def test_what_is_not_finite_names_the_model(place: Path) -> None:
     audiotool.write(place / "a.wav", np.ones(1600, np.float32), 16000)
     with pytest.raises(InputError, match="the model 'broken' answered with NaN"):
         pipeline.process_file(place / "a.wav", place / "b.wav")
+
+
+def test_a_checkpoint_whose_package_is_missing(place: Path) -> None:
+    path = installed(place)
+    shutil.rmtree(place / "acme-1.0.dist-info")
+    message = rf"{path} holds a model 'broken' that is not installed here: install the package that adds it"
+    with pytest.raises(CheckpointError, match=message):
+        audiotool.load(path)
 
 
 @pytest.mark.parametrize(
