@@ -30,6 +30,7 @@ from audiotool.signals import EndRequest
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
@@ -93,14 +94,24 @@ class Catalogue(Generic[T]):
         """Return all names and classes, sorted by name; imports the whole package and those of other
         packages."""
         found = self.builtin()
+        for _, message in self._add(found):
+            warn_once(message)
+        return dict(sorted(found.items()))
+
+    def left_out(self) -> list[tuple[str, str]]:
+        """Return (package and version, message with the reason) of each class of other packages that is left
+        out; imports everything, as `all` does."""
+        return list(self._add(self.builtin()))
+
+    def _add(self, found: dict[str, type[T]]) -> Iterator[tuple[str, str]]:
+        """Add the classes of other packages; yield package and message of those that are left out."""
         for entry in self._entries():
             try:
                 if entry.name in found:
                     raise self.error(f"{self._called(entry)} is left out: another has that name")
                 found[entry.name] = self._load(entry)
             except AudiotoolError as error:
-                warn_once(str(error))
-        return dict(sorted(found.items()))
+                yield package_of(entry), str(error)
 
     def __contains__(self, name: str) -> bool:
         """Whether a class has that name; those of other packages are not imported."""
@@ -134,7 +145,7 @@ class Catalogue(Generic[T]):
 
     def added(self) -> list[tuple[str, str]]:
         """Return (name, package and version) of the classes of other packages; nothing is imported."""
-        return [(entry.name, _package(entry)) for entry in self._entries()]
+        return [(entry.name, package_of(entry)) for entry in self._entries()]
 
     def package_of(self, name: str) -> str | None:
         """Return the package and version that a class comes from; None for the project's own."""
@@ -148,7 +159,7 @@ class Catalogue(Generic[T]):
     def _entries(self) -> list[EntryPoint]:
         from importlib.metadata import entry_points
 
-        return sorted(entry_points(group=self.package), key=lambda entry: (entry.name, _package(entry)))
+        return sorted(entry_points(group=self.package), key=lambda entry: (entry.name, package_of(entry)))
 
     def _load(self, entry: EntryPoint) -> type[T]:
         """Return the class of an entry point.
@@ -173,10 +184,11 @@ class Catalogue(Generic[T]):
         return found
 
     def _called(self, entry: EntryPoint) -> str:
-        return f"{self.kind} '{entry.name}' of package {_package(entry)}"
+        return f"{self.kind} '{entry.name}' of package {package_of(entry)}"
 
 
-def _package(entry: EntryPoint) -> str:
+def package_of(entry: EntryPoint) -> str:
+    """Return the name and version of the package that an entry point is of."""
     found = entry.dist
     return "of unknown name" if found is None else f"{found.name} {found.version}"
 

@@ -6,6 +6,8 @@ interpreter, becomes a finding.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.metadata
 import os
 import platform
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from audiotool.cores import core_count
+from audiotool.discovery import package_of
 from audiotool.extras import DISTRIBUTION, PORTAUDIO
 
 OLDEST_PYTHON = (3, 10)
@@ -80,6 +83,18 @@ NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
+CATALOGUES = {
+    "audiotool.data.corpora": "audiotool.data.corpora.base:CORPORA",
+    "audiotool.data.examples": "audiotool.data.examples.base:EXAMPLES",
+    "audiotool.importers": "audiotool.importers.base:IMPORTERS",
+    "audiotool.losses": "audiotool.losses.base:LOSSES",
+    "audiotool.metrics": "audiotool.metrics.base:METRICS",
+    "audiotool.models": "audiotool.models.registry:MODELS",
+    "audiotool.models.discriminators": "audiotool.models.discriminators.base:DISCRIMINATORS",
+    "audiotool.tasks": "audiotool.tasks.base:TASKS",
+}
+"""Groups of entry points, by which other packages add classes -> their catalogues."""
+
 FORMATS = ("WAV", "FLAC", "OGG", "MP3", "AIFF", "W64", "RF64")
 
 
@@ -113,6 +128,7 @@ def diagnose() -> list[Finding]:
         lambda: check_devices(errors.get("torch")),
         check_threads,
         check_checkpoints,
+        check_plugins,
     ]
     findings: list[Finding] = []
     for check in checks:
@@ -293,6 +309,35 @@ def check_checkpoints() -> Iterator[Finding]:
         yield Finding("checkpoints", "ok", f"{len(found)} verified")
     else:
         yield Finding("checkpoints", "note", "none bundled")
+
+
+def check_plugins() -> Iterator[Finding]:
+    """List the classes that other packages add, in one line each package, and which of them are left out."""
+    entries: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    for group in CATALOGUES:
+        for entry in importlib.metadata.entry_points(group=group):
+            entries.setdefault(package_of(entry), []).append(entry)
+    errors = import_errors(sorted({entry.module for of in entries.values() for entry in of}))
+    # What ends the interpreter is not imported here, too.
+    left_out = [] if errors or not entries else list(_left_out())
+    for package, of in sorted(entries.items()):
+        modules = dict.fromkeys(entry.module for entry in of)
+        reasons = [f"{module} does not import: {errors[module]}" for module in modules if module in errors]
+        reasons += [message for left, message in left_out if left == package]
+        names: dict[str, list[str]] = {}
+        for entry in of:
+            names.setdefault(entry.group.rpartition(".")[2], []).append(entry.name)
+        listing = ", ".join(f"{kind} {' '.join(sorted(added))}" for kind, added in names.items())
+        yield Finding(package, "problem" if reasons else "ok", "; ".join(reasons) or listing)
+
+
+def _left_out() -> Iterator[tuple[str, str]]:
+    """Yield package and message of the classes that are left out of the catalogues that can be imported."""
+    for place in CATALOGUES.values():
+        module, _, name = place.partition(":")
+        # What catalogues need is checked as packages.
+        with contextlib.suppress(ImportError, OSError):
+            yield from getattr(importlib.import_module(module), name).left_out()
 
 
 def _pip() -> str:

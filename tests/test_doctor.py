@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+from kit.plugin import TASK, install_plugin
 
 from audiotool import doctor
 from audiotool.doctor import (
+    CATALOGUES,
     Finding,
     check_checkpoints,
     check_media,
     check_packages,
+    check_plugins,
     check_python,
     diagnose,
     import_errors,
@@ -149,3 +153,28 @@ def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> Non
     findings = diagnose()
     assert any(f.status == "problem" and f.detail == "RuntimeError: no idea" for f in findings)
     assert by_name(findings)["Python"].status == "ok"
+
+
+def test_packages_with_plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    rival = TASK.replace('"declip"', '"denoise"')
+    install_plugin(tmp_path, "rooms", {"rooms": TASK}, {"audiotool.tasks": {"declip": "rooms:Declip"}})
+    install_plugin(tmp_path, "rival", {"rival": rival}, {"audiotool.tasks": {"denoise": "rival:Declip"}})
+    assert list(check_plugins()) == [
+        Finding(
+            "rival 1.0",
+            "problem",
+            "task 'denoise' of package rival 1.0 is left out: another has that name",
+        ),
+        Finding("rooms 1.0", "ok", "tasks declip"),
+    ]
+    install_plugin(tmp_path, "ends", {"ends": "exit(3)"}, {"audiotool.metrics": {"wer": "ends:Wer"}})
+    assert Finding("ends 1.0", "problem", "ends does not import: SystemExit: 3") in list(check_plugins())
+
+
+def test_every_catalogue_is_looked_into() -> None:
+    found = set()
+    for path in Path(doctor.__file__).parent.rglob("*.py"):
+        found.update(re.findall(r'= Catalogue\(\s*"([a-z_.]+)"', path.read_text("utf-8")))
+    assert found == set(CATALOGUES)
