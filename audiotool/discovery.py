@@ -1,7 +1,8 @@
 """Find classes by name in a package, so that adding one is adding one file.
 
-Models, discriminators, losses, tasks, metrics, importers, training examples and corpora are all found the same
-way: a class with a `name` in any module of its package. Names use hyphens (`parallel-wavegan`), modules underscores (`parallel_wavegan.py`).
+Models, discriminators, losses, tasks, metrics, importers, training examples and corpora are all found the
+same way: a class with a `name` in any module of its package. Names use hyphens (`parallel-wavegan`), modules
+underscores (`parallel_wavegan.py`).
 
 Other packages add classes by entry points. The group is the package's dotted name, the name of the entry
 point is that of the class:
