@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from audiotool.documents import read_json, read_text
 from audiotool.errors import CheckpointError
@@ -53,6 +54,7 @@ class StateCard(NamedTuple):
         type: "float32", "float64" or "int64".
         meaning: description of the content, in words.
         start: value at the beginning of a stream, without the batch axis: a number for all, or nested lists.
+            Where the weights are in the checkpoint beside the graph, it may be the name of a tensor there.
     """
 
     name: str
@@ -60,6 +62,20 @@ class StateCard(NamedTuple):
     type: str
     meaning: str
     start: Any = 0.0
+
+    def from_checkpoint(self, checkpoint: Path) -> StateCard:
+        """Return the state with its start as an array if that is a tensor of the checkpoint, else itself.
+
+        Raises:
+            ValueError: the checkpoint cannot be read, or has no such tensor.
+        """
+        if not isinstance(self.start, str):
+            return self
+        try:
+            with safe_open(checkpoint, "numpy") as file:
+                return self._replace(start=file.get_tensor(self.start).reshape(self._shape_of_one))
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{checkpoint.name} has not the start of state {self.name}: {error}") from error
 
     def values(self) -> NDArray[Any]:
         """Return `start` as an array of the state's shape and type, with a batch axis of length 1."""
@@ -71,8 +87,11 @@ class StateCard(NamedTuple):
         Raises:
             ValueError: `start` does not fit the shape.
         """
-        shape = tuple(1 if isinstance(size, str) else size for size in self.shape)
-        return np.broadcast_to(np.asarray(self.start, self.type), shape)
+        return np.broadcast_to(np.asarray(self.start, self.type), self._shape_of_one)
+
+    @property
+    def _shape_of_one(self) -> tuple[int, ...]:
+        return tuple(1 if isinstance(size, str) else size for size in self.shape)
 
 
 class Card(NamedTuple):
@@ -140,7 +159,7 @@ class Card(NamedTuple):
         try:
             values = read_json(read_text(path))
             if values.get("format") == FORMAT:
-                return cls._from(values)
+                return cls._from(values, path.with_suffix(".safetensors"))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"{path} is not the card of a graph, or damaged ({error}): export the graph again"
@@ -151,7 +170,7 @@ class Card(NamedTuple):
         )
 
     @classmethod
-    def _from(cls, values: dict[str, Any]) -> Card:
+    def _from(cls, values: dict[str, Any], checkpoint: Path) -> Card:
         values = {FORMER_KEYS.get(key, key): value for key, value in values.items()}
         fields = {key: value for key, value in values.items() if key in cls._fields}
         states = []
@@ -159,7 +178,7 @@ class Card(NamedTuple):
             card = StateCard(**{**state, "shape": tuple(state["shape"])})
             if card.type not in ("float32", "float64", "int64"):
                 raise ValueError(f"state {card.name} is of type {card.type}")
-            states.append(card)
+            states.append(card.from_checkpoint(checkpoint))
         count = sum(card.view().size for card in states)
         if count > MOST_VALUES:
             raise ValueError(f"its states have {count} values, at most {MOST_VALUES} are possible")

@@ -22,7 +22,7 @@ from audiotool.engines.cost import count_macs
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import DependencyError, ExportError
 from audiotool.exporting.graph_step import BATCH, GraphStep, StateTensor
-from audiotool.exporting.shared_weights import share_weights, shorten_names
+from audiotool.exporting.shared_weights import share_starts, share_weights, shorten_names
 from audiotool.extras import install
 from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
@@ -92,6 +92,7 @@ def _write(
         )
     if shares_weights:
         share_weights(graph, path)
+        card = share_starts(card, path)
         shorten_names(graph.graph)
     data = graph.SerializeToString(deterministic=True)
     card = card._replace(

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import safe_open
 
+from audiotool.engines.card import Card
 from audiotool.exporting.fourier import Table, cosines, factors, tables, windowed_tables
 
 if TYPE_CHECKING:
@@ -65,6 +67,23 @@ def share_weights(model: onnx.ModelProto, checkpoint: Path) -> None:
     rest = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes, *rest])
+
+
+def share_starts(card: Card, checkpoint: Path) -> Card:
+    """Return a card that has the name of the checkpoint's tensor in place of each start whose values it has.
+
+    A card has them with five digits.
+    """
+    with safe_open(checkpoint, "numpy") as file:
+        tensors = {name: file.get_tensor(name).astype(np.float32).ravel() for name in file.keys()}  # noqa: SIM118
+    states = []
+    for state in card.states:
+        values = np.ravel(state.start)
+        fitting = (
+            n for n, t in tensors.items() if len(t) == len(values) and np.allclose(t, values, rtol=1e-4)
+        )
+        states.append(state._replace(start=next(fitting, state.start)) if len(values) > 1 else state)
+    return card._replace(states=tuple(states))
 
 
 def shorten_names(graph: onnx.GraphProto) -> None:

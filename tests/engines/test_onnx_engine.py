@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import onnxruntime
 import pytest
 from kit.audio import speech_like
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
 
 import audiotool
 from audiotool.documents import MAX_BYTES
@@ -20,6 +22,7 @@ from audiotool.engines.card import OPSET, Card, StateCard
 from audiotool.engines.graph_file import read_contents
 from audiotool.engines.onnx import OnnxEngine, _make_session
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
+from audiotool.named_checkpoints import bundled_root
 
 HOP = 4
 
@@ -277,6 +280,36 @@ def test_cards_that_are_refused(tmp_path: Path, text: str | None, message: str) 
 def test_a_card_of_enormous_numbers(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     path = write(tmp_path, graph(), **changes)
     refused(lambda: OnnxEngine.open(path), message)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"beginning": np.arange(HOP, dtype=np.float16)}, None),
+        ({"other": np.zeros(HOP, np.float16)}, "late.safetensors has not the start of state held"),
+        ({"beginning": np.zeros(HOP + 1, np.float16)}, "damaged"),
+        (None, "late.safetensors has not the start of state held"),
+    ],
+)
+def test_a_start_that_is_a_tensor_of_the_checkpoint(
+    tmp_path: Path, tensors: dict[str, Any] | None, message: str | None
+) -> None:
+    states = (StateCard("held", ("batch", 1, HOP), "float32", "the last hop", "beginning"),)
+    path = write(tmp_path, graph(), states=states)
+    if tensors is not None:
+        save_file(tensors, tmp_path / "late.safetensors")
+    if message is None:
+        (held,) = OnnxEngine.open(path).card.states
+        np.testing.assert_array_equal(held.values(), np.arange(HOP, dtype=np.float32).reshape(1, 1, HOP))
+    else:
+        refused(lambda: OnnxEngine.open(path), message)
+
+
+def test_bundled_cards_have_no_copies_of_learned_starts() -> None:
+    card = json.loads((bundled_root("checkpoints") / "denoise-16k.json").read_text())
+    starts = [state["start"] for state in card["states"]]
+    assert any(isinstance(start, str) for start in starts)
+    assert not any(isinstance(start, list) for start in starts)
 
 
 def test_a_card_of_other_inputs(tmp_path: Path) -> None:
