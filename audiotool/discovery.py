@@ -23,7 +23,7 @@ import importlib.util
 import inspect
 import logging
 import pkgutil
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 
 from audiotool import stdio
 from audiotool.errors import AudiotoolError
@@ -54,6 +54,15 @@ def constructor_options(found: type) -> list[str]:
     return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
 
 
+def is_subclass(value: object, base: type[T]) -> TypeGuard[type[T]]:
+    """Whether any value is a class, and a subclass of `base`.
+
+    The value's own type decides, not `isinstance(value, type)`: on Python 3.10 that is also true of aliases
+    such as `list[int]`, which `issubclass` refuses.
+    """
+    return issubclass(type(value), type) and issubclass(cast("type", value), base)
+
+
 class Catalogue(Generic[T]):
     """The named classes of one package, and those that other packages add by entry points.
 
@@ -81,7 +90,7 @@ class Catalogue(Generic[T]):
         return {
             c.__dict__["name"]: c
             for c in contents
-            if isinstance(c, type) and issubclass(c, self.base) and isinstance(c.__dict__.get("name"), str)
+            if is_subclass(c, self.base) and isinstance(c.__dict__.get("name"), str)
         }
 
     def builtin(self) -> dict[str, type[T]]:
@@ -177,7 +186,7 @@ class Catalogue(Generic[T]):
         except (Exception, SystemExit) as error:
             reason = one_line(f"{type(error).__name__}: {error}")
             raise self.error(f"{self._called(entry)} is left out: {reason}") from error
-        if not (isinstance(found, type) and issubclass(found, self.base)):
+        if not is_subclass(found, self.base):
             raise self.error(f"{self._called(entry)} is left out: {entry.value} is no {self.base.__name__}")
         if found.__dict__.get("name") != entry.name:
             declared = found.__dict__.get("name")

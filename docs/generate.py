@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from audiotool.cli.app import app
+from audiotool.discovery import is_subclass
 from audiotool.recipe.schema import Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +148,7 @@ def _described(text: str) -> dict[str, str]:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if is_subclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
         yield from _models(argument)
@@ -166,7 +167,7 @@ def _type(annotation: Any) -> str:
         return f"list of {inner}"
     if annotation is type(None):
         return "null"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if is_subclass(annotation, BaseModel):
         return "section"
     return getattr(annotation, "__name__", str(annotation))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,24 @@ def test_a_broken_one_is_one_line_that_names_the_package(
     with pytest.raises(InputError, match=r"broken-scores 1\.0"):
         METRICS.get("wer")
     sys.modules.pop("broken_scores", None)
+
+
+class TypeLikeAlias:
+    """What `isinstance` takes for a class although it is none, on any Python."""
+
+    __class__ = type  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("alias", [Callable[[int], None], list[int], TypeLikeAlias()])
+def test_an_alias_beside_the_classes_is_no_class(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, alias: object
+) -> None:
+    monkeypatch.setattr("audiotool.metrics.stoi.alias", alias, raising=False)
+    assert {"stoi", "si_sdr"} <= set(METRICS.all())
+    install_plugin(place, "toy-alias", {"toy_alias": ""}, {"audiotool.metrics": {"wer": "toy_alias:alias"}})
+    monkeypatch.setattr("toy_alias.alias", alias, raising=False)
+    with pytest.raises(InputError, match="is no Metric"):
+        METRICS.get("wer")
 
 
 def test_a_builtin_name_cannot_be_replaced(place: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, Union
 from pydantic import BaseModel, ValidationError
 
 from audiotool.configuration import quote
-from audiotool.discovery import nearest
+from audiotool.discovery import is_subclass, nearest
 from audiotool.documents import DocumentError, read_text
 from audiotool.errors import RecipeError
 from audiotool.named_checkpoints import bundled_recipes
@@ -148,7 +148,7 @@ def _allowed_at(location: tuple[int | str, ...]) -> tuple[list[str], list[str], 
     fields: list[str] = []
     shown: list[str] = []
     for part in location:
-        sections = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        sections = [c for c in candidates if is_subclass(c, BaseModel)]
         tagged = [s for s in sections if "name" in s.model_fields and _tag(s) == part]
         if tagged and len(sections) > 1:
             candidates = tagged
@@ -159,7 +159,7 @@ def _allowed_at(location: tuple[int | str, ...]) -> tuple[list[str], list[str], 
             continue
         found = [s.model_fields[str(part)].annotation for s in sections if part in s.model_fields]
         candidates = [c for annotation in found for c in _members(annotation)] if sections else candidates
-    named = [c for c in candidates if isinstance(c, type) and "name" in getattr(c, "model_fields", {})]
+    named = [c for c in candidates if is_subclass(c, BaseModel) and "name" in c.model_fields]
     tags = [str(_tag(c)) for c in named]
     return fields, tags, ".".join(shown)
 

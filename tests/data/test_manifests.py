@@ -21,6 +21,7 @@ from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.data.material import split_warnings
 from audiotool.data.rooms import Rooms
 from audiotool.data.scan import assign_splits, by_pattern, scan, uneven_splits
+from audiotool.discovery import is_subclass
 from audiotool.errors import InputError, RecipeError
 
 
@@ -258,7 +259,7 @@ def test_every_key_is_explained() -> None:
     def explained(section: type[Section]) -> None:
         for name, field in section.model_fields.items():
             inner = field.annotation
-            if isinstance(inner, type) and issubclass(inner, Section):
+            if is_subclass(inner, Section):
                 explained(inner)
             else:
                 assert field.description, name

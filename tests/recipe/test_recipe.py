@@ -13,7 +13,7 @@ from kit.plugin import install_plugin
 from audiotool import recipe
 from audiotool.configuration import build_config
 from audiotool.data.config import Section
-from audiotool.discovery import Catalogue, constructor_options
+from audiotool.discovery import Catalogue, constructor_options, is_subclass
 from audiotool.errors import RecipeError
 from audiotool.losses.base import LOSSES, Loss, make_loss
 from audiotool.models.discriminators.base import DISCRIMINATORS
@@ -350,7 +350,7 @@ def test_no_section_of_a_recipe_changes_when_it_is_begun() -> None:
     def begun(section: type[Section]) -> None:
         for name, field in section.model_fields.items():
             inner = field.annotation
-            if isinstance(inner, type) and issubclass(inner, Section):
+            if is_subclass(inner, Section):
                 if not field.is_required():
                     default = field.get_default(call_default_factory=True)
                     assert type(default) is inner, name
