@@ -274,9 +274,15 @@ class MediaFile:
         self._file.close()
 
 
+def disposition(stream: Any) -> int:
+    """Return FFmpeg's flags of a stream; PyAV 17 has them in a class that is no integer."""
+    found = getattr(stream, "disposition", 0)
+    return int(getattr(found, "value", found))
+
+
 def is_cover(stream: Any) -> bool:
     """Whether a stream of images is a picture beside the sound, and no video."""
-    return bool(int(getattr(stream, "disposition", 0)) & ATTACHED_PICTURE)
+    return bool(disposition(stream) & ATTACHED_PICTURE)
 
 
 def _subtype(codec: Any) -> str:

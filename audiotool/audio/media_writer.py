@@ -25,7 +25,7 @@ from audiotool.audio.formats import (
     shows_video,
 )
 from audiotool.audio.levels import FloatBlock, limit
-from audiotool.audio.media import OF_THE_FILE, TAGS, is_cover, open_container
+from audiotool.audio.media import OF_THE_FILE, TAGS, disposition, is_cover, open_container
 from audiotool.audio.writer import OutputFormat, ReplacingWriter, resampling
 
 ENCODERS = {"AAC": "aac", "OPUS": "libopus"}
@@ -262,7 +262,7 @@ class Remuxer:
 
     def _copy_of(self, stream: Any) -> Any:
         copy = self._target.add_stream_from_template(stream, opaque=True)
-        copy.disposition = stream.disposition
+        copy.disposition = disposition(stream)
         copy.metadata.update(_own(stream.metadata))
         if "mov" in self._source.format.name and self._target.format.name in QUICKTIME:
             # Without its tag (hvc1) some players do not play a video.

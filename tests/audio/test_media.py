@@ -87,7 +87,7 @@ def test_outputs_have_the_sample_format(
     tmp_path: Path, name: str, codec: str, decoded: str, wav: str, flac: str
 ) -> None:
     path = tmp_path / name
-    samples = np.round(2**23 * speech_like(0.1, 48000, 1)) / np.float32(2**23)
+    samples = np.round(np.float32(2**23) * speech_like(0.1, 48000, 1)) / np.float32(2**23)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=48000, layout="mono")
         stream.codec_context.format = decoded
@@ -136,7 +136,7 @@ def test_a_cover_is_named(tmp_path: Path) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         sound: Any = container.add_stream("aac", rate=48000, layout="mono")
         cover: Any = container.add_stream("png", width=16, height=16)
-        cover.pix_fmt, cover.disposition = "rgb24", av.stream.Disposition.attached_pic
+        cover.pix_fmt, cover.disposition = "rgb24", media.ATTACHED_PICTURE
         image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
         container.mux(cover.encode(image) + cover.encode(None))
         frame = av.AudioFrame.from_ndarray(speech_like(0.2, 48000, 1), format="fltp", layout="mono")

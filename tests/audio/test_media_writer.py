@@ -255,7 +255,7 @@ def test_sound_alone_leaves_the_video_and_keeps_the_cover(tmp_path: Path) -> Non
     with av.open(str(cover), "w", format="mp4") as container:
         sound: Any = container.add_stream("aac", rate=16000, layout="mono")
         picture: Any = container.add_stream("png", width=16, height=16)
-        picture.pix_fmt, picture.disposition = "rgb24", av.stream.Disposition.attached_pic
+        picture.pix_fmt, picture.disposition = "rgb24", media.ATTACHED_PICTURE
         image = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 99, np.uint8), format="rgb24")
         container.mux(picture.encode(image) + picture.encode(None))
         frame = av.AudioFrame.from_ndarray(speech_like(0.5, 16000), format="fltp", layout="mono")

@@ -15,6 +15,7 @@ import pytest
 from kit.audio import speech_like
 from numpy.typing import NDArray
 
+from audiotool.audio import media
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.timeline import Timeline
 
@@ -159,7 +160,7 @@ def test_a_cover_is_no_picture_of_a_video(tmp_path: Path) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         sound: Any = container.add_stream("aac", rate=RATE, layout="mono")
         cover: Any = container.add_stream("png", width=16, height=16)
-        cover.pix_fmt, cover.disposition = "rgb24", av.stream.Disposition.attached_pic
+        cover.pix_fmt, cover.disposition = "rgb24", media.ATTACHED_PICTURE
         image = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
         container.mux(cover.encode(image) + cover.encode(None))
         frame = av.AudioFrame.from_ndarray(speech_like(0.2, RATE, 1), format="fltp", layout="mono")
