@@ -11,7 +11,6 @@ import importlib
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from typing import Literal
 
 from audiotool.cores import core_count
 from audiotool.discovery import package_of
-from audiotool.extras import DISTRIBUTION, PORTAUDIO
+from audiotool.extras import DISTRIBUTION, PORTAUDIO, accepted_versions, satisfies, version_of
 
 OLDEST_PYTHON = (3, 10)
 
@@ -118,7 +117,7 @@ class Finding:
 def diagnose() -> list[Finding]:
     """Run all checks; a check that raises becomes a finding, and the others go on."""
     optional = {name: module for extra in OPTIONAL.values() for name, module in extra.items()} | {"av": "av"}
-    installed = [module for name, module in optional.items() if _version(name) is not None]
+    installed = [module for name, module in optional.items() if version_of(name) is not None]
     errors = import_errors([*CORE.values(), *installed])
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
@@ -182,11 +181,11 @@ def check_python() -> Iterator[Finding]:
 
 def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
     """Check that required and installed packages can be imported and have accepted versions."""
-    accepted = _accepted_versions()
+    accepted = accepted_versions()
     for distribution, module in CORE.items():
         yield from _check_package(distribution, module, errors, accepted)
     for extra, packages in OPTIONAL.items():
-        missing = [name for name in packages if _version(name) is None]
+        missing = [name for name in packages if version_of(name) is None]
         if missing:
             command = f"{_pip()} '{DISTRIBUTION}[{extra}]'"
             rest = "" if len(missing) == len(packages) else f"{', '.join(missing)} "
@@ -199,12 +198,12 @@ def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
 def _check_package(
     distribution: str, module: str, errors: dict[str, str], accepted: dict[str, str]
 ) -> Iterator[Finding]:
-    version = _version(distribution)
+    version = version_of(distribution)
     accepted_range = accepted.get(distribution.lower(), "")
     install = f'{_pip()} "{distribution}{accepted_range}"'
     if version is None:
         yield Finding(distribution, "problem", "not installed", install)
-    elif not _satisfies(version, accepted_range):
+    elif not satisfies(version, accepted_range):
         yield Finding(distribution, "problem", f"{version}, but {accepted_range} is needed", install)
     elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
         yield Finding(distribution, "note", f"{version}, cannot be tried until torch and torchaudio import")
@@ -227,7 +226,7 @@ def _import_fix(distribution: str, accepted_range: str) -> str:
 def _torch_fix() -> str:
     """Return the command that reinstalls torch and torchaudio together, in compatible builds."""
     command = f"{_pip()} --force-reinstall torch torchaudio"
-    if (_version("torch") or "").endswith("+cpu"):
+    if (version_of("torch") or "").endswith("+cpu"):
         # The default index's torchaudio needs CUDA libraries, which a CPU-only torch does not install.
         command += f" --index-url {CPU_INDEX}"
     return command
@@ -253,11 +252,14 @@ def check_audio() -> Iterator[Finding]:
 
 
 def check_media(error: str | None) -> Iterator[Finding]:
-    """Check that PyAV, if installed, can be imported."""
+    """Check that PyAV, if installed, can be imported and has an accepted version."""
     films = "M4A, MP4, WebM, MKV and the like"
-    version = _version("av")
+    version, accepted_range = version_of("av"), accepted_versions().get("av", "")
     if version is None:
         yield Finding("PyAV", "ok", f"not installed: for {films} `{_pip()} '{DISTRIBUTION}[media]'`")
+    elif not satisfies(version, accepted_range):
+        fix = f'{_pip()} "av{accepted_range}"'
+        yield Finding("PyAV", "problem", f"{version}, but {accepted_range} is needed for {films}", fix)
     elif error is not None:
         fix = f"{_pip()} --force-reinstall av"
         yield Finding("PyAV", "problem", f"{version}, for {films}, does not import: {error}", fix)
@@ -267,7 +269,7 @@ def check_media(error: str | None) -> Iterator[Finding]:
 
 def check_devices(torch_error: str | None) -> Iterator[Finding]:
     """List the accelerators that PyTorch can use."""
-    if _version("torch") is None:
+    if version_of("torch") is None:
         yield Finding("devices", "ok", "cpu")
         return
     if torch_error is not None:
@@ -342,48 +344,6 @@ def _left_out() -> Iterator[tuple[str, str]]:
 
 def _pip() -> str:
     return f"{sys.executable} -m pip install"
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _accepted_versions() -> dict[str, str]:
-    """Return accepted versions by lower-case distribution name, extras included, from our metadata."""
-    try:
-        lines = importlib.metadata.requires(DISTRIBUTION) or []
-    except importlib.metadata.PackageNotFoundError:
-        return {}
-    found = {}
-    for line in lines:
-        match = re.match(r"([A-Za-z0-9._-]+)\s*([^;]*)(;.*extra.*)?$", line)
-        if match:
-            found[match.group(1).lower()] = match.group(2).strip()
-    return found
-
-
-def _satisfies(version: str, accepted: str) -> bool:
-    """Return whether a release number lies in a range of conditions >= and <."""
-    for condition in filter(None, (part.strip() for part in accepted.split(","))):
-        match = re.match(r"(>=|<)\s*([\d.]+)$", condition)
-        if match is None:
-            continue
-        number, limit = _release(version), _release(match.group(2))
-        if (match.group(1) == ">=") != (number >= limit):
-            return False
-    return True
-
-
-def _release(version: str) -> tuple[int, ...]:
-    """Parse "2.11.0+cpu" to (2, 11): integers without trailing zeros."""
-    match = re.match(r"\d+(\.\d+)*", version)
-    numbers = [int(n) for n in match.group().split(".")] if match else []
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
 
 
 def _one_line(text: str) -> str:

@@ -1,8 +1,10 @@
-"""Optional packages: if one is missing, a message names it and the extra that installs it."""
+"""Optional packages: if one is missing or too old, a message names it and the extra that installs it."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import re
 import sys
 
 from audiotool.errors import DependencyError
@@ -55,29 +57,99 @@ def is_there(module: str) -> bool:
 
 
 def require(module: str, purpose: str) -> None:
-    """Check that a module is installed.
+    """Check that a module is installed, of a version that our metadata accept.
+
+    Metadata take some 30 ms to read: a module is required where it is used, and not where a program starts.
 
     Args:
         purpose: the beginning of the message, which names the feature that needs the module.
     Raises:
-        DependencyError: it is not installed; the message has the command that installs it.
+        DependencyError: it is not installed, or too old; the message has the command that installs it.
     """
     if not is_there(module):
         raise DependencyError(f"{purpose} needs {module}, which is not installed: {install(EXTRAS[module])}")
+    _require_version(module, purpose)
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Check that all modules of an extra are installed; arguments and errors as of `require`."""
-    missing = [
-        module for module, extra_name in EXTRAS.items() if extra_name == extra and not is_there(module)
-    ]
+    """Check all modules of an extra; arguments and errors as of `require`."""
+    modules = [module for module, extra_name in EXTRAS.items() if extra_name == extra]
+    missing = [module for module in modules if not is_there(module)]
     if missing:
         raise DependencyError(f"{purpose} needs {', '.join(missing)}, not installed here: {install(extra)}")
+    for module in modules:
+        _require_version(module, purpose)
+
+
+def _require_version(module: str, purpose: str) -> None:
+    """Check the version of an installed module.
+
+    Raises:
+        DependencyError: it is outside the range that our metadata accept.
+    """
+    distribution = module.replace("_", "-")
+    version, accepted = version_of(distribution), accepted_versions().get(distribution, "")
+    if version is not None and not satisfies(version, accepted):
+        found = f"{version} is installed: {install(EXTRAS[module])}"
+        raise DependencyError(f"{purpose} needs {module} {accepted}, {found}")
 
 
 def explained(error: ImportError) -> DependencyError | None:
-    """Return the error to raise for a failed import of an optional package; None for any other import."""
+    """Return the error to raise for a failed import of an optional package, or from one that is too old; None
+    for any other import."""
     module = (error.name or "").partition(".")[0]
-    if module not in EXTRAS or is_there(module):
+    if module not in EXTRAS:
         return None
-    return DependencyError(f"this needs {module}, which is not installed: {install(EXTRAS[module])}")
+    try:
+        require(module, "this")
+    except DependencyError as reason:
+        return reason
+    return None
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution; None if it is not installed."""
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def accepted_versions() -> dict[str, str]:
+    """Return accepted versions by lower-case distribution name, extras included, from our metadata."""
+    import importlib.metadata
+
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    found = {}
+    for line in lines:
+        match = re.match(r"([A-Za-z0-9._-]+)\s*([^;]*)(;.*extra.*)?$", line)
+        if match:
+            found[match.group(1).lower()] = match.group(2).strip()
+    return found
+
+
+def satisfies(version: str, accepted: str) -> bool:
+    """Return whether a release number lies in a range of conditions >= and <."""
+    for condition in filter(None, (part.strip() for part in accepted.split(","))):
+        match = re.match(r"(>=|<)\s*([\d.]+)$", condition)
+        if match is None:
+            continue
+        number, limit = _release(version), _release(match.group(2))
+        if (match.group(1) == ">=") != (number >= limit):
+            return False
+    return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Parse "2.11.0+cpu" to (2, 11): integers without trailing zeros."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    numbers = [int(n) for n in match.group().split(".")] if match else []
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)

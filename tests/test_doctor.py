@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from kit.plugin import TASK, install_plugin
 
-from audiotool import doctor
+from audiotool import doctor, extras
 from audiotool.doctor import (
     CATALOGUES,
     Finding,
@@ -44,8 +44,9 @@ def test_imports_that_raise_or_die_are_distinguished(tmp_path: Path, monkeypatch
 
 
 def versions(monkeypatch: pytest.MonkeyPatch, **found: str | None) -> None:
-    real = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: found[name] if name in found else real(name))
+    real = extras.version_of
+    for module in (doctor, extras):
+        monkeypatch.setattr(module, "version_of", lambda name: found[name] if name in found else real(name))
 
 
 def by_name(findings: list[Finding]) -> dict[str, Finding]:
@@ -56,7 +57,7 @@ def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     versions(monkeypatch, numpy=None, pesq=None, soxr="0.4.9", rich="13.0.0", torch="2.8.0")
     monkeypatch.setattr(
         doctor,
-        "_accepted_versions",
+        "accepted_versions",
         lambda: {"numpy": ">=1.24", "soxr": ">=0.5", "rich": ">=13", "torch": ">=2.9"},
     )
     found = by_name(
@@ -82,7 +83,7 @@ def test_torch_and_torchaudio_are_installed_anew_together(
     monkeypatch: pytest.MonkeyPatch, torch: str, index: str
 ) -> None:
     versions(monkeypatch, torch=torch, torchaudio="2.11.1", torchmetrics="1.8.0")
-    monkeypatch.setattr(doctor, "_accepted_versions", dict)
+    monkeypatch.setattr(doctor, "accepted_versions", dict)
     found = by_name(
         list(check_packages({"torchaudio": "OSError: undefined symbol", "torchmetrics": "OSError"}))
     )
@@ -103,7 +104,12 @@ def test_films(monkeypatch: pytest.MonkeyPatch) -> None:
     (missing,) = check_media("ModuleNotFoundError: av")
     versions(monkeypatch, av="18.1")
     (broken,), (good,) = check_media("ImportError: x"), check_media(None)
-    assert (missing.status, broken.status, good.status) == ("ok", "problem", "ok")
+    versions(monkeypatch, av="12.0.0")
+    monkeypatch.setattr(doctor, "accepted_versions", lambda: {"av": ">=17"})
+    (old,) = check_media(None)
+    assert (missing.status, broken.status, good.status, old.status) == ("ok", "problem", "ok", "problem")
+    assert "12.0.0, but >=17 is needed" in old.detail
+    assert old.fix.endswith('pip install "av>=17"')
     assert "[media]" in missing.detail
     assert "ImportError: x" in broken.detail
     assert broken.fix.endswith("--force-reinstall av")
@@ -124,7 +130,7 @@ def test_every_package_that_is_needed_is_looked_at() -> None:
 
 
 def test_accepted_versions_come_from_our_own_metadata() -> None:
-    accepted = doctor._accepted_versions()
+    accepted = extras.accepted_versions()
     assert ">=2.9" in accepted["torch"]
     assert accepted["numpy"] == ">=1.24"
 

@@ -9,6 +9,7 @@ import functools
 import os
 from pathlib import Path
 
+from audiotool import extras
 from audiotool.audio import media
 from audiotool.discovery import nearest
 from audiotool.errors import InputError
@@ -239,12 +240,14 @@ def format_for(path: Path, asked: str | None = None) -> str:
         asked: `--format`.
     Raises:
         InputError: the name of the format or the ending is unknown, or PyAV is needed and not installed.
+        DependencyError: PyAV is needed and too old.
     """
     ending = chosen_ending(path, asked)
     named = f"{path}: " if asked is None else ""
     if ending in MUXERS:
         if not media.is_there():
             raise InputError(f"{named}{ending} is written by PyAV, which is not installed: {media.INSTALL}")
+        extras.require("av", f"{named}{ending}")
         return MUXERS[ending]
     if ending in MEDIA_ENDINGS:
         written = ".mp4 or .mkv" if ending in VIDEO_ENDINGS else ".m4a, .wav, .flac or .mp3"

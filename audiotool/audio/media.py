@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from audiotool import extras
 from audiotool.audio.timeline import Timeline
-from audiotool.errors import InputError
+from audiotool.errors import DependencyError, InputError
 from audiotool.signals import deferred
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class MediaFile:
     Raises:
         UnknownFormat: FFmpeg does not know it.
         InputError: there is no sound in it, or PyAV does not import.
+        DependencyError: PyAV is too old.
     """
 
     extra_info = ""
@@ -119,6 +120,11 @@ class MediaFile:
             file.close()
             problem = f"{name} is read by PyAV, which does not import ({error})"
             raise InputError(f"{problem}: `{REPAIR}`, or convert it first") from error
+        try:
+            extras.require("av", name)
+        except DependencyError:
+            file.close()
+            raise
 
         self._file = file
         self._container: Any = None
