@@ -41,6 +41,9 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
         if store.isfile(path):
             return [(url, name_of(url))]
         found = sorted(store.find(path))
+        if not found and _is_web(url):
+            # To fsspec a web server that cannot be reached, or refuses, is one without files. This raises why.
+            store.info(path)
     except Exception as error:
         raise _unusable(url, error) from error
     folder = PurePosixPath(path)
@@ -112,9 +115,15 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
     return store, path
 
 
-def _unusable(url: str, error: Exception) -> InputError:
+def _is_web(url: str) -> bool:
+    return url.lower().startswith(("http://", "https://"))
+
+
+def _unusable(url: str, error: BaseException) -> InputError:
     """Return the error to raise for one of a store: stores have errors of their own, except for missing
     objects."""
+    if _is_web(url) and isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, FileNotFoundError):
         return InputError(f"{url}: there is no such object")
     detail: Any = str(error).strip() or type(error).__name__

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +92,31 @@ def test_a_store_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch
             action()
     with pytest.raises(InputError, match=r"^http://b/a: no route$"):
         remote.exists("http://jane:hunter2@b/a?token=1")
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Answers with the status that the path names."""
+
+    def do_GET(self) -> None:
+        self.send_error(int(self.path.split("/")[1]))
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Keep standard error quiet."""
+
+
+def test_web_servers_that_refuse_or_are_not_there_say_so() -> None:
+    pytest.importorskip("aiohttp", reason=extras.install("remote"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        host = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for status, reason in ((403, "Forbidden"), (404, "Not Found")):
+            with pytest.raises(InputError, match=rf"^{host}/{status}/a\.flac: {status}.*{reason}"):
+                remote.find(f"{host}/{status}/a.flac", (".flac",))
+        server.shutdown()
+    with pytest.raises(InputError, match=rf"^{host}/a\.flac: .*{server.server_port}"):
+        remote.find(f"{host}/a.flac", (".flac",))
 
 
 def test_objects_that_cannot_be_opened_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
