@@ -14,6 +14,7 @@ from pathlib import Path
 from audiotool.checkpoint import files_of, sha256
 from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, UnknownCheckpoint
+from audiotool.extras import DISTRIBUTION
 
 FULL_BAND_HZ = 24000
 """Sample rate in Hz above which a task may have another default checkpoint."""
@@ -29,8 +30,17 @@ SUCCEEDED = {
 
 def bundled_root(kind: str) -> Path:
     """Return the folder of the bundled "checkpoints" or "recipes": in the wheel, or at the top of a working
-    copy."""
+    copy.
+
+    Raises:
+        CheckpointError: audiotool was imported from a zip file.
+    """
     package = Path(__file__).parent
+    if not package.is_dir():
+        raise CheckpointError(
+            f"audiotool cannot run from a zip file, {package.parent}: its checkpoints must be files."
+            f" Unpack it, or `pip install {DISTRIBUTION}`"
+        )
     inside = package / "bundled" / kind
     return inside if inside.is_dir() else package.parent / kind
 

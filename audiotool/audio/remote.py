@@ -42,7 +42,7 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
             return [(url, name_of(url))]
         found = sorted(store.find(path))
         if not found and _is_web(url):
-            # To fsspec a web server that cannot be reached, or refuses, is one without files. This raises why.
+            # To fsspec a web server that cannot be reached, or refuses, has no files. This raises the reason.
             store.info(path)
     except Exception as error:
         raise _unusable(url, error) from error
