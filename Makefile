@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LIGHT := $(VENV)/.light
 
-.PHONY: demo test fast coverage lint format docs install clean
+.PHONY: demo test test-oldest fast coverage lint format docs install clean
 
 install: $(INSTALLED)
 
@@ -29,6 +29,26 @@ demo: $(LIGHT)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto
+
+# The lowest Python, and the lowest versions that pyproject.toml states of what needs no PyTorch: every command is found,
+# the tasks give the samples that they gave, files of every kind are read and written. pyenv's Pythons need no shim.
+OLDEST := build/oldest
+OLDEST_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10) python3.10)
+OLDEST_EXTRAS := stoi,resampling,mos,loudness,plots,media,serve,remote,live
+OLDEST_TESTS := test_golden.py test_discovery.py test_extras.py test_doctor.py test_atomic.py test_text.py test_stdio.py \
+	files audio/test_reader.py audio/test_media.py audio/test_media_writer.py audio/test_remote.py
+
+$(OLDEST)/.installed: pyproject.toml
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct \
+		-e ".[$(OLDEST_EXTRAS)]" "pytest>=8.2" "hypothesis>=6.100"
+	touch $@
+
+test-oldest: $(OLDEST)/.installed
+	for words in --help "vocode --help" "models list" "models show denoise-16k"; do \
+		$(OLDEST)/bin/audiotool $$words >/dev/null || exit 1; done
+	$(OLDEST)/bin/python -m pytest $(addprefix tests/,$(OLDEST_TESTS))
 
 fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m fast -n auto

@@ -7,17 +7,22 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 # Workers of pytest-xdist share the cores; so do the child processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
-from kit.checkpoints import save_tiny
 
-from audiotool.models.base import Model
+from audiotool.extras import install, is_there
 
-torch.set_num_threads(1)
+if TYPE_CHECKING:
+    from audiotool.models.base import Model
+
+if is_there("torch"):  # not in the installation of `make test-oldest`
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,22 +58,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("fast" if package in FAST else "slow")
 
 
+def _save_tiny(path: Path, **config: Any) -> Path:
+    pytest.importorskip("torch", reason=install("torch"))
+    from kit.checkpoints import save_tiny
+
+    return save_tiny(path, **config)
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CleanUNet of a few thousand weights, not trained, causal, of running level."""
-    return save_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors")
+    return _save_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors")
 
 
 @pytest.fixture(scope="session")
 def tiny_utterance_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with the published whole-utterance level."""
     path = tmp_path_factory.mktemp("checkpoints") / "tiny-utterance.safetensors"
-    return save_tiny(path, normalise="utterance")
+    return _save_tiny(path, normalise="utterance")
 
 
 @pytest.fixture
 def vocos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
     """A tiny causal Vocos, in vocos.safetensors of an otherwise empty working folder."""
+    pytest.importorskip("torch", reason=install("torch"))
     from kit.vocoders import MEL, VOCOS, save_vocoder
 
     monkeypatch.chdir(tmp_path)

@@ -54,7 +54,16 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 
 def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    versions(monkeypatch, numpy=None, pesq=None, soxr="0.4.9", rich="13.0.0", torch="2.8.0")
+    versions(
+        monkeypatch,
+        numpy=None,
+        pesq=None,
+        soxr="0.4.9",
+        rich="13.0.0",
+        torch="2.8.0",
+        torchmetrics="1.8.0",
+        pystoi="0.4.0",
+    )
     monkeypatch.setattr(
         doctor,
         "accepted_versions",
