@@ -84,6 +84,36 @@ def is_fifo(path: str | Path) -> bool:
         return False
 
 
+def folded(name: str) -> str:
+    """Return a name or path as file systems that ignore case and normalisation compare it: letter by letter,
+    so that ß is no ss, as it is to `casefold`."""
+    if name.isascii():
+        return name.lower()
+    name = composed(name)
+    text = name.casefold()
+    if len(text) == len(name):
+        return text
+    letters = ((letter, letter.casefold()) for letter in name)
+    return "".join(one if len(one) == 1 else letter.lower() for letter, one in letters)
+
+
+def are_one(first: str, second: str) -> bool:
+    """Whether two resolved paths lead to one file or folder: they are equal, or they differ in case or
+    normalisation alone and their file system does not tell them apart."""
+    if first == second:
+        return True
+    try:
+        return folded(first) == folded(second) and os.path.samefile(first, second)
+    except OSError:
+        return False
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether a resolved path is a resolved folder's, or lies below it, as `are_one` compares them."""
+    # Neither case nor normalisation changes the number of parts.
+    return are_one(str(Path(*Path(path).parts[: len(Path(folder).parts)])), folder)
+
+
 class Folders:
     """Cached facts of the folders of many files, read once a folder.
 

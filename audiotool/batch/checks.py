@@ -12,7 +12,7 @@ from audiotool.atomic import folder_obstacle, name_obstacle
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job
 from audiotool.errors import PlanError
-from audiotool.paths import Folders, is_url
+from audiotool.paths import Folders, folded, is_url
 from audiotool.text import composed, listed
 
 LOCAL_URLS = ("file:", "local:")
@@ -31,25 +31,48 @@ def apart(jobs: Sequence[Job], folders: Folders) -> list[Job]:
     Raises:
         PlanError: an output would replace another one or an input; the message names both.
     """
-    inputs = {folders.real(p) for job in jobs for p in (job.source, *job.references)}
+    inputs = {folded(real) for job in jobs for real in _inputs(job, folders)}
     keys: set[str] = set()
     shared: set[str] = set()
-    replaced: list[str] = []
+    doubtful: list[tuple[str, str]] = []
     for job in jobs:
         for path, real in _outputs(job, folders):
-            key = _folded(real)
+            key = folded(real)
             (shared if key in keys else keys).add(key)
-            if real in inputs:
-                replaced.append(path)
-    kept = _without_clashes(jobs, shared, folders) if shared else list(jobs)
-    if replaced:
+            if key in inputs:
+                doubtful.append((path, real))
+    tried: dict[Trial, bool] = {}
+    kept = _without_clashes(jobs, shared, folders, tried) if shared else list(jobs)
+    if replaced := _replaced(jobs, doubtful, folders, tried):
         raise PlanError(
             f"an output would replace its own input: {listed(replaced)}; choose another -o or --suffix"
         )
     return kept
 
 
-def _without_clashes(jobs: Sequence[Job], shared: Collection[str], folders: Folders) -> list[Job]:
+def _replaced(
+    jobs: Sequence[Job], doubtful: Sequence[tuple[str, str]], folders: Folders, tried: dict[Trial, bool]
+) -> list[str]:
+    """Return the outputs that are inputs, as written.
+
+    Args:
+        doubtful: outputs, as written and resolved, whose folded paths inputs have; only these are looked at.
+    """
+    inputs: dict[str, set[str]] = {folded(real): set() for _, real in doubtful}
+    for job in jobs if doubtful else ():
+        for real in _inputs(job, folders):
+            if (alike := inputs.get(folded(real))) is not None:
+                alike.add(real)
+    return [
+        path
+        for path, real in doubtful
+        if any(other == real or not _are_two(other, real, tried) for other in inputs[folded(real)])
+    ]
+
+
+def _without_clashes(
+    jobs: Sequence[Job], shared: Collection[str], folders: Folders, tried: dict[Trial, bool]
+) -> list[Job]:
     """Return the jobs without repeats.
 
     Args:
@@ -59,11 +82,10 @@ def _without_clashes(jobs: Sequence[Job], shared: Collection[str], folders: Fold
         PlanError: outputs of two jobs, or two of one job, are one file.
     """
     owners: dict[str, list[tuple[str, Job]]] = {key: [] for key in shared}
-    tried: dict[Trial, bool] = {}
     kept: list[Job] = []
     clashes = []
     for job in jobs:
-        outputs = [(path, real, owners.get(_folded(real))) for path, real in _outputs(job, folders)]
+        outputs = [(path, real, owners.get(folded(real))) for path, real in _outputs(job, folders)]
         if any(_is_repeat(job, owner, folders) for _, _, others in outputs for _, owner in others or ()):
             continue
         kept.append(job)
@@ -84,6 +106,11 @@ def _without_clashes(jobs: Sequence[Job], shared: Collection[str], folders: Fold
     return kept
 
 
+def _inputs(job: Job, folders: Folders) -> list[str]:
+    """Return the resolved paths of what a job must not replace: its source and its references."""
+    return [folders.real(path) for path in (job.source, *job.references)]
+
+
 def _outputs(job: Job, folders: Folders) -> list[tuple[str, str]]:
     """Return the outputs of a job, as written and resolved, without standard output."""
     return [(path, folders.real(path)) for path in job.target.places if path != PIPE]
@@ -97,8 +124,8 @@ def _is_repeat(job: Job, earlier: Job, folders: Folders) -> bool:
 
 
 def _are_two(first: str, second: str, tried: dict[Trial, bool]) -> bool:
-    """Return whether the file system of two outputs can hold both, whose resolved paths differ in case or
-    normalisation alone; `tried` is a cache, for the many files of two such folders."""
+    """Return whether a file system can hold two files whose resolved paths differ in case or normalisation
+    alone; `tried` is a cache, for the many files of two such folders."""
     if is_url(first):
         return not first.lower().startswith(LOCAL_URLS)
     place = os.path.commonpath([first, second])
@@ -110,8 +137,12 @@ def _are_two(first: str, second: str, tried: dict[Trial, bool]) -> bool:
 
 
 def _can_hold(place: str, name: str, other: str) -> bool:
-    """Return whether a folder, which need not exist, can hold two names. It is tried in the folder, or above
-    it; where it cannot be tried, they count as one."""
+    """Return whether a folder, which need not exist, can hold two names. Where it has neither, it is tried in
+    the folder, or above it; where it cannot be tried, they count as one."""
+    paths = [os.path.join(place, one) for one in (name, other)]
+    there = list(map(os.path.exists, paths))
+    if any(there):
+        return not (all(there) and os.path.samefile(*paths))
     while not os.path.isdir(place):
         place = os.path.dirname(place)
     try:
@@ -122,24 +153,15 @@ def _can_hold(place: str, name: str, other: str) -> bool:
         return False
 
 
-def _folded(name: str) -> str:
-    """Return the name as file systems that ignore case and normalisation compare it: letter by letter, so
-    that ß is no ss, as it is to `casefold`."""
-    if name.isascii():
-        return name.lower()
-    folded = ((letter, letter.casefold()) for letter in composed(name))
-    return "".join(one if len(one) == 1 else letter.lower() for letter, one in folded)
-
-
 def _way_out(first: str, second: str) -> str:
     """Return what to do about inputs whose outputs would have one name."""
     if first == second:
         return "give each a name of its own"
-    if _folded(first) == _folded(second):
+    if folded(first) == folded(second):
         what = "Unicode normalisation" if composed(first) == composed(second) else "case"
         return f"they differ in {what} alone, which this file system does not tell apart: rename one"
     apart = "run them apart, into folders of their own"
-    if _folded(os.path.basename(first)) != _folded(os.path.basename(second)):
+    if folded(os.path.basename(first)) != folded(os.path.basename(second)):
         return f"{apart}, for example by their ending: 'IN/*.wav'"
     if is_url(first) or is_url(second):
         return apart

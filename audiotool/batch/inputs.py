@@ -14,7 +14,7 @@ from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, is_bare_name, n
 from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
-from audiotool.paths import MISSING, Folders, absence, like_named
+from audiotool.paths import MISSING, Folders, absence, are_one, is_below, like_named
 from audiotool.text import listed
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,8 @@ def _hint(inputs: Sequence[str], places: Sequence[str]) -> str:
 def _others(places: Sequence[str], folder: Path) -> list[str]:
     """Return the places that do not contain the folder, because the user means inputs in a place that
     does."""
-    return [place for place in places if not Path(os.path.realpath(folder)).is_relative_to(place)]
+    real = os.path.realpath(folder)
+    return [place for place in places if not is_below(real, place)]
 
 
 def _in_folder(folder: Path, excluded: Sequence[str], reads: Sequence[str]) -> list[Found]:
@@ -130,7 +131,11 @@ def _in_folder(folder: Path, excluded: Sequence[str], reads: Sequence[str]) -> l
             bare.append(str(path))
         return is_read
 
-    paths = walk(folder, wanted, lambda below: os.path.realpath(below) not in excluded)
+    def entered(below: Path) -> bool:
+        real = os.path.realpath(below)
+        return not any(are_one(real, place) for place in excluded)
+
+    paths = walk(folder, wanted, entered)
     # Where nothing is found, the error says so.
     if bare and paths:
         log.warning("left out: %s; %s", listed(bare), BARE_CLAUSE)
@@ -149,7 +154,8 @@ def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> li
     unread: list[Path] = []
     for match in sorted(glob.glob(pattern, recursive=True)):
         path = Path(match)
-        if any(Path(os.path.realpath(path)).is_relative_to(place) for place in excluded):
+        real = os.path.realpath(path)
+        if any(is_below(real, place) for place in excluded):
             continue
         if os.path.isdir(path):
             found += [

@@ -23,7 +23,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders, is_fifo, is_url
+from audiotool.paths import Folders, are_one, folded, is_fifo, is_url
 from audiotool.text import listed, without_credentials
 
 if TYPE_CHECKING:
@@ -188,14 +188,16 @@ def _without_outputs(found: list[Found], targets: Mapping[Found, Target]) -> lis
     folders = Folders()
     own = {f: [folders.real(path) for path in target.paths] for f, target in targets.items()}
     makers = {real: f for f, reals in own.items() for real in reals}
+    alike = {folded(real): real for real in makers}
     kept: list[Found] = []
     left_out: list[str] = []
     for f in found:
         real = folders.real(f.path)
-        if f.given or real in own[f] or real not in makers:
+        output = real if real in makers else alike.get(folded(real), "")
+        if f.given or not are_one(real, output) or any(are_one(real, other) for other in own[f]):
             kept.append(f)
         else:
-            left_out.append(f"{f.path} (of {makers[real].path})")
+            left_out.append(f"{f.path} (of {makers[output].path})")
     if left_out:
         log.warning("left out, as outputs of other inputs: %s", listed(left_out))
     return kept

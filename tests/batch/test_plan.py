@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -256,6 +258,64 @@ def test_a_second_run_takes_no_outputs_for_inputs(
     assert make_plan(inputs, Layout(**places, existing="overwrite")).jobs == first.jobs
     with pytest.raises(PlanError, match=r"exists? already"):
         make_plan(inputs, Layout(**places))
+
+
+@pytest.fixture
+def ignoring_case(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The current folder, on a disk that finds names in any case, as those of macOS and Windows do."""
+    monkeypatch.chdir(tmp_path)
+
+    def there(path: Any) -> Any:
+        if not isinstance(path, (str, os.PathLike)):
+            return path
+        text = os.path.abspath(path)
+        if not text.startswith(f"{tmp_path}{os.sep}"):
+            return path
+        found = str(tmp_path)
+        for part in Path(text).relative_to(tmp_path).parts:
+            with contextlib.suppress(OSError):
+                part = next((n for n in os.listdir(found) if n.lower() == part.lower()), part)
+            found = os.path.join(found, part)
+        return found
+
+    plain = {name: getattr(os, name) for name in ("stat", "lstat", "access")}
+
+    def find(name: str) -> Callable[..., Any]:
+        return lambda path, *rest, **options: plain[name](there(path), *rest, **options)
+
+    for name in plain:
+        monkeypatch.setattr(os, name, find(name))
+
+
+@pytest.mark.usefixtures("ignoring_case")
+@pytest.mark.parametrize(
+    ("inputs", "output"), [("Takes", "takes"), ("Takes/one.wav", "Takes/One.WAV"), ("Takes/*.wav", "TAKES/")]
+)
+def test_no_output_replaces_an_input_whose_name_is_in_another_case(inputs: str, output: str) -> None:
+    write_speech(Path("Takes/one.wav"), 0.1)
+    with pytest.raises(PlanError, match="an output would replace its own input"):
+        make_plan([inputs], Layout(output=output, existing="overwrite"))
+
+
+@pytest.mark.usefixtures("ignoring_case")
+@pytest.mark.parametrize("inputs", ["In", "In/**/*.wav"])
+@pytest.mark.parametrize("places", [{"output": "in/clean"}, {"output": "in", "suffix": "_x"}])
+def test_outputs_in_a_folder_named_in_another_case_are_no_inputs(inputs: str, places: dict[str, Any]) -> None:
+    write_speech(Path("In/one.wav"), 0.1)
+    write_speech(Path("In/clean/one.wav" if "suffix" not in places else "In/one_x.wav"), 0.1)
+    plan = make_plan([inputs], Layout(**places, existing="skip"))
+    assert [job.name for job in (*plan.jobs, *plan.skipped)] == ["one.wav"]
+
+
+def test_inputs_and_outputs_that_differ_in_case_are_two_where_the_file_system_says_so(
+    folder: Path, tmp_path: Path
+) -> None:
+    if (tmp_path / "IN").exists():
+        pytest.skip("this file system takes them for one")
+    plan = make_plan([str(folder)], Layout(output=str(tmp_path / "IN"), existing="overwrite"))
+    assert len(plan.jobs) == 3
+    write_speech(tmp_path / "IN" / "a.wav", 0.1)
+    assert len(make_plan([str(folder)], Layout(output=str(tmp_path / "IN"), existing="overwrite")).jobs) == 3
 
 
 @pytest.mark.parametrize("existing", ["refuse", "overwrite", "skip"])
