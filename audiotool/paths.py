@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from audiotool.text import composed
 
@@ -16,6 +17,12 @@ MISSING = "no such file or folder"
 
 UNUSABLE_NAMES = (21, 123, 1921)
 """Windows' codes for names that no file can have, such as patterns, and for places that are not ready."""
+
+_UNSTORABLE = re.compile(
+    r'[\0-\x1f<>:"/\\|?*]|[. ]$|^(?=(?:con|prn|aux|nul|(?:com|lpt)[0-9\xb9\xb2\xb3]) *(?:\.|$)).',
+    re.IGNORECASE,
+)
+"""What Windows has in no name: signs, a dot or a space at the end, the first letter of a device's name."""
 
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
 
@@ -82,6 +89,23 @@ def is_fifo(path: str | Path) -> bool:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
+
+
+def storable(relative: PurePath) -> Path:
+    """Return a relative path as this system can store it: on Windows, %3A stands for a colon in a name.
+
+    Names from outside, such as the keys of object stores, may hold what Windows takes for another folder, a
+    drive or a device.
+    """
+    if sys.platform != "win32":
+        return Path(relative)
+    return Path(*map(_storable_name, relative.parts))
+
+
+def _storable_name(name: str) -> str:
+    if name in (os.curdir, os.pardir):
+        return name
+    return _UNSTORABLE.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def folded(name: str) -> str:

@@ -6,7 +6,7 @@ import glob
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from audiotool.audio import PIPE, media
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     """
 
     path: Path
-    relative: Path
+    relative: PurePath
     given: bool = False
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
+import posixpath
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 
 from audiotool.audio import PIPE, STANDARD_INPUT
 from audiotool.errors import PlanError
@@ -139,12 +140,15 @@ def _as_named(value: str) -> str:
     return value if value != bare and os.path.lexists(value) else bare
 
 
-def place_below(path: str) -> Path:
+def place_below(path: str) -> PurePosixPath:
     """Return the path of an output below the folder of outputs: the listed path as it is written.
 
     Parts that lead out of the folder are dropped: a root, a drive, a protocol, "..". `rsync --files-from`
     does the same.
     """
-    path = without_credentials(path).split("://", 1)[-1] if is_url(path) else path
-    parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)
-    return Path(*[part for part in parts if part not in ("", os.pardir)])
+    if is_url(path):
+        # What separates folders on this system is a letter of a key.
+        parts = posixpath.normpath(without_credentials(path).split("://", 1)[-1]).split("/")
+    else:
+        parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)
+    return PurePosixPath(*[part for part in parts if part not in ("", os.pardir)])

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from audiotool.audio import PIPE, STANDARD_INPUT, remote
@@ -23,7 +23,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders, are_one, folded, is_fifo, is_url
+from audiotool.paths import Folders, are_one, folded, is_fifo, is_url, storable
 from audiotool.text import listed, without_credentials
 
 if TYPE_CHECKING:
@@ -151,10 +151,10 @@ def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
     """Expand URLs to entries of a list, without repeats."""
     from audiotool.batch.listing import Entry
 
-    places: dict[str, Path] = {}
+    places: dict[str, PurePath] = {}
     for url in urls:
         for found, place in remote.find(url, kind.endings):
-            places.setdefault(found, Path(place))
+            places.setdefault(found, place)
     return [Entry(url, relative=place) for url, place in places.items()]
 
 
@@ -167,7 +167,7 @@ def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
             str(f.relative if counts[f.relative] == 1 else f.path),
             f.path,
             targets[f],
-            companions=layout.inputs.companions(f.relative),
+            companions=layout.inputs.companions(storable(f.relative)),
         )
         for f in found
     ]
@@ -214,12 +214,12 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
     shared = None if layout.reference is None else References(Path(layout.reference), stems, several)
     scored = shared is not None or any(entry.reference for entry in layout.listed)
     for entry in layout.listed:
-        found = Found(Path(entry.input), Path(entry.relative or place_below(entry.input)), given=True)
+        found = Found(Path(entry.input), entry.relative or place_below(entry.input), given=True)
         own = layout if entry.output is None else replace(layout, output=entry.output)
         if own.output is None and is_url(entry.input):
             # The output goes beside the input, into the same object store.
             own = replace(own, output=entry.input.rpartition("/")[0])
-            found = found._replace(relative=Path(found.path.name))
+            found = found._replace(relative=remote.name_of(entry.input))
         obstacle = ""
         try:
             target = _target(found, own, several and entry.output is None)
@@ -228,7 +228,7 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
                 raise
             target, obstacle = Target(()), f"{entry.place}: {error}"
         target = target._replace(stems=tuple(map(str, target.stems)))
-        companions = layout.inputs.companions(found.relative)
+        companions = layout.inputs.companions(storable(found.relative))
         name = without_credentials(entry.input)
         job = Job(name, entry.input, target, companions=companions, obstacle=obstacle)
         if scored:
@@ -306,14 +306,16 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
     """Return the path or URL of one output; `stem` None is the residual."""
     name = found.relative
     label = f".{stem}" if stem is not None and len(layout.outputs.stems) > 1 else ""
-    renamed = name.with_name(f"{name.stem}{layout.suffix}{label}{layout.outputs.ending(name, layout.format)}")
+    renamed = name.with_name(
+        f"{name.stem}{layout.suffix}{label}{layout.outputs.ending(Path(name), layout.format)}"
+    )
     if place is None:
         return found.path.with_name(renamed.name)
     if is_url(place):
-        path = Path(remote.name_of(place))
-        if several or not path.name or not is_output_name(path):
+        name_there = remote.name_of(place)
+        if several or not name_there.name or not is_output_name(Path(name_there)):
             return f"{place.rstrip('/')}/{renamed.as_posix()}"
-        return f"{place.removesuffix(path.name)}{path.stem}{label}{path.suffix}"
+        return f"{place.removesuffix(name_there.name)}{name_there.stem}{label}{name_there.suffix}"
     path = Path(place)
     is_folder = place.endswith(("/", os.sep)) or os.path.isdir(path)
     is_folder = is_folder or (bool(label) and not is_output_name(path))
@@ -323,7 +325,7 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
         raise PlanError(
             f"several inputs need a folder for their outputs, and '{place}' is the name of a file"
         )
-    return path / renamed
+    return path / storable(renamed)
 
 
 def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Plan:

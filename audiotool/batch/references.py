@@ -9,7 +9,7 @@ from pathlib import Path
 from audiotool.audio.formats import is_readable_name
 from audiotool.batch.inputs import Found
 from audiotool.errors import PlanError
-from audiotool.paths import MISSING, absence, like_named
+from audiotool.paths import MISSING, absence, like_named, storable
 from audiotool.text import composed
 
 
@@ -51,14 +51,14 @@ class References:
             return tuple(self._of_stem(found, stem) for stem in self.stems)
         if os.path.isfile(self.place):
             return (self.place,)
-        exact = self.place / found.relative
+        exact = self.place / storable(found.relative)
         same = self._in_any_format(exact)
         if same is None:
             raise PlanError(f"{found.path} has no reference: {exact} does not exist, in any format")
         return (same,)
 
     def _of_stem(self, found: Found, stem: str) -> Path:
-        name = found.relative
+        name = storable(found.relative)
         tries = [self.place / name.with_name(f"{name.stem}.{stem}{name.suffix}"), self.place / stem / name]
         tries += [] if self.several else [self.place / f"{stem}{name.suffix}"]
         for path in tries:

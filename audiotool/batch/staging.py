@@ -6,12 +6,12 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from audiotool.audio import remote
 from audiotool.batch.job import Job
 from audiotool.errors import AudiotoolError
-from audiotool.paths import is_url
+from audiotool.paths import is_url, storable
 
 
 def is_remote(job: Job) -> bool:
@@ -41,7 +41,7 @@ def staged(job: Job) -> Iterator[Job]:
         def local(place: str | Path) -> str | Path:
             if not isinstance(place, str) or not is_url(place):
                 return place
-            path = folder / f"out{len(sent)}" / remote.name_of(place).name
+            path = folder / f"out{len(sent)}" / _local_name(place)
             path.parent.mkdir()
             sent[path] = place
             return path
@@ -60,9 +60,14 @@ def _fetched(place: str | Path, folder: Path) -> str | Path:
     if not isinstance(place, str) or not is_url(place):
         return place
     folder.mkdir()
-    path = folder / remote.name_of(place).name
+    path = folder / _local_name(place)
     remote.fetch(place, path)
     return path
+
+
+def _local_name(url: str) -> Path:
+    """Return the name of an object as one of this system."""
+    return storable(PurePosixPath(remote.name_of(url).name))
 
 
 def _with_urls(message: str, urls: dict[Path, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from audiotool.batch.job import Job
 from audiotool.batch.listing import Entry
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.batch.run import run
+from audiotool.batch.staging import staged
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import DependencyError, InputError, PlanError
@@ -83,6 +85,39 @@ def test_stores_and_files_go_together(recordings: Path, store: str) -> None:
     listed = make_plan([], Layout(output=f"{store}/all", listed=entries))
     below = store.removeprefix("memory://")
     assert outputs(list(run(listed, WORK))) == [f"{store}/all/{below}/in/sub/b.flac", f"{store}/x.wav"]
+
+
+def test_keys_lead_out_of_no_folder_on_windows(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a key may hold what separates folders, names a drive or a device."""
+    memory = fsspec.filesystem("memory")
+    bucket = f"memory://{uuid.uuid4().hex}"
+    keys = {
+        r"C:\Users\me\a.wav": "C%3A%5CUsers%5Cme%5Ca.wav",
+        r"a\..\..\b.wav": "a%5C..%5C..%5Cb.wav",
+        ".. /c.wav": None,  # hidden, as all names with a dot in front
+        "d. /e..wav": "d.%20/e..wav",
+        "C:/nul.wav": "C%3A/%6Eul.wav",
+        "2026-01-01T10:00.wav": "2026-01-01T10%3A00.wav",
+    }
+    try:
+        for key in keys:
+            memory.pipe_file(f"{bucket}/{key}", Path("in/a.wav").read_bytes())
+        monkeypatch.setattr(sys, "platform", "win32")
+        plan = make_plan([bucket], Layout(output="out"))
+        named = sorted(f"out/{name}" for name in keys.values() if name)
+        assert sorted(path.as_posix() for job in plan.jobs for path in job.target.paths) == named
+        there = make_plan([bucket], Layout(output=f"{bucket}/out"))
+        assert f"{bucket}/out/2026-01-01T10:00.wav" in [p for job in there.jobs for p in job.target.places]
+        listed = [Entry(f"{bucket}/{key}") for key in keys]
+        [hostile, *_] = make_plan([], Layout(output="out", listed=listed)).jobs
+        below = bucket.removeprefix("memory://")
+        assert [path.as_posix() for path in hostile.target.paths] == [
+            f"out/{below}/C%3A%5CUsers%5Cme%5Ca.wav"
+        ]
+        with staged(hostile) as local:
+            assert Path(local.source).name == "C%3A%5CUsers%5Cme%5Ca.wav"
+    finally:
+        memory.rm(bucket, recursive=True)
 
 
 def test_outputs_that_are_there_are_refused_or_skipped(store: str) -> None:
